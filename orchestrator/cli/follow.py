@@ -1,0 +1,56 @@
+"""Waiting for tasks to end, by looking at the folders: no watcher is asked and none is needed."""
+
+from __future__ import annotations
+
+import time
+
+from orchestrator.cli.console import say
+from orchestrator.cli.main import App
+from orchestrator.errors import FAILED, TIMED_OUT
+from orchestrator.files import results, scan
+from orchestrator.files.text import one_line
+from orchestrator.model.status import FINISHED, Status
+
+INTERVAL = 0.05
+ENDED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
+
+
+def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = True, any_of: bool = False) -> int:
+    """Wait until all (or any) of the tasks have ended; the exit code for their outcomes.
+
+    0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled, is in
+    review, or was withdrawn.
+    """
+    deadline = time.monotonic() + limit if limit is not None else None
+    waiting, codes = list(ids), []
+    while waiting:
+        for task_id in list(waiting):
+            place = scan.locate(app.layout, task_id)
+            if place is not None and place[0] not in ENDED:
+                continue
+            if place is None and scan.locate(app.layout, task_id) is not None:
+                continue  # it moved between two looks
+            waiting.remove(task_id)
+            codes.append(_code(app, task_id, place[0] if place else None, quiet))
+        if any_of and codes:
+            break
+        if waiting:
+            if deadline is not None and time.monotonic() >= deadline:
+                say(f"still waiting for {', '.join(waiting[:5])}")
+                return TIMED_OUT
+            time.sleep(INTERVAL)
+    return max(codes, default=0)
+
+
+def _code(app: App, task_id: str, status: Status | None, quiet: bool) -> int:
+    if status is None:
+        say(f"{task_id} was withdrawn")
+        return FAILED
+    found = results.read(app.layout, task_id)
+    if not quiet or status is not Status.DONE:
+        reason = one_line(str(found.get("reason") or ""), 160)
+        say(f"{app.console.sign(str(status)) if app.console.tty else ''} {task_id} {status}"
+            f"{f': {reason}' if reason else ''}".strip())
+    if status in (Status.DONE,) or (status is Status.ARCHIVE and found.get("outcome", "succeeded") == "succeeded"):
+        return 0
+    return TIMED_OUT if found.get("outcome") == "timed_out" else FAILED

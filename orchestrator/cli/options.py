@@ -1,0 +1,61 @@
+"""What several verbs share: arguments with live ids, JSON switches, opening the write side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout, find_layout
+from orchestrator.model.status import FOLDERS, Status
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+def examples(*lines: str) -> str:
+    """An epilog with real command lines, as they are typed."""
+    return "\b\nExamples\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def complete_ids(*folders: Status) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completion with the ids in these folders: a directory listing, nothing is parsed."""
+
+    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            layout = find_layout(ctx.find_root().params.get("directory"))
+        except OrchestratorError:
+            return []
+        found = [task_id for folder in (folders or FOLDERS)
+                 for task_id, _ in scan.task_names(layout.folder(folder)) if incomplete in task_id]
+        return sorted(found)
+
+    return complete
+
+
+def complete_runs(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        layout = find_layout(ctx.find_root().params.get("directory"))
+    except OrchestratorError:
+        return []
+    return [run_id for run_id, _ in scan.runs(layout) if incomplete in run_id]
+
+
+def ids_argument(*folders: Status, required: bool = True) -> Callable[[Any], Any]:
+    """One or more tasks, each by its id or any unique part of it."""
+    return click.argument("tasks", nargs=-1, required=required, metavar="TASK..." if required else "[TASK...]",
+                          shell_complete=complete_ids(*folders))
+
+
+def each(layout: Layout, words: Iterable[str], folders: Iterable[Status] = FOLDERS) -> list[tuple[str, Status, str]]:
+    """The tasks that words name; all are found before anything is done to the first."""
+    found = [scan.find(layout, word, folders) for word in words]
+    return list(dict.fromkeys(found))
+
+
+def now() -> float:
+    return time.time()

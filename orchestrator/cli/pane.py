@@ -1,0 +1,175 @@
+"""What ``watch`` prints: one line for everything that happened.
+
+On a terminal the lines scroll into its history; in a pipe they carry full times and ``key=value`` pairs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.cli.console import SIGNS, Console, cost
+from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.watch import Watcher
+from orchestrator.files.layout import Layout
+from orchestrator.files.text import fit, one_line
+from orchestrator.model.status import Status
+from orchestrator.model.units import show_duration, timestamp
+
+QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining")
+
+
+class Pane:
+    """Turns what the watcher tells into lines."""
+
+    def __init__(self, console: Console, layout: Layout, quiet: bool = False) -> None:
+        self.console, self.layout, self.quiet = console, layout, quiet
+        self._watcher: Watcher | None = None
+
+    def attach(self, watcher: Watcher) -> None:
+        """Say what is about to be watched."""
+        self._watcher = watcher
+        agents = " ".join(watcher.intake.agents)
+        if not self.quiet:
+            slots = watcher.config.limits.running
+            self._print(f"orchestrator {__version__} · work/ · {slots} slot{'s' if slots != 1 else ''} · {agents}")
+
+    def close(self) -> None:
+        """Nothing is kept on the screen."""
+
+    def goodbye(self) -> None:
+        if self._watcher is not None and not self.quiet:
+            self._print(f"stopped: {self._watcher.summary()}")
+
+    def tell(self, kind: str, task_id: str, **facts: Any) -> None:
+        """One thing that happened."""
+        line = getattr(self, f"_{kind}", None)
+        if line is not None:
+            line(task_id, **facts)
+
+    # -- one method for each thing the watcher tells -----------------------------------------------------------
+
+    def _started(self, task_id: str, life: Life) -> None:
+        again = {"attempt": str(life.attempt)} if life.attempt > 1 else {}
+        self._line("running", task_id, life.route.agent.name, {"agent": life.route.agent.name, **again},
+                   f"attempt {life.attempt}" if again else "")
+
+    def _finished(self, task_id: str, life: Life, reading: Any, status: Status, reason: str) -> None:
+        took = show_duration(reading.duration_ms / 1000)
+        log = self.layout.shown(self.layout.logs(task_id, life.attempt)) + "/"
+        facts = {"agent": life.route.agent.name, "attempt": str(life.attempt), "duration": took}
+        if reading.cost_usd is not None:
+            facts["cost_usd"] = f"{reading.cost_usd:.4f}"
+        text = " ".join(part for part in (took, cost(reading.cost_usd)) if part)
+        if status is not Status.DONE:
+            if reading.exit_code is not None:
+                facts["exit"] = str(reading.exit_code)
+            facts["log"] = log
+            text += f"  {one_line(reason, 120)} · {log}"
+            if not self.console.tty:
+                facts["reason"] = one_line(reason, 200)
+        self._line(str(status), task_id, text, facts)
+
+    def _retrying(self, task_id: str, life: Life, after: float, reading: Any = None) -> None:
+        reason = one_line(reading.reason, 120) if reading else "an attempt failed before"
+        self._line("retrying", task_id, f"in {show_duration(after)}  {reason}",
+                   {"agent": life.route.agent.name, "attempt": str(life.attempt), "after": show_duration(after),
+                    "reason": reason})
+
+    def _requeued(self, task_id: str, life: Life, reading: Any) -> None:
+        self._line("inbox", task_id, "interrupted; back in the inbox", {"attempt": str(life.attempt)}, word="requeued")
+
+    def _recovered(self, task_id: str, life: Life, step: str) -> None:
+        text = {"adopt": "still running: adopted", "lost": "its supervisor was killed", "finish": "had ended meanwhile",
+                "start": "was claimed, not started"}.get(step, step)
+        self._line("running", task_id, text, {"step": step}, word="recovered")
+
+    def _invalid(self, task_id: str, text: str) -> None:
+        self._line("invalid", task_id, one_line(text, 200), {"error": one_line(text, 200)})
+
+    def _editing(self, task_id: str, text: str) -> None:
+        self._line("editing", task_id, f"{text}, not claimed", {"why": text})
+
+    def _waiting(self, task_id: str, gates: list[Any]) -> None:
+        why = gates[0].why + (f", and {len(gates) - 1} more" if len(gates) > 1 else "")
+        self._line("waiting", task_id, why, {"why": why})
+
+    def _cancelling(self, task_id: str, life: Life, by: str) -> None:
+        self._line("cancelled", task_id, f"stopping it ({by})", {"by": by}, word="stopping")
+
+    def _cancelled(self, task_id: str, text: str) -> None:
+        self._line("cancelled", task_id, text, {"reason": text})
+
+    def _restored(self, task_id: str, text: str) -> None:
+        self._line("warning", task_id, text, {"note": text}, word="restored")
+
+    def _foreign(self, task_id: str, text: str) -> None:
+        self._line("review", task_id, text, {"note": text})
+
+    def _run(self, task_id: str, run: Any) -> None:
+        self._line("pending", task_id, f"run of {len(run.members)} tasks: {one_line(run.title, 80)}",
+                   {"tasks": str(len(run.members))}, word="run")
+
+    def _run_finished(self, task_id: str, status: Any, tasks: list[Any]) -> None:
+        done = sum(item[0] is Status.DONE for item in tasks)
+        self._line(str(status), task_id, f"run {status}: {done} of {len(tasks)} done",
+                   {"done": str(done), "total": str(len(tasks))}, word="run")
+
+    def _tidied(self, task_id: str, text: str) -> None:
+        self._line("note", task_id, text, {"note": text}, word="tidied")
+
+    def _fault(self, _: str, text: str) -> None:
+        self._line("problem", "", f"the disk refuses writes: {text}. Nothing is claimed; what runs goes on",
+                   {"fault": text}, word="fault")
+
+    def _recovered_disk(self, _: str, text: str) -> None:
+        self._line("ok", "", "the disk takes writes again", {}, word="recovered")
+
+    def _internal(self, task_id: str, error: Exception) -> None:
+        self._line("problem", task_id, f"internal error: {type(error).__name__}: {one_line(str(error), 160)}",
+                   {"error": repr(error)}, word="internal")
+
+    def _draining(self, _: str, running: int) -> None:
+        more = " · Ctrl-C again to interrupt them (they go back to the inbox)" if running else ""
+        self._print(f"draining: {running} running, no new tasks{more}")
+
+    def _interrupting(self, _: str, running: int) -> None:
+        self._print(f"interrupting {running}: SIGINT, then SIGTERM, then SIGKILL")
+
+    def _left(self, task_id: str, life: Life) -> None:
+        self._line("running", task_id, "goes on without us; the next watcher takes it over", {}, word="left")
+
+    # -- lines -----------------------------------------------------------------------------------------------------
+
+    def _line(self, status: str, task_id: str, text: str, facts: dict[str, str], more: str = "", word: str = "") -> None:
+        word = word or status
+        if self.quiet and status not in QUIET and word not in QUIET:
+            return
+        now = time.time()
+        console = self.console
+        if not console.tty:
+            pairs = " ".join(f"{key}={_quoted(value)}" for key, value in facts.items() if value)
+            self._print(f"{timestamp(now)[:19]}Z {word:<9} {task_id or '-':<24} {pairs}".rstrip())
+            return
+        painted = console.paint(f"{word:<9}", _colour(status))
+        head = f"{time.strftime('%H:%M:%S', time.localtime(now))} {console.sign(status)} {painted} "
+        room = max(20, console.width - 21)
+        name = fit(task_id, min(34, max(16, room // 3)), "…" if console.unicode else "~")
+        rest = " ".join(part for part in (text, more) if part)
+        self._print(head + name + " " + fit(rest, max(10, room - len(name) - 1)).rstrip())
+
+    def _print(self, text: str) -> None:
+        try:
+            self.console.out(text)
+            self.console.stream.flush()
+        except (OSError, ValueError):  # the terminal is gone (closed pane, broken pipe): the work goes on
+            pass
+
+
+def _colour(status: str) -> str:
+    return SIGNS.get(status, ("", "", ""))[2]
+
+
+def _quoted(value: str) -> str:
+    return value if value and not any(char in value for char in ' "=') else '"' + value.replace('"', "'") + '"'

@@ -1,0 +1,51 @@
+"""``watch``: the process that runs what is in the inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+
+import click
+
+from orchestrator.cli.main import App
+from orchestrator.cli.options import examples
+from orchestrator.cli.pane import Pane
+from orchestrator.cli.writing import open_config
+from orchestrator.coordination.watch import Watcher
+from orchestrator.distributors.registry import distributor
+from orchestrator.errors import FAILED, INTERRUPTED
+from orchestrator.store.eventlog import EventLog, GroupCommit
+from orchestrator.store.transitions import Store
+
+
+@click.command(epilog=examples("orchestrator watch", "orchestrator watch --until-empty    # then exit: 0, or 1 if a task failed",
+                               "orchestrator watch | tee watch.log    # plain lines"))
+@click.option("--until-empty", is_flag=True, help="Exit when nothing runs and nothing waits that could run.")
+@click.option("--once", is_flag=True, help="Start what can start now, wait for it, exit.")
+@click.option("-q", "--quiet", is_flag=True, help="Only failures and warnings.")
+@click.option("--slots", type=click.IntRange(1, 512), help="Attempts at once; overrides limits.running.")
+@click.pass_obj
+def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | None) -> int:
+    """Run the tasks in work/inbox, as many at once as there are slots.
+
+    Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
+    If this process is killed, running tasks go on, and the next watcher takes them over.
+    """
+    config, toolbox = open_config(app)
+    if slots is not None:
+        config = replace(config, limits=replace(config.limits, running=slots))
+    pane = Pane(app.console, app.layout, quiet)
+    log = GroupCommit(EventLog(app.layout, "watch"))
+    watcher = Watcher(app.layout, config, toolbox, distributor(config.distributor), Store(app.layout, log), pane.tell)
+    pane.attach(watcher)
+    try:
+        asyncio.run(watcher.run(until_empty, once))
+    finally:
+        log.close()
+        pane.close()
+    pane.goodbye()
+    sys.stdout.flush()
+    if watcher.draining and watcher.interrupted:
+        return INTERRUPTED
+    return FAILED if (until_empty or once) and (watcher.tally["failed"] or watcher.stuck()) else 0

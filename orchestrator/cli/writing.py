@@ -1,0 +1,24 @@
+"""Opening the write side for a verb."""
+
+from __future__ import annotations
+
+from orchestrator.cli.main import App
+from orchestrator.files import schemas
+from orchestrator.files.configuration import load_config
+from orchestrator.model.config import Config
+from orchestrator.store.eventlog import EventLog
+from orchestrator.store.transitions import Store
+from orchestrator.tools.specs import Toolbox, load_tools
+
+
+def open_store(app: App) -> Store:
+    """The store of the work directory, with its folders in place."""
+    layout = app.layout
+    store = Store(layout, EventLog(layout, "cli"))
+    store.prepare()
+    return store
+
+
+def open_config(app: App) -> tuple[Config, Toolbox]:
+    """The checked configuration and the tools."""
+    return load_config(app.layout, schemas.check), load_tools(app.layout)

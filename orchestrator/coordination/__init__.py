@@ -1,0 +1,1 @@
+"""The one process that coordinates: it watches, chooses, starts and finishes."""

@@ -1,0 +1,121 @@
+"""Being told that something changed.  A notification is only a hint: nothing is believed but the listing.
+
+Linux: one inotify instance (watchdog's) for a handful of folders, none of them recursive, so that logs and the
+ledger cost no watches.  Only arrivals are asked for (``IN_MOVED_TO``, ``IN_CLOSE_WRITE``): asking for departures as
+well makes watchdog hold every later event back for half a second, waiting for the other half of a move.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers.api import BaseObserver
+
+from orchestrator.files.layout import Layout
+
+try:
+    from watchdog.observers.inotify import InotifyEmitter
+except (ImportError, OSError):  # not Linux: the timer's listing does it all
+    InotifyEmitter = None  # type: ignore[assignment,misc]
+
+IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE_SELF, IN_ONLYDIR = 0x8, 0x80, 0x400, 0x01000000
+WATCHED = ("inbox", "running", "cancelled", "review")
+
+Hint = Callable[[str, bool], None]
+
+
+class _Arrivals(FileSystemEventHandler):
+    """Passes paths on and does nothing else: an exception here would silently end watchdog's thread."""
+
+    def __init__(self, hint: Hint) -> None:
+        self._hint = hint
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        try:
+            if not event.is_directory:
+                # A rename into the folder arrives as "created": with our mask there is no other kind of creation.
+                self._hint(os.fsdecode(event.src_path), event.event_type == "created")
+        except Exception:
+            logging.getLogger(__name__).exception("hint")
+
+
+if InotifyEmitter is not None:
+
+    class _ArrivalEmitter(InotifyEmitter):
+        """Asks the kernel for arrivals only."""
+
+        def get_event_mask_from_filter(self) -> int:
+            return IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR
+
+
+class _Overflow(logging.Handler):
+    """watchdog tells of a queue overflow only by a log line."""
+
+    def __init__(self, on_overflow: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._on_overflow = on_overflow
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.getMessage().lower():
+            self._on_overflow()
+
+
+class Arrivals:
+    """Watches the folders that matter.  ``hint(path, renamed)`` and ``on_overflow()`` are called from other threads."""
+
+    def __init__(self, layout: Layout, hint: Hint, on_overflow: Callable[[], None]) -> None:
+        self._layout, self._hint = layout, hint
+        self._observer: BaseObserver | None = None
+        self._overflow = _Overflow(on_overflow)
+        self._inodes: dict[str, int] = {}
+
+    def start(self) -> str:
+        """Begin; returns why there are no notifications, empty if there are."""
+        if InotifyEmitter is None:
+            return "no inotify on this system"
+        logger = logging.getLogger("watchdog")
+        logger.addHandler(self._overflow)
+        logger.propagate = False
+        self._observer = BaseObserver(_ArrivalEmitter)
+        try:
+            for name in WATCHED:
+                self._watch(name)
+            self._observer.start()
+        except OSError as error:
+            self.stop()
+            return f"inotify: {error.strerror or error}"
+        return ""
+
+    def _watch(self, name: str) -> None:
+        assert self._observer is not None
+        path = self._layout.folder(name)
+        self._inodes[name] = os.stat(path).st_ino
+        self._observer.schedule(_Arrivals(self._hint), path, recursive=False)
+
+    def refresh(self) -> bool:
+        """Watch folders again that were removed and made anew; whether there were any."""
+        if self._observer is None:
+            return False
+        again = False
+        for name in WATCHED:
+            try:
+                if os.stat(self._layout.folder(name)).st_ino == self._inodes.get(name):
+                    continue
+                path = self._layout.folder(name)
+                for watch in [watch for watch in self._observer.emitters if watch.watch.path == path]:
+                    self._observer.unschedule(watch.watch)
+                self._watch(name)
+                again = True
+            except (OSError, KeyError):
+                continue
+        return again
+
+    def stop(self) -> None:
+        logging.getLogger("watchdog").removeHandler(self._overflow)
+        if self._observer is not None and self._observer.is_alive():
+            self._observer.stop()
+            self._observer.join()
+        self._observer = None

@@ -1,0 +1,245 @@
+"""Looking at one file of the inbox and deciding what it is.  Nothing a file contains may raise out of here."""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.files import schemas
+from orchestrator.files.documents import Document, Problem
+from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.requests import Content, Request, Unreadable, load, read
+from orchestrator.files.scan import names
+from orchestrator.model import ids
+from orchestrator.model.config import Config
+from orchestrator.model.run import Run
+from orchestrator.model.task import Task, task_from
+from orchestrator.tools.routing import Route, RouteProblem, agent_names, route
+from orchestrator.tools.specs import Toolbox
+
+Signature = tuple[int, int, int]  # inode, mtime in ns, size: a file that has the same is the same
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Not a task: gone, a draft, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Look again in ``after`` seconds; ``why`` is empty while a file merely has to rest."""
+
+    signature: Signature
+    after: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """Cannot be a task or run."""
+
+    signature: Signature
+    document: Document
+    problems: tuple[Problem, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFile:
+    """A valid task."""
+
+    signature: Signature
+    content: Content
+    task: Task
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A valid run."""
+
+    signature: Signature
+    content: Content
+    run: Run
+
+
+Look = Ignored | NotYet | Invalid | TaskFile | RunFile
+
+
+def signature_of(info: os.stat_result) -> Signature:
+    return (info.st_ino, info.st_mtime_ns, info.st_size)
+
+
+class Intake:
+    """Looks at files in the inbox."""
+
+    def __init__(self, layout: Layout, config: Config, toolbox: Toolbox,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.layout, self.config, self.toolbox, self.clock = layout, config, toolbox, clock
+        self.agents = agent_names(config, toolbox.tools)
+        self._rested: dict[str, Signature] = {}
+
+    def look(self, name: str, renamed: bool = False) -> Look:
+        """What ``inbox/<name>`` is.  ``renamed``: it was put there complete, by a rename."""
+        stem = stem_of(name)
+        if not stem or is_draft(name):
+            return Ignored()
+        path = f"{self.layout.work}/inbox/{name}"
+        try:
+            info = os.lstat(path)
+        except OSError:
+            self._rested.pop(name, None)
+            return Ignored()
+        signature = signature_of(info)
+        if not info.st_size and stat_module.S_ISREG(info.st_mode):
+            return Ignored()
+        if self._open_in_editor(name):
+            return NotYet(signature, 0.1, "open in an editor")
+        if not renamed and not self._has_rested(name, signature):
+            return NotYet(signature, self.config.quiet)
+        self._rested.pop(name, None)
+        try:
+            content = read(path, leased=True)
+        except Unreadable as error:
+            return self._unreadable(signature, name, str(error))
+        except FileNotFoundError:
+            return Ignored()
+        except OSError as error:
+            if error.errno in (23, 24):  # ENFILE, EMFILE: the file is not to blame
+                raise
+            return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
+        if content.being_written:
+            return NotYet(signature, 0.1, "being written")
+        return self.understand(name, content)
+
+    def understand(self, name: str, content: Content) -> Look:
+        """What the content says, once it is read."""
+        signature = signature_of(content.stat)
+        stem = stem_of(name)
+        try:
+            request = load(f"{self.layout.work}/inbox/{name}", stem, content.raw, schemas.check, self.agents)
+            self._route(request)
+        except Exception as error:  # a bug of ours; it concerns this file only
+            problem = Problem(1, 1, f"internal error: {type(error).__name__}", "please report this file")
+            return Invalid(signature, Document(""), (problem,), content.sha256)
+        if request.errors:
+            return Invalid(signature, request.document, tuple(request.problems), content.sha256)
+        if request.run is not None:
+            return RunFile(signature, content, request.run)
+        assert request.task is not None
+        return TaskFile(signature, content, request.task, route(request.task, self.config, self.toolbox.tools))
+
+    def _route(self, request: Request) -> None:
+        """Problems that only the configuration shows: unknown agents, tools that are off."""
+        request.problems += route_problems(request, self.config, self.toolbox)
+
+    def _unreadable(self, signature: Signature, name: str, why: str) -> Invalid:
+        problem = Problem(1, 1, why, "remove it, or put a regular file in its place")
+        return Invalid(signature, Document(""), (problem,), f"{signature}")
+
+    def _open_in_editor(self, name: str) -> bool:
+        folder = f"{self.layout.work}/inbox"
+        return os.path.lexists(f"{folder}/.{name}.swp") or os.path.lexists(f"{folder}/.#{name}")
+
+    def _has_rested(self, name: str, signature: Signature) -> bool:
+        """Whether a file written in place is old enough, or has not changed since the last look.
+
+        The file's time and the clock may disagree (a clock jump, another machine's file system), so an unknown age
+        is settled by looking twice.
+        """
+        if self.config.quiet <= 0 or self.clock() - signature[1] / 1e9 >= self.config.quiet:
+            return True
+        if self._rested.get(name) == signature:
+            return True
+        self._rested[name] = signature
+        return False
+
+
+def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
+    """What `tools.routing.route` says of the request's task, or of every task of its run."""
+    problems = []
+    if request.task is not None:
+        try:
+            route(request.task, config, toolbox.tools)
+        except RouteProblem as error:
+            problems.append(request.document.problem_at((error.key,), error.message, error.hint))
+    if request.run is not None:
+        prefix = len(request.run.id) + 1
+        for task_id, body in request.run.tasks.items():
+            try:
+                route(task_from(task_id, body), config, toolbox.tools)
+            except RouteProblem as error:
+                key = task_id[prefix:]
+                place = ("tasks", key, error.key)
+                if place not in request.document.values:
+                    place = ("defaults", error.key) if ("defaults", error.key) in request.document.values else ("tasks", key)
+                problems.append(request.document.problem_at(place, error.message, error.hint))
+    return problems
+
+
+class GitTracked:
+    """Which inbox files git tracks: such a file may have come with a pull, and a pull must not be code execution."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._index = self._find_index()
+        self._stamp: tuple[int, int] | None = None
+        self._names: frozenset[str] = frozenset()
+
+    @property
+    def is_repository(self) -> bool:
+        return bool(self._index)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether git tracks ``inbox/<name>``.  Git is asked only when its index has changed."""
+        if not self._index:
+            return False
+        try:
+            info = os.stat(self._index)
+        except OSError:
+            return False
+        stamp = (info.st_mtime_ns, info.st_size)
+        if stamp != self._stamp:
+            self._names, self._stamp = self._ask(), stamp
+        return name in self._names
+
+    def _find_index(self) -> str:
+        if not any(os.path.exists(os.path.join(folder, ".git")) for folder in _ancestors(self.layout.root)):
+            return ""
+        out = self._git("rev-parse", "--git-path", "index")
+        return os.path.join(self.layout.root, os.fsdecode(out).strip()) if out else ""
+
+    def _ask(self) -> frozenset[str]:
+        out = self._git("ls-files", "-z", "--", "work/inbox") or b""
+        return frozenset(os.path.basename(os.fsdecode(path)) for path in out.split(b"\0") if path)
+
+    def _git(self, *words: str) -> bytes | None:
+        try:
+            done = subprocess.run(["git", "-C", self.layout.root, *words], stdin=subprocess.DEVNULL,
+                                  capture_output=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout
+
+
+def _ancestors(path: str) -> list[str]:
+    found = [path]
+    while os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        found.append(path)
+    return found
+
+
+def listing(layout: Layout) -> list[str]:
+    """The names in the inbox that could be tasks."""
+    return [name for name in names(f"{layout.work}/inbox") if stem_of(name) and not is_draft(name)]
+
+
+def same_id(name: str, others: list[str]) -> str:
+    """A name among ``others`` that stands for the same id; empty if there is none."""
+    mine = ids.key(stem_of(name))
+    return next((other for other in others if other != name and ids.key(stem_of(other)) == mine), "")

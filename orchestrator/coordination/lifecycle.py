@@ -1,0 +1,410 @@
+"""One task's life from the claim to its last folder: attempts, retries, the result.
+
+Everything here survives being cut off at any point: each step is either recorded (journal, event, rename) or will
+be repeated by the next watcher, which enters the same code through `Life.resume`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
+from orchestrator.errors import OrchestratorError, StoreFault
+from orchestrator.execution.processes import TAG
+from orchestrator.files.layout import Layout
+from orchestrator.files.requests import load
+from orchestrator.files.text import one_line
+from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.config import Agent, Config
+from orchestrator.model.gates import Lane
+from orchestrator.model.policy import Finish, Retry, decide
+from orchestrator.model.result import Reading, attempt_entry, result
+from orchestrator.model.status import Outcome, Status
+from orchestrator.model.task import Task
+from orchestrator.model.units import timestamp
+from orchestrator.store import atomic
+from orchestrator.store.eventlog import Event, NewFile
+from orchestrator.store.ledger import Entry
+from orchestrator.store.recovery import Step
+from orchestrator.store.transitions import Store
+from orchestrator.tools.adapters import adapter
+from orchestrator.tools.invocation import CannotStart, Invocation, program
+from orchestrator.tools.routing import Route, RouteProblem, route
+from orchestrator.tools.specs import Toolbox, ToolSpec
+
+Tell = Callable[..., None]
+
+
+@dataclass(slots=True)
+class Life:
+    """A claimed task.  ``retry_at`` is set while it waits for another attempt."""
+
+    id: str
+    name: str
+    task: Task
+    route: Route
+    lane: Lane
+    submitted: int = 0
+    attempt: int = 0
+    handle: ExecutionHandle | None = None
+    pid: int = 0
+    began: float = 0.0
+    retry_at: float | None = None
+    in_slot: bool = False
+    inode: int = 0
+    records: list[Mapping[str, Any]] = field(default_factory=list)  # to rebuild the ledger if git clean removed it
+
+
+class Health:
+    """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits."""
+
+    def __init__(self, on_change: Callable[[str], None]) -> None:
+        self.fault = ""
+        self._on_change = on_change
+        self._fine = asyncio.Event()
+        self._fine.set()
+
+    def failed(self, error: Exception) -> None:
+        """The disk refused a write."""
+        reason = one_line(getattr(error, "strerror", None) or str(error), 160)
+        if not self.fault:
+            self.fault = reason
+            self._fine.clear()
+            self._on_change(reason)
+
+    def recovered(self) -> None:
+        """A trial write went through."""
+        if self.fault:
+            self.fault = ""
+            self._fine.set()
+            self._on_change("")
+
+    async def fine(self) -> None:
+        """Wait until the disk takes writes."""
+        await self._fine.wait()
+
+
+class Lives:
+    """Runs lives: shared by ``watch`` and ``run``."""
+
+    def __init__(self, layout: Layout, config: Config, toolbox: Toolbox, store: Store, distributor: Distributor,
+                 health: Health, tell: Tell, slot_free: Callable[[Life], None]) -> None:
+        self.layout, self.config, self.toolbox, self.store = layout, config, toolbox, store
+        self.distributor, self.health, self.tell, self.slot_free = distributor, health, tell, slot_free
+
+    # -- entering -----------------------------------------------------------------------------------------------
+
+    def claim_facts(self, task: Task, chosen: Route) -> dict[str, Any]:
+        """What the claim remembers of the routing, for readers and for recovery."""
+        return {"agent": chosen.agent.name, "tool": chosen.tool.name, "model": chosen.model, "run": task.run,
+                "title": task.title, "timeout": chosen.timeout, "retries": chosen.retries, "why": chosen.why}
+
+    def life_of(self, entry: Entry) -> Life:
+        """The life of a task that was claimed before, from the frozen text in its journal."""
+        claim = entry.journal.claim
+        request = load(claim["file"], claim["id"], claim["text"].encode(), None,
+                       list(self.config.agents) + list(self.toolbox.tools))
+        task = request.task or Task(id=claim["id"], title=claim.get("title") or "")
+        try:
+            chosen = route(task, self.config, self.toolbox.tools)
+        except RouteProblem as problem:  # the configuration has changed since: its output can still be read
+            spec = ToolSpec(claim.get("tool") or "unknown", (), "", adapter="spec")
+            chosen = Route(Agent(claim.get("agent") or "unknown", spec.name), spec, claim.get("model"),
+                           claim.get("timeout") or self.config.default_timeout, claim.get("retries") or 0,
+                           f"{problem.message}")
+        lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
+        attempt = entry.journal.attempt
+        return Life(claim["id"], claim["file"], task, chosen, lane, inode=entry.journal.inode,
+                    attempt=attempt.number if attempt else 0)
+
+    async def start(self, life: Life, entry: Entry) -> None:
+        """A fresh claim (or a due retry): run it until it finishes or has to wait."""
+        if not entry.journal.tries:
+            event = self._event(life, "task_claimed", entry.journal.next_attempt, phase="claim", status="running",
+                                summary=life.route.why, **self._prompt_if_wanted(life))
+            await self._durable([event])
+        await self._attempt(life, entry)
+
+    async def resume(self, life: Life, entry: Entry, step: Step) -> None:
+        """Go on where a former watcher was cut off."""
+        facts = entry.journal.attempt
+        if step is Step.START:
+            await self.start(life, entry)
+        elif step is Step.RETRY:
+            life.retry_at = entry.journal.last.get("not_before", 0.0)
+            entry.close()
+        elif step is Step.FINISH:
+            assert facts is not None and facts.ended is not None
+            await self.ended(life, entry, end_from(facts.ended))
+        else:
+            assert facts is not None
+            path = entry.path
+            if step is Step.ADOPT:
+                entry.close()
+                self.store.log.commit([self._event(life, "task_adopted", facts.number, phase="attempt", status="running",
+                                                   summary="its supervisor was still at work")])
+            life.handle = self.distributor.adopt(facts, path)
+            if self.store.cancel_request(life.id) is not None:
+                life.handle.cancel()
+            end = await life.handle.wait()
+            if step is Step.ADOPT:
+                reopened = self.store.ledger.open(life.id)
+                if reopened is None or reopened.closed:
+                    return  # somebody else (orchestrator run) has finished it
+                entry = reopened
+                entry.lock()
+            await self.ended(life, entry, end)
+
+    # -- one attempt --------------------------------------------------------------------------------------------
+
+    async def _attempt(self, life: Life, entry: Entry) -> None:
+        life.attempt = number = entry.journal.next_attempt
+        life.retry_at = None
+        life.records = [entry.journal.claim]
+        run_dir = self.layout.logs(life.id, number)
+        try:
+            order = self._order(life, entry, run_dir)
+        except (CannotStart, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (28, 5, 30, 122, 24, 23):
+                # The disk is full, failing or read-only (or descriptors ran out): not the task's fault.
+                self.health.failed(error)
+                await self.health.fine()
+                return await self._attempt(life, entry)
+            end = AttemptEnd("start", message=str(error))
+            self._record_end(entry, number, end)
+        else:
+            entry.close()
+            end = await self._execute(life, order)
+            reopened = self.store.ledger.open(life.id)
+            if reopened is None:  # git clean removed the ledger while it ran: rebuild what is known
+                self.store.prepare()
+                reopened = self.store.ledger.create(life.id, life.records[0])
+                for record in life.records[1:]:
+                    reopened.append(record)
+            entry = reopened
+            entry.lock()
+            journal = entry.journal
+            if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
+                self._record_end(entry, number, end)
+        self.slot_free(life)
+        await self.ended(life, entry, end)
+
+    async def _execute(self, life: Life, order: Order) -> AttemptEnd:
+        loop = asyncio.get_running_loop()
+        life.began = loop.time()
+
+        def started(pid: int) -> None:
+            life.pid = pid
+            life.records.append({"record": "started", "attempt": order.attempt, "at": self.store.clock(),
+                                 "tag": order.tag})
+            self.store.log.commit([self._event(life, "attempt_started", order.attempt, phase="attempt",
+                                               status="running", summary=os.path.basename(order.argv[0]))])
+            self.tell("started", life.id, life=life)
+
+        life.handle = self.distributor.dispatch(order, started)
+        end = await life.handle.wait()
+        if order.stdin:
+            try:
+                os.rmdir(f"{order.run_dir}/artifacts")  # left empty: not worth keeping
+            except OSError:
+                pass
+        return end
+
+    def _order(self, life: Life, entry: Entry, run_dir: str) -> Order:
+        """Build the command and the log folder; raises CannotStart or OSError, and then nothing has started."""
+        os.makedirs(f"{run_dir}/artifacts", exist_ok=True)
+        tag = secrets.token_hex(8)
+        own = {"ORCHESTRATOR_TASK_ID": life.id, "ORCHESTRATOR_RUN_ID": life.task.run or "",
+               "ORCHESTRATOR_ATTEMPT": str(life.attempt), "ORCHESTRATOR_WORK": self.layout.work,
+               "ORCHESTRATOR_ROOT": self.layout.root, "ORCHESTRATOR_ARTIFACTS": f"{run_dir}/artifacts", TAG: tag}
+        if not life.route.tool.argv:
+            raise CannotStart(life.route.why)
+        made: Invocation = adapter(life.route.tool.adapter).invocation(
+            life.task, life.route, self.config, self.layout.root, run_dir, own)
+        path = program(made.argv[0], made.env, made.cwd)
+        if path is None:
+            raise CannotStart(f"there is no program '{made.argv[0]}'")
+        prompt_file = f"{run_dir}/prompt.md"
+        atomic.remove(prompt_file)
+        atomic.write_temporary(prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False)
+        config = self.config
+        return Order(
+            task_id=life.id, attempt=life.attempt, program=path, argv=made.argv, env=made.env, cwd=made.cwd,
+            run_dir=run_dir, stdin=prompt_file if made.stdin else None, tag=tag, journal=entry.detach(),
+            cancel=self.layout.cancel_request(life.id), timeout=life.route.timeout,
+            interrupt_grace=config.interrupt_grace, terminate_grace=config.terminate_grace,
+            log_limit=config.log_limit, on_log_limit=config.on_log_limit)
+
+    def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
+        """An end that no supervisor could record: it was killed, or never began."""
+        record = {"record": "lost" if end.cause == "lost" else "exit", "attempt": number, "at": self.store.clock(),
+                  "cause": end.cause, "code": end.code, "signal": end.signal, "duration_ms": end.duration_ms}
+        if end.message:
+            record["message"] = end.message
+        if end.leftovers:
+            record["leftovers"] = end.leftovers
+        entry.append(record, sync=True)
+
+    # -- after it ---------------------------------------------------------------------------------------------------
+
+    async def ended(self, life: Life, entry: Entry, end: AttemptEnd) -> None:
+        """Understand the end and take the step that policy says."""
+        if end.cause == "lost" and (entry.journal.attempt is None or entry.journal.attempt.ended is None):
+            self._record_end(entry, life.attempt, end)
+        life.handle = None
+        run_dir = self.layout.logs(life.id, life.attempt)
+        reading = adapter(life.route.tool.adapter).reading(life.route, run_dir, end)
+        request = self.store.cancel_request(life.id)
+        if request is not None and reading.outcome is not Outcome.SUCCEEDED:
+            if request.get("requeue"):
+                return await self._give_back(life, entry, reading, str(request.get("by", "")))
+            reading = _cancelled(reading, str(request.get("by") or "a person"))
+        step = decide(reading.outcome, entry.journal.tries, life.route.retries, self.config.retry,
+                      self.config.on_lost, reading.may_retry)
+        if isinstance(step, Retry):
+            await self._retry(life, entry, reading, step)
+        else:
+            await self._finish(life, entry, reading, step)
+
+    async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
+        due = self.store.clock() + step.after
+        entry.append({"record": "retry", "attempt": life.attempt + 1, "at": self.store.clock(), "not_before": due},
+                     sync=True)
+        entry.close()
+        again = self._event(life, "task_retrying", life.attempt, phase="attempt", status="running",
+                            summary=f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}")
+        await self._durable([self._attempt_event(life, reading), again])
+        life.retry_at = due
+        self.tell("retrying", life.id, life=life, reading=reading, after=step.after)
+
+    async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
+        await self._durable([self._attempt_event(life, reading),
+                             self._event(life, "task_requeued", life.attempt, phase="finish", status="inbox",
+                                         summary=by)])
+        await self._settled(lambda: self.store.requeue(entry, by))
+        self.tell("requeued", life.id, life=life, reading=reading)
+
+    async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
+        """Result, event, rename: in this order, each of them repeatable."""
+        now = timestamp(self.store.clock())
+        artifacts = self._artifacts(life)
+        document = self._document(life, entry, reading, step, now, artifacts)
+        done = self._event(
+            life, "task_finished", life.attempt, phase="finish", status=str(step.status),
+            summary=step.reason or reading.reason or "succeeded", outcome=str(reading.outcome),
+            exit_code=reading.exit_code, duration_ms=reading.duration_ms,
+            artifacts=[item["path"] for item in artifacts if not item.get("missing")],
+            log_paths=self._log_paths(life), usage=dict(reading.usage), cost_usd=reading.cost_usd,
+            error_class=reading.error_class)
+        await self._durable([self._attempt_event(life, reading), done],
+                            lambda: self.store.stage_result(life.id, document))
+        oddities = await self._settled(lambda: self.store.settle(entry, step.status, {"outcome": str(reading.outcome)}))
+        for oddity in oddities or ():
+            self.store.log.commit([self._event(life, "task_restored", life.attempt, phase="finish",
+                                               status=str(step.status), summary=oddity)])
+            self.tell("restored", life.id, text=oddity)
+        self.tell("finished", life.id, life=life, reading=reading, status=step.status,
+                  reason=step.reason or reading.reason)
+
+    def _document(self, life: Life, entry: Entry, reading: Reading, step: Finish, now: str,
+                  artifacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        attempts = []
+        for facts in entry.journal.attempts:
+            newest = facts.number == life.attempt
+            its = reading if newest else _brief(facts.ended)
+            attempts.append(attempt_entry(
+                facts.number, timestamp(facts.started["at"]) if "at" in facts.started else "",
+                timestamp(facts.ended["at"]) if facts.ended else now, its))
+        folder = self.layout.logs(life.id, life.attempt)
+        return result(life.id, str(reading.outcome), entry.journal.claim, attempts, reading, reason=step.reason,
+                      finished_at=now, artifacts=list(artifacts), notes=list(life.task.notes),
+                      log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "")
+
+    def _artifacts(self, life: Life) -> list[dict[str, Any]]:
+        """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
+        found = [_artifact(self.layout.root, path) for path in life.task.artifacts]
+        left = f"{self.layout.logs(life.id, life.attempt)}/artifacts"
+        for folder, _, names in os.walk(left):
+            for name in sorted(names)[:1000]:
+                path = os.path.join(folder, name)
+                found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
+        return found
+
+    # -- small things -----------------------------------------------------------------------------------------------
+
+    async def _durable(self, events: Sequence[Event], stage: Callable[[], NewFile] | None = None) -> None:
+        """Commit, waiting out a disk that refuses: what has happened is not forgotten."""
+        while True:
+            try:
+                files = [stage()] if stage else []
+                await asyncio.wrap_future(self.store.log.commit(events, files))
+                return
+            except (StoreFault, OSError) as error:
+                self.health.failed(error)
+                await self.health.fine()
+
+    async def _settled(self, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return step()
+            except (OSError, OrchestratorError) as error:
+                self.health.failed(error)
+                await self.health.fine()
+
+    def _event(self, life: Life, kind: str, attempt: int, **fields: Any) -> Event:
+        return self.store.log.event(kind, life.id, attempt, task_id=life.id, run_id=life.task.run, attempt=attempt,
+                                    agent=life.route.agent.name, tool=life.route.tool.name, model=life.route.model,
+                                    mode=life.route.tool.mode, **fields)
+
+    def _attempt_event(self, life: Life, reading: Reading) -> Event:
+        return self._event(life, "attempt_finished", life.attempt, phase="attempt", status="running",
+                           summary=reading.reason or str(reading.outcome), outcome=str(reading.outcome),
+                           exit_code=reading.exit_code, duration_ms=reading.duration_ms,
+                           log_paths=self._log_paths(life), usage=dict(reading.usage), cost_usd=reading.cost_usd,
+                           error_class=reading.error_class)
+
+    def _log_paths(self, life: Life) -> list[str]:
+        folder = self.layout.shown(self.layout.logs(life.id, life.attempt))
+        return [f"{folder}/stdout.log", f"{folder}/stderr.log"]
+
+    def _prompt_if_wanted(self, life: Life) -> dict[str, str]:
+        return {"prompt": life.task.prompt} if self.config.prompts_in_events else {}
+
+
+def _cancelled(reading: Reading, by: str) -> Reading:
+    return Reading(Outcome.CANCELLED, reading.exit_code, reading.signal, "cancelled", f"cancelled by {by}",
+                   reading.message, reading.session, reading.usage, reading.cost_usd, reading.warnings,
+                   reading.duration_ms)
+
+
+def _brief(ended: Mapping[str, Any] | None) -> Reading:
+    """An earlier attempt, from its journal alone."""
+    end = end_from(ended or {"record": "lost"})
+    outcome = {"cancelled": Outcome.CANCELLED, "timeout": Outcome.TIMED_OUT, "lost": Outcome.LOST}.get(
+        end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
+    code = end.code if end.signal is None else 128 + end.signal
+    return Reading(outcome, code, error_class=end.cause or ("exit" if code else ""), duration_ms=end.duration_ms)
+
+
+def _artifact(root: str, path: str) -> dict[str, Any]:
+    """Size and hash of a file inside the project; never of anything a link leads to."""
+    full = os.path.join(root, path)
+    inside = os.path.realpath(full).startswith(os.path.realpath(root) + os.sep)
+    try:
+        info = os.lstat(full)
+        if not inside or not stat.S_ISREG(info.st_mode):
+            return {"path": path} if inside and stat.S_ISDIR(info.st_mode) else {"path": path, "missing": True}
+        digest = hashlib.sha256()
+        with open(full, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return {"path": path, "bytes": info.st_size, "sha256": digest.hexdigest()}
+    except OSError:
+        return {"path": path, "missing": True}

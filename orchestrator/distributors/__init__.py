@@ -1,0 +1,1 @@
+"""Where attempts are executed: the strategy, its default, and how others plug in."""

@@ -1,0 +1,70 @@
+"""The seam between deciding and executing.
+
+The coordination hands an `Order` to a `Distributor` and gets an `ExecutionHandle`; it never learns where or how the
+tool runs.  Distributors plug in through the entry point group ``orchestrator.distributors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.model.attempt import AttemptEnd
+from orchestrator.model.journal import AttemptFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One attempt to execute.
+
+    ``journal`` is the descriptor of the task's journal with the liveness lock on it; the distributor closes it.
+    ``cancel`` is the path of a file whose existence asks the attempt to stop.  Times are seconds, sizes bytes.
+    """
+
+    task_id: str
+    attempt: int
+    program: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    run_dir: str
+    stdin: str | None
+    tag: str
+    journal: int
+    cancel: str
+    timeout: float
+    interrupt_grace: float
+    terminate_grace: float
+    log_limit: int
+    on_log_limit: str
+
+
+class ExecutionHandle(Protocol):
+    """A running attempt."""
+
+    def cancel(self) -> None:
+        """Make it look at its cancel request (`Order.cancel`), which must exist by now."""
+
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+
+    async def wait(self) -> AttemptEnd:
+        """How it ended, once it has."""
+
+
+class Distributor(Protocol):
+    """A strategy for executing attempts."""
+
+    def prepare(self, slots: int) -> None:
+        """Get ready for so many attempts soon."""
+
+    def dispatch(self, order: Order, on_started: Callable[[int], None]) -> ExecutionHandle:
+        """Start an attempt; ``on_started`` is called with the tool's pid."""
+
+    def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
+        """Take over an attempt that a former watcher started; ``journal`` is the path of the task's journal."""
+
+    def close(self) -> None:
+        """Let go of everything that is idle; attempts that still run go on."""
+

@@ -1,0 +1,105 @@
+"""The default distributor: every attempt is a process of this machine, under a supervisor of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+
+from orchestrator.distributors.base import ExecutionHandle, Order
+from orchestrator.execution.pool import SupervisorPool, Worker
+from orchestrator.execution.processes import pin, send, sweep
+from orchestrator.files import journals
+from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.journal import AttemptFacts
+
+
+class DirectDistributor:
+    """Runs attempts under supervisors that outlive the watcher."""
+
+    def __init__(self) -> None:
+        self._pool = SupervisorPool()
+
+    def prepare(self, slots: int) -> None:
+        self._pool.prewarm(slots)
+
+    def dispatch(self, order: Order, on_started: Callable[[int], None]) -> ExecutionHandle:
+        return DirectHandle(self._pool, order, on_started)
+
+    def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
+        return AdoptedHandle(facts, journal)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class DirectHandle:
+    """An attempt that this process started."""
+
+    def __init__(self, pool: SupervisorPool, order: Order, on_started: Callable[[int], None]) -> None:
+        self._pool = pool
+        self._tag = order.tag
+        self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
+        job = asdict(order)
+        job["stdout"], job["stderr"] = f"{order.run_dir}/stdout.log", f"{order.run_dir}/stderr.log"
+        self._worker: Worker = pool.start(job, job.pop("journal"), on_started, self._ended)
+
+    def _ended(self, end: AttemptEnd) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
+
+    def cancel(self) -> None:
+        if self.is_running():
+            self._pool.poke(self._worker)
+
+    def is_running(self) -> bool:
+        return not self._end.done()
+
+    async def wait(self) -> AttemptEnd:
+        end = await asyncio.shield(self._end)
+        if end.cause == "lost":
+            return await lost(self._tag)
+        return end
+
+
+class AdoptedHandle:
+    """An attempt that a former watcher started: its supervisor goes on, and its journal tells how it ended."""
+
+    def __init__(self, facts: AttemptFacts, journal: str) -> None:
+        started = facts.started
+        self._journal, self._number, self._tag = journal, facts.number, started.get("tag", "")
+        self._identity = (started.get("supervisor", 0), started.get("supervisor_start", 0), started.get("boot", ""))
+        self._ended = False
+
+    def cancel(self) -> None:
+        send(*self._identity, signal.SIGTERM)
+
+    def is_running(self) -> bool:
+        return not self._ended
+
+    async def wait(self) -> AttemptEnd:
+        fd = pin(*self._identity)
+        if fd is not None:
+            loop = asyncio.get_running_loop()
+            gone = asyncio.Event()
+            loop.add_reader(fd, gone.set)
+            try:
+                # The supervisor leaves when its attempt is over, because its watcher is gone.
+                await gone.wait()
+            finally:
+                loop.remove_reader(fd)
+                os.close(fd)
+        self._ended = True
+        journal = journals.read(self._journal)
+        last = journal.attempt
+        if last is not None and last.number == self._number and last.ended is not None:
+            return end_from(last.ended)
+        return await lost(self._tag)
+
+
+async def lost(tag: str) -> AttemptEnd:
+    """The supervisor was killed: end what it left running, so that no two attempts are ever alive together."""
+    count = await asyncio.to_thread(sweep, tag)
+    return AttemptEnd("lost", leftovers=count)

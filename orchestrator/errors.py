@@ -1,0 +1,66 @@
+"""The one family of errors that people see: what happened, what to do, and an exit code.
+
+Anything else that reaches the top is a bug of ours and is reported as one (see ``cli.main``).
+"""
+
+from __future__ import annotations
+
+# The stable exit codes of every verb (docs/reference/exit-codes.md is checked against this table).
+EXIT_CODES: dict[int, tuple[str, str]] = {
+    0: ("ok", "The command did what was asked."),
+    1: ("failed", "A task failed, or problems were found."),
+    2: ("usage", "The command line was not understood."),
+    3: ("not-found", "No such task, run or file; or the name is ambiguous."),
+    4: ("invalid", "A file is not valid YAML or does not fit its schema."),
+    5: ("busy", "Another watcher holds the work directory."),
+    6: ("missing", "The work directory, the configuration or an agent program is missing or unusable."),
+    124: ("timed-out", "A task, or the waiting itself, ran out of time."),
+    130: ("interrupted", "Stopped by Ctrl-C."),
+}
+FAILED, USAGE, NOT_FOUND, INVALID, BUSY, MISSING, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 5, 6, 124, 130
+
+
+class OrchestratorError(Exception):
+    """Something a person can act on.
+
+    ``hint`` is one line that says what to do; ``exit_code`` is one of `EXIT_CODES`.
+    """
+
+    exit_code = FAILED
+
+    def __init__(self, message: str, hint: str = "", exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class NotFound(OrchestratorError):
+    """No task, run or file answers to this name, or several do."""
+
+    exit_code = NOT_FOUND
+
+
+class Refused(OrchestratorError):
+    """The state of the work directory does not allow this step; nothing was changed."""
+
+
+class Taken(Refused):
+    """The id already belongs to another task."""
+
+
+class Busy(OrchestratorError):
+    """Another watcher holds the work directory."""
+
+    exit_code = BUSY
+
+
+class Unusable(OrchestratorError):
+    """The work directory, its configuration or a program is missing or not fit for use."""
+
+    exit_code = MISSING
+
+
+class StoreFault(OrchestratorError):
+    """The disk refused a write; what it concerned did not happen and may be tried again."""

@@ -1,0 +1,140 @@
+"""The watcher's side of its supervisors: a few warm processes, each running one attempt at a time.
+
+A supervisor is a process of its own session, started ahead of need, used again and again.  Starting a tool then
+costs one ``posix_spawn``, and killing the watcher or any one supervisor costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.execution import supervisor
+from orchestrator.model.attempt import AttemptEnd, end_from
+
+IDLE_MAX = 4  # warm supervisors kept when nothing runs
+# Imported, not run as a file, so that its compiled form is used; -I -S leave nothing of the project on the path.
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import supervisor; supervisor.main(int(sys.argv[2]))"
+
+
+class Worker:
+    """One supervisor process and the socket to it."""
+
+    def __init__(self) -> None:
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, os.path.dirname(supervisor.__file__), str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),), start_new_session=True, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.socket = mine
+        self.buffer = b""
+
+    def send(self, job: dict[str, Any], journal: int) -> None:
+        """Hand over a job and the journal's descriptor.  OSError if the supervisor is gone."""
+        body = json.dumps(job).encode()
+        self.socket.setblocking(True)
+        sent = socket.send_fds(self.socket, [len(body).to_bytes(4, "big")], [journal])
+        self.socket.sendall(len(body).to_bytes(4, "big")[sent:] + body)
+        self.socket.setblocking(False)
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The messages that have come; None if the supervisor is gone."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Let it go: it ends by itself when its attempt is over."""
+        self.socket.close()
+
+
+class SupervisorPool:
+    """Starts supervisors, keeps a few warm, and tells the end of every attempt."""
+
+    def __init__(self) -> None:
+        self._idle: list[Worker] = []
+        self._gone: list[Worker] = []
+
+    def prewarm(self, count: int = 1) -> None:
+        """Have so many idle supervisors ready: starting a process takes longer than starting a tool."""
+        while len(self._idle) < min(count, IDLE_MAX):
+            self._idle.append(Worker())
+
+    def start(self, job: dict[str, Any], journal: int, on_started: Callable[[int], None],
+              on_end: Callable[[AttemptEnd], None]) -> Worker:
+        """Begin an attempt.  ``journal`` is closed here; ``on_end`` is called once, from the event loop."""
+        try:
+            while True:
+                worker = self._idle.pop() if self._idle else Worker()
+                try:
+                    worker.send(job, journal)
+                    break
+                except OSError:  # an idle supervisor was killed: nothing was lost with it
+                    self._retire(worker)
+        finally:
+            os.close(journal)
+        loop = asyncio.get_running_loop()
+
+        def readable() -> None:
+            messages = worker.receive()
+            for message in messages or ():
+                if "started" in message:
+                    on_started(message["started"])
+                elif "ended" in message:
+                    loop.remove_reader(worker.socket)
+                    self._release(worker)
+                    on_end(end_from(message["ended"]))
+                    return
+            if messages is None:
+                loop.remove_reader(worker.socket)
+                self._retire(worker)
+                on_end(AttemptEnd("lost"))
+
+        loop.add_reader(worker.socket, readable)
+        return worker
+
+    def poke(self, worker: Worker) -> None:
+        """Make a supervisor look at its cancel request."""
+        try:
+            worker.process.send_signal(signal.SIGTERM)
+        except OSError:
+            pass
+
+    def _release(self, worker: Worker) -> None:
+        if len(self._idle) < IDLE_MAX:
+            self._idle.append(worker)
+        else:
+            self._retire(worker)
+        self._collect()
+
+    def _retire(self, worker: Worker) -> None:
+        worker.close()
+        self._gone.append(worker)
+        self._collect()
+
+    def _collect(self) -> None:
+        self._gone = [worker for worker in self._gone if worker.process.poll() is None]
+
+    def close(self) -> None:
+        """Let the idle supervisors go and wait for them; those with an attempt go on without us."""
+        for worker in self._idle:
+            worker.close()
+        for worker in self._idle:
+            worker.process.wait()
+        self._idle.clear()
+        self._collect()

@@ -1,0 +1,105 @@
+"""Other processes, named so that the name cannot pass to a stranger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from orchestrator.execution.supervisor import boot_id, start_time
+
+TAG = "ORCHESTRATOR_TAG"
+
+
+def pin(pid: int, started: int, boot: str) -> int | None:
+    """A pidfd of exactly this process; None if it is gone.  The caller closes it."""
+    if boot != boot_id():
+        return None
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    try:
+        if start_time(pid) == started:
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def is_alive(pid: int, started: int, boot: str) -> bool:
+    """Whether this very process still exists."""
+    fd = pin(pid, started, boot)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def send(pid: int, started: int, boot: str, number: int) -> bool:
+    """Send a signal to exactly this process; whether it was there."""
+    fd = pin(pid, started, boot)
+    if fd is None:
+        return False
+    try:
+        signal.pidfd_send_signal(fd, number)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def tagged(tag: str) -> list[int]:
+    """Pids of all processes that carry an attempt's tag in their environment."""
+    wanted = f"{TAG}={tag}".encode()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if wanted in file.read().split(b"\0"):
+                        found.append(int(name))
+            except OSError:
+                continue
+    return found
+
+
+def sweep(tag: str, patience: float = 5.0) -> int:
+    """Kill whatever a lost attempt left running, found by its tag; how many processes that were.
+
+    Only for attempts whose supervisor is gone: a living one does this itself, and better.
+    """
+    if not tag:
+        return 0
+    seen: set[int] = set()
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        pids = tagged(tag)
+        if not pids:
+            break
+        for pid in pids:
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if pid in tagged_one(pid, tag):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+                    seen.add(pid)
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+        time.sleep(0.01)
+    return len(seen)
+
+
+def tagged_one(pid: int, tag: str) -> list[int]:
+    """[pid] if it still carries the tag."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return [pid] if f"{TAG}={tag}".encode() in file.read().split(b"\0") else []
+    except OSError:
+        return []

@@ -1,0 +1,371 @@
+"""The supervisor: a small process that runs one tool at a time and outlives the watcher that asked for it.
+
+It imports nothing but the standard library and has one thread (see ``execution.pool`` for how it is started).
+Over a socket it receives jobs, each with the descriptor of the task's journal, on which the liveness lock is
+held.  For every job it
+
+1. appends ``started`` to the journal, fsynced, *before* the tool is executed: from then on the task has run;
+2. runs the tool in a session of its own, with default signals, the prompt file as standard input;
+3. enforces the time limit and cancel requests by SIGINT, SIGTERM, SIGKILL;
+4. ends everything the tool left behind: as child subreaper it is the parent of every orphan, so "I have no
+   children" means "nothing is left";
+5. appends ``exit``, fsynced (the result's commit point), closes the journal and so frees the lock, and says so.
+
+When the watcher is gone the socket ends, and the supervisor leaves once its attempt is over.  A cancel request is
+a file; SIGTERM only says "look now".
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import json
+import os
+import signal
+import socket
+import time
+
+POLL = 0.5  # seconds between looks at the size of the logs
+LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
+PR_SET_CHILD_SUBREAPER = 36
+WAKE = (signal.SIGCHLD, signal.SIGTERM)
+DEFAULTS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def main(fd: int) -> None:
+    """Serve jobs until the socket ends."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP, signal.SIGTTIN,
+                   signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)  # taken with sigtimedwait: no handler, no race
+    become_subreaper()
+    control = socket.socket(fileno=fd)
+    control.set_inheritable(False)
+    while True:
+        job, lock = receive(control)
+        if job is None:
+            return
+        record = Attempt(job, lock).run(lambda message: tell(control, message))
+        os.close(lock)  # the last descriptor of the journal: the liveness lock is free now
+        tell(control, {"ended": record})
+
+
+def become_subreaper() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def receive(control: socket.socket) -> tuple[dict | None, int]:
+    """The next job and the journal's descriptor; (None, -1) when the watcher is gone."""
+    descriptors = array.array("i")
+    try:
+        head, ancillary, _, _ = control.recvmsg(4, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+    except OSError:
+        return None, -1
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) // 4 * 4])
+    if not head or not descriptors:
+        return None, -1
+    while len(head) < 4:
+        head += control.recv(4 - len(head))
+    size = int.from_bytes(head, "big")
+    body = bytearray()
+    while len(body) < size:
+        piece = control.recv(size - len(body))
+        if not piece:  # cut off in the middle: nothing has started
+            os.close(descriptors[0])
+            return None, -1
+        body += piece
+    return json.loads(body), descriptors[0]
+
+
+def tell(control: socket.socket, message: dict) -> None:
+    """A line to the watcher, if there still is one; the journal has it in any case."""
+    try:
+        control.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:
+        pass
+
+
+class Attempt:
+    """One execution of one tool."""
+
+    def __init__(self, job: dict, journal: int) -> None:
+        self.job, self.journal = job, journal
+        self.cause = ""  # why it was stopped: cancelled, timeout, log_limit
+        self.step = 0  # of the escalation: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent
+        self.next_step = 0.0
+        self.pid = 0
+        self.logs: list[int] = []
+
+    def run(self, say) -> dict:
+        """Run the job to its end; returns the ``exit`` record, which is in the journal by then."""
+        began = time.monotonic()
+        status, message = None, ""
+        while signal.sigtimedwait(WAKE, 0):
+            pass  # left over from the attempt before
+        try:
+            if self.cancel_requested():
+                self.cause = "cancelled"
+            else:
+                self.record({"record": "started", "attempt": self.job["attempt"], "at": time.time(),
+                             "supervisor": os.getpid(), "supervisor_start": start_time("self"),
+                             "boot": boot_id(), "tag": self.job["tag"]})
+                self.pid = self.spawn()
+                say({"started": self.pid})
+                status = self.wait(began)
+        except OSError as error:
+            if not self.pid:
+                self.cause = "start"
+            message = f"{error.strerror}: {error.filename or self.job['argv'][0]}"
+            if self.pid and status is None:  # a log could not be looked at or the like: the tool must not go on
+                status = self.abandon()
+        leftovers = sweep()
+        for log in self.logs:
+            try:
+                if os.fstat(log).st_size:
+                    os.fdatasync(log)
+            except OSError:
+                pass
+            os.close(log)
+        record = {"record": "exit", "attempt": self.job["attempt"], "at": time.time(), "cause": self.cause,
+                  "code": None, "signal": None, "duration_ms": round((time.monotonic() - began) * 1000)}
+        if status is not None:
+            record["code" if os.WIFEXITED(status) else "signal"] = os.waitstatus_to_exitcode(status) \
+                if os.WIFEXITED(status) else os.WTERMSIG(status)
+        if message:
+            record["message"] = message
+        if leftovers:
+            record["leftovers"] = leftovers
+        self.record_exit(record)
+        return record
+
+    def record(self, record: dict) -> None:
+        """Append to the journal, on disk when this returns."""
+        data = json.dumps(record).encode() + b"\n"
+        size = os.fstat(self.journal).st_size
+        if size and os.pread(self.journal, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        written = os.write(self.journal, data)
+        if written != len(data):  # a disk that fills up says so by a short write first
+            raise OSError(28, "No space left on device", "journal")
+        os.fsync(self.journal)
+
+    def record_exit(self, record: dict) -> None:
+        """How it ended must not be lost: while the disk refuses, wait and try again with a fresh descriptor."""
+        while True:
+            try:
+                self.record(record)
+                return
+            except OSError:
+                # The descriptor that failed may report a success that never happened: open the file anew, but
+                # keep the old one, which holds the lock.
+                signal.sigtimedwait((), 1.0)
+                try:
+                    fresh = os.open(f"/proc/self/fd/{self.journal}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+                except OSError:
+                    continue
+                try:
+                    if not torn_or_absent(fresh, record):
+                        os.fsync(fresh)
+                        return
+                    data = b"\n" + json.dumps(record).encode() + b"\n"
+                    if os.write(fresh, data) == len(data):
+                        os.fsync(fresh)
+                        return
+                except OSError:
+                    pass
+                finally:
+                    os.close(fresh)
+
+    def spawn(self) -> int:
+        """Start the tool; its pid.  Everything it inherits is named here."""
+        job = self.job
+        os.chdir(job["cwd"])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.logs = [os.open(job["stdout"], flags, 0o644), os.open(job["stderr"], flags, 0o644)]
+        stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.posix_spawn(
+                job["program"], job["argv"], job["env"],
+                file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, self.logs[0], 1),
+                              (os.POSIX_SPAWN_DUP2, self.logs[1], 2)],
+                setsid=True, setsigmask=(), setsigdef=DEFAULTS)
+        finally:
+            os.close(stdin)
+            os.chdir("/")
+
+    def wait(self, began: float) -> int:
+        """Until the tool itself has ended (never until the end of a pipe); its wait status."""
+        limit = self.job["timeout"]
+        deadline = began + limit if limit else None
+        while True:
+            status = self.reap()
+            if status is not None:
+                return status
+            now = time.monotonic()
+            if self.step and now >= self.next_step:
+                self.escalate(now)
+            elif not self.step and deadline is not None and now >= deadline:
+                self.stop("timeout", now)
+            elif not self.step and self.too_much_output():
+                self.stop("log_limit", now)
+            pause = POLL
+            if self.step:
+                pause = min(pause, self.next_step - now)
+            elif deadline is not None:
+                pause = min(pause, deadline - now)
+            info = signal.sigtimedwait(WAKE, max(pause, 0.001))
+            if info is not None and info.si_signo == signal.SIGTERM and not self.step and self.cancel_requested():
+                self.stop("cancelled", time.monotonic())
+
+    def reap(self) -> int | None:
+        """Collect what has ended; the tool's status once it has."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return None
+            if pid == self.pid:
+                return status
+            if pid == 0:
+                return None
+
+    def stop(self, cause: str, now: float) -> None:
+        self.cause = cause
+        self.escalate(now)
+
+    def escalate(self, now: float) -> None:
+        """The next sterner signal: to the tool's process group, as Ctrl-C would, and in the end to everything."""
+        self.step += 1
+        if self.step == 1:
+            self.signal_group(signal.SIGINT)
+            self.next_step = now + self.job["interrupt_grace"]
+        elif self.step == 2:
+            self.signal_group(signal.SIGTERM)
+            signal_all(signal.SIGTERM)
+            self.next_step = now + self.job["terminate_grace"]
+        else:
+            signal_all(signal.SIGKILL)
+            self.next_step = now + 0.1
+
+    def signal_group(self, number: int) -> None:
+        # The tool is not reaped yet (only `reap` does that), so its pid, and with it the group, is still its own.
+        try:
+            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGCONT)  # a stopped process must be able to obey
+        except ProcessLookupError:
+            pass
+
+    def abandon(self) -> int:
+        while True:
+            signal_all(signal.SIGKILL)
+            status = self.reap()
+            if status is not None:
+                return status
+            signal.sigtimedwait((signal.SIGCHLD,), 0.05)
+
+    def cancel_requested(self) -> bool:
+        return os.path.exists(self.job["cancel"])
+
+    def too_much_output(self) -> bool:
+        """Whether the logs are over their limit and the attempt is to end for it; or cut them, if that is wanted."""
+        limit = self.job["log_limit"]
+        for log in self.logs:
+            if os.fstat(log).st_size > limit:
+                if self.job["on_log_limit"] == "end":
+                    return True
+                os.ftruncate(log, limit // 2)  # it is written in append mode, so writing goes on from here
+        return False
+
+
+def sweep() -> int:
+    """End everything the tool left behind; how many processes that were.
+
+    Every orphan of the attempt is our child, so without children there is nothing left.
+    """
+    try:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    found: set[int] = set()
+    kill_at = time.monotonic() + LEFTOVER_GRACE
+    signal_all(signal.SIGTERM, found)
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return len(found)
+        if pid == 0:
+            if time.monotonic() >= kill_at:
+                signal_all(signal.SIGKILL, found)
+            signal.sigtimedwait((signal.SIGCHLD,), 0.05)
+
+
+def signal_all(number: int, found: set[int] | None = None) -> None:
+    """Send a signal to all descendants.
+
+    A pid could pass to a stranger between the look and the signal, so the process is pinned by a pidfd and looked
+    at again: the same parent and start time mean that it still is the one that was found.
+    """
+    for pid, identity in descendants():
+        try:
+            pinned = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            if parent_and_start(pid) == identity:
+                signal.pidfd_send_signal(pinned, number)
+                if number == signal.SIGTERM:
+                    signal.pidfd_send_signal(pinned, signal.SIGCONT)
+                if found is not None:
+                    found.add(pid)
+        except OSError:
+            pass
+        finally:
+            os.close(pinned)
+
+
+def descendants() -> list[tuple[int, tuple[int, int]]]:
+    """Every process below this one, with its parent and start time."""
+    children: dict[int, list[int]] = {}
+    facts: dict[int, tuple[int, int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            identity = parent_and_start(int(name))
+            if identity:
+                facts[int(name)] = identity
+                children.setdefault(identity[0], []).append(int(name))
+    result, waiting = [], [os.getpid()]
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            result.append((pid, facts[pid]))
+            waiting.append(pid)
+    return result
+
+
+def parent_and_start(pid: int) -> tuple[int, int] | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            rest = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(rest[1]), int(rest[19])
+
+
+def start_time(pid: int | str) -> int:
+    """Clock ticks from boot to the start of a process: with the pid and the boot id it names a process for ever."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def torn_or_absent(fd: int, record: dict) -> bool:
+    """Whether the record is not (wholly) in the journal."""
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    return not data.endswith(json.dumps(record).encode() + b"\n")

@@ -1,0 +1,50 @@
+"""The watcher's card: what it says of itself, and whether that very process still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from orchestrator.files.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """``beat`` is the age of the heartbeat in seconds; ``alive`` is what the kernel says, not the heartbeat."""
+
+    pid: int
+    host: str
+    started_at: str
+    version: str
+    slots: int
+    fault: str
+    draining: bool
+    notifications: str
+    beat: float
+    alive: bool
+
+
+def read(layout: Layout, now: float) -> Card | None:
+    """The card of the last watcher; None if there is none (it ended in good order, or never was)."""
+    try:
+        with open(layout.watcher_card, "rb") as file:
+            data = json.loads(file.read())
+            beat = now - os.fstat(file.fileno()).st_mtime
+        return Card(data["pid"], data["host"], data["started_at"], data["version"], data["slots"], data["fault"],
+                    data["draining"], data["notifications"], max(0.0, beat),
+                    _alive(data["pid"], data["pid_start"], data["boot"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _alive(pid: int, started: int, boot: str) -> bool:
+    """A pid is used again after a while; with its start time and the boot it names one process for ever."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            if file.read().strip() != boot:
+                return False
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19]) == started
+    except (OSError, IndexError, ValueError):
+        return False

@@ -1,0 +1,32 @@
+"""Reading the ledger: the journals of tasks that were ever claimed here."""
+
+from __future__ import annotations
+
+from orchestrator.files import jsonlines, scan
+from orchestrator.files.layout import Layout
+from orchestrator.model.journal import Journal, fold
+
+
+def read(path: str) -> Journal:
+    """The journal in a file; an empty one if there is none."""
+    return fold(jsonlines.read(path)[0])
+
+
+def of(layout: Layout, task_id: str) -> Journal | None:
+    """What the ledger knows of a task; None if it was never claimed here."""
+    for closed in (False, True):
+        records = jsonlines.read(layout.journal(task_id, closed))[0]
+        if records:
+            return fold(records)
+    return None
+
+
+def active(layout: Layout) -> list[Journal]:
+    """The journals of tasks that are claimed and not finished: as many as run, however many ever ran."""
+    found = []
+    for name in sorted(scan.names(layout.active)):
+        if name.endswith(".jsonl"):
+            journal = read(f"{layout.active}/{name}")
+            if journal.task_id:
+                found.append(journal)
+    return found

@@ -1,0 +1,143 @@
+"""The one place that knows paths.
+
+``root`` is the project (the folder that holds ``work/``); everything else follows from it.  The on-disk format
+is described in docs/reference/on-disk-format.md.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.errors import Unusable
+from orchestrator.model import ids
+from orchestrator.model.status import FOLDERS, Status
+
+WORK = "work"
+SUFFIXES = (".yaml", ".yml", ".md")
+NOTE = ".error.md"  # what is wrong with a file in the inbox, beside it
+CANCEL = ".cancel"  # a request: stop the running task this is named after
+FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs")
+STATE_FOLDERS = ("active", "closed", "locks", "cancel", "expanding", "tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths of one work directory.  All are absolute strings: they are made and compared very often."""
+
+    root: str
+    work: str = field(init=False)
+    state: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "work", os.path.join(self.root, WORK))
+        object.__setattr__(self, "state", os.path.join(self.root, WORK, ".state"))
+
+    def folder(self, name: str | Status) -> str:
+        return f"{self.work}/{name}"
+
+    def file(self, folder: str | Status, name: str) -> str:
+        return f"{self.work}/{folder}/{name}"
+
+    @property
+    def config(self) -> str:
+        return f"{self.work}/orchestrator.yaml"
+
+    @property
+    def tools(self) -> str:
+        return f"{self.work}/tools"
+
+    @property
+    def events(self) -> str:
+        return f"{self.work}/events"
+
+    @property
+    def active(self) -> str:
+        """Journals of tasks that are claimed and not finished."""
+        return f"{self.state}/active"
+
+    @property
+    def closed(self) -> str:
+        """Journals of tasks that have run here before."""
+        return f"{self.state}/closed"
+
+    @property
+    def watcher_lock(self) -> str:
+        return f"{self.state}/watcher.lock"
+
+    @property
+    def watcher_card(self) -> str:
+        """Who watches, since when, with what: JSON, rewritten by the watcher, its mtime is the heartbeat."""
+        return f"{self.state}/watcher.json"
+
+    @property
+    def approvals(self) -> str:
+        """Inbox files that this machine has vouched for: one JSON object a line."""
+        return f"{self.state}/approved.jsonl"
+
+    @property
+    def writer(self) -> str:
+        """The name of this clone in its event files."""
+        return f"{self.state}/writer"
+
+    def journal(self, task_id: str, closed: bool = False) -> str:
+        return f"{self.closed if closed else self.active}/{ids.key(task_id)}.jsonl"
+
+    def cancel_request(self, task_id: str) -> str:
+        return f"{self.state}/cancel/{ids.key(task_id)}"
+
+    def expanding(self, run_id: str) -> str:
+        """Task files of a run that is being accepted, before they are in the inbox."""
+        return f"{self.state}/expanding/{run_id}"
+
+    def result(self, task_id: str) -> str:
+        return f"{self.work}/results/{task_id}.yaml"
+
+    def note(self, task_id: str) -> str:
+        return f"{self.work}/inbox/{task_id}{NOTE}"
+
+    def logs(self, task_id: str, attempt: int | None = None) -> str:
+        base = f"{self.work}/logs/{task_id}"
+        return base if attempt is None else f"{base}/{attempt}"
+
+    def shown(self, path: str) -> str:
+        """A path as people see it: relative to the project."""
+        return os.path.relpath(path, self.root) if path.startswith(self.root + os.sep) else path
+
+
+def find_layout(start: str | None = None) -> Layout:
+    """The work directory of ``start`` or of the nearest folder above it, as git finds its own.
+
+    Raises `Unusable` if there is none.
+    """
+    given = os.path.abspath(start or os.getcwd())
+    folder = given
+    while True:
+        if os.path.isfile(os.path.join(folder, WORK, "orchestrator.yaml")):
+            return Layout(folder)
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            raise Unusable(f"no work directory in {given} or above it", "orchestrator init   makes one here")
+        folder = parent
+
+
+def stem_of(name: str) -> str:
+    """The id in the name of a task file; empty if the name is not one of a task file."""
+    for suffix in SUFFIXES:
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    return ""
+
+
+def is_draft(name: str) -> bool:
+    """Names that are never tasks: hidden files, drafts, editors' leftovers, notes of ours."""
+    return (name[0] in "._#" or name.endswith(("~", ".tmp", ".swp", ".bak", ".orig", ".part", NOTE)))
+
+
+def data_file(*parts: str) -> Path:
+    """A file that ships with the package (``schemas/...``): beside the package in a checkout or an editable
+    install, inside it in a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package.joinpath(*parts)
+    return inside if inside.exists() else package.parent.joinpath(*parts)

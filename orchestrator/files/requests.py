@@ -1,0 +1,240 @@
+"""Opening a task or run file and understanding it: one read through one descriptor, then parse, then meaning.
+
+`load` never raises for what a file says: problems are in the `Request`.  It imports no jsonschema, so that
+reading verbs can use it; the watcher and ``validate`` pass ``check``, which is ``files.schemas.check``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat as stat_module
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
+from orchestrator.model import ids, legacy
+from orchestrator.model.run import Run, cycle, is_run, run_from
+from orchestrator.model.task import Task, task_from
+
+Check = Callable[..., list[Problem]]
+
+# Names in ``env:`` that decide which code runs; a task file may not set them.
+_FORBIDDEN_ENV = frozenset(
+    "PATH HOME SHELL USER LOGNAME IFS ENV BASH_ENV CDPATH PERL5LIB PERL5OPT PERLLIB RUBYLIB RUBYOPT NODE_OPTIONS "
+    "NODE_PATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONEXECUTABLE PYTHONUSERBASE PYTHONWARNINGS "
+    "PYTHONBREAKPOINT PYTHONPLATLIBDIR PYTHONPYCACHEPREFIX CLASSPATH JAVA_TOOL_OPTIONS _JAVA_OPTIONS "
+    "GCONV_PATH LOCPATH TMPDIR EDITOR VISUAL PAGER BROWSER PROMPT_COMMAND PS4 SSH_ASKPASS XDG_CONFIG_HOME".split())
+_FORBIDDEN_PREFIXES = ("LD_", "DYLD_", "ORCHESTRATOR_", "GIT_", "BASH_FUNC_", "NPM_CONFIG_", "npm_config_", "PIP_")
+
+
+class Unreadable(Exception):
+    """The file cannot be a task at all; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's bytes and what the open descriptor said of it."""
+
+    raw: bytes
+    stat: os.stat_result
+    being_written: bool = False
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+@dataclass(slots=True)
+class Request:
+    """A file that asks for something: a task, a run, or only problems."""
+
+    id: str
+    path: str
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+    task: Task | None = None
+    run: Run | None = None
+    legacy: legacy.Conversion | None = None
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.warning]
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if not problem.warning]
+
+
+def read(path: str, leased: bool = False) -> Content:
+    """The bytes of a regular file, never following a link, never blocking on a pipe, at most 1 MiB.
+
+    With ``leased`` also tell whether somebody has it open for writing.  Raises `Unreadable`, or OSError if it
+    cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == 40:  # ELOOP: the last part is a symbolic link
+            raise Unreadable("it is a symbolic link; a task must be a regular file") from None
+        if error.errno == 6:  # ENXIO: a socket, or a device without a driver
+            raise Unreadable("it is not a regular file") from None
+        raise
+    try:
+        info = os.fstat(fd)
+        if not stat_module.S_ISREG(info.st_mode):
+            raise Unreadable("it is not a regular file")
+        if info.st_size > MAX_BYTES:
+            raise Unreadable(f"it is larger than {MAX_BYTES // 1024} KiB; put long material into files and name them")
+        if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+            raise Unreadable("it belongs to another user")
+        raw = b""
+        while chunk := os.read(fd, MAX_BYTES + 1 - len(raw)):
+            raw += chunk
+        return Content(raw, info, leased and _open_for_writing(fd))
+    finally:
+        os.close(fd)
+
+
+def _open_for_writing(fd: int) -> bool:
+    """Linux refuses a read lease while any descriptor can write to the file.
+
+    Taking the lease makes a writer that opens at this instant wait until it is given back, a few microseconds.
+    SIGIO, which would announce that writer, must be ignored by then (the watcher does).
+    """
+    import fcntl
+
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == 11  # EAGAIN; anything else: leases are not to be had here
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def load(path: str, task_id: str, raw: bytes, check: Check | None = None,
+         agents: Collection[str] | None = None) -> Request:
+    """What the bytes of ``path`` ask for.  ``agents`` are the roles an older-format file may name."""
+    document = parse(raw, markdown=path.endswith(".md"))
+    request = Request(task_id, path, document)
+    why = ids.problem(task_id)
+    if why:
+        request.problems.append(Problem(1, 1, f"the id '{task_id[:60]}' (the file's name) {why}", "rename the file"))
+    if document.problems:
+        request.problems += document.problems
+        return request
+    data = document.data
+    if legacy.is_legacy(data, document.body):
+        request.legacy = legacy.convert(data, document.body, agents)
+        data = dict(request.legacy.data)
+        _understand(request, data, check, Document("", data))
+        return request
+    if document.body.strip() and isinstance(data, dict):
+        if "prompt" in data or "prompt_file" in data:
+            request.problems.append(document.problem_at(
+                ("prompt",) if "prompt" in data else ("prompt_file",), "the prompt is there twice: here and below the ---",
+                "keep one of them", key=True))
+        else:
+            data["prompt"] = document.body.strip() + "\n"
+    _understand(request, data, check, document)
+    return request
+
+
+def _understand(request: Request, data: Any, check: Check | None, document: Document) -> None:
+    kind = "run" if is_run(data) else "task"
+    if check is not None:
+        request.problems += check(kind, document, data)
+    if not request.errors and isinstance(data, dict):
+        try:
+            if kind == "run":
+                request.run = run_from(request.id, data)
+                _check_run(request, document)
+            else:
+                request.task = task_from(request.id, data, request.legacy.notes if request.legacy else ())
+                _check_task(request, document, request.task, ())
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            request.problems.append(document.problem_at((), f"does not fit the schema: {error}"))
+    if request.errors:
+        request.task = request.run = None
+
+
+def _check_run(request: Request, document: Document) -> None:
+    run = request.run
+    assert run is not None
+    prefix = len(run.id) + 1
+    tasks = {task_id: task_from(task_id, body) for task_id, body in run.tasks.items()}
+    for task_id, task in tasks.items():
+        if ids.problem(task_id):
+            request.problems.append(document.problem_at(
+                ("tasks", task_id[prefix:]), f"the id '{task_id[:60]}' {ids.problem(task_id)}", key=True))
+        _check_task(request, document, task, ("tasks", task_id[prefix:]))
+        if isinstance(document.data, dict) and isinstance(document.data["tasks"], dict):
+            body = document.data["tasks"][task_id[prefix:]]
+            for place, need in enumerate(body.get("needs", ()) if isinstance(body, dict) else ()):
+                if f"{run.id}.{need}" not in tasks and any(_close(need, name[prefix:]) for name in tasks):
+                    request.problems.append(document.problem_at(
+                        ("tasks", task_id[prefix:], "needs", place), f"'{need}' is no task of this run",
+                        "it is taken for the id of another task", warning=True))
+    circle = cycle({task_id: task.needs for task_id, task in tasks.items()})
+    if circle:
+        request.problems.append(document.problem_at(
+            ("tasks", circle[0][prefix:], "needs"), "these tasks wait for each other: " +
+            " -> ".join(name[prefix:] for name in circle), "remove one of the needs"))
+    if not run.tasks:
+        for place, member in enumerate(run.members):
+            if ids.problem(member):
+                request.problems.append(document.problem_at(
+                    ("tasks", place), f"'{member[:60]}' {ids.problem(member)}"))
+
+
+def _close(word: str, name: str) -> bool:
+    import difflib
+
+    return difflib.SequenceMatcher(None, word, name).ratio() > 0.7
+
+
+def _check_task(request: Request, document: Document, task: Task, base: tuple[Any, ...]) -> None:
+    """What a schema cannot say."""
+    def report(path: tuple[Any, ...], message: str, hint: str = "", **more: bool) -> None:
+        request.problems.append(document.problem_at((*base, *path), message, hint, **more))
+
+    if task.prompt and task.prompt_file:
+        report(("prompt_file",), "the prompt is there twice: prompt and prompt_file", "keep one of them", key=True)
+    for name in task.env:
+        if name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
+            report(("env", name), f"a task may not set {name}: it decides which code runs",
+                   "set it for the agent in orchestrator.yaml", key=True)
+        elif "\0" in task.env[name]:
+            report(("env", name), f"the value of {name} contains a NUL character")
+    paths = [(("cwd",), task.cwd), (("prompt_file",), task.prompt_file),
+             *((("context", place), item) for place, item in enumerate(task.context)),
+             *((("artifacts", place), item) for place, item in enumerate(task.artifacts))]
+    for where, path in paths:
+        if path is not None and (why := outside(path)):
+            report(where, f"'{path[:60]}' {why}", "name a path inside the project")
+    for place, need in enumerate(task.needs):
+        if need == task.id:
+            report(("needs", place), "a task cannot need itself")
+        elif ids.problem(need):
+            report(("needs", place), f"'{need[:60]}' is not an id: it {ids.problem(need)}")
+    if task.timeout is not None and task.timeout <= 0:
+        report(("timeout",), "the timeout is zero", "write 90s, 15m or 2h")
+    prompt = document.data.get("prompt") if isinstance(document.data, dict) and not base else None
+    span = document.values.get(("prompt",))
+    if isinstance(prompt, str) and span and "\n" not in prompt:
+        rest = document.line(span.line)[span.column - 1:]
+        if rest.startswith(prompt) and rest[len(prompt):].lstrip().startswith("#"):
+            report(("prompt",), "the text after # is a comment and not part of the prompt",
+                   "put the prompt into quotes, or a block:  prompt: |", warning=True)
+
+
+def outside(path: str) -> str:
+    """Why a path of a task file does not stay inside the project, judged by its text; empty if it does."""
+    if "\0" in path:
+        return "contains a NUL character"
+    if os.path.isabs(path) or path.startswith("~"):
+        return "is an absolute path"
+    if ".." in path.split("/"):
+        return "leads out of the project"
+    return ""

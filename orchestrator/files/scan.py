@@ -1,0 +1,103 @@
+"""What lies in the folders, by name only: nothing is parsed, so it costs the same whatever the files say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from orchestrator.errors import NotFound
+from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
+from orchestrator.model import ids
+from orchestrator.model.status import FOLDERS, Status
+
+
+def names(folder: str) -> list[str]:
+    """The names in a folder; none if it is missing (git removes empty folders)."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        return []
+
+
+def task_names(folder: str) -> list[tuple[str, str]]:
+    """``(id, file name)`` of the task files in a folder."""
+    found = []
+    for name in names(folder):
+        if not is_draft(name):
+            stem = stem_of(name)
+            if stem:
+                found.append((stem, name))
+    return found
+
+
+def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
+    """How many task files each folder holds."""
+    return {status: len(task_names(layout.folder(status))) for status in folders}
+
+
+def invalid(layout: Layout) -> list[str]:
+    """Ids of files in the inbox that cannot be tasks: those with a note beside them."""
+    listed = names(layout.folder(Status.INBOX))
+    stems = {stem_of(name) for name in listed if not is_draft(name)}
+    return sorted(name[: -len(NOTE)] for name in listed if name.endswith(NOTE) and name[: -len(NOTE)] in stems)
+
+
+def locate(layout: Layout, task_id: str, folders: Iterable[Status] = FOLDERS) -> tuple[Status, str] | None:
+    """``(status, file name)`` of the task with exactly this id: a few stat calls, however many tasks there are."""
+    for status in folders:
+        for suffix in SUFFIXES:
+            if os.path.lexists(f"{layout.work}/{status}/{task_id}{suffix}"):
+                return status, task_id + suffix
+    return None
+
+
+def find(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> tuple[str, Status, str]:
+    """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part of it.
+
+    A path to a task file counts as its id.  Raises `NotFound`, with the candidates if there are several.
+    """
+    folders = tuple(folders)
+    word = stem_of(os.path.basename(word)) or word if word.endswith(SUFFIXES) else word
+    exact = locate(layout, word, folders) if word and "/" not in word else None
+    if exact:
+        return word, *exact
+    found: dict[str, tuple[Status, str]] = {}
+    for status in folders:
+        for task_id, name in task_names(layout.folder(status)):
+            if ids.key(word) in ids.key(task_id):
+                found.setdefault(task_id, (status, name))
+    live = {task_id: place for task_id, place in found.items() if place[0] is not Status.ARCHIVE}
+    matches = live or found
+    best = [task_id for task_id in matches if ids.key(task_id) == ids.key(word)] or list(matches)
+    if len(best) == 1:
+        return best[0], *matches[best[0]]
+    if not best:
+        raise NotFound(f"there is no task '{word}'", suggest(layout, word, folders))
+    shown = ", ".join(sorted(best)[:8]) + (f" and {len(best) - 8} more" if len(best) > 8 else "")
+    raise NotFound(f"'{word}' fits {len(best)} tasks", shown)
+
+
+def suggest(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> str:
+    """A hint for an id that does not exist."""
+    import difflib  # here: only a mistyped id pays for it
+
+    known = [task_id for status in folders for task_id, _ in task_names(layout.folder(status))]
+    close = difflib.get_close_matches(word, known[:5000], 1, 0.5)
+    return f"did you mean '{close[0]}'?" if close else "orchestrator list   shows all tasks"
+
+
+def runs(layout: Layout) -> list[tuple[str, str]]:
+    """``(id, file name)`` of the accepted runs."""
+    return sorted(task_names(layout.folder("runs")))
+
+
+def cancel_requests(layout: Layout) -> list[str]:
+    """Ids that somebody asked to stop by a file ``running/<id>.cancel`` (or ``<id>.yaml.cancel``)."""
+    found = []
+    for name in names(layout.folder(Status.RUNNING)):
+        if name.endswith(CANCEL):
+            stem = name[: -len(CANCEL)]
+            found.append(stem_of(stem) or stem)
+    return found

@@ -1,0 +1,126 @@
+"""The JSON Schemas in ``schemas/`` and what a document that does not fit them is told.
+
+They are the single definition of every file format: editors, ``validate`` and the program use the same files.
+Sentences for patterns come from ``patternErrorMessage`` in the schema, which editors show as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from orchestrator.files.documents import Document, Path, Problem
+from orchestrator.files.layout import data_file
+
+KINDS = ("task", "run", "result", "event", "config", "tool")
+_TYPES = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "list": "a list",
+          "dict": "a mapping", "NoneType": "nothing"}
+_WANTED = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
+           "array": "a list", "object": "a mapping", "null": "nothing"}
+
+
+@cache
+def schema(kind: str) -> dict[str, Any]:
+    """The schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``."""
+    return json.loads(data_file("schemas", f"{kind}.schema.json").read_text("utf-8"))
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(schema(kind))
+
+
+def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
+    """Every place where the document's data (or ``data`` built from it) does not fit the schema."""
+    data = document.data if data is None else data
+    problems = [problem for error in _validator(kind).iter_errors(data) for problem in _explain(error, document)]
+    misspelt = {problem.line for problem in problems if "'prompt" in problem.hint and "unknown key" in problem.message}
+    if misspelt:  # "there is no prompt" says nothing new beside "did you mean 'prompt'?"
+        problems = [problem for problem in problems if problem.message != "there is no prompt"]
+    return sorted(set(problems), key=lambda problem: (problem.line, problem.column))
+
+
+def did_you_mean(word: str, choices: Iterable[str], prefix: str = "did you mean") -> str:
+    """``did you mean 'claude'?``, or nothing if no choice is close."""
+    close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], 1, 0.6)
+    return f"{prefix} '{close[0]}'?" if close else ""
+
+
+def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
+    path: Path = tuple(error.absolute_path)
+    value, rule = error.instance, error.validator
+    if rule == "additionalProperties":
+        known = error.schema.get("properties", {})
+        for key in value:
+            if key not in known and not key.startswith("x-"):
+                hint = did_you_mean(key, known) or "keys of your own start with x-"
+                if key == "status":
+                    hint = "the folder is the status: remove this line"
+                yield document.problem_at((*path, key), f"unknown key '{_short(key)}'", hint, key=True)
+    elif rule == "anyOf" and isinstance(value, dict):
+        yield document.problem_at(path, "there is no prompt", "say what is to be done:  prompt: ...", key=True)
+    elif rule == "enum":
+        choices = error.validator_value
+        hint = did_you_mean(value, choices)
+        allowed = ", ".join(map(str, choices))
+        yield document.problem_at(path, f"'{_short(value)}' is not one of the allowed values",
+                                  f"{hint} allowed: {allowed}".strip())
+    elif rule == "type":
+        wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        text = " or ".join(_WANTED[kind] for kind in wanted if kind != "null" or len(wanted) == 1)
+        yield document.problem_at(path, f"{_name(path)} must be {text}, not {_TYPES[type(value).__name__]}",
+                                  _type_hint(value, wanted, error.schema))
+    elif rule == "required":
+        for key in error.validator_value:
+            if key not in value:
+                yield document.problem_at(path, f"the key '{key}' is missing", "", key=True)
+    elif rule == "pattern":
+        sentence, _, hint = error.schema.get("patternErrorMessage", "does not fit").partition("; ")
+        is_key = "propertyNames" in error.absolute_schema_path
+        yield document.problem_at((*path, value) if is_key else path, f"'{_short(value)}' {sentence}", hint, key=is_key)
+    elif rule in ("minimum", "maximum", "exclusiveMinimum"):
+        word = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[rule]
+        yield document.problem_at(path, f"{_name(path)} must be {word} {error.validator_value}, not {_short(value)}")
+    elif rule in ("minItems", "minLength", "minProperties"):
+        yield document.problem_at(path, f"{_name(path)} is empty")
+    elif rule in ("maxLength",):
+        yield document.problem_at(path, f"{_name(path)} is longer than {error.validator_value} characters")
+    elif rule == "uniqueItems":
+        yield document.problem_at(path, f"{_name(path)} lists something twice")
+    else:
+        yield document.problem_at(path, f"{_name(path)} does not fit the schema ({rule})")
+
+
+def _name(path: Path) -> str:
+    return f"'{_short(path[-1])}'" if path and isinstance(path[-1], str) else "an entry" if path else "a task"
+
+
+def _short(value: object, limit: int = 60) -> str:
+    """A value from a file for a message: never a dump of the document, never a control character."""
+    text = value if isinstance(value, str) else "..." if isinstance(value, (dict, list)) else str(value)
+    text = "".join(char if char.isprintable() else "·" for char in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _type_hint(value: Any, wanted: list[str], rule: dict[str, Any]) -> str:
+    if "string" in wanted and isinstance(value, (int, float, bool)):
+        if "duration" in rule.get("patternErrorMessage", ""):
+            return f"write a unit: {value}s, {value}m or {value}h"
+        return f'quote it:  "{str(value).lower() if isinstance(value, bool) else value}"'
+    if "string" in wanted and value is None:
+        return "write something after the colon, or remove the line"
+    if "boolean" in wanted and str(value).lower() in ("yes", "no", "on", "off"):
+        return f"write {'true' if str(value).lower() in ('yes', 'on') else 'false'}"
+    if "array" in wanted and isinstance(value, str):
+        return f"write  [{_short(value, 30)}]"
+    if "integer" in wanted and isinstance(value, str) and value.isdigit():
+        return f"remove the quotes: {value}"
+    if "string" in wanted and isinstance(value, dict) and len(value) == 1:
+        return 'text that contains ": " needs quotes, or a block with |'
+    return ""

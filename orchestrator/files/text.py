@@ -1,0 +1,74 @@
+"""Text from outside, made safe to show: agents' output, titles, whatever a file says."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+
+# CSI and OSC sequences, other escapes, and control characters beside tab and newline.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.S)
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+# Characters that reorder or hide text on a terminal.
+_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+
+def clean(text: str, colour: bool = False) -> str:
+    """The text without anything that steers a terminal; with ``colour`` colours are kept."""
+    if not colour:
+        return _HIDDEN.sub("", _ESCAPES.sub("", text))
+    parts, position = [], 0
+    for match in _COLOUR.finditer(text):
+        parts += [clean(text[position:match.start()]), match[0]]
+        position = match.end()
+    parts.append(clean(text[position:]))
+    return "".join(parts)
+
+
+def one_line(text: str, limit: int = 0) -> str:
+    """Clean text on one line, cut to ``limit`` characters."""
+    text = " ".join(clean(text).split())
+    return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def width(text: str) -> int:
+    """How many cells the text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+               for char in text)
+
+
+def fit(text: str, cells: int, ellipsis: str = "…") -> str:
+    """The text cut or padded to exactly so many cells."""
+    size = width(text)
+    if size <= cells:
+        return text + " " * (cells - size)
+    result = ""
+    room = max(cells - width(ellipsis), 0)
+    for char in text:
+        if width(result + char) > room:
+            break
+        result += char
+    result += ellipsis[:cells]
+    return result + " " * (cells - width(result))
+
+
+def tail(path: str, size: int = 8192) -> str:
+    """The end of a file, decoded as well as it goes; empty if there is none."""
+    try:
+        with open(path, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if not length:
+                return ""
+            file.seek(max(length - size, 0))
+            return file.read(size).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def last_lines(path: str, count: int) -> list[str]:
+    """The last lines of a log that say something, cleaned."""
+    lines = [clean(line.rsplit("\r", 1)[-1]).rstrip() for line in tail(path).rstrip("\r\n").split("\n")]
+    return [line for line in lines if line.strip()][-count:]

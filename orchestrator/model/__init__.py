@@ -1,0 +1,1 @@
+"""What tasks, runs, events and policies are.  Pure: no files, no processes, no clock."""

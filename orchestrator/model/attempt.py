@@ -1,0 +1,28 @@
+"""How an attempt ended, before anybody has read what the tool printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """``cause`` is empty if the tool ended by itself, else ``cancelled``, ``timeout``, ``log_limit``, ``start``
+    (it could not be executed, ``message`` says why) or ``lost`` (its supervisor was killed; nobody knows)."""
+
+    cause: str
+    code: int | None = None
+    signal: int | None = None
+    duration_ms: int = 0
+    message: str = ""
+    leftovers: int = 0
+
+
+def end_from(record: Mapping[str, Any]) -> AttemptEnd:
+    """The end that a journal's ``exit`` or ``lost`` record describes."""
+    if record.get("record") == "lost":
+        return AttemptEnd("lost", leftovers=record.get("leftovers", 0))
+    return AttemptEnd(record.get("cause", ""), record.get("code"), record.get("signal"),
+                      record.get("duration_ms", 0), record.get("message", ""), record.get("leftovers", 0))

@@ -1,0 +1,102 @@
+"""``orchestrator.yaml``: what a person allows and prefers.  Trusted, unlike task files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.model.gates import Limits
+from orchestrator.model.policy import RetryPolicy
+from orchestrator.model.units import duration
+
+DEFAULT_TIMEOUT = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A role: which tool acts for it, and with what.  ``command`` is the argv of the ``shell`` tool."""
+
+    name: str
+    tool: str
+    model: str | None = None
+    command: tuple[str, ...] = ()
+    timeout: float | None = None
+    retries: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything ``orchestrator.yaml`` says, with the defaults filled in.  Durations are seconds."""
+
+    limits: Limits = Limits()
+    default_agent: str = "demo"
+    default_timeout: float = DEFAULT_TIMEOUT
+    default_retries: int = 0
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    shell_allow: tuple[str, ...] = ()
+    disabled_tools: frozenset[str] = frozenset()
+    pass_env: tuple[str, ...] = ()
+    interrupt_grace: float = 10.0
+    terminate_grace: float = 5.0
+    log_limit: int = 256 * 1024 * 1024
+    on_log_limit: str = "end"
+    retry: RetryPolicy = RetryPolicy()
+    on_lost: str = "hold"
+    from_git: str = "hold"
+    rescan: float = 5.0
+    quiet: float = 0.2
+    notify: str = "auto"
+    prompts_in_events: bool = False
+    distributor: str = "direct"
+
+
+def config_from(data: Mapping[str, Any] | None) -> Config:
+    """The configuration in a mapping that fits ``config.schema.json`` (None or empty: all defaults)."""
+    data = data or {}
+    limits, defaults, cancel = data.get("limits", {}), data.get("defaults", {}), data.get("cancel", {})
+    retry, watch, tools = data.get("retry", {}), data.get("watch", {}), data.get("tools", {})
+    base = Config()
+
+    def seconds(section: Mapping[str, Any], key: str, default: float) -> float:
+        return duration(section[key]) if key in section else default
+
+    return Config(
+        limits=Limits(limits.get("running", base.limits.running), limits.get("per_agent", {}),
+                      limits.get("per_tool", {})),
+        default_agent=defaults.get("agent", base.default_agent),
+        default_timeout=seconds(defaults, "timeout", base.default_timeout),
+        default_retries=defaults.get("retries", 0),
+        agents={name: _agent(name, body or {}) for name, body in data.get("agents", {}).items()},
+        shell_allow=tuple((tools.get("shell") or {}).get("allow", ())),
+        disabled_tools=frozenset(name for name, body in tools.items() if (body or {}).get("enabled") is False),
+        pass_env=tuple(data.get("environment", {}).get("pass", ())),
+        interrupt_grace=seconds(cancel, "interrupt_grace", base.interrupt_grace),
+        terminate_grace=seconds(cancel, "terminate_grace", base.terminate_grace),
+        log_limit=int(limits.get("log_mb", base.log_limit / 2**20) * 2**20),
+        on_log_limit=limits.get("on_log_limit", base.on_log_limit),
+        retry=RetryPolicy(seconds(retry, "delay", base.retry.delay), retry.get("factor", base.retry.factor),
+                          seconds(retry, "max_delay", base.retry.max_delay)),
+        on_lost=data.get("on_lost", base.on_lost),
+        from_git=data.get("from_git", base.from_git),
+        rescan=seconds(watch, "rescan", base.rescan),
+        quiet=seconds(watch, "quiet", base.quiet),
+        notify=watch.get("notify", base.notify),
+        prompts_in_events=data.get("events", {}).get("prompts", False),
+        distributor=data.get("distributor", base.distributor),
+    )
+
+
+def _agent(name: str, body: Mapping[str, Any]) -> Agent:
+    return Agent(
+        name=name,
+        tool=body.get("tool", name),
+        model=body.get("model"),
+        command=tuple(body.get("command", ())),
+        timeout=duration(body["timeout"]) if "timeout" in body else None,
+        retries=body.get("retries"),
+        env=body.get("env", {}),
+        description=body.get("description", ""),
+    )

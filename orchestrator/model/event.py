@@ -1,0 +1,56 @@
+"""Events: immutable facts in the past tense, one JSON object a line.
+
+Delivery is at least once; ``event_id`` is the same for the same fact, so a reader can drop repetitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.model.units import timestamp
+
+SCHEMA_VERSION = 1
+
+# Every event there is, and what it says (docs/reference/events.md is generated from this).
+EVENTS: dict[str, str] = {
+    "task_submitted": "A task was placed in the inbox by a verb or by a run.",
+    "task_invalid": "A file in the inbox cannot be a task; <id>.error.md beside it says why. Once per content.",
+    "task_claimed": "The watcher took the task: it lies in running/ and will be started.",
+    "attempt_started": "The supervisor started the tool.",
+    "attempt_finished": "The tool ended; how is in outcome, exit_code and error_class.",
+    "task_retrying": "Another attempt follows after a wait.",
+    "task_finished": "The task is in done/, failed/, cancelled/ or review/ and its result is written.",
+    "task_cancelled": "A waiting task was cancelled; nothing was running.",
+    "task_cancel_requested": "Somebody asked for a running task to be stopped.",
+    "task_held": "A waiting task was parked in held/.",
+    "task_released": "A parked task was put back into the inbox.",
+    "task_approved": "A person approved the task: to start, or its result.",
+    "task_rejected": "A person rejected the task or its result.",
+    "task_requeued": "A task was put back into the inbox to run again.",
+    "task_adopted": "A new watcher took over an attempt that was still running.",
+    "task_restored": "A file that was removed or edited while its task ran was put back.",
+    "task_refused": "A file in the inbox has an id that has already run; it is not started.",
+    "task_foreign": "A file lay in running/ that this machine never claimed; it was put into review/.",
+    "task_archived": "A finished task was moved to archive/.",
+    "task_imported": "A task file of an older format was taken over.",
+    "run_created": "A run file was accepted and its tasks were placed in the inbox.",
+    "run_finished": "Nothing of the run is waiting or running any more.",
+    "watcher_started": "A watcher began to coordinate this work directory.",
+    "watcher_stopped": "The watcher ended.",
+    "store_failed": "The disk refused a write; claiming stops until it works again.",
+    "store_recovered": "The disk works again; claiming goes on.",
+}
+
+FIELDS = ("task_id", "run_id", "attempt", "agent", "tool", "model", "mode", "phase", "status", "summary")
+
+
+def event(kind: str, now: float, event_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """One event as the log has it: the common fields first (null where they do not apply), then its own."""
+    assert kind in EVENTS, kind
+    result: dict[str, Any] = {"ts": timestamp(now), "event_id": event_id, "event": kind}
+    for name in FIELDS:
+        result[name] = fields.get(name)
+    for name, value in fields.items():
+        result[name] = value
+    return result

@@ -1,0 +1,101 @@
+"""The ledger's memory of one task: records appended over its life, folded into what they mean.
+
+A journal is a list of records (one JSON object a line in ``.state/active`` or ``.state/closed``):
+
+``claim``    the exact text of the request, its hash and inode, and how it was routed
+``started``  written by the supervisor before the tool is executed: from here on it *has* run
+``exit``     written by the supervisor: how the tool ended (the result is committed)
+``lost``     written by recovery: the supervisor is gone and left no exit record
+``retry``    another attempt is due at ``not_before``
+``final``    the task lies in a finished folder (or ``review``) for good
+``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
+
+Only the holder of the journal's lock appends, so the order of records is the order of facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+class Phase(Enum):
+    """How far a claimed task has come."""
+
+    UNCLAIMED = "unclaimed"  # nothing durable was written: never started
+    CLAIMED = "claimed"
+    STARTED = "started"
+    ENDED = "ended"
+    RETRYING = "retrying"
+    FINAL = "final"
+    REQUEUED = "requeued"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFacts:
+    """One execution: ``started`` and, once it ended, ``ended`` (an ``exit`` or ``lost`` record)."""
+
+    number: int
+    started: Record
+    ended: Record | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What the records of one task add up to."""
+
+    phase: Phase = Phase.UNCLAIMED
+    claim: Record = field(default_factory=dict)
+    attempts: tuple[AttemptFacts, ...] = ()
+    tries: int = 0  # attempts since the last claim
+    last: Record = field(default_factory=dict)
+
+    @property
+    def task_id(self) -> str:
+        return self.claim.get("id", "")
+
+    @property
+    def attempt(self) -> AttemptFacts | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def next_attempt(self) -> int:
+        return len(self.attempts) + 1
+
+    @property
+    def inode(self) -> int:
+        """The inode the task's file is known by: the latest that a record names."""
+        return self.last.get("ino", self.claim.get("ino", 0))
+
+
+_PHASES = {
+    "claim": Phase.CLAIMED, "started": Phase.STARTED, "exit": Phase.ENDED, "lost": Phase.ENDED,
+    "retry": Phase.RETRYING, "final": Phase.FINAL, "requeue": Phase.REQUEUED,
+}
+
+
+def fold(records: Iterable[Record]) -> Journal:
+    """The state that a sequence of records describes; unknown records of a later version are passed over."""
+    phase, claim, last, tries = Phase.UNCLAIMED, {}, {}, 0
+    attempts: list[AttemptFacts] = []
+    for record in records:
+        kind = record.get("record")
+        if kind not in _PHASES:
+            continue
+        phase, last = _PHASES[kind], record
+        if kind == "claim":
+            claim, tries = record, 0
+        elif kind == "started":
+            attempts.append(AttemptFacts(record["attempt"], record))
+            tries += 1
+        elif kind in ("exit", "lost"):
+            if not attempts or attempts[-1].number != record["attempt"]:
+                attempts.append(AttemptFacts(record["attempt"], {}))  # it failed before it started
+                tries += 1
+            attempts[-1] = AttemptFacts(record["attempt"], attempts[-1].started, record)
+    return Journal(phase, claim, tuple(attempts), tries, last)

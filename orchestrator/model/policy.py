@@ -1,0 +1,54 @@
+"""What follows from how an attempt ended: another attempt, a finished folder, or a person's decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Waiting times between attempts, in seconds: ``delay``, then ``factor`` times as long, up to ``max_delay``."""
+
+    delay: float = 10.0
+    factor: float = 2.0
+    max_delay: float = 600.0
+
+    def wait(self, tries: int) -> float:
+        """Seconds to wait after the ``tries``-th failed attempt."""
+        return min(self.max_delay, self.delay * self.factor ** min(tries - 1, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Run it again, ``after`` seconds from now."""
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Move it to ``status``; ``reason`` says why when the outcome alone does not."""
+
+    status: Status
+    reason: str = ""
+
+
+def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_lost: str = "hold",
+           may_retry: bool = True) -> Retry | Finish:
+    """The next step after an attempt.
+
+    ``tries`` counts attempts since the claim, ``retries`` how many more than one are allowed.  A lost attempt
+    follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default
+    a person looks at it first.  ``may_retry`` is False for failures that would repeat for certain.
+    """
+    if outcome is Outcome.LOST:
+        if on_lost == "retry" and tries <= max(retries, 1):
+            return Retry(policy.wait(tries))
+        if on_lost == "hold":
+            return Finish(Status.REVIEW, "the attempt was lost: its supervisor was killed; its work may be half done")
+        return Finish(Status.FAILED, "the attempt was lost: its supervisor was killed")
+    if outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and may_retry and tries <= retries:
+        return Retry(policy.wait(tries))
+    return Finish(STATUS_OF_OUTCOME[outcome])

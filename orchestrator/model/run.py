@@ -1,0 +1,69 @@
+"""A run: a named group of tasks.  Its file lists them; its status is derived from theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.model import ids
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run file asks for.  ``tasks`` are the mappings to make task files of, by key, in file order."""
+
+    id: str
+    title: str
+    tasks: Mapping[str, Mapping[str, Any]]
+    members: tuple[str, ...]  # ids of all its tasks, those made from ``tasks`` and those only named
+    max_parallel: int | None = None
+    on_failure: str = "continue"
+
+
+def is_run(data: object) -> bool:
+    """A task file that has ``tasks`` is a run file."""
+    return isinstance(data, Mapping) and "tasks" in data
+
+
+def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
+    """The run in a mapping that fits ``run.schema.json``: defaults merged, needs turned into ids."""
+    listed = data["tasks"]
+    title = data.get("title", run_id)
+    options = {"max_parallel": data.get("max_parallel"), "on_failure": data.get("on_failure", "continue")}
+    if isinstance(listed, list):
+        return Run(run_id, title, {}, tuple(listed), **options)
+    tasks: dict[str, Mapping[str, Any]] = {}
+    for name, body in listed.items():
+        own = {"prompt": body} if isinstance(body, str) else dict(body)
+        merged = {**data.get("defaults", {}), **own, "run": run_id}
+        if "env" in own and "env" in data.get("defaults", {}):
+            merged["env"] = {**data["defaults"]["env"], **own["env"]}
+        if "needs" in merged:
+            merged["needs"] = [ids.of_run_task(run_id, need) if need in listed else need for need in merged["needs"]]
+        tasks[ids.of_run_task(run_id, name)] = merged
+    return Run(run_id, title, tasks, tuple(tasks), **options)
+
+
+def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """One circle of tasks that need each other, first id repeated at the end; empty if there is none."""
+    state: dict[str, int] = {}
+    for start in needs:
+        path: list[str] = []
+        stack = [(start, iter(needs[start]))] if start not in state else []
+        if stack:
+            state[start] = 1
+            path.append(start)
+        while stack:
+            for need in stack[-1][1]:
+                if state.get(need) == 1:
+                    return [*path[path.index(need):], need]
+                if need in needs and need not in state:
+                    state[need] = 1
+                    path.append(need)
+                    stack.append((need, iter(needs[need])))
+                    break
+            else:
+                state[path.pop()] = 2
+                stack.pop()
+    return []

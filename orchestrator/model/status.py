@@ -1,0 +1,83 @@
+"""Where a task is (its status: the name of its folder) and how it ended (its outcome)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Status(str, Enum):
+    """The folder a task's file lies in.  The folder *is* the status; nothing else decides it."""
+
+    INBOX = "inbox"
+    HELD = "held"
+    RUNNING = "running"
+    REVIEW = "review"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ARCHIVE = "archive"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Outcome(str, Enum):
+    """How an attempt or a task ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class RunStatus(str, Enum):
+    """What a run's tasks add up to; derived at every read, stored nowhere."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+WAITING = (Status.INBOX, Status.HELD)
+FINISHED = (Status.DONE, Status.FAILED, Status.CANCELLED)
+# The order in which a reader that sees an id twice (a move by link and unlink, a copy) believes the folders.
+FOLDERS = (Status.RUNNING, Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED,
+           Status.HELD, Status.INBOX, Status.ARCHIVE)
+
+# Where a task goes when its last attempt ended so.
+STATUS_OF_OUTCOME = {
+    Outcome.SUCCEEDED: Status.DONE,
+    Outcome.FAILED: Status.FAILED,
+    Outcome.TIMED_OUT: Status.FAILED,
+    Outcome.CANCELLED: Status.CANCELLED,
+    Outcome.LOST: Status.REVIEW,
+}
+
+
+def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
+    """What the tasks of a run add up to.
+
+    Each task is ``(status, stuck)``; None is a task that is nowhere (withdrawn), stuck one whose needs can
+    no longer be met.  A run is failed only once nothing of it runs or can still run.
+    """
+    known = [(status, stuck) for status, stuck in tasks if status is not None]
+    statuses = {status for status, _ in known}
+    if Status.RUNNING in statuses:
+        return RunStatus.RUNNING
+    waiting = [stuck for status, stuck in known if status in (Status.INBOX, Status.HELD, Status.REVIEW)]
+    if any(not stuck for stuck in waiting):
+        return RunStatus.RUNNING if statuses & set(FINISHED) else RunStatus.PENDING
+    if waiting or Status.FAILED in statuses:
+        return RunStatus.FAILED
+    if Status.CANCELLED in statuses or not known:
+        return RunStatus.CANCELLED
+    return RunStatus.COMPLETED

@@ -1,0 +1,78 @@
+"""A task: one piece of work for one agent, as its file describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.model.units import duration, when
+
+PRIORITIES = {"high": 0, "normal": 1, "low": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a task file asks for.  Times are seconds, moments seconds since the epoch; None means "not said"."""
+
+    id: str
+    prompt: str = ""
+    prompt_file: str | None = None
+    title: str = ""
+    agent: str | None = None
+    tool: str | None = None
+    model: str | None = None
+    context: tuple[str, ...] = ()
+    cwd: str | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    priority: str = "normal"
+    needs: tuple[str, ...] = ()
+    run: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    hold: bool = False
+    not_before: float | None = None
+    labels: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what became of keys of an older format
+
+    @property
+    def rank(self) -> int:
+        """0 is first."""
+        return PRIORITIES[self.priority]
+
+
+def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()) -> Task:
+    """The task in a mapping that fits ``task.schema.json``."""
+    prompt = data.get("prompt", "")
+    return Task(
+        id=task_id,
+        prompt=prompt,
+        prompt_file=data.get("prompt_file"),
+        title=data.get("title") or first_line(prompt) or data.get("prompt_file", ""),
+        agent=data.get("agent"),
+        tool=data.get("tool"),
+        model=data.get("model"),
+        context=tuple(data.get("context", ())),
+        cwd=data.get("cwd"),
+        timeout=duration(data["timeout"]) if "timeout" in data else None,
+        retries=data.get("retries"),
+        priority=data.get("priority", "normal"),
+        needs=tuple(data.get("needs", ())),
+        run=data.get("run"),
+        env=data.get("env", {}),
+        hold=data.get("hold", False),
+        not_before=when(data["not_before"]) if "not_before" in data else None,
+        labels=tuple(data.get("labels", ())),
+        artifacts=tuple(data.get("artifacts", ())),
+        notes=notes,
+    )
+
+
+def first_line(text: str, limit: int = 100) -> str:
+    """The first line with something in it, without Markdown's heading signs, cut to ``limit`` characters."""
+    for line in text.splitlines():
+        line = line.strip().lstrip("#").strip()
+        if line:
+            return line if len(line) <= limit else line[: limit - 1] + "…"
+    return ""

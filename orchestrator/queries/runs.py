@@ -1,0 +1,110 @@
+"""What a run's tasks add up to, derived at every read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.files import eventreader, results, scan
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.model.gates import need_gates
+from orchestrator.model.run import Run
+from orchestrator.model.status import RunStatus, Status, run_status
+from orchestrator.queries.tasks import Row, finished_row, request_of, running, waiting_row
+
+
+@dataclass(slots=True)
+class RunView:
+    """A run and its tasks; ``rows`` has a row for each member, status ``missing`` for one that is nowhere."""
+
+    id: str
+    title: str
+    status: RunStatus
+    rows: list[Row]
+    max_parallel: int | None = None
+    on_failure: str = "continue"
+
+    @property
+    def done(self) -> int:
+        return sum(row.status == "done" for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"id": self.id, "title": self.title, "status": str(self.status), "done": self.done,
+                "total": len(self.rows), "tasks": [row.as_json() for row in self.rows]}
+
+
+def all_runs(layout: Layout, now: float) -> list[RunView]:
+    """Every accepted run."""
+    return [view for run_id, name in scan.runs(layout) if (view := view_of(layout, run_id, name, now)) is not None]
+
+
+def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | None:
+    """One run; None if its file cannot be read as one."""
+    request = request_of(layout, "runs", name)
+    if request is None or request.run is None:
+        return RunView(run_id, "its file cannot be read", RunStatus.FAILED, [])
+    run = request.run
+    return _view(layout, run, members(layout, run), now)
+
+
+def members(layout: Layout, run: Run) -> list[str]:
+    """Ids of its tasks: those its file lists, and those that name the run in their own file."""
+    found = dict.fromkeys(run.members)
+    for event in eventreader.events(layout)[0]:
+        if event.get("run_id") == run.id and event.get("task_id"):
+            found.setdefault(event["task_id"])
+    for status in (Status.INBOX, Status.HELD):
+        for task_id, name in scan.task_names(layout.folder(status)):
+            if task_id not in found:
+                request = request_of(layout, status, name)
+                if request is not None and request.task is not None and request.task.run == run.id:
+                    found.setdefault(task_id)
+    return list(found)
+
+
+def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
+    active = {row.id: row for row in running(layout, now)}
+    rows, facts = [], []
+    for task_id in ids:
+        place = scan.locate(layout, task_id)
+        stuck = False
+        if place is None:
+            rows.append(Row(task_id, "missing", "", detail="withdrawn, or not created yet"))
+            facts.append((None, False))
+            continue
+        status, name = place
+        if status in (Status.INBOX, Status.HELD):
+            row = waiting_row(layout, status, name, now)
+            stuck = "stuck" in row.flags or _never(layout, name, status)
+        elif status is Status.RUNNING:
+            row = active.get(task_id) or Row(task_id, "running", layout.shown(layout.file(status, name)))
+        else:
+            row = finished_row(layout, task_id, status, name, results.read(layout, task_id))
+            if status is Status.ARCHIVE:
+                status = results.status_of(layout, task_id) or Status.DONE
+        rows.append(row)
+        facts.append((status, stuck))
+    return RunView(run.id, run.title, run_status(facts), rows, run.max_parallel, run.on_failure)
+
+
+def _never(layout: Layout, name: str, status: Status, depth: int = 0) -> bool:
+    """Whether a waiting task can never start by itself: something it needs, directly or not, has failed."""
+    request = request_of(layout, status, name)
+    if request is None or request.task is None or depth > 50:
+        return False
+    for gate in need_gates(request.task.needs, lambda need: results.status_of(layout, need)):
+        place = scan.locate(layout, gate.on, (Status.INBOX,)) if gate.on else None
+        if gate.stuck or (place is not None and _never(layout, place[1], place[0], depth + 1)):
+            return True
+    return False
+
+
+def find_run(layout: Layout, word: str) -> tuple[str, str] | None:
+    """``(id, file name)`` of the one run that ``word`` names; None if none does."""
+    known = scan.runs(layout)
+    word = stem_of(word) or word
+    exact = [item for item in known if item[0] == word]
+    partial = [item for item in known if word in item[0]]
+    return exact[0] if exact else partial[0] if len(partial) == 1 else None
+
+

@@ -1,0 +1,282 @@
+"""Where every task is and what can be said of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.files import card, eventreader, journals, results, scan
+from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.requests import Request, Unreadable, load, read
+from orchestrator.files.text import last_lines, one_line, tail
+from orchestrator.model.gates import need_gates
+from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.status import FINISHED, FOLDERS, Status
+from orchestrator.model.units import timestamp, when
+
+RECENT = 5
+
+
+@dataclass(slots=True)
+class Row:
+    """One task in a list.  ``detail`` is one clean line that says the most useful thing about it now.
+
+    ``started`` and ``ended`` are seconds since the epoch, ``seconds`` a duration, None where it does not apply.
+    """
+
+    id: str
+    status: str
+    file: str
+    title: str = ""
+    agent: str = ""
+    tool: str = ""
+    model: str = ""
+    run: str = ""
+    attempt: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    seconds: float | None = None
+    timeout: float | None = None
+    detail: str = ""
+    cost_usd: float | None = None
+    flags: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The row for ``--json``: moments as timestamps, missing values left out."""
+        moments = {name: timestamp(value) for name, value in
+                   (("started_at", self.started), ("finished_at", self.ended)) if value is not None}
+        plain = {"id": self.id, "status": self.status, "file": self.file, "title": self.title, "agent": self.agent,
+                 "tool": self.tool, "model": self.model, "run": self.run, "attempt": self.attempt,
+                 "duration_s": self.seconds, "timeout_s": self.timeout, "detail": self.detail,
+                 "cost_usd": self.cost_usd, "flags": list(self.flags)}
+        return {**{key: value for key, value in plain.items() if value not in (None, "", [])}, **moments}
+
+
+@dataclass(slots=True)
+class Overview:
+    """What ``status`` shows."""
+
+    watcher: card.Card | None
+    counts: dict[Status, int]
+    invalid: list[Row]
+    editing: list[str]
+    running: list[Row]
+    waiting: list[Row]
+    recent: list[Row]
+    more_waiting: int = 0
+    runs: int = 0
+    tracked: list[str] = field(default_factory=list)
+
+
+def overview(layout: Layout, now: float, most: int = 10) -> Overview:
+    """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended."""
+    counts = scan.counts(layout)
+    wrong = scan.invalid(layout)
+    inbox = _waiting_names(layout, wrong)
+    held = [(Status.HELD, name) for _, name in scan.task_names(layout.folder(Status.HELD))]
+    shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
+    counts[Status.INBOX] = len(inbox)
+    return Overview(
+        watcher=card.read(layout, now), counts=counts,
+        invalid=[_invalid_row(layout, task_id) for task_id in wrong[:most]],
+        editing=_editing(layout), running=running(layout, now),
+        waiting=[waiting_row(layout, status, name, now) for status, name in shown],
+        recent=recent(layout, RECENT, (Status.FAILED, Status.REVIEW)),
+        more_waiting=len(inbox) + len(held) - len(shown), runs=len(scan.runs(layout)))
+
+
+def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:
+    skip = set(wrong)
+    return sorted(name for task_id, name in scan.task_names(layout.folder(Status.INBOX)) if task_id not in skip)
+
+
+def _editing(layout: Layout) -> list[str]:
+    names = scan.names(layout.folder(Status.INBOX))
+    held = {name[1:-4] for name in names if name.startswith(".") and name.endswith(".swp")}
+    held |= {name[2:] for name in names if name.startswith(".#")}
+    return sorted(stem_of(name) for name in held if not is_draft(name) and stem_of(name))
+
+
+def running(layout: Layout, now: float) -> list[Row]:
+    """The tasks that are claimed and not finished, with the last line each has printed."""
+    rows = []
+    for journal in journals.active(layout):
+        if journal.phase not in (Phase.FINAL, Phase.REQUEUED):
+            rows.append(_running_row(layout, journal, now))
+    return sorted(rows, key=lambda row: row.started or now)
+
+
+def _running_row(layout: Layout, journal: Journal, now: float) -> Row:
+    row = _claimed(layout, journal, Status.RUNNING)
+    attempt = journal.attempt
+    if journal.phase is Phase.RETRYING:
+        row.attempt = journal.next_attempt
+        wait = max(0.0, journal.last.get("not_before", now) - now)
+        row.detail, row.flags = f"attempt {row.attempt} in {wait:.0f}s", ("retrying",)
+    elif attempt is not None and journal.phase is Phase.STARTED:
+        row.started = attempt.started.get("at")
+        row.seconds = max(0.0, now - (row.started or now))
+        lines = last_lines(f"{layout.logs(journal.task_id, attempt.number)}/stdout.log", 1)
+        row.detail = one_line(lines[0], 200) if lines else ""
+    elif journal.phase is Phase.ENDED:
+        row.detail = "finishing"
+    else:
+        row.detail = "starting"
+    if os.path.exists(layout.cancel_request(journal.task_id)):
+        row.flags += ("cancelling",)
+        row.detail = row.detail or "stopping"
+    return row
+
+
+def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:
+    claim = journal.claim
+    return Row(journal.task_id, str(status), layout.shown(layout.file(status, claim["file"])),
+               title=one_line(claim.get("title") or "", 200), agent=claim.get("agent") or "",
+               tool=claim.get("tool") or "", model=claim.get("model") or "", run=claim.get("run") or "",
+               attempt=journal.attempt.number if journal.attempt else None, timeout=claim.get("timeout"))
+
+
+def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
+    """A task in inbox/ or held/: what it waits for."""
+    task_id = stem_of(name)
+    row = Row(task_id, str(status), layout.shown(layout.file(status, name)))
+    request = request_of(layout, status, name)
+    if request is None or request.task is None:
+        first = request.errors[0] if request is not None and request.errors else None
+        row.detail = f"{first.line}:{first.column} {one_line(first.message, 120)}" if first else ""
+        if request is not None and request.run is not None:
+            row.title, row.detail = one_line(request.run.title, 200), f"run of {len(request.run.members)} tasks"
+        return row
+    task = request.task
+    row.title, row.agent, row.tool = one_line(task.title, 200), task.agent or "", task.tool or ""
+    row.model, row.run = task.model or "", task.run or ""
+    if task.hold:
+        row.detail = "hold: true"
+    elif task.not_before is not None and task.not_before > now:
+        row.detail = f"not before {timestamp(task.not_before)}"
+    else:
+        gates = need_gates(task.needs, lambda need: results.status_of(layout, need))
+        row.detail = gates[0].why if gates else ""
+        if any(gate.stuck for gate in gates):
+            row.flags = ("stuck",)
+    return row
+
+
+def _invalid_row(layout: Layout, task_id: str) -> Row:
+    place = scan.locate(layout, task_id, (Status.INBOX,))
+    first = tail(layout.note(task_id), 1 << 16).split("\n", 1)[0]
+    return Row(task_id, "invalid", layout.shown(layout.file(Status.INBOX, place[1] if place else task_id)),
+               detail=one_line(first, 200))
+
+
+def recent(layout: Layout, most: int, only: tuple[Status, ...] = FINISHED) -> list[Row]:
+    """The tasks that ended last and still lie in one of these folders, from the end of the event log."""
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for looked, event in enumerate(eventreader.newest_first(layout)):
+        if looked > 2000 or len(rows) >= most:
+            break
+        task_id = event.get("task_id")
+        if event.get("event") != "task_finished" or not isinstance(task_id, str) or task_id in seen:
+            continue
+        seen.add(task_id)
+        place = scan.locate(layout, task_id, only)
+        if place is not None:
+            rows.append(finished_row(layout, task_id, *place, event))
+    return rows
+
+
+def finished_row(layout: Layout, task_id: str, status: Status, name: str, facts: Mapping[str, Any]) -> Row:
+    """A finished task, from its event or its result."""
+    row = Row(task_id, str(status), layout.shown(layout.file(status, name)))
+    row.agent, row.tool, row.model = (str(facts.get(key) or "") for key in ("agent", "tool", "model"))
+    row.run = str(facts.get("run_id") or facts.get("run") or "")
+    row.title = one_line(str(facts.get("title") or ""), 200)
+    moment = facts.get("ts") or facts.get("finished_at")
+    try:
+        row.ended = when(str(moment)) if moment else None
+    except ValueError:
+        row.ended = None
+    if isinstance(facts.get("duration_ms"), int):
+        row.seconds = facts["duration_ms"] / 1000
+    elif isinstance(facts.get("duration_s"), (int, float)):
+        row.seconds = facts["duration_s"]
+    row.cost_usd = facts.get("cost_usd")
+    attempts = facts.get("attempt") or len(facts.get("attempts", ())) or None
+    row.attempt = attempts
+    reason = facts.get("reason") or (facts.get("summary") if facts.get("outcome") != "succeeded" else "")
+    row.detail = one_line(str(reason or ""), 200)
+    return row
+
+
+def request_of(layout: Layout, status: Status | str, name: str) -> Request | None:
+    """The parsed file of a task, without a check against the schema; None if it cannot be read."""
+    path = layout.file(status, name)
+    try:
+        return load(path, stem_of(name), read(path).raw)
+    except (OSError, Unreadable):
+        return None
+
+
+def listed(layout: Layout, now: float, statuses: tuple[Status, ...] | None, most: int | None) -> tuple[list[Row], int]:
+    """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks."""
+    rows: list[Row] = []
+    wanted = statuses or FOLDERS
+    if Status.RUNNING in wanted:
+        rows += running(layout, now)
+        known = {row.id for row in rows}
+        rows += [Row(task_id, "running", layout.shown(layout.file(Status.RUNNING, name)), detail="not claimed here")
+                 for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING))) if task_id not in known]
+    if Status.INBOX in wanted:
+        wrong = scan.invalid(layout)
+        rows += [_invalid_row(layout, task_id) for task_id in wrong]
+        rows += [waiting_row(layout, Status.INBOX, name, now) for name in _waiting_names(layout, wrong)]
+    if Status.HELD in wanted:
+        rows += [waiting_row(layout, Status.HELD, name, now)
+                 for _, name in sorted(scan.task_names(layout.folder(Status.HELD)))]
+    ended = [status for status in (Status.REVIEW, *FINISHED, Status.ARCHIVE) if status in wanted
+             and (statuses or status is not Status.ARCHIVE)]
+    names = {task_id: (status, name) for status in ended for task_id, name in scan.task_names(layout.folder(status))}
+    newest = recent(layout, min(most if most is not None else len(names), len(names)), tuple(ended)) if names else []
+    rows += newest
+    rest = sorted(set(names) - {row.id for row in newest}, reverse=True)
+    room = len(rest) if most is None else max(0, most - len(newest))
+    rows += [finished_row(layout, task_id, *names[task_id], results.read(layout, task_id)) for task_id in rest[:room]]
+    return rows, len(rest) - len(rest[:room])
+
+
+@dataclass(slots=True)
+class Story:
+    """Everything ``show`` tells of one task."""
+
+    row: Row
+    request: Request | None
+    result: Mapping[str, Any]
+    journal: Journal | None
+    note: str
+    history: list[Mapping[str, Any]]
+    text: str = ""
+    prompt: str = ""
+
+
+def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -> Story:
+    """The whole story of one task: its file, its journal, its result, its events."""
+    request = request_of(layout, status, name)
+    journal = journals.of(layout, task_id)
+    found = results.read(layout, task_id)
+    if status is Status.RUNNING and journal is not None and journal.claim:
+        row = _running_row(layout, journal, now)
+    elif status in (Status.INBOX, Status.HELD):
+        invalid = os.path.exists(layout.note(task_id)) and status is Status.INBOX
+        row = _invalid_row(layout, task_id) if invalid else waiting_row(layout, status, name, now)
+    else:
+        row = finished_row(layout, task_id, status, name, found)
+    task = request.task if request else None
+    if task is not None:
+        row.title = row.title or one_line(task.title, 200)
+    history = [event for event in eventreader.events(layout)[0] if event.get("task_id") == task_id]
+    note = tail(layout.note(task_id), 1 << 16) if status is Status.INBOX else ""
+    return Story(row, request, found, journal, note, history, text=request.document.text if request else "",
+                 prompt=task.prompt if task else "")

@@ -1,0 +1,1 @@
+"""The only writers of state: every file that changes under ``work/`` changes here."""

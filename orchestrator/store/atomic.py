@@ -1,0 +1,97 @@
+"""The file operations everything else is made of: atomic, never overwriting, never following.
+
+A file that must survive a power cut is written under a temporary name, fsynced, renamed, and its folder is
+fsynced.  After a failed write or fsync the descriptor is given up: asking the same descriptor again may report
+a success that never happened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from functools import cache
+from typing import Any
+
+_AT_FDCWD, _NOREPLACE = -100, 1
+
+
+@cache
+def _renameat2() -> Any:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return function
+
+
+def move(source: str, target: str) -> None:
+    """Rename without ever replacing: FileExistsError if the target is there, FileNotFoundError if the source is not.
+
+    One atomic ``renameat2`` where the kernel and the file system have it; otherwise ``link`` and ``unlink``,
+    which recovery completes if it is cut in the middle (both names are then the same inode).
+    """
+    function = _renameat2()
+    if function is not None:
+        if function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), source, None, target)
+    os.link(source, target, follow_symlinks=False)
+    os.unlink(source)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything; a full disk shows itself as a short write first and an error at the next call."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+
+
+def write_temporary(path: str, data: bytes, mode: int = 0o644, sync: bool = True) -> None:
+    """A new file with this content, on disk when this returns; on any error there is no such file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        write_all(fd, data)
+        if sync:
+            os.fsync(fd)
+    except BaseException:
+        os.close(fd)
+        os.unlink(path)
+        raise
+    os.close(fd)
+
+
+def publish(path: str, data: bytes, temporary: str, replace: bool = False, sync: bool = True) -> None:
+    """Create ``path`` with this content at once or not at all; FileExistsError if it is there (unless ``replace``)."""
+    write_temporary(temporary, data, sync=sync)
+    try:
+        if replace:
+            os.rename(temporary, path)
+        else:
+            move(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    if sync:
+        sync_folder(os.path.dirname(path))
+
+
+def remove(path: str) -> bool:
+    """Unlink a file; whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,241 @@
+"""Appending events: one line per event, on disk before anybody is told that it happened.
+
+One writer per file: the watcher and the verbs of this clone each have a file per day, named
+``<day>.<clone>-watch.jsonl`` and ``<day>.<clone>-cli.jsonl``.  `EventLog` writes at once and waits;
+`GroupCommit` lets everything that waits at the same moment share one fsync.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import StoreFault
+from orchestrator.files.layout import Layout
+from orchestrator.model.event import event as make_event
+from orchestrator.store.atomic import remove, sync_folder, write_all
+
+Event = dict[str, Any]
+
+
+@dataclass(slots=True)
+class NewFile:
+    """A temporary file, written but not fsynced, that a commit makes durable and renames to its place."""
+
+    temporary: str
+    path: str
+
+
+class EventLog:
+    """The event files of one writer.  ``role`` is ``watch`` or ``cli``."""
+
+    def __init__(self, layout: Layout, role: str, clock: Callable[[], float] = time.time) -> None:
+        self.layout, self.role, self.clock = layout, role, clock
+        self.clone = clone_name(layout)
+        self._fd = -1
+        self._day = ""
+
+    def event(self, kind: str, subject: str, step: int | str, /, **fields: Any) -> Event:
+        """A new event.  Its id is ``subject/step/kind``: the same step repeated after a crash has the same id."""
+        name = kind.removeprefix("task_").removeprefix("attempt_")
+        return make_event(kind, self.clock(), f"{subject}/{step}/{name}", fields)
+
+    def commit(self, events: Sequence[Event], files: Sequence[NewFile] = ()) -> Future[None]:
+        """Make files and events durable, in this order; the future holds a `StoreFault` if the disk refused."""
+        future: Future[None] = Future()
+        try:
+            publish_files(files)
+            self.append(events)
+        except OSError as error:
+            future.set_exception(StoreFault(f"{error.strerror or error} ({error.filename or 'events'})"))
+        else:
+            future.set_result(None)
+        return future
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Write the events and fsync; OSError if that failed, and then the descriptor is not used again."""
+        if not events:
+            return
+        fd = self._open()
+        data = b"".join(json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+                        for event in events)
+        try:
+            if self.role == "cli":  # several verbs may write at once; the watcher is alone with its file
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                data = self._mend(fd) + data
+            write_all(fd, data)
+            os.fdatasync(fd)
+        except OSError:
+            self.close()
+            raise
+        if self.role == "cli":
+            self.close()
+
+    def _open(self) -> int:
+        day = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
+        if self._fd >= 0 and day == self._day:
+            return self._fd
+        self.close()
+        path = f"{self.layout.events}/{day}.{self.clone}-{self.role}.jsonl"
+        os.makedirs(self.layout.events, exist_ok=True)
+        fresh = not os.path.exists(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self._day = day
+        try:
+            if fresh:
+                sync_folder(self.layout.events)
+            elif self.role != "cli" and (mend := self._mend(self._fd)):
+                write_all(self._fd, mend)
+        except OSError:
+            self.close()
+            raise
+        return self._fd
+
+    def _mend(self, fd: int) -> bytes:
+        """What to write first: a line end if the last writer was cut off in the middle of a line."""
+        size = os.fstat(fd).st_size
+        return b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def moved(self) -> None:
+        """The file may have been removed or replaced (git): open it again by name at the next append."""
+        self.close()
+
+
+class GroupCommit:
+    """An `EventLog` with a thread that commits everything handed in meanwhile with one fsync.
+
+    Events whose caller does not wait (`note`) are kept until they are written, however long the disk refuses.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self.event = log.event
+        self._condition = threading.Condition()
+        self._queue: list[_Commit] = []
+        self._unsaved: list[Event] = []
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
+
+    def commit(self, events: Sequence[Event], files: Sequence[NewFile] = ()) -> Future[None]:
+        """As `EventLog.commit`, without blocking."""
+        commit = _Commit(list(events), list(files))
+        with self._condition:
+            self._queue.append(commit)
+            self._condition.notify()
+        return commit.future
+
+    def note(self, *events: Event) -> None:
+        """Write these events soon; nobody waits for them, and none is lost while the disk refuses."""
+        with self._condition:
+            self._queue.append(_Commit(list(events), [], waits=False))
+            self._condition.notify()
+
+    @property
+    def unsaved(self) -> int:
+        """Events that the disk has refused so far."""
+        return len(self._unsaved)
+
+    def close(self) -> None:
+        """Commit what is left and end the thread."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        self._thread.join()
+        self.log.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._queue and not self._closing:
+                    self._condition.wait()
+                batch, self._queue = self._queue, []
+            if not batch:
+                return
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Commit]) -> None:
+        good, folders = [], set()
+        for commit in batch:
+            try:
+                publish_files(commit.files, folders)
+                good.append(commit)
+            except OSError as error:
+                commit.fail(error)
+        try:
+            for folder in folders:
+                sync_folder(folder)
+            self.log.append([*self._unsaved, *(event for commit in good for event in commit.events)])
+            self._unsaved = []
+        except OSError as error:
+            for commit in good:
+                if not commit.waits:
+                    self._unsaved += commit.events
+                commit.fail(error)
+            return
+        for commit in good:
+            commit.future.set_result(None)
+
+
+@dataclass(slots=True)
+class _Commit:
+    events: list[Event]
+    files: list[NewFile]
+    waits: bool = True
+    future: Future[None] = field(default_factory=Future)
+
+    def fail(self, error: OSError) -> None:
+        self.future.set_exception(StoreFault(f"{error.strerror or error} ({error.filename or 'events'})"))
+
+
+def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> None:
+    """Fsync and rename temporary files; their folders are fsynced here, or collected for the caller to do it."""
+    mine: set[str] = set() if folders is None else folders
+    for file in files:
+        try:
+            fd = os.open(file.temporary, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(file.temporary, file.path)
+        except OSError:
+            remove(file.temporary)
+            raise
+        mine.add(os.path.dirname(file.path))
+    if folders is None:
+        for folder in mine:
+            sync_folder(folder)
+
+
+def clone_name(layout: Layout) -> str:
+    """Four letters that tell this clone's event files from those of other clones; made once."""
+    try:
+        with open(layout.writer, encoding="ascii") as file:
+            name = file.read().strip()
+        if name.isalnum():
+            return name
+    except (OSError, ValueError):
+        pass
+    name = secrets.token_hex(2)
+    try:
+        os.makedirs(layout.state, mode=0o700, exist_ok=True)
+        with open(layout.writer, "x", encoding="ascii") as file:
+            file.write(name + "\n")
+    except FileExistsError:
+        with open(layout.writer, encoding="ascii") as file:
+            return file.read().strip() or name
+    return name

@@ -1,0 +1,141 @@
+"""The ledger: one journal per task that was ever claimed here.  It decides whether something has run.
+
+``.state/active/<key>.jsonl`` while the task is claimed, ``.state/closed/<key>.jsonl`` afterwards.  Creating the
+journal is the claim's commit point: it fails if there is one.  A flock on the journal's descriptor means that
+somebody works on it; it is handed to the supervisor with the attempt and never unlocked, only closed, so that it
+stays held exactly as long as the supervisor lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.errors import Taken
+from orchestrator.files import jsonlines
+from orchestrator.files.layout import Layout
+from orchestrator.model import ids
+from orchestrator.model.journal import Journal, fold
+from orchestrator.store.atomic import move, remove, write_all, write_temporary
+
+
+class Entry:
+    """An open journal.  ``journal`` is what it says so far; close it, or hand ``fd`` on with `detach`."""
+
+    def __init__(self, path: str, fd: int, journal: Journal, closed: bool) -> None:
+        self.path, self.fd, self.journal, self.closed = path, fd, journal, closed
+
+    def append(self, record: Mapping[str, Any], sync: bool = False) -> None:
+        """Add a record; with ``sync`` it survives a power cut."""
+        append_record(self.fd, record, sync)
+        self.journal = fold(self._records())
+
+    def _records(self) -> list[dict[str, Any]]:
+        return jsonlines.split(os.pread(self.fd, os.fstat(self.fd).st_size, 0))[0]
+
+    def lock(self) -> bool:
+        """Take the liveness lock; False if a supervisor or another process works on this task."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def refresh(self) -> None:
+        """Read again what others appended."""
+        self.journal = fold(self._records())
+
+    def detach(self) -> int:
+        """The descriptor, for somebody else to close."""
+        fd, self.fd = self.fd, -1
+        return fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Entry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Ledger:
+    """All journals of one work directory."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def create(self, task_id: str, claim: Mapping[str, Any]) -> Entry:
+        """The first claim of a task.  `Taken` if it ever was claimed here."""
+        target = self.layout.journal(task_id)
+        if os.path.exists(self.layout.journal(task_id, closed=True)):
+            raise Taken(f"{task_id} has run here before")
+        temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}"
+        remove(temporary)
+        write_temporary(temporary, _line(claim), mode=0o600, sync=False)
+        # Locked before it has its name, so that nobody ever sees a claim whose claimant is not there.
+        entry = self._open(temporary, closed=False)
+        assert entry is not None
+        entry.lock()
+        try:
+            move(temporary, target)
+        except FileExistsError:
+            entry.close()
+            remove(temporary)
+            raise Taken(f"{task_id} is claimed already") from None
+        except BaseException:
+            entry.close()
+            remove(temporary)
+            raise
+        entry.path = target
+        return entry
+
+    def open(self, task_id: str) -> Entry | None:
+        """The journal of a task, active or closed; None if it was never claimed here."""
+        for closed in (False, True):
+            entry = self._open(self.layout.journal(task_id, closed), closed)
+            if entry is not None:
+                return entry
+        return None
+
+    def _open(self, path: str, closed: bool) -> Entry | None:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        entry = Entry(path, fd, Journal(), closed)
+        entry.refresh()
+        return entry
+
+    def activate(self, entry: Entry) -> None:
+        """A closed journal is claimed again."""
+        if entry.closed:
+            path = f"{self.layout.active}/{os.path.basename(entry.path)}"
+            move(entry.path, path)
+            entry.path, entry.closed = path, False
+
+    def retire(self, entry: Entry) -> None:
+        """The task is finished, or waits to be claimed again: its journal leaves the active ones."""
+        if not entry.closed:
+            path = f"{self.layout.closed}/{os.path.basename(entry.path)}"
+            os.rename(entry.path, path)
+            entry.path, entry.closed = path, True
+
+
+def append_record(fd: int, record: Mapping[str, Any], sync: bool) -> None:
+    """One line, after a line end if a power cut left the last line torn."""
+    size = os.fstat(fd).st_size
+    torn = size and os.pread(fd, 1, size - 1) != b"\n"
+    write_all(fd, (b"\n" if torn else b"") + _line(record))
+    if sync:
+        os.fsync(fd)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape") + b"\n"

@@ -1,0 +1,164 @@
+"""Putting the work directory in order after a crash.  Nothing here guesses: the ledger and its locks decide."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from enum import Enum
+
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.model.journal import Phase
+from orchestrator.model.status import FOLDERS, Status
+from orchestrator.store import atomic
+from orchestrator.store.ledger import Entry
+from orchestrator.store.transitions import Store
+
+_SUBMIT_LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp\Z")
+
+
+class Step(Enum):
+    """How an unfinished task goes on."""
+
+    START = "start"  # claimed, never started
+    ADOPT = "adopt"  # its supervisor lives
+    LOST = "lost"  # started, and nobody is there
+    FINISH = "finish"  # ended, not finished
+    RETRY = "retry"  # another attempt is due
+
+
+@dataclass(slots=True)
+class Unfinished:
+    """A journal in ``active`` and what is to be done about it.  ``entry`` is open, and locked unless it is ADOPT."""
+
+    entry: Entry
+    step: Step
+
+
+def tidy(store: Store) -> list[str]:
+    """Remove temporary files of dead processes and complete half-finished moves; what was done, in words."""
+    layout, done = store.layout, []
+    for name in scan.names(f"{layout.state}/tmp"):
+        if not _alive(name.split(".", 1)[0]):
+            path = f"{layout.state}/tmp/{name}"
+            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else atomic.remove(path)
+            done.append(f"removed a leftover: .state/tmp/{name}")
+    for name in scan.names(layout.folder(Status.INBOX)):
+        found = _SUBMIT_LEFTOVER.match(name)
+        if found and not _alive(found[1]):
+            atomic.remove(layout.file(Status.INBOX, name))
+            done.append(f"removed a half-written submission: inbox/{name}")
+    for first, second, name in doubled(layout):
+        # A move by link and unlink that was cut in the middle: the later folder was the commit.
+        later, earlier = (first, second) if FOLDERS.index(first) < FOLDERS.index(second) else (second, first)
+        atomic.remove(layout.file(earlier, name))
+        done.append(f"completed a move: {name} is in {later}/")
+    return done
+
+
+def doubled(layout: Layout) -> list[tuple[Status, Status, str]]:
+    """Files that lie in two folders as one inode."""
+    seen: dict[str, tuple[Status, int]] = {}
+    found = []
+    for status in (Status.INBOX, Status.HELD, Status.RUNNING, Status.REVIEW):
+        for _, name in scan.task_names(layout.folder(status)):
+            try:
+                info = os.lstat(layout.file(status, name))
+            except FileNotFoundError:
+                continue
+            if info.st_nlink < 2:
+                continue
+            for other in FOLDERS:
+                path = layout.file(other, name)
+                try:
+                    if other is not status and os.lstat(path).st_ino == info.st_ino and name not in seen:
+                        seen[name] = (status, info.st_ino)
+                        found.append((status, other, name))
+                except OSError:
+                    continue
+    return found
+
+
+def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfinished]:
+    """Every claimed and unfinished task except those whose key is in ``known``."""
+    found = []
+    for name in sorted(scan.names(store.layout.active)):
+        key = name.removesuffix(".jsonl")
+        if key in known or key == name:
+            continue
+        entry = store.ledger.open(key)
+        if entry is None or entry.closed:
+            continue
+        step = _step(store, entry)
+        if step is None:
+            entry.close()
+        else:
+            found.append(Unfinished(entry, step))
+    return found
+
+
+def _step(store: Store, entry: Entry) -> Step | None:
+    """What to do about an active journal; None if it needed only to be put away."""
+    if not entry.lock():
+        return Step.ADOPT if entry.journal.attempt and entry.journal.phase is Phase.STARTED else None
+    entry.refresh()
+    phase = entry.journal.phase
+    if phase in (Phase.FINAL, Phase.REQUEUED):
+        store.ledger.retire(entry)
+        return None
+    if phase is Phase.UNCLAIMED:
+        # A power cut took the claim's text; it was never durable, so nothing has started.
+        atomic.remove(entry.path)
+        return None
+    if phase is Phase.CLAIMED:
+        return Step.START if _in_running(store, entry) else None
+    return {Phase.STARTED: Step.LOST, Phase.ENDED: Step.FINISH, Phase.RETRYING: Step.RETRY}[phase]
+
+
+def _in_running(store: Store, entry: Entry) -> bool:
+    """Complete our own half-finished claim: the file may still be in the inbox, or be gone."""
+    claim, layout = entry.journal.claim, store.layout
+    source, target = layout.file(Status.INBOX, claim["file"]), layout.file(Status.RUNNING, claim["file"])
+    if os.path.lexists(target):
+        return True
+    try:
+        if os.lstat(source).st_ino == claim["ino"]:
+            atomic.move(source, target)
+            return True
+    except FileNotFoundError:
+        pass
+    if entry.journal.attempts:
+        store.ledger.retire(entry)  # it ran before; its new claim was withdrawn
+        return False
+    atomic.remove(entry.path)
+    return False
+
+
+def foreign(store: Store) -> list[str]:
+    """Files in running/ that this machine never claimed (git brought them) go to review/; their ids."""
+    layout, found = store.layout, []
+    for task_id, name in scan.task_names(layout.folder(Status.RUNNING)):
+        if os.path.exists(layout.journal(task_id)):
+            continue
+        try:
+            atomic.move(layout.file(Status.RUNNING, name), layout.file(Status.REVIEW, name))
+        except (FileExistsError, FileNotFoundError):
+            continue
+        found.append(task_id)
+    return found
+
+
+def stale_notes(layout: Layout) -> list[str]:
+    """Ids of notes in the inbox whose file is gone."""
+    listed = scan.names(layout.folder(Status.INBOX))
+    stems = {stem_of(name) for name in listed if not is_draft(name)}
+    return [name.removesuffix(".error.md") for name in listed
+            if name.endswith(".error.md") and name.removesuffix(".error.md") not in stems]
+
+
+def _alive(pid: str) -> bool:
+    return pid.isdigit() and os.path.exists(f"/proc/{pid}") and int(pid) != os.getpid()
+
+

@@ -1,0 +1,100 @@
+"""Accepting a run: its tasks appear in the inbox exactly once, wherever the watcher is killed in between.
+
+1. the task files are written into ``.state/tmp``, fsynced, and the folder is renamed to ``.state/expanding/<run>``;
+2. the run file moves from inbox/ to runs/ (the commit point);
+3. every file in ``expanding/<run>`` is renamed into the inbox; the folder is removed when it is empty.
+
+Before step 2 a crash leaves nothing behind but the folder, which is thrown away; after it, what is still in the
+folder has not been placed yet, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+
+from orchestrator.errors import Taken
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout
+from orchestrator.files.requests import Content
+from orchestrator.model.run import Run
+from orchestrator.store import atomic
+from orchestrator.store.transitions import Store, Vanished, task_text
+
+
+def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
+    """Accept the run in ``inbox/<name>``; the ids of the tasks that were placed.
+
+    Raises `Taken` if an id of its is in use, and `Vanished` if the file is not the one that was read.
+    """
+    layout = store.layout
+    with store.locks.hold(run.id):
+        if run.id in {known for known, _ in scan.runs(layout)}:
+            raise Taken(f"there is a run '{run.id}' already", "rename this file")
+        for task_id in run.tasks:
+            store.check_free(task_id)
+        _stage(store, run)
+        source, target = f"{layout.folder('inbox')}/{name}", f"{layout.folder('runs')}/{name}"
+        try:
+            atomic.move(source, target)
+        except FileNotFoundError:
+            shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+            raise Vanished from None
+        except FileExistsError:
+            shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+            raise Taken(f"runs/{name} is there already", "rename this file") from None
+        if os.lstat(target).st_ino != content.stat.st_ino:
+            atomic.move(target, source)
+            shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+            raise Vanished
+        atomic.sync_folder(layout.folder("runs"))
+        store.log.commit([store.log.event("run_created", run.id, 0, run_id=run.id, phase="submit",
+                                          summary=f"{run.title}: {len(run.members)} tasks")]).result()
+        place(store, run.id)
+    return list(run.tasks)
+
+
+def _stage(store: Store, run: Run) -> None:
+    folder = f"{store.layout.state}/tmp/{os.getpid()}.expand"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(store.layout.expanding(run.id), ignore_errors=True)
+    os.mkdir(folder)
+    for task_id, body in run.tasks.items():
+        atomic.write_temporary(f"{folder}/{task_id}.yaml", task_text(body).encode())
+    atomic.sync_folder(folder)
+    os.rename(folder, store.layout.expanding(run.id))
+    atomic.sync_folder(os.path.dirname(store.layout.expanding(run.id)))
+
+
+def place(store: Store, run_id: str) -> None:
+    """Step 3, also after a crash."""
+    layout = store.layout
+    folder = layout.expanding(run_id)
+    for name in sorted(scan.names(folder)):
+        task_id = name.removesuffix(".yaml")
+        with open(f"{folder}/{name}", "rb") as file:
+            store.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+        try:
+            atomic.move(f"{folder}/{name}", f"{layout.folder('inbox')}/{name}")
+        except FileExistsError:  # somebody made a file of this name in the meantime: theirs stays
+            os.unlink(f"{folder}/{name}")
+            continue
+        store.log.commit([store.log.event("task_submitted", task_id, 0, task_id=task_id, run_id=run_id,
+                                          phase="submit", status="inbox", summary=f"by run {run_id}")]).result()
+    atomic.sync_folder(layout.folder("inbox"))
+    os.rmdir(folder)
+
+
+def complete(store: Store) -> list[str]:
+    """Finish, or throw away, what a killed watcher left half accepted; the runs that were completed."""
+    layout: Layout = store.layout
+    done = []
+    accepted = {run_id for run_id, _ in scan.runs(layout)}
+    for run_id in sorted(scan.names(f"{layout.state}/expanding")):
+        if run_id in accepted:
+            place(store, run_id)
+            done.append(run_id)
+        else:
+            shutil.rmtree(layout.expanding(run_id), ignore_errors=True)
+    return done

@@ -1,0 +1,484 @@
+"""Every change of a task's status, made safely.  The watcher and the verbs use the same steps.
+
+Each step has one commit point, one atomic system call; what comes after it is repeated by recovery if it was cut
+off.  A step happens under the task's lock, so that people's verbs and the watcher never interleave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import NotFound, Refused, StoreFault, Taken
+from orchestrator.files import jsonlines, scan
+from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
+from orchestrator.files.requests import Content
+from orchestrator.model import ids
+from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.units import timestamp
+from orchestrator.store import atomic
+from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
+from orchestrator.store.ledger import Entry, Ledger
+from orchestrator.store.locks import TaskLocks
+
+_SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
+
+
+class Vanished(Exception):
+    """The file was withdrawn, or saved anew, before it could be claimed; look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A task that a verb moved."""
+
+    task_id: str
+    source: Status
+    target: Status
+    path: str
+
+
+class Store:
+    """The write side of one work directory."""
+
+    def __init__(self, layout: Layout, log: EventLog | GroupCommit, clock: Callable[[], float] = time.time) -> None:
+        self.layout, self.log, self.clock = layout, log, clock
+        self.ledger = Ledger(layout)
+        self.locks = TaskLocks(layout)
+
+    def prepare(self) -> list[str]:
+        """Create the folders that are missing; their names."""
+        made = []
+        for name in FOLDER_NAMES:
+            if not os.path.isdir(self.layout.folder(name)):
+                os.makedirs(self.layout.folder(name), exist_ok=True)
+                made.append(name)
+        if not os.path.isdir(self.layout.state):
+            os.makedirs(self.layout.state, mode=0o700, exist_ok=True)
+            made.append(".state")
+        for name in STATE_FOLDERS:
+            os.makedirs(f"{self.layout.state}/{name}", mode=0o700, exist_ok=True)
+        return made
+
+    # -- events -----------------------------------------------------------------------------------------------
+
+    def _say(self, kind: str, task_id: str, **fields: Any) -> None:
+        """An event of a verb, on disk when this returns; its id is its own, since a person may do things twice."""
+        moment = f"@{int(self.clock() * 1000)}"
+        self.log.commit([self.log.event(kind, task_id, moment, task_id=task_id, **fields)]).result()
+
+    # -- submit -----------------------------------------------------------------------------------------------
+
+    def submit(self, task_id: str, text: str, suffix: str = ".yaml", folder: Status = Status.INBOX,
+               kind: str = "task_submitted", **fields: Any) -> str:
+        """Place a new task (or run) file; its path.  `Taken` if the id is in use anywhere.
+
+        The caller has validated the text.  When this returns the file survives a power cut.
+        """
+        why = ids.problem(task_id)
+        if why:
+            raise Refused(f"the id '{task_id}' {why}", "choose another with --id")
+        self.prepare()
+        with self.locks.hold(task_id):
+            self.check_free(task_id)
+            path = self.layout.file(folder, task_id + suffix)
+            temporary = self.layout.file(folder, f".{task_id}{suffix}.{os.getpid()}.tmp")
+            raw = text.encode()
+            try:
+                self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
+                atomic.publish(path, raw, temporary)
+            except FileExistsError:
+                raise Taken(f"there is a task '{task_id}' already", "choose another name with --id") from None
+            except OSError as error:
+                raise StoreFault(f"{self.layout.shown(path)} could not be written: {error.strerror}",
+                                 "nothing was queued") from None
+        self._say(kind, task_id, phase="submit", status=str(folder), **fields)
+        return path
+
+    def check_free(self, task_id: str) -> None:
+        """`Taken` if a task or run of this id is anywhere, or has run here."""
+        place = scan.locate(self.layout, task_id)
+        if place is not None:
+            raise Taken(f"there is a task '{task_id}' already, in {place[0]}/", "choose another name with --id")
+        if any(ids.key(name) == ids.key(task_id) for name, _ in scan.runs(self.layout)):
+            raise Taken(f"there is a run '{task_id}' already", "choose another name with --id")
+        for closed in (False, True):
+            if os.path.exists(self.layout.journal(task_id, closed)):
+                raise Taken(f"a task '{task_id}' has run here before", "choose another name with --id")
+
+    def vouch(self, facts: Iterable[tuple[str, str]]) -> None:
+        """Remember ``(id, sha256)`` of files that this machine knows, so that git tracking them later is no alarm."""
+        data = b"".join(json.dumps({"id": task_id, "sha256": sha}).encode() + b"\n" for task_id, sha in facts)
+        if not data:
+            return
+        fd = os.open(self.layout.approvals, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            atomic.write_all(fd, data)
+        finally:
+            os.close(fd)
+
+    def vouched(self) -> set[tuple[str, str]]:
+        """What `vouch` was ever told."""
+        records, _ = jsonlines.read(self.layout.approvals)
+        return {(record.get("id", ""), record.get("sha256", "")) for record in records}
+
+    # -- claim ------------------------------------------------------------------------------------------------
+
+    def claim(self, task_id: str, name: str, content: Content, facts: Mapping[str, Any]) -> Entry:
+        """Take a task from the inbox; its journal, open and locked.
+
+        ``content`` is what was read and validated, ``facts`` how it was routed (kept in the claim for readers).
+        Commit point: the journal appears.  Raises `Vanished` if the file is not the one that was read, and `Taken`
+        if the id has run or is running: then it stays where it is.
+        """
+        record = {"record": "claim", "v": 1, "id": task_id, "file": name, "at": self.clock(),
+                  "sha256": content.sha256, "ino": content.stat.st_ino, "dev": content.stat.st_dev,
+                  "mtime_ns": content.stat.st_mtime_ns, **facts, "text": content.raw.decode("utf-8", "replace")}
+        with self.locks.hold(task_id):
+            entry, undo = self._claim_journal(task_id, record)
+            source, target = self.layout.file(Status.INBOX, name), self.layout.file(Status.RUNNING, name)
+            try:
+                atomic.move(source, target)
+            except FileExistsError:
+                undo()
+                raise Taken(f"running/{name} is there already", "orchestrator doctor") from None
+            except OSError as error:
+                undo()
+                if isinstance(error, FileNotFoundError):
+                    if not os.path.isdir(self.layout.folder(Status.RUNNING)):
+                        self.prepare()
+                    raise Vanished from None
+                raise
+            if os.lstat(target).st_ino != content.stat.st_ino:
+                # Between our reading and our rename an editor put a newer file in its place: give it back.
+                atomic.move(target, source)
+                undo()
+                raise Vanished
+        return entry
+
+    def _claim_journal(self, task_id: str, record: Mapping[str, Any]) -> tuple[Entry, Callable[[], None]]:
+        """The journal with the claim in it, and how to take the claim back while nothing has started."""
+        entry = self.ledger.open(task_id)
+        if entry is None:
+            place = scan.locate(self.layout, task_id, _SETTLED)
+            if place is not None:  # finished elsewhere (git), or the ledger was removed
+                raise Taken(f"there is a task '{task_id}' in {place[0]}/ already",
+                            f"to run that one again: orchestrator retry {task_id}; else rename this file")
+            entry = self.ledger.create(task_id, record)
+
+            def undo() -> None:
+                atomic.remove(entry.path)
+                entry.close()
+
+            return entry, undo
+        journal = entry.journal
+        if not entry.lock():
+            entry.close()
+            raise Taken(f"{task_id} is running", "wait for it, or rename this file")
+        same = journal.inode == record["ino"]
+        half_done = journal.phase is Phase.CLAIMED and same and journal.claim.get("sha256") == record["sha256"]
+        if not half_done:
+            if not (journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED) or (journal.phase is Phase.FINAL and same)):
+                entry.close()
+                raise Taken(_has_run(journal), f"to run it again: orchestrator retry {task_id}; "
+                                               "if it is another task, rename the file")
+            entry.append(record, sync=True)
+            self.ledger.activate(entry)
+
+        def give_back() -> None:
+            entry.append({"record": "requeue", "at": self.clock(), "ino": journal.inode, "by": "claim withdrawn"})
+            self.ledger.retire(entry)
+            entry.close()
+
+        return entry, give_back
+
+    # -- while it runs ------------------------------------------------------------------------------------------
+
+    def request_cancel(self, task_id: str, by: str, requeue: bool = False) -> bool:
+        """Leave the request that makes the supervisor stop the attempt; False if there was one already."""
+        path = self.layout.cancel_request(task_id)
+        data = json.dumps({"by": by, "at": self.clock(), "requeue": requeue}).encode()
+        try:
+            atomic.write_temporary(path, data, sync=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def cancel_request(self, task_id: str) -> dict[str, Any] | None:
+        """Who asked to stop it; None if nobody did."""
+        records, bad = jsonlines.read(self.layout.cancel_request(task_id))
+        return records[0] if records else {} if bad or os.path.exists(self.layout.cancel_request(task_id)) else None
+
+    def clear_cancel(self, task_id: str) -> None:
+        """The request was obeyed, or came too late."""
+        atomic.remove(self.layout.cancel_request(task_id))
+        for name in (task_id, *(task_id + suffix for suffix in (".yaml", ".yml", ".md"))):
+            atomic.remove(self.layout.file(Status.RUNNING, name + CANCEL))
+
+    # -- finish -------------------------------------------------------------------------------------------------
+
+    def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
+        """The result under a temporary name; a commit of the event log makes it durable and visible."""
+        temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}.result"
+        atomic.remove(temporary)
+        atomic.write_temporary(temporary, result_text(document), sync=False)
+        return NewFile(temporary, self.layout.result(task_id))
+
+    def settle(self, entry: Entry, target: Status, record: Mapping[str, Any] | None = None) -> list[str]:
+        """Move the task's file from running/ to ``target`` and close its journal; what was odd on the way.
+
+        Commit point: the rename.  Repeatable: a task that is there already is fine.
+        """
+        claim = entry.journal.claim
+        task_id, name = claim["id"], claim["file"]
+        with self.locks.hold(task_id):
+            oddities = self._put(entry.journal, name, target)
+            inode = os.lstat(self.layout.file(target, name)).st_ino
+            entry.append({"record": "final", "status": str(target), "at": self.clock(), **(record or {}), "ino": inode})
+            self.ledger.retire(entry)
+            entry.close()
+            self.clear_cancel(task_id)
+        return oddities
+
+    def _put(self, journal: Journal, name: str, target: Status) -> list[str]:
+        """Have the task's file in ``target``, whatever people or git did to it meanwhile."""
+        oddities = []
+        source, final = self.layout.file(Status.RUNNING, name), self.layout.file(target, name)
+        task_id, inode = journal.task_id, journal.inode
+        place = self._whereabouts(name, inode)
+        if place is None:
+            if not _same(final, inode):
+                self._displace(task_id, final, oddities)
+                temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}.restored"
+                os.makedirs(os.path.dirname(final), exist_ok=True)
+                atomic.publish(final, journal.claim["text"].encode(), temporary)
+                oddities.append("its file was gone and has been put back")
+            return oddities
+        if place != final:
+            self._displace(task_id, final, oddities)
+            try:
+                atomic.move(place, final)
+            except FileNotFoundError:
+                self.prepare()
+                atomic.move(place, final)
+            if place != source:
+                oddities.append(f"its file was in {os.path.basename(os.path.dirname(place))}/")
+        info = os.lstat(final)
+        if info.st_mtime_ns != journal.claim.get("mtime_ns"):
+            with open(final, "rb") as file:
+                edited = file.read()
+            if hashlib.sha256(edited).hexdigest() != journal.claim["sha256"]:
+                self._keep_edited(journal, final, edited)
+                oddities.append("its file was edited while it ran; the edit is kept with its logs")
+        return oddities
+
+    def _whereabouts(self, name: str, inode: int) -> str | None:
+        """The path under which the very file that was claimed lies now."""
+        for status in (Status.RUNNING, *FINISHED, Status.REVIEW, Status.HELD, Status.INBOX):
+            path = self.layout.file(status, name)
+            if _same(path, inode):
+                return path
+        return None
+
+    def _displace(self, task_id: str, path: str, oddities: list[str]) -> None:
+        """Another file is where this one belongs (git brought it): keep it with the logs, overwrite nothing."""
+        if os.path.lexists(path):
+            os.makedirs(self.layout.logs(task_id), exist_ok=True)
+            kept = f"{self.layout.logs(task_id)}/displaced-{time.time_ns()}-{os.path.basename(path)}"
+            os.rename(path, kept)
+            oddities.append(f"another file was in its place and is kept as {self.layout.shown(kept)}")
+
+    def _keep_edited(self, journal: Journal, path: str, edited: bytes) -> None:
+        folder = self.layout.logs(journal.task_id)
+        os.makedirs(folder, exist_ok=True)
+        kept = f"{folder}/edited-{time.time_ns()}-{os.path.basename(path)}"
+        atomic.write_temporary(kept, edited)
+        # In place and not by a new file: the inode is how the ledger knows it again.
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            atomic.write_all(fd, journal.claim["text"].encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def requeue(self, entry: Entry, by: str) -> None:
+        """Put a claimed task back into the inbox; it may be claimed again."""
+        claim = entry.journal.claim
+        with self.locks.hold(claim["id"]):
+            self._put(entry.journal, claim["file"], Status.INBOX)
+            inode = os.lstat(self.layout.file(Status.INBOX, claim["file"])).st_ino
+            entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": by})
+            self.ledger.retire(entry)
+            entry.close()
+            self.clear_cancel(claim["id"])
+        self.vouch([(claim["id"], claim["sha256"])])
+
+    # -- people's verbs -------------------------------------------------------------------------------------------
+
+    def hold(self, task_id: str) -> Moved:
+        """inbox/ -> held/."""
+        return self._verb(task_id, (Status.INBOX,), Status.HELD, "task_held")
+
+    def release(self, task_id: str) -> Moved:
+        """held/ -> inbox/."""
+        return self._verb(task_id, (Status.HELD,), Status.INBOX, "task_released")
+
+    def cancel_waiting(self, task_id: str, reason: str = "") -> Moved:
+        """inbox/ or held/ or review/ -> cancelled/."""
+        return self._verb(task_id, (Status.INBOX, Status.HELD, Status.REVIEW), Status.CANCELLED, "task_cancelled",
+                          reason)
+
+    def approve(self, task_id: str) -> Moved:
+        """A task that waits for approval may start; a task in review/ is done."""
+        place = self._place(task_id)
+        if place[0] is Status.REVIEW:
+            return self._verb(task_id, (Status.REVIEW,), Status.DONE, "task_approved")
+        if place[0] is not Status.INBOX:
+            raise Refused(f"{task_id} is in {place[0]}/: nothing waits for approval")
+        path = self.layout.file(*place)
+        with open(path, "rb") as file:
+            self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+        self._say("task_approved", task_id, phase="request", status="inbox")
+        return Moved(task_id, Status.INBOX, Status.INBOX, path)
+
+    def reject(self, task_id: str) -> Moved:
+        """A task that has not started is cancelled; one in review/ has failed."""
+        place = self._place(task_id)
+        target = Status.FAILED if place[0] is Status.REVIEW else Status.CANCELLED
+        return self._verb(task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected")
+
+    def retry(self, task_id: str) -> Moved:
+        """A finished task runs again, as a new attempt."""
+        moved_from = self._place(task_id)[0]
+        if moved_from is Status.INBOX:
+            return self._retry_refused(task_id)
+        return self._verb(task_id, _SETTLED, Status.INBOX, "task_requeued", requeue=True)
+
+    def _retry_refused(self, task_id: str) -> Moved:
+        """A file in the inbox whose id has run (a copy, git): the person says that it is meant."""
+        entry = self.ledger.open(task_id)
+        if entry is None or entry.journal.phase is not Phase.FINAL:
+            raise Refused(f"{task_id} is in inbox/ already")
+        with entry, self.locks.hold(task_id):
+            place = self._place(task_id)
+            inode = os.lstat(self.layout.file(*place)).st_ino
+            entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}, sync=True)
+        atomic.remove(self.layout.note(task_id))
+        os.utime(self.layout.file(*place))  # the watcher looks again at what changed
+        self._say("task_requeued", task_id, phase="request", status="inbox")
+        return Moved(task_id, Status.INBOX, Status.INBOX, self.layout.file(*place))
+
+    def archive(self, task_id: str) -> Moved:
+        """A finished task goes to archive/."""
+        return self._verb(task_id, FINISHED, Status.ARCHIVE, "task_archived")
+
+    def _place(self, task_id: str) -> tuple[Status, str]:
+        place = scan.locate(self.layout, task_id)
+        if place is None:
+            raise NotFound(f"there is no task '{task_id}'", scan.suggest(self.layout, task_id))
+        return place
+
+    def _verb(self, task_id: str, sources: tuple[Status, ...], target: Status, kind: str, summary: str = "",
+              requeue: bool = False) -> Moved:
+        with self.locks.hold(task_id):
+            status, name = self._place(task_id)
+            if status not in sources:
+                wanted = " or ".join(f"{source}/" for source in sources)
+                raise Refused(f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}")
+            source, path = self.layout.file(status, name), self.layout.file(target, name)
+            entry = self.ledger.open(task_id)
+            if entry is not None:
+                with entry:
+                    inode = os.lstat(source).st_ino
+                    if requeue:
+                        record = {"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}
+                        entry.append(record, sync=True)
+                    elif entry.journal.phase is Phase.FINAL and target is not Status.INBOX:
+                        entry.append({"record": "final", "status": str(target), "at": self.clock(), "ino": inode})
+                    elif entry.journal.phase is Phase.REQUEUED and target in FINISHED:
+                        entry.append({"record": "final", "status": str(target), "at": self.clock(), "ino": inode})
+            if requeue or kind == "task_released":
+                with open(source, "rb") as file:
+                    self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+            try:
+                atomic.move(source, path)
+            except FileNotFoundError:
+                self.prepare()
+                atomic.move(source, path)
+            except FileExistsError:
+                raise Refused(f"{self.layout.shown(path)} is there already", "orchestrator doctor") from None
+            atomic.sync_folder(os.path.dirname(path))
+            atomic.remove(self.layout.note(task_id))
+        self._say(kind, task_id, phase="request", status=str(target), summary=summary or f"{status} -> {target}")
+        return Moved(task_id, status, target, path)
+
+    # -- notes beside invalid files ----------------------------------------------------------------------------------
+
+    def write_note(self, task_id: str, text: str) -> None:
+        """``<id>.error.md`` beside a file that cannot be a task."""
+        temporary = f"{self.layout.state}/tmp/{os.getpid()}.note"
+        atomic.remove(temporary)
+        atomic.publish(self.layout.note(task_id), text.encode("utf-8", "replace"), temporary, replace=True, sync=False)
+
+    def remove_note(self, task_id: str) -> None:
+        atomic.remove(self.layout.note(task_id))
+
+    # -- the watcher's card ----------------------------------------------------------------------------------------------
+
+    def write_card(self, card: Mapping[str, Any]) -> None:
+        """Who watches; readers believe it only while that very process lives."""
+        temporary = f"{self.layout.state}/tmp/{os.getpid()}.card"
+        atomic.remove(temporary)
+        atomic.publish(self.layout.watcher_card, json.dumps(card).encode() + b"\n", temporary, replace=True, sync=False)
+
+    def beat(self) -> None:
+        try:
+            os.utime(self.layout.watcher_card)
+        except OSError:
+            pass
+
+
+def _same(path: str, inode: int) -> bool:
+    try:
+        return os.lstat(path).st_ino == inode
+    except OSError:
+        return False
+
+
+def _has_run(journal: Journal) -> str:
+    if journal.phase is Phase.FINAL:
+        return (f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "
+                f"{timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file")
+    return f"{journal.task_id} is claimed already"
+
+
+class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Text of several lines as a block."""
+
+
+def _text(dumper: Any, value: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_ResultDumper.add_representer(str, _text)
+
+
+def result_text(document: Mapping[str, Any]) -> bytes:
+    """A document as YAML for people: keys in the order given, blocks for long text."""
+    return yaml.dump(dict(document), Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110).encode()
+
+
+def task_text(document: Mapping[str, Any], modeline: str = "task") -> str:
+    """A task (or run) as the text of a file, with the line that tells editors its schema."""
+    return (f"# yaml-language-server: $schema=../schemas/{modeline}.schema.json\n" +
+            result_text(document).decode())
+
+

@@ -1,0 +1,62 @@
+"""The ``demo`` tool: behaves like a small agent, as far as a control plane can tell.
+
+It reads a prompt on standard input, prints as it goes and ends.  Lines of the prompt that begin with ``demo:``
+say how:
+
+    demo: work 4s              take so long, printing a line about every second
+    demo: fail 1               fail the first attempt and succeed afterwards
+    demo: exit 3               end with this exit code
+    demo: write PATH TEXT      write a file below the current folder
+    demo: ignore signals       do not stop when asked politely
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+
+
+def main() -> int:
+    prompt = sys.stdin.read()
+    words = next((line.strip(" #") for line in prompt.splitlines() if line.strip(" #")), "nothing")
+    print(f"Reading the task: {words[:72]}")
+    attempt = int(os.environ.get("ORCHESTRATOR_ATTEMPT", "1"))
+    code = 0
+    for line in prompt.splitlines():
+        order = line.strip().removeprefix("demo:").strip() if line.strip().startswith("demo:") else ""
+        if found := re.match(r"work (\d+(?:\.\d+)?)s$", order):
+            _work(float(found[1]))
+        elif found := re.match(r"fail (\d+)$", order):
+            if attempt <= int(found[1]):
+                print(f"cannot reach the model (attempt {attempt})", file=sys.stderr)
+                return 1
+        elif found := re.match(r"exit (\d+)$", order):
+            code = int(found[1])
+        elif found := re.match(r"write (\S+) (.*)$", order):
+            path = os.path.join(os.getcwd(), found[1])
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(found[2] + "\n")
+            print(f"Wrote {found[1]}")
+        elif order == "ignore signals":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("Done." if code == 0 else f"Giving up with {code}.")
+    return code
+
+
+def _work(seconds: float) -> None:
+    steps = ("Looking around", "Reading the code", "Trying an idea", "Running the tests", "Tidying up")
+    end = time.monotonic() + seconds
+    number = 0
+    while (left := end - time.monotonic()) > 0:
+        print(f"{steps[number % len(steps)]} ...")
+        number += 1
+        time.sleep(min(1.0, left))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

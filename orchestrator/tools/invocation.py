@@ -1,0 +1,113 @@
+"""Building the command of an attempt: argv, environment, prompt.  A list of words; never a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files.layout import data_file
+from orchestrator.files.requests import Unreadable, outside, read
+from orchestrator.model.config import Config
+from orchestrator.model.task import Task
+from orchestrator.tools.routing import Route
+
+# What a tool sees of the watcher's environment, beside what its spec and orchestrator.yaml name.
+ALLOWED_ENV = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLORTERM", "TMPDIR",
+    "XDG_*", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "NVM_*", "PYENV_*", "CARGO_HOME", "RUSTUP_HOME", "GOPATH", "GOROOT", "JAVA_HOME",
+)
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+MAX_ARGUMENT = 128 * 1024 - 1
+
+
+class CannotStart(OrchestratorError):
+    """The command cannot be built: a file or a folder it needs is missing or outside the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command, ready to be executed.  ``stdin`` is whether it reads the prompt there."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    prompt: str
+    stdin: bool
+
+
+def project_path(root: str, path: str) -> str:
+    """A path of a task file, with every link resolved; `CannotStart` if it is not inside the project."""
+    resolved = os.path.realpath(os.path.join(root, path))
+    base = os.path.realpath(root)
+    if outside(path) or (resolved != base and not resolved.startswith(base + os.sep)):
+        raise CannotStart(f"'{path}' is outside the project")
+    return resolved
+
+
+def compose_prompt(task: Task, root: str) -> str:
+    """The prompt as the tool gets it: the task's text, or its prompt_file, and the files to read first."""
+    text = task.prompt
+    if task.prompt_file:
+        try:
+            text = read(project_path(root, task.prompt_file)).raw.decode("utf-8")
+        except (OSError, Unreadable, UnicodeDecodeError) as error:
+            raise CannotStart(f"prompt_file '{task.prompt_file}' cannot be read: "
+                              f"{getattr(error, 'strerror', None) or error}") from None
+    if task.context:
+        for path in task.context:
+            project_path(root, path)
+        listed = "".join(f"- {path}\n" for path in task.context)
+        text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
+    return text
+
+
+def placeholders(task: Task, route: Route, root: str, run_dir: str, prompt: str, session: str = "") -> dict[str, str]:
+    """What stands for each ``{name}`` in a tool's argv and env; empty if there is no value."""
+    return {
+        "model": route.model or "", "session": session, "prompt": prompt, "run_dir": run_dir, "project": root,
+        "prompt_file": f"{run_dir}/prompt.md", "cwd": project_path(root, task.cwd or "."),
+        "python": sys.executable, "package": str(data_file("tools").parent), "task_id": task.id,
+    }
+
+
+def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
+    """Replace placeholders.  An argument whose value is missing goes, and with it the option before it."""
+    result: list[str] = []
+    for part in argv:
+        used = _PLACEHOLDER.findall(part)
+        if any(name in values and not values[name] for name in used):
+            if part == "{" + used[0] + "}" and result and result[-1].startswith("-"):
+                result.pop()
+            continue
+        result.append(_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), part))
+    return result
+
+
+def environment(route: Route, task: Task, config: Config, own: Mapping[str, str], values: Mapping[str, str],
+                outer: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The tool's whole environment: what is allowed of ours, then the spec's, the agent's, the task's, and ``own``."""
+    outer = os.environ if outer is None else outer
+    patterns = (*ALLOWED_ENV, *route.tool.pass_env, *config.pass_env)
+    plain = {name for name in patterns if "*" not in name}
+    wild = tuple(name[:-1] for name in patterns if name.endswith("*"))
+    env = {name: value for name, value in outer.items() if name in plain or name.startswith(wild)}
+    for name, value in {**route.tool.env, **route.agent.env}.items():
+        env[name] = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), value)
+    env.update(task.env)
+    env.update(own)
+    return env
+
+
+def program(argv0: str, env: Mapping[str, str], cwd: str) -> str | None:
+    """The file that will be executed; None if there is no such program."""
+    if "/" in argv0:
+        path = os.path.join(cwd, argv0)
+        return path if os.access(path, os.X_OK) and os.path.isfile(path) else None
+    return shutil.which(argv0, path=env.get("PATH", os.defpath))
