@@ -83,8 +83,12 @@ class Intake:
         self.agents = agent_names(config, toolbox.tools)
         self._rested: dict[str, Signature] = {}
 
-    def look(self, name: str, renamed: bool = False) -> Look:
-        """What ``inbox/<name>`` is.  ``renamed``: it was put there complete, by a rename."""
+    def look(self, name: str, renamed: bool = False, before: TaskFile | None = None) -> Look:
+        """What ``inbox/<name>`` is.
+
+        ``renamed``: it was put there complete, by a rename.  ``before``: what it was at an earlier look; if its
+        bytes are still the same it is not parsed again.
+        """
         stem = stem_of(name)
         if not stem or is_draft(name):
             return Ignored()
@@ -114,6 +118,8 @@ class Intake:
             return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
         if content.being_written:
             return NotYet(signature, 0.1, "being written")
+        if before is not None and before.content.raw == content.raw and before.signature == signature_of(content.stat):
+            return before
         return self.understand(name, content)
 
     def understand(self, name: str, content: Content) -> Look:
@@ -238,8 +244,3 @@ def listing(layout: Layout) -> list[str]:
     """The names in the inbox that could be tasks."""
     return [name for name in names(f"{layout.work}/inbox") if stem_of(name) and not is_draft(name)]
 
-
-def same_id(name: str, others: list[str]) -> str:
-    """A name among ``others`` that stands for the same id; empty if there is none."""
-    mine = ids.key(stem_of(name))
-    return next((other for other in others if other != name and ids.key(stem_of(other)) == mine), "")

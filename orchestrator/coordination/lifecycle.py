@@ -40,6 +40,7 @@ from orchestrator.tools.routing import Route, RouteProblem, route
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
 Tell = Callable[..., None]
+OWN_LOGS = ("prompt.md", "stdout.log", "stderr.log")
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Life:
     retry_at: float | None = None
     in_slot: bool = False
     inode: int = 0
+    status: Status = Status.RUNNING  # where it is in the end
     records: list[Mapping[str, Any]] = field(default_factory=list)  # to rebuild the ledger if git clean removed it
 
 
@@ -209,21 +211,15 @@ class Lives:
             self.tell("started", life.id, life=life)
 
         life.handle = self.distributor.dispatch(order, started)
-        end = await life.handle.wait()
-        if order.stdin:
-            try:
-                os.rmdir(f"{order.run_dir}/artifacts")  # left empty: not worth keeping
-            except OSError:
-                pass
-        return end
+        return await life.handle.wait()
 
     def _order(self, life: Life, entry: Entry, run_dir: str) -> Order:
         """Build the command and the log folder; raises CannotStart or OSError, and then nothing has started."""
-        os.makedirs(f"{run_dir}/artifacts", exist_ok=True)
+        _make_folders(self.layout.logs(life.id), run_dir)
         tag = secrets.token_hex(8)
         own = {"ORCHESTRATOR_TASK_ID": life.id, "ORCHESTRATOR_RUN_ID": life.task.run or "",
                "ORCHESTRATOR_ATTEMPT": str(life.attempt), "ORCHESTRATOR_WORK": self.layout.work,
-               "ORCHESTRATOR_ROOT": self.layout.root, "ORCHESTRATOR_ARTIFACTS": f"{run_dir}/artifacts", TAG: tag}
+               "ORCHESTRATOR_ROOT": self.layout.root, "ORCHESTRATOR_ARTIFACTS": run_dir, TAG: tag}
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
@@ -289,6 +285,7 @@ class Lives:
                              self._event(life, "task_requeued", life.attempt, phase="finish", status="inbox",
                                          summary=by)])
         await self._settled(lambda: self.store.requeue(entry, by))
+        life.status = Status.INBOX
         self.tell("requeued", life.id, life=life, reading=reading)
 
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
@@ -306,6 +303,7 @@ class Lives:
         await self._durable([self._attempt_event(life, reading), done],
                             lambda: self.store.stage_result(life.id, document))
         oddities = await self._settled(lambda: self.store.settle(entry, step.status, {"outcome": str(reading.outcome)}))
+        life.status = step.status
         for oddity in oddities or ():
             self.store.log.commit([self._event(life, "task_restored", life.attempt, phase="finish",
                                                status=str(step.status), summary=oddity)])
@@ -330,11 +328,12 @@ class Lives:
     def _artifacts(self, life: Life) -> list[dict[str, Any]]:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
         found = [_artifact(self.layout.root, path) for path in life.task.artifacts]
-        left = f"{self.layout.logs(life.id, life.attempt)}/artifacts"
-        for folder, _, names in os.walk(left):
+        run_dir = self.layout.logs(life.id, life.attempt)
+        for folder, _, names in os.walk(run_dir):
             for name in sorted(names)[:1000]:
                 path = os.path.join(folder, name)
-                found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
+                if folder != run_dir or name not in OWN_LOGS:
+                    found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
         return found
 
     # -- small things -----------------------------------------------------------------------------------------------
@@ -376,6 +375,16 @@ class Lives:
 
     def _prompt_if_wanted(self, life: Life) -> dict[str, str]:
         return {"prompt": life.task.prompt} if self.config.prompts_in_events else {}
+
+
+def _make_folders(*paths: str) -> None:
+    for path in paths:
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            os.makedirs(path, exist_ok=True)
 
 
 def _cancelled(reading: Reading, by: str) -> Reading:

@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import GitTracked, Ignored, Intake, Invalid, Look, NotYet, RunFile, Signature, \
-    TaskFile, listing, same_id, signature_of
+    TaskFile, listing, signature_of
 from orchestrator.coordination.lifecycle import Health, Life, Lives
 from orchestrator.coordination.schedule import Candidate, Ready, choose
 from orchestrator.distributors.base import Distributor
@@ -45,6 +45,7 @@ from orchestrator.store.transitions import Store, Vanished
 from orchestrator.tools.specs import Toolbox
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
+KEPT = 256  # waiting tasks whose parsed form is kept in memory
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 Tell = Callable[..., None]
@@ -61,6 +62,7 @@ class Waiting:
     needs: tuple[str, ...]
     gates: list[Gate] = field(default_factory=list)
     digest: str = ""
+    look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
 
 
 class Watcher:
@@ -86,6 +88,7 @@ class Watcher:
         self.use = InUse()
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
+        self._keys: dict[str, str] = {}  # case-folded id -> the file name that has it
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
@@ -331,8 +334,9 @@ class Watcher:
             if look.why and look.why != was_editing:
                 self.tell("editing", stem_of(name), text=look.why)
             return
-        twin = same_id(name, [*self.waiting, *(life.name for life in self.running.values())])
-        if twin:
+        key = ids.key(stem_of(name))
+        twin = self._keys.get(key, name)
+        if twin != name:
             self._refuse(name, look.signature, f"the id '{stem_of(name)}' belongs to {twin}", "rename one of the two")
         elif isinstance(look, Invalid):
             self._invalid(name, look)
@@ -376,9 +380,11 @@ class Watcher:
         task, chosen = look.task, look.route
         lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
         candidate = Candidate(task.rank, look.signature[1], task.id, lane)
-        waiting = Waiting(task.id, name, look.signature, candidate, task.needs, digest=look.content.sha256)
+        waiting = Waiting(task.id, name, look.signature, candidate, task.needs, digest=look.content.sha256,
+                          look=look if len(self.waiting) < KEPT else None)
         self.waiting[name] = waiting
         self.names[task.id] = name
+        self._keys[ids.key(task.id)] = name
         self.store.remove_note(task.id)
         self._judge(waiting, look)
         self._needed(task.id)
@@ -392,6 +398,7 @@ class Watcher:
         waiting = self.waiting.pop(name, None)
         if waiting is not None:
             self.names.pop(waiting.id, None)
+            self._keys.pop(ids.key(waiting.id), None)
             self.ready.remove(waiting.id)
             for need in (*waiting.needs, "@time"):
                 self._waiters.get(need, set()).discard(name)
@@ -421,7 +428,7 @@ class Watcher:
 
     def _reread(self, waiting: Waiting) -> TaskFile | None:
         """The parsed file again; None if it has changed, and then it is looked at anew."""
-        look = self.intake.look(waiting.name, renamed=True)
+        look = self.intake.look(waiting.name, renamed=True, before=waiting.look)
         if isinstance(look, TaskFile) and look.signature == waiting.signature:
             return look
         self._handle(waiting.name, look)
@@ -580,8 +587,12 @@ class Watcher:
             return
         self._forget(waiting.name)
         self._occupy(life)
-        self.running[life.id] = life
+        self._enter(life)
         self._spawn(life, self.lives.start(life, entry))
+
+    def _enter(self, life: Life) -> None:
+        self.running[life.id] = life
+        self._keys[ids.key(life.id)] = life.name
 
     def _start_again(self, life: Life) -> None:
         entry = self.store.ledger.open(life.id)
@@ -619,10 +630,9 @@ class Watcher:
         if life.retry_at is not None:
             return  # it stays in running/ until its next attempt
         self.running.pop(life.id, None)
-        place = self.store.layout.file(Status.INBOX, life.name)
-        status = scan.locate(self.layout, life.id)
-        if status is not None:
-            self.tally[str(status[0])] += 1
+        self._keys.pop(ids.key(life.id), None)
+        self.tally[str(life.status)] += 1
+        place = self.layout.file(Status.INBOX, life.name)
         self._needed(life.id)
         self._member_finished(life)
         if os.path.lexists(place):
@@ -699,7 +709,7 @@ class Watcher:
                 found.entry.close()  # `orchestrator run` is at it
                 continue
             life = self.lives.life_of(found.entry)
-            self.running[life.id] = life
+            self._enter(life)
             if found.step is recovery.Step.RETRY:
                 life.retry_at = found.entry.journal.last.get("not_before", 0.0)
                 found.entry.close()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.execution.pool import SupervisorPool, Worker
@@ -42,7 +42,7 @@ class DirectHandle:
         self._pool = pool
         self._tag = order.tag
         self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
-        job = asdict(order)
+        job = {item.name: getattr(order, item.name) for item in fields(order)}
         job["stdout"], job["stderr"] = f"{order.run_dir}/stdout.log", f"{order.run_dir}/stderr.log"
         self._worker: Worker = pool.start(job, job.pop("journal"), on_started, self._ended)
 

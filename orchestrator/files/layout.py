@@ -19,7 +19,7 @@ SUFFIXES = (".yaml", ".yml", ".md")
 NOTE = ".error.md"  # what is wrong with a file in the inbox, beside it
 CANCEL = ".cancel"  # a request: stop the running task this is named after
 FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs")
-STATE_FOLDERS = ("active", "closed", "locks", "cancel", "expanding", "tmp")
+STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "tmp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,7 @@ class EventLog:
 
     def event(self, kind: str, subject: str, step: int | str, /, **fields: Any) -> Event:
         """A new event.  Its id is ``subject/step/kind``: the same step repeated after a crash has the same id."""
-        name = kind.removeprefix("task_").removeprefix("attempt_")
-        return make_event(kind, self.clock(), f"{subject}/{step}/{name}", fields)
+        return make_event(kind, self.clock(), f"{subject}/{step}/{kind}", fields)
 
     def commit(self, events: Sequence[Event], files: Sequence[NewFile] = ()) -> Future[None]:
         """Make files and events durable, in this order; the future holds a `StoreFault` if the disk refused."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestrator.files import jsonlines
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, fold
-from orchestrator.store.atomic import move, remove, write_all, write_temporary
+from orchestrator.store.atomic import move, remove, write_all
 
 
 class Entry:
@@ -31,17 +32,26 @@ class Entry:
     def append(self, record: Mapping[str, Any], sync: bool = False) -> None:
         """Add a record; with ``sync`` it survives a power cut."""
         append_record(self.fd, record, sync)
-        self.journal = fold(self._records())
+        self.refresh()
 
     def _records(self) -> list[dict[str, Any]]:
         return jsonlines.split(os.pread(self.fd, os.fstat(self.fd).st_size, 0))[0]
 
-    def lock(self) -> bool:
-        """Take the liveness lock; False if a supervisor or another process works on this task."""
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    def lock(self, patience: float = 0.0) -> bool:
+        """Take the liveness lock; False if a supervisor or another process works on this task.
+
+        What it says is read again once the lock is held.
+        """
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(0.005)
+        self.refresh()
         return True
 
     def refresh(self) -> None:
@@ -78,23 +88,19 @@ class Ledger:
             raise Taken(f"{task_id} has run here before")
         temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}"
         remove(temporary)
-        write_temporary(temporary, _line(claim), mode=0o600, sync=False)
-        # Locked before it has its name, so that nobody ever sees a claim whose claimant is not there.
-        entry = self._open(temporary, closed=False)
-        assert entry is not None
-        entry.lock()
+        fd = os.open(temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            write_all(fd, _line(claim))
+            # Locked before it has its name: nobody ever sees a claim whose claimant is not there.
+            fcntl.flock(fd, fcntl.LOCK_EX)
             move(temporary, target)
-        except FileExistsError:
-            entry.close()
+        except BaseException as error:
+            os.close(fd)
             remove(temporary)
-            raise Taken(f"{task_id} is claimed already") from None
-        except BaseException:
-            entry.close()
-            remove(temporary)
+            if isinstance(error, FileExistsError):
+                raise Taken(f"{task_id} is claimed already") from None
             raise
-        entry.path = target
-        return entry
+        return Entry(target, fd, fold([claim]), closed=False)
 
     def open(self, task_id: str) -> Entry | None:
         """The journal of a task, active or closed; None if it was never claimed here."""
@@ -124,7 +130,11 @@ class Ledger:
         """The task is finished, or waits to be claimed again: its journal leaves the active ones."""
         if not entry.closed:
             path = f"{self.layout.closed}/{os.path.basename(entry.path)}"
-            os.rename(entry.path, path)
+            try:
+                os.rename(entry.path, path)
+            except FileNotFoundError:
+                if not os.path.exists(path):  # else somebody else has put it away already
+                    raise
             entry.path, entry.closed = path, True
 
 

@@ -29,29 +29,28 @@ def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
     Raises `Taken` if an id of its is in use, and `Vanished` if the file is not the one that was read.
     """
     layout = store.layout
-    with store.locks.hold(run.id):
-        if run.id in {known for known, _ in scan.runs(layout)}:
-            raise Taken(f"there is a run '{run.id}' already", "rename this file")
-        for task_id in run.tasks:
-            store.check_free(task_id)
-        _stage(store, run)
-        source, target = f"{layout.folder('inbox')}/{name}", f"{layout.folder('runs')}/{name}"
-        try:
-            atomic.move(source, target)
-        except FileNotFoundError:
-            shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
-            raise Vanished from None
-        except FileExistsError:
-            shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
-            raise Taken(f"runs/{name} is there already", "rename this file") from None
-        if os.lstat(target).st_ino != content.stat.st_ino:
-            atomic.move(target, source)
-            shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
-            raise Vanished
-        atomic.sync_folder(layout.folder("runs"))
-        store.log.commit([store.log.event("run_created", run.id, 0, run_id=run.id, phase="submit",
-                                          summary=f"{run.title}: {len(run.members)} tasks")]).result()
-        place(store, run.id)
+    if run.id in {known for known, _ in scan.runs(layout)}:
+        raise Taken(f"there is a run '{run.id}' already", "rename this file")
+    for task_id in run.tasks:
+        store.check_free(task_id)
+    _stage(store, run)
+    source, target = f"{layout.folder('inbox')}/{name}", f"{layout.folder('runs')}/{name}"
+    try:
+        atomic.move(source, target)
+    except FileNotFoundError:
+        shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+        raise Vanished from None
+    except FileExistsError:
+        shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+        raise Taken(f"runs/{name} is there already", "rename this file") from None
+    if os.lstat(target).st_ino != content.stat.st_ino:
+        atomic.move(target, source)
+        shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+        raise Vanished
+    atomic.sync_folder(layout.folder("runs"))
+    store.log.commit([store.log.event("run_created", run.id, 0, run_id=run.id, phase="submit",
+                                      summary=f"{run.title}: {len(run.members)} tasks")]).result()
+    place(store, run.id)
     return list(run.tasks)
 
 

@@ -1,7 +1,8 @@
 """Every change of a task's status, made safely.  The watcher and the verbs use the same steps.
 
 Each step has one commit point, one atomic system call; what comes after it is repeated by recovery if it was cut
-off.  A step happens under the task's lock, so that people's verbs and the watcher never interleave.
+off.  A task that was ever claimed changes only under the lock on its journal; one that was not, by a single rename
+that never overwrites, so that people's verbs and the watcher never interleave.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from orchestrator.model.units import timestamp
 from orchestrator.store import atomic
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
-from orchestrator.store.locks import TaskLocks
 
+PATIENCE = 2.0  # seconds that a verb waits for a step of another process
 _SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
 
@@ -52,7 +53,6 @@ class Store:
     def __init__(self, layout: Layout, log: EventLog | GroupCommit, clock: Callable[[], float] = time.time) -> None:
         self.layout, self.log, self.clock = layout, log, clock
         self.ledger = Ledger(layout)
-        self.locks = TaskLocks(layout)
 
     def prepare(self) -> list[str]:
         """Create the folders that are missing; their names."""
@@ -87,19 +87,18 @@ class Store:
         if why:
             raise Refused(f"the id '{task_id}' {why}", "choose another with --id")
         self.prepare()
-        with self.locks.hold(task_id):
-            self.check_free(task_id)
-            path = self.layout.file(folder, task_id + suffix)
-            temporary = self.layout.file(folder, f".{task_id}{suffix}.{os.getpid()}.tmp")
-            raw = text.encode()
-            try:
-                self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
-                atomic.publish(path, raw, temporary)
-            except FileExistsError:
-                raise Taken(f"there is a task '{task_id}' already", "choose another name with --id") from None
-            except OSError as error:
-                raise StoreFault(f"{self.layout.shown(path)} could not be written: {error.strerror}",
-                                 "nothing was queued") from None
+        self.check_free(task_id)
+        path = self.layout.file(folder, task_id + suffix)
+        temporary = self.layout.file(folder, f".{task_id}{suffix}.{os.getpid()}.tmp")
+        raw = text.encode()
+        try:
+            self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
+            atomic.publish(path, raw, temporary)
+        except FileExistsError:
+            raise Taken(f"there is a task '{task_id}' already", "choose another name with --id") from None
+        except OSError as error:
+            raise StoreFault(f"{self.layout.shown(path)} could not be written: {error.strerror}",
+                             "nothing was queued") from None
         self._say(kind, task_id, phase="submit", status=str(folder), **fields)
         return path
 
@@ -142,47 +141,45 @@ class Store:
         record = {"record": "claim", "v": 1, "id": task_id, "file": name, "at": self.clock(),
                   "sha256": content.sha256, "ino": content.stat.st_ino, "dev": content.stat.st_dev,
                   "mtime_ns": content.stat.st_mtime_ns, **facts, "text": content.raw.decode("utf-8", "replace")}
-        with self.locks.hold(task_id):
-            entry, undo = self._claim_journal(task_id, record)
-            source, target = self.layout.file(Status.INBOX, name), self.layout.file(Status.RUNNING, name)
-            try:
-                atomic.move(source, target)
-            except FileExistsError:
-                undo()
-                raise Taken(f"running/{name} is there already", "orchestrator doctor") from None
-            except OSError as error:
-                undo()
-                if isinstance(error, FileNotFoundError):
-                    if not os.path.isdir(self.layout.folder(Status.RUNNING)):
-                        self.prepare()
-                    raise Vanished from None
-                raise
-            if os.lstat(target).st_ino != content.stat.st_ino:
-                # Between our reading and our rename an editor put a newer file in its place: give it back.
-                atomic.move(target, source)
-                undo()
-                raise Vanished
+        entry, undo = self._claim_journal(task_id, record)
+        source, target = self.layout.file(Status.INBOX, name), self.layout.file(Status.RUNNING, name)
+        try:
+            atomic.move(source, target)
+        except FileExistsError:
+            undo()
+            raise Taken(f"running/{name} is there already", "orchestrator doctor") from None
+        except OSError as error:
+            undo()
+            if isinstance(error, FileNotFoundError):
+                if not os.path.isdir(self.layout.folder(Status.RUNNING)):
+                    self.prepare()
+                raise Vanished from None
+            raise
+        if os.lstat(target).st_ino != content.stat.st_ino:
+            # Between our reading and our rename an editor put a newer file in its place: give it back.
+            atomic.move(target, source)
+            undo()
+            raise Vanished
         return entry
 
     def _claim_journal(self, task_id: str, record: Mapping[str, Any]) -> tuple[Entry, Callable[[], None]]:
         """The journal with the claim in it, and how to take the claim back while nothing has started."""
-        entry = self.ledger.open(task_id)
-        if entry is None:
-            place = scan.locate(self.layout, task_id, _SETTLED)
-            if place is not None:  # finished elsewhere (git), or the ledger was removed
-                raise Taken(f"there is a task '{task_id}' in {place[0]}/ already",
-                            f"to run that one again: orchestrator retry {task_id}; else rename this file")
-            entry = self.ledger.create(task_id, record)
-
+        entry = self._first_claim(task_id, record)
+        if entry is not None:
             def undo() -> None:
                 atomic.remove(entry.path)
                 entry.close()
 
             return entry, undo
-        journal = entry.journal
+        entry = self.ledger.open(task_id)
+        if entry is None:
+            raise Vanished  # it was just being put away: look again
         if not entry.lock():
             entry.close()
+            if entry.journal.phase in (Phase.REQUEUED, Phase.FINAL):
+                raise Vanished  # a verb is about to let go of it
             raise Taken(f"{task_id} is running", "wait for it, or rename this file")
+        journal = entry.journal
         same = journal.inode == record["ino"]
         half_done = journal.phase is Phase.CLAIMED and same and journal.claim.get("sha256") == record["sha256"]
         if not half_done:
@@ -199,6 +196,21 @@ class Store:
             entry.close()
 
         return entry, give_back
+
+    def _first_claim(self, task_id: str, record: Mapping[str, Any]) -> Entry | None:
+        """The journal of a task that has never run here; None if there is one already."""
+        if os.path.exists(self.layout.journal(task_id, closed=True)):
+            return None
+        for status in _SETTLED:
+            if os.path.lexists(self.layout.file(status, record["file"])):  # finished elsewhere, or the ledger was removed
+                if os.path.exists(self.layout.journal(task_id)):
+                    return None
+                raise Taken(f"there is a task '{task_id}' in {status}/ already",
+                            f"to run that one again: orchestrator retry {task_id}; else rename this file")
+        try:
+            return self.ledger.create(task_id, record)
+        except Taken:
+            return None
 
     # -- while it runs ------------------------------------------------------------------------------------------
 
@@ -219,7 +231,8 @@ class Store:
 
     def clear_cancel(self, task_id: str) -> None:
         """The request was obeyed, or came too late."""
-        atomic.remove(self.layout.cancel_request(task_id))
+        if not atomic.remove(self.layout.cancel_request(task_id)):
+            return
         for name in (task_id, *(task_id + suffix for suffix in (".yaml", ".yml", ".md"))):
             atomic.remove(self.layout.file(Status.RUNNING, name + CANCEL))
 
@@ -239,13 +252,12 @@ class Store:
         """
         claim = entry.journal.claim
         task_id, name = claim["id"], claim["file"]
-        with self.locks.hold(task_id):
-            oddities = self._put(entry.journal, name, target)
-            inode = os.lstat(self.layout.file(target, name)).st_ino
-            entry.append({"record": "final", "status": str(target), "at": self.clock(), **(record or {}), "ino": inode})
-            self.ledger.retire(entry)
-            entry.close()
-            self.clear_cancel(task_id)
+        oddities = self._put(entry.journal, name, target)
+        inode = os.lstat(self.layout.file(target, name)).st_ino
+        self.clear_cancel(task_id)
+        entry.append({"record": "final", "status": str(target), "at": self.clock(), **(record or {}), "ino": inode})
+        self.ledger.retire(entry)
+        entry.close()
         return oddities
 
     def _put(self, journal: Journal, name: str, target: Status) -> list[str]:
@@ -312,13 +324,12 @@ class Store:
     def requeue(self, entry: Entry, by: str) -> None:
         """Put a claimed task back into the inbox; it may be claimed again."""
         claim = entry.journal.claim
-        with self.locks.hold(claim["id"]):
-            self._put(entry.journal, claim["file"], Status.INBOX)
-            inode = os.lstat(self.layout.file(Status.INBOX, claim["file"])).st_ino
-            entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": by})
-            self.ledger.retire(entry)
-            entry.close()
-            self.clear_cancel(claim["id"])
+        self._put(entry.journal, claim["file"], Status.INBOX)
+        inode = os.lstat(self.layout.file(Status.INBOX, claim["file"])).st_ino
+        self.clear_cancel(claim["id"])
+        entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": by})
+        self.ledger.retire(entry)
+        entry.close()
         self.vouch([(claim["id"], claim["sha256"])])
 
     # -- people's verbs -------------------------------------------------------------------------------------------
@@ -367,7 +378,8 @@ class Store:
         entry = self.ledger.open(task_id)
         if entry is None or entry.journal.phase is not Phase.FINAL:
             raise Refused(f"{task_id} is in inbox/ already")
-        with entry, self.locks.hold(task_id):
+        with entry:
+            self._lock(entry, task_id)
             place = self._place(task_id)
             inode = os.lstat(self.layout.file(*place)).st_ino
             entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}, sync=True)
@@ -388,37 +400,52 @@ class Store:
 
     def _verb(self, task_id: str, sources: tuple[Status, ...], target: Status, kind: str, summary: str = "",
               requeue: bool = False) -> Moved:
-        with self.locks.hold(task_id):
+        entry = self.ledger.open(task_id)
+        try:
+            if entry is not None:
+                self._lock(entry, task_id)
             status, name = self._place(task_id)
             if status not in sources:
                 wanted = " or ".join(f"{source}/" for source in sources)
                 raise Refused(f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}")
             source, path = self.layout.file(status, name), self.layout.file(target, name)
-            entry = self.ledger.open(task_id)
             if entry is not None:
-                with entry:
-                    inode = os.lstat(source).st_ino
-                    if requeue:
-                        record = {"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}
-                        entry.append(record, sync=True)
-                    elif entry.journal.phase is Phase.FINAL and target is not Status.INBOX:
-                        entry.append({"record": "final", "status": str(target), "at": self.clock(), "ino": inode})
-                    elif entry.journal.phase is Phase.REQUEUED and target in FINISHED:
-                        entry.append({"record": "final", "status": str(target), "at": self.clock(), "ino": inode})
+                self._note_move(entry, os.lstat(source).st_ino, target, requeue)
             if requeue or kind == "task_released":
                 with open(source, "rb") as file:
                     self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+            self._rename(source, path)
+        finally:
+            if entry is not None:
+                entry.close()
+        atomic.sync_folder(os.path.dirname(path))
+        atomic.remove(self.layout.note(task_id))
+        self._say(kind, task_id, phase="request", status=str(target), summary=summary or f"{status} -> {target}")
+        return Moved(task_id, status, target, path)
+
+    def _lock(self, entry: Entry, task_id: str) -> None:
+        if not entry.lock(PATIENCE):
+            raise Refused(f"{task_id} is running, or being changed by another process",
+                          f"orchestrator show {task_id}")
+
+    def _note_move(self, entry: Entry, inode: int, target: Status, requeue: bool) -> None:
+        """Tell the ledger what a verb does with a task that has run before."""
+        if requeue:
+            entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}, sync=True)
+        elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (Status.INBOX, Status.HELD):
+            entry.append({"record": "final", "status": str(target), "at": self.clock(), "ino": inode})
+
+    def _rename(self, source: str, path: str) -> None:
+        try:
             try:
                 atomic.move(source, path)
             except FileNotFoundError:
-                self.prepare()
+                self.prepare()  # the folder may be missing (git removes empty ones)
                 atomic.move(source, path)
-            except FileExistsError:
-                raise Refused(f"{self.layout.shown(path)} is there already", "orchestrator doctor") from None
-            atomic.sync_folder(os.path.dirname(path))
-            atomic.remove(self.layout.note(task_id))
-        self._say(kind, task_id, phase="request", status=str(target), summary=summary or f"{status} -> {target}")
-        return Moved(task_id, status, target, path)
+        except FileExistsError:
+            raise Refused(f"{self.layout.shown(path)} is there already", "orchestrator doctor") from None
+        except FileNotFoundError:
+            raise Refused(f"{self.layout.shown(source)} was moved meanwhile", "orchestrator status") from None
 
     # -- notes beside invalid files ----------------------------------------------------------------------------------
 
@@ -461,7 +488,11 @@ def _has_run(journal: Journal) -> str:
 
 
 class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Text of several lines as a block."""
+    """Text of several lines as a block; moments unquoted, since YAML 1.2 has no type for them."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in yaml.SafeDumper.yaml_implicit_resolvers.items()}
 
 
 def _text(dumper: Any, value: str) -> Any:

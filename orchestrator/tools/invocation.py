@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import data_file
@@ -23,6 +24,7 @@ ALLOWED_ENV = (
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
     "NVM_*", "PYENV_*", "CARGO_HOME", "RUSTUP_HOME", "GOPATH", "GOROOT", "JAVA_HOME",
 )
+_PACKAGE = str(data_file("tools").parent)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 MAX_ARGUMENT = 128 * 1024 - 1
 
@@ -42,10 +44,15 @@ class Invocation:
     stdin: bool
 
 
+@cache
+def _real(root: str) -> str:
+    return os.path.realpath(root)
+
+
 def project_path(root: str, path: str) -> str:
     """A path of a task file, with every link resolved; `CannotStart` if it is not inside the project."""
-    resolved = os.path.realpath(os.path.join(root, path))
-    base = os.path.realpath(root)
+    base = _real(root)
+    resolved = base if path == "." else os.path.realpath(os.path.join(root, path))
     if outside(path) or (resolved != base and not resolved.startswith(base + os.sep)):
         raise CannotStart(f"'{path}' is outside the project")
     return resolved
@@ -73,7 +80,7 @@ def placeholders(task: Task, route: Route, root: str, run_dir: str, prompt: str,
     return {
         "model": route.model or "", "session": session, "prompt": prompt, "run_dir": run_dir, "project": root,
         "prompt_file": f"{run_dir}/prompt.md", "cwd": project_path(root, task.cwd or "."),
-        "python": sys.executable, "package": str(data_file("tools").parent), "task_id": task.id,
+        "python": sys.executable, "package": _PACKAGE, "task_id": task.id,
     }
 
 

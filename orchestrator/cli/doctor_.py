@@ -1,0 +1,88 @@
+"""``doctor``: find what is wrong, and mend what can be mended safely."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import asdict
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.console import say
+from orchestrator.cli.main import App
+from orchestrator.cli.options import dry_run_option, examples, json_option, now
+from orchestrator.cli.writing import open_store
+from orchestrator.errors import BUSY, FAILED
+from orchestrator.files.layout import Layout
+from orchestrator.queries.health import Check, checks
+from orchestrator.store import recovery, runs
+from orchestrator.store.locks import WatcherLock
+from orchestrator.tools.specs import load_tools
+
+
+@click.command(epilog=examples("orchestrator doctor", "orchestrator doctor --fix", "orchestrator doctor --json   # for a bug report"))
+@click.option("--fix", is_flag=True, help="Mend what can be mended without a decision of yours.")
+@dry_run_option
+@json_option
+@click.pass_obj
+def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
+    """Look at everything that can be wrong.  Exit code 1 if a problem is left."""
+    layout = app.layout
+    found = [*checks(layout, now()), *_tools(layout)]
+    if fix:
+        fixable = [check for check in found if check.fixable]
+        if dry_run:
+            for check in fixable:
+                app.console.out(f"would mend: {check.summary}")
+            return 0
+        code = _mend(app)
+        if code:
+            return code
+        found = [*checks(layout, now()), *_tools(layout)]
+    if as_json:
+        app.console.json("health", {"version": __version__, "python": platform.python_version(),
+                                    "system": platform.platform(), "checks": [asdict(check) for check in found]})
+    else:
+        for check in found:
+            sign = {"ok": "ok", "note": "warning", "problem": "problem"}[check.status]
+            fix_text = f"   fix: {check.fix}" if check.fix and check.status != "ok" else ""
+            app.console.out(f" {app.console.sign(sign)} {check.id:<12} {check.summary}{fix_text}")
+        count = {status: sum(check.status == status for check in found) for status in ("ok", "note", "problem")}
+        app.console.out(f"{count['ok']} ok · {count['note']} to note · {count['problem']} wrong")
+    return FAILED if any(check.status == "problem" for check in found) else 0
+
+
+def _mend(app: App) -> int:
+    """The repairs that a watcher makes when it starts."""
+    store = open_store(app)
+    lock = WatcherLock(app.layout)
+    if lock.held_by_another():
+        say("a watcher is running: it mends these things itself, at its next full look (within half a minute)")
+        return BUSY
+    lock.acquire()
+    try:
+        for text in recovery.tidy(store):
+            app.console.out(f"mended   {text}")
+        for run_id in runs.complete(store):
+            app.console.out(f"mended   run {run_id}: its tasks are in the inbox")
+        for task_id in recovery.foreign(store):
+            app.console.out(f"mended   {task_id} is in review/")
+        for task_id in recovery.stale_notes(app.layout):
+            store.remove_note(task_id)
+            app.console.out(f"mended   removed the note on {task_id}")
+    finally:
+        lock.release()
+    return 0
+
+
+def _tools(layout: Layout) -> list[Check]:
+    """Tool specs that are wrong, and tools whose program is missing."""
+    box = load_tools(layout)
+    found = [Check("tools", "problem", f"{layout.shown(path)}: {problems[0].message}", "orchestrator validate")
+             for path, _, problems in box.broken]
+    for spec in box.tools.values():
+        if not spec.argv[0].startswith("{") and shutil.which(spec.argv[0]) is None:
+            found.append(Check("tools", "note", f"{spec.name}: there is no program '{spec.argv[0]}'",
+                               f"install it, or remove {layout.shown(spec.path)}"))
+    return found or [Check("tools", "ok", f"{', '.join(box.tools)}")]

@@ -1,0 +1,144 @@
+"""``run``: claim one task and run it here, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+
+import click
+
+from orchestrator.cli.console import say
+from orchestrator.cli.main import App
+from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.writing import open_config
+from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
+from orchestrator.coordination.lifecycle import Health, Life, Lives
+from orchestrator.distributors.registry import distributor
+from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
+from orchestrator.files import diagnostics, scan
+from orchestrator.files.layout import Layout
+from orchestrator.files.results import status_of
+from orchestrator.files.text import clean
+from orchestrator.model.gates import Lane, own_gates
+from orchestrator.model.status import Outcome, Status
+from orchestrator.model.units import show_duration
+from orchestrator.store.eventlog import EventLog, GroupCommit
+from orchestrator.store.transitions import Store, Vanished
+
+
+@click.command(epilog=examples("orchestrator run review-retry", "orchestrator run work/inbox/review-retry.yaml"))
+@click.argument("file", shell_complete=complete_ids(Status.INBOX))
+@click.option("--force", is_flag=True, help="Although it needs other tasks, or its time has not come.")
+@click.pass_obj
+def command(app: App, file: str, force: bool) -> int:
+    """Claim one waiting task and run it in the foreground: what it prints appears here.
+
+    The same claim, limits and records as under watch; a watcher may run at the same time.  Ctrl-C cancels the task.
+    """
+    layout = app.layout
+    task_id, _, name = scan.find(layout, file, (Status.INBOX,))
+    config, toolbox = open_config(app)
+    look = Intake(layout, config, toolbox).look(name, renamed=True)
+    if isinstance(look, Invalid):
+        click.echo(diagnostics.render("full", [(f"work/inbox/{name}", look.document, look.problems)]), err=True)
+        return INVALID
+    if isinstance(look, NotYet):
+        raise Refused(f"{task_id} is {look.why}", "save and close it first")
+    if isinstance(look, RunFile):
+        raise Refused(f"{task_id} is a run, not a task", "orchestrator watch   accepts it")
+    if not isinstance(look, TaskFile):
+        raise NotFound(f"there is no task '{task_id}' in the inbox")
+    gates = own_gates(look.task, lambda need: status_of(layout, need), time.time())
+    if gates and not force:
+        raise Refused(f"{task_id} waits: {gates[0].why}", "orchestrator run --force, or see: orchestrator why " + task_id)
+    log = GroupCommit(EventLog(layout, f"run{os.getpid()}"))
+    store = Store(layout, log)
+    store.prepare()
+    chosen = look.route
+    life = Life(task_id, name, look.task, chosen, Lane(chosen.agent.name, chosen.tool.name, look.task.run or ""))
+    try:
+        return asyncio.run(_run(app, layout, life, look, store, config, toolbox))
+    finally:
+        log.close()
+
+
+async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Store, config, toolbox) -> int:
+    ended: dict[str, object] = {}
+
+    def tell(kind: str, task_id: str, **facts) -> None:
+        if kind == "started":
+            say(f"==> {task_id} · attempt {facts['life'].attempt} · {facts['life'].route.agent.name} · Ctrl-C cancels it")
+        elif kind == "retrying":
+            say(f"==> another attempt in {show_duration(facts['after'])}: {facts['reading'].reason}")
+        elif kind == "finished":
+            ended.update(facts)
+        elif kind in ("restored", "fault"):
+            say(f"note: {facts.get('text', '')}")
+
+    health = Health(lambda fault: say(f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"))
+    where = distributor(config.distributor)
+    lives = Lives(layout, config, toolbox, store, where, health, tell, lambda _: None)
+    try:
+        entry = store.claim(life.id, life.name, look.content, lives.claim_facts(look.task, look.route))
+    except Vanished:
+        raise Refused(f"{life.id} was changed or claimed meanwhile", "orchestrator show " + life.id) from None
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life)
+    stop = threading.Event()
+    printer = threading.Thread(target=_print, args=(app, layout, life, stop), daemon=True)
+    printer.start()
+    try:
+        await lives.start(life, entry)
+        while life.retry_at is not None:
+            while (wait := life.retry_at - time.time()) > 0 and store.cancel_request(life.id) is None:
+                await asyncio.sleep(min(wait, 0.1))
+            again = store.ledger.open(life.id)
+            if again is None or not again.lock():
+                raise OrchestratorError(f"{life.id} is being run by somebody else", "orchestrator show " + life.id)
+            await lives.start(life, again)
+    finally:
+        stop.set()
+        printer.join()
+        where.close()
+    reading = ended.get("reading")
+    say(f"==> {life.status} · {show_duration(reading.duration_ms / 1000)}"  # type: ignore[union-attr]
+        + (f" · {ended['reason']}" if ended.get("reason") else "") if reading else f"==> {life.status}")
+    if life.status is Status.DONE:
+        return 0
+    return TIMED_OUT if reading is not None and reading.outcome is Outcome.TIMED_OUT else FAILED  # type: ignore[union-attr]
+
+
+def _cancel(store: Store, life: Life) -> None:
+    if store.request_cancel(life.id, "Ctrl-C"):
+        say("==> stopping it: SIGINT, then SIGTERM, then SIGKILL")
+    if life.handle is not None:
+        life.handle.cancel()
+
+
+def _print(app: App, layout: Layout, life: Life, stop: threading.Event) -> None:
+    """Show the log as it grows, over all attempts."""
+    number, position = 1, 0
+    while True:
+        last = stop.is_set()
+        path = f"{layout.logs(life.id, number)}/stdout.log"
+        try:
+            with open(path, "rb") as file:
+                file.seek(position)
+                data = file.read()
+        except FileNotFoundError:
+            data = b""
+        cut = len(data) if last else data.rfind(b"\n") + 1
+        if cut:
+            position += cut
+            sys.stdout.write(clean(data[:cut].decode("utf-8", "replace"), colour=app.console.color))
+            sys.stdout.flush()
+        elif os.path.isdir(layout.logs(life.id, number + 1)):
+            number, position = number + 1, 0
+            continue
+        if last:
+            return
+        stop.wait(0.05)
