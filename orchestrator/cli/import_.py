@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ from orchestrator.cli.options import dry_run_option, examples
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NotFound, Refused
-from orchestrator.files import diagnostics, schemas
-from orchestrator.files.documents import Document, Problem
+from orchestrator.files import diagnostics, scan, schemas
+from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import SUFFIXES, is_draft, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.model import ids
@@ -66,8 +67,10 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool) -> 
     agents = agent_names(config, toolbox.tools)
     store = open_store(app)
     fates = []
-    for path, base in _files(paths):
-        fate = _import(app, store, path, base, agents, config, toolbox, Status(to) if to else None, dry_run)
+    files = _files(paths)
+    aliases = _aliases([path for path, _ in files])
+    for path, base in files:
+        fate = _import(app, store, path, base, agents, config, toolbox, Status(to) if to else None, dry_run, aliases)
         _print(app, fate)
         fates.append(fate)
     counted = {what: sum(fate.what == what for fate in fates) for what in ("imported", "unchanged", "invalid", "refused", "skipped")}
@@ -91,8 +94,39 @@ def _files(paths: tuple[str, ...]) -> list[tuple[str, str]]:
     return found
 
 
+def _aliases(paths: list[str]) -> dict[str, str]:
+    """What files call themselves -> the id they get, which is their name: dependencies may use either."""
+    found: dict[str, str] = {}
+    for path in paths:
+        stem = stem_of(os.path.basename(path))
+        try:
+            data = parse(read(path).raw, path.endswith(".md")).data if stem else None
+        except (Unreadable, OSError):
+            continue
+        own = data.get("id", data.get("task_id")) if isinstance(data, dict) else None
+        if isinstance(own, str):
+            found[own] = stem if not ids.problem(stem) else ids.slug(stem, 100)
+    return found
+
+
+def _needs(app: App, data: Mapping[str, Any], aliases: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
+    """The task with its needs as the ids that the tasks have here."""
+    result = dict(data)
+    needs = []
+    for need in data.get("needs", ()):
+        known = aliases.get(need, need)
+        if known != need:
+            notes.append(f"needs {need}: that is {known} here")
+        elif need not in aliases.values() and scan.locate(app.layout, need) is None:
+            notes.append(f"needs {need}, which is not here: it waits until that exists and is done")
+        needs.append(known)
+    if needs:
+        result["needs"] = needs
+    return result
+
+
 def _import(app: App, store: Store, path: str, base: str, agents: list[str], config: Any, toolbox: Any,
-            to: Status | None, dry_run: bool) -> Fate:
+            to: Status | None, dry_run: bool, aliases: Mapping[str, str]) -> Fate:
     name = os.path.basename(path)
     if not name.endswith(SUFFIXES) or is_draft(name):
         return Fate(path, "skipped", "not a task file: its name does not end in .yaml, .yml or .md")
@@ -120,7 +154,7 @@ def _import(app: App, store: Store, path: str, base: str, agents: list[str], con
     if request.legacy is not None:
         notes += request.legacy.notes
         if target not in FINAL:
-            text, suffix = task_text(request.legacy.data), ".yaml"
+            text, suffix = task_text(_needs(app, request.legacy.data, aliases, notes)), ".yaml"
     shown = f"work/{target}/{task_id}{suffix}"
     existing = app.layout.file(target, task_id + suffix)
     if os.path.exists(existing):

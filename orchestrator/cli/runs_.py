@@ -26,7 +26,7 @@ def command(app: App, run: str | None, as_json: bool) -> None:
         if as_json:
             app.console.json("runs", {"runs": [view.as_json() for view in views]})
             return
-        app.console.table([[f"{app.console.sign(str(view.status))} {view.id}", app.console.word(str(view.status)),
+        app.console.table([[f"{app.console.sign(str(view.status))} {view.id}" if app.console.tty else view.id, app.console.word(str(view.status)),
                             f"{view.done}/{len(view.rows)} done", one_line(view.title, 80)] for view in views])
         if not views and app.console.tty:
             app.console.out("no runs; a file with tasks: in work/inbox makes one")

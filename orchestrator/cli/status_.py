@@ -109,7 +109,8 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
         clock = ""
     detail = " ".join(part for part in (cost(row.cost_usd), row.detail) if part)
     status = {"inbox": "waits"}.get(state, state)
-    return [f"{console.sign(state)} {row.id}", console.word(state) if status == state else status, row.agent, clock, detail]
+    name = f"{console.sign(state)} {row.id}" if console.tty else row.id
+    return [name, console.word(state) if status == state else status, row.agent, clock, detail]
 
 
 def _document(view: Overview) -> dict:

@@ -28,15 +28,6 @@ def pin(pid: int, started: int, boot: str) -> int | None:
     return None
 
 
-def is_alive(pid: int, started: int, boot: str) -> bool:
-    """Whether this very process still exists."""
-    fd = pin(pid, started, boot)
-    if fd is None:
-        return False
-    os.close(fd)
-    return True
-
-
 def send(pid: int, started: int, boot: str, number: int) -> bool:
     """Send a signal to exactly this process; whether it was there."""
     fd = pin(pid, started, boot)

@@ -33,18 +33,22 @@ def read(layout: Layout, now: float) -> Card | None:
             beat = now - os.fstat(file.fileno()).st_mtime
         return Card(data["pid"], data["host"], data["started_at"], data["version"], data["slots"], data["fault"],
                     data["draining"], data["notifications"], max(0.0, beat),
-                    _alive(data["pid"], data["pid_start"], data["boot"]))
+                    process_lives(data["pid"], data["pid_start"], data["boot"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _alive(pid: int, started: int, boot: str) -> bool:
-    """A pid is used again after a while; with its start time and the boot it names one process for ever."""
+def process_lives(pid: int, started: int, boot: str) -> bool:
+    """Whether exactly this process exists and has not ended.
+
+    A pid is used again after a while; with its start time and the boot it names one process for ever.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             if file.read().strip() != boot:
                 return False
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19]) == started
+            fields = file.read().rpartition(b")")[2].split()
+            return int(fields[19]) == started and fields[0] not in (b"Z", b"X")
     except (OSError, IndexError, ValueError):
         return False

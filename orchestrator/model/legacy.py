@@ -26,7 +26,7 @@ _MARKERS = frozenset(
 # Keys whose text becomes part of the prompt, in this order, and the heading each gets.
 _SECTIONS = (
     ("objective", "Objective"), ("description", ""), ("context", "Context"), ("background", "Background"),
-    ("requirements", "Requirements"), ("implementation_guidance", "Implementation guidance"),
+    ("tasks", "Tasks"), ("requirements", "Requirements"), ("implementation_guidance", "Implementation guidance"),
     ("deliverables", "Deliverables"), ("acceptance_criteria", "Acceptance criteria"),
     ("success_criteria", "Success criteria"), ("constraints", "Constraints"),
     ("artefacts", "Artifacts to produce"), ("artifacts", "Artifacts to produce"),
@@ -52,7 +52,7 @@ class Conversion:
 
 def is_legacy(data: object, body: str = "") -> bool:
     """Whether this is a task of the older format: something to do, no prompt, and at least two of its keys."""
-    if not isinstance(data, Mapping) or {"prompt", "prompt_file", "tasks"} & set(data):
+    if not isinstance(data, Mapping) or {"prompt", "prompt_file"} & set(data):
         return False
     something = bool(body.strip()) or any(data.get(key) for key in ("title", "description", "objective"))
     return something and len(_MARKERS & set(data)) >= 2
@@ -141,6 +141,7 @@ def _needs(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
         items = value if isinstance(value, list) else [] if value in (None, "") else [value]
         for item in items:
             name = item.get("task_id", item.get("id")) if isinstance(item, Mapping) else item
+            name = re.sub(r"\.(ya?ml|md)$", "", name) if isinstance(name, str) else name
             if isinstance(name, str) and not ids.problem(name) and re.search(r"\d", name) and len(name) > 4:
                 needs.append(name)
             elif str(item).strip().lower() not in ("none", "n/a", "-", ""):

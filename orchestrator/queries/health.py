@@ -91,7 +91,9 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
         for journal in active.values():
             if journal.phase in (Phase.FINAL, Phase.REQUEUED):
                 continue
-            alive = journal.phase is Phase.STARTED and journal.attempt is not None and _lives(journal.attempt.started)
+            started = journal.attempt.started if journal.attempt else {}
+            alive = journal.phase is Phase.STARTED and card.process_lives(
+                started.get("supervisor", 0), started.get("supervisor_start", 0), started.get("boot", ""))
             state = "is still running under its supervisor" if alive else "was cut off"
             found.append(Check("unfinished", "note", f"{journal.task_id} {state}; no watcher is running",
                                "orchestrator watch   takes it up"))
@@ -100,14 +102,6 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
             found.append(Check("orphan", "problem", f"running/{name} was never claimed on this machine",
                                "orchestrator doctor --fix   (to review/)", True))
     return found or [Check("unfinished", "ok", f"{plural(len(active), 'task')} in progress, none cut off")]
-
-
-def _lives(started: dict) -> bool:
-    try:
-        with open(f"/proc/{started.get('supervisor', 0)}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19]) == started.get("supervisor_start")
-    except (OSError, IndexError, ValueError):
-        return False
 
 
 def _files(layout: Layout) -> list[Check]:
