@@ -20,6 +20,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.console import Console
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
+from orchestrator.files import diagnostics
 from orchestrator.files.layout import Layout, find_layout
 
 # verb -> (section, what it does).  The module has the same name, with _ for - and a trailing _ for keywords.
@@ -167,8 +168,6 @@ def _report(error: OrchestratorError) -> None:
     console = Console(stream=sys.stderr)
     problems = getattr(error, "problems", None)
     if problems:
-        from orchestrator.files import diagnostics
-
         found = [(error.path, error.document, problems)]
         click.echo(diagnostics.render("full", found, console.paint), err=True)
         return

@@ -17,7 +17,9 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
 from orchestrator.files import card, diagnostics, scan, schemas
+from orchestrator.files.configuration import load_config
 from orchestrator.files.documents import parse
+from orchestrator.files.layout import find_layout
 from orchestrator.files.requests import load
 from orchestrator.model import ids
 from orchestrator.model.status import Status
@@ -199,9 +201,6 @@ def _first_words(text: str) -> str:
 
 
 def _agents(ctx: click.Context, word: str) -> list[str]:
-    from orchestrator.files.configuration import load_config
-    from orchestrator.files.layout import find_layout
-
     try:
         layout = find_layout(ctx.find_root().params.get("directory"))
         return [name for name in (*load_config(layout).agents, "demo") if name.startswith(word)]

@@ -48,4 +48,4 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     sys.stdout.flush()
     if watcher.draining and watcher.interrupted:
         return INTERRUPTED
-    return FAILED if (until_empty or once) and (watcher.tally["failed"] or watcher.stuck()) else 0
+    return FAILED if (until_empty or once) and (watcher.tally["failed"] or watcher.waitlist.stuck()) else 0

@@ -14,7 +14,6 @@ from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Content, Request, Unreadable, load, read
 from orchestrator.files.scan import names
-from orchestrator.model import ids
 from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task, task_from

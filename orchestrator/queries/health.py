@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, configuration, eventreader, jsonlines, journals, scan
+from orchestrator.files import card, configuration, eventreader, journals, jsonlines, scan
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, NOTE, Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase

@@ -7,7 +7,7 @@ import os
 import subprocess
 from dataclasses import dataclass, field
 
-from orchestrator.files import card, configuration, jsonlines, journals, results, scan
+from orchestrator.files import card, configuration, journals, jsonlines, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.model.config import Config

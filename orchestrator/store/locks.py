@@ -15,7 +15,6 @@ from orchestrator.files import card
 from orchestrator.files.layout import Layout
 
 
-
 class WatcherLock:
     """The right to coordinate a work directory: one process at a time, freed by the kernel when it ends."""
 

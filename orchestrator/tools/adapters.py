@@ -19,8 +19,15 @@ from orchestrator.model.config import Config
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
-from orchestrator.tools.invocation import CannotStart, Invocation, compose_prompt, environment, fill, placeholders, \
-    MAX_ARGUMENT
+from orchestrator.tools.invocation import (
+    MAX_ARGUMENT,
+    CannotStart,
+    Invocation,
+    compose_prompt,
+    environment,
+    fill,
+    placeholders,
+)
 from orchestrator.tools.routing import Route, shell_argv
 
 

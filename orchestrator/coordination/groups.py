@@ -1,0 +1,62 @@
+"""Accepted runs, as far as the choice of what runs next is concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from orchestrator.coordination.intake import RunFile
+from orchestrator.files.layout import SUFFIXES, Layout
+from orchestrator.files.requests import load, read
+from orchestrator.model.gates import Lane, Limits
+from orchestrator.model.run import Run
+from orchestrator.model.status import Status
+from orchestrator.store import runs
+from orchestrator.store.transitions import Store
+
+StatusOf = Callable[[str], Status | None]
+
+
+class Groups:
+    """Reads each run file once; a run that has none has no limits."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._runs: dict[str, Run | None] = {}
+
+    def accept(self, store: Store, name: str, look: RunFile) -> None:
+        """Take a run from the inbox and place its tasks there; raises as `store.runs.accept`."""
+        runs.accept(store, look.run, name, look.content)
+        self._runs[look.run.id] = look.run
+
+    def get(self, run_id: str | None) -> Run | None:
+        """An accepted run; None if there is none of this id."""
+        if not run_id:
+            return None
+        if run_id not in self._runs:
+            self._runs[run_id] = self._read(run_id)
+        return self._runs[run_id]
+
+    def _read(self, run_id: str) -> Run | None:
+        for suffix in SUFFIXES:
+            path = f"{self.layout.folder('runs')}/{run_id}{suffix}"
+            try:
+                return load(path, run_id, read(path).raw).run
+            except FileNotFoundError:
+                continue
+            except Exception:  # whatever its file says by now: it only costs this run its limits
+                return None
+        return None
+
+    def stopped(self, run_id: str | None, status_of: StatusOf) -> str:
+        """Why a run takes no more tasks; empty if it does."""
+        run = self.get(run_id)
+        if run is None or run.on_failure != "stop":
+            return ""
+        failed = next((member for member in run.members if status_of(member) is Status.FAILED), None)
+        return f"run {run_id} stopped: {failed} failed" if failed else ""
+
+    def limited(self, limits: Limits, lanes: Iterable[Lane]) -> Limits:
+        """The limits with those of the runs in these lanes."""
+        per_run = {lane.run: run.max_parallel for lane in lanes
+                   if lane.run and (run := self.get(lane.run)) is not None and run.max_parallel}
+        return Limits(limits.running, limits.per_agent, limits.per_tool, per_run) if per_run else limits

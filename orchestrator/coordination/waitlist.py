@@ -1,0 +1,323 @@
+"""The waiting tasks: what lies in the inbox, what each waits for, and which of them could start now.
+
+A cache of the folder.  `Waitlist.look` is told of one file, `Waitlist.list` compares with the listing, which is the
+truth; neither costs anything for files that have not changed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.intake import (
+    GitTracked,
+    Ignored,
+    Intake,
+    Invalid,
+    Look,
+    NotYet,
+    RunFile,
+    Signature,
+    TaskFile,
+    listing,
+    signature_of,
+)
+from orchestrator.coordination.lifecycle import Health, Life
+from orchestrator.coordination.schedule import Candidate, Ready
+from orchestrator.errors import OrchestratorError, Taken
+from orchestrator.files import diagnostics
+from orchestrator.files.documents import Document, Problem
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.results import status_of
+from orchestrator.model import ids
+from orchestrator.model.config import Config
+from orchestrator.model.gates import Gate, Lane, own_gates
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import Store, Vanished
+
+KEPT = 256  # waiting tasks whose parsed form is kept in memory
+
+Tell = Callable[..., None]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A valid task in the inbox, as little of it as is needed to choose."""
+
+    id: str
+    name: str
+    signature: Signature
+    candidate: Candidate
+    needs: tuple[str, ...]
+    gates: list[Gate] = field(default_factory=list)
+    digest: str = ""
+    look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
+
+
+class Waitlist:
+    """The inbox as the watcher knows it.
+
+    ``running`` are the claimed tasks by id (the watcher's own), ``again(name)`` asks for another look at a file.
+    """
+
+    def __init__(self, layout: Layout, config: Config, store: Store, intake: Intake, health: Health,
+                 groups: Groups, running: Mapping[str, Life], tell: Tell, again: Callable[[str], None],
+                 clock: Callable[[], float]) -> None:
+        self.layout, self.config, self.store, self.intake, self.health = layout, config, store, intake, health
+        self.groups, self.running, self.tell, self.again, self.clock = groups, running, tell, again, clock
+        self.waiting: dict[str, Waiting] = {}  # by file name
+        self.names: dict[str, str] = {}  # id -> file name
+        self.keys: dict[str, str] = {}  # case-folded id -> the file name that has it, claimed tasks included
+        self.invalid: dict[str, Signature] = {}
+        self.not_yet: dict[str, tuple[float, str]] = {}  # name -> when to look again (monotonic), why
+        self.ready = Ready()
+        self.stamp = 0  # the inbox folder's time at the last listing
+        self._tracked = GitTracked(layout)
+        self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
+        self._vouch: list[tuple[str, str]] = []
+        self._vouched: tuple[int, set[tuple[str, str]]] = (-1, set())
+
+    @property
+    def timed(self) -> list[Waiting]:
+        """Those that wait for a moment."""
+        return [self.waiting[name] for name in self._waiters.get("@time", ()) if name in self.waiting]
+
+    def stuck(self) -> list[str]:
+        """Ids of tasks that only a person can set going."""
+        return [waiting.id for waiting in self.waiting.values() if any(gate.stuck for gate in waiting.gates)]
+
+    def of(self, task_id: str) -> Waiting | None:
+        """The waiting task with this id."""
+        return self.waiting.get(self.names.get(task_id, ""))
+
+    def next_look(self, wall: float) -> list[float]:
+        """Monotonic moments at which something has to be looked at again."""
+        now = time.monotonic()
+        return [*(due for due, _ in self.not_yet.values()),
+                *(now + gate.until - wall for waiting in self.timed for gate in waiting.gates if gate.until)]
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def list(self, everything: bool = False) -> None:
+        """The authoritative listing: what is new, what has changed, what is gone."""
+        try:
+            self.stamp = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns
+        except FileNotFoundError:
+            self.store.prepare()
+        present = set(listing(self.layout))
+        for name in [name for name in (*self.waiting, *self.invalid, *self.not_yet) if name not in present]:
+            self.forget(name)
+        for name in present:
+            known = self.waiting[name].signature if name in self.waiting else self.invalid.get(name)
+            if known is None or (everything and not self._unchanged(name, known)):
+                self.look(name)
+
+    def _unchanged(self, name: str, known: Signature) -> bool:
+        try:
+            return signature_of(os.lstat(self.layout.file(Status.INBOX, name))) == known
+        except OSError:
+            return False
+
+    def look_again(self) -> None:
+        """Look at what was not ready, or whose time may have come."""
+        now = time.monotonic()
+        for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
+            self.look(name)
+        wall = self.clock()
+        for waiting in self.timed:
+            if any(gate.until is not None and gate.until <= wall for gate in waiting.gates):
+                self.judge(waiting)
+
+    def look(self, name: str, renamed: bool = False) -> None:
+        """Look at one file; whatever goes wrong concerns that file only."""
+        try:
+            look = self.intake.look(name, renamed)
+        except OSError as error:
+            self.health.failed(error)
+            self.not_yet[name] = (time.monotonic() + 1.0, "")
+            return
+        self._take(name, look)
+
+    def _take(self, name: str, look: Look) -> None:
+        was_editing = self.not_yet.pop(name, (0.0, ""))[1]
+        if isinstance(look, Ignored):
+            self.forget(name)
+            return
+        if name in self.waiting and self.waiting[name].signature == look.signature:
+            return
+        if self.invalid.get(name) == look.signature:
+            return
+        if name in self.waiting or name in self.invalid:
+            self.forget(name)
+        if isinstance(look, NotYet):
+            self.not_yet[name] = (time.monotonic() + look.after, look.why)
+            if look.why and look.why != was_editing:
+                self.tell("editing", stem_of(name), text=look.why)
+            return
+        key = ids.key(stem_of(name))
+        twin = self.keys.get(key, name)
+        if twin != name:
+            self.refuse(name, look.signature, f"the id '{stem_of(name)}' belongs to {twin}", "rename one of the two")
+        elif isinstance(look, Invalid):
+            self._invalid(name, look)
+        elif isinstance(look, RunFile):
+            self._accept(name, look)
+        else:
+            self._admit(name, look)
+
+    def _invalid(self, name: str, look: Invalid) -> None:
+        self.invalid[name] = look.signature
+        task_id = stem_of(name)
+        first = look.problems[0]
+        text = f"{first.line}:{first.column} {first.message}" + (f" - {first.hint}" if first.hint else "")
+        known = look.digest in _read_text(self.layout.note(task_id))
+        try:
+            self.store.write_note(task_id, diagnostics.note(name, look.document, look.problems, look.digest))
+        except OSError as error:
+            self.health.failed(error)
+        if not known:  # once per content, also over restarts
+            self.store.log.commit([self.store.log.event(
+                "task_invalid", task_id, look.digest[:12], task_id=task_id, phase="submit", status="inbox",
+                summary=text[:300])])
+        self.tell("invalid", task_id, text=text)
+
+    def refuse(self, name: str, signature: Signature, why: str, hint: str, kind: str = "task_refused") -> None:
+        """The file stays where it is and is not run; a note says why."""
+        task_id = stem_of(name)
+        self.invalid[name] = signature
+        digest = f"refused {signature[0]}.{signature[1]}"
+        known = digest in _read_text(self.layout.note(task_id))
+        try:
+            self.store.write_note(task_id, diagnostics.note(name, Document(""), [Problem(1, 1, why, hint)], digest))
+        except OSError as error:
+            self.health.failed(error)
+        if not known:
+            self.store.log.commit([self.store.log.event(kind, task_id, digest[8:], task_id=task_id, phase="submit",
+                                                        status="inbox", summary=why[:300])])
+        self.tell("invalid", task_id, text=f"{why} - {hint}")
+
+    def _admit(self, name: str, look: TaskFile) -> None:
+        task, chosen = look.task, look.route
+        lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
+        candidate = Candidate(task.rank, look.signature[1], task.id, lane)
+        waiting = Waiting(task.id, name, look.signature, candidate, task.needs, digest=look.content.sha256,
+                          look=look if len(self.waiting) < KEPT else None)
+        self.waiting[name] = waiting
+        self.names[task.id] = name
+        self.keys[ids.key(task.id)] = name
+        self.store.remove_note(task.id)
+        self.judge(waiting, look)
+        self.needed(task.id)
+        if waiting.gates:
+            self.tell("waiting", task.id, gates=waiting.gates)
+        if self.config.from_git == "hold" and self._tracked.is_repository and name not in self._tracked:
+            self._vouch.append((task.id, waiting.digest))
+
+    def _accept(self, name: str, look: RunFile) -> None:
+        try:
+            self.groups.accept(self.store, name, look)
+        except Taken as error:
+            self.refuse(name, look.signature, error.message, error.hint)
+            return
+        except Vanished:
+            self.again(name)
+            return
+        except (OSError, OrchestratorError) as error:
+            self.health.failed(error)
+            self.not_yet[name] = (time.monotonic() + 1.0, "")
+            return
+        self.store.remove_note(look.run.id)
+        self.tell("run", look.run.id, run=look.run)
+        for task_id in look.run.tasks:
+            self.look(task_id + ".yaml", renamed=True)
+
+    def forget(self, name: str) -> None:
+        """A file that is not there any more, or not what it was."""
+        waiting = self.waiting.pop(name, None)
+        if waiting is not None:
+            self.names.pop(waiting.id, None)
+            self.keys.pop(ids.key(waiting.id), None)
+            self.ready.remove(waiting.id)
+            for need in (*waiting.needs, "@time"):
+                self._waiters.get(need, set()).discard(name)
+        self.not_yet.pop(name, None)
+        if self.invalid.pop(name, None) is not None:
+            self.store.remove_note(stem_of(name))
+
+    # -- gates ------------------------------------------------------------------------------------------------------
+
+    def judge_gated(self) -> None:
+        """Look at every closed gate again: what no notification tells, such as a task that now exists."""
+        for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
+            self.judge(waiting)
+
+    def judge(self, waiting: Waiting, look: TaskFile | None = None) -> None:
+        """Open or close this task's own gates."""
+        look = look or self.reread(waiting)
+        if look is None:
+            return
+        task = look.task
+        waiting.gates = own_gates(task, self.status_of, self.clock(), approved=self._is_approved(waiting),
+                                  run_stopped=self.groups.stopped(task.run, self.status_of))
+        for gate in waiting.gates:
+            if gate.on:
+                self._waiters.setdefault(gate.on, set()).add(waiting.name)
+            elif gate.until is not None:
+                self._waiters.setdefault("@time", set()).add(waiting.name)
+        if waiting.gates:
+            self.ready.remove(waiting.id)
+        elif waiting.id not in self.ready:
+            self.ready.add(waiting.candidate)
+
+    def reread(self, waiting: Waiting) -> TaskFile | None:
+        """The parsed file again; None if it has changed, and then it is looked at anew."""
+        look = self.intake.look(waiting.name, renamed=True, before=waiting.look)
+        if isinstance(look, TaskFile) and look.signature == waiting.signature:
+            return look
+        self._take(waiting.name, look)
+        return None
+
+    def status_of(self, task_id: str) -> Status | None:
+        """Where a needed task is."""
+        if task_id in self.running:
+            return Status.RUNNING
+        if task_id in self.names:
+            return Status.INBOX
+        return status_of(self.layout, task_id)
+
+    def needed(self, task_id: str) -> None:
+        """Something happened to this task: look at those that wait for it."""
+        for name in list(self._waiters.pop(task_id, ())):
+            if name in self.waiting:
+                self.judge(self.waiting[name])
+
+    def _is_approved(self, waiting: Waiting) -> bool:
+        if self.config.from_git == "run" or waiting.name not in self._tracked:
+            return True
+        try:
+            stamp = os.stat(self.layout.approvals).st_mtime_ns
+        except OSError:
+            stamp = 0
+        if stamp != self._vouched[0]:
+            self._vouched = (stamp, self.store.vouched())
+        return (waiting.id, waiting.digest) in self._vouched[1]
+
+    def flush_vouch(self) -> None:
+        """Remember files that were here before git tracked them, unless they have started meanwhile."""
+        if self._vouch:
+            pending, self._vouch = self._vouch, []
+            try:
+                self.store.vouch(pair for pair in pending if pair[0] in self.names)
+            except OSError as error:
+                self.health.failed(error)
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""

@@ -1,0 +1,202 @@
+"""Fixtures: a project in a temporary folder, the program as a real process, a watcher as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.files.layout import Layout
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 30.0
+
+
+def wait_until(check: Callable[[], object], what: str = "", patience: float = PATIENCE) -> object:
+    """Wait for something to become true, looking often; fails with ``what`` if it does not."""
+    end = time.monotonic() + patience
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {patience:.0f} s in vain for: {what or check}")
+        time.sleep(0.01)
+
+
+class Project:
+    """A project with a work directory, and the program to use on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layout = Layout(str(root))
+        self.env = {**os.environ, "TZ": "UTC", "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"}
+        for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "ORCHESTRATOR_ROOT"):
+            self.env.pop(name, None)
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    def run(self, *words: str, code: int | None = 0, stdin: str = "", **more) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; ``code`` is the exit code it must have (None: any)."""
+        done = subprocess.run([sys.executable, "-m", "orchestrator", *words], cwd=self.root, env=self.env, input=stdin,
+                              capture_output=True, text=True, timeout=60, check=False, **more)
+        if code is not None:
+            assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def json(self, *words: str) -> dict:
+        return json.loads(self.run(*words, "--json").stdout)
+
+    def config(self, text: str) -> None:
+        (self.work / "orchestrator.yaml").write_text(text)
+
+    def drop(self, name: str, text: str | bytes, folder: str = "inbox") -> Path:
+        """Place a file as a careful program does: under a hidden name first, then by a rename."""
+        path = self.work / folder / name
+        hidden = path.with_name(f".{name}.tmp")
+        hidden.write_bytes(text.encode() if isinstance(text, str) else text)
+        hidden.rename(path)
+        return path
+
+    def where(self, task_id: str) -> str:
+        """The folder a task lies in; empty if it is nowhere."""
+        found = [folder.name for folder in self.work.iterdir() if folder.is_dir() and folder.name not in (
+            "results", "events", "logs", "schemas", "tools", "runs") for suffix in (".yaml", ".yml", ".md")
+            if (folder / f"{task_id}{suffix}").exists()]
+        assert len(found) < 2, f"{task_id} is in {found}"
+        return found[0] if found else ""
+
+    def until(self, task_id: str, folder: str, patience: float = PATIENCE) -> None:
+        wait_until(lambda: (self.work / folder).is_dir() and any(
+            (self.work / folder / f"{task_id}{suffix}").exists() for suffix in (".yaml", ".yml", ".md")),
+            f"{task_id} in {folder}/", patience)
+
+    def settled(self, task_id: str, folder: str) -> None:
+        """Until the task has been put away for good: its journal is closed."""
+        self.until(task_id, folder)
+        wait_until(lambda: os.path.exists(self.layout.journal(task_id, closed=True)), f"{task_id} closed")
+
+    def result(self, task_id: str) -> dict:
+        from orchestrator.files import results
+
+        return results.read(self.layout, task_id)
+
+    def events(self, kind: str = "", task_id: str = "") -> list[dict]:
+        from orchestrator.files import eventreader
+
+        return [event for event in eventreader.events(self.layout)[0]
+                if (not kind or event["event"] == kind) and (not task_id or event["task_id"] == task_id)]
+
+    def log(self, task_id: str, attempt: int = 1, name: str = "stdout.log") -> str:
+        path = Path(self.layout.logs(task_id, attempt)) / name
+        return path.read_text() if path.exists() else ""
+
+
+class WatcherProcess:
+    """``orchestrator watch`` in the background; its output is in ``text()``."""
+
+    def __init__(self, project: Project, *words: str) -> None:
+        self.project = project
+        self.path = project.root / f"watch-{time.monotonic_ns()}.log"
+        self.file = open(self.path, "wb")
+        self.process = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root,
+                                        env=project.env, stdin=subprocess.DEVNULL, stdout=self.file,
+                                        stderr=subprocess.STDOUT, start_new_session=True)
+
+    def text(self) -> str:
+        return self.path.read_text()
+
+    def ready(self) -> WatcherProcess:
+        """Until it watches: its card is there and is its own."""
+        def check() -> bool:
+            assert self.process.poll() is None, self.text()
+            try:
+                return json.loads(Path(self.project.layout.watcher_card).read_text())["pid"] == self.process.pid
+            except (OSError, ValueError):
+                return False
+
+        wait_until(check, "the watcher's card")
+        return self
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        return self.process.wait(patience)
+
+    def stop(self) -> None:
+        """End it at once; agents go on."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.file.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh project with a work directory, fast retries and gentle limits."""
+    root = tmp_path / "acme-api"
+    root.mkdir()
+    made = Project(root)
+    made.run("init")
+    made.config("retry: {delay: 100ms}\ncancel: {interrupt_grace: 1s, terminate_grace: 500ms}\n"
+                "watch: {rescan: 500ms}\n"
+                "agents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n")
+    return made
+
+
+@pytest.fixture
+def watch(project: Project) -> Iterator[Callable[..., WatcherProcess]]:
+    """Starts watchers that are ended, with everything they started, when the test is over."""
+    started: list[WatcherProcess] = []
+
+    def start(*words: str, ready: bool = True) -> WatcherProcess:
+        watcher = WatcherProcess(project, *words)
+        started.append(watcher)
+        return watcher.ready() if ready else watcher
+
+    yield start
+    for watcher in started:
+        watcher.stop()
+    end_everything(project)
+
+
+def end_everything(project: Project) -> None:
+    """Kill what still belongs to the project: processes whose environment names it."""
+    mark = f"ORCHESTRATOR_WORK={project.work}".encode()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def tagged(project: Project) -> list[int]:
+    """Pids of tools of this project that are alive."""
+    mark = f"ORCHESTRATOR_WORK={project.work}".encode()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        found.append(int(name))
+            except OSError:
+                continue
+    return found

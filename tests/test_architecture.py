@@ -1,0 +1,210 @@
+"""The structure is a promise: layers, no cycles, one door for each package, a read side that only reads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project
+
+PACKAGE = ROOT / "orchestrator"
+# Imports point down this list only.
+LAYERS = ["errors", "model", "files", "store", "tools", "execution", "distributors", "coordination", "queries", "cli"]
+WALL = {"queries": {"store", "execution", "distributors", "coordination", "tools"}}
+DOORS = {
+    "click": ["cli/"],
+    "yaml": ["files/documents.py", "store/transitions.py"],
+    "jsonschema": ["files/schemas.py"],
+    "filelock": ["store/locks.py"],
+    "watchdog": ["coordination/inbox.py"],
+    "sqlite3": ["projection/", "queries/"],
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """``(module, whether inside a function)`` of every import in a file."""
+    tree = ast.parse(path.read_text())
+    found = []
+
+    def visit(node: ast.AST, inside: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            deeper = inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, inside) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module:
+                names = [f"{child.module}.{alias.name}" for alias in child.names]
+                found.extend((name if name in MODULES else child.module, inside) for name in names)
+            visit(child, deeper)
+
+    visit(tree, False)
+    return list(dict.fromkeys(found))
+
+
+def layer(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def test_every_module_is_in_a_layer():
+    strange = [name for name in MODULES if layer(name) not in [*LAYERS, "", "__main__"]]
+    assert not strange
+
+
+def test_imports_point_down():
+    wrong = []
+    for name, path in MODULES.items():
+        mine = layer(name)
+        if mine in ("", "__main__"):
+            continue
+        for target, _ in imports(path):
+            if target.startswith("orchestrator.") and layer(target) in LAYERS:
+                if LAYERS.index(layer(target)) > LAYERS.index(mine):
+                    wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+def test_read_side_does_not_import_write_side():
+    wrong = [f"{name} imports {target}" for name, path in MODULES.items() for target, _ in imports(path)
+             if layer(target) in WALL.get(layer(name), ()) and target.startswith("orchestrator.")]
+    assert not wrong
+
+
+def test_no_cycles():
+    graph = {name: {target for target, _ in imports(path) if target in MODULES and target != name}
+             for name, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"cycle: {' -> '.join((*path[path.index(name):], name))}"
+        if name not in done:
+            for target in graph[name]:
+                visit(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_no_lazy_internal_imports():
+    lazy = [f"{name} imports {target} in a function" for name, path in MODULES.items()
+            for target, inside in imports(path) if inside and target.startswith("orchestrator")]
+    assert not lazy
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_packages_have_one_door(package):
+    wrong = []
+    for name, path in MODULES.items():
+        inside = str(path.relative_to(PACKAGE))
+        uses = any(target.split(".")[0] == package for target, _ in imports(path))
+        if uses and not any(inside.startswith(door) for door in DOORS[package]):
+            wrong.append(name)
+    assert not wrong
+
+
+def test_modules_and_functions_stay_readable():
+    """An observation about clarity, with room: nothing grows without anybody noticing."""
+    long_functions = []
+    for name, path in MODULES.items():
+        lines = path.read_text().count("\n")
+        assert lines < 800, f"{name} has {lines} lines"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                size = (node.end_lineno or 0) - node.lineno
+                if size > 80:
+                    long_functions.append(f"{name}.{node.name}: {size}")
+    assert not long_functions
+
+
+def test_every_module_says_what_it_is():
+    silent = [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
+READING = [["status"], ["list"], ["list", "--all"], ["show", "fine"], ["logs", "fine"], ["events"], ["why", "waits"],
+           ["runs"], ["runs", "r"], ["status", "--json"], ["list", "--jsonl"], ["status", "--short"], []]
+HEAVY = ("jsonschema", "asyncio", "watchdog", "filelock")
+
+
+@pytest.fixture(scope="module")
+def full_project(tmp_path_factory) -> Project:
+    """A project in which something of every kind lies about."""
+    root = tmp_path_factory.mktemp("read") / "p"
+    root.mkdir()
+    made = Project(root)
+    made.run("init")
+    made.drop("fine.yaml", "prompt: hello\n")
+    made.drop("bad.yaml", "promt: hello\n")
+    made.drop("waits.yaml", "prompt: x\nneeds: [nothing]\n")
+    made.drop("r.yaml", "tasks: {a: hello, b: there}\n")
+    made.run("watch", "--until-empty", code=1)
+    return made
+
+
+@pytest.mark.parametrize("words", READING, ids=lambda words: " ".join(words) or "none")
+def test_reading_verbs_import_nothing_heavy(full_project, words):
+    code = ("import sys, orchestrator.cli.main as m\n"
+            "try: m.main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code, e.code\n"
+            f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+            "ours = [name for name in sys.modules if name.startswith(('orchestrator.store', 'orchestrator.execution',"
+            " 'orchestrator.distributors', 'orchestrator.coordination'))]\n"
+            "assert not heavy and not ours, (heavy, ours)\n")
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=full_project.root, env=full_project.env,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+AUDIT = """
+import os, sys
+WRITES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
+          "os.utime", "fcntl.flock", "fcntl.lockf", "os.kill", "shutil.move", "sqlite3.connect")
+seen = []
+def hook(event, args):
+    if event in WRITES:
+        seen.append((event, args))
+    elif event == "open":
+        path, mode, flags = args
+        if isinstance(path, str) and ("__pycache__" in path or path == "/dev/null"):
+            return
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND):
+            seen.append((event, args))
+import orchestrator.cli.main as m
+sys.addaudithook(hook)
+try: m.main(sys.argv[1:])
+except SystemExit as e: assert not e.code, e.code
+assert not seen, seen
+"""
+
+
+@pytest.mark.parametrize("words", READING, ids=lambda words: " ".join(words) or "none")
+def test_reading_verbs_write_nothing(full_project, words):
+    before = snapshot(full_project.work)
+    done = subprocess.run([sys.executable, "-B", "-c", AUDIT, *words], cwd=full_project.root, env=full_project.env,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert snapshot(full_project.work) == before
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in folder.rglob("*")}
+
+
+def test_audit_hook_notices_a_write(full_project):
+    done = subprocess.run([sys.executable, "-B", "-c", AUDIT, "hold", "waits"], cwd=full_project.root,
+                          env=full_project.env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0 and "os.rename" in done.stderr or "O_" in done.stderr or "open" in done.stderr
+    full_project.run("release", "waits")
