@@ -106,7 +106,7 @@ class WatcherProcess:
 
     def __init__(self, project: Project, *words: str) -> None:
         self.project = project
-        self.path = project.root / f"watch-{time.monotonic_ns()}.log"
+        self.path = project.root.parent / f"watch-{time.monotonic_ns()}.log"
         self.file = open(self.path, "wb")
         self.process = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root,
                                         env=project.env, stdin=subprocess.DEVNULL, stdout=self.file,

@@ -150,7 +150,8 @@ class Waitlist:
             return
         if self.invalid.get(name) == look.signature:
             return
-        if name in self.waiting or name in self.invalid:
+        self.invalid.pop(name, None)  # its note stays until it is known what the file is now
+        if name in self.waiting:
             self.forget(name)
         if isinstance(look, NotYet):
             self.not_yet[name] = (time.monotonic() + look.after, look.why)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """The folder a task's file lies in.  The folder *is* the status; nothing else decides it."""
 
     INBOX = "inbox"
@@ -17,11 +17,8 @@ class Status(str, Enum):
     CANCELLED = "cancelled"
     ARCHIVE = "archive"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """How an attempt or a task ended."""
 
     SUCCEEDED = "succeeded"
@@ -30,11 +27,8 @@ class Outcome(str, Enum):
     CANCELLED = "cancelled"
     LOST = "lost"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class RunStatus(str, Enum):
+class RunStatus(StrEnum):
     """What a run's tasks add up to; derived at every read, stored nowhere."""
 
     PENDING = "pending"
@@ -42,9 +36,6 @@ class RunStatus(str, Enum):
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     FAILED = "failed"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 WAITING = (Status.INBOX, Status.HELD)

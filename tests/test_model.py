@@ -1,0 +1,204 @@
+"""The pure parts, by tables and properties."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.model import ids, units
+from orchestrator.model.gates import Limits, need_gates, own_gates
+from orchestrator.model.journal import Phase, fold
+from orchestrator.model.policy import Finish, Retry, RetryPolicy, decide
+from orchestrator.model.run import cycle, run_from
+from orchestrator.model.status import Outcome, RunStatus, Status, run_status
+from orchestrator.model.task import Task, first_line, task_from
+
+
+@pytest.mark.parametrize("text", ["a", "review-retry", "2026-11-22T0941-review", "日本語", "a.b_c-d", "हिन्दी", "x" * 120])
+def test_good_ids(text):
+    assert ids.problem(text) == ""
+
+
+@pytest.mark.parametrize("text, why", [
+    ("", "is empty"), (".hidden", "starts with"), ("-rf", "starts with"), ("_x", "starts with"), ("a/b", "contains"),
+    ("../x", "starts with"), ("a b", "contains"), ("a\nb", "contains"), ("x" * 121, "longer"), ("é" * 61, "longer"),
+    ("e\u0301", "NFC"), ("a\x1b[31m", "contains"), ("a*", "contains"), ("a\0", "contains"), ("a\u202eb", "contains"),
+])
+def test_bad_ids(text, why):
+    assert why in ids.problem(text)
+
+
+@given(st.text(max_size=40))
+def test_an_accepted_id_is_a_safe_file_name(text):
+    if not ids.problem(text):
+        assert "/" not in text and "\0" not in text and text[0] not in ".-_#~"
+        assert len(text.encode()) <= ids.MAX_BYTES and unicodedata.normalize("NFC", text) == text
+
+
+@given(st.text(max_size=60))
+def test_slugs_are_ids(text):
+    assert ids.problem(ids.slug(text)) == ""
+
+
+@given(st.text(max_size=30))
+def test_keys_fold_case(text):
+    assert ids.key(ids.key(text)) == ids.key(text)
+
+
+@pytest.mark.parametrize("text, seconds", [("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400), ("1d", 86400),
+                                           ("300ms", 0.3), ("1.5s", 1.5)])
+def test_durations(text, seconds):
+    assert units.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "10 m", "m", "-5s", "5x", "1m1h", "10 minutes", "1e3s"])
+def test_no_durations(text):
+    with pytest.raises(ValueError):
+        units.duration(text)
+
+
+@pytest.mark.parametrize("seconds, text", [(0.04, "0.0s"), (9.94, "9.9s"), (28, "28s"), (59.6, "1m00s"), (134, "2m14s"),
+                                           (4320, "1h12m"), (90000, "1d1h")])
+def test_shown_durations(seconds, text):
+    assert units.show_duration(seconds) == text
+
+
+def test_moments():
+    assert units.timestamp(units.when("2026-11-22T09:48:55.120Z")) == "2026-11-22T09:48:55.120Z"
+    assert units.when("2026-11-22T10:00:00+01:00") == units.when("2026-11-22T09:00:00Z")
+
+
+@pytest.mark.parametrize("outcome, tries, retries, on_lost, expected", [
+    (Outcome.SUCCEEDED, 1, 3, "hold", Finish(Status.DONE)),
+    (Outcome.FAILED, 1, 0, "hold", Finish(Status.FAILED)),
+    (Outcome.FAILED, 1, 1, "hold", Retry(10)),
+    (Outcome.FAILED, 2, 3, "hold", Retry(20)),
+    (Outcome.FAILED, 2, 1, "hold", Finish(Status.FAILED)),
+    (Outcome.TIMED_OUT, 1, 1, "hold", Retry(10)),
+    (Outcome.CANCELLED, 1, 5, "hold", Finish(Status.CANCELLED)),
+    (Outcome.LOST, 1, 0, "retry", Retry(10)),
+    (Outcome.LOST, 2, 0, "retry", Finish(Status.FAILED)),
+])
+def test_policy(outcome, tries, retries, on_lost, expected):
+    got = decide(outcome, tries, retries, RetryPolicy(), on_lost)
+    assert type(got) is type(expected)
+    assert got.after == expected.after if isinstance(expected, Retry) else got.status is expected.status
+
+
+def test_policy_holds_what_was_lost():
+    assert decide(Outcome.LOST, 1, 5, RetryPolicy()).status is Status.REVIEW
+    assert decide(Outcome.LOST, 1, 5, RetryPolicy(), "fail").status is Status.FAILED
+    assert decide(Outcome.FAILED, 1, 5, RetryPolicy(), may_retry=False) == Finish(Status.FAILED)
+
+
+@given(st.integers(1, 200), st.floats(0, 100), st.floats(1, 10), st.floats(0, 1000))
+def test_waits_are_bounded(tries, delay, factor, most):
+    assert 0 <= RetryPolicy(delay, factor, most).wait(tries) <= most
+
+
+D, F, C, I, H, R, V = (Status.DONE, Status.FAILED, Status.CANCELLED, Status.INBOX, Status.HELD, Status.RUNNING, Status.REVIEW)
+
+
+@pytest.mark.parametrize("tasks, expected", [
+    ([(I, False), (I, False)], RunStatus.PENDING),
+    ([(H, False)], RunStatus.PENDING),
+    ([(D, False), (I, False)], RunStatus.RUNNING),
+    ([(R, False), (I, False)], RunStatus.RUNNING),
+    ([(F, False), (R, False)], RunStatus.RUNNING),
+    ([(D, False), (D, False)], RunStatus.COMPLETED),
+    ([(D, False), (F, False)], RunStatus.FAILED),
+    ([(F, False), (I, True)], RunStatus.FAILED),
+    ([(D, False), (I, True)], RunStatus.FAILED),
+    ([(D, False), (C, False)], RunStatus.CANCELLED),
+    ([(C, False), (C, False)], RunStatus.CANCELLED),
+    ([(C, False), (F, False)], RunStatus.FAILED),
+    ([(V, False), (D, False)], RunStatus.RUNNING),
+    ([(None, False), (D, False)], RunStatus.COMPLETED),
+    ([], RunStatus.CANCELLED),
+])
+def test_run_status(tasks, expected):
+    assert run_status(tasks) is expected
+
+
+@given(st.lists(st.tuples(st.sampled_from([*Status, None]), st.booleans()), max_size=8))
+def test_run_status_is_total_and_ends(tasks):
+    status = run_status(tasks)
+    if any(item is R for item, _ in tasks):
+        assert status is RunStatus.RUNNING
+    if status is RunStatus.COMPLETED:
+        assert all(item in (D, None, Status.ARCHIVE) for item, _ in tasks)
+
+
+def test_run_merges_defaults_and_names_needs():
+    run = run_from("rel", {"defaults": {"timeout": "5m", "env": {"A": "1"}}, "tasks": {
+        "a": "Do a.", "b": {"prompt": "Do b.", "needs": ["a", "other"], "env": {"B": "2"}, "timeout": "1m"}}})
+    assert run.tasks["rel.a"] == {"timeout": "5m", "env": {"A": "1"}, "prompt": "Do a.", "run": "rel"}
+    assert run.tasks["rel.b"]["needs"] == ["rel.a", "other"]
+    assert run.tasks["rel.b"]["env"] == {"A": "1", "B": "2"}
+    assert run.tasks["rel.b"]["timeout"] == "1m" and run.members == ("rel.a", "rel.b")
+
+
+def test_run_of_existing_tasks():
+    run = run_from("rel", {"tasks": ["x", "y"]})
+    assert run.members == ("x", "y") and not run.tasks
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3).map(tuple)))
+def test_cycles(needs):
+    found = cycle(needs)
+    if found:
+        assert found[0] == found[-1]
+        assert all(after in needs[before] for before, after in zip(found, found[1:], strict=False))
+    else:  # then there is an order in which all can run
+        left = {name: set(need) & set(needs) for name, need in needs.items()}
+        while left:
+            free = [name for name, need in left.items() if not need & set(left)]
+            assert free
+            for name in free:
+                del left[name]
+
+
+@pytest.mark.parametrize("where, stuck, words", [
+    (None, True, "does not exist"), (F, True, "failed"), (C, True, "cancelled"), (V, False, "review"),
+    (H, False, "held"), (I, False, "after"), (R, False, "running")])
+def test_needs(where, stuck, words):
+    gate, = need_gates(["x"], lambda _: where)
+    assert gate.stuck is stuck and words in gate.why and gate.on == "x"
+
+
+def test_own_gates():
+    task = Task("t", "p", hold=True, not_before=100.0, needs=("a", "b"))
+    gates = own_gates(task, {"a": D, "b": I}.get, 50.0, approved=False, run_stopped="run r stopped")
+    assert [gate.name for gate in gates] == ["hold", "approval", "not_before", "needs", "run"]
+    assert own_gates(Task("t", "p", not_before=10.0, needs=("a",)), {"a": D}.get, 50.0) == []
+
+
+@pytest.mark.parametrize("records, phase, tries", [
+    ([], Phase.UNCLAIMED, 0),
+    (["claim"], Phase.CLAIMED, 0),
+    (["claim", "started"], Phase.STARTED, 1),
+    (["claim", "started", "exit"], Phase.ENDED, 1),
+    (["claim", "exit"], Phase.ENDED, 1),
+    (["claim", "started", "lost"], Phase.ENDED, 1),
+    (["claim", "started", "exit", "retry"], Phase.RETRYING, 1),
+    (["claim", "started", "exit", "final"], Phase.FINAL, 1),
+    (["claim", "started", "exit", "final", "requeue"], Phase.REQUEUED, 1),
+    (["claim", "started", "exit", "final", "requeue", "claim"], Phase.CLAIMED, 0),
+    (["claim", "unknown of a later version", "started"], Phase.STARTED, 1),
+])
+def test_journals(records, phase, tries):
+    number, full = 0, []
+    for kind in records:
+        number += kind == "started" or (kind == "exit" and "started" not in records)
+        full.append({"record": kind, "attempt": max(number, 1), "id": "t"})
+    journal = fold(full)
+    assert (journal.phase, journal.tries) == (phase, tries)
+
+
+def test_task_titles():
+    assert task_from("t", {"prompt": "\n# Fix it\nnow"}).title == "Fix it"
+    assert first_line("x" * 200).endswith("…")
+    assert Limits().running == 4
