@@ -60,7 +60,8 @@ def test_no_durations(text):
         units.duration(text)
 
 
-@pytest.mark.parametrize("seconds, text", [(0.04, "0.0s"), (9.94, "9.9s"), (28, "28s"), (59.6, "1m00s"), (134, "2m14s"),
+@pytest.mark.parametrize("seconds, text", [(0.04, "40ms"), (0.9996, "1.0s"), (9.94, "9.9s"), (28, "28s"),
+                                           (59.6, "1m"), (134, "2m14s"), (7200, "2h"), (172800, "2d"),
                                            (4320, "1h12m"), (90000, "1d1h")])
 def test_shown_durations(seconds, text):
     assert units.show_duration(seconds) == text

@@ -151,10 +151,9 @@ def _import(app: App, store: Store, path: str, base: str, agents: list[str], con
         notes.append(f"the id became {task_id}")
     suffix = name[len(stem):]
     text = request.document.text
-    if request.legacy is not None:
+    if request.legacy is not None and target not in FINAL:
         notes += request.legacy.notes
-        if target not in FINAL:
-            text, suffix = task_text(_needs(app, request.legacy.data, aliases, notes)), ".yaml"
+        text, suffix = task_text(_needs(app, request.legacy.data, aliases, notes)), ".yaml"
     shown = f"work/{target}/{task_id}{suffix}"
     existing = app.layout.file(target, task_id + suffix)
     if os.path.exists(existing):

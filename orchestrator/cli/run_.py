@@ -89,7 +89,7 @@ async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Stor
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life)
     stop = threading.Event()
-    printer = threading.Thread(target=_print, args=(app, layout, life, stop), daemon=True)
+    printer = threading.Thread(target=_print, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True)
     printer.start()
     try:
         await lives.start(life, entry)
@@ -119,9 +119,9 @@ def _cancel(store: Store, life: Life) -> None:
         life.handle.cancel()
 
 
-def _print(app: App, layout: Layout, life: Life, stop: threading.Event) -> None:
-    """Show the log as it grows, over all attempts."""
-    number, position = 1, 0
+def _print(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:
+    """Show the log as it grows, from the first of these attempts on."""
+    number, position = first, 0
     while True:
         last = stop.is_set()
         path = f"{layout.logs(life.id, number)}/stdout.log"

@@ -114,8 +114,10 @@ class Arrivals:
         return again
 
     def stop(self) -> None:
-        logging.getLogger("watchdog").removeHandler(self._overflow)
         if self._observer is not None and self._observer.is_alive():
             self._observer.stop()
             self._observer.join()
         self._observer = None
+        logger = logging.getLogger("watchdog")
+        logger.addHandler(logging.NullHandler())  # what its threads still say while they end is of no interest
+        logger.removeHandler(self._overflow)

@@ -32,6 +32,11 @@ def task_names(folder: str) -> list[tuple[str, str]]:
     return found
 
 
+def sorted_names(folder: str) -> list[tuple[str, str]]:
+    """`task_names` in alphabetical order, for people."""
+    return sorted(task_names(folder))
+
+
 def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
     """How many task files each folder holds."""
     return {status: len(task_names(layout.folder(status))) for status in folders}

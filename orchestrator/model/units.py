@@ -19,17 +19,19 @@ def duration(text: str) -> float:
 
 
 def show_duration(seconds: float) -> str:
-    """``0.4s``, ``28s``, ``2m14s``, ``1h12m``, ``3d4h``: two units at the most."""
+    """``40ms``, ``2.5s``, ``28s``, ``2m14s``, ``1h12m``, ``3d4h``: two units at the most."""
+    if seconds < 0.9995:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
     if seconds < 9.95:
-        return f"{max(seconds, 0):.1f}s"
+        return f"{seconds:.1f}s"
     whole = int(seconds + 0.5)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
+        return f"{whole // 60}m{whole % 60:02d}s" if whole % 60 else f"{whole // 60}m"
     if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m" if whole % 3600 >= 60 else f"{whole // 3600}h"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h" if whole % 86400 >= 3600 else f"{whole // 86400}d"
 
 
 def when(text: str) -> float:

@@ -97,7 +97,7 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
             state = "is still running under its supervisor" if alive else "was cut off"
             found.append(Check("unfinished", "note", f"{journal.task_id} {state}; no watcher is running",
                                "orchestrator watch   takes it up"))
-    for task_id, name in scan.task_names(layout.folder(Status.RUNNING)):
+    for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
         if ids.key(task_id) not in active:
             found.append(Check("orphan", "problem", f"running/{name} was never claimed on this machine",
                                "orchestrator doctor --fix   (to review/)", True))

@@ -139,7 +139,7 @@ def _in_running(store: Store, entry: Entry) -> bool:
 def foreign(store: Store) -> list[str]:
     """Files in running/ that this machine never claimed (git brought them) go to review/; their ids."""
     layout, found = store.layout, []
-    for task_id, name in scan.task_names(layout.folder(Status.RUNNING)):
+    for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
         if os.path.exists(layout.journal(task_id)):
             continue
         try:
