@@ -25,7 +25,8 @@ FORMS = [
     (re.compile(r"\((ext4|overlay|tmpfs|btrfs|xfs|unknown file system), \d+ inotify"), "(<fs>, <n> inotify"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
     (re.compile(r"python \d+\.\d+\.\d+, click [\d.]+"), "python <v>, click <v>"),
-    (re.compile(r'"duration_s": [\d.]+'), '"duration_s": <n>'),
+    (re.compile(r'duration_s("?): [\d.]+'), r"duration_s\1: <n>"),
+    (re.compile(r"just now"), "<took> ago"),
     (re.compile(r"[ \t]+"), " "),
 ]
 
@@ -54,7 +55,8 @@ class Stage:
                     "COLUMNS": "100", "LINES": "30", "TERM": "xterm", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1",
                     "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
                     "GIT_AUTHOR_NAME": "ana", "GIT_AUTHOR_EMAIL": "ana@example.org", "GIT_COMMITTER_NAME": "ana",
-                    "GIT_COMMITTER_EMAIL": "ana@example.org", "EDITOR": "true"}
+                    "GIT_COMMITTER_EMAIL": "ana@example.org", "EDITOR": "true",
+                    "GIT_PAGER": "cat", "PAGER": "cat"}
 
     def run(self, command: str) -> list[str]:
         """The lines that a command prints, standard error included."""
@@ -63,7 +65,7 @@ class Stage:
         else:
             raw = subprocess.run(["sh", "-c", command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False).stdout
-        text = raw.decode("utf-8", "replace").replace("\r\n", "\n").replace(str(self.root), "~/acme-api").replace(
+        text = re.sub(r"\x1b\[[0-9;]*[mK]", "", raw.decode("utf-8", "replace")).replace("\r\n", "\n").replace(str(self.root), "~/acme-api").replace(
             str(self.home), "~")
         return text.rstrip("\n").split("\n") if text.strip() else []
 

@@ -78,7 +78,9 @@ class Console:
         return time.strftime("%H:%M:%S" if same_day else "%F %H:%M", here)
 
     def ago(self, seconds: float, now: float) -> str:
-        return f"{show_duration(max(0.0, now - seconds))} ago" if self.tty else timestamp(seconds)
+        if not self.tty:
+            return timestamp(seconds)
+        return "just now" if now - seconds < 1 else f"{show_duration(now - seconds)} ago"
 
     def table(self, rows: Sequence[Sequence[str]], indent: str = "") -> None:
         """Aligned columns on a terminal, tabs in a pipe.  The last column is cut, never padded."""

@@ -1,0 +1,55 @@
+"""What is done per task must not depend on how many tasks there ever were.  Counted, not timed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+COUNT = """
+import sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and "/work/" in str(args[0]) else None)
+import orchestrator.cli.main as m
+try: m.main(sys.argv[1:])
+except SystemExit as e: assert not e.code, e.code
+print(len(opened), file=sys.stderr)
+"""
+
+
+def opens(project, *words: str) -> int:
+    done = subprocess.run([sys.executable, "-c", COUNT, *words], cwd=project.root, env=project.env, capture_output=True,
+                          text=True, timeout=120, check=True)
+    return int(done.stderr.splitlines()[-1])
+
+
+def finish_many(project, count: int) -> None:
+    """As many finished tasks as if they had run long ago."""
+    for number in range(count):
+        (project.work / "done" / f"old{number:06d}.yaml").write_text("prompt: x\n")
+        with open(project.layout.journal(f"old{number:06d}", closed=True), "w") as file:
+            file.write('{"record":"claim","id":"old"}\n')
+
+
+def test_reading_verbs_open_no_more_files(project):
+    for name in ("a", "b", "c"):
+        project.drop(f"{name}.yaml", "prompt: x\n")
+    project.drop("w.yaml", "prompt: x\nneeds: [zzz]\n")
+    project.run("watch", "--until-empty", code=1)
+    verbs = [("status",), ("show", "a"), ("why", "w"), ("list", "-n", "3"), ("status", "--short")]
+    before = [opens(project, *words) for words in verbs]
+    finish_many(project, 5000)
+    assert [opens(project, *words) for words in verbs] == before
+
+
+def test_the_loop_makes_no_more_calls(project):
+    """System calls of a whole watch, counted by the kernel's own accounting of context: file descriptors opened."""
+    def cost() -> int:
+        for number in range(5):
+            project.drop(f"t{os.urandom(4).hex()}.yaml", "agent: 'true'\nprompt: x\n")
+        return opens(project, "watch", "--until-empty")
+
+    cost()
+    before = cost()
+    finish_many(project, 5000)
+    assert cost() <= before + 5
