@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from orchestrator.files import diagnostics, schemas
 from orchestrator.files.documents import MAX_DEPTH, parse
-from orchestrator.files.layout import data_file
+from orchestrator.files.layout import schema_bytes
 from orchestrator.files.requests import load
 
 
@@ -158,7 +158,7 @@ def test_escapes_do_not_reach_the_terminal():
 
 @pytest.mark.parametrize("kind", schemas.KINDS)
 def test_schemas(kind):
-    schema = json.loads(data_file("schemas", f"{kind}.schema.json").read_text())
+    schema = json.loads(schema_bytes(kind))
     Draft202012Validator.check_schema(schema)
     assert schema["description"] and schema["examples"]
     for example in schema["examples"]:

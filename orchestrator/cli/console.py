@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,7 @@ class Console:
         self.color = _wants_color(color, self.tty)
         encoding = (getattr(self.stream, "encoding", "") or "").lower().replace("-", "")
         self.unicode = encoding.startswith("utf")
-        self.width = shutil.get_terminal_size((80, 24)).columns if self.tty else 0
+        self.width = _columns(self.stream) if self.tty else 0
 
     def paint(self, text: str, colour: str) -> str:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.color and colour else text
@@ -107,6 +106,17 @@ def _pad(text: str, size: int) -> str:
     if visible > size:
         return fit(clean(text), size)
     return text + " " * (size - visible)
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        pass
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _wants_color(choice: str, tty: bool) -> bool:

@@ -12,7 +12,7 @@ import click
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
-from orchestrator.cli.options import complete_ids, examples, now
+from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.files import eventreader
 from orchestrator.files.text import one_line
 from orchestrator.model.event import EVENTS
@@ -20,7 +20,7 @@ from orchestrator.model.units import duration, plural, timestamp, when
 
 
 @click.command(epilog=examples("orchestrator events --since 10m", "orchestrator events -f",
-                               "orchestrator events --since today --type task_finished --json | jq -r .task_id"))
+                               "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id"))
 @click.option("--since", help="A time, an age (10m, 2h, 7d) or today.")
 @click.option("--type", "kinds", multiple=True, metavar="NAME", help="Only events whose name contains NAME.",
               shell_complete=lambda _, __, word: [kind for kind in EVENTS if word in kind])
@@ -28,14 +28,17 @@ from orchestrator.model.units import duration, plural, timestamp, when
 @click.option("--run", "run_id", help="Only events of this run.")
 @click.option("-n", "most", type=click.IntRange(0), help="Only the last ones.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as in the log.")
+@json_option
+@click.option("--jsonl", is_flag=True, help="One JSON object a line, as in the log.")
 @click.pass_obj
 def command(app: App, since: str | None, kinds: tuple[str, ...], task: str | None, run_id: str | None, most: int | None,
-            follow: bool, as_json: bool) -> None:
+            follow: bool, as_json: bool, jsonl: bool) -> None:
     """Events in order of time, from all event files."""
     unknown = [kind for kind in kinds if not any(kind in name for name in EVENTS)]
     if unknown:
         raise click.UsageError(f"no event is called '{unknown[0]}'. There are: {', '.join(EVENTS)}")
+    if follow and as_json:
+        raise click.UsageError("--follow has no end: use --jsonl")
     start = timestamp(_since(since)) if since else ""
 
     def wanted(event: dict[str, Any]) -> bool:
@@ -50,8 +53,11 @@ def command(app: App, since: str | None, kinds: tuple[str, ...], task: str | Non
         chosen = chosen[len(chosen) - most:] if most else []
     elif follow and not since:
         chosen = chosen[-10:]
+    if as_json:
+        app.console.json("events", {"events": chosen, "bad_lines": bad})
+        return
     for event in chosen:
-        _show(app, event, as_json)
+        _show(app, event, jsonl)
     if bad:
         say(f"{plural(bad, 'line')} in the log could not be read and were passed over; orchestrator doctor")
     if not chosen and not follow and app.console.tty:
@@ -59,7 +65,7 @@ def command(app: App, since: str | None, kinds: tuple[str, ...], task: str | Non
     while follower is not None:
         for event in follower.read():
             if wanted(event):
-                _show(app, event, as_json)
+                _show(app, event, jsonl)
         sys.stdout.flush()
         time.sleep(0.2)
 
@@ -77,8 +83,8 @@ def _since(text: str) -> float:
         raise click.UsageError(f"--since '{text}': write 10m, 2h, today or 2026-11-22T09:00") from None
 
 
-def _show(app: App, event: dict[str, Any], as_json: bool) -> None:
-    if as_json:
+def _show(app: App, event: dict[str, Any], jsonl: bool) -> None:
+    if jsonl:
         app.console.out(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
         return
     try:

@@ -10,7 +10,7 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.main import VERBS, App
 from orchestrator.cli.options import examples
 from orchestrator.errors import EXIT_CODES, NotFound
-from orchestrator.files.layout import data_file
+from orchestrator.files.layout import schema_bytes
 from orchestrator.model.event import EVENTS
 
 FORMATS = ("task", "run", "config", "tool", "result")
@@ -43,7 +43,7 @@ def command(ctx: click.Context, topic: str | None) -> None:
 
 
 def _keys(console: Console, kind: str) -> None:
-    schema = json.loads(data_file("schemas", f"{kind}.schema.json").read_text("utf-8"))
+    schema = json.loads(schema_bytes(kind))
     console.out(schema["description"] + "\n")
     for key, rule in schema["properties"].items():
         console.out(f"{key:<14} {rule.get('description', '')}" + _limits(rule))

@@ -13,7 +13,7 @@ from orchestrator.cli.main import App
 from orchestrator.cli.options import examples
 from orchestrator.errors import Unusable
 from orchestrator.files import schemas
-from orchestrator.files.layout import FOLDER_NAMES, Layout, data_file
+from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
 from orchestrator.store.atomic import move, write_temporary
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
@@ -133,7 +133,7 @@ def _write(path: str, data: bytes) -> str:
 def _write_schema(layout: Layout, kind: str) -> str:
     """Schemas are ours: a newer version replaces them."""
     path = f"{layout.work}/schemas/{kind}.schema.json"
-    data = data_file("schemas", f"{kind}.schema.json").read_bytes()
+    data = schema_bytes(kind)
     try:
         with open(path, "rb") as file:
             if file.read() == data:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import platform
 import sys
-import tempfile
-import traceback
 from typing import Any
 
 import click
@@ -117,6 +114,8 @@ class Verbs(click.Group):
 
 def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
+        import platform
+
         click.echo(f"orchestrator {__version__} (python {platform.python_version()}, click "
                    f"{importlib.import_module('importlib.metadata').version('click')})")
         ctx.exit()
@@ -157,6 +156,10 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except Exception as error:  # a bug of ours: one line and where the details are
+        import platform  # here and below: only a bug and --version pay for these
+        import tempfile
+        import traceback
+
         with tempfile.NamedTemporaryFile("w", prefix="orchestrator-", suffix=".log", delete=False) as file:
             file.write(f"orchestrator {__version__}, python {platform.python_version()}, {sys.argv}\n\n")
             traceback.print_exc(file=file)

@@ -191,7 +191,7 @@ class Lives:
                 for record in life.records[1:]:
                     reopened.append(record)
             entry = reopened
-            entry.lock()
+            entry.lock()  # reads it again: the supervisor has appended
             journal = entry.journal
             if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
                 self._record_end(entry, number, end)

@@ -69,6 +69,7 @@ class Watcher:
         self._listed = 0
         self._leave = False
         self.interrupted = False
+        self._once = False
         self._claimed_once = False
         self._started_at = timestamp(clock())
         self.notifications = ""
@@ -80,6 +81,7 @@ class Watcher:
 
         Raises `Busy` if another watcher has the work directory.
         """
+        self._once = once
         self.store.prepare()
         self.lock.acquire()
         self._loop = asyncio.get_running_loop()
@@ -149,12 +151,12 @@ class Watcher:
             return not busy
         if self.health.fault:
             return False
+        resting = any(not why for _, why in self.waitlist.not_yet.values())
         if once:
-            self._claimed_once = True
-            return not self.running and not self.waitlist.not_yet
+            self._claimed_once = not resting
+            return self._claimed_once and not self.running
         if until_empty:
-            return not self.running and not self.waitlist.ready.lanes and not self._hints and not any(
-                not why for _, why in self.waitlist.not_yet.values())
+            return not self.running and not self.waitlist.ready.lanes and not self._hints and not resting
         return False
 
     # -- being told -----------------------------------------------------------------------------------------------
@@ -277,6 +279,8 @@ class Watcher:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
+        if self._once and any(not why for _, why in self.waitlist.not_yet.values()):
+            return False  # files that still rest are part of what can start now
         return not self.draining and not self.health.fault and not self._claimed_once and not self._leave
 
     def _start_due(self) -> None:

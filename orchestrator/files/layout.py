@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from orchestrator.errors import Unusable
 from orchestrator.model import ids
@@ -135,9 +134,15 @@ def is_draft(name: str) -> bool:
     return (name[0] in "._#" or name.endswith(("~", ".tmp", ".swp", ".bak", ".orig", ".part", NOTE)))
 
 
-def data_file(*parts: str) -> Path:
+def data_file(*parts: str) -> str:
     """A file that ships with the package (``schemas/...``): beside the package in a checkout or an editable
     install, inside it in a wheel."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package.joinpath(*parts)
-    return inside if inside.exists() else package.parent.joinpath(*parts)
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    inside = os.path.join(package, *parts)
+    return inside if os.path.exists(inside) else os.path.join(os.path.dirname(package), *parts)
+
+
+def schema_bytes(kind: str) -> bytes:
+    """The JSON Schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``, as its file has it."""
+    with open(data_file("schemas", f"{kind}.schema.json"), "rb") as file:
+        return file.read()

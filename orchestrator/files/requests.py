@@ -6,7 +6,6 @@ reading verbs can use it; the watcher and ``validate`` pass ``check``, which is 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat as stat_module
 from collections.abc import Callable, Collection
@@ -43,6 +42,8 @@ class Content:
 
     @property
     def sha256(self) -> str:
+        import hashlib  # here: reading verbs do not need it
+
         return hashlib.sha256(self.raw).hexdigest()
 
 

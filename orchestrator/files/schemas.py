@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from orchestrator.files.documents import Document, Path, Problem
-from orchestrator.files.layout import data_file
+from orchestrator.files.layout import schema_bytes
 
 KINDS = ("task", "run", "result", "event", "config", "tool")
 _TYPES = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "list": "a list",
@@ -28,7 +28,7 @@ _WANTED = {"string": "text", "integer": "a whole number", "number": "a number", 
 @cache
 def schema(kind: str) -> dict[str, Any]:
     """The schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``."""
-    return json.loads(data_file("schemas", f"{kind}.schema.json").read_text("utf-8"))
+    return json.loads(schema_bytes(kind))
 
 
 @cache

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
 from dataclasses import dataclass, field
 
 from orchestrator.files import card, configuration, journals, jsonlines, results, scan
@@ -158,8 +156,11 @@ def _run_stopped(layout: Layout, task: Task) -> str:
 
 def _approved(layout: Layout, config: Config, task_id: str, name: str) -> bool:
     """Whether git may have brought the file and nobody here has vouched for it."""
-    if config.from_git == "run":
+    if config.from_git == "run" or not _in_git(layout.root):
         return True
+    import hashlib  # here: only a task that waits in a git repository pays for these
+    import subprocess
+
     try:
         listed = subprocess.run(["git", "-C", layout.root, "ls-files", "--", f"work/inbox/{name}"],
                                 stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False,
@@ -174,6 +175,14 @@ def _approved(layout: Layout, config: Config, task_id: str, name: str) -> bool:
         return True
     return any(record.get("id") == task_id and record.get("sha256") == digest
                for record in jsonlines.read(layout.approvals)[0])
+
+
+def _in_git(folder: str) -> bool:
+    while not os.path.exists(os.path.join(folder, ".git")):
+        if folder == os.path.dirname(folder):
+            return False
+        folder = os.path.dirname(folder)
+    return True
 
 
 def _being_edited(layout: Layout, name: str) -> bool:

@@ -26,16 +26,16 @@ from orchestrator.store.atomic import move, remove, write_all
 class Entry:
     """An open journal.  ``journal`` is what it says so far; close it, or hand ``fd`` on with `detach`."""
 
-    def __init__(self, path: str, fd: int, journal: Journal, closed: bool) -> None:
-        self.path, self.fd, self.journal, self.closed = path, fd, journal, closed
+    def __init__(self, path: str, fd: int, records: list[dict[str, Any]], closed: bool) -> None:
+        self.path, self.fd, self.closed = path, fd, closed
+        self._records = records
+        self.journal: Journal = fold(records)
 
     def append(self, record: Mapping[str, Any], sync: bool = False) -> None:
         """Add a record; with ``sync`` it survives a power cut."""
         append_record(self.fd, record, sync)
-        self.refresh()
-
-    def _records(self) -> list[dict[str, Any]]:
-        return jsonlines.split(os.pread(self.fd, os.fstat(self.fd).st_size, 0))[0]
+        self._records.append(dict(record))
+        self.journal = fold(self._records)
 
     def lock(self, patience: float = 0.0) -> bool:
         """Take the liveness lock; False if a supervisor or another process works on this task.
@@ -56,7 +56,8 @@ class Entry:
 
     def refresh(self) -> None:
         """Read again what others appended."""
-        self.journal = fold(self._records())
+        self._records = _read(self.fd)
+        self.journal = fold(self._records)
 
     def detach(self) -> int:
         """The descriptor, for somebody else to close."""
@@ -100,7 +101,7 @@ class Ledger:
             if isinstance(error, FileExistsError):
                 raise Taken(f"{task_id} is claimed already") from None
             raise
-        return Entry(target, fd, fold([claim]), closed=False)
+        return Entry(target, fd, [dict(claim)], closed=False)
 
     def open(self, task_id: str) -> Entry | None:
         """The journal of a task, active or closed; None if it was never claimed here."""
@@ -115,9 +116,7 @@ class Ledger:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
-        entry = Entry(path, fd, Journal(), closed)
-        entry.refresh()
-        return entry
+        return Entry(path, fd, _read(fd), closed)
 
     def activate(self, entry: Entry) -> None:
         """A closed journal is claimed again."""
@@ -136,6 +135,10 @@ class Ledger:
                 if not os.path.exists(path):  # else somebody else has put it away already
                     raise
             entry.path, entry.closed = path, True
+
+
+def _read(fd: int) -> list[dict[str, Any]]:
+    return jsonlines.split(os.pread(fd, os.fstat(fd).st_size, 0))[0]
 
 
 def append_record(fd: int, record: Mapping[str, Any], sync: bool) -> None:

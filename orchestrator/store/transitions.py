@@ -340,6 +340,10 @@ class Store:
 
     def release(self, task_id: str) -> Moved:
         """held/ -> inbox/."""
+        status, name = self._place(task_id)
+        if status is Status.INBOX:
+            raise Refused(f"{task_id} is not in held/, but in the inbox", "if its file says hold: true, remove that line; "
+                          f"else see: orchestrator why {task_id}")
         return self._verb(task_id, (Status.HELD,), Status.INBOX, "task_released")
 
     def cancel_waiting(self, task_id: str, reason: str = "") -> Moved:

@@ -24,7 +24,7 @@ ALLOWED_ENV = (
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
     "NVM_*", "PYENV_*", "CARGO_HOME", "RUSTUP_HOME", "GOPATH", "GOROOT", "JAVA_HOME",
 )
-_PACKAGE = str(data_file("tools").parent)
+_PACKAGE = os.path.dirname(data_file("tools"))
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 MAX_ARGUMENT = 128 * 1024 - 1
 

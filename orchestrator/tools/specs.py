@@ -44,7 +44,7 @@ class Toolbox:
 def load_tools(layout: Layout | None) -> Toolbox:
     """The catalog and, over it, the user's own tools."""
     box = Toolbox()
-    folders = [(str(data_file("tools", "catalog")), True)]
+    folders = [(data_file("tools", "catalog"), True)]
     if layout is not None:
         folders.append((layout.tools, False))
     for folder, built_in in folders:
