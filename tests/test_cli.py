@@ -1,0 +1,282 @@
+"""What the transcripts cannot show: editors, following, completion, signals, colours."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import wait_until
+from transcripts import Stage
+
+READING = [("status",), ("list",), ("show", "a"), ("why", "a"), ("runs",), ("runs", "r"), ("events",), ("tools",),
+           ("agents",), ("doctor",)]
+
+
+@pytest.fixture
+def used(project):
+    project.drop("a.yaml", "prompt: hello\n")
+    project.drop("r.yaml", "tasks: {x: hello}\n")
+    project.run("watch", "--until-empty")
+    return project
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_json_is_one_document_with_a_version(used, words):
+    document = json.loads(used.run(*words, "--json", code=None).stdout)
+    assert document["schema_version"] == 1 and document["kind"]
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_pipes_get_plain_lines(used, words):
+    done = used.run(*words, code=None)
+    assert "\x1b" not in done.stdout and done.stdout == done.stdout.encode().decode("ascii", "ignore") or all(
+        char.isprintable() or char in "\n\t" for char in done.stdout)
+
+
+def editor(project, script: str) -> None:
+    path = project.root.parent / "editor"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    project.env.update(EDITOR=str(path), VISUAL="", ORCHESTRATOR_FORCE_EDITOR="1")
+
+
+def test_new_in_an_editor(project):
+    editor(project, "sed -i 's/^  $/  From the editor./' \"$1\"")
+    done = project.run("new", "-e", "-a", "demo", "--id", "e")
+    text = (project.work / "inbox" / "e.yaml").read_text()
+    assert done.stdout == "work/inbox/e.yaml\n"
+    assert "From the editor." in text and "agent: demo" in text and text.startswith("# yaml-language-server: $schema=../schemas/")
+    assert "save and close" not in text
+
+
+def test_an_empty_or_invalid_draft_queues_nothing(project):
+    editor(project, "true")
+    assert "nothing was queued" in project.run("new", "-e", code=1).stderr
+    editor(project, "printf 'promt: x\\nprompt: y\\n' > \"$1\"")
+    done = project.run("new", "-e", code=None, stdin="n\n")
+    assert "did you mean" in done.stderr and not list((project.work / "inbox").glob("*.yaml"))
+
+
+def test_an_editor_needs_a_terminal(project):
+    assert "needs a terminal" in project.run("new", "-e", code=2).stderr
+
+
+def test_ids_say_when_and_what(project):
+    first = project.run("new", "Review the retry logic, please!").stdout.strip()
+    second = project.run("new", "Review the retry logic, please!").stdout.strip()
+    assert first.endswith("-review-the-retry-logic-please.yaml") and second != first
+    assert time.strftime("%Y-%m-%d") in first
+
+
+def test_many_at_once_lose_nothing(project):
+    jobs = [subprocess.Popen([sys.executable, "-m", "orchestrator", "new", "same words"], cwd=project.root, env=project.env,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    paths = [job.communicate()[0].strip() for job in jobs]
+    assert len(set(paths)) == 8 and all((project.root / path).exists() for path in paths)
+    assert len(project.events("task_submitted")) == 8
+
+
+def test_a_task_that_queues_a_task_is_its_parent(project):
+    project.config(f"agents: {{p: {{tool: shell, command: ['{sys.executable}', -m, orchestrator, new, 'child', --id, child]}}}}\n"
+                   "environment: {pass: [PYTHONPATH]}\n")
+    project.drop("parent.yaml", "agent: p\nprompt: x\ncwd: .\n")
+    project.run("watch", "--until-empty")
+    assert project.where("child") == "done", project.log("parent", name="stderr.log")
+    assert project.events("task_submitted", "child")[0]["parent"] == "parent"
+
+
+def test_logs_follow_over_attempts_to_the_outcome(project, watch):
+    watch()
+    follower = None
+    try:
+        project.drop("a.yaml", "agent: sh\nretries: 1\nprompt: |\n  echo attempt $ORCHESTRATOR_ATTEMPT; sleep 0.3\n"
+                               "  test $ORCHESTRATOR_ATTEMPT = 2\n")
+        follower = subprocess.Popen([sys.executable, "-m", "orchestrator", "logs", "-f", "a"], cwd=project.root, env=project.env,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        out, err = follower.communicate(timeout=30)
+    finally:
+        if follower is not None and follower.poll() is None:
+            follower.kill()
+    assert out == "attempt 1\nattempt 2\n" and follower.returncode == 0
+    assert "attempt 1" in err and "attempt 2" in err and "==> done" in err
+
+
+def test_logs_are_cleaned_unless_raw(project):
+    project.drop("a.yaml", "agent: sh\nprompt: |\n  printf 'x\\033]0;evil\\007\\033[2J\\033[31mred\\033[0m\\n'\n")
+    project.run("watch", "--until-empty")
+    assert project.run("logs", "a").stdout == "xred\n"
+    assert "\x1b[2J" in project.run("logs", "a", "--raw").stdout
+    assert project.run("logs", "a", "-n", "0").stdout == ""
+
+
+def test_events_follow(project, watch):
+    follower = subprocess.Popen([sys.executable, "-m", "orchestrator", "events", "-f", "--jsonl", "--type", "task_finished"],
+                                cwd=project.root, env={**project.env, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)
+    try:
+        time.sleep(0.5)  # it begins at the end of the log; what matters comes after
+        watch()
+        project.drop("a.yaml", "prompt: x\n")
+        assert json.loads(follower.stdout.readline())["task_id"] == "a"
+    finally:
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 130
+
+
+def test_status_keeps_looking(project):
+    looker = subprocess.Popen([sys.executable, "-m", "orchestrator", "status", "-w", "--interval", "0.1", "--short"],
+                              cwd=project.root, env={**project.env, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)
+    try:
+        assert looker.stdout.readline().startswith("0▶ 0·")
+        project.drop("a.yaml", "prompt: x\n")
+        wait_until(lambda: looker.stdout.readline().startswith("0▶ 1·"), "the change")
+    finally:
+        looker.send_signal(signal.SIGINT)
+        assert looker.wait(10) == 130
+
+
+def test_wait(project, watch):
+    watch()
+    project.drop("a.yaml", "agent: sh\nprompt: |\n  sleep 0.3\n")
+    project.drop("b.yaml", "agent: sh\nprompt: |\n  sleep 0.3; exit 1\n")
+    project.run("wait", "a")
+    project.run("wait", "a", "b", code=1)
+    project.drop("c.yaml", "prompt: x\nhold: true\n")
+    assert "still waiting for c" in project.run("wait", "c", "--timeout", "100ms", code=124).stderr
+    project.run("wait", "a", "c", "--any")
+    project.run("wait", "a", "--timeout", "soon", code=2)
+
+
+def test_run_in_the_foreground(project, watch):
+    watch()
+    project.drop("b.yaml", "prompt: x\nneeds: [zzz]\n")
+    assert "needs zzz" in project.run("run", "b", code=1).stderr
+    project.run("run", "b", "--force")
+    assert project.where("b") == "done"
+
+
+def test_ctrl_c_cancels_what_run_runs(project):
+    project.drop("a.yaml", "agent: sh\nprompt: |\n  trap 'exit 3' INT; echo up; while :; do sleep 0.05; done\n")
+    running = subprocess.Popen([sys.executable, "-m", "orchestrator", "run", "a"], cwd=project.root, env=project.env,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(lambda: "up" in project.log("a"), "a runs")
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 1 and "up" in out and "==> cancelled" in err
+    assert project.where("a") == "cancelled" and project.result("a")["exit_code"] == 3
+
+
+def test_the_watcher_takes_up_what_a_killed_run_left(project, watch):
+    project.drop("a.yaml", "agent: sh\nprompt: |\n  echo up; sleep 1; exit 4\n")
+    running = subprocess.Popen([sys.executable, "-m", "orchestrator", "run", "a"], cwd=project.root, env=project.env,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_until(lambda: "up" in project.log("a"), "a runs")
+    running.kill()
+    running.wait()
+    watch()
+    project.settled("a", "failed")
+    assert project.result("a")["exit_code"] == 4
+
+
+def complete(project, *words: str) -> list[str]:
+    line = " ".join(["orchestrator", *words])
+    done = subprocess.run([sys.executable, "-m", "orchestrator"], cwd=project.root, capture_output=True, text=True, check=False, env={
+        **project.env, "_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words))})
+    return [item.split(",", 1)[1] for item in done.stdout.split() if "," in item]
+
+
+def test_completion_knows_verbs_and_live_ids(project):
+    project.drop("bump-deps.yaml", "prompt: x\n")
+    project.drop("review-retry.yaml", "prompt: [not even valid\n")
+    assert complete(project, "sho") == ["show"]
+    assert complete(project, "show", "") == ["bump-deps", "review-retry"]
+    assert complete(project, "cancel", "retry") == ["review-retry"]
+    assert complete(project, "release", "") == []
+    assert "high" in complete(project, "new", "-p", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(project, shell):
+    assert "_ORCHESTRATOR_COMPLETE" in project.run("completion", shell).stdout
+
+
+def test_init_finds_agents_that_answer(tmp_path):
+    stage = Stage(tmp_path / "home", terminal=False)
+    for name, body in (("claude", "echo '2.1.330 (Claude Code)'"), ("codex", "echo codex-cli 0.169.0"), ("gemini", "exit 1")):
+        path = tmp_path / "home" / "bin" / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+    printed = "\n".join(stage.run("orchestrator init"))
+    assert "claude 2.1.330, codex 0.169.0" in printed and "gemini" not in printed
+    assert "#   claude 2.1.330" in (stage.root / "work" / "orchestrator.yaml").read_text()
+
+
+def test_init_stays_in_the_current_folder(project):
+    inner = project.root / "inner"
+    inner.mkdir()
+    done = subprocess.run([sys.executable, "-m", "orchestrator", "init"], cwd=inner, env=project.env, capture_output=True, text=True, check=True)
+    assert str(inner / "work") in done.stdout and (inner / "work" / "inbox").is_dir()
+    (inner / "work" / "orchestrator.yaml").write_text("limits: {running: 7}\n")
+    subprocess.run([sys.executable, "-m", "orchestrator", "init"], cwd=inner, env=project.env, check=True, capture_output=True)
+    assert (inner / "work" / "orchestrator.yaml").read_text() == "limits: {running: 7}\n"
+
+
+def test_found_from_below_and_by_environment(project, tmp_path):
+    below = project.root / "a" / "b"
+    below.mkdir(parents=True)
+    run = [sys.executable, "-m", "orchestrator"]
+    assert subprocess.run([*run, "status"], cwd=below, env=project.env, capture_output=True, check=False).returncode == 0
+    env = {**project.env, "ORCHESTRATOR_ROOT": str(project.root)}
+    assert subprocess.run([*run, "status"], cwd=tmp_path, env=env, capture_output=True, check=False).returncode == 0
+    assert subprocess.run([*run, "-C", str(project.root), "status"], cwd="/", env=project.env, capture_output=True,
+                          check=False).returncode == 0
+
+
+@pytest.mark.parametrize("variables, coloured", [({}, False), ({"FORCE_COLOR": "1"}, True), ({"CLICOLOR_FORCE": "1"}, True),
+                                                 ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)])
+def test_colours(project, variables, coloured):
+    project.drop("a.yaml", "prompt: x\n")
+    project.env.update(variables)
+    assert ("\x1b[" in project.run("validate", str(project.drop("b.yaml", "promt: x\n")), code=4).stdout) is coloured
+    assert "\x1b[" in project.run("--color", "always", "validate", code=4).stdout
+
+
+def test_without_unicode(project):
+    project.drop("a.yaml", "prompt: x\n")
+    project.env.update(PYTHONIOENCODING="ascii")
+    assert project.run("status", "--short").stdout == "0> 1. !\n"
+    project.run("watch", "--until-empty")
+    project.run("show", "a")
+
+
+def test_a_bug_of_ours_is_one_line_and_a_file(project, monkeypatch):
+    code = ("import orchestrator.cli.main as m, orchestrator.cli.status_ as s\n"
+            "def broken(*_): raise RuntimeError('boom')\n"
+            "s.overview = broken\nm.main(['status'])\n")
+    done = subprocess.run([sys.executable, "-c", code], cwd=project.root, env=project.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("internal error: RuntimeError: boom\ndetails: ")
+    path = done.stderr.split("details: ")[1].strip()
+    with open(path) as file:
+        assert "Traceback" in file.read()
+    os.unlink(path)
+
+
+def test_a_reader_that_has_seen_enough(project):
+    project.drop("a.yaml", "prompt: x\n")
+    done = subprocess.run(f"{sys.executable} -m orchestrator help task | head -1; exit ${{PIPESTATUS[0]}}", shell=True, cwd=project.root,
+                          env=project.env, capture_output=True, text=True, check=False, executable="/bin/bash")
+    assert done.returncode in (0, 1) and done.stderr == ""
+
+
+def test_every_help_has_examples(project):
+    from orchestrator.cli.main import VERBS
+
+    for verb in VERBS:
+        text = project.run(verb, "--help").stdout
+        assert "Examples" in text and f"orchestrator {verb}" in text, verb
+        assert project.run(verb, "-h").stdout == text
