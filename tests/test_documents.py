@@ -152,7 +152,7 @@ def test_formats():
 
 
 def test_escapes_do_not_reach_the_terminal():
-    request = load("t.yaml", "t", "prompt: x\n\"\x1b]0;evil\": 1\n".encode(), schemas.check)
+    request = load("t.yaml", "t", b"prompt: x\n\"\x1b]0;evil\": 1\n", schemas.check)
     assert "\x1b" not in diagnostics.render("full", [("\x1b[31mt.yaml", request.document, request.problems)])
 
 

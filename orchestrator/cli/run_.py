@@ -14,7 +14,7 @@ import click
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
 from orchestrator.cli.options import complete_ids, examples
-from orchestrator.cli.writing import open_config
+from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.lifecycle import Health, Life, Lives
 from orchestrator.distributors.registry import distributor
@@ -41,6 +41,7 @@ def command(app: App, file: str, force: bool) -> int:
     """
     layout = app.layout
     task_id, _, name = scan.find(layout, file, (Status.INBOX,))
+    refuse_unsafe(app)
     config, toolbox = open_config(app)
     look = Intake(layout, config, toolbox).look(name, renamed=True)
     if isinstance(look, Invalid):

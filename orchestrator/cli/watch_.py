@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.main import App
 from orchestrator.cli.options import examples
 from orchestrator.cli.pane import Pane
-from orchestrator.cli.writing import open_config
+from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INTERRUPTED
@@ -32,6 +32,7 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
     If this process is killed, running tasks go on, and the next watcher takes them over.
     """
+    refuse_unsafe(app)
     config, toolbox = open_config(app)
     if slots is not None:
         config = replace(config, limits=replace(config.limits, running=slots))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.cli.main import App
-from orchestrator.files import schemas
+from orchestrator.errors import Unusable
+from orchestrator.files import permissions, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.model.config import Config
 from orchestrator.store.eventlog import EventLog
@@ -17,6 +18,13 @@ def open_store(app: App) -> Store:
     store = Store(layout, EventLog(layout, "cli"))
     store.prepare()
     return store
+
+
+def refuse_unsafe(app: App) -> None:
+    """`Unusable` if others could change what is trusted here, as ssh refuses its files."""
+    for path, why in permissions.unsafe(app.layout):
+        shown = app.layout.shown(path)
+        raise Unusable(f"{shown} {why}: others could run programs as you", f"chmod o-w {shown}")
 
 
 def open_config(app: App) -> tuple[Config, Toolbox]:

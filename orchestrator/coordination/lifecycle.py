@@ -7,12 +7,13 @@ be repeated by the next watcher, which enters the same code through `Life.resume
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
@@ -34,12 +35,14 @@ from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
-from orchestrator.tools.adapters import adapter
+from orchestrator.tools.adapters import SpecAdapter, adapter
 from orchestrator.tools.invocation import CannotStart, Invocation, program
 from orchestrator.tools.routing import Route, RouteProblem, route
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
 Tell = Callable[..., None]
+# Full, failing or read-only disks, quotas, no descriptors left: the attempt is put off, not failed.
+NOT_THE_TASKS_FAULT = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 OWN_LOGS = ("prompt.md", "stdout.log", "stderr.log")
 
 
@@ -173,13 +176,13 @@ class Lives:
         run_dir = self.layout.logs(life.id, number)
         try:
             order = self._order(life, entry, run_dir)
-        except (CannotStart, OSError) as error:
-            if isinstance(error, OSError) and error.errno in (28, 5, 30, 122, 24, 23):
-                # The disk is full, failing or read-only (or descriptors ran out): not the task's fault.
+        except Exception as error:  # whatever it is, it concerns this task only, and the task must come to an end
+            if isinstance(error, OSError) and error.errno in NOT_THE_TASKS_FAULT:
                 self.health.failed(error)
                 await self.health.fine()
                 return await self._attempt(life, entry)
-            end = AttemptEnd("start", message=str(error))
+            known = isinstance(error, (OrchestratorError, OSError))
+            end = AttemptEnd("start", message=str(error) if known else f"internal error: {error!r}")
             self._record_end(entry, number, end)
         else:
             entry.close()
@@ -256,7 +259,7 @@ class Lives:
             self._record_end(entry, life.attempt, end)
         life.handle = None
         run_dir = self.layout.logs(life.id, life.attempt)
-        reading = adapter(life.route.tool.adapter).reading(life.route, run_dir, end)
+        reading = self._reading(life, run_dir, end)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
@@ -268,6 +271,17 @@ class Lives:
             await self._retry(life, entry, reading, step)
         else:
             await self._finish(life, entry, reading, step)
+
+    def _reading(self, life: Life, run_dir: str, end: AttemptEnd) -> Reading:
+        """What the adapter makes of the end; if it cannot, what can be said without it."""
+        try:
+            return adapter(life.route.tool.adapter).reading(life.route, run_dir, end)
+        except Exception as error:
+            plain = SpecAdapter().reading(life.route, run_dir, end)
+            if end.cause:
+                return plain
+            return replace(plain, outcome=Outcome.FAILED, error_class="output", may_retry=False,
+                           reason=f"its output could not be read: {one_line(str(error), 120)}")
 
     async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
         due = self.store.clock() + step.after
@@ -388,9 +402,7 @@ def _make_folders(*paths: str) -> None:
 
 
 def _cancelled(reading: Reading, by: str) -> Reading:
-    return Reading(Outcome.CANCELLED, reading.exit_code, reading.signal, "cancelled", f"cancelled by {by}",
-                   reading.message, reading.session, reading.usage, reading.cost_usd, reading.warnings,
-                   reading.duration_ms)
+    return replace(reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}")
 
 
 def _brief(ended: Mapping[str, Any] | None) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -28,15 +29,43 @@ def events(layout: Layout, since: str = "") -> tuple[list[Event], int]:
         more, spoilt = jsonlines.read(path)
         found += more
         bad += spoilt
+    return [event for event in _in_order(found) if str(event.get("ts", "")) >= since], bad
+
+
+def about(layout: Layout, key: str, value: str, first_day: str = "") -> list[Event]:
+    """The events in which ``key`` (``task_id``, ``run_id``) is ``value``, from ``first_day`` on.
+
+    Only their lines are parsed: finding them is a search for bytes.
+    """
+    needle = f'"{key}":{json.dumps(value, ensure_ascii=False)}'.encode()
+    found = []
+    for path in files(layout, first_day):
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            continue
+        place = data.find(needle)
+        while place >= 0:
+            end = data.find(b"\n", place)
+            end = len(data) if end < 0 else end
+            event = jsonlines.parse_line(data[data.rfind(b"\n", 0, place) + 1:end])
+            if event is not None and event.get(key) == value:
+                found.append(event)
+            place = data.find(needle, end)
+    return _in_order(found)
+
+
+def _in_order(found: list[Event]) -> list[Event]:
+    """Sorted by time, repetitions dropped."""
     seen: set[str] = set()
     result = []
     for event in sorted(found, key=lambda event: str(event.get("ts", ""))):
-        if str(event.get("ts", "")) < since or (event.get("event_id") in seen):
-            continue
-        if event.get("event_id"):
-            seen.add(event["event_id"])
-        result.append(event)
-    return result, bad
+        event_id = event.get("event_id")
+        if event_id not in seen:
+            result.append(event)
+            seen.update((event_id,) if event_id else ())
+    return result
 
 
 def newest_first(layout: Layout) -> Iterator[Event]:

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, configuration, eventreader, journals, jsonlines, scan
+from orchestrator.files import card, configuration, eventreader, journals, jsonlines, permissions, scan
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, NOTE, Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase
@@ -173,14 +173,9 @@ def _git(layout: Layout) -> list[Check]:
 
 
 def _permissions(layout: Layout) -> Check:
-    for path in (layout.work, layout.config, layout.folder(Status.INBOX)):
-        try:
-            mode = os.stat(path).st_mode
-        except FileNotFoundError:
-            continue
-        if mode & 0o002:
-            return Check("permissions", "problem", f"everybody may write {layout.shown(path)}: they could run programs as you",
-                         f"chmod o-w {layout.shown(path)}")
+    for path, why in permissions.unsafe(layout):
+        return Check("permissions", "problem", f"{layout.shown(path)} {why}: others could run programs as you",
+                     f"chmod o-w {layout.shown(path)}")
     return Check("permissions", "ok", "only you (or your group) can write here")
 
 

@@ -50,8 +50,8 @@ def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | Non
 def members(layout: Layout, run: Run) -> list[str]:
     """Ids of its tasks: those its file lists, and those that name the run in their own file."""
     found = dict.fromkeys(run.members)
-    for event in eventreader.events(layout)[0]:
-        if event.get("run_id") == run.id and event.get("task_id"):
+    for event in eventreader.about(layout, "run_id", run.id):
+        if event.get("task_id"):
             found.setdefault(event["task_id"])
     for status in (Status.INBOX, Status.HELD):
         for task_id, name in scan.task_names(layout.folder(status)):

@@ -247,6 +247,17 @@ def listed(layout: Layout, now: float, statuses: tuple[Status, ...] | None, most
     return rows, len(rest) - len(rest[:room])
 
 
+def _first_day(layout: Layout, journal: Journal | None, status: Status, name: str) -> str:
+    """The day before which nothing can have happened to a task: that of its file or of its first claim."""
+    moments = [facts.started["at"] for facts in (journal.attempts if journal else ()) if "at" in facts.started]
+    moments += [journal.claim["at"]] if journal and "at" in journal.claim else []
+    try:
+        moments.append(os.lstat(layout.file(status, name)).st_mtime)
+    except OSError:
+        pass
+    return timestamp(min(moments) - 86400)[:10] if moments else ""
+
+
 @dataclass(slots=True)
 class Story:
     """Everything ``show`` tells of one task."""
@@ -276,7 +287,7 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     task = request.task if request else None
     if task is not None:
         row.title = row.title or one_line(task.title, 200)
-    history = [event for event in eventreader.events(layout)[0] if event.get("task_id") == task_id]
+    history = eventreader.about(layout, "task_id", task_id, _first_day(layout, journal, status, name))
     note = tail(layout.note(task_id), 1 << 16) if status is Status.INBOX else ""
     return Story(row, request, found, journal, note, history, text=request.document.text if request else "",
                  prompt=task.prompt if task else "")

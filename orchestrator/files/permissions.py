@@ -1,0 +1,33 @@
+"""Who else could change what is trusted here.  Checked as ssh checks its files: in doubt, refuse."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from orchestrator.files.layout import Layout
+from orchestrator.model.status import Status
+
+
+def unsafe(layout: Layout) -> list[tuple[str, str]]:
+    """``(path, why)`` of everything that others could use to run programs as this user."""
+    found = []
+    paths = [layout.work, layout.folder(Status.INBOX), layout.config, layout.tools, layout.state]
+    paths += [f"{layout.tools}/{name}" for name in _names(layout.tools)]
+    for path in paths:
+        try:
+            info = os.stat(path)
+        except FileNotFoundError:
+            continue
+        if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+            found.append((path, "belongs to another user"))
+        elif info.st_mode & stat.S_IWOTH:
+            found.append((path, "can be written by everybody"))
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []

@@ -1,0 +1,37 @@
+"""A short siege of every kind: random kills, and then every promise is checked.  ``scripts/faults`` is the long one."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+
+import pytest
+from conftest import ROOT
+
+os.environ["ORCHESTRATOR_SCRIPT"] = "1"  # the script need not look for its own interpreter
+LOADER = importlib.machinery.SourceFileLoader("faults", str(ROOT / "scripts/faults"))
+SPEC = importlib.util.spec_from_loader("faults", LOADER)
+faults = importlib.util.module_from_spec(SPEC)
+LOADER.exec_module(faults)
+
+
+@pytest.mark.parametrize("kind", faults.KINDS)
+def test_promises_hold_under_kills(kind):
+    seed = int.from_bytes(os.urandom(4), "big")
+    counts, broken = faults.siege(kind, 10, seed)
+    assert not broken, f"seed {seed}: {broken}"
+    assert counts[f"killed {kind}"] >= 10 and counts["starts"] > 0
+
+
+def test_the_check_notices_broken_promises(tmp_path):
+    """The judge is judged: a task started twice, one that is nowhere, one in two folders, one without an end."""
+    field = faults.Field(1)
+    field.drop(4)
+    field.asked.update({"t00000": 0})
+    (field.root / "work/inbox/t00001.yaml").unlink()
+    (field.root / "work/done/t00002.yaml").write_text("x")
+    field.starts.write_text("t00003 1 1\nt00003 1 2\nt00000 1 3\n")
+    text = "\n".join(field.check())
+    assert "t00001 is in no folder" in text and "t00002 is in ['done', 'inbox']" in text
+    assert "t00003 attempt 1 was started 2 times" in text and "t00000 attempt 1, and no end" in text
