@@ -15,6 +15,7 @@ from orchestrator.cli.options import dry_run_option, examples, json_option, now
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import BUSY, FAILED
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
 from orchestrator.queries.health import Check, checks
 from orchestrator.store import recovery, runs
 from orchestrator.store.locks import WatcherLock
@@ -47,7 +48,7 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
         for check in found:
             sign = {"ok": "ok", "note": "warning", "problem": "problem"}[check.status]
             fix_text = f"   fix: {check.fix}" if check.fix and check.status != "ok" else ""
-            app.console.out(f" {app.console.sign(sign)} {check.id:<12} {check.summary}{fix_text}")
+            app.console.out(f" {app.console.sign(sign)} {check.id:<12} {one_line(check.summary)}{fix_text}")
         count = {status: sum(check.status == status for check in found) for status in ("ok", "note", "problem")}
         app.console.out(f"{count['ok']} ok · {count['note']} to note · {count['problem']} wrong")
     return FAILED if any(check.status == "problem" for check in found) else 0

@@ -11,6 +11,7 @@ from orchestrator.cli.options import now
 from orchestrator.cli.status_ import watcher_words
 from orchestrator.errors import Unusable
 from orchestrator.files import card, scan
+from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 
 
@@ -31,7 +32,7 @@ def orientation(app: App) -> None:
     app.console.out(f"{os.path.basename(layout.root)}  work/ · {watcher_words(known, now())} · {', '.join(parts)}")
     if wrong:
         place = scan.locate(layout, wrong[0], (Status.INBOX,))
-        steps = [("orchestrator validate", f"see what is wrong with work/inbox/{place[1] if place else wrong[0]}")]
+        steps = [("orchestrator validate", f"see what is wrong with work/inbox/{one_line(place[1] if place else wrong[0])}")]
     elif known is None or not known.alive:
         steps = [("orchestrator watch", "run what is in work/inbox")]
     elif counts[Status.REVIEW]:

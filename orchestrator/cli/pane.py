@@ -143,7 +143,7 @@ class Pane:
     # -- lines -----------------------------------------------------------------------------------------------------
 
     def _line(self, status: str, task_id: str, text: str, facts: dict[str, str], more: str = "", word: str = "") -> None:
-        word = word or status
+        word, task_id = word or status, one_line(task_id)
         if self.quiet and status not in QUIET and word not in QUIET:
             return
         now = time.time()

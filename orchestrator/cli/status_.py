@@ -12,6 +12,7 @@ from orchestrator.cli.console import Console, cost
 from orchestrator.cli.main import App
 from orchestrator.cli.options import examples, json_option, now
 from orchestrator.files.card import Card
+from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, when
 from orchestrator.queries.tasks import Overview, Row, overview
@@ -109,7 +110,8 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
         clock = ""
     detail = " ".join(part for part in (cost(row.cost_usd), row.detail) if part)
     status = {"inbox": "waits"}.get(state, state)
-    name = f"{console.sign(state)} {row.id}" if console.tty else row.id
+    shown = one_line(row.id)
+    name = f"{console.sign(state)} {shown}" if console.tty else shown
     return [name, console.word(state) if status == state else status, row.agent, clock, detail]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from dataclasses import replace
 
@@ -40,6 +41,8 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     log = GroupCommit(EventLog(app.layout, "watch"))
     watcher = Watcher(app.layout, config, toolbox, distributor(config.distributor), Store(app.layout, log), pane.tell)
     pane.attach(watcher)
+    gc.freeze()  # what is loaded by now stays; the collector need not walk it again and again
+    gc.set_threshold(20_000)
     try:
         asyncio.run(watcher.run(until_empty, once))
     finally:

@@ -7,7 +7,6 @@ be repeated by the next watcher, which enters the same code through `Life.resume
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import secrets
@@ -41,8 +40,6 @@ from orchestrator.tools.routing import Route, RouteProblem, route
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
 Tell = Callable[..., None]
-# Full, failing or read-only disks, quotas, no descriptors left: the attempt is put off, not failed.
-NOT_THE_TASKS_FAULT = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 OWN_LOGS = ("prompt.md", "stdout.log", "stderr.log")
 
 
@@ -177,7 +174,7 @@ class Lives:
         try:
             order = self._order(life, entry, run_dir)
         except Exception as error:  # whatever it is, it concerns this task only, and the task must come to an end
-            if isinstance(error, OSError) and error.errno in NOT_THE_TASKS_FAULT:
+            if isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS:
                 self.health.failed(error)
                 await self.health.fine()
                 return await self._attempt(life, entry)

@@ -36,6 +36,7 @@ from orchestrator.model import ids
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, Lane, own_gates
 from orchestrator.model.status import Status
+from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished
 
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
@@ -175,10 +176,7 @@ class Waitlist:
         first = look.problems[0]
         text = f"{first.line}:{first.column} {first.message}" + (f" - {first.hint}" if first.hint else "")
         known = look.digest in _read_text(self.layout.note(task_id))
-        try:
-            self.store.write_note(task_id, diagnostics.note(name, look.document, look.problems, look.digest))
-        except OSError as error:
-            self.health.failed(error)
+        self._note(task_id, diagnostics.note(name, look.document, look.problems, look.digest))
         if not known:  # once per content, also over restarts
             self.store.log.commit([self.store.log.event(
                 "task_invalid", task_id, look.digest[:12], task_id=task_id, phase="submit", status="inbox",
@@ -191,14 +189,18 @@ class Waitlist:
         self.invalid[name] = signature
         digest = f"refused {signature[0]}.{signature[1]}"
         known = digest in _read_text(self.layout.note(task_id))
-        try:
-            self.store.write_note(task_id, diagnostics.note(name, Document(""), [Problem(1, 1, why, hint)], digest))
-        except OSError as error:
-            self.health.failed(error)
+        self._note(task_id, diagnostics.note(name, Document(""), [Problem(1, 1, why, hint)], digest))
         if not known:
             self.store.log.commit([self.store.log.event(kind, task_id, digest[8:], task_id=task_id, phase="submit",
                                                         status="inbox", summary=why[:300])])
         self.tell("invalid", task_id, text=f"{why} - {hint}")
+
+    def _note(self, task_id: str, text: str) -> None:
+        try:
+            self.store.write_note(task_id, text)
+        except OSError as error:
+            if error.errno in atomic.DISK_FAULTS:  # else its name is too long for a note; the event tells of it
+                self.health.failed(error)
 
     def _admit(self, name: str, look: TaskFile) -> None:
         task, chosen = look.task, look.route

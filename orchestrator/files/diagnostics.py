@@ -68,5 +68,5 @@ def note(name: str, document: Document, problems: Sequence[Problem], digest: str
     first = problems[0]
     body = "\n".join(full(name, document, problem) for problem in problems[:20])
     return (f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n"
-            f"`{name}` is not run. Correct it and save: it is looked at again at once, and this note goes.\n\n"
+            f"`{clean(name)}` is not run. Correct it and save: it is looked at again at once, and this note goes.\n\n"
             f"```\n{body}\n```\n<!-- {digest} -->\n")

@@ -10,6 +10,8 @@ import unicodedata
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.S)
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+# Bytes of a file name that are no UTF-8 come as lone surrogates.
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 # Characters that reorder or hide text on a terminal.
 _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
@@ -17,7 +19,7 @@ _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]
 def clean(text: str, colour: bool = False) -> str:
     """The text without anything that steers a terminal; with ``colour`` colours are kept."""
     if not colour:
-        return _HIDDEN.sub("", _ESCAPES.sub("", text))
+        return _NO_TEXT.sub("?", _HIDDEN.sub("", _ESCAPES.sub("", text)))
     parts, position = [], 0
     for match in _COLOUR.finditer(text):
         parts += [clean(text[position:match.start()]), match[0]]

@@ -13,6 +13,8 @@ import os
 from functools import cache
 from typing import Any
 
+# Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and may work later.
+DISK_FAULTS = frozenset((errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE))
 _AT_FDCWD, _NOREPLACE = -100, 1
 
 

@@ -97,14 +97,18 @@ def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
     return result
 
 
-def environment(route: Route, task: Task, config: Config, own: Mapping[str, str], values: Mapping[str, str],
-                outer: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The tool's whole environment: what is allowed of ours, then the spec's, the agent's, the task's, and ``own``."""
-    outer = os.environ if outer is None else outer
-    patterns = (*ALLOWED_ENV, *route.tool.pass_env, *config.pass_env)
+@cache
+def _allowed(patterns: tuple[str, ...]) -> dict[str, str]:
+    """The part of our own environment that these names let through; it does not change while we run."""
     plain = {name for name in patterns if "*" not in name}
     wild = tuple(name[:-1] for name in patterns if name.endswith("*"))
-    env = {name: value for name, value in outer.items() if name in plain or name.startswith(wild)}
+    return {name: value for name, value in os.environ.items() if name in plain or name.startswith(wild)}
+
+
+def environment(route: Route, task: Task, config: Config, own: Mapping[str, str],
+                values: Mapping[str, str]) -> dict[str, str]:
+    """The tool's whole environment: what is allowed of ours, then the spec's, the agent's, the task's, and ``own``."""
+    env = dict(_allowed((*ALLOWED_ENV, *route.tool.pass_env, *config.pass_env)))
     for name, value in {**route.tool.env, **route.agent.env}.items():
         env[name] = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), value)
     env.update(task.env)
