@@ -36,6 +36,7 @@ from orchestrator.model import ids
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, Lane, own_gates
 from orchestrator.model.status import Status
+from orchestrator.model.task import Task
 from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished
 
@@ -52,7 +53,7 @@ class Waiting:
     name: str
     signature: Signature
     candidate: Candidate
-    needs: tuple[str, ...]
+    asks: Task  # without its prompt and the like: what its gates depend on
     gates: list[Gate] = field(default_factory=list)
     digest: str = ""
     look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
@@ -206,13 +207,14 @@ class Waitlist:
         task, chosen = look.task, look.route
         lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
         candidate = Candidate(task.rank, look.signature[1], task.id, lane)
-        waiting = Waiting(task.id, name, look.signature, candidate, task.needs, digest=look.content.sha256,
+        asks = Task(task.id, hold=task.hold, not_before=task.not_before, needs=task.needs, run=task.run)
+        waiting = Waiting(task.id, name, look.signature, candidate, asks, digest=look.content.sha256,
                           look=look if len(self.waiting) < KEPT else None)
         self.waiting[name] = waiting
         self.names[task.id] = name
         self.keys[ids.key(task.id)] = name
         self.store.remove_note(task.id)
-        self.judge(waiting, look)
+        self.judge(waiting)
         self.needed(task.id)
         if waiting.gates:
             self.tell("waiting", task.id, gates=waiting.gates)
@@ -244,7 +246,7 @@ class Waitlist:
             self.names.pop(waiting.id, None)
             self.keys.pop(ids.key(waiting.id), None)
             self.ready.remove(waiting.id)
-            for need in (*waiting.needs, "@time"):
+            for need in (*waiting.asks.needs, "@time"):
                 self._waiters.get(need, set()).discard(name)
         self.not_yet.pop(name, None)
         if self.invalid.pop(name, None) is not None:
@@ -254,17 +256,21 @@ class Waitlist:
 
     def judge_gated(self) -> None:
         """Look at every closed gate again: what no notification tells, such as a task that now exists."""
-        for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
-            self.judge(waiting)
+        known: dict[str, Status | None] = {}  # many may need the same task: it is looked for once
 
-    def judge(self, waiting: Waiting, look: TaskFile | None = None) -> None:
+        def status_of(task_id: str) -> Status | None:
+            if task_id not in known:
+                known[task_id] = self.status_of(task_id)
+            return known[task_id]
+
+        for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
+            self.judge(waiting, status_of)
+
+    def judge(self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None) -> None:
         """Open or close this task's own gates."""
-        look = look or self.reread(waiting)
-        if look is None:
-            return
-        task = look.task
-        waiting.gates = own_gates(task, self.status_of, self.clock(), approved=self._is_approved(waiting),
-                                  run_stopped=self.groups.stopped(task.run, self.status_of))
+        status_of = status_of or self.status_of
+        waiting.gates = own_gates(waiting.asks, status_of, self.clock(), approved=self._is_approved(waiting),
+                                  run_stopped=self.groups.stopped(waiting.asks.run, status_of))
         for gate in waiting.gates:
             if gate.on:
                 self._waiters.setdefault(gate.on, set()).add(waiting.name)

@@ -38,8 +38,9 @@ def sorted_names(folder: str) -> list[tuple[str, str]]:
 
 
 def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
-    """How many task files each folder holds."""
-    return {status: len(task_names(layout.folder(status))) for status in folders}
+    """How many task files each folder holds.  Names are counted, not taken apart: there may be very many."""
+    return {status: sum(name.endswith(SUFFIXES) and name[0] not in "._#" and not name.endswith(NOTE)
+                        for name in names(layout.folder(status))) for status in folders}
 
 
 def invalid(layout: Layout) -> list[str]:
