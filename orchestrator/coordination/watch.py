@@ -34,7 +34,6 @@ from orchestrator.model.gates import InUse, Limits
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, recovery, runs
-from orchestrator.store.eventlog import GroupCommit
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store, Vanished
 from orchestrator.tools.specs import Toolbox
@@ -481,8 +480,7 @@ class Watcher:
                     entry.close()
         if made:
             self.tell("tidied", "", text=f"made again: {', '.join(sorted(made))} (removed while watching)")
-        if hasattr(self.store.log, "log"):
-            self.store.log.log.moved()
+        self.store.log.reopen()
 
     # -- health ---------------------------------------------------------------------------------------------------------
 
@@ -499,13 +497,15 @@ class Watcher:
         self._wake.set()
 
     def _probe(self) -> None:
-        """A trial write, as large as a small task needs."""
-        path = f"{self.layout.state}/tmp/{os.getpid()}.probe"
+        """A trial: room for a small task, and leave to create files wherever a task needs it."""
         try:
             self.store.prepare()
-            atomic.remove(path)
-            atomic.write_temporary(path, b"\0" * 65536)
-            atomic.remove(path)
+            for folder in (f"{self.layout.state}/tmp", self.layout.active, self.layout.folder("logs"),
+                           self.layout.folder("results"), self.layout.folder(Status.RUNNING), self.layout.folder(Status.DONE)):
+                path = f"{folder}/.probe.{os.getpid()}"
+                atomic.remove(path)
+                atomic.write_temporary(path, b"\0" * 16384)
+                atomic.remove(path)
         except OSError:
             return
         self.health.recovered()
@@ -530,10 +530,5 @@ class Watcher:
     def _event(self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any) -> None:
         number = f"{os.getpid()}-{int(self.clock() * 1000)}" if attempt is None else attempt
         fields.setdefault("phase", "store" if kind.startswith("store") else "watch")
-        log = self.store.log
-        event = log.event(kind, subject, number, **fields)
-        if isinstance(log, GroupCommit):
-            log.note(event)
-        else:
-            log.commit([event])
+        self.store.log.note(self.store.log.event(kind, subject, number, **fields))
 

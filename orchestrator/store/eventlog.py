@@ -108,7 +108,11 @@ class EventLog:
             os.close(self._fd)
             self._fd = -1
 
-    def moved(self) -> None:
+    def note(self, *events: Event) -> None:
+        """Write events that nobody waits for."""
+        self.commit(events)
+
+    def reopen(self) -> None:
         """The file may have been removed or replaced (git): open it again by name at the next append."""
         self.close()
 
@@ -126,6 +130,7 @@ class GroupCommit:
         self._queue: list[_Commit] = []
         self._unsaved: list[Event] = []
         self._closing = False
+        self._reopen = False
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -142,6 +147,11 @@ class GroupCommit:
         with self._condition:
             self._queue.append(_Commit(list(events), [], waits=False))
             self._condition.notify()
+
+    def reopen(self) -> None:
+        """As `EventLog.reopen`, between two commits."""
+        with self._condition:
+            self._reopen = True
 
     @property
     def unsaved(self) -> int:
@@ -162,6 +172,9 @@ class GroupCommit:
                 while not self._queue and not self._closing:
                     self._condition.wait()
                 batch, self._queue = self._queue, []
+                if self._reopen:
+                    self._reopen = False
+                    self.log.reopen()
             if not batch:
                 return
             self._commit(batch)
