@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 
 import pytest
 from conftest import ROOT
@@ -16,12 +17,20 @@ faults = importlib.util.module_from_spec(SPEC)
 LOADER.exec_module(faults)
 
 
-@pytest.mark.parametrize("kind", faults.KINDS)
+@pytest.mark.parametrize("kind", faults.SIEGES)
 def test_promises_hold_under_kills(kind):
     seed = int.from_bytes(os.urandom(4), "big")
     counts, broken = faults.siege(kind, 10, seed)
     assert not broken, f"seed {seed}: {broken}"
     assert counts[f"killed {kind}"] >= 10 and counts["starts"] > 0
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace here")
+def test_promises_hold_at_every_early_call(monkeypatch):
+    monkeypatch.setattr(faults, "CALLS", ("fdatasync", "renameat2"))
+    counts, broken = faults.calls(8)
+    assert not broken, broken
+    assert counts["killed calls"] >= 8
 
 
 def test_the_check_notices_broken_promises(tmp_path):

@@ -281,13 +281,14 @@ class Lives:
                            reason=f"its output could not be read: {one_line(str(error), 120)}")
 
     async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
-        due = self.store.clock() + step.after
-        entry.append({"record": "retry", "attempt": life.attempt + 1, "at": self.store.clock(), "not_before": due},
-                     sync=True)
-        entry.close()
         again = self._event(life, "task_retrying", life.attempt, phase="attempt", status="running",
                             summary=f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}")
+        # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
         await self._durable([self._attempt_event(life, reading), again])
+        due = self.store.clock() + step.after
+        await self._settled(lambda: entry.append(
+            {"record": "retry", "attempt": life.attempt + 1, "at": self.store.clock(), "not_before": due}, sync=True))
+        entry.close()
         life.retry_at = due
         self.tell("retrying", life.id, life=life, reading=reading, after=step.after)
 

@@ -9,6 +9,7 @@ import time
 from orchestrator.execution.supervisor import boot_id, start_time
 
 TAG = "ORCHESTRATOR_TAG"
+LOOKS, PAUSE = 4, 0.05  # so many looks in a row, so many seconds apart, must find nothing
 
 
 def pin(pid: int, started: int, boot: str) -> int | None:
@@ -66,10 +67,11 @@ def sweep(tag: str, patience: float = 5.0) -> int:
         return 0
     seen: set[int] = set()
     end = time.monotonic() + patience
-    while time.monotonic() < end:
+    empty = 0
+    while empty < LOOKS and time.monotonic() < end:
         pids = tagged(tag)
-        if not pids:
-            break
+        # Between fork and the end of exec a process shows no environment, or that of its parent: look again.
+        empty = 0 if pids else empty + 1
         for pid in pids:
             try:
                 fd = os.pidfd_open(pid)
@@ -83,7 +85,7 @@ def sweep(tag: str, patience: float = 5.0) -> int:
                 pass
             finally:
                 os.close(fd)
-        time.sleep(0.01)
+        time.sleep(0.01 if pids else PAUSE)
     return len(seen)
 
 
