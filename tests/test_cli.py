@@ -15,7 +15,7 @@ from conftest import wait_until
 from transcripts import Stage
 
 READING = [("status",), ("list",), ("show", "a"), ("why", "a"), ("runs",), ("runs", "r"), ("events",), ("tools",),
-           ("agents",), ("doctor",)]
+           ("agents",), ("doctor",), ("logs", "a")]
 
 
 @pytest.fixture
@@ -280,3 +280,9 @@ def test_every_help_has_examples(project):
         text = project.run(verb, "--help").stdout
         assert "Examples" in text and f"orchestrator {verb}" in text, verb
         assert project.run(verb, "-h").stdout == text
+
+
+def test_values_are_suggested(project):
+    assert "Did you mean 'done'?" in project.run("list", "--status", "dnoe", code=2).stderr
+    assert "Did you mean 'high'?" in project.run("new", "x", "-p", "hihg", code=2).stderr
+    assert "Did you mean 'concise'?" in project.run("validate", "--format", "consise", code=2).stderr

@@ -155,7 +155,7 @@ def test_cancel_before_the_start_starts_nothing(bench):
 
 LEFTOVERS = {
     "background": "sleep 300 & echo $! >> pids",
-    "own session": "setsid sleep 300 & echo started; sleep 0.2; pgrep -f 'sleep 300' >> pids || true",
+    "own session": "setsid sh -c 'echo $$ >> pids; exec sleep 300' & sleep 0.2",
     "double fork": "(setsid sh -c 'sleep 300 & echo $! >> pids' &) ; sleep 0.2",
     "ignores signals": "(trap '' INT TERM HUP; sh -c 'trap \"\" INT TERM HUP; echo $$ >> pids; while :; do sleep 1; done' &) ; sleep 0.2",
     "empty environment": "(env -i setsid sh -c 'echo $$ >> pids; exec sleep 300' &) ; sleep 0.2",

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
-from orchestrator.cli.options import dry_run_option, each, examples, ids_argument, now
+from orchestrator.cli.options import Choice, dry_run_option, each, examples, ids_argument, now
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import FAILED, Refused
 from orchestrator.files import scan
@@ -20,7 +20,7 @@ from orchestrator.model.units import duration, plural
                                "orchestrator archive review-retry"))
 @ids_argument(*FINISHED, required=False)
 @click.option("--older-than", "age", metavar="AGE", help="Tasks that ended so long ago: 7d, 12h.")
-@click.option("--status", type=click.Choice([str(status) for status in FINISHED]), help="Only those.")
+@click.option("--status", type=Choice([str(status) for status in FINISHED]), help="Only those.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @dry_run_option
 @click.pass_obj

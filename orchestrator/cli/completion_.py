@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import Choice, examples
 
 
 @click.command(epilog=examples('eval "$(orchestrator completion bash)"           # in ~/.bashrc',
                                'eval "$(orchestrator completion zsh)"            # in ~/.zshrc',
                                "orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish"))
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL."""

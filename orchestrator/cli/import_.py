@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
-from orchestrator.cli.options import dry_run_option, examples
+from orchestrator.cli.options import Choice, dry_run_option, examples
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NotFound, Refused
@@ -53,7 +53,7 @@ class Fate:
 @click.command(epilog=examples("orchestrator import ../old-project/work --dry-run", "orchestrator import old/inbox/*.yaml",
                                "orchestrator import old/assigned --to held      # look at them first"))
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
-@click.option("--to", type=click.Choice(["inbox", "held"]), help="Where unfinished tasks go. Default: what their folder meant.")
+@click.option("--to", type=Choice(["inbox", "held"]), help="Where unfinished tasks go. Default: what their folder meant.")
 @dry_run_option
 @click.pass_obj
 def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool) -> int:

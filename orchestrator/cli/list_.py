@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.main import App
-from orchestrator.cli.options import examples, json_option, now
+from orchestrator.cli.options import Choice, examples, json_option, now
 from orchestrator.cli.status_ import line
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.queries.tasks import listed
 
 
 @click.command(epilog=examples("orchestrator list", "orchestrator list --status failed", "orchestrator list --all --jsonl | jq -r .id"))
-@click.option("--status", "statuses", multiple=True, type=click.Choice([str(status) for status in FOLDERS]),
+@click.option("--status", "statuses", multiple=True, type=Choice([str(status) for status in FOLDERS]),
               help="Only those in this folder; can be given again.")
 @click.option("--run", "run_id", help="Only tasks of this run.")
 @click.option("--agent", help="Only tasks of this agent.")

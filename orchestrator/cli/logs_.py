@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
-from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
@@ -28,9 +28,11 @@ BLOCK = 1 << 16
 @click.option("-n", "--lines", type=click.IntRange(0), help="Only the last lines.")
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
 @click.option("--stderr", is_flag=True, help="What it printed on standard error.")
+@json_option
 @click.option("--raw", is_flag=True, help="The bytes as they are, with whatever they do to a terminal.")
 @click.pass_obj
-def command(app: App, task: str, follow: bool, lines: int | None, attempt: int | None, stderr: bool, raw: bool) -> int:
+def command(app: App, task: str, follow: bool, lines: int | None, attempt: int | None, stderr: bool, as_json: bool,
+            raw: bool) -> int:
     """What the tool printed.  Control sequences other than colours are removed."""
     layout = app.layout
     task_id, _, _ = scan.find(layout, task)
@@ -40,9 +42,13 @@ def command(app: App, task: str, follow: bool, lines: int | None, attempt: int |
         raise NotFound(f"{task_id} has not run yet", f"orchestrator why {task_id}")
     if attempt is not None and not os.path.isdir(layout.logs(task_id, attempt)):
         raise NotFound(f"{task_id} has no attempt {attempt}", f"the newest is {_newest(layout, task_id)}")
+    if follow and as_json:
+        raise click.UsageError("--follow has no end: it prints text only")
     if follow:
         return _follow(app, task_id, name, attempt, lines, raw)
     path = f"{layout.logs(task_id, number)}/{name}"
+    if as_json:
+        return _document(app, task_id, number, path, lines)
     try:
         with open(path, "rb") as file:
             if lines is not None:
@@ -52,6 +58,19 @@ def command(app: App, task: str, follow: bool, lines: int | None, attempt: int |
     except FileNotFoundError:
         say(f"{layout.shown(path)} is not there (logs are not kept in git)")
         return 1
+    return 0
+
+
+def _document(app: App, task_id: str, number: int | None, path: str, lines: int | None) -> int:
+    try:
+        with open(path, "rb") as file:
+            if lines is not None:
+                _seek_lines(file, lines)
+            text = clean(file.read().decode("utf-8", "replace").replace("\r\n", "\n"))
+    except FileNotFoundError:
+        text = ""
+    app.console.json("logs", {"task": task_id, "attempt": number, "file": app.layout.shown(path),
+                              "lines": text.splitlines()})
     return 0
 
 

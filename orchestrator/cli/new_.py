@@ -12,7 +12,7 @@ import click
 from orchestrator.cli import follow
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
-from orchestrator.cli.options import complete_ids, complete_runs, dry_run_option, examples, now
+from orchestrator.cli.options import Choice, complete_ids, complete_runs, dry_run_option, examples, now
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
@@ -44,7 +44,7 @@ DRAFT = """\
 @click.option("-m", "--model", help="The model.")
 @click.option("-t", "--timeout", help="How long one attempt may take: 90s, 15m, 2h.")
 @click.option("-r", "--retries", type=int, help="Further attempts after a failed one.")
-@click.option("-p", "--priority", type=click.Choice(["high", "normal", "low"]), help="What is chosen first.")
+@click.option("-p", "--priority", type=Choice(["high", "normal", "low"]), help="What is chosen first.")
 @click.option("--title", help="A name for people.")
 @click.option("--needs", multiple=True, metavar="TASK", shell_complete=complete_ids(), help="Start after this task is done.")
 @click.option("--run", "run_id", shell_complete=complete_runs, help="The run it belongs to.")

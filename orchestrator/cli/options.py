@@ -17,6 +17,21 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
+class Choice(click.Choice):
+    """A choice that says what was probably meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            import difflib
+
+            close = difflib.get_close_matches(str(value), [str(choice) for choice in self.choices], 1, 0.5)
+            if close:
+                error.message += f" Did you mean '{close[0]}'?"
+            raise
+
+
 def examples(*lines: str) -> str:
     """An epilog with real command lines, as they are typed."""
     return "\b\nExamples\n" + "\n".join(f"  {line}" for line in lines)

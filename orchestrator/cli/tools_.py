@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.main import App
-from orchestrator.cli.options import examples, json_option
+from orchestrator.cli.options import Choice, examples, json_option
 from orchestrator.cli.writing import open_config
 from orchestrator.errors import FAILED, NotFound
 from orchestrator.files import diagnostics
@@ -18,7 +18,7 @@ from orchestrator.tools.specs import ToolSpec
 
 
 @click.command(epilog=examples("orchestrator tools", "orchestrator tools check mytool"))
-@click.argument("action", required=False, type=click.Choice(["check"]))
+@click.argument("action", required=False, type=Choice(["check"]))
 @click.argument("name", required=False)
 @json_option
 @click.pass_obj

@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import Choice, examples
 from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
 from orchestrator.files import diagnostics, scan, schemas
@@ -28,7 +28,7 @@ Found = tuple[str, Document, list[Problem]]
 @click.command(epilog=examples("orchestrator validate", "orchestrator validate draft.yaml --format concise",
                                "orchestrator validate work/inbox/*.yaml --format github      # in CI"))
 @click.argument("files", nargs=-1, type=click.Path())
-@click.option("--format", "style", type=click.Choice(diagnostics.FORMATS), default="full", show_default=True,
+@click.option("--format", "style", type=Choice(diagnostics.FORMATS), default="full", show_default=True,
               help="For people, for editors, for programs, for GitHub.")
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.pass_obj
