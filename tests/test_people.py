@@ -280,3 +280,39 @@ def test_verbs_refuse_politely(project, watch):
     assert "is in running/" in project.run("archive", "busy", code=1).stderr or "is running" in project.run(
         "archive", "busy", code=1).stderr
     project.run("cancel", "busy")
+
+
+def test_another_file_with_the_same_inode_number_is_another_file(project):
+    """File systems give the number of a removed file to the next one (git: a checkout right after a removal)."""
+    project.drop("a.yaml", "prompt: x\n")
+    project.run("watch", "--until-empty")
+    old = project.work / "done" / "a.yaml"
+    number = old.stat().st_ino
+    old.unlink()
+    spare = project.root / "spare"
+    spare.mkdir()
+    for count in range(5000):
+        path = spare / str(count)
+        path.write_text("prompt: x\n")
+        if path.stat().st_ino == number:
+            path.rename(project.work / "inbox" / "a.yaml")
+            break
+    else:
+        pytest.skip("this file system does not use the number again soon")
+    project.run("watch", "--until-empty", code=None)
+    assert project.where("a") == "inbox" and len(project.events("task_claimed", "a")) == 1
+
+
+def test_birth_is_kept_by_renames_and_edits_and_not_by_copies(tmp_path):
+    from orchestrator.store.atomic import born
+
+    path = tmp_path / "a"
+    path.write_text("x")
+    first = born(str(path))
+    if first is None:
+        pytest.skip("this file system does not tell when a file was born")
+    path.write_text("edited in place")
+    path.rename(tmp_path / "b")
+    assert born(str(tmp_path / "b")) == first
+    (tmp_path / "c").write_text("x")
+    assert born(str(tmp_path / "c")) != first and born(str(tmp_path / "nowhere")) is None

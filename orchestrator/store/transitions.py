@@ -140,6 +140,7 @@ class Store:
         """
         record = {"record": "claim", "v": 1, "id": task_id, "file": name, "at": self.clock(),
                   "sha256": content.sha256, "ino": content.stat.st_ino, "dev": content.stat.st_dev,
+                  "born": atomic.born(self.layout.file(Status.INBOX, name)),
                   "mtime_ns": content.stat.st_mtime_ns, **facts, "text": content.raw.decode("utf-8", "replace")}
         entry, undo = self._claim_journal(task_id, record)
         source, target = self.layout.file(Status.INBOX, name), self.layout.file(Status.RUNNING, name)
@@ -180,7 +181,7 @@ class Store:
                 raise Vanished  # a verb is about to let go of it
             raise Taken(f"{task_id} is running", "wait for it, or rename this file")
         journal = entry.journal
-        same = journal.inode == record["ino"]
+        same = _same_file(journal, record)
         half_done = journal.phase is Phase.CLAIMED and same and journal.claim.get("sha256") == record["sha256"]
         if not half_done:
             if not (journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED) or (journal.phase is Phase.FINAL and same)):
@@ -253,9 +254,9 @@ class Store:
         claim = entry.journal.claim
         task_id, name = claim["id"], claim["file"]
         oddities = self._put(entry.journal, name, target)
-        inode = os.lstat(self.layout.file(target, name)).st_ino
         self.clear_cancel(task_id)
-        entry.append({"record": "final", "status": str(target), "at": self.clock(), **(record or {}), "ino": inode})
+        entry.append({"record": "final", "status": str(target), "at": self.clock(), **(record or {}),
+                      **_identity(self.layout.file(target, name))})
         self.ledger.retire(entry)
         entry.close()
         return oddities
@@ -325,9 +326,9 @@ class Store:
         """Put a claimed task back into the inbox; it may be claimed again."""
         claim = entry.journal.claim
         self._put(entry.journal, claim["file"], Status.INBOX)
-        inode = os.lstat(self.layout.file(Status.INBOX, claim["file"])).st_ino
         self.clear_cancel(claim["id"])
-        entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": by})
+        entry.append({"record": "requeue", "at": self.clock(), "by": by,
+                      **_identity(self.layout.file(Status.INBOX, claim["file"]))})
         self.ledger.retire(entry)
         entry.close()
         self.vouch([(claim["id"], claim["sha256"])])
@@ -385,8 +386,8 @@ class Store:
         with entry:
             self._lock(entry, task_id)
             place = self._place(task_id)
-            inode = os.lstat(self.layout.file(*place)).st_ino
-            entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}, sync=True)
+            entry.append({"record": "requeue", "at": self.clock(), "by": "retry", **_identity(self.layout.file(*place))},
+                         sync=True)
         atomic.remove(self.layout.note(task_id))
         os.utime(self.layout.file(*place))  # the watcher looks again at what changed
         self._say("task_requeued", task_id, phase="request", status="inbox")
@@ -414,7 +415,7 @@ class Store:
                 raise Refused(f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}")
             source, path = self.layout.file(status, name), self.layout.file(target, name)
             if entry is not None:
-                self._note_move(entry, os.lstat(source).st_ino, target, requeue)
+                self._note_move(entry, source, target, requeue)
             if requeue or kind == "task_released":
                 with open(source, "rb") as file:
                     self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
@@ -432,12 +433,12 @@ class Store:
             raise Refused(f"{task_id} is running, or being changed by another process",
                           f"orchestrator show {task_id}")
 
-    def _note_move(self, entry: Entry, inode: int, target: Status, requeue: bool) -> None:
+    def _note_move(self, entry: Entry, source: str, target: Status, requeue: bool) -> None:
         """Tell the ledger what a verb does with a task that has run before."""
         if requeue:
-            entry.append({"record": "requeue", "at": self.clock(), "ino": inode, "by": "retry"}, sync=True)
+            entry.append({"record": "requeue", "at": self.clock(), "by": "retry", **_identity(source)}, sync=True)
         elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (Status.INBOX, Status.HELD):
-            entry.append({"record": "final", "status": str(target), "at": self.clock(), "ino": inode})
+            entry.append({"record": "final", "status": str(target), "at": self.clock(), **_identity(source)})
 
     def _rename(self, source: str, path: str) -> None:
         try:
@@ -482,6 +483,21 @@ def _same(path: str, inode: int) -> bool:
         return os.lstat(path).st_ino == inode
     except OSError:
         return False
+
+
+def _identity(path: str) -> dict[str, Any]:
+    """What a file is known by, whatever its name and folder."""
+    return {"ino": os.lstat(path).st_ino, "born": atomic.born(path)}
+
+
+def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
+    """Whether the file that is to be claimed is the very one that the journal knows."""
+    if journal.inode != record["ino"]:
+        return False
+    before, now = journal.last.get("born"), record.get("born")
+    if before is None or now is None:  # without a birth only an untouched file is recognised; others need `retry`
+        return journal.claim.get("mtime_ns") == record["mtime_ns"]
+    return before == now
 
 
 def _has_run(journal: Journal) -> str:
