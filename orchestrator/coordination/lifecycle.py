@@ -281,10 +281,11 @@ class Lives:
                            reason=f"its output could not be read: {one_line(str(error), 120)}")
 
     async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
+        ended = self._attempt_event(life, reading)
         again = self._event(life, "task_retrying", life.attempt, phase="attempt", status="running",
                             summary=f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}")
         # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
-        await self._durable([self._attempt_event(life, reading), again])
+        await self._durable([ended, again])
         due = self.store.clock() + step.after
         await self._settled(lambda: entry.append(
             {"record": "retry", "attempt": life.attempt + 1, "at": self.store.clock(), "not_before": due}, sync=True))
@@ -305,6 +306,7 @@ class Lives:
         now = timestamp(self.store.clock())
         artifacts = self._artifacts(life)
         document = self._document(life, entry, reading, step, now, artifacts)
+        ended = self._attempt_event(life, reading)  # first: readers sort by time
         done = self._event(
             life, "task_finished", life.attempt, phase="finish", status=str(step.status),
             summary=step.reason or reading.reason or "succeeded", outcome=str(reading.outcome),
@@ -312,7 +314,7 @@ class Lives:
             artifacts=[item["path"] for item in artifacts if not item.get("missing")],
             log_paths=self._log_paths(life), usage=dict(reading.usage), cost_usd=reading.cost_usd,
             error_class=reading.error_class)
-        await self._durable([self._attempt_event(life, reading), done],
+        await self._durable([ended, done],
                             lambda: self.store.stage_result(life.id, document))
         oddities = await self._settled(lambda: self.store.settle(entry, step.status, {"outcome": str(reading.outcome)}))
         life.status = step.status
