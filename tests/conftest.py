@@ -176,15 +176,11 @@ def watch(project: Project) -> Iterator[Callable[..., WatcherProcess]]:
 
 def end_everything(project: Project) -> None:
     """Kill what still belongs to the project: processes whose environment names it."""
-    mark = f"ORCHESTRATOR_WORK={project.work}".encode()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    if mark in file.read().split(b"\0"):
-                        os.kill(int(name), signal.SIGKILL)
-            except OSError:
-                continue
+    for pid in tagged(project):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def tagged(project: Project) -> list[int]:

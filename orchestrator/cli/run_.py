@@ -37,7 +37,8 @@ from orchestrator.store.transitions import Store, Vanished
 def command(app: App, file: str, force: bool) -> int:
     """Claim one waiting task and run it in the foreground: what it prints appears here.
 
-    The same claim, limits and records as under watch; a watcher may run at the same time.  Ctrl-C cancels the task.
+    The same claim and records as under watch; slots are not counted.  A watcher may run at the same time.  Ctrl-C
+    cancels the task.
     """
     layout = app.layout
     task_id, _, name = scan.find(layout, file, (Status.INBOX,))

@@ -38,7 +38,6 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
-WAITING = (Status.INBOX, Status.HELD)
 FINISHED = (Status.DONE, Status.FAILED, Status.CANCELLED)
 # The order in which a reader that sees an id twice (a move by link and unlink, a copy) believes the folders.
 FOLDERS = (Status.RUNNING, Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import card, eventreader, journals, results, scan
@@ -67,7 +67,6 @@ class Overview:
     recent: list[Row]
     more_waiting: int = 0
     runs: int = 0
-    tracked: list[str] = field(default_factory=list)
 
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:
