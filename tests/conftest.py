@@ -16,7 +16,7 @@ import pytest
 from orchestrator.files.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 30.0
+PATIENCE = float(os.environ.get("PATIENCE", "30"))
 
 
 def wait_until(check: Callable[[], object], what: str = "", patience: float = PATIENCE) -> object:
@@ -104,11 +104,11 @@ class Project:
 class WatcherProcess:
     """``orchestrator watch`` in the background; its output is in ``text()``."""
 
-    def __init__(self, project: Project, *words: str) -> None:
+    def __init__(self, project: Project, *words: str, prefix: tuple[str, ...] = ()) -> None:
         self.project = project
         self.path = project.root.parent / f"watch-{time.monotonic_ns()}.log"
         self.file = open(self.path, "wb")
-        self.process = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root,
+        self.process = subprocess.Popen([*prefix, sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root,
                                         env=project.env, stdin=subprocess.DEVNULL, stdout=self.file,
                                         stderr=subprocess.STDOUT, start_new_session=True)
 

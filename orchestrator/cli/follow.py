@@ -1,14 +1,15 @@
-"""Waiting for tasks to end, by looking at the folders: no watcher is asked and none is needed."""
+"""Following tasks: waiting for their end, and showing what they print.  No watcher is asked and none is needed."""
 
 from __future__ import annotations
 
+import sys
 import time
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
 from orchestrator.errors import FAILED, TIMED_OUT
 from orchestrator.files import results, scan
-from orchestrator.files.text import one_line
+from orchestrator.files.text import clean, one_line
 from orchestrator.model.status import FINISHED, Status
 
 INTERVAL = 0.05
@@ -54,3 +55,12 @@ def _code(app: App, task_id: str, status: Status | None, quiet: bool) -> int:
     if status in (Status.DONE,) or (status is Status.ARCHIVE and found.get("outcome", "succeeded") == "succeeded"):
         return 0
     return TIMED_OUT if found.get("outcome") == "timed_out" else FAILED
+
+
+def write_log(app: App, data: bytes, raw: bool = False) -> None:
+    """Show a piece of a log, rid of all control sequences but colours (``raw``: as it is)."""
+    if not raw:
+        text = clean(data.decode("utf-8", "replace").replace("\r\n", "\n"), colour=app.console.color)
+        data = text.encode(sys.stdout.encoding or "utf-8", "replace")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 import click
 
 from orchestrator.cli.console import say
+from orchestrator.cli.follow import write_log
 from orchestrator.cli.main import App
 from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
+from orchestrator.files.logreader import LogReader
 from orchestrator.files.text import clean
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration
-
-BLOCK = 1 << 16
 
 
 @click.command(epilog=examples("orchestrator logs review-retry", "orchestrator logs -f retry        # Ctrl-C stops following, not the task",
@@ -49,26 +48,16 @@ def command(app: App, task: str, follow: bool, lines: int | None, attempt: int |
     path = f"{layout.logs(task_id, number)}/{name}"
     if as_json:
         return _document(app, task_id, number, path, lines)
-    try:
-        with open(path, "rb") as file:
-            if lines is not None:
-                _seek_lines(file, lines)
-            while data := file.read(BLOCK):
-                _write(app, data, raw)
-    except FileNotFoundError:
+    if not os.path.exists(path):
         say(f"{layout.shown(path)} is not there (logs are not kept in git)")
         return 1
+    for piece in LogReader(path, lines).pieces():
+        write_log(app, piece, raw)
     return 0
 
 
 def _document(app: App, task_id: str, number: int | None, path: str, lines: int | None) -> int:
-    try:
-        with open(path, "rb") as file:
-            if lines is not None:
-                _seek_lines(file, lines)
-            text = clean(file.read().decode("utf-8", "replace").replace("\r\n", "\n"))
-    except FileNotFoundError:
-        text = ""
+    text = clean(b"".join(LogReader(path, lines).pieces()).decode("utf-8", "replace").replace("\r\n", "\n"))
     app.console.json("logs", {"task": task_id, "attempt": number, "file": app.layout.shown(path),
                               "lines": text.splitlines()})
     return 0
@@ -79,34 +68,10 @@ def _newest(layout: Layout, task_id: str) -> int | None:
     return max(numbers, default=None)
 
 
-def _seek_lines(file, count: int) -> None:
-    """Go to where the last ``count`` lines begin, reading from the end."""
-    position = end = file.seek(0, 2)
-    found = b""
-    while position > 0 and found.count(b"\n") <= count:
-        step = min(BLOCK, position)
-        position = file.seek(position - step)
-        found = file.read(step) + found
-    lines = found.splitlines(keepends=True)
-    file.seek(end - sum(len(line) for line in lines[len(lines) - count:]) if count else end)
-
-
-def _write(app: App, data: bytes, raw: bool) -> None:
-    if raw:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        text = clean(data.decode("utf-8", "replace").replace("\r\n", "\n"), colour=app.console.color)
-        encoding = sys.stdout.encoding or "utf-8"
-        sys.stdout.buffer.write(text.encode(encoding, "replace"))
-        sys.stdout.buffer.flush()
-
-
 def _follow(app: App, task_id: str, name: str, attempt: int | None, lines: int | None, raw: bool) -> int:
     layout = app.layout
     number = attempt or _newest(layout, task_id)
-    position, begun = 0, False
-    pending = b""
+    reader: LogReader | None = None
     while True:
         place = scan.locate(layout, task_id)
         journal = journals.of(layout, task_id)
@@ -114,30 +79,17 @@ def _follow(app: App, task_id: str, name: str, attempt: int | None, lines: int |
         ended = over or place is None or (attempt is not None and journal is not None and any(
             facts.number == attempt and facts.ended for facts in journal.attempts))
         newest = _newest(layout, task_id)
-        if number is None:
-            number = newest
+        number = number or newest
         if number is not None:
-            if not begun:
+            if reader is None:
                 agent = journal.claim.get("agent", "") if journal else ""
                 say(f"==> {task_id} · attempt {number} · {agent} · Ctrl-C stops following, not the task")
-                begun = True
-            path = f"{layout.logs(task_id, number)}/{name}"
-            if os.path.exists(path):
-                with open(path, "rb") as file:
-                    if lines is not None and position == 0:
-                        _seek_lines(file, lines)
-                        position, lines = file.tell(), None
-                    file.seek(min(position, os.fstat(file.fileno()).st_size))
-                    data = file.read()
-                    position = file.tell()
-                # Whole lines only, so that a cut character or control sequence is not shown in halves.
-                data = pending + data
-                cut = len(data) if ended or raw else data.rfind(b"\n") + 1
-                pending = data[cut:]
-                if cut:
-                    _write(app, data[:cut], raw)
-            if attempt is None and newest is not None and newest > number:
-                number, position, begun, pending = newest, 0, False, b""
+                reader = LogReader(f"{layout.logs(task_id, number)}/{name}", lines)
+            next_one = attempt is None and newest is not None and newest > number
+            for piece in reader.pieces(ended or next_one):
+                write_log(app, piece, raw)
+            if next_one:
+                number, reader, lines = newest, None, None
                 continue
         if ended:
             found = results.read(layout, task_id)

@@ -7,10 +7,11 @@ what ``watch`` needs.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -51,6 +52,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "help": ("More", "Help on a command, or on exit-codes"),
 }
 SECTIONS = ("Work", "Look", "Fix", "More")
+# An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
+INTERNAL = (errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class App:
@@ -155,16 +158,31 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
-    except Exception as error:  # a bug of ours: one line and where the details are
-        import platform  # here and below: only a bug and --version pay for these
-        import tempfile
-        import traceback
-
-        with tempfile.NamedTemporaryFile("w", prefix="orchestrator-", suffix=".log", delete=False) as file:
-            file.write(f"orchestrator {__version__}, python {platform.python_version()}, {sys.argv}\n\n")
-            traceback.print_exc(file=file)
-        click.echo(f"internal error: {type(error).__name__}: {error}\ndetails: {file.name}", err=True)
+    except OSError as error:  # a full disk, missing rights: nothing that a traceback would explain
+        if error.errno in INTERNAL:
+            _internal(error)
+        _report(OrchestratorError(f"{error.filename or 'the disk'}: {error.strerror or error}",
+                                  "nothing more was done; orchestrator doctor looks at disk and permissions"))
         sys.exit(FAILED)
+    except Exception as error:
+        _internal(error)
+
+
+def _internal(error: Exception) -> NoReturn:
+    """A bug of ours: one line and where the details are."""
+    import platform  # only a bug and --version pay for these
+    import tempfile
+    import traceback
+
+    details = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="orchestrator-", suffix=".log", delete=False) as file:
+            file.write(f"orchestrator {__version__}, python {platform.python_version()}, {sys.argv}\n\n{details}")
+        details = f"details: {file.name}"
+    except OSError:  # no room for them
+        pass
+    click.echo(f"internal error: {type(error).__name__}: {error}\n{details}", err=True)
+    sys.exit(FAILED)
 
 
 def _report(error: OrchestratorError) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import threading
 import time
 
 import click
 
 from orchestrator.cli.console import say
+from orchestrator.cli.follow import write_log
 from orchestrator.cli.main import App
 from orchestrator.cli.options import complete_ids, examples
 from orchestrator.cli.writing import open_config, refuse_unsafe
@@ -21,8 +21,8 @@ from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
 from orchestrator.files import diagnostics, scan
 from orchestrator.files.layout import Layout
+from orchestrator.files.logreader import LogReader
 from orchestrator.files.results import status_of
-from orchestrator.files.text import clean
 from orchestrator.model.gates import Lane, own_gates
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import show_duration
@@ -96,7 +96,7 @@ async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Stor
     try:
         await lives.start(life, entry)
         while life.retry_at is not None:
-            while (wait := life.retry_at - time.time()) > 0 and store.cancel_request(life.id) is None:
+            while (wait := life.retry_at - time.monotonic()) > 0 and store.cancel_request(life.id) is None:
                 await asyncio.sleep(min(wait, 0.1))
             again = store.ledger.open(life.id)
             if again is None or not again.lock():
@@ -123,24 +123,16 @@ def _cancel(store: Store, life: Life) -> None:
 
 def _print(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:
     """Show the log as it grows, from the first of these attempts on."""
-    number, position = first, 0
+    number = first
+    reader = LogReader(f"{layout.logs(life.id, number)}/stdout.log")
     while True:
-        last = stop.is_set()
-        path = f"{layout.logs(life.id, number)}/stdout.log"
-        try:
-            with open(path, "rb") as file:
-                file.seek(position)
-                data = file.read()
-        except FileNotFoundError:
-            data = b""
-        cut = len(data) if last else data.rfind(b"\n") + 1
-        if cut:
-            position += cut
-            sys.stdout.write(clean(data[:cut].decode("utf-8", "replace"), colour=app.console.color))
-            sys.stdout.flush()
-        elif os.path.isdir(layout.logs(life.id, number + 1)):
-            number, position = number + 1, 0
-            continue
-        if last:
+        last, following = stop.is_set(), os.path.isdir(layout.logs(life.id, number + 1))
+        for piece in reader.pieces(last or following):
+            write_log(app, piece)
+        if following:
+            number += 1
+            reader = LogReader(f"{layout.logs(life.id, number)}/stdout.log")
+        elif last:
             return
-        stop.wait(0.05)
+        else:
+            stop.wait(0.05)

@@ -57,14 +57,14 @@ def command(app: App, as_json: bool, short: bool, keep: bool, interval: float) -
 
 
 def short_line(console: Console, view: Overview) -> str:
-    """``3▶ 2· 1✗``; a trailing ``!`` means that no watcher runs or that something is invalid."""
+    """``3▶ 2· 1✗``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that something is invalid."""
     parts = [f"{view.counts[Status.RUNNING]}{'▶' if console.unicode else '>'}",
              f"{view.counts[Status.INBOX]}{'·' if console.unicode else '.'}"]
     if view.counts[Status.FAILED]:
         parts.append(f"{view.counts[Status.FAILED]}{'✗' if console.unicode else 'x'}")
     if view.counts[Status.REVIEW]:
         parts.append(f"{view.counts[Status.REVIEW]}?")
-    if view.invalid or view.watcher is None or not view.watcher.alive:
+    if view.invalid or view.watcher is None or not view.watcher.alive or view.watcher.fault:
         parts.append("!")
     return " ".join(parts)
 

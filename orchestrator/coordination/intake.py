@@ -17,6 +17,7 @@ from orchestrator.files.scan import names
 from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task, task_from
+from orchestrator.store import atomic
 from orchestrator.tools.routing import Route, RouteProblem, agent_names, route
 from orchestrator.tools.specs import Toolbox
 
@@ -80,12 +81,13 @@ class Intake:
                  clock: Callable[[], float] = time.time) -> None:
         self.layout, self.config, self.toolbox, self.clock = layout, config, toolbox, clock
         self.agents = agent_names(config, toolbox.tools)
-        self._rested: dict[str, Signature] = {}
+        self._rested: dict[str, tuple[Signature, float]] = {}  # first seen like this, and when (monotonic)
 
-    def look(self, name: str, renamed: bool = False, before: TaskFile | None = None) -> Look:
+    def look(self, name: str, renamed: bool = False, before: TaskFile | None = None, listed: bool = False) -> Look:
         """What ``inbox/<name>`` is.
 
-        ``renamed``: it was put there complete, by a rename.  ``before``: what it was at an earlier look; if its
+        ``renamed``: it was put there complete, by a rename.  ``listed``: no notification told of it, so that its time
+        may tell how long it has rested.  ``before``: what it was at an earlier look; if its
         bytes are still the same it is not parsed again.
         """
         stem = stem_of(name)
@@ -102,8 +104,8 @@ class Intake:
             return Ignored()
         if self._open_in_editor(name):
             return NotYet(signature, 0.1, "open in an editor")
-        if not renamed and not self._has_rested(name, signature):
-            return NotYet(signature, self.config.quiet)
+        if not renamed and (left := self._rest_left(name, signature, listed)) > 0:
+            return NotYet(signature, left)
         self._rested.pop(name, None)
         try:
             content = read(path, leased=True)
@@ -112,7 +114,7 @@ class Intake:
         except FileNotFoundError:
             return Ignored()
         except OSError as error:
-            if error.errno in (23, 24):  # ENFILE, EMFILE: the file is not to blame
+            if error.errno in atomic.DISK_FAULTS:  # the file is not to blame
                 raise
             return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
         if content.being_written:
@@ -144,24 +146,26 @@ class Intake:
 
     def _unreadable(self, signature: Signature, name: str, why: str) -> Invalid:
         problem = Problem(1, 1, why, "remove it, or put a regular file in its place")
-        return Invalid(signature, Document(""), (problem,), f"{signature}")
+        # A change of its mode leaves no trace in the signature, so this one equals none: every full listing looks again.
+        return Invalid((signature[0], -1, signature[2]), Document(""), (problem,), f"{signature}")
 
     def _open_in_editor(self, name: str) -> bool:
         folder = f"{self.layout.work}/inbox"
         return os.path.lexists(f"{folder}/.{name}.swp") or os.path.lexists(f"{folder}/.#{name}")
 
-    def _has_rested(self, name: str, signature: Signature) -> bool:
-        """Whether a file written in place is old enough, or has not changed since the last look.
+    def _rest_left(self, name: str, signature: Signature, listed: bool) -> float:
+        """Seconds that a file written in place must still lie unchanged before it is believed to be whole.
 
-        The file's time and the clock may disagree (a clock jump, another machine's file system), so an unknown age
-        is settled by looking twice.
+        Counted from when it was first seen like this, so that no clock jump shortens it.  Only a file that was found
+        in a listing (after a start, say) may have rested unseen, and then only its time can tell.
         """
-        if self.config.quiet <= 0 or self.clock() - signature[1] / 1e9 >= self.config.quiet:
-            return True
-        if self._rested.get(name) == signature:
-            return True
-        self._rested[name] = signature
-        return False
+        now, quiet = time.monotonic(), self.config.quiet
+        if listed and self.clock() - signature[1] / 1e9 >= quiet:
+            return 0.0
+        before = self._rested.get(name)
+        if before is None or before[0] != signature:
+            before = self._rested[name] = (signature, now)
+        return before[1] + quiet - now
 
 
 def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.gates import Lane
+from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.policy import Finish, Retry, decide
 from orchestrator.model.result import Reading, attempt_entry, result
 from orchestrator.model.status import Outcome, Status
@@ -35,17 +37,18 @@ from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
 from orchestrator.tools.adapters import SpecAdapter, adapter
-from orchestrator.tools.invocation import CannotStart, Invocation, program
+from orchestrator.tools.invocation import CannotStart, Invocation, program, secret_values
 from orchestrator.tools.routing import Route, RouteProblem, route
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
 Tell = Callable[..., None]
+REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 OWN_LOGS = ("prompt.md", "stdout.log", "stderr.log")
 
 
 @dataclass(slots=True)
 class Life:
-    """A claimed task.  ``retry_at`` is set while it waits for another attempt."""
+    """A claimed task.  ``retry_at`` (monotonic) is set while it waits for another attempt."""
 
     id: str
     name: str
@@ -126,6 +129,15 @@ class Lives:
         return Life(claim["id"], claim["file"], task, chosen, lane, inode=entry.journal.inode,
                     attempt=attempt.number if attempt else 0)
 
+    def retry_due(self, entry: Entry) -> float:
+        """When (monotonic) the attempt that a former watcher announced is due.
+
+        Only the wall clock bridges two watchers; should it have jumped, the wait is never longer than it was to be.
+        """
+        last = entry.journal.last
+        due, said = last.get("not_before", 0.0), last.get("at", 0.0)
+        return time.monotonic() + min(max(due - self.store.clock(), 0.0), max(due - said, 0.0))
+
     async def start(self, life: Life, entry: Entry) -> None:
         """A fresh claim (or a due retry): run it until it finishes or has to wait."""
         if not entry.journal.tries:
@@ -140,7 +152,7 @@ class Lives:
         if step is Step.START:
             await self.start(life, entry)
         elif step is Step.RETRY:
-            life.retry_at = entry.journal.last.get("not_before", 0.0)
+            life.retry_at = self.retry_due(entry)
             entry.close()
         elif step is Step.FINISH:
             assert facts is not None and facts.ended is not None
@@ -174,7 +186,7 @@ class Lives:
         try:
             order = self._order(life, entry, run_dir)
         except Exception as error:  # whatever it is, it concerns this task only, and the task must come to an end
-            if isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS:
+            if isinstance(error, StoreFault) or (isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS):
                 self.health.failed(error)
                 await self.health.fine()
                 return await self._attempt(life, entry)
@@ -214,8 +226,11 @@ class Lives:
         return await life.handle.wait()
 
     def _order(self, life: Life, entry: Entry, run_dir: str) -> Order:
-        """Build the command and the log folder; raises CannotStart or OSError, and then nothing has started."""
-        _make_folders(self.layout.logs(life.id), run_dir)
+        """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
+        try:
+            _make_folders(self.layout.logs(life.id), run_dir)
+        except OSError as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
+            raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
         tag = secrets.token_hex(8)
         own = {"ORCHESTRATOR_TASK_ID": life.id, "ORCHESTRATOR_RUN_ID": life.task.run or "",
                "ORCHESTRATOR_ATTEMPT": str(life.attempt), "ORCHESTRATOR_WORK": self.layout.work,
@@ -228,15 +243,19 @@ class Lives:
         if path is None:
             raise CannotStart(f"there is no program '{made.argv[0]}'")
         prompt_file = f"{run_dir}/prompt.md"
-        atomic.remove(prompt_file)
-        atomic.write_temporary(prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False)
+        try:
+            atomic.remove(prompt_file)
+            atomic.write_temporary(prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False)
+        except OSError as error:
+            raise StoreFault(f"{self.layout.shown(prompt_file)}: {error.strerror}") from None
         config = self.config
         return Order(
             task_id=life.id, attempt=life.attempt, program=path, argv=made.argv, env=made.env, cwd=made.cwd,
             run_dir=run_dir, stdin=prompt_file if made.stdin else None, tag=tag, journal=entry.detach(),
             cancel=self.layout.cancel_request(life.id), timeout=life.route.timeout,
             interrupt_grace=config.interrupt_grace, terminate_grace=config.terminate_grace,
-            log_limit=config.log_limit, on_log_limit=config.on_log_limit)
+            log_limit=config.log_limit, on_log_limit=config.on_log_limit,
+            secrets=secret_values(made.env, config.redact))
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -262,7 +281,13 @@ class Lives:
             if request.get("requeue"):
                 return await self._give_back(life, entry, reading, str(request.get("by", "")))
             reading = _cancelled(reading, str(request.get("by") or "a person"))
-        step = decide(reading.outcome, entry.journal.tries, life.route.retries, self.config.retry,
+        refusals = sum(_disk_refused(facts) for facts in entry.journal.attempts)
+        if end.errno and reading.outcome is Outcome.FAILED and refusals <= REFUSALS:
+            # The tool was never executed, and the task is not to blame: once more, when the disk works.
+            self.health.failed(OSError(end.errno, os.strerror(end.errno)))
+            await self.health.fine()
+            return await self._retry(life, entry, reading, Retry(0.0))
+        step = decide(reading.outcome, entry.journal.tries - refusals, life.route.retries, self.config.retry,
                       self.config.on_lost, reading.may_retry)
         if isinstance(step, Retry):
             await self._retry(life, entry, reading, step)
@@ -286,11 +311,11 @@ class Lives:
                             summary=f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}")
         # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
         await self._durable([ended, again])
-        due = self.store.clock() + step.after
+        now = self.store.clock()
         await self._settled(lambda: entry.append(
-            {"record": "retry", "attempt": life.attempt + 1, "at": self.store.clock(), "not_before": due}, sync=True))
+            {"record": "retry", "attempt": life.attempt + 1, "at": now, "not_before": now + step.after}, sync=True))
         entry.close()
-        life.retry_at = due
+        life.retry_at = time.monotonic() + step.after
         self.tell("retrying", life.id, life=life, reading=reading, after=step.after)
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
@@ -389,6 +414,11 @@ class Lives:
 
     def _prompt_if_wanted(self, life: Life) -> dict[str, str]:
         return {"prompt": life.task.prompt} if self.config.prompts_in_events else {}
+
+
+def _disk_refused(facts: AttemptFacts) -> bool:
+    """Whether an attempt came to nothing because the disk, or the system's limits, refused to begin it."""
+    return facts.ended is not None and bool(facts.ended.get("errno"))
 
 
 def _make_folders(*paths: str) -> None:

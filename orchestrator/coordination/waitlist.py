@@ -115,7 +115,7 @@ class Waitlist:
         for name in present:
             known = self.waiting[name].signature if name in self.waiting else self.invalid.get(name)
             if known is None or (everything and not self._unchanged(name, known)):
-                self.look(name)
+                self.look(name, listed=True)
 
     def _unchanged(self, name: str, known: Signature) -> bool:
         try:
@@ -133,10 +133,10 @@ class Waitlist:
             if any(gate.until is not None and gate.until <= wall for gate in waiting.gates):
                 self.judge(waiting)
 
-    def look(self, name: str, renamed: bool = False) -> None:
+    def look(self, name: str, renamed: bool = False, listed: bool = False) -> None:
         """Look at one file; whatever goes wrong concerns that file only."""
         try:
-            look = self.intake.look(name, renamed)
+            look = self.intake.look(name, renamed, listed=listed)
         except OSError as error:
             self.health.failed(error)
             self.not_yet[name] = (time.monotonic() + 1.0, "")
@@ -196,6 +196,12 @@ class Waitlist:
                                                         status="inbox", summary=why[:300])])
         self.tell("invalid", task_id, text=f"{why} - {hint}")
 
+    def _drop_note(self, task_id: str) -> None:
+        try:
+            self.store.remove_note(task_id)
+        except OSError as error:  # it goes with the next full listing
+            self.health.failed(error)
+
     def _note(self, task_id: str, text: str) -> None:
         try:
             self.store.write_note(task_id, text)
@@ -213,7 +219,7 @@ class Waitlist:
         self.waiting[name] = waiting
         self.names[task.id] = name
         self.keys[ids.key(task.id)] = name
-        self.store.remove_note(task.id)
+        self._drop_note(task.id)
         self.judge(waiting)
         self.needed(task.id)
         if waiting.gates:
@@ -234,7 +240,7 @@ class Waitlist:
             self.health.failed(error)
             self.not_yet[name] = (time.monotonic() + 1.0, "")
             return
-        self.store.remove_note(look.run.id)
+        self._drop_note(look.run.id)
         self.tell("run", look.run.id, run=look.run)
         for task_id in look.run.tasks:
             self.look(task_id + ".yaml", renamed=True)
@@ -250,7 +256,7 @@ class Waitlist:
                 self._waiters.get(need, set()).discard(name)
         self.not_yet.pop(name, None)
         if self.invalid.pop(name, None) is not None:
-            self.store.remove_note(stem_of(name))
+            self._drop_note(stem_of(name))
 
     # -- gates ------------------------------------------------------------------------------------------------------
 

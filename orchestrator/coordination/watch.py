@@ -98,15 +98,19 @@ class Watcher:
             next_rescan = self._loop.time() + self.config.rescan
             while True:
                 self._wake.clear()
-                self._take_hints()
                 now = self._loop.time()
-                if now >= next_rescan:
-                    arrivals.refresh()
-                    self._rescan()
-                    next_rescan = now + self._pause()
-                self.waitlist.look_again()
-                self._start_due()
-                self.waitlist.flush_vouch()
+                try:
+                    self._take_hints()
+                    if now >= next_rescan:
+                        next_rescan = now + self._pause()
+                        arrivals.refresh()
+                        self._rescan()
+                    self.waitlist.look_again()
+                    self._start_due()
+                    self.waitlist.flush_vouch()
+                except OSError as error:  # what was left out is found by the listing once the disk works again
+                    self.health.failed(error)
+                    next_rescan = min(next_rescan, now + self._pause())
                 if self._finished(until_empty, once):
                     break
                 await self._sleep(next_rescan)
@@ -125,7 +129,7 @@ class Watcher:
     async def _sleep(self, next_rescan: float) -> None:
         now, wall = self._loop.time(), self.clock()
         due = [next_rescan, *self.waitlist.next_look(wall)]
-        due += [now + life.retry_at - wall for life in self.running.values() if life.retry_at is not None]
+        due += [life.retry_at for life in self.running.values() if life.retry_at is not None]
         delay = max(0.0, min(due) - now)
         if self._more_ready():
             delay = 0.0
@@ -230,6 +234,7 @@ class Watcher:
         if not os.path.isdir(self.layout.active) or any(
                 not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")):
             self._rebuild()
+        self._complete_runs()
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
         try:
             changed = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns != self.waitlist.stamp
@@ -284,7 +289,7 @@ class Watcher:
 
     def _start_due(self) -> None:
         """Start what is due and has a slot, the most urgent first."""
-        now = self.clock()
+        now = time.monotonic()
         for life in self.running.values():
             if life.retry_at is not None and life.retry_at <= now and life.id not in self.waitlist.ready:
                 self.waitlist.ready.add(Candidate(life.task.rank, life.submitted, life.id, life.lane))
@@ -301,7 +306,12 @@ class Watcher:
                 self._claim(self.waitlist.waiting[self.waitlist.names[candidate.id]])
 
     def _claim(self, waiting: Waiting) -> None:
-        look = self.waitlist.reread(waiting)  # what is complete now counts, and nobody may be writing to it
+        try:
+            look = self.waitlist.reread(waiting)  # what is complete now counts, and nobody may be writing to it
+        except OSError as error:
+            self.health.failed(error)
+            self.waitlist.ready.add(waiting.candidate)
+            return
         if look is None:
             return
         lane = waiting.candidate.lane
@@ -359,6 +369,8 @@ class Watcher:
             await work
         except asyncio.CancelledError:
             raise
+        except OSError as error:  # broken off, and taken up again from the ledger once the disk works (_mended)
+            self.health.failed(error)
         except Exception as error:  # a bug of ours must not take the other tasks with it
             self.tell("internal", life.id, error=error)
         finally:
@@ -432,10 +444,17 @@ class Watcher:
     async def _recover(self) -> None:
         for text in recovery.tidy(self.store):
             self.tell("tidied", "", text=text)
-        for run_id in runs.complete(self.store):
-            self.tell("tidied", run_id, text=f"completed run {run_id}")
+        self._complete_runs()
         self._adopt_strays(first=True)
         self._foreign()
+
+    def _complete_runs(self) -> None:
+        """Place what a crash, or a disk that refused, left half placed."""
+        try:
+            for run_id in runs.complete(self.store):
+                self.tell("tidied", run_id, text=f"completed run {run_id}")
+        except (OSError, OrchestratorError) as error:
+            self.health.failed(error)
 
     def _adopt_strays(self, first: bool = False) -> None:
         """Take up every unfinished task that is not ours yet."""
@@ -447,9 +466,9 @@ class Watcher:
             life = self.lives.life_of(found.entry)
             self._enter(life)
             if found.step is recovery.Step.RETRY:
-                life.retry_at = found.entry.journal.last.get("not_before", 0.0)
+                life.retry_at = self.lives.retry_due(found.entry)
                 found.entry.close()
-                self.tell("retrying", life.id, life=life, after=max(0.0, life.retry_at - self.clock()), reading=None)
+                self.tell("retrying", life.id, life=life, after=max(0.0, life.retry_at - time.monotonic()), reading=None)
                 continue
             if found.step is not recovery.Step.FINISH:
                 self._occupy(life)
@@ -497,18 +516,29 @@ class Watcher:
         self._wake.set()
 
     def _probe(self) -> None:
-        """A trial: room for a small task, and leave to create files wherever a task needs it."""
+        """A trial: room for a small task, descriptors, and leave to create files wherever a task needs it."""
+        held: list[int] = []
         try:
             self.store.prepare()
             for folder in (f"{self.layout.state}/tmp", self.layout.active, self.layout.folder("logs"),
                            self.layout.folder("results"), self.layout.folder(Status.RUNNING), self.layout.folder(Status.DONE)):
                 path = f"{folder}/.probe.{os.getpid()}"
                 atomic.remove(path)
-                atomic.write_temporary(path, b"\0" * 16384)
+                held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
                 atomic.remove(path)
         except OSError:
             return
+        finally:
+            for fd in held:
+                os.close(fd)
         self.health.recovered()
+        self._mended()
+
+    def _mended(self) -> None:
+        """The disk works again: whatever an error broke off is taken up, by the same steps as after a crash."""
+        self._complete_runs()
+        self._adopt_strays()
+        self.waitlist.list(everything=True)
 
     # -- what others see ------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ class Order:
     """One attempt to execute.
 
     ``journal`` is the descriptor of the task's journal with the liveness lock on it; the distributor closes it.
-    ``cancel`` is the path of a file whose existence asks the attempt to stop.  Times are seconds, sizes bytes.
+    ``cancel`` is the path of a file whose existence asks the attempt to stop, ``secrets`` are texts that its logs must
+    not keep.  Times are seconds, sizes bytes.
     """
 
     task_id: str
@@ -38,6 +39,7 @@ class Order:
     terminate_grace: float
     log_limit: int
     on_log_limit: str
+    secrets: tuple[str, ...] = ()
 
 
 class ExecutionHandle(Protocol):

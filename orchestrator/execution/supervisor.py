@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ import time
 POLL = 0.5  # seconds between looks at the size of the logs
 LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
 PR_SET_CHILD_SUBREAPER = 36
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EIO, errno.EROFS)
 WAKE = (signal.SIGCHLD, signal.SIGTERM)
 DEFAULTS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
@@ -98,11 +100,13 @@ class Attempt:
         self.next_step = 0.0
         self.pid = 0
         self.logs: list[int] = []
+        self.masks: list[Mask] = []
+        self.opening = True  # files of ours; a fault that is not the task's
 
     def run(self, say) -> dict:
         """Run the job to its end; returns the ``exit`` record, which is in the journal by then."""
         began = time.monotonic()
-        status, message = None, ""
+        status, message, number = None, "", 0
         while signal.sigtimedwait(WAKE, 0):
             pass  # left over from the attempt before
         try:
@@ -118,10 +122,12 @@ class Attempt:
         except OSError as error:
             if not self.pid:
                 self.cause = "start"
+                number = error.errno if self.opening or error.errno in SCARCE else 0
             message = f"{error.strerror}: {error.filename or self.job['argv'][0]}"
             if self.pid and status is None:  # a log could not be looked at or the like: the tool must not go on
                 status = self.abandon()
         leftovers = sweep()
+        self.mask()
         for log in self.logs:
             try:
                 if os.fstat(log).st_size:
@@ -136,6 +142,8 @@ class Attempt:
                 if os.WIFEXITED(status) else os.WTERMSIG(status)
         if message:
             record["message"] = message
+        if number:
+            record["errno"] = number
         if leftovers:
             record["leftovers"] = leftovers
         self.record_exit(record)
@@ -182,10 +190,15 @@ class Attempt:
     def spawn(self) -> int:
         """Start the tool; its pid.  Everything it inherits is named here."""
         job = self.job
+        self.opening = False
         os.chdir(job["cwd"])
+        self.opening = True
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self.logs = [os.open(job["stdout"], flags, 0o644), os.open(job["stderr"], flags, 0o644)]
+        if job["secrets"]:
+            self.masks = [Mask(path, job["secrets"]) for path in (job["stdout"], job["stderr"])]
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.opening = False
         try:
             return os.posix_spawn(
                 job["program"], job["argv"], job["env"],
@@ -216,6 +229,7 @@ class Attempt:
                 pause = min(pause, self.next_step - now)
             elif deadline is not None:
                 pause = min(pause, deadline - now)
+            self.mask()
             info = signal.sigtimedwait(WAKE, max(pause, 0.001))
             if info is not None and info.si_signo == signal.SIGTERM and not self.step and self.cancel_requested():
                 self.stop("cancelled", time.monotonic())
@@ -266,6 +280,13 @@ class Attempt:
                 return status
             signal.sigtimedwait((signal.SIGCHLD,), 0.05)
 
+    def mask(self) -> None:
+        for mask in self.masks:
+            try:
+                mask.run()
+            except OSError:  # a disk that refuses it must not end the tool; the next look tries again
+                pass
+
     def cancel_requested(self) -> bool:
         return os.path.exists(self.job["cancel"])
 
@@ -278,6 +299,36 @@ class Attempt:
                     return True
                 os.ftruncate(log, limit // 2)  # it is written in append mode, so writing goes on from here
         return False
+
+
+class Mask:
+    """Overwrites secrets in a log with as many ``*``, a moment after the tool has written them."""
+
+    BLOCK = 1 << 20
+
+    def __init__(self, path: str, secrets: list[str]) -> None:
+        # Not the tool's descriptor: in append mode even a positioned write goes to the end.
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+        self.overlap = max(len(secret) for secret in self.secrets) - 1
+        self.position = 0
+
+    def run(self) -> None:
+        """Mask what has come since the last look; a secret whose rest is still to come is found by the next."""
+        size = os.fstat(self.fd).st_size
+        start = max(0, min(self.position, size) - self.overlap)
+        while start < size:
+            block = os.pread(self.fd, self.BLOCK + self.overlap, start)
+            for secret in self.secrets:
+                at = block.find(secret)
+                while at >= 0:
+                    os.pwrite(self.fd, b"*" * len(secret), start + at)
+                    at = block.find(secret, at + len(secret))
+            start += self.BLOCK
+        self.position = size
+
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 def sweep() -> int:

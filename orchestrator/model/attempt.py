@@ -10,7 +10,9 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
     """``cause`` is empty if the tool ended by itself, else ``cancelled``, ``timeout``, ``log_limit``, ``start``
-    (it could not be executed, ``message`` says why) or ``lost`` (its supervisor was killed; nobody knows)."""
+    (it could not be executed, ``message`` says why, ``errno`` is the system's number if that was not the
+    task's fault) or ``lost`` (its supervisor
+    was killed; nobody knows)."""
 
     cause: str
     code: int | None = None
@@ -18,6 +20,7 @@ class AttemptEnd:
     duration_ms: int = 0
     message: str = ""
     leftovers: int = 0
+    errno: int = 0
 
 
 def end_from(record: Mapping[str, Any]) -> AttemptEnd:
@@ -25,4 +28,5 @@ def end_from(record: Mapping[str, Any]) -> AttemptEnd:
     if record.get("record") == "lost":
         return AttemptEnd("lost", leftovers=record.get("leftovers", 0))
     return AttemptEnd(record.get("cause", ""), record.get("code"), record.get("signal"),
-                      record.get("duration_ms", 0), record.get("message", ""), record.get("leftovers", 0))
+                      record.get("duration_ms", 0), record.get("message", ""), record.get("leftovers", 0),
+                      record.get("errno", 0))

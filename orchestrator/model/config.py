@@ -11,6 +11,7 @@ from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.units import duration
 
 DEFAULT_TIMEOUT = 1800.0
+REDACTED = ("*_KEY", "*_TOKEN", "*_SECRET", "*_PASSWORD", "*_CREDENTIALS")  # environment variables whose values logs do not keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Config:
     shell_allow: tuple[str, ...] = ()
     disabled_tools: frozenset[str] = frozenset()
     pass_env: tuple[str, ...] = ()
+    redact: tuple[str, ...] = REDACTED
     interrupt_grace: float = 10.0
     terminate_grace: float = 5.0
     log_limit: int = 256 * 1024 * 1024
@@ -73,6 +75,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         shell_allow=tuple((tools.get("shell") or {}).get("allow", ())),
         disabled_tools=frozenset(name for name, body in tools.items() if (body or {}).get("enabled") is False),
         pass_env=tuple(data.get("environment", {}).get("pass", ())),
+        redact=(*REDACTED, *data.get("environment", {}).get("redact", ())),
         interrupt_grace=seconds(cancel, "interrupt_grace", base.interrupt_grace),
         terminate_grace=seconds(cancel, "terminate_grace", base.terminate_grace),
         log_limit=int(limits.get("log_mb", base.log_limit / 2**20) * 2**20),

@@ -89,8 +89,11 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view):]
 
 
-def write_temporary(path: str, data: bytes, mode: int = 0o644, sync: bool = True) -> None:
-    """A new file with this content, on disk when this returns; on any error there is no such file."""
+def write_temporary(path: str, data: bytes, mode: int = 0o644, sync: bool = True, keep: bool = False) -> int:
+    """A new file with this content, on disk when this returns; on any error there is no such file.
+
+    Returns its descriptor if the caller wants to ``keep`` it, else -1.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         write_all(fd, data)
@@ -100,22 +103,32 @@ def write_temporary(path: str, data: bytes, mode: int = 0o644, sync: bool = True
         os.close(fd)
         os.unlink(path)
         raise
+    if keep:
+        return fd
     os.close(fd)
+    return -1
 
 
-def publish(path: str, data: bytes, temporary: str, replace: bool = False, sync: bool = True) -> None:
-    """Create ``path`` with this content at once or not at all; FileExistsError if it is there (unless ``replace``)."""
-    write_temporary(temporary, data, sync=sync)
+def publish(path: str, data: bytes, temporary: str, replace: bool = False, sync: bool = True,
+            sync_name: bool = True, keep: bool = False) -> int:
+    """Create ``path`` with this content at once or not at all; FileExistsError if it is there (unless ``replace``).
+
+    With ``sync`` its content, with ``sync_name`` its name too survives a power cut.  Returns as `write_temporary`.
+    """
+    fd = write_temporary(temporary, data, sync=sync, keep=keep)
     try:
         if replace:
             os.rename(temporary, path)
         else:
             move(temporary, path)
     except BaseException:
+        if fd >= 0:
+            os.close(fd)
         os.unlink(temporary)
         raise
-    if sync:
+    if sync and sync_name:
         sync_folder(os.path.dirname(path))
+    return fd
 
 
 def remove(path: str) -> bool:

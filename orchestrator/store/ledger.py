@@ -75,6 +75,8 @@ class Entry:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    __del__ = close  # a step that was broken off by an error must not keep the lock
+
 
 class Ledger:
     """All journals of one work directory."""
@@ -116,7 +118,9 @@ class Ledger:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
-        return Entry(path, fd, _read(fd), closed)
+        entry = Entry(path, fd, [], closed)
+        entry.refresh()
+        return entry
 
     def activate(self, entry: Entry) -> None:
         """A closed journal is claimed again."""

@@ -4,8 +4,8 @@
 2. the run file moves from inbox/ to runs/ (the commit point);
 3. every file in ``expanding/<run>`` is renamed into the inbox; the folder is removed when it is empty.
 
-Before step 2 a crash leaves nothing behind but the folder, which is thrown away; after it, what is still in the
-folder has not been placed yet, and nothing else is.
+Before step 2 a crash or a disk that refuses leaves nothing behind but the folder, which is thrown away; after it,
+what is still in the folder has not been placed yet, and nothing else is: `complete` repeats step 3.
 """
 
 from __future__ import annotations
@@ -47,9 +47,6 @@ def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
         atomic.move(target, source)
         shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
         raise Vanished
-    atomic.sync_folder(layout.folder("runs"))
-    store.log.commit([store.log.event("run_created", run.id, 0, run_id=run.id, phase="submit",
-                                      summary=f"{run.title}: {len(run.members)} tasks")]).result()
     place(store, run.id)
     return list(run.tasks)
 
@@ -67,10 +64,16 @@ def _stage(store: Store, run: Run) -> None:
 
 
 def place(store: Store, run_id: str) -> None:
-    """Step 3, also after a crash."""
+    """Step 3, as often as it takes.  Events come before what they tell of; told twice, they have the same id."""
     layout = store.layout
     folder = layout.expanding(run_id)
-    for name in sorted(scan.names(folder)):
+    staged = sorted(scan.names(folder))
+    atomic.sync_folder(layout.folder("runs"))
+    store.log.commit([
+        store.log.event("run_created", run_id, 0, run_id=run_id, phase="submit", summary=f"{len(staged)} tasks"),
+        *(store.log.event("task_submitted", name.removesuffix(".yaml"), 0, task_id=name.removesuffix(".yaml"), run_id=run_id,
+                          phase="submit", status="inbox", summary=f"by run {run_id}") for name in staged)]).result()
+    for name in staged:
         task_id = name.removesuffix(".yaml")
         with open(f"{folder}/{name}", "rb") as file:
             store.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
@@ -78,9 +81,6 @@ def place(store: Store, run_id: str) -> None:
             atomic.move(f"{folder}/{name}", f"{layout.folder('inbox')}/{name}")
         except FileExistsError:  # somebody made a file of this name in the meantime: theirs stays
             os.unlink(f"{folder}/{name}")
-            continue
-        store.log.commit([store.log.event("task_submitted", task_id, 0, task_id=task_id, run_id=run_id,
-                                          phase="submit", status="inbox", summary=f"by run {run_id}")]).result()
     atomic.sync_folder(layout.folder("inbox"))
     os.rmdir(folder)
 

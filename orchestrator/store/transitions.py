@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from orchestrator.store import atomic
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 
+CARD_SIZE = 2047  # more than a card has to say
 PATIENCE = 2.0  # seconds that a verb waits for a step of another process
 _SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
@@ -53,6 +55,7 @@ class Store:
     def __init__(self, layout: Layout, log: EventLog | GroupCommit, clock: Callable[[], float] = time.time) -> None:
         self.layout, self.log, self.clock = layout, log, clock
         self.ledger = Ledger(layout)
+        self._card = -1  # the card, open, for the day when nothing can be opened
 
     def prepare(self) -> list[str]:
         """Create the folders that are missing; their names."""
@@ -75,6 +78,22 @@ class Store:
         moment = f"@{int(self.clock() * 1000)}"
         self.log.commit([self.log.event(kind, task_id, moment, task_id=task_id, **fields)]).result()
 
+    @contextmanager
+    def _acknowledged(self, task_id: str, undo: Callable[[], None] | None = None) -> Iterator[None]:
+        """What must follow a change before it may be called done; if the disk refuses that, the change is taken back."""
+        try:
+            yield
+        except (OSError, StoreFault) as error:
+            state = "nothing was changed"
+            try:
+                if undo is not None:
+                    undo()
+            except OSError:  # it refuses that as well: say what is so
+                place = scan.locate(self.layout, task_id)
+                state = f"it is in {place[0]}/ now" if place else "it is nowhere to be found: orchestrator doctor"
+            why = error.message if isinstance(error, StoreFault) else f"{error.strerror} ({error.filename or task_id})"
+            raise StoreFault(f"{task_id}: the disk refused: {why}", f"{state}; try again when there is room") from None
+
     # -- submit -----------------------------------------------------------------------------------------------
 
     def submit(self, task_id: str, text: str, suffix: str = ".yaml", folder: Status = Status.INBOX,
@@ -91,15 +110,18 @@ class Store:
         path = self.layout.file(folder, task_id + suffix)
         temporary = self.layout.file(folder, f".{task_id}{suffix}.{os.getpid()}.tmp")
         raw = text.encode()
+        atomic.remove(temporary)  # of a process with our pid that was killed
         try:
             self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
-            atomic.publish(path, raw, temporary)
+            atomic.publish(path, raw, temporary, sync_name=False)
         except FileExistsError:
             raise Taken(f"there is a task '{task_id}' already", "choose another name with --id") from None
         except OSError as error:
             raise StoreFault(f"{self.layout.shown(path)} could not be written: {error.strerror}",
                              "nothing was queued") from None
-        self._say(kind, task_id, phase="submit", status=str(folder), **fields)
+        with self._acknowledged(task_id, lambda: os.unlink(path)):  # unless the watcher has taken it by then
+            atomic.sync_folder(os.path.dirname(path))
+            self._say(kind, task_id, phase="submit", status=str(folder), **fields)
         return path
 
     def check_free(self, task_id: str) -> None:
@@ -360,9 +382,10 @@ class Store:
         if place[0] is not Status.INBOX:
             raise Refused(f"{task_id} is in {place[0]}/: nothing waits for approval")
         path = self.layout.file(*place)
-        with open(path, "rb") as file:
-            self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
-        self._say("task_approved", task_id, phase="request", status="inbox")
+        with self._acknowledged(task_id):
+            self._say("task_approved", task_id, phase="request", status="inbox")
+            with open(path, "rb") as file:
+                self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
         return Moved(task_id, Status.INBOX, Status.INBOX, path)
 
     def reject(self, task_id: str) -> Moved:
@@ -383,14 +406,14 @@ class Store:
         entry = self.ledger.open(task_id)
         if entry is None or entry.journal.phase is not Phase.FINAL:
             raise Refused(f"{task_id} is in inbox/ already")
-        with entry:
+        with entry, self._acknowledged(task_id):
             self._lock(entry, task_id)
             place = self._place(task_id)
+            self._say("task_requeued", task_id, phase="request", status="inbox")
             entry.append({"record": "requeue", "at": self.clock(), "by": "retry", **_identity(self.layout.file(*place))},
                          sync=True)
-        atomic.remove(self.layout.note(task_id))
-        os.utime(self.layout.file(*place))  # the watcher looks again at what changed
-        self._say("task_requeued", task_id, phase="request", status="inbox")
+            atomic.remove(self.layout.note(task_id))
+            os.utime(self.layout.file(*place))  # the watcher looks again at what changed
         return Moved(task_id, Status.INBOX, Status.INBOX, self.layout.file(*place))
 
     def archive(self, task_id: str) -> Moved:
@@ -414,18 +437,20 @@ class Store:
                 wanted = " or ".join(f"{source}/" for source in sources)
                 raise Refused(f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}")
             source, path = self.layout.file(status, name), self.layout.file(target, name)
-            if entry is not None:
-                self._note_move(entry, source, target, requeue)
-            if requeue or kind == "task_released":
-                with open(source, "rb") as file:
-                    self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
-            self._rename(source, path)
+            with self._acknowledged(task_id):
+                if entry is not None:
+                    self._note_move(entry, source, target, requeue)
+                if requeue or kind == "task_released":
+                    with open(source, "rb") as file:
+                        self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+                self._rename(source, path)
         finally:
             if entry is not None:
                 entry.close()
-        atomic.sync_folder(os.path.dirname(path))
-        atomic.remove(self.layout.note(task_id))
-        self._say(kind, task_id, phase="request", status=str(target), summary=summary or f"{status} -> {target}")
+        with self._acknowledged(task_id, lambda: atomic.move(path, source)):
+            atomic.sync_folder(os.path.dirname(path))
+            atomic.remove(self.layout.note(task_id))
+            self._say(kind, task_id, phase="request", status=str(target), summary=summary or f"{status} -> {target}")
         return Moved(task_id, status, target, path)
 
     def _lock(self, entry: Entry, task_id: str) -> None:
@@ -466,10 +491,23 @@ class Store:
     # -- the watcher's card ----------------------------------------------------------------------------------------------
 
     def write_card(self, card: Mapping[str, Any]) -> None:
-        """Who watches; readers believe it only while that very process lives."""
+        """Who watches; readers believe it only while that very process lives.
+
+        A disk that takes no new files must not keep the card from saying so: then the one that is there is written over.
+        """
+        data = json.dumps(card).encode().ljust(CARD_SIZE) + b"\n"
         temporary = f"{self.layout.state}/tmp/{os.getpid()}.card"
-        atomic.remove(temporary)
-        atomic.publish(self.layout.watcher_card, json.dumps(card).encode() + b"\n", temporary, replace=True, sync=False)
+        try:
+            atomic.remove(temporary)
+            fd = atomic.publish(self.layout.watcher_card, data, temporary, replace=True, sync=False, keep=True)
+        except OSError:
+            if self._card < 0:
+                raise
+            os.pwrite(self._card, data, 0)
+            return
+        if self._card >= 0:
+            os.close(self._card)
+        self._card = fd
 
     def beat(self) -> None:
         try:

@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 
 from orchestrator.errors import OrchestratorError
@@ -27,6 +28,7 @@ ALLOWED_ENV = (
 _PACKAGE = os.path.dirname(data_file("tools"))
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 MAX_ARGUMENT = 128 * 1024 - 1
+SECRET_MIN = 8
 
 
 class CannotStart(OrchestratorError):
@@ -114,6 +116,16 @@ def environment(route: Route, task: Task, config: Config, own: Mapping[str, str]
     env.update(task.env)
     env.update(own)
     return env
+
+
+def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Values of the variables with these names (``*`` stands for anything): what no log may keep.
+
+    Shorter ones than `SECRET_MIN` are left out: masking ``1`` or ``yes`` would spoil the log and hide nothing.
+    """
+    found = {value for name, value in env.items()
+             if len(value) >= SECRET_MIN and any(fnmatchcase(name, pattern) for pattern in patterns)}
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def program(argv0: str, env: Mapping[str, str], cwd: str) -> str | None:
