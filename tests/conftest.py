@@ -69,11 +69,16 @@ class Project:
 
     def where(self, task_id: str) -> str:
         """The folder a task lies in; empty if it is nowhere."""
-        found = [folder.name for folder in self.work.iterdir() if folder.is_dir() and folder.name not in (
-            "results", "events", "logs", "schemas", "tools", "runs") for suffix in (".yaml", ".yml", ".md")
-            if (folder / f"{task_id}{suffix}").exists()]
+        found = self._places(task_id)
+        if len(found) > 1:  # it may have moved between two looks
+            found = self._places(task_id)
         assert len(found) < 2, f"{task_id} is in {found}"
         return found[0] if found else ""
+
+    def _places(self, task_id: str) -> list[str]:
+        return [folder.name for folder in self.work.iterdir() if folder.is_dir() and folder.name not in (
+            "results", "events", "logs", "schemas", "tools", "runs") for suffix in (".yaml", ".yml", ".md")
+            if (folder / f"{task_id}{suffix}").exists()]
 
     def until(self, task_id: str, folder: str, patience: float = PATIENCE) -> None:
         wait_until(lambda: (self.work / folder).is_dir() and any(

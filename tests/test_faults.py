@@ -33,6 +33,23 @@ def test_promises_hold_at_every_early_call(monkeypatch):
     assert counts["killed calls"] >= 8
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace here")
+@pytest.mark.parametrize("call", ["write", "fdatasync", "renameat2", "openat"])
+def test_the_watcher_lives_through_calls_that_fail(call):
+    counts, broken = faults.errors(3, (call,))
+    assert not broken, broken
+    assert counts["killed errors"] >= 4
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace here")
+def test_verbs_that_are_killed_or_refused_can_be_said_again(monkeypatch):
+    monkeypatch.setattr(faults, "SMALL", ("fsync", "renameat2"))
+    monkeypatch.setattr(faults, "VERBS", {name: faults.VERBS[name] for name in ("new", "cancel", "retry")})
+    counts, broken = faults.verbs(2)
+    assert not broken, broken
+    assert counts["killed verbs"] >= 12
+
+
 def test_the_check_notices_broken_promises(tmp_path):
     """The judge is judged: a task started twice, one that is nowhere, one in two folders, one without an end."""
     field = faults.Field(1)

@@ -275,3 +275,22 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def test_secrets_do_not_stay_in_the_logs(bench):
+    """Masked while it runs, across pieces and looks; everything else stays as it is, byte for byte."""
+    secret = "sk-very-secret-0123456789"
+    script = (f"printf 'key {secret} end\\n'; printf 'half sk-very-' ; echo later >&2; while ! test -e {bench.folder}/go; do sleep 0.02; done; "
+              f"printf 'secret-0123456789\\n'; head -c 1100000 /dev/zero | tr '\\0' 'x'; printf '{secret}{secret}\\nshort\\n'; printf '{secret}' >&2")
+    order = bench.sh(script, secrets=(secret,), log_limit=1 << 22)
+
+    async def meanwhile(handle, pids):
+        while not (bench.folder / "1/stdout.log").exists() or "key *" not in bench.out():
+            await asyncio.sleep(0.02)
+        assert secret not in bench.out()
+        (bench.folder / "go").touch()
+
+    assert run(order, meanwhile).code == 0
+    stars = "*" * len(secret)
+    assert bench.out() == f"key {stars} end\nhalf {stars}\n" + "x" * 1100000 + f"{stars}{stars}\nshort\n"
+    assert bench.out("stderr.log") == f"later\n{stars}"

@@ -470,3 +470,15 @@ def test_without_notifications_the_listing_finds_everything(project, watch):
     project.settled("a", "done")
     (project.work / "inbox" / "b.yaml").write_text("prompt: x\n")
     project.settled("b", "done")
+
+
+def test_secrets_are_masked_wherever_they_could_stay(project):
+    """A variable that looks like a secret reaches the tool and nothing that is kept: no log, event, result or note."""
+    project.config("environment: {pass: [DEMO_API_KEY, PLAIN, MY_PIN], redact: [MY_PIN]}\nagents: {sh: {tool: shell, command: [sh]}}\n")
+    project.env.update(DEMO_API_KEY="sk-0123456789abcdef", PLAIN="nothing-special", MY_PIN="pin-99887766")
+    project.drop("a.yaml", "agent: sh\nprompt: echo $DEMO_API_KEY $PLAIN $MY_PIN; echo $DEMO_API_KEY >&2; exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    assert project.log("a") == f"{'*' * 19} nothing-special {'*' * 12}\n"
+    for path in project.work.rglob("*"):
+        if path.is_file():
+            assert b"sk-0123456789abcdef" not in path.read_bytes() and b"pin-99887766" not in path.read_bytes(), path

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.cli.console import SIGNS, Console, cost
+from orchestrator.cli.printer import Printer
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.watch import Watcher
 from orchestrator.files.layout import Layout
@@ -26,6 +27,7 @@ class Pane:
     def __init__(self, console: Console, layout: Layout, quiet: bool = False) -> None:
         self.console, self.layout, self.quiet = console, layout, quiet
         self._watcher: Watcher | None = None
+        self._printer = Printer(console.stream)
 
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""
@@ -35,12 +37,14 @@ class Pane:
             slots = watcher.config.limits.running
             self._print(f"orchestrator {__version__} · work/ · {slots} slot{'s' if slots != 1 else ''} · {agents}")
 
-    def close(self) -> None:
-        """Nothing is kept on the screen."""
-
     def goodbye(self) -> None:
+        """The last line."""
         if self._watcher is not None and not self.quiet:
             self._print(f"stopped: {self._watcher.summary()}")
+
+    def close(self) -> None:
+        """Print what is left."""
+        self._printer.close()
 
     def tell(self, kind: str, task_id: str, **facts: Any) -> None:
         """One thing that happened."""
@@ -160,11 +164,7 @@ class Pane:
         self._print(head + name + " " + fit(rest, max(10, room - len(name) - 1)).rstrip())
 
     def _print(self, text: str) -> None:
-        try:
-            self.console.out(text)
-            self.console.stream.flush()
-        except (OSError, ValueError):  # the terminal is gone (closed pane, broken pipe): the work goes on
-            pass
+        self._printer.line(text)
 
 
 def _colour(status: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from dataclasses import replace
 
 import click
@@ -45,11 +44,10 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     gc.set_threshold(20_000)
     try:
         asyncio.run(watcher.run(until_empty, once))
+        pane.goodbye()
     finally:
         log.close()
         pane.close()
-    pane.goodbye()
-    sys.stdout.flush()
     if watcher.draining and watcher.interrupted:
         return INTERRUPTED
     return FAILED if (until_empty or once) and (watcher.tally["failed"] or watcher.waitlist.stuck()) else 0

@@ -164,6 +164,8 @@ class Waitlist:
         twin = self.keys.get(key, name)
         if twin != name:
             self.refuse(name, look.signature, f"the id '{stem_of(name)}' belongs to {twin}", "rename one of the two")
+        elif stem_of(name) in self.running:
+            self.refuse(name, look.signature, f"{stem_of(name)} is running", "wait for its end, or rename this file")
         elif isinstance(look, Invalid):
             self._invalid(name, look)
         elif isinstance(look, RunFile):

@@ -92,6 +92,8 @@ class Watcher:
             self._event("watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots")
             self._install_signals()
             self.notifications = "switched off" if self.config.notify == "poll" else arrivals.start()
+            if self.notifications:
+                self._write_card()
             await self._recover()
             self.waitlist.list(everything=True)
             self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
@@ -383,7 +385,8 @@ class Watcher:
         self.tally[str(life.status)] += 1
         self.waitlist.needed(life.id)
         self._member_finished(life)
-        if os.path.lexists(self.layout.file(Status.INBOX, life.name)):
+        if os.path.lexists(self.layout.file(Status.INBOX, life.name)):  # sent back, or one that was refused meanwhile
+            self.waitlist.forget(life.name)
             self._again(life.name)
 
     # -- requests of people -------------------------------------------------------------------------------------------
