@@ -77,7 +77,7 @@ class Project:
 
     def _places(self, task_id: str) -> list[str]:
         return [folder.name for folder in self.work.iterdir() if folder.is_dir() and folder.name not in (
-            "results", "events", "logs", "schemas", "tools", "runs") for suffix in (".yaml", ".yml", ".md")
+            "results", "events", "logs", "schemas", "tools", "runs", "parked") for suffix in (".yaml", ".yml", ".md")
             if (folder / f"{task_id}{suffix}").exists()]
 
     def until(self, task_id: str, folder: str, patience: float = PATIENCE) -> None:

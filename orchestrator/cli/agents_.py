@@ -20,10 +20,10 @@ def command(app: App, as_json: bool) -> None:
     config, toolbox = open_config(app)
     rows = []
     for name in agent_names(config, toolbox.tools):
-        agent = config.agents.get(name) or Agent(name, name)
+        agent = config.agents.get(name) or Agent(name, (name,))
         tool = toolbox.tools.get(agent.tool)
         rows.append({
-            "name": name, "default": name == config.default_agent, "tool": agent.tool,
+            "name": name, "default": name == config.default_agent, "tool": agent.tool, "tools": list(agent.tools),
             "model": agent.model or (tool.model if tool else None), "command": list(agent.command),
             "limit": config.limits.per_agent.get(name),
             "timeout_s": agent.timeout or (tool.timeout if tool else None) or config.default_timeout,
@@ -33,6 +33,6 @@ def command(app: App, as_json: bool) -> None:
         return
     app.console.table([[
         f"{row['name']}{' (default)' if row['default'] else ''}",
-        row["tool"] if row["known"] else f"{row['tool']} (unknown tool)", row["model"] or "",
+        " > ".join(row["tools"]) if row["known"] else f"{row['tool']} (unknown tool)", row["model"] or "",
         show_duration(row["timeout_s"]), f"limit {row['limit']}" if row["limit"] is not None else "",
         " ".join(row["command"]) or row["description"]] for row in rows])

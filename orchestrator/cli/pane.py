@@ -18,7 +18,7 @@ from orchestrator.files.text import fit, one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp
 
-QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining")
+QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked")
 
 
 class Pane:
@@ -32,7 +32,7 @@ class Pane:
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""
         self._watcher = watcher
-        agents = " ".join(watcher.intake.agents)
+        agents = " ".join(watcher.agents_at_hand())
         if not self.quiet:
             slots = watcher.config.limits.running
             self._print(f"orchestrator {__version__} · work/ · {slots} slot{'s' if slots != 1 else ''} · {agents}")
@@ -75,11 +75,19 @@ class Pane:
                 facts["reason"] = one_line(reason, 200)
         self._line(str(status), task_id, text, facts)
 
-    def _retrying(self, task_id: str, life: Life, after: float, reading: Any = None) -> None:
+    def _retrying(self, task_id: str, life: Life, after: float, reading: Any = None, fall_back: bool = False) -> None:
         reason = one_line(reading.reason, 120) if reading else "an attempt failed before"
-        self._line("retrying", task_id, f"in {show_duration(after)}  {reason}",
-                   {"agent": life.route.agent.name, "attempt": str(life.attempt), "after": show_duration(after),
-                    "reason": reason})
+        how = f"with {life.route.tool.name}" if fall_back else f"in {show_duration(after)}"
+        self._line("retrying", task_id, f"{how}  {reason}",
+                   {"agent": life.route.agent.name, "tool": life.route.tool.name if fall_back else "", "attempt": str(life.attempt),
+                    "after": show_duration(after), "reason": reason})
+
+    def _parked(self, task_id: str, tool: str, until: float, reason: str) -> None:
+        moment = self.console.clock(until)
+        self._line("parked", tool, f"until {moment}  {one_line(reason, 120)}", {"until": moment, "reason": one_line(reason, 200)})
+
+    def _unparked(self, _: str, tool: str) -> None:
+        self._line("ok", tool, "starts again", {}, word="unparked")
 
     def _requeued(self, task_id: str, life: Life, reading: Any) -> None:
         self._line("inbox", task_id, "interrupted; back in the inbox", {"attempt": str(life.attempt)}, word="requeued")

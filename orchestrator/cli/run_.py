@@ -61,7 +61,8 @@ def command(app: App, file: str, force: bool) -> int:
     store = Store(layout, log)
     store.prepare()
     chosen = look.route
-    life = Life(task_id, name, look.task, chosen, Lane(chosen.agent.name, chosen.tool.name, look.task.run or ""))
+    life = Life(task_id, name, look.task, chosen, Lane(chosen.agent.name, chosen.tool.name, look.task.run or ""),
+                look.chain)
     try:
         return asyncio.run(_run(app, layout, life, look, store, config, toolbox))
     finally:

@@ -22,7 +22,7 @@ except (ImportError, OSError):  # not Linux: the timer's listing does it all
     InotifyEmitter = None  # type: ignore[assignment,misc]
 
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE_SELF, IN_ONLYDIR = 0x8, 0x80, 0x400, 0x01000000
-WATCHED = ("inbox", "running", "cancelled", "review")
+WATCHED = ("inbox", "running", "cancelled", "review", "parked")
 
 Hint = Callable[[str, bool], None]
 

@@ -18,7 +18,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task, task_from
 from orchestrator.store import atomic
-from orchestrator.tools.routing import Route, RouteProblem, agent_names, route
+from orchestrator.tools.routing import Route, RouteProblem, agent_names, routes
 from orchestrator.tools.specs import Toolbox
 
 Signature = tuple[int, int, int]  # inode, mtime in ns, size: a file that has the same is the same
@@ -55,7 +55,12 @@ class TaskFile:
     signature: Signature
     content: Content
     task: Task
-    route: Route
+    chain: tuple[Route, ...]  # what acts first, and what to fall back to
+
+    @property
+    def route(self) -> Route:
+        """What acts first."""
+        return self.chain[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class Intake:
         if request.run is not None:
             return RunFile(signature, content, request.run)
         assert request.task is not None
-        return TaskFile(signature, content, request.task, route(request.task, self.config, self.toolbox.tools))
+        return TaskFile(signature, content, request.task, routes(request.task, self.config, self.toolbox.tools))
 
     def _route(self, request: Request) -> None:
         """Problems that only the configuration shows: unknown agents, tools that are off."""
@@ -169,18 +174,18 @@ class Intake:
 
 
 def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
-    """What `tools.routing.route` says of the request's task, or of every task of its run."""
+    """What `tools.routing.routes` says of the request's task, or of every task of its run."""
     problems = []
     if request.task is not None:
         try:
-            route(request.task, config, toolbox.tools)
+            routes(request.task, config, toolbox.tools)
         except RouteProblem as error:
             problems.append(request.document.problem_at((error.key,), error.message, error.hint))
     if request.run is not None:
         prefix = len(request.run.id) + 1
         for task_id, body in request.run.tasks.items():
             try:
-                route(task_from(task_id, body), config, toolbox.tools)
+                routes(task_from(task_id, body), config, toolbox.tools)
             except RouteProblem as error:
                 key = task_id[prefix:]
                 place = ("tasks", key, error.key)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import secrets
+import shutil
 import stat
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,11 +26,12 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd, end_from
-from orchestrator.model.config import Agent, Config
+from orchestrator.model.config import Agent, Config, Model
+from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane
-from orchestrator.model.journal import AttemptFacts
+from orchestrator.model.journal import AttemptFacts, Journal
 from orchestrator.model.policy import Finish, Retry, decide
-from orchestrator.model.result import Reading, attempt_entry, result
+from orchestrator.model.result import Reading, attempt_entry, kept, reading_from, result, total_cost, total_usage
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
@@ -37,13 +41,15 @@ from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
 from orchestrator.tools.adapters import SpecAdapter, adapter
-from orchestrator.tools.invocation import CannotStart, Invocation, program, secret_values
-from orchestrator.tools.routing import Route, RouteProblem, route
+from orchestrator.tools.invocation import CannotStart, Invocation, NotInstalled, Session, program, secret_values
+from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
 Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
-OWN_LOGS = ("prompt.md", "stdout.log", "stderr.log")
+OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log")
+PARK = 900.0  # seconds to park a tool whose limit is used up, if nobody says for how long
+LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
 
 
 @dataclass(slots=True)
@@ -55,6 +61,7 @@ class Life:
     task: Task
     route: Route
     lane: Lane
+    chain: tuple[Route, ...] = ()  # all that could act; `route` is the one that does
     submitted: int = 0
     attempt: int = 0
     handle: ExecutionHandle | None = None
@@ -118,15 +125,17 @@ class Lives:
                        list(self.config.agents) + list(self.toolbox.tools))
         task = request.task or Task(id=claim["id"], title=claim.get("title") or "")
         try:
-            chosen = route(task, self.config, self.toolbox.tools)
+            chain = routes(task, self.config, self.toolbox.tools)
+            chosen = chain[min(entry.journal.link, len(chain) - 1)]
         except RouteProblem as problem:  # the configuration has changed since: its output can still be read
             spec = ToolSpec(claim.get("tool") or "unknown", (), "", adapter="spec")
-            chosen = Route(Agent(claim.get("agent") or "unknown", spec.name), spec, claim.get("model"),
+            chosen = Route(Agent(claim.get("agent") or "unknown", (spec.name,)), spec, claim.get("model"),
                            claim.get("timeout") or self.config.default_timeout, claim.get("retries") or 0,
                            f"{problem.message}")
+            chain = (chosen,)
         lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
         attempt = entry.journal.attempt
-        return Life(claim["id"], claim["file"], task, chosen, lane, inode=entry.journal.inode,
+        return Life(claim["id"], claim["file"], task, chosen, lane, chain, inode=entry.journal.inode,
                     attempt=attempt.number if attempt else 0)
 
     def retry_due(self, entry: Entry) -> float:
@@ -191,7 +200,8 @@ class Lives:
                 await self.health.fine()
                 return await self._attempt(life, entry)
             known = isinstance(error, (OrchestratorError, OSError))
-            end = AttemptEnd("start", message=str(error) if known else f"internal error: {error!r}")
+            cause = "not_installed" if isinstance(error, NotInstalled) else "start"
+            end = AttemptEnd(cause, message=str(error) if known else f"internal error: {error!r}")
             self._record_end(entry, number, end)
         else:
             entry.close()
@@ -237,15 +247,19 @@ class Lives:
                "ORCHESTRATOR_ROOT": self.layout.root, "ORCHESTRATOR_ARTIFACTS": run_dir, TAG: tag}
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
+        session = self._session(life, entry.journal)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
-            life.task, life.route, self.config, self.layout.root, run_dir, own)
+            life.task, life.route, self.config, self.layout.root, run_dir, own, session)
         path = program(made.argv[0], made.env, made.cwd)
         if path is None:
-            raise CannotStart(f"there is no program '{made.argv[0]}'")
+            raise NotInstalled(f"there is no program '{made.argv[0]}'")
+        secrets_ = secret_values(made.env, self.config.redact)
         prompt_file = f"{run_dir}/prompt.md"
         try:
             atomic.remove(prompt_file)
             atomic.write_temporary(prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False)
+            atomic.remove(f"{run_dir}/command.json")
+            atomic.write_temporary(f"{run_dir}/command.json", recorded(made, secrets_), mode=0o600, sync=False)
         except OSError as error:
             raise StoreFault(f"{self.layout.shown(prompt_file)}: {error.strerror}") from None
         config = self.config
@@ -255,7 +269,17 @@ class Lives:
             cancel=self.layout.cancel_request(life.id), timeout=life.route.timeout,
             interrupt_grace=config.interrupt_grace, terminate_grace=config.terminate_grace,
             log_limit=config.log_limit, on_log_limit=config.on_log_limit,
-            secrets=secret_values(made.env, config.redact))
+            secrets=secrets_, silence=life.route.silence or 0.0,
+            facts={"session": session.id, "resumed": session.resume} if session.id else {})
+
+    def _session(self, life: Life, journal: Journal) -> Session:
+        """Go on with the session of the attempt before, if the same tool can; else begin one, under an id of ours if it
+        lets us choose."""
+        tool = life.route.tool
+        before = journal.attempt.read if journal.attempt is not None and journal.tries else {}
+        if tool.can_resume and before.get("session") and before.get("tool") == tool.name and before.get("error_class") != "session":
+            return Session(before["session"], True, one_line(str(before.get("reason") or ""), 200))
+        return Session(str(uuid.uuid4()) if tool.new_session else "")
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -275,7 +299,7 @@ class Lives:
             self._record_end(entry, life.attempt, end)
         life.handle = None
         run_dir = self.layout.logs(life.id, life.attempt)
-        reading = self._reading(life, run_dir, end)
+        reading = await self._understood(life, entry, run_dir, end)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
@@ -287,12 +311,56 @@ class Lives:
             self.health.failed(OSError(end.errno, os.strerror(end.errno)))
             await self.health.fine()
             return await self._retry(life, entry, reading, Retry(0.0))
+        failure = kind(reading.error_class) if reading.error_class else OTHER
+        if failure.parks:
+            await self._park(life, reading)
         step = decide(reading.outcome, entry.journal.tries - refusals, life.route.retries, self.config.retry,
-                      self.config.on_lost, reading.may_retry)
+                      self.config.on_lost, reading.may_retry, failure, self._next_link(life) is not None)
         if isinstance(step, Retry):
             await self._retry(life, entry, reading, step)
         else:
             await self._finish(life, entry, reading, step)
+
+    async def _understood(self, life: Life, entry: Entry, run_dir: str, end: AttemptEnd) -> Reading:
+        """The reading, with this attempt's own share of the figures and with a cost."""
+        try:
+            large = os.path.getsize(f"{run_dir}/stdout.log") > LARGE
+        except OSError:
+            large = False
+        reading = await asyncio.to_thread(self._reading, life, run_dir, end) if large else self._reading(life, run_dir, end)
+        facts = entry.journal.attempt
+        started = facts.started if facts is not None else {}
+        earlier = [before.read for before in entry.journal.attempts[:-1]
+                   if before.read.get("session") and before.read.get("session") == (reading.session or started.get("session"))]
+        session = reading.session if reading.session or end.cause in ("start", "not_installed") else started.get("session", "")
+        reading = replace(reading, session=session, resumed=bool(started.get("resumed")))
+        parse = life.route.tool.parse
+        if parse is not None and parse.cumulative and earlier and reading.usage:
+            before = total_usage(item.get("usage", {}) for item in earlier)
+            cost = reading.cost_usd
+            if cost is not None:
+                cost = max(0.0, cost - sum(item.get("cost_usd") or 0.0 for item in earlier))
+            reading = replace(reading, cost_usd=cost, usage={
+                name: max(0, count - before.get(name, 0)) for name, count in reading.usage.items()})
+        return priced(reading, self.config.models.get(life.route.model or ""))
+
+    async def _park(self, life: Life, reading: Reading) -> None:
+        """The tool's limit is used up: nobody starts it before its end."""
+        tool = life.route.tool.name
+        until = reading.reset or self.store.clock() + PARK
+        await self._settled(lambda: self.store.park(tool, until, reading.reason))
+        self.store.log.commit([self._event(life, "tool_parked", life.attempt, phase="attempt", status="running",
+                                           summary=f"until {timestamp(until)[:19]}Z: {reading.reason}")])
+        self.tell("parked", life.id, tool=tool, until=until, reason=reading.reason)
+
+    def _next_link(self, life: Life) -> int | None:
+        """The next tool of the chain whose program is there."""
+        at = life.chain.index(life.route) if life.route in life.chain else len(life.chain)
+        for place in range(at + 1, len(life.chain)):
+            argv0 = life.chain[place].tool.argv[0]
+            if argv0.startswith("{") or shutil.which(argv0):
+                return place
+        return None
 
     def _reading(self, life: Life, run_dir: str, end: AttemptEnd) -> Reading:
         """What the adapter makes of the end; if it cannot, what can be said without it."""
@@ -307,22 +375,31 @@ class Lives:
 
     async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
         ended = self._attempt_event(life, reading)
-        again = self._event(life, "task_retrying", life.attempt, phase="attempt", status="running",
-                            summary=f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}")
+        read = self._kept(life, reading)
+        link = entry.journal.link
+        words = f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}"
+        if step.fall_back:
+            link = self._next_link(life) or link
+            words = f"falls back to {life.chain[link].tool.name}: {reading.reason}"
+        again = self._event(life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words)
         # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
         await self._durable([ended, again])
         now = self.store.clock()
         await self._settled(lambda: entry.append(
-            {"record": "retry", "attempt": life.attempt + 1, "at": now, "not_before": now + step.after}, sync=True))
+            {"record": "retry", "attempt": life.attempt + 1, "at": now, "not_before": now + step.after, "link": link,
+             "read": read}, sync=True))
         entry.close()
+        if step.fall_back:
+            life.route = life.chain[link]
+            life.lane = Lane(life.route.agent.name, life.route.tool.name, life.task.run or "")
         life.retry_at = time.monotonic() + step.after
-        self.tell("retrying", life.id, life=life, reading=reading, after=step.after)
+        self.tell("retrying", life.id, life=life, reading=reading, after=step.after, fall_back=step.fall_back)
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
         await self._durable([self._attempt_event(life, reading),
                              self._event(life, "task_requeued", life.attempt, phase="finish", status="inbox",
                                          summary=by)])
-        await self._settled(lambda: self.store.requeue(entry, by))
+        await self._settled(lambda: self.store.requeue(entry, by, {"read": self._kept(life, reading)}))
         life.status = Status.INBOX
         self.tell("requeued", life.id, life=life, reading=reading)
 
@@ -337,11 +414,12 @@ class Lives:
             summary=step.reason or reading.reason or "succeeded", outcome=str(reading.outcome),
             exit_code=reading.exit_code, duration_ms=reading.duration_ms,
             artifacts=[item["path"] for item in artifacts if not item.get("missing")],
-            log_paths=self._log_paths(life), usage=dict(reading.usage), cost_usd=reading.cost_usd,
-            error_class=reading.error_class)
+            log_paths=self._log_paths(life), usage=document.get("usage", {}), cost_usd=document.get("cost_usd"),
+            cost_source=document.get("cost_source", ""), error_class=reading.error_class)
         await self._durable([ended, done],
                             lambda: self.store.stage_result(life.id, document))
-        oddities = await self._settled(lambda: self.store.settle(entry, step.status, {"outcome": str(reading.outcome)}))
+        oddities = await self._settled(lambda: self.store.settle(
+            entry, step.status, {"outcome": str(reading.outcome), "read": self._kept(life, reading)}))
         life.status = step.status
         for oddity in oddities or ():
             self.store.log.commit([self._event(life, "task_restored", life.attempt, phase="finish",
@@ -352,15 +430,22 @@ class Lives:
 
     def _document(self, life: Life, entry: Entry, reading: Reading, step: Finish, now: str,
                   artifacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        attempts = []
+        attempts, readings = [], []
         for facts in entry.journal.attempts:
             newest = facts.number == life.attempt
-            its = reading if newest else _brief(facts.ended)
+            its = reading if newest else _brief(facts)
+            who = self._kept(life, reading) if newest else facts.read
+            readings.append(its)
             attempts.append(attempt_entry(
                 facts.number, timestamp(facts.started["at"]) if "at" in facts.started else "",
-                timestamp(facts.ended["at"]) if facts.ended else now, its))
+                timestamp(facts.ended["at"]) if facts.ended else now, its,
+                **{name: who.get(name) for name in ("agent", "tool", "model")}))
+        cost, source = total_cost(readings)
+        claim = {**entry.journal.claim, "agent": life.route.agent.name, "tool": life.route.tool.name, "model": life.route.model,
+                 "why": life.route.why}
         folder = self.layout.logs(life.id, life.attempt)
-        return result(life.id, str(reading.outcome), entry.journal.claim, attempts, reading, reason=step.reason,
+        return result(life.id, str(reading.outcome), claim, attempts, reading, reason=step.reason,
+                      usage=total_usage(item.usage for item in readings), cost_usd=cost, cost_source=source,
                       finished_at=now, artifacts=list(artifacts), notes=list(life.task.notes),
                       log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "")
 
@@ -406,7 +491,11 @@ class Lives:
                            summary=reading.reason or str(reading.outcome), outcome=str(reading.outcome),
                            exit_code=reading.exit_code, duration_ms=reading.duration_ms,
                            log_paths=self._log_paths(life), usage=dict(reading.usage), cost_usd=reading.cost_usd,
+                           cost_source=reading.cost_source, session=reading.session, resumed=reading.resumed,
                            error_class=reading.error_class)
+
+    def _kept(self, life: Life, reading: Reading) -> dict[str, Any]:
+        return kept(reading, life.route.agent.name, life.route.tool.name, life.route.model)
 
     def _log_paths(self, life: Life) -> list[str]:
         folder = self.layout.shown(self.layout.logs(life.id, life.attempt))
@@ -435,9 +524,35 @@ def _cancelled(reading: Reading, by: str) -> Reading:
     return replace(reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}")
 
 
-def _brief(ended: Mapping[str, Any] | None) -> Reading:
+def priced(reading: Reading, model: Model | None) -> Reading:
+    """With a cost: what the tool reported, else what the prices make of its tokens, else said to be unknown.
+
+    Tools that know no price report 0; tokens for nothing are not believed.
+    """
+    if reading.cost_usd or not reading.usage:
+        return reading
+    estimate = model.cost(reading.usage) if model is not None else None
+    if estimate is None:
+        return replace(reading, cost_usd=None, cost_source="unknown")
+    return replace(reading, cost_usd=round(estimate, 9), cost_source="estimated")
+
+
+def recorded(made: Invocation, secrets_: Sequence[str]) -> bytes:
+    """The command for whoever wants to run it again, secrets masked."""
+    def mask(text: str) -> str:
+        for secret in secrets_:
+            text = text.replace(secret, "*" * len(secret))
+        return text
+
+    return json.dumps({"argv": [mask(word) for word in made.argv], "cwd": made.cwd, "stdin": "prompt.md" if made.stdin else None,
+                       "env": {name: mask(value) for name, value in sorted(made.env.items())}}, indent=1).encode() + b"\n"
+
+
+def _brief(facts: AttemptFacts) -> Reading:
     """An earlier attempt, from its journal alone."""
-    end = end_from(ended or {"record": "lost"})
+    end = end_from(facts.ended or {"record": "lost"})
+    if facts.read:
+        return reading_from(facts.read, end.duration_ms, end.code if end.signal is None else 128 + end.signal)
     outcome = {"cancelled": Outcome.CANCELLED, "timeout": Outcome.TIMED_OUT, "lost": Outcome.LOST}.get(
         end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
     code = end.code if end.signal is None else 128 + end.signal

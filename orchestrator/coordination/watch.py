@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from orchestrator import __version__
@@ -25,12 +27,12 @@ from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, Taken
 from orchestrator.execution.supervisor import boot_id, start_time
-from orchestrator.files import scan
+from orchestrator.files import parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
 from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
-from orchestrator.model.gates import InUse, Limits
+from orchestrator.model.gates import Gate, InUse, Limits
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, recovery, runs
@@ -61,6 +63,7 @@ class Watcher:
         self.waitlist = Waitlist(layout, config, store, self.intake, self.health, self.groups, self.running, tell,
                                  self._again, clock)
         self.use = InUse()
+        self.parked: dict[str, Gate] = {}  # by tool
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,6 +110,8 @@ class Watcher:
                         next_rescan = now + self._pause()
                         arrivals.refresh()
                         self._rescan()
+                    if any(gate.until is not None and gate.until <= self.clock() for gate in self.parked.values()):
+                        self._look_at_parked()
                     self.waitlist.look_again()
                     self._start_due()
                     self.waitlist.flush_vouch()
@@ -131,6 +136,7 @@ class Watcher:
     async def _sleep(self, next_rescan: float) -> None:
         now, wall = self._loop.time(), self.clock()
         due = [next_rescan, *self.waitlist.next_look(wall)]
+        due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
         due += [life.retry_at for life in self.running.values() if life.retry_at is not None]
         delay = max(0.0, min(due) - now)
         if self._more_ready():
@@ -196,6 +202,8 @@ class Watcher:
                 listing_wanted = True
             elif folder == "inbox":
                 names[name] = names.get(name, False) or renamed
+            elif folder == "parked":
+                self._look_at_parked()
             elif folder == "running" and name.endswith(CANCEL):
                 self._requests()
             elif folder in ("cancelled", "review") and renamed:
@@ -237,6 +245,7 @@ class Watcher:
                 not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")):
             self._rebuild()
         self._complete_runs()
+        self._look_at_parked()
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
         try:
             changed = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns != self.waitlist.stamp
@@ -256,10 +265,20 @@ class Watcher:
                 self.store.remove_note(task_id)
         self.store.beat()
 
+    def _look_at_parked(self) -> None:
+        """Which tools are parked now; those whose time is over start again."""
+        self.parked = parked.gates(self.layout, self.clock())
+        for name in scan.names(self.layout.folder("parked")) if not self.health.fault else ():
+            tool = name.removesuffix(".yaml")
+            if name.endswith(".yaml") and not name.startswith(".") and tool not in self.parked:
+                self.store.unpark(tool)
+                self.tell("unparked", "", tool=tool)
+
     @property
     def limits(self) -> Limits:
-        """The configured limits, and those of the runs whose tasks wait."""
-        return self.groups.limited(self.config.limits, self.waitlist.ready.lanes)
+        """The configured limits, those of the runs whose tasks wait, and the tools that are parked."""
+        limits = self.groups.limited(self.config.limits, self.waitlist.ready.lanes)
+        return replace(limits, parked=self.parked) if self.parked else limits
 
     def _member_finished(self, life: Life) -> None:
         """What a finished task means to its run."""
@@ -317,7 +336,7 @@ class Watcher:
         if look is None:
             return
         lane = waiting.candidate.lane
-        life = Life(waiting.id, waiting.name, look.task, look.route, lane, waiting.candidate.submitted,
+        life = Life(waiting.id, waiting.name, look.task, look.route, lane, look.chain, waiting.candidate.submitted,
                     inode=waiting.signature[0])
         try:
             entry = self.store.claim(waiting.id, waiting.name, look.content,
@@ -448,6 +467,7 @@ class Watcher:
         for text in recovery.tidy(self.store):
             self.tell("tidied", "", text=text)
         self._complete_runs()
+        self._look_at_parked()
         self._adopt_strays(first=True)
         self._foreign()
 
@@ -542,6 +562,17 @@ class Watcher:
         self._complete_runs()
         self._adopt_strays()
         self.waitlist.list(everything=True)
+
+    def agents_at_hand(self) -> list[str]:
+        """The agents that can act: their tool's program is there."""
+        found = []
+        for name in self.intake.agents:
+            agent = self.config.agents.get(name)
+            spec = self.toolbox.tools.get(agent.tool if agent else name)
+            if spec is not None and (argv0 := agent.command[0] if agent and agent.command else spec.argv[0]) and \
+                    (argv0.startswith("{") or shutil.which(argv0)):
+                found.append(name)
+        return found
 
     # -- what others see ------------------------------------------------------------------------------------------------
 

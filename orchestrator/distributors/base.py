@@ -7,7 +7,7 @@ tool runs.  Distributors plug in through the entry point group ``orchestrator.di
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.model.attempt import AttemptEnd
@@ -20,7 +20,7 @@ class Order:
 
     ``journal`` is the descriptor of the task's journal with the liveness lock on it; the distributor closes it.
     ``cancel`` is the path of a file whose existence asks the attempt to stop, ``secrets`` are texts that its logs must
-    not keep.  Times are seconds, sizes bytes.
+    not keep, ``silence`` (0: none) how long it may print nothing; ``facts`` are kept in the record of its start.  Times are seconds, sizes bytes.
     """
 
     task_id: str
@@ -40,6 +40,8 @@ class Order:
     log_limit: int
     on_log_limit: str
     secrets: tuple[str, ...] = ()
+    silence: float = 0.0
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class ExecutionHandle(Protocol):

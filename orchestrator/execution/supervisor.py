@@ -95,7 +95,8 @@ class Attempt:
 
     def __init__(self, job: dict, journal: int) -> None:
         self.job, self.journal = job, journal
-        self.cause = ""  # why it was stopped: cancelled, timeout, log_limit
+        self.cause = ""  # why it was stopped: cancelled, timeout, silence, log_limit
+        self.said = (0, time.monotonic())  # size of its logs, and since when
         self.step = 0  # of the escalation: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent
         self.next_step = 0.0
         self.pid = 0
@@ -115,7 +116,7 @@ class Attempt:
             else:
                 self.record({"record": "started", "attempt": self.job["attempt"], "at": time.time(),
                              "supervisor": os.getpid(), "supervisor_start": start_time("self"),
-                             "boot": boot_id(), "tag": self.job["tag"]})
+                             "boot": boot_id(), "tag": self.job["tag"], **self.job["facts"]})
                 self.pid = self.spawn()
                 say({"started": self.pid})
                 status = self.wait(began)
@@ -222,6 +223,8 @@ class Attempt:
                 self.escalate(now)
             elif not self.step and deadline is not None and now >= deadline:
                 self.stop("timeout", now)
+            elif not self.step and self.silent(now):
+                self.stop("silence", now)
             elif not self.step and self.too_much_output():
                 self.stop("log_limit", now)
             pause = POLL
@@ -289,6 +292,16 @@ class Attempt:
 
     def cancel_requested(self) -> bool:
         return os.path.exists(self.job["cancel"])
+
+    def silent(self, now: float) -> bool:
+        """Whether the tool has printed nothing for longer than it may."""
+        limit = self.job["silence"]
+        if not limit:
+            return False
+        size = sum(os.fstat(log).st_size for log in self.logs)
+        if size != self.said[0]:
+            self.said = (size, now)
+        return now - self.said[1] >= limit
 
     def too_much_output(self) -> bool:
         """Whether the logs are over their limit and the attempt is to end for it; or cut them, if that is wanted."""

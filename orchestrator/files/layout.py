@@ -17,7 +17,7 @@ WORK = "work"
 SUFFIXES = (".yaml", ".yml", ".md")
 NOTE = ".error.md"  # what is wrong with a file in the inbox, beside it
 CANCEL = ".cancel"  # a request: stop the running task this is named after
-FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs")
+FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs", "parked")
 STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "tmp")
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """``cause`` is empty if the tool ended by itself, else ``cancelled``, ``timeout``, ``log_limit``, ``start``
-    (it could not be executed, ``message`` says why, ``errno`` is the system's number if that was not the
-    task's fault) or ``lost`` (its supervisor
-    was killed; nobody knows)."""
+    """``cause`` is empty if the tool ended by itself, else one of ``cancelled``, ``timeout``, ``silence``, ``log_limit``;
+    ``not_installed`` or ``start`` (it could not be executed, ``message`` says why, ``errno`` is the system's number if that
+    was not the task's fault); ``lost`` (its supervisor was killed; nobody knows)."""
 
     cause: str
     code: int | None = None

@@ -16,16 +16,60 @@ REDACTED = ("*_KEY", "*_TOKEN", "*_SECRET", "*_PASSWORD", "*_CREDENTIALS")  # en
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A role: which tool acts for it, and with what.  ``command`` is the argv of the ``shell`` tool."""
+    """A role: which tool acts for it, and with what.  ``command`` is the argv of the ``shell`` tool, ``instructions`` a
+    file of the project or, for a Markdown profile, the text itself in ``profile``."""
 
     name: str
-    tool: str
+    tools: tuple[str, ...]  # the first acts, the others are what to fall back to
     model: str | None = None
     command: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
+    silence: float | None = None
+    instructions: str = ""
+    profile: str = ""
+    context: tuple[str, ...] = ()
+    permissions: str = "default"
+
+    @property
+    def tool(self) -> str:
+        """The tool that acts first."""
+        return self.tools[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model: prices in US dollars for a million tokens (None: not known), and what each tool calls it."""
+
+    name: str
+    input: float | None = None
+    cached: float | None = None
+    output: float | None = None
+    context: int | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def cost(self, usage: Mapping[str, int]) -> float | None:
+        """An estimate for these tokens; None without prices."""
+        if self.input is None or self.output is None or not usage:
+            return None
+        cached = min(usage.get("cached", 0), usage.get("input", 0))
+        price = self.input if self.cached is None else self.cached
+        fresh = usage.get("input", 0) - cached
+        return (fresh * self.input + cached * price + usage.get("output", 0) * self.output) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRule:
+    """``policy.models``: the model of tasks that name none and fit every condition that is set."""
+
+    model: str
+    labels: frozenset[str] = frozenset()
+    agent: str = ""
+    tool: str = ""
+    prompt_under: int | None = None
+    priority: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +80,9 @@ class Config:
     default_agent: str = "demo"
     default_timeout: float = DEFAULT_TIMEOUT
     default_retries: int = 0
+    default_silence: float | None = None
+    models: Mapping[str, Model] = field(default_factory=dict)
+    model_rules: tuple[ModelRule, ...] = ()
     agents: Mapping[str, Agent] = field(default_factory=dict)
     shell_allow: tuple[str, ...] = ()
     disabled_tools: frozenset[str] = frozenset()
@@ -71,7 +118,11 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         default_agent=defaults.get("agent", base.default_agent),
         default_timeout=seconds(defaults, "timeout", base.default_timeout),
         default_retries=defaults.get("retries", 0),
-        agents={name: _agent(name, body or {}) for name, body in data.get("agents", {}).items()},
+        default_silence=duration(defaults["silence"]) if "silence" in defaults else None,
+        models={name: Model(name, **(body or {})) for name, body in data.get("models", {}).items()},
+        model_rules=tuple(ModelRule(**{**rule, "labels": frozenset(rule.get("labels", ()))})
+                          for rule in data.get("policy", {}).get("models", ())),
+        agents={name: agent_from(name, body or {}) for name, body in data.get("agents", {}).items()},
         shell_allow=tuple((tools.get("shell") or {}).get("allow", ())),
         disabled_tools=frozenset(name for name, body in tools.items() if (body or {}).get("enabled") is False),
         pass_env=tuple(data.get("environment", {}).get("pass", ())),
@@ -92,14 +143,21 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
     )
 
 
-def _agent(name: str, body: Mapping[str, Any]) -> Agent:
+def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:
+    """The agent in a mapping that fits ``agents`` in ``config.schema.json``."""
+    tool = body.get("tool", name)
     return Agent(
         name=name,
-        tool=body.get("tool", name),
+        tools=(tool,) if isinstance(tool, str) else tuple(tool),
         model=body.get("model"),
         command=tuple(body.get("command", ())),
         timeout=duration(body["timeout"]) if "timeout" in body else None,
         retries=body.get("retries"),
         env=body.get("env", {}),
         description=body.get("description", ""),
+        silence=duration(body["silence"]) if "silence" in body else None,
+        instructions=body.get("instructions", ""),
+        profile=profile,
+        context=tuple(body.get("context", ())),
+        permissions=body.get("permissions", "default"),
     )

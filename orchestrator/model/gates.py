@@ -18,7 +18,7 @@ from orchestrator.model.units import timestamp
 class Gate:
     """One closed gate.
 
-    ``name`` is stable (``hold, approval, not_before, needs, run, running, agent, tool``), ``why`` a phrase that
+    ``name`` is stable (``hold, approval, not_before, needs, run, running, agent, tool, parked``), ``why`` a phrase that
     follows "waits: "; ``until`` is the moment it opens by itself; ``stuck`` means that only a person can open it.
     """
 
@@ -47,6 +47,7 @@ class Limits:
     per_agent: Mapping[str, int] = field(default_factory=dict)
     per_tool: Mapping[str, int] = field(default_factory=dict)
     per_run: Mapping[str, int] = field(default_factory=dict)
+    parked: Mapping[str, Gate] = field(default_factory=dict)  # by tool: the gate that keeps it from starting anything
 
 
 def own_gates(task: Task, status_of: Callable[[str], Status | None], now: float, *,
@@ -114,7 +115,7 @@ class InUse:
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     """The limits that are reached for this lane."""
-    gates = []
+    gates = [limits.parked[lane.tool]] if lane.tool in limits.parked else []
     if use.running >= limits.running:
         gates.append(Gate("running", f"all {limits.running} slots are taken", "limits.running in orchestrator.yaml"))
     for name, key, limit, used in (

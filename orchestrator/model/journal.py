@@ -6,10 +6,11 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``started``  written by the supervisor before the tool is executed: from here on it *has* run
 ``exit``     written by the supervisor: how the tool ended (the result is committed)
 ``lost``     written by recovery: the supervisor is gone and left no exit record
-``retry``    another attempt is due at ``not_before``
+``retry``    another attempt is due at ``not_before``, by tool ``link`` of the fallback chain
 ``final``    the task lies in a finished folder (or ``review``) for good
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
 
+``retry``, ``final`` and ``requeue`` remember in ``read`` what was understood of the attempt before them.
 Only the holder of the journal's lock appends, so the order of records is the order of facts.
 """
 
@@ -37,11 +38,13 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptFacts:
-    """One execution: ``started`` and, once it ended, ``ended`` (an ``exit`` or ``lost`` record)."""
+    """One execution: ``started``; once it ended, ``ended`` (an ``exit`` or ``lost`` record); once it was understood, ``read``
+    (`model.result.kept`)."""
 
     number: int
     started: Record
     ended: Record | None = None
+    read: Record = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class Journal:
     phase: Phase = Phase.UNCLAIMED
     claim: Record = field(default_factory=dict)
     attempts: tuple[AttemptFacts, ...] = ()
-    tries: int = 0  # attempts since the last claim
+    tries: int = 0  # attempts since the last claim, or since it fell back to another tool
+    link: int = 0  # which tool of the fallback chain is to act
     last: Record = field(default_factory=dict)
 
     @property
@@ -81,7 +85,7 @@ _PHASES = {
 
 def fold(records: Iterable[Record]) -> Journal:
     """The state that a sequence of records describes; unknown records of a later version are passed over."""
-    phase, claim, last, tries = Phase.UNCLAIMED, {}, {}, 0
+    phase, claim, last, tries, link = Phase.UNCLAIMED, {}, {}, 0, 0
     attempts: list[AttemptFacts] = []
     for record in records:
         kind = record.get("record")
@@ -89,7 +93,7 @@ def fold(records: Iterable[Record]) -> Journal:
             continue
         phase, last = _PHASES[kind], record
         if kind == "claim":
-            claim, tries = record, 0
+            claim, tries, link = record, 0, 0
         elif kind == "started":
             attempts.append(AttemptFacts(record["attempt"], record))
             tries += 1
@@ -98,4 +102,8 @@ def fold(records: Iterable[Record]) -> Journal:
                 attempts.append(AttemptFacts(record["attempt"], {}))  # it failed before it started
                 tries += 1
             attempts[-1] = AttemptFacts(record["attempt"], attempts[-1].started, record)
-    return Journal(phase, claim, tuple(attempts), tries, last)
+        if "read" in record and attempts:
+            attempts[-1] = AttemptFacts(attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"])
+        if record.get("link", link) != link:
+            link, tries = record["link"], 0
+    return Journal(phase, claim, tuple(attempts), tries, link, last)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.model.failure import OTHER, Kind
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
+
+PARKED_MOST = 20  # how often a task waits for the end of a limit before it counts as failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +25,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Run it again, ``after`` seconds from now."""
+    """Run it again, ``after`` seconds from now; with the next tool of the chain if ``fall_back``."""
 
     after: float
+    fall_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,14 @@ class Finish:
 
 
 def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_lost: str = "hold",
-           may_retry: bool = True) -> Retry | Finish:
+           may_retry: bool = True, failure: Kind = OTHER, chain_left: bool = False) -> Retry | Finish:
     """The next step after an attempt.
 
-    ``tries`` counts attempts since the claim, ``retries`` how many more than one are allowed.  A lost attempt
-    follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default
-    a person looks at it first.  ``may_retry`` is False for failures that would repeat for certain.
+    ``tries`` counts attempts with this tool, ``retries`` how many more than one are allowed; ``failure`` is what is
+    known of this kind of failure, ``chain_left`` whether there is another tool that could act.  A tool whose limit is
+    used up is parked: another one takes over, or the task waits for the limit's end, which costs it no retry.  A lost
+    attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default a
+    person looks at it first.  ``may_retry`` is False for failures that would repeat for certain.
     """
     if outcome is Outcome.LOST:
         if on_lost == "retry" and tries <= max(retries, 1):
@@ -49,6 +55,11 @@ def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_l
         if on_lost == "hold":
             return Finish(Status.REVIEW, "the attempt was lost: its supervisor was killed; its work may be half done")
         return Finish(Status.FAILED, "the attempt was lost: its supervisor was killed")
-    if outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and may_retry and tries <= retries:
-        return Retry(policy.wait(tries))
+    if outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
+        if failure.parks and not chain_left and tries <= PARKED_MOST:
+            return Retry(0.0)
+        if may_retry and failure.retry and not failure.parks and tries <= retries:
+            return Retry(policy.wait(tries))
+        if failure.fallback and chain_left:
+            return Retry(0.0, fall_back=True)
     return Finish(STATUS_OF_OUTCOME[outcome])

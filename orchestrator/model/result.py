@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,9 @@ from orchestrator.model.status import Outcome
 class Reading:
     """What was understood from one attempt's end and its output.
 
-    ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.
+    ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.  ``usage`` counts tokens,
+    those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated`` or ``unknown`` (empty: nothing
+    was used); ``reset`` is when a limit ends (seconds since the epoch), if that was said.
     """
 
     outcome: Outcome
@@ -23,18 +25,60 @@ class Reading:
     reason: str = ""
     message: str = ""
     session: str = ""
+    resumed: bool = False
     usage: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
+    cost_source: str = ""
+    reset: float | None = None
     warnings: tuple[str, ...] = ()
     duration_ms: int = 0
     may_retry: bool = True
 
 
-def attempt_entry(number: int, started_at: str, finished_at: str, reading: Reading) -> dict[str, Any]:
+def kept(reading: Reading, agent: str, tool: str, model: str | None) -> dict[str, Any]:
+    """What the journal remembers of a reading, under the names a result has; keys without a value are left out."""
+    return _filled({
+        "outcome": str(reading.outcome), "agent": agent, "tool": tool, "model": model, "error_class": reading.error_class,
+        "reason": reading.reason, "session": reading.session, "resumed": reading.resumed or None, "usage": dict(reading.usage),
+        "cost_usd": reading.cost_usd, "cost_source": reading.cost_source, "warnings": list(reading.warnings)})
+
+
+def reading_from(facts: Mapping[str, Any], duration_ms: int, exit_code: int | None, signal: str = "") -> Reading:
+    """The reading that `kept` remembered."""
+    return Reading(
+        Outcome(facts["outcome"]), exit_code, signal, facts.get("error_class", ""), facts.get("reason", ""),
+        session=facts.get("session", ""), resumed=bool(facts.get("resumed")), usage=facts.get("usage", {}),
+        cost_usd=facts.get("cost_usd"), cost_source=facts.get("cost_source", ""),
+        warnings=tuple(facts.get("warnings", ())), duration_ms=duration_ms)
+
+
+def total_usage(usages: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Tokens of several attempts together."""
+    total: dict[str, int] = {}
+    for usage in usages:
+        for name, count in usage.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def total_cost(readings: Sequence[Reading]) -> tuple[float | None, str]:
+    """Cost of several attempts together, and how sure it is: as sure as the least sure of them."""
+    costs = [reading.cost_usd for reading in readings if reading.cost_usd is not None]
+    sources = {reading.cost_source for reading in readings if reading.cost_source}
+    source = next((name for name in ("unknown", "estimated", "reported") if name in sources), "")
+    return (round(sum(costs), 6) if costs else None), source
+
+
+def _filled(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if value not in (None, "", [], {})}
+
+
+def attempt_entry(number: int, started_at: str, finished_at: str, reading: Reading, **more: Any) -> dict[str, Any]:
     """One line of a result's ``attempts``; keys without a value are left out."""
     entry: dict[str, Any] = {
         "attempt": number,
         "outcome": str(reading.outcome),
+        **more,
         "started_at": started_at,
         "finished_at": finished_at,
         "duration_s": round(reading.duration_ms / 1000, 3),
@@ -43,8 +87,13 @@ def attempt_entry(number: int, started_at: str, finished_at: str, reading: Readi
         "error_class": reading.error_class,
         "reason": reading.reason,
         "session": reading.session,
+        "resumed": reading.resumed or None,
+        "usage": dict(reading.usage),
+        "cost_usd": reading.cost_usd,
+        "cost_source": reading.cost_source,
+        "warnings": list(reading.warnings),
     }
-    return {key: value for key, value in entry.items() if value not in (None, "")}
+    return _filled(entry)
 
 
 def result(task_id: str, outcome: str, claim: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]],
@@ -61,6 +110,7 @@ def result(task_id: str, outcome: str, claim: Mapping[str, Any], attempts: Seque
         "agent": claim.get("agent"),
         "tool": claim.get("tool"),
         "model": claim.get("model"),
+        "why": claim.get("why"),
         "reason": more.pop("reason", "") or (reading.reason if reading else ""),
         "exit_code": reading.exit_code if reading else None,
         "error_class": reading.error_class if reading else "",
@@ -68,8 +118,9 @@ def result(task_id: str, outcome: str, claim: Mapping[str, Any], attempts: Seque
         "finished_at": more.pop("finished_at", None),
         "duration_s": round(sum(entry.get("duration_s", 0) for entry in attempts), 3) if attempts else None,
         "session": reading.session if reading else "",
-        "usage": dict(reading.usage) if reading else {},
-        "cost_usd": reading.cost_usd if reading else None,
+        "usage": more.pop("usage", dict(reading.usage) if reading else {}),
+        "cost_usd": more.pop("cost_usd", reading.cost_usd if reading else None),
+        "cost_source": more.pop("cost_source", reading.cost_source if reading else ""),
         "warnings": list(reading.warnings) if reading else [],
         "message": reading.message if reading else "",
         "artifacts": more.pop("artifacts", []),

@@ -19,12 +19,14 @@ class Task:
     prompt: str = ""
     prompt_file: str | None = None
     title: str = ""
-    agent: str | None = None
+    agents: tuple[str, ...] = ()
     tool: str | None = None
     model: str | None = None
     context: tuple[str, ...] = ()
     cwd: str | None = None
     timeout: float | None = None
+    silence: float | None = None
+    max_cost: float | None = None
     retries: int | None = None
     priority: str = "normal"
     needs: tuple[str, ...] = ()
@@ -35,6 +37,11 @@ class Task:
     labels: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what became of keys of an older format
+
+    @property
+    def agent(self) -> str | None:
+        """The role that acts first; None if the file does not say."""
+        return self.agents[0] if self.agents else None
 
     @property
     def rank(self) -> int:
@@ -50,12 +57,14 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         prompt=prompt,
         prompt_file=data.get("prompt_file"),
         title=data.get("title") or first_line(prompt) or data.get("prompt_file", ""),
-        agent=data.get("agent"),
+        agents=_listed(data.get("agent")),
         tool=data.get("tool"),
         model=data.get("model"),
         context=tuple(data.get("context", ())),
         cwd=data.get("cwd"),
         timeout=duration(data["timeout"]) if "timeout" in data else None,
+        silence=duration(data["silence"]) if "silence" in data else None,
+        max_cost=data.get("max_cost_usd"),
         retries=data.get("retries"),
         priority=data.get("priority", "normal"),
         needs=tuple(data.get("needs", ())),
@@ -67,6 +76,10 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         artifacts=tuple(data.get("artifacts", ())),
         notes=notes,
     )
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
 def first_line(text: str, limit: int = 100) -> str:

@@ -344,12 +344,12 @@ class Store:
         finally:
             os.close(fd)
 
-    def requeue(self, entry: Entry, by: str) -> None:
-        """Put a claimed task back into the inbox; it may be claimed again."""
+    def requeue(self, entry: Entry, by: str, record: Mapping[str, Any] | None = None) -> None:
+        """Put a claimed task back into the inbox; it may be claimed again.  ``record`` is what else to remember."""
         claim = entry.journal.claim
         self._put(entry.journal, claim["file"], Status.INBOX)
         self.clear_cancel(claim["id"])
-        entry.append({"record": "requeue", "at": self.clock(), "by": by,
+        entry.append({"record": "requeue", "at": self.clock(), "by": by, **(record or {}),
                       **_identity(self.layout.file(Status.INBOX, claim["file"]))})
         self.ledger.retire(entry)
         entry.close()
@@ -487,6 +487,20 @@ class Store:
 
     def remove_note(self, task_id: str) -> None:
         atomic.remove(self.layout.note(task_id))
+
+    # -- parked tools -------------------------------------------------------------------------------------------------
+
+    def park(self, tool: str, until: float, reason: str) -> None:
+        """``parked/<tool>.yaml``: the tool starts nothing before this moment.  A file that is there is replaced."""
+        text = result_text({"not_before": timestamp(until)[:19] + "Z", "reason": reason}).decode()
+        temporary = f"{self.layout.state}/tmp/{os.getpid()}.parked"
+        atomic.remove(temporary)
+        os.makedirs(self.layout.folder("parked"), exist_ok=True)
+        atomic.publish(f"{self.layout.folder('parked')}/{tool}.yaml", text.encode(), temporary, replace=True)
+
+    def unpark(self, tool: str) -> None:
+        """Its time is over."""
+        atomic.remove(f"{self.layout.folder('parked')}/{tool}.yaml")
 
     # -- the watcher's card ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -19,15 +21,19 @@ from orchestrator.model.config import Config
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
+from orchestrator.tools.failures import classify
 from orchestrator.tools.invocation import (
     MAX_ARGUMENT,
     CannotStart,
     Invocation,
+    Session,
+    command,
     compose_prompt,
     environment,
     fill,
     placeholders,
 )
+from orchestrator.tools.output import Said, read
 from orchestrator.tools.routing import Route, shell_argv
 
 
@@ -35,7 +41,7 @@ class Adapter(Protocol):
     """What the coordination needs of a tool."""
 
     def invocation(self, task: Task, route: Route, config: Config, root: str, run_dir: str,
-                   own_env: Mapping[str, str]) -> Invocation:
+                   own_env: Mapping[str, str], session: Session = Session()) -> Invocation:
         """The command of one attempt; `CannotStart` if it cannot be built."""
 
     def reading(self, route: Route, run_dir: str, end: AttemptEnd) -> Reading:
@@ -46,12 +52,12 @@ class SpecAdapter:
     """Runs a tool as its spec says."""
 
     def invocation(self, task: Task, route: Route, config: Config, root: str, run_dir: str,
-                   own_env: Mapping[str, str]) -> Invocation:
-        prompt = compose_prompt(task, root)
-        values = placeholders(task, route, root, run_dir, prompt)
+                   own_env: Mapping[str, str], session: Session = Session()) -> Invocation:
+        prompt = compose_prompt(task, route.agent, root, session)
+        values = placeholders(task, route, root, run_dir, prompt, session.id)
         if not os.path.isdir(values["cwd"]):
             raise CannotStart(f"cwd '{task.cwd}' is not a folder")
-        argv = self.argv(task, route, config, values)
+        argv = self.argv(task, route, config, values, session)
         if any(len(word.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT for word in argv):
             raise CannotStart("the prompt is too long for an argument (128 KiB)", "prompt: stdin in the tool's spec")
         if any("\0" in word for word in argv):
@@ -59,43 +65,64 @@ class SpecAdapter:
         return Invocation(tuple(argv), environment(route, task, config, own_env, values), values["cwd"], prompt,
                           route.tool.prompt == "stdin")
 
-    def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str]) -> list[str]:
+    def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session) -> list[str]:
         """The words of the command."""
-        return fill(route.tool.argv, values)
+        return fill(command(route, session), values)
 
     def reading(self, route: Route, run_dir: str, end: AttemptEnd) -> Reading:
-        errors = last_lines(f"{run_dir}/stderr.log", 1)
-        said = last_lines(f"{run_dir}/stdout.log", 20)
+        """Succeeded is: exit 0, and the spec's ``done`` found, and ``failed`` not.  Exit codes alone are not to be trusted."""
+        parse = route.tool.parse
+        said = read(parse, run_dir) if parse is not None else Said()
         code = end.code if end.signal is None else 128 + end.signal
-        more = {"exit_code": code, "duration_ms": end.duration_ms, "message": "\n".join(said),
-                "signal": _signal_name(end.signal)}
+        printed = last_lines(f"{run_dir}/stdout.log", 20)
+        warnings = said.warnings
         if end.leftovers:
-            more["warnings"] = (f"{end.leftovers} process(es) that the tool left running were ended",)
-        if end.cause == "cancelled":
-            return Reading(Outcome.CANCELLED, error_class="cancelled", reason="cancelled", **more)
-        if end.cause == "timeout":
-            return Reading(Outcome.TIMED_OUT, error_class="timeout", reason="ran out of time", **more)
-        if end.cause == "lost":
-            return Reading(Outcome.LOST, error_class="lost", reason="its supervisor was killed", **more)
-        if end.cause == "log_limit":
-            return Reading(Outcome.FAILED, error_class="log_limit", may_retry=False,
-                           reason="printed more than limits.log_mb allows", **more)
-        if end.cause == "start":
-            return Reading(Outcome.FAILED, error_class="start", may_retry=False,
-                           reason=f"could not be started: {end.message}", **more)
-        if end.signal is not None:
-            return Reading(Outcome.FAILED, error_class="signal", reason=f"ended by {_signal_name(end.signal)}", **more)
-        if code in route.tool.success_codes:
-            return Reading(Outcome.SUCCEEDED, **more)
-        last = errors or said[-1:]
-        return Reading(Outcome.FAILED, error_class="exit",
-                       reason=f"exit {code}" + (f": {one_line(last[0], 160)}" if last else ""), **more)
+            warnings += (f"{end.leftovers} process(es) that the tool left running were ended",)
+        base = Reading(
+            Outcome.FAILED, code, _signal_name(end.signal), duration_ms=end.duration_ms, warnings=warnings,
+            message=said.text or ("" if parse is not None and not parse.parser else "\n".join(printed)), session=said.session,
+            usage=said.usage, cost_usd=said.cost_usd, cost_source="" if said.cost_usd is None else "reported")
+        if end.cause in CAUSES:
+            outcome, retry, reason = CAUSES[end.cause]
+            return replace(base, outcome=outcome, error_class=end.cause, may_retry=retry, reason=reason.format(end.message))
+        if end.signal is None and code in route.tool.success_codes and said.done is not False and not said.failed:
+            return replace(base, outcome=Outcome.SUCCEEDED)
+        return self._failure(route, run_dir, base, said, printed)
+
+    def _failure(self, route: Route, run_dir: str, base: Reading, said: Said, printed: list[str]) -> Reading:
+        """What kind of failure it was, and in what words."""
+        errors = last_lines(f"{run_dir}/stderr.log", 1)
+        last = one_line((said.error or (errors or printed[-1:] or [""])[0]), 200)
+        if base.signal:
+            return replace(base, error_class="signal", reason=f"ended by {base.signal}" + (f": {one_line(said.error)}" if said.error else ""))
+        if base.exit_code in route.tool.success_codes:
+            plain, reason = ("incomplete", "it ended without saying that it is done") if not said.failed else ("exit", "failed")
+        else:
+            plain, reason = "exit", f"exit {base.exit_code}"
+        found = None
+        if route.tool.parse is not None or route.tool.failures:  # what other commands print is their own business
+            text = said.error or "\n".join((*last_lines(f"{run_dir}/stderr.log", 40), *printed))
+            found = classify(text, route.tool.failures, time.time())
+        return replace(base, error_class=found.kind if found else plain, reset=found.reset if found else None,
+                       reason=f"{reason}: {last}" if last else reason)
+
+
+# cause of an attempt's end -> outcome, whether the same may go better next time, what to say
+CAUSES: dict[str, tuple[Outcome, bool, str]] = {
+    "cancelled": (Outcome.CANCELLED, False, "cancelled"),
+    "timeout": (Outcome.TIMED_OUT, True, "ran out of time"),
+    "silence": (Outcome.TIMED_OUT, True, "printed nothing for too long"),
+    "lost": (Outcome.LOST, True, "its supervisor was killed"),
+    "log_limit": (Outcome.FAILED, False, "printed more than limits.log_mb allows"),
+    "not_installed": (Outcome.FAILED, False, "could not be started: {}"),
+    "start": (Outcome.FAILED, False, "could not be started: {}"),
+}
 
 
 class ShellAdapter(SpecAdapter):
     """Runs the agent's configured command, or the prompt's words if their program is allowed."""
 
-    def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str]) -> list[str]:
+    def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session) -> list[str]:
         if route.agent.command:
             return fill(route.agent.command, values)
         return shell_argv(task.prompt, config)

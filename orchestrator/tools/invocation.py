@@ -14,7 +14,7 @@ from functools import cache
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import data_file
 from orchestrator.files.requests import Unreadable, outside, read
-from orchestrator.model.config import Config
+from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
 from orchestrator.tools.routing import Route
 
@@ -33,6 +33,22 @@ SECRET_MIN = 8
 
 class CannotStart(OrchestratorError):
     """The command cannot be built: a file or a folder it needs is missing or outside the project."""
+
+
+class NotInstalled(CannotStart):
+    """There is no such program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The tool's own memory of a conversation: to begin under this id (empty: it chooses one), or to go on with.
+
+    ``ended`` says how the attempt before ended, for the prompt of one that goes on.
+    """
+
+    id: str = ""
+    resume: bool = False
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +76,54 @@ def project_path(root: str, path: str) -> str:
     return resolved
 
 
-def compose_prompt(task: Task, root: str) -> str:
-    """The prompt as the tool gets it: the task's text, or its prompt_file, and the files to read first."""
-    text = task.prompt
-    if task.prompt_file:
-        try:
-            text = read(project_path(root, task.prompt_file)).raw.decode("utf-8")
-        except (OSError, Unreadable, UnicodeDecodeError) as error:
-            raise CannotStart(f"prompt_file '{task.prompt_file}' cannot be read: "
-                              f"{getattr(error, 'strerror', None) or error}") from None
-    if task.context:
-        for path in task.context:
+def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Session()) -> str:
+    """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file, and the files to read
+    first.  A session that is resumed has all that already and is only told to go on."""
+    if session.resume:
+        return f"Go on with the task where you left off; the last attempt was cut short ({session.ended or 'unknown reason'}).\n"
+    text = _text_of(root, "prompt_file", task.prompt_file) if task.prompt_file else task.prompt
+    context = task.context or agent.context
+    if context:
+        for path in context:
             project_path(root, path)
-        listed = "".join(f"- {path}\n" for path in task.context)
+        listed = "".join(f"- {path}\n" for path in context)
         text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
-    return text
+    instructions = agent.profile or (_text_of(root, "instructions", agent.instructions) if agent.instructions else "")
+    return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
+
+
+def _text_of(root: str, key: str, path: str) -> str:
+    try:
+        return read(project_path(root, path)).raw.decode("utf-8")
+    except (OSError, Unreadable, UnicodeDecodeError) as error:
+        raise CannotStart(f"{key} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def placeholders(task: Task, route: Route, root: str, run_dir: str, prompt: str, session: str = "") -> dict[str, str]:
     """What stands for each ``{name}`` in a tool's argv and env; empty if there is no value."""
     return {
-        "model": route.model or "", "session": session, "prompt": prompt, "run_dir": run_dir, "project": root,
+        "model": route.model_name or "", "session": session, "prompt": prompt, "run_dir": run_dir, "project": root,
         "prompt_file": f"{run_dir}/prompt.md", "cwd": project_path(root, task.cwd or "."),
         "python": sys.executable, "package": _PACKAGE, "task_id": task.id,
     }
+
+
+def command(route: Route, session: Session) -> tuple[str, ...]:
+    """The words of a spec's command, placeholders not replaced: with its permissions, and its way into a session."""
+    tool = route.tool
+    permissions = tool.permissions.get(route.agent.permissions, tool.permissions.get("default", ()))
+    whole = session.resume and bool(tool.resume_argv)
+    begin = tool.new_session if session.id else ()
+    options = () if whole else tool.resume if session.resume else begin
+    words: list[str] = []
+    argv = tool.resume_argv if whole else tool.argv
+    for part in argv:
+        words += permissions if part == "{permissions}" else options if part == "{session_options}" else (part,)
+    if "{permissions}" not in argv:
+        words += permissions
+    if "{session_options}" not in argv:
+        words += options
+    return tuple(words)
 
 
 def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,10 @@ from orchestrator.tools.specs import ToolSpec
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What will act for a task.  ``timeout`` is in seconds; ``why`` explains the choice to people."""
+    """What will act for a task.  Times are in seconds; ``why`` explains the choice to people.
+
+    ``model`` is the model's name here, ``model_name`` what the tool calls it.
+    """
 
     agent: Agent
     tool: ToolSpec
@@ -22,6 +25,8 @@ class Route:
     timeout: float
     retries: int
     why: str
+    silence: float | None = None
+    model_name: str | None = None
 
 
 class RouteProblem(Exception):
@@ -38,18 +43,36 @@ def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     return sorted({*config.agents, *free})
 
 
+def routes(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> tuple[Route, ...]:
+    """The one place where agent, tool and model are chosen: what acts first, then what to fall back to.
+
+    A list of agents in the task comes before the list of tools of each agent.  Raises `RouteProblem`.
+    """
+    names = task.agents or (config.default_agent,)
+    return tuple(_route(task, config, tools, name, tool_name)
+                 for name in names
+                 for tool_name in ([task.tool] if task.tool else _agent(task, config, tools, name).tools))
+
+
 def route(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> Route:
-    """The one place where agent, tool and model are chosen; raises `RouteProblem`."""
-    name = task.agent or config.default_agent
-    known = agent_names(config, tools)
+    """What acts first; the whole chain is checked."""
+    return routes(task, config, tools)[0]
+
+
+def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str) -> Agent:
     agent = config.agents.get(name)
-    if agent is None:
-        if name not in tools or name in config.disabled_tools:
-            source = "" if task.agent else " (defaults.agent in orchestrator.yaml)"
-            raise RouteProblem("agent", f"unknown agent '{name[:60]}'{source}",
-                               f"{did_you_mean(name, known)} configured: {', '.join(known)}".strip())
-        agent = Agent(name, name)
-    tool_name = task.tool or agent.tool
+    if agent is not None:
+        return agent
+    if name not in tools or name in config.disabled_tools:
+        source = "" if task.agents else " (defaults.agent in orchestrator.yaml)"
+        known = agent_names(config, tools)
+        raise RouteProblem("agent", f"unknown agent '{name[:60]}'{source}",
+                           f"{did_you_mean(name, known)} configured: {', '.join(known)}".strip())
+    return Agent(name, (name,))
+
+
+def _route(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str, tool_name: str) -> Route:
+    agent = _agent(task, config, tools, name)
     tool = tools.get(tool_name)
     if tool is None or tool_name in config.disabled_tools:
         state = "is switched off in orchestrator.yaml" if tool else "is unknown"
@@ -59,14 +82,27 @@ def route(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> Route:
                            f"{did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip())
     if tool.adapter == "shell":
         _check_shell(task, agent, config)
-    model = task.model or agent.model or tool.model
-    if any("{model}" in part for part in (tool.argv[0],)) and not model:
-        raise RouteProblem("model", f"the tool '{tool.name}' needs a model", "model: ...")
+    model, because = _model(task, config, agent, tool)
     timeout = task.timeout or agent.timeout or tool.timeout or config.default_timeout
     retries = next(value for value in (task.retries, agent.retries, config.default_retries) if value is not None)
-    why = f"agent {name} ({'task' if task.agent else 'default'}) -> tool {tool_name} " \
-          f"({'task' if task.tool else 'agent'})" + (f" -> model {model}" if model else "")
-    return Route(agent, tool, model, timeout, retries, why)
+    why = f"agent {name} ({'task' if task.agents else 'default'}) -> tool {tool_name} " \
+          f"({'task' if task.tool else 'agent'})" + (f" -> model {model} ({because})" if model else "")
+    known = config.models.get(model or "")
+    return Route(agent, tool, model, timeout, retries, why,
+                 silence=task.silence or agent.silence or tool.silence or config.default_silence,
+                 model_name=known.aliases.get(tool_name, model) if known else model)
+
+
+def _model(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> tuple[str | None, str]:
+    """The model and who chose it: the task, else the first policy rule that fits, else the agent, else the tool."""
+    if task.model:
+        return task.model, "task"
+    for rule in config.model_rules:
+        if (not rule.labels or rule.labels & set(task.labels)) and rule.agent in ("", agent.name) and \
+                rule.tool in ("", tool.name) and rule.priority in ("", task.priority) and \
+                (rule.prompt_under is None or (not task.prompt_file and len(task.prompt) < rule.prompt_under)):
+            return rule.model, "policy"
+    return (agent.model, "agent") if agent.model else (tool.model, "tool")
 
 
 def _check_shell(task: Task, agent: Agent, config: Config) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.scan import names
 from orchestrator.files.schemas import check
 from orchestrator.model.units import duration
+from orchestrator.tools.failures import Pattern, patterns
+from orchestrator.tools.output import Parse, problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,26 @@ class ToolSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     timeout: float | None = None
+    silence: float | None = None
     version: tuple[str, ...] = ()
     adapter: str = "spec"
     success_codes: tuple[int, ...] = (0,)
+    permissions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    new_session: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
+    resume_argv: tuple[str, ...] = ()
+    interactive: tuple[str, ...] = ()
+    resume_by_hand: tuple[str, ...] = ()
+    verified: str = ""
+    parse: Parse | None = None
+    failures: tuple[Pattern, ...] = ()
     description: str = ""
     built_in: bool = False
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a session that ended can be gone on with."""
+        return bool(self.resume or self.resume_argv)
 
 
 @dataclass(slots=True)
@@ -55,22 +74,49 @@ def load_tools(layout: Layout | None) -> Toolbox:
     return box
 
 
+def _parse(data: Mapping[str, Any]) -> Parse:
+    return Parse(**{"source" if key == "from" else key: value for key, value in data.items()})
+
+
+def queries(document: Document) -> list[Problem]:
+    """Queries and patterns that are none."""
+    parse_, found = document.data.get("parse", {}), []
+    listed = [(("parse", key), parse_[key]) for key in ("session", "done", "failed", "error", "warnings", "text") if key in parse_]
+    listed += [(("parse", "usage", key), query) for key, query in parse_.get("usage", {}).items()]
+    found += [document.problem_at(path, f"not a JMESPath query: {why}", "https://jmespath.org") for path, query in listed if (why := problem(query))]
+    for place, item in enumerate(document.data.get("failures", ())):
+        try:
+            re.compile(item["pattern"])
+        except re.error as error:
+            found.append(document.problem_at(("failures", place, "pattern"), f"not a regular expression: {error}"))
+    return found
+
+
 def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
     try:
         with open(path, "rb") as file:
             document = parse(file.read())
     except OSError as error:
         document = Document("", problems=[Problem(1, 1, f"cannot be read: {error.strerror}")])
-    problems = document.problems or check("tool", document)
+    problems = document.problems or ([] if built_in else check("tool", document))  # ours are checked by the tests
     if problems:
         box.broken.append((path, document, problems))
         return
     data = document.data
+    problems = [] if built_in else queries(document)
+    if problems:
+        box.broken.append((path, document, problems))
+        return
     box.tools[name] = ToolSpec(
         name=name, argv=tuple(data["argv"]), path=path, prompt=data.get("prompt", "stdin"),
         mode=data.get("mode", "batch"), model=data.get("model"), env=data.get("env", {}),
         pass_env=tuple(data.get("pass_env", ())),
         timeout=duration(data["timeout"]) if "timeout" in data else None,
         version=tuple(data.get("version", ())), adapter=data.get("adapter", "spec"),
+        silence=duration(data["silence"]) if "silence" in data else None,
+        permissions={name: tuple(words) for name, words in data.get("permissions", {}).items()},
+        **{key: tuple(data.get(key, ())) for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")},
+        verified=data.get("verified", ""), parse=_parse(data["parse"]) if "parse" in data else None,
+        failures=patterns(data.get("failures", ())),
         success_codes=tuple(data.get("success_codes", (0,))), description=data.get("description", ""),
         built_in=built_in)
