@@ -45,10 +45,10 @@ class Project:
     def work(self) -> Path:
         return self.root / "work"
 
-    def run(self, *words: str, code: int | None = 0, stdin: str = "", **more) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, code: int | None = 0, stdin: str = "", patience: float = 60, **more) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``code`` is the exit code it must have (None: any)."""
         done = subprocess.run([sys.executable, "-m", "orchestrator", *words], cwd=self.root, env=self.env, input=stdin,
-                              capture_output=True, text=True, timeout=60, check=False, **more)
+                              capture_output=True, text=True, timeout=patience, check=False, **more)
         if code is not None:
             assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done

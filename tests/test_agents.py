@@ -1,0 +1,218 @@
+"""Real agent programs against a model provider on the loopback: what they do, what it cost, and how they are stopped.
+
+``scripts/test-agents`` installs them; without them these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project, tagged, wait_until
+
+INSTALLED = ROOT / ".test-agents"
+PROVIDER = ROOT.parent / "shared" / "fake_provider.py"
+pytestmark = [
+    pytest.mark.skipif(not (INSTALLED / "installed").exists(), reason="no agents are installed: ./scripts/test-agents"),
+    pytest.mark.skipif(not PROVIDER.exists(), reason="there is no model provider for tests beside the project"),
+]
+AGENTS = ("claude", "codex", "opencode", "gemini", "llm")
+CODERS = AGENTS[:4]
+MODEL = {"opencode": "anthropic/fake-1"}
+PRICES = {"input": 3.0, "cached": 0.3, "output": 15.0}
+
+
+@pytest.fixture(scope="session")
+def provider():
+    spec = importlib.util.spec_from_file_location("fake_provider", PROVIDER)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_provider"] = module
+    spec.loader.exec_module(module)
+    with module.FakeProvider() as fake:
+        yield fake
+
+
+class Ground:
+    """A project whose agents talk to the fake provider, each from a home of its own."""
+
+    def __init__(self, project: Project, provider) -> None:
+        self.project, self.provider = project, provider
+        self.project.env["PATH"] = f"{INSTALLED}/node_modules/.bin:{INSTALLED}/llm/bin:{os.environ['PATH']}"
+        self.home = project.root.parent / "home"
+        self.home.mkdir()
+        self.use("", tag=project.root.parent.name)
+
+    def use(self, settings: str, tag: str = "", **config) -> None:
+        """Have the provider behave so from the next watcher on (``fail=429,times=2``)."""
+        self.tag = tag or self.tag
+        url = f"{self.provider.url}/x/tag={self.tag}{',' if settings else ''}{settings}"
+        env = {
+            "claude": {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-test-0123456789", "CLAUDE_CODE_MAX_RETRIES": "0"},
+            "codex": {"CODEX_HOME": str(self.home / "codex"), "OPENAI_API_KEY": "sk-test-0123456789"},
+            "opencode": {"XDG_CONFIG_HOME": str(self.home / "config")},
+            "gemini": {"GEMINI_API_KEY": "sk-test-0123456789", "GOOGLE_GEMINI_BASE_URL": url},
+            "llm": {"OPENAI_API_KEY": "sk-test-0123456789", "LLM_USER_PATH": str(self.home / "llm")},
+        }
+        write(self.home / "codex/config.toml", f'model_provider = "fake"\n[model_providers.fake]\nname = "fake"\nbase_url = "{url}/v1"\n'
+                                               'wire_api = "responses"\nenv_key = "OPENAI_API_KEY"\nrequest_max_retries = 0\nstream_max_retries = 0\n')
+        write(self.home / "config/opencode/opencode.json", json.dumps({"provider": {"anthropic": {
+            "options": {"baseURL": url + "/v1", "apiKey": "sk-test-0123456789"}, "models": {"fake-1": {}}}}}))
+        write(self.home / ".gemini/settings.json", json.dumps({"security": {"auth": {"selectedType": "gemini-api-key"}}}))
+        write(self.home / "llm/extra-openai-models.yaml",
+              f"- model_id: fake-1\n  model_name: fake-1\n  api_base: {url}/v1\n  api_key_name: openai\n")
+        document = {
+            "retry": {"delay": "100ms"}, "cancel": {"interrupt_grace": "2s", "terminate_grace": "1s"}, "watch": {"rescan": "500ms"},
+            "models": {"fake-1": {**PRICES, "aliases": {"opencode": "anthropic/fake-1"}}},
+            "agents": {name: {"tool": name, "model": "fake-1", "timeout": "90s", "env": {"HOME": str(self.home), **env[name]}} for name in AGENTS},
+            **config}
+        self.project.config(json.dumps(document))
+
+    def task(self, task_id: str, agent: str | list, prompt: str, **more) -> None:
+        self.project.drop(f"{task_id}.yaml", json.dumps({"agent": agent, "prompt": prompt, **more}))
+
+    def run(self) -> None:
+        self.project.run("watch", "--until-empty", code=None, patience=240)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def ground(project, provider):
+    return Ground(project, provider)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_success_with_exact_usage_and_cost(ground, agent):
+    ground.task("a", agent, "[[say hello there]]")
+    ground.run()
+    result = ground.project.result("a")
+    assert ground.project.where("a") == "done", (result, ground.project.log("a", name="stderr.log")[-800:])
+    assert result["message"] == "hello there" and result["outcome"] == "succeeded"
+    usage = result["usage"]
+    # The provider reports 1000 tokens sent, 200 of them cached (beside the 1000 where that is its protocol's way), 50 received.
+    beside = 200 if agent in ("claude", "opencode") else 0
+    cached = 0 if agent == "llm" else 200
+    assert (usage["input"], usage.get("cached", 0), usage["output"]) == (1000 + beside, cached, 50), usage
+    if agent == "claude":
+        assert result["cost_source"] == "reported" and result["cost_usd"] > 0
+    else:
+        assert result["cost_source"] == "estimated"
+        assert result["cost_usd"] == round(((1000 + beside - cached) * 3.0 + cached * 0.3 + 50 * 15.0) / 1e6, 6)
+    assert (result.get("session", "") != "") == (agent != "llm")
+    finished = ground.project.events("task_finished", "a")[0]
+    assert finished["usage"] == usage and finished["cost_usd"] == result["cost_usd"] and finished["tool"] == agent
+    command = json.loads(ground.project.log("a", name="command.json"))
+    assert command["argv"][0] == agent and "sk-test-0123456789" not in json.dumps(command)
+
+
+@pytest.mark.parametrize("agent", CODERS)
+def test_a_tool_call_writes_a_file(ground, agent):
+    ground.task("w", agent, "[[write made.txt|by an agent]]", artifacts=["made.txt"])
+    ground.run()
+    result = ground.project.result("w")
+    assert ground.project.where("w") == "done", (result, ground.project.log("w")[-800:])
+    assert (ground.project.root / "made.txt").read_text().strip() == "by an agent"
+    assert result["artifacts"][0]["path"] == "made.txt" and result["artifacts"][0]["bytes"] > 0
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("status,kinds", [(500, {"overloaded"}), (401, {"auth"}), (400, {"bad_request"})])
+def test_api_errors_are_failures_of_a_known_kind(ground, agent, status, kinds):
+    ground.use(f"fail={status}")
+    ground.task("e", agent, "x", timeout="40s")
+    ground.run()
+    result = ground.project.result("e")
+    assert ground.project.where("e") == "failed"
+    if result["outcome"] != "timed_out":  # some retry inside for minutes; then the time limit is what ends it
+        assert result["error_class"] in kinds, (result["error_class"], result["reason"])
+    else:
+        assert status == 500
+
+
+@pytest.mark.parametrize("agent", CODERS)
+def test_a_rate_limit_is_retried_in_the_same_session(ground, agent):
+    """429 until the program gives up; the next attempt resumes the session, and the figures are each attempt's own."""
+    ground.use("", retry={"delay": "100ms"})
+    ground.task("first", agent, "[[say one]]")
+    ground.run()
+    assert ground.project.where("first") == "done"
+    ground.use("fail=429,times=1,retry_after=1")
+    ground.task("r", agent, "[[say again]]", retries=3, timeout="60s")
+    ground.run()
+    result = ground.project.result("r")
+    assert ground.project.where("r") == "done", result
+    for attempt in result["attempts"][:-1]:
+        assert attempt["error_class"] == "rate_limit", attempt
+    if len(result["attempts"]) > 1 and result["attempts"][0].get("session"):
+        assert result["attempts"][1].get("resumed") and result["attempts"][1]["session"] == result["attempts"][0]["session"]
+    beside = 200 if agent in ("claude", "opencode") else 0
+    assert result["attempts"][-1]["usage"]["input"] == 1000 + beside, result["attempts"]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_hanging_provider_ends_at_the_time_limit(ground, agent):
+    ground.use("hang=headers")
+    ground.task("h", agent, "x", timeout="6s")
+    ground.run()
+    result = ground.project.result("h")
+    assert (ground.project.where("h"), result["outcome"], result["error_class"]) == ("failed", "timed_out", "timeout")
+    assert not tagged(ground.project)
+
+
+@pytest.mark.parametrize("agent", CODERS)
+def test_cancel_in_the_middle_of_a_tool_call_leaves_nothing(ground, watch, agent):
+    permissions = {"agents": json.loads((ground.project.work / "orchestrator.yaml").read_text())["agents"]}
+    permissions["agents"][agent]["permissions"] = "full"
+    if os.geteuid() == 0:  # claude refuses its full permissions to root, unless it is told that this is a sandbox
+        permissions["agents"]["claude"]["env"]["IS_SANDBOX"] = "1"
+    ground.use("", **permissions)
+    watch()
+    marker = ground.project.root / "began"
+    ground.task("c", agent, f"[[shell touch {marker}; sleep 97]]")
+    wait_until(marker.exists, f"the tool call has begun: {ground.project.log('c')[-500:]}", 60)
+    assert any("sleep" in words(pid) for pid in tagged(ground.project))
+    ground.project.run("cancel", "c")
+    ground.project.settled("c", "cancelled")
+    wait_until(lambda: not tagged(ground.project), "nothing is left")
+    assert ground.project.result("c")["outcome"] == "cancelled"
+
+
+def words(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def test_four_in_parallel(ground):
+    for number in range(4):
+        ground.task(f"p{number}", CODERS[number], f"[[say number {number}]]")
+    ground.run()
+    for number in range(4):
+        assert ground.project.result(f"p{number}")["message"] == f"number {number}"
+    spans = [(attempt["started_at"], attempt["finished_at"]) for number in range(4) for attempt in ground.project.result(f"p{number}")["attempts"]]
+    assert max(start for start, _ in spans) < min(end for _, end in spans)  # all ran at one time
+
+
+def test_a_chain_falls_back_where_nothing_was_done_yet(ground):
+    """The first is not installed, the second is not let in, the third does it; what can be half done is not repeated elsewhere."""
+    agents = json.loads((ground.project.work / "orchestrator.yaml").read_text())["agents"]
+    agents["gone"] = {"tool": "aider", "model": "fake-1"}
+    agents["claude"]["env"]["ANTHROPIC_API_KEY"] = "sk-bad-0123456789"
+    ground.use("", agents=agents)
+    assert not shutil.which("aider", path=ground.project.env["PATH"])
+    ground.task("f", ["gone", "claude", "codex"], "[[say done by another]]")
+    ground.run()
+    result = ground.project.result("f")
+    assert ground.project.where("f") == "done", result
+    assert [(attempt["tool"], attempt.get("error_class", "")) for attempt in result["attempts"]] == [
+        ("aider", "not_installed"), ("claude", "auth"), ("codex", "")]
+    assert result["tool"] == "codex" and result["message"] == "done by another"
