@@ -21,6 +21,7 @@ DOORS = {
     "filelock": ["store/locks.py"],
     "watchdog": ["coordination/inbox.py"],
     "sqlite3": ["projection/", "queries/"],
+    "jmespath": ["tools/output.py"],
 }
 
 
