@@ -27,12 +27,16 @@ def command(app: App, as_json: bool) -> None:
             "model": agent.model or (tool.model if tool else None), "command": list(agent.command),
             "limit": config.limits.per_agent.get(name),
             "timeout_s": agent.timeout or (tool.timeout if tool else None) or config.default_timeout,
-            "known": tool is not None, "description": agent.description or (tool.description if tool else "")})
+            "known": tool is not None, "installed": tool is not None and tool.at_hand,
+            "description": agent.description or (tool.description if tool else "")})
     if as_json:
         app.console.json("agents", {"agents": rows})
         return
+    away = [row["name"] for row in rows if row["known"] and not row["installed"] and row["name"] not in config.agents]
     app.console.table([[
         f"{row['name']}{' (default)' if row['default'] else ''}",
         " > ".join(row["tools"]) if row["known"] else f"{row['tool']} (unknown tool)", row["model"] or "",
         show_duration(row["timeout_s"]), f"limit {row['limit']}" if row["limit"] is not None else "",
-        " ".join(row["command"]) or row["description"]] for row in rows])
+        " ".join(row["command"]) or row["description"]] for row in rows if row["name"] not in away])
+    if away:
+        app.console.out(f"not installed: {', '.join(away)}")

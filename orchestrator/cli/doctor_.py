@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from dataclasses import asdict
 
 import click
@@ -13,9 +12,11 @@ from orchestrator.cli.console import say
 from orchestrator.cli.main import App
 from orchestrator.cli.options import dry_run_option, examples, json_option, now
 from orchestrator.cli.writing import open_store
-from orchestrator.errors import BUSY, FAILED
+from orchestrator.errors import BUSY, FAILED, OrchestratorError
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
+from orchestrator.model.config import Config
 from orchestrator.queries.health import Check, checks
 from orchestrator.store import recovery, runs
 from orchestrator.store.locks import WatcherLock
@@ -78,12 +79,20 @@ def _mend(app: App) -> int:
 
 
 def _tools(layout: Layout) -> list[Check]:
-    """Tool specs that are wrong, and tools whose program is missing."""
+    """Tool specs that are wrong, and tools that are wanted here and whose program is missing."""
     box = load_tools(layout)
+    try:
+        config = load_config(layout)
+    except OrchestratorError:
+        config = Config()
+    wanted = {config.default_agent, *(tool for agent in config.agents.values() for tool in agent.tools)}
     found = [Check("tools", "problem", f"{layout.shown(path)}: {problems[0].message}", "orchestrator validate")
              for path, _, problems in box.broken]
+    usable = []
     for spec in box.tools.values():
-        if not spec.argv[0].startswith("{") and shutil.which(spec.argv[0]) is None:
+        if not spec.at_hand and (not spec.built_in or spec.name in wanted):
             found.append(Check("tools", "note", f"{spec.name}: there is no program '{spec.argv[0]}'",
-                               f"install it, or remove {layout.shown(spec.path)}"))
-    return found or [Check("tools", "ok", f"{', '.join(box.tools)}")]
+                               f"install it, or {f'choose another tool in {layout.shown(layout.config)}' if spec.built_in else f'remove {layout.shown(spec.path)}'}"))
+        elif spec.at_hand:
+            usable.append(spec.name)
+    return found or [Check("tools", "ok", ", ".join(sorted(usable)))]

@@ -18,7 +18,7 @@ from orchestrator.files.text import fit, one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp
 
-QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked")
+QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked", "budget")
 
 
 class Pane:
@@ -85,6 +85,9 @@ class Pane:
     def _parked(self, task_id: str, tool: str, until: float, reason: str) -> None:
         moment = self.console.clock(until)
         self._line("parked", tool, f"until {moment}  {one_line(reason, 120)}", {"until": moment, "reason": one_line(reason, 200)})
+
+    def _budget(self, name: str, text: str) -> None:
+        self._line("warning", name or "budget", text, {"text": text}, word="budget")
 
     def _unparked(self, _: str, tool: str) -> None:
         self._line("ok", tool, "starts again", {}, word="unparked")

@@ -84,7 +84,7 @@ async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Stor
 
     health = Health(lambda fault: say(f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"))
     where = distributor(config.distributor)
-    lives = Lives(layout, config, toolbox, store, where, health, tell, lambda _: None)
+    lives = Lives(layout, config, toolbox, store, where, health, tell, lambda _: None, lambda *_: None)
     try:
         entry = store.claim(life.id, life.name, look.content, lives.claim_facts(look.task, look.route))
     except Vanished:

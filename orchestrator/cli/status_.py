@@ -14,7 +14,7 @@ from orchestrator.cli.options import examples, json_option, now
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
-from orchestrator.model.units import show_duration, when
+from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.queries.tasks import Overview, Row, overview
 
 STALE = 30.0  # seconds without a heartbeat
@@ -80,6 +80,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
             words += f"\nnote     no notifications ({card.notifications}): folders are listed every second"
     else:
         words += "   start one: orchestrator watch"
+    for gate in view.parked.values():
+        words += "\n" + console.paint(f"parked   {gate.why}", "yellow") + f"   {gate.hint}"
     console.out(words)
     counted = [f"{view.counts[status]} {name}" for status, name in (
         (Status.INBOX, "waiting"), (Status.RUNNING, "running"), (Status.REVIEW, "in review"), (Status.DONE, "done"),
@@ -123,4 +125,6 @@ def _document(view: Overview) -> dict:
         "running": [row.as_json() for row in view.running], "waiting": [row.as_json() for row in view.waiting],
         "recent": [row.as_json() for row in view.recent], "invalid": [row.as_json() for row in view.invalid],
         "editing": view.editing,
+        "parked": [{"tool": tool, "why": gate.why, "until": timestamp(gate.until) if gate.until else None}
+                   for tool, gate in view.parked.items()],
     }

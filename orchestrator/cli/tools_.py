@@ -40,7 +40,7 @@ def command(app: App, action: str | None, name: str | None, as_json: bool) -> in
         return _check(app.console, spec, layout.shown(spec.path))
     rows = []
     for spec in toolbox.tools.values():
-        state = "off" if spec.name in config.disabled_tools else \
+        state = "not installed" if not spec.at_hand else "off" if spec.name in config.disabled_tools else \
             "needs a command" if spec.name == "shell" and not config.shell_allow else "on"
         rows.append({"name": spec.name, "state": state, "source": "built in" if spec.built_in else layout.shown(spec.path),
                      "prompt": spec.prompt, "argv": list(spec.argv), "description": spec.description})

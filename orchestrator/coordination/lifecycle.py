@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import stat
 import time
 import uuid
@@ -32,7 +31,7 @@ from orchestrator.model.gates import Lane
 from orchestrator.model.journal import AttemptFacts, Journal
 from orchestrator.model.policy import Finish, Retry, decide
 from orchestrator.model.result import Reading, attempt_entry, kept, reading_from, result, total_cost, total_usage
-from orchestrator.model.status import Outcome, Status
+from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic
@@ -107,9 +106,11 @@ class Lives:
     """Runs lives: shared by ``watch`` and ``run``."""
 
     def __init__(self, layout: Layout, config: Config, toolbox: Toolbox, store: Store, distributor: Distributor,
-                 health: Health, tell: Tell, slot_free: Callable[[Life], None]) -> None:
+                 health: Health, tell: Tell, slot_free: Callable[[Life], None],
+                 spent: Callable[[Life, float | None], None]) -> None:
         self.layout, self.config, self.toolbox, self.store = layout, config, toolbox, store
         self.distributor, self.health, self.tell, self.slot_free = distributor, health, tell, slot_free
+        self.spent = spent
 
     # -- entering -----------------------------------------------------------------------------------------------
 
@@ -300,6 +301,7 @@ class Lives:
         life.handle = None
         run_dir = self.layout.logs(life.id, life.attempt)
         reading = await self._understood(life, entry, run_dir, end)
+        self.spent(life, reading.cost_usd)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
@@ -316,6 +318,8 @@ class Lives:
             await self._park(life, reading)
         step = decide(reading.outcome, entry.journal.tries - refusals, life.route.retries, self.config.retry,
                       self.config.on_lost, reading.may_retry, failure, self._next_link(life) is not None)
+        if isinstance(step, Retry) and (why := self._too_expensive(life, entry, reading)):
+            step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
         if isinstance(step, Retry):
             await self._retry(life, entry, reading, step)
         else:
@@ -344,6 +348,12 @@ class Lives:
                 name: max(0, count - before.get(name, 0)) for name, count in reading.usage.items()})
         return priced(reading, self.config.models.get(life.route.model or ""))
 
+    def _too_expensive(self, life: Life, entry: Entry, reading: Reading) -> str:
+        """Why a task gets no further attempt: what it may cost is spent."""
+        limit = life.task.max_cost if life.task.max_cost is not None else self.config.budgets.task.hard
+        cost = (reading.cost_usd or 0.0) + sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts[:-1])
+        return f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent" if limit is not None and cost >= limit else ""
+
     async def _park(self, life: Life, reading: Reading) -> None:
         """The tool's limit is used up: nobody starts it before its end."""
         tool = life.route.tool.name
@@ -357,8 +367,7 @@ class Lives:
         """The next tool of the chain whose program is there."""
         at = life.chain.index(life.route) if life.route in life.chain else len(life.chain)
         for place in range(at + 1, len(life.chain)):
-            argv0 = life.chain[place].tool.argv[0]
-            if argv0.startswith("{") or shutil.which(argv0):
+            if life.chain[place].tool.at_hand:
                 return place
         return None
 

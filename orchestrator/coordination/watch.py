@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-import shutil
 import signal
 import socket
 import time
@@ -23,6 +22,7 @@ from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.lifecycle import Health, Life, Lives
 from orchestrator.coordination.schedule import Candidate, choose
+from orchestrator.coordination.spending import Spending
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, Taken
@@ -56,7 +56,7 @@ class Watcher:
         self.distributor = distributor
         self.intake = Intake(layout, config, toolbox, clock)
         self.health = Health(self._health_changed)
-        self.lives = Lives(layout, config, toolbox, store, distributor, self.health, tell, self._slot_free)
+        self.lives = Lives(layout, config, toolbox, store, distributor, self.health, tell, self._slot_free, self._spent)
         self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.groups = Groups(layout)
@@ -64,6 +64,7 @@ class Watcher:
                                  self._again, clock)
         self.use = InUse()
         self.parked: dict[str, Gate] = {}  # by tool
+        self.spending = Spending(layout, config.budgets, self.groups, clock, self._over_budget)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -265,6 +266,17 @@ class Watcher:
                 self.store.remove_note(task_id)
         self.store.beat()
 
+    def _spent(self, life: Life, cost: float | None) -> None:
+        self.spending.add(life.route.agent.name, life.task.run or "", cost)
+
+    def _over_budget(self, scope: tuple[str, str], text: str) -> None:
+        self._event("budget_exceeded", subject=f"budget/{'-'.join(scope)}", attempt=self._today(), phase="budget",
+                    agent=scope[1] if scope[0] == "agent" else None, run_id=scope[1] if scope[0] == "run" else None, summary=text)
+        self.tell("budget", scope[1], text=text)
+
+    def _today(self) -> str:
+        return time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
+
     def _look_at_parked(self) -> None:
         """Which tools are parked now; those whose time is over start again."""
         self.parked = parked.gates(self.layout, self.clock())
@@ -276,9 +288,11 @@ class Watcher:
 
     @property
     def limits(self) -> Limits:
-        """The configured limits, those of the runs whose tasks wait, and the tools that are parked."""
-        limits = self.groups.limited(self.config.limits, self.waitlist.ready.lanes)
-        return replace(limits, parked=self.parked) if self.parked else limits
+        """The configured limits, those of the runs whose tasks wait, and what is closed: parked tools, spent budgets."""
+        lanes = self.waitlist.ready.lanes
+        closed = {**self.spending.gates(lanes), **{("tool", tool): gate for tool, gate in self.parked.items()}}
+        limits = self.groups.limited(self.config.limits, lanes)
+        return replace(limits, closed=closed) if closed else limits
 
     def _member_finished(self, life: Life) -> None:
         """What a finished task means to its run."""
@@ -569,8 +583,7 @@ class Watcher:
         for name in self.intake.agents:
             agent = self.config.agents.get(name)
             spec = self.toolbox.tools.get(agent.tool if agent else name)
-            if spec is not None and (argv0 := agent.command[0] if agent and agent.command else spec.argv[0]) and \
-                    (argv0.startswith("{") or shutil.which(argv0)):
+            if spec is not None and spec.at_hand:
                 found.append(name)
         return found
 

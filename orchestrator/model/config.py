@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.model.budget import Budgets, budget_from
 from orchestrator.model.gates import Limits
 from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.units import duration
@@ -83,6 +84,7 @@ class Config:
     default_silence: float | None = None
     models: Mapping[str, Model] = field(default_factory=dict)
     model_rules: tuple[ModelRule, ...] = ()
+    budgets: Budgets = Budgets()
     agents: Mapping[str, Agent] = field(default_factory=dict)
     shell_allow: tuple[str, ...] = ()
     disabled_tools: frozenset[str] = frozenset()
@@ -120,6 +122,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         default_retries=defaults.get("retries", 0),
         default_silence=duration(defaults["silence"]) if "silence" in defaults else None,
         models={name: Model(name, **(body or {})) for name, body in data.get("models", {}).items()},
+        budgets=_budgets(data.get("budgets", {})),
         model_rules=tuple(ModelRule(**{**rule, "labels": frozenset(rule.get("labels", ()))})
                           for rule in data.get("policy", {}).get("models", ())),
         agents={name: agent_from(name, body or {}) for name, body in data.get("agents", {}).items()},
@@ -141,6 +144,11 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         prompts_in_events=data.get("events", {}).get("prompts", False),
         distributor=data.get("distributor", base.distributor),
     )
+
+
+def _budgets(data: Mapping[str, Any]) -> Budgets:
+    agents = {name: budget_from(body) for name, body in data.get("agents", {}).items()}
+    return Budgets(budget_from(data.get("day")), agents, budget_from(data.get("run")), budget_from(data.get("task")))
 
 
 def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:

@@ -35,6 +35,7 @@ EVENTS: dict[str, str] = {
     "task_archived": "A finished task was moved to archive/.",
     "task_imported": "A task file of an older format was taken over.",
     "tool_parked": "A tool's limit is used up: it starts nothing until parked/<tool>.yaml says so, or is removed.",
+    "budget_exceeded": "A soft limit of a budget was passed; hard limits are gates (see why).",
     "run_created": "A run file was accepted and its tasks were placed in the inbox.",
     "run_finished": "Nothing of the run is waiting or running any more.",
     "watcher_started": "A watcher began to coordinate this work directory.",

@@ -18,7 +18,7 @@ from orchestrator.model.units import timestamp
 class Gate:
     """One closed gate.
 
-    ``name`` is stable (``hold, approval, not_before, needs, run, running, agent, tool, parked``), ``why`` a phrase that
+    ``name`` is stable (``hold, approval, not_before, needs, run, running, agent, tool, parked, budget``), ``why`` a phrase that
     follows "waits: "; ``until`` is the moment it opens by itself; ``stuck`` means that only a person can open it.
     """
 
@@ -47,7 +47,8 @@ class Limits:
     per_agent: Mapping[str, int] = field(default_factory=dict)
     per_tool: Mapping[str, int] = field(default_factory=dict)
     per_run: Mapping[str, int] = field(default_factory=dict)
-    parked: Mapping[str, Gate] = field(default_factory=dict)  # by tool: the gate that keeps it from starting anything
+    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: gates of parked tools and spent budgets
+    closed: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
 
 
 def own_gates(task: Task, status_of: Callable[[str], Status | None], now: float, *,
@@ -115,7 +116,8 @@ class InUse:
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     """The limits that are reached for this lane."""
-    gates = [limits.parked[lane.tool]] if lane.tool in limits.parked else []
+    scopes = (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run)) if limits.closed else ()
+    gates = [limits.closed[scope] for scope in scopes if scope in limits.closed]
     if use.running >= limits.running:
         gates.append(Gate("running", f"all {limits.running} slots are taken", "limits.running in orchestrator.yaml"))
     for name, key, limit, used in (

@@ -19,6 +19,7 @@ class Run:
     members: tuple[str, ...]  # ids of all its tasks, those made from ``tasks`` and those only named
     max_parallel: int | None = None
     on_failure: str = "continue"
+    max_cost: float | None = None
 
 
 def is_run(data: object) -> bool:
@@ -30,7 +31,8 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
     """The run in a mapping that fits ``run.schema.json``: defaults merged, needs turned into ids."""
     listed = data["tasks"]
     title = data.get("title", run_id)
-    options = {"max_parallel": data.get("max_parallel"), "on_failure": data.get("on_failure", "continue")}
+    options = {"max_parallel": data.get("max_parallel"), "on_failure": data.get("on_failure", "continue"),
+               "max_cost": data.get("max_cost_usd")}
     if isinstance(listed, list):
         return Run(run_id, title, {}, tuple(listed), **options)
     tasks: dict[str, Mapping[str, Any]] = {}

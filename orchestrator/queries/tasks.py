@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.files import card, eventreader, journals, results, scan
+from orchestrator.files import card, eventreader, journals, parked, results, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.files.text import last_lines, one_line, tail
-from orchestrator.model.gates import need_gates
+from orchestrator.model.gates import Gate, need_gates
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import timestamp, when
@@ -67,6 +67,7 @@ class Overview:
     recent: list[Row]
     more_waiting: int = 0
     runs: int = 0
+    parked: dict[str, Gate] = field(default_factory=dict)  # by tool
 
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:
@@ -83,7 +84,8 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         editing=_editing(layout), running=running(layout, now),
         waiting=[waiting_row(layout, status, name, now) for status, name in shown],
         recent=recent(layout, RECENT, (Status.FAILED, Status.REVIEW)),
-        more_waiting=len(inbox) + len(held) - len(shown), runs=len(scan.runs(layout)))
+        more_waiting=len(inbox) + len(held) - len(shown), runs=len(scan.runs(layout)),
+        parked=parked.gates(layout, now))
 
 
 def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:

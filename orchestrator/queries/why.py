@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from orchestrator.files import card, configuration, journals, jsonlines, results, scan
+from orchestrator.files import card, configuration, journals, jsonlines, parked, results, scan, spending
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
+from orchestrator.model.budget import DAY, Budgets, closed
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, InUse, Lane, Limits, limit_gates, own_gates
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.task import Task
+from orchestrator.model.units import timestamp
 from orchestrator.queries.tasks import request_of
 
 
@@ -94,7 +96,7 @@ def _waiting(layout: Layout, task_id: str, name: str, now: float) -> Reasons:
         gates.append(Gate("store", f"the watcher claims nothing: {watcher.fault}"))
     elif watcher.draining:
         gates.append(Gate("draining", "the watcher is draining: it starts no more tasks", "orchestrator watch"))
-    lane, use, limits = _lanes(layout, config, task)
+    lane, use, limits = _lanes(layout, config, task, now)
     gates += limit_gates(lane, limits, use)
     ahead = _ahead(layout, task, name) if any(gate.name in ("running", "agent", "tool", "run") for gate in gates) else 0
     if ahead:
@@ -108,7 +110,7 @@ def _no_watcher() -> Gate:
     return Gate("watcher", "no watcher is running", "orchestrator watch", stuck=True)
 
 
-def _lanes(layout: Layout, config: Config, task: Task) -> tuple[Lane, InUse, Limits]:
+def _lanes(layout: Layout, config: Config, task: Task, now: float) -> tuple[Lane, InUse, Limits]:
     agent = task.agent or config.default_agent
     tool = task.tool or (config.agents[agent].tool if agent in config.agents else agent)
     use = InUse()
@@ -120,7 +122,13 @@ def _lanes(layout: Layout, config: Config, task: Task) -> tuple[Lane, InUse, Lim
     run = _run_of(layout, task)
     if run is not None and run.max_parallel:
         limits = Limits(limits.running, limits.per_agent, limits.per_tool, {run.id: run.max_parallel})
-    return Lane(agent, tool, task.run or ""), use, limits
+    now_closed: dict[tuple[str, str], Gate] = {("tool", name): gate for name, gate in parked.gates(layout, now).items()}
+    if config.budgets != Budgets() or (run is not None and run.max_cost is not None):
+        spent = spending.of_day(layout, timestamp(now)[:10])
+        if run is not None:
+            spent.runs[run.id] = spending.of_run(layout, run.id)
+        now_closed |= closed(config.budgets, spent, {run.id: run.max_cost} if run is not None else {}, (now // DAY + 1) * DAY)
+    return Lane(agent, tool, task.run or ""), use, replace(limits, closed=now_closed)
 
 
 def _ahead(layout: Layout, task: Task, name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,11 @@ class ToolSpec:
     failures: tuple[Pattern, ...] = ()
     description: str = ""
     built_in: bool = False
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether its program is on the PATH (or comes with us, or is set elsewhere)."""
+        return self.argv[0].startswith("{") or shutil.which(self.argv[0]) is not None
 
     @property
     def can_resume(self) -> bool:
