@@ -12,8 +12,8 @@ from conftest import ROOT, Project
 
 PACKAGE = ROOT / "orchestrator"
 # Imports point down this list only.
-LAYERS = ["errors", "model", "files", "store", "tools", "execution", "distributors", "coordination", "queries", "cli"]
-WALL = {"queries": {"store", "execution", "distributors", "coordination", "tools"}}
+LAYERS = ["errors", "model", "files", "store", "tools", "execution", "distributors", "coordination", "projection", "queries", "cli"]
+WALL = {name: {"store", "execution", "distributors", "coordination", "tools"} for name in ("queries", "projection")}
 DOORS = {
     "click": ["cli/"],
     "yaml": ["files/documents.py", "store/transitions.py"],

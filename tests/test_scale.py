@@ -45,7 +45,7 @@ def test_reading_verbs_open_no_more_files(project):
 def test_the_loop_makes_no_more_calls(project):
     """System calls of a whole watch, counted by the kernel's own accounting of context: file descriptors opened."""
     def cost() -> int:
-        for number in range(5):
+        for _ in range(5):
             project.drop(f"t{os.urandom(4).hex()}.yaml", "agent: 'true'\nprompt: x\n")
         return opens(project, "watch", "--until-empty")
 

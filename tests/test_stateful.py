@@ -17,7 +17,15 @@ from pathlib import Path
 from conftest import Project, WatcherProcess, end_everything, tagged, wait_until
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 TOOL = "echo $ORCHESTRATOR_TASK_ID >> {0}/starts; read code < {0}/gates/$ORCHESTRATOR_TASK_ID; exit $code"
 WAITING, HELD, RUNNING, DONE, FAILED, CANCELLED, ARCHIVE, INVALID, GONE = (

@@ -367,3 +367,19 @@ def test_which_gates_a_spent_budget_closes():
     assert set(closed(budgets, spent, {"r": None, "s": 0.5, "t": None}, 0)) == {("agent", "a"), ("run", "r"), ("run", "s")}
     spent.add("b", "", 0.5)
     assert ("", "") in closed(budgets, spent, {}, 0)
+
+
+def test_check_tries_a_tool(project, tools):
+    tools(one=[{"denied": True}, {"error": "401"}])
+    spec = project.work / "tools/one.yaml"
+    spec.write_text(spec.read_text() + "version: [python3, --version]\nverified: '99.9'\n")
+    (project.root.parent / "agent.py").write_text(
+        "import json, sys\nprompt = sys.stdin.read()\nprint(json.dumps({'type': 'init', 'session': 's'}))\n"
+        "print(json.dumps({'type': 'failed', 'message': '401 unauthorized'} if 'fail' in prompt else {'type': 'done', 'text': 'OK', 'input': 5, 'output': 1}))\n")
+    done = project.run("tools", "check", "one", "--prompt", "Say OK.")
+    assert "succeeded" in done.stdout and "said: OK" in done.stdout and "5 input" in done.stdout and "verified with 99.9" in done.stdout
+    done = project.run("tools", "check", "one", "--prompt", "fail", code=1)
+    assert "401 unauthorized" in done.stdout and "(auth)" in done.stdout
+    assert "no program" in project.run("tools", "check", "vibe", code=1).stdout
+    assert "go with" in project.run("tools", "--prompt", "x", code=2).stderr
+    assert not project.events("attempt_started")

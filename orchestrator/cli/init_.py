@@ -60,6 +60,7 @@ GITIGNORE = """\
 # Written by orchestrator init. Task state is meant to be committed; these are not:
 /logs/*
 !/logs/.gitkeep
+/parked/*.yaml
 /.state/
 # half-written submissions, and notes about invalid files
 /inbox/.*

@@ -41,6 +41,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "logs": ("Look", "What a task's tool prints"),
     "events": ("Look", "What happened, from the event log"),
     "why": ("Look", "Why a task does not run yet"),
+    "report": ("Look", "What was done, how long it took, what it cost"),
+    "query": ("Look", "Ask the past, in SQL"),
     "runs": ("Look", "Runs and how far they are"),
     "tools": ("Look", "Tools that can act"),
     "agents": ("Look", "Agents a task can name"),

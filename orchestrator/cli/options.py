@@ -12,6 +12,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout, find_layout
 from orchestrator.model.status import FOLDERS, Status
+from orchestrator.model.units import duration
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -70,6 +71,14 @@ def each(layout: Layout, words: Iterable[str], folders: Iterable[Status] = FOLDE
     """The tasks that words name; all are found before anything is done to the first."""
     found = [scan.find(layout, word, folders) for word in words]
     return list(dict.fromkeys(found))
+
+
+def age(_: click.Context, __: click.Parameter, value: str) -> float:
+    """A callback for options such as ``--since 7d``: seconds."""
+    try:
+        return duration(value)
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is no span of time; write 24h, 7d or 90d") from None
 
 
 def now() -> float:

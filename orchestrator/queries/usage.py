@@ -1,0 +1,83 @@
+"""What was done, how long it took and what it cost: sums over the index."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import USAGE, OrchestratorError
+
+Index = sqlite3.Connection
+BY = ("agent", "tool", "model", "day", "run")
+
+
+@dataclass(slots=True)
+class Group:
+    """Sums for one agent, tool, model, day or run.  Tasks are counted where they ended, attempts where they were made.
+
+    ``median_s`` and ``p95_s`` are of attempts; ``cost_usd`` is what is known, ``unknown`` how many attempts used tokens at
+    an unknown price.
+    """
+
+    name: str
+    tasks: int = 0
+    succeeded: int = 0
+    attempts: int = 0
+    cost_usd: float = 0.0
+    unknown: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    median_s: float | None = None
+    p95_s: float | None = None
+
+    @property
+    def success(self) -> float | None:
+        """The share of tasks that succeeded."""
+        return self.succeeded / self.tasks if self.tasks else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "tasks": self.tasks, "succeeded": self.succeeded, "success": self.success, "attempts": self.attempts,
+                "cost_usd": round(self.cost_usd, 6), "unknown_cost_attempts": self.unknown, "tokens": self.tokens,
+                "median_s": self.median_s, "p95_s": self.p95_s}
+
+
+def report(index: Index, by: str, since: str, until: str) -> list[Group]:
+    """Groups by one of `BY` (or ``""``: everything in one), the costliest first, days in order.  Moments are timestamps."""
+    column = {"": "''", "day": "substr(ts, 1, 10)", "run": "run_id"}.get(by, by)
+    groups: dict[str, Group] = {}
+
+    def group(name: str | None) -> Group:
+        return groups.setdefault(name or "", Group(name or ""))
+
+    chosen = "FROM events WHERE event = ? AND ts >= ? AND ts < ?"
+    for name, tasks, good in index.execute(
+            f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded') {chosen} GROUP BY grp", ("task_finished", since, until)):
+        group(name).tasks, group(name).succeeded = tasks, good or 0
+    for row in index.execute(
+            f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), "
+            f"sum(output_tokens), sum(reasoning_tokens) {chosen} GROUP BY grp", ("attempt_finished", since, until)):
+        found = group(row[0])
+        found.attempts, found.cost_usd, found.unknown = row[1], row[2] or 0.0, row[3] or 0
+        found.tokens = {kind: count for kind, count in zip(("input", "cached", "output", "reasoning"), row[4:], strict=True) if count}
+    durations: dict[str, list[float]] = {}
+    for name, milliseconds in index.execute(
+            f"SELECT {column} AS grp, duration_ms {chosen} AND duration_ms IS NOT NULL ORDER BY duration_ms", ("attempt_finished", since, until)):
+        durations.setdefault(name or "", []).append(milliseconds / 1000)
+    for name, sorted_ in durations.items():
+        group(name).median_s, group(name).p95_s = percentile(sorted_, 0.5), percentile(sorted_, 0.95)
+    return sorted(groups.values(), key=lambda item: item.name if by == "day" else (-item.cost_usd, -item.tasks, item.name))
+
+
+def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The answer to a question in SQL: names of columns, rows.  Raises `OrchestratorError` with what SQLite says."""
+    try:
+        cursor = index.execute(sql)
+        return [column[0] for column in cursor.description or ()], cursor.fetchall()
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise OrchestratorError(f"SQLite says: {error}", 'what there is: orchestrator query "SELECT sql FROM sqlite_master"', USAGE) from None
+
+
+def percentile(sorted_: list[float], share: float) -> float:
+    """The nearest-rank percentile of sorted figures."""
+    return sorted_[max(0, math.ceil(share * len(sorted_)) - 1)]
