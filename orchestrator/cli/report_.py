@@ -46,7 +46,7 @@ def _show(console: Console, index: Index, total: Group, by: str, start: str, end
     if total.unknown:
         console.out(f"the cost of {total.unknown} attempt{'s' if total.unknown > 1 else ''} is unknown: prices go under models: in orchestrator.yaml")
     console.out()
-    rows = [[by, "tasks", "ok", "median", "p95", "tokens", "cost", "$/task"]] if console.tty else []
+    rows = [[by, "tasks", "ok", "median", "p95", "tokens", "cost", "$/task"]]
     for group in report(index, by, start, end):
         rows.append([group.name or "-", str(group.tasks), _share(group), *(show_duration(value) if value is not None else "" for value in (
             group.median_s, group.p95_s)), tokens(sum(group.tokens.get(kind, 0) for kind in ("input", "output"))) if group.tokens else "",
