@@ -7,6 +7,7 @@ Where a tool has to misbehave on demand it is a small script behind a tool spec 
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -383,3 +384,49 @@ def test_check_tries_a_tool(project, tools):
     assert "no program" in project.run("tools", "check", "vibe", code=1).stdout
     assert "go with" in project.run("tools", "--prompt", "x", code=2).stderr
     assert not project.events("attempt_started")
+
+
+def test_what_changed_and_how_to_go_on_by_hand(project, tools):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(project.root), *words], check=True, capture_output=True)
+
+    tools(one=[{}])
+    spec = project.work / "tools/one.yaml"
+    spec.write_text(spec.read_text() + "resume_by_hand: [one, --go-on, '{session}']\n")
+    (project.root.parent / "agent.py").write_text(
+        "import json, subprocess\nopen('edited.txt', 'a').write('more')\nopen('new file.txt', 'w').write('x')\nopen('dirty.txt', 'a').write('again')\n"
+        "open('committed.txt', 'w').write('x')\nsubprocess.run('git add committed.txt && git -c user.name=t -c user.email=t@e commit -qm agent', shell=True, check=True)\n"
+        "print(json.dumps({'type': 'init', 'session': 'abc; rm -rf'}))\nprint(json.dumps({'type': 'done', 'text': 'did it', 'input': 1, 'output': 1}))\n")
+    for name in ("edited.txt", "untouched.txt", "dirty.txt", "dirty-before.txt"):
+        (project.root / name).write_text("x\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "begin")
+    for name in ("dirty.txt", "dirty-before.txt"):
+        (project.root / name).write_text("changed by a person before\n")
+    project.drop("a.yaml", "agent: one\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    result = project.result("a")
+    assert result["files_changed"] == ["committed.txt", "dirty.txt", "edited.txt", "new file.txt"]
+    assert result["resume"] == "one --go-on 'abc; rm -rf'"
+    shown = project.run("show", "a").stdout
+    assert "resume: one --go-on" in shown and "edited.txt" in shown
+
+
+def test_markdown_profiles_are_agents(project):
+    (project.work / "tools").mkdir()
+    (project.work / "tools/echo.yaml").write_text("argv: [sh, -c, 'cat; echo $1', sh, '{model}']\n")
+    folder = project.work / "agents"
+    folder.mkdir()
+    (folder / "security.md").write_text("---\nname: security\ndescription: Looks for holes.\ntools: Read, Grep\ntool: echo\nmodel: m1\n---\nYou look for holes.\n")
+    (folder / "plain.md").write_text("You are plain.\n")
+    (folder / "_draft.md").write_text("---\nbroken: [\n")
+    project.config("defaults: {agent: echo}\nagents: {security: {model: m2}}\n")
+    project.drop("a.yaml", "agent: security\nprompt: Look.\n")
+    project.drop("b.yaml", "agent: plain\nprompt: Look.\n")
+    project.run("watch", "--until-empty")
+    assert project.log("a") == "You look for holes.\n\nLook.m2\n" and project.log("b").startswith("You are plain.\n\nLook.")
+    assert "Looks for holes." in project.run("agents").stdout
+    (folder / "bad.md").write_text("---\ntool: echo\ntimeout: soon\n---\nx\n")
+    done = project.run("agents", code=4)
+    assert "work/agents/bad.md:3:10: error: 'soon' is not a duration" in done.stderr

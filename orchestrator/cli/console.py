@@ -136,3 +136,11 @@ def say(text: str) -> None:
 
 def cost(usd: float | None) -> str:
     return "" if usd is None else f"${usd:.2f}"
+
+
+def tokens(count: int) -> str:
+    """``48.1k``."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.console import Console, cost
+from orchestrator.cli.console import Console, cost, tokens
 from orchestrator.cli.main import App
 from orchestrator.cli.options import Choice, age, examples, json_option, now
 from orchestrator.model.units import show_duration, timestamp
@@ -66,11 +66,3 @@ def _times(group: Group) -> str:
     if group.median_s is None or group.p95_s is None:
         return ""
     return f"median {show_duration(group.median_s)} · p95 {show_duration(group.p95_s)}"
-
-
-def tokens(count: int) -> str:
-    """``48.1k``."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.console import Console, cost
+from orchestrator.cli.console import Console, cost, tokens
 from orchestrator.cli.main import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.errors import NotFound
@@ -68,12 +68,14 @@ def _show(console: Console, found: Story, status: Status, moment: float, full: b
         facts.append(("time", f"{console.clock(when(str(result['started_at'])))} -> "
                               f"{console.clock(when(str(result['finished_at'])))}  "
                               f"{show_duration(float(result.get('duration_s', 0)))}"))
-    facts.append(("cost", cost(result.get("cost_usd"))))
+    facts.append(("why", one_line(str(result.get("why") or claim.get("why") or ""), 200) if full else ""))
+    facts.append(("cost", _cost(result)))
     label = {"waits": "waits", "invalid": "error"}.get(row.status, "waits" if status in (Status.INBOX, Status.HELD) else
                                                       "now" if status is Status.RUNNING else "reason")
     facts.append((label, row.detail))
     if result.get("session"):
-        facts.append(("session", str(result["session"])))
+        resume = one_line(str(result.get("resume") or ""), 200)
+        facts.append(("session", one_line(str(result["session"]), 120) + (f"   resume: {resume}" if resume else "")))
     for note in result.get("notes") or (found.request.task.notes if found.request and found.request.task else ()):
         facts.append(("note", one_line(str(note))))
     for warning in result.get("warnings") or ():
@@ -81,6 +83,8 @@ def _show(console: Console, found: Story, status: Status, moment: float, full: b
     for item in result.get("artifacts") or ():
         state_of = "missing" if item.get("missing") else f"{item.get('bytes', 0)} bytes"
         facts.append(("artifact", f"{one_line(str(item.get('path')))} ({state_of})"))
+    changed = [one_line(str(path)) for path in result.get("files_changed") or ()]
+    facts.append(("changed", "\n".join(changed) if full else " · ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")))
     facts.append(("files", " · ".join(_files(found, layout))))
     lines = clean(found.prompt).strip().splitlines()
     if lines:
@@ -96,6 +100,17 @@ def _show(console: Console, found: Story, status: Status, moment: float, full: b
             console.out(f"{name:<9} {first}")
             for other in others:
                 console.out(f"{'':<9} {other}")
+
+
+def _cost(result: dict[str, Any]) -> str:
+    """``$0.40 reported · 48.1k in (39.8k cached) · 2.2k out``."""
+    usage = result.get("usage") or {}
+    parts = [" ".join(part for part in (cost(result.get("cost_usd")), str(result.get("cost_source") or "")) if part)]
+    if usage.get("input"):
+        parts.append(f"{tokens(usage['input'])} in" + (f" ({tokens(usage['cached'])} cached)" if usage.get("cached") else ""))
+    if usage.get("output"):
+        parts.append(f"{tokens(usage['output'])} out")
+    return " · ".join(part for part in parts if part)
 
 
 def _files(found: Story, layout: Any) -> list[str]:

@@ -39,14 +39,16 @@ from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
+from orchestrator.tools import changes
 from orchestrator.tools.adapters import SpecAdapter, adapter
-from orchestrator.tools.invocation import CannotStart, Invocation, NotInstalled, Session, program, secret_values
+from orchestrator.tools.invocation import CannotStart, Invocation, NotInstalled, Session, by_hand, program, secret_values
 from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
 Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
-OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log")
+BEFORE = "git-before.json"  # what git said of the tree before the attempt
+OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log", BEFORE)
 PARK = 900.0  # seconds to park a tool whose limit is used up, if nobody says for how long
 LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
 
@@ -195,6 +197,7 @@ class Lives:
         run_dir = self.layout.logs(life.id, number)
         try:
             order = self._order(life, entry, run_dir)
+            await self._before(life, run_dir)
         except Exception as error:  # whatever it is, it concerns this task only, and the task must come to an end
             if isinstance(error, StoreFault) or (isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS):
                 self.health.failed(error)
@@ -354,6 +357,18 @@ class Lives:
         cost = (reading.cost_usd or 0.0) + sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts[:-1])
         return f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent" if limit is not None and cost >= limit else ""
 
+    async def _before(self, life: Life, run_dir: str) -> None:
+        """Have git say what the tree is like before an agent changes it."""
+        if life.route.tool.parse is not None and (seen := await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)):
+            changes.save(f"{run_dir}/{BEFORE}", seen)
+
+    async def _changed(self, life: Life) -> list[str]:
+        before = changes.load(f"{self.layout.logs(life.id, life.attempt)}/{BEFORE}")
+        after = await asyncio.to_thread(changes.look, self.layout.root, self.layout.work) if before is not None else None
+        if before is None or after is None:
+            return []
+        return await asyncio.to_thread(changes.between, self.layout.root, self.layout.work, before, after)
+
     async def _park(self, life: Life, reading: Reading) -> None:
         """The tool's limit is used up: nobody starts it before its end."""
         tool = life.route.tool.name
@@ -416,7 +431,7 @@ class Lives:
         """Result, event, rename: in this order, each of them repeatable."""
         now = timestamp(self.store.clock())
         artifacts = self._artifacts(life)
-        document = self._document(life, entry, reading, step, now, artifacts)
+        document = self._document(life, entry, reading, step, now, artifacts, await self._changed(life))
         ended = self._attempt_event(life, reading)  # first: readers sort by time
         done = self._event(
             life, "task_finished", life.attempt, phase="finish", status=str(step.status),
@@ -438,7 +453,7 @@ class Lives:
                   reason=step.reason or reading.reason)
 
     def _document(self, life: Life, entry: Entry, reading: Reading, step: Finish, now: str,
-                  artifacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+                  artifacts: Sequence[Mapping[str, Any]], changed: list[str]) -> dict[str, Any]:
         attempts, readings = [], []
         for facts in entry.journal.attempts:
             newest = facts.number == life.attempt
@@ -454,6 +469,7 @@ class Lives:
                  "why": life.route.why}
         folder = self.layout.logs(life.id, life.attempt)
         return result(life.id, str(reading.outcome), claim, attempts, reading, reason=step.reason,
+                      resume=by_hand(life.route, reading.session), files_changed=changed,
                       usage=total_usage(item.usage for item in readings), cost_usd=cost, cost_source=source,
                       finished_at=now, artifacts=list(artifacts), notes=list(life.task.notes),
                       log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "")

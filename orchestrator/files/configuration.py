@@ -1,12 +1,21 @@
-"""Reading ``orchestrator.yaml``."""
+"""Reading ``orchestrator.yaml`` and the agents' profiles."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from orchestrator.errors import INVALID, OrchestratorError, Unusable
 from orchestrator.files.documents import Document, Problem, parse
-from orchestrator.files.layout import Layout
-from orchestrator.files.requests import Check
-from orchestrator.model.config import Config, config_from
+from orchestrator.files.layout import Layout, is_draft
+from orchestrator.files.requests import Check, Unreadable, read
+from orchestrator.files.scan import names
+from orchestrator.model.config import Config, agent_from, config_from
+
+# Keys that the same kind of file has for other programs, and that say nothing here.
+OTHERS_KEYS = frozenset(("name", "tools", "color", "allowed-tools"))
 
 
 class ConfigProblems(OrchestratorError):
@@ -33,7 +42,38 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
     problems = document.problems or (check("config", document) if check else [])
     if not problems:
         try:
-            return config_from(document.data)
+            return _with_profiles(layout, config_from(document.data), document.data or {}, check)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [document.problem_at((), f"does not fit the schema: {error}", "orchestrator validate")]
     raise ConfigProblems(layout.shown(layout.config), document, problems)
+
+
+def _with_profiles(layout: Layout, config: Config, data: Mapping[str, Any], check: Check | None) -> Config:
+    """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``, the text below it as
+    instructions.  What orchestrator.yaml says of the same agent comes first."""
+    agents = dict(config.agents)
+    default = config.agents.get(config.default_agent)
+    for name in sorted(names(layout.agents)):
+        stem, suffix = os.path.splitext(name)
+        if suffix != ".md" or is_draft(name):
+            continue
+        path = f"{layout.agents}/{name}"
+        try:
+            raw = read(path).raw
+            document = parse(raw if raw.startswith(b"---") else b"---\n---\n" + raw, markdown=True)
+        except (OSError, Unreadable) as error:
+            raise Unusable(f"{layout.shown(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        body = document.data if isinstance(document.data, dict) else {}
+        own = {key: value for key, value in body.items() if key not in OTHERS_KEYS and not (key == "model" and value == "inherit")}
+        problems = document.problems or (check("config", _below(document, stem), {"agents": {stem: own}}) if check else [])
+        if problems:
+            raise ConfigProblems(layout.shown(path), document, problems)
+        own.setdefault("tool", list(default.tools) if default else config.default_agent)
+        agents[stem] = agent_from(stem, {**own, **((data.get("agents") or {}).get(stem) or {})}, document.body.strip())
+    return replace(config, agents=agents) if agents != config.agents else config
+
+
+def _below(document: Document, stem: str) -> Document:
+    """The document as if it were the body of this agent in orchestrator.yaml, so that problems have their places."""
+    return Document(document.text, values={("agents", stem, *path): span for path, span in document.values.items()},
+                    keys={("agents", stem, *path): span for path, span in document.keys.items()})

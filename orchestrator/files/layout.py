@@ -44,6 +44,11 @@ class Layout:
         return f"{self.work}/orchestrator.yaml"
 
     @property
+    def agents(self) -> str:
+        """Profiles of agents, in Markdown."""
+        return f"{self.work}/agents"
+
+    @property
     def tools(self) -> str:
         return f"{self.work}/tools"
 

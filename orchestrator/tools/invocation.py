@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -124,6 +125,13 @@ def command(route: Route, session: Session) -> tuple[str, ...]:
     if "{session_options}" not in argv:
         words += options
     return tuple(words)
+
+
+def by_hand(route: Route, session: str) -> str:
+    """The command, for a shell, by which a person goes on in a session; empty if there is none."""
+    if not session or not route.tool.resume_by_hand:
+        return ""
+    return shlex.join(fill(route.tool.resume_by_hand, {"session": session, "model": route.model_name or ""}))
 
 
 def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
