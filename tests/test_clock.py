@@ -116,8 +116,12 @@ def test_notifications_that_are_lost_late_or_doubled(project, watch):
         limit.write_text(before)
     for number in range(1000):
         project.drop(f"t{number}.yaml", "agent: 'true'\nprompt: x\n")
+        if number % 20 == 0:  # told twice
+            try:
+                open(project.work / f"inbox/t{number}.yaml", "r+b").close()
+            except FileNotFoundError:  # it runs already
+                pass
     for number in range(1000):
-        os.utime(project.work / "inbox", None)
         project.until(f"t{number}", "done")
     assert watcher.process.poll() is None
     assert len(project.events("attempt_started")) == 1000

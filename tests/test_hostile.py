@@ -43,7 +43,7 @@ FILES: dict[str, bytes] = {
     **{f"run-{n}": f"prompt: x\nrun: '{name}'\n".encode() for n, name in enumerate(("../x", "/x", "..", "a/b", ".hidden"))},
     # names that are not configured
     **{f"agent-{n}": f"prompt: x\nagent: '{name}'\n".encode() for n, name in enumerate(
-        ("/bin/sh", "../../bin/sh", "shell", "sh -c", "demo; id", "$(id)", "`id`", "demo\\n", "claude", "{python}"))},
+        ("/bin/sh", "../../bin/sh", "shell", "sh -c", "demo; id", "$(id)", "`id`", "demo\\n", "cluade", "{python}"))},
     "tool": b"prompt: x\ntool: /bin/sh\n", "tool-shell": b"prompt: touch owned\ntool: shell\n", "command": b"prompt: x\ncommand: [id]\n",
     "argv": b"prompt: x\nargv: [id]\n", "model-option": b"prompt: x\nmodel: --dangerously-skip-permissions\n", "model-words": b"prompt: x\nmodel: a b\n",
     # environment that decides which code runs
@@ -99,6 +99,8 @@ def test_hostile_files(project, watch):
     (inbox / "symlink.yaml").symlink_to("/etc/passwd")
     (inbox / "dangling.yaml").symlink_to("/nowhere/at/all")
     (inbox / "loop.yaml").symlink_to("loop.yaml")
+    (project.root / "other.yaml").write_text("prompt: a hard link leads here\n")
+    os.link(project.root / "other.yaml", inbox / "hardlink.yaml")
     here = os.getcwd()
     os.chdir(inbox)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as listener:
@@ -108,7 +110,7 @@ def test_hostile_files(project, watch):
 
     for name in HARMLESS:
         project.settled(name, "done")
-    special = ("directory", "fifo", "device", "symlink", "loop", "socket", "big", "dangling")
+    special = ("directory", "fifo", "device", "symlink", "loop", "socket", "big", "dangling", "hardlink")
     for name in [*FILES, *special]:
         if name not in MAY_RUN:
             wait_until((inbox / f"{name}.error.md").exists, f"a note on {name}")
@@ -120,6 +122,7 @@ def test_hostile_files(project, watch):
     assert watcher.process.poll() is None and "internal" not in watcher.text() and "\x1b" not in watcher.text()
     with open(f"/proc/{watcher.process.pid}/status") as file:
         assert int(next(line for line in file if line.startswith("VmRSS")).split()[1]) < 200_000
+    assert (project.root / "other.yaml").read_text() == "prompt: a hard link leads here\n"
     # Nothing outside the project was touched, and nothing in it beside what belongs there.
     assert not list(project.root.rglob("owned"))
     assert {path.name for path in project.root.parent.iterdir()} <= {"acme-api"} | {path.name for path in project.root.parent.glob("watch-*.log")}

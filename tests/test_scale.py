@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -53,3 +54,16 @@ def test_the_loop_makes_no_more_calls(project):
     before = cost()
     finish_many(project, 5000)
     assert cost() <= before + 5
+
+
+def test_a_hundred_thousand_files_keep_nothing_waiting(project, watch):
+    """Scaled down to what a test may take: while thousands of files are still to be looked at, a new one runs, and keys work."""
+    for number in range(24000):
+        (project.work / "inbox" / f"f{number}.yaml").write_text("promt: x\n" if number % 2 else "prompt: x\nhold: true\n")
+    watcher = watch()
+    project.drop("now.yaml", "agent: 'true'\nprompt: x\n")
+    project.until("now", "done")
+    looked = len(list((project.work / "inbox").glob("*.error.md")))
+    watcher.send(signal.SIGINT)
+    watcher.wait(20)
+    assert looked < 10000, "everything was looked at first"

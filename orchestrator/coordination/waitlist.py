@@ -40,6 +40,7 @@ from orchestrator.model.task import Task
 from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished
 
+FIRST_SLICE, SLICE = 0.25, 0.02  # seconds: at a start, so that the most urgent of a few hundred comes first; and later
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
 
 Tell = Callable[..., None]
@@ -76,6 +77,7 @@ class Waitlist:
         self.invalid: dict[str, Signature] = {}
         self.not_yet: dict[str, tuple[float, str]] = {}  # name -> when to look again (monotonic), why
         self.ready = Ready()
+        self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.stamp = 0  # the inbox folder's time at the last listing
         self._tracked = GitTracked(layout)
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
@@ -115,7 +117,14 @@ class Waitlist:
         for name in present:
             known = self.waiting[name].signature if name in self.waiting else self.invalid.get(name)
             if known is None or (everything and not self._unchanged(name, known)):
-                self.look(name, listed=True)
+                self.todo[name] = None
+        self.look_on(FIRST_SLICE if everything else SLICE)
+
+    def look_on(self, seconds: float) -> None:
+        """Look at what was listed, for so long at most: 100,000 files must not keep anything waiting."""
+        end = time.monotonic() + seconds
+        while self.todo and time.monotonic() < end:
+            self.look(self.todo.popitem()[0], listed=True)
 
     def _unchanged(self, name: str, known: Signature) -> bool:
         try:
@@ -124,7 +133,8 @@ class Waitlist:
             return False
 
     def look_again(self) -> None:
-        """Look at what was not ready, or whose time may have come."""
+        """Look at what was listed or was not ready, or whose time may have come."""
+        self.look_on(SLICE)
         now = time.monotonic()
         for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
             self.look(name)

@@ -70,6 +70,7 @@ class Watcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
         self._listed = 0
+        self._poked = False
         self._leave = False
         self.interrupted = False
         self._once = False
@@ -104,6 +105,7 @@ class Watcher:
             next_rescan = self._loop.time() + self.config.rescan
             while True:
                 self._wake.clear()
+                self._poked = False
                 now = self._loop.time()
                 try:
                     self._take_hints()
@@ -140,7 +142,7 @@ class Watcher:
         due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
         due += [life.retry_at for life in self.running.values() if life.retry_at is not None]
         delay = max(0.0, min(due) - now)
-        if self._more_ready():
+        if self.waitlist.todo or self._more_ready():
             delay = 0.0
         if delay:
             timer = self._loop.call_later(delay, self._wake.set)
@@ -163,7 +165,7 @@ class Watcher:
             return not busy
         if self.health.fault:
             return False
-        resting = any(not why for _, why in self.waitlist.not_yet.values())
+        resting = bool(self.waitlist.todo) or any(not why for _, why in self.waitlist.not_yet.values())
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not self.running
@@ -187,6 +189,10 @@ class Watcher:
         self._poke_from_thread()
 
     def _poke_from_thread(self) -> None:
+        # Once until it is seen: every call writes to the loop's wake-up socket, and a full one would lose a signal.
+        if self._poked:
+            return
+        self._poked = True
         try:
             self._loop.call_soon_threadsafe(self._wake.set)
         except RuntimeError:  # the loop is closed: we are leaving
@@ -318,7 +324,7 @@ class Watcher:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
-        if self._once and any(not why for _, why in self.waitlist.not_yet.values()):
+        if self._once and (self.waitlist.todo or any(not why for _, why in self.waitlist.not_yet.values())):
             return False  # files that still rest are part of what can start now
         return not self.draining and not self.health.fault and not self._claimed_once and not self._leave
 

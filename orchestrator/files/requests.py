@@ -86,6 +86,8 @@ def read(path: str, leased: bool = False) -> Content:
         info = os.fstat(fd)
         if not stat_module.S_ISREG(info.st_mode):
             raise Unreadable("it is not a regular file")
+        if info.st_nlink > 1:  # what is done to it would be done to the other one as well
+            raise Unreadable("it has another name somewhere (a hard link); put a copy in its place")
         if info.st_size > MAX_BYTES:
             raise Unreadable(f"it is larger than {MAX_BYTES // 1024} KiB; put long material into files and name them")
         if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
