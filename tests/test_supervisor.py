@@ -294,3 +294,25 @@ def test_secrets_do_not_stay_in_the_logs(bench):
     stars = "*" * len(secret)
     assert bench.out() == f"key {stars} end\nhalf {stars}\n" + "x" * 1100000 + f"{stars}{stars}\nshort\n"
     assert bench.out("stderr.log") == f"later\n{stars}"
+
+
+@pytest.mark.parametrize("script", [
+    "trap '' INT TERM; while :; do head -c 20000000 /dev/zero; done",  # resists every polite request
+    "(trap '' INT TERM; while :; do head -c 20000000 /dev/zero; done) & sleep 0.2",  # is left behind, and resists
+])
+def test_a_flood_is_stopped_before_it_fills_the_disk(bench, script):
+    """However long the flood resists: far less than the gigabytes it could write, and in the end no more than the limit."""
+    largest = 0
+
+    async def meanwhile(handle, pids):
+        nonlocal largest
+        while handle.is_running():
+            try:
+                largest = max(largest, (bench.folder / "1/stdout.log").stat().st_size)
+            except FileNotFoundError:
+                pass
+            await asyncio.sleep(0.005)
+
+    end = run(bench.sh(script, interrupt_grace=1.0, terminate_grace=1.0, log_limit=10 << 20), meanwhile)
+    assert end.cause in ("log_limit", "") and largest < 1 << 30
+    assert (bench.folder / "1/stdout.log").stat().st_size <= 10 << 20

@@ -430,3 +430,14 @@ def test_markdown_profiles_are_agents(project):
     (folder / "bad.md").write_text("---\ntool: echo\ntimeout: soon\n---\nx\n")
     done = project.run("agents", code=4)
     assert "work/agents/bad.md:3:10: error: 'soon' is not a duration" in done.stderr
+
+
+def test_a_prompt_larger_than_the_context_is_not_sent(project, tools):
+    tools(one=[{}], two=[{}])
+    project.config("models: {small: {context: 100}}\nagents: {a: {tool: [one, two], model: small}, b: {tool: two}}\n")
+    project.drop("long.yaml", "agent: [a, b]\nprompt: '" + "word " * 200 + "'\n")
+    project.drop("short.yaml", "agent: a\nprompt: word\n")
+    project.run("watch", "--until-empty")
+    assert attempts(project, "long") == [("one", "start", False), ("two", "start", False), ("two", "", False)]
+    assert "takes at once (100 tokens)" in project.result("long")["attempts"][0]["reason"]
+    assert attempts(project, "short") == [("one", "", False)]

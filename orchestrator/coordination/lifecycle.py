@@ -49,6 +49,7 @@ Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 BEFORE = "git-before.json"  # what git said of the tree before the attempt
 OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log", BEFORE)
+MOST_CHARACTERS = 6  # that a token stands for, by a generous count
 PARK = 900.0  # seconds to park a tool whose limit is used up, if nobody says for how long
 LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
 
@@ -254,6 +255,9 @@ class Lives:
         session = self._session(life, entry.journal)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
             life.task, life.route, self.config, self.layout.root, run_dir, own, session)
+        model = self.config.models.get(life.route.model or "")
+        if model is not None and model.context is not None and len(made.prompt) > model.context * MOST_CHARACTERS:
+            raise CannotStart(f"the prompt has {len(made.prompt)} characters, more than {model.name} takes at once ({model.context} tokens)")
         path = program(made.argv[0], made.env, made.cwd)
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")

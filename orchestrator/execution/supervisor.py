@@ -26,7 +26,7 @@ import signal
 import socket
 import time
 
-POLL = 0.5  # seconds between looks at the size of the logs
+POLL, POLL_MIN = 0.5, 0.025  # seconds between looks at the size of the logs
 LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
 PR_SET_CHILD_SUBREAPER = 36
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EIO, errno.EROFS)
@@ -102,6 +102,9 @@ class Attempt:
         self.pid = 0
         self.logs: list[int] = []
         self.masks: list[Mask] = []
+        self.grown = (0, time.monotonic())  # the larger log's size at the last look
+        self.pause = POLL_MIN
+        self.swept = False
         self.opening = True  # files of ours; a fault that is not the task's
 
     def run(self, say) -> dict:
@@ -127,11 +130,15 @@ class Attempt:
             message = f"{error.strerror}: {error.filename or self.job['argv'][0]}"
             if self.pid and status is None:  # a log could not be looked at or the like: the tool must not go on
                 status = self.abandon()
-        leftovers = sweep()
+        self.swept = True
+        leftovers = sweep(self.trim)
         self.mask()
         for log in self.logs:
             try:
-                if os.fstat(log).st_size:
+                size = os.fstat(log).st_size
+                if size > self.job["log_limit"]:
+                    os.ftruncate(log, self.job["log_limit"])
+                if size:
                     os.fdatasync(log)
             except OSError:
                 pass
@@ -225,9 +232,9 @@ class Attempt:
                 self.stop("timeout", now)
             elif not self.step and self.silent(now):
                 self.stop("silence", now)
-            elif not self.step and self.too_much_output():
+            elif self.too_much_output():
                 self.stop("log_limit", now)
-            pause = POLL
+            pause = self.next_look(now)
             if self.step:
                 pause = min(pause, self.next_step - now)
             elif deadline is not None:
@@ -283,6 +290,13 @@ class Attempt:
                 return status
             signal.sigtimedwait((signal.SIGCHLD,), 0.05)
 
+    def trim(self) -> None:
+        """Keep what is left of the attempt from filling the disk."""
+        try:
+            self.too_much_output()
+        except OSError:
+            pass
+
     def mask(self) -> None:
         for mask in self.masks:
             try:
@@ -304,14 +318,28 @@ class Attempt:
         return now - self.said[1] >= limit
 
     def too_much_output(self) -> bool:
-        """Whether the logs are over their limit and the attempt is to end for it; or cut them, if that is wanted."""
+        """Whether the attempt is to end because a log is over its limit.
+
+        Otherwise such a log is cut: if that is wanted, and while the tool is being stopped, however long it resists.
+        """
         limit = self.job["log_limit"]
         for log in self.logs:
             if os.fstat(log).st_size > limit:
-                if self.job["on_log_limit"] == "end":
+                if self.job["on_log_limit"] == "end" and not self.step and not self.swept:
                     return True
                 os.ftruncate(log, limit // 2)  # it is written in append mode, so writing goes on from here
         return False
+
+    def next_look(self, now: float) -> float:
+        """Seconds until the logs are looked at again: soon at first, and in time for a log that grows fast."""
+        size = max((os.fstat(log).st_size for log in self.logs), default=0)
+        before, then = self.grown
+        self.grown = (size, now)
+        self.pause = min(POLL, self.pause * 2) if size >= before else POLL_MIN  # it was cut: it floods
+        if size > before and now > then:
+            left = max(self.job["log_limit"] - size, 0) / ((size - before) / (now - then))
+            self.pause = min(self.pause, max(left / 2, POLL_MIN))
+        return self.pause
 
 
 class Mask:
@@ -344,8 +372,8 @@ class Mask:
         os.close(self.fd)
 
 
-def sweep() -> int:
-    """End everything the tool left behind; how many processes that were.
+def sweep(meanwhile) -> int:
+    """End everything the tool left behind; how many processes that were.  ``meanwhile()`` is called while it lasts.
 
     Every orphan of the attempt is our child, so without children there is nothing left.
     """
@@ -364,6 +392,7 @@ def sweep() -> int:
         if pid == 0:
             if time.monotonic() >= kill_at:
                 signal_all(signal.SIGKILL, found)
+            meanwhile()
             signal.sigtimedwait((signal.SIGCHLD,), 0.05)
 
 
