@@ -104,7 +104,7 @@ def test_no_descriptors_left(ground):
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
     free = min(set(range(len(used) + 1)) - used)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free + 2, before[1]))  # two are enough for nothing
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, before[1]))
     here.project.drop("a.yaml", "agent: sh\nprompt: 'true'\n")
     here.refused()
     here.go.touch()

@@ -76,6 +76,8 @@ class Watcher:
         self._once = False
         self._claimed_once = False
         self._started_at = timestamp(clock())
+        # Found out once: on the day when nothing can be opened the card must still be written.
+        self._identity = {"pid": os.getpid(), "pid_start": start_time("self"), "boot": boot_id(), "host": socket.gethostname()}
         self.notifications = ""
 
     # -- the loop -----------------------------------------------------------------------------------------------
@@ -246,6 +248,7 @@ class Watcher:
     def _rescan(self) -> None:
         """The slow timer: what no notification told."""
         self._listed += 1
+        self.store.beat()  # first: whatever fails below, it lives
         if self.health.fault:
             self._probe()
         if not os.path.isdir(self.layout.active) or any(
@@ -270,7 +273,6 @@ class Watcher:
             self.waitlist.judge_gated()
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
-        self.store.beat()
 
     def _spent(self, life: Life, cost: float | None) -> None:
         self.spending.add(life.route.agent.name, life.task.run or "", cost)
@@ -605,7 +607,7 @@ class Watcher:
 
     def _write_card(self) -> None:
         self.store.write_card({
-            "pid": os.getpid(), "pid_start": start_time("self"), "boot": boot_id(), "host": socket.gethostname(),
+            **self._identity,
             "started_at": self._started_at,
             "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault,
             "draining": bool(self.draining), "notifications": self.notifications})
