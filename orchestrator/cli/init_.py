@@ -17,7 +17,6 @@ from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
 from orchestrator.store.atomic import move, write_temporary
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
-from orchestrator.tools.specs import load_tools
 
 # Agent programs that are looked for on PATH.  Presence proves nothing (half-installed packages): each must answer.
 KNOWN_AGENTS = ("claude", "codex", "opencode", "gemini", "copilot", "qwen", "pi", "vibe", "aider", "llm")
@@ -94,8 +93,7 @@ def command(app: App) -> None:
         _write(f"{layout.folder(name)}/.gitkeep", b"")
     report.append(("created" if made else "unchanged", "folders", " ".join(made) if made and not fresh else " ".join(FOLDER_NAMES)))
     agents = installed_agents()
-    usable = set(load_tools(layout).tools)
-    default = next((name for name, _ in agents if name in usable), "demo")
+    default = agents[0][0] if agents else "demo"
     listed = "".join(f"#   {name} {version}\n" for name, version in agents)
     found = f"\n# Agent programs found here:\n{listed}" if agents else ""
     for path, text in ((layout.config, CONFIG.format(default=default, found=found)),
@@ -109,10 +107,6 @@ def command(app: App) -> None:
         app.console.out(f"{state:<10} {what:<26} {text}".rstrip())
     if agents:
         app.console.out(f"{'found':<10} {', '.join(f'{name} {version}'.strip() for name, version in agents)}")
-    unused = [name for name, _ in agents if name not in usable]
-    if unused:
-        app.console.out(f"{'':<10} to let tasks use {unused[0]}, describe it in work/tools/{unused[0]}.yaml "
-                        "(docs: how-to/add-a-tool)")
     app.console.out('\nnext       orchestrator watch                       in this pane'
                     '\n           orchestrator new "Explain the README"    in another')
 

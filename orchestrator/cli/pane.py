@@ -17,6 +17,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import fit, one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp
+from orchestrator.tools.routing import agents_at_hand
 
 QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked", "budget")
 
@@ -32,7 +33,7 @@ class Pane:
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""
         self._watcher = watcher
-        agents = " ".join(watcher.agents_at_hand())
+        agents = " ".join(agents_at_hand(watcher.config, watcher.toolbox.tools))
         if not self.quiet:
             slots = watcher.config.limits.running
             self._print(f"orchestrator {__version__} · work/ · {slots} slot{'s' if slots != 1 else ''} · {agents}")

@@ -41,7 +41,7 @@ def _show(console: Console, index: Index, total: Group, by: str, start: str, end
         console.out(f"nothing has ended in the last {show_duration(since)}")
         return
     parts = [f"{total.succeeded} done", f"{total.tasks - total.succeeded} not", _share(total), cost(total.cost_usd) if total.cost_usd else "",
-             f"{tokens(sum(total.tokens.get(kind, 0) for kind in ('input', 'output')))} tokens" if total.tokens else "", _times(total)]
+             f"{tokens(total.total_tokens)} tokens" if total.tokens else "", _times(total)]
     console.out(f"{show_duration(since)}   " + " · ".join(part for part in parts if part))
     if total.unknown:
         console.out(f"the cost of {total.unknown} attempt{'s' if total.unknown > 1 else ''} is unknown: prices go under models: in orchestrator.yaml")
@@ -49,7 +49,7 @@ def _show(console: Console, index: Index, total: Group, by: str, start: str, end
     rows = [[by, "tasks", "ok", "median", "p95", "tokens", "cost", "$/task"]]
     for group in report(index, by, start, end):
         rows.append([group.name or "-", str(group.tasks), _share(group), *(show_duration(value) if value is not None else "" for value in (
-            group.median_s, group.p95_s)), tokens(sum(group.tokens.get(kind, 0) for kind in ("input", "output"))) if group.tokens else "",
+            group.median_s, group.p95_s)), tokens(group.total_tokens) if group.tokens else "",
             f"${group.cost_usd:.2f}" if group.cost_usd else "", f"${group.cost_usd / group.tasks:.2f}" if group.cost_usd and group.tasks else ""])
     console.table(rows)
     days = report(index, "day", start, end)

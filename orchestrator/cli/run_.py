@@ -23,7 +23,7 @@ from orchestrator.files import diagnostics, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
 from orchestrator.files.results import status_of
-from orchestrator.model.gates import Lane, own_gates
+from orchestrator.model.gates import own_gates
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import show_duration
 from orchestrator.store.eventlog import EventLog, GroupCommit
@@ -60,9 +60,7 @@ def command(app: App, file: str, force: bool) -> int:
     log = GroupCommit(EventLog(layout, f"run{os.getpid()}"))
     store = Store(layout, log)
     store.prepare()
-    chosen = look.route
-    life = Life(task_id, name, look.task, chosen, Lane(chosen.agent.name, chosen.tool.name, look.task.run or ""),
-                look.chain)
+    life = Life(task_id, name, look.task, look.route, look.route.lane(look.task), look.chain)
     try:
         return asyncio.run(_run(app, layout, life, look, store, config, toolbox))
     finally:

@@ -41,7 +41,15 @@ from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
 from orchestrator.tools import changes
 from orchestrator.tools.adapters import SpecAdapter, adapter
-from orchestrator.tools.invocation import CannotStart, Invocation, NotInstalled, Session, by_hand, program, secret_values
+from orchestrator.tools.invocation import (
+    CannotStart,
+    Invocation,
+    NotInstalled,
+    Session,
+    by_hand,
+    program,
+    secret_values,
+)
 from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import Toolbox, ToolSpec
 
@@ -137,9 +145,8 @@ class Lives:
                            claim.get("timeout") or self.config.default_timeout, claim.get("retries") or 0,
                            f"{problem.message}")
             chain = (chosen,)
-        lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
         attempt = entry.journal.attempt
-        return Life(claim["id"], claim["file"], task, chosen, lane, chain, inode=entry.journal.inode,
+        return Life(claim["id"], claim["file"], task, chosen, chosen.lane(task), chain, inode=entry.journal.inode,
                     attempt=attempt.number if attempt else 0)
 
     def retry_due(self, entry: Entry) -> float:
@@ -419,7 +426,7 @@ class Lives:
         entry.close()
         if step.fall_back:
             life.route = life.chain[link]
-            life.lane = Lane(life.route.agent.name, life.route.tool.name, life.task.run or "")
+            life.lane = life.route.lane(life.task)
         life.retry_at = time.monotonic() + step.after
         self.tell("retrying", life.id, life=life, reading=reading, after=step.after, fall_back=step.fall_back)
 

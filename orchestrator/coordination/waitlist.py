@@ -34,7 +34,7 @@ from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.results import status_of
 from orchestrator.model import ids
 from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, Lane, own_gates
+from orchestrator.model.gates import Gate, own_gates
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.store import atomic
@@ -223,7 +223,7 @@ class Waitlist:
 
     def _admit(self, name: str, look: TaskFile) -> None:
         task, chosen = look.task, look.route
-        lane = Lane(chosen.agent.name, chosen.tool.name, task.run or "")
+        lane = chosen.lane(task)
         candidate = Candidate(task.rank, look.signature[1], task.id, lane)
         asks = Task(task.id, hold=task.hold, not_before=task.not_before, needs=task.needs, run=task.run)
         waiting = Waiting(task.id, name, look.signature, candidate, asks, digest=look.content.sha256,

@@ -585,16 +585,6 @@ class Watcher:
         self._adopt_strays()
         self.waitlist.list(everything=True)
 
-    def agents_at_hand(self) -> list[str]:
-        """The agents that can act: their tool's program is there."""
-        found = []
-        for name in self.intake.agents:
-            agent = self.config.agents.get(name)
-            spec = self.toolbox.tools.get(agent.tool if agent else name)
-            if spec is not None and spec.at_hand:
-                found.append(name)
-        return found
-
     # -- what others see ------------------------------------------------------------------------------------------------
 
     def summary(self) -> str:

@@ -32,6 +32,11 @@ class Group:
     p95_s: float | None = None
 
     @property
+    def total_tokens(self) -> int:
+        """Tokens sent and received; cached and reasoning ones are among them."""
+        return self.tokens.get("input", 0) + self.tokens.get("output", 0)
+
+    @property
     def success(self) -> float | None:
         """The share of tasks that succeeded."""
         return self.succeeded / self.tasks if self.tasks else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
+from orchestrator.model.gates import Lane
 from orchestrator.model.task import Task
 from orchestrator.tools.specs import ToolSpec
 
@@ -28,6 +29,10 @@ class Route:
     silence: float | None = None
     model_name: str | None = None
 
+    def lane(self, task: Task) -> Lane:
+        """What the limits count it as."""
+        return Lane(self.agent.name, self.tool.name, task.run or "")
+
 
 class RouteProblem(Exception):
     """The task asks for something that is not configured.  ``key`` is the key of the task that asks for it."""
@@ -41,6 +46,12 @@ def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     """Every name that ``agent:`` accepts: configured agents, and tools that may be used directly."""
     free = {name for name in tools if name not in config.disabled_tools and (name != "shell" or config.shell_allow)}
     return sorted({*config.agents, *free})
+
+
+def agents_at_hand(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
+    """Those of `agent_names` that can act: the program of their first tool is there."""
+    first = {name: config.agents[name].tool if name in config.agents else name for name in agent_names(config, tools)}
+    return [name for name, tool in first.items() if tool in tools and tools[tool].at_hand]
 
 
 def routes(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> tuple[Route, ...]:
