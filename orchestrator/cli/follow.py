@@ -57,6 +57,17 @@ def _code(app: App, task_id: str, status: Status | None, quiet: bool) -> int:
     return TIMED_OUT if found.get("outcome") == "timed_out" else FAILED
 
 
+def ending(app: App, task_id: str, patience: float = 10.0) -> int:
+    """Say how a task has ended whose tool ended just now; its exit code."""
+    end = time.monotonic() + patience
+    while (place := scan.locate(app.layout, task_id)) is not None and place[0] is Status.RUNNING and time.monotonic() < end:
+        time.sleep(INTERVAL)
+    if place is not None and place[0] not in ENDED:
+        say(f"==> the attempt has ended; {task_id} is in {place[0]}/")
+        return FAILED
+    return _code(app, task_id, place[0] if place else None, quiet=False)
+
+
 def write_log(app: App, data: bytes, raw: bool = False) -> None:
     """Show a piece of a log, rid of all control sequences but colours (``raw``: as it is)."""
     if not raw:

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "new": ("Work", "Queue a task"),
     "run": ("Work", "Claim one task and run it here, in the foreground"),
     "watch": ("Work", "Run the tasks in work/inbox"),
+    "attach": ("Work", "Be the terminal of a running interactive task"),
     "wait": ("Work", "Wait for tasks; exit with their outcome"),
     "cancel": ("Work", "Stop a running task, or withdraw a waiting one"),
     "retry": ("Work", "Run a finished task again"),

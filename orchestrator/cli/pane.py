@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.cli.console import SIGNS, Console, cost
 from orchestrator.cli.printer import Printer
+from orchestrator.cli.windows import in_tmux, open_window
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.watch import Watcher
 from orchestrator.files.layout import Layout
@@ -25,7 +26,8 @@ QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreig
 class Pane:
     """Turns what the watcher tells into lines."""
 
-    def __init__(self, console: Console, layout: Layout, quiet: bool = False) -> None:
+    def __init__(self, console: Console, layout: Layout, quiet: bool = False, windows: bool = True) -> None:
+        self.windows = windows
         self.console, self.layout, self.quiet = console, layout, quiet
         self._watcher: Watcher | None = None
         self._printer = Printer(console.stream)
@@ -57,8 +59,12 @@ class Pane:
 
     def _started(self, task_id: str, life: Life) -> None:
         again = {"attempt": str(life.attempt)} if life.attempt > 1 else {}
-        self._line("running", task_id, life.route.agent.name, {"agent": life.route.agent.name, **again},
-                   f"attempt {life.attempt}" if again else "")
+        more = [f"attempt {life.attempt}"] if again else []
+        if life.route.mode == "interactive":
+            more.append(f"orchestrator attach {task_id}")
+            if self.windows and in_tmux():
+                open_window(self.layout, task_id)
+        self._line("running", task_id, life.route.agent.name, {"agent": life.route.agent.name, **again}, " · ".join(more))
 
     def _finished(self, task_id: str, life: Life, reading: Any, status: Status, reason: str) -> None:
         took = show_duration(reading.duration_ms / 1000)

@@ -14,6 +14,7 @@ from orchestrator.cli.console import say
 from orchestrator.cli.follow import write_log
 from orchestrator.cli.main import App
 from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.lifecycle import Health, Life, Lives
@@ -57,6 +58,8 @@ def command(app: App, file: str, force: bool) -> int:
     gates = own_gates(look.task, lambda need: status_of(layout, need), time.time())
     if gates and not force:
         raise Refused(f"{task_id} waits: {gates[0].why}", "orchestrator run --force, or see: orchestrator why " + task_id)
+    if look.route.mode == "interactive" and not has_terminal():
+        raise Refused(f"{task_id} is interactive, and this is no terminal", "run it in a terminal, or leave it to orchestrator watch")
     log = GroupCommit(EventLog(layout, f"run{os.getpid()}"))
     store = Store(layout, log)
     store.prepare()
@@ -72,7 +75,8 @@ async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Stor
 
     def tell(kind: str, task_id: str, **facts) -> None:
         if kind == "started":
-            say(f"==> {task_id} · attempt {facts['life'].attempt} · {facts['life'].route.agent.name} · Ctrl-C cancels it")
+            how = "Ctrl-\\ leaves it" if facts["life"].route.mode == "interactive" else "Ctrl-C cancels it"
+            say(f"==> {task_id} · attempt {facts['life'].attempt} · {facts['life'].route.agent.name} · {how}")
         elif kind == "retrying":
             say(f"==> another attempt in {show_duration(facts['after'])}: {facts['reading'].reason}")
         elif kind == "finished":
@@ -90,7 +94,8 @@ async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Stor
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life)
     stop = threading.Event()
-    printer = threading.Thread(target=_print, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True)
+    shows = _lend if look.route.mode == "interactive" else _print
+    printer = threading.Thread(target=shows, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True)
     printer.start()
     try:
         await lives.start(life, entry)
@@ -118,6 +123,22 @@ def _cancel(store: Store, life: Life) -> None:
         say("==> stopping it: SIGINT, then SIGTERM, then SIGKILL")
     if life.handle is not None:
         life.handle.cancel()
+
+
+def _lend(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:
+    """Lend this terminal to the attempts, one after the other; who leaves one by Ctrl-\\ leaves it to be waited for."""
+    number = first
+    while not stop.is_set():
+        folder = layout.logs(life.id, number)
+        if is_open(folder):
+            try:
+                if not attach(folder):
+                    say(f"==> left; waiting for its end. Again: orchestrator attach {life.id}")
+                    return
+            except OSError:  # it has ended meanwhile
+                pass
+            number += 1
+        stop.wait(0.02)
 
 
 def _print(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:

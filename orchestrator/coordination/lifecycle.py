@@ -47,6 +47,7 @@ from orchestrator.tools.invocation import (
     NotInstalled,
     Session,
     by_hand,
+    chooses_session,
     program,
     secret_values,
 )
@@ -56,7 +57,7 @@ from orchestrator.tools.specs import Toolbox, ToolSpec
 Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 BEFORE = "git-before.json"  # what git said of the tree before the attempt
-OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log", BEFORE)
+OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log", "attach.sock", BEFORE)
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
 PARK = 900.0  # seconds to park a tool whose limit is used up, if nobody says for how long
 LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
@@ -257,6 +258,8 @@ class Lives:
         own = {"ORCHESTRATOR_TASK_ID": life.id, "ORCHESTRATOR_RUN_ID": life.task.run or "",
                "ORCHESTRATOR_ATTEMPT": str(life.attempt), "ORCHESTRATOR_WORK": self.layout.work,
                "ORCHESTRATOR_ROOT": self.layout.root, "ORCHESTRATOR_ARTIFACTS": run_dir, TAG: tag}
+        if life.route.mode == "interactive":
+            own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
         session = self._session(life, entry.journal)
@@ -284,17 +287,19 @@ class Lives:
             cancel=self.layout.cancel_request(life.id), timeout=life.route.timeout,
             interrupt_grace=config.interrupt_grace, terminate_grace=config.terminate_grace,
             log_limit=config.log_limit, on_log_limit=config.on_log_limit,
-            secrets=secrets_, silence=life.route.silence or 0.0,
+            secrets=secrets_, silence=life.route.silence or 0.0, terminal=life.route.mode == "interactive",
             facts={"session": session.id, "resumed": session.resume} if session.id else {})
 
     def _session(self, life: Life, journal: Journal) -> Session:
         """Go on with the session of the attempt before, if the same tool can; else begin one, under an id of ours if it
         lets us choose."""
-        tool = life.route.tool
+        tool, chooses = life.route.tool, chooses_session(life.route)
+        if life.route.mode == "interactive":
+            return Session(str(uuid.uuid4()) if chooses else "")
         before = journal.attempt.read if journal.attempt is not None and journal.tries else {}
         if tool.can_resume and before.get("session") and before.get("tool") == tool.name and before.get("error_class") != "session":
             return Session(before["session"], True, one_line(str(before.get("reason") or ""), 200))
-        return Session(str(uuid.uuid4()) if tool.new_session else "")
+        return Session(str(uuid.uuid4()) if chooses else "")
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -520,7 +525,7 @@ class Lives:
     def _event(self, life: Life, kind: str, attempt: int, **fields: Any) -> Event:
         return self.store.log.event(kind, life.id, attempt, task_id=life.id, run_id=life.task.run, attempt=attempt,
                                     agent=life.route.agent.name, tool=life.route.tool.name, model=life.route.model,
-                                    mode=life.route.tool.mode, **fields)
+                                    mode=life.route.mode, **fields)
 
     def _attempt_event(self, life: Life, reading: Reading) -> Event:
         return self._event(life, "attempt_finished", life.attempt, phase="attempt", status="running",

@@ -5,7 +5,8 @@ Over a socket it receives jobs, each with the descriptor of the task's journal, 
 held.  For every job it
 
 1. appends ``started`` to the journal, fsynced, *before* the tool is executed: from then on the task has run;
-2. runs the tool in a session of its own, with default signals, the prompt file as standard input;
+2. runs the tool in a session of its own, with default signals, the prompt file as standard input, or on a terminal of its
+   own (``execution.terminal``);
 3. enforces the time limit and cancel requests by SIGINT, SIGTERM, SIGKILL;
 4. ends everything the tool left behind: as child subreaper it is the parent of every orphan, so "I have no
    children" means "nothing is left";
@@ -106,6 +107,7 @@ class Attempt:
         self.pause = POLL_MIN
         self.swept = False
         self.opening = True  # files of ours; a fault that is not the task's
+        self.terminal = None
 
     def run(self, say) -> dict:
         """Run the job to its end; returns the ``exit`` record, which is in the journal by then."""
@@ -132,6 +134,8 @@ class Attempt:
                 status = self.abandon()
         self.swept = True
         leftovers = sweep(self.trim)
+        if self.terminal is not None:
+            self.terminal.close()
         self.mask()
         for log in self.logs:
             try:
@@ -206,13 +210,20 @@ class Attempt:
         if job["secrets"]:
             self.masks = [Mask(path, job["secrets"]) for path in (job["stdout"], job["stderr"])]
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, self.logs[0], 1), (os.POSIX_SPAWN_DUP2, self.logs[1], 2)]
+        if job["terminal"]:
+            import terminal  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
+
+            self.terminal = terminal.Terminal(job["run_dir"], self.logs[0], WAKE)
+            actions = self.terminal.actions()
+            os.chdir(job["cwd"])
         self.opening = False
         try:
-            return os.posix_spawn(
-                job["program"], job["argv"], job["env"],
-                file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, self.logs[0], 1),
-                              (os.POSIX_SPAWN_DUP2, self.logs[1], 2)],
-                setsid=True, setsigmask=(), setsigdef=DEFAULTS)
+            pid = os.posix_spawn(job["program"], job["argv"], job["env"], file_actions=actions,
+                                 setsid=True, setsigmask=(), setsigdef=DEFAULTS)
+            if self.terminal is not None:
+                self.terminal.started()
+            return pid
         finally:
             os.close(stdin)
             os.chdir("/")
@@ -240,9 +251,15 @@ class Attempt:
             elif deadline is not None:
                 pause = min(pause, deadline - now)
             self.mask()
-            info = signal.sigtimedwait(WAKE, max(pause, 0.001))
-            if info is not None and info.si_signo == signal.SIGTERM and not self.step and self.cancel_requested():
+            if self.nap(max(pause, 0.001)) == signal.SIGTERM and not self.step and self.cancel_requested():
                 self.stop("cancelled", time.monotonic())
+
+    def nap(self, seconds: float) -> int | None:
+        """Wait for a signal, so long at most; its number.  A terminal is served meanwhile."""
+        if self.terminal is not None:
+            return self.terminal.serve(seconds)
+        info = signal.sigtimedwait(WAKE, seconds)
+        return info.si_signo if info is not None else None
 
     def reap(self) -> int | None:
         """Collect what has ended; the tool's status once it has."""

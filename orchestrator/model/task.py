@@ -22,6 +22,7 @@ class Task:
     agents: tuple[str, ...] = ()
     tool: str | None = None
     model: str | None = None
+    mode: str = "batch"
     context: tuple[str, ...] = ()
     cwd: str | None = None
     timeout: float | None = None
@@ -60,6 +61,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         agents=_listed(data.get("agent")),
         tool=data.get("tool"),
         model=data.get("model"),
+        mode=data.get("mode", "batch"),
         context=tuple(data.get("context", ())),
         cwd=data.get("cwd"),
         timeout=duration(data["timeout"]) if "timeout" in data else None,

@@ -63,7 +63,7 @@ class SpecAdapter:
         if any("\0" in word for word in argv):
             raise CannotStart("an argument contains a NUL character")
         return Invocation(tuple(argv), environment(route, task, config, own_env, values), values["cwd"], prompt,
-                          route.tool.prompt == "stdin")
+                          route.tool.prompt == "stdin" and route.mode != "interactive")
 
     def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session) -> list[str]:
         """The words of the command."""
@@ -71,16 +71,18 @@ class SpecAdapter:
 
     def reading(self, route: Route, run_dir: str, end: AttemptEnd) -> Reading:
         """Succeeded is: exit 0, and the spec's ``done`` found, and ``failed`` not.  Exit codes alone are not to be trusted."""
-        parse = route.tool.parse
+        # On a terminal there are no events to read: its exit code is all that is known.
+        parse = route.tool.parse if route.mode != "interactive" else None
         said = read(parse, run_dir) if parse is not None else Said()
         code = end.code if end.signal is None else 128 + end.signal
-        printed = last_lines(f"{run_dir}/stdout.log", 20)
+        printed = last_lines(f"{run_dir}/stdout.log", 20) if route.mode != "interactive" else []
         warnings = said.warnings
         if end.leftovers:
             warnings += (f"{end.leftovers} process(es) that the tool left running were ended",)
         base = Reading(
             Outcome.FAILED, code, _signal_name(end.signal), duration_ms=end.duration_ms, warnings=warnings,
-            message=said.text or ("" if parse is not None and not parse.parser else "\n".join(printed)), session=said.session,
+            message=said.text or ("" if parse is not None and not parse.parser else "\n".join(printed)),
+            session=said.session,
             usage=said.usage, cost_usd=said.cost_usd, cost_source="" if said.cost_usd is None else "reported")
         if end.cause in CAUSES:
             outcome, retry, reason = CAUSES[end.cause]

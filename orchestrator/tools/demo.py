@@ -8,6 +8,8 @@ say how:
     demo: exit 3               end with this exit code
     demo: write PATH TEXT      write a file below the current folder
     demo: ignore signals       do not stop when asked politely
+
+With ``--interactive PROMPT`` it talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import time
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["--interactive"]:
+        return _talk(sys.argv[2] if len(sys.argv) > 2 else "")
     prompt = sys.stdin.read()
     words = next((line.strip(" #") for line in prompt.splitlines() if line.strip(" #")), "nothing")
     print(f"Reading the task: {words[:72]}")
@@ -46,6 +50,22 @@ def main() -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("Done." if code == 0 else f"Giving up with {code}.")
     return code
+
+
+def _talk(prompt: str) -> int:
+    print(f"Reading the task: {prompt.strip().splitlines()[0][:72] if prompt.strip() else 'nothing'}")
+    print("Say something. 'done' ends this, 'exit 3' ends it with 3, 'size' tells the size of the terminal.")
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            return 0
+        if said == "done":
+            return 0
+        if found := re.match(r"exit (\d+)$", said):
+            return int(found[1])
+        columns, rows = os.get_terminal_size()
+        print(f"{columns}x{rows}" if said == "size" else f"You said: {said}")
 
 
 def _work(seconds: float) -> None:

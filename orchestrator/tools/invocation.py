@@ -100,10 +100,17 @@ def _text_of(root: str, key: str, path: str) -> str:
         raise CannotStart(f"{key} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
+def chooses_session(route: Route) -> bool:
+    """Whether this tool, run this way, begins its session under an id of our choice."""
+    return bool(route.tool.new_session) and (route.mode != "interactive" or "{session_options}" in route.tool.interactive)
+
+
 def placeholders(task: Task, route: Route, root: str, run_dir: str, prompt: str, session: str = "") -> dict[str, str]:
     """What stands for each ``{name}`` in a tool's argv and env; empty if there is no value."""
     return {
-        "model": route.model_name or "", "session": session, "prompt": prompt, "run_dir": run_dir, "project": root,
+        # A prompt that is an argument must not be taken for an option: what a task says is no part of the command.
+        "model": route.model_name or "", "session": session, "prompt": f" {prompt}" if prompt.startswith("-") else prompt,
+        "run_dir": run_dir, "project": root,
         "prompt_file": f"{run_dir}/prompt.md", "cwd": project_path(root, task.cwd or "."),
         "python": sys.executable, "package": _PACKAGE, "task_id": task.id,
     }
@@ -112,17 +119,18 @@ def placeholders(task: Task, route: Route, root: str, run_dir: str, prompt: str,
 def command(route: Route, session: Session) -> tuple[str, ...]:
     """The words of a spec's command, placeholders not replaced: with its permissions, and its way into a session."""
     tool = route.tool
+    interactive = route.mode == "interactive"
     permissions = tool.permissions.get(route.agent.permissions, tool.permissions.get("default", ()))
     whole = session.resume and bool(tool.resume_argv)
     begin = tool.new_session if session.id else ()
     options = () if whole else tool.resume if session.resume else begin
     words: list[str] = []
-    argv = tool.resume_argv if whole else tool.argv
+    argv = tool.interactive if interactive else tool.resume_argv if whole else tool.argv
     for part in argv:
         words += permissions if part == "{permissions}" else options if part == "{session_options}" else (part,)
-    if "{permissions}" not in argv:
+    if "{permissions}" not in argv and not interactive:
         words += permissions
-    if "{session_options}" not in argv:
+    if "{session_options}" not in argv and not interactive:
         words += options
     return tuple(words)
 

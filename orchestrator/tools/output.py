@@ -73,7 +73,7 @@ def read(parse: Parse, run_dir: str) -> Said:
     events, cut = _document(parse.source, run_dir)
 
     def ask(query: str, data: Any = events) -> Any:
-        return _search(query, data) if query else None
+        return search(query, data) if query else None
 
     counted = _document(parse.usage_from, run_dir)[0] if parse.usage_from else events
     warnings = ask(parse.warnings) or ()
@@ -110,7 +110,8 @@ def _compiled(query: str) -> Any:
     return jmespath.compile(query)
 
 
-def _search(query: str, data: Any) -> Any:
+def search(query: str, data: Any) -> Any:
+    """What a query finds; None if the data is not of the kind that it expects."""
     try:
         return _compiled(query).search(data)
     except (TypeError, ValueError, ArithmeticError, RecursionError):  # a figure of another type than usual (JMESPathError)

@@ -26,6 +26,7 @@ class Route:
     timeout: float
     retries: int
     why: str
+    mode: str = "batch"
     silence: float | None = None
     model_name: str | None = None
 
@@ -91,7 +92,10 @@ def _route(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str,
         usable = sorted(set(tools) - config.disabled_tools)
         raise RouteProblem(key, f"the tool '{tool_name[:60]}' {state}",
                            f"{did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip())
-    if tool.adapter == "shell":
+    if task.mode == "interactive" and not tool.interactive:
+        raise RouteProblem("mode", f"the tool '{tool_name[:60]}' has no interactive form",
+                           f"those that have one: {', '.join(sorted(name for name, spec in tools.items() if spec.interactive))}")
+    if tool.adapter == "shell" and task.mode != "interactive":
         _check_shell(task, agent, config)
     model, because = _model(task, config, agent, tool)
     timeout = task.timeout or agent.timeout or tool.timeout or config.default_timeout
@@ -99,8 +103,9 @@ def _route(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str,
     why = f"agent {name} ({'task' if task.agents else 'default'}) -> tool {tool_name} " \
           f"({'task' if task.tool else 'agent'})" + (f" -> model {model} ({because})" if model else "")
     known = config.models.get(model or "")
-    return Route(agent, tool, model, timeout, retries, why,
-                 silence=task.silence or agent.silence or tool.silence or config.default_silence,
+    # A person may think for as long as they like: only a silence limit of the task itself holds on a terminal.
+    silence = task.silence if task.mode == "interactive" else task.silence or agent.silence or tool.silence or config.default_silence
+    return Route(agent, tool, model, timeout, retries, why, task.mode, silence,
                  model_name=known.aliases.get(tool_name, model) if known else model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.scan import names
 from orchestrator.files.schemas import check
 from orchestrator.model.units import duration
+from orchestrator.tools.activity import Presentation, presentation_from
 from orchestrator.tools.failures import Pattern, patterns
 from orchestrator.tools.output import Parse, problem
 
@@ -26,7 +28,6 @@ class ToolSpec:
     argv: tuple[str, ...]
     path: str
     prompt: str = "stdin"
-    mode: str = "batch"
     model: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
@@ -43,13 +44,17 @@ class ToolSpec:
     resume_by_hand: tuple[str, ...] = ()
     verified: str = ""
     parse: Parse | None = None
+    presentation: Presentation = Presentation()
+    module: str = ""
     failures: tuple[Pattern, ...] = ()
     description: str = ""
     built_in: bool = False
 
     @property
     def at_hand(self) -> bool:
-        """Whether its program is on the PATH (or comes with us, or is set elsewhere)."""
+        """Whether its program is on the PATH (or comes with us, or is set elsewhere), and the package that it needs."""
+        if self.module and importlib.util.find_spec(self.module) is None:
+            return False
         return self.argv[0].startswith("{") or shutil.which(self.argv[0]) is not None
 
     @property
@@ -89,6 +94,7 @@ def queries(document: Document) -> list[Problem]:
     parse_, found = document.data.get("parse", {}), []
     listed = [(("parse", key), parse_[key]) for key in ("session", "done", "failed", "error", "warnings", "text") if key in parse_]
     listed += [(("parse", "usage", key), query) for key, query in parse_.get("usage", {}).items()]
+    listed += [((part, key), query) for part in ("show", "live") for key, query in document.data.get(part, {}).items()]
     found += [document.problem_at(path, f"not a JMESPath query: {why}", "https://jmespath.org") for path, query in listed if (why := problem(query))]
     for place, item in enumerate(document.data.get("failures", ())):
         try:
@@ -115,7 +121,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         return
     box.tools[name] = ToolSpec(
         name=name, argv=tuple(data["argv"]), path=path, prompt=data.get("prompt", "stdin"),
-        mode=data.get("mode", "batch"), model=data.get("model"), env=data.get("env", {}),
+        model=data.get("model"), env=data.get("env", {}),
         pass_env=tuple(data.get("pass_env", ())),
         timeout=duration(data["timeout"]) if "timeout" in data else None,
         version=tuple(data.get("version", ())), adapter=data.get("adapter", "spec"),
@@ -123,6 +129,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         permissions={name: tuple(words) for name, words in data.get("permissions", {}).items()},
         **{key: tuple(data.get(key, ())) for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")},
         verified=data.get("verified", ""), parse=_parse(data["parse"]) if "parse" in data else None,
+        presentation=presentation_from(data), module=data.get("module", ""),
         failures=patterns(data.get("failures", ())),
         success_codes=tuple(data.get("success_codes", (0,))), description=data.get("description", ""),
         built_in=built_in)

@@ -1,0 +1,292 @@
+"""What a tool is doing, as its own output tells it: lines for people, tokens and cost so far.
+
+Agents print one JSON object a line.  A spec's ``show`` turns one such event into what a person wants to see of it, its
+``live`` into the usage it reports while it runs; both are JMESPath over one event.  What is no JSON is shown as it is.
+Reading only, and without the schemas: ``status`` and ``logs`` use this as well as the pane.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from orchestrator.files.documents import parse
+from orchestrator.files.layout import Layout, data_file
+from orchestrator.files.text import clean, one_line
+from orchestrator.model.config import Model
+from orchestrator.tools.output import TOKENS, search
+
+TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
+LONGEST = 1 << 22  # a line longer than this is passed over
+STEP = 1 << 20  # bytes read at a time, and at most in one look at a running attempt
+PRINTED = 6  # lines of what a tool call gave back
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Queries over one event.  ``says``: texts of the agent; ``pieces``: parts of a text that arrives in parts; ``calls``: pairs of
+    a tool's name and its input; ``prints``: what a call gave back; ``errors``."""
+
+    says: str = ""
+    pieces: str = ""
+    calls: str = ""
+    prints: str = ""
+    errors: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Queries over one event for the usage it adds.  Of events with the same ``key`` the last counts; ``includes_cached`` as in
+    `tools.output.Parse.input_includes_cached`."""
+
+    key: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
+    includes_cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How a tool's output is shown while it runs and afterwards."""
+
+    show: Show | None = None
+    live: Live | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line for a person.  ``kind``: says, call, print, error, or plain (not JSON)."""
+
+    kind: str
+    text: str
+
+
+def presentation_from(data: Mapping[str, Any]) -> Presentation:
+    """The presentation in a tool spec (a mapping that fits ``tool.schema.json``)."""
+    live = dict(data.get("live") or {})
+    return Presentation(
+        Show(**data["show"]) if data.get("show") else None,
+        Live(live.pop("key", ""), live, bool((data.get("parse") or {}).get("input_includes_cached"))) if live else None)
+
+
+@cache
+def presentation(layout: Layout, tool: str) -> Presentation:
+    """How a tool of this name is shown; nothing special if its spec cannot be read."""
+    if "/" in tool or tool.startswith("."):
+        return Presentation()
+    for path in (f"{layout.tools}/{tool}.yaml", f"{layout.tools}/{tool}.yml", data_file("tools", "catalog", f"{tool}.yaml")):
+        try:
+            with open(path, "rb") as file:
+                return presentation_from(parse(file.read()).data or {})
+        except FileNotFoundError:
+            continue
+        except (OSError, TypeError, AttributeError, ValueError):
+            break
+    return Presentation()
+
+
+class Renderer:
+    """Turns pieces of a log, cut at line ends, into lines for people."""
+
+    def __init__(self, show: Show | None) -> None:
+        self.show = show
+        self._piece = ""  # a text that arrives in parts, as far as its last line has come
+
+    def feed(self, data: bytes) -> Iterator[Line]:
+        """The lines that whole lines of a log make."""
+        for raw in data.split(b"\n"):
+            event = _event(raw) if self.show is not None else None
+            if event is not None:
+                yield from self.event(event)
+            elif raw.strip():
+                yield from self.flush()
+                yield Line("plain", clean(raw.decode("utf-8", "replace").rstrip("\r").rsplit("\r", 1)[-1]))
+            elif raw and self.show is None:
+                yield Line("plain", "")
+
+    def event(self, event: Mapping[str, Any]) -> Iterator[Line]:
+        show = self.show
+        assert show is not None
+        if piece := "".join(_texts(show.pieces, event)):
+            *whole, self._piece = (self._piece + piece).split("\n")
+            yield from (Line("says", clean(line)) for line in whole if line.strip())
+            return
+        found = [Line("says", clean(line)) for text in _texts(show.says, event) for line in text.split("\n") if line.strip()]
+        found += [Line("call", one_line(describe(*call), 400)) for call in _calls(show.calls, event)]
+        for text in _texts(show.prints, event):
+            lines = [clean(line).rstrip() for line in text.split("\n") if line.strip()]
+            found += [Line("print", line) for line in lines[:PRINTED]]
+            if len(lines) > PRINTED:
+                found.append(Line("print", f"… {len(lines) - PRINTED} more lines"))
+        found += [Line("error", one_line(text, 400)) for text in _texts(show.errors, event)]
+        if found:
+            yield from self.flush()
+            yield from found
+
+    def flush(self) -> Iterator[Line]:
+        """The end of a text whose parts have all come."""
+        if self._piece.strip():
+            yield Line("says", clean(self._piece))
+        self._piece = ""
+
+    @property
+    def unfinished(self) -> str:
+        """The part of a line that has come so far."""
+        return clean(self._piece)
+
+
+class Progress:
+    """A running attempt: its last line, and its tokens and cost so far.  `look` reads what was added since the last look."""
+
+    def __init__(self, path: str, how: Presentation, model: Model | None = None) -> None:
+        self.path, self.how, self.model = path, how, model
+        self.line = ""
+        self.usage: dict[str, int] = {}
+        self.cost: float | None = None
+        self._renderer = Renderer(how.show)
+        self._position = 0
+        self._rest = b""
+        self._counted: dict[str, dict[str, float]] = {}
+
+    def look(self) -> bool:
+        """Read on; whether there was anything new.  At most `STEP` bytes: of more, the middle is passed over unless it is counted."""
+        try:
+            size = os.stat(self.path).st_size
+            if size == self._position:
+                return False
+            with open(self.path, "rb") as file:
+                if size < self._position:  # it was over its limit and has been cut
+                    self._position, self._rest = 0, b""
+                if self.how.live is None and size - self._position > TAIL:
+                    self._position, self._rest = size - TAIL, b""
+                    file.seek(self._position)
+                    self._position += len(file.readline())
+                file.seek(self._position)
+                data = file.read(STEP)
+        except OSError:
+            return False
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST:
+            self._rest = b""
+        for raw in lines:
+            self._take(raw)
+        if self.how.show is None and (last := one_line(self._rest.decode("utf-8", "replace").rsplit("\r", 1)[-1], 200)):
+            self.line = last
+        elif self._renderer.unfinished.strip():
+            self.line = one_line(self._renderer.unfinished, 200)
+        return True
+
+    def _take(self, raw: bytes) -> None:
+        event = _event(raw) if self.how.show is not None or self.how.live is not None else None
+        if event is None:
+            for line in Renderer(None).feed(raw):
+                self.line = one_line(line.text, 200) or self.line
+            return
+        if self.how.show is not None:
+            for line in self._renderer.event(event):
+                if line.kind != "print":
+                    self.line = one_line(line.text, 200) or self.line
+        if self.how.live is not None:
+            self._count(self.how.live, event)
+
+    def _count(self, live: Live, event: Mapping[str, Any]) -> None:
+        found = {}
+        for name, query in live.figures.items():
+            value = search(query, event)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
+                found[name] = value
+        if not found:
+            return
+        key = search(live.key, event) if live.key else None
+        self._counted[str(key) if key is not None else f"#{len(self._counted)}"] = found
+        total = {name: sum(item.get(name, 0) for item in self._counted.values()) for name in (*TOKENS, "cost")}
+        self.usage = {name: int(total[name]) for name in TOKENS if total[name]}
+        if not live.includes_cached and "cached" in self.usage:
+            self.usage["input"] = self.usage.get("input", 0) + self.usage["cached"]
+        self.cost = total["cost"] or (self.model.cost(self.usage) if self.model is not None else None)
+
+
+def last_line(path: str, how: Presentation) -> str:
+    """What an attempt does now, from the end of its log."""
+    progress = Progress(path, Presentation(how.show))
+    progress.look()
+    return progress.line
+
+
+def _event(raw: bytes) -> Mapping[str, Any] | None:
+    if raw[:1] != b"{":
+        return None
+    try:
+        event = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _texts(query: str, event: Mapping[str, Any]) -> list[str]:
+    found = search(query, event) if query else None
+    return [text for text in (found if isinstance(found, list) else [found]) if isinstance(text, str) and text]
+
+
+def _calls(query: str, event: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found = search(query, event) if query else None
+    if not isinstance(found, list):
+        return []
+    pairs = [found] if found and isinstance(found[0], str) else found
+    return [(pair[0], pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
+
+
+# What agents call the tools that all of them have, and which part of the input says most.
+_VERBS = (
+    ("$", ("bash", "shell", "run_shell_command", "command_execution", "run_command", "execute", "exec", "terminal", "local_shell"),
+     ("command", "cmd", "script")),
+    ("Read", ("read", "read_file", "read_many_files", "view", "cat", "open"), ("file_path", "path", "absolute_path", "filePath", "paths")),
+    ("Write", ("write", "write_file", "create", "create_file"), ("file_path", "path", "filePath")),
+    ("Edit", ("edit", "replace", "multiedit", "str_replace", "str_replace_editor", "search_replace", "apply_patch", "patch", "file_change",
+              "notebookedit", "update"), ("file_path", "path", "filePath", "notebook_path", "changes")),
+    ("Search", ("grep", "glob", "search", "find", "rg", "search_file_content", "grep_search", "web_search", "websearch", "google_web_search"),
+     ("pattern", "query", "regex")),
+    ("Fetch", ("webfetch", "web_fetch", "fetch"), ("url", "prompt")),
+    ("List", ("ls", "list", "list_directory"), ("path", "dir_path", "filePath")),
+    ("Delegate", ("task", "agent", "subagent"), ("description", "prompt")),
+    ("Plan", ("todowrite", "todo_write", "write_todos", "update_plan", "todo", "todo_list"), ()),
+)
+_BY_NAME = {name: (verb, keys) for verb, names, keys in _VERBS for name in names}
+
+
+def describe(name: str, given: Any) -> str:
+    """A tool call in a few words: ``$ pytest -q``, ``Read src/retry.py``, ``Edit docs/ja.md (+12 -3)``."""
+    if isinstance(given, str) and given[:1] == "{":
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            pass
+    verb, keys = _BY_NAME.get(name.lower().rsplit("__", 1)[-1], ("", ()))
+    values = given if isinstance(given, dict) else {}
+    subject = next((_subject(values[key]) for key in keys if values.get(key)), "")
+    if not verb:
+        verb = name
+        subject = next((value for value in values.values() if isinstance(value, str) and value), "")
+    if isinstance(given, (str, list)) and not subject:
+        subject = _subject(given)
+    if verb == "Search" and subject:
+        subject = f'"{subject}"'
+    return f"{verb} {one_line(subject, 300)}{_size_of_change(values) if verb == 'Edit' else ''}".strip()
+
+
+def _subject(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_subject(item.get("path", "") if isinstance(item, dict) else item) for item in value)
+    return str(value)
+
+
+def _size_of_change(values: Mapping[str, Any]) -> str:
+    old, new = (next((values[key] for key in keys if isinstance(values.get(key), str)), None) for keys in (
+        ("old_string", "oldString", "oldText"), ("new_string", "newString", "newText")))
+    if old is None or new is None:
+        return ""
+    return f" (+{len(new.splitlines())} -{len(old.splitlines())})"
