@@ -56,7 +56,6 @@ def test_attach_leave_adopt_and_cancel(project, pane, watch):
     watcher.process.wait()
     watch()
     assert project.where("t") == "running" and tagged(project)
-    pane.key("C-l")
     pane.line(f"{PROGRAM} attach t")
     pane.line("second")
     pane.until("You said: second")

@@ -53,7 +53,7 @@ def attach(folder: str, may_leave: bool = True) -> bool:
     before = termios.tcgetattr(keyboard)
     full_screen = False
     try:
-        tty.setraw(keyboard)
+        tty.setraw(keyboard, termios.TCSADRAIN)  # what was typed ahead is meant for the tool
         size = None
         while True:
             now = os.get_terminal_size(screen)
