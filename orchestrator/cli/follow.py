@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
+from collections.abc import Iterable
 
 from orchestrator.cli.console import say
 from orchestrator.cli.main import App
@@ -11,6 +13,7 @@ from orchestrator.errors import FAILED, TIMED_OUT
 from orchestrator.files import results, scan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.status import FINISHED, Status
+from orchestrator.tools.activity import Line, Presentation, Renderer
 
 INTERVAL = 0.05
 ENDED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
@@ -66,6 +69,43 @@ def ending(app: App, task_id: str, patience: float = 10.0) -> int:
         say(f"==> the attempt has ended; {task_id} is in {place[0]}/")
         return FAILED
     return _code(app, task_id, place[0] if place else None, quiet=False)
+
+
+COLOURS = {"call": "cyan", "print": "dim", "error": "red"}
+MARKS = {"print": "  "}
+
+
+class LogWriter:
+    """Shows a log as it comes, in pieces cut at line ends: an agent's events as lines for people, anything else as it is, rid of
+    control sequences.  ``raw``: the bytes; ``last``: of an agent's lines only so many from the end, told by `end`."""
+
+    def __init__(self, app: App, how: Presentation, raw: bool = False, last: int | None = None) -> None:
+        self._app, self._raw = app, raw
+        self._kept: deque[Line] | None = deque(maxlen=last) if last is not None else None
+        self._renderer = Renderer(how.show) if how.show is not None and not raw else None
+
+    def write(self, data: bytes) -> None:
+        if self._renderer is None:
+            write_log(self._app, data, self._raw)
+        else:
+            self._show(self._renderer.feed(data))
+
+    def end(self) -> None:
+        """The log has ended: what was kept back until its line is whole."""
+        if self._renderer is not None:
+            self._show(self._renderer.flush())
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            self._show(kept)
+
+    def _show(self, lines: Iterable[Line]) -> None:
+        if self._kept is not None:
+            self._kept.extend(lines)
+            return
+        console = self._app.console
+        for line in lines:
+            console.out(console.paint(MARKS.get(line.kind, "") + line.text, COLOURS.get(line.kind, "")))
+        sys.stdout.flush()
 
 
 def write_log(app: App, data: bytes, raw: bool = False) -> None:

@@ -11,7 +11,7 @@ import time
 import click
 
 from orchestrator.cli.console import say
-from orchestrator.cli.follow import write_log
+from orchestrator.cli.follow import LogWriter
 from orchestrator.cli.main import App
 from orchestrator.cli.options import complete_ids, examples
 from orchestrator.cli.terminal import attach, has_terminal, is_open
@@ -145,12 +145,16 @@ def _print(app: App, layout: Layout, life: Life, first: int, stop: threading.Eve
     """Show the log as it grows, from the first of these attempts on."""
     number = first
     reader = LogReader(f"{layout.logs(life.id, number)}/stdout.log")
+    writer = LogWriter(app, life.route.tool.presentation)
     while True:
         last, following = stop.is_set(), os.path.isdir(layout.logs(life.id, number + 1))
         for piece in reader.pieces(last or following):
-            write_log(app, piece)
+            writer.write(piece)
+        if last or following:
+            writer.end()
         if following:
             number += 1
+            writer = LogWriter(app, life.route.tool.presentation)
             reader = LogReader(f"{layout.logs(life.id, number)}/stdout.log")
         elif last:
             return

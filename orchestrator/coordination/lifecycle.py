@@ -128,7 +128,7 @@ class Lives:
 
     def claim_facts(self, task: Task, chosen: Route) -> dict[str, Any]:
         """What the claim remembers of the routing, for readers and for recovery."""
-        return {"agent": chosen.agent.name, "tool": chosen.tool.name, "model": chosen.model, "run": task.run,
+        return {"agent": chosen.agent.name, "tool": chosen.tool.name, "model": chosen.model, "run": task.run, "mode": chosen.mode,
                 "title": task.title, "timeout": chosen.timeout, "retries": chosen.retries, "why": chosen.why}
 
     def life_of(self, entry: Entry) -> Life:

@@ -10,11 +10,12 @@ from typing import Any
 from orchestrator.files import card, eventreader, journals, parked, results, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
-from orchestrator.files.text import last_lines, one_line, tail
+from orchestrator.files.text import one_line, tail
 from orchestrator.model.gates import Gate, need_gates
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import timestamp, when
+from orchestrator.tools.activity import last_line, presentation
 
 RECENT = 5
 
@@ -119,8 +120,10 @@ def _running_row(layout: Layout, journal: Journal, now: float) -> Row:
     elif attempt is not None and journal.phase is Phase.STARTED:
         row.started = attempt.started.get("at")
         row.seconds = max(0.0, now - (row.started or now))
-        lines = last_lines(f"{layout.logs(journal.task_id, attempt.number)}/stdout.log", 1)
-        row.detail = one_line(lines[0], 200) if lines else ""
+        if journal.claim.get("mode") == "interactive":
+            row.detail = f"orchestrator attach {journal.task_id}"
+        else:
+            row.detail = last_line(f"{layout.logs(journal.task_id, attempt.number)}/stdout.log", presentation(layout, row.tool))
     elif journal.phase is Phase.ENDED:
         row.detail = "finishing"
     else:

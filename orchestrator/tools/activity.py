@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -273,6 +274,8 @@ def describe(name: str, given: Any) -> str:
         subject = next((value for value in values.values() if isinstance(value, str) and value), "")
     if isinstance(given, (str, list)) and not subject:
         subject = _subject(given)
+    if verb == "$":
+        subject = _bare_command(subject)
     if verb == "Search" and subject:
         subject = f'"{subject}"'
     return f"{verb} {one_line(subject, 300)}{_size_of_change(values) if verb == 'Edit' else ''}".strip()
@@ -282,6 +285,16 @@ def _subject(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_subject(item.get("path", "") if isinstance(item, dict) else item) for item in value)
     return str(value)
+
+
+def _bare_command(command: str) -> str:
+    """``pytest -q`` of ``/bin/bash -lc 'pytest -q'``."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    wrapped = len(words) == 3 and words[0].rsplit("/", 1)[-1] in ("bash", "sh", "zsh") and words[1] in ("-c", "-lc")
+    return words[2] if wrapped else command
 
 
 def _size_of_change(values: Mapping[str, Any]) -> str:
