@@ -37,6 +37,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.layout = Layout(str(root))
+        self.python = sys.executable
         self.env = {**os.environ, "TZ": "UTC", "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"}
         for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "ORCHESTRATOR_ROOT"):
             self.env.pop(name, None)
@@ -47,7 +48,7 @@ class Project:
 
     def run(self, *words: str, code: int | None = 0, stdin: str = "", patience: float = 60, **more) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``code`` is the exit code it must have (None: any)."""
-        done = subprocess.run([sys.executable, "-m", "orchestrator", *words], cwd=self.root, env=self.env, input=stdin,
+        done = subprocess.run([self.python, "-m", "orchestrator", *words], cwd=self.root, env=self.env, input=stdin,
                               capture_output=True, text=True, timeout=patience, check=False, **more)
         if code is not None:
             assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
@@ -113,7 +114,7 @@ class WatcherProcess:
         self.project = project
         self.path = project.root.parent / f"watch-{time.monotonic_ns()}.log"
         self.file = open(self.path, "wb")
-        self.process = subprocess.Popen([*prefix, sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root,
+        self.process = subprocess.Popen([*prefix, project.python, "-m", "orchestrator", "watch", *words], cwd=project.root,
                                         env=project.env, stdin=subprocess.DEVNULL, stdout=self.file,
                                         stderr=subprocess.STDOUT, start_new_session=True)
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ pytestmark = [
     pytest.mark.skipif(not (INSTALLED / "installed").exists(), reason="no agents are installed: ./scripts/test-agents"),
     pytest.mark.skipif(not PROVIDER.exists(), reason="there is no model provider for tests beside the project"),
 ]
-AGENTS = ("claude", "codex", "opencode", "gemini", "llm")
+AGENTS = ("claude", "codex", "opencode", "gemini", "llm", "anthropic", "openai")
 CODERS = AGENTS[:4]
+BESIDE = ("claude", "opencode", "anthropic")  # cached tokens are reported beside the input, as their protocol has it
 MODEL = {"opencode": "anthropic/fake-1"}
 PRICES = {"input": 3.0, "cached": 0.3, "output": 15.0}
 
@@ -42,6 +44,7 @@ class Ground:
 
     def __init__(self, project: Project, provider) -> None:
         self.project, self.provider = project, provider
+        self.project.python = str(INSTALLED / "sdk/bin/python")  # with the extra [sdk]
         self.project.env["PATH"] = f"{INSTALLED}/node_modules/.bin:{INSTALLED}/llm/bin:{os.environ['PATH']}"
         self.home = project.root.parent / "home"
         self.home.mkdir()
@@ -57,6 +60,8 @@ class Ground:
             "opencode": {"XDG_CONFIG_HOME": str(self.home / "config")},
             "gemini": {"GEMINI_API_KEY": "sk-test-0123456789", "GOOGLE_GEMINI_BASE_URL": url},
             "llm": {"OPENAI_API_KEY": "sk-test-0123456789", "LLM_USER_PATH": str(self.home / "llm")},
+            "anthropic": {"ANTHROPIC_API_KEY": "sk-test-0123456789", "ANTHROPIC_BASE_URL": url},
+            "openai": {"OPENAI_API_KEY": "sk-test-0123456789", "OPENAI_BASE_URL": url + "/v1"},
         }
         write(self.home / "codex/config.toml", f'model_provider = "fake"\n[model_providers.fake]\nname = "fake"\nbase_url = "{url}/v1"\n'
                                                'wire_api = "responses"\nenv_key = "OPENAI_API_KEY"\nrequest_max_retries = 0\nstream_max_retries = 0\n')
@@ -98,7 +103,7 @@ def test_success_with_exact_usage_and_cost(ground, agent):
     assert result["message"] == "hello there" and result["outcome"] == "succeeded"
     usage = result["usage"]
     # The provider reports 1000 tokens sent, 200 of them cached (beside the 1000 where that is its protocol's way), 50 received.
-    beside = 200 if agent in ("claude", "opencode") else 0
+    beside = 200 if agent in BESIDE else 0
     cached = 0 if agent == "llm" else 200
     assert (usage["input"], usage.get("cached", 0), usage["output"]) == (1000 + beside, cached, 50), usage
     if agent == "claude":
@@ -106,11 +111,11 @@ def test_success_with_exact_usage_and_cost(ground, agent):
     else:
         assert result["cost_source"] == "estimated"
         assert result["cost_usd"] == round(((1000 + beside - cached) * 3.0 + cached * 0.3 + 50 * 15.0) / 1e6, 6)
-    assert (result.get("session", "") != "") == (agent != "llm")
+    assert (result.get("session", "") != "") == (agent in CODERS)
     finished = ground.project.events("task_finished", "a")[0]
     assert finished["usage"] == usage and finished["cost_usd"] == result["cost_usd"] and finished["tool"] == agent
     command = json.loads(ground.project.log("a", name="command.json"))
-    assert command["argv"][0] == agent and "sk-test-0123456789" not in json.dumps(command)
+    assert agent in command["argv"] and "sk-test-0123456789" not in json.dumps(command)
 
 
 @pytest.mark.parametrize("agent", CODERS)
@@ -153,8 +158,44 @@ def test_a_rate_limit_is_retried_in_the_same_session(ground, agent):
         assert attempt["error_class"] == "rate_limit", attempt
     if len(result["attempts"]) > 1 and result["attempts"][0].get("session"):
         assert result["attempts"][1].get("resumed") and result["attempts"][1]["session"] == result["attempts"][0]["session"]
-    beside = 200 if agent in ("claude", "opencode") else 0
+    beside = 200 if agent in BESIDE else 0
     assert result["attempts"][-1]["usage"]["input"] == 1000 + beside, result["attempts"]
+
+
+@pytest.mark.parametrize("agent", ["anthropic", "openai"])
+def test_a_limit_whose_end_is_told_is_waited_for(ground, agent):
+    """The packages pass on what the provider says of its limit: the next attempt comes after it, whatever ``retry.delay`` is."""
+    ground.use("fail=429,times=3,retry_after=2")  # each package asks three times by itself
+    ground.task("r", agent, "[[say at last]]", retries=1)
+    ground.run()
+    first, second = ground.project.result("r")["attempts"]
+    assert first["error_class"] == "rate_limit" and second["outcome"] == "succeeded"
+    ended, started = (datetime.fromisoformat(moment) for moment in (first["finished_at"], second["started_at"]))
+    assert (started - ended).total_seconds() >= 1.5
+    assert "retry after 2 s" in first["reason"]
+
+
+@pytest.mark.parametrize("agent", ["anthropic", "openai"])
+def test_an_answer_is_streamed_and_can_be_stopped(ground, watch, agent):
+    ground.use("delay=0.5")
+    watch()
+    ground.task("s", agent, "[[say one\\ntwo\\nthree]]".replace("\\n", "\n"))
+    wait_until(lambda: '"text": "one"' in ground.project.log("s"), "the first line has come")
+    ground.project.run("cancel", "s")
+    ground.project.settled("s", "cancelled")
+    assert not tagged(ground.project) and "one" in ground.project.run("logs", "s").stdout
+
+
+def test_a_key_that_is_missing_is_said(ground):
+    agents = json.loads((ground.project.work / "orchestrator.yaml").read_text())["agents"]
+    for name in ("anthropic", "openai"):
+        agents[name]["env"] = {"HOME": str(ground.home)}
+    ground.use("", agents=agents)
+    ground.task("a", "anthropic", "x")
+    ground.task("b", "openai", "x")
+    ground.run()
+    for task_id in ("a", "b"):
+        assert ground.project.result(task_id)["error_class"] == "auth", ground.project.result(task_id)
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -93,6 +93,9 @@ def test_policy_holds_what_was_lost():
     assert decide(Outcome.LOST, 1, 5, RetryPolicy()).status is Status.REVIEW
     assert decide(Outcome.LOST, 1, 5, RetryPolicy(), "fail").status is Status.FAILED
     assert decide(Outcome.FAILED, 1, 5, RetryPolicy(), may_retry=False) == Finish(Status.FAILED)
+    # A provider that says how long to wait is waited for, up to a day, and never for less than the policy says.
+    assert [decide(Outcome.FAILED, 1, 5, RetryPolicy(10), pause=pause) for pause in (-5.0, 3.0, 90.0, 1e9)] == [
+        Retry(10.0), Retry(10.0), Retry(90.0), Retry(86400.0)]
 
 
 @given(st.integers(1, 200), st.floats(0, 100), st.floats(1, 10), st.floats(0, 1000))

@@ -42,7 +42,7 @@ def test_every_built_in_spec_fits_its_schema_and_its_queries_are_queries():
         document = parse_yaml(Path(spec.path).read_bytes())
         assert not document.problems and not check("tool", document) and not queries(document), spec.name
         if spec.parse is not None:
-            assert spec.verified and spec.interactive and spec.version and spec.description, spec.name
+            assert spec.verified and (spec.interactive or spec.module) and spec.version and spec.description, spec.name
     assert {kind for kind, _ in failures.common()} <= set(failure.KINDS)
 
 
@@ -360,6 +360,48 @@ def test_a_task_has_a_budget_for_all_its_attempts(project, tools):
     result = project.result("a")
     assert len(result["attempts"]) == 2 and result["cost_usd"] == pytest.approx(0.8)
     assert "no further attempt: $0.80 of $0.75 are spent" in result["reason"]
+
+
+SPENDER = """
+import json, sys, time
+for number in range(1000):
+    print(json.dumps({"type": "usage", "id": number, "cost": 0.1}), flush=True)
+    time.sleep(0.05 if number < 6 else 3600)
+"""
+
+
+@pytest.mark.parametrize("budgets,task,why", [
+    ("{on_hard: cancel, task: {hard_usd: 0.45}}", "", "the budget of the task is spent: $0."),
+    ("{on_hard: cancel}", "max_cost_usd: 0.3\n", "the budget of the task is spent: $0."),
+    ("{on_hard: cancel, agents: {spender: {hard_usd: 0.5}}}", "", "the budget of agent spender for"),
+    ("{on_hard: cancel, day: {hard_usd: 0.5}}", "", "is spent: $0."),
+])
+def test_a_hard_budget_ends_what_runs_if_that_is_wanted(project, watch, budgets, task, why):
+    (project.work / "tools").mkdir()
+    (project.root / "spender.py").write_text(SPENDER)
+    (project.work / "tools/spender.yaml").write_text(json.dumps({
+        "argv": ["{python}", str(project.root / "spender.py")], "live": {"key": "id", "cost": "cost"},
+        "parse": {"usage": {"input": "sum([].cost) && `1`", "cost": "sum([].cost)"}}}))
+    project.config(f"cancel: {{interrupt_grace: 1s, terminate_grace: 500ms}}\nbudgets: {budgets}\n")
+    watch()
+    project.drop("a.yaml", f"agent: spender\n{task}prompt: x\n")
+    project.settled("a", "cancelled")
+    result = project.result("a")
+    assert why in result["reason"], result["reason"]
+    assert 0.3 <= result["cost_usd"] <= 0.71
+
+
+def test_a_hard_budget_lets_what_runs_go_on_by_default(project, watch):
+    (project.work / "tools").mkdir()
+    (project.root / "spender.py").write_text(SPENDER.replace("range(1000)", "range(6)"))
+    (project.work / "tools/spender.yaml").write_text(json.dumps({
+        "argv": ["{python}", str(project.root / "spender.py")], "live": {"key": "id", "cost": "cost"}, "parse": {"usage": {"cost": "sum([].cost)"}}}))
+    project.config("budgets: {task: {soft_usd: 0.2, hard_usd: 0.3}}\n")
+    watch()
+    project.drop("a.yaml", "agent: spender\nprompt: x\n")
+    project.settled("a", "done")
+    assert project.result("a")["cost_usd"] == pytest.approx(0.6)
+    assert "task a has cost $0.60, more than $0.20" in project.events("budget_exceeded")[0]["summary"]
 
 
 def test_which_gates_a_spent_budget_closes():

@@ -40,6 +40,7 @@ from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
 from orchestrator.tools import changes
+from orchestrator.tools.activity import Progress
 from orchestrator.tools.adapters import SpecAdapter, adapter
 from orchestrator.tools.invocation import (
     CannotStart,
@@ -81,6 +82,8 @@ class Life:
     retry_at: float | None = None
     in_slot: bool = False
     inode: int = 0
+    cost: float = 0.0  # of its attempts that have ended
+    progress: Progress | None = None  # of the attempt that runs
     status: Status = Status.RUNNING  # where it is in the end
     records: list[Mapping[str, Any]] = field(default_factory=list)  # to rebuild the ledger if git clean removed it
 
@@ -147,8 +150,19 @@ class Lives:
                            f"{problem.message}")
             chain = (chosen,)
         attempt = entry.journal.attempt
-        return Life(claim["id"], claim["file"], task, chosen, chosen.lane(task), chain, inode=entry.journal.inode,
-                    attempt=attempt.number if attempt else 0)
+        life = Life(claim["id"], claim["file"], task, chosen, chosen.lane(task), chain, inode=entry.journal.inode,
+                    attempt=attempt.number if attempt else 0,
+                    cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts))
+        if attempt is not None and attempt.ended is None:
+            self.follow(life)
+            life.began = time.monotonic() - max(0.0, self.store.clock() - attempt.started.get("at", self.store.clock()))
+        return life
+
+    def follow(self, life: Life) -> None:
+        """From here on its log tells what the attempt does and costs."""
+        if life.route.mode != "interactive":
+            life.progress = Progress(f"{self.layout.logs(life.id, life.attempt)}/stdout.log", life.route.tool.presentation,
+                                     self.config.models.get(life.route.model or ""))
 
     def retry_due(self, entry: Entry) -> float:
         """When (monotonic) the attempt that a former watcher announced is due.
@@ -239,6 +253,7 @@ class Lives:
 
         def started(pid: int) -> None:
             life.pid = pid
+            self.follow(life)
             life.records.append({"record": "started", "attempt": order.attempt, "at": self.store.clock(),
                                  "tag": order.tag})
             self.store.log.commit([self._event(life, "attempt_started", order.attempt, phase="attempt",
@@ -320,6 +335,8 @@ class Lives:
         life.handle = None
         run_dir = self.layout.logs(life.id, life.attempt)
         reading = await self._understood(life, entry, run_dir, end)
+        life.progress = None
+        life.cost += reading.cost_usd or 0.0
         self.spent(life, reading.cost_usd)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
@@ -336,7 +353,8 @@ class Lives:
         if failure.parks:
             await self._park(life, reading)
         step = decide(reading.outcome, entry.journal.tries - refusals, life.route.retries, self.config.retry,
-                      self.config.on_lost, reading.may_retry, failure, self._next_link(life) is not None)
+                      self.config.on_lost, reading.may_retry, failure, self._next_link(life) is not None,
+                      reading.reset - self.store.clock() if reading.reset is not None else 0.0)
         if isinstance(step, Retry) and (why := self._too_expensive(life, entry, reading)):
             step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
         if isinstance(step, Retry):

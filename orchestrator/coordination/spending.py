@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.coordination.groups import Groups
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
-from orchestrator.model.budget import DAY, Budgets, Scope, Spent, closed, warnings
+from orchestrator.model.budget import DAY, Budgets, Running, Scope, Spent, closed, overrun, warnings
 from orchestrator.model.gates import Gate, Lane
 
 
@@ -31,17 +31,36 @@ class Spending:
 
     def gates(self, lanes: Iterable[Lane]) -> dict[Scope, Gate]:
         """The gates that are closed for these lanes because a budget is spent."""
-        limits: dict[str, float | None] = {}
-        for lane in lanes:
-            run = self._groups.get(lane.run) if lane.run else None
-            if run is not None and (run.max_cost is not None or self._budgets.run.hard is not None):
-                limits[lane.run] = run.max_cost
-                if lane.run not in self._spent.runs:
-                    self._spent.runs[lane.run] = spending.of_run(self._layout, lane.run)
+        limits = self._run_limits(lane.run for lane in lanes)
         if not self._active and not limits:
             return {}
         self._today()
         return closed(self._budgets, self._spent, limits, (self._clock() // DAY + 1) * DAY)
+
+    def task(self, task_id: str, cost: float) -> None:
+        """An attempt of this task has ended; ``cost`` is that of all its attempts."""
+        soft = self._budgets.task.soft
+        if soft is not None and cost >= soft and (known := (("task", task_id), "")) not in self._warned:
+            self._warned.add(known)
+            self._warn(known[0], f"task {task_id} has cost ${cost:.2f}, more than ${soft:.2f}")
+
+    def overrun(self, running: Sequence[Running]) -> dict[str, str]:
+        """Those of the running attempts that a hard limit ends, and why."""
+        if not self._budgets.cancel or not running:
+            return {}
+        self._today()
+        return overrun(self._budgets, self._spent, self._run_limits(item.run for item in running), running)
+
+    def _run_limits(self, run_ids: Iterable[str]) -> dict[str, float | None]:
+        """What these runs may cost, and from now on what they have cost; runs without a limit are left out."""
+        limits: dict[str, float | None] = {}
+        for run_id in run_ids:
+            run = self._groups.get(run_id) if run_id else None
+            if run is not None and (run.max_cost is not None or self._budgets.run.hard is not None):
+                limits[run_id] = run.max_cost
+                if run_id not in self._spent.runs:
+                    self._spent.runs[run_id] = spending.of_run(self._layout, run_id)
+        return limits
 
     def _today(self) -> None:
         day = time.strftime("%Y-%m-%d", time.gmtime(self._clock()))

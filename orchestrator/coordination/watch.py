@@ -31,6 +31,7 @@ from orchestrator.files import parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
 from orchestrator.model.attempt import end_from
+from orchestrator.model.budget import Running
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, InUse, Limits
 from orchestrator.model.status import RunStatus, Status, run_status
@@ -41,6 +42,7 @@ from orchestrator.store.transitions import Store, Vanished
 from orchestrator.tools.specs import Toolbox
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
+COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 Tell = Callable[..., None]
@@ -105,12 +107,16 @@ class Watcher:
             self.waitlist.list(everything=True)
             self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
             next_rescan = self._loop.time() + self.config.rescan
+            next_costs = 0.0
             while True:
                 self._wake.clear()
                 self._poked = False
                 now = self._loop.time()
                 try:
                     self._take_hints()
+                    if self.config.budgets.cancel and self.running and now >= next_costs:
+                        next_costs = now + COSTS
+                        self._look_at_costs()
                     if now >= next_rescan:
                         next_rescan = now + self._pause()
                         arrivals.refresh()
@@ -125,7 +131,7 @@ class Watcher:
                     next_rescan = min(next_rescan, now + self._pause())
                 if self._finished(until_empty, once):
                     break
-                await self._sleep(next_rescan)
+                await self._sleep(min(next_rescan, next_costs) if self.config.budgets.cancel and self.running else next_rescan)
         finally:
             arrivals.stop()
             self._event("watcher_stopped", summary=self.summary())
@@ -276,6 +282,19 @@ class Watcher:
 
     def _spent(self, life: Life, cost: float | None) -> None:
         self.spending.add(life.route.agent.name, life.task.run or "", cost)
+        if cost:
+            self.spending.task(life.id, life.cost)
+
+    def _look_at_costs(self) -> None:
+        """End what has spent its budget while it runs, if that is wanted and its tool tells."""
+        lives = [life for life in self.running.values() if life.handle is not None and life.progress is not None
+                 and life.progress.how.live is not None]
+        for life in lives:
+            life.progress.look()  # type: ignore[union-attr]
+        running = [Running(life.id, life.route.agent.name, life.task.run or "", life.progress.cost or 0.0, life.cost,  # type: ignore[union-attr]
+                           life.task.max_cost) for life in lives]
+        for task_id, why in self.spending.overrun(running).items():
+            self._cancel(self.running[task_id], why)
 
     def _over_budget(self, scope: tuple[str, str], text: str) -> None:
         self._event("budget_exceeded", subject=f"budget/{'-'.join(scope)}", attempt=self._today(), phase="budget",

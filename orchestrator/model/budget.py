@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,19 @@ class Budgets:
     agents: Mapping[str, Budget] = field(default_factory=dict)
     run: Budget = Budget()
     task: Budget = Budget()
+    cancel: bool = False  # whether a hard limit also stops what runs
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that runs and has cost ``so_far``; ``before`` is what earlier attempts of its task did, ``most`` what the task may."""
+
+    id: str
+    agent: str
+    run: str
+    so_far: float
+    before: float
+    most: float | None
 
 
 @dataclass(slots=True)
@@ -70,6 +83,23 @@ def closed(budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None
         amount = spent.runs.get(run_id, 0.0)
         if allowed is not None and amount >= allowed:
             close(("run", run_id), f"run {run_id}", amount, allowed, f"max_cost_usd in work/runs/{run_id}.yaml", None)
+    return found
+
+
+def overrun(budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None], running: Sequence[Running]) -> dict[str, str]:
+    """The running attempts whose budget is spent, with what they have cost so far, and in what words."""
+    live = Spent(spent.day, spent.total, dict(spent.agents), dict(spent.runs))
+    for item in running:
+        live.add(item.agent, item.run, item.so_far)
+    scopes = closed(budgets, live, run_limits, 0.0)
+    found: dict[str, str] = {}
+    for item in running:
+        most = item.most if item.most is not None else budgets.task.hard
+        gate = next((scopes[scope] for scope in (("run", item.run), ("agent", item.agent), ("", "")) if scope in scopes), None)
+        if most is not None and item.before + item.so_far >= most:
+            found[item.id] = f"the budget of the task is spent: ${item.before + item.so_far:.2f} of ${most:.2f}"
+        elif gate is not None:
+            found[item.id] = gate.why
     return found
 
 

@@ -148,7 +148,8 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
 
 def _budgets(data: Mapping[str, Any]) -> Budgets:
     agents = {name: budget_from(body) for name, body in data.get("agents", {}).items()}
-    return Budgets(budget_from(data.get("day")), agents, budget_from(data.get("run")), budget_from(data.get("task")))
+    return Budgets(budget_from(data.get("day")), agents, budget_from(data.get("run")), budget_from(data.get("task")),
+                   data.get("on_hard") == "cancel")
 
 
 def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:

@@ -37,7 +37,6 @@ KINDS: dict[str, Kind] = {
     "lost": Kind(False, False, "its supervisor was killed; nobody knows"),
     "cancelled": Kind(False, False, "somebody stopped it"),
     "log_limit": Kind(False, False, "it printed more than is allowed"),
-    "budget": Kind(False, False, "the budget is spent"),
     "output": Kind(False, False, "its output could not be read"),
 }
 OTHER = Kind(True, False, "another kind")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrator.model.failure import OTHER, Kind
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 
+PAUSE_MOST = 86400.0  # seconds; a provider that asks for more is not believed
 PARKED_MOST = 20  # how often a task waits for the end of a limit before it counts as failed
 
 
@@ -40,12 +41,13 @@ class Finish:
 
 
 def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_lost: str = "hold",
-           may_retry: bool = True, failure: Kind = OTHER, chain_left: bool = False) -> Retry | Finish:
+           may_retry: bool = True, failure: Kind = OTHER, chain_left: bool = False, pause: float = 0.0) -> Retry | Finish:
     """The next step after an attempt.
 
     ``tries`` counts attempts with this tool, ``retries`` how many more than one are allowed; ``failure`` is what is
     known of this kind of failure, ``chain_left`` whether there is another tool that could act.  A tool whose limit is
     used up is parked: another one takes over, or the task waits for the limit's end, which costs it no retry.  A lost
+    ``pause`` is how many seconds the provider asks to wait.  A lost
     attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default a
     person looks at it first.  ``may_retry`` is False for failures that would repeat for certain.
     """
@@ -59,7 +61,7 @@ def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_l
         if failure.parks and not chain_left and tries <= PARKED_MOST:
             return Retry(0.0)
         if may_retry and failure.retry and not failure.parks and tries <= retries:
-            return Retry(policy.wait(tries))
+            return Retry(max(policy.wait(tries), min(pause, PAUSE_MOST)))
         if failure.fallback and chain_left:
             return Retry(0.0, fall_back=True)
     return Finish(STATUS_OF_OUTCOME[outcome])

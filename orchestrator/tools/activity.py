@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -151,9 +152,14 @@ class Progress:
         self._position = 0
         self._rest = b""
         self._counted: dict[str, dict[str, float]] = {}
+        self._lock = threading.Lock()  # the loop looks for the sake of budgets, the pane's thread for people
 
     def look(self) -> bool:
         """Read on; whether there was anything new.  At most `STEP` bytes: of more, the middle is passed over unless it is counted."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> bool:
         try:
             size = os.stat(self.path).st_size
             if size == self._position:
