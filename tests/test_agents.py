@@ -5,16 +5,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
+import pty
 import shutil
+import struct
+import subprocess
 import sys
+import termios
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Project, tagged, wait_until
+
+from orchestrator.files.text import clean
 
 INSTALLED = ROOT / ".test-agents"
 PROVIDER = ROOT.parent / "shared" / "fake_provider.py"
@@ -196,6 +203,58 @@ def test_a_key_that_is_missing_is_said(ground):
     ground.run()
     for task_id in ("a", "b"):
         assert ground.project.result(task_id)["error_class"] == "auth", ground.project.result(task_id)
+
+
+@pytest.mark.parametrize("agent", CODERS)
+def test_interactive(ground, watch, agent):
+    """The program's own full screen on a terminal that the supervisor keeps: it begins with the prompt, and is stopped like any other."""
+    root = str(ground.project.root)
+    write(ground.home / ".claude.json", json.dumps({
+        "hasCompletedOnboarding": True, "theme": "dark", "customApiKeyResponses": {"approved": ["sk-test-0123456789"[-20:]]},
+        "projects": {root: {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}}}))
+    with open(ground.home / "codex/config.toml", "a") as file:
+        file.write(f'[projects."{root}"]\ntrust_level = "trusted"\n')
+    watch()
+    ground.task("t", agent, f"[[say greetings from the screen of {agent}]]", mode="interactive", timeout="80s")
+    wait_until(lambda: ground.project.log("t"), "it draws", 40)
+    with Viewer(ground.project, "t") as viewer:
+        wait_until(lambda: "greetings" in viewer.text() and asked(ground, agent), f"it asks the model: {viewer.text()[-1500:]}", 60)
+    ground.project.run("cancel", "t")
+    ground.project.settled("t", "cancelled")
+    wait_until(lambda: not tagged(ground.project), "nothing is left")
+
+
+def asked(ground, agent: str) -> bool:
+    """Whether the prompt has reached the model: what is on the screen may be but its echo."""
+    return any(f"greetings from the screen of {agent}" in str(request) for request in ground.provider.requests)
+
+
+class Viewer:
+    """``orchestrator attach`` on a terminal of our own."""
+
+    def __init__(self, project: Project, task_id: str) -> None:
+        self.keyboard, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.process = subprocess.Popen([project.python, "-m", "orchestrator", "attach", task_id], cwd=project.root, env=project.env,
+                                        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        os.close(theirs)
+        os.set_blocking(self.keyboard, False)
+        self.seen = b""
+
+    def text(self) -> str:
+        try:
+            self.seen += os.read(self.keyboard, 1 << 20)
+        except OSError:
+            pass
+        return clean(self.seen.decode("utf-8", "replace"))
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.keyboard)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
