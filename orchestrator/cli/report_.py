@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from orchestrator.cli.console import Console, cost, tokens
 from orchestrator.cli.main import App
 from orchestrator.cli.options import Choice, age, examples, json_option, now
+from orchestrator.cli.report_page import page
 from orchestrator.model.units import show_duration, timestamp
 from orchestrator.projection.index import open_index
-from orchestrator.queries.usage import BY, Group, Index, report
+from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
 
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 @click.command(epilog=examples("orchestrator report", "orchestrator report --since 24h --by model",
-                               "orchestrator report --json | jq .total.cost_usd"))
+                               "orchestrator report --html report.html", "orchestrator report --json | jq .total.cost_usd"))
 @click.option("--since", default="7d", show_default=True, metavar="AGE", callback=age, help="How far back: 24h, 7d, 90d.")
 @click.option("--by", type=Choice(list(BY)), default="agent", show_default=True, help="What the table is about.")
 @json_option
+@click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, writable=True), help="Write it as one HTML file, with charts and all tasks.")
 @click.pass_obj
-def command(app: App, since: float, by: str, as_json: bool) -> None:
+def command(app: App, since: float, by: str, as_json: bool, html: str | None) -> None:
     """Tasks, success, duration, tokens and cost by agent, tool, model, day or run.
 
     Reads the event log through an index (.state/index.sqlite), which may be deleted at any time.
@@ -29,6 +33,15 @@ def command(app: App, since: float, by: str, as_json: bool) -> None:
     start, end = timestamp(moment - since), timestamp(moment + 86400)
     index = open_index(app.layout)
     total = (report(index, "", start, end) or [Group("")])[0]
+    if html is not None:
+        groups = {name: report(index, name, start, end) for name in BY}
+        text = page(f"{os.path.basename(app.layout.root)}: the last {show_duration(since)}", f"{start[:16].replace('T', ' ')} to {timestamp(moment)[:16].replace('T', ' ')} UTC",
+                    total, groups, ended(index, start, end), costs(index, start, end))
+        with click.open_file(html, "w", encoding="utf-8", atomic=html != "-") as file:
+            file.write(text)
+        if html != "-":
+            app.console.out(html)
+        return
     if as_json:
         app.console.json("report", {"since": start, "until": timestamp(moment), "total": total.as_json(),
                                     **{f"by_{name}": [group.as_json() for group in report(index, name, start, end)] for name in BY}})

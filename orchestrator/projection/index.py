@@ -30,6 +30,7 @@ CREATE VIEW attempts AS SELECT * FROM events WHERE event = 'attempt_finished';
 CREATE VIEW tasks AS SELECT * FROM events WHERE event = 'task_finished';
 PRAGMA user_version = {VERSION};
 """
+NO_USAGE: dict[str, Any] = {}
 BATCH = 20_000
 MARK = 256  # bytes before the end of what was read, remembered to see whether a file was only appended to
 
@@ -111,7 +112,11 @@ def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> i
                     lines.pop()  # somebody is writing it
                 rows = list(_rows(name, end, lines))
                 end += sum(map(len, lines))
-                connection.executemany(f"INSERT OR IGNORE INTO events VALUES ({marks})", rows)  # delivered twice, kept once
+                insert = f"INSERT OR IGNORE INTO events VALUES ({marks})"  # delivered twice, kept once
+                try:
+                    connection.executemany(insert, rows)
+                except (sqlite3.Error, OverflowError, UnicodeError):  # a value that SQLite cannot keep: rare, so it is not looked for before
+                    connection.executemany(insert, ([_plain(value) for value in row] for row in rows))
                 count += len(rows)
             file.seek(max(0, end - MARK))
             tail = file.read(min(end, MARK))
@@ -121,20 +126,24 @@ def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> i
     return count
 
 
-def _rows(name: str, place: int, lines: list[bytes]) -> Iterator[tuple[Any, ...]]:
+def _rows(name: str, place: int, lines: list[bytes]) -> Iterator[list[Any]]:
     for line in lines:
         place += len(line)
         try:
-            event = json.loads(line)
-            usage = event.get("usage") or {}
-            yield (str(event.get("event_id") or f"{name}:{place}"), *(_plain(event.get(column)) for column in COLUMNS),
-                   *(_plain(usage.get(token)) for token in TOKENS))
+            event = json.loads(line.decode())
+            get, usage = event.get, event.get("usage") or NO_USAGE
+            row = [get(column) for column in COLUMNS]
+            row += [usage.get(token) for token in TOKENS]
+            row.insert(0, str(get("event_id") or f"{name}:{place}"))
+            yield row
         except (ValueError, AttributeError, RecursionError):  # a torn line costs one line
             continue
 
 
 def _plain(value: Any) -> Any:
     """What SQLite can keep."""
-    if value is None or isinstance(value, (str, float)):
+    if value is None or isinstance(value, float):
         return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # a lone surrogate
     return value if isinstance(value, int) and abs(value) < 1 << 63 else str(value)

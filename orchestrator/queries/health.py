@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import card, configuration, eventreader, journals, jsonlines, permissions, scan
@@ -35,7 +37,7 @@ def checks(layout: Layout, now: float) -> list[Check]:
     found = [_project(layout), *_folders(layout), _config(layout), _watcher(layout, now)]
     found += _unfinished(layout, now)
     found += _files(layout)
-    found += [_events(layout), *_git(layout), _permissions(layout), _disk(layout)]
+    found += [_events(layout), _index(layout), *_git(layout), _permissions(layout), _disk(layout)]
     return found
 
 
@@ -143,6 +145,24 @@ def _events(layout: Layout) -> Check:
     if bad:
         return Check("events", "note", f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers pass over them")
     return Check("events", "ok", f"{plural(len(paths), 'file')}, every line whole")
+
+
+def _index(layout: Layout) -> Check:
+    """The index is made from the log, so nothing about it can be a problem; it may be large, or of no use."""
+    path = f"{layout.state}/index.sqlite"
+    try:
+        size = os.path.getsize(path)
+    except OSError:
+        return Check("index", "ok", "none yet; report and query make it from the events")
+    try:
+        connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+        try:
+            count = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Check("index", "note", f"cannot be read ({error}); the next report makes it anew", f"rm {layout.shown(path)}")
+    return Check("index", "ok", f"{plural(count, 'event')}, {size / 2**20:.1f} MiB")
 
 
 def _git(layout: Layout) -> list[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import USAGE, OrchestratorError
@@ -72,6 +72,46 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
     for name, sorted_ in durations.items():
         group(name).median_s, group(name).p95_s = percentile(sorted_, 0.5), percentile(sorted_, 0.95)
     return sorted(groups.values(), key=lambda item: item.name if by == "day" else (-item.cost_usd, -item.tasks, item.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A finished task, as the index knows it."""
+
+    ended: str
+    task: str
+    run: str
+    agent: str
+    tool: str
+    model: str
+    outcome: str
+    duration_s: float | None
+    tokens: int
+    cost_usd: float | None
+    summary: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Without what is empty."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "", 0)} | {"ended": self.ended, "task": self.task}
+
+
+def ended(index: Index, since: str, until: str) -> list[Ended]:
+    """The tasks that finished in this time, the newest first."""
+    return [Ended(row[0], row[1], *(value or "" for value in row[2:7]), row[7] / 1000 if row[7] is not None else None, row[8] or 0, row[9],
+                  "" if row[6] == "succeeded" else row[10] or "")
+            for row in index.execute(
+                "SELECT ts, task_id, run_id, agent, tool, model, outcome, duration_ms, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), "
+                "cost_usd, summary FROM events WHERE event = 'task_finished' AND ts >= ? AND ts < ? ORDER BY ts DESC", (since, until))]
+
+
+def costs(index: Index, since: str, until: str) -> dict[str, dict[str, float]]:
+    """US dollars by day and agent."""
+    found: dict[str, dict[str, float]] = {}
+    for day, agent, cost in index.execute(
+            "SELECT substr(ts, 1, 10), agent, sum(cost_usd) FROM events WHERE event = 'attempt_finished' AND ts >= ? AND ts < ? GROUP BY 1, 2",
+            (since, until)):
+        found.setdefault(day, {})[agent or ""] = cost or 0.0
+    return found
 
 
 def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
