@@ -54,6 +54,44 @@ def test_recorded_successes(tmp_path, tool, usage):
     assert (found.usage["input"], found.usage["cached"], found.usage["output"]) == usage
 
 
+def recorded(tool: str, case: str, folder: Path) -> output.Said:
+    """What a spec makes of the files that a real run left."""
+    end = "txt" if tool == "aider" else "jsonl"
+    (folder / "stdout.log").write_text((RECORDED / f"{tool}-{case}.{end}").read_text())
+    (folder / "stderr.log").write_text("")
+    for name, target in (("usage.json", "usage.json"), ("events.jsonl", "aider.jsonl")):
+        if (RECORDED / f"{tool}-{case}.{name}").exists():
+            (folder / target).write_text((RECORDED / f"{tool}-{case}.{name}").read_text())
+    return output.read(CATALOG[tool].parse, str(folder))
+
+
+@pytest.mark.parametrize("tool,usage,text", [("qwen", (2000, 400, 100), "hello there"), ("pi", (1000, 200, 50), "hello there"),
+                                             ("copilot", (1000, 200, 50), "hello there"), ("aider", (1000, None, 50), "")])
+def test_recorded_successes_of_the_others(tmp_path, tool, usage, text):
+    found = recorded(tool, "success", tmp_path)  # qwen asks the model a second time for itself, and counts that
+    assert found.done and not found.failed and found.text == text and bool(found.session) == (tool != "aider")
+    assert (found.usage["input"], found.usage.get("cached"), found.usage["output"]) == usage
+
+
+@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot"])
+@pytest.mark.parametrize("case", ["write", "shell"])
+def test_recorded_tool_calls_are_counted_over_all_model_calls(tmp_path, tool, case):
+    """Two calls of the model, each with 1000 tokens sent, 200 of them cached (beside the 1000 where that is the protocol's way)."""
+    found = recorded(tool, case, tmp_path)
+    beside = 400 if tool in ("claude", "opencode") else 0
+    assert found.done and not found.failed and found.text == "OK." and not found.warnings
+    assert (found.usage["input"], found.usage["cached"], found.usage["output"]) == (2000 + beside, 400, 100)
+
+
+@pytest.mark.parametrize("tool,error", [("pi", "500 fake provider: injected 500"), ("copilot", "Failed to get response from the AI model"), ("aider", "")])
+def test_recorded_failures(tmp_path, tool, error):
+    """pi and aider end with 0 after an API error: what they print is what tells."""
+    found = recorded(tool, "error", tmp_path)
+    assert (found.failed or not found.done) and found.error.startswith(error)
+    if error:
+        assert failures.classify(found.error, CATALOG[tool].failures, 0.0).kind == "overloaded"
+
+
 @pytest.mark.parametrize("tool,lines,expected", [
     ("claude", [{"type": "result", "is_error": True, "result": "API Error: 500"}], (False, True, "API Error: 500")),
     ("codex", [{"type": "thread.started", "thread_id": "t"}, {"type": "turn.failed", "error": {"message": "429 slow down"}}],
