@@ -35,7 +35,11 @@ class Console:
         self.color = _wants_color(color, self.tty)
         encoding = (getattr(self.stream, "encoding", "") or "").lower().replace("-", "")
         self.unicode = encoding.startswith("utf")
-        self.width = _columns(self.stream) if self.tty else 0
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal as it is now; 0 in a pipe, where nothing is cut."""
+        return _columns(self.stream) if self.tty else 0
 
     def paint(self, text: str, colour: str) -> str:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.color and colour else text

@@ -1,6 +1,7 @@
 """What ``watch`` prints: one line for everything that happened.
 
-On a terminal the lines scroll into its history; in a pipe they carry full times and ``key=value`` pairs.
+On a terminal the lines scroll into its history, above a footer that tells what runs now; in a pipe they carry full times and
+``key=value`` pairs.
 """
 
 from __future__ import annotations
@@ -10,27 +11,38 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.cli.console import SIGNS, Console, cost
-from orchestrator.cli.printer import Printer
+from orchestrator.cli.footer import Doing, View, badge, footer
+from orchestrator.cli.printer import Footer, Printer
 from orchestrator.cli.windows import in_tmux, open_window
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.watch import Watcher
+from orchestrator.files import spending
 from orchestrator.files.layout import Layout
-from orchestrator.files.text import fit, one_line
+from orchestrator.files.results import status_of
+from orchestrator.files.text import fit, one_line, width
+from orchestrator.model.config import PaneConfig
+from orchestrator.model.result import Reading
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
 
+BELLS = ("failed", "review", "problem")  # a failure, or a question
+RUN_MOST = 200  # members of a run whose progress is looked at
 QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked", "budget")
 
 
 class Pane:
-    """Turns what the watcher tells into lines."""
+    """Turns what the watcher tells into lines, and what it knows into a footer.  The footer is made in the printer's thread: it reads
+    logs, and the loop must not wait for that."""
 
-    def __init__(self, console: Console, layout: Layout, quiet: bool = False, windows: bool = True) -> None:
-        self.windows = windows
-        self.console, self.layout, self.quiet = console, layout, quiet
+    def __init__(self, console: Console, layout: Layout, looks: PaneConfig, quiet: bool = False) -> None:
+        self.console, self.layout, self.looks, self.quiet = console, layout, looks, quiet
         self._watcher: Watcher | None = None
-        self._printer = Printer(console.stream)
+        self._began = time.monotonic()
+        self._day, self._cost, self._tokens = "", 0.0, 0
+        self._since = timestamp(time.time())
+        self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
+        self._printer = Printer(console.stream, self._footer if console.tty and not quiet else None)
 
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""
@@ -51,6 +63,7 @@ class Pane:
 
     def tell(self, kind: str, task_id: str, **facts: Any) -> None:
         """One thing that happened."""
+        self._count(facts.get("reading"))
         line = getattr(self, f"_{kind}", None)
         if line is not None:
             line(task_id, **facts)
@@ -62,7 +75,7 @@ class Pane:
         more = [f"attempt {life.attempt}"] if again else []
         if life.route.mode == "interactive":
             more.append(f"orchestrator attach {task_id}")
-            if self.windows and in_tmux():
+            if self.looks.windows and in_tmux():
                 open_window(self.layout, task_id)
         self._line("running", task_id, life.route.agent.name, {"agent": life.route.agent.name, **again}, " · ".join(more))
 
@@ -159,6 +172,12 @@ class Pane:
     def _interrupting(self, _: str, running: int) -> None:
         self._print(f"interrupting {running}: SIGINT, then SIGTERM, then SIGKILL")
 
+    def _resumed(self, _: str) -> None:
+        self._printer.redraw()
+
+    def _suspended(self, _: str) -> None:
+        self._printer.give_back()
+
     def _left(self, task_id: str, life: Life) -> None:
         self._line("running", task_id, "goes on without us; the next watcher takes it over", {}, word="left")
 
@@ -179,10 +198,75 @@ class Pane:
         room = max(20, console.width - 21)
         name = fit(task_id, min(34, max(16, room // 3)), "…" if console.unicode else "~")
         rest = " ".join(part for part in (text, more) if part)
-        self._print(head + name + " " + fit(rest, max(10, room - len(name) - 1)).rstrip())
+        self._print(head + name + " " + fit(rest, max(10, room - width(name) - 1), "…" if console.unicode else "~").rstrip(),
+                    status in BELLS)
 
-    def _print(self, text: str) -> None:
-        self._printer.line(text)
+    def _print(self, text: str, bell: bool = False) -> None:
+        self._printer.line(text, bell and self.looks.bell and self.console.tty)
+
+    # -- the footer, from here on in the printer's thread ------------------------------------------------------------
+
+    def _footer(self, columns: int, rows: int) -> Footer:
+        if self._watcher is None:
+            return Footer()
+        view = self._view(self._watcher)
+        return Footer(footer(view, self.console, columns, rows), badge(view, self.console) if self.looks.title else "")
+
+    def _view(self, watcher: Watcher) -> View:
+        now = time.monotonic()
+        self._today()
+        tally, waiting = watcher.tally, watcher.waitlist
+        counts = (("waiting", len(waiting.waiting) + len(waiting.todo)), ("review", tally["review"]), ("done", tally["done"]),
+                  ("failed", tally["failed"]), ("cancelled", tally["cancelled"]), ("invalid", len(waiting.invalid)),
+                  ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))))
+        notes = [f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "") for tool, gate in list(watcher.parked.items())]
+        notes += ["no notifications"] if watcher.notifications else []
+        lives = sorted(watcher.running.values(), key=lambda life: (life.retry_at is not None, life.began or now))
+        return View([self._doing(life, now) for life in lives], watcher.config.limits.running, counts, notes, self._cost,
+                    watcher.config.budgets.day.hard, self._tokens, now - self._began, watcher.health.fault, bool(watcher.draining),
+                    watcher.interrupted)
+
+    def _doing(self, life: Life, now: float) -> Doing:
+        progress, retry_at = life.progress, life.retry_at
+        common = {"id": life.id, "agent": life.route.agent.name, "run": self._run_so_far(life, now), "model": life.route.model or "",
+                  "attempt": life.attempt}
+        if retry_at is not None:
+            return Doing(**common, sign="retrying", line=f"attempt {life.attempt + 1} in {show_duration(max(0.0, retry_at - now))}")
+        line = f"orchestrator attach {life.id}" if life.route.mode == "interactive" else "starting"
+        if progress is not None:
+            progress.look()
+            line = progress.line
+        return Doing(**common, seconds=max(0.0, now - life.began) if life.began else 0.0, limit=life.route.timeout, line=line,
+                     cost_usd=life.cost + (progress.cost or 0.0 if progress else 0.0),
+                     tokens=sum(progress.usage.get(kind, 0) for kind in ("input", "output")) if progress else 0)
+
+    def _run_so_far(self, life: Life, now: float) -> str:
+        """``release-0.2 2/4``: looked at every other second, and only while a task of the run is on the screen."""
+        run_id = life.task.run or ""
+        run = self._watcher.groups.get(run_id) if run_id and self._watcher else None
+        if run is None or len(run.members) > RUN_MOST:
+            return run_id
+        seen = self._runs.get(run_id)
+        if seen is None or now - seen[0] > 2:
+            done = sum(status_of(self.layout, member) is Status.DONE for member in run.members)
+            seen = self._runs[run_id] = (now, f"{run_id} {done}/{len(run.members)}")
+        return seen[1]
+
+    def _today(self) -> None:
+        """Begin with what the log has of today, and anew at midnight (UTC, as budgets do)."""
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        if day != self._day:
+            first, self._day = not self._day, day
+            cost_, tokens_ = spending.totals(self.layout, day, self._since if first else "9")
+            if first:  # what has ended meanwhile is counted already
+                cost_, tokens_ = cost_ + self._cost, tokens_ + self._tokens
+            self._cost, self._tokens = cost_, tokens_
+
+    def _count(self, reading: Reading | None) -> None:
+        """An attempt has ended."""
+        if reading is not None:
+            self._cost += reading.cost_usd or 0.0
+            self._tokens += reading.usage.get("input", 0) + reading.usage.get("output", 0)
 
 
 def _colour(status: str) -> str:

@@ -25,8 +25,10 @@ from orchestrator.store.transitions import Store
 @click.option("--once", is_flag=True, help="Start what can start now, wait for it, exit.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and warnings.")
 @click.option("--slots", type=click.IntRange(1, 512), help="Attempts at once; overrides limits.running.")
+@click.option("--title/--no-title", default=None, help="Show a badge in the terminal's title. Default: pane.title.")
+@click.option("--bell/--no-bell", default=None, help="Ring on a failure or a question. Default: pane.bell.")
 @click.pass_obj
-def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | None) -> int:
+def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | None, title: bool | None, bell: bool | None) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
 
     Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
@@ -36,7 +38,8 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     config, toolbox = open_config(app)
     if slots is not None:
         config = replace(config, limits=replace(config.limits, running=slots))
-    pane = Pane(app.console, app.layout, quiet)
+    looks = replace(config.pane, title=config.pane.title if title is None else title, bell=config.pane.bell if bell is None else bell)
+    pane = Pane(app.console, app.layout, looks, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
     watcher = Watcher(app.layout, config, toolbox, distributor(config.distributor), Store(app.layout, log), pane.tell)
     pane.attach(watcher)

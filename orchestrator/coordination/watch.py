@@ -232,7 +232,18 @@ class Watcher:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken read lease must not end us (files.requests)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._signalled, number)
-        self._loop.add_signal_handler(signal.SIGCONT, self._overflow_from_thread)  # stopped: hints may be old
+        self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        self._loop.add_signal_handler(signal.SIGCONT, self._continued)
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: stop only after the terminal has been given back."""
+        self.tell("suspended", "")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _continued(self) -> None:
+        """It was stopped: hints may be old, and others have written to the terminal."""
+        self._overflow_from_thread()
+        self.tell("resumed", "")
 
     def _signalled(self, number: int) -> None:
         """Ctrl-C once: drain.  Twice: interrupt.  TERM, HUP: leave at once; supervisors and agents go on."""

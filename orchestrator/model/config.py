@@ -74,6 +74,15 @@ class ModelRule:
 
 
 @dataclass(frozen=True, slots=True)
+class PaneConfig:
+    """What the pane does to its terminal: ``title`` a badge, ``bell`` on failures and questions, ``windows`` of tmux for interactive tasks."""
+
+    title: bool = True
+    bell: bool = True
+    windows: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything ``orchestrator.yaml`` says, with the defaults filled in.  Durations are seconds."""
 
@@ -102,6 +111,7 @@ class Config:
     notify: str = "auto"
     prompts_in_events: bool = False
     distributor: str = "direct"
+    pane: PaneConfig = PaneConfig()
 
 
 def config_from(data: Mapping[str, Any] | None) -> Config:
@@ -143,6 +153,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         notify=watch.get("notify", base.notify),
         prompts_in_events=data.get("events", {}).get("prompts", False),
         distributor=data.get("distributor", base.distributor),
+        pane=PaneConfig(**data.get("pane", {})),
     )
 
 

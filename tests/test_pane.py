@@ -1,0 +1,301 @@
+"""The pane: a footer of whatever size, and what a real tmux shows of it while the terminal changes under it."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, wait_until
+from test_terminal import Pane
+from transcripts import normal
+
+from orchestrator.cli.console import Console
+from orchestrator.cli.footer import Doing, View, badge, footer
+from orchestrator.files.text import clean, width
+
+GOLDEN = ROOT / "tests/golden/screens"
+PROGRAM = f"{shlex.quote(sys.executable)} -m orchestrator"
+in_tmux = pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux here")
+
+
+class Screen(io.TextIOWrapper):
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__(io.BytesIO(), encoding)
+
+    def isatty(self) -> bool:
+        return True
+
+
+BUSY = View(
+    [Doing("write-changelog", "gemini", 154, 600, 0.2, 48_100, "Running pytest -q tests/test_retry.py", "pro", "release-0.2 2/4"),
+     Doing("add-schema-tests", "claude", 36, 900, 0.76, 1_900_000, 'Search "backoff"', "opus", "", 2),
+     Doing("日本語-docs-translate", "opencode", 55, 900, 0.64, 900, "Edit docs/ja.md (+12 -3) 日本語日本語日本語日本語日本語日本語日本語", "opus"),
+     Doing("later", "claude", line="attempt 2 in 30s", sign="retrying")],
+    4, (("waiting", 2), ("review", 1), ("done", 39), ("failed", 1), ("invalid", 1)), ("codex parked until 14:00:00",), 5.81, 20.0, 1_900_000, 4324)
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 250])
+@pytest.mark.parametrize("rows", [3, 8, 12, 24, 60])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_it_fits_any_terminal(columns, rows, encoding):
+    """Never wider than the terminal, never more than a third of it, never a sign that the terminal does not have."""
+    console = Console("never", stream=Screen(encoding))
+    for count in (0, 1, 4, 50):
+        view = View((*BUSY.doing, *BUSY.doing * 20)[:count], 50, BUSY.counts, BUSY.notes, 5.81, None, 10, 100.0)
+        drawn = footer(view, console, columns, rows)
+        assert 1 <= len(drawn) <= max(1, rows // 3)
+        assert all(width(row) < columns for row in drawn)
+        if encoding == "ascii":
+            assert all(re.sub("[日本語]", "", row).isascii() for row in drawn)
+
+
+def test_colours_take_no_room():
+    plain = footer(BUSY, Console("never", stream=Screen()), 120, 30)
+    coloured = footer(BUSY, Console("always", stream=Screen()), 120, 30)
+    assert tuple(map(clean, coloured)) == plain and coloured != plain
+
+
+def test_what_it_says_of_trouble():
+    console = Console("never", stream=Screen())
+    fault = footer(View((), 4, BUSY.counts, fault="No space left on device"), console, 80, 24)
+    assert "FAULT No space left on device: nothing is claimed" in fault[0]
+    draining = footer(View(BUSY.doing, 4, BUSY.counts, draining=True), console, 80, 24)
+    assert "DRAINING 3 running, no new tasks; Ctrl-C interrupts them" in draining[0]
+    assert "FAULT" in footer(View((), 4, BUSY.counts, fault="x"), console, 80, 6)[0]
+    assert badge(BUSY, console) == "orch 3▶ 2· 1✗ 1? !"
+    assert badge(View(), console) == "orch 0▶ 0·"
+
+
+def test_golden_footers():
+    """The same moment at several sizes, as it is meant to look."""
+    drawn = "\n".join(f"{columns}x{rows} {encoding}\n" + "\n".join(footer(BUSY, Console("never", stream=Screen(encoding)), columns, rows))
+                      for columns, rows, encoding in ((60, 8, "utf-8"), (60, 12, "utf-8"), (80, 24, "utf-8"), (80, 24, "ascii"), (120, 30, "utf-8"), (200, 50, "utf-8")))
+    compare(GOLDEN / "footers.txt", drawn)
+
+
+def compare(path: Path, text: str, form=str) -> None:
+    if os.environ.get("UPDATE_TRANSCRIPTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n")
+    assert [form(line) for line in path.read_text().splitlines()] == [form(line) for line in text.splitlines()]
+
+
+# -- in a real tmux ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pane(project):
+    made = Pane(project.root.parent, project.env)
+    yield made
+    made.close()
+
+
+def start(pane: Pane, columns: int, rows: int, words: str = "", env: str = "") -> None:
+    pane.tmux("resize-window", "-t", pane.pane, "-x", str(columns), "-y", str(rows))
+    pane.line(f"clear; exec env -u COLUMNS {env} {PROGRAM} watch {words}")
+    wait_until(lambda: "slot" in pane.screen(), "it watches")
+
+
+def history(pane: Pane) -> list[str]:
+    """Everything that was ever shown, wrapped lines joined."""
+    return [line.rstrip() for line in pane.tmux("capture-pane", "-p", "-J", "-S", "-5000", "-t", pane.pane).split("\n")]
+
+
+def hold(project, name: str, first: str = "begun") -> Path:
+    """A task that prints something and runs until a file appears."""
+    go = project.root / f"go-{name}"
+    project.drop(f"{name}.yaml", f"agent: sh\nprompt: |\n  echo {first}; while ! test -e {go}; do sleep 0.02; done\n")
+    wait_until(lambda: project.log(name), f"{name} runs")
+    return go
+
+
+SIZES = [(60, 8), (60, 20), (80, 24), (120, 30), (200, 50)]
+
+
+@in_tmux
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+def test_golden_screens(project, pane, size):
+    """One moment of a real watcher, as tmux shows it."""
+    project.config("agents: {sh: {tool: shell, command: [sh]}}\nlimits: {running: 3}\n")
+    start(pane, *size)
+    project.drop("oops.yaml", "promt: Say hello\n")
+    pane.until("invalid")
+    project.drop("bump-actions.yaml", "agent: sh\nprompt: exit 3\n")
+    project.settled("bump-actions", "failed")
+    go = [hold(project, name, first) for name, first in (("review-retry", "Reading src/retry.py"), ("日本語-docs", "Edit docs/ja.md"), ("add-schema-tests", "pytest -q"))]
+    project.drop("waits.yaml", "agent: sh\nprompt: 'true'\n")
+    wait_until(lambda: "waiting 1" in pane.screen(), "the footer tells of it")
+    wait_until(lambda: size[1] < 20 or "pytest -q" in pane.screen(), "the last task's line")
+    compare(GOLDEN / f"watch-{size[0]}x{size[1]}.txt", pane.screen().rstrip("\n"), seconds)
+    for path in go:
+        path.touch()
+
+
+def seconds(line: str) -> str:
+    return re.sub(r"─+$", "─", normal(re.sub(r"\b\d+s(/\d+m)?\b", r"<s>\1", line)))
+
+
+@in_tmux
+def test_no_ghosts_and_no_lost_lines_however_it_is_resized(project, pane):
+    """Tasks come and go while the terminal takes on sizes at random: every line is in the history once, the footer never is."""
+    start(pane, 100, 30, env="TERM=xterm-256color")
+    chance = random.Random(20)
+    go = [hold(project, f"long-{number}", "Reading") for number in range(2)]
+    for number in range(24):
+        project.drop(f"t{number:02}.yaml", "agent: 'true'\nprompt: x\n")
+        # At first faster than tmux tells of it, then from one extreme to the other.
+        rows = chance.randrange(20, 60) if number < 12 else (8, 60)[number % 2]
+        pane.tmux("resize-window", "-t", pane.pane, "-x", str(chance.randrange(60, 250)), "-y", str(rows))
+        if number >= 12:
+            wait_until(lambda rows=rows: fits(pane, rows), "the footer is drawn for this size")
+        if number % 5 == 0:
+            pane.key("Enter", "x")  # typed keys are not shown and move nothing
+        project.settled(f"t{number:02}", "done")
+    pane.tmux("resize-window", "-t", pane.pane, "-x", "120", "-y", "40")
+    wait_until(lambda: "done 24" in pane.screen(), "the footer has settled")
+    lines = history(pane)
+    for number in range(24):
+        assert sum(f"done      t{number:02} " in line for line in lines) == 1, (number, "\n".join(lines))
+    assert sum("── RUNNING" in line for line in lines) == 1, "\n".join(lines)
+    assert sum("waiting 0" in line for line in lines) == 1 and sum("▶ long-0" in line for line in lines) == 1
+    assert not any(line in ("x", "^M") for line in lines)
+    for path in go:
+        path.touch()
+
+
+def fits(pane: Pane, rows: int) -> bool:
+    """Whether the footer has the form it has on a terminal with so many rows."""
+    shown = pane.screen()
+    return "waiting 0" in shown and "── RUNNING" in shown and ("RUNNING 2/4:" in shown) == (rows < 9) and shown.rstrip().count("\n") < rows
+
+
+@in_tmux
+def test_copy_mode_and_its_search_work(project, pane):
+    """Nothing but lines: what has scrolled away is found again, while the footer goes on."""
+    start(pane, 80, 12)
+    for number in range(30):
+        project.drop(f"find-me-{number:02}.yaml", "agent: 'true'\nprompt: x\n")
+    wait_until(lambda: "done 30" in pane.screen(), "all are done")
+    pane.tmux("copy-mode", "-t", pane.pane)
+    pane.tmux("send-keys", "-t", pane.pane, "-X", "search-backward", "find-me-03")
+    assert "find-me-03" in pane.tmux("display-message", "-p", "-t", pane.pane, "#{copy_cursor_line}")
+    pane.tmux("send-keys", "-t", pane.pane, "-X", "cancel")
+
+
+@in_tmux
+def test_the_terminal_is_given_back_as_it_was(project, pane):
+    """Title, echo and screen after the end; while it runs the title is a badge, which can be turned off."""
+    title = pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}").strip()
+    pane.line(f"{PROGRAM} watch; stty -a | grep -o '.echo '")
+    wait_until(lambda: "orch 0▶ 0·" in pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}"), "the title")
+    pane.key("C-c")
+    pane.until("stopped: 0 done")
+    pane.until("\n echo")
+    assert "up <1m" not in pane.screen()
+    assert "orch" not in pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}") or title.startswith("orch")
+
+
+@in_tmux
+def test_stopped_and_continued(project, pane):
+    pane.line(f"{PROGRAM} watch --no-title")
+    wait_until(lambda: "up <1m" in pane.screen(), "the footer")
+    pane.key("C-z")
+    pane.until("Stopped")
+    pane.line("echo in between")
+    pane.until("\nin between")
+    pane.line("fg")
+    wait_until(lambda: "up <1m" in pane.screen().split("in between")[-1], "the footer is drawn below")
+    project.drop("after.yaml", "agent: 'true'\nprompt: x\n")
+    wait_until(lambda: "after" in pane.screen().split("in between")[-1], "and goes on")
+
+
+# -- on a pseudo-terminal: what is written --------------------------------------------------------------------------------------
+
+
+class Written:
+    """``orchestrator watch`` on a pseudo-terminal, and every byte that it writes."""
+
+    def __init__(self, project, *words: str, **env: str) -> None:
+        parent, child = pty.openpty()
+        self.parent, self.data = parent, b""
+        os.set_blocking(parent, False)
+        self.process = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root, stdin=child, stdout=child, stderr=child,
+                                        env={**project.env, "TERM": "xterm", "LC_ALL": "C.UTF-8", **env}, start_new_session=True)
+        os.close(child)
+
+    def read(self) -> bytes:
+        try:
+            self.data += os.read(self.parent, 1 << 20)
+        except OSError:
+            pass
+        return self.data
+
+    def __enter__(self) -> Written:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        os.close(self.parent)
+
+
+def test_nothing_is_written_when_nothing_changes(project):
+    with Written(project) as written:
+        wait_until(lambda: b"up <1m" in written.read(), "the footer")
+        project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+        wait_until(lambda: b"done 1" in written.read(), "the footer tells of the end")
+        size = len(written.data)
+        time.sleep(1.6)  # three looks: no event says that nothing happens
+        assert len(written.read()) == size
+
+
+def test_a_clock_repaints_one_row(project):
+    with Written(project) as written:
+        go = hold(project, "a")
+        wait_until(lambda: b"RUNNING 1/4" in written.read(), "it runs")
+        size = len(written.data)
+        wait_until(lambda: len(written.read()) > size, "the clock")
+        assert written.data[size:].count(b"\n") == 0 and b"RUNNING" not in written.data[size:]
+        go.touch()
+
+
+def test_bell_and_title_can_be_turned_off(project):
+    project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
+    with Written(project, "--until-empty") as written:
+        wait_until(lambda: b"stopped" in written.read(), "its end")
+    assert written.data.count(b"\x07") == 1 and b"\x1b]2;orch" in written.data
+    project.drop("b.yaml", "agent: sh\nprompt: exit 3\n")
+    with Written(project, "--until-empty", "--no-bell", "--no-title") as written:
+        wait_until(lambda: b"stopped" in written.read(), "its end")
+    assert b"\x07" not in written.data and b"\x1b]" not in written.data
+    project.config("pane: {bell: false, title: false}\nagents: {sh: {tool: shell, command: [sh]}}\n")
+    project.drop("c.yaml", "agent: sh\nprompt: exit 3\n")
+    with Written(project, "--until-empty") as written:
+        wait_until(lambda: b"stopped" in written.read(), "its end")
+    assert b"\x07" not in written.data and b"\x1b]" not in written.data
+
+
+def test_plain_is_the_form_of_pipes(project):
+    project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
+    done = subprocess.run(["script", "-qec", f"{PROGRAM} --plain watch --until-empty", "/dev/null"], cwd=project.root, env=project.env,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert "\x1b" not in done.stdout and "\a" not in done.stdout
+    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ failed +a +agent=sh attempt=1", done.stdout, re.M)
+
+
+def test_without_unicode_and_without_colour(project):
+    project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
+    with Written(project, "--until-empty", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", NO_COLOR="1") as written:
+        wait_until(lambda: b"stopped" in written.read(), "its end")
+    assert written.data.replace(b"\xc2\xb7", b"").isascii()
+    assert not re.search(rb"\x1b\[[0-9;]*m", written.data) and b" x failed " in written.data
