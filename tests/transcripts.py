@@ -31,6 +31,9 @@ FORMS = [
 ]
 
 
+FOOTER = re.compile(r"\x1b\[\?7l.*?\x1b\[\?7h", re.S)  # what the pane writes below its lines, and takes away again
+
+
 def normal(line: str) -> str:
     """A line without what differs from one run to the next."""
     for pattern, stands in FORMS:
@@ -65,7 +68,8 @@ class Stage:
         else:
             raw = subprocess.run(["sh", "-c", command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False).stdout
-        text = re.sub(r"\x1b\[[0-9;]*[mK]", "", raw.decode("utf-8", "replace")).replace("\r\n", "\n").replace(str(self.root), "~/acme-api").replace(
+        text = FOOTER.sub("", raw.decode("utf-8", "replace"))
+        text = re.sub(r"\x1b\[[0-9;]*[mKJt]|\x1b\]2;[^\x1b]*\x1b\\|[\a\r]", "", text).replace(str(self.root), "~/acme-api").replace(
             str(self.home), "~")
         return text.rstrip("\n").split("\n") if text.strip() else []
 
