@@ -206,6 +206,21 @@ def test_a_key_that_is_missing_is_said(ground):
 
 
 @pytest.mark.parametrize("agent", CODERS)
+def test_an_agent_that_was_told_queues_a_task(ground, watch, agent):
+    """``init --agents``: the program itself finds the note or the skill, and a file that it writes is a task that runs."""
+    ground.project.run("init", "--agents", "all")
+    watch()
+    ground.task("first", agent, "[[write work/inbox/follow-up.yaml|{agent: demo, prompt: Say hello}]]")
+    ground.project.settled("first", "done")
+    ground.project.settled("follow-up", "done")
+    asked_for = json.dumps([request for request in ground.provider.requests if ground.tag in str(request)])
+    if agent == "claude":
+        assert "orchestrator" in json.loads(ground.project.log("first").splitlines()[0])["skills"]
+    else:
+        assert "Handing work to another agent" in asked_for or "Hand work to another local coding agent" in asked_for, agent
+
+
+@pytest.mark.parametrize("agent", CODERS)
 def test_interactive(ground, watch, agent):
     """The program's own full screen on a terminal that the supervisor keeps: it begins with the prompt, and is stopped like any other."""
     root = str(ground.project.root)

@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import click
 
 from orchestrator.cli.main import App
+from orchestrator.cli.notes import TARGETS, install, remove
 from orchestrator.cli.options import examples
 from orchestrator.errors import Unusable
 from orchestrator.files import schemas
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
+from orchestrator.files.schemas import did_you_mean
 from orchestrator.store.atomic import move, write_temporary
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
@@ -76,9 +78,22 @@ schemas/*.json linguist-generated
 """
 
 
-@click.command(epilog=examples("orchestrator init", "orchestrator -C ~/acme-api init"))
+def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
+    if value is None or value == "none":
+        return None if value is None else []
+    names = list(TARGETS) if value == "all" else [name.strip() for name in value.split(",")]
+    for name in names:
+        if name not in TARGETS:
+            raise click.BadParameter(f"'{name}' is not one of all, none, {', '.join(TARGETS)}. {did_you_mean(name, ['all', 'none', *TARGETS])}".strip())
+    return names
+
+
+@click.command(epilog=examples("orchestrator init", "orchestrator init --agents all      # tell agents that they can queue work",
+                               "orchestrator init --agents none     # take that away again"))
+@click.option("--agents", "targets", metavar="WHICH", callback=_targets, help="Notes for agents that work here: agents (a block in AGENTS.md, and a skill), "
+              "claude (a skill), both by a comma, all, or none (remove them).")
 @click.pass_obj
-def command(app: App) -> None:
+def command(app: App, targets: list[str] | None) -> None:
     """Create the work directory in the current folder.  Asks nothing, overwrites nothing; run it again at any time."""
     root = os.path.realpath(app.start)
     if not os.path.isdir(root):
@@ -103,6 +118,11 @@ def command(app: App) -> None:
     states = {_write_schema(layout, kind) for kind in schemas.KINDS}
     state = next((word for word in ("created", "updated") if word in states), "unchanged")
     report.append((state, "work/schemas/", "for completion and checks in your editor"))
+    if targets is not None:
+        notes = install(root, targets) if targets else remove(root)
+        report += [(what, name, "") for what, name in notes]
+    elif not os.path.exists(f"{root}/.agents/skills/orchestrator"):
+        report.append(("skipped", "AGENTS.md", "tell agents about it: orchestrator init --agents all"))
     for state, what, text in report:
         app.console.out(f"{state:<10} {what:<26} {text}".rstrip())
     if agents:

@@ -50,6 +50,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("Fix", "Check task files without running them"),
     "doctor": ("Fix", "Find what is wrong, and mend it with --fix"),
     "archive": ("Fix", "Move old finished tasks to work/archive"),
+    "guide": ("More", "What an agent or a newcomer needs to know, on one page"),
     "demo": ("More", "Try it all in a temporary project"),
     "completion": ("More", "Completion for your shell"),
     "help": ("More", "Help on a command, or on exit-codes"),
