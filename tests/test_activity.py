@@ -103,12 +103,16 @@ def test_logs_and_status_show_lines(project, watch):
     script = f"import os,time\nprint(open({str(RECORDED / 'claude-write.jsonl')!r}).read().splitlines()[1], flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(.01)\n"
     (project.root / "fake.py").write_text(script)
     (tools / "fake.yaml").write_text(json.dumps({"argv": ["{python}", str(project.root / "fake.py")], "show": {
-        "calls": "type=='assistant' && message.content[?type=='tool_use'].[name, input]"}}))
+        "calls": "type=='assistant' && message.content[?type=='tool_use'].[name, input]"},
+        "live": {"key": "message.id", "input": "message.usage.input_tokens", "output": "message.usage.output_tokens"}}))
+    project.config("models: {fake-1: {input: 1000, output: 0}}\n")
     watch()
-    project.drop("t.yaml", "agent: fake\nprompt: x\n")
+    project.drop("t.yaml", "agent: fake\nmodel: fake-1\nprompt: x\n")
     from conftest import wait_until
     wait_until(lambda: project.log("t").endswith("\n"), "it prints")
-    assert project.json("status")["running"][0]["detail"] == "Write made.txt"
+    row = project.json("status")["running"][0]
+    assert row["detail"] == "Write made.txt" and row["cost_usd"] == 1.0 and row["usage"]["input"] == 1000
+    assert "$1.00" in project.run("show", "t").stdout
     assert project.run("logs", "t").stdout == "Write made.txt\n"
     assert project.json("logs", "t")["lines"] == ["Write made.txt"]
     assert project.run("logs", "t", "--raw").stdout == project.log("t")

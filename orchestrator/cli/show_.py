@@ -69,7 +69,7 @@ def _show(console: Console, found: Story, status: Status, moment: float, full: b
                               f"{console.clock(when(str(result['finished_at'])))}  "
                               f"{show_duration(float(result.get('duration_s', 0)))}"))
     facts.append(("why", one_line(str(result.get("why") or claim.get("why") or ""), 200) if full else ""))
-    facts.append(("cost", _cost(result)))
+    facts.append(("cost", _cost(result or {"cost_usd": row.cost_usd, "cost_source": "so far" if row.cost_usd else "", "usage": row.usage})))
     label = {"waits": "waits", "invalid": "error"}.get(row.status, "waits" if status in (Status.INBOX, Status.HELD) else
                                                       "now" if status is Status.RUNNING else "reason")
     facts.append((label, row.detail))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.files import card, eventreader, journals, parked, results, scan
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.files.text import one_line, tail
+from orchestrator.model.config import Model
 from orchestrator.model.gates import Gate, need_gates
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import timestamp, when
-from orchestrator.tools.activity import last_line, presentation
+from orchestrator.tools.activity import glance, presentation
 
 RECENT = 5
 
@@ -42,6 +46,7 @@ class Row:
     timeout: float | None = None
     detail: str = ""
     cost_usd: float | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -51,8 +56,8 @@ class Row:
         plain = {"id": self.id, "status": self.status, "file": self.file, "title": self.title, "agent": self.agent,
                  "tool": self.tool, "model": self.model, "run": self.run, "attempt": self.attempt,
                  "duration_s": self.seconds, "timeout_s": self.timeout, "detail": self.detail,
-                 "cost_usd": self.cost_usd, "flags": list(self.flags)}
-        return {**{key: value for key, value in plain.items() if value not in (None, "", [])}, **moments}
+                 "cost_usd": self.cost_usd, "usage": dict(self.usage), "flags": list(self.flags)}
+        return {**{key: value for key, value in plain.items() if value not in (None, "", [], {})}, **moments}
 
 
 @dataclass(slots=True)
@@ -123,7 +128,11 @@ def _running_row(layout: Layout, journal: Journal, now: float) -> Row:
         if journal.claim.get("mode") == "interactive":
             row.detail = f"orchestrator attach {journal.task_id}"
         else:
-            row.detail = last_line(f"{layout.logs(journal.task_id, attempt.number)}/stdout.log", presentation(layout, row.tool))
+            how = presentation(layout, row.tool)
+            progress = glance(f"{layout.logs(journal.task_id, attempt.number)}/stdout.log", how,
+                              _models(layout).get(row.model) if how.live is not None and row.model else None)
+            before = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1])
+            row.detail, row.cost_usd, row.usage = progress.line, before + (progress.cost or 0.0) or None, progress.usage
     elif journal.phase is Phase.ENDED:
         row.detail = "finishing"
     else:
@@ -132,6 +141,15 @@ def _running_row(layout: Layout, journal: Journal, now: float) -> Row:
         row.flags += ("cancelling",)
         row.detail = row.detail or "stopping"
     return row
+
+
+@cache
+def _models(layout: Layout) -> Mapping[str, Model]:
+    """Prices, to say what a running attempt has cost so far; none if the configuration cannot be read."""
+    try:
+        return load_config(layout).models
+    except OrchestratorError:
+        return {}
 
 
 def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:

@@ -24,6 +24,7 @@ from orchestrator.tools.output import TOKENS, search
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
 LONGEST = 1 << 22  # a line longer than this is passed over
+GLANCE = 1 << 22  # bytes of log that are read for the sake of figures
 STEP = 1 << 20  # bytes read at a time, and at most in one look at a running attempt
 PRINTED = 6  # lines of what a tool call gave back
 
@@ -217,11 +218,16 @@ class Progress:
         self.cost = total["cost"] or (self.model.cost(self.usage) if self.model is not None else None)
 
 
-def last_line(path: str, how: Presentation) -> str:
-    """What an attempt does now, from the end of its log."""
-    progress = Progress(path, Presentation(how.show))
-    progress.look()
-    return progress.line
+def glance(path: str, how: Presentation, model: Model | None = None) -> Progress:
+    """How far an attempt is, for somebody who looks once: of a log that is larger than `GLANCE` only the end, without figures."""
+    try:
+        small = os.stat(path).st_size <= GLANCE
+    except OSError:
+        small = True
+    progress = Progress(path, how if small else Presentation(how.show), model)
+    while progress.look():
+        pass
+    return progress
 
 
 def _event(raw: bytes) -> Mapping[str, Any] | None:
