@@ -69,7 +69,7 @@ class Stage:
             raw = subprocess.run(["sh", "-c", command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False).stdout
         text = FOOTER.sub("", raw.decode("utf-8", "replace"))
-        text = re.sub(r"\x1b\[[0-9;]*[mKJt]|\x1b\]2;[^\x1b]*\x1b\\|[\a\r]", "", text).replace(str(self.root), "~/acme-api").replace(
+        text = re.sub(r"\x1b\[[0-9;]*[mKJt]|\x1b\](?:2|8);[^\x1b]*\x1b\\|[\a\r]", "", text).replace(str(self.root), "~/acme-api").replace(
             str(self.home), "~")
         return text.rstrip("\n").split("\n") if text.strip() else []
 

@@ -31,6 +31,7 @@ class Console:
 
     def __init__(self, color: str = "auto", plain: bool = False, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
+        self._terminal = self.stream  # what `width` is of, also while something is collected for it
         self.tty = self.stream.isatty() and not plain
         self.color = _wants_color(color, self.tty)
         encoding = (getattr(self.stream, "encoding", "") or "").lower().replace("-", "")
@@ -39,10 +40,19 @@ class Console:
     @property
     def width(self) -> int:
         """Columns of the terminal as it is now; 0 in a pipe, where nothing is cut."""
-        return _columns(self.stream) if self.tty else 0
+        return _columns(self._terminal) if self.tty else 0
 
     def paint(self, text: str, colour: str) -> str:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.color and colour else text
+
+    def link(self, path: str, text: str) -> str:
+        """A path that a terminal can open (OSC 8); terminals that do not know it show the text alone."""
+        if not self.tty or os.environ.get("TERM") in ("dumb", None):
+            return text
+        import socket  # only who shows a link pays for these
+        from urllib.parse import quote
+
+        return f"\x1b]8;;file://{socket.gethostname()}{quote(path)}\x1b\\{text}\x1b]8;;\x1b\\"
 
     def sign(self, status: str) -> str:
         """The sign of a status, coloured."""

@@ -16,19 +16,17 @@ from orchestrator.cli.printer import Footer, Printer
 from orchestrator.cli.windows import in_tmux, open_window
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.watch import Watcher
-from orchestrator.files import spending
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, one_line, width
 from orchestrator.model.config import PaneConfig
-from orchestrator.model.result import Reading
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
 
 BELLS = ("failed", "review", "problem")  # a failure, or a question
 RUN_MOST = 200  # members of a run whose progress is looked at
-QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked", "budget")
+QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked", "budget", "hook")
 
 
 class Pane:
@@ -39,8 +37,6 @@ class Pane:
         self.console, self.layout, self.looks, self.quiet = console, layout, looks, quiet
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
-        self._day, self._cost, self._tokens = "", 0.0, 0
-        self._since = timestamp(time.time())
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
         self._printer = Printer(console.stream, self._footer if console.tty and not quiet else None)
 
@@ -63,7 +59,6 @@ class Pane:
 
     def tell(self, kind: str, task_id: str, **facts: Any) -> None:
         """One thing that happened."""
-        self._count(facts.get("reading"))
         line = getattr(self, f"_{kind}", None)
         if line is not None:
             line(task_id, **facts)
@@ -108,6 +103,9 @@ class Pane:
 
     def _budget(self, name: str, text: str) -> None:
         self._line("warning", name or "budget", text, {"text": text}, word="budget")
+
+    def _hook(self, task_id: str, text: str) -> None:
+        self._line("warning", task_id or "hook", text, {"text": text}, word="hook")
 
     def _unparked(self, _: str, tool: str) -> None:
         self._line("ok", tool, "starts again", {}, word="unparked")
@@ -214,16 +212,16 @@ class Pane:
 
     def _view(self, watcher: Watcher) -> View:
         now = time.monotonic()
-        self._today()
-        tally, waiting = watcher.tally, watcher.waitlist
+        tally, waiting, today = watcher.tally, watcher.waitlist, watcher.today
+        today.turn()
         counts = (("waiting", len(waiting.waiting) + len(waiting.todo)), ("review", tally["review"]), ("done", tally["done"]),
                   ("failed", tally["failed"]), ("cancelled", tally["cancelled"]), ("invalid", len(waiting.invalid)),
                   ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))))
         notes = [f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "") for tool, gate in list(watcher.parked.items())]
         notes += ["no notifications"] if watcher.notifications else []
         lives = sorted(watcher.running.values(), key=lambda life: (life.retry_at is not None, life.began or now))
-        return View([self._doing(life, now) for life in lives], watcher.config.limits.running, counts, notes, self._cost,
-                    watcher.config.budgets.day.hard, self._tokens, now - self._began, watcher.health.fault, bool(watcher.draining),
+        return View([self._doing(life, now) for life in lives], watcher.config.limits.running, counts, notes, today.cost,
+                    watcher.config.budgets.day.hard, today.tokens, now - self._began, watcher.health.fault, bool(watcher.draining),
                     watcher.interrupted)
 
     def _doing(self, life: Life, now: float) -> Doing:
@@ -251,22 +249,6 @@ class Pane:
             done = sum(status_of(self.layout, member) is Status.DONE for member in run.members)
             seen = self._runs[run_id] = (now, f"{run_id} {done}/{len(run.members)}")
         return seen[1]
-
-    def _today(self) -> None:
-        """Begin with what the log has of today, and anew at midnight (UTC, as budgets do)."""
-        day = time.strftime("%Y-%m-%d", time.gmtime())
-        if day != self._day:
-            first, self._day = not self._day, day
-            cost_, tokens_ = spending.totals(self.layout, day, self._since if first else "9")
-            if first:  # what has ended meanwhile is counted already
-                cost_, tokens_ = cost_ + self._cost, tokens_ + self._tokens
-            self._cost, self._tokens = cost_, tokens_
-
-    def _count(self, reading: Reading | None) -> None:
-        """An attempt has ended."""
-        if reading is not None:
-            self._cost += reading.cost_usd or 0.0
-            self._tokens += reading.usage.get("input", 0) + reading.usage.get("output", 0)
 
 
 def _colour(status: str) -> str:

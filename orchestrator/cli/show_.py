@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -85,7 +86,7 @@ def _show(console: Console, found: Story, status: Status, moment: float, full: b
         facts.append(("artifact", f"{one_line(str(item.get('path')))} ({state_of})"))
     changed = [one_line(str(path)) for path in result.get("files_changed") or ()]
     facts.append(("changed", "\n".join(changed) if full else " · ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")))
-    facts.append(("files", " · ".join(_files(found, layout))))
+    facts.append(("files", " · ".join(console.link(os.path.join(layout.root, path), path) for path in _files(found, layout))))
     lines = clean(found.prompt).strip().splitlines()
     if lines:
         more = f"  … {len(lines) - 1} more lines (--full)" if len(lines) > 1 and not full else ""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 
 import click
@@ -47,17 +51,28 @@ def command(app: App, as_json: bool, short: bool, keep: bool, interval: float) -
         elif short:
             app.console.out(short_line(app.console, view))
         else:
-            if keep and app.console.tty:
-                sys.stdout.write("\x1b[H\x1b[2J")
-            show(app.console, view, now())
+            with _redrawn(app.console) if keep and app.console.tty else nullcontext():
+                show(app.console, view, now())
         if not keep:
             return
         sys.stdout.flush()
         time.sleep(interval)
 
 
+@contextmanager
+def _redrawn(console: Console) -> Iterator[None]:
+    """What is printed inside replaces what is on the screen, line by line, so that nothing flickers."""
+    screen, console.stream = console.stream, io.StringIO()
+    try:
+        yield
+        lines = console.stream.getvalue().splitlines()[:max(os.get_terminal_size(screen.fileno()).lines - 1, 1)]
+    finally:
+        console.stream = screen
+    screen.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+
+
 def short_line(console: Console, view: Overview) -> str:
-    """``3▶ 2· 1✗``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that something is invalid."""
+    """``3▶ 2· 1✗ $5.81``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that something is invalid."""
     parts = [f"{view.counts[Status.RUNNING]}{'▶' if console.unicode else '>'}",
              f"{view.counts[Status.INBOX]}{'·' if console.unicode else '.'}"]
     if view.counts[Status.FAILED]:
@@ -66,6 +81,8 @@ def short_line(console: Console, view: Overview) -> str:
         parts.append(f"{view.counts[Status.REVIEW]}?")
     if view.invalid or view.watcher is None or not view.watcher.alive or view.watcher.fault:
         parts.append("!")
+    if view.watcher is not None and view.watcher.alive and view.watcher.cost_usd:
+        parts.append(cost(view.watcher.cost_usd))
     return " ".join(parts)
 
 
@@ -74,6 +91,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
     words = watcher_words(card, moment)
     if card is not None and card.alive:
         words += f" · {view.counts[Status.RUNNING]} of {card.slots} slots · beat {show_duration(card.beat)} ago"
+        if card.cost_usd:
+            words += f" · {cost(card.cost_usd)} today"
         if card.fault:
             words += "\n" + console.paint(f"fault    {card.fault}: nothing is claimed until the disk takes writes again", "red")
         if card.notifications:

@@ -12,6 +12,7 @@ from orchestrator.cli.main import App
 from orchestrator.cli.options import examples
 from orchestrator.cli.pane import Pane
 from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.coordination.hooks import Hooks
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INTERRUPTED
@@ -41,6 +42,8 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     looks = replace(config.pane, title=config.pane.title if title is None else title, bell=config.pane.bell if bell is None else bell)
     pane = Pane(app.console, app.layout, looks, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
+    hooks = Hooks(config.hooks, app.layout.root, pane.tell)
+    log.on_disk = hooks.offer
     watcher = Watcher(app.layout, config, toolbox, distributor(config.distributor), Store(app.layout, log), pane.tell)
     pane.attach(watcher)
     gc.freeze()  # what is loaded by now stays; the collector need not walk it again and again
@@ -50,6 +53,7 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
         pane.goodbye()
     finally:
         log.close()
+        hooks.close()
         pane.close()
     if watcher.draining and watcher.interrupted:
         return INTERRUPTED

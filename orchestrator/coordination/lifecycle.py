@@ -122,7 +122,7 @@ class Lives:
 
     def __init__(self, layout: Layout, config: Config, toolbox: Toolbox, store: Store, distributor: Distributor,
                  health: Health, tell: Tell, slot_free: Callable[[Life], None],
-                 spent: Callable[[Life, float | None], None]) -> None:
+                 spent: Callable[[Life, Reading], None]) -> None:
         self.layout, self.config, self.toolbox, self.store = layout, config, toolbox, store
         self.distributor, self.health, self.tell, self.slot_free = distributor, health, tell, slot_free
         self.spent = spent
@@ -337,7 +337,7 @@ class Lives:
         reading = await self._understood(life, entry, run_dir, end)
         life.progress = None
         life.cost += reading.cost_usd or 0.0
-        self.spent(life, reading.cost_usd)
+        self.spent(life, reading)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):

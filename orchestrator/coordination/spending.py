@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.coordination.groups import Groups
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import DAY, Budgets, Running, Scope, Spent, closed, overrun, warnings
 from orchestrator.model.gates import Gate, Lane
+from orchestrator.model.units import timestamp
+
+
+class Today:
+    """What this day (of UTC, as budgets have it) has cost: what the log had when the watcher started, and what has ended since."""
+
+    def __init__(self, layout: Layout, clock: Callable[[], float]) -> None:
+        self._layout, self._clock = layout, clock
+        self._since = timestamp(clock())
+        self.day, self.cost, self.tokens = self._since[:10], 0.0, 0
+
+    def before(self) -> tuple[str, float, int]:
+        """Day, dollars and tokens that the log had.  Takes a while on a busy day: not for the loop."""
+        return (self._since[:10], *spending.totals(self._layout, self._since[:10], self._since))
+
+    def include(self, day: str, cost: float, tokens: int) -> None:
+        """Count what the log had, if it is still that day."""
+        self.turn()
+        if day == self.day:
+            self.cost, self.tokens = self.cost + cost, self.tokens + tokens
+
+    def add(self, cost: float | None, usage: Mapping[str, int]) -> None:
+        """An attempt has ended."""
+        self.turn()
+        self.cost += cost or 0.0
+        self.tokens += usage.get("input", 0) + usage.get("output", 0)
+
+    def turn(self) -> None:
+        """A new day begins with nothing."""
+        day = timestamp(self._clock())[:10]
+        if day != self.day:
+            self.day, self.cost, self.tokens = day, 0.0, 0
 
 
 class Spending:

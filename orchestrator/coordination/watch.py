@@ -22,7 +22,7 @@ from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.lifecycle import Health, Life, Lives
 from orchestrator.coordination.schedule import Candidate, choose
-from orchestrator.coordination.spending import Spending
+from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, Taken
@@ -34,6 +34,7 @@ from orchestrator.model.attempt import end_from
 from orchestrator.model.budget import Running
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, InUse, Limits
+from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, recovery, runs
@@ -67,6 +68,8 @@ class Watcher:
         self.use = InUse()
         self.parked: dict[str, Gate] = {}  # by tool
         self.spending = Spending(layout, config.budgets, self.groups, clock, self._over_budget)
+        self.today = Today(layout, clock)
+        self._told = 0.0  # what the card says of today's cost
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,6 +106,7 @@ class Watcher:
             self.notifications = "switched off" if self.config.notify == "poll" else arrivals.start()
             if self.notifications:
                 self._write_card()
+            self._add_task(self._load_today())
             await self._recover()
             self.waitlist.list(everything=True)
             self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
@@ -265,6 +269,8 @@ class Watcher:
     def _rescan(self) -> None:
         """The slow timer: what no notification told."""
         self._listed += 1
+        if self.today.cost != self._told:
+            self._write_card()
         self.store.beat()  # first: whatever fails below, it lives
         if self.health.fault:
             self._probe()
@@ -291,9 +297,10 @@ class Watcher:
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
 
-    def _spent(self, life: Life, cost: float | None) -> None:
-        self.spending.add(life.route.agent.name, life.task.run or "", cost)
-        if cost:
+    def _spent(self, life: Life, reading: Reading) -> None:
+        self.today.add(reading.cost_usd, reading.usage)
+        self.spending.add(life.route.agent.name, life.task.run or "", reading.cost_usd)
+        if reading.cost_usd:
             self.spending.task(life.id, life.cost)
 
     def _look_at_costs(self) -> None:
@@ -432,10 +439,16 @@ class Watcher:
             self.use.count(life.lane, -1)
             self._wake.set()
 
-    def _spawn(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(self._live(life, work))
+    def _add_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _load_today(self) -> None:
+        self.today.include(*await asyncio.to_thread(self.today.before))
+
+    def _spawn(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
+        self._add_task(self._live(life, work))
 
     async def _live(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -626,11 +639,14 @@ class Watcher:
         return ", ".join(counts) + f", {left} left running" + (f", {retrying} to be retried" if retrying else "")
 
     def _write_card(self) -> None:
+        self.today.turn()
+        self._told = self.today.cost
         self.store.write_card({
             **self._identity,
             "started_at": self._started_at,
             "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault,
-            "draining": bool(self.draining), "notifications": self.notifications})
+            "draining": bool(self.draining), "notifications": self.notifications,
+            "today": {"day": self.today.day, "cost_usd": round(self.today.cost, 6), "tokens": self.today.tokens}})
 
     def _event(self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any) -> None:
         number = f"{os.getpid()}-{int(self.clock() * 1000)}" if attempt is None else attempt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 
 from orchestrator.files.layout import Layout
@@ -23,6 +24,8 @@ class Card:
     notifications: str
     beat: float
     alive: bool
+    cost_usd: float = 0.0  # what today has cost
+    tokens: int = 0
 
 
 def read(layout: Layout, now: float) -> Card | None:
@@ -33,9 +36,16 @@ def read(layout: Layout, now: float) -> Card | None:
             beat = now - os.fstat(file.fileno()).st_mtime
         return Card(data["pid"], data["host"], data["started_at"], data["version"], data["slots"], data["fault"],
                     data["draining"], data["notifications"], max(0.0, beat),
-                    process_lives(data["pid"], data["pid_start"], data["boot"]))
+                    process_lives(data["pid"], data["pid_start"], data["boot"]), *_today(data.get("today"), now))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _today(data: object, now: float) -> tuple[float, int]:
+    """Dollars and tokens, if the card speaks of this day (of UTC)."""
+    if not isinstance(data, dict) or data.get("day") != time.strftime("%Y-%m-%d", time.gmtime(now)):
+        return 0.0, 0
+    return float(data.get("cost_usd", 0.0)), int(data.get("tokens", 0))
 
 
 def process_lives(pid: int, started: int, boot: str) -> bool:

@@ -74,6 +74,19 @@ class ModelRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A command that is told of events: of these kinds (empty: all) that put a task into one of these folders (empty: any)."""
+
+    run: tuple[str, ...]
+    on: frozenset[str] = frozenset()
+    status: frozenset[str] = frozenset()
+    timeout: float = 10.0
+
+    def wants(self, event: Mapping[str, Any]) -> bool:
+        return (not self.on or event.get("event") in self.on) and (not self.status or event.get("status") in self.status)
+
+
+@dataclass(frozen=True, slots=True)
 class PaneConfig:
     """What the pane does to its terminal: ``title`` a badge, ``bell`` on failures and questions, ``windows`` of tmux for interactive tasks."""
 
@@ -112,6 +125,7 @@ class Config:
     prompts_in_events: bool = False
     distributor: str = "direct"
     pane: PaneConfig = PaneConfig()
+    hooks: tuple[Hook, ...] = ()
 
 
 def config_from(data: Mapping[str, Any] | None) -> Config:
@@ -154,6 +168,8 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         prompts_in_events=data.get("events", {}).get("prompts", False),
         distributor=data.get("distributor", base.distributor),
         pane=PaneConfig(**data.get("pane", {})),
+        hooks=tuple(Hook(tuple(body["run"]), frozenset(body.get("on", ())), frozenset(body.get("status", ())),
+                         seconds(body, "timeout", 10.0)) for body in data.get("hooks", ())),
     )
 
 

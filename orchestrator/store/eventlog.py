@@ -126,6 +126,7 @@ class GroupCommit:
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self.event = log.event
+        self.on_disk: Callable[[Sequence[Event]], None] = lambda _: None  # hears, from our thread, what is safe now
         self._condition = threading.Condition()
         self._queue: list[_Commit] = []
         self._unsaved: list[Event] = []
@@ -190,7 +191,8 @@ class GroupCommit:
         try:
             for folder in folders:
                 sync_folder(folder)
-            self.log.append([*self._unsaved, *(event for commit in good for event in commit.events)])
+            events = [*self._unsaved, *(event for commit in good for event in commit.events)]
+            self.log.append(events)
             self._unsaved = []
         except OSError as error:
             for commit in good:
@@ -200,6 +202,7 @@ class GroupCommit:
             return
         for commit in good:
             commit.future.set_result(None)
+        self.on_disk(events)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,96 @@
+"""Hooks: commands of the person's own that are told of events.
+
+An event is offered once it is on disk.  Commands run beside the work, in threads, a few at a time, each with a time limit; whatever
+becomes of one is told to the pane and concerns nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.files.text import one_line
+from orchestrator.model.config import Hook
+
+AT_ONCE = 2
+KEPT = 1000  # events that may wait for a slow hook; of more, the newest are left out
+_PLACEHOLDER = re.compile(r"\{(event|task_id|run_id|status|outcome|agent|tool|summary|cost_usd)\}")
+_STOP = None
+
+
+class Hooks:
+    """``tell(kind, id, **facts)`` hears of hooks that fail."""
+
+    def __init__(self, hooks: Sequence[Hook], root: str, tell: Callable[..., None]) -> None:
+        self._hooks, self._root, self._tell = hooks, root, tell
+        self._queue: queue.Queue[tuple[Hook, Mapping[str, Any]] | None] = queue.Queue(KEPT)
+        self._threads = [threading.Thread(target=self._serve, name="hook", daemon=True) for _ in range(AT_ONCE if hooks else 0)]
+        for thread in self._threads:
+            thread.start()
+
+    def offer(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """These events are on disk now."""
+        for event in events:
+            for hook in self._hooks:
+                if hook.wants(event):
+                    try:
+                        self._queue.put_nowait((hook, event))
+                    except queue.Full:
+                        self._tell("hook", str(event.get("task_id") or ""), text=f"{hook.run[0]}: not told of {event['event']}: {KEPT} events wait for it")
+
+    def close(self, patience: float = 3.0) -> None:
+        """Tell what is left; hooks that take longer than this go on alone."""
+        end = time.monotonic() + patience
+        for _ in self._threads:
+            try:
+                self._queue.put(_STOP, timeout=max(0.0, end - time.monotonic()))
+            except queue.Full:
+                return
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _serve(self) -> None:
+        while (item := self._queue.get()) is not _STOP:
+            hook, event = item
+            why = self._run(hook, event)
+            if why:
+                self._tell("hook", str(event.get("task_id") or ""), text=f"{' '.join(hook.run)[:60]}: {why}")
+
+    def _run(self, hook: Hook, event: Mapping[str, Any]) -> str:
+        """Run it; why that failed, empty if it did not."""
+        argv = [_PLACEHOLDER.sub(lambda found: _safe(event.get(found[1])), word) for word in hook.run]
+        try:
+            # Files, not pipes: a hook that reads nothing, or leaves a process with its output open, must not hold anything up.
+            with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+                given.write(json.dumps({**event, "project": self._root}, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                given.seek(0)
+                process = subprocess.Popen(argv, stdin=given, stdout=subprocess.DEVNULL, stderr=errors, cwd=self._root, start_new_session=True,
+                                           env={**os.environ, "ORCHESTRATOR_EVENT": str(event["event"]), "ORCHESTRATOR_ROOT": self._root})
+                try:
+                    code = process.wait(hook.timeout)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                    return f"took longer than {hook.timeout:g} s and was ended"
+                if code:
+                    errors.seek(0)
+                    said = errors.read(4096).decode("utf-8", "replace").strip().splitlines()
+                    return f"exit {code}" + (f": {one_line(said[-1], 120)}" if said else "")
+        except (OSError, ValueError) as error:
+            return f"could not be started: {getattr(error, 'strerror', None) or error}"
+        return ""
+
+
+def _safe(value: object) -> str:
+    """A value of an event as a word of a command: one line, and never an option."""
+    text = one_line(str(value if value is not None else ""), 500)
+    return f" {text}" if text.startswith("-") else text
