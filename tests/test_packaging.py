@@ -71,6 +71,9 @@ def test_wheel(source, tmp_path):
     assert not [name for name in names if name.startswith(("tests", "work", "docs"))]
     python = environment(tmp_path / "env")
     pip(python, "install", str(wheel))
+    for name in ("man/man1/orchestrator.1", "bash-completion/completions/orchestrator", "zsh/site-functions/_orchestrator",
+                 "fish/vendor_completions.d/orchestrator.fish"):
+        assert (python.parent.parent / "share" / name).exists(), name
     works(python, tmp_path / "project")
 
 
