@@ -17,10 +17,11 @@ from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
-from orchestrator.queries.health import Check, checks
+from orchestrator.queries.health import Check, checks, copies
 from orchestrator.store import recovery, runs
 from orchestrator.store.locks import WatcherLock
 from orchestrator.tools.specs import load_tools
+from orchestrator.tools.versions import ask_all
 
 
 @click.command(epilog=examples("orchestrator doctor", "orchestrator doctor --fix", "orchestrator doctor --json   # for a bug report"))
@@ -70,6 +71,10 @@ def _mend(app: App) -> int:
             app.console.out(f"mended   run {run_id}: its tasks are in the inbox")
         for task_id in recovery.foreign(store):
             app.console.out(f"mended   {task_id} is in review/")
+        for name in recovery.stale_requests(store):
+            app.console.out(f"mended   removed a request to cancel {name}, which is not running")
+        for kept, gone in recovery.drop_copies(app.layout, copies(app.layout)):
+            app.console.out(f"mended   kept {kept}, removed its copy {gone}")
         for task_id in recovery.stale_notes(app.layout):
             store.remove_note(task_id)
             app.console.out(f"mended   removed the note on {task_id}")
@@ -89,10 +94,19 @@ def _tools(layout: Layout) -> list[Check]:
     found = [Check("tools", "problem", f"{layout.shown(path)}: {problems[0].message}", "orchestrator validate")
              for path, _, problems in box.broken]
     usable = []
+    answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)
     for spec in box.tools.values():
+        answer = answers.get(spec.name)
         if not spec.at_hand and (not spec.built_in or spec.name in wanted):
-            found.append(Check("tools", "note", f"{spec.name}: there is no program '{spec.argv[0]}'",
+            what = f"the package '{spec.module}' is not installed" if spec.module else f"there is no program '{spec.argv[0]}'"
+            found.append(Check("tools", "note", f"{spec.name}: {what}",
                                f"install it, or {f'choose another tool in {layout.shown(layout.config)}' if spec.built_in else f'remove {layout.shown(spec.path)}'}"))
+        elif answer is not None and answer.error:
+            found.append(Check("tools", "problem" if spec.name in wanted else "note", f"{spec.name} does not answer: {answer.error}",
+                               f"orchestrator tools check {spec.name}"))
+        elif answer is not None and spec.verified and spec.verified not in answer.said:
+            found.append(Check("tools", "note", f"{spec.name} is {answer.version or answer.said}; its spec was verified with {spec.verified}",
+                               f"orchestrator tools check {spec.name} --prompt 'Say OK.'"))
         elif spec.at_hand:
-            usable.append(spec.name)
-    return found or [Check("tools", "ok", ", ".join(sorted(usable)))]
+            usable.append(f"{spec.name} {answer.version}" if answer is not None and answer.version else spec.name)
+    return [*found, Check("tools", "ok", ", ".join(sorted(usable)))] if usable or not found else found

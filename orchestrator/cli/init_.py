@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import click
 
@@ -19,6 +16,8 @@ from orchestrator.files.schemas import did_you_mean
 from orchestrator.store.atomic import move, write_temporary
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
+from orchestrator.tools.specs import load_tools
+from orchestrator.tools.versions import ask_all
 
 # Agent programs that are looked for on PATH.  Presence proves nothing (half-installed packages): each must answer.
 KNOWN_AGENTS = ("claude", "codex", "opencode", "gemini", "copilot", "qwen", "pi", "vibe", "aider", "llm")
@@ -162,19 +161,6 @@ def _write_schema(layout: Layout, kind: str) -> str:
 
 
 def installed_agents() -> list[tuple[str, str]]:
-    """``(name, version)`` of the agent programs that answer to ``--version``."""
-    present = [name for name in KNOWN_AGENTS if shutil.which(name)]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return [(name, version) for name, version in zip(present, pool.map(_version, present), strict=True) if version]
-
-
-def _version(name: str) -> str:
-    try:
-        done = subprocess.run([name, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20,
-                              cwd="/", check=True)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return ""
-    words = (done.stdout.strip() or done.stderr.strip()).split()
-    return next((word.strip("v,()") for word in words if word[:2].strip("v")[:1].isdigit()), "present")
-
-
+    """``(name, version)`` of the built-in agents whose programs are there and answer."""
+    answers = ask_all(spec for name in KNOWN_AGENTS if (spec := load_tools(None).tools[name]).at_hand)
+    return [(name, answer.version or "present") for name, answer in answers.items() if not answer.error]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -30,6 +31,7 @@ from orchestrator.tools.adapters import adapter
 from orchestrator.tools.invocation import Session
 from orchestrator.tools.routing import route
 from orchestrator.tools.specs import ToolSpec
+from orchestrator.tools.versions import ask
 
 TRY_SECONDS = 120.0
 
@@ -79,10 +81,13 @@ def _check(app: App, config: Config, spec: ToolSpec, prompt: str | None, model: 
     """Is the program there, does it answer, is it the version that was verified, and does it do what it is told?"""
     console, path = app.console, app.layout.shown(spec.path) if not spec.built_in else "built in"
     program = spec.argv[0]
-    if program.startswith("{"):
+    if spec.module and not spec.at_hand:
+        console.out(f"{console.sign('problem')} {spec.name}: the package '{spec.module}' is not installed: pip install 'orchestrator[sdk]'")
+        return FAILED
+    if program.startswith("{") and not spec.version:
         console.out(f"{console.sign('ok')} {spec.name}: comes with orchestrator")
         return 0 if prompt is None else _try(app, config, spec, prompt, model)
-    where = shutil.which(program)
+    where = sys.executable if program.startswith("{") else shutil.which(program)
     if where is None:
         console.out(f"{console.sign('problem')} {spec.name}: there is no program '{program}'   (spec: {path})")
         return FAILED
@@ -90,18 +95,12 @@ def _check(app: App, config: Config, spec: ToolSpec, prompt: str | None, model: 
     if not spec.version:
         console.out(f"{console.sign('note')} {spec.name}: its version is not asked; add  version: [{program}, --version]")
         return 0 if prompt is None else _try(app, config, spec, prompt, model)
-    try:
-        done = subprocess.run(spec.version, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
-        console.out(f"{console.sign('problem')} {spec.name}: {' '.join(spec.version)}: {error}")
+    answer = ask(spec)
+    console.out(f"{console.sign('problem' if answer.error else 'ok')} {spec.name}: {' '.join(spec.version)} says "
+                f"{answer.said}" + (f" ({answer.error})" if answer.error else ""))
+    if answer.error:
         return FAILED
-    answer = one_line(((done.stdout.strip() or done.stderr.strip()).splitlines() or ["nothing"])[0], 120)
-    good = done.returncode == 0
-    console.out(f"{console.sign('ok' if good else 'problem')} {spec.name}: {' '.join(spec.version)} says "
-                f"{answer}" + ("" if good else f" (exit {done.returncode})"))
-    if not good:
-        return FAILED
-    if spec.verified and spec.verified not in answer:
+    if spec.verified and spec.verified not in answer.said:
         console.out(f"{console.sign('note')} {spec.name}: its spec was verified with {spec.verified}; try it: "
                     f"orchestrator tools check {spec.name} --prompt 'Say OK.'")
     return 0 if prompt is None else _try(app, config, spec, prompt, model)

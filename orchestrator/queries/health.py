@@ -15,10 +15,12 @@ from orchestrator.files.layout import CANCEL, FOLDER_NAMES, NOTE, Layout, is_dra
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
-from orchestrator.model.units import plural, show_duration
+from orchestrator.model.units import plural, show_duration, when
 
 NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs")
 LOW_DISK = 256 * 2**20
+FEW_WATCHES, FEW_INSTANCES = 512, 16
+AHEAD = 60.0  # seconds that clocks may differ by
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def checks(layout: Layout, now: float) -> list[Check]:
     found = [_project(layout), *_folders(layout), _config(layout), _watcher(layout, now)]
     found += _unfinished(layout, now)
     found += _files(layout)
-    found += [_events(layout), _index(layout), *_git(layout), _permissions(layout), _disk(layout)]
+    found += [_clock(layout, now), _events(layout), _index(layout), *_git(layout), _permissions(layout), _disk(layout)]
     return found
 
 
@@ -50,7 +52,10 @@ def _project(layout: Layout) -> Check:
     if kind.startswith(NETWORK):
         return Check("project", "note", f"{layout.work} is on {kind}: other machines' changes are not notified",
                      "watch: {notify: poll}   in orchestrator.yaml")
-    watches = _number("/proc/sys/fs/inotify/max_user_watches")
+    watches, instances = _number("/proc/sys/fs/inotify/max_user_watches"), _number("/proc/sys/fs/inotify/max_user_instances")
+    if (watches.isdigit() and int(watches) < FEW_WATCHES) or (instances.isdigit() and int(instances) < FEW_INSTANCES):
+        return Check("project", "note", f"{watches} inotify watches and {instances} instances are allowed, which other programs may use up",
+                     "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128, or  watch: {notify: poll}")
     return Check("project", "ok", f"{layout.work} ({kind or 'unknown file system'}, {watches} inotify watches allowed)")
 
 
@@ -109,19 +114,27 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
 def _files(layout: Layout) -> list[Check]:
     """Ids that are there twice, notes without a file, files that no folder should have."""
     found = []
-    places: dict[str, list[str]] = {}
-    for status in FOLDERS:
-        for task_id, name in scan.task_names(layout.folder(status)):
-            places.setdefault(ids.key(task_id), []).append(f"{status}/{name}")
+    places = _places(layout)
+    mendable = {path for kept, _ in copies(layout) for path in [kept]} if any(len(where) > 1 for where in places.values()) else set()
     for where in places.values():
         if len(where) > 1:
             inodes = {os.lstat(f"{layout.work}/{path}").st_ino for path in where if os.path.lexists(f"{layout.work}/{path}")}
             if len(inodes) == 1:
                 found.append(Check("half-move", "problem", f"a move was cut off: {' and '.join(where)} are one file",
                                    "orchestrator doctor --fix", True))
+            elif mendable.intersection(where):
+                found.append(Check("duplicate", "problem", f"one task in several folders: {', '.join(where)}",
+                                   f"orchestrator doctor --fix   (keeps {next(path for path in where if path in mendable)}, as the latest event says)", True))
             else:
                 found.append(Check("duplicate", "problem", f"one id, several files: {', '.join(where)}",
                                    "keep one and remove or rename the others"))
+    stale = [key for key in scan.names(f"{layout.state}/cancel") if not os.path.exists(f"{layout.active}/{key}.jsonl")]
+    if stale:
+        found.append(Check("requests", "problem", f"{plural(len(stale), 'request')} to cancel what is not running", "orchestrator doctor --fix", True))
+    leftovers = [name for name in scan.names(f"{layout.state}/tmp") if not os.path.exists(f"/proc/{name.split('.', 1)[0]}")]
+    if leftovers:
+        found.append(Check("leftovers", "problem", f"{plural(len(leftovers), 'temporary file')} of processes that are gone",
+                           "orchestrator doctor --fix", True))
     listed = scan.names(layout.folder(Status.INBOX))
     stems = {stem_of(name) for name in listed if not is_draft(name)}
     stale = [name for name in listed if name.endswith(NOTE) and name.removesuffix(NOTE) not in stems]
@@ -135,6 +148,58 @@ def _files(layout: Layout) -> list[Check]:
             found.append(Check("strangers", "note", f"{status}/ holds what is no task: {', '.join(sorted(odd)[:5])}",
                                "move it elsewhere; task files end in .yaml, .yml or .md"))
     return found or [Check("files", "ok", f"{plural(len(places), 'task')}, every id once")]
+
+
+def copies(layout: Layout) -> list[tuple[str, list[str]]]:
+    """Ids whose files in several folders are the same to the byte (git merged "done here" with "failed there"): which of them the
+    latest event speaks of, and the others.  Paths are below work/."""
+    found = []
+    for where in _places(layout).values():
+        if len(where) < 2:
+            continue
+        texts, inodes = set(), set()
+        try:
+            for path in where:
+                with open(f"{layout.work}/{path}", "rb") as file:
+                    texts.add(file.read(1 << 21))
+                    inodes.add(os.fstat(file.fileno()).st_ino)
+        except OSError:
+            continue
+        if len(texts) == 1 and len(inodes) == len(where) and not any(path.startswith("running/") for path in where):
+            kept = _latest(layout, where)
+            if kept:
+                found.append((kept, [path for path in where if path != kept]))
+    return found
+
+
+def _latest(layout: Layout, where: list[str]) -> str:
+    """The path whose folder the latest event about this task names; empty if none does."""
+    task_id = stem_of(os.path.basename(where[0]))
+    for event in sorted(eventreader.about(layout, "task_id", task_id), key=lambda event: str(event.get("ts")), reverse=True):
+        for path in where:
+            if path.split("/")[0] == event.get("status"):
+                return path
+    return ""
+
+
+def _places(layout: Layout) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {}
+    for status in FOLDERS:
+        for task_id, name in scan.task_names(layout.folder(status)):
+            places.setdefault(ids.key(task_id), []).append(f"{status}/{name}")
+    return places
+
+
+def _clock(layout: Layout, now: float) -> Check:
+    """Whether the clock goes back behind what has been written: retries, dates of events and not_before depend on it."""
+    newest = next((str(event.get("ts", "")) for event in eventreader.newest_first(layout)), "")
+    try:
+        ahead = when(newest) - now if newest else 0.0
+    except ValueError:
+        ahead = 0.0
+    if ahead > AHEAD:
+        return Check("clock", "problem", f"the newest event is {show_duration(ahead)} in the future", "set the clock; another machine's may be wrong")
+    return Check("clock", "ok", "events are not in the future")
 
 
 def _events(layout: Layout) -> Check:

@@ -150,6 +150,31 @@ def foreign(store: Store) -> list[str]:
     return found
 
 
+def stale_requests(store: Store) -> list[str]:
+    """Remove requests to cancel what is not running; whom they were about."""
+    found = []
+    for key in scan.names(f"{store.layout.state}/cancel"):
+        if not os.path.exists(f"{store.layout.active}/{key}.jsonl"):
+            atomic.remove(f"{store.layout.state}/cancel/{key}")
+            found.append(key)
+    return found
+
+
+def drop_copies(layout: Layout, listed: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
+    """Of one task's file in several folders keep the first and remove the others, if they are the same to the byte now."""
+    done = []
+    for kept, others in listed:
+        with open(f"{layout.work}/{kept}", "rb") as file:
+            text = file.read()
+        for other in others:
+            with open(f"{layout.work}/{other}", "rb") as file:
+                same = file.read() == text
+            if same:
+                atomic.remove(f"{layout.work}/{other}")
+                done.append((kept, other))
+    return done
+
+
 def stale_notes(layout: Layout) -> list[str]:
     """Ids of notes in the inbox whose file is gone."""
     listed = scan.names(layout.folder(Status.INBOX))
