@@ -220,6 +220,33 @@ def test_an_agent_that_was_told_queues_a_task(ground, watch, agent):
         assert "Handing work to another agent" in asked_for or "Hand work to another local coding agent" in asked_for, agent
 
 
+def test_the_first_five_minutes_with_a_real_agent(ground, tmp_path):
+    """A fresh project, nothing configured: init finds the program and makes it the default; new, watch, show."""
+    root = tmp_path / "fresh"
+    root.mkdir()
+    fresh = Project(root)
+    fresh.python = ground.project.python
+    agent = json.loads((ground.project.work / "orchestrator.yaml").read_text())["agents"]["claude"]
+    fresh.env = {**ground.project.env, **agent["env"], "PATH": f"{only(tmp_path / 'bin', 'claude')}:/usr/bin:/bin"}
+    made = fresh.run("init").stdout
+    assert "found      claude 2.1.197" in made
+    fresh.run("new", "[[say all is well]]", "--id", "hello", "--model", "fake-1")
+    watched = fresh.run("watch", "--until-empty").stdout
+    assert "agent=claude" in watched and "done" in watched
+    shown = fresh.run("show", "hello").stdout
+    assert "all is well" in shown and "resume: claude --resume" in shown and "reported" in shown
+    assert fresh.run("logs", "hello").stdout == "all is well\n"
+    assert "claude 2.1.197" in fresh.run("doctor").stdout
+
+
+def only(folder: Path, program: str) -> Path:
+    """A folder on the PATH with this program alone, and the one that it needs."""
+    folder.mkdir()
+    for name, target in ((program, INSTALLED / "node_modules/.bin" / program), ("node", Path(shutil.which("node") or "/usr/bin/node"))):
+        (folder / name).symlink_to(target)
+    return folder
+
+
 @pytest.mark.parametrize("agent", CODERS)
 def test_interactive(ground, watch, agent):
     """The program's own full screen on a terminal that the supervisor keeps: it begins with the prompt, and is stopped like any other."""

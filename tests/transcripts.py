@@ -42,12 +42,16 @@ def normal(line: str) -> str:
 
 
 class Stage:
-    """An empty home with a project folder, and a shell in it."""
+    """An empty home with a project folder, and a shell in it, perhaps another user's (``prefix``) with its own ``program``."""
 
-    def __init__(self, folder: Path, terminal: bool) -> None:
-        self.home, self.terminal = folder, terminal
+    def __init__(self, folder: Path, terminal: bool, prefix: tuple[str, ...] = (), program: str = "") -> None:
+        self.home, self.terminal, self.prefix = folder, terminal, prefix
         self.root = folder / "acme-api"
         self.root.mkdir(parents=True)
+        if program:
+            self.env = {"PATH": f"{os.path.dirname(program)}:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "100",
+                        "LINES": "30", "TERM": "xterm", "NO_COLOR": "1"}
+            return
         programs = folder / "bin"
         programs.mkdir()
         for name, module in (("orchestrator", "orchestrator"),):
@@ -66,7 +70,7 @@ class Stage:
         if self.terminal:
             raw = self._on_a_terminal(command)
         else:
-            raw = subprocess.run(["sh", "-c", command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL,
+            raw = subprocess.run([*self.prefix, "sh", "-c", command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False).stdout
         text = FOOTER.sub("", raw.decode("utf-8", "replace"))
         text = re.sub(r"\x1b\[[0-9;]*[mKJt]|\x1b\](?:2|8);[^\x1b]*\x1b\\|[\a\r]", "", text).replace(str(self.root), "~/acme-api").replace(
@@ -75,7 +79,7 @@ class Stage:
 
     def _on_a_terminal(self, command: str) -> bytes:
         parent, child = pty.openpty()
-        process = subprocess.Popen(["sh", "-c", command], cwd=self.root, env=self.env, stdin=child, stdout=child,
+        process = subprocess.Popen([*self.prefix, "sh", "-c", command], cwd=self.root, env=self.env, stdin=child, stdout=child,
                                    stderr=child, start_new_session=True)
         os.close(child)
         found = b""
