@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
@@ -39,6 +40,13 @@ def test_generated_pages_are_up_to_date():
     done = subprocess.run([sys.executable, str(ROOT / "scripts/reference"), "--check"], capture_output=True, text=True,
                           check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_are_well_formed_and_of_this_program():
+    pictures = {path.stem: "".join(ElementTree.parse(path).getroot().itertext()) for path in (ROOT / "docs/pictures").glob("*.svg")}
+    assert "RUNNING" in pictures["watch"] and "did" in pictures["look"]
+    for text in pictures.values():
+        assert not re.search(r"/(root|tmp|home)/", text)
 
 
 def test_links_lead_somewhere():
