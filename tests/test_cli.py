@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import shutil
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -138,6 +144,48 @@ def test_status_keeps_looking(project):
     finally:
         looker.send_signal(signal.SIGINT)
         assert looker.wait(10) == 130
+
+
+def on_a_terminal(project, *words: str, seconds: float = 20.0, enough: bytes = b"") -> bytes:
+    """What a verb writes to a terminal, to its end or until there is enough of it."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
+    process = subprocess.Popen([sys.executable, "-m", "orchestrator", *words], cwd=project.root, stdin=child, stdout=child, stderr=child,
+                               env={**project.env, "TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}, start_new_session=True)
+    os.close(child)
+    data, end = b"", time.monotonic() + seconds
+    try:
+        while time.monotonic() < end and not (enough and enough in data):
+            data += os.read(parent, 1 << 16)
+    except OSError:  # its end
+        pass
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    os.close(parent)
+    return data
+
+
+def test_status_on_a_terminal_is_redrawn_without_flicker(project):
+    project.drop("a.yaml", "prompt: x\n")
+    seen = on_a_terminal(project, "status", "-w", "--interval", "0.1", enough=b"\x1b[J\x1b[H")
+    assert b"\x1b[2J" not in seen and b"1 waiting" in seen and b"\x1b[K" in seen
+
+
+def test_paths_are_links_on_a_terminal_only(project):
+    project.drop("a-b.yaml", "prompt: x\n")
+    seen = on_a_terminal(project, "show", "a-b")
+    link = f"file://{socket.gethostname()}{project.root}/work/inbox/a-b.yaml".encode()
+    assert b"\x1b]8;;" + link + b"\x1b\\work/inbox/a-b.yaml\x1b]8;;\x1b\\" in seen
+    assert "\x1b" not in project.run("show", "a-b").stdout
+
+
+def test_the_service_is_a_unit_that_systemd_takes(project):
+    unit = project.root.parent / "orchestrator-acme.service"
+    unit.write_text(project.run("service").stdout)
+    assert "KillMode=process" in unit.read_text() and f"WorkingDirectory={project.root}" in unit.read_text()
+    if shutil.which("systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "verify", "--user", str(unit)], capture_output=True, text=True, timeout=60, check=False)
+        assert str(unit) not in done.stderr, done.stderr
 
 
 def test_wait(project, watch):

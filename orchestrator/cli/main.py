@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("Fix", "Find what is wrong, and mend it with --fix"),
     "archive": ("Fix", "Move old finished tasks to work/archive"),
     "guide": ("More", "What an agent or a newcomer needs to know, on one page"),
+    "service": ("More", "A systemd unit that keeps the watcher running"),
     "demo": ("More", "Try it all in a temporary project"),
     "completion": ("More", "Completion for your shell"),
     "help": ("More", "Help on a command, or on exit-codes"),
