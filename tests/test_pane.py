@@ -21,6 +21,7 @@ from transcripts import normal
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.footer import Doing, View, badge, footer
+from orchestrator.cli.printer import Printer
 from orchestrator.files.text import clean, width
 
 GOLDEN = ROOT / "tests/golden/screens"
@@ -267,6 +268,18 @@ def test_a_clock_repaints_one_row(project):
         wait_until(lambda: len(written.read()) > size, "the clock")
         assert written.data[size:].count(b"\n") == 0 and b"RUNNING" not in written.data[size:]
         go.touch()
+
+
+def test_a_footer_that_cannot_be_made_stops_no_line(tmp_path):
+    """Whatever goes wrong while it is composed, the lines are printed."""
+    def broken(columns: int, rows: int):
+        raise FileNotFoundError("gone meanwhile")
+
+    with open(tmp_path / "out", "w") as stream:
+        printer = Printer(stream, broken)
+        printer.line("one")
+        printer.close()
+    assert "one" in (tmp_path / "out").read_text()
 
 
 def test_bell_and_title_can_be_turned_off(project):

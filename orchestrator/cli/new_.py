@@ -36,12 +36,14 @@ DRAFT = """\
 @click.command(epilog=examples(
     'orchestrator new "Review retry logic" -a demo -t 10m',
     'git diff | orchestrator new "Review this diff" -      # standard input is added to the prompt',
+    'orchestrator new "Plan the release" -a claude -i      # to talk to: orchestrator attach plan',
     "orchestrator new -e                                   # write it in $EDITOR",
     'orchestrator new "Fix login" --wait; echo $?          # exit code of the task'))
 @click.argument("prompt", nargs=-1)
 @click.option("-a", "--agent", help="The role that acts.", shell_complete=lambda ctx, _, word: _agents(ctx, word))
 @click.option("--tool", help="The tool, instead of the agent's.")
 @click.option("-m", "--model", help="The model.")
+@click.option("-i", "--interactive", "mode", flag_value="interactive", default=None, help="On a terminal to attach to, instead of prompt in, log out.")
 @click.option("-t", "--timeout", help="How long one attempt may take: 90s, 15m, 2h.")
 @click.option("-r", "--retries", type=int, help="Further attempts after a failed one.")
 @click.option("-p", "--priority", type=Choice(["high", "normal", "low"]), help="What is chosen first.")
@@ -101,7 +103,7 @@ def command(app: App, prompt: tuple[str, ...], edit: bool, wait_for_it: bool, he
 def _keys(options: dict[str, object]) -> dict:
     """The task's keys in the order people expect, those that were not given left out."""
     keys: dict[str, object] = {}
-    for key, name in (("title", "title"), ("agent", "agent"), ("tool", "tool"), ("model", "model"),
+    for key, name in (("title", "title"), ("agent", "agent"), ("tool", "tool"), ("model", "model"), ("mode", "mode"),
                       ("priority", "priority"), ("timeout", "timeout"), ("retries", "retries"), ("run", "run_id"),
                       ("not_before", "not_before"), ("cwd", "cwd")):
         if options.get(name) is not None:

@@ -110,7 +110,10 @@ class Printer:
         """What has to be written so that these lines stand above the footer as it is now."""
         assert self._footer is not None
         size = _size(self._fd)
-        footer = Footer(title=self._shown.title) if closing else self._footer(*size)
+        try:
+            footer = Footer(title=self._shown.title) if closing else self._footer(*size)
+        except Exception:  # a file that vanished, a bug: the footer stays as it was, and lines go on being printed
+            footer = self._shown
         before, self._shown = self._shown, footer
         moved, self._size = size != self._size, size
         data = ""

@@ -210,15 +210,15 @@ class Attempt:
         if job["secrets"]:
             self.masks = [Mask(path, job["secrets"]) for path in (job["stdout"], job["stderr"])]
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, self.logs[0], 1), (os.POSIX_SPAWN_DUP2, self.logs[1], 2)]
-        if job["terminal"]:
-            import terminal  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
-
-            self.terminal = terminal.Terminal(job["run_dir"], self.logs[0], WAKE)
-            actions = self.terminal.actions()
-            os.chdir(job["cwd"])
-        self.opening = False
         try:
+            actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, self.logs[0], 1), (os.POSIX_SPAWN_DUP2, self.logs[1], 2)]
+            if job["terminal"]:
+                import terminal  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
+
+                self.terminal = terminal.Terminal(job["run_dir"], self.logs[0], WAKE)
+                actions = self.terminal.actions()
+                os.chdir(job["cwd"])
+            self.opening = False
             pid = os.posix_spawn(job["program"], job["argv"], job["env"], file_actions=actions,
                                  setsid=True, setsigmask=(), setsigdef=DEFAULTS)
             if self.terminal is not None:

@@ -83,7 +83,12 @@ class Terminal:
         self.to_tool = b""
         self.right_size_at = 0.0
         self.open = True
-        self.listener = self.listen()
+        try:
+            self.listener = self.listen()
+        except OSError:
+            os.close(self.master)
+            os.close(self.slave)
+            raise
         # Signals stay blocked but for the moment of the select; one that comes then is noted in this pipe, so none is missed.
         self.woken, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.before = [signal.signal(number, lambda *_: None) for number in signals]
