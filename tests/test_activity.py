@@ -78,6 +78,16 @@ def test_a_log_that_was_cut_and_lines_that_are_none(tmp_path):
     assert [line.text for line in Renderer(how.show).feed(b'\x1b[31mred\x1b[0m\n{"text": "x\\u001b]0;title\\u0007y"}\n')] == ["red", "xy"]
 
 
+def test_what_is_told_several_times_counts_once(tmp_path):
+    """Claude prints one event for each part of a message, all with the message's usage so far: the last of them counts."""
+    log = tmp_path / "stdout.log"
+    events = [("m1", 10), ("m1", 30), ("m2", 5), ("m2", 7)]
+    log.write_text("".join(json.dumps({"message": {"id": key, "usage": {"input_tokens": count, "output_tokens": 1}}}) + "\n" for key, count in events))
+    progress = Progress(str(log), presentation(NOWHERE, "claude"))
+    progress.look()
+    assert progress.usage == {"input": 37, "output": 2}
+
+
 def test_a_text_in_parts_is_shown_line_by_line():
     renderer = Renderer(Show(pieces="t", says="s"))
     events = [{"t": "one tw"}, {"t": "o\nthr"}, {"other": 1}, {"t": "ee"}, {"s": "done"}]

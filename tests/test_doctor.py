@@ -54,6 +54,15 @@ def test_different_files_with_one_id_are_a_person_s_to_decide(project):
     assert (project.work / "done/t.yaml").exists() and (project.work / "failed/t.yaml").exists()
 
 
+def test_a_copy_that_has_changed_meanwhile_is_not_removed(project):
+    from orchestrator.store.recovery import drop_copies
+
+    project.drop("t.yaml", "prompt: one\n", "done")
+    project.drop("t.yaml", "prompt: two\n", "failed")
+    assert drop_copies(project.layout, [("done/t.yaml", ["failed/t.yaml"])]) == []
+    assert (project.work / "failed/t.yaml").read_text() == "prompt: two\n"
+
+
 def test_leftovers_of_the_dead(project):
     state = Path(project.layout.state)
     (state / "cancel/ghost").write_text("{}")

@@ -44,7 +44,8 @@ def test_a_file_that_is_only_ours_goes_as_a_whole(project):
     assert not (project.root / ".claude/skills").exists()
 
 
-@pytest.mark.parametrize("text", [f"{START}\nno end\n", f"{END}\n{START}\n", f"{START}\n{END}\n{START}\n{END}\n"])
+@pytest.mark.parametrize("text", [f"{START}\nno end\n", f"{END}\n{START}\n", f"{START}\n{END}\n{START}\n{END}\n", f"{START}\n{START}\n{END}\n",
+                                  f"{START}\n{END}\n{END}\n"])
 def test_markers_that_are_no_pair_are_refused_and_nothing_is_lost(project, text):
     (project.root / "AGENTS.md").write_text(text)
     assert "are not one pair" in project.run("init", "--agents", "all", code=1).stderr
