@@ -308,6 +308,13 @@ def test_plain_is_the_form_of_pipes(project):
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ failed +a +agent=sh attempt=1", done.stdout, re.M)
 
 
+def test_a_dumb_terminal_gets_lines_alone(project):
+    project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
+    with Written(project, "--until-empty", "--no-bell", TERM="dumb") as written:
+        wait_until(lambda: b"stopped" in written.read(), "its end")
+    assert b"\x1b" not in written.data and b"failed" in written.data and b"waiting" not in written.data
+
+
 def test_without_unicode_and_without_colour(project):
     project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
     with Written(project, "--until-empty", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", NO_COLOR="1") as written:

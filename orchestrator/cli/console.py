@@ -33,6 +33,7 @@ class Console:
         self.stream = stream or sys.stdout
         self._terminal = self.stream  # what `width` is of, also while something is collected for it
         self.tty = self.stream.isatty() and not plain
+        self.steers = self.tty and os.environ.get("TERM") not in ("dumb", None)  # whether it understands sequences beside colours
         self.color = _wants_color(color, self.tty)
         encoding = (getattr(self.stream, "encoding", "") or "").lower().replace("-", "")
         self.unicode = encoding.startswith("utf")
@@ -47,7 +48,7 @@ class Console:
 
     def link(self, path: str, text: str) -> str:
         """A path that a terminal can open (OSC 8); terminals that do not know it show the text alone."""
-        if not self.tty or os.environ.get("TERM") in ("dumb", None):
+        if not self.steers:
             return text
         import socket  # only who shows a link pays for these
         from urllib.parse import quote

@@ -38,7 +38,7 @@ class Pane:
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
-        self._printer = Printer(console.stream, self._footer if console.tty and not quiet else None)
+        self._printer = Printer(console.stream, self._footer if console.steers and not quiet else None)
 
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""

@@ -51,7 +51,7 @@ def command(app: App, as_json: bool, short: bool, keep: bool, interval: float) -
         elif short:
             app.console.out(short_line(app.console, view))
         else:
-            with _redrawn(app.console) if keep and app.console.tty else nullcontext():
+            with _redrawn(app.console) if keep and app.console.steers else nullcontext():
                 show(app.console, view, now())
         if not keep:
             return
