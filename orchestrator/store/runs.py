@@ -6,13 +6,19 @@
 
 Before step 2 a crash or a disk that refuses leaves nothing behind but the folder, which is thrown away; after it,
 what is still in the folder has not been placed yet, and nothing else is: `complete` repeats step 3.
+
+All of it happens under a lock on ``.state/expanding``: two watchers that do not see each other (somebody removed the
+watcher's lock) would otherwise throw away what the other has staged.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orchestrator.errors import Taken
 from orchestrator.files import scan
@@ -26,15 +32,26 @@ from orchestrator.store.transitions import Store, Vanished, task_text
 def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
     """Accept the run in ``inbox/<name>``; the ids of the tasks that were placed.
 
-    Raises `Taken` if an id of its is in use, and `Vanished` if the file is not the one that was read.
+    Raises `Taken` if an id of its is in use, and `Vanished` if the file is not the one that was read, or if another
+    process expands a run at this moment: look again.
     """
+    with _alone(store.layout) as alone:
+        if not alone:
+            raise Vanished
+        _accept(store, run, name, content)
+    return list(run.tasks)
+
+
+def _accept(store: Store, run: Run, name: str, content: Content) -> None:
     layout = store.layout
+    source, target = f"{layout.folder('inbox')}/{name}", f"{layout.folder('runs')}/{name}"
+    if not os.path.lexists(source):  # withdrawn, or accepted by another since it was read
+        raise Vanished
     if run.id in {known for known, _ in scan.runs(layout)}:
         raise Taken(f"there is a run '{run.id}' already", "rename this file")
     for task_id in run.tasks:
         store.check_free(task_id)
     _stage(store, run)
-    source, target = f"{layout.folder('inbox')}/{name}", f"{layout.folder('runs')}/{name}"
     try:
         atomic.move(source, target)
     except FileNotFoundError:
@@ -47,8 +64,22 @@ def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
         atomic.move(target, source)
         shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
         raise Vanished
-    place(store, run.id)
-    return list(run.tasks)
+    _place(store, run.id)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[bool]:
+    """Whether no other process expands a run, and none will while this lasts; the kernel frees it if we are killed."""
+    fd = os.open(f"{layout.state}/expanding", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
 
 
 def _stage(store: Store, run: Run) -> None:
@@ -63,7 +94,7 @@ def _stage(store: Store, run: Run) -> None:
     atomic.sync_folder(os.path.dirname(store.layout.expanding(run.id)))
 
 
-def place(store: Store, run_id: str) -> None:
+def _place(store: Store, run_id: str) -> None:
     """Step 3, as often as it takes.  Events come before what they tell of; told twice, they have the same id."""
     layout = store.layout
     folder = layout.expanding(run_id)
@@ -87,13 +118,16 @@ def place(store: Store, run_id: str) -> None:
 
 def complete(store: Store) -> list[str]:
     """Finish, or throw away, what a killed watcher left half accepted; the runs that were completed."""
-    layout: Layout = store.layout
+    layout = store.layout
+    if not scan.names(f"{layout.state}/expanding"):
+        return []
     done = []
-    accepted = {run_id for run_id, _ in scan.runs(layout)}
-    for run_id in sorted(scan.names(f"{layout.state}/expanding")):
-        if run_id in accepted:
-            place(store, run_id)
-            done.append(run_id)
-        else:
-            shutil.rmtree(layout.expanding(run_id), ignore_errors=True)
+    with _alone(layout) as alone:
+        accepted = {run_id for run_id, _ in scan.runs(layout)}
+        for run_id in sorted(scan.names(f"{layout.state}/expanding")) if alone else ():
+            if run_id in accepted:
+                _place(store, run_id)
+                done.append(run_id)
+            else:
+                shutil.rmtree(layout.expanding(run_id), ignore_errors=True)
     return done
