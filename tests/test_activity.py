@@ -22,19 +22,19 @@ def shown(path: Path) -> list[tuple[str, str]]:
     return [(line.kind, line.text) for line in (*renderer.feed(path.read_bytes()), *renderer.flush())]
 
 
-@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot"])
+@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot", "vibe"])
 def test_a_command_and_its_output(tool):
     assert shown(RECORDED / f"{tool}-shell.jsonl") == [(CALL, "$ echo from the shell"), (PRINT, "from the shell"), (SAYS, "OK.")]
 
 
-@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot"])
+@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot", "vibe"])
 def test_a_file_that_is_written(tool):
     lines = shown(RECORDED / f"{tool}-write.jsonl")
     call = "$ printf %s 'by an agent' > made.txt" if tool == "codex" else "Write made.txt"
     assert lines[0] == (CALL, call) and lines[-1] == (SAYS, "OK.")
 
 
-@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot"])
+@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot", "vibe"])
 def test_what_it_says(tool):
     assert shown(RECORDED / f"{tool}-success.jsonl") == [(SAYS, "hello there")]
 

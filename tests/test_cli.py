@@ -196,6 +196,9 @@ def test_wait(project, watch):
     project.run("wait", "a", "b", code=1)
     project.drop("c.yaml", "prompt: x\nhold: true\n")
     assert "still waiting for c" in project.run("wait", "c", "--timeout", "100ms", code=124).stderr
+    project.drop("bad.yaml", "prompt: x\nresume: y\n")
+    said = project.run("wait", "bad", "c", "--timeout", "2s", code=124).stderr
+    assert "bad waits: 2:1 unknown key 'resume'" in said and "orchestrator validate work/inbox/bad.yaml" in said and "c waits: held" in said
     project.run("wait", "a", "c", "--any")
     project.run("wait", "a", "--timeout", "soon", code=2)
 

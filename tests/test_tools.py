@@ -59,21 +59,23 @@ def recorded(tool: str, case: str, folder: Path) -> output.Said:
     end = "txt" if tool == "aider" else "jsonl"
     (folder / "stdout.log").write_text((RECORDED / f"{tool}-{case}.{end}").read_text())
     (folder / "stderr.log").write_text("")
-    for name, target in (("usage.json", "usage.json"), ("events.jsonl", "aider.jsonl")):
+    (folder / "vibe").mkdir()
+    for name, target in (("usage.json", "usage.json"), ("events.jsonl", "aider.jsonl"), ("export.json", "vibe/export.json")):
         if (RECORDED / f"{tool}-{case}.{name}").exists():
             (folder / target).write_text((RECORDED / f"{tool}-{case}.{name}").read_text())
     return output.read(CATALOG[tool].parse, str(folder))
 
 
 @pytest.mark.parametrize("tool,usage,text", [("qwen", (2000, 400, 100), "hello there"), ("pi", (1000, 200, 50), "hello there"),
-                                             ("copilot", (1000, 200, 50), "hello there"), ("aider", (1000, None, 50), "")])
+                                             ("copilot", (1000, 200, 50), "hello there"), ("vibe", (1000, 200, 50), "hello there"),
+                                             ("aider", (1000, None, 50), "")])
 def test_recorded_successes_of_the_others(tmp_path, tool, usage, text):
     found = recorded(tool, "success", tmp_path)  # qwen asks the model a second time for itself, and counts that
     assert found.done and not found.failed and found.text == text and bool(found.session) == (tool != "aider")
     assert (found.usage["input"], found.usage.get("cached"), found.usage["output"]) == usage
 
 
-@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot"])
+@pytest.mark.parametrize("tool", ["claude", "codex", "opencode", "gemini", "qwen", "pi", "copilot", "vibe"])
 @pytest.mark.parametrize("case", ["write", "shell"])
 def test_recorded_tool_calls_are_counted_over_all_model_calls(tmp_path, tool, case):
     """Two calls of the model, each with 1000 tokens sent, 200 of them cached (beside the 1000 where that is the protocol's way)."""
@@ -83,13 +85,15 @@ def test_recorded_tool_calls_are_counted_over_all_model_calls(tmp_path, tool, ca
     assert (found.usage["input"], found.usage["cached"], found.usage["output"]) == (2000 + beside, 400, 100)
 
 
-@pytest.mark.parametrize("tool,error", [("pi", "500 fake provider: injected 500"), ("copilot", "Failed to get response from the AI model"), ("aider", "")])
-def test_recorded_failures(tmp_path, tool, error):
+@pytest.mark.parametrize("tool,error,kind", [
+    ("pi", "500 fake provider: injected 500", "overloaded"), ("copilot", "Failed to get response from the AI model", "overloaded"),
+    ("vibe", "Client error '400 Bad Request'", "bad_request"), ("aider", "", "")])
+def test_recorded_failures(tmp_path, tool, error, kind):
     """pi and aider end with 0 after an API error: what they print is what tells."""
     found = recorded(tool, "error", tmp_path)
     assert (found.failed or not found.done) and found.error.startswith(error)
     if error:
-        assert failures.classify(found.error, CATALOG[tool].failures, 0.0).kind == "overloaded"
+        assert failures.classify(found.error, CATALOG[tool].failures, 0.0).kind == kind
 
 
 @pytest.mark.parametrize("tool,lines,expected", [
@@ -145,6 +149,7 @@ NOW = 1_795_000_000.0
     ("Error code: 429 - insufficient_quota", "usage_limit", None),
     ("API Error: 529 Overloaded", "overloaded", None), ("503 Service Unavailable", "overloaded", None),
     ("Invalid API key · Please run /login", "auth", None), ("401 Unauthorized", "auth", None),
+    ("Missing SOME_API_KEY environment variable for some provider", "auth", None),
     ("No conversation found with session ID: x", "session", None),
     ("connect ECONNREFUSED 127.0.0.1:1", "network", None),
     ("400 invalid_request_error: prompt is too long", "bad_request", None),

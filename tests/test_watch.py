@@ -409,6 +409,17 @@ def test_run_expansion_is_completed_or_undone(project, cut):
     assert len(project.events("task_finished")) == (2 if cut == "half placed" else 3)
 
 
+def test_what_a_tool_is_told_to_write_into_its_log_folder_is_no_artifact(project):
+    (project.work / "tools").mkdir(exist_ok=True)
+    (project.work / "tools" / "own.yaml").write_text(
+        "argv: [sh, -c, 'mkdir -p $0/in; echo x > $0/in/x.json; echo y > $1; echo z > $ORCHESTRATOR_ARTIFACTS/z.txt', "
+        "'{run_dir}/session', '{run_dir}/usage.json']\n")
+    project.drop("t.yaml", "agent: own\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    assert [item["path"] for item in project.result("t")["artifacts"]] == ["work/logs/t/1/z.txt"]
+    assert (project.work / "logs" / "t" / "1" / "session" / "in" / "x.json").exists()
+
+
 def test_yaml_tool_of_the_users_own(project):
     tools = project.work / "tools"
     tools.mkdir()

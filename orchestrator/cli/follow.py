@@ -16,6 +16,7 @@ from orchestrator.model.status import FINISHED, Status
 from orchestrator.tools.activity import Line, Presentation, Renderer
 
 INTERVAL = 0.05
+OBSTACLE = 1.0  # seconds after which whoever waits is told what stands in the way
 ENDED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
 
@@ -27,6 +28,7 @@ def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = Tru
     """
     deadline = time.monotonic() + limit if limit is not None else None
     waiting, codes = list(ids), []
+    look, told = time.monotonic() + OBSTACLE, set()
     while waiting:
         for task_id in list(waiting):
             place = scan.locate(app.layout, task_id)
@@ -42,8 +44,26 @@ def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = Tru
             if deadline is not None and time.monotonic() >= deadline:
                 say(f"still waiting for {', '.join(waiting[:5])}")
                 return TIMED_OUT
+            if time.monotonic() >= look:
+                told |= _tell_what_is_stuck(app, waiting[:5], told)
+                look = time.monotonic() + 10 * OBSTACLE
             time.sleep(INTERVAL)
     return max(codes, default=0)
+
+
+def _tell_what_is_stuck(app: App, ids: list[str], told: set[str]) -> set[str]:
+    """Say once of each task what it waits for that only a person can change: its file, a hold, the watcher."""
+    from orchestrator.queries.why import reasons  # here: only who waits long pays for it
+
+    found = set()
+    for task_id in ids:
+        place = scan.locate(app.layout, task_id)
+        for gate in reasons(app.layout, task_id, *place, time.time()).gates if place is not None else ():
+            text = f"{task_id} waits: {one_line(gate.why, 160)}" + (f" ({gate.hint})" if gate.hint else "")
+            if gate.stuck and text not in told:
+                say(text)
+                found.add(text)
+    return found
 
 
 def _code(app: App, task_id: str, status: Status | None, quiet: bool) -> int:

@@ -512,11 +512,12 @@ class Lives:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
         found = [_artifact(self.layout.root, path) for path in life.task.artifacts]
         run_dir = self.layout.logs(life.id, life.attempt)
-        for folder, _, names in os.walk(run_dir):
-            for name in sorted(names)[:1000]:
-                path = os.path.join(folder, name)
-                if folder != run_dir or name not in OWN_LOGS:
-                    found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
+        own = {*OWN_LOGS, *life.route.tool.own_files}
+        for folder, folders, names in os.walk(run_dir):
+            if folder == run_dir:
+                folders[:], names = [name for name in folders if name not in own], [name for name in names if name not in own]
+            for path in (os.path.join(folder, name) for name in sorted(names)[:1000]):
+                found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
         return found
 
     # -- small things -----------------------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ def describe(name: str, given: Any) -> str:
             given = json.loads(given)
         except (ValueError, RecursionError):
             pass
-    verb, keys = _BY_NAME.get(name.lower().rsplit("__", 1)[-1], ("", ()))
+    verb, keys = _BY_NAME.get(name.lower().rsplit("__", 1)[-1].rsplit(".", 1)[-1], ("", ()))
     values = given if isinstance(given, dict) else {}
     subject = next((_subject(values[key]) for key in keys if values.get(key)), "")
     if not verb:

@@ -32,6 +32,7 @@ class Parse:
     error: str = ""
     warnings: str = ""
     text: str = ""
+    text_from: str = ""
     usage_from: str = ""
     usage: Mapping[str, str] = field(default_factory=dict)
     input_includes_cached: bool = False
@@ -76,6 +77,7 @@ def read(parse: Parse, run_dir: str) -> Said:
         return search(query, data) if query else None
 
     counted = _document(parse.usage_from, run_dir)[0] if parse.usage_from else events
+    told = _document(parse.text_from, run_dir)[0] if parse.text_from else events
     warnings = ask(parse.warnings) or ()
     warnings = [warnings] if isinstance(warnings, str) else warnings
     if cut:
@@ -85,7 +87,7 @@ def read(parse: Parse, run_dir: str) -> Said:
         session=_text(ask(parse.session)),
         done=bool(ask(parse.done)) if parse.done else None,
         failed=bool(ask(parse.failed)) if parse.failed else None,
-        error=_text(ask(parse.error)), text=_text(ask(parse.text)),
+        error=_text(ask(parse.error)), text=_text(ask(parse.text, told)),
         warnings=tuple(dict.fromkeys(_text(warning) for warning in warnings if warning)),
         usage=_tokens(lambda name: ask(parse.usage.get(name, ""), counted), parse),
         cost_usd=float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0 else None)
