@@ -85,6 +85,11 @@ def test_recorded_tool_calls_are_counted_over_all_model_calls(tmp_path, tool, ca
     assert (found.usage["input"], found.usage["cached"], found.usage["output"]) == (2000 + beside, 400, 100)
 
 
+def test_what_was_not_permitted_is_a_warning(tmp_path):
+    found = recorded("vibe", "denied", tmp_path)
+    assert found.done and found.warnings == ("permission denied: bash: touch made3.txt",)
+
+
 @pytest.mark.parametrize("tool,error,kind", [
     ("pi", "500 fake provider: injected 500", "overloaded"), ("copilot", "Failed to get response from the AI model", "overloaded"),
     ("vibe", "Client error '400 Bad Request'", "bad_request"), ("aider", "", "")])

@@ -78,7 +78,7 @@ def read(parse: Parse, run_dir: str) -> Said:
 
     counted = _document(parse.usage_from, run_dir)[0] if parse.usage_from else events
     told = _document(parse.text_from, run_dir)[0] if parse.text_from else events
-    warnings = ask(parse.warnings) or ()
+    warnings = ask(parse.warnings, told) or ()
     warnings = [warnings] if isinstance(warnings, str) else warnings
     if cut:
         warnings = [*warnings, f"its log is larger than {(HEAD + TAIL) >> 20} MiB: figures that are sums may be too low"]
