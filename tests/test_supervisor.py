@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from conftest import wait_until
 from orchestrator.distributors.base import Order
 from orchestrator.distributors.direct import DirectDistributor
 from orchestrator.execution import processes
-from orchestrator.files import journals
+from orchestrator.execution.pool import IDLE_MAX
+from orchestrator.files import journals, jsonlines
 from orchestrator.model.journal import Phase
 
 
@@ -316,3 +318,18 @@ def test_a_flood_is_stopped_before_it_fills_the_disk(bench, script):
     end = run(bench.sh(script, interrupt_grace=1.0, terminate_grace=1.0, log_limit=10 << 20), meanwhile)
     assert end.cause in ("log_limit", "") and largest < 1 << 30
     assert (bench.folder / "1/stdout.log").stat().st_size <= 10 << 20
+
+
+def test_supervisors_are_used_again_and_those_above_what_is_needed_go(project, watch):
+    """Many short tasks: all supervisors are idle for a moment, again and again, and none is started anew for that."""
+    project.config("limits: {running: 8}\nagents: {t: {tool: shell, command: [/bin/true]}}\n")
+    for number in range(150):
+        project.drop(f"t{number:03d}.yaml", "agent: t\nprompt: x\n")
+    watcher = watch("--quiet")
+    project.settled("t149", "done")
+    wait_until(lambda: len(list((project.work / "done").glob("*.yaml"))) == 150, "all are done")
+    journals = [jsonlines.read(str(path))[0] for path in (project.work / ".state" / "closed").iterdir()]
+    used = Counter(record["supervisor"] for records in journals for record in records if record["record"] == "started")
+    assert used.total() == 150 and len(used) <= 12, used
+    wait_until(lambda: sum(os.path.exists(f"/proc/{pid}") for pid in used) <= IDLE_MAX, "the rest have gone")
+    assert watcher.process.poll() is None

@@ -20,6 +20,7 @@ from orchestrator.execution import supervisor
 from orchestrator.model.attempt import AttemptEnd, end_from
 
 IDLE_MAX = 4  # warm supervisors kept when nothing runs
+LINGER = 5.0  # seconds after which those above it go: with many short tasks all of them are idle for a moment, again and again
 # Imported, not run as a file, so that its compiled form is used; -I -S leave nothing of the project on the path.
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import supervisor; supervisor.main(int(sys.argv[2]))"
 
@@ -69,6 +70,7 @@ class SupervisorPool:
     def __init__(self) -> None:
         self._idle: list[Worker] = []
         self._gone: list[Worker] = []
+        self._trim_later: asyncio.TimerHandle | None = None
 
     def prewarm(self, count: int = 1) -> None:
         """Have so many idle supervisors ready: starting a process takes longer than starting a tool."""
@@ -116,22 +118,27 @@ class SupervisorPool:
             pass
 
     def _release(self, worker: Worker) -> None:
-        if len(self._idle) < IDLE_MAX:
-            self._idle.append(worker)
-        else:
-            self._retire(worker)
-        self._collect()
+        self._idle.append(worker)
+        if len(self._idle) > IDLE_MAX and self._trim_later is None:
+            self._trim_later = asyncio.get_running_loop().call_later(LINGER, self._trim)
+
+    def _trim(self) -> None:
+        self._trim_later = None
+        while len(self._idle) > IDLE_MAX:
+            self._retire(self._idle.pop(0))  # the one that was used the longest ago
 
     def _retire(self, worker: Worker) -> None:
         worker.close()
         self._gone.append(worker)
-        self._collect()
+        asyncio.get_running_loop().call_later(1.0, self._collect)  # it takes a moment to end
 
     def _collect(self) -> None:
         self._gone = [worker for worker in self._gone if worker.process.poll() is None]
 
     def close(self) -> None:
         """Let the idle supervisors go and wait for them; those with an attempt go on without us."""
+        if self._trim_later is not None:
+            self._trim_later.cancel()
         for worker in self._idle:
             worker.close()
         for worker in self._idle:

@@ -107,7 +107,7 @@ class Layout:
 
     def shown(self, path: str) -> str:
         """A path as people see it: relative to the project."""
-        return os.path.relpath(path, self.root) if path.startswith(self.root + os.sep) else path
+        return path.removeprefix(self.root + os.sep)
 
 
 def find_layout(start: str | None = None) -> Layout:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from functools import cache
 
 from orchestrator.errors import OrchestratorError
@@ -174,13 +174,18 @@ def environment(route: Route, task: Task, config: Config, own: Mapping[str, str]
     return env
 
 
+@cache
+def _names(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or "(?!)")
+
+
 def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str, ...]:
     """Values of the variables with these names (``*`` stands for anything): what no log may keep.
 
     Shorter ones than `SECRET_MIN` are left out: masking ``1`` or ``yes`` would spoil the log and hide nothing.
     """
-    found = {value for name, value in env.items()
-             if len(value) >= SECRET_MIN and any(fnmatchcase(name, pattern) for pattern in patterns)}
+    secret = _names(tuple(patterns))
+    found = {value for name, value in env.items() if len(value) >= SECRET_MIN and secret.match(name)}
     return tuple(sorted(found, key=len, reverse=True))
 
 
