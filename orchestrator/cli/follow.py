@@ -13,6 +13,7 @@ from orchestrator.errors import FAILED, TIMED_OUT
 from orchestrator.files import results, scan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.status import FINISHED, Status
+from orchestrator.queries.why import reasons
 from orchestrator.tools.activity import Line, Presentation, Renderer
 
 INTERVAL = 0.05
@@ -53,8 +54,6 @@ def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = Tru
 
 def _tell_what_is_stuck(app: App, ids: list[str], told: set[str]) -> set[str]:
     """Say once of each task what it waits for that only a person can change: its file, a hold, the watcher."""
-    from orchestrator.queries.why import reasons  # here: only who waits long pays for it
-
     found = set()
     for task_id in ids:
         place = scan.locate(app.layout, task_id)
