@@ -21,11 +21,12 @@ OBSTACLE = 1.0  # seconds after which whoever waits is told what stands in the w
 ENDED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
 
-def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = True, any_of: bool = False) -> int:
+def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = True, any_of: bool = False,
+                known: frozenset[str] = frozenset()) -> int:
     """Wait until all (or any) of the tasks have ended; the exit code for their outcomes.
 
     0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled, is in
-    review, or was withdrawn.
+    review, or was withdrawn.  Gates whose names are ``known`` were told already.
     """
     deadline = time.monotonic() + limit if limit is not None else None
     waiting, codes = list(ids), []
@@ -46,20 +47,23 @@ def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = Tru
                 say(f"still waiting for {', '.join(waiting[:5])}")
                 return TIMED_OUT
             if time.monotonic() >= look:
-                told |= _tell_what_is_stuck(app, waiting[:5], told)
+                told |= _tell_what_is_stuck(app, waiting[:5], told | known)
                 look = time.monotonic() + 10 * OBSTACLE
             time.sleep(INTERVAL)
     return max(codes, default=0)
 
 
 def _tell_what_is_stuck(app: App, ids: list[str], told: set[str]) -> set[str]:
-    """Say once of each task what it waits for that only a person can change: its file, a hold, the watcher."""
+    """Say of each task what it waits for that only a person can change: its file, a hold, the watcher.
+
+    What was ``told`` already (a text, or a gate by its name) is not said again.  Returns what was said now.
+    """
     found = set()
     for task_id in ids:
         place = scan.locate(app.layout, task_id)
         for gate in reasons(app.layout, task_id, *place, time.time()).gates if place is not None else ():
             text = f"{task_id} waits: {one_line(gate.why, 160)}" + (f" ({gate.hint})" if gate.hint else "")
-            if gate.stuck and text not in told:
+            if gate.stuck and gate.name not in told and text not in told:
                 say(text)
                 found.add(text)
     return found

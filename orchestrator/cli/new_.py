@@ -93,10 +93,12 @@ def command(app: App, prompt: tuple[str, ...], edit: bool, wait_for_it: bool, he
     path = _submit(app, name, text, held, chosen=task_id is not None)
     app.console.out(app.layout.shown(path) if not os.path.relpath(path).startswith("..") and
                     app.start == app.layout.root else os.path.relpath(path, app.start))
+    where, obstacle = _whereabouts(app, held)
     if sys.stderr.isatty() or wait_for_it:
-        say(_whereabouts(app, held))
+        say(where)
     if wait_for_it:
-        return follow.until_ended(app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False)
+        return follow.until_ended(app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False,
+                                  known=frozenset({obstacle}))
     return 0
 
 
@@ -187,14 +189,15 @@ def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:
     raise OrchestratorError(f"there are too many tasks named {name}", "choose a name with --id", NOT_FOUND)
 
 
-def _whereabouts(app: App, held: bool) -> str:
+def _whereabouts(app: App, held: bool) -> tuple[str, str]:
+    """Where the task is, in words; and the name of the gate that this tells, if any."""
     if held:
-        return "held; orchestrator release puts it into the queue"
+        return "held; orchestrator release puts it into the queue", "held"
     known = card.read(app.layout, now())
     if known is None or not known.alive:
-        return "queued; no watcher is running: orchestrator watch"
+        return "queued; no watcher is running: orchestrator watch", "watcher"
     ahead = max(0, len(scan.task_names(app.layout.folder(Status.INBOX))) - 1)
-    return f"queued, {ahead} ahead" if ahead else "queued"
+    return (f"queued, {ahead} ahead" if ahead else "queued"), ""
 
 
 def _first_words(text: str) -> str:
