@@ -360,6 +360,25 @@ def test_silence_ends_an_attempt_and_talking_does_not(project):
     assert (result["outcome"], result["error_class"], result["reason"]) == ("timed_out", "silence", "printed nothing for too long")
 
 
+def test_every_agent_has_both_limits_and_what_a_person_sets_comes_first(project):
+    """A built-in agent that hangs is ended even where nothing is configured; the silence of a command tells nothing."""
+    (project.work / "tools").mkdir()
+    (project.work / "tools/mine.yaml").write_text("argv: ['true']\nsilence: 1m\n")
+
+    def silences() -> dict:
+        rows = json.loads(project.run("agents", "--json").stdout)["agents"]
+        assert all(row["timeout_s"] for row in rows)
+        return {row["name"]: row["silence_s"] for row in rows}
+
+    project.config("agents: {make: {tool: shell, command: [make]}}\n")
+    found = silences()
+    assert {found.pop(name) for name in ("make", "demo")} == {None} and found.pop("mine") == 60
+    assert set(found.values()) == {900} and len(found) > 10
+    project.config("defaults: {silence: 10m}\nagents: {r: {tool: claude, silence: 2m}, make: {tool: shell, command: [make]}}\n")
+    found = silences()
+    assert (found["r"], found["claude"], found["mine"], found["make"]) == (120, 600, 60, 600)
+
+
 def test_instructions_context_and_permissions_of_an_agent(project):
     (project.work / "tools").mkdir()
     (project.work / "tools/echo.yaml").write_text("argv: [sh, -c, 'cat; echo \"$@\"', sh]\npermissions: {default: [--ask], full: [--yes]}\n")

@@ -9,7 +9,7 @@ from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.writing import open_config
 from orchestrator.model.config import Agent
 from orchestrator.model.units import show_duration
-from orchestrator.tools.routing import agent_names
+from orchestrator.tools.routing import agent_names, silence_of
 
 
 @click.command(epilog=examples("orchestrator agents"))
@@ -27,6 +27,7 @@ def command(app: App, as_json: bool) -> None:
             "model": agent.model or (tool.model if tool else None), "command": list(agent.command),
             "limit": config.limits.per_agent.get(name),
             "timeout_s": agent.timeout or (tool.timeout if tool else None) or config.default_timeout,
+            "silence_s": silence_of(agent, tool, config) if tool else None,
             "known": tool is not None, "installed": tool is not None and tool.at_hand,
             "description": agent.description or (tool.description if tool else "")})
     if as_json:

@@ -71,6 +71,15 @@ def route(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> Route:
     return routes(task, config, tools)[0]
 
 
+def silence_of(agent: Agent, tool: ToolSpec, config: Config) -> float | None:
+    """How long an agent may print nothing, in seconds: what a person has set, nearest first, else what its built-in spec says.
+
+    ``None``: for ever, as the silence of a command such as ``make`` tells nothing; the time limit ends it all the same.
+    """
+    own, built_in = (None, tool.silence) if tool.built_in else (tool.silence, None)
+    return agent.silence or own or config.default_silence or built_in
+
+
 def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str) -> Agent:
     agent = config.agents.get(name)
     if agent is not None:
@@ -104,7 +113,7 @@ def _route(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str,
           f"({'task' if task.tool else 'agent'})" + (f" -> model {model} ({because})" if model else "")
     known = config.models.get(model or "")
     # A person may think for as long as they like: only a silence limit of the task itself holds on a terminal.
-    silence = task.silence if task.mode == "interactive" else task.silence or agent.silence or tool.silence or config.default_silence
+    silence = task.silence if task.mode == "interactive" else task.silence or silence_of(agent, tool, config)
     return Route(agent, tool, model, timeout, retries, why, task.mode, silence,
                  model_name=known.aliases.get(tool_name, model) if known else model)
 
