@@ -21,7 +21,7 @@ from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, one_line, width
 from orchestrator.model.config import PaneConfig
 from orchestrator.model.status import Status
-from orchestrator.model.units import show_duration, timestamp
+from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
 
 BELLS = ("failed", "review", "problem")  # a failure, or a question
@@ -141,7 +141,7 @@ class Pane:
         self._line("review", task_id, text, {"note": text})
 
     def _run(self, task_id: str, run: Any) -> None:
-        self._line("pending", task_id, f"run of {len(run.members)} tasks: {one_line(run.title, 80)}",
+        self._line("pending", task_id, f"run of {plural(len(run.members), 'task')}: {one_line(run.title, 80)}",
                    {"tasks": str(len(run.members))}, word="run")
 
     def _run_finished(self, task_id: str, status: Any, tasks: list[Any]) -> None:

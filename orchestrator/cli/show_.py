@@ -14,7 +14,7 @@ from orchestrator.errors import NotFound
 from orchestrator.files import scan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.status import Status
-from orchestrator.model.units import show_duration, when
+from orchestrator.model.units import plural, show_duration, when
 from orchestrator.queries.runs import find_run
 from orchestrator.queries.tasks import Story, story
 
@@ -89,7 +89,7 @@ def _show(console: Console, found: Story, status: Status, moment: float, full: b
     facts.append(("files", " · ".join(console.link(os.path.join(layout.root, path), path) for path in _files(found, layout))))
     lines = clean(found.prompt).strip().splitlines()
     if lines:
-        more = f"  … {len(lines) - 1} more lines (--full)" if len(lines) > 1 and not full else ""
+        more = f"  … {plural(len(lines) - 1, 'more line')} (--full)" if len(lines) > 1 and not full else ""
         facts.append(("prompt", "\n".join(lines) if full else console.cut(lines[0]) + more))
     message = clean(str(result.get("message") or "")).strip().splitlines()
     if message:

@@ -18,7 +18,7 @@ from orchestrator.model.config import Model
 from orchestrator.model.gates import Gate, need_gates
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
-from orchestrator.model.units import timestamp, when
+from orchestrator.model.units import plural, timestamp, when
 from orchestrator.tools.activity import glance, presentation
 
 RECENT = 5
@@ -169,7 +169,7 @@ def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
         first = request.errors[0] if request is not None and request.errors else None
         row.detail = f"{first.line}:{first.column} {one_line(first.message, 120)}" if first else ""
         if request is not None and request.run is not None:
-            row.title, row.detail = one_line(request.run.title, 200), f"run of {len(request.run.members)} tasks"
+            row.title, row.detail = one_line(request.run.title, 200), f"run of {plural(len(request.run.members), 'task')}"
         return row
     task = request.task
     row.title, row.agent, row.tool = one_line(task.title, 200), task.agent or "", task.tool or ""

@@ -25,6 +25,7 @@ from orchestrator.files import scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
 from orchestrator.model.run import Run
+from orchestrator.model.units import plural
 from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished, task_text
 
@@ -101,7 +102,7 @@ def _place(store: Store, run_id: str) -> None:
     staged = sorted(scan.names(folder))
     atomic.sync_folder(layout.folder("runs"))
     store.log.commit([
-        store.log.event("run_created", run_id, 0, run_id=run_id, phase="submit", summary=f"{len(staged)} tasks"),
+        store.log.event("run_created", run_id, 0, run_id=run_id, phase="submit", summary=plural(len(staged), "task")),
         *(store.log.event("task_submitted", name.removesuffix(".yaml"), 0, task_id=name.removesuffix(".yaml"), run_id=run_id,
                           phase="submit", status="inbox", summary=f"by run {run_id}") for name in staged)]).result()
     for name in staged:

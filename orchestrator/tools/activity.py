@@ -20,6 +20,7 @@ from orchestrator.files.documents import parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.config import Model
+from orchestrator.model.units import plural
 from orchestrator.tools.output import TOKENS, search
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
@@ -123,7 +124,7 @@ class Renderer:
             lines = [clean(line).rstrip() for line in text.split("\n") if line.strip()]
             found += [Line("print", line) for line in lines[:PRINTED]]
             if len(lines) > PRINTED:
-                found.append(Line("print", f"… {len(lines) - PRINTED} more lines"))
+                found.append(Line("print", f"… {plural(len(lines) - PRINTED, 'more line')}"))
         found += [Line("error", one_line(text, 400)) for text in _texts(show.errors, event)]
         if found:
             yield from self.flush()
