@@ -83,7 +83,7 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     names = list(TARGETS) if value == "all" else [name.strip() for name in value.split(",")]
     for name in names:
         if name not in TARGETS:
-            raise click.BadParameter(f"'{name}' is not one of all, none, {', '.join(TARGETS)}. {did_you_mean(name, ['all', 'none', *TARGETS])}".strip())
+            raise click.BadParameter(f"'{name}' is not one of all, none, {', '.join(TARGETS)}. {did_you_mean(name, ['all', 'none', *TARGETS], 'Did you mean')}".strip())
     return names
 
 

@@ -98,8 +98,8 @@ class Verbs(click.Group):
         name = args[0] if args else ""
         if name and name not in VERBS and not name.startswith("-"):
             close = difflib.get_close_matches(name, VERBS, 1, 0.5)
-            hint = f"did you mean '{close[0]}'?" if close else "orchestrator --help   lists the commands"
-            raise click.UsageError(f"no such command '{name}'. {hint}", ctx)
+            hint = f". Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"no such command '{name}'{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _usage(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
@@ -188,6 +188,19 @@ def _internal(error: Exception) -> NoReturn:
         pass
     click.echo(f"internal error: {type(error).__name__}: {error}\n{details}", err=True)
     sys.exit(FAILED)
+
+
+def _usage(error: click.ClickException) -> None:
+    """What click found wrong with the words of the command, in the form that all our errors have."""
+    message = error.format_message().removesuffix(".")
+    if isinstance(error, click.NoSuchOption):
+        near = f". Did you mean '{error.possibilities[0]}'?" if error.possibilities else ""  # the nearest comes first
+        message = f"no such option '{error.option_name}'{near}"
+    click.echo(f"{Console(stream=sys.stderr).paint('error:', 'red')} {message[:1].lower()}{message[1:]}", err=True)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        what = "all commands" if context.parent is None else "options and examples"
+        click.echo(f"hint:  {context.command_path} --help   {what}", err=True)
 
 
 def _report(error: OrchestratorError) -> None:
