@@ -72,7 +72,7 @@ def test_a_summary_is_never_an_option(project):
     from orchestrator.coordination.hooks import Hooks
     from orchestrator.model.config import Hook
 
-    inside = Hooks([Hook((sys.executable, "-c", SAVE, str(seen), "{summary}", "$(reboot) `x`"))], str(project.root), lambda *_, **__: None)
+    inside = Hooks(lambda: [Hook((sys.executable, "-c", SAVE, str(seen), "{summary}", "$(reboot) `x`"))], str(project.root), lambda *_, **__: None)
     inside.offer([{"event": "task_finished", "summary": "--force\nnow\x1b[31m"}])
     inside.close()
     assert told(seen)[0][0] == [" --force now", "$(reboot) `x`"]

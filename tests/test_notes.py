@@ -53,7 +53,7 @@ def test_markers_that_are_no_pair_are_refused_and_nothing_is_lost(project, text)
 
 
 def test_an_unknown_target_is_said(project):
-    assert "did you mean 'claude'?" in project.run("init", "--agents", "cluade", code=2).stderr
+    assert "Did you mean 'claude'?" in project.run("init", "--agents", "cluade", code=2).stderr
 
 
 @settings(max_examples=60, deadline=None)

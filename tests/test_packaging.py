@@ -94,3 +94,8 @@ def test_top_level_is_as_agreed():
     agreed = {"setup.cfg", "orchestrator", "schemas", "work", "tests", "scripts", "docs", "README.md", "LICENSE",
               "CHANGELOG.md", "pyproject.toml", ".ci", ".gitignore"}
     assert set(listed.stdout.split()) <= agreed
+
+
+def test_our_own_work_directory_has_the_schemas_of_today():
+    ours, placed = ROOT / "schemas", ROOT / "work/schemas"
+    assert {path.name: path.read_text() for path in placed.iterdir()} == {path.name: path.read_text() for path in ours.iterdir()}

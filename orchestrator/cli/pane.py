@@ -15,11 +15,11 @@ from orchestrator.cli.footer import Doing, View, badge, footer
 from orchestrator.cli.printer import Footer, Printer
 from orchestrator.cli.windows import in_tmux, open_window
 from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, one_line, width
-from orchestrator.model.config import PaneConfig
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
@@ -33,8 +33,8 @@ class Pane:
     """Turns what the watcher tells into lines, and what it knows into a footer.  The footer is made in the printer's thread: it reads
     logs, and the loop must not wait for that."""
 
-    def __init__(self, console: Console, layout: Layout, looks: PaneConfig, quiet: bool = False) -> None:
-        self.console, self.layout, self.looks, self.quiet = console, layout, looks, quiet
+    def __init__(self, console: Console, layout: Layout, settings: Settings, quiet: bool = False) -> None:
+        self.console, self.layout, self.settings, self.quiet = console, layout, settings, quiet
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
@@ -43,10 +43,10 @@ class Pane:
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""
         self._watcher = watcher
-        agents = " ".join(agents_at_hand(watcher.config, watcher.toolbox.tools))
+        agents = " ".join(agents_at_hand(self.settings.config, self.settings.toolbox.tools))
         if not self.quiet:
-            slots = watcher.config.limits.running
-            self._print(f"orchestrator {__version__} · work/ · {slots} slot{'s' if slots != 1 else ''} · {agents}")
+            slots = self.settings.config.limits.running
+            self._print(f"orchestrator {__version__} · work/ · {plural(slots, 'slot')} · {agents}")
 
     def goodbye(self) -> None:
         """The last line."""
@@ -70,7 +70,7 @@ class Pane:
         more = [f"attempt {life.attempt}"] if again else []
         if life.route.mode == "interactive":
             more.append(f"orchestrator attach {task_id}")
-            if self.looks.windows and in_tmux():
+            if self.settings.config.pane.windows and in_tmux():
                 open_window(self.layout, task_id)
         self._line("running", task_id, life.route.agent.name, {"agent": life.route.agent.name, **again}, " · ".join(more))
 
@@ -159,6 +159,12 @@ class Pane:
     def _recovered_disk(self, _: str, text: str) -> None:
         self._line("ok", "", "the disk takes writes again", {}, word="recovered")
 
+    def _configured(self, _: str, text: str) -> None:
+        self._line("ok", "", text, {"changed": text}, word="settings")
+
+    def _misconfigured(self, _: str, text: str) -> None:
+        self._line("problem", "", f"{text}. The former settings stay in force", {"error": text}, word="settings")
+
     def _internal(self, task_id: str, error: Exception) -> None:
         self._line("problem", task_id, f"internal error: {type(error).__name__}: {one_line(str(error), 160)}",
                    {"error": repr(error)}, word="internal")
@@ -200,7 +206,7 @@ class Pane:
                     status in BELLS)
 
     def _print(self, text: str, bell: bool = False) -> None:
-        self._printer.line(text, bell and self.looks.bell and self.console.tty)
+        self._printer.line(text, bell and self.settings.config.pane.bell and self.console.tty)
 
     # -- the footer, from here on in the printer's thread ------------------------------------------------------------
 
@@ -208,7 +214,7 @@ class Pane:
         if self._watcher is None:
             return Footer()
         view = self._view(self._watcher)
-        return Footer(footer(view, self.console, columns, rows), badge(view, self.console) if self.looks.title else "")
+        return Footer(footer(view, self.console, columns, rows), badge(view, self.console) if self.settings.config.pane.title else "")
 
     def _view(self, watcher: Watcher) -> View:
         now = time.monotonic()
@@ -218,10 +224,11 @@ class Pane:
                   ("failed", tally["failed"]), ("cancelled", tally["cancelled"]), ("invalid", len(waiting.invalid)),
                   ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))))
         notes = [f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "") for tool, gate in list(watcher.parked.items())]
+        notes += ["former settings"] if self.settings.problem else []
         notes += ["no notifications"] if watcher.notifications else []
         lives = sorted(watcher.running.values(), key=lambda life: (life.retry_at is not None, life.began or now))
-        return View([self._doing(life, now) for life in lives], watcher.config.limits.running, counts, notes, today.cost,
-                    watcher.config.budgets.day.hard, today.tokens, now - self._began, watcher.health.fault, bool(watcher.draining),
+        return View([self._doing(life, now) for life in lives], self.settings.config.limits.running, counts, notes, today.cost,
+                    self.settings.config.budgets.day.hard, today.tokens, now - self._began, watcher.health.fault, bool(watcher.draining),
                     watcher.interrupted)
 
     def _doing(self, life: Life, now: float) -> Doing:

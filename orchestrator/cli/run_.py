@@ -18,6 +18,7 @@ from orchestrator.cli.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.lifecycle import Health, Life, Lives
+from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
 from orchestrator.files import diagnostics, scan
@@ -44,8 +45,8 @@ def command(app: App, file: str, force: bool) -> int:
     layout = app.layout
     task_id, _, name = scan.find(layout, file, (Status.INBOX,))
     refuse_unsafe(app)
-    config, toolbox = open_config(app)
-    look = Intake(layout, config, toolbox).look(name, renamed=True)
+    settings = Settings(layout, lambda: open_config(app))
+    look = Intake(layout, settings).look(name, renamed=True)
     if isinstance(look, Invalid):
         click.echo(diagnostics.render("full", [(f"work/inbox/{name}", look.document, look.problems)]), err=True)
         return INVALID
@@ -65,12 +66,12 @@ def command(app: App, file: str, force: bool) -> int:
     store.prepare()
     life = Life(task_id, name, look.task, look.route, look.route.lane(look.task), look.chain)
     try:
-        return asyncio.run(_run(app, layout, life, look, store, config, toolbox))
+        return asyncio.run(_run(app, layout, life, look, store, settings))
     finally:
         log.close()
 
 
-async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Store, config, toolbox) -> int:
+async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Store, settings: Settings) -> int:
     ended: dict[str, object] = {}
 
     def tell(kind: str, task_id: str, **facts) -> None:
@@ -85,8 +86,8 @@ async def _run(app: App, layout: Layout, life: Life, look: TaskFile, store: Stor
             say(f"note: {facts.get('text', '')}")
 
     health = Health(lambda fault: say(f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"))
-    where = distributor(config.distributor)
-    lives = Lives(layout, config, toolbox, store, where, health, tell, lambda _: None, lambda *_: None)
+    where = distributor(settings.config.distributor)
+    lives = Lives(layout, settings, store, where, health, tell, lambda _: None, lambda *_: None)
     try:
         entry = store.claim(life.id, life.name, look.content, lives.claim_facts(look.task, look.route))
     except Vanished:

@@ -72,14 +72,14 @@ def _redrawn(console: Console) -> Iterator[None]:
 
 
 def short_line(console: Console, view: Overview) -> str:
-    """``3▶ 2· 1✗ $5.81``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that something is invalid."""
+    """``3▶ 2· 1✗ $5.81``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that a file is invalid."""
     parts = [f"{view.counts[Status.RUNNING]}{'▶' if console.unicode else '>'}",
              f"{view.counts[Status.INBOX]}{'·' if console.unicode else '.'}"]
     if view.counts[Status.FAILED]:
         parts.append(f"{view.counts[Status.FAILED]}{'✗' if console.unicode else 'x'}")
     if view.counts[Status.REVIEW]:
         parts.append(f"{view.counts[Status.REVIEW]}?")
-    if view.invalid or view.watcher is None or not view.watcher.alive or view.watcher.fault:
+    if view.invalid or view.watcher is None or not view.watcher.alive or view.watcher.fault or view.watcher.settings:
         parts.append("!")
     if view.watcher is not None and view.watcher.alive and view.watcher.cost_usd:
         parts.append(cost(view.watcher.cost_usd))
@@ -95,6 +95,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
             words += f" · {cost(card.cost_usd)} today"
         if card.fault:
             words += "\n" + console.paint(f"fault    {card.fault}: nothing is claimed until the disk takes writes again", "red")
+        if card.settings:
+            words += "\n" + console.paint(f"settings {one_line(card.settings, 300)}", "red") + "; the former ones are in force"
         if card.notifications:
             words += f"\nnote     no notifications ({card.notifications}): folders are listed every second"
     else:

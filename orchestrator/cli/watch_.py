@@ -13,11 +13,14 @@ from orchestrator.cli.options import examples
 from orchestrator.cli.pane import Pane
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.hooks import Hooks
+from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INTERRUPTED
+from orchestrator.model.config import Config
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store
+from orchestrator.tools.specs import Toolbox
 
 
 @click.command(epilog=examples("orchestrator watch", "orchestrator watch --until-empty    # then exit: 0, or 1 if a task failed",
@@ -35,16 +38,21 @@ def command(app: App, until_empty: bool, once: bool, quiet: bool, slots: int | N
     Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
     If this process is killed, running tasks go on, and the next watcher takes them over.
     """
-    refuse_unsafe(app)
-    config, toolbox = open_config(app)
-    if slots is not None:
-        config = replace(config, limits=replace(config.limits, running=slots))
-    looks = replace(config.pane, title=config.pane.title if title is None else title, bell=config.pane.bell if bell is None else bell)
-    pane = Pane(app.console, app.layout, looks, quiet)
+    given = {name: value for name, value in (("title", title), ("bell", bell)) if value is not None}
+
+    def load() -> tuple[Config, Toolbox]:
+        """What the files say, and over it what was said on the command line."""
+        refuse_unsafe(app)
+        config, toolbox = open_config(app)
+        limits = replace(config.limits, running=config.limits.running if slots is None else slots)
+        return replace(config, limits=limits, pane=replace(config.pane, **given)), toolbox
+
+    settings = Settings(app.layout, load)
+    pane = Pane(app.console, app.layout, settings, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
-    hooks = Hooks(config.hooks, app.layout.root, pane.tell)
+    hooks = Hooks(lambda: settings.config.hooks, app.layout.root, pane.tell)
     log.on_disk = hooks.offer
-    watcher = Watcher(app.layout, config, toolbox, distributor(config.distributor), Store(app.layout, log), pane.tell)
+    watcher = Watcher(app.layout, settings, distributor(settings.config.distributor), Store(app.layout, log), pane.tell)
     pane.attach(watcher)
     gc.freeze()  # what is loaded by now stays; the collector need not walk it again and again
     gc.set_threshold(20_000)

@@ -28,24 +28,29 @@ _STOP = None
 
 
 class Hooks:
-    """``tell(kind, id, **facts)`` hears of hooks that fail."""
+    """``hooks()`` are those configured now; ``tell(kind, id, **facts)`` hears of those that fail."""
 
-    def __init__(self, hooks: Sequence[Hook], root: str, tell: Callable[..., None]) -> None:
+    def __init__(self, hooks: Callable[[], Sequence[Hook]], root: str, tell: Callable[..., None]) -> None:
         self._hooks, self._root, self._tell = hooks, root, tell
         self._queue: queue.Queue[tuple[Hook, Mapping[str, Any]] | None] = queue.Queue(KEPT)
-        self._threads = [threading.Thread(target=self._serve, name="hook", daemon=True) for _ in range(AT_ONCE if hooks else 0)]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []  # none before a hook is to run
 
     def offer(self, events: Iterable[Mapping[str, Any]]) -> None:
         """These events are on disk now."""
-        for event in events:
-            for hook in self._hooks:
+        hooks = self._hooks()
+        for event in events if hooks else ():
+            for hook in hooks:
                 if hook.wants(event):
+                    self._begin()
                     try:
                         self._queue.put_nowait((hook, event))
                     except queue.Full:
                         self._tell("hook", str(event.get("task_id") or ""), text=f"{hook.run[0]}: not told of {event['event']}: {KEPT} events wait for it")
+
+    def _begin(self) -> None:
+        while len(self._threads) < AT_ONCE:
+            self._threads.append(threading.Thread(target=self._serve, name="hook", daemon=True))
+            self._threads[-1].start()
 
     def close(self, patience: float = 3.0) -> None:
         """Tell what is left; hooks that take longer than this go on alone."""

@@ -22,7 +22,8 @@ except (ImportError, OSError):  # not Linux: the timer's listing does it all
     InotifyEmitter = None  # type: ignore[assignment,misc]
 
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE_SELF, IN_ONLYDIR = 0x8, 0x80, 0x400, 0x01000000
-WATCHED = ("inbox", "running", "cancelled", "review", "parked")
+WATCHED = ("inbox", "running", "cancelled", "review", "parked", "", "tools", "agents")  # "": the work directory itself
+OPTIONAL = ("tools", "agents")
 
 Hint = Callable[[str, bool], None]
 
@@ -82,7 +83,8 @@ class Arrivals:
         self._observer = BaseObserver(_ArrivalEmitter)
         try:
             for name in WATCHED:
-                self._watch(name)
+                if name not in OPTIONAL or os.path.isdir(self._layout.folder(name)):
+                    self._watch(name)
             self._observer.start()
         except OSError as error:
             self.stop()

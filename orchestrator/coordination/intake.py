@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.coordination.settings import Settings
 from orchestrator.files import schemas
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
@@ -18,7 +19,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task, task_from
 from orchestrator.store import atomic
-from orchestrator.tools.routing import Route, RouteProblem, agent_names, routes
+from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import Toolbox
 
 Signature = tuple[int, int, int]  # inode, mtime in ns, size: a file that has the same is the same
@@ -82,10 +83,8 @@ def signature_of(info: os.stat_result) -> Signature:
 class Intake:
     """Looks at files in the inbox."""
 
-    def __init__(self, layout: Layout, config: Config, toolbox: Toolbox,
-                 clock: Callable[[], float] = time.time) -> None:
-        self.layout, self.config, self.toolbox, self.clock = layout, config, toolbox, clock
-        self.agents = agent_names(config, toolbox.tools)
+    def __init__(self, layout: Layout, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.layout, self.settings, self.clock = layout, settings, clock
         self._rested: dict[str, tuple[Signature, float]] = {}  # first seen like this, and when (monotonic)
 
     def look(self, name: str, renamed: bool = False, before: TaskFile | None = None, listed: bool = False) -> Look:
@@ -133,7 +132,7 @@ class Intake:
         signature = signature_of(content.stat)
         stem = stem_of(name)
         try:
-            request = load(f"{self.layout.work}/inbox/{name}", stem, content.raw, schemas.check, self.agents)
+            request = load(f"{self.layout.work}/inbox/{name}", stem, content.raw, schemas.check, self.settings.agents)
             self._route(request)
         except Exception as error:  # a bug of ours; it concerns this file only
             problem = Problem(1, 1, f"internal error: {type(error).__name__}", "please report this file")
@@ -143,11 +142,11 @@ class Intake:
         if request.run is not None:
             return RunFile(signature, content, request.run)
         assert request.task is not None
-        return TaskFile(signature, content, request.task, routes(request.task, self.config, self.toolbox.tools))
+        return TaskFile(signature, content, request.task, routes(request.task, self.settings.config, self.settings.toolbox.tools))
 
     def _route(self, request: Request) -> None:
         """Problems that only the configuration shows: unknown agents, tools that are off."""
-        request.problems += route_problems(request, self.config, self.toolbox)
+        request.problems += route_problems(request, self.settings.config, self.settings.toolbox)
 
     def _unreadable(self, signature: Signature, name: str, why: str) -> Invalid:
         problem = Problem(1, 1, why, "remove it, or put a regular file in its place")
@@ -164,7 +163,7 @@ class Intake:
         Counted from when it was first seen like this, so that no clock jump shortens it.  Only a file that was found
         in a listing (after a start, say) may have rested unseen, and then only its time can tell.
         """
-        now, quiet = time.monotonic(), self.config.quiet
+        now, quiet = time.monotonic(), self.settings.config.quiet
         if listed and self.clock() - signature[1] / 1e9 >= quiet:
             return 0.0
         before = self._rested.get(name)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.execution.processes import TAG
@@ -53,7 +54,7 @@ from orchestrator.tools.invocation import (
     secret_values,
 )
 from orchestrator.tools.routing import Route, RouteProblem, routes
-from orchestrator.tools.specs import Toolbox, ToolSpec
+from orchestrator.tools.specs import ToolSpec
 
 Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
@@ -120,12 +121,16 @@ class Health:
 class Lives:
     """Runs lives: shared by ``watch`` and ``run``."""
 
-    def __init__(self, layout: Layout, config: Config, toolbox: Toolbox, store: Store, distributor: Distributor,
-                 health: Health, tell: Tell, slot_free: Callable[[Life], None],
+    def __init__(self, layout: Layout, settings: Settings, store: Store, distributor: Distributor, health: Health, tell: Tell, slot_free: Callable[[Life], None],
                  spent: Callable[[Life, Reading], None]) -> None:
-        self.layout, self.config, self.toolbox, self.store = layout, config, toolbox, store
+        self.layout, self.settings, self.store = layout, settings, store
         self.distributor, self.health, self.tell, self.slot_free = distributor, health, tell, slot_free
         self.spent = spent
+
+    @property
+    def config(self) -> Config:
+        """What is configured now."""
+        return self.settings.config
 
     # -- entering -----------------------------------------------------------------------------------------------
 
@@ -138,10 +143,10 @@ class Lives:
         """The life of a task that was claimed before, from the frozen text in its journal."""
         claim = entry.journal.claim
         request = load(claim["file"], claim["id"], claim["text"].encode(), None,
-                       list(self.config.agents) + list(self.toolbox.tools))
+                       list(self.config.agents) + list(self.settings.toolbox.tools))
         task = request.task or Task(id=claim["id"], title=claim.get("title") or "")
         try:
-            chain = routes(task, self.config, self.toolbox.tools)
+            chain = routes(task, self.config, self.settings.toolbox.tools)
             chosen = chain[min(entry.journal.link, len(chain) - 1)]
         except RouteProblem as problem:  # the configuration has changed since: its output can still be read
             spec = ToolSpec(claim.get("tool") or "unknown", (), "", adapter="spec")
@@ -157,6 +162,16 @@ class Lives:
             self.follow(life)
             life.began = time.monotonic() - max(0.0, self.store.clock() - attempt.started.get("at", self.store.clock()))
         return life
+
+    def route_again(self, life: Life) -> None:
+        """The next attempt goes by what is configured now, if that still knows its agent: at the same place of the chain."""
+        place = life.chain.index(life.route) if life.route in life.chain else 0
+        try:
+            life.chain = routes(life.task, self.config, self.settings.toolbox.tools)
+        except RouteProblem:
+            return
+        life.route = life.chain[min(place, len(life.chain) - 1)]
+        life.lane = life.route.lane(life.task)
 
     def follow(self, life: Life) -> None:
         """From here on its log tells what the attempt does and costs."""

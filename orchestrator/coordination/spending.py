@@ -54,6 +54,15 @@ class Spending:
         self._warned: set[tuple[Scope, str]] = set()
         self._active = budgets != Budgets()
 
+    def limit(self, budgets: Budgets) -> None:
+        """From now on these are the budgets."""
+        if budgets == self._budgets:
+            return
+        if not self._active:
+            self._spent.day = ""  # so far only what ended here was counted: the log knows the whole day
+        self._budgets, self._active = budgets, budgets != Budgets()
+        self._warned.clear()
+
     def add(self, agent: str, run: str, cost: float | None) -> None:
         """An attempt has ended; its event is in the log, or about to be."""
         if cost:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.coordination.groups import Groups
@@ -27,13 +27,13 @@ from orchestrator.coordination.intake import (
 )
 from orchestrator.coordination.lifecycle import Health, Life
 from orchestrator.coordination.schedule import Candidate, Ready
+from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError, Taken
 from orchestrator.files import diagnostics
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.results import status_of
 from orchestrator.model import ids
-from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, own_gates
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
@@ -41,6 +41,7 @@ from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished
 
 FIRST_SLICE, SLICE = 0.25, 0.02  # seconds: at a start, so that the most urgent of a few hundred comes first; and later
+STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
 
 Tell = Callable[..., None]
@@ -66,15 +67,16 @@ class Waitlist:
     ``running`` are the claimed tasks by id (the watcher's own), ``again(name)`` asks for another look at a file.
     """
 
-    def __init__(self, layout: Layout, config: Config, store: Store, intake: Intake, health: Health,
+    def __init__(self, layout: Layout, settings: Settings, store: Store, intake: Intake, health: Health,
                  groups: Groups, running: Mapping[str, Life], tell: Tell, again: Callable[[str], None],
                  clock: Callable[[], float]) -> None:
-        self.layout, self.config, self.store, self.intake, self.health = layout, config, store, intake, health
+        self.layout, self.settings, self.store, self.intake, self.health = layout, settings, store, intake, health
         self.groups, self.running, self.tell, self.again, self.clock = groups, running, tell, again, clock
         self.waiting: dict[str, Waiting] = {}  # by file name
         self.names: dict[str, str] = {}  # id -> file name
         self.keys: dict[str, str] = {}  # case-folded id -> the file name that has it, claimed tasks included
         self.invalid: dict[str, Signature] = {}
+        self._complaints: dict[str, tuple[str, str]] = {}  # what was told of the invalid ones: content, reason
         self.not_yet: dict[str, tuple[float, str]] = {}  # name -> when to look again (monotonic), why
         self.ready = Ready()
         self.todo: dict[str, None] = {}  # listed and not looked at yet
@@ -126,6 +128,13 @@ class Waitlist:
         while self.todo and time.monotonic() < end:
             self.look(self.todo.popitem()[0], listed=True)
 
+    def anew(self) -> None:
+        """What files mean may have changed: every one is looked at again.  What is still so is not told twice."""
+        for waiting in self.waiting.values():
+            waiting.signature, waiting.look = STALE, None
+        self.invalid = dict.fromkeys(self.invalid, STALE)
+        self.list(everything=True)
+
     def _unchanged(self, name: str, known: Signature) -> bool:
         try:
             return signature_of(os.lstat(self.layout.file(Status.INBOX, name))) == known
@@ -163,7 +172,8 @@ class Waitlist:
         if self.invalid.get(name) == look.signature:
             return
         self.invalid.pop(name, None)  # its note stays until it is known what the file is now
-        if name in self.waiting:
+        before = self.waiting.get(name)
+        if before is not None:
             self.forget(name)
         if isinstance(look, NotYet):
             self.not_yet[name] = (time.monotonic() + look.after, look.why)
@@ -181,7 +191,7 @@ class Waitlist:
         elif isinstance(look, RunFile):
             self._accept(name, look)
         else:
-            self._admit(name, look)
+            self._admit(name, look, before.gates if before is not None else [])
 
     def _invalid(self, name: str, look: Invalid) -> None:
         self.invalid[name] = look.signature
@@ -194,7 +204,7 @@ class Waitlist:
             self.store.log.commit([self.store.log.event(
                 "task_invalid", task_id, look.digest[:12], task_id=task_id, phase="submit", status="inbox",
                 summary=text[:300])])
-        self.tell("invalid", task_id, text=text)
+        self._complain(name, (look.digest, first.message), text)
 
     def refuse(self, name: str, signature: Signature, why: str, hint: str, kind: str = "task_refused") -> None:
         """The file stays where it is and is not run; a note says why."""
@@ -206,7 +216,13 @@ class Waitlist:
         if not known:
             self.store.log.commit([self.store.log.event(kind, task_id, digest[8:], task_id=task_id, phase="submit",
                                                         status="inbox", summary=why[:300])])
-        self.tell("invalid", task_id, text=f"{why} - {hint}")
+        self._complain(name, (digest, why), f"{why} - {hint}")
+
+    def _complain(self, name: str, what: tuple[str, str], text: str) -> None:
+        """Tell that a file is invalid: once for every content and reason."""
+        if self._complaints.get(name) != what:
+            self._complaints[name] = what
+            self.tell("invalid", stem_of(name), text=text)
 
     def _drop_note(self, task_id: str) -> None:
         try:
@@ -221,22 +237,24 @@ class Waitlist:
             if error.errno in atomic.DISK_FAULTS:  # else its name is too long for a note; the event tells of it
                 self.health.failed(error)
 
-    def _admit(self, name: str, look: TaskFile) -> None:
+    def _admit(self, name: str, look: TaskFile, told: Sequence[Gate]) -> None:
+        """``told``: the gates that are known of."""
         task, chosen = look.task, look.route
         lane = chosen.lane(task)
         candidate = Candidate(task.rank, look.signature[1], task.id, lane)
         asks = Task(task.id, hold=task.hold, not_before=task.not_before, needs=task.needs, run=task.run)
         waiting = Waiting(task.id, name, look.signature, candidate, asks, digest=look.content.sha256,
                           look=look if len(self.waiting) < KEPT else None)
+        self._complaints.pop(name, None)
         self.waiting[name] = waiting
         self.names[task.id] = name
         self.keys[ids.key(task.id)] = name
         self._drop_note(task.id)
         self.judge(waiting)
         self.needed(task.id)
-        if waiting.gates:
+        if waiting.gates and [gate.why for gate in waiting.gates] != [gate.why for gate in told]:
             self.tell("waiting", task.id, gates=waiting.gates)
-        if self.config.from_git == "hold" and self._tracked.is_repository and name not in self._tracked:
+        if self.settings.config.from_git == "hold" and self._tracked.is_repository and name not in self._tracked:
             self._vouch.append((task.id, waiting.digest))
 
     def _accept(self, name: str, look: RunFile) -> None:
@@ -267,6 +285,7 @@ class Waitlist:
             for need in (*waiting.asks.needs, "@time"):
                 self._waiters.get(need, set()).discard(name)
         self.not_yet.pop(name, None)
+        self._complaints.pop(name, None)
         if self.invalid.pop(name, None) is not None:
             self._drop_note(stem_of(name))
 
@@ -322,7 +341,7 @@ class Waitlist:
                 self.judge(self.waiting[name])
 
     def _is_approved(self, waiting: Waiting) -> bool:
-        if self.config.from_git == "run" or waiting.name not in self._tracked:
+        if self.settings.config.from_git == "run" or waiting.name not in self._tracked:
             return True
         try:
             stamp = os.stat(self.layout.approvals).st_mtime_ns

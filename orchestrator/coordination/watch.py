@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import math
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.lifecycle import Health, Life, Lives
 from orchestrator.coordination.schedule import Candidate, choose
+from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
@@ -40,7 +42,6 @@ from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, recovery, runs
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store, Vanished
-from orchestrator.tools.specs import Toolbox
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
@@ -52,28 +53,29 @@ Tell = Callable[..., None]
 class Watcher:
     """Coordinates one work directory.  ``tell(kind, id, **facts)`` hears everything a person may want to see."""
 
-    def __init__(self, layout: Layout, config: Config, toolbox: Toolbox, distributor: Distributor, store: Store,
-                 tell: Tell, clock: Callable[[], float] = time.time) -> None:
-        self.layout, self.config, self.toolbox, self.store, self.clock = layout, config, toolbox, store, clock
+    def __init__(self, layout: Layout, settings: Settings, distributor: Distributor, store: Store, tell: Tell,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.layout, self.settings, self.store, self.clock = layout, settings, store, clock
         self.tell = tell
         self.distributor = distributor
-        self.intake = Intake(layout, config, toolbox, clock)
+        self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
-        self.lives = Lives(layout, config, toolbox, store, distributor, self.health, tell, self._slot_free, self._spent)
+        self.lives = Lives(layout, settings, store, distributor, self.health, tell, self._slot_free, self._spent)
         self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.groups = Groups(layout)
-        self.waitlist = Waitlist(layout, config, store, self.intake, self.health, self.groups, self.running, tell,
+        self.waitlist = Waitlist(layout, settings, store, self.intake, self.health, self.groups, self.running, tell,
                                  self._again, clock)
         self.use = InUse()
         self.parked: dict[str, Gate] = {}  # by tool
-        self.spending = Spending(layout, config.budgets, self.groups, clock, self._over_budget)
+        self.spending = Spending(layout, settings.config.budgets, self.groups, clock, self._over_budget)
         self.today = Today(layout, clock)
         self._told = 0.0  # what the card says of today's cost
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
+        self._settings_due = math.inf  # when (the loop's time) to look whether the settings have settled
         self._listed = 0
         self._poked = False
         self._leave = False
@@ -84,6 +86,11 @@ class Watcher:
         # Found out once: on the day when nothing can be opened the card must still be written.
         self._identity = {"pid": os.getpid(), "pid_start": start_time("self"), "boot": boot_id(), "host": socket.gethostname()}
         self.notifications = ""
+
+    @property
+    def config(self) -> Config:
+        """What is configured now."""
+        return self.settings.config
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -103,12 +110,15 @@ class Watcher:
             self._write_card()
             self._event("watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots")
             self._install_signals()
+            if self.settings.problem:
+                self.tell("misconfigured", "", text=self.settings.problem)
             self.notifications = "switched off" if self.config.notify == "poll" else arrivals.start()
             if self.notifications:
                 self._write_card()
             self._add_task(self._load_today())
             await self._recover()
             self.waitlist.list(everything=True)
+            self._read_settings()  # nothing told of what was saved before the notifications began
             self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
             next_rescan = self._loop.time() + self.config.rescan
             next_costs = 0.0
@@ -117,6 +127,8 @@ class Watcher:
                 self._poked = False
                 now = self._loop.time()
                 try:
+                    if now >= self._settings_due:
+                        self._look_at_settings(now)
                     self._take_hints()
                     if self.config.budgets.cancel and self.running and now >= next_costs:
                         next_costs = now + COSTS
@@ -150,7 +162,7 @@ class Watcher:
 
     async def _sleep(self, next_rescan: float) -> None:
         now, wall = self._loop.time(), self.clock()
-        due = [next_rescan, *self.waitlist.next_look(wall)]
+        due = [next_rescan, self._settings_due, *self.waitlist.next_look(wall)]
         due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
         due += [life.retry_at for life in self.running.values() if life.retry_at is not None]
         delay = max(0.0, min(due) - now)
@@ -216,6 +228,9 @@ class Watcher:
         while self._hints:
             path, renamed = self._hints.popleft()
             folder, name = os.path.split(path)
+            if path == self.layout.config or folder in (self.layout.tools, self.layout.agents):
+                self._read_settings()  # before the files that were dropped after them
+                continue
             folder = os.path.basename(folder)
             if not path:
                 listing_wanted = True
@@ -279,6 +294,7 @@ class Watcher:
             self._rebuild()
         self._complete_runs()
         self._look_at_parked()
+        self._look_at_settings(self._loop.time())
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
         try:
             changed = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns != self.waitlist.stamp
@@ -296,6 +312,32 @@ class Watcher:
             self.waitlist.judge_gated()
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
+
+    def _look_at_settings(self, now: float) -> None:
+        """What no notification told: read once it stands still."""
+        self._settings_due = math.inf
+        if self.settings.changed():
+            self._read_settings()
+        elif self.settings.pending:
+            self._settings_due = now + self.config.quiet
+
+    def _read_settings(self) -> None:
+        """Take over what orchestrator.yaml, profiles and tool files say now.  What runs goes on as it began."""
+        before = self.settings.problem
+        changed = self.settings.read()
+        if self.settings.problem not in ("", before):
+            self.tell("misconfigured", "", text=self.settings.problem)
+        elif before and not self.settings.problem:
+            self.tell("configured", "", text="right again" + (f": {', '.join(changed)}" if changed else ""))
+        elif changed:
+            self.tell("configured", "", text=f"{', '.join(changed)}{' (at the next start)' if {*changed} <= {*AT_START} else ''}")
+        if changed:
+            self._event("settings_changed", summary=", ".join(changed))
+            self.spending.limit(self.config.budgets)
+            self.waitlist.anew()
+            self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
+        if changed or before != self.settings.problem:
+            self._write_card()
 
     def _spent(self, life: Life, reading: Reading) -> None:
         self.today.add(reading.cost_usd, reading.usage)
@@ -372,6 +414,7 @@ class Watcher:
         now = time.monotonic()
         for life in self.running.values():
             if life.retry_at is not None and life.retry_at <= now and life.id not in self.waitlist.ready:
+                self.lives.route_again(life)
                 self.waitlist.ready.add(Candidate(life.task.rank, life.submitted, life.id, life.lane))
         if not self._may_claim() or not len(self.waitlist.ready):
             return
@@ -644,7 +687,7 @@ class Watcher:
         self.store.write_card({
             **self._identity,
             "started_at": self._started_at,
-            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault,
+            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault, "settings": self.settings.problem,
             "draining": bool(self.draining), "notifications": self.notifications,
             "today": {"day": self.today.day, "cost_usd": round(self.today.cost, 6), "tokens": self.today.tokens}})
 

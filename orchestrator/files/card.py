@@ -26,6 +26,7 @@ class Card:
     alive: bool
     cost_usd: float = 0.0  # what today has cost
     tokens: int = 0
+    settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file: the former ones are in force
 
 
 def read(layout: Layout, now: float) -> Card | None:
@@ -36,7 +37,8 @@ def read(layout: Layout, now: float) -> Card | None:
             beat = now - os.fstat(file.fileno()).st_mtime
         return Card(data["pid"], data["host"], data["started_at"], data["version"], data["slots"], data["fault"],
                     data["draining"], data["notifications"], max(0.0, beat),
-                    process_lives(data["pid"], data["pid_start"], data["boot"]), *_today(data.get("today"), now))
+                    process_lives(data["pid"], data["pid_start"], data["boot"]), *_today(data.get("today"), now),
+                    str(data.get("settings", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

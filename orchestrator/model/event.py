@@ -40,6 +40,7 @@ EVENTS: dict[str, str] = {
     "run_finished": "Nothing of the run is waiting or running any more.",
     "watcher_started": "A watcher began to coordinate this work directory.",
     "watcher_stopped": "The watcher ended.",
+    "settings_changed": "The watcher took over what orchestrator.yaml, profiles or tool files say now; summary names what.",
     "store_failed": "The disk refused a write; claiming stops until it works again.",
     "store_recovered": "The disk works again; claiming goes on.",
 }

@@ -1,0 +1,174 @@
+"""Settings that are edited while a watcher runs: they count at once, what is wrong is told, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from conftest import wait_until
+
+BASE = "retry: {delay: 100ms}\nwatch: {rescan: 60s}\nagents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n"
+
+
+def replace(project, text: str) -> None:
+    """As most editors save: a new file in the old one's place."""
+    path = project.work / "orchestrator.yaml"
+    beside = path.with_name("orchestrator.yaml~")
+    beside.write_text(text)
+    beside.rename(path)
+
+
+def status(project) -> dict:
+    return json.loads(project.run("status", "--json").stdout)
+
+
+def test_an_agent_that_is_added_takes_the_task_that_waited_for_it(project, watch):
+    """Saved by a rename and in place; the file that was invalid is not touched."""
+    project.config(BASE)
+    watcher = watch()
+    project.drop("a.yaml", "agent: one\nprompt: x\n")
+    project.drop("b.yaml", "agent: two\nprompt: x\n")
+    project.drop("c.yaml", "agent: three\nprompt: x\n")
+    wait_until(lambda: len(project.events("task_invalid")) == 3, "none of them is known")
+    replace(project, BASE + "  one: {tool: shell, command: [/bin/true]}\n")
+    project.settled("a", "done")
+    project.config(BASE + "  two: {tool: shell, command: [/bin/true]}\n")
+    project.settled("b", "done")
+    assert project.where("c") == "inbox"
+    assert [event["summary"] for event in project.events("settings_changed")] == ["agents", "agents"]
+    watcher.stop()
+    told = watcher.text()
+    assert told.count(" settings ") == 2 and told.count("invalid   c ") == 1, told
+
+
+def test_a_task_dropped_right_after_the_settings_goes_by_them(project, watch):
+    project.config(BASE)
+    watch()
+    for number in range(20):
+        replace(project, BASE + f"  n{number}: {{tool: shell, command: [/bin/true]}}\n")
+        project.drop(f"t{number}.yaml", f"agent: n{number}\nprompt: x\n")
+    project.settled("t19", "done")
+    assert project.events("task_invalid", "t19") == []
+
+
+def test_what_is_wrong_is_told_and_the_former_settings_stay(project, watch):
+    project.config(BASE.replace("60s", "200ms"))
+    watcher = watch()
+    replace(project, BASE + "limits: {runing: 2}\n")
+    wait_until(lambda: "work/orchestrator.yaml:6:10: unknown key 'runing' - did you mean 'running'?" in watcher.text(), "it is told")
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+    project.settled("a", "done")
+    assert status(project)["watcher"]["settings"].startswith("work/orchestrator.yaml:6:")
+    assert "the former ones are in force" in project.run("status").stdout and "!" in project.run("status", "--short").stdout
+    (project.work / "orchestrator.yaml").unlink()
+    wait_until(lambda: "work/orchestrator.yaml cannot be read" in watcher.text(), "the next listing finds that it is gone")
+    replace(project, BASE + "limits: {running: 2}\n")
+    wait_until(lambda: status(project)["watcher"]["slots"] == 2, "the new limit counts")
+    assert status(project)["watcher"]["settings"] == "" and "right again: limits" in watcher.text()
+
+
+def test_more_slots_start_more_and_fewer_end_nothing(project, watch):
+    project.config(BASE + "limits: {running: 1}\n")
+    watch()
+    go = project.root / "go"
+    for name in "abc":
+        project.drop(f"{name}.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
+    wait_until(lambda: len(project.events("attempt_started")) == 1, "one runs")
+    replace(project, BASE + "limits: {running: 3}\n")
+    wait_until(lambda: len(project.events("attempt_started")) == 3, "all run")
+    replace(project, BASE + "limits: {running: 1}\n")
+    wait_until(lambda: status(project)["watcher"]["slots"] == 1, "one slot again")
+    assert len(status(project)["running"]) == 3
+    go.touch()
+    for name in "abc":
+        project.settled(name, "done")
+
+
+def test_what_the_command_line_said_stays(project, watch):
+    project.config(BASE)
+    watch("--slots", "3")
+    replace(project, BASE.replace("100ms", "200ms") + "limits: {running: 1}\n")
+    wait_until(lambda: project.events("settings_changed"), "it was read")
+    assert status(project)["watcher"]["slots"] == 3
+
+
+def test_tools_and_profiles_count_too(project, watch):
+    """Folders that were not there when the watcher started; a tool that is wrong changes nothing."""
+    project.config(BASE.replace("60s", "200ms"))
+    watcher = watch()
+    project.drop("a.yaml", "agent: mine\nprompt: x\n")
+    project.drop("b.yaml", "agent: role\nprompt: x\n")
+    wait_until(lambda: len(project.events("task_invalid")) == 2, "neither is known")
+    (project.work / "tools").mkdir()
+    (project.work / "tools/mine.yaml").write_text("argv: ['true']\nprompt: nowhere\n")
+    wait_until(lambda: "work/tools/mine.yaml:2:9" in watcher.text(), "the tool is wrong")
+    (project.work / "tools/mine.yaml").write_text("argv: ['true']\n")
+    project.settled("a", "done")
+    (project.work / "agents").mkdir()
+    (project.work / "agents/role.md").write_text("---\ntool: mine\n---\nYou help.\n")
+    project.settled("b", "done")
+
+
+def test_without_notifications_they_are_found_by_the_listing(project, watch):
+    project.config(BASE.replace("60s", "200ms, notify: poll"))
+    watch()
+    project.drop("a.yaml", "agent: one\nprompt: x\n")
+    wait_until(lambda: project.events("task_invalid"), "it is not known")
+    project.config(BASE.replace("60s", "200ms, notify: poll") + "  one: {tool: shell, command: [/bin/true]}\n")
+    project.settled("a", "done")
+
+
+def test_the_next_attempt_goes_by_what_is_configured_then(project, watch):
+    project.config(BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/false], retries: 3}\n")
+    watch()
+    project.drop("a.yaml", "agent: mended\nprompt: x\n")
+    wait_until(lambda: project.events("task_retrying", "a"), "it has failed once")
+    replace(project, BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/true], retries: 3}\n")
+    project.settled("a", "done")
+    assert len(project.events("attempt_started", "a")) == 2
+
+
+def test_hooks_and_budgets_count_at_once(project, watch):
+    told = project.root / "told"
+    project.config(BASE)
+    watch()
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+    project.settled("a", "done")
+    replace(project, BASE + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\nbudgets: {{day: {{hard_usd: 0}}}}\n")
+    wait_until(lambda: project.events("settings_changed"), "they are read")
+    project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
+    wait_until(lambda: "day" in project.run("why", "b").stdout, "the day's budget is spent")
+    replace(project, BASE + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\n")
+    project.settled("b", "done")
+    wait_until(lambda: told.exists() and told.read_text() == "b\n", "the hook was told")
+
+
+def test_others_must_not_be_able_to_write_them(project, watch):
+    """What would keep a watcher from starting keeps it from taking the settings over."""
+    project.config(BASE)
+    watcher = watch()
+    beside = project.work / "new"
+    beside.write_text(BASE + "  one: {tool: shell, command: [/bin/true]}\n")
+    beside.chmod(0o666)
+    os.rename(beside, project.work / "orchestrator.yaml")
+    wait_until(lambda: "can be written by everybody" in watcher.text(), "it is refused")
+    project.drop("a.yaml", "agent: one\nprompt: x\n")
+    wait_until(lambda: project.events("task_invalid", "a"), "the former ones count")
+    replace(project, BASE + "  one: {tool: shell, command: [/bin/true]}\n")
+    project.settled("a", "done")
+
+
+def test_waiting_tasks_are_not_told_of_again(project, watch):
+    project.config(BASE)
+    watcher = watch()
+    for number in range(300):
+        project.drop(f"t{number}.yaml", "agent: 'true'\nneeds: [later]\nprompt: x\n")
+    wait_until(lambda: watcher.text().count("waiting") >= 300, "all wait")
+    replace(project, BASE + "limits: {running: 2}\n")
+    wait_until(lambda: project.events("settings_changed"), "they are read")
+    project.drop("later.yaml", "agent: 'true'\nprompt: x\n")
+    for number in range(300):
+        project.until(f"t{number}", "done")
+    watcher.stop()
+    waits = [line for line in watcher.text().splitlines() if " waiting " in line and "after later" in line]
+    assert len(waits) <= 301, len(waits)
