@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 
 def found(project) -> dict[str, list[dict]]:
@@ -106,3 +107,27 @@ def test_a_healthy_project_has_no_problem_and_reading_writes_nothing(project):
     assert "0 wrong" in done.stdout
     assert {path: path.lstat().st_mtime_ns for path in project.work.rglob("*")} == before
     assert "mended" not in project.run("doctor", "--fix").stdout
+
+
+def test_what_keeps_a_watcher_from_starting_is_found(project):
+    """The settings are checked as the watcher checks them."""
+    project.config("limits: {runing: 2}\n")
+    config = found(project)["config"][0]
+    assert (config["status"], config["summary"]) == ("problem", "work/orchestrator.yaml:1:10: unknown key 'runing'")
+
+
+def test_settings_that_a_watcher_has_refused(project, watch):
+    watch()
+    project.config("limits: {runing: 2}\n")
+    wait_until(lambda: "goes by former settings" in found(project)["watcher"][0]["summary"], "it says so")
+
+
+def test_schemas_of_another_version(project):
+    schema = project.work / "schemas/task.schema.json"
+    assert found(project)["schemas"][0]["status"] == "ok"
+    schema.write_text("{}")
+    assert found(project)["schemas"][0]["status"] == "note"
+    schema.unlink()
+    assert "task.schema.json is missing" in found(project)["schemas"][0]["summary"]
+    project.run("init")
+    assert found(project)["schemas"][0]["status"] == "ok"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, configuration, eventreader, journals, jsonlines, permissions, scan
-from orchestrator.files.layout import CANCEL, FOLDER_NAMES, NOTE, Layout, is_draft, stem_of
+from orchestrator.files import card, configuration, eventreader, journals, jsonlines, permissions, scan, schemas
+from orchestrator.files.layout import CANCEL, FOLDER_NAMES, NOTE, Layout, is_draft, schema_bytes, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
@@ -36,7 +36,7 @@ class Check:
 
 def checks(layout: Layout, now: float) -> list[Check]:
     """Everything that is looked at, good or bad."""
-    found = [_project(layout), *_folders(layout), _config(layout), _watcher(layout, now)]
+    found = [_project(layout), *_folders(layout), _config(layout), _schemas(layout), _watcher(layout, now)]
     found += _unfinished(layout, now)
     found += _files(layout)
     found += [_clock(layout, now), _events(layout), _index(layout), *_git(layout), _permissions(layout), _disk(layout)]
@@ -68,10 +68,22 @@ def _folders(layout: Layout) -> list[Check]:
 
 def _config(layout: Layout) -> Check:
     try:
-        configuration.load_config(layout)
+        configuration.load_config(layout, schemas.check)
     except OrchestratorError as error:
         return Check("config", "problem", error.message, error.hint or "orchestrator validate")
     return Check("config", "ok", layout.shown(layout.config))
+
+
+def _schemas(layout: Layout) -> Check:
+    """Whether editors check files by what this version understands."""
+    for kind in schemas.KINDS:
+        try:
+            with open(f"{layout.work}/schemas/{kind}.schema.json", "rb") as file:
+                if file.read() != schema_bytes(kind):
+                    return Check("schemas", "note", "work/schemas/ is of another version: editors check by it", "orchestrator init   writes them anew")
+        except FileNotFoundError:
+            return Check("schemas", "note", f"work/schemas/{kind}.schema.json is missing: editors cannot complete or check", "orchestrator init")
+    return Check("schemas", "ok", "work/schemas/, as this version has them")
 
 
 def _watcher(layout: Layout, now: float) -> Check:
@@ -82,6 +94,8 @@ def _watcher(layout: Layout, now: float) -> Check:
         return Check("watcher", "note", f"the last one (pid {known.pid}) was killed", "orchestrator watch")
     if known.fault:
         return Check("watcher", "problem", f"pid {known.pid} claims nothing: {known.fault}", "make room, or mend the disk")
+    if known.settings:
+        return Check("watcher", "problem", f"pid {known.pid} goes by former settings: {known.settings}", "orchestrator validate")
     beat = f"beat {show_duration(known.beat)} ago"
     if known.notifications:
         return Check("watcher", "note", f"pid {known.pid}, {beat}; without notifications: {known.notifications}",
