@@ -84,6 +84,28 @@ def test_more_slots_start_more_and_fewer_end_nothing(project, watch):
         project.settled(name, "done")
 
 
+def test_a_pause(project, watch):
+    project.config(BASE)
+    watch()
+    go = project.root / "go"
+    project.drop("a.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
+    wait_until(lambda: project.events("attempt_started", "a"), "it runs")
+    replace(project, BASE + "limits: {running: 0}\n")
+    wait_until(lambda: "paused (limits.running: 0)" in project.run("status").stdout, "it says so")
+    project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
+    wait_until(lambda: "it is paused: nothing new starts" in project.run("why", "b").stdout, "b knows why")
+    go.touch()
+    project.settled("a", "done")
+    assert project.where("b") == "inbox"
+    replace(project, BASE + "limits: {per_agent: {'true': 0}}\n")
+    wait_until(lambda: "agent true is paused" in project.run("why", "b").stdout, "only this agent")
+    project.drop("c.yaml", "agent: sh\nprompt: exit 0\n")
+    project.settled("c", "done")
+    assert project.where("b") == "inbox"
+    replace(project, BASE)
+    project.settled("b", "done")
+
+
 def test_what_the_command_line_said_stays(project, watch):
     project.config(BASE)
     watch("--slots", "3")

@@ -73,6 +73,8 @@ def _rule(view: View, console: Console, columns: int, names: bool) -> str:
         words, colour = f"INTERRUPTING {running}", "yellow"
     elif view.draining:
         words, colour = f"DRAINING {running} running, no new tasks; Ctrl-C interrupts them", "yellow"
+    elif not view.slots:
+        words, colour = f"PAUSED {running} running, nothing new starts: limits.running is 0", "yellow"
     else:
         words, colour = f"RUNNING {running}/{view.slots}" + (f": {', '.join(item.id for item in view.doing)}" if names else ""), ""
     text = fit(f"{line}{line} {one_line(words)} ", columns, _dots(console)) if width(words) + 4 > columns else f"{line}{line} {words} "

@@ -90,7 +90,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
     card = view.watcher
     words = watcher_words(card, moment)
     if card is not None and card.alive:
-        words += f" · {view.counts[Status.RUNNING]} of {card.slots} slots · beat {show_duration(card.beat)} ago"
+        slots = f"{view.counts[Status.RUNNING]} of {card.slots} slots" if card.slots else "paused (limits.running: 0)"
+        words += f" · {slots} · beat {show_duration(card.beat)} ago"
         if card.cost_usd:
             words += f" · {cost(card.cost_usd)} today"
         if card.fault:

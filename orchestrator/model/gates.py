@@ -118,7 +118,9 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     """The limits that are reached for this lane."""
     scopes = (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run)) if limits.closed else ()
     gates = [limits.closed[scope] for scope in scopes if scope in limits.closed]
-    if use.running >= limits.running:
+    if not limits.running:
+        gates.append(Gate("running", "it is paused: nothing new starts", "limits.running in orchestrator.yaml is 0"))
+    elif use.running >= limits.running:
         gates.append(Gate("running", f"all {limits.running} slots are taken", "limits.running in orchestrator.yaml"))
     for name, key, limit, used in (
         ("agent", lane.agent, limits.per_agent.get(lane.agent), use.agents[lane.agent]),
@@ -127,5 +129,6 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     ):
         if limit is not None and used >= limit:
             where = "max_parallel in the run file" if name == "run" else f"limits.per_{name} in orchestrator.yaml"
-            gates.append(Gate(name, f"{used} of {limit} for {name} {key} run already", where))
+            gates.append(Gate(name, f"{used} of {limit} for {name} {key} run already" if limit else f"{name} {key} is paused",
+                              where if limit else f"{where}: 0"))
     return gates
