@@ -119,7 +119,7 @@ def test_what_keeps_a_watcher_from_starting_is_found(project):
 def test_settings_that_a_watcher_has_refused(project, watch):
     watch()
     project.config("limits: {runing: 2}\n")
-    wait_until(lambda: "goes by former settings" in found(project)["watcher"][0]["summary"], "it says so")
+    wait_until(lambda: "the former settings stay in force" in found(project)["watcher"][0]["summary"], "it says so")
 
 
 def test_schemas_of_another_version(project):

@@ -59,7 +59,7 @@ def test_what_is_wrong_is_told_and_the_former_settings_stay(project, watch):
     project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
     project.settled("a", "done")
     assert status(project)["watcher"]["settings"].startswith("work/orchestrator.yaml:6:")
-    assert "the former ones are in force" in project.run("status").stdout and "!" in project.run("status", "--short").stdout
+    assert "the former settings stay in force" in project.run("status").stdout and "!" in project.run("status", "--short").stdout
     (project.work / "orchestrator.yaml").unlink()
     wait_until(lambda: "work/orchestrator.yaml cannot be read" in watcher.text(), "the next listing finds that it is gone")
     replace(project, BASE + "limits: {running: 2}\n")
@@ -129,6 +129,22 @@ def test_tools_and_profiles_count_too(project, watch):
     (project.work / "agents").mkdir()
     (project.work / "agents/role.md").write_text("---\ntool: mine\n---\nYou help.\n")
     project.settled("b", "done")
+
+
+def test_a_tool_that_is_wrong_from_the_start_is_left_out(project, watch):
+    """The rest counts, also what is saved later."""
+    (project.work / "tools").mkdir()
+    (project.work / "tools/bad.yaml").write_text("argv: true\n")
+    project.config(BASE)
+    watcher = watch("-q")
+    wait_until(lambda: "work/tools/bad.yaml:1:7" in watcher.text() and "this tool is left out" in watcher.text(), "it is told")
+    replace(project, BASE + "  one: {tool: shell, command: [/bin/true]}\n")
+    project.drop("a.yaml", "agent: one\nprompt: x\n")
+    project.settled("a", "done")
+    (project.work / "tools/bad.yaml").write_text("argv: ['true']\n")
+    project.drop("b.yaml", "agent: bad\nprompt: x\n")
+    project.settled("b", "done")
+    assert status(project)["watcher"]["settings"] == ""
 
 
 def test_without_notifications_they_are_found_by_the_listing(project, watch):

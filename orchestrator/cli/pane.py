@@ -26,7 +26,7 @@ from orchestrator.tools.routing import agents_at_hand
 
 BELLS = ("failed", "review", "problem")  # a failure, or a question
 RUN_MOST = 200  # members of a run whose progress is looked at
-QUIET = ("failed", "invalid", "review", "fault", "internal", "restored", "foreign", "draining", "parked", "budget", "hook")
+QUIET = ("failed", "invalid", "review", "problem", "fault", "internal", "restored", "foreign", "draining", "parked", "budget", "hook")
 
 
 class Pane:
@@ -163,7 +163,7 @@ class Pane:
         self._line("ok", "", text, {"changed": text}, word="settings")
 
     def _misconfigured(self, _: str, text: str) -> None:
-        self._line("problem", "", f"{text}. The former settings stay in force", {"error": text}, word="settings")
+        self._line("problem", "", text, {"error": text}, word="settings")
 
     def _internal(self, task_id: str, error: Exception) -> None:
         self._line("problem", task_id, f"internal error: {type(error).__name__}: {one_line(str(error), 160)}",
@@ -220,7 +220,7 @@ class Pane:
         now = time.monotonic()
         tally, waiting, today = watcher.tally, watcher.waitlist, watcher.today
         today.turn()
-        counts = (("waiting", len(waiting.waiting) + len(waiting.todo)), ("review", tally["review"]), ("done", tally["done"]),
+        counts = (("waiting", len(waiting.waiting) + sum(name not in waiting.waiting for name in list(waiting.todo))), ("review", tally["review"]), ("done", tally["done"]),
                   ("failed", tally["failed"]), ("cancelled", tally["cancelled"]), ("invalid", len(waiting.invalid)),
                   ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))))
         notes = [f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "") for tool, gate in list(watcher.parked.items())]

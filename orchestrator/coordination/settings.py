@@ -7,10 +7,11 @@ what it began with.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft
 from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
@@ -18,6 +19,7 @@ from orchestrator.model.config import Config
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 
+FORMER, LEFT_OUT = "; the former settings stay in force", "; this tool is left out"
 AT_START = ("distributor", "notify")  # what is built once, when the watcher starts
 
 Load = Callable[[], tuple[Config, Toolbox]]
@@ -32,7 +34,7 @@ class Settings:
         self._stamp = self._seen = self._files()  # before reading: what changes meanwhile is read again
         self.config, self.toolbox = load()
         self.agents = agent_names(self.config, self.toolbox.tools)
-        self.problem = self._broken(self.toolbox)
+        self.problem = self._broken(self.toolbox.broken, LEFT_OUT)
 
     def changed(self) -> bool:
         """Whether the files are others than those last read, and no longer changing: the same as at the last call."""
@@ -48,7 +50,7 @@ class Settings:
     def read(self) -> list[str]:
         """Read them again if they have changed; the names of the settings that are others now.
 
-        After a failure ``problem`` says what is wrong and where, and everything is as it was.
+        ``problem`` says what is wrong, where, and what follows; after a failure everything is as it was.
         """
         now = self._files()
         if now == self._stamp:
@@ -57,11 +59,12 @@ class Settings:
         try:
             config, toolbox = self._load()
         except OrchestratorError as error:
-            self.problem = one_line(error.message + (f" - {error.hint}" if error.hint else ""), 300)
+            self.problem = one_line(error.message + (f" - {error.hint}" if error.hint else ""), 300) + FORMER
             return []
         known = {path for path, _, _ in self.toolbox.broken}
-        self.problem = self._broken(toolbox)
-        if any(path not in known for path, _, _ in toolbox.broken):
+        news = [item for item in toolbox.broken if item[0] not in known]
+        self.problem = self._broken(news or toolbox.broken, FORMER if news else LEFT_OUT)
+        if news:
             return []
         before, self.config, self.toolbox = (self.config, self.toolbox), config, toolbox
         self.agents = agent_names(config, toolbox.tools)
@@ -69,10 +72,10 @@ class Settings:
         was, now_ = before[1].tools, toolbox.tools
         return found + [f"tool {name}" for name in sorted({*was, *now_}) if was.get(name) != now_.get(name)]
 
-    def _broken(self, toolbox: Toolbox) -> str:
-        for path, _, problems in toolbox.broken:
+    def _broken(self, broken: Sequence[tuple[str, Document, list[Problem]]], consequence: str) -> str:
+        for path, _, problems in broken:
             first = problems[0]
-            return one_line(f"{self._layout.shown(path)}:{first.line}:{first.column}: {first.message}", 300)
+            return one_line(f"{self._layout.shown(path)}:{first.line}:{first.column}: {first.message}", 300) + consequence
         return ""
 
     def _files(self) -> Stamp:

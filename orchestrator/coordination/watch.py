@@ -330,7 +330,7 @@ class Watcher:
         elif before and not self.settings.problem:
             self.tell("configured", "", text="right again" + (f": {', '.join(changed)}" if changed else ""))
         elif changed:
-            self.tell("configured", "", text=f"{', '.join(changed)}{' (at the next start)' if {*changed} <= {*AT_START} else ''}")
+            self.tell("configured", "", text=", ".join(f"{name} (at the next start)" if name in AT_START else name for name in changed))
         if changed:
             self._event("settings_changed", summary=", ".join(changed))
             self.spending.limit(self.config.budgets)

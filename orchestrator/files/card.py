@@ -26,7 +26,7 @@ class Card:
     alive: bool
     cost_usd: float = 0.0  # what today has cost
     tokens: int = 0
-    settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file: the former ones are in force
+    settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file, and what follows
 
 
 def read(layout: Layout, now: float) -> Card | None:

@@ -95,7 +95,7 @@ def _watcher(layout: Layout, now: float) -> Check:
     if known.fault:
         return Check("watcher", "problem", f"pid {known.pid} claims nothing: {known.fault}", "make room, or mend the disk")
     if known.settings:
-        return Check("watcher", "problem", f"pid {known.pid} goes by former settings: {known.settings}", "orchestrator validate")
+        return Check("watcher", "problem", f"pid {known.pid} found {known.settings}", "orchestrator validate")
     beat = f"beat {show_duration(known.beat)} ago"
     if known.notifications:
         return Check("watcher", "note", f"pid {known.pid}, {beat}; without notifications: {known.notifications}",
