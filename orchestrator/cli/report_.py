@@ -53,7 +53,7 @@ def _show(console: Console, index: Index, total: Group, by: str, start: str, end
     if not total.attempts and not total.tasks:
         console.out(f"nothing has ended in the last {show_duration(since)}")
         return
-    parts = [f"{total.succeeded} done", f"{total.tasks - total.succeeded} not", _share(total), cost(total.cost_usd) if total.cost_usd else "",
+    parts = [f"{total.succeeded} done", f"{total.tasks - total.succeeded} not done", _share(total), cost(total.cost_usd) if total.cost_usd else "",
              f"{tokens(total.total_tokens)} tokens" if total.tokens else "", _times(total)]
     console.out(f"{show_duration(since)}   " + " · ".join(part for part in parts if part))
     if total.unknown:
