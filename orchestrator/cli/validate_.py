@@ -66,7 +66,8 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
     if style == "full":
         total = len(paths)
         if errors:
-            place = " They stay where they are and are not run." if not files else ""
+            stay = "It stays where it is and is" if bad == 1 else "They stay where they are and are"
+            place = f" {stay} not run." if not files else ""
             app.console.out(f"{plural(errors, 'problem')} in {bad} of {plural(max(total, bad), 'file')}.{place}")
         elif app.console.tty:
             say(f"{plural(total, 'file')}, no problems")
