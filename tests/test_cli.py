@@ -134,6 +134,18 @@ def test_events_follow(project, watch):
         assert follower.wait(10) == 130
 
 
+def test_what_runs_is_not_parked_and_that_is_said_at_once(project, watch):
+    watch()
+    project.drop("a.yaml", "agent: sh\nprompt: exec sleep 60\n")
+    wait_until(lambda: project.events("attempt_started", "a"), "it runs")
+    for verb in ("hold", "retry"):
+        done = project.run(verb, "a", code=1)
+        assert "error: a is running\nhint:  orchestrator cancel a" in done.stderr
+    project.run("cancel", "a")
+    project.settled("a", "cancelled")
+    assert "nothing here yet" not in project.run("status").stdout
+
+
 def test_status_keeps_looking(project):
     looker = subprocess.Popen([sys.executable, "-m", "orchestrator", "status", "-w", "--interval", "0.1", "--short"],
                               cwd=project.root, env={**project.env, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)

@@ -119,7 +119,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
         console.table(rows)
     if view.more_waiting > 0:
         console.out(f"  {view.more_waiting} more waiting: orchestrator list")
-    if not rows and not view.counts[Status.DONE]:
+    if not rows and not any(view.counts.values()):
         console.out('\nnothing here yet: orchestrator new "..."   or drop a YAML file into work/inbox')
 
 

@@ -454,9 +454,12 @@ class Store:
         return Moved(task_id, status, target, path)
 
     def _lock(self, entry: Entry, task_id: str) -> None:
+        if entry.lock(0):
+            return
+        if self._place(task_id)[0] is Status.RUNNING:  # that may take hours
+            raise Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
         if not entry.lock(PATIENCE):
-            raise Refused(f"{task_id} is running, or being changed by another process",
-                          f"orchestrator show {task_id}")
+            raise Refused(f"{task_id} is being changed by another process", f"orchestrator show {task_id}")
 
     def _note_move(self, entry: Entry, source: str, target: Status, requeue: bool) -> None:
         """Tell the ledger what a verb does with a task that has run before."""
