@@ -42,10 +42,11 @@ def test_an_agent_that_is_added_takes_the_task_that_waited_for_it(project, watch
 
 
 def test_a_task_dropped_right_after_the_settings_goes_by_them(project, watch):
-    project.config(BASE)
+    base = BASE.replace("60s", "60s, reload: always")
+    project.config(base)
     watch()
     for number in range(20):
-        replace(project, BASE + f"  n{number}: {{tool: shell, command: [/bin/true]}}\n")
+        replace(project, base + f"  n{number}: {{tool: shell, command: [/bin/true]}}\n")
         project.drop(f"t{number}.yaml", f"agent: n{number}\nprompt: x\n")
     project.settled("t19", "done")
     assert project.events("task_invalid", "t19") == []
@@ -64,7 +65,7 @@ def test_what_is_wrong_is_told_and_the_former_settings_stay(project, watch):
     wait_until(lambda: "work/orchestrator.yaml cannot be read" in watcher.text(), "the next listing finds that it is gone")
     replace(project, BASE + "limits: {running: 2}\n")
     wait_until(lambda: status(project)["watcher"]["slots"] == 2, "the new limit counts")
-    assert status(project)["watcher"]["settings"] == "" and "right again: limits" in watcher.text()
+    assert status(project)["watcher"]["settings"] == "" and "changed=\"limits, rescan\"" in watcher.text()
 
 
 def test_more_slots_start_more_and_fewer_end_nothing(project, watch):
@@ -75,8 +76,10 @@ def test_more_slots_start_more_and_fewer_end_nothing(project, watch):
         project.drop(f"{name}.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
     wait_until(lambda: len(project.events("attempt_started")) == 1, "one runs")
     replace(project, BASE + "limits: {running: 3}\n")
+    project.run("reload")
     wait_until(lambda: len(project.events("attempt_started")) == 3, "all run")
     replace(project, BASE + "limits: {running: 1}\n")
+    project.run("reload")
     wait_until(lambda: status(project)["watcher"]["slots"] == 1, "one slot again")
     assert len(status(project)["running"]) == 3
     go.touch()
@@ -91,6 +94,7 @@ def test_a_pause(project, watch):
     project.drop("a.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
     wait_until(lambda: project.events("attempt_started", "a"), "it runs")
     replace(project, BASE + "limits: {running: 0}\n")
+    assert project.run("reload").stdout == "reloaded\n"
     wait_until(lambda: "paused (limits.running: 0)" in project.run("status").stdout, "it says so")
     project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
     wait_until(lambda: "it is paused: nothing new starts" in project.run("why", "b").stdout, "b knows why")
@@ -179,6 +183,56 @@ def test_hooks_and_budgets_count_at_once(project, watch):
     replace(project, BASE + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\n")
     project.settled("b", "done")
     wait_until(lambda: told.exists() and told.read_text() == "b\n", "the hook was told")
+
+
+def test_a_task_cannot_change_what_it_is_allowed(project, watch):
+    """An agent that may edit files must not become one that runs programs: neither at once nor when it has ended."""
+    config = project.work / "orchestrator.yaml"
+    project.config(BASE)
+    watcher = watch()
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  printf '  evil: {{tool: shell, command: [touch, evil]}}\\n' >> {config}\n"
+                 f"  printf 'agent: evil\\nprompt: x\\n' > {project.work}/inbox/.b; mv {project.work}/inbox/.b {project.work}/inbox/b.yaml\n"
+                 "  exit 0\n")
+    project.settled("a", "done")
+    wait_until(lambda: project.events("task_invalid", "b"), "b names an agent that is not in force")
+    wait_until(lambda: "agents changed while tasks ran; to take it over: orchestrator reload" in project.run("status").stdout, "it is held")
+    doctor = {check["id"]: check for check in json.loads(project.run("doctor", "--json", code=None).stdout)["checks"]}
+    assert doctor["watcher"]["status"] == "note" and doctor["watcher"]["fix"].endswith("orchestrator reload")
+    project.drop("c.yaml", "agent: 'true'\nprompt: x\n")
+    project.settled("c", "done")
+    config.write_text(config.read_text() + "limits: {running: 2}\n")  # a person's change does not bring it in, either
+    wait_until(lambda: "limits, agents changed while tasks ran" in project.run("status").stdout, "both are held")
+    assert project.where("b") == "inbox" and not project.events("settings_changed") and not (project.root / "evil").exists()
+    project.config(BASE)  # undone: nothing is held any more
+    wait_until(lambda: status(project)["watcher"]["settings"] == "", "as they were")
+    project.config(BASE + "limits: {running: 2}\n")
+    wait_until(lambda: status(project)["watcher"]["slots"] == 2, "and a person's change counts at once")
+    assert "review" not in watcher.text()
+
+
+def test_without_notifications_a_task_cannot_either(project, watch):
+    config = project.work / "orchestrator.yaml"
+    base = BASE.replace("60s", "200ms, notify: poll")
+    project.config(base)
+    watch()
+    for number in range(10):
+        project.drop(f"a{number}.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n")
+        project.settled(f"a{number}", "done")
+        config.write_text(base)
+    project.drop("b.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n")
+    project.settled("b", "done")
+    wait_until(lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held")
+    assert not project.events("settings_changed")
+
+
+def test_reload(project, watch):
+    assert "no watcher is running" in project.run("reload", code=1).stderr
+    project.config(BASE)
+    watcher = watch()
+    assert project.run("reload").stdout == "reloaded\n"
+    project.config("limits: {runing: 2}\n")
+    assert "1:10: error: unknown key 'runing'" in project.run("reload", code=4).stderr
+    assert watcher.process.poll() is None
 
 
 def test_others_must_not_be_able_to_write_them(project, watch):

@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "release": ("Work", "Put a parked task back into the queue"),
     "approve": ("Work", "Approve a task's start, or its result in review"),
     "reject": ("Work", "Reject a task, or its result in review"),
+    "reload": ("Work", "Let the watcher take over changed settings"),
     "import": ("Work", "Take over task files of an older format"),
     "status": ("Look", "What runs, what waits, what went wrong"),
     "list": ("Look", "List tasks"),

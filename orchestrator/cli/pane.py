@@ -162,6 +162,9 @@ class Pane:
     def _configured(self, _: str, text: str) -> None:
         self._line("ok", "", text, {"changed": text}, word="settings")
 
+    def _held_settings(self, _: str, text: str) -> None:
+        self._line("review", "", text, {"held": text}, word="settings")
+
     def _misconfigured(self, _: str, text: str) -> None:
         self._line("problem", "", text, {"error": text}, word="settings")
 

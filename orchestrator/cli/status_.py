@@ -97,7 +97,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
         if card.fault:
             words += "\n" + console.paint(f"fault    {card.fault}: nothing is claimed until the disk takes writes again", "red")
         if card.settings:
-            words += "\n" + console.paint(f"settings {one_line(card.settings, 400)}", "red")
+            words += "\n" + console.paint(f"settings {one_line(card.settings, 400)}", "yellow" if card.settings_held else "red")
         if card.notifications:
             words += f"\nnote     no notifications ({card.notifications}): folders are listed every second"
     else:

@@ -1,7 +1,8 @@
 """What the watcher goes by: orchestrator.yaml, the agents' profiles, the tools.  Read again when one of their files changes.
 
-What cannot be read changes nothing: the former settings stay in force until the files are right again.  An attempt that runs keeps
-what it began with.
+What cannot be read changes nothing: the former settings stay in force until the files are right again.  What was written while
+an attempt ran may have been written by that attempt; so it is held until a person asks for it.  An attempt that runs keeps what it
+began with.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ from orchestrator.model.config import Config
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 
-FORMER, LEFT_OUT = "; the former settings stay in force", "; this tool is left out"
 AT_START = ("distributor", "notify")  # what is built once, when the watcher starts
+FORMER, LEFT_OUT = "; the former settings stay in force", "; this tool is left out"
+HELD = " changed while tasks ran; to take it over: orchestrator reload"
 
 Load = Callable[[], tuple[Config, Toolbox]]
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class Settings:
-    """``load`` reads and checks them; the first time here, and then whatever it raises is raised."""
+    """``load`` reads and checks them; the first time here, and then whatever it raises is raised.
+
+    ``problem`` is what a person should know: what is wrong and where, or what is held; empty if all is as the files say.
+    """
 
     def __init__(self, layout: Layout, load: Load) -> None:
         self._layout, self._load = layout, load
@@ -35,27 +40,20 @@ class Settings:
         self.config, self.toolbox = load()
         self.agents = agent_names(self.config, self.toolbox.tools)
         self.problem = self._broken(self.toolbox.broken, LEFT_OUT)
+        self.held = False
 
-    def changed(self) -> bool:
-        """Whether the files are others than those last read, and no longer changing: the same as at the last call."""
-        now = self._files()
-        settled, self._seen = now == self._seen, now
-        return settled and now != self._stamp
+    def differ(self) -> bool:
+        """Whether the files are others than those last read."""
+        return self._files() != self._stamp
 
-    @property
-    def pending(self) -> bool:
-        """Whether the last call of `changed` saw files that were not read yet."""
-        return self._seen != self._stamp
+    def settled(self) -> bool:
+        """Whether the files are the same as at the last call: nobody is in the middle of writing them."""
+        before, self._seen = self._seen, self._files()
+        return before == self._seen
 
-    def read(self) -> list[str]:
-        """Read them again if they have changed; the names of the settings that are others now.
-
-        ``problem`` says what is wrong, where, and what follows; after a failure everything is as it was.
-        """
-        now = self._files()
-        if now == self._stamp:
-            return []
-        self._stamp = self._seen = now
+    def read(self, take: bool = True) -> list[str]:
+        """Read them; the names of the settings that are others now.  Without ``take`` such are only held."""
+        self._stamp = self._files()
         try:
             config, toolbox = self._load()
         except OrchestratorError as error:
@@ -66,11 +64,19 @@ class Settings:
         self.problem = self._broken(news or toolbox.broken, FORMER if news else LEFT_OUT)
         if news:
             return []
-        before, self.config, self.toolbox = (self.config, self.toolbox), config, toolbox
+        changed = self._changes(config, toolbox)
+        self.held = bool(changed) and not take
+        if self.held:
+            self.problem = one_line(", ".join(changed), 300) + HELD
+            return []
+        self.config, self.toolbox = config, toolbox
         self.agents = agent_names(config, toolbox.tools)
-        found = [field.name for field in fields(Config) if getattr(before[0], field.name) != getattr(config, field.name)]
-        was, now_ = before[1].tools, toolbox.tools
-        return found + [f"tool {name}" for name in sorted({*was, *now_}) if was.get(name) != now_.get(name)]
+        return changed
+
+    def _changes(self, config: Config, toolbox: Toolbox) -> list[str]:
+        found = [field.name for field in fields(Config) if getattr(self.config, field.name) != getattr(config, field.name)]
+        before, after = self.toolbox.tools, toolbox.tools
+        return found + [f"tool {name}" for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
     def _broken(self, broken: Sequence[tuple[str, Document, list[Problem]]], consequence: str) -> str:
         for path, _, problems in broken:

@@ -76,6 +76,9 @@ class Watcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
         self._settings_due = math.inf  # when (the loop's time) to look whether the settings have settled
+        self._settings_read = timestamp(clock())
+        self._exposed = False  # an attempt runs, or has run since the settings were last known to be unchanged
+        self._reload = False
         self._listed = 0
         self._poked = False
         self._leave = False
@@ -118,7 +121,7 @@ class Watcher:
             self._add_task(self._load_today())
             await self._recover()
             self.waitlist.list(everything=True)
-            self._read_settings()  # nothing told of what was saved before the notifications began
+            self._check_settings()  # nothing told of what was saved before the notifications began
             self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
             next_rescan = self._loop.time() + self.config.rescan
             next_costs = 0.0
@@ -127,8 +130,13 @@ class Watcher:
                 self._poked = False
                 now = self._loop.time()
                 try:
+                    if self._reload:
+                        self._reload = False
+                        self._read_settings(take=True)
                     if now >= self._settings_due:
                         self._look_at_settings(now)
+                    if self._exposed and not self.use.running:
+                        self._check_settings()
                     self._take_hints()
                     if self.config.budgets.cancel and self.running and now >= next_costs:
                         next_costs = now + COSTS
@@ -229,7 +237,7 @@ class Watcher:
             path, renamed = self._hints.popleft()
             folder, name = os.path.split(path)
             if path == self.layout.config or folder in (self.layout.tools, self.layout.agents):
-                self._read_settings()  # before the files that were dropped after them
+                self._check_settings()  # before the files that were dropped after them
                 continue
             folder = os.path.basename(folder)
             if not path:
@@ -251,8 +259,14 @@ class Watcher:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken read lease must not end us (files.requests)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._signalled, number)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._reload_wanted)
         self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         self._loop.add_signal_handler(signal.SIGCONT, self._continued)
+
+    def _reload_wanted(self) -> None:
+        """`orchestrator reload`: only who may send us signals may say so, which a task with less than a shell may not."""
+        self._reload = True
+        self._wake.set()
 
     def _suspend(self) -> None:
         """Ctrl-Z: stop only after the terminal has been given back."""
@@ -316,28 +330,40 @@ class Watcher:
     def _look_at_settings(self, now: float) -> None:
         """What no notification told: read once it stands still."""
         self._settings_due = math.inf
-        if self.settings.changed():
-            self._read_settings()
-        elif self.settings.pending:
+        if not self.settings.settled():
             self._settings_due = now + self.config.quiet
+        else:
+            self._check_settings()
 
-    def _read_settings(self) -> None:
-        """Take over what orchestrator.yaml, profiles and tool files say now.  What runs goes on as it began."""
+    def _check_settings(self) -> None:
+        """Read the settings if their files have changed.  Nothing that runs can have changed them after this, if nothing runs."""
+        if self.settings.differ():
+            theirs = self._exposed or self.settings.held or self._others_run()
+            self._read_settings(self.config.reload == "always" or not theirs)
+        if not self.use.running:
+            self._exposed = False
+
+    def _others_run(self) -> bool:
+        """Whether `orchestrator run` is at a task."""
+        mine = {ids.key(task_id) for task_id in self.running}
+        return any(name.removesuffix(".jsonl") not in mine for name in scan.names(self.layout.active))
+
+    def _read_settings(self, take: bool) -> None:
+        """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
         before = self.settings.problem
-        changed = self.settings.read()
+        changed = self.settings.read(take)
+        self._settings_read = timestamp(self.clock())
+        text = ", ".join(f"{name} (at the next start)" if name in AT_START else name for name in changed)
         if self.settings.problem not in ("", before):
-            self.tell("misconfigured", "", text=self.settings.problem)
-        elif before and not self.settings.problem:
-            self.tell("configured", "", text="right again" + (f": {', '.join(changed)}" if changed else ""))
-        elif changed:
-            self.tell("configured", "", text=", ".join(f"{name} (at the next start)" if name in AT_START else name for name in changed))
+            self.tell("held_settings" if self.settings.held else "misconfigured", "", text=self.settings.problem)
+        elif text or (before and not self.settings.problem):
+            self.tell("configured", "", text=text or "as they were")
         if changed:
             self._event("settings_changed", summary=", ".join(changed))
             self.spending.limit(self.config.budgets)
             self.waitlist.anew()
             self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
-        if changed or before != self.settings.problem:
-            self._write_card()
+        self._write_card()
 
     def _spent(self, life: Life, reading: Reading) -> None:
         self.today.add(reading.cost_usd, reading.usage)
@@ -418,6 +444,8 @@ class Watcher:
                 self.waitlist.ready.add(Candidate(life.task.rank, life.submitted, life.id, life.lane))
         if not self._may_claim() or not len(self.waitlist.ready):
             return
+        if not self._exposed:
+            self._check_settings()
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
             if not self._may_claim():
                 break
@@ -473,6 +501,7 @@ class Watcher:
 
     def _occupy(self, life: Life) -> None:
         life.in_slot = True
+        self._exposed = True
         life.retry_at = None
         self.use.count(life.lane)
 
@@ -687,7 +716,8 @@ class Watcher:
         self.store.write_card({
             **self._identity,
             "started_at": self._started_at,
-            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault, "settings": self.settings.problem,
+            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault, "settings": self.settings.problem, "settings_read": self._settings_read,
+            "settings_held": self.settings.held,
             "draining": bool(self.draining), "notifications": self.notifications,
             "today": {"day": self.today.day, "cost_usd": round(self.today.cost, 6), "tokens": self.today.tokens}})
 

@@ -26,7 +26,9 @@ class Card:
     alive: bool
     cost_usd: float = 0.0  # what today has cost
     tokens: int = 0
-    settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file, and what follows
+    settings_read: str = ""  # when they were last read
+    settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file and what follows, or what is held
+    settings_held: bool = False
 
 
 def read(layout: Layout, now: float) -> Card | None:
@@ -38,7 +40,7 @@ def read(layout: Layout, now: float) -> Card | None:
         return Card(data["pid"], data["host"], data["started_at"], data["version"], data["slots"], data["fault"],
                     data["draining"], data["notifications"], max(0.0, beat),
                     process_lives(data["pid"], data["pid_start"], data["boot"]), *_today(data.get("today"), now),
-                    str(data.get("settings", "")))
+                    str(data.get("settings_read", "")), str(data.get("settings", "")), bool(data.get("settings_held")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -122,6 +122,7 @@ class Config:
     rescan: float = 5.0
     quiet: float = 0.2
     notify: str = "auto"
+    reload: str = "idle"
     prompts_in_events: bool = False
     distributor: str = "direct"
     pane: PaneConfig = PaneConfig()
@@ -165,6 +166,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         rescan=seconds(watch, "rescan", base.rescan),
         quiet=seconds(watch, "quiet", base.quiet),
         notify=watch.get("notify", base.notify),
+        reload=watch.get("reload", base.reload),
         prompts_in_events=data.get("events", {}).get("prompts", False),
         distributor=data.get("distributor", base.distributor),
         pane=PaneConfig(**data.get("pane", {})),

@@ -94,6 +94,8 @@ def _watcher(layout: Layout, now: float) -> Check:
         return Check("watcher", "note", f"the last one (pid {known.pid}) was killed", "orchestrator watch")
     if known.fault:
         return Check("watcher", "problem", f"pid {known.pid} claims nothing: {known.fault}", "make room, or mend the disk")
+    if known.settings_held:
+        return Check("watcher", "note", f"pid {known.pid} holds {known.settings}", "look at it, then: orchestrator reload")
     if known.settings:
         return Check("watcher", "problem", f"pid {known.pid} found {known.settings}", "orchestrator validate")
     beat = f"beat {show_duration(known.beat)} ago"
