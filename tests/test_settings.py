@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 
 from conftest import wait_until
 
@@ -222,6 +223,19 @@ def test_without_notifications_a_task_cannot_either(project, watch):
     project.drop("b.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n")
     project.settled("b", "done")
     wait_until(lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held")
+    assert not project.events("settings_changed")
+
+
+def test_a_task_that_a_person_runs_beside_the_watcher_cannot_either(project, watch):
+    config = project.work / "orchestrator.yaml"
+    project.config(BASE + "limits: {running: 0}\n")
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n  while ! test -e {project.root}/go; do sleep 0.02; done\n")
+    watch()
+    run = subprocess.Popen([project.python, "-m", "orchestrator", "run", "a"], cwd=project.root, env=project.env, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held")
+    (project.root / "go").touch()
+    assert run.wait(30) == 0
     assert not project.events("settings_changed")
 
 
