@@ -14,6 +14,7 @@ from dataclasses import fields
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft
+from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
@@ -47,9 +48,9 @@ class Settings:
         return self._files() != self._stamp
 
     def settled(self) -> bool:
-        """Whether the files are the same as at the last call: nobody is in the middle of writing them."""
+        """Whether the files are the same as at the last call and nobody has one open for writing: what they say is whole."""
         before, self._seen = self._seen, self._files()
-        return before == self._seen
+        return before == self._seen and not any(_being_written(path) for path in self._paths())
 
     def read(self, take: bool = True) -> list[str]:
         """Read them; the names of the settings that are others now.  Without ``take`` such are only held."""
@@ -84,16 +85,24 @@ class Settings:
             return one_line(f"{self._layout.shown(path)}:{first.line}:{first.column}: {first.message}", 300) + consequence
         return ""
 
+    def _paths(self) -> list[str]:
+        return [self._layout.config, *(f"{folder}/{name}" for folder in (self._layout.tools, self._layout.agents)
+                                       for name in sorted(names(folder)) if not is_draft(name))]
+
     def _files(self) -> Stamp:
         """What tells whether any of the files has changed.  Their modes count: others must not be able to write them."""
-        paths = [self._layout.config]
-        for folder in (self._layout.tools, self._layout.agents):
-            paths += [f"{folder}/{name}" for name in sorted(names(folder)) if not is_draft(name)]
         found = []
-        for path in paths:
+        for path in self._paths():
             try:
                 info = os.stat(path)
                 found.append((path, info.st_ino, info.st_mtime_ns, info.st_ctime_ns))
             except OSError:
                 found.append((path, 0, 0, 0))
         return tuple(found)
+
+
+def _being_written(path: str) -> bool:
+    try:
+        return read(os.path.realpath(path), leased=True).being_written
+    except (OSError, Unreadable):  # what is wrong with it is told when it is read
+        return False

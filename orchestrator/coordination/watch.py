@@ -122,7 +122,7 @@ class Watcher:
             await self._recover()
             self.waitlist.list(everything=True)
             self._check_settings()  # nothing told of what was saved before the notifications began
-            self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
+            self._warm_up()
             next_rescan = self._loop.time() + self.config.rescan
             next_costs = 0.0
             while True:
@@ -134,8 +134,6 @@ class Watcher:
                         self._reload = False
                         self._read_settings(take=True)
                     if now >= self._settings_due:
-                        self._look_at_settings(now)
-                    if self._exposed and not self.use.running:
                         self._check_settings()
                     self._take_hints()
                     if self.config.budgets.cancel and self.running and now >= next_costs:
@@ -149,6 +147,8 @@ class Watcher:
                         self._look_at_parked()
                     self.waitlist.look_again()
                     self._start_due()
+                    if self._exposed and not self.use.running and self._settings_due == math.inf:
+                        self._check_settings()
                     self.waitlist.flush_vouch()
                 except OSError as error:  # what was left out is found by the listing once the disk works again
                     self.health.failed(error)
@@ -237,7 +237,7 @@ class Watcher:
             path, renamed = self._hints.popleft()
             folder, name = os.path.split(path)
             if path == self.layout.config or folder in (self.layout.tools, self.layout.agents):
-                self._check_settings()  # before the files that were dropped after them
+                self._check_settings(whole=True)  # before the files that were dropped after them
                 continue
             folder = os.path.basename(folder)
             if not path:
@@ -308,7 +308,8 @@ class Watcher:
             self._rebuild()
         self._complete_runs()
         self._look_at_parked()
-        self._look_at_settings(self._loop.time())
+        if self._settings_due == math.inf:
+            self._check_settings()
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
         try:
             changed = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns != self.waitlist.stamp
@@ -327,17 +328,16 @@ class Watcher:
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
 
-    def _look_at_settings(self, now: float) -> None:
-        """What no notification told: read once it stands still."""
-        self._settings_due = math.inf
-        if not self.settings.settled():
-            self._settings_due = now + self.config.quiet
-        else:
-            self._check_settings()
+    def _check_settings(self, whole: bool = False) -> None:
+        """Read the settings if their files have changed: once they stand still, or at once if a notification told that they are ``whole``.
 
-    def _check_settings(self) -> None:
-        """Read the settings if their files have changed.  Nothing that runs can have changed them after this, if nothing runs."""
+        If nothing runs after this, nothing that has run can have changed them unnoticed.
+        """
+        self._settings_due = math.inf
         if self.settings.differ():
+            if not whole and not self.settings.settled():
+                self._settings_due = self._loop.time() + self.config.quiet
+                return
             theirs = self._exposed or self.settings.held or self._others_run()
             self._read_settings(self.config.reload == "always" or not theirs)
         if not self.use.running:
@@ -362,8 +362,11 @@ class Watcher:
             self._event("settings_changed", summary=", ".join(changed))
             self.spending.limit(self.config.budgets)
             self.waitlist.anew()
-            self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
+            self._warm_up()
         self._write_card()
+
+    def _warm_up(self) -> None:
+        self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
 
     def _spent(self, life: Life, reading: Reading) -> None:
         self.today.add(reading.cost_usd, reading.usage)
@@ -444,8 +447,6 @@ class Watcher:
                 self.waitlist.ready.add(Candidate(life.task.rank, life.submitted, life.id, life.lane))
         if not self._may_claim() or not len(self.waitlist.ready):
             return
-        if not self._exposed:
-            self._check_settings()
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
             if not self._may_claim():
                 break
@@ -716,8 +717,8 @@ class Watcher:
         self.store.write_card({
             **self._identity,
             "started_at": self._started_at,
-            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault, "settings": self.settings.problem, "settings_read": self._settings_read,
-            "settings_held": self.settings.held,
+            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault,
+            "settings": self.settings.problem, "settings_held": self.settings.held, "settings_read": self._settings_read,
             "draining": bool(self.draining), "notifications": self.notifications,
             "today": {"day": self.today.day, "cost_usd": round(self.today.cost, 6), "tokens": self.today.tokens}})
 
