@@ -22,15 +22,15 @@ ENDED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
 
 def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = True, any_of: bool = False,
-                known: frozenset[str] = frozenset()) -> int:
+                told: Iterable[str] = ()) -> int:
     """Wait until all (or any) of the tasks have ended; the exit code for their outcomes.
 
     0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled, is in
-    review, or was withdrawn.  Gates whose names are ``known`` were told already.
+    review, or was withdrawn.  Gates whose names are in ``told`` are not told again.
     """
     deadline = time.monotonic() + limit if limit is not None else None
     waiting, codes = list(ids), []
-    look, told = time.monotonic() + OBSTACLE, set()
+    look, said = time.monotonic() + OBSTACLE, set(told)
     while waiting:
         for task_id in list(waiting):
             place = scan.locate(app.layout, task_id)
@@ -47,7 +47,7 @@ def until_ended(app: App, ids: list[str], limit: float | None, quiet: bool = Tru
                 say(f"still waiting for {', '.join(waiting[:5])}")
                 return TIMED_OUT
             if time.monotonic() >= look:
-                told |= _tell_what_is_stuck(app, waiting[:5], told | known)
+                said |= _tell_what_is_stuck(app, waiting[:5], said)
                 look = time.monotonic() + 10 * OBSTACLE
             time.sleep(INTERVAL)
     return max(codes, default=0)

@@ -6,7 +6,6 @@ what ``watch`` needs.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import os
@@ -98,6 +97,8 @@ class Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
         if name and name not in VERBS and not name.startswith("-"):
+            import difflib  # here: only a mistyped command pays for it
+
             close = difflib.get_close_matches(name, VERBS, 1, 0.5)
             hint = f". Did you mean '{close[0]}'?" if close else ""
             raise click.UsageError(f"no such command '{name}'{hint}", ctx)
@@ -154,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _usage(error)
+        _report(_wrong_words(error))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
@@ -191,17 +192,15 @@ def _internal(error: Exception) -> NoReturn:
     sys.exit(FAILED)
 
 
-def _usage(error: click.ClickException) -> None:
+def _wrong_words(error: click.ClickException) -> OrchestratorError:
     """What click found wrong with the words of the command, in the form that all our errors have."""
     message = error.format_message().removesuffix(".")
     if isinstance(error, click.NoSuchOption):
         near = f". Did you mean '{error.possibilities[0]}'?" if error.possibilities else ""  # the nearest comes first
         message = f"no such option '{error.option_name}'{near}"
-    click.echo(f"{Console(stream=sys.stderr).paint('error:', 'red')} {message[:1].lower()}{message[1:]}", err=True)
     context = getattr(error, "ctx", None)
-    if context is not None:
-        what = "all commands" if context.parent is None else "options and examples"
-        click.echo(f"hint:  {context.command_path} --help   {what}", err=True)
+    what = "all commands" if context is not None and context.parent is None else "options and examples"
+    return OrchestratorError(message[:1].lower() + message[1:], f"{context.command_path} --help   {what}" if context is not None else "")
 
 
 def _report(error: OrchestratorError) -> None:

@@ -93,12 +93,12 @@ def command(app: App, prompt: tuple[str, ...], edit: bool, wait_for_it: bool, he
     path = _submit(app, name, text, held, chosen=task_id is not None)
     app.console.out(app.layout.shown(path) if not os.path.relpath(path).startswith("..") and
                     app.start == app.layout.root else os.path.relpath(path, app.start))
+    if not sys.stderr.isatty() and not wait_for_it:
+        return 0
     where, obstacle = _whereabouts(app, held)
-    if sys.stderr.isatty() or wait_for_it:
-        say(where)
+    say(where)
     if wait_for_it:
-        return follow.until_ended(app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False,
-                                  known=frozenset({obstacle}))
+        return follow.until_ended(app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False, told=(obstacle,))
     return 0
 
 

@@ -223,11 +223,12 @@ class Pane:
         now = time.monotonic()
         tally, waiting, today = watcher.tally, watcher.waitlist, watcher.today
         today.turn()
-        counts = (("waiting", len(waiting.waiting) + sum(name not in waiting.waiting for name in list(waiting.todo))), ("review", tally["review"]), ("done", tally["done"]),
+        listed = sum(name not in waiting.waiting for name in list(waiting.todo))  # after a change of the settings some are in both
+        counts = (("waiting", len(waiting.waiting) + listed), ("review", tally["review"]), ("done", tally["done"]),
                   ("failed", tally["failed"]), ("cancelled", tally["cancelled"]), ("invalid", len(waiting.invalid)),
                   ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))))
         notes = [f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "") for tool, gate in list(watcher.parked.items())]
-        notes += ["former settings"] if self.settings.problem else []
+        notes += ["settings held" if self.settings.held else "settings wrong"] if self.settings.problem else []
         notes += ["no notifications"] if watcher.notifications else []
         lives = sorted(watcher.running.values(), key=lambda life: (life.retry_at is not None, life.began or now))
         return View([self._doing(life, now) for life in lives], self.settings.config.limits.running, counts, notes, today.cost,
