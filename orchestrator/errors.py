@@ -13,11 +13,23 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     3: ("not-found", "No such task, run or file; or the name is ambiguous."),
     4: ("invalid", "A file is not valid YAML or does not fit its schema."),
     5: ("busy", "Another watcher holds the work directory."),
-    6: ("missing", "The work directory, the configuration or an agent program is missing or unusable."),
+    6: (
+        "missing",
+        "The work directory, the configuration or an agent program is missing or unusable.",
+    ),
     124: ("timed-out", "A task, or the waiting itself, ran out of time."),
     130: ("interrupted", "Stopped by Ctrl-C."),
 }
-FAILED, USAGE, NOT_FOUND, INVALID, BUSY, MISSING, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 5, 6, 124, 130
+FAILED, USAGE, NOT_FOUND, INVALID, BUSY, MISSING, TIMED_OUT, INTERRUPTED = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    124,
+    130,
+)
 
 
 class OrchestratorError(Exception):

@@ -46,12 +46,25 @@ class Project:
     def work(self) -> Path:
         return self.root / "work"
 
-    def run(self, *words: str, code: int | None = 0, stdin: str = "", patience: float = 60, **more) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, code: int | None = 0, stdin: str = "", patience: float = 60, **more
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``code`` is the exit code it must have (None: any)."""
-        done = subprocess.run([self.python, "-m", "orchestrator", *words], cwd=self.root, env=self.env, input=stdin,
-                              capture_output=True, text=True, timeout=patience, check=False, **more)
+        done = subprocess.run(
+            [self.python, "-m", "orchestrator", *words],
+            cwd=self.root,
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+            **more,
+        )
         if code is not None:
-            assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            assert done.returncode == code, (
+                f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return done
 
     def json(self, *words: str) -> dict:
@@ -77,19 +90,35 @@ class Project:
         return found[0] if found else ""
 
     def _places(self, task_id: str) -> list[str]:
-        return [folder.name for folder in self.work.iterdir() if folder.is_dir() and folder.name not in (
-            "results", "events", "logs", "schemas", "tools", "runs", "parked") for suffix in (".yaml", ".yml", ".md")
-            if (folder / f"{task_id}{suffix}").exists()]
+        return [
+            folder.name
+            for folder in self.work.iterdir()
+            if folder.is_dir()
+            and folder.name
+            not in ("results", "events", "logs", "schemas", "tools", "runs", "parked")
+            for suffix in (".yaml", ".yml", ".md")
+            if (folder / f"{task_id}{suffix}").exists()
+        ]
 
     def until(self, task_id: str, folder: str, patience: float = PATIENCE) -> None:
-        wait_until(lambda: (self.work / folder).is_dir() and any(
-            (self.work / folder / f"{task_id}{suffix}").exists() for suffix in (".yaml", ".yml", ".md")),
-            f"{task_id} in {folder}/", patience)
+        wait_until(
+            lambda: (
+                (self.work / folder).is_dir()
+                and any(
+                    (self.work / folder / f"{task_id}{suffix}").exists()
+                    for suffix in (".yaml", ".yml", ".md")
+                )
+            ),
+            f"{task_id} in {folder}/",
+            patience,
+        )
 
     def settled(self, task_id: str, folder: str) -> None:
         """Until the task has been put away for good: its journal is closed."""
         self.until(task_id, folder)
-        wait_until(lambda: os.path.exists(self.layout.journal(task_id, closed=True)), f"{task_id} closed")
+        wait_until(
+            lambda: os.path.exists(self.layout.journal(task_id, closed=True)), f"{task_id} closed"
+        )
 
     def result(self, task_id: str) -> dict:
         from orchestrator.files import results
@@ -99,8 +128,11 @@ class Project:
     def events(self, kind: str = "", task_id: str = "") -> list[dict]:
         from orchestrator.files import eventreader
 
-        return [event for event in eventreader.events(self.layout)[0]
-                if (not kind or event["event"] == kind) and (not task_id or event["task_id"] == task_id)]
+        return [
+            event
+            for event in eventreader.events(self.layout)[0]
+            if (not kind or event["event"] == kind) and (not task_id or event["task_id"] == task_id)
+        ]
 
     def log(self, task_id: str, attempt: int = 1, name: str = "stdout.log") -> str:
         path = Path(self.layout.logs(task_id, attempt)) / name
@@ -114,19 +146,29 @@ class WatcherProcess:
         self.project = project
         self.path = project.root.parent / f"watch-{time.monotonic_ns()}.log"
         self.file = open(self.path, "wb")
-        self.process = subprocess.Popen([*prefix, project.python, "-m", "orchestrator", "watch", *words], cwd=project.root,
-                                        env=project.env, stdin=subprocess.DEVNULL, stdout=self.file,
-                                        stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            [*prefix, project.python, "-m", "orchestrator", "watch", *words],
+            cwd=project.root,
+            env=project.env,
+            stdin=subprocess.DEVNULL,
+            stdout=self.file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def text(self) -> str:
         return self.path.read_text()
 
     def ready(self) -> WatcherProcess:
         """Until it watches: its card is there and is its own."""
+
         def check() -> bool:
             assert self.process.poll() is None, self.text()
             try:
-                return json.loads(Path(self.project.layout.watcher_card).read_text())["pid"] == self.process.pid
+                return (
+                    json.loads(Path(self.project.layout.watcher_card).read_text())["pid"]
+                    == self.process.pid
+                )
             except (OSError, ValueError):
                 return False
 
@@ -158,9 +200,11 @@ def project(tmp_path: Path) -> Project:
     root.mkdir()
     made = Project(root)
     made.run("init")
-    made.config("retry: {delay: 100ms}\ncancel: {interrupt_grace: 1s, terminate_grace: 500ms}\n"
-                "watch: {rescan: 500ms}\n"
-                "agents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n")
+    made.config(
+        "retry: {delay: 100ms}\ncancel: {interrupt_grace: 1s, terminate_grace: 500ms}\n"
+        "watch: {rescan: 500ms}\n"
+        "agents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n"
+    )
     return made
 
 

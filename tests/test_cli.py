@@ -20,8 +20,19 @@ import pytest
 from conftest import wait_until
 from transcripts import Stage
 
-READING = [("status",), ("list",), ("show", "a"), ("why", "a"), ("runs",), ("runs", "r"), ("events",), ("tools",),
-           ("agents",), ("doctor",), ("logs", "a")]
+READING = [
+    ("status",),
+    ("list",),
+    ("show", "a"),
+    ("why", "a"),
+    ("runs",),
+    ("runs", "r"),
+    ("events",),
+    ("tools",),
+    ("agents",),
+    ("doctor",),
+    ("logs", "a"),
+]
 
 
 @pytest.fixture
@@ -41,8 +52,11 @@ def test_json_is_one_document_with_a_version(used, words):
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_pipes_get_plain_lines(used, words):
     done = used.run(*words, code=None)
-    assert "\x1b" not in done.stdout and done.stdout == done.stdout.encode().decode("ascii", "ignore") or all(
-        char.isprintable() or char in "\n\t" for char in done.stdout)
+    assert (
+        "\x1b" not in done.stdout
+        and done.stdout == done.stdout.encode().decode("ascii", "ignore")
+        or all(char.isprintable() or char in "\n\t" for char in done.stdout)
+    )
 
 
 def editor(project, script: str) -> None:
@@ -57,7 +71,11 @@ def test_new_in_an_editor(project):
     done = project.run("new", "-e", "-a", "demo", "--id", "e")
     text = (project.work / "inbox" / "e.yaml").read_text()
     assert done.stdout == "work/inbox/e.yaml\n"
-    assert "From the editor." in text and "agent: demo" in text and text.startswith("# yaml-language-server: $schema=../schemas/")
+    assert (
+        "From the editor." in text
+        and "agent: demo" in text
+        and text.startswith("# yaml-language-server: $schema=../schemas/")
+    )
     assert "save and close" not in text
 
 
@@ -81,16 +99,27 @@ def test_ids_say_when_and_what(project):
 
 
 def test_many_at_once_lose_nothing(project):
-    jobs = [subprocess.Popen([sys.executable, "-m", "orchestrator", "new", "same words"], cwd=project.root, env=project.env,
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "new", "same words"],
+            cwd=project.root,
+            env=project.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
     paths = [job.communicate()[0].strip() for job in jobs]
     assert len(set(paths)) == 8 and all((project.root / path).exists() for path in paths)
     assert len(project.events("task_submitted")) == 8
 
 
 def test_a_task_that_queues_a_task_is_its_parent(project):
-    project.config(f"agents: {{p: {{tool: shell, command: ['{sys.executable}', -m, orchestrator, new, 'child', --id, child]}}}}\n"
-                   "environment: {pass: [PYTHONPATH]}\n")
+    project.config(
+        f"agents: {{p: {{tool: shell, command: ['{sys.executable}', -m, orchestrator, new, 'child', --id, child]}}}}\n"
+        "environment: {pass: [PYTHONPATH]}\n"
+    )
     project.drop("parent.yaml", "agent: p\nprompt: x\ncwd: .\n")
     project.run("watch", "--until-empty")
     assert project.where("child") == "done", project.log("parent", name="stderr.log")
@@ -101,10 +130,19 @@ def test_logs_follow_over_attempts_to_the_outcome(project, watch):
     watch()
     follower = None
     try:
-        project.drop("a.yaml", "agent: sh\nretries: 1\nprompt: |\n  echo attempt $ORCHESTRATOR_ATTEMPT; sleep 0.3\n"
-                               "  test $ORCHESTRATOR_ATTEMPT = 2\n")
-        follower = subprocess.Popen([sys.executable, "-m", "orchestrator", "logs", "-f", "a"], cwd=project.root, env=project.env,
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        project.drop(
+            "a.yaml",
+            "agent: sh\nretries: 1\nprompt: |\n  echo attempt $ORCHESTRATOR_ATTEMPT; sleep 0.3\n"
+            "  test $ORCHESTRATOR_ATTEMPT = 2\n",
+        )
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "logs", "-f", "a"],
+            cwd=project.root,
+            env=project.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         out, err = follower.communicate(timeout=30)
     finally:
         if follower is not None and follower.poll() is None:
@@ -114,7 +152,10 @@ def test_logs_follow_over_attempts_to_the_outcome(project, watch):
 
 
 def test_logs_are_cleaned_unless_raw(project):
-    project.drop("a.yaml", "agent: sh\nprompt: |\n  printf 'x\\033]0;evil\\007\\033[2J\\033[31mred\\033[0m\\n'\n")
+    project.drop(
+        "a.yaml",
+        "agent: sh\nprompt: |\n  printf 'x\\033]0;evil\\007\\033[2J\\033[31mred\\033[0m\\n'\n",
+    )
     project.run("watch", "--until-empty")
     assert project.run("logs", "a").stdout == "xred\n"
     assert "\x1b[2J" in project.run("logs", "a", "--raw").stdout
@@ -122,8 +163,22 @@ def test_logs_are_cleaned_unless_raw(project):
 
 
 def test_events_follow(project, watch):
-    follower = subprocess.Popen([sys.executable, "-m", "orchestrator", "events", "-f", "--jsonl", "--type", "task_finished"],
-                                cwd=project.root, env={**project.env, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)
+    follower = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            "events",
+            "-f",
+            "--jsonl",
+            "--type",
+            "task_finished",
+        ],
+        cwd=project.root,
+        env={**project.env, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         time.sleep(0.5)  # it begins at the end of the log; what matters comes after
         watch()
@@ -147,8 +202,13 @@ def test_what_runs_is_not_parked_and_that_is_said_at_once(project, watch):
 
 
 def test_status_keeps_looking(project):
-    looker = subprocess.Popen([sys.executable, "-m", "orchestrator", "status", "-w", "--interval", "0.1", "--short"],
-                              cwd=project.root, env={**project.env, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)
+    looker = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "status", "-w", "--interval", "0.1", "--short"],
+        cwd=project.root,
+        env={**project.env, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert looker.stdout.readline().startswith("0▶ 0·")
         project.drop("a.yaml", "prompt: x\n")
@@ -162,8 +222,15 @@ def on_a_terminal(project, *words: str, seconds: float = 20.0, enough: bytes = b
     """What a verb writes to a terminal, to its end or until there is enough of it."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
-    process = subprocess.Popen([sys.executable, "-m", "orchestrator", *words], cwd=project.root, stdin=child, stdout=child, stderr=child,
-                               env={**project.env, "TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *words],
+        cwd=project.root,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        env={**project.env, "TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"},
+        start_new_session=True,
+    )
     os.close(child)
     data, end = b"", time.monotonic() + seconds
     try:
@@ -194,9 +261,18 @@ def test_paths_are_links_on_a_terminal_only(project):
 def test_the_service_is_a_unit_that_systemd_takes(project):
     unit = project.root.parent / "orchestrator-acme.service"
     unit.write_text(project.run("service").stdout)
-    assert "KillMode=process" in unit.read_text() and f"WorkingDirectory={project.root}" in unit.read_text()
+    assert (
+        "KillMode=process" in unit.read_text()
+        and f"WorkingDirectory={project.root}" in unit.read_text()
+    )
     if shutil.which("systemd-analyze"):
-        done = subprocess.run(["systemd-analyze", "verify", "--user", str(unit)], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--user", str(unit)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert str(unit) not in done.stderr, done.stderr
 
 
@@ -210,7 +286,11 @@ def test_wait(project, watch):
     assert "still waiting for c" in project.run("wait", "c", "--timeout", "100ms", code=124).stderr
     project.drop("bad.yaml", "prompt: x\nresume: y\n")
     said = project.run("wait", "bad", "c", "--timeout", "2s", code=124).stderr
-    assert "bad waits: 2:1 unknown key 'resume'" in said and "orchestrator validate work/inbox/bad.yaml" in said and "c waits: held" in said
+    assert (
+        "bad waits: 2:1 unknown key 'resume'" in said
+        and "orchestrator validate work/inbox/bad.yaml" in said
+        and "c waits: held" in said
+    )
     project.run("wait", "a", "c", "--any")
     project.run("wait", "a", "--timeout", "soon", code=2)
 
@@ -224,9 +304,19 @@ def test_run_in_the_foreground(project, watch):
 
 
 def test_ctrl_c_cancels_what_run_runs(project):
-    project.drop("a.yaml", "agent: sh\nprompt: |\n  trap 'exit 3' INT; echo up; while :; do sleep 0.05; done\n")
-    running = subprocess.Popen([sys.executable, "-m", "orchestrator", "run", "a"], cwd=project.root, env=project.env,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    project.drop(
+        "a.yaml",
+        "agent: sh\nprompt: |\n  trap 'exit 3' INT; echo up; while :; do sleep 0.05; done\n",
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "run", "a"],
+        cwd=project.root,
+        env=project.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     wait_until(lambda: "up" in project.log("a"), "a runs")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=30)
@@ -236,8 +326,14 @@ def test_ctrl_c_cancels_what_run_runs(project):
 
 def test_the_watcher_takes_up_what_a_killed_run_left(project, watch):
     project.drop("a.yaml", "agent: sh\nprompt: |\n  echo up; sleep 1; exit 4\n")
-    running = subprocess.Popen([sys.executable, "-m", "orchestrator", "run", "a"], cwd=project.root, env=project.env,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "run", "a"],
+        cwd=project.root,
+        env=project.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     wait_until(lambda: "up" in project.log("a"), "a runs")
     running.kill()
     running.wait()
@@ -248,8 +344,19 @@ def test_the_watcher_takes_up_what_a_killed_run_left(project, watch):
 
 def complete(project, *words: str) -> list[str]:
     line = " ".join(["orchestrator", *words])
-    done = subprocess.run([sys.executable, "-m", "orchestrator"], cwd=project.root, capture_output=True, text=True, check=False, env={
-        **project.env, "_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words))})
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **project.env,
+            "_ORCHESTRATOR_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words)),
+        },
+    )
     return [item.split(",", 1)[1] for item in done.stdout.split() if "," in item]
 
 
@@ -270,7 +377,11 @@ def test_completion_scripts(project, shell):
 
 def test_init_finds_agents_that_answer(tmp_path):
     stage = Stage(tmp_path / "home", terminal=False)
-    for name, body in (("claude", "echo '2.1.330 (Claude Code)'"), ("codex", "echo codex-cli 0.169.0"), ("gemini", "exit 1")):
+    for name, body in (
+        ("claude", "echo '2.1.330 (Claude Code)'"),
+        ("codex", "echo codex-cli 0.169.0"),
+        ("gemini", "exit 1"),
+    ):
         path = tmp_path / "home" / "bin" / name
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
@@ -282,10 +393,23 @@ def test_init_finds_agents_that_answer(tmp_path):
 def test_init_stays_in_the_current_folder(project):
     inner = project.root / "inner"
     inner.mkdir()
-    done = subprocess.run([sys.executable, "-m", "orchestrator", "init"], cwd=inner, env=project.env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "init"],
+        cwd=inner,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert str(inner / "work") in done.stdout and (inner / "work" / "inbox").is_dir()
     (inner / "work" / "orchestrator.yaml").write_text("limits: {running: 7}\n")
-    subprocess.run([sys.executable, "-m", "orchestrator", "init"], cwd=inner, env=project.env, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "orchestrator", "init"],
+        cwd=inner,
+        env=project.env,
+        check=True,
+        capture_output=True,
+    )
     assert (inner / "work" / "orchestrator.yaml").read_text() == "limits: {running: 7}\n"
 
 
@@ -293,19 +417,46 @@ def test_found_from_below_and_by_environment(project, tmp_path):
     below = project.root / "a" / "b"
     below.mkdir(parents=True)
     run = [sys.executable, "-m", "orchestrator"]
-    assert subprocess.run([*run, "status"], cwd=below, env=project.env, capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [*run, "status"], cwd=below, env=project.env, capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     env = {**project.env, "ORCHESTRATOR_ROOT": str(project.root)}
-    assert subprocess.run([*run, "status"], cwd=tmp_path, env=env, capture_output=True, check=False).returncode == 0
-    assert subprocess.run([*run, "-C", str(project.root), "status"], cwd="/", env=project.env, capture_output=True,
-                          check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [*run, "status"], cwd=tmp_path, env=env, capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    assert (
+        subprocess.run(
+            [*run, "-C", str(project.root), "status"],
+            cwd="/",
+            env=project.env,
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
 
 
-@pytest.mark.parametrize("variables, coloured", [({}, False), ({"FORCE_COLOR": "1"}, True), ({"CLICOLOR_FORCE": "1"}, True),
-                                                 ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize(
+    "variables, coloured",
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"CLICOLOR_FORCE": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
 def test_colours(project, variables, coloured):
     project.drop("a.yaml", "prompt: x\n")
     project.env.update(variables)
-    assert ("\x1b[" in project.run("validate", str(project.drop("b.yaml", "promt: x\n")), code=4).stdout) is coloured
+    assert (
+        "\x1b[" in project.run("validate", str(project.drop("b.yaml", "promt: x\n")), code=4).stdout
+    ) is coloured
     assert "\x1b[" in project.run("--color", "always", "validate", code=4).stdout
 
 
@@ -318,11 +469,22 @@ def test_without_unicode(project):
 
 
 def test_a_bug_of_ours_is_one_line_and_a_file(project, monkeypatch):
-    code = ("import orchestrator.cli.main as m, orchestrator.cli.status_ as s\n"
-            "def broken(*_): raise RuntimeError('boom')\n"
-            "s.overview = broken\nm.main(['status'])\n")
-    done = subprocess.run([sys.executable, "-c", code], cwd=project.root, env=project.env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr.startswith("internal error: RuntimeError: boom\ndetails: ")
+    code = (
+        "import orchestrator.cli.main as m, orchestrator.cli.verbs.status as s\n"
+        "def broken(*_): raise RuntimeError('boom')\n"
+        "s.overview = broken\nm.main(['status'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.startswith(
+        "internal error: RuntimeError: boom\ndetails: "
+    )
     path = done.stderr.split("details: ")[1].strip()
     with open(path) as file:
         assert "Traceback" in file.read()
@@ -331,13 +493,21 @@ def test_a_bug_of_ours_is_one_line_and_a_file(project, monkeypatch):
 
 def test_a_reader_that_has_seen_enough(project):
     project.drop("a.yaml", "prompt: x\n")
-    done = subprocess.run(f"{sys.executable} -m orchestrator help task | head -1; exit ${{PIPESTATUS[0]}}", shell=True, cwd=project.root,
-                          env=project.env, capture_output=True, text=True, check=False, executable="/bin/bash")
+    done = subprocess.run(
+        f"{sys.executable} -m orchestrator help task | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        executable="/bin/bash",
+    )
     assert done.returncode in (0, 1) and done.stderr == ""
 
 
 def test_every_help_has_examples(project):
-    from orchestrator.cli.main import VERBS
+    from orchestrator.cli.app import VERBS
 
     for verb in VERBS:
         text = project.run(verb, "--help").stdout
@@ -348,4 +518,6 @@ def test_every_help_has_examples(project):
 def test_values_are_suggested(project):
     assert "Did you mean 'done'?" in project.run("list", "--status", "dnoe", code=2).stderr
     assert "Did you mean 'high'?" in project.run("new", "x", "-p", "hihg", code=2).stderr
-    assert "Did you mean 'concise'?" in project.run("validate", "--format", "consise", code=2).stderr
+    assert (
+        "Did you mean 'concise'?" in project.run("validate", "--format", "consise", code=2).stderr
+    )

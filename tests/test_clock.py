@@ -22,10 +22,21 @@ def jumping(project):
         pytest.skip("there is no libfaketime here")
     clock = project.root.parent / "clock"
     clock.write_text("+0\n")
-    project.env.update(LD_PRELOAD=str(LIBRARIES[0]), FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1", DONT_FAKE_MONOTONIC="1",
-                       NO_FAKE_STAT="1")
+    project.env.update(
+        LD_PRELOAD=str(LIBRARIES[0]),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        DONT_FAKE_MONOTONIC="1",
+        NO_FAKE_STAT="1",
+    )
     watcher = WatcherProcess(project).ready()
-    for name in ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE", "DONT_FAKE_MONOTONIC", "NO_FAKE_STAT"):
+    for name in (
+        "LD_PRELOAD",
+        "FAKETIME_TIMESTAMP_FILE",
+        "FAKETIME_NO_CACHE",
+        "DONT_FAKE_MONOTONIC",
+        "NO_FAKE_STAT",
+    ):
         project.env.pop(name)
     yield clock
     watcher.stop()
@@ -35,17 +46,29 @@ def jumping(project):
 @pytest.mark.parametrize("jump", ["+2d", "-2d"])
 def test_durations_and_limits_do_not_follow_the_wall_clock(project, jumping, jump):
     go = project.root / "go"
-    project.drop("a.yaml", f"agent: sh\ntimeout: 1h\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
+    project.drop(
+        "a.yaml", f"agent: sh\ntimeout: 1h\nprompt: while ! test -e {go}; do sleep 0.02; done\n"
+    )
     project.drop("limited.yaml", "agent: sh\ntimeout: 2s\nprompt: exec sleep 60\n")
     project.drop("again.yaml", "agent: sh\nretries: 1\nprompt: test $ORCHESTRATOR_ATTEMPT = 2\n")
-    wait_until(lambda: project.events("attempt_started", "a") and project.events("attempt_started", "limited"), "they run")
+    wait_until(
+        lambda: (
+            project.events("attempt_started", "a") and project.events("attempt_started", "limited")
+        ),
+        "they run",
+    )
     wait_until(lambda: project.events("task_retrying", "again"), "it has failed once")
     jumping.write_text(jump + "\n")
-    (project.work / "inbox/slow.yaml").write_text("agent: 'true'\nprompt: x\n")  # in place: it has to rest 200 ms first
+    (project.work / "inbox/slow.yaml").write_text(
+        "agent: 'true'\nprompt: x\n"
+    )  # in place: it has to rest 200 ms first
     for task_id, folder in (("again", "done"), ("limited", "failed"), ("slow", "done")):
         project.settled(task_id, folder)
     assert project.where("a") == "running"
-    assert project.result("limited")["outcome"] == "timed_out" and 1.9 < project.result("limited")["duration_s"] < 20
+    assert (
+        project.result("limited")["outcome"] == "timed_out"
+        and 1.9 < project.result("limited")["duration_s"] < 20
+    )
     go.touch()
     project.settled("a", "done")
     assert project.result("a")["duration_s"] < 60
@@ -55,17 +78,24 @@ def test_durations_and_limits_do_not_follow_the_wall_clock(project, jumping, jum
 
 def test_a_retry_that_a_former_watcher_announced_is_not_put_off_by_a_jump(project, watch):
     """Between two watchers only the wall clock counts; set back by days, it must not make the wait longer than it was."""
-    project.config("retry: {delay: 1h}\nwatch: {rescan: 200ms}\nagents: {sh: {tool: shell, command: [sh]}}\n")
+    project.config(
+        "retry: {delay: 1h}\nwatch: {rescan: 200ms}\nagents: {sh: {tool: shell, command: [sh]}}\n"
+    )
     watcher = watch()
     path = Path(project.layout.journal("a"))
     project.drop("a.yaml", "agent: sh\nretries: 1\nprompt: test $ORCHESTRATOR_ATTEMPT = 2\n")
     # The event comes first: a watcher that is stopped between the two leaves the decision to the next one.
-    wait_until(lambda: path.exists() and '"record":"retry"' in path.read_text().replace(" ", ""), "another attempt is announced")
+    wait_until(
+        lambda: path.exists() and '"record":"retry"' in path.read_text().replace(" ", ""),
+        "another attempt is announced",
+    )
     watcher.stop()
     journal = path.read_text().splitlines()
     last = json.loads(journal[-1])
     assert last["record"] == "retry"
-    last["at"] += 5 * 86400  # as if it had been written before the clock was set back, with a second to wait
+    last["at"] += (
+        5 * 86400
+    )  # as if it had been written before the clock was set back, with a second to wait
     last["not_before"] = last["at"] + 1
     path.write_text("\n".join([*journal[:-1], json.dumps(last)]) + "\n")
     watch()
@@ -74,7 +104,9 @@ def test_a_retry_that_a_former_watcher_announced_is_not_put_off_by_a_jump(projec
 
 def test_a_suspended_machine(project, watch):
     """Everything stands still for a while, files arrive meanwhile; awake again, all is seen at once and nothing has happened twice."""
-    project.config("watch: {rescan: 600s}\nagents: {sh: {tool: shell, command: [sh]}, 'true': {tool: shell, command: [/bin/true]}}\n")
+    project.config(
+        "watch: {rescan: 600s}\nagents: {sh: {tool: shell, command: [sh]}, 'true': {tool: shell, command: [/bin/true]}}\n"
+    )
     watcher = watch()
     project.drop("a.yaml", "agent: sh\nprompt: sleep 0.3; exit 3\n")
     wait_until(lambda: project.events("attempt_started", "a"), "it runs")
@@ -107,7 +139,9 @@ def test_notifications_that_are_lost_late_or_doubled(project, watch):
     limit = Path("/proc/sys/fs/inotify/max_queued_events")
     if not os.access(limit, os.W_OK):
         pytest.skip("inotify's limits cannot be changed here (needs root)")
-    project.config("limits: {running: 8}\nwatch: {rescan: 600s}\nagents: {'true': {tool: shell, command: [/bin/true]}}\n")
+    project.config(
+        "limits: {running: 8}\nwatch: {rescan: 600s}\nagents: {'true': {tool: shell, command: [/bin/true]}}\n"
+    )
     before = limit.read_text()
     limit.write_text("8")
     try:
@@ -143,16 +177,31 @@ def test_without_inotify_it_looks_every_second_and_says_so(project, watch):
 
 
 def git(project, *words: str) -> str:
-    return subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(project.root), *words], check=True,
-                          capture_output=True, text=True).stdout
+    return subprocess.run(
+        [
+            "git",
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-C",
+            str(project.root),
+            *words,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 def test_git_merge_worktree_reset_and_clean_under_a_running_watcher(project, watch):
     """Two branches of task state merge; a second worktree has its own watcher; nothing that ran runs again."""
     (project.root / ".gitignore").write_text("starts\ngo\n")
-    project.config(f"watch: {{rescan: 300ms}}\nfrom_git: run\nagents: {{t: {{tool: shell, command: [sh, -c, 'echo $ORCHESTRATOR_TASK_ID >> {project.root}/starts']}}, "
-                   "sh: {tool: shell, command: [sh]}}\n")
+    project.config(
+        f"watch: {{rescan: 300ms}}\nfrom_git: run\nagents: {{t: {{tool: shell, command: [sh, -c, 'echo $ORCHESTRATOR_TASK_ID >> {project.root}/starts']}}, "
+        "sh: {tool: shell, command: [sh]}}\n"
+    )
     git(project, "init", "-q", "-b", "main")
     project.drop("base.yaml", "agent: t\nprompt: x\n", "held")
     git(project, "add", "-A")
@@ -172,7 +221,12 @@ def test_git_merge_worktree_reset_and_clean_under_a_running_watcher(project, wat
     git(project, "add", "-A")
     git(project, "commit", "-qm", "one is done, long runs")
     git(project, "merge", "-q", "-m", "both", "side")
-    assert [project.where(name) for name in ("one", "two", "long", "base")] == ["done", "done", "running", "held"]
+    assert [project.where(name) for name in ("one", "two", "long", "base")] == [
+        "done",
+        "done",
+        "running",
+        "held",
+    ]
     git(project, "reset", "-q", "--hard", "HEAD~1")
     git(project, "merge", "-q", "-m", "again", "side")
     git(project, "clean", "-fdq", "--", "work/inbox", "work/held")

@@ -13,7 +13,11 @@ from orchestrator.files.requests import load
 from orchestrator.model import legacy
 
 CORPUS = ROOT.parent / "shared" / "corpus"
-FILES = sorted(path for path in CORPUS.rglob("*") if path.suffix in (".yaml", ".yml")) if CORPUS.is_dir() else []
+FILES = (
+    sorted(path for path in CORPUS.rglob("*") if path.suffix in (".yaml", ".yml"))
+    if CORPUS.is_dir()
+    else []
+)
 GOOD = [path for path in FILES if path.parent.name != "malformed"]
 BAD = [path for path in FILES if path.parent.name == "malformed"]
 
@@ -32,15 +36,30 @@ def test_understood_and_nothing_lost(path):
         return
     out, prompt = request.legacy.data, request.task.prompt
     for text in leaves({key: data[key] for key, _ in legacy._SECTIONS if key in data}):
-        assert all(line.strip() in prompt for line in text.splitlines()), f"{text!r} is not in the prompt"
+        assert all(line.strip() in prompt for line in text.splitlines()), (
+            f"{text!r} is not in the prompt"
+        )
     assert body.strip() in prompt
     for key, value in data.items():  # every other key is mapped or kept
         if key in dict(legacy._SECTIONS) or value in (None, "", []):
             continue
-        mapped = {"title": "title", "tags": "labels", "agent": "agent", "assignee": "agent", "to_agent": "agent",
-                  "priority": "priority", "dependencies": "needs", "blocked_by": "needs", "depends_on": "needs"}.get(key)
-        assert out.get(f"x-{key}") == value or (mapped in out and value) or key in out or \
-            all(part in prompt for part in leaves(value)), key
+        mapped = {
+            "title": "title",
+            "tags": "labels",
+            "agent": "agent",
+            "assignee": "agent",
+            "to_agent": "agent",
+            "priority": "priority",
+            "dependencies": "needs",
+            "blocked_by": "needs",
+            "depends_on": "needs",
+        }.get(key)
+        assert (
+            out.get(f"x-{key}") == value
+            or (mapped in out and value)
+            or key in out
+            or all(part in prompt for part in leaves(value))
+        ), key
 
 
 def leaves(value) -> list[str]:
@@ -63,10 +82,16 @@ def test_import_accounts_for_every_file(project):
     everything = [path for path in CORPUS.rglob("*") if path.is_file()]
     for path in everything:
         assert path.name in done.stdout, path
-    placed = [path for folder in ("inbox", "held", "done", "failed", "cancelled", "archive")
-              for path in (project.work / folder).glob("*.y*ml")]
+    placed = [
+        path
+        for folder in ("inbox", "held", "done", "failed", "cancelled", "archive")
+        for path in (project.work / folder).glob("*.y*ml")
+    ]
     assert len(placed) == len(GOOD)
-    assert f"{len(everything)} files: {len(GOOD)} imported, {len(BAD)} invalid, 1 skipped" in done.stderr
+    assert (
+        f"{len(everything)} files: {len(GOOD)} imported, {len(BAD)} invalid, 1 skipped"
+        in done.stderr
+    )
     assert project.run("validate", code=None).returncode == 0
     again = project.run("import", str(CORPUS), code=4)
     assert f"{len(GOOD)} unchanged" in again.stderr or "unchanged" in again.stderr

@@ -33,13 +33,22 @@ class Ground:
         self.go = root.parent / "go"
         self.watcher = WatcherProcess(self.project, prefix=prefix)
         self.watcher.ready()
-        self.project.drop("running.yaml", f"agent: sh\nprompt: while ! test -e {self.go}; do sleep 0.02; done; exit 3\n")
+        self.project.drop(
+            "running.yaml",
+            f"agent: sh\nprompt: while ! test -e {self.go}; do sleep 0.02; done; exit 3\n",
+        )
         wait_until(lambda: self.project.events("attempt_started", "running"), "it runs")
 
     def refused(self) -> None:
         """The watcher says that it claims nothing, ``status`` as well, and the task that runs ends meanwhile."""
         wait_until(lambda: "fault" in self.watcher.text(), "the pane says so")
-        shown = wait_until(lambda: "nothing is claimed" in (out := self.project.run("status", code=None).stdout) and out, "status says so")
+        shown = wait_until(
+            lambda: (
+                "nothing is claimed" in (out := self.project.run("status", code=None).stdout)
+                and out
+            ),
+            "status says so",
+        )
         assert shown and self.watcher.process.poll() is None
         assert "problem" in self.project.run("doctor", "--json", code=1).stdout
 
@@ -50,9 +59,15 @@ class Ground:
         assert self.project.result("running")["exit_code"] == 3
         for task_id in task_ids:
             self.project.settled(task_id, "done")
-        assert {event["event"] for event in self.project.events()} >= {"store_failed", "store_recovered"}
+        assert {event["event"] for event in self.project.events()} >= {
+            "store_failed",
+            "store_recovered",
+        }
         for task_id in ("running", *task_ids):
-            assert [len(self.project.events(kind, task_id)) for kind in ("attempt_started", "attempt_finished", "task_finished")] == [1, 1, 1]
+            assert [
+                len(self.project.events(kind, task_id))
+                for kind in ("attempt_started", "attempt_finished", "task_finished")
+            ] == [1, 1, 1]
 
 
 @pytest.fixture
@@ -76,14 +91,39 @@ def test_a_read_only_file_system(ground):
     here = ground()
     watcher = here.watcher.process.pid
     calls = "rename,renameat2,unlink,mkdir,fsync,fdatasync"
-    strace = subprocess.Popen(["strace", "-qq", "-f", "-o", str(here.go.parent / "calls"), "-e", f"trace={calls}", "-e", "signal=none",
-                               "-e", f"inject={calls}:error=EROFS", "-p", str(watcher), "-p", str(parent(here.project))])
+    strace = subprocess.Popen(
+        [
+            "strace",
+            "-qq",
+            "-f",
+            "-o",
+            str(here.go.parent / "calls"),
+            "-e",
+            f"trace={calls}",
+            "-e",
+            "signal=none",
+            "-e",
+            f"inject={calls}:error=EROFS",
+            "-p",
+            str(watcher),
+            "-p",
+            str(parent(here.project)),
+        ]
+    )
     try:
-        wait_until(lambda: all("TracerPid:\t0" not in Path(f"/proc/{pid}/status").read_text() for pid in (watcher, parent(here.project))))
+        wait_until(
+            lambda: all(
+                "TracerPid:\t0" not in Path(f"/proc/{pid}/status").read_text()
+                for pid in (watcher, parent(here.project))
+            )
+        )
         here.project.drop("a.yaml", "agent: sh\nprompt: 'true'\n")
         here.refused()
         here.go.touch()
-        wait_until(lambda: '"exit"' in Path(here.project.layout.journal("running")).read_text(), "its end is tried to be recorded")
+        wait_until(
+            lambda: '"exit"' in Path(here.project.layout.journal("running")).read_text(),
+            "its end is tried to be recorded",
+        )
         assert here.project.where("running") == "running" and here.project.where("a") == "inbox"
     finally:
         strace.send_signal(signal.SIGINT)
@@ -94,7 +134,9 @@ def test_a_read_only_file_system(ground):
 
 def parent(project: Project) -> int:
     """The supervisor of the one task that runs."""
-    started = [record for record in journals.read(project.layout.journal("running")).attempts][-1].started
+    started = [record for record in journals.read(project.layout.journal("running")).attempts][
+        -1
+    ].started
     return started["supervisor"]
 
 
@@ -112,10 +154,14 @@ def test_no_descriptors_left(ground):
     here.resumes("a")
 
 
-@pytest.mark.parametrize("folder", ["running", "logs", "results", ".state/active", ".state/tmp", "failed"])
+@pytest.mark.parametrize(
+    "folder", ["running", "logs", "results", ".state/active", ".state/tmp", "failed"]
+)
 def test_permission_denied(ground, folder):
     """Even root obeys permissions without the right to override them."""
-    prefix = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    prefix = (
+        ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    )
     if prefix and not shutil.which("setpriv"):
         pytest.skip("there is no setpriv here")
     here = ground(*prefix)
@@ -139,14 +185,22 @@ def test_a_flood_of_output_costs_no_memory(ground):
     here.watcher = WatcherProcess(here.project).ready()
     pid = here.watcher.process.pid
     before = peak(pid)
-    here.project.drop("flood.yaml", "agent: sh\nprompt: head -c 300000000 /dev/zero | tr '\\0' 'x'; echo; echo the end\n")
+    here.project.drop(
+        "flood.yaml",
+        "agent: sh\nprompt: head -c 300000000 /dev/zero | tr '\\0' 'x'; echo; echo the end\n",
+    )
     here.project.settled("flood", "done")
     assert here.project.result("flood")["message"].endswith("the end")
     assert peak(pid) - before < 20_000
     for words in (["logs", "flood", "-n", "3"], ["show", "flood"], ["status"]):
         read, write = os.pipe()
-        with subprocess.Popen([sys.executable, "-m", "orchestrator", *words], cwd=here.project.root, env=here.project.env,
-                              stdout=write, stderr=subprocess.DEVNULL) as reader:
+        with subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *words],
+            cwd=here.project.root,
+            env=here.project.env,
+            stdout=write,
+            stderr=subprocess.DEVNULL,
+        ) as reader:
             os.close(write)
             with open(read, "rb") as pipe:
                 pipe.read(1 << 16)

@@ -13,7 +13,11 @@ import pytest
 from conftest import ROOT
 from transcripts import Stage, perform
 
-PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "```console" in path.read_text())
+PAGES = sorted(
+    path
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if "```console" in path.read_text()
+)
 BLOCK = re.compile(r"(```console\n)(.*?)(\n```)", re.S)
 
 
@@ -37,13 +41,20 @@ def test_examples(path, tmp_path):
 
 
 def test_generated_pages_are_up_to_date():
-    done = subprocess.run([sys.executable, str(ROOT / "scripts/reference"), "--check"], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/reference"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_pictures_are_well_formed_and_of_this_program():
-    pictures = {path.stem: "".join(ElementTree.parse(path).getroot().itertext()) for path in (ROOT / "docs/pictures").glob("*.svg")}
+    pictures = {
+        path.stem: "".join(ElementTree.parse(path).getroot().itertext())
+        for path in (ROOT / "docs/pictures").glob("*.svg")
+    }
     assert "RUNNING" in pictures["watch"] and "did" in pictures["look"]
     for text in pictures.values():
         assert not re.search(r"/(root|tmp|home)/", text)
@@ -66,8 +77,11 @@ def test_nothing_of_a_machine_in_the_documentation():
 
 def test_the_index_names_every_page():
     index = (ROOT / "docs/README.md").read_text()
-    missing = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")
-               if path.name != "README.md" and str(path.relative_to(ROOT / "docs")) not in index]
+    missing = [
+        str(path.relative_to(ROOT / "docs"))
+        for path in (ROOT / "docs").rglob("*.md")
+        if path.name != "README.md" and str(path.relative_to(ROOT / "docs")) not in index
+    ]
     assert not missing
 
 
@@ -78,4 +92,9 @@ def test_the_example_work_directory_is_valid():
     example = Project(ROOT)
     assert "no problems" not in example.run("validate").stdout
     example.run("status")
-    assert {path.name for path in (ROOT / "work").iterdir()} >= {"inbox", "done", "orchestrator.yaml", "README.md"}
+    assert {path.name for path in (ROOT / "work").iterdir()} >= {
+        "inbox",
+        "done",
+        "orchestrator.yaml",
+        "README.md",
+    }

@@ -21,13 +21,20 @@ def found(project) -> dict[str, list[dict]]:
 
 
 def git(project, *words: str) -> None:
-    subprocess.run(["git", "-c", "user.name=ana", "-c", "user.email=ana@example.org", *words], cwd=project.root, check=False, capture_output=True)
+    subprocess.run(
+        ["git", "-c", "user.name=ana", "-c", "user.email=ana@example.org", *words],
+        cwd=project.root,
+        check=False,
+        capture_output=True,
+    )
 
 
 def test_done_here_and_failed_there(project):
     """Two branches finished one task differently; git keeps both files.  The later event decides."""
     project.config("agents: {sh: {tool: shell, command: [sh]}}\nfrom_git: run\n")
-    project.drop("t.yaml", "agent: sh\nprompt: |\n  # so that git sees a rename\n  exit $(cat code)\n")
+    project.drop(
+        "t.yaml", "agent: sh\nprompt: |\n  # so that git sees a rename\n  exit $(cat code)\n"
+    )
     (project.root / "code").write_text("0")
     git(project, "init", "-q", "-b", "main")
     git(project, "add", "-A")
@@ -42,7 +49,9 @@ def test_done_here_and_failed_there(project):
     duplicate = found(project)["duplicate"][0]
     assert duplicate["fixable"] and "keeps failed/t.yaml" in duplicate["fix"]
     assert "would mend: one task in several folders" in project.run("doctor", "--fix", "-n").stdout
-    assert "kept failed/t.yaml, removed its copy done/t.yaml" in project.run("doctor", "--fix").stdout
+    assert (
+        "kept failed/t.yaml, removed its copy done/t.yaml" in project.run("doctor", "--fix").stdout
+    )
     assert project.where("t") == "failed" and (project.work / "failed/t.yaml").read_bytes() == text
 
 
@@ -72,31 +81,54 @@ def test_leftovers_of_the_dead(project):
     (state / f"tmp/{gone.pid}.x").write_text("half")
     (project.work / "inbox/lost.error.md").write_text("1:1 what was wrong")
     checks = found(project)
-    assert checks["requests"][0]["fixable"] and checks["leftovers"][0]["fixable"] and checks["notes"][0]["fixable"]
+    assert (
+        checks["requests"][0]["fixable"]
+        and checks["leftovers"][0]["fixable"]
+        and checks["notes"][0]["fixable"]
+    )
     done = project.run("doctor", "--fix").stdout
-    assert "a request to cancel ghost" in done and "removed a leftover" in done and "removed the note on lost" in done
+    assert (
+        "a request to cancel ghost" in done
+        and "removed a leftover" in done
+        and "removed the note on lost" in done
+    )
     assert not os.listdir(state / "cancel") and not os.listdir(state / "tmp")
 
 
 def test_a_clock_that_went_back(project):
     moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + 7200))
-    (project.work / f"events/{moment[:10]}.feed-watch.jsonl").write_text(json.dumps({"ts": moment, "event": "watcher_started", "event_id": "x"}) + "\n")
+    (project.work / f"events/{moment[:10]}.feed-watch.jsonl").write_text(
+        json.dumps({"ts": moment, "event": "watcher_started", "event_id": "x"}) + "\n"
+    )
     clock = found(project)["clock"][0]
     assert clock["status"] == "problem" and "in the future" in clock["summary"]
 
 
-@pytest.mark.parametrize("script,status,text", [
-    ("echo '2.1.197 (Claude Code)'", "ok", "claude 2.1.197"),
-    ("echo '9.9.9 (Claude Code)'", "note", "claude is 9.9.9; its spec was verified with 2.1.197"),
-    ("echo 'Error: native binary not installed.' >&2; exit 1", "problem", "claude does not answer: exit 1"),
-])
+@pytest.mark.parametrize(
+    "script,status,text",
+    [
+        ("echo '2.1.197 (Claude Code)'", "ok", "claude 2.1.197"),
+        (
+            "echo '9.9.9 (Claude Code)'",
+            "note",
+            "claude is 9.9.9; its spec was verified with 2.1.197",
+        ),
+        (
+            "echo 'Error: native binary not installed.' >&2; exit 1",
+            "problem",
+            "claude does not answer: exit 1",
+        ),
+    ],
+)
 def test_versions_of_tools(project, tmp_path, script, status, text):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/claude").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "bin/claude").chmod(0o755)
     project.env["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     project.config("defaults: {agent: claude}\n")
-    assert any(check["status"] == status and text in check["summary"] for check in found(project)["tools"]), found(project)["tools"]
+    assert any(
+        check["status"] == status and text in check["summary"] for check in found(project)["tools"]
+    ), found(project)["tools"]
 
 
 def test_a_healthy_project_has_no_problem_and_reading_writes_nothing(project):
@@ -113,13 +145,19 @@ def test_what_keeps_a_watcher_from_starting_is_found(project):
     """The settings are checked as the watcher checks them."""
     project.config("limits: {runing: 2}\n")
     config = found(project)["config"][0]
-    assert (config["status"], config["summary"]) == ("problem", "work/orchestrator.yaml:1:10: unknown key 'runing'")
+    assert (config["status"], config["summary"]) == (
+        "problem",
+        "work/orchestrator.yaml:1:10: unknown key 'runing'",
+    )
 
 
 def test_settings_that_a_watcher_has_refused(project, watch):
     watch()
     project.config("limits: {runing: 2}\n")
-    wait_until(lambda: "the former settings stay in force" in found(project)["watcher"][0]["summary"], "it says so")
+    wait_until(
+        lambda: "the former settings stay in force" in found(project)["watcher"][0]["summary"],
+        "it says so",
+    )
 
 
 def test_schemas_of_another_version(project):

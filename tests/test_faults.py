@@ -44,7 +44,9 @@ def test_the_watcher_lives_through_calls_that_fail(call):
 @pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace here")
 def test_verbs_that_are_killed_or_refused_can_be_said_again(monkeypatch):
     monkeypatch.setattr(faults, "SMALL", ("fsync", "renameat2"))
-    monkeypatch.setattr(faults, "VERBS", {name: faults.VERBS[name] for name in ("new", "cancel", "retry")})
+    monkeypatch.setattr(
+        faults, "VERBS", {name: faults.VERBS[name] for name in ("new", "cancel", "retry")}
+    )
     counts, broken = faults.verbs(2)
     assert not broken, broken
     assert counts["killed verbs"] >= 12

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transcripts import Stage, perform
 
-from orchestrator.cli.main import VERBS
+from orchestrator.cli.app import VERBS
 
 GOLDEN = Path(__file__).parent / "golden"
 

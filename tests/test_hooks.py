@@ -13,7 +13,9 @@ SAVE = "import json, sys; open(sys.argv[1], 'a').write(json.dumps([sys.argv[2:],
 
 
 def hooks(project, *listed: dict) -> None:
-    project.config(json.dumps({"agents": {"sh": {"tool": "shell", "command": ["sh"]}}, "hooks": list(listed)}))
+    project.config(
+        json.dumps({"agents": {"sh": {"tool": "shell", "command": ["sh"]}}, "hooks": list(listed)})
+    )
 
 
 def told(path: Path) -> list:
@@ -22,13 +24,24 @@ def told(path: Path) -> list:
 
 def test_an_event_arrives_on_standard_input_and_in_words(project):
     seen = project.root / "seen"
-    hooks(project, {"on": ["task_finished"], "status": ["failed"], "run": [sys.executable, "-c", SAVE, str(seen), "{task_id}", "{status}: {summary}"]})
+    hooks(
+        project,
+        {
+            "on": ["task_finished"],
+            "status": ["failed"],
+            "run": [sys.executable, "-c", SAVE, str(seen), "{task_id}", "{status}: {summary}"],
+        },
+    )
     project.drop("good.yaml", "agent: sh\nprompt: 'true'\n")
     project.drop("bad.yaml", "agent: sh\nprompt: echo --oh no >&2; exit 3\n")
     project.run("watch", "--until-empty", code=1)
-    (words, event), = told(seen)
+    ((words, event),) = told(seen)
     assert words == ["bad", "failed: exit 3: --oh no"]
-    assert event["event"] == "task_finished" and event["exit_code"] == 3 and event["project"] == str(project.root)
+    assert (
+        event["event"] == "task_finished"
+        and event["exit_code"] == 3
+        and event["project"] == str(project.root)
+    )
     assert event["event_id"] in [item["event_id"] for item in project.events()]
 
 
@@ -37,15 +50,20 @@ def test_without_conditions_it_hears_everything(project):
     hooks(project, {"run": [sys.executable, "-c", SAVE, str(seen)]})
     project.drop("a.yaml", "agent: sh\nprompt: 'true'\n")
     project.run("watch", "--until-empty")
-    assert sorted(event["event_id"] for _, event in told(seen)) == sorted(event["event_id"] for event in project.events())
+    assert sorted(event["event_id"] for _, event in told(seen)) == sorted(
+        event["event_id"] for event in project.events()
+    )
 
 
-@pytest.mark.parametrize("command,why", [
-    (["sh", "-c", "echo broken >&2; exit 7"], "exit 7: broken"),
-    (["/no/such/program"], "could not be started: No such file or directory"),
-    (["sh", "-c", "sleep 60 & sleep 60"], "took longer than 0.5 s and was ended"),
-    (["sh", "-c", "kill -9 $$"], "exit -9"),
-])
+@pytest.mark.parametrize(
+    "command,why",
+    [
+        (["sh", "-c", "echo broken >&2; exit 7"], "exit 7: broken"),
+        (["/no/such/program"], "could not be started: No such file or directory"),
+        (["sh", "-c", "sleep 60 & sleep 60"], "took longer than 0.5 s and was ended"),
+        (["sh", "-c", "kill -9 $$"], "exit -9"),
+    ],
+)
 def test_a_hook_that_fails_hurts_no_task(project, command, why):
     hooks(project, {"on": ["task_finished"], "run": command, "timeout": "500ms"})
     for number in range(3):
@@ -68,11 +86,18 @@ def test_a_hook_that_hangs_holds_nothing_up(project, watch):
 
 def test_a_summary_is_never_an_option(project):
     seen = project.root / "seen"
-    hooks(project, {"on": ["task_finished"], "run": [sys.executable, "-c", SAVE, str(seen), "{summary}"]})
+    hooks(
+        project,
+        {"on": ["task_finished"], "run": [sys.executable, "-c", SAVE, str(seen), "{summary}"]},
+    )
     from orchestrator.coordination.hooks import Hooks
     from orchestrator.model.config import Hook
 
-    inside = Hooks(lambda: [Hook((sys.executable, "-c", SAVE, str(seen), "{summary}", "$(reboot) `x`"))], str(project.root), lambda *_, **__: None)
+    inside = Hooks(
+        lambda: [Hook((sys.executable, "-c", SAVE, str(seen), "{summary}", "$(reboot) `x`"))],
+        str(project.root),
+        lambda *_, **__: None,
+    )
     inside.offer([{"event": "task_finished", "summary": "--force\nnow\x1b[31m"}])
     inside.close()
     assert told(seen)[0][0] == [" --force now", "$(reboot) `x`"]
@@ -81,4 +106,8 @@ def test_a_summary_is_never_an_option(project):
 def test_an_unknown_event_has_its_place(project):
     project.config("hooks:\n  - on: [task_finishd]\n    run: [true]\n")
     done = project.run("validate", code=4)
-    assert "orchestrator.yaml:2:10: error: 'task_finishd' is not one of the allowed values" in done.stdout and "did you mean 'task_finished'?" in done.stdout
+    assert (
+        "orchestrator.yaml:2:10: error: 'task_finishd' is not one of the allowed values"
+        in done.stdout
+        and "did you mean 'task_finished'?" in done.stdout
+    )

@@ -33,7 +33,9 @@ def test_run_lends_this_terminal(project, pane):
     pane.line("exit 3")
     pane.until("code=1")
     result = project.result("t")
-    assert project.where("t") == "failed" and result["exit_code"] == 3 and result["reason"] == "exit 3"
+    assert (
+        project.where("t") == "failed" and result["exit_code"] == 3 and result["reason"] == "exit 3"
+    )
     assert "100x30" in project.log("t")
     assert project.events("attempt_finished", "t")[0]["mode"] == "interactive"
     pane.line("stty -a | tr ' ' '\\n' | grep -x icanon")  # the terminal is as it was
@@ -45,7 +47,9 @@ def test_attach_leave_adopt_and_cancel(project, pane, watch):
     watcher = watch()
     project.drop("t.yaml", TASK)
     wait_until(lambda: "Say something" in project.log("t"), "it runs")
-    assert "orchestrator attach t" not in project.run("attach", "t", code=1).stdout  # a pipe is no terminal
+    assert (
+        "orchestrator attach t" not in project.run("attach", "t", code=1).stdout
+    )  # a pipe is no terminal
     pane.line(f"{PROGRAM} attach t")
     pane.until("Say something")  # what it had printed before
     pane.line("first")
@@ -70,7 +74,10 @@ def test_watch_in_tmux_opens_a_window(project, pane, watch):
     pane.line(f"{PROGRAM} watch")
     wait_until(lambda: "slots" in pane.screen(), "it watches")
     project.drop("t.yaml", TASK)
-    wait_until(lambda: "t" in pane.tmux("list-windows", "-F", "#{window_name}").split(), "a window of its own")
+    wait_until(
+        lambda: "t" in pane.tmux("list-windows", "-F", "#{window_name}").split(),
+        "a window of its own",
+    )
     pane.tmux("send-keys", "-t", "test:t", "done", "Enter")
     project.settled("t", "done")
 
@@ -86,13 +93,18 @@ def test_a_tool_without_an_interactive_form_is_an_error_with_a_place(project):
     (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/plain.yaml").write_text("argv: [cat]\n")
     project.drop("t.yaml", "agent: plain\nmode: interactive\nprompt: x\n")
-    assert "t.yaml:2:7: error: the tool 'plain' has no interactive form" in project.run("validate", code=4).stdout
+    assert (
+        "t.yaml:2:7: error: the tool 'plain' has no interactive form"
+        in project.run("validate", code=4).stdout
+    )
 
 
 def test_a_prompt_is_never_an_option(project):
     """It is one argument, and does not begin with a dash."""
     (project.work / "tools").mkdir(exist_ok=True)
-    (project.work / "tools/arg.yaml").write_text('argv: ["{python}", -c, "import sys; print(sys.argv[1:])", "{prompt}"]\nprompt: argv\n')
+    (project.work / "tools/arg.yaml").write_text(
+        'argv: ["{python}", -c, "import sys; print(sys.argv[1:])", "{prompt}"]\nprompt: argv\n'
+    )
     project.drop("t.yaml", "agent: arg\nprompt: '--dangerous-flag now'\n")
     project.run("watch", "--until-empty")
     assert project.log("t").strip() == "[' --dangerous-flag now']"

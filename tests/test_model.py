@@ -17,16 +17,33 @@ from orchestrator.model.status import Outcome, RunStatus, Status, run_status
 from orchestrator.model.task import Task, first_line, task_from
 
 
-@pytest.mark.parametrize("text", ["a", "review-retry", "2026-11-22T0941-review", "日本語", "a.b_c-d", "हिन्दी", "x" * 120])
+@pytest.mark.parametrize(
+    "text", ["a", "review-retry", "2026-11-22T0941-review", "日本語", "a.b_c-d", "हिन्दी", "x" * 120]
+)
 def test_good_ids(text):
     assert ids.problem(text) == ""
 
 
-@pytest.mark.parametrize("text, why", [
-    ("", "is empty"), (".hidden", "starts with"), ("-rf", "starts with"), ("_x", "starts with"), ("a/b", "contains"),
-    ("../x", "starts with"), ("a b", "contains"), ("a\nb", "contains"), ("x" * 121, "longer"), ("é" * 61, "longer"),
-    ("e\u0301", "NFC"), ("a\x1b[31m", "contains"), ("a*", "contains"), ("a\0", "contains"), ("a\u202eb", "contains"),
-])
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("", "is empty"),
+        (".hidden", "starts with"),
+        ("-rf", "starts with"),
+        ("_x", "starts with"),
+        ("a/b", "contains"),
+        ("../x", "starts with"),
+        ("a b", "contains"),
+        ("a\nb", "contains"),
+        ("x" * 121, "longer"),
+        ("é" * 61, "longer"),
+        ("e\u0301", "NFC"),
+        ("a\x1b[31m", "contains"),
+        ("a*", "contains"),
+        ("a\0", "contains"),
+        ("a\u202eb", "contains"),
+    ],
+)
 def test_bad_ids(text, why):
     assert why in ids.problem(text)
 
@@ -48,8 +65,18 @@ def test_keys_fold_case(text):
     assert ids.key(ids.key(text)) == ids.key(text)
 
 
-@pytest.mark.parametrize("text, seconds", [("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400), ("1d", 86400),
-                                           ("300ms", 0.3), ("1.5s", 1.5)])
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("90s", 90),
+        ("15m", 900),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1d", 86400),
+        ("300ms", 0.3),
+        ("1.5s", 1.5),
+    ],
+)
 def test_durations(text, seconds):
     assert units.duration(text) == seconds
 
@@ -60,9 +87,21 @@ def test_no_durations(text):
         units.duration(text)
 
 
-@pytest.mark.parametrize("seconds, text", [(0.04, "40ms"), (0.9996, "1.0s"), (9.94, "9.9s"), (28, "28s"),
-                                           (59.6, "1m"), (134, "2m14s"), (7200, "2h"), (172800, "2d"),
-                                           (4320, "1h12m"), (90000, "1d1h")])
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (0.04, "40ms"),
+        (0.9996, "1.0s"),
+        (9.94, "9.9s"),
+        (28, "28s"),
+        (59.6, "1m"),
+        (134, "2m14s"),
+        (7200, "2h"),
+        (172800, "2d"),
+        (4320, "1h12m"),
+        (90000, "1d1h"),
+    ],
+)
 def test_shown_durations(seconds, text):
     assert units.show_duration(seconds) == text
 
@@ -72,21 +111,28 @@ def test_moments():
     assert units.when("2026-11-22T10:00:00+01:00") == units.when("2026-11-22T09:00:00Z")
 
 
-@pytest.mark.parametrize("outcome, tries, retries, on_lost, expected", [
-    (Outcome.SUCCEEDED, 1, 3, "hold", Finish(Status.DONE)),
-    (Outcome.FAILED, 1, 0, "hold", Finish(Status.FAILED)),
-    (Outcome.FAILED, 1, 1, "hold", Retry(10)),
-    (Outcome.FAILED, 2, 3, "hold", Retry(20)),
-    (Outcome.FAILED, 2, 1, "hold", Finish(Status.FAILED)),
-    (Outcome.TIMED_OUT, 1, 1, "hold", Retry(10)),
-    (Outcome.CANCELLED, 1, 5, "hold", Finish(Status.CANCELLED)),
-    (Outcome.LOST, 1, 0, "retry", Retry(10)),
-    (Outcome.LOST, 2, 0, "retry", Finish(Status.FAILED)),
-])
+@pytest.mark.parametrize(
+    "outcome, tries, retries, on_lost, expected",
+    [
+        (Outcome.SUCCEEDED, 1, 3, "hold", Finish(Status.DONE)),
+        (Outcome.FAILED, 1, 0, "hold", Finish(Status.FAILED)),
+        (Outcome.FAILED, 1, 1, "hold", Retry(10)),
+        (Outcome.FAILED, 2, 3, "hold", Retry(20)),
+        (Outcome.FAILED, 2, 1, "hold", Finish(Status.FAILED)),
+        (Outcome.TIMED_OUT, 1, 1, "hold", Retry(10)),
+        (Outcome.CANCELLED, 1, 5, "hold", Finish(Status.CANCELLED)),
+        (Outcome.LOST, 1, 0, "retry", Retry(10)),
+        (Outcome.LOST, 2, 0, "retry", Finish(Status.FAILED)),
+    ],
+)
 def test_policy(outcome, tries, retries, on_lost, expected):
     got = decide(outcome, tries, retries, RetryPolicy(), on_lost)
     assert type(got) is type(expected)
-    assert got.after == expected.after if isinstance(expected, Retry) else got.status is expected.status
+    assert (
+        got.after == expected.after
+        if isinstance(expected, Retry)
+        else got.status is expected.status
+    )
 
 
 def test_policy_holds_what_was_lost():
@@ -94,8 +140,10 @@ def test_policy_holds_what_was_lost():
     assert decide(Outcome.LOST, 1, 5, RetryPolicy(), "fail").status is Status.FAILED
     assert decide(Outcome.FAILED, 1, 5, RetryPolicy(), may_retry=False) == Finish(Status.FAILED)
     # A provider that says how long to wait is waited for, up to a day, and never for less than the policy says.
-    assert [decide(Outcome.FAILED, 1, 5, RetryPolicy(10), pause=pause) for pause in (-5.0, 3.0, 90.0, 1e9)] == [
-        Retry(10.0), Retry(10.0), Retry(90.0), Retry(86400.0)]
+    assert [
+        decide(Outcome.FAILED, 1, 5, RetryPolicy(10), pause=pause)
+        for pause in (-5.0, 3.0, 90.0, 1e9)
+    ] == [Retry(10.0), Retry(10.0), Retry(90.0), Retry(86400.0)]
 
 
 @given(st.integers(1, 200), st.floats(0, 100), st.floats(1, 10), st.floats(0, 1000))
@@ -103,26 +151,37 @@ def test_waits_are_bounded(tries, delay, factor, most):
     assert 0 <= RetryPolicy(delay, factor, most).wait(tries) <= most
 
 
-D, F, C, I, H, R, V = (Status.DONE, Status.FAILED, Status.CANCELLED, Status.INBOX, Status.HELD, Status.RUNNING, Status.REVIEW)
+D, F, C, I, H, R, V = (
+    Status.DONE,
+    Status.FAILED,
+    Status.CANCELLED,
+    Status.INBOX,
+    Status.HELD,
+    Status.RUNNING,
+    Status.REVIEW,
+)
 
 
-@pytest.mark.parametrize("tasks, expected", [
-    ([(I, False), (I, False)], RunStatus.PENDING),
-    ([(H, False)], RunStatus.PENDING),
-    ([(D, False), (I, False)], RunStatus.RUNNING),
-    ([(R, False), (I, False)], RunStatus.RUNNING),
-    ([(F, False), (R, False)], RunStatus.RUNNING),
-    ([(D, False), (D, False)], RunStatus.COMPLETED),
-    ([(D, False), (F, False)], RunStatus.FAILED),
-    ([(F, False), (I, True)], RunStatus.FAILED),
-    ([(D, False), (I, True)], RunStatus.FAILED),
-    ([(D, False), (C, False)], RunStatus.CANCELLED),
-    ([(C, False), (C, False)], RunStatus.CANCELLED),
-    ([(C, False), (F, False)], RunStatus.FAILED),
-    ([(V, False), (D, False)], RunStatus.RUNNING),
-    ([(None, False), (D, False)], RunStatus.COMPLETED),
-    ([], RunStatus.CANCELLED),
-])
+@pytest.mark.parametrize(
+    "tasks, expected",
+    [
+        ([(I, False), (I, False)], RunStatus.PENDING),
+        ([(H, False)], RunStatus.PENDING),
+        ([(D, False), (I, False)], RunStatus.RUNNING),
+        ([(R, False), (I, False)], RunStatus.RUNNING),
+        ([(F, False), (R, False)], RunStatus.RUNNING),
+        ([(D, False), (D, False)], RunStatus.COMPLETED),
+        ([(D, False), (F, False)], RunStatus.FAILED),
+        ([(F, False), (I, True)], RunStatus.FAILED),
+        ([(D, False), (I, True)], RunStatus.FAILED),
+        ([(D, False), (C, False)], RunStatus.CANCELLED),
+        ([(C, False), (C, False)], RunStatus.CANCELLED),
+        ([(C, False), (F, False)], RunStatus.FAILED),
+        ([(V, False), (D, False)], RunStatus.RUNNING),
+        ([(None, False), (D, False)], RunStatus.COMPLETED),
+        ([], RunStatus.CANCELLED),
+    ],
+)
 def test_run_status(tasks, expected):
     assert run_status(tasks) is expected
 
@@ -137,9 +196,27 @@ def test_run_status_is_total_and_ends(tasks):
 
 
 def test_run_merges_defaults_and_names_needs():
-    run = run_from("rel", {"defaults": {"timeout": "5m", "env": {"A": "1"}}, "tasks": {
-        "a": "Do a.", "b": {"prompt": "Do b.", "needs": ["a", "other"], "env": {"B": "2"}, "timeout": "1m"}}})
-    assert run.tasks["rel.a"] == {"timeout": "5m", "env": {"A": "1"}, "prompt": "Do a.", "run": "rel"}
+    run = run_from(
+        "rel",
+        {
+            "defaults": {"timeout": "5m", "env": {"A": "1"}},
+            "tasks": {
+                "a": "Do a.",
+                "b": {
+                    "prompt": "Do b.",
+                    "needs": ["a", "other"],
+                    "env": {"B": "2"},
+                    "timeout": "1m",
+                },
+            },
+        },
+    )
+    assert run.tasks["rel.a"] == {
+        "timeout": "5m",
+        "env": {"A": "1"},
+        "prompt": "Do a.",
+        "run": "rel",
+    }
     assert run.tasks["rel.b"]["needs"] == ["rel.a", "other"]
     assert run.tasks["rel.b"]["env"] == {"A": "1", "B": "2"}
     assert run.tasks["rel.b"]["timeout"] == "1m" and run.members == ("rel.a", "rel.b")
@@ -150,7 +227,11 @@ def test_run_of_existing_tasks():
     assert run.members == ("x", "y") and not run.tasks
 
 
-@given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3).map(tuple)))
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3).map(tuple)
+    )
+)
 def test_cycles(needs):
     found = cycle(needs)
     if found:
@@ -165,11 +246,20 @@ def test_cycles(needs):
                 del left[name]
 
 
-@pytest.mark.parametrize("where, stuck, words", [
-    (None, True, "does not exist"), (F, True, "failed"), (C, True, "cancelled"), (V, False, "review"),
-    (H, False, "held"), (I, False, "after"), (R, False, "running")])
+@pytest.mark.parametrize(
+    "where, stuck, words",
+    [
+        (None, True, "does not exist"),
+        (F, True, "failed"),
+        (C, True, "cancelled"),
+        (V, False, "review"),
+        (H, False, "held"),
+        (I, False, "after"),
+        (R, False, "running"),
+    ],
+)
 def test_needs(where, stuck, words):
-    gate, = need_gates(["x"], lambda _: where)
+    (gate,) = need_gates(["x"], lambda _: where)
     assert gate.stuck is stuck and words in gate.why and gate.on == "x"
 
 
@@ -180,19 +270,22 @@ def test_own_gates():
     assert own_gates(Task("t", "p", not_before=10.0, needs=("a",)), {"a": D}.get, 50.0) == []
 
 
-@pytest.mark.parametrize("records, phase, tries", [
-    ([], Phase.UNCLAIMED, 0),
-    (["claim"], Phase.CLAIMED, 0),
-    (["claim", "started"], Phase.STARTED, 1),
-    (["claim", "started", "exit"], Phase.ENDED, 1),
-    (["claim", "exit"], Phase.ENDED, 1),
-    (["claim", "started", "lost"], Phase.ENDED, 1),
-    (["claim", "started", "exit", "retry"], Phase.RETRYING, 1),
-    (["claim", "started", "exit", "final"], Phase.FINAL, 1),
-    (["claim", "started", "exit", "final", "requeue"], Phase.REQUEUED, 1),
-    (["claim", "started", "exit", "final", "requeue", "claim"], Phase.CLAIMED, 0),
-    (["claim", "unknown of a later version", "started"], Phase.STARTED, 1),
-])
+@pytest.mark.parametrize(
+    "records, phase, tries",
+    [
+        ([], Phase.UNCLAIMED, 0),
+        (["claim"], Phase.CLAIMED, 0),
+        (["claim", "started"], Phase.STARTED, 1),
+        (["claim", "started", "exit"], Phase.ENDED, 1),
+        (["claim", "exit"], Phase.ENDED, 1),
+        (["claim", "started", "lost"], Phase.ENDED, 1),
+        (["claim", "started", "exit", "retry"], Phase.RETRYING, 1),
+        (["claim", "started", "exit", "final"], Phase.FINAL, 1),
+        (["claim", "started", "exit", "final", "requeue"], Phase.REQUEUED, 1),
+        (["claim", "started", "exit", "final", "requeue", "claim"], Phase.CLAIMED, 0),
+        (["claim", "unknown of a later version", "started"], Phase.STARTED, 1),
+    ],
+)
 def test_journals(records, phase, tries):
     number, full = 0, []
     for kind in records:

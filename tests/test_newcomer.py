@@ -14,10 +14,24 @@ from test_docs import BLOCK
 from transcripts import Stage, perform
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("useradd") or not shutil.which("runuser"), reason="making a user account needs root"),
-    pytest.mark.skipif(not os.access("/usr/bin/python3", os.X_OK) or subprocess.run(
-        ["/usr/bin/python3", "-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"], capture_output=True, check=False).returncode != 0,
-        reason="the system's own Python is not 3.11 or newer, or has no venv"),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not shutil.which("useradd") or not shutil.which("runuser"),
+        reason="making a user account needs root",
+    ),
+    pytest.mark.skipif(
+        not os.access("/usr/bin/python3", os.X_OK)
+        or subprocess.run(
+            [
+                "/usr/bin/python3",
+                "-c",
+                "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))",
+            ],
+            capture_output=True,
+            check=False,
+        ).returncode
+        != 0,
+        reason="the system's own Python is not 3.11 or newer, or has no venv",
+    ),
 ]
 NAME = "orch-newcomer"
 
@@ -26,12 +40,22 @@ NAME = "orch-newcomer"
 def home():
     """The home of a user that nobody has used before, with the project cloned into it."""
     folder = Path(tempfile.mkdtemp(prefix="home-"))
-    subprocess.run(["useradd", "--home-dir", str(folder), "--no-create-home", "--shell", "/bin/sh", NAME], check=True)
+    subprocess.run(
+        ["useradd", "--home-dir", str(folder), "--no-create-home", "--shell", "/bin/sh", NAME],
+        check=True,
+    )
     try:
         copy = folder / "orchestrator"
         copy.mkdir()
-        listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=True).stdout
-        archive = subprocess.run(["tar", "-C", str(ROOT), "--null", "-T", "-", "-c"], input=listed, capture_output=True, check=True).stdout
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=True
+        ).stdout
+        archive = subprocess.run(
+            ["tar", "-C", str(ROOT), "--null", "-T", "-", "-c"],
+            input=listed,
+            capture_output=True,
+            check=True,
+        ).stdout
         subprocess.run(["tar", "-C", str(copy), "-x"], input=archive, check=True)
         subprocess.run(["chown", "-R", f"{NAME}:", str(folder)], check=True)
         yield folder
@@ -42,13 +66,34 @@ def home():
 
 
 def as_newcomer(home: Path) -> tuple[str, ...]:
-    return (shutil.which("runuser") or "", "-u", NAME, "--", "env", "-i", f"HOME={home}", "PATH=/usr/bin:/bin", "LANG=C.UTF-8", "TZ=UTC", "COLUMNS=100", "LINES=30", "TERM=xterm",
-            "NO_COLOR=1")
+    return (
+        shutil.which("runuser") or "",
+        "-u",
+        NAME,
+        "--",
+        "env",
+        "-i",
+        f"HOME={home}",
+        "PATH=/usr/bin:/bin",
+        "LANG=C.UTF-8",
+        "TZ=UTC",
+        "COLUMNS=100",
+        "LINES=30",
+        "TERM=xterm",
+        "NO_COLOR=1",
+    )
 
 
 def test_the_demo_and_then_the_tutorial(home):
     """``./scripts/demo`` sets everything up and shows the main job; then every step of the tutorial prints what the page says."""
-    done = subprocess.run([*as_newcomer(home), "./scripts/demo"], cwd=home / "orchestrator", capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [*as_newcomer(home), "./scripts/demo"],
+        cwd=home / "orchestrator",
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "done" in done.stdout
     program = home / "orchestrator/.venv/bin/orchestrator"

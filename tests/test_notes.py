@@ -12,20 +12,34 @@ from orchestrator.cli.notes import BLOCK, END, START, install, remove
 from orchestrator.errors import Refused
 from orchestrator.files.documents import parse
 
-FILES = ["AGENTS.md", ".agents/skills/orchestrator/SKILL.md", ".claude/skills/orchestrator/SKILL.md"]
+FILES = [
+    "AGENTS.md",
+    ".agents/skills/orchestrator/SKILL.md",
+    ".claude/skills/orchestrator/SKILL.md",
+]
 
 
 def test_init_writes_updates_and_removes_them(project):
     root = project.root
     (root / "AGENTS.md").write_text("# Ours\n\nBe kind.\n")
     os.chmod(root / "AGENTS.md", 0o640)
-    assert [line.split()[0] for line in project.run("init", "--agents", "all").stdout.splitlines() if ".md" in line.lower()] == ["updated", "created", "created"]
+    assert [
+        line.split()[0]
+        for line in project.run("init", "--agents", "all").stdout.splitlines()
+        if ".md" in line.lower()
+    ] == ["updated", "created", "created"]
     text = (root / "AGENTS.md").read_text()
-    assert text.startswith("# Ours\n\nBe kind.\n\n" + START) and (root / "AGENTS.md").stat().st_mode & 0o777 == 0o640
+    assert (
+        text.startswith("# Ours\n\nBe kind.\n\n" + START)
+        and (root / "AGENTS.md").stat().st_mode & 0o777 == 0o640
+    )
     assert text.count(START) == 1 and len(BLOCK.splitlines()) < 10
     for name in FILES[1:]:
         skill = parse((root / name).read_bytes(), markdown=True)
-        assert skill.data["name"] == "orchestrator" == (root / name).parent.name and len(skill.data["description"]) <= 1024
+        assert (
+            skill.data["name"] == "orchestrator" == (root / name).parent.name
+            and len(skill.data["description"]) <= 1024
+        )
     assert "unchanged  AGENTS.md" in project.run("init", "--agents", "all").stdout
     (root / "AGENTS.md").write_text(text.replace("Never edit", "Always edit") + "\nMore of ours.\n")
     assert "updated    AGENTS.md" in project.run("init", "--agents", "agents").stdout
@@ -40,12 +54,23 @@ def test_a_file_that_is_only_ours_goes_as_a_whole(project):
     (project.root / ".claude/settings.json").write_text("{}")
     project.run("init", "--agents", "agents,claude")
     project.run("init", "--agents", "none")
-    assert not (project.root / "AGENTS.md").exists() and (project.root / ".claude/settings.json").exists()
+    assert (
+        not (project.root / "AGENTS.md").exists()
+        and (project.root / ".claude/settings.json").exists()
+    )
     assert not (project.root / ".claude/skills").exists()
 
 
-@pytest.mark.parametrize("text", [f"{START}\nno end\n", f"{END}\n{START}\n", f"{START}\n{END}\n{START}\n{END}\n", f"{START}\n{START}\n{END}\n",
-                                  f"{START}\n{END}\n{END}\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{START}\nno end\n",
+        f"{END}\n{START}\n",
+        f"{START}\n{END}\n{START}\n{END}\n",
+        f"{START}\n{START}\n{END}\n",
+        f"{START}\n{END}\n{END}\n",
+    ],
+)
 def test_markers_that_are_no_pair_are_refused_and_nothing_is_lost(project, text):
     (project.root / "AGENTS.md").write_text(text)
     assert "are not one pair" in project.run("init", "--agents", "all", code=1).stderr
@@ -57,7 +82,9 @@ def test_an_unknown_target_is_said(project):
 
 
 @settings(max_examples=60, deadline=None)
-@given(text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="<\r"), max_size=200))
+@given(
+    text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="<\r"), max_size=200)
+)
 def test_whatever_was_in_the_file_is_there_afterwards(tmp_path_factory, text):
     root = tmp_path_factory.mktemp("notes")
     path = root / "AGENTS.md"

@@ -19,9 +19,9 @@ from conftest import ROOT, wait_until
 from test_terminal import Pane
 from transcripts import normal
 
-from orchestrator.cli.console import Console
-from orchestrator.cli.footer import Doing, View, badge, footer
-from orchestrator.cli.printer import Printer
+from orchestrator.cli.screen.console import Console
+from orchestrator.cli.screen.footer import Doing, View, badge, footer
+from orchestrator.cli.screen.printer import Printer
 from orchestrator.files.text import clean, width
 
 GOLDEN = ROOT / "tests/golden/screens"
@@ -38,11 +38,50 @@ class Screen(io.TextIOWrapper):
 
 
 BUSY = View(
-    [Doing("write-changelog", "gemini", 154, 600, 0.2, 48_100, "Running pytest -q tests/test_retry.py", "pro", "release-0.2 2/4"),
-     Doing("add-schema-tests", "claude", 36, 900, 0.76, 1_900_000, 'Search "backoff"', "opus", "", 2),
-     Doing("日本語-docs-translate", "opencode", 55, 900, 0.64, 900, "Edit docs/ja.md (+12 -3) 日本語日本語日本語日本語日本語日本語日本語", "opus"),
-     Doing("later", "claude", line="attempt 2 in 30s", sign="retrying")],
-    4, (("waiting", 2), ("review", 1), ("done", 39), ("failed", 1), ("invalid", 1)), ("codex parked until 14:00:00",), 5.81, 20.0, 1_900_000, 4324)
+    [
+        Doing(
+            "write-changelog",
+            "gemini",
+            154,
+            600,
+            0.2,
+            48_100,
+            "Running pytest -q tests/test_retry.py",
+            "pro",
+            "release-0.2 2/4",
+        ),
+        Doing(
+            "add-schema-tests",
+            "claude",
+            36,
+            900,
+            0.76,
+            1_900_000,
+            'Search "backoff"',
+            "opus",
+            "",
+            2,
+        ),
+        Doing(
+            "日本語-docs-translate",
+            "opencode",
+            55,
+            900,
+            0.64,
+            900,
+            "Edit docs/ja.md (+12 -3) 日本語日本語日本語日本語日本語日本語日本語",
+            "opus",
+        ),
+        Doing("later", "claude", line="attempt 2 in 30s", sign="retrying"),
+    ],
+    4,
+    (("waiting", 2), ("review", 1), ("done", 39), ("failed", 1), ("invalid", 1)),
+    ("codex parked until 14:00:00",),
+    5.81,
+    20.0,
+    1_900_000,
+    4324,
+)
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 250])
@@ -52,7 +91,16 @@ def test_it_fits_any_terminal(columns, rows, encoding):
     """Never wider than the terminal, never more than a third of it, never a sign that the terminal does not have."""
     console = Console("never", stream=Screen(encoding))
     for count in (0, 1, 4, 50):
-        view = View((*BUSY.doing, *BUSY.doing * 20)[:count], 50, BUSY.counts, BUSY.notes, 5.81, None, 10, 100.0)
+        view = View(
+            (*BUSY.doing, *BUSY.doing * 20)[:count],
+            50,
+            BUSY.counts,
+            BUSY.notes,
+            5.81,
+            None,
+            10,
+            100.0,
+        )
         drawn = footer(view, console, columns, rows)
         assert 1 <= len(drawn) <= max(1, rows // 3)
         assert all(width(row) < columns for row in drawn)
@@ -79,8 +127,18 @@ def test_what_it_says_of_trouble():
 
 def test_golden_footers():
     """The same moment at several sizes, as it is meant to look."""
-    drawn = "\n".join(f"{columns}x{rows} {encoding}\n" + "\n".join(footer(BUSY, Console("never", stream=Screen(encoding)), columns, rows))
-                      for columns, rows, encoding in ((60, 8, "utf-8"), (60, 12, "utf-8"), (80, 24, "utf-8"), (80, 24, "ascii"), (120, 30, "utf-8"), (200, 50, "utf-8")))
+    drawn = "\n".join(
+        f"{columns}x{rows} {encoding}\n"
+        + "\n".join(footer(BUSY, Console("never", stream=Screen(encoding)), columns, rows))
+        for columns, rows, encoding in (
+            (60, 8, "utf-8"),
+            (60, 12, "utf-8"),
+            (80, 24, "utf-8"),
+            (80, 24, "ascii"),
+            (120, 30, "utf-8"),
+            (200, 50, "utf-8"),
+        )
+    )
     compare(GOLDEN / "footers.txt", drawn)
 
 
@@ -88,7 +146,9 @@ def compare(path: Path, text: str, form=str) -> None:
     if os.environ.get("UPDATE_TRANSCRIPTS"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text + "\n")
-    assert [form(line) for line in path.read_text().splitlines()] == [form(line) for line in text.splitlines()]
+    assert [form(line) for line in path.read_text().splitlines()] == [
+        form(line) for line in text.splitlines()
+    ]
 
 
 # -- in a real tmux ---------------------------------------------------------------------------------------------------------
@@ -109,13 +169,21 @@ def start(pane: Pane, columns: int, rows: int, words: str = "", env: str = "") -
 
 def history(pane: Pane) -> list[str]:
     """Everything that was ever shown, wrapped lines joined."""
-    return [line.rstrip() for line in pane.tmux("capture-pane", "-p", "-J", "-S", "-5000", "-t", pane.pane).split("\n")]
+    return [
+        line.rstrip()
+        for line in pane.tmux("capture-pane", "-p", "-J", "-S", "-5000", "-t", pane.pane).split(
+            "\n"
+        )
+    ]
 
 
 def hold(project, name: str, first: str = "begun") -> Path:
     """A task that prints something and runs until a file appears."""
     go = project.root / f"go-{name}"
-    project.drop(f"{name}.yaml", f"agent: sh\nprompt: |\n  echo {first}; while ! test -e {go}; do sleep 0.02; done\n")
+    project.drop(
+        f"{name}.yaml",
+        f"agent: sh\nprompt: |\n  echo {first}; while ! test -e {go}; do sleep 0.02; done\n",
+    )
     wait_until(lambda: project.log(name), f"{name} runs")
     return go
 
@@ -133,7 +201,14 @@ def test_golden_screens(project, pane, size):
     pane.until("invalid")
     project.drop("bump-actions.yaml", "agent: sh\nprompt: exit 3\n")
     project.settled("bump-actions", "failed")
-    go = [hold(project, name, first) for name, first in (("review-retry", "Reading src/retry.py"), ("日本語-docs", "Edit docs/ja.md"), ("add-schema-tests", "pytest -q"))]
+    go = [
+        hold(project, name, first)
+        for name, first in (
+            ("review-retry", "Reading src/retry.py"),
+            ("日本語-docs", "Edit docs/ja.md"),
+            ("add-schema-tests", "pytest -q"),
+        )
+    ]
     project.drop("waits.yaml", "agent: sh\nprompt: 'true'\n")
     wait_until(lambda: "waiting 1" in pane.screen(), "the footer tells of it")
     wait_until(lambda: size[1] < 20 or "pytest -q" in pane.screen(), "the last task's line")
@@ -158,7 +233,9 @@ def test_no_ghosts_and_no_lost_lines_however_it_is_resized(project, pane):
         project.drop(f"t{number:02}.yaml", "agent: 'true'\nprompt: x\n")
         # At first faster than tmux tells of it, then from one extreme to the other.
         rows = chance.randrange(20, 60) if number < 12 else (8, 60)[number % 2]
-        pane.tmux("resize-window", "-t", pane.pane, "-x", str(chance.randrange(60, 250)), "-y", str(rows))
+        pane.tmux(
+            "resize-window", "-t", pane.pane, "-x", str(chance.randrange(60, 250)), "-y", str(rows)
+        )
         if number >= 12:
             wait_until(lambda rows=rows: fits(pane, rows), "the footer is drawn for this size")
         if number % 5 == 0:
@@ -168,9 +245,15 @@ def test_no_ghosts_and_no_lost_lines_however_it_is_resized(project, pane):
     wait_until(lambda: "done 24" in pane.screen(), "the footer has settled")
     lines = history(pane)
     for number in range(24):
-        assert sum(f"done      t{number:02} " in line for line in lines) == 1, (number, "\n".join(lines))
+        assert sum(f"done      t{number:02} " in line for line in lines) == 1, (
+            number,
+            "\n".join(lines),
+        )
     assert sum("── RUNNING" in line for line in lines) == 1, "\n".join(lines)
-    assert sum("waiting 0" in line for line in lines) == 1 and sum("▶ long-0" in line for line in lines) == 1
+    assert (
+        sum("waiting 0" in line for line in lines) == 1
+        and sum("▶ long-0" in line for line in lines) == 1
+    )
     assert not any(line in ("x", "^M") for line in lines)
     for path in go:
         path.touch()
@@ -179,7 +262,12 @@ def test_no_ghosts_and_no_lost_lines_however_it_is_resized(project, pane):
 def fits(pane: Pane, rows: int) -> bool:
     """Whether the footer has the form it has on a terminal with so many rows."""
     shown = pane.screen()
-    return "waiting 0" in shown and "── RUNNING" in shown and ("RUNNING 2/4:" in shown) == (rows < 9) and shown.rstrip().count("\n") < rows
+    return (
+        "waiting 0" in shown
+        and "── RUNNING" in shown
+        and ("RUNNING 2/4:" in shown) == (rows < 9)
+        and shown.rstrip().count("\n") < rows
+    )
 
 
 @in_tmux
@@ -191,7 +279,9 @@ def test_copy_mode_and_its_search_work(project, pane):
     wait_until(lambda: "done 30" in pane.screen(), "all are done")
     pane.tmux("copy-mode", "-t", pane.pane)
     pane.tmux("send-keys", "-t", pane.pane, "-X", "search-backward", "find-me-03")
-    assert "find-me-03" in pane.tmux("display-message", "-p", "-t", pane.pane, "#{copy_cursor_line}")
+    assert "find-me-03" in pane.tmux(
+        "display-message", "-p", "-t", pane.pane, "#{copy_cursor_line}"
+    )
     pane.tmux("send-keys", "-t", pane.pane, "-X", "cancel")
 
 
@@ -200,12 +290,19 @@ def test_the_terminal_is_given_back_as_it_was(project, pane):
     """Title, echo and screen after the end; while it runs the title is a badge, which can be turned off."""
     title = pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}").strip()
     pane.line(f"{PROGRAM} watch; stty -a | grep -o '.echo '")
-    wait_until(lambda: "orch 0▶ 0·" in pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}"), "the title")
+    wait_until(
+        lambda: (
+            "orch 0▶ 0·" in pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}")
+        ),
+        "the title",
+    )
     pane.key("C-c")
     pane.until("stopped: 0 done")
     pane.until("\n echo")
     assert "up <1m" not in pane.screen()
-    assert "orch" not in pane.tmux("display-message", "-p", "-t", pane.pane, "#{pane_title}") or title.startswith("orch")
+    assert "orch" not in pane.tmux(
+        "display-message", "-p", "-t", pane.pane, "#{pane_title}"
+    ) or title.startswith("orch")
 
 
 @in_tmux
@@ -217,7 +314,9 @@ def test_stopped_and_continued(project, pane):
     pane.line("echo in between")
     pane.until("\nin between")
     pane.line("fg")
-    wait_until(lambda: "up <1m" in pane.screen().split("in between")[-1], "the footer is drawn below")
+    wait_until(
+        lambda: "up <1m" in pane.screen().split("in between")[-1], "the footer is drawn below"
+    )
     project.drop("after.yaml", "agent: 'true'\nprompt: x\n")
     wait_until(lambda: "after" in pane.screen().split("in between")[-1], "and goes on")
 
@@ -232,8 +331,15 @@ class Written:
         parent, child = pty.openpty()
         self.parent, self.data = parent, b""
         os.set_blocking(parent, False)
-        self.process = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", *words], cwd=project.root, stdin=child, stdout=child, stderr=child,
-                                        env={**project.env, "TERM": "xterm", "LC_ALL": "C.UTF-8", **env}, start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "watch", *words],
+            cwd=project.root,
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            env={**project.env, "TERM": "xterm", "LC_ALL": "C.UTF-8", **env},
+            start_new_session=True,
+        )
         os.close(child)
 
     def read(self) -> bytes:
@@ -274,6 +380,7 @@ def test_a_clock_repaints_one_row(project):
 
 def test_a_footer_that_cannot_be_made_stops_no_line(tmp_path):
     """Whatever goes wrong while it is composed, the lines are printed."""
+
     def broken(columns: int, rows: int):
         raise FileNotFoundError("gone meanwhile")
 
@@ -293,7 +400,9 @@ def test_bell_and_title_can_be_turned_off(project):
     with Written(project, "--until-empty", "--no-bell", "--no-title") as written:
         wait_until(lambda: b"stopped" in written.read(), "its end")
     assert b"\x07" not in written.data and b"\x1b]" not in written.data
-    project.config("pane: {bell: false, title: false}\nagents: {sh: {tool: shell, command: [sh]}}\n")
+    project.config(
+        "pane: {bell: false, title: false}\nagents: {sh: {tool: shell, command: [sh]}}\n"
+    )
     project.drop("c.yaml", "agent: sh\nprompt: exit 3\n")
     with Written(project, "--until-empty") as written:
         wait_until(lambda: b"stopped" in written.read(), "its end")
@@ -302,22 +411,35 @@ def test_bell_and_title_can_be_turned_off(project):
 
 def test_plain_is_the_form_of_pipes(project):
     project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
-    done = subprocess.run(["script", "-qec", f"{PROGRAM} --plain watch --until-empty", "/dev/null"], cwd=project.root, env=project.env,
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["script", "-qec", f"{PROGRAM} --plain watch --until-empty", "/dev/null"],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert "\x1b" not in done.stdout and "\a" not in done.stdout
-    assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ failed +a +agent=sh attempt=1", done.stdout, re.M)
+    assert re.search(
+        r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ failed +a +agent=sh attempt=1", done.stdout, re.M
+    )
 
 
 def test_a_dumb_terminal_gets_lines_alone(project):
     project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
     with Written(project, "--until-empty", "--no-bell", TERM="dumb") as written:
         wait_until(lambda: b"stopped" in written.read(), "its end")
-    assert b"\x1b" not in written.data and b"failed" in written.data and b"waiting" not in written.data
+    assert (
+        b"\x1b" not in written.data and b"failed" in written.data and b"waiting" not in written.data
+    )
 
 
 def test_without_unicode_and_without_colour(project):
     project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
-    with Written(project, "--until-empty", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", NO_COLOR="1") as written:
+    with Written(
+        project, "--until-empty", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", NO_COLOR="1"
+    ) as written:
         wait_until(lambda: b"stopped" in written.read(), "its end")
     assert written.data.replace(b"\xc2\xb7", b"").isascii()
     assert not re.search(rb"\x1b\[[0-9;]*m", written.data) and b" x failed " in written.data

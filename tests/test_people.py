@@ -24,8 +24,12 @@ def start(project, task_id: str, text: str) -> None:
 
 
 def git(project, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(project.root), "-c", "user.name=a", "-c", "user.email=a@b", *words],
-                          check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", "-C", str(project.root), "-c", "user.name=a", "-c", "user.email=a@b", *words],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 def test_edit_and_delete_in_the_inbox(project, watch, up):
@@ -59,7 +63,11 @@ def test_mv_to_held_and_back(project, watch, up):
 
 @pytest.mark.parametrize("folder", ["done", "failed", "cancelled"])
 def test_mv_from_a_finished_folder_runs_it_again(project, watch, up, folder):
-    text = {"done": "prompt: x\n", "failed": "prompt: |\n  x\n  demo: fail 1\n", "cancelled": "prompt: x\nhold: true\n"}[folder]
+    text = {
+        "done": "prompt: x\n",
+        "failed": "prompt: |\n  x\n  demo: fail 1\n",
+        "cancelled": "prompt: x\nhold: true\n",
+    }[folder]
     project.drop("a.yaml", text)
     project.run("watch", "--until-empty", code=None)
     if folder == "cancelled":
@@ -91,8 +99,15 @@ def test_cancelling_a_running_task(project, watch, how):
         assert "cancelled" in project.run("cancel", "a").stdout
     project.settled("a", "cancelled")
     result = project.result("a")
-    assert result["outcome"] == "cancelled" and result["exit_code"] == 3 and "cancelled by" in result["reason"]
-    wait_until(lambda: [path.name for path in running.iterdir()] == [".gitkeep"], "nothing is left in running/")
+    assert (
+        result["outcome"] == "cancelled"
+        and result["exit_code"] == 3
+        and "cancelled by" in result["reason"]
+    )
+    wait_until(
+        lambda: [path.name for path in running.iterdir()] == [".gitkeep"],
+        "nothing is left in running/",
+    )
     assert not list((project.work / ".state" / "cancel").iterdir())
 
 
@@ -107,16 +122,22 @@ def test_cancelling_while_no_watcher_runs(project, watch, how):
     elif how == "mv":
         (project.work / "running" / "a.yaml").rename(project.work / "cancelled" / "a.yaml")
     else:
-        assert "the next watcher records it" in project.run("cancel", "a").stdout  # it has stopped all the same
+        assert (
+            "the next watcher records it" in project.run("cancel", "a").stdout
+        )  # it has stopped all the same
     watch()
     project.settled("a", "cancelled")
     assert project.result("a")["exit_code"] == 3
 
 
-@pytest.mark.parametrize("folder, verb", [("done", "approve"), ("failed", "reject"), ("inbox", "retry")])
+@pytest.mark.parametrize(
+    "folder, verb", [("done", "approve"), ("failed", "reject"), ("inbox", "retry")]
+)
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_review(project, watch, up, folder, verb, by_hand):
-    (project.work / "running" / "a.yaml").write_text("prompt: x\n")  # another machine's, through git
+    (project.work / "running" / "a.yaml").write_text(
+        "prompt: x\n"
+    )  # another machine's, through git
     project.run("watch", "--until-empty")
     assert project.where("a") == "review" and project.events("task_foreign", "a")
     if up:
@@ -176,7 +197,10 @@ def test_a_copy_with_a_known_id_is_refused(project, watch, up):
 @pytest.mark.parametrize("other", ["A.yaml", "a.md", "a.yml"])
 def test_one_id_once(project, watch, other):
     project.drop("a.yaml", "prompt: x\nhold: true\n")
-    project.drop(other, "---\nlabels: []\n---\nhello\n" if other.endswith("md") else "prompt: x\nhold: true\n")
+    project.drop(
+        other,
+        "---\nlabels: []\n---\nhello\n" if other.endswith("md") else "prompt: x\nhold: true\n",
+    )
     watch()
     wait_until(lambda: list((project.work / "inbox").glob("*.error.md")), "a note")
     assert "belongs to" in next((project.work / "inbox").glob("*.error.md")).read_text()
@@ -192,7 +216,10 @@ def test_tasks_that_come_through_git_wait_for_approval(project, watch, up):
         wait_until(lambda: "needs approval" in watcher.text(), "the line")
     else:
         project.run("watch", "--until-empty", code=1)
-    assert project.where("pulled") == "inbox" and "it came through git" in project.run("why", "pulled").stdout
+    assert (
+        project.where("pulled") == "inbox"
+        and "it came through git" in project.run("why", "pulled").stdout
+    )
     project.run("approve", "pulled")
     if not up:
         watch()
@@ -226,9 +253,16 @@ def test_git_tells_the_whole_story(project):
     project.run("watch", "--until-empty")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "done")
-    assert "R100\twork/inbox/a.yaml\twork/done/a.yaml" in git(project, "show", "--name-status", "-M", "HEAD")
-    assert git(project, "log", "--follow", "--format=%s", "work/done/a.yaml").split() == ["done", "queued"]
-    assert "logs" not in git(project, "ls-files", "work/logs", "work/.state").replace("work/logs/.gitkeep", "")
+    assert "R100\twork/inbox/a.yaml\twork/done/a.yaml" in git(
+        project, "show", "--name-status", "-M", "HEAD"
+    )
+    assert git(project, "log", "--follow", "--format=%s", "work/done/a.yaml").split() == [
+        "done",
+        "queued",
+    ]
+    assert "logs" not in git(project, "ls-files", "work/logs", "work/.state").replace(
+        "work/logs/.gitkeep", ""
+    )
 
 
 def test_git_clean_under_a_running_watcher(project, watch):
@@ -253,12 +287,19 @@ def test_git_stash_does_not_run_anything_twice(project, watch):
     watcher = watch()
     project.settled("a", "done")
     git(project, "stash", "-u", "-q")  # brings inbox/a.yaml back as another inode
-    wait_until(lambda: (project.work / "inbox" / "a.error.md").exists() or "has run here" in watcher.text(), "refused")
+    wait_until(
+        lambda: (
+            (project.work / "inbox" / "a.error.md").exists() or "has run here" in watcher.text()
+        ),
+        "refused",
+    )
     git(project, "checkout", "-q", "--", "work")
     assert len(project.events("task_claimed", "a")) <= 1
     project.drop("b.yaml", "prompt: x\n")
     project.until("b", "done")
-    log = os.listdir(project.work / "logs" / "a") if (project.work / "logs" / "a").exists() else ["1"]
+    log = (
+        os.listdir(project.work / "logs" / "a") if (project.work / "logs" / "a").exists() else ["1"]
+    )
     assert log == ["1"]
 
 
@@ -277,8 +318,10 @@ def test_verbs_refuse_politely(project, watch):
     watch()
     start(project, "busy", BUSY)
     assert "is running" in project.run("retry", "busy", code=1).stderr
-    assert "is in running/" in project.run("archive", "busy", code=1).stderr or "is running" in project.run(
-        "archive", "busy", code=1).stderr
+    assert (
+        "is in running/" in project.run("archive", "busy", code=1).stderr
+        or "is running" in project.run("archive", "busy", code=1).stderr
+    )
     project.run("cancel", "busy")
 
 
@@ -290,7 +333,9 @@ def test_another_file_with_the_same_inode_number_is_another_file(project):
     number = old.stat().st_ino
     old.unlink()
     for count in range(2000):
-        path = project.work / "inbox" / f".{count}.tmp"  # in the folder it was born in, where ext4 looks first
+        path = (
+            project.work / "inbox" / f".{count}.tmp"
+        )  # in the folder it was born in, where ext4 looks first
         path.write_text("prompt: x\n")
         if path.stat().st_ino == number:
             path.rename(project.work / "inbox" / "a.yaml")

@@ -39,8 +39,10 @@ def install(project) -> None:
     info.mkdir(parents=True)
     (site / "mine.py").write_text(MODULE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[orchestrator.distributors]\nelsewhere = mine:Elsewhere\n\n"
-                                           "[orchestrator.adapters]\nupper = mine:Upper\n")
+    (info / "entry_points.txt").write_text(
+        "[orchestrator.distributors]\nelsewhere = mine:Elsewhere\n\n"
+        "[orchestrator.adapters]\nupper = mine:Upper\n"
+    )
     project.env["PYTHONPATH"] = str(site)
 
 
@@ -67,7 +69,9 @@ def test_an_adapter_of_others(project):
 
 def test_what_is_not_installed_is_named(project):
     project.config("distributor: nowhere\n")
-    assert "there is no distributor 'nowhere'" in project.run("watch", "--until-empty", code=6).stderr
+    assert (
+        "there is no distributor 'nowhere'" in project.run("watch", "--until-empty", code=6).stderr
+    )
     project.config("")
     (project.work / "tools").mkdir()
     (project.work / "tools" / "odd.yaml").write_text("argv: [sh]\nadapter: missing\n")

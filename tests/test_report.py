@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
 HOSTILE = "</script><script>document.title='taken'</script><b>&amp;"
 TASKS = 10_000
@@ -21,10 +23,28 @@ TASKS = 10_000
 
 def chromium(folder: Path, *words: str) -> str:
     """What Chromium prints.  It fetches nothing: the only address it is given is a file, and names lead nowhere."""
-    done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-                           "--disable-background-networking", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND",
-                           f"--user-data-dir={folder / 'profile'}", "--window-size=1200,1600", "--virtual-time-budget=20000", *words],
-                          capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={folder / 'profile'}",
+            "--window-size=1200,1600",
+            "--virtual-time-budget=20000",
+            *words,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     return done.stdout
 
 
@@ -41,11 +61,26 @@ def report(tmp_path_factory) -> Path:
             moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now - number * 120))
             agent = ("claude", "codex", "gemini", "<i>night")[number % 4]
             good = number % 10 != 3
-            common = {"ts": moment, "task_id": f"task-{number:05}", "run_id": None, "attempt": 1, "agent": agent, "tool": agent, "model": "fake-1",
-                      "outcome": "succeeded" if good else "failed", "duration_ms": 1000 + number, "usage": {"input": 1000, "output": 50},
-                      "cost_usd": 0.01, "cost_source": "reported", "summary": "succeeded" if good else HOSTILE, "status": "done" if good else "failed"}
+            common = {
+                "ts": moment,
+                "task_id": f"task-{number:05}",
+                "run_id": None,
+                "attempt": 1,
+                "agent": agent,
+                "tool": agent,
+                "model": "fake-1",
+                "outcome": "succeeded" if good else "failed",
+                "duration_ms": 1000 + number,
+                "usage": {"input": 1000, "output": 50},
+                "cost_usd": 0.01,
+                "cost_source": "reported",
+                "summary": "succeeded" if good else HOSTILE,
+                "status": "done" if good else "failed",
+            }
             for kind in ("attempt_finished", "task_finished"):
-                file.write(json.dumps({**common, "event": kind, "event_id": f"{number}/{kind}"}) + "\n")
+                file.write(
+                    json.dumps({**common, "event": kind, "event_id": f"{number}/{kind}"}) + "\n"
+                )
     path = root / "report.html"
     assert project.run("report", "--since", "30d", "--html", str(path)).stdout.strip() == str(path)
     return path
@@ -58,13 +93,21 @@ def rows(dom: str) -> list[list[str]]:
 
 def test_it_is_one_file_that_fetches_nothing(report):
     text = report.read_text()
-    assert "http:" not in text and "https:" not in text and "src=" not in text and "<link" not in text and "@import" not in text
+    assert (
+        "http:" not in text
+        and "https:" not in text
+        and "src=" not in text
+        and "<link" not in text
+        and "@import" not in text
+    )
     assert len(text) < 250 * TASKS
 
 
 def test_it_shows_totals_charts_and_tasks(report):
     dom = chromium(report.parent, "--dump-dom", report.as_uri())
-    assert "<title>acme-api: the last 30d</title>" in dom  # what a task says is text and nothing else
+    assert (
+        "<title>acme-api: the last 30d</title>" in dom
+    )  # what a task says is text and nothing else
     assert "<h1>acme-api: the last 30d</h1>" in dom
     assert "<dd>10000</dd>" in dom and "<dd>90%</dd>" in dom and "<dd>$100.00</dd>" in dom
     assert dom.count("<rect") > 50 and "By agent" in dom and "&lt;i&gt;night" in dom
@@ -74,10 +117,14 @@ def test_it_shows_totals_charts_and_tasks(report):
 
 
 def test_it_is_filtered_and_sorted_by_its_address(report):
-    dom = chromium(report.parent, "--dump-dom", report.as_uri() + "#q=failed+codex&sort=duration_s&order=up")
+    dom = chromium(
+        report.parent, "--dump-dom", report.as_uri() + "#q=failed+codex&sort=duration_s&order=up"
+    )
     assert "500 of 10000 tasks" in dom
     found = rows(dom)
-    assert found[0][1] == "task-00013" and all(row[6] == "failed" and row[3] == "codex" for row in found)
+    assert found[0][1] == "task-00013" and all(
+        row[6] == "failed" and row[3] == "codex" for row in found
+    )
     assert 'aria-sort="ascending"' in dom or "ascending" in dom
 
 
@@ -86,18 +133,33 @@ def test_it_is_drawn_light_and_dark(report):
     backgrounds = {}
     for scheme, flag in (("light", "1"), ("dark", "0")):
         picture = report.parent / f"{scheme}.png"
-        chromium(report.parent, f"--screenshot={picture}", f"--blink-settings=preferredColorScheme={flag}", report.as_uri())
+        chromium(
+            report.parent,
+            f"--screenshot={picture}",
+            f"--blink-settings=preferredColorScheme={flag}",
+            report.as_uri(),
+        )
         assert picture.stat().st_size > 20_000
-        style = chromium(report.parent, "--dump-dom", f"--blink-settings=preferredColorScheme={flag}", probe(report).as_uri())
-        backgrounds[scheme] = re.search(r'<output>(.*?)</output>', style)[1]
+        style = chromium(
+            report.parent,
+            "--dump-dom",
+            f"--blink-settings=preferredColorScheme={flag}",
+            probe(report).as_uri(),
+        )
+        backgrounds[scheme] = re.search(r"<output>(.*?)</output>", style)[1]
     assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}
 
 
 def probe(report: Path) -> Path:
     """The page with a line that tells which background it got."""
     path = report.with_name("probe.html")
-    path.write_text(report.read_text().replace("</body>", "<output></output><script>document.querySelector('output').textContent="
-                                               "getComputedStyle(document.body).backgroundColor</script></body>"))
+    path.write_text(
+        report.read_text().replace(
+            "</body>",
+            "<output></output><script>document.querySelector('output').textContent="
+            "getComputedStyle(document.body).backgroundColor</script></body>",
+        )
+    )
     return path
 
 

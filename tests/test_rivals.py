@@ -16,9 +16,11 @@ from orchestrator.files import eventreader
 def test_two_watchers_that_do_not_see_each_other(project):
     """The lock's file is removed (git clean -fdx does that), so the second one is not refused."""
     starts = project.root / "starts"
-    project.config("watch: {rescan: 300ms}\nretry: {delay: 50ms}\n"
-                   f"agents: {{t: {{tool: shell, command: [sh, -c, 'echo $ORCHESTRATOR_TASK_ID $ORCHESTRATOR_ATTEMPT >> {starts}; sleep 0.02'],"
-                   " timeout: 20s}}\n")
+    project.config(
+        "watch: {rescan: 300ms}\nretry: {delay: 50ms}\n"
+        f"agents: {{t: {{tool: shell, command: [sh, -c, 'echo $ORCHESTRATOR_TASK_ID $ORCHESTRATOR_ATTEMPT >> {starts}; sleep 0.02'],"
+        " timeout: 20s}}\n"
+    )
     first = WatcherProcess(project).ready()
     second = None
     try:
@@ -27,16 +29,22 @@ def test_two_watchers_that_do_not_see_each_other(project):
         wanted = [f"t{number:03d}" for number in range(120)]
         for task_id in wanted:
             project.drop(f"{task_id}.yaml", "agent: t\nprompt: x\n")
-        project.drop("r.yaml", "tasks: {a: {agent: t, prompt: x}, b: {agent: t, prompt: x, needs: [a]}}\n")
+        project.drop(
+            "r.yaml", "tasks: {a: {agent: t, prompt: x}, b: {agent: t, prompt: x, needs: [a]}}\n"
+        )
         for task_id in [*wanted, "r.a", "r.b"]:
             project.settled(task_id, "done")
-        assert first.process.poll() is None and second.process.poll() is None, first.text() + second.text()
+        assert first.process.poll() is None and second.process.poll() is None, (
+            first.text() + second.text()
+        )
     finally:
         first.stop()
         if second is not None:
             second.stop()
         end_everything(project)
-    assert Counter(starts.read_text().split("\n")[:-1]) == Counter({f"{task_id} 1": 1 for task_id in [*wanted, "r.a", "r.b"]})
+    assert Counter(starts.read_text().split("\n")[:-1]) == Counter(
+        {f"{task_id} 1": 1 for task_id in [*wanted, "r.a", "r.b"]}
+    )
     found, bad = eventreader.events(project.layout)
     assert not bad
     finished = Counter(event["task_id"] for event in found if event["event"] == "task_finished")
@@ -46,8 +54,18 @@ def test_two_watchers_that_do_not_see_each_other(project):
 
 def together(project, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
     """Run all at once; their exit codes and what they said."""
-    started = [subprocess.Popen([sys.executable, "-m", "orchestrator", *words], cwd=project.root, env=project.env, text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for words in commands]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *words],
+            cwd=project.root,
+            env=project.env,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for words in commands
+    ]
     return [(process.wait(60), process.communicate()[0]) for process in started]
 
 
@@ -67,15 +85,22 @@ def test_one_request_many_times_at_once(project, watch, up):
     held = "prompt: x\nhold: true\n"
     for name in ("waiting", "parked"):
         project.drop(f"{name}.yaml", held)
-    for words, kind, task_id in ((("new", "x", "--id", "fresh", "--held"), "task_submitted", "fresh"),
-                                 (("hold", "parked"), "task_held", "parked"),
-                                 (("cancel", "waiting"), "task_cancelled", "waiting"),
-                                 (("archive", "--yes", "done"), "task_archived", "done")):
+    for words, kind, task_id in (
+        (("new", "x", "--id", "fresh", "--held"), "task_submitted", "fresh"),
+        (("hold", "parked"), "task_held", "parked"),
+        (("cancel", "waiting"), "task_cancelled", "waiting"),
+        (("archive", "--yes", "done"), "task_archived", "done"),
+    ):
         ends = together(project, *[words] * 6)
         assert [code for code, _ in ends].count(0) == 1, (words, ends)
         assert not any("internal" in text for _, text in ends), ends
         assert len(project.events(kind, task_id)) == 1, words
-    assert [project.where(name) for name in ("fresh", "parked", "waiting", "done")] == ["held", "held", "cancelled", "archive"]
+    assert [project.where(name) for name in ("fresh", "parked", "waiting", "done")] == [
+        "held",
+        "held",
+        "cancelled",
+        "archive",
+    ]
     ends = together(project, *[("retry", "done")] * 6)
     assert [code for code, _ in ends].count(0) == 1, ends
     if up:
@@ -92,13 +117,21 @@ def test_many_verbs_of_many_kinds_at_once(project, watch):
     names = [f"m{number}" for number in range(6)]
     for name in names:
         project.drop(f"{name}.yaml", "agent: sh\nprompt: sleep 0.2\n")
-    ends = together(project, *[(verb, name) for name in names for verb in ("cancel", "hold", "retry", "release")])
+    ends = together(
+        project,
+        *[(verb, name) for name in names for verb in ("cancel", "hold", "retry", "release")],
+    )
     assert not any("internal" in text or "Traceback" in text for _, text in ends), ends
     for name in names:
         if project.where(name) == "held":
             project.run("cancel", name)
-    wait_until(lambda: all(project.where(name) in ("done", "cancelled", "failed") for name in names) and not os.listdir(project.layout.active),
-               "all have ended")
+    wait_until(
+        lambda: (
+            all(project.where(name) in ("done", "cancelled", "failed") for name in names)
+            and not os.listdir(project.layout.active)
+        ),
+        "all have ended",
+    )
     for name in names:
         starts = len(project.events("attempt_started", name))
         asked = 1 + len(project.events("task_requeued", name))
@@ -136,8 +169,17 @@ def test_a_run_is_expanded_once_by_several_at_once(project):
     names = [f"r{number:02d}" for number in range(40)]
     for name in names:
         project.drop(f"{name}.yaml", "tasks: {a: x, b: y, c: z}\n")
-    rivals = [subprocess.Popen([sys.executable, "-c", EXPANDS, str(project.root), *names], env=project.env, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(4)]
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", EXPANDS, str(project.root), *names],
+            env=project.env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(4)
+    ]
     said = []
     for process in rivals:
         process.stdin.close()
@@ -145,8 +187,12 @@ def test_a_run_is_expanded_once_by_several_at_once(project):
         said.append(process.stdout.read())
         process.wait(60)
     assert not any(said), said
-    placed = sorted(name for name in os.listdir(project.layout.folder("inbox")) if name.endswith(".yaml"))
+    placed = sorted(
+        name for name in os.listdir(project.layout.folder("inbox")) if name.endswith(".yaml")
+    )
     assert placed == sorted(f"{name}.{key}.yaml" for name in names for key in "abc")
     assert not os.listdir(f"{project.layout.state}/expanding")
-    assert Counter(event["task_id"] for event in project.events("task_submitted")) == Counter(name[:-5] for name in placed)
+    assert Counter(event["task_id"] for event in project.events("task_submitted")) == Counter(
+        name[:-5] for name in placed
+    )
     assert {event["summary"] for event in project.events("run_created")} == {"3 tasks"}

@@ -19,8 +19,15 @@ print(len(opened), file=sys.stderr)
 
 
 def opens(project, *words: str) -> int:
-    done = subprocess.run([sys.executable, "-c", COUNT, *words], cwd=project.root, env=project.env, capture_output=True,
-                          text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT, *words],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     return int(done.stderr.splitlines()[-1])
 
 
@@ -45,6 +52,7 @@ def test_reading_verbs_open_no_more_files(project):
 
 def test_the_loop_makes_no_more_calls(project):
     """System calls of a whole watch, counted by the kernel's own accounting of context: file descriptors opened."""
+
     def cost() -> int:
         for _ in range(5):
             project.drop(f"t{os.urandom(4).hex()}.yaml", "agent: 'true'\nprompt: x\n")
@@ -59,7 +67,9 @@ def test_the_loop_makes_no_more_calls(project):
 def test_a_hundred_thousand_files_keep_nothing_waiting(project, watch):
     """Scaled down to what a test may take: while thousands of files are still to be looked at, a new one runs, and keys work."""
     for number in range(24000):
-        (project.work / "inbox" / f"f{number}.yaml").write_text("promt: x\n" if number % 2 else "prompt: x\nhold: true\n")
+        (project.work / "inbox" / f"f{number}.yaml").write_text(
+            "promt: x\n" if number % 2 else "prompt: x\nhold: true\n"
+        )
     watcher = watch()
     project.drop("now.yaml", "agent: 'true'\nprompt: x\n")
     project.until("now", "done")

@@ -19,14 +19,30 @@ def lanes(*candidates: Candidate) -> dict:
 
 
 def test_priority_then_age_then_id():
-    found = choose(lanes(Candidate(1, 5, "late", A), Candidate(1, 1, "b", A), Candidate(1, 1, "a", B),
-                         Candidate(2, 0, "low", A), Candidate(0, 9, "high", B)), Limits(9), InUse())
+    found = choose(
+        lanes(
+            Candidate(1, 5, "late", A),
+            Candidate(1, 1, "b", A),
+            Candidate(1, 1, "a", B),
+            Candidate(2, 0, "low", A),
+            Candidate(0, 9, "high", B),
+        ),
+        Limits(9),
+        InUse(),
+    )
     assert [candidate.id for candidate in found] == ["high", "a", "b", "late", "low"]
 
 
 def test_limits_by_all_agent_tool_and_run():
-    many = [Candidate(1, number, f"t{number}", Lane("a" if number % 2 else "b", "x", "r" if number < 4 else ""))
-            for number in range(10)]
+    many = [
+        Candidate(
+            1,
+            number,
+            f"t{number}",
+            Lane("a" if number % 2 else "b", "x", "r" if number < 4 else ""),
+        )
+        for number in range(10)
+    ]
     assert len(choose(lanes(*many), Limits(4), InUse())) == 4
     assert len(choose(lanes(*many), Limits(9, per_agent={"a": 1}), InUse())) == 6
     assert len(choose(lanes(*many), Limits(9, per_tool={"x": 2}), InUse())) == 2
@@ -38,8 +54,14 @@ def test_limits_by_all_agent_tool_and_run():
 
 
 def test_a_full_lane_does_not_block_the_others():
-    found = choose(lanes(*(Candidate(0, number, f"a{number}", A) for number in range(100)), Candidate(2, 0, "b", B)),
-                   Limits(3, per_agent={"a": 1}), InUse())
+    found = choose(
+        lanes(
+            *(Candidate(0, number, f"a{number}", A) for number in range(100)),
+            Candidate(2, 0, "b", B),
+        ),
+        Limits(3, per_agent={"a": 1}),
+        InUse(),
+    )
     assert [candidate.id for candidate in found] == ["a0", "b"]
 
 
@@ -47,11 +69,21 @@ def test_zero_switches_off():
     assert choose(lanes(Candidate(0, 0, "t", A)), Limits(4, per_agent={"a": 0}), InUse()) == []
 
 
-LANES = st.builds(Lane, st.sampled_from("ab"), st.sampled_from("xy"), st.sampled_from(["", "r", "s"]))
-CANDIDATES = st.lists(st.builds(Candidate, st.integers(0, 2), st.integers(0, 5), st.uuids().map(str), LANES), max_size=30)
+LANES = st.builds(
+    Lane, st.sampled_from("ab"), st.sampled_from("xy"), st.sampled_from(["", "r", "s"])
+)
+CANDIDATES = st.lists(
+    st.builds(Candidate, st.integers(0, 2), st.integers(0, 5), st.uuids().map(str), LANES),
+    max_size=30,
+)
 SMALL = st.integers(0, 4)
-LIMITS = st.builds(Limits, SMALL, st.dictionaries(st.sampled_from("ab"), SMALL), st.dictionaries(st.sampled_from("xy"), SMALL),
-                   st.dictionaries(st.sampled_from("rs"), SMALL))
+LIMITS = st.builds(
+    Limits,
+    SMALL,
+    st.dictionaries(st.sampled_from("ab"), SMALL),
+    st.dictionaries(st.sampled_from("xy"), SMALL),
+    st.dictionaries(st.sampled_from("rs"), SMALL),
+)
 
 
 @given(CANDIDATES, LIMITS, st.lists(LANES, max_size=4))
@@ -73,7 +105,11 @@ def test_never_over_a_limit_and_never_idle_without_reason(candidates, limits, ru
         assert not mine or not rest or max(mine) <= min(rest)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3), LANES, st.booleans()), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.integers(0, 3), LANES, st.booleans()), max_size=40
+    )
+)
 def test_ready_behaves_like_a_dictionary(steps):
     ready, model = Ready(), {}
     for name, rank, lane, add in steps:
@@ -86,4 +122,6 @@ def test_ready_behaves_like_a_dictionary(steps):
         assert len(ready) == len(model)
         listed = [candidate for lane_list in ready.lanes.values() for candidate in lane_list]
         assert sorted(listed) == sorted(model.values())
-        assert all(lane_list == sorted(lane_list) and lane_list for lane_list in ready.lanes.values())
+        assert all(
+            lane_list == sorted(lane_list) and lane_list for lane_list in ready.lanes.values()
+        )

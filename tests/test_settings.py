@@ -36,7 +36,10 @@ def test_an_agent_that_is_added_takes_the_task_that_waited_for_it(project, watch
     project.config(BASE + "  two: {tool: shell, command: [/bin/true]}\n")
     project.settled("b", "done")
     assert project.where("c") == "inbox"
-    assert [event["summary"] for event in project.events("settings_changed")] == ["agents", "agents"]
+    assert [event["summary"] for event in project.events("settings_changed")] == [
+        "agents",
+        "agents",
+    ]
     watcher.stop()
     told = watcher.text()
     assert told.count(" settings ") == 2 and told.count("invalid   c ") == 1, told
@@ -57,16 +60,31 @@ def test_what_is_wrong_is_told_and_the_former_settings_stay(project, watch):
     project.config(BASE.replace("60s", "200ms"))
     watcher = watch()
     replace(project, BASE + "limits: {runing: 2}\n")
-    wait_until(lambda: "work/orchestrator.yaml:6:10: unknown key 'runing' - did you mean 'running'?" in watcher.text(), "it is told")
+    wait_until(
+        lambda: (
+            "work/orchestrator.yaml:6:10: unknown key 'runing' - did you mean 'running'?"
+            in watcher.text()
+        ),
+        "it is told",
+    )
     project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
     project.settled("a", "done")
     assert status(project)["watcher"]["settings"].startswith("work/orchestrator.yaml:6:")
-    assert "the former settings stay in force" in project.run("status").stdout and "!" in project.run("status", "--short").stdout
+    assert (
+        "the former settings stay in force" in project.run("status").stdout
+        and "!" in project.run("status", "--short").stdout
+    )
     (project.work / "orchestrator.yaml").unlink()
-    wait_until(lambda: "work/orchestrator.yaml cannot be read" in watcher.text(), "the next listing finds that it is gone")
+    wait_until(
+        lambda: "work/orchestrator.yaml cannot be read" in watcher.text(),
+        "the next listing finds that it is gone",
+    )
     replace(project, BASE + "limits: {running: 2}\n")
     wait_until(lambda: status(project)["watcher"]["slots"] == 2, "the new limit counts")
-    assert status(project)["watcher"]["settings"] == "" and "changed=\"limits, rescan\"" in watcher.text()
+    assert (
+        status(project)["watcher"]["settings"] == ""
+        and 'changed="limits, rescan"' in watcher.text()
+    )
 
 
 def test_more_slots_start_more_and_fewer_end_nothing(project, watch):
@@ -74,7 +92,9 @@ def test_more_slots_start_more_and_fewer_end_nothing(project, watch):
     watch()
     go = project.root / "go"
     for name in "abc":
-        project.drop(f"{name}.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
+        project.drop(
+            f"{name}.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n"
+        )
     wait_until(lambda: len(project.events("attempt_started")) == 1, "one runs")
     replace(project, BASE + "limits: {running: 3}\n")
     project.run("reload")
@@ -98,7 +118,9 @@ def test_a_pause(project, watch):
     assert project.run("reload").stdout == "reloaded\n"
     wait_until(lambda: "paused (limits.running: 0)" in project.run("status").stdout, "it says so")
     project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
-    wait_until(lambda: "it is paused: nothing new starts" in project.run("why", "b").stdout, "b knows why")
+    wait_until(
+        lambda: "it is paused: nothing new starts" in project.run("why", "b").stdout, "b knows why"
+    )
     go.touch()
     project.settled("a", "done")
     assert project.where("b") == "inbox"
@@ -160,7 +182,13 @@ def test_a_tool_that_is_wrong_from_the_start_is_left_out(project, watch):
     (project.work / "tools/bad.yaml").write_text("argv: true\n")
     project.config(BASE)
     watcher = watch("-q")
-    wait_until(lambda: "work/tools/bad.yaml:1:7" in watcher.text() and "this tool is left out" in watcher.text(), "it is told")
+    wait_until(
+        lambda: (
+            "work/tools/bad.yaml:1:7" in watcher.text()
+            and "this tool is left out" in watcher.text()
+        ),
+        "it is told",
+    )
     replace(project, BASE + "  one: {tool: shell, command: [/bin/true]}\n")
     project.drop("a.yaml", "agent: one\nprompt: x\n")
     project.settled("a", "done")
@@ -175,16 +203,23 @@ def test_without_notifications_they_are_found_by_the_listing(project, watch):
     watch()
     project.drop("a.yaml", "agent: one\nprompt: x\n")
     wait_until(lambda: project.events("task_invalid"), "it is not known")
-    project.config(BASE.replace("60s", "200ms, notify: poll") + "  one: {tool: shell, command: [/bin/true]}\n")
+    project.config(
+        BASE.replace("60s", "200ms, notify: poll") + "  one: {tool: shell, command: [/bin/true]}\n"
+    )
     project.settled("a", "done")
 
 
 def test_the_next_attempt_goes_by_what_is_configured_then(project, watch):
-    project.config(BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/false], retries: 3}\n")
+    project.config(
+        BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/false], retries: 3}\n"
+    )
     watch()
     project.drop("a.yaml", "agent: mended\nprompt: x\n")
     wait_until(lambda: project.events("task_retrying", "a"), "it has failed once")
-    replace(project, BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/true], retries: 3}\n")
+    replace(
+        project,
+        BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/true], retries: 3}\n",
+    )
     project.settled("a", "done")
     assert len(project.events("attempt_started", "a")) == 2
 
@@ -195,11 +230,18 @@ def test_hooks_and_budgets_count_at_once(project, watch):
     watch()
     project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
     project.settled("a", "done")
-    replace(project, BASE + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\nbudgets: {{day: {{hard_usd: 0}}}}\n")
+    replace(
+        project,
+        BASE
+        + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\nbudgets: {{day: {{hard_usd: 0}}}}\n",
+    )
     wait_until(lambda: project.events("settings_changed"), "they are read")
     project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
     wait_until(lambda: "day" in project.run("why", "b").stdout, "the day's budget is spent")
-    replace(project, BASE + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\n")
+    replace(
+        project,
+        BASE + f"hooks: [{{run: [sh, -c, 'echo {{task_id}} >> {told}'], on: [task_finished]}}]\n",
+    )
     project.settled("b", "done")
     wait_until(lambda: told.exists() and told.read_text() == "b\n", "the hook was told")
 
@@ -209,23 +251,48 @@ def test_a_task_cannot_change_what_it_is_allowed(project, watch):
     config = project.work / "orchestrator.yaml"
     project.config(BASE)
     watcher = watch()
-    project.drop("a.yaml", f"agent: sh\nprompt: |\n  printf '  evil: {{tool: shell, command: [touch, evil]}}\\n' >> {config}\n"
-                 f"  printf 'agent: evil\\nprompt: x\\n' > {project.work}/inbox/.b; mv {project.work}/inbox/.b {project.work}/inbox/b.yaml\n"
-                 "  exit 0\n")
+    project.drop(
+        "a.yaml",
+        f"agent: sh\nprompt: |\n  printf '  evil: {{tool: shell, command: [touch, evil]}}\\n' >> {config}\n"
+        f"  printf 'agent: evil\\nprompt: x\\n' > {project.work}/inbox/.b; mv {project.work}/inbox/.b {project.work}/inbox/b.yaml\n"
+        "  exit 0\n",
+    )
     project.settled("a", "done")
     wait_until(lambda: project.events("task_invalid", "b"), "b names an agent that is not in force")
-    wait_until(lambda: "agents changed while tasks ran; to take it over: orchestrator reload" in project.run("status").stdout, "it is held")
-    doctor = {check["id"]: check for check in json.loads(project.run("doctor", "--json", code=None).stdout)["checks"]}
-    assert doctor["watcher"]["status"] == "note" and doctor["watcher"]["fix"].endswith("orchestrator reload")
+    wait_until(
+        lambda: (
+            "agents changed while tasks ran; to take it over: orchestrator reload"
+            in project.run("status").stdout
+        ),
+        "it is held",
+    )
+    doctor = {
+        check["id"]: check
+        for check in json.loads(project.run("doctor", "--json", code=None).stdout)["checks"]
+    }
+    assert doctor["watcher"]["status"] == "note" and doctor["watcher"]["fix"].endswith(
+        "orchestrator reload"
+    )
     project.drop("c.yaml", "agent: 'true'\nprompt: x\n")
     project.settled("c", "done")
-    config.write_text(config.read_text() + "limits: {running: 2}\n")  # a person's change does not bring it in, either
-    wait_until(lambda: "limits, agents changed while tasks ran" in project.run("status").stdout, "both are held")
-    assert project.where("b") == "inbox" and not project.events("settings_changed") and not (project.root / "evil").exists()
+    config.write_text(
+        config.read_text() + "limits: {running: 2}\n"
+    )  # a person's change does not bring it in, either
+    wait_until(
+        lambda: "limits, agents changed while tasks ran" in project.run("status").stdout,
+        "both are held",
+    )
+    assert (
+        project.where("b") == "inbox"
+        and not project.events("settings_changed")
+        and not (project.root / "evil").exists()
+    )
     project.config(BASE)  # undone: nothing is held any more
     wait_until(lambda: status(project)["watcher"]["settings"] == "", "as they were")
     project.config(BASE + "limits: {running: 2}\n")
-    wait_until(lambda: status(project)["watcher"]["slots"] == 2, "and a person's change counts at once")
+    wait_until(
+        lambda: status(project)["watcher"]["slots"] == 2, "and a person's change counts at once"
+    )
     watcher.stop()
     assert watcher.text().count("changed while tasks ran") == 2, watcher.text()
 
@@ -236,23 +303,38 @@ def test_without_notifications_a_task_cannot_either(project, watch):
     project.config(base)
     watch()
     for number in range(10):
-        project.drop(f"a{number}.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n")
+        project.drop(
+            f"a{number}.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n"
+        )
         project.settled(f"a{number}", "done")
         config.write_text(base)
     project.drop("b.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n")
     project.settled("b", "done")
-    wait_until(lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held")
+    wait_until(
+        lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held"
+    )
     assert not project.events("settings_changed")
 
 
 def test_a_task_that_a_person_runs_beside_the_watcher_cannot_either(project, watch):
     config = project.work / "orchestrator.yaml"
     project.config(BASE + "limits: {running: 0}\n")
-    project.drop("a.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n  while ! test -e {project.root}/go; do sleep 0.02; done\n")
+    project.drop(
+        "a.yaml",
+        f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n  while ! test -e {project.root}/go; do sleep 0.02; done\n",
+    )
     watch()
-    run = subprocess.Popen([project.python, "-m", "orchestrator", "run", "a"], cwd=project.root, env=project.env, stdin=subprocess.DEVNULL,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held")
+    run = subprocess.Popen(
+        [project.python, "-m", "orchestrator", "run", "a"],
+        cwd=project.root,
+        env=project.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(
+        lambda: "on_lost changed while tasks ran" in project.run("status").stdout, "it is held"
+    )
     (project.root / "go").touch()
     assert run.wait(30) == 0
     assert not project.events("settings_changed")
@@ -295,5 +377,9 @@ def test_waiting_tasks_are_not_told_of_again(project, watch):
     for number in range(300):
         project.until(f"t{number}", "done")
     watcher.stop()
-    waits = [line for line in watcher.text().splitlines() if " waiting " in line and "after later" in line]
+    waits = [
+        line
+        for line in watcher.text().splitlines()
+        if " waiting " in line and "after later" in line
+    ]
     assert len(waits) <= 301, len(waits)

@@ -29,7 +29,16 @@ from hypothesis.stateful import (
 
 TOOL = "echo $ORCHESTRATOR_TASK_ID >> {0}/starts; read code < {0}/gates/$ORCHESTRATOR_TASK_ID; exit $code"
 WAITING, HELD, RUNNING, DONE, FAILED, CANCELLED, ARCHIVE, INVALID, GONE = (
-    "waiting", "held", "running", "done", "failed", "cancelled", "archive", "invalid", "gone")
+    "waiting",
+    "held",
+    "running",
+    "done",
+    "failed",
+    "cancelled",
+    "archive",
+    "invalid",
+    "gone",
+)
 FOLDER = {WAITING: "inbox", INVALID: "inbox"}
 FINISHED = (DONE, FAILED, CANCELLED)
 
@@ -48,8 +57,10 @@ class Machine(RuleBasedStateMachine):
         (self.base / "starts").touch()
         self.project = Project(root)
         self.project.run("init")
-        self.project.config("limits: {running: 30}\nwatch: {rescan: 200ms}\ncancel: {interrupt_grace: 300ms, terminate_grace: 300ms}\n"
-                            f"agents: {{t: {{tool: shell, command: [sh, -c, '{TOOL.format(self.base)}']}}}}\n")
+        self.project.config(
+            "limits: {running: 30}\nwatch: {rescan: 200ms}\ncancel: {interrupt_grace: 300ms, terminate_grace: 300ms}\n"
+            f"agents: {{t: {{tool: shell, command: [sh, -c, '{TOOL.format(self.base)}']}}}}\n"
+        )
         self.watcher: WatcherProcess | None = None
         self.state: dict[str, str] = {}
         self.starts: Counter[str] = Counter()
@@ -65,9 +76,15 @@ class Machine(RuleBasedStateMachine):
                 self.state[task_id] = RUNNING
                 self.starts[task_id] += 1
         for task_id, state in self.state.items():
-            wait_until(lambda: self.project.where(task_id) == FOLDER.get(state, "" if state == GONE else state),  # noqa: B023
-                       f"{task_id} {state}; it is in {self.project.where(task_id)}/")
-        wait_until(lambda: self.counted() == self.starts, f"starts {self.starts}, not {self.counted()}")
+            wait_until(
+                lambda: (
+                    self.project.where(task_id) == FOLDER.get(state, "" if state == GONE else state)
+                ),  # noqa: B023
+                f"{task_id} {state}; it is in {self.project.where(task_id)}/",
+            )
+        wait_until(
+            lambda: self.counted() == self.starts, f"starts {self.starts}, not {self.counted()}"
+        )
 
     def counted(self) -> Counter[str]:
         return Counter((self.base / "starts").read_text().split())
@@ -80,7 +97,9 @@ class Machine(RuleBasedStateMachine):
         with open(gate, "w") as file:
             file.write(f"{code}\n")
         self.state[task_id] = FAILED if code else DONE
-        if self.watcher is None:  # it ends without a watcher; where it belongs, the next one sees to
+        if (
+            self.watcher is None
+        ):  # it ends without a watcher; where it belongs, the next one sees to
             self.state[task_id] = RUNNING
             self.ended[task_id] = FAILED if code else DONE
 
@@ -150,7 +169,10 @@ class Machine(RuleBasedStateMachine):
             elif how == "touch":
                 (self.project.work / "running" / f"{task_id}.cancel").touch()
             else:
-                os.rename(self.project.work / "running" / f"{task_id}.yaml", self.project.work / "cancelled" / f"{task_id}.yaml")
+                os.rename(
+                    self.project.work / "running" / f"{task_id}.yaml",
+                    self.project.work / "cancelled" / f"{task_id}.yaml",
+                )
             self.state[task_id] = CANCELLED
         self.settled_finished()
         self.settle()
@@ -176,7 +198,9 @@ class Machine(RuleBasedStateMachine):
     def delete(self, task_id):
         """Withdrawn while it waits; while it runs (git does that) it goes on, and its file comes back with the result."""
         if self.one(task_id, WAITING, INVALID, HELD):
-            os.unlink(self.project.work / FOLDER.get(self.state[task_id], "held") / f"{task_id}.yaml")
+            os.unlink(
+                self.project.work / FOLDER.get(self.state[task_id], "held") / f"{task_id}.yaml"
+            )
             self.state[task_id] = GONE
         elif self.one(task_id, RUNNING) and self.watcher is not None:
             os.unlink(self.project.work / "running" / f"{task_id}.yaml")
@@ -186,12 +210,21 @@ class Machine(RuleBasedStateMachine):
     @rule(task_id=tasks)
     def copy_of_what_ran(self, task_id):
         """git brings an old copy back: it is refused, whatever has become of the task."""
-        if self.one(task_id, *FINISHED, RUNNING) and self.starts[task_id] and self.watcher is not None:
+        if (
+            self.one(task_id, *FINISHED, RUNNING)
+            and self.starts[task_id]
+            and self.watcher is not None
+        ):
             self.settled_finished()
             path = self.project.drop(f"{task_id}.yaml", "agent: t\nprompt: an old copy\n")
-            wait_until((self.project.work / "inbox" / f"{task_id}.error.md").exists, "it is refused")
+            wait_until(
+                (self.project.work / "inbox" / f"{task_id}.error.md").exists, "it is refused"
+            )
             path.unlink()
-            wait_until(lambda: not (self.project.work / "inbox" / f"{task_id}.error.md").exists(), "the note goes with it")
+            wait_until(
+                lambda: not (self.project.work / "inbox" / f"{task_id}.error.md").exists(),
+                "the note goes with it",
+            )
         self.settle()
 
     @precondition(lambda self: self.watcher is not None)
@@ -231,7 +264,10 @@ class Machine(RuleBasedStateMachine):
 
     def move(self, task_id: str, source: str, target: str, by_hand: bool, verb: str) -> None:
         if by_hand:
-            os.rename(self.project.work / source / f"{task_id}.yaml", self.project.work / target / f"{task_id}.yaml")
+            os.rename(
+                self.project.work / source / f"{task_id}.yaml",
+                self.project.work / target / f"{task_id}.yaml",
+            )
         else:
             self.project.run(verb, task_id)
 
@@ -242,7 +278,9 @@ class Machine(RuleBasedStateMachine):
             for task_id in self.of(RUNNING):
                 self.finish(task_id, 0)
             self.settle()
-            wait_until(lambda: not os.listdir(self.project.layout.active), "every journal is closed")
+            wait_until(
+                lambda: not os.listdir(self.project.layout.active), "every journal is closed"
+            )
             for task_id, number in self.starts.items():
                 assert len(self.project.events("attempt_finished", task_id)) == number, task_id
             assert not tagged(self.project)
@@ -255,6 +293,13 @@ class Machine(RuleBasedStateMachine):
 
 def test_anything_in_any_order():
     examples = int(os.environ.get("ORCHESTRATOR_EXAMPLES", "12"))
-    run_state_machine_as_test(Machine, settings=settings(
-        max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate]))  # no shrinking: a failing example costs the patience of every wait in it
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        ),
+    )  # no shrinking: a failing example costs the patience of every wait in it

@@ -25,7 +25,11 @@ def tiny(tmp_path):
     """A folder on a file system of one megabyte."""
     place = tmp_path / "tiny"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip("file systems cannot be mounted here (needs root)")
     yield place
@@ -71,8 +75,14 @@ def test_a_full_disk_publishes_nothing(tiny):
 
 def test_group_commit_shares_and_keeps_order(project):
     log = GroupCommit(EventLog(project.layout, "watch"))
-    threads = [threading.Thread(target=lambda number=number: log.commit(
-        [log.event("task_claimed", f"t{number}", 1, task_id=f"t{number}")]).result(10)) for number in range(50)]
+    threads = [
+        threading.Thread(
+            target=lambda number=number: log.commit(
+                [log.event("task_claimed", f"t{number}", 1, task_id=f"t{number}")]
+            ).result(10)
+        )
+        for number in range(50)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -85,8 +95,13 @@ def test_a_commit_is_durable_before_it_is_acknowledged(project):
     log = GroupCommit(EventLog(project.layout, "watch"))
     temporary = project.work / ".state" / "tmp" / "r"
     atomic.write_temporary(str(temporary), b"result\n", sync=False)
-    log.commit([log.event("task_finished", "t", 1, task_id="t")], [NewFile(str(temporary), project.layout.result("t"))]).result(10)
-    assert (project.work / "results" / "t.yaml").read_text() == "result\n" and not temporary.exists()
+    log.commit(
+        [log.event("task_finished", "t", 1, task_id="t")],
+        [NewFile(str(temporary), project.layout.result("t"))],
+    ).result(10)
+    assert (
+        project.work / "results" / "t.yaml"
+    ).read_text() == "result\n" and not temporary.exists()
     assert project.events("task_finished", "t")
     log.close()
 
@@ -98,14 +113,18 @@ def test_events_survive_a_full_disk(tiny):
     log.commit([log.event("watcher_started", "w", 1)]).result(10)
     ballast = fill(tiny)
     with pytest.raises(StoreFault):
-        log.commit([log.event("task_claimed", "t", number, summary="x" * 3000) for number in range(20)]).result(10)
+        log.commit(
+            [log.event("task_claimed", "t", number, summary="x" * 3000) for number in range(20)]
+        ).result(10)
     log.note(log.event("store_failed", "w", 1))  # nobody waits for this one: it must not be lost
     wait_until(lambda: log.unsaved == 1, "it is kept")
     ballast.unlink()
     log.commit([log.event("task_finished", "t", 1)]).result(10)
     log.close()
     found, bad = eventreader.events(place.layout)
-    assert {"watcher_started", "store_failed", "task_finished"} <= {event["event"] for event in found}
+    assert {"watcher_started", "store_failed", "task_finished"} <= {
+        event["event"] for event in found
+    }
     assert bad <= 1  # the line that was cut off by the full disk
 
 
@@ -120,7 +139,12 @@ def test_a_watcher_on_a_full_disk(tiny):
     watcher = WatcherProcess(place)
     try:
         watcher.ready()
-        place.drop("a.yaml", "agent: sh\nprompt: |\n  while ! test -e " + str(outside / "go") + "; do sleep 0.02; done; exit 3\n")
+        place.drop(
+            "a.yaml",
+            "agent: sh\nprompt: |\n  while ! test -e "
+            + str(outside / "go")
+            + "; do sleep 0.02; done; exit 3\n",
+        )
         place.until("a", "running")
         wait_until(lambda: place.events("attempt_started", "a"), "a runs")
         place.drop("b.yaml", "prompt: x\nhold: true\n")
@@ -136,7 +160,11 @@ def test_a_watcher_on_a_full_disk(tiny):
         assert place.result("a")["exit_code"] == 3
         place.drop("c.yaml", "agent: sh\nprompt: 'true'\n")
         place.settled("c", "done")
-        assert {event["event"] for event in place.events()} >= {"store_failed", "store_recovered", "task_finished"}
+        assert {event["event"] for event in place.events()} >= {
+            "store_failed",
+            "store_recovered",
+            "task_finished",
+        }
     finally:
         watcher.stop()
         end_everything(place)
@@ -167,8 +195,15 @@ def test_many_claimants_every_claim_once(project):
     count = 100
     for number in range(count):
         (project.work / "inbox" / f"t{number}.yaml").write_text("prompt: x\n")
-    claimants = [subprocess.Popen([sys.executable, "-c", CLAIM, str(project.root), str(count)], stdout=subprocess.PIPE, text=True,
-                                  env={**project.env, "PYTHONPATH": str(Path(__file__).parent.parent)}) for _ in range(4)]
+    claimants = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIM, str(project.root), str(count)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**project.env, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        )
+        for _ in range(4)
+    ]
     claimed = [line for claimant in claimants for line in claimant.communicate()[0].split()]
     assert sorted(claimed) == sorted(f"t{number}" for number in range(count))
     assert len(list((project.work / "running").glob("*.yaml"))) == count
@@ -211,4 +246,6 @@ def test_submit_refuses_taken_ids(project):
     with pytest.raises(Taken):
         store.submit("t", "prompt: y\n")
     assert (project.work / "inbox" / "t.yaml").read_text() == "prompt: x\n"
-    assert [path.name for path in (project.work / "inbox").iterdir() if path.name != ".gitkeep"] == ["t.yaml"]
+    assert [
+        path.name for path in (project.work / "inbox").iterdir() if path.name != ".gitkeep"
+    ] == ["t.yaml"]

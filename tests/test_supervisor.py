@@ -41,11 +41,28 @@ class Bench:
         (run_dir / "prompt.md").write_text("the prompt\n")
         fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        settings = {"timeout": 20.0, "interrupt_grace": 0.5, "terminate_grace": 0.5, "log_limit": 1 << 20,
-                    "on_log_limit": "end", "env": {"PATH": os.environ["PATH"], processes.TAG: f"tag{self.number}"}, **more}
-        return Order(task_id="t", attempt=self.number, program=argv[0] if argv[0].startswith("/") else "/bin/sh",
-                     argv=argv, cwd=str(self.folder), run_dir=str(run_dir), stdin=str(run_dir / "prompt.md"),
-                     tag=f"tag{self.number}", journal=fd, cancel=str(self.folder / "cancel"), **settings)
+        settings = {
+            "timeout": 20.0,
+            "interrupt_grace": 0.5,
+            "terminate_grace": 0.5,
+            "log_limit": 1 << 20,
+            "on_log_limit": "end",
+            "env": {"PATH": os.environ["PATH"], processes.TAG: f"tag{self.number}"},
+            **more,
+        }
+        return Order(
+            task_id="t",
+            attempt=self.number,
+            program=argv[0] if argv[0].startswith("/") else "/bin/sh",
+            argv=argv,
+            cwd=str(self.folder),
+            run_dir=str(run_dir),
+            stdin=str(run_dir / "prompt.md"),
+            tag=f"tag{self.number}",
+            journal=fd,
+            cancel=str(self.folder / "cancel"),
+            **settings,
+        )
 
     def sh(self, script: str, **more) -> Order:
         return self.order("/bin/sh", "-c", script, **more)
@@ -69,6 +86,7 @@ def bench(tmp_path):
 
 def run(order: Order, meanwhile=None):
     """Dispatch, optionally do something while it runs, and return how it ended."""
+
     async def go():
         where = DirectDistributor()
         try:
@@ -93,7 +111,10 @@ def test_success_reads_the_prompt_and_says_so(bench):
     assert not bench.locked()
 
 
-@pytest.mark.parametrize("script, code, number", [("exit 3", 3, None), ("kill -9 $$", None, 9), ("kill -TERM $$", None, 15)])
+@pytest.mark.parametrize(
+    "script, code, number",
+    [("exit 3", 3, None), ("kill -9 $$", None, 9), ("kill -TERM $$", None, 15)],
+)
 def test_codes_and_signals(bench, script, code, number):
     end = run(bench.sh(script))
     assert (end.code, end.signal) == (code, number)
@@ -106,11 +127,13 @@ def test_a_program_that_is_not_there(bench):
 
 def test_signals_and_session_are_fresh(bench):
     """A watcher started in the background has SIGINT ignored; its tools must not inherit that."""
-    code = ("import os, signal; assert os.getsid(0) == os.getpid(); "
-            "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler; "
-            "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL; "
-            "assert not signal.pthread_sigmask(signal.SIG_BLOCK, []); "
-            "fds = [f for f in os.listdir('/proc/self/fd')]; assert len(fds) <= 4, fds")
+    code = (
+        "import os, signal; assert os.getsid(0) == os.getpid(); "
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler; "
+        "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL; "
+        "assert not signal.pthread_sigmask(signal.SIG_BLOCK, []); "
+        "fds = [f for f in os.listdir('/proc/self/fd')]; assert len(fds) <= 4, fds"
+    )
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         end = run(bench.order(sys.executable, "-c", code))
@@ -176,8 +199,10 @@ def test_nothing_outlives_its_attempt(bench, script):
 
 
 def test_cancel_reaches_the_whole_tree(bench):
-    order = bench.sh("(setsid sh -c 'trap \"\" INT TERM; echo $$ > pid; while :; do sleep 1; done' &); sleep 0.2; "
-                     "trap '' INT TERM; echo up; while :; do sleep 0.05; done")
+    order = bench.sh(
+        "(setsid sh -c 'trap \"\" INT TERM; echo $$ > pid; while :; do sleep 1; done' &); sleep 0.2; "
+        "trap '' INT TERM; echo up; while :; do sleep 0.05; done"
+    )
 
     async def cancel(handle, pids):
         while "up" not in (bench.out() if pids else ""):
@@ -202,7 +227,13 @@ def test_log_limit_ends_it(bench):
 
 
 def test_log_limit_truncates_and_goes_on(bench):
-    end = run(bench.sh("head -c 3000000 /dev/zero; sleep 1.2; echo end", log_limit=100_000, on_log_limit="truncate"))
+    end = run(
+        bench.sh(
+            "head -c 3000000 /dev/zero; sleep 1.2; echo end",
+            log_limit=100_000,
+            on_log_limit="truncate",
+        )
+    )
     size = (bench.folder / "1" / "stdout.log").stat().st_size
     assert end.code == 0 and size < 3_000_000
     assert (bench.folder / "1" / "stdout.log").read_bytes().endswith(b"end\n")
@@ -245,11 +276,20 @@ asyncio.run(go())
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=30)
     assert done.returncode == -9
     bench.number = 1
-    journal = wait_until(lambda: (found := journals.read(bench.journal)).attempt and found.attempt.ended and found, "exit record")
+    journal = wait_until(
+        lambda: (found := journals.read(bench.journal)).attempt and found.attempt.ended and found,
+        "exit record",
+    )
     assert journal.attempt.ended["cause"] == "timeout" and journal.attempt.ended["code"] == 9
     started = journal.attempt.started
-    wait_until(lambda: processes.pin(started["supervisor"], started["supervisor_start"], started["boot"]) is None
-               or not alive(started["supervisor"]), "the supervisor leaves")
+    wait_until(
+        lambda: (
+            processes.pin(started["supervisor"], started["supervisor_start"], started["boot"])
+            is None
+            or not alive(started["supervisor"])
+        ),
+        "the supervisor leaves",
+    )
     assert not bench.locked()
 
 
@@ -282,8 +322,10 @@ def alive(pid: int) -> bool:
 def test_secrets_do_not_stay_in_the_logs(bench):
     """Masked while it runs, across pieces and looks; everything else stays as it is, byte for byte."""
     secret = "sk-very-secret-0123456789"
-    script = (f"printf 'key {secret} end\\n'; printf 'half sk-very-' ; echo later >&2; while ! test -e {bench.folder}/go; do sleep 0.02; done; "
-              f"printf 'secret-0123456789\\n'; head -c 1100000 /dev/zero | tr '\\0' 'x'; printf '{secret}{secret}\\nshort\\n'; printf '{secret}' >&2")
+    script = (
+        f"printf 'key {secret} end\\n'; printf 'half sk-very-' ; echo later >&2; while ! test -e {bench.folder}/go; do sleep 0.02; done; "
+        f"printf 'secret-0123456789\\n'; head -c 1100000 /dev/zero | tr '\\0' 'x'; printf '{secret}{secret}\\nshort\\n'; printf '{secret}' >&2"
+    )
     order = bench.sh(script, secrets=(secret,), log_limit=1 << 22)
 
     async def meanwhile(handle, pids):
@@ -294,14 +336,20 @@ def test_secrets_do_not_stay_in_the_logs(bench):
 
     assert run(order, meanwhile).code == 0
     stars = "*" * len(secret)
-    assert bench.out() == f"key {stars} end\nhalf {stars}\n" + "x" * 1100000 + f"{stars}{stars}\nshort\n"
+    assert (
+        bench.out()
+        == f"key {stars} end\nhalf {stars}\n" + "x" * 1100000 + f"{stars}{stars}\nshort\n"
+    )
     assert bench.out("stderr.log") == f"later\n{stars}"
 
 
-@pytest.mark.parametrize("script", [
-    "trap '' INT TERM; while :; do head -c 20000000 /dev/zero; done",  # resists every polite request
-    "(trap '' INT TERM; while :; do head -c 20000000 /dev/zero; done) & sleep 0.2",  # is left behind, and resists
-])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "trap '' INT TERM; while :; do head -c 20000000 /dev/zero; done",  # resists every polite request
+        "(trap '' INT TERM; while :; do head -c 20000000 /dev/zero; done) & sleep 0.2",  # is left behind, and resists
+    ],
+)
 def test_a_flood_is_stopped_before_it_fills_the_disk(bench, script):
     """However long the flood resists: far less than the gigabytes it could write, and in the end no more than the limit."""
     largest = 0
@@ -315,7 +363,9 @@ def test_a_flood_is_stopped_before_it_fills_the_disk(bench, script):
                 pass
             await asyncio.sleep(0.005)
 
-    end = run(bench.sh(script, interrupt_grace=1.0, terminate_grace=1.0, log_limit=10 << 20), meanwhile)
+    end = run(
+        bench.sh(script, interrupt_grace=1.0, terminate_grace=1.0, log_limit=10 << 20), meanwhile
+    )
     assert end.cause in ("log_limit", "") and largest < 1 << 30
     assert (bench.folder / "1/stdout.log").stat().st_size <= 10 << 20
 
@@ -328,8 +378,18 @@ def test_supervisors_are_used_again_and_those_above_what_is_needed_go(project, w
     watcher = watch("--quiet")
     project.settled("t149", "done")
     wait_until(lambda: len(list((project.work / "done").glob("*.yaml"))) == 150, "all are done")
-    journals = [jsonlines.read(str(path))[0] for path in (project.work / ".state" / "closed").iterdir()]
-    used = Counter(record["supervisor"] for records in journals for record in records if record["record"] == "started")
+    journals = [
+        jsonlines.read(str(path))[0] for path in (project.work / ".state" / "closed").iterdir()
+    ]
+    used = Counter(
+        record["supervisor"]
+        for records in journals
+        for record in records
+        if record["record"] == "started"
+    )
     assert used.total() == 150 and len(used) <= 12, used
-    wait_until(lambda: sum(os.path.exists(f"/proc/{pid}") for pid in used) <= IDLE_MAX, "the rest have gone")
+    wait_until(
+        lambda: sum(os.path.exists(f"/proc/{pid}") for pid in used) <= IDLE_MAX,
+        "the rest have gone",
+    )
     assert watcher.process.poll() is None

@@ -22,13 +22,32 @@ class Pane:
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.socket = str(folder / "tmux.socket")
         self.env = {**env, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
-        self.tmux("new-session", "-d", "-x", "100", "-y", "30", "-s", "test", "-c", str(folder / "acme-api"), "/bin/sh", start=True)
+        self.tmux(
+            "new-session",
+            "-d",
+            "-x",
+            "100",
+            "-y",
+            "30",
+            "-s",
+            "test",
+            "-c",
+            str(folder / "acme-api"),
+            "/bin/sh",
+            start=True,
+        )
         self.pane = self.tmux("display-message", "-p", "#{pane_id}").strip()
 
     def tmux(self, *words: str, start: bool = False, check: bool = True) -> str:
         more = ["-f", "/dev/null"] if start else []
-        return subprocess.run(["tmux", "-S", self.socket, *more, *words], env=self.env, capture_output=True, text=True, check=check,
-                              timeout=20).stdout
+        return subprocess.run(
+            ["tmux", "-S", self.socket, *more, *words],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=20,
+        ).stdout
 
     def type(self, text: str) -> None:
         self.tmux("send-keys", "-t", self.pane, "-l", text)
@@ -63,8 +82,11 @@ WATCH = f"{shlex.quote(sys.executable)} -m orchestrator watch"
 def held_task(project, task_id: str = "a") -> Path:
     """A task that runs until a file appears, and says so when a signal reaches it."""
     go = project.root / "go"
-    project.drop(f"{task_id}.yaml", "agent: sh\nprompt: |\n  trap 'echo INT' INT; trap 'echo HUP' HUP; trap 'echo QUIT' QUIT; trap 'echo TERM' TERM\n"
-                                    f"  echo begun; while ! test -e {go}; do sleep 0.02; done; exit 3\n")
+    project.drop(
+        f"{task_id}.yaml",
+        "agent: sh\nprompt: |\n  trap 'echo INT' INT; trap 'echo HUP' HUP; trap 'echo QUIT' QUIT; trap 'echo TERM' TERM\n"
+        f"  echo begun; while ! test -e {go}; do sleep 0.02; done; exit 3\n",
+    )
     wait_until(lambda: "begun" in project.log(task_id), "it runs")
     return go
 
@@ -100,7 +122,10 @@ def test_whatever_happens_to_the_pane_the_agent_goes_on(project, pane, watch, ho
     else:
         pane.key(how)
         if how == "C-z":
-            wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it is stopped")
+            wait_until(
+                lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T",
+                "it is stopped",
+            )
             go.touch()  # the attempt ends while nobody looks
             wait_until(lambda: not tagged(project), "it has ended")
             pane.line("fg")
@@ -125,13 +150,22 @@ def test_a_stopped_terminal_does_not_stop_the_work(project, pane):
     for number in range(30):
         project.settled(f"t{number}", "done")
     pane.key("C-q")
-    wait_until(lambda: "t29" in pane.tmux("capture-pane", "-p", "-S", "-200", "-t", pane.pane), "the lines that were held back")
+    wait_until(
+        lambda: "t29" in pane.tmux("capture-pane", "-p", "-S", "-200", "-t", pane.pane),
+        "the lines that were held back",
+    )
 
 
 def test_started_in_the_background_with_sigint_ignored(project, pane):
     """A shell without job control starts background commands that way: agents must be interruptible all the same."""
     script = f"trap '' INT QUIT; {WATCH} > {project.root.parent}/out 2>&1 & echo started"
-    with subprocess.Popen(["sh", "-c", script], cwd=project.root, env=project.env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as shell:
+    with subprocess.Popen(
+        ["sh", "-c", script],
+        cwd=project.root,
+        env=project.env,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    ) as shell:
         assert shell.stdout and shell.stdout.readline()
     pid = watcher_pid(project)
     project.drop("a.yaml", "agent: sh\nprompt: echo begun; exec sleep 30\n")
@@ -140,7 +174,9 @@ def test_started_in_the_background_with_sigint_ignored(project, pane):
     project.settled("a", "cancelled")
     assert project.result("a")["attempts"][0].get("signal") == "SIGINT"
     os.kill(pid, signal.SIGINT)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "SIGINT drains it although it was ignored")
+    wait_until(
+        lambda: not os.path.exists(f"/proc/{pid}"), "SIGINT drains it although it was ignored"
+    )
 
 
 def watcher_pid(project) -> int:
@@ -168,11 +204,18 @@ def ran_once(project, task_id: str, text: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("vim"), reason="there is no vim here")
-@pytest.mark.parametrize("options", ["", "set backupcopy=yes", "set backupcopy=no backup", "set nowritebackup noswapfile"])
+@pytest.mark.parametrize(
+    "options",
+    ["", "set backupcopy=yes", "set backupcopy=no backup", "set nowritebackup noswapfile"],
+)
 def test_vim(project, pane, watch, options):
     """Saved half-way and open: not claimed while vim holds it, whatever way vim saves; run as it was left."""
     watcher = watch()
-    pane.line(f"vim -u NONE -N -i NONE -c '{options}' work/inbox/v.yaml" if options else "vim -u NONE -N -i NONE work/inbox/v.yaml")
+    pane.line(
+        f"vim -u NONE -N -i NONE -c '{options}' work/inbox/v.yaml"
+        if options
+        else "vim -u NONE -N -i NONE work/inbox/v.yaml"
+    )
     wait_until(lambda: "v.yaml" in pane.screen(), "vim is up")
     pane.type("iagent: 'true'")
     pane.key("Enter")
@@ -193,7 +236,9 @@ def test_vim(project, pane, watch, options):
 @pytest.mark.skipif(not shutil.which("nano"), reason="there is no nano here")
 def test_nano(project, pane, watch):
     watch()
-    pane.line("nano -I -G work/inbox/n.yaml")  # -G: with lock files, as many distributions configure it
+    pane.line(
+        "nano -I -G work/inbox/n.yaml"
+    )  # -G: with lock files, as many distributions configure it
     wait_until(lambda: "GNU nano" in pane.screen(), "nano is up")
     pane.type("agent: 'true'")
     pane.key("Enter")
@@ -221,7 +266,9 @@ def test_emacs_and_vscode_ways_of_saving(project, watch):
     ran_once(project, "e", GOOD)
     assert (inbox / "e.yaml~").exists()
 
-    project.config((project.work / "orchestrator.yaml").read_text().replace("watch: {", "watch: {quiet: 1s, "))
+    project.config(
+        (project.work / "orchestrator.yaml").read_text().replace("watch: {", "watch: {quiet: 1s, ")
+    )
     watcher.stop()
     watch()
     for end in range(10, len(GOOD) + 1):  # auto-save after every key

@@ -14,10 +14,16 @@ from conftest import tagged, wait_until
 from orchestrator.files import schemas
 
 
-@pytest.mark.parametrize("name, text", [
-    ("t.yaml", "prompt: hello\n"), ("t.yml", "prompt: hello\n"), ("t.md", "---\nagent: demo\n---\nhello\n"),
-    ("t.yaml", "\ufeffprompt: hello\r\n"), ("日本語-タスク.yaml", "prompt: 日本語で\ntitle: Ünïcode\n"),
-])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("t.yaml", "prompt: hello\n"),
+        ("t.yml", "prompt: hello\n"),
+        ("t.md", "---\nagent: demo\n---\nhello\n"),
+        ("t.yaml", "\ufeffprompt: hello\r\n"),
+        ("日本語-タスク.yaml", "prompt: 日本語で\ntitle: Ünïcode\n"),
+    ],
+)
 def test_a_dropped_file_runs(project, watch, name, text):
     watch()
     project.drop(name, text)
@@ -45,18 +51,33 @@ def test_files_written_in_place_and_slowly(project, watch):
 
 
 def test_everything_a_tool_is_given(project, watch):
-    project.config("environment: {pass: [GIVEN_*]}\nagents:\n  t: {tool: shell, command: [sh, -c, 'cat; pwd; env; echo made > $ORCHESTRATOR_ARTIFACTS/made.txt; echo out > out.txt'], env: {FROM_AGENT: agent}}\n")
+    project.config(
+        "environment: {pass: [GIVEN_*]}\nagents:\n  t: {tool: shell, command: [sh, -c, 'cat; pwd; env; echo made > $ORCHESTRATOR_ARTIFACTS/made.txt; echo out > out.txt'], env: {FROM_AGENT: agent}}\n"
+    )
     project.env.update(GIVEN_KEY="k", SECRET="s")
     (project.root / "sub").mkdir()
     (project.root / "ask.md").write_text("From a file.\n")
-    project.drop("t.yaml", "agent: t\nprompt_file: ask.md\ncontext: [ask.md]\ncwd: sub\nenv: {OWN: 'task'}\nrun: r\n"
-                           "artifacts: [sub/out.txt, nowhere.txt]\n")
+    project.drop(
+        "t.yaml",
+        "agent: t\nprompt_file: ask.md\ncontext: [ask.md]\ncwd: sub\nenv: {OWN: 'task'}\nrun: r\n"
+        "artifacts: [sub/out.txt, nowhere.txt]\n",
+    )
     project.run("watch", "--until-empty")
     log = project.log("t")
-    assert log.startswith("From a file.\n\nRead these files first:\n- ask.md\n" + str(project.root / "sub"))
+    assert log.startswith(
+        "From a file.\n\nRead these files first:\n- ask.md\n" + str(project.root / "sub")
+    )
     env = dict(line.split("=", 1) for line in log.splitlines() if "=" in line)
-    assert env["ORCHESTRATOR_TASK_ID"] == "t" and env["ORCHESTRATOR_RUN_ID"] == "r" and env["ORCHESTRATOR_ATTEMPT"] == "1"
-    assert env["ORCHESTRATOR_WORK"] == str(project.work) and env["OWN"] == "task" and env["FROM_AGENT"] == "agent"
+    assert (
+        env["ORCHESTRATOR_TASK_ID"] == "t"
+        and env["ORCHESTRATOR_RUN_ID"] == "r"
+        and env["ORCHESTRATOR_ATTEMPT"] == "1"
+    )
+    assert (
+        env["ORCHESTRATOR_WORK"] == str(project.work)
+        and env["OWN"] == "task"
+        and env["FROM_AGENT"] == "agent"
+    )
     assert env["GIVEN_KEY"] == "k" and "SECRET" not in env and "PATH" in env
     listed = {item["path"]: item for item in project.result("t")["artifacts"]}
     assert listed["sub/out.txt"]["bytes"] == 4 and listed["nowhere.txt"]["missing"]
@@ -68,7 +89,10 @@ def test_invalid_stays_visible_and_runs_when_it_is_fixed(project, watch):
     path = project.drop("bad.yaml", "promt: hello\n")
     note = project.work / "inbox" / "bad.error.md"
     wait_until(note.exists, "the note")
-    assert note.read_text().startswith("1:1 unknown key 'promt'") and "did you mean 'prompt'?" in note.read_text()
+    assert (
+        note.read_text().startswith("1:1 unknown key 'promt'")
+        and "did you mean 'prompt'?" in note.read_text()
+    )
     wait_until(lambda: project.events("task_invalid", "bad"), "the event")
     assert "invalid   bad" in watcher.text()
     assert project.json("status")["counts"]["invalid"] == 1
@@ -90,7 +114,16 @@ def test_a_restart_does_not_repeat_the_event_of_an_invalid_file(project, watch):
 
 def test_drafts_and_strange_files_are_left_alone(project, watch):
     inbox = project.work / "inbox"
-    for name in (".hidden.yaml", "_draft.yaml", "#x.yaml", "x.yaml~", "x.yaml.tmp", "x.yaml.swp", "x.yaml.bak", "x.txt"):
+    for name in (
+        ".hidden.yaml",
+        "_draft.yaml",
+        "#x.yaml",
+        "x.yaml~",
+        "x.yaml.tmp",
+        "x.yaml.swp",
+        "x.yaml.bak",
+        "x.txt",
+    ):
         (inbox / name).write_text("prompt: x\n")
     (inbox / "empty.yaml").touch()
     (inbox / "folder.yaml").mkdir()
@@ -101,9 +134,16 @@ def test_drafts_and_strange_files_are_left_alone(project, watch):
     project.drop("good.yaml", "prompt: x\n")
     watch()
     project.settled("good", "done")
-    wait_until(lambda: {path.name for path in inbox.glob("*.error.md")} ==
-               {"folder.error.md", "fifo.error.md", "link.error.md", "big.error.md"}, "notes on the strange ones")
-    assert project.where("held") == "inbox" and [path.name for path in (project.work / "done").glob("*.yaml")] == ["good.yaml"]
+    wait_until(
+        lambda: (
+            {path.name for path in inbox.glob("*.error.md")}
+            == {"folder.error.md", "fifo.error.md", "link.error.md", "big.error.md"}
+        ),
+        "notes on the strange ones",
+    )
+    assert project.where("held") == "inbox" and [
+        path.name for path in (project.work / "done").glob("*.yaml")
+    ] == ["good.yaml"]
     assert "/etc/passwd" not in (inbox / "link.error.md").read_text()
 
 
@@ -113,7 +153,10 @@ def test_a_file_that_is_open_in_an_editor_waits(project, watch):
     swap.touch()
     project.drop("t.yaml", "prompt: x\n")
     wait_until(lambda: "editing   t" in watcher.text(), "the line")
-    assert "being edited" in project.run("status").stdout and "open in an editor" in project.run("why", "t").stdout
+    assert (
+        "being edited" in project.run("status").stdout
+        and "open in an editor" in project.run("why", "t").stdout
+    )
     assert project.where("t") == "inbox"
     swap.unlink()
     project.settled("t", "done")
@@ -125,14 +168,24 @@ def test_retries_follow_a_failure(project):
     done = project.run("watch", "--until-empty", code=1)
     assert project.where("flaky") == "done" and project.where("hopeless") == "failed"
     result = project.result("hopeless")
-    assert result["outcome"] == "failed" and result["exit_code"] == 7 and result["error_class"] == "exit"
+    assert (
+        result["outcome"] == "failed"
+        and result["exit_code"] == 7
+        and result["error_class"] == "exit"
+    )
     assert [attempt["outcome"] for attempt in result["attempts"]] == ["failed", "failed"]
     assert "exit=7" in done.stdout and "retrying  flaky" in done.stdout
-    assert [attempt["outcome"] for attempt in project.result("flaky")["attempts"]] == ["failed", "succeeded"]
+    assert [attempt["outcome"] for attempt in project.result("flaky")["attempts"]] == [
+        "failed",
+        "succeeded",
+    ]
 
 
 def test_timeout(project):
-    project.drop("t.yaml", "agent: sh\ntimeout: 300ms\nprompt: |\n  trap 'exit 1' INT\n  while :; do sleep 0.05; done\n")
+    project.drop(
+        "t.yaml",
+        "agent: sh\ntimeout: 300ms\nprompt: |\n  trap 'exit 1' INT\n  while :; do sleep 0.05; done\n",
+    )
     project.run("watch", "--until-empty", code=1)
     assert project.where("t") == "failed" and project.result("t")["outcome"] == "timed_out"
     assert project.run("wait", "t", code=124)
@@ -144,7 +197,11 @@ def test_a_missing_program_and_a_missing_folder(project):
     project.drop("b.yaml", "prompt: x\ncwd: nowhere\n")
     project.drop("c.yaml", "prompt_file: nowhere.md\n")
     project.run("watch", "--until-empty", code=1)
-    for task_id, words in (("a", "no program 'no-such-program-here'"), ("b", "not a folder"), ("c", "cannot be read")):
+    for task_id, words in (
+        ("a", "no program 'no-such-program-here'"),
+        ("b", "not a folder"),
+        ("c", "cannot be read"),
+    ):
         result = project.result(task_id)
         assert project.where(task_id) == "failed" and words in result["reason"], result
         assert len(result["attempts"]) == 1  # it would fail again for certain
@@ -174,7 +231,10 @@ def test_a_failed_need_blocks_until_it_is_retried(project, watch):
     project.drop("a.yaml", "prompt: |\n  x\n  demo: fail 1\n")
     project.drop("b.yaml", "prompt: x\nneeds: [a]\n")
     project.run("watch", "--until-empty", code=1)
-    assert project.where("b") == "inbox" and "needs a, which is failed" in project.run("why", "b").stdout
+    assert (
+        project.where("b") == "inbox"
+        and "needs a, which is failed" in project.run("why", "b").stdout
+    )
     watch()
     project.run("retry", "a")
     project.settled("b", "done")
@@ -182,7 +242,10 @@ def test_a_failed_need_blocks_until_it_is_retried(project, watch):
 
 def test_not_before(project, watch):
     soon = time.time() + 1.2
-    project.drop("later.yaml", f"prompt: x\nnot_before: '{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(soon))}.{int(soon % 1 * 1000):03d}Z'\n")
+    project.drop(
+        "later.yaml",
+        f"prompt: x\nnot_before: '{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(soon))}.{int(soon % 1 * 1000):03d}Z'\n",
+    )
     project.drop("never.yaml", "prompt: x\nnot_before: 2999-01-01\n")
     watch()
     project.settled("later", "done")
@@ -191,9 +254,11 @@ def test_not_before(project, watch):
 
 
 def test_limits_are_never_exceeded(project):
-    project.config("limits: {running: 3, per_agent: {one: 1}}\nagents:\n"
-                   "  one: {tool: shell, command: [sh, -c, 'echo $(date +%s%N) start; sleep 0.1; echo $(date +%s%N) end']}\n"
-                   "  many: {tool: shell, command: [sh, -c, 'echo $(date +%s%N) start; sleep 0.1; echo $(date +%s%N) end']}\n")
+    project.config(
+        "limits: {running: 3, per_agent: {one: 1}}\nagents:\n"
+        "  one: {tool: shell, command: [sh, -c, 'echo $(date +%s%N) start; sleep 0.1; echo $(date +%s%N) end']}\n"
+        "  many: {tool: shell, command: [sh, -c, 'echo $(date +%s%N) start; sleep 0.1; echo $(date +%s%N) end']}\n"
+    )
     for number in range(6):
         project.drop(f"one{number}.yaml", "agent: one\nprompt: x\n")
         project.drop(f"many{number}.yaml", "agent: many\nprompt: x\n")
@@ -212,19 +277,36 @@ def test_limits_are_never_exceeded(project):
 
 
 def test_run_with_parallel_limit_and_stop(project):
-    project.drop("r.yaml", "max_parallel: 1\non_failure: stop\ntitle: All of it\ndefaults: {agent: demo}\ntasks:\n"
-                           "  a: Do a.\n  b: {prompt: \"x\\ndemo: exit 1\", needs: [a]}\n  c: {prompt: c, needs: [b]}\n  d: {prompt: d, needs: [a, b]}\n")
+    project.drop(
+        "r.yaml",
+        "max_parallel: 1\non_failure: stop\ntitle: All of it\ndefaults: {agent: demo}\ntasks:\n"
+        '  a: Do a.\n  b: {prompt: "x\\ndemo: exit 1", needs: [a]}\n  c: {prompt: c, needs: [b]}\n  d: {prompt: d, needs: [a, b]}\n',
+    )
     done = project.run("watch", "--until-empty", code=1)
-    assert [project.where(f"r.{key}") for key in "abcd"] == ["done", "failed", "cancelled", "cancelled"]
-    assert (project.work / "runs" / "r.yaml").exists() and not (project.work / "inbox" / "r.yaml").exists()
+    assert [project.where(f"r.{key}") for key in "abcd"] == [
+        "done",
+        "failed",
+        "cancelled",
+        "cancelled",
+    ]
+    assert (project.work / "runs" / "r.yaml").exists() and not (
+        project.work / "inbox" / "r.yaml"
+    ).exists()
     view = project.json("runs", "r")["run"]
     assert view["status"] == "failed" and view["done"] == 1 and view["total"] == 4
     assert "run failed: 1 of 4" in done.stdout or "done=1 total=4" in done.stdout
-    assert [event["event"] for event in project.events() if event["run_id"] == "r" and event["event"].startswith("run_")][0] == "run_created"
+    assert [
+        event["event"]
+        for event in project.events()
+        if event["run_id"] == "r" and event["event"].startswith("run_")
+    ][0] == "run_created"
 
 
 def test_run_goes_on_after_a_failure_by_default(project):
-    project.drop("r.yaml", "tasks:\n  a: {prompt: \"x\\ndemo: exit 1\"}\n  b: b\n  c: {prompt: c, needs: [a]}\n")
+    project.drop(
+        "r.yaml",
+        'tasks:\n  a: {prompt: "x\\ndemo: exit 1"}\n  b: b\n  c: {prompt: c, needs: [a]}\n',
+    )
     project.run("watch", "--until-empty", code=1)
     assert [project.where(f"r.{key}") for key in "abc"] == ["failed", "done", "inbox"]
     assert project.json("runs", "r")["run"]["status"] == "failed"
@@ -275,7 +357,10 @@ def test_drain_and_interrupt(project, watch):
     assert project.where("a") == "done" and project.where("b") == "inbox"
     watcher = watch()
     project.settled("b", "done")
-    project.drop("c.yaml", "agent: sh\nprompt: |\n  trap 'exit 3' INT\n  echo up; while :; do sleep 0.05; done\n")
+    project.drop(
+        "c.yaml",
+        "agent: sh\nprompt: |\n  trap 'exit 3' INT\n  echo up; while :; do sleep 0.05; done\n",
+    )
     wait_until(lambda: "up" in project.log("c"), "c runs")
     watcher.send(signal.SIGINT)
     wait_until(lambda: "draining" in watcher.text(), "draining")
@@ -303,7 +388,10 @@ def test_the_next_watcher_adopts_what_runs(project, watch, number):
     result = project.result("a")
     assert result["exit_code"] == 4 and len(result["attempts"]) == 1
     assert project.log("a").splitlines() == [str(pid), "end"]
-    assert len(project.events("attempt_started", "a")) == 1 and len(project.events("task_finished", "a")) == 1
+    assert (
+        len(project.events("attempt_started", "a")) == 1
+        and len(project.events("task_finished", "a")) == 1
+    )
 
 
 def test_an_attempt_that_ended_without_a_watcher_is_recorded_by_the_next(project, watch):
@@ -327,7 +415,11 @@ def test_a_lost_attempt_is_held_for_a_person(project, watch):
     os.kill(journals.of(project.layout, "a").attempt.started["supervisor"], signal.SIGKILL)
     first.wait()
     project.run("watch", "--until-empty")
-    assert project.where("a") == "review" and project.result("a")["outcome"] == "lost" and not tagged(project)
+    assert (
+        project.where("a") == "review"
+        and project.result("a")["outcome"] == "lost"
+        and not tagged(project)
+    )
     assert "review" in project.run("why", "a").stdout
     project.run("approve", "a")
     assert project.where("a") == "done"
@@ -339,7 +431,9 @@ def test_folders_that_vanish_come_back(project, watch):
         subprocess.run(["rm", "-rf", str(project.work / name)], check=True)
     (project.work / "inbox" / ".gitkeep").unlink()
     (project.work / "inbox").rmdir()
-    wait_until(lambda: (project.work / "inbox").is_dir() and (project.work / "done").is_dir(), "folders")
+    wait_until(
+        lambda: (project.work / "inbox").is_dir() and (project.work / "done").is_dir(), "folders"
+    )
     project.drop("a.yaml", "prompt: x\n")
     project.settled("a", "done")
     project.drop("b.yaml", "prompt: x\n")
@@ -366,7 +460,9 @@ def test_events_and_results_fit_their_schemas(project):
 def test_prompts_stay_out_of_events_unless_wanted(project):
     project.drop("a.yaml", "prompt: top secret words\n")
     project.run("watch", "--until-empty")
-    assert "top secret" not in "".join(path.read_text() for path in (project.work / "events").glob("*.jsonl"))
+    assert "top secret" not in "".join(
+        path.read_text() for path in (project.work / "events").glob("*.jsonl")
+    )
     project.config("events: {prompts: true}\n")
     project.drop("b.yaml", "prompt: top secret words\n")
     project.run("watch", "--until-empty")
@@ -413,7 +509,8 @@ def test_what_a_tool_is_told_to_write_into_its_log_folder_is_no_artifact(project
     (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools" / "own.yaml").write_text(
         "argv: [sh, -c, 'mkdir -p $0/in; echo x > $0/in/x.json; echo y > $1; echo z > $ORCHESTRATOR_ARTIFACTS/z.txt', "
-        "'{run_dir}/session', '{run_dir}/usage.json']\n")
+        "'{run_dir}/session', '{run_dir}/usage.json']\n"
+    )
     project.drop("t.yaml", "agent: own\nprompt: x\n")
     project.run("watch", "--until-empty")
     assert [item["path"] for item in project.result("t")["artifacts"]] == ["work/logs/t/1/z.txt"]
@@ -425,8 +522,11 @@ def test_yaml_tool_of_the_users_own(project):
     tools.mkdir()
     (tools / "mine.yaml").write_text(
         "description: Mine\nargv: [sh, -c, 'cat \"$0\"; echo \"$@\"', '{prompt_file}', --model, '{model}', --dir, '{run_dir}']\n"
-        "prompt: file\nenv: {MODEL: '{model}'}\ntimeout: 1m\nsuccess_codes: [0, 3]\nversion: [sh, -c, 'echo 1.2']\n")
-    (tools / "args.yaml").write_text("argv: [printf, '%s|', '{prompt}', -m, '{model}']\nprompt: argv\n")
+        "prompt: file\nenv: {MODEL: '{model}'}\ntimeout: 1m\nsuccess_codes: [0, 3]\nversion: [sh, -c, 'echo 1.2']\n"
+    )
+    (tools / "args.yaml").write_text(
+        "argv: [printf, '%s|', '{prompt}', -m, '{model}']\nprompt: argv\n"
+    )
     (tools / "broken.yaml").write_text("argv: []\n")
     project.drop("a.yaml", "agent: mine\nmodel: fast-1\nprompt: Hello there\n")
     project.drop("b.yaml", "tool: mine\nprompt: no model\n")
@@ -442,7 +542,10 @@ def test_yaml_tool_of_the_users_own(project):
 def test_shell_runs_only_what_is_allowed(project):
     project.drop("no.yaml", "agent: shell\nprompt: touch owned\n")
     project.run("watch", "--until-empty", code=None)
-    assert project.where("no") == "inbox" and "runs no commands from task files" in project.run("why", "no").stdout
+    assert (
+        project.where("no") == "inbox"
+        and "runs no commands from task files" in project.run("why", "no").stdout
+    )
     project.config("tools: {shell: {allow: [echo]}}\n")
     project.drop("yes.yaml", "agent: shell\nprompt: \"echo 'a b' $(id) ; touch owned\"\n")
     project.run("watch", "--until-empty", code=None)
@@ -466,7 +569,9 @@ def test_card_and_heartbeat(project, watch):
     card = json.loads((project.work / ".state" / "watcher.json").read_text())
     assert card["pid"] == watcher.process.pid
     before = (project.work / ".state" / "watcher.json").stat().st_mtime_ns
-    wait_until(lambda: (project.work / ".state" / "watcher.json").stat().st_mtime_ns > before, "a beat")
+    wait_until(
+        lambda: (project.work / ".state" / "watcher.json").stat().st_mtime_ns > before, "a beat"
+    )
     assert project.json("status")["watcher"]["alive"]
     watcher.send(signal.SIGKILL)
     watcher.wait()
@@ -485,11 +590,21 @@ def test_without_notifications_the_listing_finds_everything(project, watch):
 
 def test_secrets_are_masked_wherever_they_could_stay(project):
     """A variable that looks like a secret reaches the tool and nothing that is kept: no log, event, result or note."""
-    project.config("environment: {pass: [DEMO_API_KEY, PLAIN, MY_PIN], redact: [MY_PIN]}\nagents: {sh: {tool: shell, command: [sh]}}\n")
-    project.env.update(DEMO_API_KEY="sk-0123456789abcdef", PLAIN="nothing-special", MY_PIN="pin-99887766")
-    project.drop("a.yaml", "agent: sh\nprompt: echo $DEMO_API_KEY $PLAIN $MY_PIN; echo $DEMO_API_KEY >&2; exit 1\n")
+    project.config(
+        "environment: {pass: [DEMO_API_KEY, PLAIN, MY_PIN], redact: [MY_PIN]}\nagents: {sh: {tool: shell, command: [sh]}}\n"
+    )
+    project.env.update(
+        DEMO_API_KEY="sk-0123456789abcdef", PLAIN="nothing-special", MY_PIN="pin-99887766"
+    )
+    project.drop(
+        "a.yaml",
+        "agent: sh\nprompt: echo $DEMO_API_KEY $PLAIN $MY_PIN; echo $DEMO_API_KEY >&2; exit 1\n",
+    )
     project.run("watch", "--until-empty", code=1)
     assert project.log("a") == f"{'*' * 19} nothing-special {'*' * 12}\n"
     for path in project.work.rglob("*"):
         if path.is_file():
-            assert b"sk-0123456789abcdef" not in path.read_bytes() and b"pin-99887766" not in path.read_bytes(), path
+            assert (
+                b"sk-0123456789abcdef" not in path.read_bytes()
+                and b"pin-99887766" not in path.read_bytes()
+            ), path

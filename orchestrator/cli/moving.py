@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.cli.console import say
-from orchestrator.cli.main import App
+from orchestrator.cli.app import App
 from orchestrator.cli.options import each
+from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import FAILED, Refused
 from orchestrator.store.transitions import Moved, Store
 
 
-def move_each(app: App, words: tuple[str, ...], step: Callable[[Store, str], Moved], said: str, would: str,
-              dry_run: bool) -> int:
+def move_each(
+    app: App,
+    words: tuple[str, ...],
+    step: Callable[[Store, str], Moved],
+    said: str,
+    would: str,
+    dry_run: bool,
+) -> int:
     """Do one step to every task that is named; a refusal of one does not stop the others."""
     found = each(app.layout, words)
     if dry_run:
@@ -30,6 +36,9 @@ def move_each(app: App, words: tuple[str, ...], step: Callable[[Store, str], Mov
             code = FAILED
             continue
         sign = app.console.sign(str(moved.target))
-        app.console.out(f"{sign} {said:<12} {app.layout.shown(moved.path)}" if app.console.tty
-                        else f"{said}\t{task_id}\t{app.layout.shown(moved.path)}")
+        app.console.out(
+            f"{sign} {said:<12} {app.layout.shown(moved.path)}"
+            if app.console.tty
+            else f"{said}\t{task_id}\t{app.layout.shown(moved.path)}"
+        )
     return code

@@ -21,7 +21,10 @@ file into `work/inbox/`; only `prompt:` is required. How: `.agents/skills/orches
 Never edit files in `work/running/` or `work/done/`.
 {END}
 """
-TARGETS = {"agents": ("AGENTS.md", ".agents/skills/orchestrator/SKILL.md"), "claude": (".claude/skills/orchestrator/SKILL.md",)}
+TARGETS = {
+    "agents": ("AGENTS.md", ".agents/skills/orchestrator/SKILL.md"),
+    "claude": (".claude/skills/orchestrator/SKILL.md",),
+}
 Done = list[tuple[str, str]]  # what was done, to which file
 
 
@@ -29,8 +32,17 @@ def install(root: str, targets: Collection[str]) -> Done:
     """Write or update the notes of these targets (`TARGETS`)."""
     with open(data_file("cli", "skill.md"), encoding="utf-8") as file:
         skill = file.read()
-    return [(_put(root, name, _with_block(name, _read(root, name)) if name == "AGENTS.md" else skill), name)
-            for target in TARGETS if target in targets for name in TARGETS[target]]
+    return [
+        (
+            _put(
+                root, name, _with_block(name, _read(root, name)) if name == "AGENTS.md" else skill
+            ),
+            name,
+        )
+        for target in TARGETS
+        if target in targets
+        for name in TARGETS[target]
+    ]
 
 
 def remove(root: str) -> Done:
@@ -68,9 +80,12 @@ def _without_block(name: str, before: str) -> str:
 def _span(name: str, text: str) -> tuple[int, int]:
     start, end = text.find(START), text.find(END)
     if not 0 <= start < end or text.count(START) > 1 or text.count(END) > 1:
-        raise Refused(f"the markers in {name} are not one pair", f"put '{START}' before and '{END}' after the block, or remove both lines")
+        raise Refused(
+            f"the markers in {name} are not one pair",
+            f"put '{START}' before and '{END}' after the block, or remove both lines",
+        )
     end += len(END)
-    return start, end + text[end:end + 1].count("\n")
+    return start, end + text[end : end + 1].count("\n")
 
 
 def _read(root: str, name: str) -> str | None:
@@ -80,7 +95,9 @@ def _read(root: str, name: str) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
-        raise Refused(f"{name} is not UTF-8", "convert it, or add the note by hand: orchestrator guide") from None
+        raise Refused(
+            f"{name} is not UTF-8", "convert it, or add the note by hand: orchestrator guide"
+        ) from None
 
 
 def _put(root: str, name: str, text: str) -> str:

@@ -14,8 +14,12 @@ from orchestrator.files.layout import Layout, find_layout
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import duration
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
-dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document, for programs."
+)
+dry_run_option = click.option(
+    "-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing."
+)
 
 
 class Choice(click.Choice):
@@ -27,7 +31,9 @@ class Choice(click.Choice):
         except click.BadParameter as error:
             import difflib
 
-            close = difflib.get_close_matches(str(value), [str(choice) for choice in self.choices], 1, 0.5)
+            close = difflib.get_close_matches(
+                str(value), [str(choice) for choice in self.choices], 1, 0.5
+            )
             if close:
                 error.message += f" Did you mean '{close[0]}'?"
             raise
@@ -46,8 +52,12 @@ def complete_ids(*folders: Status) -> Callable[[click.Context, click.Parameter, 
             layout = find_layout(ctx.find_root().params.get("directory"))
         except OrchestratorError:
             return []
-        found = [task_id for folder in (folders or FOLDERS)
-                 for task_id, _ in scan.task_names(layout.folder(folder)) if incomplete in task_id]
+        found = [
+            task_id
+            for folder in (folders or FOLDERS)
+            for task_id, _ in scan.task_names(layout.folder(folder))
+            if incomplete in task_id
+        ]
         return sorted(found)
 
     return complete
@@ -63,11 +73,18 @@ def complete_runs(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
 
 def ids_argument(*folders: Status, required: bool = True) -> Callable[[Any], Any]:
     """One or more tasks, each by its id or any unique part of it."""
-    return click.argument("tasks", nargs=-1, required=required, metavar="TASK..." if required else "[TASK...]",
-                          shell_complete=complete_ids(*folders))
+    return click.argument(
+        "tasks",
+        nargs=-1,
+        required=required,
+        metavar="TASK..." if required else "[TASK...]",
+        shell_complete=complete_ids(*folders),
+    )
 
 
-def each(layout: Layout, words: Iterable[str], folders: Iterable[Status] = FOLDERS) -> list[tuple[str, Status, str]]:
+def each(
+    layout: Layout, words: Iterable[str], folders: Iterable[Status] = FOLDERS
+) -> list[tuple[str, Status, str]]:
     """The tasks that words name; all are found before anything is done to the first."""
     found = [scan.find(layout, word, folders) for word in words]
     return list(dict.fromkeys(found))

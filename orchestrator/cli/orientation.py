@@ -6,9 +6,9 @@ import os
 
 import click
 
-from orchestrator.cli.main import App
+from orchestrator.cli.app import App
 from orchestrator.cli.options import now
-from orchestrator.cli.status_ import watcher_words
+from orchestrator.cli.verbs.status import watcher_words
 from orchestrator.errors import Unusable
 from orchestrator.files import card, scan
 from orchestrator.files.text import one_line
@@ -19,9 +19,11 @@ def orientation(app: App) -> None:
     try:
         layout = app.layout
     except Unusable:
-        click.echo(f"{app.start} has no work directory.\nnext: orchestrator init        make one here\n"
-                   "      orchestrator demo        see it work in a temporary project\n"
-                   "      orchestrator --help      all commands")
+        click.echo(
+            f"{app.start} has no work directory.\nnext: orchestrator init        make one here\n"
+            "      orchestrator demo        see it work in a temporary project\n"
+            "      orchestrator --help      all commands"
+        )
         return
     counts = scan.counts(layout, (Status.RUNNING, Status.INBOX, Status.REVIEW))
     wrong = scan.invalid(layout)
@@ -29,10 +31,17 @@ def orientation(app: App) -> None:
     parts += [f"{counts[Status.REVIEW]} in review"] if counts[Status.REVIEW] else []
     parts += [f"{len(wrong)} invalid"] if wrong else []
     known = card.read(layout, now())
-    app.console.out(f"{os.path.basename(layout.root)}  work/ · {watcher_words(known, now())} · {', '.join(parts)}")
+    app.console.out(
+        f"{os.path.basename(layout.root)}  work/ · {watcher_words(known, now())} · {', '.join(parts)}"
+    )
     if wrong:
         place = scan.locate(layout, wrong[0], (Status.INBOX,))
-        steps = [("orchestrator validate", f"see what is wrong with work/inbox/{one_line(place[1] if place else wrong[0])}")]
+        steps = [
+            (
+                "orchestrator validate",
+                f"see what is wrong with work/inbox/{one_line(place[1] if place else wrong[0])}",
+            )
+        ]
     elif known is None or not known.alive:
         steps = [("orchestrator watch", "run what is in work/inbox")]
     elif counts[Status.REVIEW]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.main import App
+from orchestrator.cli.app import App
 from orchestrator.errors import Unusable
 from orchestrator.files import permissions, schemas
 from orchestrator.files.configuration import load_config

@@ -52,11 +52,20 @@ class Groups:
         run = self.get(run_id)
         if run is None or run.on_failure != "stop":
             return ""
-        failed = next((member for member in run.members if status_of(member) is Status.FAILED), None)
+        failed = next(
+            (member for member in run.members if status_of(member) is Status.FAILED), None
+        )
         return f"run {run_id} stopped: {failed} failed" if failed else ""
 
     def limited(self, limits: Limits, lanes: Iterable[Lane]) -> Limits:
         """The limits with those of the runs in these lanes."""
-        per_run = {lane.run: run.max_parallel for lane in lanes
-                   if lane.run and (run := self.get(lane.run)) is not None and run.max_parallel}
-        return Limits(limits.running, limits.per_agent, limits.per_tool, per_run) if per_run else limits
+        per_run = {
+            lane.run: run.max_parallel
+            for lane in lanes
+            if lane.run and (run := self.get(lane.run)) is not None and run.max_parallel
+        }
+        return (
+            Limits(limits.running, limits.per_agent, limits.per_tool, per_run)
+            if per_run
+            else limits
+        )

@@ -30,7 +30,9 @@ _STOP = None
 class Hooks:
     """``hooks()`` are those configured now; ``tell(kind, id, **facts)`` hears of those that fail."""
 
-    def __init__(self, hooks: Callable[[], Sequence[Hook]], root: str, tell: Callable[..., None]) -> None:
+    def __init__(
+        self, hooks: Callable[[], Sequence[Hook]], root: str, tell: Callable[..., None]
+    ) -> None:
         self._hooks, self._root, self._tell = hooks, root, tell
         self._queue: queue.Queue[tuple[Hook, Mapping[str, Any]] | None] = queue.Queue(KEPT)
         self._threads: list[threading.Thread] = []  # none before a hook is to run
@@ -45,7 +47,11 @@ class Hooks:
                     try:
                         self._queue.put_nowait((hook, event))
                     except queue.Full:
-                        self._tell("hook", str(event.get("task_id") or ""), text=f"{hook.run[0]}: not told of {event['event']}: {KEPT} events wait for it")
+                        self._tell(
+                            "hook",
+                            str(event.get("task_id") or ""),
+                            text=f"{hook.run[0]}: not told of {event['event']}: {KEPT} events wait for it",
+                        )
 
     def _begin(self) -> None:
         while len(self._threads) < AT_ONCE:
@@ -68,18 +74,40 @@ class Hooks:
             hook, event = item
             why = self._run(hook, event)
             if why:
-                self._tell("hook", str(event.get("task_id") or ""), text=f"{' '.join(hook.run)[:60]}: {why}")
+                self._tell(
+                    "hook",
+                    str(event.get("task_id") or ""),
+                    text=f"{' '.join(hook.run)[:60]}: {why}",
+                )
 
     def _run(self, hook: Hook, event: Mapping[str, Any]) -> str:
         """Run it; why that failed, empty if it did not."""
-        argv = [_PLACEHOLDER.sub(lambda found: _safe(event.get(found[1])), word) for word in hook.run]
+        argv = [
+            _PLACEHOLDER.sub(lambda found: _safe(event.get(found[1])), word) for word in hook.run
+        ]
         try:
             # Files, not pipes: a hook that reads nothing, or leaves a process with its output open, must not hold anything up.
             with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
-                given.write(json.dumps({**event, "project": self._root}, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                given.write(
+                    json.dumps({**event, "project": self._root}, ensure_ascii=False).encode(
+                        "utf-8", "replace"
+                    )
+                    + b"\n"
+                )
                 given.seek(0)
-                process = subprocess.Popen(argv, stdin=given, stdout=subprocess.DEVNULL, stderr=errors, cwd=self._root, start_new_session=True,
-                                           env={**os.environ, "ORCHESTRATOR_EVENT": str(event["event"]), "ORCHESTRATOR_ROOT": self._root})
+                process = subprocess.Popen(
+                    argv,
+                    stdin=given,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    cwd=self._root,
+                    start_new_session=True,
+                    env={
+                        **os.environ,
+                        "ORCHESTRATOR_EVENT": str(event["event"]),
+                        "ORCHESTRATOR_ROOT": self._root,
+                    },
+                )
                 try:
                     code = process.wait(hook.timeout)
                 except subprocess.TimeoutExpired:

@@ -22,7 +22,16 @@ except (ImportError, OSError):  # not Linux: the timer's listing does it all
     InotifyEmitter = None  # type: ignore[assignment,misc]
 
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE_SELF, IN_ONLYDIR = 0x8, 0x80, 0x400, 0x01000000
-WATCHED = ("inbox", "running", "cancelled", "review", "parked", "", "tools", "agents")  # "": the work directory itself
+WATCHED = (
+    "inbox",
+    "running",
+    "cancelled",
+    "review",
+    "parked",
+    "",
+    "tools",
+    "agents",
+)  # "": the work directory itself
 OPTIONAL = ("tools", "agents")
 
 Hint = Callable[[str, bool], None]
@@ -107,7 +116,9 @@ class Arrivals:
                 if os.stat(self._layout.folder(name)).st_ino == self._inodes.get(name):
                     continue
                 path = self._layout.folder(name)
-                for watch in [watch for watch in self._observer.emitters if watch.watch.path == path]:
+                for watch in [
+                    watch for watch in self._observer.emitters if watch.watch.path == path
+                ]:
                     self._observer.unschedule(watch.watch)
                 self._watch(name)
                 again = True
@@ -121,5 +132,7 @@ class Arrivals:
             self._observer.join()
         self._observer = None
         logger = logging.getLogger("watchdog")
-        logger.addHandler(logging.NullHandler())  # what its threads still say while they end is of no interest
+        logger.addHandler(
+            logging.NullHandler()
+        )  # what its threads still say while they end is of no interest
         logger.removeHandler(self._overflow)

@@ -83,11 +83,17 @@ def signature_of(info: os.stat_result) -> Signature:
 class Intake:
     """Looks at files in the inbox."""
 
-    def __init__(self, layout: Layout, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, layout: Layout, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
         self.layout, self.settings, self.clock = layout, settings, clock
-        self._rested: dict[str, tuple[Signature, float]] = {}  # first seen like this, and when (monotonic)
+        self._rested: dict[
+            str, tuple[Signature, float]
+        ] = {}  # first seen like this, and when (monotonic)
 
-    def look(self, name: str, renamed: bool = False, before: TaskFile | None = None, listed: bool = False) -> Look:
+    def look(
+        self, name: str, renamed: bool = False, before: TaskFile | None = None, listed: bool = False
+    ) -> Look:
         """What ``inbox/<name>`` is.
 
         ``renamed``: it was put there complete, by a rename.  ``listed``: no notification told of it, so that its time
@@ -123,7 +129,11 @@ class Intake:
             return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
         if content.being_written:
             return NotYet(signature, 0.1, "being written")
-        if before is not None and before.content.raw == content.raw and before.signature == signature_of(content.stat):
+        if (
+            before is not None
+            and before.content.raw == content.raw
+            and before.signature == signature_of(content.stat)
+        ):
             return before
         return self.understand(name, content)
 
@@ -132,17 +142,30 @@ class Intake:
         signature = signature_of(content.stat)
         stem = stem_of(name)
         try:
-            request = load(f"{self.layout.work}/inbox/{name}", stem, content.raw, schemas.check, self.settings.agents)
+            request = load(
+                f"{self.layout.work}/inbox/{name}",
+                stem,
+                content.raw,
+                schemas.check,
+                self.settings.agents,
+            )
             self._route(request)
         except Exception as error:  # a bug of ours; it concerns this file only
-            problem = Problem(1, 1, f"internal error: {type(error).__name__}", "please report this file")
+            problem = Problem(
+                1, 1, f"internal error: {type(error).__name__}", "please report this file"
+            )
             return Invalid(signature, Document(""), (problem,), content.sha256)
         if request.errors:
             return Invalid(signature, request.document, tuple(request.problems), content.sha256)
         if request.run is not None:
             return RunFile(signature, content, request.run)
         assert request.task is not None
-        return TaskFile(signature, content, request.task, routes(request.task, self.settings.config, self.settings.toolbox.tools))
+        return TaskFile(
+            signature,
+            content,
+            request.task,
+            routes(request.task, self.settings.config, self.settings.toolbox.tools),
+        )
 
     def _route(self, request: Request) -> None:
         """Problems that only the configuration shows: unknown agents, tools that are off."""
@@ -189,7 +212,11 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
                 key = task_id[prefix:]
                 place = ("tasks", key, error.key)
                 if place not in request.document.values:
-                    place = ("defaults", error.key) if ("defaults", error.key) in request.document.values else ("tasks", key)
+                    place = (
+                        ("defaults", error.key)
+                        if ("defaults", error.key) in request.document.values
+                        else ("tasks", key)
+                    )
                 problems.append(request.document.problem_at(place, error.message, error.hint))
     return problems
 
@@ -221,7 +248,9 @@ class GitTracked:
         return name in self._names
 
     def _find_index(self) -> str:
-        if not any(os.path.exists(os.path.join(folder, ".git")) for folder in _ancestors(self.layout.root)):
+        if not any(
+            os.path.exists(os.path.join(folder, ".git")) for folder in _ancestors(self.layout.root)
+        ):
             return ""
         out = self._git("rev-parse", "--git-path", "index")
         return os.path.join(self.layout.root, os.fsdecode(out).strip()) if out else ""
@@ -232,8 +261,13 @@ class GitTracked:
 
     def _git(self, *words: str) -> bytes | None:
         try:
-            done = subprocess.run(["git", "-C", self.layout.root, *words], stdin=subprocess.DEVNULL,
-                                  capture_output=True, timeout=20, check=True)
+            done = subprocess.run(
+                ["git", "-C", self.layout.root, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=20,
+                check=True,
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout
@@ -250,4 +284,3 @@ def _ancestors(path: str) -> list[str]:
 def listing(layout: Layout) -> list[str]:
     """The names in the inbox that could be tasks."""
     return [name for name in names(f"{layout.work}/inbox") if stem_of(name) and not is_draft(name)]
-

@@ -31,7 +31,15 @@ from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane
 from orchestrator.model.journal import AttemptFacts, Journal
 from orchestrator.model.policy import Finish, Retry, decide
-from orchestrator.model.result import Reading, attempt_entry, kept, reading_from, result, total_cost, total_usage
+from orchestrator.model.result import (
+    Reading,
+    attempt_entry,
+    kept,
+    reading_from,
+    result,
+    total_cost,
+    total_usage,
+)
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
@@ -86,7 +94,9 @@ class Life:
     cost: float = 0.0  # of its attempts that have ended
     progress: Progress | None = None  # of the attempt that runs
     status: Status = Status.RUNNING  # where it is in the end
-    records: list[Mapping[str, Any]] = field(default_factory=list)  # to rebuild the ledger if git clean removed it
+    records: list[Mapping[str, Any]] = field(
+        default_factory=list
+    )  # to rebuild the ledger if git clean removed it
 
 
 class Health:
@@ -121,10 +131,24 @@ class Health:
 class Lives:
     """Runs lives: shared by ``watch`` and ``run``."""
 
-    def __init__(self, layout: Layout, settings: Settings, store: Store, distributor: Distributor, health: Health, tell: Tell, slot_free: Callable[[Life], None],
-                 spent: Callable[[Life, Reading], None]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Settings,
+        store: Store,
+        distributor: Distributor,
+        health: Health,
+        tell: Tell,
+        slot_free: Callable[[Life], None],
+        spent: Callable[[Life, Reading], None],
+    ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributor, self.health, self.tell, self.slot_free = distributor, health, tell, slot_free
+        self.distributor, self.health, self.tell, self.slot_free = (
+            distributor,
+            health,
+            tell,
+            slot_free,
+        )
         self.spent = spent
 
     @property
@@ -136,31 +160,62 @@ class Lives:
 
     def claim_facts(self, task: Task, chosen: Route) -> dict[str, Any]:
         """What the claim remembers of the routing, for readers and for recovery."""
-        return {"agent": chosen.agent.name, "tool": chosen.tool.name, "model": chosen.model, "run": task.run, "mode": chosen.mode,
-                "title": task.title, "timeout": chosen.timeout, "retries": chosen.retries, "why": chosen.why}
+        return {
+            "agent": chosen.agent.name,
+            "tool": chosen.tool.name,
+            "model": chosen.model,
+            "run": task.run,
+            "mode": chosen.mode,
+            "title": task.title,
+            "timeout": chosen.timeout,
+            "retries": chosen.retries,
+            "why": chosen.why,
+        }
 
     def life_of(self, entry: Entry) -> Life:
         """The life of a task that was claimed before, from the frozen text in its journal."""
         claim = entry.journal.claim
-        request = load(claim["file"], claim["id"], claim["text"].encode(), None,
-                       list(self.config.agents) + list(self.settings.toolbox.tools))
+        request = load(
+            claim["file"],
+            claim["id"],
+            claim["text"].encode(),
+            None,
+            list(self.config.agents) + list(self.settings.toolbox.tools),
+        )
         task = request.task or Task(id=claim["id"], title=claim.get("title") or "")
         try:
             chain = routes(task, self.config, self.settings.toolbox.tools)
             chosen = chain[min(entry.journal.link, len(chain) - 1)]
-        except RouteProblem as problem:  # the configuration has changed since: its output can still be read
+        except (
+            RouteProblem
+        ) as problem:  # the configuration has changed since: its output can still be read
             spec = ToolSpec(claim.get("tool") or "unknown", (), "", adapter="spec")
-            chosen = Route(Agent(claim.get("agent") or "unknown", (spec.name,)), spec, claim.get("model"),
-                           claim.get("timeout") or self.config.default_timeout, claim.get("retries") or 0,
-                           f"{problem.message}")
+            chosen = Route(
+                Agent(claim.get("agent") or "unknown", (spec.name,)),
+                spec,
+                claim.get("model"),
+                claim.get("timeout") or self.config.default_timeout,
+                claim.get("retries") or 0,
+                f"{problem.message}",
+            )
             chain = (chosen,)
         attempt = entry.journal.attempt
-        life = Life(claim["id"], claim["file"], task, chosen, chosen.lane(task), chain, inode=entry.journal.inode,
-                    attempt=attempt.number if attempt else 0,
-                    cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts))
+        life = Life(
+            claim["id"],
+            claim["file"],
+            task,
+            chosen,
+            chosen.lane(task),
+            chain,
+            inode=entry.journal.inode,
+            attempt=attempt.number if attempt else 0,
+            cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts),
+        )
         if attempt is not None and attempt.ended is None:
             self.follow(life)
-            life.began = time.monotonic() - max(0.0, self.store.clock() - attempt.started.get("at", self.store.clock()))
+            life.began = time.monotonic() - max(
+                0.0, self.store.clock() - attempt.started.get("at", self.store.clock())
+            )
         return life
 
     def route_again(self, life: Life) -> None:
@@ -176,8 +231,11 @@ class Lives:
     def follow(self, life: Life) -> None:
         """From here on its log tells what the attempt does and costs."""
         if life.route.mode != "interactive":
-            life.progress = Progress(f"{self.layout.logs(life.id, life.attempt)}/stdout.log", life.route.tool.presentation,
-                                     self.config.models.get(life.route.model or ""))
+            life.progress = Progress(
+                f"{self.layout.logs(life.id, life.attempt)}/stdout.log",
+                life.route.tool.presentation,
+                self.config.models.get(life.route.model or ""),
+            )
 
     def retry_due(self, entry: Entry) -> float:
         """When (monotonic) the attempt that a former watcher announced is due.
@@ -191,8 +249,15 @@ class Lives:
     async def start(self, life: Life, entry: Entry) -> None:
         """A fresh claim (or a due retry): run it until it finishes or has to wait."""
         if not entry.journal.tries:
-            event = self._event(life, "task_claimed", entry.journal.next_attempt, phase="claim", status="running",
-                                summary=life.route.why, **self._prompt_if_wanted(life))
+            event = self._event(
+                life,
+                "task_claimed",
+                entry.journal.next_attempt,
+                phase="claim",
+                status="running",
+                summary=life.route.why,
+                **self._prompt_if_wanted(life),
+            )
             await self._durable([event])
         await self._attempt(life, entry)
 
@@ -212,8 +277,18 @@ class Lives:
             path = entry.path
             if step is Step.ADOPT:
                 entry.close()
-                self.store.log.commit([self._event(life, "task_adopted", facts.number, phase="attempt", status="running",
-                                                   summary="its supervisor was still at work")])
+                self.store.log.commit(
+                    [
+                        self._event(
+                            life,
+                            "task_adopted",
+                            facts.number,
+                            phase="attempt",
+                            status="running",
+                            summary="its supervisor was still at work",
+                        )
+                    ]
+                )
             life.handle = self.distributor.adopt(facts, path)
             if self.store.cancel_request(life.id) is not None:
                 life.handle.cancel()
@@ -236,8 +311,12 @@ class Lives:
         try:
             order = self._order(life, entry, run_dir)
             await self._before(life, run_dir)
-        except Exception as error:  # whatever it is, it concerns this task only, and the task must come to an end
-            if isinstance(error, StoreFault) or (isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS):
+        except (
+            Exception
+        ) as error:  # whatever it is, it concerns this task only, and the task must come to an end
+            if isinstance(error, StoreFault) or (
+                isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS
+            ):
                 self.health.failed(error)
                 await self.health.fine()
                 return await self._attempt(life, entry)
@@ -269,10 +348,26 @@ class Lives:
         def started(pid: int) -> None:
             life.pid = pid
             self.follow(life)
-            life.records.append({"record": "started", "attempt": order.attempt, "at": self.store.clock(),
-                                 "tag": order.tag})
-            self.store.log.commit([self._event(life, "attempt_started", order.attempt, phase="attempt",
-                                               status="running", summary=os.path.basename(order.argv[0]))])
+            life.records.append(
+                {
+                    "record": "started",
+                    "attempt": order.attempt,
+                    "at": self.store.clock(),
+                    "tag": order.tag,
+                }
+            )
+            self.store.log.commit(
+                [
+                    self._event(
+                        life,
+                        "attempt_started",
+                        order.attempt,
+                        phase="attempt",
+                        status="running",
+                        summary=os.path.basename(order.argv[0]),
+                    )
+                ]
+            )
             self.tell("started", life.id, life=life)
 
         life.handle = self.distributor.dispatch(order, started)
@@ -282,22 +377,37 @@ class Lives:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
         try:
             _make_folders(self.layout.logs(life.id), run_dir)
-        except OSError as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
+        except (
+            OSError
+        ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
             raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
         tag = secrets.token_hex(8)
-        own = {"ORCHESTRATOR_TASK_ID": life.id, "ORCHESTRATOR_RUN_ID": life.task.run or "",
-               "ORCHESTRATOR_ATTEMPT": str(life.attempt), "ORCHESTRATOR_WORK": self.layout.work,
-               "ORCHESTRATOR_ROOT": self.layout.root, "ORCHESTRATOR_ARTIFACTS": run_dir, TAG: tag}
+        own = {
+            "ORCHESTRATOR_TASK_ID": life.id,
+            "ORCHESTRATOR_RUN_ID": life.task.run or "",
+            "ORCHESTRATOR_ATTEMPT": str(life.attempt),
+            "ORCHESTRATOR_WORK": self.layout.work,
+            "ORCHESTRATOR_ROOT": self.layout.root,
+            "ORCHESTRATOR_ARTIFACTS": run_dir,
+            TAG: tag,
+        }
         if life.route.mode == "interactive":
             own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
         session = self._session(life, entry.journal)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
-            life.task, life.route, self.config, self.layout.root, run_dir, own, session)
+            life.task, life.route, self.config, self.layout.root, run_dir, own, session
+        )
         model = self.config.models.get(life.route.model or "")
-        if model is not None and model.context is not None and len(made.prompt) > model.context * MOST_CHARACTERS:
-            raise CannotStart(f"the prompt has {len(made.prompt)} characters, more than {model.name} takes at once ({model.context} tokens)")
+        if (
+            model is not None
+            and model.context is not None
+            and len(made.prompt) > model.context * MOST_CHARACTERS
+        ):
+            raise CannotStart(
+                f"the prompt has {len(made.prompt)} characters, more than {model.name} takes at once ({model.context} tokens)"
+            )
         path = program(made.argv[0], made.env, made.cwd)
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
@@ -305,20 +415,38 @@ class Lives:
         prompt_file = f"{run_dir}/prompt.md"
         try:
             atomic.remove(prompt_file)
-            atomic.write_temporary(prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False)
+            atomic.write_temporary(
+                prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False
+            )
             atomic.remove(f"{run_dir}/command.json")
-            atomic.write_temporary(f"{run_dir}/command.json", recorded(made, secrets_), mode=0o600, sync=False)
+            atomic.write_temporary(
+                f"{run_dir}/command.json", recorded(made, secrets_), mode=0o600, sync=False
+            )
         except OSError as error:
             raise StoreFault(f"{self.layout.shown(prompt_file)}: {error.strerror}") from None
         config = self.config
         return Order(
-            task_id=life.id, attempt=life.attempt, program=path, argv=made.argv, env=made.env, cwd=made.cwd,
-            run_dir=run_dir, stdin=prompt_file if made.stdin else None, tag=tag, journal=entry.detach(),
-            cancel=self.layout.cancel_request(life.id), timeout=life.route.timeout,
-            interrupt_grace=config.interrupt_grace, terminate_grace=config.terminate_grace,
-            log_limit=config.log_limit, on_log_limit=config.on_log_limit,
-            secrets=secrets_, silence=life.route.silence or 0.0, terminal=life.route.mode == "interactive",
-            facts={"session": session.id, "resumed": session.resume} if session.id else {})
+            task_id=life.id,
+            attempt=life.attempt,
+            program=path,
+            argv=made.argv,
+            env=made.env,
+            cwd=made.cwd,
+            run_dir=run_dir,
+            stdin=prompt_file if made.stdin else None,
+            tag=tag,
+            journal=entry.detach(),
+            cancel=self.layout.cancel_request(life.id),
+            timeout=life.route.timeout,
+            interrupt_grace=config.interrupt_grace,
+            terminate_grace=config.terminate_grace,
+            log_limit=config.log_limit,
+            on_log_limit=config.on_log_limit,
+            secrets=secrets_,
+            silence=life.route.silence or 0.0,
+            terminal=life.route.mode == "interactive",
+            facts={"session": session.id, "resumed": session.resume} if session.id else {},
+        )
 
     def _session(self, life: Life, journal: Journal) -> Session:
         """Go on with the session of the attempt before, if the same tool can; else begin one, under an id of ours if it
@@ -327,14 +455,26 @@ class Lives:
         if life.route.mode == "interactive":
             return Session(str(uuid.uuid4()) if chooses else "")
         before = journal.attempt.read if journal.attempt is not None and journal.tries else {}
-        if tool.can_resume and before.get("session") and before.get("tool") == tool.name and before.get("error_class") != "session":
+        if (
+            tool.can_resume
+            and before.get("session")
+            and before.get("tool") == tool.name
+            and before.get("error_class") != "session"
+        ):
             return Session(before["session"], True, one_line(str(before.get("reason") or ""), 200))
         return Session(str(uuid.uuid4()) if chooses else "")
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
-        record = {"record": "lost" if end.cause == "lost" else "exit", "attempt": number, "at": self.store.clock(),
-                  "cause": end.cause, "code": end.code, "signal": end.signal, "duration_ms": end.duration_ms}
+        record = {
+            "record": "lost" if end.cause == "lost" else "exit",
+            "attempt": number,
+            "at": self.store.clock(),
+            "cause": end.cause,
+            "code": end.code,
+            "signal": end.signal,
+            "duration_ms": end.duration_ms,
+        }
         if end.message:
             record["message"] = end.message
         if end.leftovers:
@@ -345,7 +485,9 @@ class Lives:
 
     async def ended(self, life: Life, entry: Entry, end: AttemptEnd) -> None:
         """Understand the end and take the step that policy says."""
-        if end.cause == "lost" and (entry.journal.attempt is None or entry.journal.attempt.ended is None):
+        if end.cause == "lost" and (
+            entry.journal.attempt is None or entry.journal.attempt.ended is None
+        ):
             self._record_end(entry, life.attempt, end)
         life.handle = None
         run_dir = self.layout.logs(life.id, life.attempt)
@@ -367,9 +509,17 @@ class Lives:
         failure = kind(reading.error_class) if reading.error_class else OTHER
         if failure.parks:
             await self._park(life, reading)
-        step = decide(reading.outcome, entry.journal.tries - refusals, life.route.retries, self.config.retry,
-                      self.config.on_lost, reading.may_retry, failure, self._next_link(life) is not None,
-                      reading.reset - self.store.clock() if reading.reset is not None else 0.0)
+        step = decide(
+            reading.outcome,
+            entry.journal.tries - refusals,
+            life.route.retries,
+            self.config.retry,
+            self.config.on_lost,
+            reading.may_retry,
+            failure,
+            self._next_link(life) is not None,
+            reading.reset - self.store.clock() if reading.reset is not None else 0.0,
+        )
         if isinstance(step, Retry) and (why := self._too_expensive(life, entry, reading)):
             step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
         if isinstance(step, Retry):
@@ -383,12 +533,24 @@ class Lives:
             large = os.path.getsize(f"{run_dir}/stdout.log") > LARGE
         except OSError:
             large = False
-        reading = await asyncio.to_thread(self._reading, life, run_dir, end) if large else self._reading(life, run_dir, end)
+        reading = (
+            await asyncio.to_thread(self._reading, life, run_dir, end)
+            if large
+            else self._reading(life, run_dir, end)
+        )
         facts = entry.journal.attempt
         started = facts.started if facts is not None else {}
-        earlier = [before.read for before in entry.journal.attempts[:-1]
-                   if before.read.get("session") and before.read.get("session") == (reading.session or started.get("session"))]
-        session = reading.session if reading.session or end.cause in ("start", "not_installed") else started.get("session", "")
+        earlier = [
+            before.read
+            for before in entry.journal.attempts[:-1]
+            if before.read.get("session")
+            and before.read.get("session") == (reading.session or started.get("session"))
+        ]
+        session = (
+            reading.session
+            if reading.session or end.cause in ("start", "not_installed")
+            else started.get("session", "")
+        )
         reading = replace(reading, session=session, resumed=bool(started.get("resumed")))
         parse = life.route.tool.parse
         if parse is not None and parse.cumulative and earlier and reading.usage:
@@ -396,35 +558,67 @@ class Lives:
             cost = reading.cost_usd
             if cost is not None:
                 cost = max(0.0, cost - sum(item.get("cost_usd") or 0.0 for item in earlier))
-            reading = replace(reading, cost_usd=cost, usage={
-                name: max(0, count - before.get(name, 0)) for name, count in reading.usage.items()})
+            reading = replace(
+                reading,
+                cost_usd=cost,
+                usage={
+                    name: max(0, count - before.get(name, 0))
+                    for name, count in reading.usage.items()
+                },
+            )
         return priced(reading, self.config.models.get(life.route.model or ""))
 
     def _too_expensive(self, life: Life, entry: Entry, reading: Reading) -> str:
         """Why a task gets no further attempt: what it may cost is spent."""
-        limit = life.task.max_cost if life.task.max_cost is not None else self.config.budgets.task.hard
-        cost = (reading.cost_usd or 0.0) + sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts[:-1])
-        return f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent" if limit is not None and cost >= limit else ""
+        limit = (
+            life.task.max_cost if life.task.max_cost is not None else self.config.budgets.task.hard
+        )
+        cost = (reading.cost_usd or 0.0) + sum(
+            facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts[:-1]
+        )
+        return (
+            f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent"
+            if limit is not None and cost >= limit
+            else ""
+        )
 
     async def _before(self, life: Life, run_dir: str) -> None:
         """Have git say what the tree is like before an agent changes it."""
-        if life.route.tool.parse is not None and (seen := await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)):
+        if life.route.tool.parse is not None and (
+            seen := await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
+        ):
             changes.save(f"{run_dir}/{BEFORE}", seen)
 
     async def _changed(self, life: Life) -> list[str]:
         before = changes.load(f"{self.layout.logs(life.id, life.attempt)}/{BEFORE}")
-        after = await asyncio.to_thread(changes.look, self.layout.root, self.layout.work) if before is not None else None
+        after = (
+            await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
+            if before is not None
+            else None
+        )
         if before is None or after is None:
             return []
-        return await asyncio.to_thread(changes.between, self.layout.root, self.layout.work, before, after)
+        return await asyncio.to_thread(
+            changes.between, self.layout.root, self.layout.work, before, after
+        )
 
     async def _park(self, life: Life, reading: Reading) -> None:
         """The tool's limit is used up: nobody starts it before its end."""
         tool = life.route.tool.name
         until = reading.reset or self.store.clock() + PARK
         await self._settled(lambda: self.store.park(tool, until, reading.reason))
-        self.store.log.commit([self._event(life, "tool_parked", life.attempt, phase="attempt", status="running",
-                                           summary=f"until {timestamp(until)[:19]}Z: {reading.reason}")])
+        self.store.log.commit(
+            [
+                self._event(
+                    life,
+                    "tool_parked",
+                    life.attempt,
+                    phase="attempt",
+                    status="running",
+                    summary=f"until {timestamp(until)[:19]}Z: {reading.reason}",
+                )
+            ]
+        )
         self.tell("parked", life.id, tool=tool, until=until, reason=reading.reason)
 
     def _next_link(self, life: Life) -> int | None:
@@ -443,8 +637,13 @@ class Lives:
             plain = SpecAdapter().reading(life.route, run_dir, end)
             if end.cause:
                 return plain
-            return replace(plain, outcome=Outcome.FAILED, error_class="output", may_retry=False,
-                           reason=f"its output could not be read: {one_line(str(error), 120)}")
+            return replace(
+                plain,
+                outcome=Outcome.FAILED,
+                error_class="output",
+                may_retry=False,
+                reason=f"its output could not be read: {one_line(str(error), 120)}",
+            )
 
     async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
         ended = self._attempt_event(life, reading)
@@ -454,25 +653,51 @@ class Lives:
         if step.fall_back:
             link = self._next_link(life) or link
             words = f"falls back to {life.chain[link].tool.name}: {reading.reason}"
-        again = self._event(life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words)
+        again = self._event(
+            life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words
+        )
         # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
         await self._durable([ended, again])
         now = self.store.clock()
-        await self._settled(lambda: entry.append(
-            {"record": "retry", "attempt": life.attempt + 1, "at": now, "not_before": now + step.after, "link": link,
-             "read": read}, sync=True))
+        await self._settled(
+            lambda: entry.append(
+                {
+                    "record": "retry",
+                    "attempt": life.attempt + 1,
+                    "at": now,
+                    "not_before": now + step.after,
+                    "link": link,
+                    "read": read,
+                },
+                sync=True,
+            )
+        )
         entry.close()
         if step.fall_back:
             life.route = life.chain[link]
             life.lane = life.route.lane(life.task)
         life.retry_at = time.monotonic() + step.after
-        self.tell("retrying", life.id, life=life, reading=reading, after=step.after, fall_back=step.fall_back)
+        self.tell(
+            "retrying",
+            life.id,
+            life=life,
+            reading=reading,
+            after=step.after,
+            fall_back=step.fall_back,
+        )
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
-        await self._durable([self._attempt_event(life, reading),
-                             self._event(life, "task_requeued", life.attempt, phase="finish", status="inbox",
-                                         summary=by)])
-        await self._settled(lambda: self.store.requeue(entry, by, {"read": self._kept(life, reading)}))
+        await self._durable(
+            [
+                self._attempt_event(life, reading),
+                self._event(
+                    life, "task_requeued", life.attempt, phase="finish", status="inbox", summary=by
+                ),
+            ]
+        )
+        await self._settled(
+            lambda: self.store.requeue(entry, by, {"read": self._kept(life, reading)})
+        )
         life.status = Status.INBOX
         self.tell("requeued", life.id, life=life, reading=reading)
 
@@ -480,48 +705,110 @@ class Lives:
         """Result, event, rename: in this order, each of them repeatable."""
         now = timestamp(self.store.clock())
         artifacts = self._artifacts(life)
-        document = self._document(life, entry, reading, step, now, artifacts, await self._changed(life))
+        document = self._document(
+            life, entry, reading, step, now, artifacts, await self._changed(life)
+        )
         ended = self._attempt_event(life, reading)  # first: readers sort by time
         done = self._event(
-            life, "task_finished", life.attempt, phase="finish", status=str(step.status),
-            summary=step.reason or reading.reason or "succeeded", outcome=str(reading.outcome),
-            exit_code=reading.exit_code, duration_ms=reading.duration_ms,
+            life,
+            "task_finished",
+            life.attempt,
+            phase="finish",
+            status=str(step.status),
+            summary=step.reason or reading.reason or "succeeded",
+            outcome=str(reading.outcome),
+            exit_code=reading.exit_code,
+            duration_ms=reading.duration_ms,
             artifacts=[item["path"] for item in artifacts if not item.get("missing")],
-            log_paths=self._log_paths(life), usage=document.get("usage", {}), cost_usd=document.get("cost_usd"),
-            cost_source=document.get("cost_source", ""), error_class=reading.error_class)
-        await self._durable([ended, done],
-                            lambda: self.store.stage_result(life.id, document))
-        oddities = await self._settled(lambda: self.store.settle(
-            entry, step.status, {"outcome": str(reading.outcome), "read": self._kept(life, reading)}))
+            log_paths=self._log_paths(life),
+            usage=document.get("usage", {}),
+            cost_usd=document.get("cost_usd"),
+            cost_source=document.get("cost_source", ""),
+            error_class=reading.error_class,
+        )
+        await self._durable([ended, done], lambda: self.store.stage_result(life.id, document))
+        oddities = await self._settled(
+            lambda: self.store.settle(
+                entry,
+                step.status,
+                {"outcome": str(reading.outcome), "read": self._kept(life, reading)},
+            )
+        )
         life.status = step.status
         for oddity in oddities or ():
-            self.store.log.commit([self._event(life, "task_restored", life.attempt, phase="finish",
-                                               status=str(step.status), summary=oddity)])
+            self.store.log.commit(
+                [
+                    self._event(
+                        life,
+                        "task_restored",
+                        life.attempt,
+                        phase="finish",
+                        status=str(step.status),
+                        summary=oddity,
+                    )
+                ]
+            )
             self.tell("restored", life.id, text=oddity)
-        self.tell("finished", life.id, life=life, reading=reading, status=step.status,
-                  reason=step.reason or reading.reason)
+        self.tell(
+            "finished",
+            life.id,
+            life=life,
+            reading=reading,
+            status=step.status,
+            reason=step.reason or reading.reason,
+        )
 
-    def _document(self, life: Life, entry: Entry, reading: Reading, step: Finish, now: str,
-                  artifacts: Sequence[Mapping[str, Any]], changed: list[str]) -> dict[str, Any]:
+    def _document(
+        self,
+        life: Life,
+        entry: Entry,
+        reading: Reading,
+        step: Finish,
+        now: str,
+        artifacts: Sequence[Mapping[str, Any]],
+        changed: list[str],
+    ) -> dict[str, Any]:
         attempts, readings = [], []
         for facts in entry.journal.attempts:
             newest = facts.number == life.attempt
             its = reading if newest else _brief(facts)
             who = self._kept(life, reading) if newest else facts.read
             readings.append(its)
-            attempts.append(attempt_entry(
-                facts.number, timestamp(facts.started["at"]) if "at" in facts.started else "",
-                timestamp(facts.ended["at"]) if facts.ended else now, its,
-                **{name: who.get(name) for name in ("agent", "tool", "model")}))
+            attempts.append(
+                attempt_entry(
+                    facts.number,
+                    timestamp(facts.started["at"]) if "at" in facts.started else "",
+                    timestamp(facts.ended["at"]) if facts.ended else now,
+                    its,
+                    **{name: who.get(name) for name in ("agent", "tool", "model")},
+                )
+            )
         cost, source = total_cost(readings)
-        claim = {**entry.journal.claim, "agent": life.route.agent.name, "tool": life.route.tool.name, "model": life.route.model,
-                 "why": life.route.why}
+        claim = {
+            **entry.journal.claim,
+            "agent": life.route.agent.name,
+            "tool": life.route.tool.name,
+            "model": life.route.model,
+            "why": life.route.why,
+        }
         folder = self.layout.logs(life.id, life.attempt)
-        return result(life.id, str(reading.outcome), claim, attempts, reading, reason=step.reason,
-                      resume=by_hand(life.route, reading.session), files_changed=changed,
-                      usage=total_usage(item.usage for item in readings), cost_usd=cost, cost_source=source,
-                      finished_at=now, artifacts=list(artifacts), notes=list(life.task.notes),
-                      log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "")
+        return result(
+            life.id,
+            str(reading.outcome),
+            claim,
+            attempts,
+            reading,
+            reason=step.reason,
+            resume=by_hand(life.route, reading.session),
+            files_changed=changed,
+            usage=total_usage(item.usage for item in readings),
+            cost_usd=cost,
+            cost_source=source,
+            finished_at=now,
+            artifacts=list(artifacts),
+            notes=list(life.task.notes),
+            log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "",
+        )
 
     def _artifacts(self, life: Life) -> list[dict[str, Any]]:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
@@ -530,14 +817,19 @@ class Lives:
         own = {*OWN_LOGS, *life.route.tool.own_files}
         for folder, folders, names in os.walk(run_dir):
             if folder == run_dir:
-                folders[:], names = [name for name in folders if name not in own], [name for name in names if name not in own]
+                folders[:], names = (
+                    [name for name in folders if name not in own],
+                    [name for name in names if name not in own],
+                )
             for path in (os.path.join(folder, name) for name in sorted(names)[:1000]):
                 found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
         return found
 
     # -- small things -----------------------------------------------------------------------------------------------
 
-    async def _durable(self, events: Sequence[Event], stage: Callable[[], NewFile] | None = None) -> None:
+    async def _durable(
+        self, events: Sequence[Event], stage: Callable[[], NewFile] | None = None
+    ) -> None:
         """Commit, waiting out a disk that refuses: what has happened is not forgotten."""
         while True:
             try:
@@ -557,17 +849,39 @@ class Lives:
                 await self.health.fine()
 
     def _event(self, life: Life, kind: str, attempt: int, **fields: Any) -> Event:
-        return self.store.log.event(kind, life.id, attempt, task_id=life.id, run_id=life.task.run, attempt=attempt,
-                                    agent=life.route.agent.name, tool=life.route.tool.name, model=life.route.model,
-                                    mode=life.route.mode, **fields)
+        return self.store.log.event(
+            kind,
+            life.id,
+            attempt,
+            task_id=life.id,
+            run_id=life.task.run,
+            attempt=attempt,
+            agent=life.route.agent.name,
+            tool=life.route.tool.name,
+            model=life.route.model,
+            mode=life.route.mode,
+            **fields,
+        )
 
     def _attempt_event(self, life: Life, reading: Reading) -> Event:
-        return self._event(life, "attempt_finished", life.attempt, phase="attempt", status="running",
-                           summary=reading.reason or str(reading.outcome), outcome=str(reading.outcome),
-                           exit_code=reading.exit_code, duration_ms=reading.duration_ms,
-                           log_paths=self._log_paths(life), usage=dict(reading.usage), cost_usd=reading.cost_usd,
-                           cost_source=reading.cost_source, session=reading.session, resumed=reading.resumed,
-                           error_class=reading.error_class)
+        return self._event(
+            life,
+            "attempt_finished",
+            life.attempt,
+            phase="attempt",
+            status="running",
+            summary=reading.reason or str(reading.outcome),
+            outcome=str(reading.outcome),
+            exit_code=reading.exit_code,
+            duration_ms=reading.duration_ms,
+            log_paths=self._log_paths(life),
+            usage=dict(reading.usage),
+            cost_usd=reading.cost_usd,
+            cost_source=reading.cost_source,
+            session=reading.session,
+            resumed=reading.resumed,
+            error_class=reading.error_class,
+        )
 
     def _kept(self, life: Life, reading: Reading) -> dict[str, Any]:
         return kept(reading, life.route.agent.name, life.route.tool.name, life.route.model)
@@ -596,7 +910,9 @@ def _make_folders(*paths: str) -> None:
 
 
 def _cancelled(reading: Reading, by: str) -> Reading:
-    return replace(reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}")
+    return replace(
+        reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
+    )
 
 
 def priced(reading: Reading, model: Model | None) -> Reading:
@@ -614,24 +930,45 @@ def priced(reading: Reading, model: Model | None) -> Reading:
 
 def recorded(made: Invocation, secrets_: Sequence[str]) -> bytes:
     """The command for whoever wants to run it again, secrets masked."""
+
     def mask(text: str) -> str:
         for secret in secrets_:
             text = text.replace(secret, "*" * len(secret))
         return text
 
-    return json.dumps({"argv": [mask(word) for word in made.argv], "cwd": made.cwd, "stdin": "prompt.md" if made.stdin else None,
-                       "env": {name: mask(value) for name, value in sorted(made.env.items())}}, indent=1).encode() + b"\n"
+    return (
+        json.dumps(
+            {
+                "argv": [mask(word) for word in made.argv],
+                "cwd": made.cwd,
+                "stdin": "prompt.md" if made.stdin else None,
+                "env": {name: mask(value) for name, value in sorted(made.env.items())},
+            },
+            indent=1,
+        ).encode()
+        + b"\n"
+    )
 
 
 def _brief(facts: AttemptFacts) -> Reading:
     """An earlier attempt, from its journal alone."""
     end = end_from(facts.ended or {"record": "lost"})
     if facts.read:
-        return reading_from(facts.read, end.duration_ms, end.code if end.signal is None else 128 + end.signal)
-    outcome = {"cancelled": Outcome.CANCELLED, "timeout": Outcome.TIMED_OUT, "lost": Outcome.LOST}.get(
-        end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
+        return reading_from(
+            facts.read, end.duration_ms, end.code if end.signal is None else 128 + end.signal
+        )
+    outcome = {
+        "cancelled": Outcome.CANCELLED,
+        "timeout": Outcome.TIMED_OUT,
+        "lost": Outcome.LOST,
+    }.get(end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
     code = end.code if end.signal is None else 128 + end.signal
-    return Reading(outcome, code, error_class=end.cause or ("exit" if code else ""), duration_ms=end.duration_ms)
+    return Reading(
+        outcome,
+        code,
+        error_class=end.cause or ("exit" if code else ""),
+        duration_ms=end.duration_ms,
+    )
 
 
 def _artifact(root: str, path: str) -> dict[str, Any]:
@@ -641,7 +978,11 @@ def _artifact(root: str, path: str) -> dict[str, Any]:
     try:
         info = os.lstat(full)
         if not inside or not stat.S_ISREG(info.st_mode):
-            return {"path": path} if inside and stat.S_ISDIR(info.st_mode) else {"path": path, "missing": True}
+            return (
+                {"path": path}
+                if inside and stat.S_ISDIR(info.st_mode)
+                else {"path": path, "missing": True}
+            )
         digest = hashlib.sha256()
         with open(full, "rb") as file:
             while chunk := file.read(1 << 20):

@@ -19,7 +19,9 @@ class Candidate:
     lane: Lane = field(compare=False)
 
 
-def choose(lanes: Mapping[Lane, Sequence[Candidate]], limits: Limits, use: InUse, most: int = 1 << 30) -> list[Candidate]:
+def choose(
+    lanes: Mapping[Lane, Sequence[Candidate]], limits: Limits, use: InUse, most: int = 1 << 30
+) -> list[Candidate]:
     """The candidates to start now, first the most urgent.
 
     ``lanes`` holds them sorted; within a lane all are equal to the limits, so only the first of each lane that has
@@ -29,8 +31,11 @@ def choose(lanes: Mapping[Lane, Sequence[Candidate]], limits: Limits, use: InUse
     position = dict.fromkeys(lanes, 0)
     chosen: list[Candidate] = []
     while len(chosen) < most:
-        heads = [candidates[position[lane]] for lane, candidates in lanes.items()
-                 if position[lane] < len(candidates) and not limit_gates(lane, limits, use)]
+        heads = [
+            candidates[position[lane]]
+            for lane, candidates in lanes.items()
+            if position[lane] < len(candidates) and not limit_gates(lane, limits, use)
+        ]
         if not heads:
             break
         best = min(heads)

@@ -37,7 +37,9 @@ class Settings:
 
     def __init__(self, layout: Layout, load: Load) -> None:
         self._layout, self._load = layout, load
-        self._stamp = self._seen = self._files()  # before reading: what changes meanwhile is read again
+        self._stamp = self._seen = (
+            self._files()
+        )  # before reading: what changes meanwhile is read again
         self.config, self.toolbox = load()
         self.agents = agent_names(self.config, self.toolbox.tools)
         self.problem = self._broken(self.toolbox.broken, LEFT_OUT)
@@ -58,7 +60,9 @@ class Settings:
         try:
             config, toolbox = self._load()
         except OrchestratorError as error:
-            self.problem = one_line(error.message + (f" - {error.hint}" if error.hint else ""), 300) + FORMER
+            self.problem = (
+                one_line(error.message + (f" - {error.hint}" if error.hint else ""), 300) + FORMER
+            )
             return []
         known = {path for path, _, _ in self.toolbox.broken}
         news = [item for item in toolbox.broken if item[0] not in known]
@@ -75,19 +79,41 @@ class Settings:
         return changed
 
     def _changes(self, config: Config, toolbox: Toolbox) -> list[str]:
-        found = [field.name for field in fields(Config) if getattr(self.config, field.name) != getattr(config, field.name)]
+        found = [
+            field.name
+            for field in fields(Config)
+            if getattr(self.config, field.name) != getattr(config, field.name)
+        ]
         before, after = self.toolbox.tools, toolbox.tools
-        return found + [f"tool {name}" for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+        return found + [
+            f"tool {name}"
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        ]
 
-    def _broken(self, broken: Sequence[tuple[str, Document, list[Problem]]], consequence: str) -> str:
+    def _broken(
+        self, broken: Sequence[tuple[str, Document, list[Problem]]], consequence: str
+    ) -> str:
         for path, _, problems in broken:
             first = problems[0]
-            return one_line(f"{self._layout.shown(path)}:{first.line}:{first.column}: {first.message}", 300) + consequence
+            return (
+                one_line(
+                    f"{self._layout.shown(path)}:{first.line}:{first.column}: {first.message}", 300
+                )
+                + consequence
+            )
         return ""
 
     def _paths(self) -> list[str]:
-        return [self._layout.config, *(f"{folder}/{name}" for folder in (self._layout.tools, self._layout.agents)
-                                       for name in sorted(names(folder)) if not is_draft(name))]
+        return [
+            self._layout.config,
+            *(
+                f"{folder}/{name}"
+                for folder in (self._layout.tools, self._layout.agents)
+                for name in sorted(names(folder))
+                if not is_draft(name)
+            ),
+        ]
 
     def _files(self) -> Stamp:
         """What tells whether any of the files has changed.  Their modes count: others must not be able to write them."""

@@ -47,9 +47,21 @@ class Today:
 class Spending:
     """``warn(scope, text)`` is called once for every soft limit that is passed."""
 
-    def __init__(self, layout: Layout, budgets: Budgets, groups: Groups, clock: Callable[[], float],
-                 warn: Callable[[Scope, str], None]) -> None:
-        self._layout, self._budgets, self._groups, self._clock, self._warn = layout, budgets, groups, clock, warn
+    def __init__(
+        self,
+        layout: Layout,
+        budgets: Budgets,
+        groups: Groups,
+        clock: Callable[[], float],
+        warn: Callable[[Scope, str], None],
+    ) -> None:
+        self._layout, self._budgets, self._groups, self._clock, self._warn = (
+            layout,
+            budgets,
+            groups,
+            clock,
+            warn,
+        )
         self._spent = Spent()
         self._warned: set[tuple[Scope, str]] = set()
         self._active = budgets != Budgets()
@@ -59,7 +71,9 @@ class Spending:
         if budgets == self._budgets:
             return
         if not self._active:
-            self._spent.day = ""  # so far only what ended here was counted: the log knows the whole day
+            self._spent.day = (
+                ""  # so far only what ended here was counted: the log knows the whole day
+            )
         self._budgets, self._active = budgets, budgets != Budgets()
         self._warned.clear()
 
@@ -81,7 +95,11 @@ class Spending:
     def task(self, task_id: str, cost: float) -> None:
         """An attempt of this task has ended; ``cost`` is that of all its attempts."""
         soft = self._budgets.task.soft
-        if soft is not None and cost >= soft and (known := (("task", task_id), "")) not in self._warned:
+        if (
+            soft is not None
+            and cost >= soft
+            and (known := (("task", task_id), "")) not in self._warned
+        ):
             self._warned.add(known)
             self._warn(known[0], f"task {task_id} has cost ${cost:.2f}, more than ${soft:.2f}")
 
@@ -90,7 +108,9 @@ class Spending:
         if not self._budgets.cancel or not running:
             return {}
         self._today()
-        return overrun(self._budgets, self._spent, self._run_limits(item.run for item in running), running)
+        return overrun(
+            self._budgets, self._spent, self._run_limits(item.run for item in running), running
+        )
 
     def _run_limits(self, run_ids: Iterable[str]) -> dict[str, float | None]:
         """What these runs may cost, and from now on what they have cost; runs without a limit are left out."""

@@ -40,7 +40,10 @@ from orchestrator.model.task import Task
 from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished
 
-FIRST_SLICE, SLICE = 0.25, 0.02  # seconds: at a start, so that the most urgent of a few hundred comes first; and later
+FIRST_SLICE, SLICE = (
+    0.25,
+    0.02,
+)  # seconds: at a start, so that the most urgent of a few hundred comes first; and later
 STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
 
@@ -67,17 +70,45 @@ class Waitlist:
     ``running`` are the claimed tasks by id (the watcher's own), ``again(name)`` asks for another look at a file.
     """
 
-    def __init__(self, layout: Layout, settings: Settings, store: Store, intake: Intake, health: Health,
-                 groups: Groups, running: Mapping[str, Life], tell: Tell, again: Callable[[str], None],
-                 clock: Callable[[], float]) -> None:
-        self.layout, self.settings, self.store, self.intake, self.health = layout, settings, store, intake, health
-        self.groups, self.running, self.tell, self.again, self.clock = groups, running, tell, again, clock
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Settings,
+        store: Store,
+        intake: Intake,
+        health: Health,
+        groups: Groups,
+        running: Mapping[str, Life],
+        tell: Tell,
+        again: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.layout, self.settings, self.store, self.intake, self.health = (
+            layout,
+            settings,
+            store,
+            intake,
+            health,
+        )
+        self.groups, self.running, self.tell, self.again, self.clock = (
+            groups,
+            running,
+            tell,
+            again,
+            clock,
+        )
         self.waiting: dict[str, Waiting] = {}  # by file name
         self.names: dict[str, str] = {}  # id -> file name
-        self.keys: dict[str, str] = {}  # case-folded id -> the file name that has it, claimed tasks included
+        self.keys: dict[
+            str, str
+        ] = {}  # case-folded id -> the file name that has it, claimed tasks included
         self.invalid: dict[str, Signature] = {}
-        self._complaints: dict[str, tuple[str, str]] = {}  # what was told of the invalid ones: content, reason
-        self.not_yet: dict[str, tuple[float, str]] = {}  # name -> when to look again (monotonic), why
+        self._complaints: dict[
+            str, tuple[str, str]
+        ] = {}  # what was told of the invalid ones: content, reason
+        self.not_yet: dict[
+            str, tuple[float, str]
+        ] = {}  # name -> when to look again (monotonic), why
         self.ready = Ready()
         self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.stamp = 0  # the inbox folder's time at the last listing
@@ -89,11 +120,17 @@ class Waitlist:
     @property
     def timed(self) -> list[Waiting]:
         """Those that wait for a moment."""
-        return [self.waiting[name] for name in self._waiters.get("@time", ()) if name in self.waiting]
+        return [
+            self.waiting[name] for name in self._waiters.get("@time", ()) if name in self.waiting
+        ]
 
     def stuck(self) -> list[str]:
         """Ids of tasks that only a person can set going."""
-        return [waiting.id for waiting in self.waiting.values() if any(gate.stuck for gate in waiting.gates)]
+        return [
+            waiting.id
+            for waiting in self.waiting.values()
+            if any(gate.stuck for gate in waiting.gates)
+        ]
 
     def of(self, task_id: str) -> Waiting | None:
         """The waiting task with this id."""
@@ -102,8 +139,15 @@ class Waitlist:
     def next_look(self, wall: float) -> list[float]:
         """Monotonic moments at which something has to be looked at again."""
         now = time.monotonic()
-        return [*(due for due, _ in self.not_yet.values()),
-                *(now + gate.until - wall for waiting in self.timed for gate in waiting.gates if gate.until)]
+        return [
+            *(due for due, _ in self.not_yet.values()),
+            *(
+                now + gate.until - wall
+                for waiting in self.timed
+                for gate in waiting.gates
+                if gate.until
+            ),
+        ]
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -114,7 +158,9 @@ class Waitlist:
         except FileNotFoundError:
             self.store.prepare()
         present = set(listing(self.layout))
-        for name in [name for name in (*self.waiting, *self.invalid, *self.not_yet) if name not in present]:
+        for name in [
+            name for name in (*self.waiting, *self.invalid, *self.not_yet) if name not in present
+        ]:
             self.forget(name)
         for name in present:
             known = self.waiting[name].signature if name in self.waiting else self.invalid.get(name)
@@ -183,9 +229,19 @@ class Waitlist:
         key = ids.key(stem_of(name))
         twin = self.keys.get(key, name)
         if twin != name:
-            self.refuse(name, look.signature, f"the id '{stem_of(name)}' belongs to {twin}", "rename one of the two")
+            self.refuse(
+                name,
+                look.signature,
+                f"the id '{stem_of(name)}' belongs to {twin}",
+                "rename one of the two",
+            )
         elif stem_of(name) in self.running:
-            self.refuse(name, look.signature, f"{stem_of(name)} is running", "wait for its end, or rename this file")
+            self.refuse(
+                name,
+                look.signature,
+                f"{stem_of(name)} is running",
+                "wait for its end, or rename this file",
+            )
         elif isinstance(look, Invalid):
             self._invalid(name, look)
         elif isinstance(look, RunFile):
@@ -197,25 +253,52 @@ class Waitlist:
         self.invalid[name] = look.signature
         task_id = stem_of(name)
         first = look.problems[0]
-        text = f"{first.line}:{first.column} {first.message}" + (f" - {first.hint}" if first.hint else "")
+        text = f"{first.line}:{first.column} {first.message}" + (
+            f" - {first.hint}" if first.hint else ""
+        )
         known = look.digest in _read_text(self.layout.note(task_id))
         self._note(task_id, diagnostics.note(name, look.document, look.problems, look.digest))
         if not known:  # once per content, also over restarts
-            self.store.log.commit([self.store.log.event(
-                "task_invalid", task_id, look.digest[:12], task_id=task_id, phase="submit", status="inbox",
-                summary=text[:300])])
+            self.store.log.commit(
+                [
+                    self.store.log.event(
+                        "task_invalid",
+                        task_id,
+                        look.digest[:12],
+                        task_id=task_id,
+                        phase="submit",
+                        status="inbox",
+                        summary=text[:300],
+                    )
+                ]
+            )
         self._complain(name, (look.digest, first.message), text)
 
-    def refuse(self, name: str, signature: Signature, why: str, hint: str, kind: str = "task_refused") -> None:
+    def refuse(
+        self, name: str, signature: Signature, why: str, hint: str, kind: str = "task_refused"
+    ) -> None:
         """The file stays where it is and is not run; a note says why."""
         task_id = stem_of(name)
         self.invalid[name] = signature
         digest = f"refused {signature[0]}.{signature[1]}"
         known = digest in _read_text(self.layout.note(task_id))
-        self._note(task_id, diagnostics.note(name, Document(""), [Problem(1, 1, why, hint)], digest))
+        self._note(
+            task_id, diagnostics.note(name, Document(""), [Problem(1, 1, why, hint)], digest)
+        )
         if not known:
-            self.store.log.commit([self.store.log.event(kind, task_id, digest[8:], task_id=task_id, phase="submit",
-                                                        status="inbox", summary=why[:300])])
+            self.store.log.commit(
+                [
+                    self.store.log.event(
+                        kind,
+                        task_id,
+                        digest[8:],
+                        task_id=task_id,
+                        phase="submit",
+                        status="inbox",
+                        summary=why[:300],
+                    )
+                ]
+            )
         self._complain(name, (digest, why), f"{why} - {hint}")
 
     def _complain(self, name: str, what: tuple[str, str], text: str) -> None:
@@ -234,7 +317,9 @@ class Waitlist:
         try:
             self.store.write_note(task_id, text)
         except OSError as error:
-            if error.errno in atomic.DISK_FAULTS:  # else its name is too long for a note; the event tells of it
+            if (
+                error.errno in atomic.DISK_FAULTS
+            ):  # else its name is too long for a note; the event tells of it
                 self.health.failed(error)
 
     def _admit(self, name: str, look: TaskFile, told: Sequence[Gate]) -> None:
@@ -242,9 +327,18 @@ class Waitlist:
         task, chosen = look.task, look.route
         lane = chosen.lane(task)
         candidate = Candidate(task.rank, look.signature[1], task.id, lane)
-        asks = Task(task.id, hold=task.hold, not_before=task.not_before, needs=task.needs, run=task.run)
-        waiting = Waiting(task.id, name, look.signature, candidate, asks, digest=look.content.sha256,
-                          look=look if len(self.waiting) < KEPT else None)
+        asks = Task(
+            task.id, hold=task.hold, not_before=task.not_before, needs=task.needs, run=task.run
+        )
+        waiting = Waiting(
+            task.id,
+            name,
+            look.signature,
+            candidate,
+            asks,
+            digest=look.content.sha256,
+            look=look if len(self.waiting) < KEPT else None,
+        )
         self._complaints.pop(name, None)
         self.waiting[name] = waiting
         self.names[task.id] = name
@@ -254,7 +348,11 @@ class Waitlist:
         self.needed(task.id)
         if waiting.gates and [gate.why for gate in waiting.gates] != [gate.why for gate in told]:
             self.tell("waiting", task.id, gates=waiting.gates)
-        if self.settings.config.from_git == "hold" and self._tracked.is_repository and name not in self._tracked:
+        if (
+            self.settings.config.from_git == "hold"
+            and self._tracked.is_repository
+            and name not in self._tracked
+        ):
             self._vouch.append((task.id, waiting.digest))
 
     def _accept(self, name: str, look: RunFile) -> None:
@@ -303,11 +401,18 @@ class Waitlist:
         for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
             self.judge(waiting, status_of)
 
-    def judge(self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None) -> None:
+    def judge(
+        self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None
+    ) -> None:
         """Open or close this task's own gates."""
         status_of = status_of or self.status_of
-        waiting.gates = own_gates(waiting.asks, status_of, self.clock(), approved=self._is_approved(waiting),
-                                  run_stopped=self.groups.stopped(waiting.asks.run, status_of))
+        waiting.gates = own_gates(
+            waiting.asks,
+            status_of,
+            self.clock(),
+            approved=self._is_approved(waiting),
+            run_stopped=self.groups.stopped(waiting.asks.run, status_of),
+        )
         for gate in waiting.gates:
             if gate.on:
                 self._waiters.setdefault(gate.on, set()).add(waiting.name)

@@ -53,31 +53,56 @@ Tell = Callable[..., None]
 class Watcher:
     """Coordinates one work directory.  ``tell(kind, id, **facts)`` hears everything a person may want to see."""
 
-    def __init__(self, layout: Layout, settings: Settings, distributor: Distributor, store: Store, tell: Tell,
-                 clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Settings,
+        distributor: Distributor,
+        store: Store,
+        tell: Tell,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.layout, self.settings, self.store, self.clock = layout, settings, store, clock
         self.tell = tell
         self.distributor = distributor
         self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
-        self.lives = Lives(layout, settings, store, distributor, self.health, tell, self._slot_free, self._spent)
+        self.lives = Lives(
+            layout, settings, store, distributor, self.health, tell, self._slot_free, self._spent
+        )
         self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.groups = Groups(layout)
-        self.waitlist = Waitlist(layout, settings, store, self.intake, self.health, self.groups, self.running, tell,
-                                 self._again, clock)
+        self.waitlist = Waitlist(
+            layout,
+            settings,
+            store,
+            self.intake,
+            self.health,
+            self.groups,
+            self.running,
+            tell,
+            self._again,
+            clock,
+        )
         self.use = InUse()
         self.parked: dict[str, Gate] = {}  # by tool
-        self.spending = Spending(layout, settings.config.budgets, self.groups, clock, self._over_budget)
+        self.spending = Spending(
+            layout, settings.config.budgets, self.groups, clock, self._over_budget
+        )
         self.today = Today(layout, clock)
         self._told = 0.0  # what the card says of today's cost
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
-        self._settings_due = math.inf  # when (the loop's time) to look whether the settings have settled
+        self._settings_due = (
+            math.inf
+        )  # when (the loop's time) to look whether the settings have settled
         self._settings_read = timestamp(clock())
-        self._exposed = False  # an attempt runs, or has run since the settings were last known to be unchanged
+        self._exposed = (
+            False  # an attempt runs, or has run since the settings were last known to be unchanged
+        )
         self._reload = False
         self._listed = 0
         self._poked = False
@@ -87,7 +112,12 @@ class Watcher:
         self._claimed_once = False
         self._started_at = timestamp(clock())
         # Found out once: on the day when nothing can be opened the card must still be written.
-        self._identity = {"pid": os.getpid(), "pid_start": start_time("self"), "boot": boot_id(), "host": socket.gethostname()}
+        self._identity = {
+            "pid": os.getpid(),
+            "pid_start": start_time("self"),
+            "boot": boot_id(),
+            "host": socket.gethostname(),
+        }
         self.notifications = ""
 
     @property
@@ -111,11 +141,15 @@ class Watcher:
         try:
             self.distributor.prepare(1)
             self._write_card()
-            self._event("watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots")
+            self._event(
+                "watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots"
+            )
             self._install_signals()
             if self.settings.problem:
                 self.tell("misconfigured", "", text=self.settings.problem)
-            self.notifications = "switched off" if self.config.notify == "poll" else arrivals.start()
+            self.notifications = (
+                "switched off" if self.config.notify == "poll" else arrivals.start()
+            )
             if self.notifications:
                 self._write_card()
             self._add_task(self._load_today())
@@ -143,19 +177,28 @@ class Watcher:
                         next_rescan = now + self._pause()
                         arrivals.refresh()
                         self._rescan()
-                    if any(gate.until is not None and gate.until <= self.clock() for gate in self.parked.values()):
+                    if any(
+                        gate.until is not None and gate.until <= self.clock()
+                        for gate in self.parked.values()
+                    ):
                         self._look_at_parked()
                     self.waitlist.look_again()
                     self._start_due()
                     if self._exposed and not self.use.running and self._settings_due == math.inf:
                         self._check_settings()
                     self.waitlist.flush_vouch()
-                except OSError as error:  # what was left out is found by the listing once the disk works again
+                except (
+                    OSError
+                ) as error:  # what was left out is found by the listing once the disk works again
                     self.health.failed(error)
                     next_rescan = min(next_rescan, now + self._pause())
                 if self._finished(until_empty, once):
                     break
-                await self._sleep(min(next_rescan, next_costs) if self.config.budgets.cancel and self.running else next_rescan)
+                await self._sleep(
+                    min(next_rescan, next_costs)
+                    if self.config.budgets.cancel and self.running
+                    else next_rescan
+                )
         finally:
             arrivals.stop()
             self._event("watcher_stopped", summary=self.summary())
@@ -184,10 +227,18 @@ class Watcher:
             await asyncio.sleep(0)
 
     def _more_ready(self) -> bool:
-        return bool(len(self.waitlist.ready)) and self._may_claim() and bool(choose(self.waitlist.ready.lanes, self.limits, self.use, 1))
+        return (
+            bool(len(self.waitlist.ready))
+            and self._may_claim()
+            and bool(choose(self.waitlist.ready.lanes, self.limits, self.use, 1))
+        )
 
     def _pause(self) -> float:
-        return min(self.config.rescan, 1.0) if self.notifications or self.health.fault else self.config.rescan
+        return (
+            min(self.config.rescan, 1.0)
+            if self.notifications or self.health.fault
+            else self.config.rescan
+        )
 
     def _finished(self, until_empty: bool, once: bool) -> bool:
         if self._leave:
@@ -197,12 +248,19 @@ class Watcher:
             return not busy
         if self.health.fault:
             return False
-        resting = bool(self.waitlist.todo) or any(not why for _, why in self.waitlist.not_yet.values())
+        resting = bool(self.waitlist.todo) or any(
+            not why for _, why in self.waitlist.not_yet.values()
+        )
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not self.running
         if until_empty:
-            return not self.running and not self.waitlist.ready.lanes and not self._hints and not resting
+            return (
+                not self.running
+                and not self.waitlist.ready.lanes
+                and not self._hints
+                and not resting
+            )
         return False
 
     # -- being told -----------------------------------------------------------------------------------------------
@@ -256,7 +314,9 @@ class Watcher:
             self.waitlist.look(name, renamed)
 
     def _install_signals(self) -> None:
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken read lease must not end us (files.requests)
+        signal.signal(
+            signal.SIGIO, signal.SIG_IGN
+        )  # a broken read lease must not end us (files.requests)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._signalled, number)
         self._loop.add_signal_handler(signal.SIGUSR1, self._reload_wanted)
@@ -284,7 +344,9 @@ class Watcher:
             self._leave = True
         elif not self.draining:
             self.draining = "draining"
-            self.tell("draining", "", running=sum(life.retry_at is None for life in self.running.values()))
+            self.tell(
+                "draining", "", running=sum(life.retry_at is None for life in self.running.values())
+            )
         elif not self.interrupted:
             self.interrupted = True
             self.tell("interrupting", "", running=len(self.running))
@@ -304,7 +366,8 @@ class Watcher:
         if self.health.fault:
             self._probe()
         if not os.path.isdir(self.layout.active) or any(
-                not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")):
+            not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")
+        ):
             self._rebuild()
         self._complete_runs()
         self._look_at_parked()
@@ -346,16 +409,24 @@ class Watcher:
     def _others_run(self) -> bool:
         """Whether `orchestrator run` is at a task."""
         mine = {ids.key(task_id) for task_id in self.running}
-        return any(name.removesuffix(".jsonl") not in mine for name in scan.names(self.layout.active))
+        return any(
+            name.removesuffix(".jsonl") not in mine for name in scan.names(self.layout.active)
+        )
 
     def _read_settings(self, take: bool) -> None:
         """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
         before = self.settings.problem
         changed = self.settings.read(take)
         self._settings_read = timestamp(self.clock())
-        text = ", ".join(f"{name} (at the next start)" if name in AT_START else name for name in changed)
+        text = ", ".join(
+            f"{name} (at the next start)" if name in AT_START else name for name in changed
+        )
         if self.settings.problem not in ("", before):
-            self.tell("held_settings" if self.settings.held else "misconfigured", "", text=self.settings.problem)
+            self.tell(
+                "held_settings" if self.settings.held else "misconfigured",
+                "",
+                text=self.settings.problem,
+            )
         elif text or (before and not self.settings.problem):
             self.tell("configured", "", text=text or "as they were")
         if changed:
@@ -366,7 +437,9 @@ class Watcher:
         self._write_card()
 
     def _warm_up(self) -> None:
-        self.distributor.prepare(min(self.config.limits.running, max(1, len(self.waitlist.waiting))))
+        self.distributor.prepare(
+            min(self.config.limits.running, max(1, len(self.waitlist.waiting)))
+        )
 
     def _spent(self, life: Life, reading: Reading) -> None:
         self.today.add(reading.cost_usd, reading.usage)
@@ -376,18 +449,39 @@ class Watcher:
 
     def _look_at_costs(self) -> None:
         """End what has spent its budget while it runs, if that is wanted and its tool tells."""
-        lives = [life for life in self.running.values() if life.handle is not None and life.progress is not None
-                 and life.progress.how.live is not None]
+        lives = [
+            life
+            for life in self.running.values()
+            if life.handle is not None
+            and life.progress is not None
+            and life.progress.how.live is not None
+        ]
         for life in lives:
             life.progress.look()  # type: ignore[union-attr]
-        running = [Running(life.id, life.route.agent.name, life.task.run or "", life.progress.cost or 0.0, life.cost,  # type: ignore[union-attr]
-                           life.task.max_cost) for life in lives]
+        running = [
+            Running(
+                life.id,
+                life.route.agent.name,
+                life.task.run or "",
+                life.progress.cost or 0.0,
+                life.cost,  # type: ignore[union-attr]
+                life.task.max_cost,
+            )
+            for life in lives
+        ]
         for task_id, why in self.spending.overrun(running).items():
             self._cancel(self.running[task_id], why)
 
     def _over_budget(self, scope: tuple[str, str], text: str) -> None:
-        self._event("budget_exceeded", subject=f"budget/{'-'.join(scope)}", attempt=self._today(), phase="budget",
-                    agent=scope[1] if scope[0] == "agent" else None, run_id=scope[1] if scope[0] == "run" else None, summary=text)
+        self._event(
+            "budget_exceeded",
+            subject=f"budget/{'-'.join(scope)}",
+            attempt=self._today(),
+            phase="budget",
+            agent=scope[1] if scope[0] == "agent" else None,
+            run_id=scope[1] if scope[0] == "run" else None,
+            summary=text,
+        )
         self.tell("budget", scope[1], text=text)
 
     def _today(self) -> str:
@@ -406,7 +500,10 @@ class Watcher:
     def limits(self) -> Limits:
         """The configured limits, those of the runs whose tasks wait, and what is closed: parked tools, spent budgets."""
         lanes = self.waitlist.ready.lanes
-        closed = {**self.spending.gates(lanes), **{("tool", tool): gate for tool, gate in self.parked.items()}}
+        closed = {
+            **self.spending.gates(lanes),
+            **{("tool", tool): gate for tool, gate in self.parked.items()},
+        }
         limits = self.groups.limited(self.config.limits, lanes)
         return replace(limits, closed=closed) if closed else limits
 
@@ -423,28 +520,51 @@ class Watcher:
         tasks = []
         for member in run.members:
             waiting = self.waitlist.of(member)
-            tasks.append((self.waitlist.status_of(member),
-                          waiting is not None and any(gate.stuck for gate in waiting.gates)))
+            tasks.append(
+                (
+                    self.waitlist.status_of(member),
+                    waiting is not None and any(gate.stuck for gate in waiting.gates),
+                )
+            )
         status = run_status(tasks)
         if status not in (RunStatus.PENDING, RunStatus.RUNNING):
-            self._event("run_finished", subject=run.id, attempt=life.id, run_id=run.id, phase="finish",
-                        summary=f"{status}: {sum(item[0] is Status.DONE for item in tasks)} of {len(tasks)} done")
+            self._event(
+                "run_finished",
+                subject=run.id,
+                attempt=life.id,
+                run_id=run.id,
+                phase="finish",
+                summary=f"{status}: {sum(item[0] is Status.DONE for item in tasks)} of {len(tasks)} done",
+            )
             self.tell("run_finished", run.id, status=status, tasks=tasks)
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
-        if self._once and (self.waitlist.todo or any(not why for _, why in self.waitlist.not_yet.values())):
+        if self._once and (
+            self.waitlist.todo or any(not why for _, why in self.waitlist.not_yet.values())
+        ):
             return False  # files that still rest are part of what can start now
-        return not self.draining and not self.health.fault and not self._claimed_once and not self._leave
+        return (
+            not self.draining
+            and not self.health.fault
+            and not self._claimed_once
+            and not self._leave
+        )
 
     def _start_due(self) -> None:
         """Start what is due and has a slot, the most urgent first."""
         now = time.monotonic()
         for life in self.running.values():
-            if life.retry_at is not None and life.retry_at <= now and life.id not in self.waitlist.ready:
+            if (
+                life.retry_at is not None
+                and life.retry_at <= now
+                and life.id not in self.waitlist.ready
+            ):
                 self.lives.route_again(life)
-                self.waitlist.ready.add(Candidate(life.task.rank, life.submitted, life.id, life.lane))
+                self.waitlist.ready.add(
+                    Candidate(life.task.rank, life.submitted, life.id, life.lane)
+                )
         if not self._may_claim() or not len(self.waitlist.ready):
             return
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
@@ -459,7 +579,9 @@ class Watcher:
 
     def _claim(self, waiting: Waiting) -> None:
         try:
-            look = self.waitlist.reread(waiting)  # what is complete now counts, and nobody may be writing to it
+            look = self.waitlist.reread(
+                waiting
+            )  # what is complete now counts, and nobody may be writing to it
         except OSError as error:
             self.health.failed(error)
             self.waitlist.ready.add(waiting.candidate)
@@ -467,11 +589,23 @@ class Watcher:
         if look is None:
             return
         lane = waiting.candidate.lane
-        life = Life(waiting.id, waiting.name, look.task, look.route, lane, look.chain, waiting.candidate.submitted,
-                    inode=waiting.signature[0])
+        life = Life(
+            waiting.id,
+            waiting.name,
+            look.task,
+            look.route,
+            lane,
+            look.chain,
+            waiting.candidate.submitted,
+            inode=waiting.signature[0],
+        )
         try:
-            entry = self.store.claim(waiting.id, waiting.name, look.content,
-                                     self.lives.claim_facts(look.task, look.route))
+            entry = self.store.claim(
+                waiting.id,
+                waiting.name,
+                look.content,
+                self.lives.claim_facts(look.task, look.route),
+            )
         except Vanished:
             self.waitlist.forget(waiting.name)
             self._again(waiting.name)
@@ -528,7 +662,9 @@ class Watcher:
             await work
         except asyncio.CancelledError:
             raise
-        except OSError as error:  # broken off, and taken up again from the ledger once the disk works (_mended)
+        except (
+            OSError
+        ) as error:  # broken off, and taken up again from the ledger once the disk works (_mended)
             self.health.failed(error)
         except Exception as error:  # a bug of ours must not take the other tasks with it
             self.tell("internal", life.id, error=error)
@@ -542,7 +678,9 @@ class Watcher:
         self.tally[str(life.status)] += 1
         self.waitlist.needed(life.id)
         self._member_finished(life)
-        if os.path.lexists(self.layout.file(Status.INBOX, life.name)):  # sent back, or one that was refused meanwhile
+        if os.path.lexists(
+            self.layout.file(Status.INBOX, life.name)
+        ):  # sent back, or one that was refused meanwhile
             self.waitlist.forget(life.name)
             self._again(life.name)
 
@@ -583,8 +721,15 @@ class Watcher:
         elif life.handle is not None:
             life.handle.cancel()
         if fresh and by:
-            self._event("task_cancel_requested", subject=life.id, attempt=life.attempt, task_id=life.id,
-                        phase="request", status="running", summary=by)
+            self._event(
+                "task_cancel_requested",
+                subject=life.id,
+                attempt=life.attempt,
+                task_id=life.id,
+                phase="request",
+                status="running",
+                summary=by,
+            )
             self.tell("cancelling", life.id, life=life, by=by)
 
     def _cancel_waiting(self, task_id: str, reason: str) -> None:
@@ -629,7 +774,13 @@ class Watcher:
             if found.step is recovery.Step.RETRY:
                 life.retry_at = self.lives.retry_due(found.entry)
                 found.entry.close()
-                self.tell("retrying", life.id, life=life, after=max(0.0, life.retry_at - time.monotonic()), reading=None)
+                self.tell(
+                    "retrying",
+                    life.id,
+                    life=life,
+                    after=max(0.0, life.retry_at - time.monotonic()),
+                    reading=None,
+                )
                 continue
             if found.step is not recovery.Step.FINISH:
                 self._occupy(life)
@@ -641,8 +792,15 @@ class Watcher:
             if task_id in self.running:
                 continue
             why = "it lay in running/, but was never claimed on this machine; approve, reject or retry it"
-            self._event("task_foreign", subject=task_id, attempt=0, task_id=task_id, phase="claim", status="review",
-                        summary=why)
+            self._event(
+                "task_foreign",
+                subject=task_id,
+                attempt=0,
+                task_id=task_id,
+                phase="claim",
+                status="review",
+                summary=why,
+            )
             self.tell("foreign", task_id, text=why)
 
     def _rebuild(self) -> None:
@@ -659,7 +817,9 @@ class Watcher:
                         entry.append(record)
                     entry.close()
         if made:
-            self.tell("tidied", "", text=f"made again: {', '.join(sorted(made))} (removed while watching)")
+            self.tell(
+                "tidied", "", text=f"made again: {', '.join(sorted(made))} (removed while watching)"
+            )
         self.store.log.reopen()
 
     # -- health ---------------------------------------------------------------------------------------------------------
@@ -681,8 +841,14 @@ class Watcher:
         held: list[int] = []
         try:
             self.store.prepare()
-            for folder in (f"{self.layout.state}/tmp", self.layout.active, self.layout.folder("logs"),
-                           self.layout.folder("results"), self.layout.folder(Status.RUNNING), self.layout.folder(Status.DONE)):
+            for folder in (
+                f"{self.layout.state}/tmp",
+                self.layout.active,
+                self.layout.folder("logs"),
+                self.layout.folder("results"),
+                self.layout.folder(Status.RUNNING),
+                self.layout.folder(Status.DONE),
+            ):
                 path = f"{folder}/.probe.{os.getpid()}"
                 atomic.remove(path)
                 held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
@@ -705,25 +871,45 @@ class Watcher:
 
     def summary(self) -> str:
         """``12 done, 1 failed, 0 left running``."""
-        counts = [f"{self.tally[name]} {name}" for name in ("done", "failed", "cancelled", "review")
-                  if self.tally[name] or name == "done"]
+        counts = [
+            f"{self.tally[name]} {name}"
+            for name in ("done", "failed", "cancelled", "review")
+            if self.tally[name] or name == "done"
+        ]
         left = sum(life.retry_at is None for life in self.running.values())
         retrying = len(self.running) - left
-        return ", ".join(counts) + f", {left} left running" + (f", {retrying} to be retried" if retrying else "")
+        return (
+            ", ".join(counts)
+            + f", {left} left running"
+            + (f", {retrying} to be retried" if retrying else "")
+        )
 
     def _write_card(self) -> None:
         self.today.turn()
         self._told = self.today.cost
-        self.store.write_card({
-            **self._identity,
-            "started_at": self._started_at,
-            "version": __version__, "slots": self.config.limits.running, "fault": self.health.fault,
-            "settings": self.settings.problem, "settings_held": self.settings.held, "settings_read": self._settings_read,
-            "draining": bool(self.draining), "notifications": self.notifications,
-            "today": {"day": self.today.day, "cost_usd": round(self.today.cost, 6), "tokens": self.today.tokens}})
+        self.store.write_card(
+            {
+                **self._identity,
+                "started_at": self._started_at,
+                "version": __version__,
+                "slots": self.config.limits.running,
+                "fault": self.health.fault,
+                "settings": self.settings.problem,
+                "settings_held": self.settings.held,
+                "settings_read": self._settings_read,
+                "draining": bool(self.draining),
+                "notifications": self.notifications,
+                "today": {
+                    "day": self.today.day,
+                    "cost_usd": round(self.today.cost, 6),
+                    "tokens": self.today.tokens,
+                },
+            }
+        )
 
-    def _event(self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any) -> None:
+    def _event(
+        self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any
+    ) -> None:
         number = f"{os.getpid()}-{int(self.clock() * 1000)}" if attempt is None else attempt
         fields.setdefault("phase", "store" if kind.startswith("store") else "watch")
         self.store.log.note(self.store.log.event(kind, subject, number, **fields))
-

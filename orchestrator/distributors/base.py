@@ -72,4 +72,3 @@ class Distributor(Protocol):
 
     def close(self) -> None:
         """Let go of everything that is idle; attempts that still run go on."""
-

@@ -38,7 +38,9 @@ class DirectDistributor:
 class DirectHandle:
     """An attempt that this process started."""
 
-    def __init__(self, pool: SupervisorPool, order: Order, on_started: Callable[[int], None]) -> None:
+    def __init__(
+        self, pool: SupervisorPool, order: Order, on_started: Callable[[int], None]
+    ) -> None:
         self._pool = pool
         self._tag = order.tag
         self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
@@ -70,7 +72,11 @@ class AdoptedHandle:
     def __init__(self, facts: AttemptFacts, journal: str) -> None:
         started = facts.started
         self._journal, self._number, self._tag = journal, facts.number, started.get("tag", "")
-        self._identity = (started.get("supervisor", 0), started.get("supervisor_start", 0), started.get("boot", ""))
+        self._identity = (
+            started.get("supervisor", 0),
+            started.get("supervisor_start", 0),
+            started.get("boot", ""),
+        )
         self._ended = False
 
     def cancel(self) -> None:

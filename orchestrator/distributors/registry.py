@@ -18,4 +18,7 @@ def distributor(name: str) -> Distributor:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return entry.load()()
-    raise Unusable(f"there is no distributor '{name}'", "distributor: direct   in orchestrator.yaml is the default")
+    raise Unusable(
+        f"there is no distributor '{name}'",
+        "distributor: direct   in orchestrator.yaml is the default",
+    )

@@ -32,9 +32,22 @@ class Worker:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, os.path.dirname(supervisor.__file__), str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),), start_new_session=True, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    _BOOT,
+                    os.path.dirname(supervisor.__file__),
+                    str(theirs.fileno()),
+                ],
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         self.socket = mine
         self.buffer = b""
 
@@ -77,8 +90,13 @@ class SupervisorPool:
         while len(self._idle) < min(count, IDLE_MAX):
             self._idle.append(Worker())
 
-    def start(self, job: dict[str, Any], journal: int, on_started: Callable[[int], None],
-              on_end: Callable[[AttemptEnd], None]) -> Worker:
+    def start(
+        self,
+        job: dict[str, Any],
+        journal: int,
+        on_started: Callable[[int], None],
+        on_end: Callable[[AttemptEnd], None],
+    ) -> Worker:
         """Begin an attempt.  ``journal`` is closed here; ``on_end`` is called once, from the event loop."""
         try:
             while True:

@@ -30,15 +30,36 @@ import time
 POLL, POLL_MIN = 0.5, 0.025  # seconds between looks at the size of the logs
 LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
 PR_SET_CHILD_SUBREAPER = 36
-SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EIO, errno.EROFS)
+SCARCE = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+    errno.ENOSPC,
+    errno.EIO,
+    errno.EROFS,
+)
 WAKE = (signal.SIGCHLD, signal.SIGTERM)
-DEFAULTS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+DEFAULTS = [
+    number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
+]
 
 
 def main(fd: int) -> None:
     """Serve jobs until the socket ends."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP, signal.SIGTTIN,
-                   signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXFSZ):
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGPIPE,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGXFSZ,
+    ):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)  # taken with sigtimedwait: no handler, no race
@@ -119,9 +140,18 @@ class Attempt:
             if self.cancel_requested():
                 self.cause = "cancelled"
             else:
-                self.record({"record": "started", "attempt": self.job["attempt"], "at": time.time(),
-                             "supervisor": os.getpid(), "supervisor_start": start_time("self"),
-                             "boot": boot_id(), "tag": self.job["tag"], **self.job["facts"]})
+                self.record(
+                    {
+                        "record": "started",
+                        "attempt": self.job["attempt"],
+                        "at": time.time(),
+                        "supervisor": os.getpid(),
+                        "supervisor_start": start_time("self"),
+                        "boot": boot_id(),
+                        "tag": self.job["tag"],
+                        **self.job["facts"],
+                    }
+                )
                 self.pid = self.spawn()
                 say({"started": self.pid})
                 status = self.wait(began)
@@ -130,7 +160,9 @@ class Attempt:
                 self.cause = "start"
                 number = error.errno if self.opening or error.errno in SCARCE else 0
             message = f"{error.strerror}: {error.filename or self.job['argv'][0]}"
-            if self.pid and status is None:  # a log could not be looked at or the like: the tool must not go on
+            if (
+                self.pid and status is None
+            ):  # a log could not be looked at or the like: the tool must not go on
                 status = self.abandon()
         self.swept = True
         leftovers = sweep(self.trim)
@@ -147,11 +179,19 @@ class Attempt:
             except OSError:
                 pass
             os.close(log)
-        record = {"record": "exit", "attempt": self.job["attempt"], "at": time.time(), "cause": self.cause,
-                  "code": None, "signal": None, "duration_ms": round((time.monotonic() - began) * 1000)}
+        record = {
+            "record": "exit",
+            "attempt": self.job["attempt"],
+            "at": time.time(),
+            "cause": self.cause,
+            "code": None,
+            "signal": None,
+            "duration_ms": round((time.monotonic() - began) * 1000),
+        }
         if status is not None:
-            record["code" if os.WIFEXITED(status) else "signal"] = os.waitstatus_to_exitcode(status) \
-                if os.WIFEXITED(status) else os.WTERMSIG(status)
+            record["code" if os.WIFEXITED(status) else "signal"] = (
+                os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else os.WTERMSIG(status)
+            )
         if message:
             record["message"] = message
         if number:
@@ -183,7 +223,9 @@ class Attempt:
                 # keep the old one, which holds the lock.
                 signal.sigtimedwait((), 1.0)
                 try:
-                    fresh = os.open(f"/proc/self/fd/{self.journal}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+                    fresh = os.open(
+                        f"/proc/self/fd/{self.journal}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+                    )
                 except OSError:
                     continue
                 try:
@@ -211,7 +253,11 @@ class Attempt:
             self.masks = [Mask(path, job["secrets"]) for path in (job["stdout"], job["stderr"])]
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, self.logs[0], 1), (os.POSIX_SPAWN_DUP2, self.logs[1], 2)]
+            actions = [
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
+                (os.POSIX_SPAWN_DUP2, self.logs[0], 1),
+                (os.POSIX_SPAWN_DUP2, self.logs[1], 2),
+            ]
             if job["terminal"]:
                 import terminal  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
 
@@ -219,8 +265,15 @@ class Attempt:
                 actions = self.terminal.actions()
                 os.chdir(job["cwd"])
             self.opening = False
-            pid = os.posix_spawn(job["program"], job["argv"], job["env"], file_actions=actions,
-                                 setsid=True, setsigmask=(), setsigdef=DEFAULTS)
+            pid = os.posix_spawn(
+                job["program"],
+                job["argv"],
+                job["env"],
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULTS,
+            )
             if self.terminal is not None:
                 self.terminal.started()
             return pid
@@ -251,7 +304,11 @@ class Attempt:
             elif deadline is not None:
                 pause = min(pause, deadline - now)
             self.mask()
-            if self.nap(max(pause, 0.001)) == signal.SIGTERM and not self.step and self.cancel_requested():
+            if (
+                self.nap(max(pause, 0.001)) == signal.SIGTERM
+                and not self.step
+                and self.cancel_requested()
+            ):
                 self.stop("cancelled", time.monotonic())
 
     def nap(self, seconds: float) -> int | None:
@@ -318,7 +375,9 @@ class Attempt:
         for mask in self.masks:
             try:
                 mask.run()
-            except OSError:  # a disk that refuses it must not end the tool; the next look tries again
+            except (
+                OSError
+            ):  # a disk that refuses it must not end the tool; the next look tries again
                 pass
 
     def cancel_requested(self) -> bool:
@@ -344,7 +403,9 @@ class Attempt:
             if os.fstat(log).st_size > limit:
                 if self.job["on_log_limit"] == "end" and not self.step and not self.swept:
                     return True
-                os.ftruncate(log, limit // 2)  # it is written in append mode, so writing goes on from here
+                os.ftruncate(
+                    log, limit // 2
+                )  # it is written in append mode, so writing goes on from here
         return False
 
     def next_look(self, now: float) -> float:
@@ -352,7 +413,9 @@ class Attempt:
         size = max((os.fstat(log).st_size for log in self.logs), default=0)
         before, then = self.grown
         self.grown = (size, now)
-        self.pause = min(POLL, self.pause * 2) if size >= before else POLL_MIN  # it was cut: it floods
+        self.pause = (
+            min(POLL, self.pause * 2) if size >= before else POLL_MIN
+        )  # it was cut: it floods
         if size > before and now > then:
             left = max(self.job["log_limit"] - size, 0) / ((size - before) / (now - then))
             self.pause = min(self.pause, max(left / 2, POLL_MIN))

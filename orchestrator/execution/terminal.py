@@ -52,8 +52,8 @@ class Client:
             size = int.from_bytes(self.received[1:3], "big")
             if len(self.received) < 3 + size:
                 break
-            found.append((self.received[:1], self.received[3:3 + size]))
-            self.received = self.received[3 + size:]
+            found.append((self.received[:1], self.received[3 : 3 + size]))
+            self.received = self.received[3 + size :]
         return found
 
     def send(self, data: bytes = b"") -> bool:
@@ -61,7 +61,7 @@ class Client:
         self.pending += data
         try:
             while self.pending:
-                self.pending = self.pending[self.socket.send(self.pending):]
+                self.pending = self.pending[self.socket.send(self.pending) :]
         except BlockingIOError:
             return len(self.pending) < BEHIND
         except OSError:
@@ -112,7 +112,11 @@ class Terminal:
 
     def actions(self) -> list[tuple]:
         """What `os.posix_spawn` does so that the terminal is the new session's own."""
-        return [(os.POSIX_SPAWN_OPEN, 0, self.path, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+        return [
+            (os.POSIX_SPAWN_OPEN, 0, self.path, os.O_RDWR, 0),
+            (os.POSIX_SPAWN_DUP2, 0, 1),
+            (os.POSIX_SPAWN_DUP2, 0, 2),
+        ]
 
     def started(self) -> None:
         """The tool has its side: when it closes it, the terminal ends."""
@@ -123,8 +127,12 @@ class Terminal:
         """Pass on what is typed and printed for so long, or until a signal comes; the signal's number."""
         if self.right_size_at:
             seconds = min(seconds, max(self.right_size_at - time.monotonic(), 0.0))
-        reading = [self.woken, self.listener, *(client.socket for client in self.clients)] + ([self.master] if self.open else [])
-        writing = [client.socket for client in self.clients if client.pending] + ([self.master] if self.to_tool and self.open else [])
+        reading = [self.woken, self.listener, *(client.socket for client in self.clients)] + (
+            [self.master] if self.open else []
+        )
+        writing = [client.socket for client in self.clients if client.pending] + (
+            [self.master] if self.to_tool and self.open else []
+        )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
         try:
             ready, writable, _ = select.select(reading, writing, [], seconds)
@@ -197,7 +205,7 @@ class Terminal:
     def typed(self) -> None:
         try:
             while self.to_tool and self.open:
-                self.to_tool = self.to_tool[os.write(self.master, self.to_tool):]
+                self.to_tool = self.to_tool[os.write(self.master, self.to_tool) :]
         except BlockingIOError:
             pass
         except OSError:

@@ -37,10 +37,22 @@ def read(layout: Layout, now: float) -> Card | None:
         with open(layout.watcher_card, "rb") as file:
             data = json.loads(file.read())
             beat = now - os.fstat(file.fileno()).st_mtime
-        return Card(data["pid"], data["host"], data["started_at"], data["version"], data["slots"], data["fault"],
-                    data["draining"], data["notifications"], max(0.0, beat),
-                    process_lives(data["pid"], data["pid_start"], data["boot"]), *_today(data.get("today"), now),
-                    str(data.get("settings_read", "")), str(data.get("settings", "")), bool(data.get("settings_held")))
+        return Card(
+            data["pid"],
+            data["host"],
+            data["started_at"],
+            data["version"],
+            data["slots"],
+            data["fault"],
+            data["draining"],
+            data["notifications"],
+            max(0.0, beat),
+            process_lives(data["pid"], data["pid_start"], data["boot"]),
+            *_today(data.get("today"), now),
+            str(data.get("settings_read", "")),
+            str(data.get("settings", "")),
+            bool(data.get("settings_held")),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

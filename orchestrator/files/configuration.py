@@ -38,17 +38,25 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
         with open(layout.config, "rb") as file:
             document = parse(file.read())
     except OSError as error:
-        raise Unusable(f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init") from None
+        raise Unusable(
+            f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init"
+        ) from None
     problems = document.problems or (check("config", document) if check else [])
     if not problems:
         try:
             return _with_profiles(layout, config_from(document.data), document.data or {}, check)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            problems = [document.problem_at((), f"does not fit the schema: {error}", "orchestrator validate")]
+            problems = [
+                document.problem_at(
+                    (), f"does not fit the schema: {error}", "orchestrator validate"
+                )
+            ]
     raise ConfigProblems(layout.shown(layout.config), document, problems)
 
 
-def _with_profiles(layout: Layout, config: Config, data: Mapping[str, Any], check: Check | None) -> Config:
+def _with_profiles(
+    layout: Layout, config: Config, data: Mapping[str, Any], check: Check | None
+) -> Config:
     """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``, the text below it as
     instructions.  What orchestrator.yaml says of the same agent comes first."""
     agents = dict(config.agents)
@@ -62,18 +70,31 @@ def _with_profiles(layout: Layout, config: Config, data: Mapping[str, Any], chec
             raw = read(path).raw
             document = parse(raw if raw.startswith(b"---") else b"---\n---\n" + raw, markdown=True)
         except (OSError, Unreadable) as error:
-            raise Unusable(f"{layout.shown(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise Unusable(
+                f"{layout.shown(path)} cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from None
         body = document.data if isinstance(document.data, dict) else {}
-        own = {key: value for key, value in body.items() if key not in OTHERS_KEYS and not (key == "model" and value == "inherit")}
-        problems = document.problems or (check("config", _below(document, stem), {"agents": {stem: own}}) if check else [])
+        own = {
+            key: value
+            for key, value in body.items()
+            if key not in OTHERS_KEYS and not (key == "model" and value == "inherit")
+        }
+        problems = document.problems or (
+            check("config", _below(document, stem), {"agents": {stem: own}}) if check else []
+        )
         if problems:
             raise ConfigProblems(layout.shown(path), document, problems)
         own.setdefault("tool", list(default.tools) if default else config.default_agent)
-        agents[stem] = agent_from(stem, {**own, **((data.get("agents") or {}).get(stem) or {})}, document.body.strip())
+        agents[stem] = agent_from(
+            stem, {**own, **((data.get("agents") or {}).get(stem) or {})}, document.body.strip()
+        )
     return replace(config, agents=agents) if agents != config.agents else config
 
 
 def _below(document: Document, stem: str) -> Document:
     """The document as if it were the body of this agent in orchestrator.yaml, so that problems have their places."""
-    return Document(document.text, values={("agents", stem, *path): span for path, span in document.values.items()},
-                    keys={("agents", stem, *path): span for path, span in document.keys.items()})
+    return Document(
+        document.text,
+        values={("agents", stem, *path): span for path, span in document.values.items()},
+        keys={("agents", stem, *path): span for path, span in document.keys.items()},
+    )

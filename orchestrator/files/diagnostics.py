@@ -20,12 +20,14 @@ def _plain(text: str, _: str) -> str:
 def full(path: str, document: Document, problem: Problem, paint: Paint = _plain) -> str:
     """``file:line:col``, the line with a caret under it, and the hint."""
     word, colour = ("warning", "yellow") if problem.warning else ("error", "red")
-    lines = [f"{clean(path)}:{problem.line}:{problem.column}: {paint(word, colour)}: {clean(problem.message)}"]
+    lines = [
+        f"{clean(path)}:{problem.line}:{problem.column}: {paint(word, colour)}: {clean(problem.message)}"
+    ]
     source = document.line(problem.line).replace("\t", " ")
     if source.strip():
         start = max(0, problem.column - 60)  # a very long line: the part around the problem
-        shown = clean(source[start:start + 110])
-        before = clean(source[start:problem.column - 1])
+        shown = clean(source[start : start + 110])
+        before = clean(source[start : problem.column - 1])
         marked = min(problem.width, max(1, len(shown) - len(before)))
         number = str(problem.line)
         lines.append(f"{number:>3} | {shown}")
@@ -44,22 +46,37 @@ def concise(path: str, problem: Problem) -> str:
 
 def github(path: str, problem: Problem) -> str:
     """A workflow command, which GitHub shows beside the line."""
-    text = clean(f"{problem.message}. {problem.hint}".strip()).replace("%", "%25").replace("\n", "%0A")
+    text = (
+        clean(f"{problem.message}. {problem.hint}".strip()).replace("%", "%25").replace("\n", "%0A")
+    )
     level = "warning" if problem.warning else "error"
     place = clean(path).replace(",", "%2C").replace(":", "%3A")
     return f"::{level} file={place},line={problem.line},col={problem.column}::{text}"
 
 
-def render(style: str, found: Sequence[tuple[str, Document, Sequence[Problem]]], paint: Paint = _plain) -> str:
+def render(
+    style: str, found: Sequence[tuple[str, Document, Sequence[Problem]]], paint: Paint = _plain
+) -> str:
     """All problems of all files in one of `FORMATS`."""
     if style == "json":
-        problems = [{"path": path, **asdict(problem)} for path, _, problems in found for problem in problems]
-        return json.dumps({"schema_version": 1, "kind": "problems", "problems": problems}, ensure_ascii=False, indent=2)
+        problems = [
+            {"path": path, **asdict(problem)} for path, _, problems in found for problem in problems
+        ]
+        return json.dumps(
+            {"schema_version": 1, "kind": "problems", "problems": problems},
+            ensure_ascii=False,
+            indent=2,
+        )
     lines = []
     for path, document, problems in found:
         for problem in problems:
-            lines.append(full(path, document, problem, paint) if style == "full" else
-                         github(path, problem) if style == "github" else concise(path, problem))
+            lines.append(
+                full(path, document, problem, paint)
+                if style == "full"
+                else github(path, problem)
+                if style == "github"
+                else concise(path, problem)
+            )
     return "\n".join(lines)
 
 
@@ -67,6 +84,8 @@ def note(name: str, document: Document, problems: Sequence[Problem], digest: str
     """The text of ``<id>.error.md``: first line short and exact, since readers show only that."""
     first = problems[0]
     body = "\n".join(full(name, document, problem) for problem in problems[:20])
-    return (f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n"
-            f"`{clean(name)}` is not run. Correct it and save: it is looked at again at once, and this note goes.\n\n"
-            f"```\n{body}\n```\n<!-- {digest} -->\n")
+    return (
+        f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n"
+        f"`{clean(name)}` is not run. Correct it and save: it is looked at again at once, and this note goes.\n\n"
+        f"```\n{body}\n```\n<!-- {digest} -->\n"
+    )

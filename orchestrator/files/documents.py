@@ -57,11 +57,16 @@ class Document:
         lines = self.text.split("\n", number)
         return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
 
-    def problem_at(self, path: Path, message: str, hint: str = "", *, key: bool = False,
-                   warning: bool = False) -> Problem:
+    def problem_at(
+        self, path: Path, message: str, hint: str = "", *, key: bool = False, warning: bool = False
+    ) -> Problem:
         """A problem at a value (or its key), or at the nearest thing around it that has a place."""
         while path:
-            span = (self.keys if key else self.values).get(path) or self.keys.get(path) or self.values.get(path)
+            span = (
+                (self.keys if key else self.values).get(path)
+                or self.keys.get(path)
+                or self.values.get(path)
+            )
             if span:
                 return Problem(span.line, span.column, message, hint, span.width, warning)
             path = path[:-1]
@@ -80,9 +85,10 @@ def decode(raw: bytes) -> tuple[str, Problem | None]:
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line = before.count(b"\n") + 1
-        column = len(before[before.rfind(b"\n") + 1:].decode("utf-8", "replace")) + 1
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         return raw.decode("utf-8", "replace"), Problem(
-            line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8", "save the file as UTF-8")
+            line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+        )
 
 
 def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
@@ -94,9 +100,9 @@ def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
     if not head:
         return None
     end = re.compile(r"^---[ \t]*\r?$\n?", re.M).search(text, head.end())
-    if not end or not (markdown or text[end.end():].strip()):
+    if not end or not (markdown or text[end.end() :].strip()):
         return None
-    return text[: end.start()], text[end.end():]
+    return text[: end.start()], text[end.end() :]
 
 
 def parse(raw: bytes | str, markdown: bool = False) -> Document:
@@ -108,14 +114,26 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
         return document
     conflict = re.search(r"^(<{7} .*|={7}|>{7} .*)\r?$", text, re.M)
     if conflict and re.search(r"^<{7} ", text, re.M):
-        document.problems.append(Problem(
-            text.count("\n", 0, conflict.start()) + 1, 1, "a conflict that git left here is not resolved",
-            "keep one side and remove the lines with <<<<<<<, ======= and >>>>>>>", len(conflict[1])))
+        document.problems.append(
+            Problem(
+                text.count("\n", 0, conflict.start()) + 1,
+                1,
+                "a conflict that git left here is not resolved",
+                "keep one side and remove the lines with <<<<<<<, ======= and >>>>>>>",
+                len(conflict[1]),
+            )
+        )
         return document
     parts = split_front_matter(text, markdown)
     if markdown and parts is None:
-        document.problems.append(Problem(
-            1, 1, "a Markdown task starts with YAML front matter", "begin with:  ---, keys, ---, then the prompt"))
+        document.problems.append(
+            Problem(
+                1,
+                1,
+                "a Markdown task starts with YAML front matter",
+                "begin with:  ---, keys, ---, then the prompt",
+            )
+        )
         return document
     source, document.body = parts or (text, "")
     try:
@@ -179,10 +197,16 @@ class _Builder:
                 have_key = False
                 continue
             elif kind is yaml.AliasEvent:
-                raise self._stop(event, "aliases (*name) are not allowed in a task file", "write the value out")
+                raise self._stop(
+                    event, "aliases (*name) are not allowed in a task file", "write the value out"
+                )
             elif kind is yaml.DocumentStartEvent:
                 if root:
-                    raise self._stop(event, "a second YAML document begins here", "one file is one task: remove the --- line")
+                    raise self._stop(
+                        event,
+                        "a second YAML document begins here",
+                        "one file is one task: remove the --- line",
+                    )
                 continue
             else:
                 continue
@@ -205,17 +229,30 @@ class _Builder:
         if self.nodes > MAX_NODES:
             raise self._stop(event, f"more than {MAX_NODES:,} values")
         if event.anchor:
-            raise self._stop(event, "anchors (&name) are not allowed in a task file", "write the value out")
+            raise self._stop(
+                event, "anchors (&name) are not allowed in a task file", "write the value out"
+            )
         if event.tag and event.tag != "!":
-            raise self._stop(event, f"the tag {event.tag[:40]} is not allowed in a task file", "remove it")
+            raise self._stop(
+                event, f"the tag {event.tag[:40]} is not allowed in a task file", "remove it"
+            )
 
     def _key(self, event: Any, container: dict[Any, Any], span: Span) -> str:
         key = event.value
         if key == "<<" and event.implicit[0]:
-            raise self._stop(event, "merge keys (<<) are not allowed in a task file", "write the values out")
+            raise self._stop(
+                event, "merge keys (<<) are not allowed in a task file", "write the values out"
+            )
         if key in container:
-            raise _Stop(Problem(span.line, span.column, f"the key '{key[:60]}' is there twice",
-                                "keep one of them", span.width))
+            raise _Stop(
+                Problem(
+                    span.line,
+                    span.column,
+                    f"the key '{key[:60]}' is there twice",
+                    "keep one of them",
+                    span.width,
+                )
+            )
         return key
 
     def _stop(self, event: Any, message: str, hint: str = "") -> _Stop:
@@ -225,8 +262,19 @@ class _Builder:
 
 _INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
-_WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "True": True, "TRUE": True,
-          "false": False, "False": False, "FALSE": False}
+_WORDS = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 
 
 def _scalar(text: str, builder: _Builder, event: Any) -> Any:
@@ -236,7 +284,11 @@ def _scalar(text: str, builder: _Builder, event: Any) -> Any:
     if text[0] in "-+.0123456789":
         if _INT.match(text):
             if len(text) > MAX_DIGITS:
-                raise builder._stop(event, f"a number of more than {MAX_DIGITS} digits", 'quote it if it is text: "..."')
+                raise builder._stop(
+                    event,
+                    f"a number of more than {MAX_DIGITS} digits",
+                    'quote it if it is text: "..."',
+                )
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         if _FLOAT.match(text):
             return float(text)
@@ -247,22 +299,37 @@ def _yaml_problem(error: Any, document: Document) -> Problem:
     """PyYAML's complaint in our words, with a hint for the mistakes people really make."""
     mark = getattr(error, "problem_mark", None)
     context = getattr(error, "context_mark", None)
-    text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).split("\n", 1)[0]
+    text = (
+        getattr(error, "problem", None)
+        or getattr(error, "reason", None)
+        or str(error).split("\n", 1)[0]
+    )
     if mark is None:
         position = getattr(error, "position", 0)
         before = document.text[:position]
-        return Problem(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1, f"not valid YAML: {text}",
-                       "remove the control character")
+        return Problem(
+            before.count("\n") + 1,
+            position - (before.rfind("\n") + 1) + 1,
+            f"not valid YAML: {text}",
+            "remove the control character",
+        )
     line, column = mark.line, mark.column
     hint = ""
     source = document.line(line + 1)
     if "mapping values are not allowed" in text:
         hint = 'text that contains ": " needs quotes, or a block:  prompt: |'
     elif "cannot start any token" in text or "found character" in text:
-        char = source[column:column + 1]
-        hint = ("indent with spaces, not tabs" if char == "\t" or source.lstrip(" ").startswith("\t")
-                else f'text that starts with {char or "this"} needs quotes')
-    elif "unexpected end" in text or "end of stream" in text or "quoted scalar" in str(getattr(error, "context", "")):
+        char = source[column : column + 1]
+        hint = (
+            "indent with spaces, not tabs"
+            if char == "\t" or source.lstrip(" ").startswith("\t")
+            else f"text that starts with {char or 'this'} needs quotes"
+        )
+    elif (
+        "unexpected end" in text
+        or "end of stream" in text
+        or "quoted scalar" in str(getattr(error, "context", ""))
+    ):
         hint = "a quote or bracket that opens here is never closed"
         if context is not None:
             line, column = context.line, context.column

@@ -17,7 +17,9 @@ Event = dict[str, Any]
 
 def files(layout: Layout, first_day: str = "") -> list[str]:
     """Paths of the event files, from ``first_day`` (``2026-11-22``) on, oldest first."""
-    listed = sorted(name for name in names(layout.events) if name.endswith(".jsonl") and name[:10] >= first_day)
+    listed = sorted(
+        name for name in names(layout.events) if name.endswith(".jsonl") and name[:10] >= first_day
+    )
     return [f"{layout.events}/{name}" for name in listed]
 
 
@@ -49,7 +51,7 @@ def about(layout: Layout, key: str, value: str, first_day: str = "") -> list[Eve
         while place >= 0:
             end = data.find(b"\n", place)
             end = len(data) if end < 0 else end
-            event = jsonlines.parse_line(data[data.rfind(b"\n", 0, place) + 1:end])
+            event = jsonlines.parse_line(data[data.rfind(b"\n", 0, place) + 1 : end])
             if event is not None and event.get(key) == value:
                 found.append(event)
             place = data.find(needle, end)
@@ -74,8 +76,11 @@ def newest_first(layout: Layout) -> Iterator[Event]:
     for path in files(layout):
         by_day.setdefault(os.path.basename(path)[:10], []).append(path)
     for day in sorted(by_day, reverse=True):
-        yield from heapq.merge(*(jsonlines.backwards(path) for path in by_day[day]),
-                               key=lambda event: str(event.get("ts", "")), reverse=True)
+        yield from heapq.merge(
+            *(jsonlines.backwards(path) for path in by_day[day]),
+            key=lambda event: str(event.get("ts", "")),
+            reverse=True,
+        )
 
 
 class Follower:

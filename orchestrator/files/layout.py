@@ -122,7 +122,9 @@ def find_layout(start: str | None = None) -> Layout:
             return Layout(folder)
         parent = os.path.dirname(folder)
         if parent == folder:
-            raise Unusable(f"no work directory in {given} or above it", "orchestrator init   makes one here")
+            raise Unusable(
+                f"no work directory in {given} or above it", "orchestrator init   makes one here"
+            )
         folder = parent
 
 
@@ -136,7 +138,7 @@ def stem_of(name: str) -> str:
 
 def is_draft(name: str) -> bool:
     """Names that are never tasks: hidden files, drafts, editors' leftovers, notes of ours."""
-    return (name[0] in "._#" or name.endswith(("~", ".tmp", ".swp", ".bak", ".orig", ".part", NOTE)))
+    return name[0] in "._#" or name.endswith(("~", ".tmp", ".swp", ".bak", ".orig", ".part", NOTE))
 
 
 def data_file(*parts: str) -> str:

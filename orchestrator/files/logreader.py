@@ -30,7 +30,9 @@ class LogReader:
         with file:
             if self._last is not None:
                 self._position, self._last = start_of_last(file, self._last), None
-            self._position = min(self._position, os.fstat(file.fileno()).st_size)  # a log over its limit is cut
+            self._position = min(
+                self._position, os.fstat(file.fileno()).st_size
+            )  # a log over its limit is cut
             while True:
                 file.seek(self._position)
                 data = file.read(PIECE)
@@ -55,7 +57,9 @@ def start_of_last(file: BinaryIO, count: int) -> int:
         start = max(position - PIECE, 0)
         file.seek(start)
         data = file.read(position - start)
-        at = len(data) - 1 if position == end else len(data)  # the last line's own end begins no further line
+        at = (
+            len(data) - 1 if position == end else len(data)
+        )  # the last line's own end begins no further line
         while (at := data.rfind(b"\n", 0, at)) >= 0:
             wanted -= 1
             if not wanted:

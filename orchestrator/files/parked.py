@@ -32,11 +32,18 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
         except FileNotFoundError:
             continue
         except (OSError, Unreadable, ValueError) as error:
-            found[tool] = Gate("parked", f"{tool} is parked: {layout.shown(path)} {one_line(str(error), 80)}", hint, stuck=True)
+            found[tool] = Gate(
+                "parked",
+                f"{tool} is parked: {layout.shown(path)} {one_line(str(error), 80)}",
+                hint,
+                stuck=True,
+            )
             continue
         if until is not None and until <= now:
             continue
         reason = one_line(str(data.get("reason") or "no reason given"), 120)
         moment = f" until {timestamp(until)[:16]}Z" if until is not None else ""
-        found[tool] = Gate("parked", f"{tool} is parked{moment}: {reason}", hint, until=until, stuck=until is None)
+        found[tool] = Gate(
+            "parked", f"{tool} is parked{moment}: {reason}", hint, until=until, stuck=until is None
+        )
     return found

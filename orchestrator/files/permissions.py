@@ -12,8 +12,17 @@ from orchestrator.model.status import Status
 def unsafe(layout: Layout) -> list[tuple[str, str]]:
     """``(path, why)`` of everything that others could use to run programs as this user."""
     found = []
-    paths = [layout.work, layout.folder(Status.INBOX), layout.config, layout.tools, layout.agents, layout.state]
-    paths += [f"{folder}/{name}" for folder in (layout.tools, layout.agents) for name in _names(folder)]
+    paths = [
+        layout.work,
+        layout.folder(Status.INBOX),
+        layout.config,
+        layout.tools,
+        layout.agents,
+        layout.state,
+    ]
+    paths += [
+        f"{folder}/{name}" for folder in (layout.tools, layout.agents) for name in _names(folder)
+    ]
     for path in paths:
         try:
             info = os.stat(path)

@@ -24,8 +24,18 @@ _FORBIDDEN_ENV = frozenset(
     "PATH HOME SHELL USER LOGNAME IFS ENV BASH_ENV CDPATH PERL5LIB PERL5OPT PERLLIB RUBYLIB RUBYOPT NODE_OPTIONS "
     "NODE_PATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONEXECUTABLE PYTHONUSERBASE PYTHONWARNINGS "
     "PYTHONBREAKPOINT PYTHONPLATLIBDIR PYTHONPYCACHEPREFIX CLASSPATH JAVA_TOOL_OPTIONS _JAVA_OPTIONS "
-    "GCONV_PATH LOCPATH TMPDIR EDITOR VISUAL PAGER BROWSER PROMPT_COMMAND PS4 SSH_ASKPASS XDG_CONFIG_HOME".split())
-_FORBIDDEN_PREFIXES = ("LD_", "DYLD_", "ORCHESTRATOR_", "GIT_", "BASH_FUNC_", "NPM_CONFIG_", "npm_config_", "PIP_")
+    "GCONV_PATH LOCPATH TMPDIR EDITOR VISUAL PAGER BROWSER PROMPT_COMMAND PS4 SSH_ASKPASS XDG_CONFIG_HOME".split()
+)
+_FORBIDDEN_PREFIXES = (
+    "LD_",
+    "DYLD_",
+    "ORCHESTRATOR_",
+    "GIT_",
+    "BASH_FUNC_",
+    "NPM_CONFIG_",
+    "npm_config_",
+    "PIP_",
+)
 
 
 class Unreadable(Exception):
@@ -89,7 +99,9 @@ def read(path: str, leased: bool = False) -> Content:
         if info.st_nlink > 1:  # what is done to it would be done to the other one as well
             raise Unreadable("it has another name somewhere (a hard link); put a copy in its place")
         if info.st_size > MAX_BYTES:
-            raise Unreadable(f"it is larger than {MAX_BYTES // 1024} KiB; put long material into files and name them")
+            raise Unreadable(
+                f"it is larger than {MAX_BYTES // 1024} KiB; put long material into files and name them"
+            )
         if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
             raise Unreadable("it belongs to another user")
         raw = b""
@@ -116,14 +128,21 @@ def _open_for_writing(fd: int) -> bool:
     return False
 
 
-def load(path: str, task_id: str, raw: bytes, check: Check | None = None,
-         agents: Collection[str] | None = None) -> Request:
+def load(
+    path: str,
+    task_id: str,
+    raw: bytes,
+    check: Check | None = None,
+    agents: Collection[str] | None = None,
+) -> Request:
     """What the bytes of ``path`` ask for.  ``agents`` are the roles an older-format file may name."""
     document = parse(raw, markdown=path.endswith(".md"))
     request = Request(task_id, path, document)
     why = ids.problem(task_id)
     if why:
-        request.problems.append(Problem(1, 1, f"the id '{task_id[:60]}' (the file's name) {why}", "rename the file"))
+        request.problems.append(
+            Problem(1, 1, f"the id '{task_id[:60]}' (the file's name) {why}", "rename the file")
+        )
     if document.problems:
         request.problems += document.problems
         return request
@@ -135,9 +154,14 @@ def load(path: str, task_id: str, raw: bytes, check: Check | None = None,
         return request
     if document.body.strip() and isinstance(data, dict):
         if "prompt" in data or "prompt_file" in data:
-            request.problems.append(document.problem_at(
-                ("prompt",) if "prompt" in data else ("prompt_file",), "the prompt is there twice: here and below the ---",
-                "keep one of them", key=True))
+            request.problems.append(
+                document.problem_at(
+                    ("prompt",) if "prompt" in data else ("prompt_file",),
+                    "the prompt is there twice: here and below the ---",
+                    "keep one of them",
+                    key=True,
+                )
+            )
         else:
             data["prompt"] = document.body.strip() + "\n"
     _understand(request, data, check, document)
@@ -154,7 +178,9 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
                 request.run = run_from(request.id, data)
                 _check_run(request, document)
             else:
-                request.task = task_from(request.id, data, request.legacy.notes if request.legacy else ())
+                request.task = task_from(
+                    request.id, data, request.legacy.notes if request.legacy else ()
+                )
                 _check_task(request, document, request.task, ())
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             request.problems.append(document.problem_at((), f"does not fit the schema: {error}"))
@@ -169,26 +195,43 @@ def _check_run(request: Request, document: Document) -> None:
     tasks = {task_id: task_from(task_id, body) for task_id, body in run.tasks.items()}
     for task_id, task in tasks.items():
         if ids.problem(task_id):
-            request.problems.append(document.problem_at(
-                ("tasks", task_id[prefix:]), f"the id '{task_id[:60]}' {ids.problem(task_id)}", key=True))
+            request.problems.append(
+                document.problem_at(
+                    ("tasks", task_id[prefix:]),
+                    f"the id '{task_id[:60]}' {ids.problem(task_id)}",
+                    key=True,
+                )
+            )
         _check_task(request, document, task, ("tasks", task_id[prefix:]))
         if isinstance(document.data, dict) and isinstance(document.data["tasks"], dict):
             body = document.data["tasks"][task_id[prefix:]]
             for place, need in enumerate(body.get("needs", ()) if isinstance(body, dict) else ()):
-                if f"{run.id}.{need}" not in tasks and any(_close(need, name[prefix:]) for name in tasks):
-                    request.problems.append(document.problem_at(
-                        ("tasks", task_id[prefix:], "needs", place), f"'{need}' is no task of this run",
-                        "it is taken for the id of another task", warning=True))
+                if f"{run.id}.{need}" not in tasks and any(
+                    _close(need, name[prefix:]) for name in tasks
+                ):
+                    request.problems.append(
+                        document.problem_at(
+                            ("tasks", task_id[prefix:], "needs", place),
+                            f"'{need}' is no task of this run",
+                            "it is taken for the id of another task",
+                            warning=True,
+                        )
+                    )
     circle = cycle({task_id: task.needs for task_id, task in tasks.items()})
     if circle:
-        request.problems.append(document.problem_at(
-            ("tasks", circle[0][prefix:], "needs"), "these tasks wait for each other: " +
-            " -> ".join(name[prefix:] for name in circle), "remove one of the needs"))
+        request.problems.append(
+            document.problem_at(
+                ("tasks", circle[0][prefix:], "needs"),
+                "these tasks wait for each other: " + " -> ".join(name[prefix:] for name in circle),
+                "remove one of the needs",
+            )
+        )
     if not run.tasks:
         for place, member in enumerate(run.members):
             if ids.problem(member):
-                request.problems.append(document.problem_at(
-                    ("tasks", place), f"'{member[:60]}' {ids.problem(member)}"))
+                request.problems.append(
+                    document.problem_at(("tasks", place), f"'{member[:60]}' {ids.problem(member)}")
+                )
 
 
 def _close(word: str, name: str) -> bool:
@@ -199,20 +242,33 @@ def _close(word: str, name: str) -> bool:
 
 def _check_task(request: Request, document: Document, task: Task, base: tuple[Any, ...]) -> None:
     """What a schema cannot say."""
+
     def report(path: tuple[Any, ...], message: str, hint: str = "", **more: bool) -> None:
         request.problems.append(document.problem_at((*base, *path), message, hint, **more))
 
     if task.prompt and task.prompt_file:
-        report(("prompt_file",), "the prompt is there twice: prompt and prompt_file", "keep one of them", key=True)
+        report(
+            ("prompt_file",),
+            "the prompt is there twice: prompt and prompt_file",
+            "keep one of them",
+            key=True,
+        )
     for name in task.env:
         if name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
-            report(("env", name), f"a task may not set {name}: it decides which code runs",
-                   "set it for the agent in orchestrator.yaml", key=True)
+            report(
+                ("env", name),
+                f"a task may not set {name}: it decides which code runs",
+                "set it for the agent in orchestrator.yaml",
+                key=True,
+            )
         elif "\0" in task.env[name]:
             report(("env", name), f"the value of {name} contains a NUL character")
-    paths = [(("cwd",), task.cwd), (("prompt_file",), task.prompt_file),
-             *((("context", place), item) for place, item in enumerate(task.context)),
-             *((("artifacts", place), item) for place, item in enumerate(task.artifacts))]
+    paths = [
+        (("cwd",), task.cwd),
+        (("prompt_file",), task.prompt_file),
+        *((("context", place), item) for place, item in enumerate(task.context)),
+        *((("artifacts", place), item) for place, item in enumerate(task.artifacts)),
+    ]
     for where, path in paths:
         if path is not None and (why := outside(path)):
             report(where, f"'{path[:60]}' {why}", "name a path inside the project")
@@ -226,10 +282,14 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
     prompt = document.data.get("prompt") if isinstance(document.data, dict) and not base else None
     span = document.values.get(("prompt",))
     if isinstance(prompt, str) and span and "\n" not in prompt:
-        rest = document.line(span.line)[span.column - 1:]
-        if rest.startswith(prompt) and rest[len(prompt):].lstrip().startswith("#"):
-            report(("prompt",), "the text after # is a comment and not part of the prompt",
-                   "put the prompt into quotes, or a block:  prompt: |", warning=True)
+        rest = document.line(span.line)[span.column - 1 :]
+        if rest.startswith(prompt) and rest[len(prompt) :].lstrip().startswith("#"):
+            report(
+                ("prompt",),
+                "the text after # is a comment and not part of the prompt",
+                "put the prompt into quotes, or a block:  prompt: |",
+                warning=True,
+            )
 
 
 def outside(path: str) -> str:

@@ -26,5 +26,9 @@ def status_of(layout: Layout, task_id: str) -> Status | None:
     if place is None:
         return None
     if place[0] is Status.ARCHIVE:
-        return Status.DONE if read(layout, task_id).get("outcome", "succeeded") == "succeeded" else Status.FAILED
+        return (
+            Status.DONE
+            if read(layout, task_id).get("outcome", "succeeded") == "succeeded"
+            else Status.FAILED
+        )
     return place[0]

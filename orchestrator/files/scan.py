@@ -39,18 +39,27 @@ def sorted_names(folder: str) -> list[tuple[str, str]]:
 
 def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
     """How many task files each folder holds.  Names are counted, not taken apart: there may be very many."""
-    return {status: sum(name.endswith(SUFFIXES) and name[0] not in "._#" and not name.endswith(NOTE)
-                        for name in names(layout.folder(status))) for status in folders}
+    return {
+        status: sum(
+            name.endswith(SUFFIXES) and name[0] not in "._#" and not name.endswith(NOTE)
+            for name in names(layout.folder(status))
+        )
+        for status in folders
+    }
 
 
 def invalid(layout: Layout) -> list[str]:
     """Ids of files in the inbox that cannot be tasks: those with a note beside them."""
     listed = names(layout.folder(Status.INBOX))
     stems = {stem_of(name) for name in listed if not is_draft(name)}
-    return sorted(name[: -len(NOTE)] for name in listed if name.endswith(NOTE) and name[: -len(NOTE)] in stems)
+    return sorted(
+        name[: -len(NOTE)] for name in listed if name.endswith(NOTE) and name[: -len(NOTE)] in stems
+    )
 
 
-def locate(layout: Layout, task_id: str, folders: Iterable[Status] = FOLDERS) -> tuple[Status, str] | None:
+def locate(
+    layout: Layout, task_id: str, folders: Iterable[Status] = FOLDERS
+) -> tuple[Status, str] | None:
     """``(status, file name)`` of the task with exactly this id: a few stat calls, however many tasks there are."""
     for status in folders:
         for suffix in SUFFIXES:

@@ -19,10 +19,24 @@ from orchestrator.files.documents import Document, Path, Problem
 from orchestrator.files.layout import schema_bytes
 
 KINDS = ("task", "run", "result", "event", "config", "tool")
-_TYPES = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "list": "a list",
-          "dict": "a mapping", "NoneType": "nothing"}
-_WANTED = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
-           "array": "a list", "object": "a mapping", "null": "nothing"}
+_TYPES = {
+    "str": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+    "NoneType": "nothing",
+}
+_WANTED = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
 
 
 @cache
@@ -39,8 +53,16 @@ def _validator(kind: str) -> Draft202012Validator:
 def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     """Every place where the document's data (or ``data`` built from it) does not fit the schema."""
     data = document.data if data is None else data
-    problems = [problem for error in _validator(kind).iter_errors(data) for problem in _explain(error, document)]
-    misspelt = {problem.line for problem in problems if "'prompt" in problem.hint and "unknown key" in problem.message}
+    problems = [
+        problem
+        for error in _validator(kind).iter_errors(data)
+        for problem in _explain(error, document)
+    ]
+    misspelt = {
+        problem.line
+        for problem in problems
+        if "'prompt" in problem.hint and "unknown key" in problem.message
+    }
     if misspelt:  # "there is no prompt" says nothing new beside "did you mean 'prompt'?"
         problems = [problem for problem in problems if problem.message != "there is no prompt"]
     return sorted(set(problems), key=lambda problem: (problem.line, problem.column))
@@ -62,20 +84,34 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
                 hint = did_you_mean(key, known) or "keys of your own start with x-"
                 if key == "status":
                     hint = "the folder is the status: remove this line"
-                yield document.problem_at((*path, key), f"unknown key '{_short(key)}'", hint, key=True)
+                yield document.problem_at(
+                    (*path, key), f"unknown key '{_short(key)}'", hint, key=True
+                )
     elif rule == "anyOf" and isinstance(value, dict):
-        yield document.problem_at(path, "there is no prompt", "say what is to be done:  prompt: ...", key=True)
+        yield document.problem_at(
+            path, "there is no prompt", "say what is to be done:  prompt: ...", key=True
+        )
     elif rule == "enum":
         choices = error.validator_value
         hint = did_you_mean(value, choices)
         allowed = ", ".join(map(str, choices))
-        yield document.problem_at(path, f"'{_short(value)}' is not one of the allowed values",
-                                  f"{hint} allowed: {allowed}".strip())
+        yield document.problem_at(
+            path,
+            f"'{_short(value)}' is not one of the allowed values",
+            f"{hint} allowed: {allowed}".strip(),
+        )
     elif rule == "type":
-        wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        wanted = (
+            error.validator_value
+            if isinstance(error.validator_value, list)
+            else [error.validator_value]
+        )
         text = " or ".join(_WANTED[kind] for kind in wanted if kind != "null" or len(wanted) == 1)
-        yield document.problem_at(path, f"{_name(path)} must be {text}, not {_TYPES[type(value).__name__]}",
-                                  _type_hint(value, wanted, error.schema))
+        yield document.problem_at(
+            path,
+            f"{_name(path)} must be {text}, not {_TYPES[type(value).__name__]}",
+            _type_hint(value, wanted, error.schema),
+        )
     elif rule == "required":
         for key in error.validator_value:
             if key not in value:
@@ -83,14 +119,20 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
     elif rule == "pattern":
         sentence, _, hint = error.schema.get("patternErrorMessage", "does not fit").partition("; ")
         is_key = "propertyNames" in error.absolute_schema_path
-        yield document.problem_at((*path, value) if is_key else path, f"'{_short(value)}' {sentence}", hint, key=is_key)
+        yield document.problem_at(
+            (*path, value) if is_key else path, f"'{_short(value)}' {sentence}", hint, key=is_key
+        )
     elif rule in ("minimum", "maximum", "exclusiveMinimum"):
         word = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[rule]
-        yield document.problem_at(path, f"{_name(path)} must be {word} {error.validator_value}, not {_short(value)}")
+        yield document.problem_at(
+            path, f"{_name(path)} must be {word} {error.validator_value}, not {_short(value)}"
+        )
     elif rule in ("minItems", "minLength", "minProperties"):
         yield document.problem_at(path, f"{_name(path)} is empty")
     elif rule in ("maxLength",):
-        yield document.problem_at(path, f"{_name(path)} is longer than {error.validator_value} characters")
+        yield document.problem_at(
+            path, f"{_name(path)} is longer than {error.validator_value} characters"
+        )
     elif rule == "uniqueItems":
         yield document.problem_at(path, f"{_name(path)} lists something twice")
     else:
@@ -98,12 +140,24 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
 
 
 def _name(path: Path) -> str:
-    return f"'{_short(path[-1])}'" if path and isinstance(path[-1], str) else "an entry" if path else "a task"
+    return (
+        f"'{_short(path[-1])}'"
+        if path and isinstance(path[-1], str)
+        else "an entry"
+        if path
+        else "a task"
+    )
 
 
 def _short(value: object, limit: int = 60) -> str:
     """A value from a file for a message: never a dump of the document, never a control character."""
-    text = value if isinstance(value, str) else "..." if isinstance(value, (dict, list)) else str(value)
+    text = (
+        value
+        if isinstance(value, str)
+        else "..."
+        if isinstance(value, (dict, list))
+        else str(value)
+    )
     text = "".join(char if char.isprintable() else "·" for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -23,7 +23,11 @@ def totals(layout: Layout, day: str, before: str) -> tuple[float, int]:
     """Dollars and tokens of the attempts that ended on a day before a moment (a timestamp)."""
     dollars, tokens = 0.0, 0
     for event in eventreader.events(layout, day)[0]:
-        if event.get("event") == "attempt_finished" and day <= str(event.get("ts", "")) < before and str(event.get("ts", "")).startswith(day):
+        if (
+            event.get("event") == "attempt_finished"
+            and day <= str(event.get("ts", "")) < before
+            and str(event.get("ts", "")).startswith(day)
+        ):
             usage = event.get("usage") or {}
             dollars += float(event.get("cost_usd") or 0.0)
             tokens += sum(int(usage.get(kind) or 0) for kind in ("input", "output"))
@@ -32,8 +36,15 @@ def totals(layout: Layout, day: str, before: str) -> tuple[float, int]:
 
 def of_run(layout: Layout, run_id: str) -> float:
     """The costs of all attempts of a run's tasks, on whatever day."""
-    return sum(float(event["cost_usd"]) for event in _attempts(eventreader.about(layout, "run_id", run_id)))
+    return sum(
+        float(event["cost_usd"]) for event in _attempts(eventreader.about(layout, "run_id", run_id))
+    )
 
 
 def _attempts(events: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    return (event for event in events if event.get("event") == "attempt_finished" and isinstance(event.get("cost_usd"), (int, float)))
+    return (
+        event
+        for event in events
+        if event.get("event") == "attempt_finished"
+        and isinstance(event.get("cost_usd"), (int, float))
+    )

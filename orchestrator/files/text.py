@@ -8,7 +8,9 @@ import unicodedata
 
 # CSI and OSC sequences, other escapes, and control characters beside tab and newline.
 _ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.S)
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
+    re.S,
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
 _NO_TEXT = re.compile("[\ud800-\udfff]")
@@ -22,7 +24,7 @@ def clean(text: str, colour: bool = False) -> str:
         return _NO_TEXT.sub("?", _HIDDEN.sub("", _ESCAPES.sub("", text)))
     parts, position = [], 0
     for match in _COLOUR.finditer(text):
-        parts += [clean(text[position:match.start()]), match[0]]
+        parts += [clean(text[position : match.start()]), match[0]]
         position = match.end()
     parts.append(clean(text[position:]))
     return "".join(parts)
@@ -38,8 +40,10 @@ def width(text: str) -> int:
     """How many cells the text takes on a terminal."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-               for char in text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
 
 
 def fit(text: str, cells: int, ellipsis: str = "…") -> str:
@@ -72,5 +76,7 @@ def tail(path: str, size: int = 8192) -> str:
 
 def last_lines(path: str, count: int) -> list[str]:
     """The last lines of a log that say something, cleaned."""
-    lines = [clean(line.rsplit("\r", 1)[-1]).rstrip() for line in tail(path).rstrip("\r\n").split("\n")]
+    lines = [
+        clean(line.rsplit("\r", 1)[-1]).rstrip() for line in tail(path).rstrip("\r\n").split("\n")
+    ]
     return [line for line in lines if line.strip()][-count:]

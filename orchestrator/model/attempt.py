@@ -26,6 +26,12 @@ def end_from(record: Mapping[str, Any]) -> AttemptEnd:
     """The end that a journal's ``exit`` or ``lost`` record describes."""
     if record.get("record") == "lost":
         return AttemptEnd("lost", leftovers=record.get("leftovers", 0))
-    return AttemptEnd(record.get("cause", ""), record.get("code"), record.get("signal"),
-                      record.get("duration_ms", 0), record.get("message", ""), record.get("leftovers", 0),
-                      record.get("errno", 0))
+    return AttemptEnd(
+        record.get("cause", ""),
+        record.get("code"),
+        record.get("signal"),
+        record.get("duration_ms", 0),
+        record.get("message", ""),
+        record.get("leftovers", 0),
+        record.get("errno", 0),
+    )

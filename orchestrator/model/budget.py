@@ -65,28 +65,64 @@ def budget_from(data: Mapping[str, Any] | None) -> Budget:
     return Budget((data or {}).get("soft_usd"), (data or {}).get("hard_usd"))
 
 
-def closed(budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None], midnight: float) -> dict[Scope, Gate]:
+def closed(
+    budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None], midnight: float
+) -> dict[Scope, Gate]:
     """The gates that spent budgets close.  ``run_limits``: what the files of these runs allow (None: they do not say)."""
     found: dict[Scope, Gate] = {}
 
-    def close(scope: Scope, what: str, amount: float, limit: float, hint: str, until: float | None) -> None:
-        found[scope] = Gate("budget", f"the budget of {what} is spent: ${amount:.2f} of ${limit:.2f}", hint, until, until is None)
+    def close(
+        scope: Scope, what: str, amount: float, limit: float, hint: str, until: float | None
+    ) -> None:
+        found[scope] = Gate(
+            "budget",
+            f"the budget of {what} is spent: ${amount:.2f} of ${limit:.2f}",
+            hint,
+            until,
+            until is None,
+        )
 
     if budgets.day.hard is not None and spent.total >= budgets.day.hard:
-        close(("", ""), f"{spent.day}", spent.total, budgets.day.hard, "budgets.day.hard_usd in orchestrator.yaml", midnight)
+        close(
+            ("", ""),
+            f"{spent.day}",
+            spent.total,
+            budgets.day.hard,
+            "budgets.day.hard_usd in orchestrator.yaml",
+            midnight,
+        )
     for name, budget in budgets.agents.items():
         amount = spent.agents.get(name, 0.0)
         if budget.hard is not None and amount >= budget.hard:
-            close(("agent", name), f"agent {name} for {spent.day}", amount, budget.hard, f"budgets.agents.{name} in orchestrator.yaml", midnight)
+            close(
+                ("agent", name),
+                f"agent {name} for {spent.day}",
+                amount,
+                budget.hard,
+                f"budgets.agents.{name} in orchestrator.yaml",
+                midnight,
+            )
     for run_id, limit in run_limits.items():
         allowed = limit if limit is not None else budgets.run.hard
         amount = spent.runs.get(run_id, 0.0)
         if allowed is not None and amount >= allowed:
-            close(("run", run_id), f"run {run_id}", amount, allowed, f"max_cost_usd in work/runs/{run_id}.yaml", None)
+            close(
+                ("run", run_id),
+                f"run {run_id}",
+                amount,
+                allowed,
+                f"max_cost_usd in work/runs/{run_id}.yaml",
+                None,
+            )
     return found
 
 
-def overrun(budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None], running: Sequence[Running]) -> dict[str, str]:
+def overrun(
+    budgets: Budgets,
+    spent: Spent,
+    run_limits: Mapping[str, float | None],
+    running: Sequence[Running],
+) -> dict[str, str]:
     """The running attempts whose budget is spent, with what they have cost so far, and in what words."""
     live = Spent(spent.day, spent.total, dict(spent.agents), dict(spent.runs))
     for item in running:
@@ -95,9 +131,18 @@ def overrun(budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | Non
     found: dict[str, str] = {}
     for item in running:
         most = item.most if item.most is not None else budgets.task.hard
-        gate = next((scopes[scope] for scope in (("run", item.run), ("agent", item.agent), ("", "")) if scope in scopes), None)
+        gate = next(
+            (
+                scopes[scope]
+                for scope in (("run", item.run), ("agent", item.agent), ("", ""))
+                if scope in scopes
+            ),
+            None,
+        )
         if most is not None and item.before + item.so_far >= most:
-            found[item.id] = f"the budget of the task is spent: ${item.before + item.so_far:.2f} of ${most:.2f}"
+            found[item.id] = (
+                f"the budget of the task is spent: ${item.before + item.so_far:.2f} of ${most:.2f}"
+            )
         elif gate is not None:
             found[item.id] = gate.why
     return found
@@ -107,11 +152,17 @@ def warnings(budgets: Budgets, spent: Spent) -> dict[Scope, str]:
     """What is over its soft limit, in words."""
     found: dict[Scope, str] = {}
     if budgets.day.soft is not None and spent.total >= budgets.day.soft:
-        found["", ""] = f"{spent.day} has cost ${spent.total:.2f}, more than ${budgets.day.soft:.2f}"
+        found["", ""] = (
+            f"{spent.day} has cost ${spent.total:.2f}, more than ${budgets.day.soft:.2f}"
+        )
     for name, budget in budgets.agents.items():
         if budget.soft is not None and spent.agents.get(name, 0.0) >= budget.soft:
-            found["agent", name] = f"agent {name} has cost ${spent.agents[name]:.2f} on {spent.day}, more than ${budget.soft:.2f}"
+            found["agent", name] = (
+                f"agent {name} has cost ${spent.agents[name]:.2f} on {spent.day}, more than ${budget.soft:.2f}"
+            )
     for run_id, amount in spent.runs.items():
         if budgets.run.soft is not None and amount >= budgets.run.soft:
-            found["run", run_id] = f"run {run_id} has cost ${amount:.2f}, more than ${budgets.run.soft:.2f}"
+            found["run", run_id] = (
+                f"run {run_id} has cost ${amount:.2f}, more than ${budgets.run.soft:.2f}"
+            )
     return found

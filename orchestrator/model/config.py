@@ -12,7 +12,13 @@ from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.units import duration
 
 DEFAULT_TIMEOUT = 1800.0
-REDACTED = ("*_KEY", "*_TOKEN", "*_SECRET", "*_PASSWORD", "*_CREDENTIALS")  # environment variables whose values logs do not keep
+REDACTED = (
+    "*_KEY",
+    "*_TOKEN",
+    "*_SECRET",
+    "*_PASSWORD",
+    "*_CREDENTIALS",
+)  # environment variables whose values logs do not keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,9 @@ class Hook:
     timeout: float = 10.0
 
     def wants(self, event: Mapping[str, Any]) -> bool:
-        return (not self.on or event.get("event") in self.on) and (not self.status or event.get("status") in self.status)
+        return (not self.on or event.get("event") in self.on) and (
+            not self.status or event.get("status") in self.status
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,11 @@ class Config:
 def config_from(data: Mapping[str, Any] | None) -> Config:
     """The configuration in a mapping that fits ``config.schema.json`` (None or empty: all defaults)."""
     data = data or {}
-    limits, defaults, cancel = data.get("limits", {}), data.get("defaults", {}), data.get("cancel", {})
+    limits, defaults, cancel = (
+        data.get("limits", {}),
+        data.get("defaults", {}),
+        data.get("cancel", {}),
+    )
     retry, watch, tools = data.get("retry", {}), data.get("watch", {}), data.get("tools", {})
     base = Config()
 
@@ -140,27 +152,39 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         return duration(section[key]) if key in section else default
 
     return Config(
-        limits=Limits(limits.get("running", base.limits.running), limits.get("per_agent", {}),
-                      limits.get("per_tool", {})),
+        limits=Limits(
+            limits.get("running", base.limits.running),
+            limits.get("per_agent", {}),
+            limits.get("per_tool", {}),
+        ),
         default_agent=defaults.get("agent", base.default_agent),
         default_timeout=seconds(defaults, "timeout", base.default_timeout),
         default_retries=defaults.get("retries", 0),
         default_silence=duration(defaults["silence"]) if "silence" in defaults else None,
         models={name: Model(name, **(body or {})) for name, body in data.get("models", {}).items()},
         budgets=_budgets(data.get("budgets", {})),
-        model_rules=tuple(ModelRule(**{**rule, "labels": frozenset(rule.get("labels", ()))})
-                          for rule in data.get("policy", {}).get("models", ())),
-        agents={name: agent_from(name, body or {}) for name, body in data.get("agents", {}).items()},
+        model_rules=tuple(
+            ModelRule(**{**rule, "labels": frozenset(rule.get("labels", ()))})
+            for rule in data.get("policy", {}).get("models", ())
+        ),
+        agents={
+            name: agent_from(name, body or {}) for name, body in data.get("agents", {}).items()
+        },
         shell_allow=tuple((tools.get("shell") or {}).get("allow", ())),
-        disabled_tools=frozenset(name for name, body in tools.items() if (body or {}).get("enabled") is False),
+        disabled_tools=frozenset(
+            name for name, body in tools.items() if (body or {}).get("enabled") is False
+        ),
         pass_env=tuple(data.get("environment", {}).get("pass", ())),
         redact=(*REDACTED, *data.get("environment", {}).get("redact", ())),
         interrupt_grace=seconds(cancel, "interrupt_grace", base.interrupt_grace),
         terminate_grace=seconds(cancel, "terminate_grace", base.terminate_grace),
         log_limit=int(limits.get("log_mb", base.log_limit / 2**20) * 2**20),
         on_log_limit=limits.get("on_log_limit", base.on_log_limit),
-        retry=RetryPolicy(seconds(retry, "delay", base.retry.delay), retry.get("factor", base.retry.factor),
-                          seconds(retry, "max_delay", base.retry.max_delay)),
+        retry=RetryPolicy(
+            seconds(retry, "delay", base.retry.delay),
+            retry.get("factor", base.retry.factor),
+            seconds(retry, "max_delay", base.retry.max_delay),
+        ),
         on_lost=data.get("on_lost", base.on_lost),
         from_git=data.get("from_git", base.from_git),
         rescan=seconds(watch, "rescan", base.rescan),
@@ -170,15 +194,27 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         prompts_in_events=data.get("events", {}).get("prompts", False),
         distributor=data.get("distributor", base.distributor),
         pane=PaneConfig(**data.get("pane", {})),
-        hooks=tuple(Hook(tuple(body["run"]), frozenset(body.get("on", ())), frozenset(body.get("status", ())),
-                         seconds(body, "timeout", 10.0)) for body in data.get("hooks", ())),
+        hooks=tuple(
+            Hook(
+                tuple(body["run"]),
+                frozenset(body.get("on", ())),
+                frozenset(body.get("status", ())),
+                seconds(body, "timeout", 10.0),
+            )
+            for body in data.get("hooks", ())
+        ),
     )
 
 
 def _budgets(data: Mapping[str, Any]) -> Budgets:
     agents = {name: budget_from(body) for name, body in data.get("agents", {}).items()}
-    return Budgets(budget_from(data.get("day")), agents, budget_from(data.get("run")), budget_from(data.get("task")),
-                   data.get("on_hard") == "cancel")
+    return Budgets(
+        budget_from(data.get("day")),
+        agents,
+        budget_from(data.get("run")),
+        budget_from(data.get("task")),
+        data.get("on_hard") == "cancel",
+    )
 
 
 def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:

@@ -45,7 +45,18 @@ EVENTS: dict[str, str] = {
     "store_recovered": "The disk works again; claiming goes on.",
 }
 
-FIELDS = ("task_id", "run_id", "attempt", "agent", "tool", "model", "mode", "phase", "status", "summary")
+FIELDS = (
+    "task_id",
+    "run_id",
+    "attempt",
+    "agent",
+    "tool",
+    "model",
+    "mode",
+    "phase",
+    "status",
+    "summary",
+)
 
 
 def event(kind: str, now: float, event_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:

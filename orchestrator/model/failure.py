@@ -28,7 +28,9 @@ KINDS: dict[str, Kind] = {
     "not_installed": Kind(False, True, "the program is not there"),
     "start": Kind(False, True, "it could not be started"),
     "bad_request": Kind(False, False, "the provider refuses the request: model, size, parameters"),
-    "session": Kind(True, False, "the session that was to be resumed is gone; the next attempt begins a new one"),
+    "session": Kind(
+        True, False, "the session that was to be resumed is gone; the next attempt begins a new one"
+    ),
     "timeout": Kind(True, False, "it ran out of time"),
     "silence": Kind(True, False, "it printed nothing for too long"),
     "exit": Kind(True, False, "the tool failed by itself"),

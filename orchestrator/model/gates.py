@@ -51,20 +51,41 @@ class Limits:
     closed: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
 
 
-def own_gates(task: Task, status_of: Callable[[str], Status | None], now: float, *,
-              approved: bool = True, run_stopped: str = "") -> list[Gate]:
+def own_gates(
+    task: Task,
+    status_of: Callable[[str], Status | None],
+    now: float,
+    *,
+    approved: bool = True,
+    run_stopped: str = "",
+) -> list[Gate]:
     """The closed gates that concern this task alone, whatever else runs.
 
     ``status_of`` tells where a needed task is (None: nowhere); ``run_stopped`` says why its run takes no more.
     """
     gates = []
     if task.hold:
-        gates.append(Gate("hold", "held: its file says hold: true", "remove that line when it is ready", stuck=True))
+        gates.append(
+            Gate(
+                "hold",
+                "held: its file says hold: true",
+                "remove that line when it is ready",
+                stuck=True,
+            )
+        )
     if not approved:
-        gates.append(Gate("approval", "needs approval: it came through git", f"orchestrator approve {task.id}",
-                          stuck=True))
+        gates.append(
+            Gate(
+                "approval",
+                "needs approval: it came through git",
+                f"orchestrator approve {task.id}",
+                stuck=True,
+            )
+        )
     if task.not_before is not None and task.not_before > now:
-        gates.append(Gate("not_before", f"not before {timestamp(task.not_before)}", until=task.not_before))
+        gates.append(
+            Gate("not_before", f"not before {timestamp(task.not_before)}", until=task.not_before)
+        )
     gates.extend(need_gates(task.needs, status_of))
     if run_stopped:
         gates.append(Gate("run", run_stopped, stuck=True))
@@ -79,17 +100,48 @@ def need_gates(needs: Iterable[str], status_of: Callable[[str], Status | None]) 
         if status is Status.DONE:
             continue
         if status is None:
-            gates.append(Gate("needs", f"needs {need}, which does not exist",
-                              "create it, or correct needs: in the task's file", stuck=True, on=need))
+            gates.append(
+                Gate(
+                    "needs",
+                    f"needs {need}, which does not exist",
+                    "create it, or correct needs: in the task's file",
+                    stuck=True,
+                    on=need,
+                )
+            )
         elif status in (Status.FAILED, Status.CANCELLED):
-            gates.append(Gate("needs", f"needs {need}, which is {status}",
-                              f"orchestrator retry {need}", stuck=True, on=need))
+            gates.append(
+                Gate(
+                    "needs",
+                    f"needs {need}, which is {status}",
+                    f"orchestrator retry {need}",
+                    stuck=True,
+                    on=need,
+                )
+            )
         elif status is Status.REVIEW:
-            gates.append(Gate("needs", f"needs {need}, which is in review", f"orchestrator approve {need}", on=need))
+            gates.append(
+                Gate(
+                    "needs",
+                    f"needs {need}, which is in review",
+                    f"orchestrator approve {need}",
+                    on=need,
+                )
+            )
         elif status is Status.HELD:
-            gates.append(Gate("needs", f"needs {need}, which is held", f"orchestrator release {need}", on=need))
+            gates.append(
+                Gate(
+                    "needs", f"needs {need}, which is held", f"orchestrator release {need}", on=need
+                )
+            )
         else:
-            gates.append(Gate("needs", f"after {need} ({'waiting' if status is Status.INBOX else status})", on=need))
+            gates.append(
+                Gate(
+                    "needs",
+                    f"after {need} ({'waiting' if status is Status.INBOX else status})",
+                    on=need,
+                )
+            )
     return gates
 
 
@@ -116,19 +168,46 @@ class InUse:
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     """The limits that are reached for this lane."""
-    scopes = (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run)) if limits.closed else ()
+    scopes = (
+        (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run))
+        if limits.closed
+        else ()
+    )
     gates = [limits.closed[scope] for scope in scopes if scope in limits.closed]
     if not limits.running:
-        gates.append(Gate("running", "it is paused: nothing new starts", "limits.running in orchestrator.yaml is 0"))
+        gates.append(
+            Gate(
+                "running",
+                "it is paused: nothing new starts",
+                "limits.running in orchestrator.yaml is 0",
+            )
+        )
     elif use.running >= limits.running:
-        gates.append(Gate("running", f"all {limits.running} slots are taken", "limits.running in orchestrator.yaml"))
+        gates.append(
+            Gate(
+                "running",
+                f"all {limits.running} slots are taken",
+                "limits.running in orchestrator.yaml",
+            )
+        )
     for name, key, limit, used in (
         ("agent", lane.agent, limits.per_agent.get(lane.agent), use.agents[lane.agent]),
         ("tool", lane.tool, limits.per_tool.get(lane.tool), use.tools[lane.tool]),
         ("run", lane.run, limits.per_run.get(lane.run) if lane.run else None, use.runs[lane.run]),
     ):
         if limit is not None and used >= limit:
-            where = "max_parallel in the run file" if name == "run" else f"limits.per_{name} in orchestrator.yaml"
-            gates.append(Gate(name, f"{used} of {limit} for {name} {key} run already" if limit else f"{name} {key} is paused",
-                              where if limit else f"{where}: 0"))
+            where = (
+                "max_parallel in the run file"
+                if name == "run"
+                else f"limits.per_{name} in orchestrator.yaml"
+            )
+            gates.append(
+                Gate(
+                    name,
+                    f"{used} of {limit} for {name} {key} run already"
+                    if limit
+                    else f"{name} {key} is paused",
+                    where if limit else f"{where}: 0",
+                )
+            )
     return gates

@@ -78,8 +78,13 @@ class Journal:
 
 
 _PHASES = {
-    "claim": Phase.CLAIMED, "started": Phase.STARTED, "exit": Phase.ENDED, "lost": Phase.ENDED,
-    "retry": Phase.RETRYING, "final": Phase.FINAL, "requeue": Phase.REQUEUED,
+    "claim": Phase.CLAIMED,
+    "started": Phase.STARTED,
+    "exit": Phase.ENDED,
+    "lost": Phase.ENDED,
+    "retry": Phase.RETRYING,
+    "final": Phase.FINAL,
+    "requeue": Phase.REQUEUED,
 }
 
 
@@ -103,7 +108,9 @@ def fold(records: Iterable[Record]) -> Journal:
                 tries += 1
             attempts[-1] = AttemptFacts(record["attempt"], attempts[-1].started, record)
         if "read" in record and attempts:
-            attempts[-1] = AttemptFacts(attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"])
+            attempts[-1] = AttemptFacts(
+                attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"]
+            )
         if record.get("link", link) != link:
             link, tries = record["link"], 0
     return Journal(phase, claim, tuple(attempts), tries, link, last)

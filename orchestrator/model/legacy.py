@@ -21,22 +21,45 @@ _MARKERS = frozenset(
     "created_by created created_date assignee from_agent to_agent dependencies blocked_by blocks specification "
     "estimated_hours estimated_effort_hours estimated_effort estimated_duration batch initiative milestone phase "
     "mode tags result started_at completed_at assigned_at assigned_by related_decisions context_files directives "
-    "success_criteria notes urgency".split())
+    "success_criteria notes urgency".split()
+)
 
 # Keys whose text becomes part of the prompt, in this order, and the heading each gets.
 _SECTIONS = (
-    ("objective", "Objective"), ("description", ""), ("context", "Context"), ("background", "Background"),
-    ("tasks", "Tasks"), ("requirements", "Requirements"), ("implementation_guidance", "Implementation guidance"),
-    ("deliverables", "Deliverables"), ("acceptance_criteria", "Acceptance criteria"),
-    ("success_criteria", "Success criteria"), ("constraints", "Constraints"),
-    ("artefacts", "Artifacts to produce"), ("artifacts", "Artifacts to produce"),
-    ("specification", "Specification"), ("context_files", "Files to read"),
-    ("files_to_modify", "Files to modify"), ("references", "References"), ("notes", "Notes"),
+    ("objective", "Objective"),
+    ("description", ""),
+    ("context", "Context"),
+    ("background", "Background"),
+    ("tasks", "Tasks"),
+    ("requirements", "Requirements"),
+    ("implementation_guidance", "Implementation guidance"),
+    ("deliverables", "Deliverables"),
+    ("acceptance_criteria", "Acceptance criteria"),
+    ("success_criteria", "Success criteria"),
+    ("constraints", "Constraints"),
+    ("artefacts", "Artifacts to produce"),
+    ("artifacts", "Artifacts to produce"),
+    ("specification", "Specification"),
+    ("context_files", "Files to read"),
+    ("files_to_modify", "Files to modify"),
+    ("references", "References"),
+    ("notes", "Notes"),
 )
 _PRIORITY = {
-    "critical": "high", "urgent": "high", "highest": "high", "high": "high", "p0": "high", "p1": "high",
-    "medium": "normal", "normal": "normal", "moderate": "normal", "p2": "normal",
-    "low": "low", "lowest": "low", "minor": "low", "p3": "low",
+    "critical": "high",
+    "urgent": "high",
+    "highest": "high",
+    "high": "high",
+    "p0": "high",
+    "p1": "high",
+    "medium": "normal",
+    "normal": "normal",
+    "moderate": "normal",
+    "p2": "normal",
+    "low": "low",
+    "lowest": "low",
+    "minor": "low",
+    "p3": "low",
 }
 _PATHLIKE = re.compile(r"(?!/)(?!.*\.\.(?:/|$))[\w@+-][\w./@+ -]*\.\w+\Z")
 
@@ -54,11 +77,15 @@ def is_legacy(data: object, body: str = "") -> bool:
     """Whether this is a task of the older format: something to do, no prompt, and at least two of its keys."""
     if not isinstance(data, Mapping) or {"prompt", "prompt_file"} & set(data):
         return False
-    something = bool(body.strip()) or any(data.get(key) for key in ("title", "description", "objective"))
+    something = bool(body.strip()) or any(
+        data.get(key) for key in ("title", "description", "objective")
+    )
     return something and len(_MARKERS & set(data)) >= 2
 
 
-def convert(data: Mapping[str, Any], body: str = "", agents: Collection[str] | None = None) -> Conversion:
+def convert(
+    data: Mapping[str, Any], body: str = "", agents: Collection[str] | None = None
+) -> Conversion:
     """Build the task; ``agents`` are the roles that are configured here (None: do not check)."""
     rest = dict(data)
     notes: list[str] = []
@@ -142,7 +169,12 @@ def _needs(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
         for item in items:
             name = item.get("task_id", item.get("id")) if isinstance(item, Mapping) else item
             name = re.sub(r"\.(ya?ml|md)$", "", name) if isinstance(name, str) else name
-            if isinstance(name, str) and not ids.problem(name) and re.search(r"\d", name) and len(name) > 4:
+            if (
+                isinstance(name, str)
+                and not ids.problem(name)
+                and re.search(r"\d", name)
+                and len(name) > 4
+            ):
                 needs.append(name)
             elif str(item).strip().lower() not in ("none", "n/a", "-", ""):
                 prose.append(_inline(item))
@@ -151,8 +183,13 @@ def _needs(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
     if needs:
         out["needs"] = list(dict.fromkeys(needs))
     if prose:
-        out["prompt"] += "\n## Dependencies (for information)\n\n" + "".join(f"- {item}\n" for item in prose)
-        notes.extend(f"dependency '{item}' is prose: it became a note in the prompt, not a need" for item in prose)
+        out["prompt"] += "\n## Dependencies (for information)\n\n" + "".join(
+            f"- {item}\n" for item in prose
+        )
+        notes.extend(
+            f"dependency '{item}' is prose: it became a note in the prompt, not a need"
+            for item in prose
+        )
 
 
 def _todays(rest: dict[str, Any], out: dict[str, Any]) -> None:

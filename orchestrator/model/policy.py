@@ -40,8 +40,17 @@ class Finish:
     reason: str = ""
 
 
-def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_lost: str = "hold",
-           may_retry: bool = True, failure: Kind = OTHER, chain_left: bool = False, pause: float = 0.0) -> Retry | Finish:
+def decide(
+    outcome: Outcome,
+    tries: int,
+    retries: int,
+    policy: RetryPolicy,
+    on_lost: str = "hold",
+    may_retry: bool = True,
+    failure: Kind = OTHER,
+    chain_left: bool = False,
+    pause: float = 0.0,
+) -> Retry | Finish:
     """The next step after an attempt.
 
     ``tries`` counts attempts with this tool, ``retries`` how many more than one are allowed; ``failure`` is what is
@@ -55,7 +64,10 @@ def decide(outcome: Outcome, tries: int, retries: int, policy: RetryPolicy, on_l
         if on_lost == "retry" and tries <= max(retries, 1):
             return Retry(policy.wait(tries))
         if on_lost == "hold":
-            return Finish(Status.REVIEW, "the attempt was lost: its supervisor was killed; its work may be half done")
+            return Finish(
+                Status.REVIEW,
+                "the attempt was lost: its supervisor was killed; its work may be half done",
+            )
         return Finish(Status.FAILED, "the attempt was lost: its supervisor was killed")
     if outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
         if failure.parks and not chain_left and tries <= PARKED_MOST:

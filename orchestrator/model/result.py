@@ -37,19 +37,42 @@ class Reading:
 
 def kept(reading: Reading, agent: str, tool: str, model: str | None) -> dict[str, Any]:
     """What the journal remembers of a reading, under the names a result has; keys without a value are left out."""
-    return _filled({
-        "outcome": str(reading.outcome), "agent": agent, "tool": tool, "model": model, "error_class": reading.error_class,
-        "reason": reading.reason, "session": reading.session, "resumed": reading.resumed or None, "usage": dict(reading.usage),
-        "cost_usd": reading.cost_usd, "cost_source": reading.cost_source, "warnings": list(reading.warnings)})
+    return _filled(
+        {
+            "outcome": str(reading.outcome),
+            "agent": agent,
+            "tool": tool,
+            "model": model,
+            "error_class": reading.error_class,
+            "reason": reading.reason,
+            "session": reading.session,
+            "resumed": reading.resumed or None,
+            "usage": dict(reading.usage),
+            "cost_usd": reading.cost_usd,
+            "cost_source": reading.cost_source,
+            "warnings": list(reading.warnings),
+        }
+    )
 
 
-def reading_from(facts: Mapping[str, Any], duration_ms: int, exit_code: int | None, signal: str = "") -> Reading:
+def reading_from(
+    facts: Mapping[str, Any], duration_ms: int, exit_code: int | None, signal: str = ""
+) -> Reading:
     """The reading that `kept` remembered."""
     return Reading(
-        Outcome(facts["outcome"]), exit_code, signal, facts.get("error_class", ""), facts.get("reason", ""),
-        session=facts.get("session", ""), resumed=bool(facts.get("resumed")), usage=facts.get("usage", {}),
-        cost_usd=facts.get("cost_usd"), cost_source=facts.get("cost_source", ""),
-        warnings=tuple(facts.get("warnings", ())), duration_ms=duration_ms)
+        Outcome(facts["outcome"]),
+        exit_code,
+        signal,
+        facts.get("error_class", ""),
+        facts.get("reason", ""),
+        session=facts.get("session", ""),
+        resumed=bool(facts.get("resumed")),
+        usage=facts.get("usage", {}),
+        cost_usd=facts.get("cost_usd"),
+        cost_source=facts.get("cost_source", ""),
+        warnings=tuple(facts.get("warnings", ())),
+        duration_ms=duration_ms,
+    )
 
 
 def total_usage(usages: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -73,7 +96,9 @@ def _filled(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value not in (None, "", [], {})}
 
 
-def attempt_entry(number: int, started_at: str, finished_at: str, reading: Reading, **more: Any) -> dict[str, Any]:
+def attempt_entry(
+    number: int, started_at: str, finished_at: str, reading: Reading, **more: Any
+) -> dict[str, Any]:
     """One line of a result's ``attempts``; keys without a value are left out."""
     entry: dict[str, Any] = {
         "attempt": number,
@@ -96,8 +121,14 @@ def attempt_entry(number: int, started_at: str, finished_at: str, reading: Readi
     return _filled(entry)
 
 
-def result(task_id: str, outcome: str, claim: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]],
-           reading: Reading | None, **more: Any) -> dict[str, Any]:
+def result(
+    task_id: str,
+    outcome: str,
+    claim: Mapping[str, Any],
+    attempts: Sequence[Mapping[str, Any]],
+    reading: Reading | None,
+    **more: Any,
+) -> dict[str, Any]:
     """The result document of a task, keys in reading order; keys without a value are left out.
 
     It has no status: the folder is the status, and a person may still move the file.
@@ -116,7 +147,9 @@ def result(task_id: str, outcome: str, claim: Mapping[str, Any], attempts: Seque
         "error_class": reading.error_class if reading else "",
         "started_at": attempts[0].get("started_at") if attempts else None,
         "finished_at": more.pop("finished_at", None),
-        "duration_s": round(sum(entry.get("duration_s", 0) for entry in attempts), 3) if attempts else None,
+        "duration_s": round(sum(entry.get("duration_s", 0) for entry in attempts), 3)
+        if attempts
+        else None,
         "session": reading.session if reading else "",
         "resume": more.pop("resume", ""),
         "usage": more.pop("usage", dict(reading.usage) if reading else {}),
@@ -130,4 +163,8 @@ def result(task_id: str, outcome: str, claim: Mapping[str, Any], attempts: Seque
         "attempts": list(attempts),
         **more,
     }
-    return {key: value for key, value in document.items() if key == "attempts" or value not in (None, "", [], {})}
+    return {
+        key: value
+        for key, value in document.items()
+        if key == "attempts" or value not in (None, "", [], {})
+    }

@@ -31,8 +31,11 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
     """The run in a mapping that fits ``run.schema.json``: defaults merged, needs turned into ids."""
     listed = data["tasks"]
     title = data.get("title", run_id)
-    options = {"max_parallel": data.get("max_parallel"), "on_failure": data.get("on_failure", "continue"),
-               "max_cost": data.get("max_cost_usd")}
+    options = {
+        "max_parallel": data.get("max_parallel"),
+        "on_failure": data.get("on_failure", "continue"),
+        "max_cost": data.get("max_cost_usd"),
+    }
     if isinstance(listed, list):
         return Run(run_id, title, {}, tuple(listed), **options)
     tasks: dict[str, Mapping[str, Any]] = {}
@@ -42,7 +45,10 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
         if "env" in own and "env" in data.get("defaults", {}):
             merged["env"] = {**data["defaults"]["env"], **own["env"]}
         if "needs" in merged:
-            merged["needs"] = [ids.of_run_task(run_id, need) if need in listed else need for need in merged["needs"]]
+            merged["needs"] = [
+                ids.of_run_task(run_id, need) if need in listed else need
+                for need in merged["needs"]
+            ]
         tasks[ids.of_run_task(run_id, name)] = merged
     return Run(run_id, title, tasks, tuple(tasks), **options)
 
@@ -59,7 +65,7 @@ def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
         while stack:
             for need in stack[-1][1]:
                 if state.get(need) == 1:
-                    return [*path[path.index(need):], need]
+                    return [*path[path.index(need) :], need]
                 if need in needs and need not in state:
                     state[need] = 1
                     path.append(need)

@@ -40,8 +40,16 @@ class RunStatus(StrEnum):
 
 FINISHED = (Status.DONE, Status.FAILED, Status.CANCELLED)
 # The order in which a reader that sees an id twice (a move by link and unlink, a copy) believes the folders.
-FOLDERS = (Status.RUNNING, Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED,
-           Status.HELD, Status.INBOX, Status.ARCHIVE)
+FOLDERS = (
+    Status.RUNNING,
+    Status.REVIEW,
+    Status.DONE,
+    Status.FAILED,
+    Status.CANCELLED,
+    Status.HELD,
+    Status.INBOX,
+    Status.ARCHIVE,
+)
 
 # Where a task goes when its last attempt ended so.
 STATUS_OF_OUTCOME = {
@@ -63,7 +71,9 @@ def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
     statuses = {status for status, _ in known}
     if Status.RUNNING in statuses:
         return RunStatus.RUNNING
-    waiting = [stuck for status, stuck in known if status in (Status.INBOX, Status.HELD, Status.REVIEW)]
+    waiting = [
+        stuck for status, stuck in known if status in (Status.INBOX, Status.HELD, Status.REVIEW)
+    ]
     if any(not stuck for stuck in waiting):
         return RunStatus.RUNNING if statuses & set(FINISHED) else RunStatus.PENDING
     if waiting or Status.FAILED in statuses:

@@ -29,8 +29,16 @@ def show_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s" if whole % 60 else f"{whole // 60}m"
     if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m" if whole % 3600 >= 60 else f"{whole // 3600}h"
-    return f"{whole // 86400}d{whole % 86400 // 3600}h" if whole % 86400 >= 3600 else f"{whole // 86400}d"
+        return (
+            f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+            if whole % 3600 >= 60
+            else f"{whole // 3600}h"
+        )
+    return (
+        f"{whole // 86400}d{whole % 86400 // 3600}h"
+        if whole % 86400 >= 3600
+        else f"{whole // 86400}d"
+    )
 
 
 def when(text: str) -> float:

@@ -18,12 +18,31 @@ from orchestrator.files.layout import Layout
 
 VERSION = 1
 # Columns of ``events``: the common fields, and those of an attempt's or task's end; tokens and dollars.
-COLUMNS = ("ts", "event", "task_id", "run_id", "attempt", "agent", "tool", "model", "mode", "phase", "status", "summary", "outcome",
-           "exit_code", "duration_ms", "cost_usd", "cost_source", "error_class", "session")
+COLUMNS = (
+    "ts",
+    "event",
+    "task_id",
+    "run_id",
+    "attempt",
+    "agent",
+    "tool",
+    "model",
+    "mode",
+    "phase",
+    "status",
+    "summary",
+    "outcome",
+    "exit_code",
+    "duration_ms",
+    "cost_usd",
+    "cost_source",
+    "error_class",
+    "session",
+)
 TOKENS = ("input", "cached", "output", "reasoning")
 SCHEMA = f"""
 CREATE TABLE files (file TEXT PRIMARY KEY, size INTEGER, tail BLOB);
-CREATE TABLE events (event_id TEXT PRIMARY KEY, {', '.join(COLUMNS)}, {', '.join(f'{name}_tokens INTEGER' for name in TOKENS)});
+CREATE TABLE events (event_id TEXT PRIMARY KEY, {", ".join(COLUMNS)}, {", ".join(f"{name}_tokens INTEGER" for name in TOKENS)});
 CREATE INDEX by_kind ON events (event, ts);
 CREATE INDEX by_task ON events (task_id, ts);
 CREATE VIEW attempts AS SELECT * FROM events WHERE event = 'attempt_finished';
@@ -42,12 +61,17 @@ def open_index(layout: Layout) -> sqlite3.Connection:
         connection = _fresh(path)
         try:
             update(connection, layout)
-        except sqlite3.DatabaseError:  # torn by a crash, or of another program: it holds nothing that the log does not
+        except (
+            sqlite3.DatabaseError
+        ):  # torn by a crash, or of another program: it holds nothing that the log does not
             connection.close()
             os.unlink(path)
             connection = _fresh(path)
             update(connection, layout)
-    except (OSError, sqlite3.OperationalError):  # a disk that cannot be written, or another process that builds it just now
+    except (
+        OSError,
+        sqlite3.OperationalError,
+    ):  # a disk that cannot be written, or another process that builds it just now
         connection = _prepared(sqlite3.connect(":memory:"))
         update(connection, layout)
     connection.execute("PRAGMA query_only = ON")
@@ -78,8 +102,14 @@ def update(connection: sqlite3.Connection, layout: Layout) -> int:
     present = {os.path.basename(path): path for path in eventreader.files(layout)}
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        known = {name: (size, tail) for name, size, tail in connection.execute("SELECT file, size, tail FROM files")}
-        if any(name not in present or not _only_appended(present[name], *seen) for name, seen in known.items()):
+        known = {
+            name: (size, tail)
+            for name, size, tail in connection.execute("SELECT file, size, tail FROM files")
+        }
+        if any(
+            name not in present or not _only_appended(present[name], *seen)
+            for name, seen in known.items()
+        ):
             # An event may be in several files (git merges them), so which ones went cannot be told: from the start.
             connection.execute("DELETE FROM events")
             connection.execute("DELETE FROM files")
@@ -112,11 +142,19 @@ def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> i
                     lines.pop()  # somebody is writing it
                 rows = list(_rows(name, end, lines))
                 end += sum(map(len, lines))
-                insert = f"INSERT OR IGNORE INTO events VALUES ({marks})"  # delivered twice, kept once
+                insert = (
+                    f"INSERT OR IGNORE INTO events VALUES ({marks})"  # delivered twice, kept once
+                )
                 try:
                     connection.executemany(insert, rows)
-                except (sqlite3.Error, OverflowError, UnicodeError):  # a value that SQLite cannot keep: rare, so it is not looked for before
-                    connection.executemany(insert, ([_plain(value) for value in row] for row in rows))
+                except (
+                    sqlite3.Error,
+                    OverflowError,
+                    UnicodeError,
+                ):  # a value that SQLite cannot keep: rare, so it is not looked for before
+                    connection.executemany(
+                        insert, ([_plain(value) for value in row] for row in rows)
+                    )
                 count += len(rows)
             file.seek(max(0, end - MARK))
             tail = file.read(min(end, MARK))

@@ -10,8 +10,25 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, configuration, eventreader, journals, jsonlines, permissions, scan, schemas
-from orchestrator.files.layout import CANCEL, FOLDER_NAMES, NOTE, Layout, is_draft, schema_bytes, stem_of
+from orchestrator.files import (
+    card,
+    configuration,
+    eventreader,
+    journals,
+    jsonlines,
+    permissions,
+    scan,
+    schemas,
+)
+from orchestrator.files.layout import (
+    CANCEL,
+    FOLDER_NAMES,
+    NOTE,
+    Layout,
+    is_draft,
+    schema_bytes,
+    stem_of,
+)
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
@@ -36,33 +53,79 @@ class Check:
 
 def checks(layout: Layout, now: float) -> list[Check]:
     """Everything that is looked at, good or bad."""
-    found = [_project(layout), *_folders(layout), _config(layout), _schemas(layout), _watcher(layout, now)]
+    found = [
+        _project(layout),
+        *_folders(layout),
+        _config(layout),
+        _schemas(layout),
+        _watcher(layout, now),
+    ]
     found += _unfinished(layout, now)
     found += _files(layout)
-    found += [_clock(layout, now), _events(layout), _index(layout), *_git(layout), _permissions(layout), _disk(layout)]
+    found += [
+        _clock(layout, now),
+        _events(layout),
+        _index(layout),
+        *_git(layout),
+        _permissions(layout),
+        _disk(layout),
+    ]
     return found
 
 
 def _project(layout: Layout) -> Check:
     kind = _filesystem(layout.work)
-    devices = {os.stat(layout.folder(name)).st_dev for name in FOLDER_NAMES if os.path.isdir(layout.folder(name))}
+    devices = {
+        os.stat(layout.folder(name)).st_dev
+        for name in FOLDER_NAMES
+        if os.path.isdir(layout.folder(name))
+    }
     if len(devices) > 1:
-        return Check("project", "problem", "the folders of work/ lie on several file systems",
-                     "files cannot be renamed between them: put work/ on one")
+        return Check(
+            "project",
+            "problem",
+            "the folders of work/ lie on several file systems",
+            "files cannot be renamed between them: put work/ on one",
+        )
     if kind.startswith(NETWORK):
-        return Check("project", "note", f"{layout.work} is on {kind}: other machines' changes are not notified",
-                     "watch: {notify: poll}   in orchestrator.yaml")
-    watches, instances = _number("/proc/sys/fs/inotify/max_user_watches"), _number("/proc/sys/fs/inotify/max_user_instances")
-    if (watches.isdigit() and int(watches) < FEW_WATCHES) or (instances.isdigit() and int(instances) < FEW_INSTANCES):
-        return Check("project", "note", f"{watches} inotify watches and {instances} instances are allowed, which other programs may use up",
-                     "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128, or  watch: {notify: poll}")
-    return Check("project", "ok", f"{layout.work} ({kind or 'unknown file system'}, {watches} inotify watches allowed)")
+        return Check(
+            "project",
+            "note",
+            f"{layout.work} is on {kind}: other machines' changes are not notified",
+            "watch: {notify: poll}   in orchestrator.yaml",
+        )
+    watches, instances = (
+        _number("/proc/sys/fs/inotify/max_user_watches"),
+        _number("/proc/sys/fs/inotify/max_user_instances"),
+    )
+    if (watches.isdigit() and int(watches) < FEW_WATCHES) or (
+        instances.isdigit() and int(instances) < FEW_INSTANCES
+    ):
+        return Check(
+            "project",
+            "note",
+            f"{watches} inotify watches and {instances} instances are allowed, which other programs may use up",
+            "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128, or  watch: {notify: poll}",
+        )
+    return Check(
+        "project",
+        "ok",
+        f"{layout.work} ({kind or 'unknown file system'}, {watches} inotify watches allowed)",
+    )
 
 
 def _folders(layout: Layout) -> list[Check]:
     missing = [name for name in FOLDER_NAMES if not os.path.isdir(layout.folder(name))]
     if missing:
-        return [Check("folders", "problem", f"missing: {', '.join(missing)}", "orchestrator doctor --fix", True)]
+        return [
+            Check(
+                "folders",
+                "problem",
+                f"missing: {', '.join(missing)}",
+                "orchestrator doctor --fix",
+                True,
+            )
+        ]
     return [Check("folders", "ok", f"all {len(FOLDER_NAMES)} there")]
 
 
@@ -80,9 +143,19 @@ def _schemas(layout: Layout) -> Check:
         try:
             with open(f"{layout.work}/schemas/{kind}.schema.json", "rb") as file:
                 if file.read() != schema_bytes(kind):
-                    return Check("schemas", "note", "work/schemas/ is of another version: editors check by it", "orchestrator init   writes them anew")
+                    return Check(
+                        "schemas",
+                        "note",
+                        "work/schemas/ is of another version: editors check by it",
+                        "orchestrator init   writes them anew",
+                    )
         except FileNotFoundError:
-            return Check("schemas", "note", f"work/schemas/{kind}.schema.json is missing: editors cannot complete or check", "orchestrator init")
+            return Check(
+                "schemas",
+                "note",
+                f"work/schemas/{kind}.schema.json is missing: editors cannot complete or check",
+                "orchestrator init",
+            )
     return Check("schemas", "ok", "work/schemas/, as this version has them")
 
 
@@ -91,17 +164,35 @@ def _watcher(layout: Layout, now: float) -> Check:
     if known is None:
         return Check("watcher", "note", "none is running", "orchestrator watch")
     if not known.alive:
-        return Check("watcher", "note", f"the last one (pid {known.pid}) was killed", "orchestrator watch")
+        return Check(
+            "watcher", "note", f"the last one (pid {known.pid}) was killed", "orchestrator watch"
+        )
     if known.fault:
-        return Check("watcher", "problem", f"pid {known.pid} claims nothing: {known.fault}", "make room, or mend the disk")
+        return Check(
+            "watcher",
+            "problem",
+            f"pid {known.pid} claims nothing: {known.fault}",
+            "make room, or mend the disk",
+        )
     if known.settings_held:
-        return Check("watcher", "note", f"pid {known.pid} holds {known.settings}", "look at it, then: orchestrator reload")
+        return Check(
+            "watcher",
+            "note",
+            f"pid {known.pid} holds {known.settings}",
+            "look at it, then: orchestrator reload",
+        )
     if known.settings:
-        return Check("watcher", "problem", f"pid {known.pid} found {known.settings}", "orchestrator validate")
+        return Check(
+            "watcher", "problem", f"pid {known.pid} found {known.settings}", "orchestrator validate"
+        )
     beat = f"beat {show_duration(known.beat)} ago"
     if known.notifications:
-        return Check("watcher", "note", f"pid {known.pid}, {beat}; without notifications: {known.notifications}",
-                     "sysctl fs.inotify.max_user_instances")
+        return Check(
+            "watcher",
+            "note",
+            f"pid {known.pid}, {beat}; without notifications: {known.notifications}",
+            "sysctl fs.inotify.max_user_instances",
+        )
     return Check("watcher", "ok", f"pid {known.pid}, {beat}")
 
 
@@ -116,53 +207,140 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
                 continue
             started = journal.attempt.started if journal.attempt else {}
             alive = journal.phase is Phase.STARTED and card.process_lives(
-                started.get("supervisor", 0), started.get("supervisor_start", 0), started.get("boot", ""))
+                started.get("supervisor", 0),
+                started.get("supervisor_start", 0),
+                started.get("boot", ""),
+            )
             state = "is still running under its supervisor" if alive else "was cut off"
-            found.append(Check("unfinished", "note", f"{journal.task_id} {state}; no watcher is running",
-                               "orchestrator watch   takes it up"))
+            found.append(
+                Check(
+                    "unfinished",
+                    "note",
+                    f"{journal.task_id} {state}; no watcher is running",
+                    "orchestrator watch   takes it up",
+                )
+            )
     for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
         if ids.key(task_id) not in active:
-            found.append(Check("orphan", "problem", f"running/{name} was never claimed on this machine",
-                               "orchestrator doctor --fix   (to review/)", True))
-    return found or [Check("unfinished", "ok", f"{plural(len(active), 'task')} in progress, none cut off")]
+            found.append(
+                Check(
+                    "orphan",
+                    "problem",
+                    f"running/{name} was never claimed on this machine",
+                    "orchestrator doctor --fix   (to review/)",
+                    True,
+                )
+            )
+    return found or [
+        Check("unfinished", "ok", f"{plural(len(active), 'task')} in progress, none cut off")
+    ]
 
 
 def _files(layout: Layout) -> list[Check]:
     """Ids that are there twice, notes without a file, files that no folder should have."""
     found = []
     places = _places(layout)
-    mendable = {path for kept, _ in copies(layout) for path in [kept]} if any(len(where) > 1 for where in places.values()) else set()
+    mendable = (
+        {path for kept, _ in copies(layout) for path in [kept]}
+        if any(len(where) > 1 for where in places.values())
+        else set()
+    )
     for where in places.values():
         if len(where) > 1:
-            inodes = {os.lstat(f"{layout.work}/{path}").st_ino for path in where if os.path.lexists(f"{layout.work}/{path}")}
+            inodes = {
+                os.lstat(f"{layout.work}/{path}").st_ino
+                for path in where
+                if os.path.lexists(f"{layout.work}/{path}")
+            }
             if len(inodes) == 1:
-                found.append(Check("half-move", "problem", f"a move was cut off: {' and '.join(where)} are one file",
-                                   "orchestrator doctor --fix", True))
+                found.append(
+                    Check(
+                        "half-move",
+                        "problem",
+                        f"a move was cut off: {' and '.join(where)} are one file",
+                        "orchestrator doctor --fix",
+                        True,
+                    )
+                )
             elif mendable.intersection(where):
-                found.append(Check("duplicate", "problem", f"one task in several folders: {', '.join(where)}",
-                                   f"orchestrator doctor --fix   (keeps {next(path for path in where if path in mendable)}, as the latest event says)", True))
+                found.append(
+                    Check(
+                        "duplicate",
+                        "problem",
+                        f"one task in several folders: {', '.join(where)}",
+                        f"orchestrator doctor --fix   (keeps {next(path for path in where if path in mendable)}, as the latest event says)",
+                        True,
+                    )
+                )
             else:
-                found.append(Check("duplicate", "problem", f"one id, several files: {', '.join(where)}",
-                                   "keep one and remove or rename the others"))
-    stale = [key for key in scan.names(f"{layout.state}/cancel") if not os.path.exists(f"{layout.active}/{key}.jsonl")]
+                found.append(
+                    Check(
+                        "duplicate",
+                        "problem",
+                        f"one id, several files: {', '.join(where)}",
+                        "keep one and remove or rename the others",
+                    )
+                )
+    stale = [
+        key
+        for key in scan.names(f"{layout.state}/cancel")
+        if not os.path.exists(f"{layout.active}/{key}.jsonl")
+    ]
     if stale:
-        found.append(Check("requests", "problem", f"{plural(len(stale), 'request')} to cancel what is not running", "orchestrator doctor --fix", True))
-    leftovers = [name for name in scan.names(f"{layout.state}/tmp") if not os.path.exists(f"/proc/{name.split('.', 1)[0]}")]
+        found.append(
+            Check(
+                "requests",
+                "problem",
+                f"{plural(len(stale), 'request')} to cancel what is not running",
+                "orchestrator doctor --fix",
+                True,
+            )
+        )
+    leftovers = [
+        name
+        for name in scan.names(f"{layout.state}/tmp")
+        if not os.path.exists(f"/proc/{name.split('.', 1)[0]}")
+    ]
     if leftovers:
-        found.append(Check("leftovers", "problem", f"{plural(len(leftovers), 'temporary file')} of processes that are gone",
-                           "orchestrator doctor --fix", True))
+        found.append(
+            Check(
+                "leftovers",
+                "problem",
+                f"{plural(len(leftovers), 'temporary file')} of processes that are gone",
+                "orchestrator doctor --fix",
+                True,
+            )
+        )
     listed = scan.names(layout.folder(Status.INBOX))
     stems = {stem_of(name) for name in listed if not is_draft(name)}
-    stale = [name for name in listed if name.endswith(NOTE) and name.removesuffix(NOTE) not in stems]
+    stale = [
+        name for name in listed if name.endswith(NOTE) and name.removesuffix(NOTE) not in stems
+    ]
     if stale:
-        found.append(Check("notes", "problem", f"{plural(len(stale), 'note')} about files that are gone",
-                           "orchestrator doctor --fix", True))
+        found.append(
+            Check(
+                "notes",
+                "problem",
+                f"{plural(len(stale), 'note')} about files that are gone",
+                "orchestrator doctor --fix",
+                True,
+            )
+        )
     for status in FOLDERS:
-        odd = [name for name in scan.names(layout.folder(status)) if not stem_of(name) and not is_draft(name)
-               and not name.endswith(CANCEL)]
+        odd = [
+            name
+            for name in scan.names(layout.folder(status))
+            if not stem_of(name) and not is_draft(name) and not name.endswith(CANCEL)
+        ]
         if odd:
-            found.append(Check("strangers", "note", f"{status}/ holds what is no task: {', '.join(sorted(odd)[:5])}",
-                               "move it elsewhere; task files end in .yaml, .yml or .md"))
+            found.append(
+                Check(
+                    "strangers",
+                    "note",
+                    f"{status}/ holds what is no task: {', '.join(sorted(odd)[:5])}",
+                    "move it elsewhere; task files end in .yaml, .yml or .md",
+                )
+            )
     return found or [Check("files", "ok", f"{plural(len(places), 'task')}, every id once")]
 
 
@@ -181,7 +359,11 @@ def copies(layout: Layout) -> list[tuple[str, list[str]]]:
                     inodes.add(os.fstat(file.fileno()).st_ino)
         except OSError:
             continue
-        if len(texts) == 1 and len(inodes) == len(where) and not any(path.startswith("running/") for path in where):
+        if (
+            len(texts) == 1
+            and len(inodes) == len(where)
+            and not any(path.startswith("running/") for path in where)
+        ):
             kept = _latest(layout, where)
             if kept:
                 found.append((kept, [path for path in where if path != kept]))
@@ -191,7 +373,11 @@ def copies(layout: Layout) -> list[tuple[str, list[str]]]:
 def _latest(layout: Layout, where: list[str]) -> str:
     """The path whose folder the latest event about this task names; empty if none does."""
     task_id = stem_of(os.path.basename(where[0]))
-    for event in sorted(eventreader.about(layout, "task_id", task_id), key=lambda event: str(event.get("ts")), reverse=True):
+    for event in sorted(
+        eventreader.about(layout, "task_id", task_id),
+        key=lambda event: str(event.get("ts")),
+        reverse=True,
+    ):
         for path in where:
             if path.split("/")[0] == event.get("status"):
                 return path
@@ -214,7 +400,12 @@ def _clock(layout: Layout, now: float) -> Check:
     except ValueError:
         ahead = 0.0
     if ahead > AHEAD:
-        return Check("clock", "problem", f"the newest event is {show_duration(ahead)} in the future", "set the clock; another machine's may be wrong")
+        return Check(
+            "clock",
+            "problem",
+            f"the newest event is {show_duration(ahead)} in the future",
+            "set the clock; another machine's may be wrong",
+        )
     return Check("clock", "ok", "events are not in the future")
 
 
@@ -224,7 +415,11 @@ def _events(layout: Layout) -> Check:
     for path in paths:
         bad += jsonlines.read(path)[1]
     if bad:
-        return Check("events", "note", f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers pass over them")
+        return Check(
+            "events",
+            "note",
+            f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers pass over them",
+        )
     return Check("events", "ok", f"{plural(len(paths), 'file')}, every line whole")
 
 
@@ -242,15 +437,27 @@ def _index(layout: Layout) -> Check:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        return Check("index", "note", f"cannot be read ({error}); the next report makes it anew", f"rm {layout.shown(path)}")
+        return Check(
+            "index",
+            "note",
+            f"cannot be read ({error}); the next report makes it anew",
+            f"rm {layout.shown(path)}",
+        )
     return Check("index", "ok", f"{plural(count, 'event')}, {size / 2**20:.1f} MiB")
 
 
 def _git(layout: Layout) -> list[Check]:
     def git(*words: str) -> subprocess.CompletedProcess[str] | None:
         try:
-            return subprocess.run(["git", "-C", layout.root, *words], stdin=subprocess.DEVNULL, capture_output=True,
-                                  text=True, timeout=20, check=False, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"})
+            return subprocess.run(
+                ["git", "-C", layout.root, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
         except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
             return None
 
@@ -260,30 +467,57 @@ def _git(layout: Layout) -> list[Check]:
     found = []
     ignored = git("check-ignore", "-q", "work/inbox/x.yaml")
     if ignored is not None and ignored.returncode == 0:
-        found.append(Check("git", "note", "work/inbox is ignored by git: tasks are not part of the history",
-                           "look at your .gitignore"))
+        found.append(
+            Check(
+                "git",
+                "note",
+                "work/inbox is ignored by git: tasks are not part of the history",
+                "look at your .gitignore",
+            )
+        )
     for path in ("work/.state/active/x", "work/logs/x/1/stdout.log"):
         answer = git("check-ignore", "-q", path)
         if answer is not None and answer.returncode == 1:
-            found.append(Check("git", "problem", f"{os.path.dirname(path)} is not ignored by git",
-                               "orchestrator init   writes work/.gitignore"))
+            found.append(
+                Check(
+                    "git",
+                    "problem",
+                    f"{os.path.dirname(path)} is not ignored by git",
+                    "orchestrator init   writes work/.gitignore",
+                )
+            )
     unmerged = git("diff", "--name-only", "--diff-filter=U", "--", "work")
     if unmerged is not None and unmerged.stdout.strip():
-        found.append(Check("git", "problem", f"unmerged: {', '.join(unmerged.stdout.split()[:5])}", "resolve the merge"))
+        found.append(
+            Check(
+                "git",
+                "problem",
+                f"unmerged: {', '.join(unmerged.stdout.split()[:5])}",
+                "resolve the merge",
+            )
+        )
     return found or [Check("git", "ok", "logs and state are ignored, nothing unmerged")]
 
 
 def _permissions(layout: Layout) -> Check:
     for path, why in permissions.unsafe(layout):
-        return Check("permissions", "problem", f"{layout.shown(path)} {why}: others could run programs as you",
-                     f"chmod o-w {layout.shown(path)}")
+        return Check(
+            "permissions",
+            "problem",
+            f"{layout.shown(path)} {why}: others could run programs as you",
+            f"chmod o-w {layout.shown(path)}",
+        )
     return Check("permissions", "ok", "only you (or your group) can write here")
 
 
 def _disk(layout: Layout) -> Check:
     free = shutil.disk_usage(layout.work).free
     text = f"{free // 2**20} MiB free"
-    return Check("disk", "ok", text) if free >= LOW_DISK else Check("disk", "problem", text, "make room")
+    return (
+        Check("disk", "ok", text)
+        if free >= LOW_DISK
+        else Check("disk", "problem", text, "make room")
+    )
 
 
 def _filesystem(path: str) -> str:
@@ -294,7 +528,9 @@ def _filesystem(path: str) -> str:
             for line in file:
                 parts = line.split()
                 mount = parts[1].replace("\\040", " ")
-                if (path == mount or path.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
+                if (path == mount or path.startswith(mount.rstrip("/") + "/")) and len(
+                    mount
+                ) >= len(best):
                     best, kind = mount, parts[2]
     except OSError:
         pass

@@ -29,13 +29,23 @@ class RunView:
         return sum(row.status == "done" for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "title": self.title, "status": str(self.status), "done": self.done,
-                "total": len(self.rows), "tasks": [row.as_json() for row in self.rows]}
+        return {
+            "id": self.id,
+            "title": self.title,
+            "status": str(self.status),
+            "done": self.done,
+            "total": len(self.rows),
+            "tasks": [row.as_json() for row in self.rows],
+        }
 
 
 def all_runs(layout: Layout, now: float) -> list[RunView]:
     """Every accepted run."""
-    return [view for run_id, name in scan.runs(layout) if (view := view_of(layout, run_id, name, now)) is not None]
+    return [
+        view
+        for run_id, name in scan.runs(layout)
+        if (view := view_of(layout, run_id, name, now)) is not None
+    ]
 
 
 def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | None:
@@ -77,7 +87,9 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
             row = waiting_row(layout, status, name, now)
             stuck = "stuck" in row.flags or _never(layout, name, status)
         elif status is Status.RUNNING:
-            row = active.get(task_id) or Row(task_id, "running", layout.shown(layout.file(status, name)))
+            row = active.get(task_id) or Row(
+                task_id, "running", layout.shown(layout.file(status, name))
+            )
         else:
             row = finished_row(layout, task_id, status, name, results.read(layout, task_id))
             if status is Status.ARCHIVE:
@@ -106,5 +118,3 @@ def find_run(layout: Layout, word: str) -> tuple[str, str] | None:
     exact = [item for item in known if item[0] == word]
     partial = [item for item in known if word in item[0]]
     return exact[0] if exact else partial[0] if len(partial) == 1 else None
-
-

@@ -51,13 +51,32 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The row for ``--json``: moments as timestamps, missing values left out."""
-        moments = {name: timestamp(value) for name, value in
-                   (("started_at", self.started), ("finished_at", self.ended)) if value is not None}
-        plain = {"id": self.id, "status": self.status, "file": self.file, "title": self.title, "agent": self.agent,
-                 "tool": self.tool, "model": self.model, "run": self.run, "attempt": self.attempt,
-                 "duration_s": self.seconds, "timeout_s": self.timeout, "detail": self.detail,
-                 "cost_usd": self.cost_usd, "usage": dict(self.usage), "flags": list(self.flags)}
-        return {**{key: value for key, value in plain.items() if value not in (None, "", [], {})}, **moments}
+        moments = {
+            name: timestamp(value)
+            for name, value in (("started_at", self.started), ("finished_at", self.ended))
+            if value is not None
+        }
+        plain = {
+            "id": self.id,
+            "status": self.status,
+            "file": self.file,
+            "title": self.title,
+            "agent": self.agent,
+            "tool": self.tool,
+            "model": self.model,
+            "run": self.run,
+            "attempt": self.attempt,
+            "duration_s": self.seconds,
+            "timeout_s": self.timeout,
+            "detail": self.detail,
+            "cost_usd": self.cost_usd,
+            "usage": dict(self.usage),
+            "flags": list(self.flags),
+        }
+        return {
+            **{key: value for key, value in plain.items() if value not in (None, "", [], {})},
+            **moments,
+        }
 
 
 @dataclass(slots=True)
@@ -85,18 +104,26 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
     counts[Status.INBOX] = len(inbox)
     return Overview(
-        watcher=card.read(layout, now), counts=counts,
+        watcher=card.read(layout, now),
+        counts=counts,
         invalid=[_invalid_row(layout, task_id) for task_id in wrong[:most]],
-        editing=_editing(layout), running=running(layout, now),
+        editing=_editing(layout),
+        running=running(layout, now),
         waiting=[waiting_row(layout, status, name, now) for status, name in shown],
         recent=recent(layout, RECENT, (Status.FAILED, Status.REVIEW)),
-        more_waiting=len(inbox) + len(held) - len(shown), runs=len(scan.runs(layout)),
-        parked=parked.gates(layout, now))
+        more_waiting=len(inbox) + len(held) - len(shown),
+        runs=len(scan.runs(layout)),
+        parked=parked.gates(layout, now),
+    )
 
 
 def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:
     skip = set(wrong)
-    return sorted(name for task_id, name in scan.task_names(layout.folder(Status.INBOX)) if task_id not in skip)
+    return sorted(
+        name
+        for task_id, name in scan.task_names(layout.folder(Status.INBOX))
+        if task_id not in skip
+    )
 
 
 def _editing(layout: Layout) -> list[str]:
@@ -129,10 +156,17 @@ def _running_row(layout: Layout, journal: Journal, now: float) -> Row:
             row.detail = f"orchestrator attach {journal.task_id}"
         else:
             how = presentation(layout, row.tool)
-            progress = glance(f"{layout.logs(journal.task_id, attempt.number)}/stdout.log", how,
-                              _models(layout).get(row.model) if how.live is not None and row.model else None)
+            progress = glance(
+                f"{layout.logs(journal.task_id, attempt.number)}/stdout.log",
+                how,
+                _models(layout).get(row.model) if how.live is not None and row.model else None,
+            )
             before = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1])
-            row.detail, row.cost_usd, row.usage = progress.line, before + (progress.cost or 0.0) or None, progress.usage
+            row.detail, row.cost_usd, row.usage = (
+                progress.line,
+                before + (progress.cost or 0.0) or None,
+                progress.usage,
+            )
     elif journal.phase is Phase.ENDED:
         row.detail = "finishing"
     else:
@@ -154,10 +188,18 @@ def _models(layout: Layout) -> Mapping[str, Model]:
 
 def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:
     claim = journal.claim
-    return Row(journal.task_id, str(status), layout.shown(layout.file(status, claim["file"])),
-               title=one_line(claim.get("title") or "", 200), agent=claim.get("agent") or "",
-               tool=claim.get("tool") or "", model=claim.get("model") or "", run=claim.get("run") or "",
-               attempt=journal.attempt.number if journal.attempt else None, timeout=claim.get("timeout"))
+    return Row(
+        journal.task_id,
+        str(status),
+        layout.shown(layout.file(status, claim["file"])),
+        title=one_line(claim.get("title") or "", 200),
+        agent=claim.get("agent") or "",
+        tool=claim.get("tool") or "",
+        model=claim.get("model") or "",
+        run=claim.get("run") or "",
+        attempt=journal.attempt.number if journal.attempt else None,
+        timeout=claim.get("timeout"),
+    )
 
 
 def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
@@ -169,7 +211,10 @@ def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
         first = request.errors[0] if request is not None and request.errors else None
         row.detail = f"{first.line}:{first.column} {one_line(first.message, 120)}" if first else ""
         if request is not None and request.run is not None:
-            row.title, row.detail = one_line(request.run.title, 200), f"run of {plural(len(request.run.members), 'task')}"
+            row.title, row.detail = (
+                one_line(request.run.title, 200),
+                f"run of {plural(len(request.run.members), 'task')}",
+            )
         return row
     task = request.task
     row.title, row.agent, row.tool = one_line(task.title, 200), task.agent or "", task.tool or ""
@@ -189,8 +234,12 @@ def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
 def _invalid_row(layout: Layout, task_id: str) -> Row:
     place = scan.locate(layout, task_id, (Status.INBOX,))
     first = tail(layout.note(task_id), 1 << 16).split("\n", 1)[0]
-    return Row(task_id, "invalid", layout.shown(layout.file(Status.INBOX, place[1] if place else task_id)),
-               detail=one_line(first, 200))
+    return Row(
+        task_id,
+        "invalid",
+        layout.shown(layout.file(Status.INBOX, place[1] if place else task_id)),
+        detail=one_line(first, 200),
+    )
 
 
 def recent(layout: Layout, most: int, only: tuple[Status, ...] = FINISHED) -> list[Row]:
@@ -210,10 +259,14 @@ def recent(layout: Layout, most: int, only: tuple[Status, ...] = FINISHED) -> li
     return rows
 
 
-def finished_row(layout: Layout, task_id: str, status: Status, name: str, facts: Mapping[str, Any]) -> Row:
+def finished_row(
+    layout: Layout, task_id: str, status: Status, name: str, facts: Mapping[str, Any]
+) -> Row:
     """A finished task, from its event or its result."""
     row = Row(task_id, str(status), layout.shown(layout.file(status, name)))
-    row.agent, row.tool, row.model = (str(facts.get(key) or "") for key in ("agent", "tool", "model"))
+    row.agent, row.tool, row.model = (
+        str(facts.get(key) or "") for key in ("agent", "tool", "model")
+    )
     row.run = str(facts.get("run_id") or facts.get("run") or "")
     row.title = one_line(str(facts.get("title") or ""), 200)
     moment = facts.get("ts") or facts.get("finished_at")
@@ -228,7 +281,9 @@ def finished_row(layout: Layout, task_id: str, status: Status, name: str, facts:
     row.cost_usd = facts.get("cost_usd")
     attempts = facts.get("attempt") or len(facts.get("attempts", ())) or None
     row.attempt = attempts
-    reason = facts.get("reason") or (facts.get("summary") if facts.get("outcome") != "succeeded" else "")
+    reason = facts.get("reason") or (
+        facts.get("summary") if facts.get("outcome") != "succeeded" else ""
+    )
     row.detail = one_line(str(reason or ""), 200)
     return row
 
@@ -242,36 +297,68 @@ def request_of(layout: Layout, status: Status | str, name: str) -> Request | Non
         return None
 
 
-def listed(layout: Layout, now: float, statuses: tuple[Status, ...] | None, most: int | None) -> tuple[list[Row], int]:
+def listed(
+    layout: Layout, now: float, statuses: tuple[Status, ...] | None, most: int | None
+) -> tuple[list[Row], int]:
     """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks."""
     rows: list[Row] = []
     wanted = statuses or FOLDERS
     if Status.RUNNING in wanted:
         rows += running(layout, now)
         known = {row.id for row in rows}
-        rows += [Row(task_id, "running", layout.shown(layout.file(Status.RUNNING, name)), detail="not claimed here")
-                 for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING))) if task_id not in known]
+        rows += [
+            Row(
+                task_id,
+                "running",
+                layout.shown(layout.file(Status.RUNNING, name)),
+                detail="not claimed here",
+            )
+            for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING)))
+            if task_id not in known
+        ]
     if Status.INBOX in wanted:
         wrong = scan.invalid(layout)
         rows += [_invalid_row(layout, task_id) for task_id in wrong]
-        rows += [waiting_row(layout, Status.INBOX, name, now) for name in _waiting_names(layout, wrong)]
+        rows += [
+            waiting_row(layout, Status.INBOX, name, now) for name in _waiting_names(layout, wrong)
+        ]
     if Status.HELD in wanted:
-        rows += [waiting_row(layout, Status.HELD, name, now)
-                 for _, name in sorted(scan.task_names(layout.folder(Status.HELD)))]
-    ended = [status for status in (Status.REVIEW, *FINISHED, Status.ARCHIVE) if status in wanted
-             and (statuses or status is not Status.ARCHIVE)]
-    names = {task_id: (status, name) for status in ended for task_id, name in scan.task_names(layout.folder(status))}
-    newest = recent(layout, min(most if most is not None else len(names), len(names)), tuple(ended)) if names else []
+        rows += [
+            waiting_row(layout, Status.HELD, name, now)
+            for _, name in sorted(scan.task_names(layout.folder(Status.HELD)))
+        ]
+    ended = [
+        status
+        for status in (Status.REVIEW, *FINISHED, Status.ARCHIVE)
+        if status in wanted and (statuses or status is not Status.ARCHIVE)
+    ]
+    names = {
+        task_id: (status, name)
+        for status in ended
+        for task_id, name in scan.task_names(layout.folder(status))
+    }
+    newest = (
+        recent(layout, min(most if most is not None else len(names), len(names)), tuple(ended))
+        if names
+        else []
+    )
     rows += newest
     rest = sorted(set(names) - {row.id for row in newest}, reverse=True)
     room = len(rest) if most is None else max(0, most - len(newest))
-    rows += [finished_row(layout, task_id, *names[task_id], results.read(layout, task_id)) for task_id in rest[:room]]
+    rows += [
+        finished_row(layout, task_id, *names[task_id], results.read(layout, task_id))
+        for task_id in rest[:room]
+    ]
     return rows, len(rest) - len(rest[:room])
 
 
 def _first_day(layout: Layout, journal: Journal | None, status: Status, name: str) -> str:
     """The day before which nothing can have happened to a task: that of its file or of its first claim."""
-    moments = [facts.started["at"] for facts in (journal.attempts if journal else ()) if "at" in facts.started]
+    moments = [
+        facts.started["at"]
+        for facts in (journal.attempts if journal else ())
+        if "at" in facts.started
+    ]
     moments += [journal.claim["at"]] if journal and "at" in journal.claim else []
     try:
         moments.append(os.lstat(layout.file(status, name)).st_mtime)
@@ -309,7 +396,17 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     task = request.task if request else None
     if task is not None:
         row.title = row.title or one_line(task.title, 200)
-    history = eventreader.about(layout, "task_id", task_id, _first_day(layout, journal, status, name))
+    history = eventreader.about(
+        layout, "task_id", task_id, _first_day(layout, journal, status, name)
+    )
     note = tail(layout.note(task_id), 1 << 16) if status is Status.INBOX else ""
-    return Story(row, request, found, journal, note, history, text=request.document.text if request else "",
-                 prompt=task.prompt if task else "")
+    return Story(
+        row,
+        request,
+        found,
+        journal,
+        note,
+        history,
+        text=request.document.text if request else "",
+        prompt=task.prompt if task else "",
+    )

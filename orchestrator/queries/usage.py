@@ -42,9 +42,18 @@ class Group:
         return self.succeeded / self.tasks if self.tasks else None
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "tasks": self.tasks, "succeeded": self.succeeded, "success": self.success, "attempts": self.attempts,
-                "cost_usd": round(self.cost_usd, 6), "unknown_cost_attempts": self.unknown, "tokens": self.tokens,
-                "median_s": self.median_s, "p95_s": self.p95_s}
+        return {
+            "name": self.name,
+            "tasks": self.tasks,
+            "succeeded": self.succeeded,
+            "success": self.success,
+            "attempts": self.attempts,
+            "cost_usd": round(self.cost_usd, 6),
+            "unknown_cost_attempts": self.unknown,
+            "tokens": self.tokens,
+            "median_s": self.median_s,
+            "p95_s": self.p95_s,
+        }
 
 
 def report(index: Index, by: str, since: str, until: str) -> list[Group]:
@@ -57,21 +66,37 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
 
     chosen = "FROM events WHERE event = ? AND ts >= ? AND ts < ?"
     for name, tasks, good in index.execute(
-            f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded') {chosen} GROUP BY grp", ("task_finished", since, until)):
+        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded') {chosen} GROUP BY grp",
+        ("task_finished", since, until),
+    ):
         group(name).tasks, group(name).succeeded = tasks, good or 0
     for row in index.execute(
-            f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), "
-            f"sum(output_tokens), sum(reasoning_tokens) {chosen} GROUP BY grp", ("attempt_finished", since, until)):
+        f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), "
+        f"sum(output_tokens), sum(reasoning_tokens) {chosen} GROUP BY grp",
+        ("attempt_finished", since, until),
+    ):
         found = group(row[0])
         found.attempts, found.cost_usd, found.unknown = row[1], row[2] or 0.0, row[3] or 0
-        found.tokens = {kind: count for kind, count in zip(("input", "cached", "output", "reasoning"), row[4:], strict=True) if count}
+        found.tokens = {
+            kind: count
+            for kind, count in zip(("input", "cached", "output", "reasoning"), row[4:], strict=True)
+            if count
+        }
     durations: dict[str, list[float]] = {}
     for name, milliseconds in index.execute(
-            f"SELECT {column} AS grp, duration_ms {chosen} AND duration_ms IS NOT NULL ORDER BY duration_ms", ("attempt_finished", since, until)):
+        f"SELECT {column} AS grp, duration_ms {chosen} AND duration_ms IS NOT NULL ORDER BY duration_ms",
+        ("attempt_finished", since, until),
+    ):
         durations.setdefault(name or "", []).append(milliseconds / 1000)
     for name, sorted_ in durations.items():
-        group(name).median_s, group(name).p95_s = percentile(sorted_, 0.5), percentile(sorted_, 0.95)
-    return sorted(groups.values(), key=lambda item: item.name if by == "day" else (-item.cost_usd, -item.tasks, item.name))
+        group(name).median_s, group(name).p95_s = (
+            percentile(sorted_, 0.5),
+            percentile(sorted_, 0.95),
+        )
+    return sorted(
+        groups.values(),
+        key=lambda item: item.name if by == "day" else (-item.cost_usd, -item.tasks, item.name),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +117,39 @@ class Ended:
 
     def as_json(self) -> dict[str, Any]:
         """Without what is empty."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, "", 0)} | {"ended": self.ended, "task": self.task}
+        return {key: value for key, value in asdict(self).items() if value not in (None, "", 0)} | {
+            "ended": self.ended,
+            "task": self.task,
+        }
 
 
 def ended(index: Index, since: str, until: str) -> list[Ended]:
     """The tasks that finished in this time, the newest first."""
-    return [Ended(row[0], row[1], *(value or "" for value in row[2:7]), row[7] / 1000 if row[7] is not None else None, row[8] or 0, row[9],
-                  "" if row[6] == "succeeded" else row[10] or "")
-            for row in index.execute(
-                "SELECT ts, task_id, run_id, agent, tool, model, outcome, duration_ms, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), "
-                "cost_usd, summary FROM events WHERE event = 'task_finished' AND ts >= ? AND ts < ? ORDER BY ts DESC", (since, until))]
+    return [
+        Ended(
+            row[0],
+            row[1],
+            *(value or "" for value in row[2:7]),
+            row[7] / 1000 if row[7] is not None else None,
+            row[8] or 0,
+            row[9],
+            "" if row[6] == "succeeded" else row[10] or "",
+        )
+        for row in index.execute(
+            "SELECT ts, task_id, run_id, agent, tool, model, outcome, duration_ms, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), "
+            "cost_usd, summary FROM events WHERE event = 'task_finished' AND ts >= ? AND ts < ? ORDER BY ts DESC",
+            (since, until),
+        )
+    ]
 
 
 def costs(index: Index, since: str, until: str) -> dict[str, dict[str, float]]:
     """US dollars by day and agent."""
     found: dict[str, dict[str, float]] = {}
     for day, agent, cost in index.execute(
-            "SELECT substr(ts, 1, 10), agent, sum(cost_usd) FROM events WHERE event = 'attempt_finished' AND ts >= ? AND ts < ? GROUP BY 1, 2",
-            (since, until)):
+        "SELECT substr(ts, 1, 10), agent, sum(cost_usd) FROM events WHERE event = 'attempt_finished' AND ts >= ? AND ts < ? GROUP BY 1, 2",
+        (since, until),
+    ):
         found.setdefault(day, {})[agent or ""] = cost or 0.0
     return found
 
@@ -120,7 +160,11 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         cursor = index.execute(sql)
         return [column[0] for column in cursor.description or ()], cursor.fetchall()
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise OrchestratorError(f"SQLite says: {error}", 'what there is: orchestrator query "SELECT sql FROM sqlite_master"', USAGE) from None
+        raise OrchestratorError(
+            f"SQLite says: {error}",
+            'what there is: orchestrator query "SELECT sql FROM sqlite_master"',
+            USAGE,
+        ) from None
 
 
 def percentile(sorted_: list[float], share: float) -> float:

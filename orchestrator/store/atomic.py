@@ -15,7 +15,9 @@ from functools import cache
 from typing import Any
 
 # Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and may work later.
-DISK_FAULTS = frozenset((errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE))
+DISK_FAULTS = frozenset(
+    (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+)
 _AT_FDCWD, _NOREPLACE, _NOFOLLOW, _STATX_BTIME = -100, 1, 0x100, 0x800
 
 
@@ -25,7 +27,13 @@ def _renameat2() -> Any:
         function = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return None
-    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    function.argtypes = (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+    )
     return function
 
 
@@ -37,7 +45,10 @@ def move(source: str, target: str) -> None:
     """
     function = _renameat2()
     if function is not None:
-        if function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _NOREPLACE) == 0:
+        if (
+            function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _NOREPLACE)
+            == 0
+        ):
             return
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
@@ -52,7 +63,13 @@ def _statx() -> Any:
         function = ctypes.CDLL(None, use_errno=True).statx
     except (OSError, AttributeError):
         return None
-    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
+    function.argtypes = (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_char_p,
+    )
     return function
 
 
@@ -68,7 +85,7 @@ def born(path: str) -> int | None:
     found = ctypes.create_string_buffer(256)
     if function(_AT_FDCWD, os.fsencode(path), _NOFOLLOW, _STATX_BTIME, found) != 0:
         return None
-    mask, = struct.unpack_from("I", found, 0)
+    (mask,) = struct.unpack_from("I", found, 0)
     seconds, nanoseconds = struct.unpack_from("qI", found, 80)
     return seconds * 10**9 + nanoseconds if mask & _STATX_BTIME else None
 
@@ -86,10 +103,12 @@ def write_all(fd: int, data: bytes) -> None:
     """Write everything; a full disk shows itself as a short write first and an error at the next call."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view):]
+        view = view[os.write(fd, view) :]
 
 
-def write_temporary(path: str, data: bytes, mode: int = 0o644, sync: bool = True, keep: bool = False) -> int:
+def write_temporary(
+    path: str, data: bytes, mode: int = 0o644, sync: bool = True, keep: bool = False
+) -> int:
     """A new file with this content, on disk when this returns; on any error there is no such file.
 
     Returns its descriptor if the caller wants to ``keep`` it, else -1.
@@ -109,8 +128,15 @@ def write_temporary(path: str, data: bytes, mode: int = 0o644, sync: bool = True
     return -1
 
 
-def publish(path: str, data: bytes, temporary: str, replace: bool = False, sync: bool = True,
-            sync_name: bool = True, keep: bool = False) -> int:
+def publish(
+    path: str,
+    data: bytes,
+    temporary: str,
+    replace: bool = False,
+    sync: bool = True,
+    sync_name: bool = True,
+    keep: bool = False,
+) -> int:
     """Create ``path`` with this content at once or not at all; FileExistsError if it is there (unless ``replace``).
 
     With ``sync`` its content, with ``sync_name`` its name too survives a power cut.  Returns as `write_temporary`.

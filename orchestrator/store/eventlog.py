@@ -54,7 +54,9 @@ class EventLog:
             publish_files(files)
             self.append(events)
         except OSError as error:
-            future.set_exception(StoreFault(f"{error.strerror or error} ({error.filename or 'events'})"))
+            future.set_exception(
+                StoreFault(f"{error.strerror or error} ({error.filename or 'events'})")
+            )
         else:
             future.set_result(None)
         return future
@@ -64,10 +66,15 @@ class EventLog:
         if not events:
             return
         fd = self._open()
-        data = b"".join(json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
-                        for event in events)
+        data = b"".join(
+            json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+            + b"\n"
+            for event in events
+        )
         try:
-            if self.role == "cli":  # several verbs may write at once; the watcher is alone with its file
+            if (
+                self.role == "cli"
+            ):  # several verbs may write at once; the watcher is alone with its file
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 data = self._mend(fd) + data
             write_all(fd, data)
@@ -86,7 +93,9 @@ class EventLog:
         path = f"{self.layout.events}/{day}.{self.clone}-{self.role}.jsonl"
         os.makedirs(self.layout.events, exist_ok=True)
         fresh = not os.path.exists(path)
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self._fd = os.open(
+            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+        )
         self._day = day
         try:
             if fresh:
@@ -126,7 +135,9 @@ class GroupCommit:
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self.event = log.event
-        self.on_disk: Callable[[Sequence[Event]], None] = lambda _: None  # hears, from our thread, what is safe now
+        self.on_disk: Callable[[Sequence[Event]], None] = lambda _: (
+            None
+        )  # hears, from our thread, what is safe now
         self._condition = threading.Condition()
         self._queue: list[_Commit] = []
         self._unsaved: list[Event] = []
@@ -213,7 +224,9 @@ class _Commit:
     future: Future[None] = field(default_factory=Future)
 
     def fail(self, error: OSError) -> None:
-        self.future.set_exception(StoreFault(f"{error.strerror or error} ({error.filename or 'events'})"))
+        self.future.set_exception(
+            StoreFault(f"{error.strerror or error} ({error.filename or 'events'})")
+        )
 
 
 def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> None:

@@ -91,7 +91,9 @@ class Ledger:
             raise Taken(f"{task_id} has run here before")
         temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}"
         remove(temporary)
-        fd = os.open(temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
         try:
             write_all(fd, _line(claim))
             # Locked before it has its name: nobody ever sees a claim whose claimant is not there.
@@ -155,4 +157,9 @@ def append_record(fd: int, record: Mapping[str, Any], sync: bool) -> None:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape") + b"\n"
+    return (
+        json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogateescape"
+        )
+        + b"\n"
+    )

@@ -28,9 +28,15 @@ class WatcherLock:
             self._lock.acquire(timeout=0)
         except Timeout:
             known = card.read(self.layout, time.time())
-            who = f"pid {known.pid} on {known.host} since {known.started_at}" if known else "another process"
-            raise Busy(f"another watcher has this work directory: {who}",
-                       "to look on: orchestrator status -w") from None
+            who = (
+                f"pid {known.pid} on {known.host} since {known.started_at}"
+                if known
+                else "another process"
+            )
+            raise Busy(
+                f"another watcher has this work directory: {who}",
+                "to look on: orchestrator status -w",
+            ) from None
 
     def release(self) -> None:
         self._lock.release()

@@ -52,7 +52,9 @@ def tidy(store: Store) -> list[str]:
             done.append(f"removed a half-written submission: inbox/{name}")
     for first, second, name in doubled(layout):
         # A move by link and unlink that was cut in the middle: the later folder was the commit.
-        later, earlier = (first, second) if FOLDERS.index(first) < FOLDERS.index(second) else (second, first)
+        later, earlier = (
+            (first, second) if FOLDERS.index(first) < FOLDERS.index(second) else (second, first)
+        )
         atomic.remove(layout.file(earlier, name))
         done.append(f"completed a move: {name} is in {later}/")
     return done
@@ -73,7 +75,11 @@ def doubled(layout: Layout) -> list[tuple[Status, Status, str]]:
             for other in FOLDERS:
                 path = layout.file(other, name)
                 try:
-                    if other is not status and os.lstat(path).st_ino == info.st_ino and name not in seen:
+                    if (
+                        other is not status
+                        and os.lstat(path).st_ino == info.st_ino
+                        and name not in seen
+                    ):
                         seen[name] = (status, info.st_ino)
                         found.append((status, other, name))
                 except OSError:
@@ -102,7 +108,9 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
 def _step(store: Store, entry: Entry) -> Step | None:
     """What to do about an active journal; None if it needed only to be put away."""
     if not entry.lock():
-        return Step.ADOPT if entry.journal.attempt and entry.journal.phase is Phase.STARTED else None
+        return (
+            Step.ADOPT if entry.journal.attempt and entry.journal.phase is Phase.STARTED else None
+        )
     entry.refresh()
     phase = entry.journal.phase
     if phase in (Phase.FINAL, Phase.REQUEUED):
@@ -120,7 +128,10 @@ def _step(store: Store, entry: Entry) -> Step | None:
 def _in_running(store: Store, entry: Entry) -> bool:
     """Complete our own half-finished claim: the file may still be in the inbox, or be gone."""
     claim, layout = entry.journal.claim, store.layout
-    source, target = layout.file(Status.INBOX, claim["file"]), layout.file(Status.RUNNING, claim["file"])
+    source, target = (
+        layout.file(Status.INBOX, claim["file"]),
+        layout.file(Status.RUNNING, claim["file"]),
+    )
     if os.path.lexists(target):
         return True
     try:
@@ -179,11 +190,12 @@ def stale_notes(layout: Layout) -> list[str]:
     """Ids of notes in the inbox whose file is gone."""
     listed = scan.names(layout.folder(Status.INBOX))
     stems = {stem_of(name) for name in listed if not is_draft(name)}
-    return [name.removesuffix(".error.md") for name in listed
-            if name.endswith(".error.md") and name.removesuffix(".error.md") not in stems]
+    return [
+        name.removesuffix(".error.md")
+        for name in listed
+        if name.endswith(".error.md") and name.removesuffix(".error.md") not in stems
+    ]
 
 
 def _alive(pid: str) -> bool:
     return pid.isdigit() and os.path.exists(f"/proc/{pid}") and int(pid) != os.getpid()
-
-

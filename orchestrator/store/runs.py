@@ -101,10 +101,31 @@ def _place(store: Store, run_id: str) -> None:
     folder = layout.expanding(run_id)
     staged = sorted(scan.names(folder))
     atomic.sync_folder(layout.folder("runs"))
-    store.log.commit([
-        store.log.event("run_created", run_id, 0, run_id=run_id, phase="submit", summary=plural(len(staged), "task")),
-        *(store.log.event("task_submitted", name.removesuffix(".yaml"), 0, task_id=name.removesuffix(".yaml"), run_id=run_id,
-                          phase="submit", status="inbox", summary=f"by run {run_id}") for name in staged)]).result()
+    store.log.commit(
+        [
+            store.log.event(
+                "run_created",
+                run_id,
+                0,
+                run_id=run_id,
+                phase="submit",
+                summary=plural(len(staged), "task"),
+            ),
+            *(
+                store.log.event(
+                    "task_submitted",
+                    name.removesuffix(".yaml"),
+                    0,
+                    task_id=name.removesuffix(".yaml"),
+                    run_id=run_id,
+                    phase="submit",
+                    status="inbox",
+                    summary=f"by run {run_id}",
+                )
+                for name in staged
+            ),
+        ]
+    ).result()
     for name in staged:
         task_id = name.removesuffix(".yaml")
         with open(f"{folder}/{name}", "rb") as file:

@@ -52,7 +52,9 @@ class Moved:
 class Store:
     """The write side of one work directory."""
 
-    def __init__(self, layout: Layout, log: EventLog | GroupCommit, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, layout: Layout, log: EventLog | GroupCommit, clock: Callable[[], float] = time.time
+    ) -> None:
         self.layout, self.log, self.clock = layout, log, clock
         self.ledger = Ledger(layout)
         self._card = -1  # the card, open, for the day when nothing can be opened
@@ -90,14 +92,31 @@ class Store:
                     undo()
             except OSError:  # it refuses that as well: say what is so
                 place = scan.locate(self.layout, task_id)
-                state = f"it is in {place[0]}/ now" if place else "it is nowhere to be found: orchestrator doctor"
-            why = error.message if isinstance(error, StoreFault) else f"{error.strerror} ({error.filename or task_id})"
-            raise StoreFault(f"{task_id}: the disk refused: {why}", f"{state}; try again when there is room") from None
+                state = (
+                    f"it is in {place[0]}/ now"
+                    if place
+                    else "it is nowhere to be found: orchestrator doctor"
+                )
+            why = (
+                error.message
+                if isinstance(error, StoreFault)
+                else f"{error.strerror} ({error.filename or task_id})"
+            )
+            raise StoreFault(
+                f"{task_id}: the disk refused: {why}", f"{state}; try again when there is room"
+            ) from None
 
     # -- submit -----------------------------------------------------------------------------------------------
 
-    def submit(self, task_id: str, text: str, suffix: str = ".yaml", folder: Status = Status.INBOX,
-               kind: str = "task_submitted", **fields: Any) -> str:
+    def submit(
+        self,
+        task_id: str,
+        text: str,
+        suffix: str = ".yaml",
+        folder: Status = Status.INBOX,
+        kind: str = "task_submitted",
+        **fields: Any,
+    ) -> str:
         """Place a new task (or run) file; its path.  `Taken` if the id is in use anywhere.
 
         The caller has validated the text.  When this returns the file survives a power cut.
@@ -115,11 +134,17 @@ class Store:
             self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
             atomic.publish(path, raw, temporary, sync_name=False)
         except FileExistsError:
-            raise Taken(f"there is a task '{task_id}' already", "choose another name with --id") from None
+            raise Taken(
+                f"there is a task '{task_id}' already", "choose another name with --id"
+            ) from None
         except OSError as error:
-            raise StoreFault(f"{self.layout.shown(path)} could not be written: {error.strerror}",
-                             "nothing was queued") from None
-        with self._acknowledged(task_id, lambda: os.unlink(path)):  # unless the watcher has taken it by then
+            raise StoreFault(
+                f"{self.layout.shown(path)} could not be written: {error.strerror}",
+                "nothing was queued",
+            ) from None
+        with self._acknowledged(
+            task_id, lambda: os.unlink(path)
+        ):  # unless the watcher has taken it by then
             atomic.sync_folder(os.path.dirname(path))
             self._say(kind, task_id, phase="submit", status=str(folder), **fields)
         return path
@@ -128,19 +153,28 @@ class Store:
         """`Taken` if a task or run of this id is anywhere, or has run here."""
         place = scan.locate(self.layout, task_id)
         if place is not None:
-            raise Taken(f"there is a task '{task_id}' already, in {place[0]}/", "choose another name with --id")
+            raise Taken(
+                f"there is a task '{task_id}' already, in {place[0]}/",
+                "choose another name with --id",
+            )
         if any(ids.key(name) == ids.key(task_id) for name, _ in scan.runs(self.layout)):
             raise Taken(f"there is a run '{task_id}' already", "choose another name with --id")
         for closed in (False, True):
             if os.path.exists(self.layout.journal(task_id, closed)):
-                raise Taken(f"a task '{task_id}' has run here before", "choose another name with --id")
+                raise Taken(
+                    f"a task '{task_id}' has run here before", "choose another name with --id"
+                )
 
     def vouch(self, facts: Iterable[tuple[str, str]]) -> None:
         """Remember ``(id, sha256)`` of files that this machine knows, so that git tracking them later is no alarm."""
-        data = b"".join(json.dumps({"id": task_id, "sha256": sha}).encode() + b"\n" for task_id, sha in facts)
+        data = b"".join(
+            json.dumps({"id": task_id, "sha256": sha}).encode() + b"\n" for task_id, sha in facts
+        )
         if not data:
             return
-        fd = os.open(self.layout.approvals, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            self.layout.approvals, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             atomic.write_all(fd, data)
         finally:
@@ -160,12 +194,25 @@ class Store:
         Commit point: the journal appears.  Raises `Vanished` if the file is not the one that was read, and `Taken`
         if the id has run or is running: then it stays where it is.
         """
-        record = {"record": "claim", "v": 1, "id": task_id, "file": name, "at": self.clock(),
-                  "sha256": content.sha256, "ino": content.stat.st_ino, "dev": content.stat.st_dev,
-                  "born": atomic.born(self.layout.file(Status.INBOX, name)),
-                  "mtime_ns": content.stat.st_mtime_ns, **facts, "text": content.raw.decode("utf-8", "replace")}
+        record = {
+            "record": "claim",
+            "v": 1,
+            "id": task_id,
+            "file": name,
+            "at": self.clock(),
+            "sha256": content.sha256,
+            "ino": content.stat.st_ino,
+            "dev": content.stat.st_dev,
+            "born": atomic.born(self.layout.file(Status.INBOX, name)),
+            "mtime_ns": content.stat.st_mtime_ns,
+            **facts,
+            "text": content.raw.decode("utf-8", "replace"),
+        }
         entry, undo = self._claim_journal(task_id, record)
-        source, target = self.layout.file(Status.INBOX, name), self.layout.file(Status.RUNNING, name)
+        source, target = (
+            self.layout.file(Status.INBOX, name),
+            self.layout.file(Status.RUNNING, name),
+        )
         try:
             atomic.move(source, target)
         except FileExistsError:
@@ -185,10 +232,13 @@ class Store:
             raise Vanished
         return entry
 
-    def _claim_journal(self, task_id: str, record: Mapping[str, Any]) -> tuple[Entry, Callable[[], None]]:
+    def _claim_journal(
+        self, task_id: str, record: Mapping[str, Any]
+    ) -> tuple[Entry, Callable[[], None]]:
         """The journal with the claim in it, and how to take the claim back while nothing has started."""
         entry = self._first_claim(task_id, record)
         if entry is not None:
+
             def undo() -> None:
                 atomic.remove(entry.path)
                 entry.close()
@@ -204,17 +254,34 @@ class Store:
             raise Taken(f"{task_id} is running", "wait for it, or rename this file")
         journal = entry.journal
         same = _same_file(journal, record)
-        half_done = journal.phase is Phase.CLAIMED and same and journal.claim.get("sha256") == record["sha256"]
+        half_done = (
+            journal.phase is Phase.CLAIMED
+            and same
+            and journal.claim.get("sha256") == record["sha256"]
+        )
         if not half_done:
-            if not (journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED) or (journal.phase is Phase.FINAL and same)):
+            if not (
+                journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED)
+                or (journal.phase is Phase.FINAL and same)
+            ):
                 entry.close()
-                raise Taken(_has_run(journal), f"to run it again: orchestrator retry {task_id}; "
-                                               "if it is another task, rename the file")
+                raise Taken(
+                    _has_run(journal),
+                    f"to run it again: orchestrator retry {task_id}; "
+                    "if it is another task, rename the file",
+                )
             entry.append(record, sync=True)
             self.ledger.activate(entry)
 
         def give_back() -> None:
-            entry.append({"record": "requeue", "at": self.clock(), "ino": journal.inode, "by": "claim withdrawn"})
+            entry.append(
+                {
+                    "record": "requeue",
+                    "at": self.clock(),
+                    "ino": journal.inode,
+                    "by": "claim withdrawn",
+                }
+            )
             self.ledger.retire(entry)
             entry.close()
 
@@ -225,11 +292,15 @@ class Store:
         if os.path.exists(self.layout.journal(task_id, closed=True)):
             return None
         for status in _SETTLED:
-            if os.path.lexists(self.layout.file(status, record["file"])):  # finished elsewhere, or the ledger was removed
+            if os.path.lexists(
+                self.layout.file(status, record["file"])
+            ):  # finished elsewhere, or the ledger was removed
                 if os.path.exists(self.layout.journal(task_id)):
                     return None
-                raise Taken(f"there is a task '{task_id}' in {status}/ already",
-                            f"to run that one again: orchestrator retry {task_id}; else rename this file")
+                raise Taken(
+                    f"there is a task '{task_id}' in {status}/ already",
+                    f"to run that one again: orchestrator retry {task_id}; else rename this file",
+                )
         try:
             return self.ledger.create(task_id, record)
         except Taken:
@@ -250,7 +321,13 @@ class Store:
     def cancel_request(self, task_id: str) -> dict[str, Any] | None:
         """Who asked to stop it; None if nobody did."""
         records, bad = jsonlines.read(self.layout.cancel_request(task_id))
-        return records[0] if records else {} if bad or os.path.exists(self.layout.cancel_request(task_id)) else None
+        return (
+            records[0]
+            if records
+            else {}
+            if bad or os.path.exists(self.layout.cancel_request(task_id))
+            else None
+        )
 
     def clear_cancel(self, task_id: str) -> None:
         """The request was obeyed, or came too late."""
@@ -268,7 +345,9 @@ class Store:
         atomic.write_temporary(temporary, result_text(document), sync=False)
         return NewFile(temporary, self.layout.result(task_id))
 
-    def settle(self, entry: Entry, target: Status, record: Mapping[str, Any] | None = None) -> list[str]:
+    def settle(
+        self, entry: Entry, target: Status, record: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """Move the task's file from running/ to ``target`` and close its journal; what was odd on the way.
 
         Commit point: the rename.  Repeatable: a task that is there already is fine.
@@ -277,8 +356,15 @@ class Store:
         task_id, name = claim["id"], claim["file"]
         oddities = self._put(entry.journal, name, target)
         self.clear_cancel(task_id)
-        entry.append({"record": "final", "status": str(target), "at": self.clock(), **(record or {}),
-                      **_identity(self.layout.file(target, name))})
+        entry.append(
+            {
+                "record": "final",
+                "status": str(target),
+                "at": self.clock(),
+                **(record or {}),
+                **_identity(self.layout.file(target, name)),
+            }
+        )
         self.ledger.retire(entry)
         entry.close()
         return oddities
@@ -327,9 +413,13 @@ class Store:
         """Another file is where this one belongs (git brought it): keep it with the logs, overwrite nothing."""
         if os.path.lexists(path):
             os.makedirs(self.layout.logs(task_id), exist_ok=True)
-            kept = f"{self.layout.logs(task_id)}/displaced-{time.time_ns()}-{os.path.basename(path)}"
+            kept = (
+                f"{self.layout.logs(task_id)}/displaced-{time.time_ns()}-{os.path.basename(path)}"
+            )
             os.rename(path, kept)
-            oddities.append(f"another file was in its place and is kept as {self.layout.shown(kept)}")
+            oddities.append(
+                f"another file was in its place and is kept as {self.layout.shown(kept)}"
+            )
 
     def _keep_edited(self, journal: Journal, path: str, edited: bytes) -> None:
         folder = self.layout.logs(journal.task_id)
@@ -349,8 +439,15 @@ class Store:
         claim = entry.journal.claim
         self._put(entry.journal, claim["file"], Status.INBOX)
         self.clear_cancel(claim["id"])
-        entry.append({"record": "requeue", "at": self.clock(), "by": by, **(record or {}),
-                      **_identity(self.layout.file(Status.INBOX, claim["file"]))})
+        entry.append(
+            {
+                "record": "requeue",
+                "at": self.clock(),
+                "by": by,
+                **(record or {}),
+                **_identity(self.layout.file(Status.INBOX, claim["file"])),
+            }
+        )
         self.ledger.retire(entry)
         entry.close()
         self.vouch([(claim["id"], claim["sha256"])])
@@ -365,14 +462,22 @@ class Store:
         """held/ -> inbox/."""
         status, name = self._place(task_id)
         if status is Status.INBOX:
-            raise Refused(f"{task_id} is not in held/, but in the inbox", "if its file says hold: true, remove that line; "
-                          f"else see: orchestrator why {task_id}")
+            raise Refused(
+                f"{task_id} is not in held/, but in the inbox",
+                "if its file says hold: true, remove that line; "
+                f"else see: orchestrator why {task_id}",
+            )
         return self._verb(task_id, (Status.HELD,), Status.INBOX, "task_released")
 
     def cancel_waiting(self, task_id: str, reason: str = "") -> Moved:
         """inbox/ or held/ or review/ -> cancelled/."""
-        return self._verb(task_id, (Status.INBOX, Status.HELD, Status.REVIEW), Status.CANCELLED, "task_cancelled",
-                          reason)
+        return self._verb(
+            task_id,
+            (Status.INBOX, Status.HELD, Status.REVIEW),
+            Status.CANCELLED,
+            "task_cancelled",
+            reason,
+        )
 
     def approve(self, task_id: str) -> Moved:
         """A task that waits for approval may start; a task in review/ is done."""
@@ -392,7 +497,9 @@ class Store:
         """A task that has not started is cancelled; one in review/ has failed."""
         place = self._place(task_id)
         target = Status.FAILED if place[0] is Status.REVIEW else Status.CANCELLED
-        return self._verb(task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected")
+        return self._verb(
+            task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected"
+        )
 
     def retry(self, task_id: str) -> Moved:
         """A finished task runs again, as a new attempt."""
@@ -410,8 +517,15 @@ class Store:
             self._lock(entry, task_id)
             place = self._place(task_id)
             self._say("task_requeued", task_id, phase="request", status="inbox")
-            entry.append({"record": "requeue", "at": self.clock(), "by": "retry", **_identity(self.layout.file(*place))},
-                         sync=True)
+            entry.append(
+                {
+                    "record": "requeue",
+                    "at": self.clock(),
+                    "by": "retry",
+                    **_identity(self.layout.file(*place)),
+                },
+                sync=True,
+            )
             atomic.remove(self.layout.note(task_id))
             os.utime(self.layout.file(*place))  # the watcher looks again at what changed
         return Moved(task_id, Status.INBOX, Status.INBOX, self.layout.file(*place))
@@ -426,8 +540,15 @@ class Store:
             raise NotFound(f"there is no task '{task_id}'", scan.suggest(self.layout, task_id))
         return place
 
-    def _verb(self, task_id: str, sources: tuple[Status, ...], target: Status, kind: str, summary: str = "",
-              requeue: bool = False) -> Moved:
+    def _verb(
+        self,
+        task_id: str,
+        sources: tuple[Status, ...],
+        target: Status,
+        kind: str,
+        summary: str = "",
+        requeue: bool = False,
+    ) -> Moved:
         entry = self.ledger.open(task_id)
         try:
             if entry is not None:
@@ -435,7 +556,9 @@ class Store:
             status, name = self._place(task_id)
             if status not in sources:
                 wanted = " or ".join(f"{source}/" for source in sources)
-                raise Refused(f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}")
+                raise Refused(
+                    f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}"
+                )
             source, path = self.layout.file(status, name), self.layout.file(target, name)
             with self._acknowledged(task_id):
                 if entry is not None:
@@ -450,7 +573,13 @@ class Store:
         with self._acknowledged(task_id, lambda: atomic.move(path, source)):
             atomic.sync_folder(os.path.dirname(path))
             atomic.remove(self.layout.note(task_id))
-            self._say(kind, task_id, phase="request", status=str(target), summary=summary or f"{status} -> {target}")
+            self._say(
+                kind,
+                task_id,
+                phase="request",
+                status=str(target),
+                summary=summary or f"{status} -> {target}",
+            )
         return Moved(task_id, status, target, path)
 
     def _lock(self, entry: Entry, task_id: str) -> None:
@@ -459,14 +588,24 @@ class Store:
         if self._place(task_id)[0] is Status.RUNNING:  # that may take hours
             raise Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
         if not entry.lock(PATIENCE):
-            raise Refused(f"{task_id} is being changed by another process", f"orchestrator show {task_id}")
+            raise Refused(
+                f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
+            )
 
     def _note_move(self, entry: Entry, source: str, target: Status, requeue: bool) -> None:
         """Tell the ledger what a verb does with a task that has run before."""
         if requeue:
-            entry.append({"record": "requeue", "at": self.clock(), "by": "retry", **_identity(source)}, sync=True)
-        elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (Status.INBOX, Status.HELD):
-            entry.append({"record": "final", "status": str(target), "at": self.clock(), **_identity(source)})
+            entry.append(
+                {"record": "requeue", "at": self.clock(), "by": "retry", **_identity(source)},
+                sync=True,
+            )
+        elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (
+            Status.INBOX,
+            Status.HELD,
+        ):
+            entry.append(
+                {"record": "final", "status": str(target), "at": self.clock(), **_identity(source)}
+            )
 
     def _rename(self, source: str, path: str) -> None:
         try:
@@ -476,9 +615,13 @@ class Store:
                 self.prepare()  # the folder may be missing (git removes empty ones)
                 atomic.move(source, path)
         except FileExistsError:
-            raise Refused(f"{self.layout.shown(path)} is there already", "orchestrator doctor") from None
+            raise Refused(
+                f"{self.layout.shown(path)} is there already", "orchestrator doctor"
+            ) from None
         except FileNotFoundError:
-            raise Refused(f"{self.layout.shown(source)} was moved meanwhile", "orchestrator status") from None
+            raise Refused(
+                f"{self.layout.shown(source)} was moved meanwhile", "orchestrator status"
+            ) from None
 
     # -- notes beside invalid files ----------------------------------------------------------------------------------
 
@@ -486,7 +629,13 @@ class Store:
         """``<id>.error.md`` beside a file that cannot be a task."""
         temporary = f"{self.layout.state}/tmp/{os.getpid()}.note"
         atomic.remove(temporary)
-        atomic.publish(self.layout.note(task_id), text.encode("utf-8", "replace"), temporary, replace=True, sync=False)
+        atomic.publish(
+            self.layout.note(task_id),
+            text.encode("utf-8", "replace"),
+            temporary,
+            replace=True,
+            sync=False,
+        )
 
     def remove_note(self, task_id: str) -> None:
         atomic.remove(self.layout.note(task_id))
@@ -499,7 +648,9 @@ class Store:
         temporary = f"{self.layout.state}/tmp/{os.getpid()}.parked"
         atomic.remove(temporary)
         os.makedirs(self.layout.folder("parked"), exist_ok=True)
-        atomic.publish(f"{self.layout.folder('parked')}/{tool}.yaml", text.encode(), temporary, replace=True)
+        atomic.publish(
+            f"{self.layout.folder('parked')}/{tool}.yaml", text.encode(), temporary, replace=True
+        )
 
     def unpark(self, tool: str) -> None:
         """Its time is over."""
@@ -516,7 +667,9 @@ class Store:
         temporary = f"{self.layout.state}/tmp/{os.getpid()}.card"
         try:
             atomic.remove(temporary)
-            fd = atomic.publish(self.layout.watcher_card, data, temporary, replace=True, sync=False, keep=True)
+            fd = atomic.publish(
+                self.layout.watcher_card, data, temporary, replace=True, sync=False, keep=True
+            )
         except OSError:
             if self._card < 0:
                 raise
@@ -550,15 +703,19 @@ def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
     if journal.inode != record["ino"]:
         return False
     before, now = journal.last.get("born"), record.get("born")
-    if before is None or now is None:  # without a birth only an untouched file is recognised; others need `retry`
+    if (
+        before is None or now is None
+    ):  # without a birth only an untouched file is recognised; others need `retry`
         return journal.claim.get("mtime_ns") == record["mtime_ns"]
     return before == now
 
 
 def _has_run(journal: Journal) -> str:
     if journal.phase is Phase.FINAL:
-        return (f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "
-                f"{timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file")
+        return (
+            f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "
+            f"{timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file"
+        )
     return f"{journal.task_id} is claimed already"
 
 
@@ -567,11 +724,14 @@ class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ign
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
-        for first, pairs in yaml.SafeDumper.yaml_implicit_resolvers.items()}
+        for first, pairs in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
 
 
 def _text(dumper: Any, value: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
+    )
 
 
 _ResultDumper.add_representer(str, _text)
@@ -579,12 +739,14 @@ _ResultDumper.add_representer(str, _text)
 
 def result_text(document: Mapping[str, Any]) -> bytes:
     """A document as YAML for people: keys in the order given, blocks for long text."""
-    return yaml.dump(dict(document), Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110).encode()
+    return yaml.dump(
+        dict(document), Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110
+    ).encode()
 
 
 def task_text(document: Mapping[str, Any], modeline: str = "task") -> str:
     """A task (or run) as the text of a file, with the line that tells editors its schema."""
-    return (f"# yaml-language-server: $schema=../schemas/{modeline}.schema.json\n" +
-            result_text(document).decode())
-
-
+    return (
+        f"# yaml-language-server: $schema=../schemas/{modeline}.schema.json\n"
+        + result_text(document).decode()
+    )

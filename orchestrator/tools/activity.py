@@ -73,7 +73,12 @@ def presentation_from(data: Mapping[str, Any]) -> Presentation:
     live = dict(data.get("live") or {})
     return Presentation(
         Show(**data["show"]) if data.get("show") else None,
-        Live(live.pop("key", ""), live, bool((data.get("parse") or {}).get("input_includes_cached"))) if live else None)
+        Live(
+            live.pop("key", ""), live, bool((data.get("parse") or {}).get("input_includes_cached"))
+        )
+        if live
+        else None,
+    )
 
 
 @cache
@@ -81,7 +86,11 @@ def presentation(layout: Layout, tool: str) -> Presentation:
     """How a tool of this name is shown; nothing special if its spec cannot be read."""
     if "/" in tool or tool.startswith("."):
         return Presentation()
-    for path in (f"{layout.tools}/{tool}.yaml", f"{layout.tools}/{tool}.yml", data_file("tools", "catalog", f"{tool}.yaml")):
+    for path in (
+        f"{layout.tools}/{tool}.yaml",
+        f"{layout.tools}/{tool}.yml",
+        data_file("tools", "catalog", f"{tool}.yaml"),
+    ):
         try:
             with open(path, "rb") as file:
                 return presentation_from(parse(file.read()).data or {})
@@ -107,7 +116,9 @@ class Renderer:
                 yield from self.event(event)
             elif raw.strip():
                 yield from self.flush()
-                yield Line("plain", clean(raw.decode("utf-8", "replace").rstrip("\r").rsplit("\r", 1)[-1]))
+                yield Line(
+                    "plain", clean(raw.decode("utf-8", "replace").rstrip("\r").rsplit("\r", 1)[-1])
+                )
             elif raw and self.show is None:
                 yield Line("plain", "")
 
@@ -118,8 +129,15 @@ class Renderer:
             *whole, self._piece = (self._piece + piece).split("\n")
             yield from (Line("says", clean(line)) for line in whole if line.strip())
             return
-        found = [Line("says", clean(line)) for text in _texts(show.says, event) for line in text.split("\n") if line.strip()]
-        found += [Line("call", one_line(describe(*call), 400)) for call in _calls(show.calls, event)]
+        found = [
+            Line("says", clean(line))
+            for text in _texts(show.says, event)
+            for line in text.split("\n")
+            if line.strip()
+        ]
+        found += [
+            Line("call", one_line(describe(*call), 400)) for call in _calls(show.calls, event)
+        ]
         for text in _texts(show.prints, event):
             lines = [clean(line).rstrip() for line in text.split("\n") if line.strip()]
             found += [Line("print", line) for line in lines[:PRINTED]]
@@ -154,7 +172,9 @@ class Progress:
         self._position = 0
         self._rest = b""
         self._counted: dict[str, dict[str, float]] = {}
-        self._lock = threading.Lock()  # the loop looks for the sake of budgets, the pane's thread for people
+        self._lock = (
+            threading.Lock()
+        )  # the loop looks for the sake of budgets, the pane's thread for people
 
     def look(self) -> bool:
         """Read on; whether there was anything new.  At most `STEP` bytes: of more, the middle is passed over unless it is counted."""
@@ -183,7 +203,9 @@ class Progress:
             self._rest = b""
         for raw in lines:
             self._take(raw)
-        if self.how.show is None and (last := one_line(self._rest.decode("utf-8", "replace").rsplit("\r", 1)[-1], 200)):
+        if self.how.show is None and (
+            last := one_line(self._rest.decode("utf-8", "replace").rsplit("\r", 1)[-1], 200)
+        ):
             self.line = last
         elif self._renderer.unfinished.strip():
             self.line = one_line(self._renderer.unfinished, 200)
@@ -206,17 +228,26 @@ class Progress:
         found = {}
         for name, query in live.figures.items():
             value = search(query, event)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
+            if (
+                isinstance(value, (int, float))
+                and not isinstance(value, bool)
+                and 0 <= value < 1e15
+            ):
                 found[name] = value
         if not found:
             return
         key = search(live.key, event) if live.key else None
         self._counted[str(key) if key is not None else f"#{len(self._counted)}"] = found
-        total = {name: sum(item.get(name, 0) for item in self._counted.values()) for name in (*TOKENS, "cost")}
+        total = {
+            name: sum(item.get(name, 0) for item in self._counted.values())
+            for name in (*TOKENS, "cost")
+        }
         self.usage = {name: int(total[name]) for name in TOKENS if total[name]}
         if not live.includes_cached and "cached" in self.usage:
             self.usage["input"] = self.usage.get("input", 0) + self.usage["cached"]
-        self.cost = total["cost"] or (self.model.cost(self.usage) if self.model is not None else None)
+        self.cost = total["cost"] or (
+            self.model.cost(self.usage) if self.model is not None else None
+        )
 
 
 def glance(path: str, how: Presentation, model: Model | None = None) -> Progress:
@@ -243,7 +274,11 @@ def _event(raw: bytes) -> Mapping[str, Any] | None:
 
 def _texts(query: str, event: Mapping[str, Any]) -> list[str]:
     found = search(query, event) if query else None
-    return [text for text in (found if isinstance(found, list) else [found]) if isinstance(text, str) and text]
+    return [
+        text
+        for text in (found if isinstance(found, list) else [found])
+        if isinstance(text, str) and text
+    ]
 
 
 def _calls(query: str, event: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -251,19 +286,69 @@ def _calls(query: str, event: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if not isinstance(found, list):
         return []
     pairs = [found] if found and isinstance(found[0], str) else found
-    return [(pair[0], pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
+    return [
+        (pair[0], pair[1])
+        for pair in pairs
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
+    ]
 
 
 # What agents call the tools that all of them have, and which part of the input says most.
 _VERBS = (
-    ("$", ("bash", "shell", "run_shell_command", "command_execution", "run_command", "execute", "exec", "terminal", "local_shell"),
-     ("command", "cmd", "script")),
-    ("Read", ("read", "read_file", "read_many_files", "view", "cat", "open"), ("file_path", "path", "absolute_path", "filePath", "paths")),
+    (
+        "$",
+        (
+            "bash",
+            "shell",
+            "run_shell_command",
+            "command_execution",
+            "run_command",
+            "execute",
+            "exec",
+            "terminal",
+            "local_shell",
+        ),
+        ("command", "cmd", "script"),
+    ),
+    (
+        "Read",
+        ("read", "read_file", "read_many_files", "view", "cat", "open"),
+        ("file_path", "path", "absolute_path", "filePath", "paths"),
+    ),
     ("Write", ("write", "write_file", "create", "create_file"), ("file_path", "path", "filePath")),
-    ("Edit", ("edit", "replace", "multiedit", "str_replace", "str_replace_editor", "search_replace", "apply_patch", "patch", "file_change",
-              "notebookedit", "update"), ("file_path", "path", "filePath", "notebook_path", "changes")),
-    ("Search", ("grep", "glob", "search", "find", "rg", "search_file_content", "grep_search", "web_search", "websearch", "google_web_search"),
-     ("pattern", "query", "regex")),
+    (
+        "Edit",
+        (
+            "edit",
+            "replace",
+            "multiedit",
+            "str_replace",
+            "str_replace_editor",
+            "search_replace",
+            "apply_patch",
+            "patch",
+            "file_change",
+            "notebookedit",
+            "update",
+        ),
+        ("file_path", "path", "filePath", "notebook_path", "changes"),
+    ),
+    (
+        "Search",
+        (
+            "grep",
+            "glob",
+            "search",
+            "find",
+            "rg",
+            "search_file_content",
+            "grep_search",
+            "web_search",
+            "websearch",
+            "google_web_search",
+        ),
+        ("pattern", "query", "regex"),
+    ),
     ("Fetch", ("webfetch", "web_fetch", "fetch"), ("url", "prompt")),
     ("List", ("ls", "list", "list_directory"), ("path", "dir_path", "filePath")),
     ("Delegate", ("task", "agent", "subagent"), ("description", "prompt")),
@@ -296,7 +381,9 @@ def describe(name: str, given: Any) -> str:
 
 def _subject(value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(_subject(item.get("path", "") if isinstance(item, dict) else item) for item in value)
+        return " ".join(
+            _subject(item.get("path", "") if isinstance(item, dict) else item) for item in value
+        )
     return str(value)
 
 
@@ -306,13 +393,19 @@ def _bare_command(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         return command
-    wrapped = len(words) == 3 and words[0].rsplit("/", 1)[-1] in ("bash", "sh", "zsh") and words[1] in ("-c", "-lc")
+    wrapped = (
+        len(words) == 3
+        and words[0].rsplit("/", 1)[-1] in ("bash", "sh", "zsh")
+        and words[1] in ("-c", "-lc")
+    )
     return words[2] if wrapped else command
 
 
 def _size_of_change(values: Mapping[str, Any]) -> str:
-    old, new = (next((values[key] for key in keys if isinstance(values.get(key), str)), None) for keys in (
-        ("old_string", "oldString", "oldText"), ("new_string", "newString", "newText")))
+    old, new = (
+        next((values[key] for key in keys if isinstance(values.get(key), str)), None)
+        for keys in (("old_string", "oldString", "oldText"), ("new_string", "newString", "newText"))
+    )
     if old is None or new is None:
         return ""
     return f" (+{len(new.splitlines())} -{len(old.splitlines())})"

@@ -40,8 +40,16 @@ from orchestrator.tools.routing import Route, shell_argv
 class Adapter(Protocol):
     """What the coordination needs of a tool."""
 
-    def invocation(self, task: Task, route: Route, config: Config, root: str, run_dir: str,
-                   own_env: Mapping[str, str], session: Session = Session()) -> Invocation:
+    def invocation(
+        self,
+        task: Task,
+        route: Route,
+        config: Config,
+        root: str,
+        run_dir: str,
+        own_env: Mapping[str, str],
+        session: Session = Session(),
+    ) -> Invocation:
         """The command of one attempt; `CannotStart` if it cannot be built."""
 
     def reading(self, route: Route, run_dir: str, end: AttemptEnd) -> Reading:
@@ -51,21 +59,39 @@ class Adapter(Protocol):
 class SpecAdapter:
     """Runs a tool as its spec says."""
 
-    def invocation(self, task: Task, route: Route, config: Config, root: str, run_dir: str,
-                   own_env: Mapping[str, str], session: Session = Session()) -> Invocation:
+    def invocation(
+        self,
+        task: Task,
+        route: Route,
+        config: Config,
+        root: str,
+        run_dir: str,
+        own_env: Mapping[str, str],
+        session: Session = Session(),
+    ) -> Invocation:
         prompt = compose_prompt(task, route.agent, root, session)
         values = placeholders(task, route, root, run_dir, prompt, session.id)
         if not os.path.isdir(values["cwd"]):
             raise CannotStart(f"cwd '{task.cwd}' is not a folder")
         argv = self.argv(task, route, config, values, session)
         if any(len(word.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT for word in argv):
-            raise CannotStart("the prompt is too long for an argument (128 KiB)", "prompt: stdin in the tool's spec")
+            raise CannotStart(
+                "the prompt is too long for an argument (128 KiB)",
+                "prompt: stdin in the tool's spec",
+            )
         if any("\0" in word for word in argv):
             raise CannotStart("an argument contains a NUL character")
-        return Invocation(tuple(argv), environment(route, task, config, own_env, values), values["cwd"], prompt,
-                          route.tool.prompt == "stdin" and route.mode != "interactive")
+        return Invocation(
+            tuple(argv),
+            environment(route, task, config, own_env, values),
+            values["cwd"],
+            prompt,
+            route.tool.prompt == "stdin" and route.mode != "interactive",
+        )
 
-    def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session) -> list[str]:
+    def argv(
+        self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session
+    ) -> list[str]:
         """The words of the command."""
         return fill(command(route, session), values)
 
@@ -80,33 +106,69 @@ class SpecAdapter:
         if end.leftovers:
             warnings += (f"{end.leftovers} process(es) that the tool left running were ended",)
         base = Reading(
-            Outcome.FAILED, code, _signal_name(end.signal), duration_ms=end.duration_ms, warnings=warnings,
-            message=said.text or ("" if parse is not None and not parse.parser else "\n".join(printed)),
+            Outcome.FAILED,
+            code,
+            _signal_name(end.signal),
+            duration_ms=end.duration_ms,
+            warnings=warnings,
+            message=said.text
+            or ("" if parse is not None and not parse.parser else "\n".join(printed)),
             session=said.session,
-            usage=said.usage, cost_usd=said.cost_usd, cost_source="" if said.cost_usd is None else "reported")
+            usage=said.usage,
+            cost_usd=said.cost_usd,
+            cost_source="" if said.cost_usd is None else "reported",
+        )
         if end.cause in CAUSES:
             outcome, retry, reason = CAUSES[end.cause]
-            return replace(base, outcome=outcome, error_class=end.cause, may_retry=retry, reason=reason.format(end.message))
-        if end.signal is None and code in route.tool.success_codes and said.done is not False and not said.failed:
+            return replace(
+                base,
+                outcome=outcome,
+                error_class=end.cause,
+                may_retry=retry,
+                reason=reason.format(end.message),
+            )
+        if (
+            end.signal is None
+            and code in route.tool.success_codes
+            and said.done is not False
+            and not said.failed
+        ):
             return replace(base, outcome=Outcome.SUCCEEDED)
         return self._failure(route, run_dir, base, said, printed)
 
-    def _failure(self, route: Route, run_dir: str, base: Reading, said: Said, printed: list[str]) -> Reading:
+    def _failure(
+        self, route: Route, run_dir: str, base: Reading, said: Said, printed: list[str]
+    ) -> Reading:
         """What kind of failure it was, and in what words."""
         errors = last_lines(f"{run_dir}/stderr.log", 1)
         last = one_line((said.error or (errors or printed[-1:] or [""])[0]), 200)
         if base.signal:
-            return replace(base, error_class="signal", reason=f"ended by {base.signal}" + (f": {one_line(said.error)}" if said.error else ""))
+            return replace(
+                base,
+                error_class="signal",
+                reason=f"ended by {base.signal}"
+                + (f": {one_line(said.error)}" if said.error else ""),
+            )
         if base.exit_code in route.tool.success_codes:
-            plain, reason = ("incomplete", "it ended without saying that it is done") if not said.failed else ("exit", "failed")
+            plain, reason = (
+                ("incomplete", "it ended without saying that it is done")
+                if not said.failed
+                else ("exit", "failed")
+            )
         else:
             plain, reason = "exit", f"exit {base.exit_code}"
         found = None
-        if route.tool.parse is not None or route.tool.failures:  # what other commands print is their own business
+        if (
+            route.tool.parse is not None or route.tool.failures
+        ):  # what other commands print is their own business
             text = said.error or "\n".join((*last_lines(f"{run_dir}/stderr.log", 40), *printed))
             found = classify(text, route.tool.failures, time.time())
-        return replace(base, error_class=found.kind if found else plain, reset=found.reset if found else None,
-                       reason=f"{reason}: {last}" if last else reason)
+        return replace(
+            base,
+            error_class=found.kind if found else plain,
+            reset=found.reset if found else None,
+            reason=f"{reason}: {last}" if last else reason,
+        )
 
 
 # cause of an attempt's end -> outcome, whether the same may go better next time, what to say
@@ -124,7 +186,9 @@ CAUSES: dict[str, tuple[Outcome, bool, str]] = {
 class ShellAdapter(SpecAdapter):
     """Runs the agent's configured command, or the prompt's words if their program is allowed."""
 
-    def argv(self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session) -> list[str]:
+    def argv(
+        self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session
+    ) -> list[str]:
         if route.agent.command:
             return fill(route.agent.command, values)
         return shell_argv(task.prompt, config)
@@ -136,9 +200,13 @@ _BUILT_IN: dict[str, Adapter] = {"spec": SpecAdapter(), "shell": ShellAdapter()}
 def adapter(name: str) -> Adapter:
     """The adapter of this name, built in or installed; `Unusable` if there is none."""
     if name not in _BUILT_IN:
-        found = [entry for entry in entry_points(group="orchestrator.adapters") if entry.name == name]
+        found = [
+            entry for entry in entry_points(group="orchestrator.adapters") if entry.name == name
+        ]
         if not found:
-            raise Unusable(f"there is no adapter '{name}'", "is the package that provides it installed?")
+            raise Unusable(
+                f"there is no adapter '{name}'", "is the package that provides it installed?"
+            )
         _BUILT_IN[name] = found[0].load()()
     return _BUILT_IN[name]
 

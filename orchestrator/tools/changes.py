@@ -18,7 +18,17 @@ Look = dict[str, Any]  # {"head": commit, "files": {path: [status, mtime in ns, 
 
 def look(root: str, work: str) -> Look | None:
     """The state of the tree outside the work directory; None without git, or if it takes too long."""
-    listed = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--", ".", f":(exclude){work}")
+    listed = _git(
+        root,
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--untracked-files=all",
+        "--no-renames",
+        "--",
+        ".",
+        f":(exclude){work}",
+    )
     if listed is None:
         return None
     files = {}
@@ -29,7 +39,10 @@ def look(root: str, work: str) -> Look | None:
                 files[entry[3:]] = [entry[:2], info.st_mtime_ns, info.st_size]
             except OSError:
                 files[entry[3:]] = [entry[:2], 0, 0]
-    return {"head": (_git(root, "rev-parse", "-q", "--verify", "HEAD") or "").strip(), "files": files}
+    return {
+        "head": (_git(root, "rev-parse", "-q", "--verify", "HEAD") or "").strip(),
+        "files": files,
+    }
 
 
 def between(root: str, work: str, before: Look, after: Look) -> list[str]:
@@ -37,7 +50,20 @@ def between(root: str, work: str, before: Look, after: Look) -> list[str]:
     old, new = before["files"], after["files"]
     changed = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
     if before["head"] != after["head"] and after["head"]:
-        names = _git(root, "diff", "--name-only", "-z", before["head"] or EMPTY_TREE, after["head"], "--", ".", f":(exclude){work}") or ""
+        names = (
+            _git(
+                root,
+                "diff",
+                "--name-only",
+                "-z",
+                before["head"] or EMPTY_TREE,
+                after["head"],
+                "--",
+                ".",
+                f":(exclude){work}",
+            )
+            or ""
+        )
         changed |= {name for name in names.split("\0") if name}
     return sorted(changed)[:MOST]
 
@@ -55,7 +81,11 @@ def load(path: str) -> Look | None:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             seen = json.load(file)
-        return seen if isinstance(seen.get("files"), dict) and isinstance(seen.get("head"), str) else None
+        return (
+            seen
+            if isinstance(seen.get("files"), dict) and isinstance(seen.get("head"), str)
+            else None
+        )
     except (OSError, ValueError, AttributeError):
         return None
 
@@ -63,8 +93,13 @@ def load(path: str) -> Look | None:
 def _git(root: str, *words: str) -> str | None:
     # --no-optional-locks: a look must not disturb a git of somebody else's.
     try:
-        done = subprocess.run(["git", "-C", root, "--no-optional-locks", *words], stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=SECONDS, check=False)
+        done = subprocess.run(
+            ["git", "-C", root, "--no-optional-locks", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return os.fsdecode(done.stdout) if done.returncode == 0 else None

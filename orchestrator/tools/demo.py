@@ -30,7 +30,9 @@ def main() -> int:
     attempt = int(os.environ.get("ORCHESTRATOR_ATTEMPT", "1"))
     code = 0
     for line in prompt.splitlines():
-        order = line.strip().removeprefix("demo:").strip() if line.strip().startswith("demo:") else ""
+        order = (
+            line.strip().removeprefix("demo:").strip() if line.strip().startswith("demo:") else ""
+        )
         if found := re.match(r"work (\d+(?:\.\d+)?)s$", order):
             _work(float(found[1]))
         elif found := re.match(r"fail (\d+)$", order):
@@ -53,8 +55,12 @@ def main() -> int:
 
 
 def _talk(prompt: str) -> int:
-    print(f"Reading the task: {prompt.strip().splitlines()[0][:72] if prompt.strip() else 'nothing'}")
-    print("Say something. 'done' ends this, 'exit 3' ends it with 3, 'size' tells the size of the terminal.")
+    print(
+        f"Reading the task: {prompt.strip().splitlines()[0][:72] if prompt.strip() else 'nothing'}"
+    )
+    print(
+        "Say something. 'done' ends this, 'exit 3' ends it with 3, 'size' tells the size of the terminal."
+    )
     while True:
         try:
             said = input("> ").strip()
@@ -69,7 +75,13 @@ def _talk(prompt: str) -> int:
 
 
 def _work(seconds: float) -> None:
-    steps = ("Looking around", "Reading the code", "Trying an idea", "Running the tests", "Tidying up")
+    steps = (
+        "Looking around",
+        "Reading the code",
+        "Trying an idea",
+        "Running the tests",
+        "Tidying up",
+    )
     end = time.monotonic() + seconds
     number = 0
     while (left := end - time.monotonic()) > 0:

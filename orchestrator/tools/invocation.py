@@ -21,10 +21,39 @@ from orchestrator.tools.routing import Route
 
 # What a tool sees of the watcher's environment, beside what its spec and orchestrator.yaml name.
 ALLOWED_ENV = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLORTERM", "TMPDIR",
-    "XDG_*", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-    "NVM_*", "PYENV_*", "CARGO_HOME", "RUSTUP_HOME", "GOPATH", "GOROOT", "JAVA_HOME",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TERM",
+    "COLORTERM",
+    "TMPDIR",
+    "XDG_*",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "NVM_*",
+    "PYENV_*",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "GOPATH",
+    "GOROOT",
+    "JAVA_HOME",
 )
 _PACKAGE = os.path.dirname(data_file("tools"))
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -89,7 +118,9 @@ def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Sessi
             project_path(root, path)
         listed = "".join(f"- {path}\n" for path in context)
         text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
-    instructions = agent.profile or (_text_of(root, "instructions", agent.instructions) if agent.instructions else "")
+    instructions = agent.profile or (
+        _text_of(root, "instructions", agent.instructions) if agent.instructions else ""
+    )
     return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
 
 
@@ -97,22 +128,34 @@ def _text_of(root: str, key: str, path: str) -> str:
     try:
         return read(project_path(root, path)).raw.decode("utf-8")
     except (OSError, Unreadable, UnicodeDecodeError) as error:
-        raise CannotStart(f"{key} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise CannotStart(
+            f"{key} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def chooses_session(route: Route) -> bool:
     """Whether this tool, run this way, begins its session under an id of our choice."""
-    return bool(route.tool.new_session) and (route.mode != "interactive" or "{session_options}" in route.tool.interactive)
+    return bool(route.tool.new_session) and (
+        route.mode != "interactive" or "{session_options}" in route.tool.interactive
+    )
 
 
-def placeholders(task: Task, route: Route, root: str, run_dir: str, prompt: str, session: str = "") -> dict[str, str]:
+def placeholders(
+    task: Task, route: Route, root: str, run_dir: str, prompt: str, session: str = ""
+) -> dict[str, str]:
     """What stands for each ``{name}`` in a tool's argv and env; empty if there is no value."""
     return {
         # A prompt that is an argument must not be taken for an option: what a task says is no part of the command.
-        "model": route.model_name or "", "session": session, "prompt": f" {prompt}" if prompt.startswith("-") else prompt,
-        "run_dir": run_dir, "project": root,
-        "prompt_file": f"{run_dir}/prompt.md", "cwd": project_path(root, task.cwd or "."),
-        "python": sys.executable, "package": _PACKAGE, "task_id": task.id,
+        "model": route.model_name or "",
+        "session": session,
+        "prompt": f" {prompt}" if prompt.startswith("-") else prompt,
+        "run_dir": run_dir,
+        "project": root,
+        "prompt_file": f"{run_dir}/prompt.md",
+        "cwd": project_path(root, task.cwd or "."),
+        "python": sys.executable,
+        "package": _PACKAGE,
+        "task_id": task.id,
     }
 
 
@@ -127,7 +170,13 @@ def command(route: Route, session: Session) -> tuple[str, ...]:
     words: list[str] = []
     argv = tool.interactive if interactive else tool.resume_argv if whole else tool.argv
     for part in argv:
-        words += permissions if part == "{permissions}" else options if part == "{session_options}" else (part,)
+        words += (
+            permissions
+            if part == "{permissions}"
+            else options
+            if part == "{session_options}"
+            else (part,)
+        )
     if "{permissions}" not in argv and not interactive:
         words += permissions
     if "{session_options}" not in argv and not interactive:
@@ -139,7 +188,9 @@ def by_hand(route: Route, session: str) -> str:
     """The command, for a shell, by which a person goes on in a session; empty if there is none."""
     if not session or not route.tool.resume_by_hand:
         return ""
-    return shlex.join(fill(route.tool.resume_by_hand, {"session": session, "model": route.model_name or ""}))
+    return shlex.join(
+        fill(route.tool.resume_by_hand, {"session": session, "model": route.model_name or ""})
+    )
 
 
 def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
@@ -160,11 +211,14 @@ def _allowed(patterns: tuple[str, ...]) -> dict[str, str]:
     """The part of our own environment that these names let through; it does not change while we run."""
     plain = {name for name in patterns if "*" not in name}
     wild = tuple(name[:-1] for name in patterns if name.endswith("*"))
-    return {name: value for name, value in os.environ.items() if name in plain or name.startswith(wild)}
+    return {
+        name: value for name, value in os.environ.items() if name in plain or name.startswith(wild)
+    }
 
 
-def environment(route: Route, task: Task, config: Config, own: Mapping[str, str],
-                values: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    route: Route, task: Task, config: Config, own: Mapping[str, str], values: Mapping[str, str]
+) -> dict[str, str]:
     """The tool's whole environment: what is allowed of ours, then the spec's, the agent's, the task's, and ``own``."""
     env = dict(_allowed((*ALLOWED_ENV, *route.tool.pass_env, *config.pass_env)))
     for name, value in {**route.tool.env, **route.agent.env}.items():
@@ -185,7 +239,9 @@ def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str,
     Shorter ones than `SECRET_MIN` are left out: masking ``1`` or ``yes`` would spoil the log and hide nothing.
     """
     secret = _names(tuple(patterns))
-    found = {value for name, value in env.items() if len(value) >= SECRET_MIN and secret.match(name)}
+    found = {
+        value for name, value in env.items() if len(value) >= SECRET_MIN and secret.match(name)
+    }
     return tuple(sorted(found, key=len, reverse=True))
 
 

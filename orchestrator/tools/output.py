@@ -69,8 +69,15 @@ def problem(query: str) -> str:
 def read(parse: Parse, run_dir: str) -> Said:
     """What the output in a log folder says.  What cannot be found is left out; nothing in the output raises."""
     if parse.parser:
-        said = PARSERS[parse.parser](tail(f"{run_dir}/stdout.log", 1 << 16), tail(f"{run_dir}/stderr.log", 1 << 16))
-        return Said(done=said["done"], text=clean(said["text"]), usage=_tokens(said["usage"].get, parse), cost_usd=None)
+        said = PARSERS[parse.parser](
+            tail(f"{run_dir}/stdout.log", 1 << 16), tail(f"{run_dir}/stderr.log", 1 << 16)
+        )
+        return Said(
+            done=said["done"],
+            text=clean(said["text"]),
+            usage=_tokens(said["usage"].get, parse),
+            cost_usd=None,
+        )
     events, cut = _document(parse.source, run_dir)
 
     def ask(query: str, data: Any = events) -> Any:
@@ -81,16 +88,23 @@ def read(parse: Parse, run_dir: str) -> Said:
     warnings = ask(parse.warnings, told) or ()
     warnings = [warnings] if isinstance(warnings, str) else warnings
     if cut:
-        warnings = [*warnings, f"its log is larger than {(HEAD + TAIL) >> 20} MiB: figures that are sums may be too low"]
+        warnings = [
+            *warnings,
+            f"its log is larger than {(HEAD + TAIL) >> 20} MiB: figures that are sums may be too low",
+        ]
     cost = ask(parse.usage.get("cost", ""), counted)
     return Said(
         session=_text(ask(parse.session)),
         done=bool(ask(parse.done)) if parse.done else None,
         failed=bool(ask(parse.failed)) if parse.failed else None,
-        error=_text(ask(parse.error)), text=_text(ask(parse.text, told)),
+        error=_text(ask(parse.error)),
+        text=_text(ask(parse.text, told)),
         warnings=tuple(dict.fromkeys(_text(warning) for warning in warnings if warning)),
         usage=_tokens(lambda name: ask(parse.usage.get(name, ""), counted), parse),
-        cost_usd=float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0 else None)
+        cost_usd=float(cost)
+        if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0
+        else None,
+    )
 
 
 def _tokens(figure: Callable[[str], Any], parse: Parse) -> dict[str, int]:
@@ -116,12 +130,23 @@ def search(query: str, data: Any) -> Any:
     """What a query finds; None if the data is not of the kind that it expects."""
     try:
         return _compiled(query).search(data)
-    except (TypeError, ValueError, ArithmeticError, RecursionError):  # a figure of another type than usual (JMESPathError)
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ):  # a figure of another type than usual (JMESPathError)
         return None
 
 
 def _text(value: Any) -> str:
-    return clean(value).strip() if isinstance(value, str) else "" if value is None else clean(str(value))
+    return (
+        clean(value).strip()
+        if isinstance(value, str)
+        else ""
+        if value is None
+        else clean(str(value))
+    )
 
 
 def _document(source: str, run_dir: str) -> tuple[Any, bool]:
@@ -130,7 +155,11 @@ def _document(source: str, run_dir: str) -> tuple[Any, bool]:
     raw, cut = _ends(path)
     if path.endswith(".json"):
         return _json(raw), cut
-    return [event for line in raw.split(b"\n") if line[:1] in (b"{", b" ", b"\t") and isinstance(event := _json(line), dict)], cut
+    return [
+        event
+        for line in raw.split(b"\n")
+        if line[:1] in (b"{", b" ", b"\t") and isinstance(event := _json(line), dict)
+    ], cut
 
 
 def _ends(path: str) -> tuple[bytes, bool]:

@@ -10,8 +10,14 @@ from typing import Any
 def llm(stdout: str, stderr: str) -> dict[str, Any]:
     """``llm --usage``: the answer on stdout, ``Token usage: 1,000 input, 50 output`` on stderr."""
     found = re.search(r"Token usage: ([\d,]+) input(?:, ([\d,]+) output)?", stderr)
-    figures = [int(group.replace(",", "")) if group else 0 for group in found.groups()] if found else []
-    return {"done": found is not None, "text": stdout.strip(), "usage": dict(zip(("input", "output"), figures, strict=False))}
+    figures = (
+        [int(group.replace(",", "")) if group else 0 for group in found.groups()] if found else []
+    )
+    return {
+        "done": found is not None,
+        "text": stdout.strip(),
+        "usage": dict(zip(("input", "output"), figures, strict=False)),
+    }
 
 
 PARSERS: dict[str, Callable[[str, str], dict[str, Any]]] = {"llm": llm}

@@ -45,13 +45,20 @@ class RouteProblem(Exception):
 
 def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     """Every name that ``agent:`` accepts: configured agents, and tools that may be used directly."""
-    free = {name for name in tools if name not in config.disabled_tools and (name != "shell" or config.shell_allow)}
+    free = {
+        name
+        for name in tools
+        if name not in config.disabled_tools and (name != "shell" or config.shell_allow)
+    }
     return sorted({*config.agents, *free})
 
 
 def agents_at_hand(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     """Those of `agent_names` that can act: the program of their first tool is there."""
-    first = {name: config.agents[name].tool if name in config.agents else name for name in agent_names(config, tools)}
+    first = {
+        name: config.agents[name].tool if name in config.agents else name
+        for name in agent_names(config, tools)
+    }
     return [name for name, tool in first.items() if tool in tools and tools[tool].at_hand]
 
 
@@ -61,9 +68,11 @@ def routes(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> tuple[R
     A list of agents in the task comes before the list of tools of each agent.  Raises `RouteProblem`.
     """
     names = task.agents or (config.default_agent,)
-    return tuple(_route(task, config, tools, name, tool_name)
-                 for name in names
-                 for tool_name in ([task.tool] if task.tool else _agent(task, config, tools, name).tools))
+    return tuple(
+        _route(task, config, tools, name, tool_name)
+        for name in names
+        for tool_name in ([task.tool] if task.tool else _agent(task, config, tools, name).tools)
+    )
 
 
 def route(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> Route:
@@ -87,35 +96,66 @@ def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str)
     if name not in tools or name in config.disabled_tools:
         source = "" if task.agents else " (defaults.agent in orchestrator.yaml)"
         known = agent_names(config, tools)
-        raise RouteProblem("agent", f"unknown agent '{name[:60]}'{source}",
-                           f"{did_you_mean(name, known)} configured: {', '.join(known)}".strip())
+        raise RouteProblem(
+            "agent",
+            f"unknown agent '{name[:60]}'{source}",
+            f"{did_you_mean(name, known)} configured: {', '.join(known)}".strip(),
+        )
     return Agent(name, (name,))
 
 
-def _route(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str, tool_name: str) -> Route:
+def _route(
+    task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str, tool_name: str
+) -> Route:
     agent = _agent(task, config, tools, name)
     tool = tools.get(tool_name)
     if tool is None or tool_name in config.disabled_tools:
         state = "is switched off in orchestrator.yaml" if tool else "is unknown"
         key = "tool" if task.tool else "agent"
         usable = sorted(set(tools) - config.disabled_tools)
-        raise RouteProblem(key, f"the tool '{tool_name[:60]}' {state}",
-                           f"{did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip())
+        raise RouteProblem(
+            key,
+            f"the tool '{tool_name[:60]}' {state}",
+            f"{did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip(),
+        )
     if task.mode == "interactive" and not tool.interactive:
-        raise RouteProblem("mode", f"the tool '{tool_name[:60]}' has no interactive form",
-                           f"those that have one: {', '.join(sorted(name for name, spec in tools.items() if spec.interactive))}")
+        raise RouteProblem(
+            "mode",
+            f"the tool '{tool_name[:60]}' has no interactive form",
+            f"those that have one: {', '.join(sorted(name for name, spec in tools.items() if spec.interactive))}",
+        )
     if tool.adapter == "shell" and task.mode != "interactive":
         _check_shell(task, agent, config)
     model, because = _model(task, config, agent, tool)
     timeout = task.timeout or agent.timeout or tool.timeout or config.default_timeout
-    retries = next(value for value in (task.retries, agent.retries, config.default_retries) if value is not None)
-    why = f"agent {name} ({'task' if task.agents else 'default'}) -> tool {tool_name} " \
-          f"({'task' if task.tool else 'agent'})" + (f" -> model {model} ({because})" if model else "")
+    retries = next(
+        value
+        for value in (task.retries, agent.retries, config.default_retries)
+        if value is not None
+    )
+    why = (
+        f"agent {name} ({'task' if task.agents else 'default'}) -> tool {tool_name} "
+        f"({'task' if task.tool else 'agent'})"
+        + (f" -> model {model} ({because})" if model else "")
+    )
     known = config.models.get(model or "")
     # A person may think for as long as they like: only a silence limit of the task itself holds on a terminal.
-    silence = task.silence if task.mode == "interactive" else task.silence or silence_of(agent, tool, config)
-    return Route(agent, tool, model, timeout, retries, why, task.mode, silence,
-                 model_name=known.aliases.get(tool_name, model) if known else model)
+    silence = (
+        task.silence
+        if task.mode == "interactive"
+        else task.silence or silence_of(agent, tool, config)
+    )
+    return Route(
+        agent,
+        tool,
+        model,
+        timeout,
+        retries,
+        why,
+        task.mode,
+        silence,
+        model_name=known.aliases.get(tool_name, model) if known else model,
+    )
 
 
 def _model(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> tuple[str | None, str]:
@@ -123,9 +163,16 @@ def _model(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> tuple[st
     if task.model:
         return task.model, "task"
     for rule in config.model_rules:
-        if (not rule.labels or rule.labels & set(task.labels)) and rule.agent in ("", agent.name) and \
-                rule.tool in ("", tool.name) and rule.priority in ("", task.priority) and \
-                (rule.prompt_under is None or (not task.prompt_file and len(task.prompt) < rule.prompt_under)):
+        if (
+            (not rule.labels or rule.labels & set(task.labels))
+            and rule.agent in ("", agent.name)
+            and rule.tool in ("", tool.name)
+            and rule.priority in ("", task.priority)
+            and (
+                rule.prompt_under is None
+                or (not task.prompt_file and len(task.prompt) < rule.prompt_under)
+            )
+        ):
             return rule.model, "policy"
     return (agent.model, "agent") if agent.model else (tool.model, "tool")
 
@@ -134,11 +181,17 @@ def _check_shell(task: Task, agent: Agent, config: Config) -> None:
     if agent.command:
         return
     if not config.shell_allow:
-        raise RouteProblem("agent", "the shell tool runs no commands from task files",
-                           "name an agent with a command, or allow programs: tools.shell.allow in orchestrator.yaml")
+        raise RouteProblem(
+            "agent",
+            "the shell tool runs no commands from task files",
+            "name an agent with a command, or allow programs: tools.shell.allow in orchestrator.yaml",
+        )
     if task.prompt_file:
-        raise RouteProblem("prompt_file", "the shell tool takes its command from prompt, not from a file",
-                           "write the command into prompt")
+        raise RouteProblem(
+            "prompt_file",
+            "the shell tool takes its command from prompt, not from a file",
+            "write the command into prompt",
+        )
     shell_argv(task.prompt, config)
 
 
@@ -150,6 +203,9 @@ def shell_argv(prompt: str, config: Config) -> list[str]:
         raise RouteProblem("prompt", f"not a command: {error}", "check the quotes") from None
     allowed = config.shell_allow
     if not words or ("*" not in allowed and words[0] not in allowed):
-        raise RouteProblem("prompt", f"the program '{(words or [''])[0][:60]}' is not allowed",
-                           f"tools.shell.allow in orchestrator.yaml allows: {', '.join(allowed)}")
+        raise RouteProblem(
+            "prompt",
+            f"the program '{(words or [''])[0][:60]}' is not allowed",
+            f"tools.shell.allow in orchestrator.yaml allows: {', '.join(allowed)}",
+        )
     return words

@@ -58,22 +58,34 @@ def main() -> int:
     try:
         package = importlib.import_module(given.provider)
     except ImportError:
-        print(f"the package '{given.provider}' is not installed: pip install 'orchestrator[sdk]'", file=sys.stderr)
+        print(
+            f"the package '{given.provider}' is not installed: pip install 'orchestrator[sdk]'",
+            file=sys.stderr,
+        )
         return 127
     if given.version:
         print(package.__version__)
         return 0
     if not given.model:
-        print("no model is named: model: in the task, the agent or the tool's spec", file=sys.stderr)
+        print(
+            "no model is named: model: in the task, the agent or the tool's spec", file=sys.stderr
+        )
         return 2
     emit(type="start", provider=given.provider, model=given.model)
     answer = Answer()
     try:
         ask = _anthropic if given.provider == "anthropic" else _openai
-        identity, reason, usage = ask(package, given.model, given.max_tokens, sys.stdin.read(), answer)
+        identity, reason, usage = ask(
+            package, given.model, given.max_tokens, sys.stdin.read(), answer
+        )
     except package.APIStatusError as error:
         wait = error.response.headers.get("retry-after", "")
-        emit(type="error", status=error.status_code, message=f"{error.status_code} {_message(error)}" + (f"; retry after {wait} s" if wait else ""))
+        emit(
+            type="error",
+            status=error.status_code,
+            message=f"{error.status_code} {_message(error)}"
+            + (f"; retry after {wait} s" if wait else ""),
+        )
         return 1
     except package.APIError as error:  # no connection, or the stream broke off
         emit(type="error", status=None, message=f"connection error: {_message(error)}")
@@ -86,7 +98,11 @@ def main() -> int:
     finally:
         answer.end()
     if reason not in DONE:
-        emit(type="error", status=None, message=f"the answer is not whole: {reason or 'the stream ended early'} (at most {given.max_tokens} tokens)")
+        emit(
+            type="error",
+            status=None,
+            message=f"the answer is not whole: {reason or 'the stream ended early'} (at most {given.max_tokens} tokens)",
+        )
     emit(type="result", text=answer.text, stop_reason=reason, usage=usage, id=identity)
     return 0 if reason in DONE else 1
 
@@ -95,9 +111,13 @@ def _message(error: Exception) -> str:
     return " ".join(str(getattr(error, "message", "") or error).split())
 
 
-def _anthropic(package: Any, model: str, most: int, prompt: str, answer: Answer) -> tuple[str, str, Mapping[str, int]]:
+def _anthropic(
+    package: Any, model: str, most: int, prompt: str, answer: Answer
+) -> tuple[str, str, Mapping[str, int]]:
     usage: dict[str, int] = {}
-    with package.Anthropic().messages.stream(model=model, max_tokens=most, messages=[{"role": "user", "content": prompt}]) as stream:
+    with package.Anthropic().messages.stream(
+        model=model, max_tokens=most, messages=[{"role": "user", "content": prompt}]
+    ) as stream:
         for event in stream:
             if event.type == "content_block_delta" and event.delta.type == "text_delta":
                 answer.add(event.delta.text)
@@ -105,25 +125,42 @@ def _anthropic(package: Any, model: str, most: int, prompt: str, answer: Answer)
                 said = event.message.usage if event.type == "message_start" else event.usage
                 cached = said.cache_read_input_tokens or usage.get("cached", 0)
                 fresh = (said.input_tokens or 0) + (said.cache_creation_input_tokens or 0)
-                usage = {"input": fresh + cached if fresh else usage.get("input", 0), "cached": cached, "output": said.output_tokens or 0}
+                usage = {
+                    "input": fresh + cached if fresh else usage.get("input", 0),
+                    "cached": cached,
+                    "output": said.output_tokens or 0,
+                }
                 emit(type="usage", id="message", usage=usage)
         message = stream.get_final_message()
     return message.id, message.stop_reason or "", usage
 
 
-def _openai(package: Any, model: str, most: int, prompt: str, answer: Answer) -> tuple[str, str, Mapping[str, int]]:
+def _openai(
+    package: Any, model: str, most: int, prompt: str, answer: Answer
+) -> tuple[str, str, Mapping[str, int]]:
     identity, reason, usage = "", "", {}
-    for event in package.OpenAI().responses.create(model=model, input=prompt, max_output_tokens=most, stream=True):
+    for event in package.OpenAI().responses.create(
+        model=model, input=prompt, max_output_tokens=most, stream=True
+    ):
         if event.type == "response.output_text.delta":
             answer.add(event.delta)
         elif event.type in ("response.completed", "response.incomplete", "response.failed"):
             response = event.response
             details = response.incomplete_details
-            identity, reason = response.id, (details.reason if details else None) or response.status or ""
+            identity, reason = (
+                response.id,
+                (details.reason if details else None) or response.status or "",
+            )
             if response.usage:
-                usage = {"input": response.usage.input_tokens, "cached": getattr(response.usage.input_tokens_details, "cached_tokens", 0) or 0,
-                         "output": response.usage.output_tokens,
-                         "reasoning": getattr(response.usage.output_tokens_details, "reasoning_tokens", 0) or 0}
+                usage = {
+                    "input": response.usage.input_tokens,
+                    "cached": getattr(response.usage.input_tokens_details, "cached_tokens", 0) or 0,
+                    "output": response.usage.output_tokens,
+                    "reasoning": getattr(
+                        response.usage.output_tokens_details, "reasoning_tokens", 0
+                    )
+                    or 0,
+                }
             if response.error:
                 emit(type="error", status=None, message=response.error.message)
     return identity, reason, usage

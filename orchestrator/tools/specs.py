@@ -60,7 +60,11 @@ class ToolSpec:
     @property
     def own_files(self) -> frozenset[str]:
         """What it is told to write into its log folder, by the first part of the name: logs, figures, no artifacts."""
-        return frozenset(word.partition("{run_dir}/")[2].partition("/")[0] for word in self.argv if "{run_dir}/" in word)
+        return frozenset(
+            word.partition("{run_dir}/")[2].partition("/")[0]
+            for word in self.argv
+            if "{run_dir}/" in word
+        )
 
     @property
     def can_resume(self) -> bool:
@@ -97,15 +101,31 @@ def _parse(data: Mapping[str, Any]) -> Parse:
 def queries(document: Document) -> list[Problem]:
     """Queries and patterns that are none."""
     parse_, found = document.data.get("parse", {}), []
-    listed = [(("parse", key), parse_[key]) for key in ("session", "done", "failed", "error", "warnings", "text") if key in parse_]
+    listed = [
+        (("parse", key), parse_[key])
+        for key in ("session", "done", "failed", "error", "warnings", "text")
+        if key in parse_
+    ]
     listed += [(("parse", "usage", key), query) for key, query in parse_.get("usage", {}).items()]
-    listed += [((part, key), query) for part in ("show", "live") for key, query in document.data.get(part, {}).items()]
-    found += [document.problem_at(path, f"not a JMESPath query: {why}", "https://jmespath.org") for path, query in listed if (why := problem(query))]
+    listed += [
+        ((part, key), query)
+        for part in ("show", "live")
+        for key, query in document.data.get(part, {}).items()
+    ]
+    found += [
+        document.problem_at(path, f"not a JMESPath query: {why}", "https://jmespath.org")
+        for path, query in listed
+        if (why := problem(query))
+    ]
     for place, item in enumerate(document.data.get("failures", ())):
         try:
             re.compile(item["pattern"])
         except re.error as error:
-            found.append(document.problem_at(("failures", place, "pattern"), f"not a regular expression: {error}"))
+            found.append(
+                document.problem_at(
+                    ("failures", place, "pattern"), f"not a regular expression: {error}"
+                )
+            )
     return found
 
 
@@ -115,7 +135,9 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
             document = parse(file.read())
     except OSError as error:
         document = Document("", problems=[Problem(1, 1, f"cannot be read: {error.strerror}")])
-    problems = document.problems or ([] if built_in else check("tool", document))  # ours are checked by the tests
+    problems = document.problems or (
+        [] if built_in else check("tool", document)
+    )  # ours are checked by the tests
     if problems:
         box.broken.append((path, document, problems))
         return
@@ -125,16 +147,28 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         box.broken.append((path, document, problems))
         return
     box.tools[name] = ToolSpec(
-        name=name, argv=tuple(data["argv"]), path=path, prompt=data.get("prompt", "stdin"),
-        model=data.get("model"), env=data.get("env", {}),
+        name=name,
+        argv=tuple(data["argv"]),
+        path=path,
+        prompt=data.get("prompt", "stdin"),
+        model=data.get("model"),
+        env=data.get("env", {}),
         pass_env=tuple(data.get("pass_env", ())),
         timeout=duration(data["timeout"]) if "timeout" in data else None,
-        version=tuple(data.get("version", ())), adapter=data.get("adapter", "spec"),
+        version=tuple(data.get("version", ())),
+        adapter=data.get("adapter", "spec"),
         silence=duration(data["silence"]) if "silence" in data else None,
         permissions={name: tuple(words) for name, words in data.get("permissions", {}).items()},
-        **{key: tuple(data.get(key, ())) for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")},
-        verified=data.get("verified", ""), parse=_parse(data["parse"]) if "parse" in data else None,
-        presentation=presentation_from(data), module=data.get("module", ""),
+        **{
+            key: tuple(data.get(key, ()))
+            for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")
+        },
+        verified=data.get("verified", ""),
+        parse=_parse(data["parse"]) if "parse" in data else None,
+        presentation=presentation_from(data),
+        module=data.get("module", ""),
         failures=patterns(data.get("failures", ())),
-        success_codes=tuple(data.get("success_codes", (0,))), description=data.get("description", ""),
-        built_in=built_in)
+        success_codes=tuple(data.get("success_codes", (0,))),
+        description=data.get("description", ""),
+        built_in=built_in,
+    )

@@ -34,12 +34,25 @@ class Answer:
 def ask(spec: ToolSpec) -> Answer:
     """Have a tool say its version, as its spec knows how."""
     values = {"{python}": sys.executable, "{package}": os.path.dirname(data_file("tools"))}
-    argv = [word.replace("{python}", values["{python}"]).replace("{package}", values["{package}"]) for word in spec.version]
+    argv = [
+        word.replace("{python}", values["{python}"]).replace("{package}", values["{package}"])
+        for word in spec.version
+    ]
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, cwd="/", check=False)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd="/",
+            check=False,
+        )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
         return Answer(error=one_line(str(error), 160))
-    said = one_line(((done.stdout.strip() or done.stderr.strip()).splitlines() or ["nothing"])[0], 120)
+    said = one_line(
+        ((done.stdout.strip() or done.stderr.strip()).splitlines() or ["nothing"])[0], 120
+    )
     return Answer(said, f"exit {done.returncode}" if done.returncode else "")
 
 

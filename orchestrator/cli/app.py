@@ -1,0 +1,77 @@
+"""What every verb shares: the table of verbs, and the `App` each one is given."""
+
+from __future__ import annotations
+
+import keyword
+import os
+
+from orchestrator.cli.screen.console import Console
+from orchestrator.files.layout import Layout, find_layout
+
+# verb -> (section, what it does).  Its module in ``cli/verbs`` has the same name, and a trailing _ where Python has the word.
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("Work", "Create the work directory here"),
+    "new": ("Work", "Queue a task"),
+    "run": ("Work", "Claim one task and run it here, in the foreground"),
+    "watch": ("Work", "Run the tasks in work/inbox"),
+    "attach": ("Work", "Be the terminal of a running interactive task"),
+    "wait": ("Work", "Wait for tasks; exit with their outcome"),
+    "cancel": ("Work", "Stop a running task, or withdraw a waiting one"),
+    "retry": ("Work", "Run a finished task again"),
+    "hold": ("Work", "Park a waiting task"),
+    "release": ("Work", "Put a parked task back into the queue"),
+    "approve": ("Work", "Approve a task's start, or its result in review"),
+    "reject": ("Work", "Reject a task, or its result in review"),
+    "reload": ("Work", "Let the watcher take over changed settings"),
+    "import": ("Work", "Take over task files of an older format"),
+    "status": ("Look", "What runs, what waits, what went wrong"),
+    "list": ("Look", "List tasks"),
+    "show": ("Look", "Everything about one task"),
+    "logs": ("Look", "What a task's tool prints"),
+    "events": ("Look", "What happened, from the event log"),
+    "why": ("Look", "Why a task does not run yet"),
+    "report": ("Look", "What was done, how long it took, what it cost"),
+    "query": ("Look", "Ask the past, in SQL"),
+    "runs": ("Look", "Runs and how far they are"),
+    "tools": ("Look", "Tools that can act"),
+    "agents": ("Look", "Agents a task can name"),
+    "validate": ("Fix", "Check task files without running them"),
+    "doctor": ("Fix", "Find what is wrong, and mend it with --fix"),
+    "archive": ("Fix", "Move old finished tasks to work/archive"),
+    "guide": ("More", "What an agent or a newcomer needs to know, on one page"),
+    "service": ("More", "A systemd unit that keeps the watcher running"),
+    "demo": ("More", "Try it all in a temporary project"),
+    "completion": ("More", "Completion for your shell"),
+    "help": ("More", "Help on a command, or on exit-codes"),
+}
+SECTIONS = ("Work", "Look", "Fix", "More")
+
+
+def module_of(verb: str) -> str:
+    """The module that holds a verb."""
+    return (
+        f"orchestrator.cli.verbs.{verb}_"
+        if keyword.iskeyword(verb)
+        else f"orchestrator.cli.verbs.{verb}"
+    )
+
+
+class App:
+    """What every verb gets: where to work and how to write."""
+
+    def __init__(self, directory: str | None, color: str, plain: bool) -> None:
+        self.directory = directory
+        self.console = Console(color, plain)
+        self._layout: Layout | None = None
+
+    @property
+    def start(self) -> str:
+        """The folder the command acts in."""
+        return os.path.abspath(self.directory or os.getcwd())
+
+    @property
+    def layout(self) -> Layout:
+        """The work directory; `Unusable` if there is none."""
+        if self._layout is None:
+            self._layout = find_layout(self.start)
+        return self._layout

@@ -1,0 +1,1 @@
+"""What is drawn: the pane and its footer, lines, followed logs, windows, the report page."""

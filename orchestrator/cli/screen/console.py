@@ -1,0 +1,196 @@
+"""How things look on a terminal, and how they look in a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import click
+
+from orchestrator.files.text import clean, fit, width
+from orchestrator.model.units import show_duration, timestamp
+
+SCHEMA_VERSION = 1
+_COLOURS = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "cyan": "36",
+    "dim": "2",
+    "bold": "1",
+}
+# Sign, sign without Unicode, colour.  The word always stands beside it: never colour or sign alone.
+SIGNS = {
+    "running": ("▶", ">", "cyan"),
+    "retrying": ("↻", "~", "yellow"),
+    "inbox": ("·", ".", ""),
+    "held": ("‖", "=", "dim"),
+    "waiting": ("·", ".", ""),
+    "done": ("✓", "+", "green"),
+    "completed": ("✓", "+", "green"),
+    "failed": ("✗", "x", "red"),
+    "cancelled": ("⊘", "-", "yellow"),
+    "review": ("?", "?", "yellow"),
+    "invalid": ("!", "!", "red"),
+    "archive": ("✓", "+", "dim"),
+    "editing": ("✎", "e", ""),
+    "pending": ("·", ".", ""),
+    "missing": ("?", "?", "red"),
+    "note": (" ", " ", "dim"),
+    "problem": ("✗", "x", "red"),
+    "ok": ("✓", "+", "green"),
+    "warning": ("!", "!", "yellow"),
+}
+
+
+class Console:
+    """Decides once per process how to write: colours, signs, width."""
+
+    def __init__(
+        self, color: str = "auto", plain: bool = False, stream: TextIO | None = None
+    ) -> None:
+        self.stream = stream or sys.stdout
+        self._terminal = self.stream  # what `width` is of, also while something is collected for it
+        self.tty = self.stream.isatty() and not plain
+        self.steers = self.tty and os.environ.get("TERM") not in (
+            "dumb",
+            None,
+        )  # whether it understands sequences beside colours
+        self.color = _wants_color(color, self.tty)
+        encoding = (getattr(self.stream, "encoding", "") or "").lower().replace("-", "")
+        self.unicode = encoding.startswith("utf")
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal as it is now; 0 in a pipe, where nothing is cut."""
+        return _columns(self._terminal) if self.tty else 0
+
+    def paint(self, text: str, colour: str) -> str:
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.color and colour else text
+
+    def link(self, path: str, text: str) -> str:
+        """A path that a terminal can open (OSC 8); terminals that do not know it show the text alone."""
+        if not self.steers:
+            return text
+        import socket  # only who shows a link pays for these
+        from urllib.parse import quote
+
+        return f"\x1b]8;;file://{socket.gethostname()}{quote(path)}\x1b\\{text}\x1b]8;;\x1b\\"
+
+    def sign(self, status: str) -> str:
+        """The sign of a status, coloured."""
+        sign, plain, colour = SIGNS.get(status, ("·", ".", ""))
+        return self.paint(sign if self.unicode else plain, colour)
+
+    def word(self, status: str) -> str:
+        return self.paint(status, SIGNS.get(status, ("", "", ""))[2])
+
+    def out(self, text: str = "") -> None:
+        """A line of data."""
+        line = text if self.unicode else text.replace("…", "...").replace("→", "->")
+        try:
+            print(line, file=self.stream)
+        except UnicodeEncodeError:
+            print(line.encode("ascii", "replace").decode(), file=self.stream)
+
+    def json(self, kind: str, body: Mapping[str, Any]) -> None:
+        """One document, for programs."""
+        self.out(
+            json.dumps(
+                {"schema_version": SCHEMA_VERSION, "kind": kind, **body},
+                ensure_ascii=False,
+                indent=2,
+            )
+        )
+
+    def jsonl(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.out(json.dumps(row, ensure_ascii=False))
+
+    def cut(self, line: str) -> str:
+        """A line cut to the terminal; whole in a pipe."""
+        return fit(line, self.width).rstrip() if self.width and width(line) > self.width else line
+
+    def clock(self, seconds: float) -> str:
+        """A moment: the local time of day for people, RFC 3339 in a pipe."""
+        if not self.tty:
+            return timestamp(seconds)
+        here = time.localtime(seconds)
+        same_day = time.strftime("%F", here) == time.strftime("%F")
+        return time.strftime("%H:%M:%S" if same_day else "%F %H:%M", here)
+
+    def ago(self, seconds: float, now: float) -> str:
+        if not self.tty:
+            return timestamp(seconds)
+        return "just now" if now - seconds < 1 else f"{show_duration(now - seconds)} ago"
+
+    def table(self, rows: Sequence[Sequence[str]], indent: str = "") -> None:
+        """Aligned columns on a terminal, tabs in a pipe.  The last column is cut, never padded."""
+        if not rows:
+            return
+        if not self.tty:
+            for row in rows:
+                self.out("\t".join(cell.strip() for cell in row))
+            return
+        widths = [
+            min(max(_visible(row[place]) for row in rows), 44) for place in range(len(rows[0]))
+        ]
+        for row in rows:
+            cells = [_pad(cell, size) for cell, size in zip(row[:-1], widths[:-1], strict=False)]
+            room = max(self.width - sum(widths[:-1]) - 2 * len(cells) - len(indent), 10)
+            last = row[-1] if "\x1b" in row[-1] else fit(row[-1], room).rstrip()
+            self.out((indent + "  ".join([*cells, last])).rstrip())
+
+
+def _visible(text: str) -> int:
+    return width(clean(text))
+
+
+def _pad(text: str, size: int) -> str:
+    visible = _visible(text)
+    if visible > size:
+        return fit(clean(text), size)
+    return text + " " * (size - visible)
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        pass
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _wants_color(choice: str, tty: bool) -> bool:
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return tty and os.environ.get("TERM") not in ("dumb", None)
+
+
+def say(text: str) -> None:
+    """Words for the person at the terminal: standard error, so that standard output stays data."""
+    click.echo(text, err=True)
+
+
+def cost(usd: float | None) -> str:
+    return "" if usd is None else f"${usd:.2f}"
+
+
+def tokens(count: int) -> str:
+    """``48.1k``."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)

@@ -1,0 +1,411 @@
+"""What ``watch`` prints: one line for everything that happened.
+
+On a terminal the lines scroll into its history, above a footer that tells what runs now; in a pipe they carry full times and
+``key=value`` pairs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.cli.screen.console import SIGNS, Console, cost
+from orchestrator.cli.screen.footer import Doing, View, badge, footer
+from orchestrator.cli.screen.printer import Footer, Printer
+from orchestrator.cli.screen.windows import in_tmux, open_window
+from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.watch import Watcher
+from orchestrator.files.layout import Layout
+from orchestrator.files.results import status_of
+from orchestrator.files.text import fit, one_line, width
+from orchestrator.model.status import Status
+from orchestrator.model.units import plural, show_duration, timestamp
+from orchestrator.tools.routing import agents_at_hand
+
+BELLS = ("failed", "review", "problem")  # a failure, or a question
+RUN_MOST = 200  # members of a run whose progress is looked at
+QUIET = (
+    "failed",
+    "invalid",
+    "review",
+    "problem",
+    "fault",
+    "internal",
+    "restored",
+    "foreign",
+    "draining",
+    "parked",
+    "budget",
+    "hook",
+)
+
+
+class Pane:
+    """Turns what the watcher tells into lines, and what it knows into a footer.  The footer is made in the printer's thread: it reads
+    logs, and the loop must not wait for that."""
+
+    def __init__(
+        self, console: Console, layout: Layout, settings: Settings, quiet: bool = False
+    ) -> None:
+        self.console, self.layout, self.settings, self.quiet = console, layout, settings, quiet
+        self._watcher: Watcher | None = None
+        self._began = time.monotonic()
+        self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
+        self._printer = Printer(
+            console.stream, self._footer if console.steers and not quiet else None
+        )
+
+    def attach(self, watcher: Watcher) -> None:
+        """Say what is about to be watched."""
+        self._watcher = watcher
+        agents = " ".join(agents_at_hand(self.settings.config, self.settings.toolbox.tools))
+        if not self.quiet:
+            slots = self.settings.config.limits.running
+            self._print(f"orchestrator {__version__} · work/ · {plural(slots, 'slot')} · {agents}")
+
+    def goodbye(self) -> None:
+        """The last line."""
+        if self._watcher is not None and not self.quiet:
+            self._print(f"stopped: {self._watcher.summary()}")
+
+    def close(self) -> None:
+        """Print what is left."""
+        self._printer.close()
+
+    def tell(self, kind: str, task_id: str, **facts: Any) -> None:
+        """One thing that happened."""
+        line = getattr(self, f"_{kind}", None)
+        if line is not None:
+            line(task_id, **facts)
+
+    # -- one method for each thing the watcher tells -----------------------------------------------------------
+
+    def _started(self, task_id: str, life: Life) -> None:
+        again = {"attempt": str(life.attempt)} if life.attempt > 1 else {}
+        more = [f"attempt {life.attempt}"] if again else []
+        if life.route.mode == "interactive":
+            more.append(f"orchestrator attach {task_id}")
+            if self.settings.config.pane.windows and in_tmux():
+                open_window(self.layout, task_id)
+        self._line(
+            "running",
+            task_id,
+            life.route.agent.name,
+            {"agent": life.route.agent.name, **again},
+            " · ".join(more),
+        )
+
+    def _finished(
+        self, task_id: str, life: Life, reading: Any, status: Status, reason: str
+    ) -> None:
+        took = show_duration(reading.duration_ms / 1000)
+        log = self.layout.shown(self.layout.logs(task_id, life.attempt)) + "/"
+        facts = {"agent": life.route.agent.name, "attempt": str(life.attempt), "duration": took}
+        if reading.cost_usd is not None:
+            facts["cost_usd"] = f"{reading.cost_usd:.4f}"
+        text = " ".join(part for part in (took, cost(reading.cost_usd)) if part)
+        if status is not Status.DONE:
+            if reading.exit_code is not None:
+                facts["exit"] = str(reading.exit_code)
+            facts["log"] = log
+            text += f"  {one_line(reason, 120)} · {log}"
+            if not self.console.tty:
+                facts["reason"] = one_line(reason, 200)
+        self._line(str(status), task_id, text, facts)
+
+    def _retrying(
+        self, task_id: str, life: Life, after: float, reading: Any = None, fall_back: bool = False
+    ) -> None:
+        reason = one_line(reading.reason, 120) if reading else "an attempt failed before"
+        how = f"with {life.route.tool.name}" if fall_back else f"in {show_duration(after)}"
+        self._line(
+            "retrying",
+            task_id,
+            f"{how}  {reason}",
+            {
+                "agent": life.route.agent.name,
+                "tool": life.route.tool.name if fall_back else "",
+                "attempt": str(life.attempt),
+                "after": show_duration(after),
+                "reason": reason,
+            },
+        )
+
+    def _parked(self, task_id: str, tool: str, until: float, reason: str) -> None:
+        moment = self.console.clock(until)
+        self._line(
+            "parked",
+            tool,
+            f"until {moment}  {one_line(reason, 120)}",
+            {"until": moment, "reason": one_line(reason, 200)},
+        )
+
+    def _budget(self, name: str, text: str) -> None:
+        self._line("warning", name or "budget", text, {"text": text}, word="budget")
+
+    def _hook(self, task_id: str, text: str) -> None:
+        self._line("warning", task_id or "hook", text, {"text": text}, word="hook")
+
+    def _unparked(self, _: str, tool: str) -> None:
+        self._line("ok", tool, "starts again", {}, word="unparked")
+
+    def _requeued(self, task_id: str, life: Life, reading: Any) -> None:
+        self._line(
+            "inbox",
+            task_id,
+            "interrupted; back in the inbox",
+            {"attempt": str(life.attempt)},
+            word="requeued",
+        )
+
+    def _recovered(self, task_id: str, life: Life, step: str) -> None:
+        text = {
+            "adopt": "still running: adopted",
+            "lost": "its supervisor was killed",
+            "finish": "had ended meanwhile",
+            "start": "was claimed, not started",
+        }.get(step, step)
+        self._line("running", task_id, text, {"step": step}, word="recovered")
+
+    def _invalid(self, task_id: str, text: str) -> None:
+        self._line("invalid", task_id, one_line(text, 200), {"error": one_line(text, 200)})
+
+    def _editing(self, task_id: str, text: str) -> None:
+        self._line("editing", task_id, f"{text}, not claimed", {"why": text})
+
+    def _waiting(self, task_id: str, gates: list[Any]) -> None:
+        why = gates[0].why + (f", and {len(gates) - 1} more" if len(gates) > 1 else "")
+        self._line("waiting", task_id, why, {"why": why})
+
+    def _cancelling(self, task_id: str, life: Life, by: str) -> None:
+        self._line("cancelled", task_id, f"stopping it ({by})", {"by": by}, word="stopping")
+
+    def _cancelled(self, task_id: str, text: str) -> None:
+        self._line("cancelled", task_id, text, {"reason": text})
+
+    def _restored(self, task_id: str, text: str) -> None:
+        self._line("warning", task_id, text, {"note": text}, word="restored")
+
+    def _foreign(self, task_id: str, text: str) -> None:
+        self._line("review", task_id, text, {"note": text})
+
+    def _run(self, task_id: str, run: Any) -> None:
+        self._line(
+            "pending",
+            task_id,
+            f"run of {plural(len(run.members), 'task')}: {one_line(run.title, 80)}",
+            {"tasks": str(len(run.members))},
+            word="run",
+        )
+
+    def _run_finished(self, task_id: str, status: Any, tasks: list[Any]) -> None:
+        done = sum(item[0] is Status.DONE for item in tasks)
+        self._line(
+            str(status),
+            task_id,
+            f"run {status}: {done} of {len(tasks)} done",
+            {"done": str(done), "total": str(len(tasks))},
+            word="run",
+        )
+
+    def _tidied(self, task_id: str, text: str) -> None:
+        self._line("note", task_id, text, {"note": text}, word="tidied")
+
+    def _fault(self, _: str, text: str) -> None:
+        self._line(
+            "problem",
+            "",
+            f"the disk refuses writes: {text}. Nothing is claimed; what runs goes on",
+            {"fault": text},
+            word="fault",
+        )
+
+    def _recovered_disk(self, _: str, text: str) -> None:
+        self._line("ok", "", "the disk takes writes again", {}, word="recovered")
+
+    def _configured(self, _: str, text: str) -> None:
+        self._line("ok", "", text, {"changed": text}, word="settings")
+
+    def _held_settings(self, _: str, text: str) -> None:
+        self._line("review", "", text, {"held": text}, word="settings")
+
+    def _misconfigured(self, _: str, text: str) -> None:
+        self._line("problem", "", text, {"error": text}, word="settings")
+
+    def _internal(self, task_id: str, error: Exception) -> None:
+        self._line(
+            "problem",
+            task_id,
+            f"internal error: {type(error).__name__}: {one_line(str(error), 160)}",
+            {"error": repr(error)},
+            word="internal",
+        )
+
+    def _draining(self, _: str, running: int) -> None:
+        more = " · Ctrl-C again to interrupt them (they go back to the inbox)" if running else ""
+        self._print(f"draining: {running} running, no new tasks{more}")
+
+    def _interrupting(self, _: str, running: int) -> None:
+        self._print(f"interrupting {running}: SIGINT, then SIGTERM, then SIGKILL")
+
+    def _resumed(self, _: str) -> None:
+        self._printer.redraw()
+
+    def _suspended(self, _: str) -> None:
+        self._printer.give_back()
+
+    def _left(self, task_id: str, life: Life) -> None:
+        self._line(
+            "running",
+            task_id,
+            "goes on without us; the next watcher takes it over",
+            {},
+            word="left",
+        )
+
+    # -- lines -----------------------------------------------------------------------------------------------------
+
+    def _line(
+        self,
+        status: str,
+        task_id: str,
+        text: str,
+        facts: dict[str, str],
+        more: str = "",
+        word: str = "",
+    ) -> None:
+        word, task_id = word or status, one_line(task_id)
+        if self.quiet and status not in QUIET and word not in QUIET:
+            return
+        now = time.time()
+        console = self.console
+        if not console.tty:
+            pairs = " ".join(f"{key}={_quoted(value)}" for key, value in facts.items() if value)
+            self._print(f"{timestamp(now)[:19]}Z {word:<9} {task_id or '-':<24} {pairs}".rstrip())
+            return
+        painted = console.paint(f"{word:<9}", _colour(status))
+        head = f"{time.strftime('%H:%M:%S', time.localtime(now))} {console.sign(status)} {painted} "
+        room = max(20, console.width - 21)
+        name = fit(task_id, min(34, max(16, room // 3)), "…" if console.unicode else "~")
+        rest = " ".join(part for part in (text, more) if part)
+        self._print(
+            head
+            + name
+            + " "
+            + fit(rest, max(10, room - width(name) - 1), "…" if console.unicode else "~").rstrip(),
+            status in BELLS,
+        )
+
+    def _print(self, text: str, bell: bool = False) -> None:
+        self._printer.line(text, bell and self.settings.config.pane.bell and self.console.tty)
+
+    # -- the footer, from here on in the printer's thread ------------------------------------------------------------
+
+    def _footer(self, columns: int, rows: int) -> Footer:
+        if self._watcher is None:
+            return Footer()
+        view = self._view(self._watcher)
+        return Footer(
+            footer(view, self.console, columns, rows),
+            badge(view, self.console) if self.settings.config.pane.title else "",
+        )
+
+    def _view(self, watcher: Watcher) -> View:
+        now = time.monotonic()
+        tally, waiting, today = watcher.tally, watcher.waitlist, watcher.today
+        today.turn()
+        listed = sum(
+            name not in waiting.waiting for name in list(waiting.todo)
+        )  # after a change of the settings some are in both
+        counts = (
+            ("waiting", len(waiting.waiting) + listed),
+            ("review", tally["review"]),
+            ("done", tally["done"]),
+            ("failed", tally["failed"]),
+            ("cancelled", tally["cancelled"]),
+            ("invalid", len(waiting.invalid)),
+            ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))),
+        )
+        notes = [
+            f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "")
+            for tool, gate in list(watcher.parked.items())
+        ]
+        notes += (
+            ["settings held" if self.settings.held else "settings wrong"]
+            if self.settings.problem
+            else []
+        )
+        notes += ["no notifications"] if watcher.notifications else []
+        lives = sorted(
+            watcher.running.values(),
+            key=lambda life: (life.retry_at is not None, life.began or now),
+        )
+        return View(
+            [self._doing(life, now) for life in lives],
+            self.settings.config.limits.running,
+            counts,
+            notes,
+            today.cost,
+            self.settings.config.budgets.day.hard,
+            today.tokens,
+            now - self._began,
+            watcher.health.fault,
+            bool(watcher.draining),
+            watcher.interrupted,
+        )
+
+    def _doing(self, life: Life, now: float) -> Doing:
+        progress, retry_at = life.progress, life.retry_at
+        common = {
+            "id": life.id,
+            "agent": life.route.agent.name,
+            "run": self._run_so_far(life, now),
+            "model": life.route.model or "",
+            "attempt": life.attempt,
+        }
+        if retry_at is not None:
+            return Doing(
+                **common,
+                sign="retrying",
+                line=f"attempt {life.attempt + 1} in {show_duration(max(0.0, retry_at - now))}",
+            )
+        line = f"orchestrator attach {life.id}" if life.route.mode == "interactive" else "starting"
+        if progress is not None:
+            progress.look()
+            line = progress.line
+        return Doing(
+            **common,
+            seconds=max(0.0, now - life.began) if life.began else 0.0,
+            limit=life.route.timeout,
+            line=line,
+            cost_usd=life.cost + (progress.cost or 0.0 if progress else 0.0),
+            tokens=sum(progress.usage.get(kind, 0) for kind in ("input", "output"))
+            if progress
+            else 0,
+        )
+
+    def _run_so_far(self, life: Life, now: float) -> str:
+        """``release-0.2 2/4``: looked at every other second, and only while a task of the run is on the screen."""
+        run_id = life.task.run or ""
+        run = self._watcher.groups.get(run_id) if run_id and self._watcher else None
+        if run is None or len(run.members) > RUN_MOST:
+            return run_id
+        seen = self._runs.get(run_id)
+        if seen is None or now - seen[0] > 2:
+            done = sum(status_of(self.layout, member) is Status.DONE for member in run.members)
+            seen = self._runs[run_id] = (now, f"{run_id} {done}/{len(run.members)}")
+        return seen[1]
+
+
+def _colour(status: str) -> str:
+    return SIGNS.get(status, ("", "", ""))[2]
+
+
+def _quoted(value: str) -> str:
+    return (
+        value
+        if value and not any(char in value for char in ' "=')
+        else '"' + value.replace('"', "'") + '"'
+    )

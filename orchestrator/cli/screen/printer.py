@@ -1,0 +1,178 @@
+"""Printing without ever waiting for the terminal: lines that scroll into its history, and a footer that stays below them.
+
+Ctrl-S, a slow pipe or a full one block whoever writes; here that is a thread of its own, and what it cannot print is kept, up to
+`KEPT` lines, while the work goes on.
+
+The cursor rests on the footer's first cell.  So whatever is below it can be erased in one step, and a terminal that becomes smaller
+takes away lines of the footer, not of the history.  While the footer is written nothing wraps: tmux changes its own size up to a quarter
+of a second before it tells us.
+"""
+
+from __future__ import annotations
+
+import os
+import termios
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+KEPT = 10_000  # lines; of more than that, the oldest are left out
+REPAINT = 0.5  # seconds between looks at what the footer has to say
+BELL = "\a"
+NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """Rows, none wider than the terminal, and the title of its window."""
+
+    rows: tuple[str, ...] = ()
+    title: str = ""
+
+
+class Printer:
+    """Writes lines to a stream, in order, from a thread.  ``footer(columns, rows)`` is asked from that thread what stays below."""
+
+    def __init__(self, stream: TextIO, footer: Callable[[int, int], Footer] | None = None) -> None:
+        self._stream, self._footer = stream, footer
+        self._fd = stream.fileno()
+        self._lines: deque[str] = deque()
+        self._left_out = 0
+        self._bell = False
+        self._closing = False
+        self._whole = True  # whether the whole footer has to be drawn
+        self._shown = Footer()
+        self._size = (0, 0)
+        self._condition = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="printer", daemon=True)
+        self._modes = _without_echo(self._fd) if footer is not None else None
+        self._thread.start()
+
+    def line(self, text: str, bell: bool = False) -> None:
+        """Print a line soon."""
+        with self._condition:
+            if len(self._lines) >= KEPT:
+                self._lines.popleft()
+                self._left_out += 1
+            self._lines.append(text)
+            self._bell = self._bell or bell
+            self._condition.notify()
+
+    def redraw(self) -> None:
+        """Others have written to the terminal: draw the footer where the cursor is now."""
+        with self._condition:
+            if self._footer is not None:
+                _without_echo(self._fd)
+            self._whole = True
+            self._condition.notify()
+
+    def give_back(self) -> None:
+        """Let the terminal show typed keys again, because the shell has it now."""
+        if self._modes is not None:
+            try:
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
+            except termios.error:
+                pass
+
+    def close(self, patience: float = 2.0) -> None:
+        """Print what is left, without the footer; a terminal that stands still is waited for no longer than ``patience`` seconds."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        self._thread.join(patience)
+        self.give_back()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                if not self._lines and not self._closing and not self._whole:
+                    self._condition.wait(REPAINT if self._footer is not None else None)
+                lines = [f"... {self._left_out} lines left out"] if self._left_out else []
+                lines += self._lines
+                closing, whole, bell = self._closing, self._whole, self._bell
+                self._lines.clear()
+                self._left_out, self._whole, self._bell = 0, False, False
+            if self._footer is None:
+                data = "".join(f"{line}\n" for line in lines)
+            else:
+                data = self._painted(lines, closing, whole)
+            if data:
+                try:
+                    self._write(
+                        (data + (BELL if bell else "")).encode(
+                            self._stream.encoding or "utf-8", "replace"
+                        )
+                    )
+                except OSError:  # the terminal is gone (closed pane, broken pipe): the work goes on
+                    pass
+            if closing:
+                return
+
+    def _painted(self, lines: list[str], closing: bool, whole: bool) -> str:
+        """What has to be written so that these lines stand above the footer as it is now."""
+        assert self._footer is not None
+        size = _size(self._fd)
+        try:
+            footer = Footer(title=self._shown.title) if closing else self._footer(*size)
+        except (
+            Exception
+        ):  # a file that vanished, a bug: the footer stays as it was, and lines go on being printed
+            footer = self._shown
+        before, self._shown = self._shown, footer
+        moved, self._size = size != self._size, size
+        data = ""
+        if footer.title != before.title:
+            data += ("" if before.title else "\x1b[22;2t") + f"\x1b]2;{footer.title}\x1b\\"
+        if closing and footer.title:
+            data += "\x1b]2;\x1b\\\x1b[23;2t"
+        if lines or moved or whole or len(footer.rows) != len(before.rows):
+            up = f"\x1b[{len(footer.rows) - 1}A" if len(footer.rows) > 1 else ""
+            return (
+                data
+                + "\r\x1b[J"
+                + "".join(f"{line}\r\n" for line in lines)
+                + NO_WRAP
+                + "\r\n".join(footer.rows)
+                + up
+                + "\r"
+                + WRAP
+            )
+        for place, (old, new) in enumerate(zip(before.rows, footer.rows, strict=True)):
+            if old != new:
+                down, up = (f"\x1b[{place}B", f"\x1b[{place}A") if place else ("", "")
+                data += f"{NO_WRAP}{down}\r{new}\x1b[K{up}\r{WRAP}"
+        return data
+
+    def _write(self, data: bytes) -> None:
+        # Past the stream's buffer: a lock held on it by a thread that stands still would stop the program's exit.
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+def _size(fd: int) -> tuple[int, int]:
+    """Columns and rows."""
+    try:
+        size = os.get_terminal_size(fd)
+        return size.columns or 80, size.lines or 24
+    except OSError:
+        return 80, 24
+
+
+def _without_echo(fd: int) -> list | None:
+    """Have the terminal show no typed keys, which would move the cursor; its modes before, None if they cannot be set.
+
+    Only from the foreground: a process in the background that tries is stopped.
+    """
+    try:
+        if os.tcgetpgrp(fd) != os.getpgrp():
+            return None
+        modes = termios.tcgetattr(fd)
+        quiet = list(modes)
+        quiet[3] &= ~termios.ECHO
+        termios.tcsetattr(fd, termios.TCSANOW, quiet)
+        return modes
+    except (OSError, termios.error):
+        return None

@@ -1,0 +1,196 @@
+"""The report as one HTML file: no server, no library, nothing fetched.  ``report.html`` beside this file is its frame."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from orchestrator import __version__
+from orchestrator.cli.screen.console import tokens
+from orchestrator.files.layout import data_file
+from orchestrator.model.units import show_duration
+from orchestrator.queries.usage import BY, Ended, Group
+
+COLOURS = 7  # series with a colour of their own; the rest is "other"
+WIDTH, HEIGHT, LEFT, BOTTOM = 560, 200, 46, 18
+OUTCOMES = {
+    "succeeded": "var(--good)",
+    "failed": "var(--bad)",
+    "timed_out": "var(--c1)",
+    "cancelled": "var(--warn)",
+    "lost": "var(--c3)",
+}
+
+
+def page(
+    title: str,
+    span: str,
+    total: Group,
+    groups: Mapping[str, Sequence[Group]],
+    tasks: Sequence[Ended],
+    costs: Mapping[str, Mapping[str, float]],
+) -> str:
+    """The whole document.  ``groups``: by each of `usage.BY`; ``costs``: dollars by day and agent; ``tasks``: newest first."""
+    by_day: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        day = by_day.setdefault(task.ended[:10], {})
+        day[task.outcome or "failed"] = day.get(task.outcome or "failed", 0) + 1
+    agents = _ranked(costs)
+    series = {name: f"var(--c{min(place, COLOURS)})" for place, name in enumerate(agents)}
+    with open(data_file("cli/screen", "report.html"), encoding="utf-8") as file:
+        frame = file.read()
+    # In a script element only "<" could end it; escaped it is the same JSON.
+    data = json.dumps(
+        [task.as_json() for task in tasks], ensure_ascii=False, separators=(",", ":")
+    ).replace("<", "\\u003c")
+    parts = {
+        "version": __version__,
+        "title": escape(title),
+        "span": escape(span),
+        "totals": _totals(total),
+        "cost_chart": _bars(
+            _merged(costs, agents), series, "$", "cost in US dollars by day and agent"
+        ),
+        "task_chart": _bars(
+            by_day,
+            {
+                name: colour
+                for name, colour in OUTCOMES.items()
+                if any(name in day for day in by_day.values())
+            },
+            "",
+            "tasks by day and outcome",
+        ),
+        "tables": "".join(
+            _table(by, groups[by])
+            for by in BY
+            if by != "day" and any(group.name for group in groups[by])
+        ),
+        "data": data,
+    }
+    return re.sub(
+        r"\{(%s)\}" % "|".join(parts), lambda found: parts[found[1]], frame
+    )  # in one pass: what is put in is not looked at again
+
+
+def _totals(total: Group) -> str:
+    figures = [
+        ("tasks", str(total.tasks)),
+        ("succeeded", f"{total.success:.0%}" if total.success is not None else "-"),
+        ("cost", f"${total.cost_usd:.2f}"),
+        ("tokens", tokens(total.total_tokens)),
+        ("median", show_duration(total.median_s) if total.median_s is not None else "-"),
+        ("p95", show_duration(total.p95_s) if total.p95_s is not None else "-"),
+    ]
+    return "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in figures)
+
+
+def _ranked(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
+    total: dict[str, float] = {}
+    for day in costs.values():
+        for name, cost in day.items():
+            total[name] = total.get(name, 0.0) + cost
+    ranked = sorted((name for name, cost in total.items() if cost), key=lambda name: -total[name])
+    return ranked if len(ranked) <= COLOURS + 1 else [*ranked[:COLOURS], "other"]
+
+
+def _merged(
+    costs: Mapping[str, Mapping[str, float]], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The same with everything that is not named under ``other``."""
+    result: dict[str, dict[str, float]] = {}
+    for day, amounts in costs.items():
+        for name, cost in amounts.items():
+            if cost:
+                its = result.setdefault(day, {})
+                its[name if name in names else "other"] = (
+                    its.get(name if name in names else "other", 0.0) + cost
+                )
+    return result
+
+
+def _bars(
+    days: Mapping[str, Mapping[str, float]], series: Mapping[str, str], unit: str, label: str
+) -> str:
+    """Stacked bars, one for each day, with a key."""
+    if not days:
+        return "<p>nothing in this time</p>"
+    most = max(sum(day.values()) for day in days.values())
+    top = _round_up(most)
+    scale, step = (HEIGHT - BOTTOM - 8) / top, (WIDTH - LEFT) / len(days)
+    shapes = []
+    for part in range(5):
+        y = HEIGHT - BOTTOM - part / 4 * top * scale
+        shapes.append(
+            f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_figure(part / 4 * top, unit)}</text>'
+        )
+    every = math.ceil(len(days) / 8)
+    for place, day in enumerate(sorted(days)):
+        x, y = LEFT + place * step, float(HEIGHT - BOTTOM)
+        for name, colour in series.items():
+            amount = days[day].get(name, 0)
+            if amount:
+                height = amount * scale
+                y -= height
+                shapes.append(
+                    f'<rect x="{x + step * 0.12:.1f}" y="{y:.1f}" width="{step * 0.76:.1f}" height="{height:.1f}" fill="{colour}">'
+                    f"<title>{day} {escape(name)}: {_figure(amount, unit)}</title></rect>"
+                )
+        if place % every == 0:
+            shapes.append(
+                f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{day[5:]}</text>'
+            )
+    key = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(name or "-")}</span>'
+        for name, colour in series.items()
+    )
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(shapes)}</svg><div class="key">{key}</div>'
+
+
+def _round_up(amount: float) -> float:
+    """The next round figure that divides well by four."""
+    size = 10.0 ** math.floor(math.log10(amount)) if amount > 0 else 1.0
+    return next(size * step for step in (1, 2, 4, 8, 10) if size * step >= amount)
+
+
+def _figure(amount: float, unit: str) -> str:
+    if unit:
+        return f"{unit}{amount:.2f}" if amount < 10 else f"{unit}{amount:.0f}"
+    return f"{amount:g}"
+
+
+def _table(by: str, groups: Iterable[Group]) -> str:
+    head = "".join(
+        f'<th class="{kind}">{name}</th>'
+        for name, kind in (
+            (by, ""),
+            ("tasks", "n"),
+            ("ok", "n"),
+            ("median", "n"),
+            ("p95", "n"),
+            ("tokens", "n"),
+            ("cost", "n"),
+            ("$/task", "n"),
+        )
+    )
+    lines = []
+    for group in groups:
+        cells = [
+            str(group.tasks),
+            f"{group.success:.0%}" if group.success is not None else "",
+            show_duration(group.median_s) if group.median_s is not None else "",
+            show_duration(group.p95_s) if group.p95_s is not None else "",
+            tokens(group.total_tokens) if group.tokens else "",
+            f"${group.cost_usd:.2f}" if group.cost_usd else "",
+            f"${group.cost_usd / group.tasks:.2f}" if group.cost_usd and group.tasks else "",
+        ]
+        lines.append(
+            f"<tr><td>{escape(group.name or '-')}</td>"
+            + "".join(f'<td class="n">{cell}</td>' for cell in cells)
+            + "</tr>"
+        )
+    return f'<h2>By {by}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'

@@ -1,0 +1,66 @@
+"""``agents``: the roles a task can name."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import examples, json_option
+from orchestrator.cli.writing import open_config
+from orchestrator.model.config import Agent
+from orchestrator.model.units import show_duration
+from orchestrator.tools.routing import agent_names, silence_of
+
+
+@click.command(epilog=examples("orchestrator agents"))
+@json_option
+@click.pass_obj
+def command(app: App, as_json: bool) -> None:
+    """The names that agent: accepts: those in orchestrator.yaml, and every tool that may be used directly."""
+    config, toolbox = open_config(app)
+    rows = []
+    for name in agent_names(config, toolbox.tools):
+        agent = config.agents.get(name) or Agent(name, (name,))
+        tool = toolbox.tools.get(agent.tool)
+        rows.append(
+            {
+                "name": name,
+                "default": name == config.default_agent,
+                "tool": agent.tool,
+                "tools": list(agent.tools),
+                "model": agent.model or (tool.model if tool else None),
+                "command": list(agent.command),
+                "limit": config.limits.per_agent.get(name),
+                "timeout_s": agent.timeout
+                or (tool.timeout if tool else None)
+                or config.default_timeout,
+                "silence_s": silence_of(agent, tool, config) if tool else None,
+                "known": tool is not None,
+                "installed": tool is not None and tool.at_hand,
+                "description": agent.description or (tool.description if tool else ""),
+            }
+        )
+    if as_json:
+        app.console.json("agents", {"agents": rows})
+        return
+    away = [
+        row["name"]
+        for row in rows
+        if row["known"] and not row["installed"] and row["name"] not in config.agents
+    ]
+    app.console.table(
+        [
+            [
+                f"{row['name']}{' (default)' if row['default'] else ''}",
+                " > ".join(row["tools"]) if row["known"] else f"{row['tool']} (unknown tool)",
+                row["model"] or "",
+                show_duration(row["timeout_s"]),
+                f"limit {row['limit']}" if row["limit"] is not None else "",
+                " ".join(row["command"]) or row["description"],
+            ]
+            for row in rows
+            if row["name"] not in away
+        ]
+    )
+    if away:
+        app.console.out(f"not installed: {', '.join(away)}")

@@ -1,0 +1,84 @@
+"""``archive``: move old finished tasks out of the way."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import Choice, dry_run_option, each, examples, ids_argument, now
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_store
+from orchestrator.errors import FAILED, Refused
+from orchestrator.files import scan
+from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.units import duration, plural
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator archive --older-than 30d --dry-run",
+        "orchestrator archive --status done --older-than 7d -y",
+        "orchestrator archive review-retry",
+    )
+)
+@ids_argument(*FINISHED, required=False)
+@click.option("--older-than", "age", metavar="AGE", help="Tasks that ended so long ago: 7d, 12h.")
+@click.option("--status", type=Choice([str(status) for status in FINISHED]), help="Only those.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
+@click.pass_obj
+def command(
+    app: App, tasks: tuple[str, ...], age: str | None, status: str | None, yes: bool, dry_run: bool
+) -> int:
+    """Move finished tasks to work/archive.  Results, logs and events stay where they are."""
+    if not tasks and not age:
+        raise click.UsageError("name tasks, or say --older-than 30d")
+    if tasks:
+        chosen = [
+            task_id
+            for task_id, _, _ in each(app.layout, tasks, (*FINISHED, Status.RUNNING, Status.INBOX))
+        ]
+    else:
+        chosen = _older(app, age or "", (Status(status),) if status else FINISHED)
+    if dry_run or not chosen:
+        for task_id in chosen:
+            app.console.out(f"would archive {task_id}")
+        say(f"{plural(len(chosen), 'task')} to archive")
+        return 0
+    if not tasks and not yes:
+        if not app.console.tty:
+            raise click.UsageError(f"{plural(len(chosen), 'task')} would be archived: say -y")
+        click.confirm(f"archive {plural(len(chosen), 'task')}?", abort=True, err=True)
+    store = open_store(app)
+    code = 0
+    for task_id in chosen:
+        try:
+            moved = store.archive(task_id)
+            app.console.out(
+                f"archived\t{task_id}\t{app.layout.shown(moved.path)}"
+                if not app.console.tty
+                else f"{app.console.sign('archive')} archived     {app.layout.shown(moved.path)}"
+            )
+        except Refused as error:
+            say(f"error: {error.message}")
+            code = FAILED
+    return code
+
+
+def _older(app: App, age: str, folders: tuple[Status, ...]) -> list[str]:
+    try:
+        limit = now() - duration(age)
+    except ValueError as error:
+        raise click.UsageError(f"{error}; write 30d, 12h") from None
+    found = []
+    for folder in folders:
+        for task_id, name in scan.task_names(app.layout.folder(folder)):
+            try:
+                ended = os.lstat(app.layout.result(task_id)).st_mtime
+            except FileNotFoundError:
+                ended = os.lstat(app.layout.file(folder, name)).st_ctime
+            if ended <= limit:
+                found.append(task_id)
+    return sorted(found)

@@ -1,0 +1,58 @@
+"""``attach``: the terminal of a running interactive task, in this one."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.screen.follow import ending
+from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
+from orchestrator.errors import Refused
+from orchestrator.files import journals, scan
+from orchestrator.model.journal import Phase
+from orchestrator.model.status import Status
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator attach plan-the-release",
+        "orchestrator attach plan     # Ctrl-\\ leaves; the tool goes on",
+    )
+)
+@click.argument("task", shell_complete=complete_ids(Status.RUNNING))
+@click.pass_obj
+def command(app: App, task: str) -> int:
+    """Attach to a running task with mode: interactive.
+
+    Ctrl-\\ leaves it and the tool goes on; several people may be attached at once.  When the tool ends, the exit code is the task's.
+    """
+    layout = app.layout
+    task_id, status, _ = scan.find(layout, task)
+    journal = journals.of(layout, task_id)
+    attempt = journal.attempt if journal else None
+    if (
+        status is not Status.RUNNING
+        or journal is None
+        or attempt is None
+        or journal.phase is not Phase.STARTED
+    ):
+        raise Refused(f"{task_id} is not running", f"orchestrator why {task_id}")
+    folder = layout.logs(task_id, attempt.number)
+    if not is_open(folder):
+        raise Refused(
+            f"{task_id} does not run on a terminal",
+            f"orchestrator logs -f {task_id}   shows what it prints; mode: interactive is for tasks to attach to",
+        )
+    if not has_terminal():
+        raise Refused(
+            "this is no terminal", f"orchestrator logs -f {task_id}   shows what it prints"
+        )
+    say(
+        f"==> {task_id} · attempt {attempt.number} · {journal.claim.get('agent', '')} · Ctrl-\\ leaves it, and it goes on"
+    )
+    if not attach(folder):
+        say(f"==> left {task_id}; it goes on. Again: orchestrator attach {task_id}")
+        return 0
+    return ending(app, task_id)

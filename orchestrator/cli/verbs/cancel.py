@@ -1,0 +1,179 @@
+"""``cancel``: stop a running task, or withdraw one that waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_runs, dry_run_option, examples, ids_argument, now
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_store
+from orchestrator.errors import FAILED, NotFound, Refused
+from orchestrator.execution.processes import send
+from orchestrator.files import card, journals, scan
+from orchestrator.model.journal import Phase
+from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.units import show_duration
+from orchestrator.queries import runs as run_queries
+from orchestrator.store.transitions import Store
+
+OPEN = (Status.RUNNING, Status.INBOX, Status.HELD, Status.REVIEW)
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator cancel review-retry",
+        "orchestrator cancel --run release-0.2 --dry-run",
+        "touch work/running/review-retry.cancel      # the same, without the command",
+    )
+)
+@ids_argument(*OPEN, required=False)
+@click.option(
+    "--run",
+    "run_id",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="Every unfinished task of a run.",
+)
+@click.option("--no-wait", is_flag=True, help="Ask and return; do not wait until it has stopped.")
+@dry_run_option
+@click.pass_obj
+def command(
+    app: App, tasks: tuple[str, ...], run_id: str | None, no_wait: bool, dry_run: bool
+) -> int:
+    """Stop running tasks (SIGINT, then SIGTERM, then SIGKILL), withdraw waiting ones."""
+    if bool(tasks) == bool(run_id):
+        raise click.UsageError("name tasks, or a run with --run")
+    found = _of_run(app, run_id) if run_id else _of_words(app, tasks)
+    if dry_run:
+        for task_id, status in found:
+            would = (
+                "would stay"
+                if status in FINISHED
+                else "would stop"
+                if status is Status.RUNNING
+                else "would cancel"
+            )
+            app.console.out(f"{would} {task_id} ({status})")
+        return 0
+    store = open_store(app)
+    code, stopping = 0, []
+    for task_id, status in found:
+        if run_id and status in (*FINISHED, Status.ARCHIVE):
+            continue
+        try:
+            if status is Status.RUNNING:
+                _ask(app, store, task_id)
+                stopping.append(task_id)
+            else:
+                moved = store.cancel_waiting(task_id, "cancelled by a person")
+                app.console.out(
+                    f"{app.console.sign('cancelled')} cancelled    {task_id} was waiting; nothing was running"
+                    if app.console.tty
+                    else f"cancelled\t{task_id}\t{app.layout.shown(moved.path)}"
+                )
+        except Refused as error:
+            say(f"error: {error.message}")
+            code = FAILED
+    if not no_wait:
+        code = max(code, *[_wait(app, task_id) for task_id in stopping], 0)
+    return code
+
+
+def _of_words(app: App, words: tuple[str, ...]) -> list[tuple[str, Status]]:
+    found = []
+    for word in words:
+        try:
+            task_id, status, _ = scan.find(app.layout, word)
+        except NotFound:
+            if run_queries.find_run(app.layout, word) is None:
+                raise
+            found += _of_run(app, word)
+            continue
+        found.append((task_id, status))
+    return list(dict.fromkeys(found))
+
+
+def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:
+    known = run_queries.find_run(app.layout, run_id)
+    view = run_queries.view_of(app.layout, *known, now()) if known else None
+    if view is None:
+        raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
+    # Last ones first: what depends on a task is withdrawn before the task itself.
+    return [
+        (row.id, Status(row.status))
+        for row in reversed(view.rows)
+        if row.status in set(Status.__members__.values())
+        or row.status in [str(status) for status in Status]
+    ]
+
+
+def _ask(app: App, store: Store, task_id: str) -> None:
+    """Leave the request, and wake whoever has to obey: the watcher, and the supervisor itself."""
+    fresh = store.request_cancel(task_id, "orchestrator cancel")
+    if fresh:
+        store.log.commit(
+            [
+                store.log.event(
+                    "task_cancel_requested",
+                    task_id,
+                    f"@{int(now() * 1000)}",
+                    task_id=task_id,
+                    phase="request",
+                    status="running",
+                    summary="orchestrator cancel",
+                )
+            ]
+        ).result()
+    journal = journals.of(app.layout, task_id)
+    attempt = journal.attempt if journal else None
+    if attempt is not None and attempt.ended is None:
+        started = attempt.started
+        reached = send(
+            started.get("supervisor", 0),
+            started.get("supervisor_start", 0),
+            started.get("boot", ""),
+            signal.SIGTERM,
+        )
+        if reached and app.console.tty:
+            app.console.out(f"{app.console.sign('running')} {task_id}  asked to stop: SIGINT ...")
+    # For the watcher's eyes: a file that it is told of at once.
+    try:
+        with open(app.layout.file(Status.RUNNING, f"{task_id}.cancel"), "x", encoding="ascii"):
+            pass
+    except FileExistsError:
+        pass
+
+
+def _wait(app: App, task_id: str) -> int:
+    """Until the attempt has stopped and, if a watcher runs, until it is recorded."""
+    began = time.monotonic()
+    while True:
+        place = scan.locate(app.layout, task_id)
+        took = show_duration(time.monotonic() - began)
+        if place is None or place[0] is not Status.RUNNING:
+            where = place[0] if place else "nowhere"
+            app.console.out(
+                f"{app.console.sign(str(where))} {where:<12} {task_id} stopped after {took}"
+                if app.console.tty
+                else f"{where}\t{task_id}"
+            )
+            return 0 if place and place[0] is Status.CANCELLED else FAILED
+        journal = journals.of(app.layout, task_id)
+        known = card.read(app.layout, now())
+        if (
+            (known is None or not known.alive)
+            and journal is not None
+            and journal.phase in (Phase.ENDED, Phase.RETRYING)
+        ):
+            app.console.out(
+                f"{task_id} stopped after {took}; the next watcher records it: orchestrator watch"
+            )
+            return 0
+        if not os.path.exists(app.layout.cancel_request(task_id)) and journal is None:
+            return 0
+        time.sleep(0.05)

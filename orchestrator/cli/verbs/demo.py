@@ -1,0 +1,79 @@
+"""``demo``: the whole thing in a temporary project, with no key and no service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import examples
+
+TASKS = {
+    "quick": "prompt: Say hello.\n",
+    "slow": "title: Look around for a few seconds\nprompt: |\n  Look around.\n  demo: work 4s\n",
+    "flaky": "title: Fail once, then succeed\nretries: 1\nprompt: |\n  Reach the model.\n  demo: fail 1\n",
+    "after": "title: Runs when slow is done\nneeds: [slow]\nprompt: |\n  Sum up.\n  demo: write SUMMARY.md It works.\n"
+    "artifacts: [SUMMARY.md]\n",
+    "release": "title: Release 0.2\nmax_parallel: 2\ntasks:\n  changelog: Write the changelog.\n  tests: Raise coverage.\n"
+    "  review:\n    prompt: Review both.\n    needs: [changelog, tests]\n",
+}
+
+
+@click.command(epilog=examples("orchestrator demo", "orchestrator demo --dir /tmp/try-it"))
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False),
+    help="Where. Default: a new temporary folder.",
+)
+@click.pass_obj
+def command(app: App, folder: str | None) -> int:
+    """Create a project, drop tasks and a run into its inbox, run them, and show what to look at."""
+    root = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix="orchestrator-demo-")
+    os.makedirs(root, exist_ok=True)
+
+    def show(command_line: str) -> int:
+        click.echo(f"\n$ {command_line}")
+        sys.stdout.flush()
+        words = command_line.split()[1:]
+        return subprocess.run(
+            [sys.executable, "-m", "orchestrator", *words], cwd=root, check=False
+        ).returncode
+
+    click.echo(f"A project to play with: {root}")
+    if show("orchestrator init"):
+        return 1
+    with open(f"{root}/work/orchestrator.yaml", "a", encoding="utf-8") as file:
+        file.write("\nretry: {delay: 1s}          # the demo is in a hurry\n")
+    click.echo("\n# Five files are dropped into work/inbox, as you, a script or an agent would:")
+    for name, text in TASKS.items():
+        draft, final = f"{root}/work/inbox/.{name}.tmp", f"{root}/work/inbox/{name}.yaml"
+        if os.path.exists(final):
+            continue
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(draft, final)
+        click.echo(f"  work/inbox/{name}.yaml")
+    began = time.monotonic()
+    code = show("orchestrator watch --until-empty")
+    click.echo(f"# took {time.monotonic() - began:.1f} s")
+    for line in (
+        "orchestrator status",
+        "orchestrator runs release",
+        "orchestrator show flaky",
+        "orchestrator logs slow",
+    ):
+        show(line)
+    click.echo(
+        f"\nNow look around:  cd {root}\n"
+        "  ls work/done work/results work/logs      the folders are the status\n"
+        "  cat work/results/flaky.yaml              how a task ended\n"
+        "  orchestrator events                      all that happened\n"
+        '  orchestrator new "Say it again"          queue a task, then: orchestrator watch'
+    )
+    return code

@@ -1,0 +1,170 @@
+"""``doctor``: find what is wrong, and mend what can be mended safely."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.app import App
+from orchestrator.cli.options import dry_run_option, examples, json_option, now
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_store
+from orchestrator.errors import BUSY, FAILED, OrchestratorError
+from orchestrator.files.configuration import load_config
+from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
+from orchestrator.model.config import Config
+from orchestrator.queries.health import Check, checks, copies
+from orchestrator.store import recovery, runs
+from orchestrator.store.locks import WatcherLock
+from orchestrator.tools.specs import load_tools
+from orchestrator.tools.versions import ask_all
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator doctor",
+        "orchestrator doctor --fix",
+        "orchestrator doctor --json   # for a bug report",
+    )
+)
+@click.option("--fix", is_flag=True, help="Mend what can be mended without a decision of yours.")
+@dry_run_option
+@json_option
+@click.pass_obj
+def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
+    """Look at everything that can be wrong.  Exit code 1 if a problem is left."""
+    layout = app.layout
+    found = [*checks(layout, now()), *_tools(layout)]
+    if fix:
+        fixable = [check for check in found if check.fixable]
+        if dry_run:
+            for check in fixable:
+                app.console.out(f"would mend: {check.summary}")
+            return 0
+        code = _mend(app)
+        if code:
+            return code
+        found = [*checks(layout, now()), *_tools(layout)]
+    if as_json:
+        app.console.json(
+            "health",
+            {
+                "version": __version__,
+                "python": platform.python_version(),
+                "system": platform.platform(),
+                "checks": [asdict(check) for check in found],
+            },
+        )
+    else:
+        for check in found:
+            sign = {"ok": "ok", "note": "warning", "problem": "problem"}[check.status]
+            fix_text = f"   fix: {check.fix}" if check.fix and check.status != "ok" else ""
+            app.console.out(
+                f" {app.console.sign(sign)} {check.id:<12} {one_line(check.summary)}{fix_text}"
+            )
+        count = {
+            status: sum(check.status == status for check in found)
+            for status in ("ok", "note", "problem")
+        }
+        app.console.out(f"{count['ok']} ok · {count['note']} to note · {count['problem']} wrong")
+    return FAILED if any(check.status == "problem" for check in found) else 0
+
+
+def _mend(app: App) -> int:
+    """The repairs that a watcher makes when it starts."""
+    store = open_store(app)
+    lock = WatcherLock(app.layout)
+    if lock.held_by_another():
+        say(
+            "a watcher is running: it mends these things itself, at its next full look (within half a minute)"
+        )
+        return BUSY
+    lock.acquire()
+    try:
+        for text in recovery.tidy(store):
+            app.console.out(f"mended   {text}")
+        for run_id in runs.complete(store):
+            app.console.out(f"mended   run {run_id}: its tasks are in the inbox")
+        for task_id in recovery.foreign(store):
+            app.console.out(f"mended   {task_id} is in review/")
+        for name in recovery.stale_requests(store):
+            app.console.out(f"mended   removed a request to cancel {name}, which is not running")
+        for kept, gone in recovery.drop_copies(app.layout, copies(app.layout)):
+            app.console.out(f"mended   kept {kept}, removed its copy {gone}")
+        for task_id in recovery.stale_notes(app.layout):
+            store.remove_note(task_id)
+            app.console.out(f"mended   removed the note on {task_id}")
+    finally:
+        lock.release()
+    return 0
+
+
+def _tools(layout: Layout) -> list[Check]:
+    """Tool specs that are wrong, and tools that are wanted here and whose program is missing."""
+    box = load_tools(layout)
+    try:
+        config = load_config(layout)
+    except OrchestratorError:
+        config = Config()
+    wanted = {
+        config.default_agent,
+        *(tool for agent in config.agents.values() for tool in agent.tools),
+    }
+    found = [
+        Check(
+            "tools",
+            "problem",
+            f"{layout.shown(path)}: {problems[0].message}",
+            "orchestrator validate",
+        )
+        for path, _, problems in box.broken
+    ]
+    usable = []
+    answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)
+    for spec in box.tools.values():
+        answer = answers.get(spec.name)
+        if not spec.at_hand and (not spec.built_in or spec.name in wanted):
+            what = (
+                f"the package '{spec.module}' is not installed"
+                if spec.module
+                else f"there is no program '{spec.argv[0]}'"
+            )
+            found.append(
+                Check(
+                    "tools",
+                    "note",
+                    f"{spec.name}: {what}",
+                    f"install it, or {f'choose another tool in {layout.shown(layout.config)}' if spec.built_in else f'remove {layout.shown(spec.path)}'}",
+                )
+            )
+        elif answer is not None and answer.error:
+            found.append(
+                Check(
+                    "tools",
+                    "problem" if spec.name in wanted else "note",
+                    f"{spec.name} does not answer: {answer.error}",
+                    f"orchestrator tools check {spec.name}",
+                )
+            )
+        elif answer is not None and spec.verified and spec.verified not in answer.said:
+            found.append(
+                Check(
+                    "tools",
+                    "note",
+                    f"{spec.name} is {answer.version or answer.said}; its spec was verified with {spec.verified}",
+                    f"orchestrator tools check {spec.name} --prompt 'Say OK.'",
+                )
+            )
+        elif spec.at_hand:
+            usable.append(
+                f"{spec.name} {answer.version}"
+                if answer is not None and answer.version
+                else spec.name
+            )
+    return (
+        [*found, Check("tools", "ok", ", ".join(sorted(usable)))] if usable or not found else found
+    )

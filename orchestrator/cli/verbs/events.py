@@ -1,0 +1,132 @@
+"""``events``: what happened."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import datetime
+from typing import Any
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.screen.console import say
+from orchestrator.files import eventreader
+from orchestrator.files.text import one_line
+from orchestrator.model.event import EVENTS
+from orchestrator.model.units import duration, plural, timestamp, when
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator events --since 10m",
+        "orchestrator events -f",
+        "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id",
+    )
+)
+@click.option("--since", help="A time, an age (10m, 2h, 7d) or today.")
+@click.option(
+    "--type",
+    "kinds",
+    multiple=True,
+    metavar="NAME",
+    help="Only events whose name contains NAME.",
+    shell_complete=lambda _, __, word: [kind for kind in EVENTS if word in kind],
+)
+@click.option("--task", help="Only events of this task.", shell_complete=complete_ids())
+@click.option("--run", "run_id", help="Only events of this run.")
+@click.option("-n", "most", type=click.IntRange(0), help="Only the last ones.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
+@json_option
+@click.option("--jsonl", is_flag=True, help="One JSON object a line, as in the log.")
+@click.pass_obj
+def command(
+    app: App,
+    since: str | None,
+    kinds: tuple[str, ...],
+    task: str | None,
+    run_id: str | None,
+    most: int | None,
+    follow: bool,
+    as_json: bool,
+    jsonl: bool,
+) -> None:
+    """Events in order of time, from all event files."""
+    unknown = [kind for kind in kinds if not any(kind in name for name in EVENTS)]
+    if unknown:
+        raise click.UsageError(f"no event is called '{unknown[0]}'. There are: {', '.join(EVENTS)}")
+    if follow and as_json:
+        raise click.UsageError("--follow has no end: use --jsonl")
+    start = timestamp(_since(since)) if since else ""
+
+    def wanted(event: dict[str, Any]) -> bool:
+        return (
+            (not kinds or any(kind in str(event.get("event")) for kind in kinds))
+            and (not task or task in str(event.get("task_id") or ""))
+            and (not run_id or event.get("run_id") == run_id)
+        )
+
+    follower = eventreader.Follower(app.layout) if follow else None
+    found, bad = eventreader.events(app.layout, start)
+    chosen = [event for event in found if wanted(event)]
+    if most is not None:
+        chosen = chosen[len(chosen) - most :] if most else []
+    elif follow and not since:
+        chosen = chosen[-10:]
+    if as_json:
+        app.console.json("events", {"events": chosen, "bad_lines": bad})
+        return
+    for event in chosen:
+        _show(app, event, jsonl)
+    if bad:
+        say(
+            f"{plural(bad, 'line')} in the log could not be read and were passed over; orchestrator doctor"
+        )
+    if not chosen and not follow and app.console.tty:
+        app.console.out("no events")
+    while follower is not None:
+        for event in follower.read():
+            if wanted(event):
+                _show(app, event, jsonl)
+        sys.stdout.flush()
+        time.sleep(0.2)
+
+
+def _since(text: str) -> float:
+    if text == "today":
+        return datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    try:
+        return now() - duration(text)
+    except ValueError:
+        pass
+    try:
+        return when(text)
+    except ValueError:
+        raise click.UsageError(
+            f"--since '{text}': write 10m, 2h, today or 2026-11-22T09:00"
+        ) from None
+
+
+def _show(app: App, event: dict[str, Any], jsonl: bool) -> None:
+    if jsonl:
+        app.console.out(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+        return
+    try:
+        moment = app.console.clock(when(str(event.get("ts"))))
+    except ValueError:
+        moment = "?"
+    subject = event.get("task_id") or event.get("run_id") or "-"
+    attempt = f"attempt {event['attempt']}" if (event.get("attempt") or 0) > 1 else ""
+    text = " · ".join(
+        part for part in (one_line(str(event.get("summary") or ""), 200), attempt) if part
+    )
+    if app.console.tty:
+        app.console.out(
+            app.console.cut(
+                f"{moment}  {str(event.get('event')):<21} {one_line(str(subject)):<24} {text}"
+            )
+        )
+    else:
+        app.console.out(f"{moment}\t{event.get('event')}\t{one_line(str(subject))}\t{text}")

@@ -1,0 +1,209 @@
+"""``init``: make a work directory, find the agents that are installed, ask nothing."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.notes import TARGETS, install, remove
+from orchestrator.cli.options import examples
+from orchestrator.errors import Unusable
+from orchestrator.files import schemas
+from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
+from orchestrator.files.schemas import did_you_mean
+from orchestrator.store.atomic import move, write_temporary
+from orchestrator.store.eventlog import EventLog
+from orchestrator.store.transitions import Store
+from orchestrator.tools.specs import load_tools
+from orchestrator.tools.versions import ask_all
+
+# Agent programs that are looked for on PATH.  Presence proves nothing (half-installed packages): each must answer.
+KNOWN_AGENTS = (
+    "claude",
+    "codex",
+    "opencode",
+    "gemini",
+    "copilot",
+    "qwen",
+    "pi",
+    "vibe",
+    "aider",
+    "llm",
+)
+
+CONFIG = """\
+# yaml-language-server: $schema=schemas/config.schema.json
+# What the watcher may do. This file is trusted: it decides which programs run.
+# Every key is optional; the values shown are the defaults. Reference: orchestrator help config
+
+limits:
+  running: 4                  # attempts at once, in all
+  # per_agent: {{lint: 1}}
+  # per_tool: {{demo: 2}}
+
+defaults:
+  agent: {default}
+  timeout: 30m                # of one attempt
+  retries: 0                  # further attempts after a failed one
+
+# Roles that tasks can name with `agent:`. Every tool is an agent of its own name, too.
+# agents:
+#   lint:
+#     tool: shell             # runs the command below; the prompt is its standard input
+#     command: [make, lint]
+#     timeout: 10m
+
+# Programs that a task may start by its prompt (agent: shell, prompt: make test). No shell is involved.
+# tools:
+#   shell: {{allow: [make, pytest]}}
+
+# Variables that tools need beside PATH, HOME, LANG and the like, by name.
+# environment:
+#   pass: [ANTHROPIC_API_KEY, OPENAI_API_KEY]
+
+# on_lost: hold               # hold | retry | fail: an attempt whose supervisor was killed
+# from_git: hold              # hold | run: tasks that arrive with a pull wait for `orchestrator approve`
+{found}"""
+
+GITIGNORE = """\
+# Written by orchestrator init. Task state is meant to be committed; these are not:
+/logs/*
+!/logs/.gitkeep
+/parked/*.yaml
+/.state/
+# half-written submissions, and notes about invalid files
+/inbox/.*
+!/inbox/.gitkeep
+/inbox/*.error.md
+/running/*.cancel
+"""
+
+GITATTRIBUTES = """\
+# Written by orchestrator init. Event files are append-only, one writer each: merging keeps the lines of both sides.
+events/*.jsonl merge=union linguist-generated
+results/*.yaml linguist-generated
+schemas/*.json linguist-generated
+"""
+
+
+def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
+    if value is None or value == "none":
+        return None if value is None else []
+    names = list(TARGETS) if value == "all" else [name.strip() for name in value.split(",")]
+    for name in names:
+        if name not in TARGETS:
+            raise click.BadParameter(
+                f"'{name}' is not one of all, none, {', '.join(TARGETS)}. {did_you_mean(name, ['all', 'none', *TARGETS], 'Did you mean')}".strip()
+            )
+    return names
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator init",
+        "orchestrator init --agents all      # tell agents that they can queue work",
+        "orchestrator init --agents none     # take that away again",
+    )
+)
+@click.option(
+    "--agents",
+    "targets",
+    metavar="WHICH",
+    callback=_targets,
+    help="Notes for agents that work here: agents (a block in AGENTS.md, and a skill), "
+    "claude (a skill), both by a comma, all, or none (remove them).",
+)
+@click.pass_obj
+def command(app: App, targets: list[str] | None) -> None:
+    """Create the work directory in the current folder.  Asks nothing, overwrites nothing; run it again at any time."""
+    root = os.path.realpath(app.start)
+    if not os.path.isdir(root):
+        raise Unusable(f"{root} is not a folder")
+    layout = Layout(root)
+    app.console.out(f"work directory  {layout.work}")
+    report: list[tuple[str, str, str]] = []
+    fresh = not os.path.isdir(layout.work)
+    store = Store(layout, EventLog.__new__(EventLog))
+    made = store.prepare()
+    for name in FOLDER_NAMES:
+        _write(f"{layout.folder(name)}/.gitkeep", b"")
+    report.append(
+        (
+            "created" if made else "unchanged",
+            "folders",
+            " ".join(made) if made and not fresh else " ".join(FOLDER_NAMES),
+        )
+    )
+    agents = installed_agents()
+    default = agents[0][0] if agents else "demo"
+    listed = "".join(f"#   {name} {version}\n" for name, version in agents)
+    found = f"\n# Agent programs found here:\n{listed}" if agents else ""
+    for path, text in (
+        (layout.config, CONFIG.format(default=default, found=found)),
+        (f"{layout.work}/.gitignore", GITIGNORE),
+        (f"{layout.work}/.gitattributes", GITATTRIBUTES),
+    ):
+        report.append((_write(path, text.encode()), layout.shown(path), ""))
+    os.makedirs(f"{layout.work}/schemas", exist_ok=True)
+    states = {_write_schema(layout, kind) for kind in schemas.KINDS}
+    state = next((word for word in ("created", "updated") if word in states), "unchanged")
+    report.append((state, "work/schemas/", "for completion and checks in your editor"))
+    if targets is not None:
+        notes = install(root, targets) if targets else remove(root)
+        report += [(what, name, "") for what, name in notes]
+    elif not os.path.exists(f"{root}/.agents/skills/orchestrator"):
+        report.append(
+            ("skipped", "AGENTS.md", "tell agents about it: orchestrator init --agents all")
+        )
+    for state, what, text in report:
+        app.console.out(f"{state:<10} {what:<26} {text}".rstrip())
+    if agents:
+        app.console.out(
+            f"{'found':<10} {', '.join(f'{name} {version}'.strip() for name, version in agents)}"
+        )
+    app.console.out(
+        "\nnext       orchestrator watch                       in this pane"
+        '\n           orchestrator new "Explain the README"    in another'
+    )
+
+
+def _write(path: str, data: bytes) -> str:
+    """Create a file unless it is there; what was done."""
+    if os.path.lexists(path):
+        return "unchanged"
+    temporary = f"{path}.{os.getpid()}.tmp"
+    write_temporary(temporary, data)
+    try:
+        move(temporary, path)
+    except FileExistsError:
+        os.unlink(temporary)
+        return "unchanged"
+    return "created"
+
+
+def _write_schema(layout: Layout, kind: str) -> str:
+    """Schemas are ours: a newer version replaces them."""
+    path = f"{layout.work}/schemas/{kind}.schema.json"
+    data = schema_bytes(kind)
+    try:
+        with open(path, "rb") as file:
+            if file.read() == data:
+                return "unchanged"
+    except FileNotFoundError:
+        return _write(path, data)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    write_temporary(temporary, data)
+    os.replace(temporary, path)
+    return "updated"
+
+
+def installed_agents() -> list[tuple[str, str]]:
+    """``(name, version)`` of the built-in agents whose programs are there and answer."""
+    answers = ask_all(
+        spec for name in KNOWN_AGENTS if (spec := load_tools(None).tools[name]).at_hand
+    )
+    return [
+        (name, answer.version or "present") for name, answer in answers.items() if not answer.error
+    ]

@@ -1,0 +1,186 @@
+"""``logs``: what a task's tool prints."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.screen.console import cost, say
+from orchestrator.cli.screen.follow import LogWriter
+from orchestrator.errors import NotFound
+from orchestrator.files import journals, results, scan
+from orchestrator.files.layout import Layout
+from orchestrator.files.logreader import LogReader
+from orchestrator.files.text import clean
+from orchestrator.model.status import Status
+from orchestrator.model.units import show_duration
+from orchestrator.tools.activity import Presentation, Renderer, presentation
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator logs review-retry",
+        "orchestrator logs -f retry        # Ctrl-C stops following, not the task",
+        "orchestrator logs retry --stderr --attempt 1",
+    )
+)
+@click.argument("task", shell_complete=complete_ids())
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Go on as it prints, over all attempts, until it has ended.",
+)
+@click.option("-n", "--lines", type=click.IntRange(0), help="Only the last lines.")
+@click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
+@click.option("--stderr", is_flag=True, help="What it printed on standard error.")
+@json_option
+@click.option(
+    "--raw", is_flag=True, help="The bytes as they are, with whatever they do to a terminal."
+)
+@click.pass_obj
+def command(
+    app: App,
+    task: str,
+    follow: bool,
+    lines: int | None,
+    attempt: int | None,
+    stderr: bool,
+    as_json: bool,
+    raw: bool,
+) -> int:
+    """What the tool did, as it printed it: an agent's JSON events become lines (what it says, runs, reads, changes).
+
+    Control sequences other than colours are removed.
+    """
+    layout = app.layout
+    task_id, _, _ = scan.find(layout, task)
+    name = "stderr.log" if stderr else "stdout.log"
+    number = attempt or _newest(layout, task_id)
+    if number is None and not follow:
+        raise NotFound(f"{task_id} has not run yet", f"orchestrator why {task_id}")
+    if attempt is not None and not os.path.isdir(layout.logs(task_id, attempt)):
+        raise NotFound(
+            f"{task_id} has no attempt {attempt}", f"the newest is {_newest(layout, task_id)}"
+        )
+    if follow and as_json:
+        raise click.UsageError("--follow has no end: it prints text only")
+    if follow:
+        return _follow(app, task_id, name, attempt, lines, raw)
+    path = f"{layout.logs(task_id, number)}/{name}"
+    if as_json:
+        return _document(
+            app,
+            task_id,
+            number,
+            path,
+            lines,
+            Presentation() if raw else how_shown(layout, task_id, number, name),
+        )
+    if not os.path.exists(path):
+        say(f"{layout.shown(path)} is not there (logs are not kept in git)")
+        return 1
+    how = how_shown(layout, task_id, number, name)
+    writer = LogWriter(app, how, raw, lines)
+    for piece in LogReader(path, lines if raw or how.show is None else None).pieces():
+        writer.write(piece)
+    writer.end()
+    return 0
+
+
+def how_shown(
+    layout: Layout, task_id: str, number: int | None, name: str = "stdout.log"
+) -> Presentation:
+    """How the output of an attempt is shown: as the tool that ran then prints, unless it ran on a terminal."""
+    if name != "stdout.log":
+        return Presentation()
+    journal = journals.of(layout, task_id)
+    if journal is None:  # another machine's: the result says which tool it was
+        return presentation(layout, str(results.read(layout, task_id).get("tool") or ""))
+    read = next((facts.read for facts in journal.attempts if facts.number == number), {})
+    return (
+        presentation(layout, str(read.get("tool") or journal.claim.get("tool") or ""))
+        if journal.claim.get("mode") != "interactive"
+        else Presentation()
+    )
+
+
+def _document(
+    app: App, task_id: str, number: int | None, path: str, lines: int | None, how: Presentation
+) -> int:
+    data = b"".join(LogReader(path, lines).pieces())
+    if how.show is not None:
+        renderer = Renderer(how.show)
+        shown = [line.text for line in (*renderer.feed(data), *renderer.flush())]
+    else:
+        shown = clean(data.decode("utf-8", "replace").replace("\r\n", "\n")).splitlines()
+    app.console.json(
+        "logs", {"task": task_id, "attempt": number, "file": app.layout.shown(path), "lines": shown}
+    )
+    return 0
+
+
+def _newest(layout: Layout, task_id: str) -> int | None:
+    numbers = [int(name) for name in scan.names(layout.logs(task_id)) if name.isdigit()]
+    return max(numbers, default=None)
+
+
+def _follow(
+    app: App, task_id: str, name: str, attempt: int | None, lines: int | None, raw: bool
+) -> int:
+    layout = app.layout
+    number = attempt or _newest(layout, task_id)
+    reader: LogReader | None = None
+    while True:
+        place = scan.locate(layout, task_id)
+        journal = journals.of(layout, task_id)
+        over = place is not None and place[0] not in (Status.INBOX, Status.HELD, Status.RUNNING)
+        ended = (
+            over
+            or place is None
+            or (
+                attempt is not None
+                and journal is not None
+                and any(facts.number == attempt and facts.ended for facts in journal.attempts)
+            )
+        )
+        newest = _newest(layout, task_id)
+        number = number or newest
+        if number is not None:
+            if reader is None:
+                agent = journal.claim.get("agent", "") if journal else ""
+                say(
+                    f"==> {task_id} · attempt {number} · {agent} · Ctrl-C stops following, not the task"
+                )
+                reader = LogReader(f"{layout.logs(task_id, number)}/{name}", lines)
+                writer = LogWriter(app, how_shown(layout, task_id, number, name), raw)
+            next_one = attempt is None and newest is not None and newest > number
+            for piece in reader.pieces(ended or next_one):
+                writer.write(piece)
+            if ended or next_one:
+                writer.end()
+            if next_one:
+                number, reader, lines = newest, None, None
+                continue
+        if ended:
+            found = results.read(layout, task_id)
+            took = show_duration(float(found.get("duration_s", 0))) if found else ""
+            say(
+                "==> "
+                + " · ".join(
+                    part
+                    for part in (
+                        str(place[0]) if place else "withdrawn",
+                        took,
+                        cost(found.get("cost_usd")),
+                        str(found.get("reason") or ""),
+                    )
+                    if part
+                )
+            )
+            return 0 if place is not None and place[0] is Status.DONE else 1
+        time.sleep(0.1)

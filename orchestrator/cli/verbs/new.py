@@ -1,0 +1,299 @@
+"""``new``: queue a task, from an argument, standard input or an editor."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from datetime import datetime
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import (
+    Choice,
+    complete_ids,
+    complete_runs,
+    dry_run_option,
+    examples,
+    now,
+)
+from orchestrator.cli.screen import follow
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_config, open_store
+from orchestrator.coordination.intake import route_problems
+from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
+from orchestrator.files import card, diagnostics, scan, schemas
+from orchestrator.files.configuration import load_config
+from orchestrator.files.documents import parse
+from orchestrator.files.layout import find_layout
+from orchestrator.files.requests import load
+from orchestrator.model import ids
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import task_text
+
+DRAFT = """\
+# yaml-language-server: $schema={schema}
+# Write the prompt, save and close: the task is queued once it is valid. An empty prompt queues nothing.
+{keys}prompt: |
+  {prompt}
+"""
+
+
+@click.command(
+    epilog=examples(
+        'orchestrator new "Review retry logic" -a demo -t 10m',
+        'git diff | orchestrator new "Review this diff" -      # standard input is added to the prompt',
+        'orchestrator new "Plan the release" -a claude -i      # to talk to: orchestrator attach plan',
+        "orchestrator new -e                                   # write it in $EDITOR",
+        'orchestrator new "Fix login" --wait; echo $?          # exit code of the task',
+    )
+)
+@click.argument("prompt", nargs=-1)
+@click.option(
+    "-a",
+    "--agent",
+    help="The role that acts.",
+    shell_complete=lambda ctx, _, word: _agents(ctx, word),
+)
+@click.option("--tool", help="The tool, instead of the agent's.")
+@click.option("-m", "--model", help="The model.")
+@click.option(
+    "-i",
+    "--interactive",
+    "mode",
+    flag_value="interactive",
+    default=None,
+    help="On a terminal to attach to, instead of prompt in, log out.",
+)
+@click.option("-t", "--timeout", help="How long one attempt may take: 90s, 15m, 2h.")
+@click.option("-r", "--retries", type=int, help="Further attempts after a failed one.")
+@click.option(
+    "-p", "--priority", type=Choice(["high", "normal", "low"]), help="What is chosen first."
+)
+@click.option("--title", help="A name for people.")
+@click.option(
+    "--needs",
+    multiple=True,
+    metavar="TASK",
+    shell_complete=complete_ids(),
+    help="Start after this task is done.",
+)
+@click.option("--run", "run_id", shell_complete=complete_runs, help="The run it belongs to.")
+@click.option(
+    "--context", multiple=True, metavar="FILE", help="A file the agent should read first."
+)
+@click.option(
+    "--artifact", "artifacts", multiple=True, metavar="FILE", help="A file it is to produce."
+)
+@click.option("--cwd", help="The folder the tool runs in.")
+@click.option(
+    "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the tool."
+)
+@click.option("--not-before", help="The earliest start: 2026-11-30 or 2026-11-30T08:00.")
+@click.option("-l", "--label", "labels", multiple=True, help="A word to find it by.")
+@click.option(
+    "--id", "task_id", help="The task's id. Default: date, time and the first words of the prompt."
+)
+@click.option("--held", is_flag=True, help="Place it in held/ instead of the queue.")
+@click.option("-e", "--edit", is_flag=True, help="Write it in $VISUAL or $EDITOR.")
+@click.option(
+    "-w", "--wait", "wait_for_it", is_flag=True, help="Wait for it; exit with its outcome."
+)
+@dry_run_option
+@click.pass_obj
+def command(
+    app: App,
+    prompt: tuple[str, ...],
+    edit: bool,
+    wait_for_it: bool,
+    held: bool,
+    dry_run: bool,
+    task_id: str | None,
+    **options: object,
+) -> int:
+    """Queue a task.  Prints the path of its file; the file's name is its id.
+
+    PROMPT is what the agent is asked to do; - stands for standard input.
+    """
+    keys = _keys(options)
+    text = _prompt(prompt, edit)
+    if edit:
+        text = _edit(app, keys, text)
+        if not text:
+            say("nothing was queued: the prompt is empty")
+            return 1
+    else:
+        text = task_text({**keys, "prompt": text})
+    name = task_id or ids.dated(
+        datetime.fromtimestamp(now()), keys.get("title") or _first_words(text)
+    )
+    why = ids.problem(name)
+    if why:
+        raise click.UsageError(f"the id '{name}' {why}")
+    problems = _problems(app, name, text)
+    if problems:
+        click.echo(problems, err=True)
+        say("nothing was queued")
+        return INVALID
+    if dry_run:
+        click.echo(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:", err=True)
+        app.console.out(text.rstrip())
+        return 0
+    path = _submit(app, name, text, held, chosen=task_id is not None)
+    app.console.out(
+        app.layout.shown(path)
+        if not os.path.relpath(path).startswith("..") and app.start == app.layout.root
+        else os.path.relpath(path, app.start)
+    )
+    if not sys.stderr.isatty() and not wait_for_it:
+        return 0
+    where, obstacle = _whereabouts(app, held)
+    say(where)
+    if wait_for_it:
+        return follow.until_ended(
+            app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False, told=(obstacle,)
+        )
+    return 0
+
+
+def _keys(options: dict[str, object]) -> dict:
+    """The task's keys in the order people expect, those that were not given left out."""
+    keys: dict[str, object] = {}
+    for key, name in (
+        ("title", "title"),
+        ("agent", "agent"),
+        ("tool", "tool"),
+        ("model", "model"),
+        ("mode", "mode"),
+        ("priority", "priority"),
+        ("timeout", "timeout"),
+        ("retries", "retries"),
+        ("run", "run_id"),
+        ("not_before", "not_before"),
+        ("cwd", "cwd"),
+    ):
+        if options.get(name) is not None:
+            keys[key] = options[name]
+    for key, name in (
+        ("needs", "needs"),
+        ("context", "context"),
+        ("artifacts", "artifacts"),
+        ("labels", "labels"),
+    ):
+        if options.get(name):
+            keys[key] = list(options[name])  # type: ignore[call-overload]
+    pairs = [item.partition("=") for item in options.get("env") or ()]  # type: ignore[union-attr]
+    if any(not sign for _, sign, _ in pairs):
+        raise click.UsageError("--env takes NAME=VALUE")
+    if pairs:
+        keys["env"] = {name: value for name, _, value in pairs}
+    return keys
+
+
+def _prompt(words: tuple[str, ...], edit: bool) -> str:
+    """The prompt from the arguments and, where asked for or piped, from standard input."""
+    parts = [word for word in words if word != "-"]
+    if len(parts) > 1:
+        raise click.UsageError(f'put the prompt into quotes: "{" ".join(parts)}"')
+    piped = "-" in words or (not parts and not edit and not sys.stdin.isatty())
+    if piped:
+        parts.append(sys.stdin.read())
+    text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
+    if not text and not edit:
+        raise click.UsageError(
+            'there is no prompt. Say what is to be done:  orchestrator new "..."'
+        )
+    return text + "\n" if "\n" in text else text
+
+
+def _edit(app: App, keys: dict, prompt: str) -> str:
+    """The text of the task as the person wrote it in an editor; empty if they gave up."""
+    if not sys.stdin.isatty() and not os.environ.get("ORCHESTRATOR_FORCE_EDITOR"):
+        raise click.UsageError("an editor needs a terminal")
+    schema = f"{app.layout.work}/schemas/task.schema.json"
+    body = "".join(f"{line}\n" for line in task_text(keys).splitlines()[1:]) if keys else ""
+    text = DRAFT.format(schema=schema, keys=body, prompt=prompt.replace("\n", "\n  "))
+    with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
+        path = f"{folder}/task.yaml"
+        while True:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            click.edit(filename=path)
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            data = parse(text).data
+            if (
+                isinstance(data, dict)
+                and not str(data.get("prompt") or data.get("prompt_file") or "").strip()
+            ):
+                return ""
+            problems = _problems(app, "draft", text)
+            if not problems:
+                return text.replace(
+                    f"$schema={schema}", "$schema=../schemas/task.schema.json"
+                ).replace(DRAFT.splitlines()[1] + "\n", "")
+            click.echo(problems, err=True)
+            if not click.confirm("edit again?", default=True, err=True):
+                return ""
+
+
+def _problems(app: App, name: str, text: str) -> str:
+    """What is wrong with the text, rendered; empty if nothing is."""
+    config, toolbox = open_config(app)
+    request = load(f"{name}.yaml", name, text.encode(), schemas.check)
+    if not request.errors:
+        request.problems += route_problems(request, config, toolbox)
+    for need in request.task.needs if request.task else ():
+        if scan.locate(app.layout, need) is None:
+            say(f"note: needs {need}, which does not exist yet")
+    return (
+        diagnostics.render("full", [("task", request.document, request.errors)])
+        if request.errors
+        else ""
+    )
+
+
+def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:
+    store = open_store(app)
+    folder = Status.HELD if held else Status.INBOX
+    by = os.environ.get("ORCHESTRATOR_TASK_ID")
+    more = {"summary": f"by task {by}", "parent": by} if by else {"summary": "by orchestrator new"}
+    for number in range(1, 100):
+        candidate = name if number == 1 else f"{name}-{number}"
+        try:
+            return store.submit(candidate, text, folder=folder, **more)
+        except Taken:
+            if chosen:
+                raise
+    raise OrchestratorError(
+        f"there are too many tasks named {name}", "choose a name with --id", NOT_FOUND
+    )
+
+
+def _whereabouts(app: App, held: bool) -> tuple[str, str]:
+    """Where the task is, in words; and the name of the gate that this tells, if any."""
+    if held:
+        return "held; orchestrator release puts it into the queue", "held"
+    known = card.read(app.layout, now())
+    if known is None or not known.alive:
+        return "queued; no watcher is running: orchestrator watch", "watcher"
+    ahead = max(0, len(scan.task_names(app.layout.folder(Status.INBOX))) - 1)
+    return (f"queued, {ahead} ahead" if ahead else "queued"), ""
+
+
+def _first_words(text: str) -> str:
+    data = parse(text).data
+    return (
+        str(data.get("prompt") or data.get("prompt_file") or "task")
+        if isinstance(data, dict)
+        else "task"
+    )
+
+
+def _agents(ctx: click.Context, word: str) -> list[str]:
+    try:
+        layout = find_layout(ctx.find_root().params.get("directory"))
+        return [name for name in (*load_config(layout).agents, "demo") if name.startswith(word)]
+    except OrchestratorError:
+        return []

@@ -1,0 +1,26 @@
+"""``reject``: a person's decision about tasks, made as a safe move of their files."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.moving import move_each
+from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import Store
+
+FOLDERS = (
+    Status.REVIEW,
+    Status.INBOX,
+    Status.HELD,
+)
+
+
+@click.command(epilog=examples("orchestrator reject review-retry"))
+@ids_argument(*FOLDERS)
+@dry_run_option
+@click.pass_obj
+def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
+    """Reject tasks: waiting ones are cancelled, those in review/ have failed."""
+    return move_each(app, tasks, Store.reject, "rejected", "reject", dry_run)

@@ -1,0 +1,22 @@
+"""``release``: a person's decision about tasks, made as a safe move of their files."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.moving import move_each
+from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import Store
+
+FOLDERS = (Status.HELD,)
+
+
+@click.command(epilog=examples("orchestrator release bump-deps"))
+@ids_argument(*FOLDERS)
+@dry_run_option
+@click.pass_obj
+def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
+    """Put parked tasks back into the queue."""
+    return move_each(app, tasks, Store.release, "queued", "release", dry_run)

@@ -1,0 +1,55 @@
+"""``reload``: the watcher takes over settings that were changed while tasks ran."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import examples, now
+from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.errors import Refused
+from orchestrator.files import card
+
+PATIENCE = 10.0  # seconds
+
+
+@click.command(epilog=examples("orchestrator reload"))
+@click.pass_obj
+def command(app: App) -> None:
+    """Let the watcher take over what orchestrator.yaml, work/agents/ and work/tools/ say now.
+
+    Needed only for what was changed while tasks ran: that could be their doing.  Look at it first.  Attempts that run go on as they began.
+    """
+    refuse_unsafe(app)
+    open_config(app)
+    before = card.read(app.layout, now())
+    if before is None or not before.alive:
+        raise Refused(
+            "no watcher is running", "it reads the settings when it starts: orchestrator watch"
+        )
+    if not before.settings_read:  # it would be ended by the signal
+        raise Refused(
+            f"the watcher (pid {before.pid}) is of version {before.version}, which cannot do that",
+            "stop it and start it again",
+        )
+    os.kill(before.pid, signal.SIGUSR1)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = card.read(app.layout, now())
+        if found is None or not found.alive:
+            raise Refused("the watcher has ended meanwhile", "orchestrator watch")
+        if found.settings_read != before.settings_read:
+            if found.settings:
+                raise Refused(found.settings, "orchestrator validate")
+            app.console.out(
+                f"{app.console.sign('ok')} the settings of this moment are in force"
+                if app.console.tty
+                else "reloaded"
+            )
+            return
+        time.sleep(0.02)
+    raise Refused(f"the watcher (pid {before.pid}) does not answer", "orchestrator doctor")

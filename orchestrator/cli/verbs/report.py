@@ -1,0 +1,145 @@
+"""``report``: what was done, how long it took and what it cost."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import Choice, age, examples, json_option, now
+from orchestrator.cli.screen.console import Console, cost, tokens
+from orchestrator.cli.screen.report_page import page
+from orchestrator.model.units import show_duration, timestamp
+from orchestrator.projection.index import open_index
+from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator report",
+        "orchestrator report --since 24h --by model",
+        "orchestrator report --html report.html",
+        "orchestrator report --json | jq .total.cost_usd",
+    )
+)
+@click.option(
+    "--since",
+    default="7d",
+    show_default=True,
+    metavar="AGE",
+    callback=age,
+    help="How far back: 24h, 7d, 90d.",
+)
+@click.option(
+    "--by",
+    type=Choice(list(BY)),
+    default="agent",
+    show_default=True,
+    help="What the table is about.",
+)
+@json_option
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write it as one HTML file, with charts and all tasks.",
+)
+@click.pass_obj
+def command(app: App, since: float, by: str, as_json: bool, html: str | None) -> None:
+    """Tasks, success, duration, tokens and cost by agent, tool, model, day or run.
+
+    Reads the event log through an index (.state/index.sqlite), which may be deleted at any time.
+    """
+    moment = now()
+    start, end = timestamp(moment - since), timestamp(moment + 86400)
+    index = open_index(app.layout)
+    total = (report(index, "", start, end) or [Group("")])[0]
+    if html is not None:
+        groups = {name: report(index, name, start, end) for name in BY}
+        text = page(
+            f"{os.path.basename(app.layout.root)}: the last {show_duration(since)}",
+            f"{start[:16].replace('T', ' ')} to {timestamp(moment)[:16].replace('T', ' ')} UTC",
+            total,
+            groups,
+            ended(index, start, end),
+            costs(index, start, end),
+        )
+        with click.open_file(html, "w", encoding="utf-8", atomic=html != "-") as file:
+            file.write(text)
+        if html != "-":
+            app.console.out(html)
+        return
+    if as_json:
+        app.console.json(
+            "report",
+            {
+                "since": start,
+                "until": timestamp(moment),
+                "total": total.as_json(),
+                **{
+                    f"by_{name}": [group.as_json() for group in report(index, name, start, end)]
+                    for name in BY
+                },
+            },
+        )
+        return
+    _show(app.console, index, total, by, start, end, since)
+
+
+def _show(
+    console: Console, index: Index, total: Group, by: str, start: str, end: str, since: float
+) -> None:
+    if not total.attempts and not total.tasks:
+        console.out(f"nothing has ended in the last {show_duration(since)}")
+        return
+    parts = [
+        f"{total.succeeded} done",
+        f"{total.tasks - total.succeeded} not done",
+        _share(total),
+        cost(total.cost_usd) if total.cost_usd else "",
+        f"{tokens(total.total_tokens)} tokens" if total.tokens else "",
+        _times(total),
+    ]
+    console.out(f"{show_duration(since)}   " + " · ".join(part for part in parts if part))
+    if total.unknown:
+        console.out(
+            f"the cost of {total.unknown} attempt{'s' if total.unknown > 1 else ''} is unknown: prices go under models: in orchestrator.yaml"
+        )
+    console.out()
+    rows = [[by, "tasks", "ok", "median", "p95", "tokens", "cost", "$/task"]]
+    for group in report(index, by, start, end):
+        rows.append(
+            [
+                group.name or "-",
+                str(group.tasks),
+                _share(group),
+                *(
+                    show_duration(value) if value is not None else ""
+                    for value in (group.median_s, group.p95_s)
+                ),
+                tokens(group.total_tokens) if group.tokens else "",
+                f"${group.cost_usd:.2f}" if group.cost_usd else "",
+                f"${group.cost_usd / group.tasks:.2f}" if group.cost_usd and group.tasks else "",
+            ]
+        )
+    console.table(rows)
+    days = report(index, "day", start, end)
+    if console.tty and console.unicode and len(days) > 1 and by != "day":
+        most = max(day.tasks for day in days) or 1
+        console.out(
+            "\nday  "
+            + " ".join(f"{day.name[8:]} {BARS[round(day.tasks / most * 8)]}" for day in days[-14:])
+        )
+
+
+def _share(group: Group) -> str:
+    return f"{group.success:.0%}" if group.success is not None else ""
+
+
+def _times(group: Group) -> str:
+    if group.median_s is None or group.p95_s is None:
+        return ""
+    return f"median {show_duration(group.median_s)} · p95 {show_duration(group.p95_s)}"

@@ -1,0 +1,29 @@
+"""``retry``: a person's decision about tasks, made as a safe move of their files."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.moving import move_each
+from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import Store
+
+FOLDERS = (
+    Status.DONE,
+    Status.FAILED,
+    Status.CANCELLED,
+    Status.REVIEW,
+    Status.ARCHIVE,
+    Status.INBOX,
+)
+
+
+@click.command(epilog=examples("orchestrator retry review-retry"))
+@ids_argument(*FOLDERS)
+@dry_run_option
+@click.pass_obj
+def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
+    """Run finished tasks again, as new attempts.  Their history is kept."""
+    return move_each(app, tasks, Store.retry, "queued again", "run again", dry_run)

@@ -1,0 +1,206 @@
+"""``run``: claim one task and run it here, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.screen.follow import LogWriter
+from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
+from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
+from orchestrator.coordination.lifecycle import Health, Life, Lives
+from orchestrator.coordination.settings import Settings
+from orchestrator.distributors.registry import distributor
+from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
+from orchestrator.files import diagnostics, scan
+from orchestrator.files.layout import Layout
+from orchestrator.files.logreader import LogReader
+from orchestrator.files.results import status_of
+from orchestrator.model.gates import own_gates
+from orchestrator.model.status import Outcome, Status
+from orchestrator.model.units import show_duration
+from orchestrator.store.eventlog import EventLog, GroupCommit
+from orchestrator.store.transitions import Store, Vanished
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator run review-retry", "orchestrator run work/inbox/review-retry.yaml"
+    )
+)
+@click.argument("file", shell_complete=complete_ids(Status.INBOX))
+@click.option(
+    "--force", is_flag=True, help="Although it needs other tasks, or its time has not come."
+)
+@click.pass_obj
+def command(app: App, file: str, force: bool) -> int:
+    """Claim one waiting task and run it in the foreground: what it prints appears here.
+
+    The same claim and records as under watch; slots are not counted.  A watcher may run at the same time.  Ctrl-C
+    cancels the task.
+    """
+    layout = app.layout
+    task_id, _, name = scan.find(layout, file, (Status.INBOX,))
+    refuse_unsafe(app)
+    settings = Settings(layout, lambda: open_config(app))
+    look = Intake(layout, settings).look(name, renamed=True)
+    if isinstance(look, Invalid):
+        click.echo(
+            diagnostics.render("full", [(f"work/inbox/{name}", look.document, look.problems)]),
+            err=True,
+        )
+        return INVALID
+    if isinstance(look, NotYet):
+        raise Refused(f"{task_id} is {look.why}", "save and close it first")
+    if isinstance(look, RunFile):
+        raise Refused(f"{task_id} is a run, not a task", "orchestrator watch   accepts it")
+    if not isinstance(look, TaskFile):
+        raise NotFound(f"there is no task '{task_id}' in the inbox")
+    gates = own_gates(look.task, lambda need: status_of(layout, need), time.time())
+    if gates and not force:
+        raise Refused(
+            f"{task_id} waits: {gates[0].why}",
+            "orchestrator run --force, or see: orchestrator why " + task_id,
+        )
+    if look.route.mode == "interactive" and not has_terminal():
+        raise Refused(
+            f"{task_id} is interactive, and this is no terminal",
+            "run it in a terminal, or leave it to orchestrator watch",
+        )
+    log = GroupCommit(EventLog(layout, f"run{os.getpid()}"))
+    store = Store(layout, log)
+    store.prepare()
+    life = Life(task_id, name, look.task, look.route, look.route.lane(look.task), look.chain)
+    try:
+        return asyncio.run(_run(app, layout, life, look, store, settings))
+    finally:
+        log.close()
+
+
+async def _run(
+    app: App, layout: Layout, life: Life, look: TaskFile, store: Store, settings: Settings
+) -> int:
+    ended: dict[str, object] = {}
+
+    def tell(kind: str, task_id: str, **facts) -> None:
+        if kind == "started":
+            how = (
+                "Ctrl-\\ leaves it"
+                if facts["life"].route.mode == "interactive"
+                else "Ctrl-C cancels it"
+            )
+            say(
+                f"==> {task_id} · attempt {facts['life'].attempt} · {facts['life'].route.agent.name} · {how}"
+            )
+        elif kind == "retrying":
+            say(
+                f"==> another attempt in {show_duration(facts['after'])}: {facts['reading'].reason}"
+            )
+        elif kind == "finished":
+            ended.update(facts)
+        elif kind in ("restored", "fault"):
+            say(f"note: {facts.get('text', '')}")
+
+    health = Health(
+        lambda fault: say(
+            f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"
+        )
+    )
+    where = distributor(settings.config.distributor)
+    lives = Lives(layout, settings, store, where, health, tell, lambda _: None, lambda *_: None)
+    try:
+        entry = store.claim(
+            life.id, life.name, look.content, lives.claim_facts(look.task, look.route)
+        )
+    except Vanished:
+        raise Refused(
+            f"{life.id} was changed or claimed meanwhile", "orchestrator show " + life.id
+        ) from None
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life)
+    stop = threading.Event()
+    shows = _lend if look.route.mode == "interactive" else _print
+    printer = threading.Thread(
+        target=shows, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True
+    )
+    printer.start()
+    try:
+        await lives.start(life, entry)
+        while life.retry_at is not None:
+            while (wait := life.retry_at - time.monotonic()) > 0 and store.cancel_request(
+                life.id
+            ) is None:
+                await asyncio.sleep(min(wait, 0.1))
+            again = store.ledger.open(life.id)
+            if again is None or not again.lock():
+                raise OrchestratorError(
+                    f"{life.id} is being run by somebody else", "orchestrator show " + life.id
+                )
+            await lives.start(life, again)
+    finally:
+        stop.set()
+        printer.join()
+        where.close()
+    reading = ended.get("reading")
+    say(
+        f"==> {life.status} · {show_duration(reading.duration_ms / 1000)}"  # type: ignore[union-attr]
+        + (f" · {ended['reason']}" if ended.get("reason") else "")
+        if reading
+        else f"==> {life.status}"
+    )
+    if life.status is Status.DONE:
+        return 0
+    return TIMED_OUT if reading is not None and reading.outcome is Outcome.TIMED_OUT else FAILED  # type: ignore[union-attr]
+
+
+def _cancel(store: Store, life: Life) -> None:
+    if store.request_cancel(life.id, "Ctrl-C"):
+        say("==> stopping it: SIGINT, then SIGTERM, then SIGKILL")
+    if life.handle is not None:
+        life.handle.cancel()
+
+
+def _lend(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:
+    """Lend this terminal to the attempts, one after the other; who leaves one by Ctrl-\\ leaves it to be waited for."""
+    number = first
+    while not stop.is_set():
+        folder = layout.logs(life.id, number)
+        if is_open(folder):
+            try:
+                if not attach(folder):
+                    say(f"==> left; waiting for its end. Again: orchestrator attach {life.id}")
+                    return
+            except OSError:  # it has ended meanwhile
+                pass
+            number += 1
+        stop.wait(0.02)
+
+
+def _print(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:
+    """Show the log as it grows, from the first of these attempts on."""
+    number = first
+    reader = LogReader(f"{layout.logs(life.id, number)}/stdout.log")
+    writer = LogWriter(app, life.route.tool.presentation)
+    while True:
+        last, following = stop.is_set(), os.path.isdir(layout.logs(life.id, number + 1))
+        for piece in reader.pieces(last or following):
+            writer.write(piece)
+        if last or following:
+            writer.end()
+        if following:
+            number += 1
+            writer = LogWriter(app, life.route.tool.presentation)
+            reader = LogReader(f"{layout.logs(life.id, number)}/stdout.log")
+        elif last:
+            return
+        else:
+            stop.wait(0.05)

@@ -1,0 +1,76 @@
+"""``runs``: groups of tasks and how far they are."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_runs, examples, json_option, now
+from orchestrator.cli.screen.console import Console
+from orchestrator.cli.verbs.status import line
+from orchestrator.errors import NotFound
+from orchestrator.files import scan
+from orchestrator.files.text import one_line
+from orchestrator.queries.runs import RunView, all_runs, find_run, view_of
+
+
+@click.command(epilog=examples("orchestrator runs", "orchestrator runs release-0.2"))
+@click.argument("run", required=False, shell_complete=complete_runs)
+@json_option
+@click.pass_obj
+def command(app: App, run: str | None, as_json: bool) -> None:
+    """All runs, or one run and its tasks.  A run's status follows from its tasks'."""
+    layout = app.layout
+    if run is None:
+        views = all_runs(layout, now())
+        if as_json:
+            app.console.json("runs", {"runs": [view.as_json() for view in views]})
+            return
+        app.console.table(
+            [
+                [
+                    f"{app.console.sign(str(view.status))} {view.id}"
+                    if app.console.tty
+                    else view.id,
+                    app.console.word(str(view.status)),
+                    f"{view.done}/{len(view.rows)} done",
+                    one_line(view.title, 80),
+                ]
+                for view in views
+            ]
+        )
+        if not views and app.console.tty:
+            app.console.out("no runs; a file with tasks: in work/inbox makes one")
+        return
+    known = find_run(layout, run)
+    view = view_of(layout, *known, now()) if known else None
+    if view is None:
+        listed = ", ".join(run_id for run_id, _ in scan.runs(layout)[:8])
+        raise NotFound(
+            f"there is no run '{run}'", f"runs: {listed}" if listed else "there are no runs yet"
+        )
+    if as_json:
+        app.console.json("run", {"run": view.as_json()})
+        return
+    _show(app.console, view, now())
+
+
+def _show(console: Console, view: RunView, moment: float) -> None:
+    counted = [f"{view.done}/{len(view.rows)} done"]
+    for status, word in (
+        ("running", "running"),
+        ("inbox", "waiting"),
+        ("failed", "failed"),
+        ("cancelled", "cancelled"),
+    ):
+        count = sum(row.status == status for row in view.rows)
+        counted += [f"{count} {word}"] if count else []
+    console.out(
+        f"{console.sign(str(view.status))} {view.id}   {console.word(str(view.status))} · {' · '.join(counted)}"
+    )
+    if view.title != view.id:
+        console.out(one_line(view.title, 200))
+    rows = [line(console, row, moment) for row in view.rows]
+    for row in rows:
+        row[0] = row[0].replace(f"{view.id}.", "", 1)
+    console.table(rows, indent="  ")

@@ -1,0 +1,238 @@
+"""``show``: the whole story of one task."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.screen.console import Console, cost, tokens
+from orchestrator.errors import NotFound
+from orchestrator.files import scan
+from orchestrator.files.text import clean, one_line
+from orchestrator.model.status import Status
+from orchestrator.model.units import plural, show_duration, when
+from orchestrator.queries.runs import find_run
+from orchestrator.queries.tasks import Story, story
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator show review-retry",
+        "orchestrator show retry          # any unique part of the id",
+        "orchestrator show retry --json | jq .result.outcome",
+    )
+)
+@click.argument("task", shell_complete=complete_ids())
+@click.option("--full", is_flag=True, help="The whole prompt and message.")
+@json_option
+@click.pass_obj
+def command(app: App, task: str, full: bool, as_json: bool) -> None:
+    """Everything about one task: where it is, how it went, where its files are."""
+    layout = app.layout
+    try:
+        task_id, status, name = scan.find(layout, task)
+    except NotFound as error:
+        known = find_run(layout, task)
+        if known is not None:
+            raise NotFound(f"'{task}' is a run", f"orchestrator runs {known[0]}") from None
+        raise error
+    moment = now()
+    found = story(layout, task_id, status, name, moment)
+    if as_json:
+        app.console.json(
+            "task",
+            {
+                "task": found.row.as_json(),
+                "request": found.text,
+                "result": dict(found.result),
+                "note": found.note,
+                "events": found.history,
+            },
+        )
+        return
+    _show(app.console, found, status, moment, full, layout)
+
+
+def _show(
+    console: Console, found: Story, status: Status, moment: float, full: bool, layout: Any
+) -> None:
+    row, result = found.row, found.result
+    state = "retrying" if "retrying" in row.flags else row.status
+    tail = ""
+    if row.ended is not None:
+        tail = f" {console.ago(row.ended, moment)}"
+    elif row.seconds is not None:
+        tail = f" for {show_duration(row.seconds)}" + (
+            f" of {show_duration(row.timeout)}" if row.timeout else ""
+        )
+    console.out(
+        f"{console.sign(state)} {row.id}   {console.word(state)}{tail}"
+        + (f" · attempt {row.attempt}" if row.attempt else "")
+    )
+    if row.title:
+        console.out(row.title)
+    console.out()
+    claim = found.journal.claim if found.journal else {}
+    agent = row.agent or str(claim.get("agent") or "")
+    tool, model = str(claim.get("tool") or row.tool), str(claim.get("model") or row.model)
+    facts: list[tuple[str, str]] = []
+    facts.append(
+        (
+            "agent",
+            agent
+            + (
+                f" ({', '.join(part for part in (tool if tool != agent else '', model) if part)})"
+                if model or tool not in ("", agent)
+                else ""
+            ),
+        )
+    )
+    facts.append(("run", row.run))
+    if result.get("started_at") and result.get("finished_at"):
+        facts.append(
+            (
+                "time",
+                f"{console.clock(when(str(result['started_at'])))} -> "
+                f"{console.clock(when(str(result['finished_at'])))}  "
+                f"{show_duration(float(result.get('duration_s', 0)))}",
+            )
+        )
+    facts.append(
+        ("why", one_line(str(result.get("why") or claim.get("why") or ""), 200) if full else "")
+    )
+    facts.append(
+        (
+            "cost",
+            _cost(
+                result
+                or {
+                    "cost_usd": row.cost_usd,
+                    "cost_source": "so far" if row.cost_usd else "",
+                    "usage": row.usage,
+                }
+            ),
+        )
+    )
+    label = {"waits": "waits", "invalid": "error"}.get(
+        row.status,
+        "waits"
+        if status in (Status.INBOX, Status.HELD)
+        else "now"
+        if status is Status.RUNNING
+        else "reason",
+    )
+    facts.append((label, row.detail))
+    if result.get("session"):
+        resume = one_line(str(result.get("resume") or ""), 200)
+        facts.append(
+            (
+                "session",
+                one_line(str(result["session"]), 120) + (f"   resume: {resume}" if resume else ""),
+            )
+        )
+    for note in result.get("notes") or (
+        found.request.task.notes if found.request and found.request.task else ()
+    ):
+        facts.append(("note", one_line(str(note))))
+    for warning in result.get("warnings") or ():
+        facts.append(("warning", one_line(str(warning))))
+    for item in result.get("artifacts") or ():
+        state_of = "missing" if item.get("missing") else f"{item.get('bytes', 0)} bytes"
+        facts.append(("artifact", f"{one_line(str(item.get('path')))} ({state_of})"))
+    changed = [one_line(str(path)) for path in result.get("files_changed") or ()]
+    facts.append(
+        (
+            "changed",
+            "\n".join(changed)
+            if full
+            else " · ".join(changed[:5])
+            + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
+        )
+    )
+    facts.append(
+        (
+            "files",
+            " · ".join(
+                console.link(os.path.join(layout.root, path), path)
+                for path in _files(found, layout)
+            ),
+        )
+    )
+    lines = clean(found.prompt).strip().splitlines()
+    if lines:
+        more = (
+            f"  … {plural(len(lines) - 1, 'more line')} (--full)"
+            if len(lines) > 1 and not full
+            else ""
+        )
+        facts.append(("prompt", "\n".join(lines) if full else console.cut(lines[0]) + more))
+    message = clean(str(result.get("message") or "")).strip().splitlines()
+    if message:
+        facts.append(("said", "\n".join(message) if full else "\n".join(message[-3:])))
+    facts.append(("history", " · ".join(_history(console, found))))
+    for name, value in facts:
+        if value:
+            first, *others = value.split("\n")
+            console.out(f"{name:<9} {first}")
+            for other in others:
+                console.out(f"{'':<9} {other}")
+
+
+def _cost(result: dict[str, Any]) -> str:
+    """``$0.40 reported · 48.1k in (39.8k cached) · 2.2k out``."""
+    usage = result.get("usage") or {}
+    parts = [
+        " ".join(
+            part
+            for part in (cost(result.get("cost_usd")), str(result.get("cost_source") or ""))
+            if part
+        )
+    ]
+    if usage.get("input"):
+        parts.append(
+            f"{tokens(usage['input'])} in"
+            + (f" ({tokens(usage['cached'])} cached)" if usage.get("cached") else "")
+        )
+    if usage.get("output"):
+        parts.append(f"{tokens(usage['output'])} out")
+    return " · ".join(part for part in parts if part)
+
+
+def _files(found: Story, layout: Any) -> list[str]:
+    files = [found.row.file]
+    if found.result:
+        files.append(layout.shown(layout.result(found.row.id)))
+    log = str(found.result.get("log") or "")
+    if not log and found.journal and found.journal.attempt:
+        log = layout.shown(layout.logs(found.row.id, found.journal.attempt.number)) + "/"
+    return [part for part in (*files, log) if part]
+
+
+def _history(console: Console, found: Story) -> list[str]:
+    words = {
+        "task_submitted": "created",
+        "task_claimed": "claimed",
+        "attempt_started": "started",
+        "task_finished": "",
+        "attempt_finished": None,
+        "task_cancel_requested": "asked to stop",
+    }
+    parts = []
+    for event in found.history:
+        kind = str(event.get("event"))
+        word = words.get(kind, kind.removeprefix("task_"))
+        if word is None:
+            continue
+        word = word or str(event.get("status") or "finished")
+        if kind == "attempt_started" and (event.get("attempt") or 1) > 1:
+            word += f" (attempt {event['attempt']})"
+        try:
+            moment = console.clock(when(str(event.get("ts"))))
+        except ValueError:
+            continue
+        parts.append(f"{moment} {word}")
+    return parts

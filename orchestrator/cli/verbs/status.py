@@ -1,0 +1,213 @@
+"""``status``: what runs, what waits, what went wrong, on one screen."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import examples, json_option, now
+from orchestrator.cli.screen.console import Console, cost
+from orchestrator.files.card import Card
+from orchestrator.files.text import one_line
+from orchestrator.model.status import Status
+from orchestrator.model.units import show_duration, timestamp, when
+from orchestrator.queries.tasks import Overview, Row, overview
+
+STALE = 30.0  # seconds without a heartbeat
+
+
+def watcher_words(card: Card | None, moment: float) -> str:
+    """``watcher running (pid 4711, 1h12m)``."""
+    if card is None:
+        return "no watcher"
+    if not card.alive:
+        return "no watcher (the last one was killed)"
+    up = show_duration(max(0.0, moment - when(card.started_at)))
+    state = "draining" if card.draining else "not answering" if card.beat > STALE else "running"
+    return f"watcher {state} (pid {card.pid}, {up})"
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator status",
+        "orchestrator status --json | jq .counts",
+        "orchestrator status -w          # keep looking",
+    )
+)
+@json_option
+@click.option(
+    "-s", "--short", is_flag=True, help="One short line, for a prompt or tmux's status line."
+)
+@click.option(
+    "-w",
+    "--watch",
+    "keep",
+    is_flag=True,
+    help="Keep looking; Ctrl-C stops looking and nothing else.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between looks with -w.",
+)
+@click.pass_obj
+def command(app: App, as_json: bool, short: bool, keep: bool, interval: float) -> None:
+    """What runs, what waits, what went wrong.  Reads files only; works with or without a watcher."""
+    while True:
+        view = overview(app.layout, now())
+        if as_json:
+            app.console.json("status", _document(view))
+        elif short:
+            app.console.out(short_line(app.console, view))
+        else:
+            with _redrawn(app.console) if keep and app.console.steers else nullcontext():
+                show(app.console, view, now())
+        if not keep:
+            return
+        sys.stdout.flush()
+        time.sleep(interval)
+
+
+@contextmanager
+def _redrawn(console: Console) -> Iterator[None]:
+    """What is printed inside replaces what is on the screen, line by line, so that nothing flickers."""
+    screen, console.stream = console.stream, io.StringIO()
+    try:
+        yield
+        lines = console.stream.getvalue().splitlines()[
+            : max(os.get_terminal_size(screen.fileno()).lines - 1, 1)
+        ]
+    finally:
+        console.stream = screen
+    screen.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+
+
+def short_line(console: Console, view: Overview) -> str:
+    """``3▶ 2· 1✗ $5.81``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that a file is invalid."""
+    parts = [
+        f"{view.counts[Status.RUNNING]}{'▶' if console.unicode else '>'}",
+        f"{view.counts[Status.INBOX]}{'·' if console.unicode else '.'}",
+    ]
+    if view.counts[Status.FAILED]:
+        parts.append(f"{view.counts[Status.FAILED]}{'✗' if console.unicode else 'x'}")
+    if view.counts[Status.REVIEW]:
+        parts.append(f"{view.counts[Status.REVIEW]}?")
+    if (
+        view.invalid
+        or view.watcher is None
+        or not view.watcher.alive
+        or view.watcher.fault
+        or view.watcher.settings
+    ):
+        parts.append("!")
+    if view.watcher is not None and view.watcher.alive and view.watcher.cost_usd:
+        parts.append(cost(view.watcher.cost_usd))
+    return " ".join(parts)
+
+
+def show(console: Console, view: Overview, moment: float) -> None:
+    card = view.watcher
+    words = watcher_words(card, moment)
+    if card is not None and card.alive:
+        slots = (
+            f"{view.counts[Status.RUNNING]} of {card.slots} slots"
+            if card.slots
+            else "paused (limits.running: 0)"
+        )
+        words += f" · {slots} · beat {show_duration(card.beat)} ago"
+        if card.cost_usd:
+            words += f" · {cost(card.cost_usd)} today"
+        if card.fault:
+            words += "\n" + console.paint(
+                f"fault    {card.fault}: nothing is claimed until the disk takes writes again",
+                "red",
+            )
+        if card.settings:
+            words += "\n" + console.paint(
+                f"settings {one_line(card.settings, 400)}",
+                "yellow" if card.settings_held else "red",
+            )
+        if card.notifications:
+            words += f"\nnote     no notifications ({card.notifications}): folders are listed every second"
+    else:
+        words += "   start one: orchestrator watch"
+    for gate in view.parked.values():
+        words += "\n" + console.paint(f"parked   {gate.why}", "yellow") + f"   {gate.hint}"
+    console.out(words)
+    counted = [
+        f"{view.counts[status]} {name}"
+        for status, name in (
+            (Status.INBOX, "waiting"),
+            (Status.RUNNING, "running"),
+            (Status.REVIEW, "in review"),
+            (Status.DONE, "done"),
+            (Status.FAILED, "failed"),
+            (Status.CANCELLED, "cancelled"),
+            (Status.HELD, "held"),
+        )
+        if view.counts[status]
+        or status in (Status.INBOX, Status.RUNNING, Status.DONE, Status.FAILED)
+    ]
+    counted += [f"{len(view.invalid)} invalid"] if view.invalid else []
+    counted += [f"{len(view.editing)} being edited"] if view.editing else []
+    console.out(" · ".join(counted))
+    rows = [
+        line(console, row, moment)
+        for row in (*view.running, *view.waiting, *view.recent, *view.invalid)
+    ]
+    if rows:
+        console.out()
+        console.table(rows)
+    if view.more_waiting > 0:
+        console.out(f"  {view.more_waiting} more waiting: orchestrator list")
+    if not rows and not any(view.counts.values()):
+        console.out(
+            '\nnothing here yet: orchestrator new "..."   or drop a YAML file into work/inbox'
+        )
+
+
+def line(console: Console, row: Row, moment: float) -> list[str]:
+    """A row of the table: sign, id, agent, time, detail."""
+    state = "retrying" if "retrying" in row.flags else row.status
+    if row.ended is not None:
+        clock = console.ago(row.ended, moment)
+    elif row.seconds is not None:
+        clock = show_duration(row.seconds)
+    else:
+        clock = ""
+    detail = " ".join(part for part in (cost(row.cost_usd), row.detail) if part)
+    status = {"inbox": "waits"}.get(state, state)
+    shown = one_line(row.id)
+    name = f"{console.sign(state)} {shown}" if console.tty else shown
+    return [name, console.word(state) if status == state else status, row.agent, clock, detail]
+
+
+def _document(view: Overview) -> dict:
+    return {
+        "watcher": asdict(view.watcher) if view.watcher else None,
+        "counts": {
+            **{str(status): count for status, count in view.counts.items()},
+            "invalid": len(view.invalid),
+            "editing": len(view.editing),
+            "runs": view.runs,
+        },
+        "running": [row.as_json() for row in view.running],
+        "waiting": [row.as_json() for row in view.waiting],
+        "recent": [row.as_json() for row in view.recent],
+        "invalid": [row.as_json() for row in view.invalid],
+        "editing": view.editing,
+        "parked": [
+            {"tool": tool, "why": gate.why, "until": timestamp(gate.until) if gate.until else None}
+            for tool, gate in view.parked.items()
+        ],
+    }

@@ -1,0 +1,142 @@
+"""``validate``: check files without running them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import Choice, examples
+from orchestrator.cli.screen.console import say
+from orchestrator.coordination.intake import route_problems
+from orchestrator.errors import INVALID, NotFound, OrchestratorError
+from orchestrator.files import diagnostics, scan, schemas
+from orchestrator.files.configuration import ConfigProblems, load_config
+from orchestrator.files.documents import Document, Problem
+from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.requests import Unreadable, load, read
+from orchestrator.model.config import Config
+from orchestrator.model.units import plural
+from orchestrator.tools.routing import agent_names
+from orchestrator.tools.specs import Toolbox, load_tools
+
+Found = tuple[str, Document, list[Problem]]
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator validate",
+        "orchestrator validate draft.yaml --format concise",
+        "orchestrator validate work/inbox/*.yaml --format github      # in CI",
+    )
+)
+@click.argument("files", nargs=-1, type=click.Path())
+@click.option(
+    "--format",
+    "style",
+    type=Choice(diagnostics.FORMATS),
+    default="full",
+    show_default=True,
+    help="For people, for editors, for programs, for GitHub.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.pass_obj
+def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
+    """Check task and run files: all problems at once, with line, column and a hint.
+
+    Without FILES: everything in work/inbox and work/held, orchestrator.yaml, and the tools in work/tools.
+    - reads one task from standard input.
+    """
+    try:
+        layout: Layout | None = app.layout
+    except OrchestratorError:
+        if not files:
+            raise
+        layout = None
+    found: list[Found] = []
+    config, toolbox = Config(), load_tools(layout)
+    if layout is not None:
+        try:
+            config = load_config(layout, schemas.check)
+        except ConfigProblems as error:
+            found.append((error.path, error.document, error.problems))
+        if not files:
+            found += [
+                (layout.shown(path), document, problems)
+                for path, document, problems in toolbox.broken
+            ]
+    paths = list(files) or [
+        layout.file(folder, name)
+        for folder in ("inbox", "held")  # type: ignore[union-attr]
+        for name in sorted(scan.names(layout.folder(folder)))  # type: ignore[union-attr]
+        if stem_of(name) and not is_draft(name)
+    ]
+    for path in paths:
+        found.append(check(path, config, toolbox, layout))
+    errors = sum(not problem.warning or strict for _, _, problems in found for problem in problems)
+    bad = sum(
+        any(not problem.warning or strict for problem in problems) for _, _, problems in found
+    )
+    text = diagnostics.render(style, found, app.console.paint)
+    if text:
+        app.console.out(text)
+    if style == "full":
+        total = len(paths)
+        if errors:
+            stay = "It stays where it is and is" if bad == 1 else "They stay where they are and are"
+            place = f" {stay} not run." if not files else ""
+            app.console.out(
+                f"{plural(errors, 'problem')} in {bad} of {plural(max(total, bad), 'file')}.{place}"
+            )
+        elif app.console.tty:
+            say(f"{plural(total, 'file')}, no problems")
+    return INVALID if errors else 0
+
+
+def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) -> Found:
+    """One file's problems: YAML, schema, meaning, and whether what it names is configured."""
+    shown = (
+        os.path.relpath(path)
+        if os.path.isabs(path) and not os.path.relpath(path).startswith("..")
+        else path
+    )
+    if path == "-":
+        raw, shown = sys.stdin.buffer.read(), "stdin"
+    else:
+        try:
+            raw = read(path).raw
+        except FileNotFoundError:
+            raise NotFound(f"there is no file {path}") from None
+        except (Unreadable, OSError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            return shown, Document(""), [Problem(1, 1, why)]
+    name = os.path.basename(path)
+    request = load(
+        path if path != "-" else "stdin.yaml",
+        stem_of(name) or "stdin",
+        raw,
+        schemas.check,
+        agent_names(config, toolbox.tools),
+    )
+    if not request.errors:
+        request.problems += route_problems(request, config, toolbox)
+    if request.task is not None and layout is not None:
+        for place, need in enumerate(request.task.needs):
+            if scan.locate(layout, need) is None and not os.path.exists(
+                os.path.join(os.path.dirname(path), f"{need}.yaml")
+            ):
+                request.problems.append(
+                    request.document.problem_at(
+                        ("needs", place),
+                        f"there is no task '{need}'",
+                        scan.suggest(layout, need),
+                        warning=True,
+                    )
+                )
+    return (
+        shown,
+        request.document,
+        sorted(request.problems, key=lambda problem: (problem.line, problem.column)),
+    )

@@ -1,0 +1,101 @@
+"""``watch``: the process that runs what is in the inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from dataclasses import replace
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import examples
+from orchestrator.cli.screen.pane import Pane
+from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.coordination.hooks import Hooks
+from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.watch import Watcher
+from orchestrator.distributors.registry import distributor
+from orchestrator.errors import FAILED, INTERRUPTED
+from orchestrator.model.config import Config
+from orchestrator.store.eventlog import EventLog, GroupCommit
+from orchestrator.store.transitions import Store
+from orchestrator.tools.specs import Toolbox
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator watch",
+        "orchestrator watch --until-empty    # then exit: 0, or 1 if a task failed",
+        "orchestrator watch | tee watch.log    # plain lines",
+    )
+)
+@click.option(
+    "--until-empty", is_flag=True, help="Exit when nothing runs and nothing waits that could run."
+)
+@click.option("--once", is_flag=True, help="Start what can start now, wait for it, exit.")
+@click.option("-q", "--quiet", is_flag=True, help="Only failures and warnings.")
+@click.option(
+    "--slots", type=click.IntRange(1, 512), help="Attempts at once; overrides limits.running."
+)
+@click.option(
+    "--title/--no-title",
+    default=None,
+    help="Show a badge in the terminal's title. Default: pane.title.",
+)
+@click.option(
+    "--bell/--no-bell", default=None, help="Ring on a failure or a question. Default: pane.bell."
+)
+@click.pass_obj
+def command(
+    app: App,
+    until_empty: bool,
+    once: bool,
+    quiet: bool,
+    slots: int | None,
+    title: bool | None,
+    bell: bool | None,
+) -> int:
+    """Run the tasks in work/inbox, as many at once as there are slots.
+
+    Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
+    If this process is killed, running tasks go on, and the next watcher takes them over.
+    """
+    given = {name: value for name, value in (("title", title), ("bell", bell)) if value is not None}
+
+    def load() -> tuple[Config, Toolbox]:
+        """What the files say, and over it what was said on the command line."""
+        refuse_unsafe(app)
+        config, toolbox = open_config(app)
+        limits = replace(config.limits, running=config.limits.running if slots is None else slots)
+        return replace(config, limits=limits, pane=replace(config.pane, **given)), toolbox
+
+    settings = Settings(app.layout, load)
+    pane = Pane(app.console, app.layout, settings, quiet)
+    log = GroupCommit(EventLog(app.layout, "watch"))
+    hooks = Hooks(lambda: settings.config.hooks, app.layout.root, pane.tell)
+    log.on_disk = hooks.offer
+    watcher = Watcher(
+        app.layout,
+        settings,
+        distributor(settings.config.distributor),
+        Store(app.layout, log),
+        pane.tell,
+    )
+    pane.attach(watcher)
+    gc.freeze()  # what is loaded by now stays; the collector need not walk it again and again
+    gc.set_threshold(20_000)
+    try:
+        asyncio.run(watcher.run(until_empty, once))
+        pane.goodbye()
+    finally:
+        log.close()
+        hooks.close()
+        pane.close()
+    if watcher.draining and watcher.interrupted:
+        return INTERRUPTED
+    return (
+        FAILED
+        if (until_empty or once) and (watcher.tally["failed"] or watcher.waitlist.stuck())
+        else 0
+    )
