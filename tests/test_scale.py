@@ -77,3 +77,41 @@ def test_a_hundred_thousand_files_keep_nothing_waiting(project, watch):
     watcher.send(signal.SIGINT)
     watcher.wait(20)
     assert looked < 10000, "everything was looked at first"
+
+
+READ = """
+import sys
+import orchestrator.cli.main as m
+try: m.main(sys.argv[1:])
+except SystemExit as e: assert not e.code, e.code
+print(next(l for l in open("/proc/self/io") if l.startswith("rchar")).split()[1], file=sys.stderr)
+"""
+
+
+def bytes_read(project, *words: str) -> tuple[int, str]:
+    """What a verb read from files, counted by the kernel; and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *words],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return int(done.stderr.splitlines()[-1]), done.stdout
+
+
+def test_the_last_events_cost_no_more_after_a_long_history(project):
+    project.drop("a.yaml", "prompt: x\n")
+    project.run("watch", "--until-empty")
+    bytes_read(project, "events", "-n", "3")  # compiles modules
+    before, printed = bytes_read(project, "events", "-n", "3")
+    with open(f"{project.layout.events}/2020-01-01.old.jsonl", "w") as file:
+        for number in range(50_000):
+            file.write(
+                f'{{"ts":"2020-01-01T00:00:00.000Z","event_id":"o{number}","event":"task_submitted"}}\n'
+            )
+    after, again = bytes_read(project, "events", "-n", "3")
+    assert again == printed and len(printed.splitlines()) == 3
+    assert after <= before + (1 << 17)  # a block of the log, not 4 MB

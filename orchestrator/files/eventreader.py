@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.files import jsonlines
@@ -70,10 +70,10 @@ def _in_order(found: list[Event]) -> list[Event]:
     return result
 
 
-def newest_first(layout: Layout) -> Iterator[Event]:
-    """Events from the newest back, reading no more of the files than is taken."""
+def newest_first(layout: Layout, first_day: str = "") -> Iterator[Event]:
+    """Events from the newest back to ``first_day``, reading no more of the files than is taken."""
     by_day: dict[str, list[str]] = {}
-    for path in files(layout):
+    for path in files(layout, first_day):
         by_day.setdefault(os.path.basename(path)[:10], []).append(path)
     for day in sorted(by_day, reverse=True):
         yield from heapq.merge(
@@ -81,6 +81,31 @@ def newest_first(layout: Layout) -> Iterator[Event]:
             key=lambda event: str(event.get("ts", "")),
             reverse=True,
         )
+
+
+def last(
+    layout: Layout, most: int, wanted: Callable[[Event], bool], since: str = ""
+) -> list[Event]:
+    """The last ``most`` events that are ``wanted``, none before the moment ``since``, oldest first.
+
+    The log is read from its end, so what it costs does not grow with what happened before.  A day's file counts as
+    being in order of time; events of a clock that was set back are found where they were written.
+    """
+    found: list[Event] = []
+    seen: set[str] = set()
+    if not most:
+        return found
+    for event in newest_first(layout, since[:10]):
+        if str(event.get("ts", "")) < since:
+            break
+        event_id = event.get("event_id")
+        if not wanted(event) or event_id in seen:
+            continue
+        seen.update((event_id,) if event_id else ())
+        found.append(event)
+        if len(found) == most:
+            break
+    return sorted(reversed(found), key=lambda event: str(event.get("ts", "")))
 
 
 class Follower:

@@ -69,12 +69,14 @@ def command(
         )
 
     follower = eventreader.Follower(app.layout) if follow else None
-    found, bad = eventreader.events(app.layout, start)
-    chosen = [event for event in found if wanted(event)]
-    if most is not None:
-        chosen = chosen[len(chosen) - most :] if most else []
-    elif follow and not since:
-        chosen = chosen[-10:]
+    if most is None and follow and not since:
+        most = 10
+    bad = 0
+    if most is None:
+        found, bad = eventreader.events(app.layout, start)
+        chosen = [event for event in found if wanted(event)]
+    else:
+        chosen = eventreader.last(app.layout, most, wanted, start)
     if as_json:
         app.console.json("events", {"events": chosen, "bad_lines": bad})
         return
