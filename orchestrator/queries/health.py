@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -14,6 +13,7 @@ from orchestrator.files import (
     card,
     configuration,
     eventreader,
+    git,
     journals,
     jsonlines,
     permissions,
@@ -447,26 +447,34 @@ def _index(layout: Layout) -> Check:
 
 
 def _git(layout: Layout) -> list[Check]:
-    def git(*words: str) -> subprocess.CompletedProcess[str] | None:
-        try:
-            return subprocess.run(
-                ["git", "-C", layout.root, *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=False,
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+    try:
+        repository = git.nearest(layout.root)
+        if repository is None:
+            return [Check("git", "ok", "not a git repository")]
+        with git.reading(repository) as reader:
+            return _git_finds(layout, repository, reader)
+    except git.Unclear as error:
+        return [
+            Check(
+                "git",
+                "problem",
+                f"git gives no clear answer: {error}",
+                "tasks that were not made here wait for approval until it does",
             )
-        except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-            return None
+        ]
 
-    inside = git("rev-parse", "--is-inside-work-tree") if shutil.which("git") else None
-    if inside is None or inside.returncode:
-        return [Check("git", "ok", "not a git repository")]
+
+def _git_finds(layout: Layout, repository: git.Repository, reader: git.Reader) -> list[Check]:
+    project = os.path.realpath(layout.root)
+
+    def inside(path: str) -> str:
+        return os.path.relpath(os.path.join(project, path), repository.folder)
+
+    def ignored(path: str) -> bool:
+        return reader.ask("check-ignore", "-q", "--", inside(path), codes=(0, 1)).code == 0
+
     found = []
-    ignored = git("check-ignore", "-q", "work/inbox/x.yaml")
-    if ignored is not None and ignored.returncode == 0:
+    if ignored("work/inbox/x.yaml"):
         found.append(
             Check(
                 "git",
@@ -476,8 +484,7 @@ def _git(layout: Layout) -> list[Check]:
             )
         )
     for path in ("work/.state/active/x", "work/logs/x/1/stdout.log"):
-        answer = git("check-ignore", "-q", path)
-        if answer is not None and answer.returncode == 1:
+        if not ignored(path):
             found.append(
                 Check(
                     "git",
@@ -486,15 +493,13 @@ def _git(layout: Layout) -> list[Check]:
                     "orchestrator init   writes work/.gitignore",
                 )
             )
-    unmerged = git("diff", "--name-only", "--diff-filter=U", "--", "work")
-    if unmerged is not None and unmerged.stdout.strip():
+    unmerged = reader.ask(
+        "diff", "--name-only", "-z", "--diff-filter=U", "--", f":(literal){inside('work')}"
+    )
+    names = [name for name in os.fsdecode(unmerged.out).split("\0") if name]
+    if names:
         found.append(
-            Check(
-                "git",
-                "problem",
-                f"unmerged: {', '.join(unmerged.stdout.split()[:5])}",
-                "resolve the merge",
-            )
+            Check("git", "problem", f"unmerged: {', '.join(names[:5])}", "resolve the merge")
         )
     return found or [Check("git", "ok", "logs and state are ignored, nothing unmerged")]
 

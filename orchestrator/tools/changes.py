@@ -8,41 +8,44 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
 
-SECONDS = 20.0
+from orchestrator.files import git
+
 MOST = 500  # paths that are kept in a result
 Look = dict[str, Any]  # {"head": commit, "files": {path: [status, mtime in ns, size]}}
 
 
 def look(root: str, work: str) -> Look | None:
     """The state of the tree outside the work directory; None without git, or if it takes too long."""
-    listed = _git(
-        root,
-        "status",
-        "--porcelain=v1",
-        "-z",
-        "--untracked-files=all",
-        "--no-renames",
-        "--",
-        ".",
-        f":(exclude){work}",
-    )
-    if listed is None:
+    try:
+        repository = git.nearest(root)
+        if repository is None:
+            return None
+        with git.reading(repository) as reader:
+            listed = _text(
+                reader.ask(
+                    "status",
+                    "--porcelain=v1",
+                    "-z",
+                    "--untracked-files=all",
+                    "--no-renames",
+                    *_outside(repository, root, work),
+                )
+            )
+            head = _text(reader.ask("rev-parse", "-q", "--verify", "HEAD", codes=(0, 1)))
+    except git.Unclear:
         return None
     files = {}
     for entry in listed.split("\0"):
         if len(entry) > 3:
+            path = _from_root(repository, root, entry[3:])
             try:
-                info = os.lstat(os.path.join(root, entry[3:]))
-                files[entry[3:]] = [entry[:2], info.st_mtime_ns, info.st_size]
+                info = os.lstat(os.path.join(root, path))
+                files[path] = [entry[:2], info.st_mtime_ns, info.st_size]
             except OSError:
-                files[entry[3:]] = [entry[:2], 0, 0]
-    return {
-        "head": (_git(root, "rev-parse", "-q", "--verify", "HEAD") or "").strip(),
-        "files": files,
-    }
+                files[path] = [entry[:2], 0, 0]
+    return {"head": head.strip(), "files": files}
 
 
 def between(root: str, work: str, before: Look, after: Look) -> list[str]:
@@ -50,22 +53,47 @@ def between(root: str, work: str, before: Look, after: Look) -> list[str]:
     old, new = before["files"], after["files"]
     changed = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
     if before["head"] != after["head"] and after["head"]:
-        names = (
-            _git(
-                root,
-                "diff",
-                "--name-only",
-                "-z",
-                before["head"] or EMPTY_TREE,
-                after["head"],
-                "--",
-                ".",
-                f":(exclude){work}",
-            )
-            or ""
-        )
-        changed |= {name for name in names.split("\0") if name}
+        changed |= _committed(root, work, before["head"] or EMPTY_TREE, after["head"])
     return sorted(changed)[:MOST]
+
+
+def _committed(root: str, work: str, before: str, after: str) -> set[str]:
+    try:
+        repository = git.nearest(root)
+        if repository is None:
+            return set()
+        with git.reading(repository) as reader:
+            names = _text(
+                reader.ask(
+                    "diff",
+                    "--name-only",
+                    "-z",
+                    "--no-renames",
+                    "--end-of-options",
+                    before,
+                    after,
+                    *_outside(repository, root, work),
+                )
+            )
+    except git.Unclear:
+        return set()
+    return {_from_root(repository, root, name) for name in names.split("\0") if name}
+
+
+def _outside(repository: git.Repository, root: str, work: str) -> tuple[str, ...]:
+    """The pathspec of the project without its work directory, from the checkout's folder."""
+    project = os.path.relpath(os.path.realpath(root), repository.folder)
+    inside = os.path.normpath(os.path.join(project, work))
+    return ("--", f":(literal){project}", f":(exclude,literal){inside}")
+
+
+def _from_root(repository: git.Repository, root: str, path: str) -> str:
+    """A path of the checkout as the project calls it."""
+    return os.path.relpath(os.path.join(repository.folder, path), os.path.realpath(root))
+
+
+def _text(answer: git.Answer) -> str:
+    return os.fsdecode(answer.out)
 
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -88,18 +116,3 @@ def load(path: str) -> Look | None:
         )
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def _git(root: str, *words: str) -> str | None:
-    # --no-optional-locks: a look must not disturb a git of somebody else's.
-    try:
-        done = subprocess.run(
-            ["git", "-C", root, "--no-optional-locks", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return os.fsdecode(done.stdout) if done.returncode == 0 else None

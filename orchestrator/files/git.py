@@ -1,0 +1,258 @@
+"""The one door for *reading* git: a repository is asked, and nothing that it configures is ever executed.
+
+A repository's configuration names programs (``core.fsmonitor``, clean filters, external diffs, ``uploadpack`` ...), and whoever
+may write files into a project may write that configuration.  Switching such keys off by name would never end.  So git is not
+shown it: every question goes to a scratch folder outside the project that stands for the repository.  It links to its objects,
+refs and index, and has a configuration of ours, with nothing in it but what decides how bytes are compared.  The environment is
+made anew as well: no ``GIT_*`` of the caller counts.  Questions take no locks and fetch nothing.
+
+Writing git (trees, merges) is not for this module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from orchestrator.files.statehome import state_home
+
+SECONDS = 20.0
+# Keys that execute nothing and change how files and objects are read.
+_INERT = frozenset(
+    "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks core.excludesfile "
+    "core.sparsecheckout core.sparsecheckoutcone core.checkstat core.trustctime core.protecthfs core.protectntfs "
+    "core.repositoryformatversion extensions.objectformat extensions.refstorage index.sparse".split()
+)
+_OURS = (
+    "[core]\n\tbare = false\n\tfsmonitor = false\n\thooksPath = /dev/null\n\tpager = cat\n\tuntrackedCache = false\n"
+    "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[protocol]\n\tallow = never\n[submodule]\n\trecurse = false\n"
+)
+_DIFFS = frozenset(("diff", "diff-files", "diff-index", "diff-tree", "log", "show"))
+_READING = _DIFFS | frozenset(
+    "cat-file check-attr check-ignore for-each-ref ls-files ls-tree merge-base rev-list rev-parse status".split()
+)
+_FROM_COMMON = ("refs", "packed-refs", "reftable", "objects", "shallow", "info/exclude", "info/attributes")  # fmt: skip
+
+
+class Unclear(Exception):
+    """Git gave no clear answer; the text says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A checkout: its folder, its git directory, and the directory that linked worktrees share.  All paths are real."""
+
+    folder: str
+    git_dir: str
+    common: str
+
+    @property
+    def index(self) -> str:
+        """The path of the index, whether or not there is one."""
+        return f"{self.git_dir}/index"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How git ended and what it printed."""
+
+    code: int
+    out: bytes
+
+
+def above(path: str) -> Iterator[Repository]:
+    """Every checkout that holds the real ``path``, the nearest first.
+
+    Raises `Unclear` where there is a ``.git`` that cannot be understood: it might hold the path as well.
+    """
+    folder = os.path.realpath(path)
+    while True:
+        if os.path.lexists(os.path.join(folder, ".git")):
+            yield _at(folder)
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return
+        folder = parent
+
+
+def nearest(path: str) -> Repository | None:
+    """The checkout that holds ``path``; None if none does.  Raises `Unclear`."""
+    return next(above(path), None)
+
+
+def _at(folder: str) -> Repository:
+    dot = os.path.join(folder, ".git")
+    try:
+        target = os.path.realpath(dot)
+        if os.path.isfile(target):  # a submodule's or a linked worktree's
+            words = _head_of(target)
+            if not words.startswith("gitdir:"):
+                raise Unclear(f"{dot} does not say where its repository is")
+            target = os.path.realpath(os.path.join(folder, words[7:].strip()))
+        common = target
+        if os.path.lexists(f"{target}/commondir"):
+            common = os.path.realpath(os.path.join(target, _head_of(f"{target}/commondir")))
+        if not os.path.lexists(f"{target}/HEAD") or not os.path.isdir(f"{common}/objects"):
+            raise Unclear(f"{dot} is not a repository that can be read")
+    except (OSError, ValueError) as error:
+        raise Unclear(f"{dot} cannot be read: {error}") from None
+    return Repository(folder, target, common)
+
+
+def _head_of(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.fsdecode(os.read(fd, 4096)).strip("\n")
+    finally:
+        os.close(fd)
+
+
+class Reader:
+    """One look at a repository, by several questions; made by `reading`."""
+
+    def __init__(self, repository: Repository, program: str, scratch: str) -> None:
+        self.repository, self._program, self._scratch = repository, program, scratch
+
+    def ask(
+        self, *words: str, codes: Sequence[int] = (0,), stdin: bytes = b"", seconds: float = SECONDS
+    ) -> Answer:
+        """What ``git WORDS`` says, run in the checkout's folder.  Raises `Unclear` unless it ends with one of ``codes``."""
+        verb = words[0]
+        if verb not in _READING:
+            raise ValueError(f"git {verb} does not only read")
+        flags: list[str] = []
+        if verb in _DIFFS:
+            flags += ["--no-ext-diff", "--no-textconv"]
+        if (
+            verb in _DIFFS or verb == "status"
+        ):  # "dirty": a look into a submodule would be a git of its own configuration
+            flags.append("--ignore-submodules=dirty")
+        return self._run([verb, *flags, *words[1:]], self._environment(), codes, stdin, seconds)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **_bare_environment(),
+            "GIT_DIR": self._scratch,
+            "GIT_WORK_TREE": self.repository.folder,
+            "GIT_INDEX_FILE": self.repository.index,
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+
+    def _run(
+        self, words: list[str], env: dict[str, str], codes: Sequence[int], stdin: bytes, seconds: float
+    ) -> Answer:  # fmt: skip
+        import subprocess  # here, as below: reading verbs outside a repository pay for none of it
+
+        try:
+            done = subprocess.run(
+                [self._program, *words],
+                cwd=self.repository.folder,
+                env=env,
+                input=stdin,
+                capture_output=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unclear(f"git {words[0]} took longer than {seconds:.0f} s") from None
+        except (OSError, ValueError) as error:
+            raise Unclear(f"git cannot be started: {error}") from None
+        if done.returncode not in codes:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise Unclear(said[0][:300] if said else f"git {words[0]} ended with {done.returncode}")
+        return Answer(done.returncode, done.stdout)
+
+    def prepare(self) -> None:
+        """Make the scratch folder stand for the repository."""
+        git_dir, common, scratch = self.repository.git_dir, self.repository.common, self._scratch
+        os.mkdir(f"{scratch}/info")
+        for name in _FROM_COMMON:
+            _link(f"{common}/{name}", f"{scratch}/{name}")
+        _link(f"{git_dir}/info/sparse-checkout", f"{scratch}/info/sparse-checkout")
+        for name in os.listdir(git_dir):
+            if name.startswith("sharedindex."):
+                _link(f"{git_dir}/{name}", f"{scratch}/{name}")
+        with open(f"{scratch}/HEAD", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(_head_of(f"{git_dir}/HEAD") + "\n")
+        with open(f"{scratch}/config", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(_OURS + self._inert())
+
+    def _inert(self) -> str:
+        """What the repository (and its owner's own configuration) says of how files are read.  Listing executes nothing."""
+        env = {**_bare_environment(), "GIT_DIR": self.repository.git_dir}
+        listed = self._run(["config", "--includes", "--list", "-z"], env, (0,), b"", SECONDS).out
+        lines = []
+        for entry in os.fsdecode(listed).split("\0"):
+            key, separator, value = entry.partition("\n")
+            if key in _INERT and '"' not in value and "\\" not in value and "\n" not in value:
+                section, _, name = key.partition(".")
+                lines.append(f"[{section}]\n\t{name}" + (f' = "{value}"\n' if separator else "\n"))
+        return "".join(lines)
+
+
+@contextmanager
+def reading(repository: Repository) -> Iterator[Reader]:
+    """Ask a repository.  Raises `Unclear` if there is no git, or no room for the scratch folder."""
+    import shutil
+    import tempfile
+
+    program = shutil.which("git", path=_path())
+    if program is None:
+        raise Unclear("git is not installed (there is none on PATH)")
+    try:
+        scratch = tempfile.mkdtemp(prefix="git-", dir=_base())
+    except OSError as error:
+        raise Unclear(f"no room to ask git: {error}") from None
+    try:
+        reader = Reader(repository, program, scratch)
+        try:
+            reader.prepare()
+        except (OSError, ValueError) as error:
+            raise Unclear(f"{repository.git_dir} cannot be read: {error}") from None
+        yield reader
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _base() -> str | None:
+    """Where scratch folders lie: where the files of a project cannot be, and few agents may write; None for the default."""
+    home = state_home()
+    try:
+        os.makedirs(f"{home}/scratch", mode=0o700, exist_ok=True)
+        return f"{home}/scratch" if home and os.access(f"{home}/scratch", os.W_OK) else None
+    except OSError:
+        return None
+
+
+def _link(source: str, target: str) -> None:
+    if os.path.lexists(source):
+        os.symlink(source, target)
+
+
+def _path() -> str:
+    """PATH without its relative parts, which would be looked up in the project."""
+    parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(part for part in parts if os.path.isabs(part))
+
+
+def _bare_environment() -> dict[str, str]:
+    kept = {
+        name: os.environ[name]
+        for name in ("HOME", "XDG_CONFIG_HOME", "TMPDIR")
+        if name in os.environ
+    }
+    return {
+        **kept,
+        "PATH": _path(),
+        "LC_ALL": "C",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_PAGER": "cat",
+    }

@@ -1,0 +1,254 @@
+"""Reading git: whatever a repository configures, nothing of it is executed, and what the caller's environment says is no matter."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from orchestrator.files import git
+from orchestrator.queries import health
+from orchestrator.tools import changes
+
+
+def run(folder: Path, *words: str) -> str:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    who = (
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "-c",
+        "protocol.file.allow=always",
+    )
+    done = subprocess.run(
+        ["git", *who, *words], cwd=folder, env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    run(folder, "init", "-q")
+    (folder / "a.txt").write_text("one\n")
+    (folder / "work").mkdir()
+    (folder / "work" / "x").write_text("state\n")
+    run(folder, "add", "-A")
+    run(folder, "commit", "-qm", "first")
+    return folder
+
+
+def bait(tmp_path: Path) -> tuple[Path, Path]:
+    """A program that leaves a mark, and the mark."""
+    mark, program = tmp_path / "executed", tmp_path / "bait.sh"
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >> {mark}\ncat\n')
+    program.chmod(0o755)
+    return program, mark
+
+
+CONFIGURED = {
+    "fsmonitor": "[core]\n\tfsmonitor = {}\n",
+    "clean filter": '[filter "any name"]\n\tclean = {}\n\tsmudge = {}\n\trequired = true\n',
+    "process filter": '[filter "any name"]\n\tprocess = {}\n',
+    "external diff": '[diff]\n\texternal = {}\n[diff "d"]\n\tcommand = {}\n\ttextconv = {}\n',
+    "hooks": "[core]\n\thooksPath = {folder}\n",
+    "include": "[include]\n\tpath = {include}\n",
+    "ssh": "[core]\n\tsshCommand = {}\n\tgitProxy = {}\n\talternateRefsCommand = {}\n",
+    "worktree config": "[extensions]\n\tworktreeConfig = true\n",
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGURED)
+def test_what_a_repository_configures_is_not_executed(repo, tmp_path, kind):
+    program, mark = bait(tmp_path)
+    included = tmp_path / "included"
+    included.write_text(
+        f'[core]\n\tfsmonitor = {program}\n[filter "any name"]\n\tclean = {program}\n'
+    )
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for hook in ("post-index-change", "reference-transaction", "fsmonitor-watchman"):
+        (hooks / hook).symlink_to(program)
+    text = CONFIGURED[kind].replace("{folder}", str(hooks)).replace("{include}", str(included))
+    with open(repo / ".git/config", "a") as file:
+        file.write(text.replace("{}", str(program)))
+    if kind == "worktree config":
+        (repo / ".git/config.worktree").write_text(f"[core]\n\tfsmonitor = {program}\n")
+    (repo / ".gitattributes").write_text('* filter="any name" diff=d\n')
+    run_attributes = '* filter="any name" diff=d\n'
+    (repo / ".git/info/attributes").write_text(run_attributes.replace('"any name"', "x"))
+    before = changes.look(str(repo), "work")
+    assert before is not None
+    (repo / "a.txt").write_text("two\n")
+    os.utime(repo / "a.txt", (1, 1))
+    after = changes.look(str(repo), "work")
+    assert after is not None and changes.between(str(repo), "work", before, after) == ["a.txt"]
+    assert not mark.exists(), mark.read_text()
+
+
+def test_a_filter_that_appears_between_two_questions_is_not_executed(repo, tmp_path):
+    """What the repository configures is never read by the git that looks at files, so there is no moment to hit."""
+    program, mark = bait(tmp_path)
+    (repo / ".gitattributes").write_text("* filter=late\n")
+    with git.reading(git.nearest(str(repo))) as reader:
+        with open(repo / ".git/config", "a") as file:
+            file.write(f'[filter "late"]\n\tclean = {program}\n[core]\n\tfsmonitor = {program}\n')
+        (repo / "a.txt").write_text("two\n")
+        assert b"a.txt" in reader.ask("status", "--porcelain").out
+    assert not mark.exists()
+
+
+def test_a_submodule_is_not_looked_into(repo, tmp_path):
+    program, mark = bait(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    run(other, "init", "-q")
+    (other / "b").write_text("b\n")
+    run(other, "add", "-A")
+    run(other, "commit", "-qm", "b")
+    run(repo, "submodule", "add", "-q", str(other), "sub")
+    with open(repo / ".gitmodules", "a") as file:
+        file.write("\tignore = none\n")
+    run(repo, "commit", "-qam", "sub")
+    inner = Path(run(repo / "sub", "rev-parse", "--absolute-git-dir").strip())
+    with open(inner / "config", "a") as file:
+        file.write(f'[core]\n\tfsmonitor = {program}\n[filter "f"]\n\tclean = {program}\n')
+    (repo / "sub/.gitattributes").write_text("* filter=f\n")
+    (repo / "sub/b").write_text("changed\n")
+    assert changes.look(str(repo), "work") is not None
+    assert not mark.exists()
+    assert git.nearest(str(repo / "sub")).git_dir == str(inner)
+
+
+def test_a_missing_object_fetches_nothing(repo, tmp_path):
+    """In a partial clone git runs what the repository calls uploadpack to get what it lacks."""
+    program, mark = bait(tmp_path)
+    run(repo, "config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "clone"
+    run(tmp_path, "clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repo}", "clone")
+    run(clone, "config", "remote.origin.uploadpack", str(program))
+    with git.reading(git.nearest(str(clone))) as reader:
+        tip = reader.ask("rev-parse", "--verify", "refs/remotes/origin/HEAD").out.decode().strip()
+        blob = reader.ask("ls-tree", tip, "a.txt").out.split()[2].decode()
+        with pytest.raises(git.Unclear):
+            reader.ask("cat-file", "blob", blob)
+    assert not mark.exists()
+
+
+def test_the_environment_of_the_caller_does_not_count(repo, tmp_path, monkeypatch):
+    program, mark = bait(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run(elsewhere, "init", "-q")
+    for name, value in {
+        "GIT_DIR": f"{elsewhere}/.git",
+        "GIT_INDEX_FILE": f"{elsewhere}/.git/index",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "core.fsmonitor",
+        "GIT_CONFIG_VALUE_0": str(program),
+        "GIT_EXTERNAL_DIFF": str(program),
+        "GIT_TRACE": str(mark),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with git.reading(git.nearest(str(repo))) as reader:
+        assert reader.ask("ls-files").out == b"a.txt\nwork/x\n"
+        (repo / "a.txt").write_text("two\n")
+        reader.ask("status")
+    assert not mark.exists()
+
+
+def test_a_program_called_git_in_the_project_is_not_run(repo, tmp_path, monkeypatch):
+    program, mark = bait(tmp_path)
+    (repo / "git").symlink_to(program)
+    monkeypatch.chdir(repo)
+    monkeypatch.setenv("PATH", f".:{os.environ['PATH']}")
+    assert changes.look(str(repo), "work") is not None
+    assert not mark.exists()
+
+
+def test_what_is_unclear_is_said(repo, tmp_path, monkeypatch):
+    assert git.nearest(str(repo)) is not None
+    broken = tmp_path / "broken"
+    (broken / ".git").mkdir(parents=True)
+    with pytest.raises(git.Unclear, match="not a repository"):
+        git.nearest(str(broken / "work"))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(git.Unclear, match="git is not installed"):
+            with git.reading(git.nearest(str(repo))):
+                pass
+    (repo / ".git/index").write_bytes(b"nonsense")
+    with pytest.raises(git.Unclear):
+        with git.reading(git.nearest(str(repo))) as reader:
+            reader.ask("ls-files")
+    with pytest.raises(ValueError):
+        reader.ask("commit", "-m", "x")
+
+
+@pytest.mark.parametrize("kind", ["plain", "linked", "split", "sparse", "subfolder", "crlf"])
+def test_every_kind_of_checkout_is_read_as_git_reads_it(repo, tmp_path, kind):
+    folder = repo
+    if kind == "linked":
+        run(repo, "worktree", "add", "-q", str(tmp_path / "linked"))
+        folder = tmp_path / "linked"
+    elif kind == "split":
+        run(repo, "update-index", "--split-index")
+    elif kind == "sparse":
+        (repo / "deep").mkdir()
+        (repo / "deep/file").write_text("x\n")
+        run(repo, "add", "-A")
+        run(repo, "commit", "-qm", "deep")
+        run(repo, "sparse-checkout", "set", "--cone", "--sparse-index", "work")
+    elif kind == "crlf":
+        run(repo, "config", "core.autocrlf", "true")
+        (repo / "a.txt").unlink()
+        run(repo, "checkout", "-q", "--", "a.txt")
+        os.utime(repo / "a.txt", (1, 1))
+    start = folder / "work" if kind == "subfolder" else folder
+    with git.reading(git.nearest(str(start))) as reader:
+        for words in (("ls-files",), ("status", "--porcelain"), ("rev-parse", "HEAD")):
+            assert reader.ask(*words).out.decode() == run(folder, *words)
+        if kind == "crlf":
+            assert reader.ask("status", "--porcelain").out == b""
+
+
+def test_a_look_leaves_nothing_behind(repo):
+    def state() -> dict[str, tuple[int, int]]:
+        return {str(p): (p.lstat().st_mtime_ns, p.lstat().st_ino) for p in repo.rglob("*")}
+
+    os.utime(repo / "a.txt", (1, 1))  # plain git status would write the index anew
+    before = state()
+    with git.reading(git.nearest(str(repo))) as reader:
+        reader.ask("status")
+        scratch = reader._scratch
+    assert state() == before and not os.path.exists(scratch)
+
+
+def test_doctor_says_that_git_is_unclear(repo):
+    (repo / ".git/index").write_bytes(b"nonsense")
+    from orchestrator.files.layout import Layout
+
+    (found,) = health._git(Layout(str(repo)))
+    assert found.status == "problem" and "no clear answer" in found.summary
+
+
+def test_nobody_else_starts_git():
+    """One door for reading (files/git), one for writing (store/trees)."""
+    pending = ("coordination/intake.py", "queries/why.py")
+    found = []
+    for path in (ROOT / "orchestrator").rglob("*.py"):
+        inside = str(path.relative_to(ROOT / "orchestrator"))
+        if inside == "files/git.py" or inside.startswith("store/trees"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.List) and node.elts:
+                first = node.elts[0]
+                if isinstance(first, ast.Constant) and first.value == "git":
+                    found.append(f"{inside}:{node.lineno}")
+    assert not [place for place in found if not place.startswith(pending)]
