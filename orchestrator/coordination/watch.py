@@ -29,7 +29,7 @@ from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, Taken
 from orchestrator.execution.supervisor import boot_id, start_time
-from orchestrator.files import parked, scan
+from orchestrator.files import owners, parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
 from orchestrator.model.attempt import end_from
@@ -849,7 +849,7 @@ class Watcher:
                 self.layout.folder(Status.RUNNING),
                 self.layout.folder(Status.DONE),
             ):
-                path = f"{folder}/.probe.{os.getpid()}"
+                path = f"{folder}/.probe.{owners.own()}"
                 atomic.remove(path)
                 held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
                 atomic.remove(path)

@@ -16,6 +16,7 @@ from orchestrator.files import (
     git,
     journals,
     jsonlines,
+    owners,
     permissions,
     scan,
     schemas,
@@ -299,7 +300,7 @@ def _files(layout: Layout) -> list[Check]:
     leftovers = [
         name
         for name in scan.names(f"{layout.state}/tmp")
-        if not os.path.exists(f"/proc/{name.split('.', 1)[0]}")
+        if owners.abandoned(f"{layout.state}/tmp/{name}", name.split(".", 1)[0])
     ]
     if leftovers:
         found.append(

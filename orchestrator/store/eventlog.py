@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import StoreFault
+from orchestrator.files import owners
 from orchestrator.files.layout import Layout
 from orchestrator.model.event import event as make_event
+from orchestrator.store import atomic
 from orchestrator.store.atomic import remove, sync_folder, write_all
 
 Event = dict[str, Any]
@@ -250,20 +252,25 @@ def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> 
 
 
 def clone_name(layout: Layout) -> str:
-    """Four letters that tell this clone's event files from those of other clones; made once."""
+    """Four letters that tell this clone's event files from those of other clones; made once, durably."""
+    known = _written_name(layout)
+    if known:
+        return known
+    os.makedirs(layout.state, mode=0o700, exist_ok=True)
+    name = secrets.token_hex(2)
+    temporary = f"{layout.writer}.{owners.own()}.tmp"
+    try:
+        # In the place of one that a power cut has left empty; of several commands at once the last one names the clone.
+        atomic.publish(layout.writer, name.encode() + b"\n", temporary, replace=True)
+    except OSError:  # a disk that refuses: events get a file of their own
+        return name
+    return _written_name(layout) or name
+
+
+def _written_name(layout: Layout) -> str:
     try:
         with open(layout.writer, encoding="ascii") as file:
             name = file.read().strip()
-        if name.isalnum():
-            return name
     except (OSError, ValueError):
-        pass
-    name = secrets.token_hex(2)
-    try:
-        os.makedirs(layout.state, mode=0o700, exist_ok=True)
-        with open(layout.writer, "x", encoding="ascii") as file:
-            file.write(name + "\n")
-    except FileExistsError:
-        with open(layout.writer, encoding="ascii") as file:
-            return file.read().strip() or name
-    return name
+        return ""
+    return name if name.isalnum() else ""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Taken
-from orchestrator.files import jsonlines
+from orchestrator.files import jsonlines, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, fold
@@ -89,7 +89,7 @@ class Ledger:
         target = self.layout.journal(task_id)
         if os.path.exists(self.layout.journal(task_id, closed=True)):
             raise Taken(f"{task_id} has run here before")
-        temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}"
+        temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}"
         remove(temporary)
         fd = os.open(
             temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600

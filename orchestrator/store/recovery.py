@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.files import scan
+from orchestrator.files import owners, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
@@ -16,7 +16,7 @@ from orchestrator.store import atomic
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
-_SUBMIT_LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp\Z")
+_SUBMIT_LEFTOVER = re.compile(r"\..+\.(\d+(?:-\d*)?)\.tmp\Z")
 
 
 class Step(Enum):
@@ -41,13 +41,13 @@ def tidy(store: Store) -> list[str]:
     """Remove temporary files of dead processes and complete half-finished moves; what was done, in words."""
     layout, done = store.layout, []
     for name in scan.names(f"{layout.state}/tmp"):
-        if not _alive(name.split(".", 1)[0]):
-            path = f"{layout.state}/tmp/{name}"
+        path = f"{layout.state}/tmp/{name}"
+        if _leftover(path, name.split(".", 1)[0]):
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else atomic.remove(path)
             done.append(f"removed a leftover: .state/tmp/{name}")
     for name in scan.names(layout.folder(Status.INBOX)):
         found = _SUBMIT_LEFTOVER.match(name)
-        if found and not _alive(found[1]):
+        if found and _leftover(layout.file(Status.INBOX, name), found[1]):
             atomic.remove(layout.file(Status.INBOX, name))
             done.append(f"removed a half-written submission: inbox/{name}")
     for first, second, name in doubled(layout):
@@ -197,5 +197,6 @@ def stale_notes(layout: Layout) -> list[str]:
     ]
 
 
-def _alive(pid: str) -> bool:
-    return pid.isdigit() and os.path.exists(f"/proc/{pid}") and int(pid) != os.getpid()
+def _leftover(path: str, owner: str) -> bool:
+    """Whether a temporary file is nobody's; one of ours cannot be there before we have begun."""
+    return owner == owners.own() or owners.abandoned(path, owner)

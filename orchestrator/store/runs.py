@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Taken
-from orchestrator.files import scan
+from orchestrator.files import owners, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
 from orchestrator.model.run import Run
@@ -84,7 +84,7 @@ def _alone(layout: Layout) -> Iterator[bool]:
 
 
 def _stage(store: Store, run: Run) -> None:
-    folder = f"{store.layout.state}/tmp/{os.getpid()}.expand"
+    folder = f"{store.layout.state}/tmp/{owners.own()}.expand"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(store.layout.expanding(run.id), ignore_errors=True)
     os.mkdir(folder)
@@ -126,16 +126,19 @@ def _place(store: Store, run_id: str) -> None:
             ),
         ]
     ).result()
+    store.vouch([(name.removesuffix(".yaml"), _sha256(f"{folder}/{name}")) for name in staged])
     for name in staged:
-        task_id = name.removesuffix(".yaml")
-        with open(f"{folder}/{name}", "rb") as file:
-            store.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
         try:
             atomic.move(f"{folder}/{name}", f"{layout.folder('inbox')}/{name}")
         except FileExistsError:  # somebody made a file of this name in the meantime: theirs stays
             os.unlink(f"{folder}/{name}")
     atomic.sync_folder(layout.folder("inbox"))
     os.rmdir(folder)
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def complete(store: Store) -> list[str]:

@@ -19,14 +19,14 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
-from orchestrator.files import jsonlines, scan
+from orchestrator.files import jsonlines, owners, scan
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.requests import Content
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic
+from orchestrator.store import appending, atomic
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 
@@ -127,7 +127,7 @@ class Store:
         self.prepare()
         self.check_free(task_id)
         path = self.layout.file(folder, task_id + suffix)
-        temporary = self.layout.file(folder, f".{task_id}{suffix}.{os.getpid()}.tmp")
+        temporary = self.layout.file(folder, f".{task_id}{suffix}.{owners.own()}.tmp")
         raw = text.encode()
         atomic.remove(temporary)  # of a process with our pid that was killed
         try:
@@ -166,19 +166,16 @@ class Store:
                 )
 
     def vouch(self, facts: Iterable[tuple[str, str]]) -> None:
-        """Remember ``(id, sha256)`` of files that this machine knows, so that git tracking them later is no alarm."""
+        """Remember ``(id, sha256)`` of files that this machine knows, so that git tracking them later is no alarm.
+
+        It survives a power cut when this returns.
+        """
         data = b"".join(
             json.dumps({"id": task_id, "sha256": sha}).encode() + b"\n" for task_id, sha in facts
         )
         if not data:
             return
-        fd = os.open(
-            self.layout.approvals, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-        try:
-            atomic.write_all(fd, data)
-        finally:
-            os.close(fd)
+        appending.append(self.layout.approvals, data)
 
     def vouched(self) -> set[tuple[str, str]]:
         """What `vouch` was ever told."""
@@ -340,7 +337,7 @@ class Store:
 
     def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
         """The result under a temporary name; a commit of the event log makes it durable and visible."""
-        temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}.result"
+        temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.result"
         atomic.remove(temporary)
         atomic.write_temporary(temporary, result_text(document), sync=False)
         return NewFile(temporary, self.layout.result(task_id))
@@ -378,7 +375,7 @@ class Store:
         if place is None:
             if not _same(final, inode):
                 self._displace(task_id, final, oddities)
-                temporary = f"{self.layout.state}/tmp/{os.getpid()}.{ids.key(task_id)}.restored"
+                temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.restored"
                 os.makedirs(os.path.dirname(final), exist_ok=True)
                 atomic.publish(final, journal.claim["text"].encode(), temporary)
                 oddities.append("its file was gone and has been put back")
@@ -627,7 +624,7 @@ class Store:
 
     def write_note(self, task_id: str, text: str) -> None:
         """``<id>.error.md`` beside a file that cannot be a task."""
-        temporary = f"{self.layout.state}/tmp/{os.getpid()}.note"
+        temporary = f"{self.layout.state}/tmp/{owners.own()}.note"
         atomic.remove(temporary)
         atomic.publish(
             self.layout.note(task_id),
@@ -645,7 +642,7 @@ class Store:
     def park(self, tool: str, until: float, reason: str) -> None:
         """``parked/<tool>.yaml``: the tool starts nothing before this moment.  A file that is there is replaced."""
         text = result_text({"not_before": timestamp(until)[:19] + "Z", "reason": reason}).decode()
-        temporary = f"{self.layout.state}/tmp/{os.getpid()}.parked"
+        temporary = f"{self.layout.state}/tmp/{owners.own()}.parked"
         atomic.remove(temporary)
         os.makedirs(self.layout.folder("parked"), exist_ok=True)
         atomic.publish(
@@ -664,7 +661,7 @@ class Store:
         A disk that takes no new files must not keep the card from saying so: then the one that is there is written over.
         """
         data = json.dumps(card).encode().ljust(CARD_SIZE) + b"\n"
-        temporary = f"{self.layout.state}/tmp/{os.getpid()}.card"
+        temporary = f"{self.layout.state}/tmp/{owners.own()}.card"
         try:
             atomic.remove(temporary)
             fd = atomic.publish(

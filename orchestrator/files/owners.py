@@ -1,0 +1,41 @@
+"""Whose temporary file it is, told by its name: ``<pid>-<PID namespace>``.
+
+Containers that share a folder have equal pids, and see none of each other's processes: a pid alone would take another
+process's file for a leftover, or for one's own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+
+STALE = 3600.0  # seconds after which a temporary file of another PID namespace is a leftover
+
+
+def own() -> str:
+    """What temporary files of this process are called by."""
+    return f"{os.getpid()}-{namespace()}"
+
+
+@cache
+def namespace() -> str:
+    """The PID namespace that our pids belong to; empty where the system does not say."""
+    try:
+        return os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return ""
+
+
+def abandoned(path: str, owner: str) -> bool:
+    """Whether the process that made a temporary file is gone.
+
+    Asked of the kernel; guessed by the file's age if the process belongs to another PID namespace.
+    """
+    pid, _, home = owner.partition("-")
+    if home in ("", namespace()):
+        return not (pid.isdigit() and os.path.exists(f"/proc/{pid}"))
+    try:
+        return time.time() - os.lstat(path).st_mtime > STALE
+    except FileNotFoundError:
+        return False
