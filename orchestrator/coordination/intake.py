@@ -14,7 +14,6 @@ from orchestrator.files import schemas
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Content, Request, Unreadable, load, read
-from orchestrator.files.scan import names
 from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task, task_from
@@ -279,8 +278,3 @@ def _ancestors(path: str) -> list[str]:
         path = os.path.dirname(path)
         found.append(path)
     return found
-
-
-def listing(layout: Layout) -> list[str]:
-    """The names in the inbox that could be tasks."""
-    return [name for name in names(f"{layout.work}/inbox") if stem_of(name) and not is_draft(name)]

@@ -22,17 +22,18 @@ from orchestrator.coordination.intake import (
     RunFile,
     Signature,
     TaskFile,
-    listing,
     signature_of,
 )
 from orchestrator.coordination.lifecycle import Health, Life
 from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.strangers import Strangers
 from orchestrator.errors import OrchestratorError, Taken
 from orchestrator.files import diagnostics
 from orchestrator.files.documents import Document, Problem
-from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.results import status_of
+from orchestrator.files.scan import names
 from orchestrator.model import ids
 from orchestrator.model.gates import Gate, own_gates
 from orchestrator.model.status import Status
@@ -113,6 +114,7 @@ class Waitlist:
         self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.stamp = 0  # the inbox folder's time at the last listing
         self._tracked = GitTracked(layout)
+        self._strangers = Strangers(layout)
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
         self._vouch: list[tuple[str, str]] = []
         self._vouched: tuple[int, set[tuple[str, str]]] = (-1, set())
@@ -157,7 +159,11 @@ class Waitlist:
             self.stamp = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns
         except FileNotFoundError:
             self.store.prepare()
-        present = set(listing(self.layout))
+        listed = names(self.layout.folder(Status.INBOX))
+        present = {name for name in listed if stem_of(name) and not is_draft(name)}
+        self._strangers.keep(listed)
+        for name, why in self._strangers.news(name for name in listed if name not in present):
+            self.tell("ignored", name, text=why)
         for name in [
             name for name in (*self.waiting, *self.invalid, *self.not_yet) if name not in present
         ]:
@@ -212,6 +218,8 @@ class Waitlist:
         was_editing = self.not_yet.pop(name, (0.0, ""))[1]
         if isinstance(look, Ignored):
             self.forget(name)
+            for _, why in self._strangers.news([name]):
+                self.tell("ignored", name, text=why)
             return
         if name in self.waiting and self.waiting[name].signature == look.signature:
             return

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 from orchestrator.errors import Unusable
 from orchestrator.model import ids
+from orchestrator.model.names import NOTE as NOTE
+from orchestrator.model.names import SUFFIXES as SUFFIXES
+from orchestrator.model.names import is_draft as is_draft
+from orchestrator.model.names import stem_of as stem_of
 from orchestrator.model.status import FOLDERS, Status
 
 WORK = "work"
-SUFFIXES = (".yaml", ".yml", ".md")
-NOTE = ".error.md"  # what is wrong with a file in the inbox, beside it
 CANCEL = ".cancel"  # a request: stop the running task this is named after
 FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs", "parked")
 STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "tmp")
@@ -126,19 +128,6 @@ def find_layout(start: str | None = None) -> Layout:
                 f"no work directory in {given} or above it", "orchestrator init   makes one here"
             )
         folder = parent
-
-
-def stem_of(name: str) -> str:
-    """The id in the name of a task file; empty if the name is not one of a task file."""
-    for suffix in SUFFIXES:
-        if name.endswith(suffix):
-            return name[: -len(suffix)]
-    return ""
-
-
-def is_draft(name: str) -> bool:
-    """Names that are never tasks: hidden files, drafts, editors' leftovers, notes of ours."""
-    return name[0] in "._#" or name.endswith(("~", ".tmp", ".swp", ".bak", ".orig", ".part", NOTE))
 
 
 def data_file(*parts: str) -> str:

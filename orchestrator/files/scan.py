@@ -38,11 +38,10 @@ def sorted_names(folder: str) -> list[tuple[str, str]]:
 
 
 def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
-    """How many task files each folder holds.  Names are counted, not taken apart: there may be very many."""
+    """How many task files each folder holds, by their names."""
     return {
         status: sum(
-            name.endswith(SUFFIXES) and name[0] not in "._#" and not name.endswith(NOTE)
-            for name in names(layout.folder(status))
+            name.endswith(SUFFIXES) and not is_draft(name) for name in names(layout.folder(status))
         )
         for status in folders
     }

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from datetime import datetime
 
+from orchestrator.model import names
+
 MAX_BYTES = 120
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 
@@ -17,7 +19,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 def problem(task_id: str) -> str:
     """Why this text cannot be an id, in words that follow "the id "; empty if it can."""
     if _PLAIN.match(task_id):
-        return ""
+        return names.problem(task_id)
     if not task_id:
         return "is empty"
     if len(task_id.encode("utf-8", "surrogateescape")) > MAX_BYTES:
@@ -29,7 +31,7 @@ def problem(task_id: str) -> str:
         if not (kind in "LN" or (position and (kind == "M" or char in "._-"))):
             where = "starts with" if position == 0 else "contains"
             return f"{where} {ascii(char)}; letters, digits and . _ - are allowed"
-    return ""
+    return names.problem(task_id)
 
 
 def key(task_id: str) -> str:

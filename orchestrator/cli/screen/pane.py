@@ -34,6 +34,7 @@ QUIET = (
     "fault",
     "internal",
     "restored",
+    "ignored",
     "foreign",
     "draining",
     "parked",
@@ -171,6 +172,9 @@ class Pane:
 
     def _invalid(self, task_id: str, text: str) -> None:
         self._line("invalid", task_id, one_line(text, 200), {"error": one_line(text, 200)})
+
+    def _ignored(self, name: str, text: str) -> None:
+        self._line("warning", name, text, {"why": text}, word="no task")
 
     def _editing(self, task_id: str, text: str) -> None:
         self._line("editing", task_id, f"{text}, not claimed", {"why": text})

@@ -1,0 +1,53 @@
+"""What lies in the inbox and is no task: told once, so that nothing that somebody dropped is passed over in silence."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterable, Iterator
+
+from orchestrator.files.layout import Layout
+from orchestrator.model.names import NOTE, copy_of, is_draft, stem_of
+from orchestrator.model.status import Status
+
+
+class Strangers:
+    """Remembers what was told of; a name that went away and comes back is told of again."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._told: set[str] = set()
+
+    def keep(self, listed: Iterable[str]) -> None:
+        """Forget what is not there any more."""
+        self._told.intersection_update(listed)
+
+    def news(self, listed: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """``(name, why it is no task)`` of those of the names that have not been told of."""
+        for name in listed:
+            if name in self._told:
+                continue
+            why = explain(self._layout.file(Status.INBOX, name), name)
+            if why:
+                self._told.add(name)
+                yield name, why
+
+
+def explain(path: str, name: str) -> str:
+    """Why the file is no task, and what to do about it; empty if it is one, or of no interest."""
+    copy = copy_of(name)
+    if copy:
+        return f"looks like a copy ({copy}) and is never run; if it is a task, rename it"
+    if is_draft(name) or name.endswith(NOTE) or name == ".gitkeep":
+        return ""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return ""
+    if stat.S_ISDIR(mode):
+        return f"is a folder; only files directly in inbox/ are tasks: orchestrator import {shlex.quote(f'work/inbox/{name}')}"
+    if stem_of(name):
+        return ""
+    end = "its name ends in " + ext if (ext := os.path.splitext(name)[1]) else "its name has no end"
+    return f"is not run: {end}, and names of tasks end in .yaml, .yml or .md"
