@@ -12,7 +12,10 @@ from orchestrator.files.documents import parse
 from orchestrator.files.requests import load
 from orchestrator.model import legacy
 
-CORPUS = ROOT.parent / "shared" / "corpus"
+CORPUS = next(
+    (folder / "shared" / "corpus" for folder in ROOT.parents if (folder / "shared/corpus").is_dir()),
+    ROOT.parent / "shared" / "corpus",
+)
 FILES = (
     sorted(path for path in CORPUS.rglob("*") if path.suffix in (".yaml", ".yml"))
     if CORPUS.is_dir()

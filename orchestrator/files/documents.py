@@ -8,9 +8,12 @@ text, a date is text, ``010`` is ten).  Every problem has a line and a column.
 
 from __future__ import annotations
 
+import bisect
 import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from orchestrator.files import encodings, mistakes
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24
@@ -51,6 +54,7 @@ class Document:
     values: dict[Path, Span] = field(default_factory=dict)
     keys: dict[Path, Span] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)  # what is read otherwise than meant
 
     def line(self, number: int) -> str:
         """The source line with this 1-based number, without its end."""
@@ -87,7 +91,7 @@ def decode(raw: bytes) -> tuple[str, Problem | None]:
         line = before.count(b"\n") + 1
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         return raw.decode("utf-8", "replace"), Problem(
-            line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+            line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8", encodings.hint(raw)
         )
 
 
@@ -103,6 +107,34 @@ def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
     if not end or not (markdown or text[end.end() :].strip()):
         return None
     return text[: end.start()], text[end.end() :]
+
+
+# A later part of a file is another document if it begins with one of these, and not text.
+_KEY_LINE = re.compile(
+    r"(?:prompt|prompt_file|agent|title|tasks|needs|id|task_id|name|status|description|model|tool)[ \t]*:(?:[ \t]|$)"
+)
+
+
+def another_document(body: str) -> int | None:
+    """Where in the text below front matter another YAML document begins; None if it is text."""
+    place = 0
+    for part in re.split(r"^---[ \t]*\r?\n", body, flags=re.M):
+        lines = (line for line in part.split("\n") if line.strip() and not line.startswith("#"))
+        if _KEY_LINE.match(next(lines, "")):
+            return place
+        place = body.find(part, place) + len(part)
+    return None
+
+
+def _another_document(source: str, body: str, place: int) -> Problem:
+    line = source.count("\n") + 1 + body.count("\n", 0, place) + bool(place)
+    return Problem(
+        line,
+        1,
+        "another YAML document begins at this ---",
+        "one file is one task: give each its own file, or list them under  tasks:",
+        3,
+    )
 
 
 def parse(raw: bytes | str, markdown: bool = False) -> Document:
@@ -136,6 +168,10 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
         )
         return document
     source, document.body = parts or (text, "")
+    again = None if markdown else another_document(document.body)
+    if again is not None:
+        document.problems.append(_another_document(source, document.body, again))
+        return document
     try:
         document.data = _build(source, document)
     except _Stop as stop:
@@ -148,18 +184,47 @@ def _build(source: str, document: Document) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     events = yaml.parse(source, Loader=loader)
+    builder = _Builder(document, events, yaml, source)
     try:
-        return _Builder(document, events, yaml).build()
+        data = builder.build()
     except yaml.YAMLError as error:
+        _refuse_hidden_breaks(source, builder.quoted)
         raise _Stop(_yaml_problem(error, document)) from None
+    _refuse_hidden_breaks(source, builder.quoted)
+    return data
+
+
+def _refuse_hidden_breaks(source: str, quoted: list[tuple[int, int]]) -> None:
+    found = mistakes.hidden_break(source, quoted)
+    if found is not None:
+        before = source[: found[0]]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise _Stop(Problem(line, column, found[1], found[2]))
+
+
+class _Lines:
+    """Places as editors count them: a line ends at a line feed.  For YAML it ends at a few other characters, too."""
+
+    def __init__(self, source: str) -> None:
+        odd = mistakes.HIDDEN_BREAKS.search(source) is not None
+        self._ends = [found.start() for found in re.finditer("\n", source)] if odd else None
+
+    def place(self, mark: Any) -> tuple[int, int]:
+        """1-based line and column of a parser's mark."""
+        if self._ends is None:
+            return mark.line + 1, mark.column + 1
+        line = bisect.bisect_left(self._ends, mark.index)
+        return line + 1, mark.index - (self._ends[line - 1] + 1 if line else 0) + 1
 
 
 class _Builder:
     """Builds data from parser events with a stack of its own."""
 
-    def __init__(self, document: Document, events: Any, yaml: Any) -> None:
-        self.document, self.events, self.yaml = document, events, yaml
+    def __init__(self, document: Document, events: Any, yaml: Any, source: str) -> None:
+        self.document, self.events, self.yaml, self.source = document, events, yaml, source
         self.nodes = 0
+        self.lines = _Lines(source)
+        self.quoted: list[tuple[int, int]] = []  # from where to where in the source
 
     def build(self) -> Any:
         yaml, document = self.yaml, self.document
@@ -175,8 +240,10 @@ class _Builder:
             if kind is yaml.ScalarEvent:
                 self._guard(event)
                 mark, end = event.start_mark, event.end_mark
+                if event.style in ("'", '"'):
+                    self._note_quoted(event)
                 width = end.column - mark.column if end.line == mark.line else 1
-                span = Span(mark.line + 1, mark.column + 1, max(width, 1))
+                span = Span(*self.lines.place(mark), max(width, 1))
                 if type(container) is dict and not have_key:
                     key = self._key(event, container, span)
                     keys[path + (key,)] = span
@@ -189,8 +256,7 @@ class _Builder:
                     raise self._stop(event, "a key must be text", "write  key: value")
                 if len(stack) >= MAX_DEPTH:
                     raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
-                mark = event.start_mark
-                span = Span(mark.line + 1, mark.column + 1)
+                span = Span(*self.lines.place(event.start_mark))
                 value = {} if kind is yaml.MappingStartEvent else []
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 container, path = stack.pop()
@@ -198,14 +264,16 @@ class _Builder:
                 continue
             elif kind is yaml.AliasEvent:
                 raise self._stop(
-                    event, "aliases (*name) are not allowed in a task file", "write the value out"
+                    event,
+                    "aliases (*name) are not allowed in a task file",
+                    "write the value out; text that begins with * needs quotes",
                 )
             elif kind is yaml.DocumentStartEvent:
                 if root:
                     raise self._stop(
                         event,
                         "a second YAML document begins here",
-                        "one file is one task: remove the --- line",
+                        "one file is one task: give each its own file, or remove the --- line",
                     )
                 continue
             else:
@@ -230,12 +298,36 @@ class _Builder:
             raise self._stop(event, f"more than {MAX_NODES:,} values")
         if event.anchor:
             raise self._stop(
-                event, "anchors (&name) are not allowed in a task file", "write the value out"
+                event,
+                "anchors (&name) are not allowed in a task file",
+                "write the value out; text that begins with & needs quotes",
             )
         if event.tag and event.tag != "!":
             raise self._stop(
-                event, f"the tag {event.tag[:40]} is not allowed in a task file", "remove it"
+                event,
+                f"the tag {event.tag[:40]} is not allowed in a task file",
+                "remove it; text that begins with ! needs quotes",
             )
+
+    def _note_quoted(self, event: Any) -> None:
+        start, end = event.start_mark.index, event.end_mark.index
+        self.quoted.append((start, end))
+        text = self.source[start:end]
+        if event.style == '"' and "\\" in text:
+            place = mistakes.silent_escape(text)
+            if place >= 0:
+                line = self.source.count("\n", 0, start + place) + 1
+                column = start + place - self.source.rfind("\n", 0, start + place)
+                self.document.warnings.append(
+                    Problem(
+                        line,
+                        column,
+                        f"in double quotes {text[place : place + 2]} is an escape, not a backslash",
+                        "write '...' with single quotes, or two backslashes",
+                        2,
+                        True,
+                    )
+                )
 
     def _key(self, event: Any, container: dict[Any, Any], span: Span) -> str:
         key = event.value
@@ -256,8 +348,7 @@ class _Builder:
         return key
 
     def _stop(self, event: Any, message: str, hint: str = "") -> _Stop:
-        mark = event.start_mark
-        return _Stop(Problem(mark.line + 1, mark.column + 1, message, hint))
+        return _Stop(Problem(*self.lines.place(event.start_mark), message, hint))
 
 
 _INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
@@ -311,34 +402,12 @@ def _yaml_problem(error: Any, document: Document) -> Problem:
             before.count("\n") + 1,
             position - (before.rfind("\n") + 1) + 1,
             f"not valid YAML: {text}",
-            "remove the control character",
+            "remove the control character"
+            if encodings.guess(document.text.encode())[0] in ("Latin-1", "no text")
+            else encodings.hint(document.text.encode()),
         )
-    line, column = mark.line, mark.column
-    hint = ""
-    source = document.line(line + 1)
-    if "mapping values are not allowed" in text:
-        hint = 'text that contains ": " needs quotes, or a block:  prompt: |'
-    elif "cannot start any token" in text or "found character" in text:
-        char = source[column : column + 1]
-        hint = (
-            "indent with spaces, not tabs"
-            if char == "\t" or source.lstrip(" ").startswith("\t")
-            else f"text that starts with {char or 'this'} needs quotes"
-        )
-    elif (
-        "unexpected end" in text
-        or "end of stream" in text
-        or "quoted scalar" in str(getattr(error, "context", ""))
-    ):
-        hint = "a quote or bracket that opens here is never closed"
-        if context is not None:
-            line, column = context.line, context.column
-    elif "expected ',' or" in text:
-        hint = "a bracket is not closed, or a comma is missing"
-        if context is not None:
-            line, column = context.line, context.column
-    elif "could not find expected ':'" in text:
-        hint = "every line at this level is  key: value ; longer text goes into a block:  prompt: |"
-    elif "expected <block end>" in text or "did not find expected" in text:
-        hint = "check the indentation, and quotes around text with : # [ ] { }"
-    return Problem(line + 1, column + 1, f"not valid YAML: {text}", hint)
+    lines = _Lines(document.text)
+    own = lines.place(mark)
+    began = lines.place(context) if context is not None else own
+    place = mistakes.explain(text, own, began, document.line)
+    return Problem(place.line, place.column, f"not valid YAML: {text}", place.hint)

@@ -146,6 +146,7 @@ def load(
     if document.problems:
         request.problems += document.problems
         return request
+    request.problems += document.warnings
     data = document.data
     if legacy.is_legacy(data, document.body):
         request.legacy = legacy.convert(data, document.body, agents)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from orchestrator.files import mistakes
 from orchestrator.files.documents import Document, Path, Problem
 from orchestrator.files.layout import schema_bytes
+from orchestrator.model import foreign
 
 KINDS = ("task", "run", "result", "event", "config", "tool")
 _TYPES = {
@@ -53,6 +56,9 @@ def _validator(kind: str) -> Draft202012Validator:
 def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     """Every place where the document's data (or ``data`` built from it) does not fit the schema."""
     data = document.data if data is None else data
+    kind_of = foreign.kind_of(data) if kind in ("task", "run") else None
+    if kind_of is not None:
+        return [document.problem_at((), *foreign.not_a_task(kind_of))]
     problems = [
         problem
         for error in _validator(kind).iter_errors(data)
@@ -61,7 +67,8 @@ def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     misspelt = {
         problem.line
         for problem in problems
-        if "'prompt" in problem.hint and "unknown key" in problem.message
+        if "unknown key" in problem.message
+        and ("'prompt" in problem.hint or "in the key" in problem.hint)
     }
     if misspelt:  # "there is no prompt" says nothing new beside "did you mean 'prompt'?"
         problems = [problem for problem in problems if problem.message != "there is no prompt"]
@@ -81,9 +88,13 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
         known = error.schema.get("properties", {})
         for key in value:
             if key not in known and not key.startswith("x-"):
-                hint = did_you_mean(key, known) or "keys of your own start with x-"
-                if key == "status":
-                    hint = "the folder is the status: remove this line"
+                meant, odd = mistakes.odd_key(key)
+                hint = (
+                    odd
+                    or _foreign(meant, known)
+                    or did_you_mean(key, known)
+                    or "keys of your own start with x-"
+                )
                 yield document.problem_at(
                     (*path, key), f"unknown key '{_short(key)}'", hint, key=True
                 )
@@ -100,6 +111,8 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
             f"'{_short(value)}' is not one of the allowed values",
             f"{hint} allowed: {allowed}".strip(),
         )
+    elif rule == "type" and not path:
+        yield _not_a_mapping(value, document)
     elif rule == "type":
         wanted = (
             error.validator_value
@@ -110,7 +123,7 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
         yield document.problem_at(
             path,
             f"{_name(path)} must be {text}, not {_TYPES[type(value).__name__]}",
-            _type_hint(value, wanted, error.schema),
+            _type_hint(value, wanted, error.schema, document, path),
         )
     elif rule == "required":
         for key in error.validator_value:
@@ -139,6 +152,27 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
         yield document.problem_at(path, f"{_name(path)} does not fit the schema ({rule})")
 
 
+def _foreign(key: str, known: dict[str, Any]) -> str:
+    """The word of another program, but a slip of the pen first: ``promt`` is nobody's word."""
+    word = foreign.hint_for(key, known)
+    close = difflib.get_close_matches(key, known, 1, 0.8)
+    return "" if close and not word else word
+
+
+def _not_a_mapping(value: Any, document: Document) -> Problem:
+    """A file that is YAML, but not keys: the line that spoils it, or what the text should have been."""
+    message = f"a task must be a mapping, not {_TYPES[type(value).__name__]}"
+    found = mistakes.first_shape(document.text) if isinstance(value, str) else None
+    if found is not None:
+        return Problem(found.line, found.column, message, found.hint)
+    hint = {
+        "str": "write  prompt: |  and the text below it, indented",
+        "list": "one file is one task; several go under  tasks:  by name",
+        "NoneType": "say what is to be done:  prompt: ...",
+    }.get(type(value).__name__, "write  key: value")
+    return document.problem_at((), message, hint)
+
+
 def _name(path: Path) -> str:
     return (
         f"'{_short(path[-1])}'"
@@ -162,15 +196,32 @@ def _short(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _type_hint(value: Any, wanted: list[str], rule: dict[str, Any]) -> str:
+def _type_hint(
+    value: Any, wanted: list[str], rule: dict[str, Any], document: Document, path: Path
+) -> str:
     if "string" in wanted and isinstance(value, (int, float, bool)):
         if "duration" in rule.get("patternErrorMessage", ""):
             return f"write a unit: {value}s, {value}m or {value}h"
         return f'quote it:  "{str(value).lower() if isinstance(value, bool) else value}"'
+    if "string" in wanted and value is None and isinstance(path[-1], str) and ":" in path[-1]:
+        return "put a space after the colon"
+    span = document.keys.get(path)
+    if (
+        value is None
+        and span
+        and re.match(r"\S+?\s*:\s+#", document.line(span.line)[span.column - 1 :])
+    ):
+        return "the text after # is a comment: put it into quotes"
     if "string" in wanted and value is None:
         return "write something after the colon, or remove the line"
     if "boolean" in wanted and str(value).lower() in ("yes", "no", "on", "off"):
         return f"write {'true' if str(value).lower() in ('yes', 'on') else 'false'}"
+    here = document.values.get(path)
+    odd = mistakes.shape(document.line(here.line))[1] if here and isinstance(value, str) else ""
+    if odd:
+        return odd
+    if "array" in wanted and isinstance(value, str) and value.startswith("-"):
+        return f"put a space after the dash:  - {_short(value.lstrip('- '), 30)}"
     if "array" in wanted and isinstance(value, str):
         return f"write  [{_short(value, 30)}]"
     if "integer" in wanted and isinstance(value, str) and value.isdigit():

@@ -1,0 +1,197 @@
+"""What other programs call things, and files of other programs: tables, so that the hint is the right word and not the
+one with the fewest different letters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# Our word, and what others call it, in lower case with underscores.
+SYNONYMS: Mapping[str, str] = {
+    "needs": "depends_on depends dependencies dependency dependson requires require required_by_me blocked_by blockedby "
+    "blockers after waits_for wait_for prerequisites prerequisite prereqs prereq upstream parents predecessors deps run_after "
+    "start_after follows depend_on dependent_on",
+    "prompt": "description desc instructions instruction task body content text message messages query question goal "
+    "objective request ask command_text user_prompt user_message input todo details what summary_text prompts brief "
+    "spec story work job",
+    "prompt_file": "promptfile prompt_path instructions_file input_file description_file body_file spec_file promptpath from_file",
+    "labels": "tags tag label category categories topics topic keywords components component area kind type",
+    "cwd": "workdir working_dir working_directory workingdirectory directory dir folder workspace path chdir project_dir "
+    "root repo_path work_dir",
+    "agent": "assignee assigned_to assignees owner role agents worker executor assigned persona profile runner "
+    "subagent subagent_type who for delegate_to assigned_agent agent_name agent_id",
+    "tool": "cli engine backend program harness provider",
+    "model": "llm model_name model_id models",
+    "context": "files file context_files context_file read include includes references refs reference inputs attachments "
+    "sources source_files read_files docs documents relevant_files files_to_read",
+    "artifacts": "artefacts artifact outputs output output_files produces deliverables results writes creates targets "
+    "output_file files_to_create",
+    "title": "name subject headline heading summary display_name",
+    "timeout": "time_limit timelimit max_time max_duration max_runtime timeout_s timeout_seconds timeout_minutes deadline_after "
+    "timeout_sec timeoutsec duration",
+    "silence": "idle_timeout inactivity_timeout no_output_timeout stall_timeout",
+    "retries": "retry max_retries maxretries attempts max_attempts retry_count retrylimit retry_limit retry_policy",
+    "max_cost_usd": "budget max_cost cost_limit max_budget budget_usd max_usd maxcost max_spend",
+    "priority": "prio importance urgency severity level",
+    "not_before": "start_at start schedule scheduled_at scheduled run_at start_date starts_at not_until earliest earliest_start "
+    "defer_until start_after_time when at eta",
+    "env": "environment envs environment_variables variables vars env_vars",
+    "hold": "held paused disabled draft on_hold blocked suspended skip",
+    "mode": "interactive interaction session_mode",
+    "run": "group batch epic plan workflow pipeline job_group run_id sprint milestone project",
+}
+# Words that mean the same in a file of several tasks.
+RUN_SYNONYMS: Mapping[str, str] = {
+    "tasks": "steps jobs items subtasks children stages work_items todos nodes",
+    "max_parallel": "parallel concurrency max_concurrency parallelism workers max_workers max_active_steps maxactivesteps jobs_limit",
+    "on_failure": "fail_fast failfast stop_on_failure continue_on_error continue_on_failure on_error",
+    "defaults": "common default shared globals",
+    "title": "name subject headline description",
+    "max_cost_usd": SYNONYMS["max_cost_usd"],
+}
+# Keys that say what we know otherwise.
+ELSEWHERE: Mapping[str, str] = {
+    "status": "the folder is the status: remove this line",
+    "state": "the folder is the status: remove this line",
+    "done": "the folder is the status: remove this line",
+    "completed": "the folder is the status: remove this line",
+    "id": "the file's name is the id: remove this line",
+    "task_id": "the file's name is the id: remove this line",
+    "created_at": "the event log has the times: remove this line, or call it x-created_at",
+    "updated_at": "the event log has the times: remove this line, or call it x-updated_at",
+    "command": "commands belong to an agent in orchestrator.yaml: tool: shell, command: [...]",
+    "permissions": "permissions belong to an agent in orchestrator.yaml",
+    "permission_mode": "permissions belong to an agent in orchestrator.yaml",
+    "allowed_tools": "permissions belong to an agent in orchestrator.yaml",
+    "cron": "a task starts once: not_before is its earliest time",
+    "version": "a task file has no version: remove this line",
+}
+
+
+class Kind(NamedTuple):
+    """A kind of file of another program: keys that are all there, keys of which one is, a key that its parts have."""
+
+    name: str
+    all_of: str
+    one_of: str = ""
+    within: tuple[str, str] | None = None
+    hint: str = ""
+
+
+_NOT_OURS = "it is not run; a task is a file with a  prompt:"
+KINDS: tuple[Kind, ...] = (
+    Kind("a Kubernetes or Argo manifest", "apiVersion kind"),
+    Kind("a GitHub Actions workflow", "jobs", "on True", ("jobs", "steps runs-on uses")),
+    Kind("a GitHub Actions workflow", "jobs", "", ("jobs", "runs-on")),
+    Kind("a CircleCI configuration", "jobs", "workflows orbs"),
+    Kind("an Azure pipeline", "steps", "pool trigger vmImage"),
+    Kind("a GitHub action", "runs inputs", "name description"),
+    Kind(
+        "a Compose file",
+        "services",
+        "",
+        ("services", "image build command environment ports volumes"),
+    ),
+    Kind("a Compose file", "services", "version networks volumes"),
+    Kind("a process-compose file", "processes"),
+    Kind("a Dagu workflow", "steps", "", ("steps", "command depends script run call executor")),
+    Kind("a Dagu workflow", "steps", "schedule handlerOn params histRetentionDays handler_on"),
+    Kind("a GitLab pipeline", "stages"),
+    Kind("a GitLab pipeline", "image script"),
+    Kind("a Taskfile", "version tasks"),
+    Kind("a Taskfile", "tasks", "", ("tasks", "cmds cmd deps")),
+    Kind("a Kestra flow", "namespace tasks"),
+    Kind("an Ansible playbook", "", "", ("", "hosts")),
+    Kind("a tmuxinator project", "windows", "root name"),
+    Kind("a pre-commit configuration", "repos"),
+    Kind("an OpenAPI description", "paths", "openapi swagger"),
+    Kind("a Conda environment", "dependencies", "channels"),
+    Kind("a MkDocs configuration", "site_name"),
+    Kind("an aider configuration", "", "auto-commits edit-format weak-model"),
+    Kind("a package.json", "name version", "scripts dependencies devDependencies"),
+    Kind("a tool file of ours", "argv", "", None, "it belongs into work/tools/"),
+    Kind("a result of ours", "outcome", "attempts task_id", None, "it belongs into work/results/"),
+    Kind(
+        "settings of ours",
+        "",
+        "limits budgets policy cancel",
+        None,
+        "they belong into work/orchestrator.yaml",
+    ),
+    Kind(
+        "an agent's profile",
+        "name description",
+        "tools color model",
+        None,
+        "it belongs into work/agents/",
+    ),
+)
+
+
+def plain(key: str) -> str:
+    """A key without its writer's taste: lower case, words joined by underscores."""
+    key = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key.strip())
+    return re.sub(r"[\s.-]+", "_", key).lower().lstrip("_")
+
+
+def _table(synonyms: Mapping[str, str]) -> dict[str, str]:
+    return {word: ours for ours, words in synonyms.items() for word in words.split()}
+
+
+_TASK, _RUN = _table(SYNONYMS), _table(RUN_SYNONYMS)
+
+
+def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
+    """Our word for a key of another program, among those that are ``known`` where it stands; empty if there is none."""
+    form = plain(key)
+    if form in known:
+        return form
+    tables = (_RUN, _TASK) if "tasks" in known else (_TASK,)
+    for table in tables:
+        word = table.get(form) or table.get(form.replace("_", ""))
+        if word in known:
+            return word
+    return ""
+
+
+def hint_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
+    """What to do about a key of another program in a task or run; empty if nothing is known about it."""
+    if "prompt" not in known and "tasks" not in known:
+        return ""
+    word = word_for(key, known)
+    if word:
+        return f"write '{word}'" if plain(key) == word else f"here it is called '{word}'"
+    return ELSEWHERE.get(plain(key), "")
+
+
+def kind_of(data: object) -> Kind | None:
+    """Which other program this file was written for; None if it could be ours."""
+    if isinstance(data, list):
+        data = {"": data}
+    if not isinstance(data, Mapping) or {"prompt", "prompt_file"} & set(data):
+        return None
+    return next((kind for kind in KINDS if _is(data, kind)), None)
+
+
+def _is(data: Mapping[Any, Any], kind: Kind) -> bool:
+    keys = {str(key) for key in data}
+    if not keys.issuperset(kind.all_of.split()):
+        return False
+    if kind.one_of and not keys.intersection(kind.one_of.split()):
+        return False
+    if kind.within is None:
+        return bool(kind.all_of or kind.one_of)
+    parts = data.get(kind.within[0])
+    inner = (
+        parts.values() if isinstance(parts, Mapping) else parts if isinstance(parts, list) else ()
+    )
+    found = [part for part in inner if isinstance(part, Mapping)]
+    return any(set(map(str, part)) & set(kind.within[1].split()) for part in found) and not any(
+        "prompt" in part for part in found
+    )
+
+
+def not_a_task(kind: Kind) -> tuple[str, str]:
+    """``(message, hint)``."""
+    return f"this is {kind.name}, not a task", kind.hint or _NOT_OURS
