@@ -8,7 +8,7 @@ began with.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 
 from orchestrator.errors import OrchestratorError
@@ -23,6 +23,7 @@ from orchestrator.tools.specs import Toolbox
 
 AT_START = ("distributor", "notify")  # what is built once, when the watcher starts
 FORMER, LEFT_OUT = "; the former settings stay in force", "; this tool is left out"
+NO_AGENT = "; this agent is left out"
 HELD = " changed while tasks ran; to take it over: orchestrator reload"
 
 Load = Callable[[], tuple[Config, Toolbox]]
@@ -42,7 +43,9 @@ class Settings:
         )  # before reading: what changes meanwhile is read again
         self.config, self.toolbox = load()
         self.agents = agent_names(self.config, self.toolbox.tools)
-        self.problem = self._broken(self.toolbox.broken, LEFT_OUT)
+        self.problem = self._broken(self.toolbox.broken, LEFT_OUT) or _left_out(
+            self.config.left_out
+        )
         self.held = False
 
     def differ(self) -> bool:
@@ -67,7 +70,13 @@ class Settings:
         known = {path for path, _, _ in self.toolbox.broken}
         news = [item for item in toolbox.broken if item[0] not in known]
         self.problem = self._broken(news or toolbox.broken, FORMER if news else LEFT_OUT)
-        if news:
+        gone = {
+            name: why
+            for name, why in config.left_out.items()
+            if name in self.config.agents and name not in config.agents
+        }
+        self.problem = self.problem or _left_out(gone, FORMER) or _left_out(config.left_out)
+        if news or gone:
             return []
         changed = self._changes(config, toolbox)
         self.held = bool(changed) and not take
@@ -82,7 +91,8 @@ class Settings:
         found = [
             field.name
             for field in fields(Config)
-            if getattr(self.config, field.name) != getattr(config, field.name)
+            if field.name != "left_out"
+            and getattr(self.config, field.name) != getattr(config, field.name)
         ]
         before, after = self.toolbox.tools, toolbox.tools
         return found + [
@@ -125,6 +135,13 @@ class Settings:
             except OSError:
                 found.append((path, 0, 0, 0))
         return tuple(found)
+
+
+def _left_out(profiles: Mapping[str, str], consequence: str = NO_AGENT) -> str:
+    """The first profile that cannot be read; empty if all can."""
+    first = next(iter(profiles.values()), "")
+    more = f" (and {len(profiles) - 1} more)" if len(profiles) > 1 else ""
+    return one_line(first, 300) + more + consequence if first else ""
 
 
 def _being_written(path: str) -> bool:

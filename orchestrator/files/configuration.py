@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import INVALID, OrchestratorError, Unusable
 from orchestrator.files.documents import Document, Problem, parse
-from orchestrator.files.layout import Layout, is_draft
-from orchestrator.files.requests import Check, Unreadable, read
-from orchestrator.files.scan import names
+from orchestrator.files.layout import Layout
+from orchestrator.files.profiles import load_profiles
+from orchestrator.files.requests import Check
 from orchestrator.model.config import Config, agent_from, config_from
-
-# Keys that the same kind of file has for other programs, and that say nothing here.
-OTHERS_KEYS = frozenset(("name", "tools", "color", "allowed-tools"))
 
 
 class ConfigProblems(OrchestratorError):
@@ -58,43 +54,16 @@ def _with_profiles(
     layout: Layout, config: Config, data: Mapping[str, Any], check: Check | None
 ) -> Config:
     """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``, the text below it as
-    instructions.  What orchestrator.yaml says of the same agent comes first."""
-    agents = dict(config.agents)
+    instructions.  What orchestrator.yaml says of the same agent comes first.  A profile that is wrong is left out."""
+    agents, left_out = dict(config.agents), {}
     default = config.agents.get(config.default_agent)
-    for name in sorted(names(layout.agents)):
-        stem, suffix = os.path.splitext(name)
-        if suffix != ".md" or is_draft(name):
+    for profile in load_profiles(layout, check):
+        if profile.problems:
+            first = profile.problems[0]
+            place = f"{layout.shown(profile.path)}:{first.line}:{first.column}"
+            left_out[profile.name] = f"{place}: {first.message}"
             continue
-        path = f"{layout.agents}/{name}"
-        try:
-            raw = read(path).raw
-            document = parse(raw if raw.startswith(b"---") else b"---\n---\n" + raw, markdown=True)
-        except (OSError, Unreadable) as error:
-            raise Unusable(
-                f"{layout.shown(path)} cannot be read: {getattr(error, 'strerror', None) or error}"
-            ) from None
-        body = document.data if isinstance(document.data, dict) else {}
-        own = {
-            key: value
-            for key, value in body.items()
-            if key not in OTHERS_KEYS and not (key == "model" and value == "inherit")
-        }
-        problems = document.problems or (
-            check("config", _below(document, stem), {"agents": {stem: own}}) if check else []
-        )
-        if problems:
-            raise ConfigProblems(layout.shown(path), document, problems)
-        own.setdefault("tool", list(default.tools) if default else config.default_agent)
-        agents[stem] = agent_from(
-            stem, {**own, **((data.get("agents") or {}).get(stem) or {})}, document.body.strip()
-        )
-    return replace(config, agents=agents) if agents != config.agents else config
-
-
-def _below(document: Document, stem: str) -> Document:
-    """The document as if it were the body of this agent in orchestrator.yaml, so that problems have their places."""
-    return Document(
-        document.text,
-        values={("agents", stem, *path): span for path, span in document.values.items()},
-        keys={("agents", stem, *path): span for path, span in document.keys.items()},
-    )
+        own = {"tool": list(default.tools) if default else config.default_agent, **profile.body}
+        settings = {**own, **((data.get("agents") or {}).get(profile.name) or {})}
+        agents[profile.name] = agent_from(profile.name, settings, profile.text)
+    return replace(config, agents=agents, left_out=left_out)

@@ -135,6 +135,7 @@ class Config:
     distributor: str = "direct"
     pane: PaneConfig = PaneConfig()
     hooks: tuple[Hook, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
 
 
 def config_from(data: Mapping[str, Any] | None) -> Config:

@@ -132,9 +132,12 @@ def _folders(layout: Layout) -> list[Check]:
 
 def _config(layout: Layout) -> Check:
     try:
-        configuration.load_config(layout, schemas.check)
+        config = configuration.load_config(layout, schemas.check)
     except OrchestratorError as error:
         return Check("config", "problem", error.message, error.hint or "orchestrator validate")
+    if config.left_out:
+        why = f"left out: {next(iter(config.left_out.values()))}"
+        return Check("config", "problem", why, "orchestrator validate")
     return Check("config", "ok", layout.shown(layout.config))
 
 

@@ -96,6 +96,10 @@ def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str)
     if name not in tools or name in config.disabled_tools:
         source = "" if task.agents else " (defaults.agent in orchestrator.yaml)"
         known = agent_names(config, tools)
+        if name in config.left_out:
+            raise RouteProblem(
+                "agent", f"the profile of the agent '{name[:60]}' is wrong", config.left_out[name]
+            )
         raise RouteProblem(
             "agent",
             f"unknown agent '{name[:60]}'{source}",

@@ -41,7 +41,8 @@ def command(app: App, as_json: bool) -> None:
             }
         )
     if as_json:
-        app.console.json("agents", {"agents": rows})
+        left_out = [{"name": name, "why": why} for name, why in config.left_out.items()]
+        app.console.json("agents", {"agents": rows, "left_out": left_out})
         return
     away = [
         row["name"]
@@ -64,3 +65,5 @@ def command(app: App, as_json: bool) -> None:
     )
     if away:
         app.console.out(f"not installed: {', '.join(away)}")
+    for why in config.left_out.values():
+        app.console.out(f"left out: {why}")

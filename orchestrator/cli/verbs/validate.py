@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import click
 
@@ -16,6 +17,7 @@ from orchestrator.files import diagnostics, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.profiles import Profile, load_profiles
 from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
@@ -46,7 +48,8 @@ Found = tuple[str, Document, list[Problem]]
 def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
     """Check task and run files: all problems at once, with line, column and a hint.
 
-    Without FILES: everything in work/inbox and work/held, orchestrator.yaml, and the tools in work/tools.
+    Without FILES: everything in work/inbox and work/held, orchestrator.yaml, the agents in work/agents and
+    the tools in work/tools.
     - reads one task from standard input.
     """
     try:
@@ -66,6 +69,10 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
             found += [
                 (layout.shown(path), document, problems)
                 for path, document, problems in toolbox.broken
+            ]
+            found += [
+                (layout.shown(item.path), item.document, [*item.problems, *_warned(item)])
+                for item in load_profiles(layout, schemas.check)
             ]
     paths = list(files) or [
         layout.file(folder, name)
@@ -93,6 +100,10 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
         elif app.console.tty:
             say(f"{plural(total, 'file')}, no problems")
     return INVALID if errors else 0
+
+
+def _warned(profile: Profile) -> list[Problem]:
+    return [replace(problem, warning=True) for problem in profile.warnings]
 
 
 def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) -> Found:
