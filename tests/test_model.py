@@ -266,7 +266,7 @@ def test_needs(where, stuck, words):
 def test_own_gates():
     task = Task("t", "p", hold=True, not_before=100.0, needs=("a", "b"))
     gates = own_gates(task, {"a": D, "b": I}.get, 50.0, approved=False, run_stopped="run r stopped")
-    assert [gate.name for gate in gates] == ["hold", "approval", "not_before", "needs", "run"]
+    assert [gate.name for gate in gates] == ["hold", "approval", "not_before", "needs", "stopped"]
     assert own_gates(Task("t", "p", not_before=10.0, needs=("a",)), {"a": D}.get, 50.0) == []
 
 

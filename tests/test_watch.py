@@ -13,6 +13,8 @@ from conftest import tagged, wait_until
 
 from orchestrator.files import schemas
 
+WAIT_FOR_GO = "while ! test -e go; do sleep 0.02; done"
+
 
 @pytest.mark.parametrize(
     "name, text",
@@ -375,7 +377,7 @@ def test_drain_and_interrupt(project, watch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_the_next_watcher_adopts_what_runs(project, watch, number):
     first = watch()
-    project.drop("a.yaml", "agent: sh\nprompt: |\n  echo $$; sleep 2; echo end; exit 4\n")
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  echo $$; {WAIT_FOR_GO}; echo end; exit 4\n")
     wait_until(lambda: project.log("a"), "a runs")
     first.send(number)
     first.wait()
@@ -384,6 +386,7 @@ def test_the_next_watcher_adopts_what_runs(project, watch, number):
     assert project.json("status")["running"][0]["id"] == "a"
     second = watch()
     wait_until(lambda: "adopt" in second.text(), "adopted")
+    (project.root / "go").touch()
     project.settled("a", "failed")
     result = project.result("a")
     assert result["exit_code"] == 4 and len(result["attempts"]) == 1

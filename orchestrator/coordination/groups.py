@@ -50,12 +50,7 @@ class Groups:
     def stopped(self, run_id: str | None, status_of: StatusOf) -> str:
         """Why a run takes no more tasks; empty if it does."""
         run = self.get(run_id)
-        if run is None or run.on_failure != "stop":
-            return ""
-        failed = next(
-            (member for member in run.members if status_of(member) is Status.FAILED), None
-        )
-        return f"run {run_id} stopped: {failed} failed" if failed else ""
+        return run.stopped(status_of) if run is not None else ""
 
     def limited(self, limits: Limits, lanes: Iterable[Lane]) -> Limits:
         """The limits with those of the runs in these lanes."""

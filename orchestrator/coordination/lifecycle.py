@@ -90,6 +90,7 @@ class Life:
     began: float = 0.0
     retry_at: float | None = None
     in_slot: bool = False
+    ending: bool = False  # its attempt has ended, and what follows is not settled yet
     inode: int = 0
     cost: float = 0.0  # of its attempts that have ended
     progress: Progress | None = None  # of the attempt that runs
@@ -139,16 +140,10 @@ class Lives:
         distributor: Distributor,
         health: Health,
         tell: Tell,
-        slot_free: Callable[[Life], None],
         spent: Callable[[Life, Reading], None],
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributor, self.health, self.tell, self.slot_free = (
-            distributor,
-            health,
-            tell,
-            slot_free,
-        )
+        self.distributor, self.health, self.tell = distributor, health, tell
         self.spent = spent
 
     @property
@@ -338,7 +333,6 @@ class Lives:
             journal = entry.journal
             if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
                 self._record_end(entry, number, end)
-        self.slot_free(life)
         await self.ended(life, entry, end)
 
     async def _execute(self, life: Life, order: Order) -> AttemptEnd:
@@ -490,6 +484,7 @@ class Lives:
         ):
             self._record_end(entry, life.attempt, end)
         life.handle = None
+        life.ending = True
         run_dir = self.layout.logs(life.id, life.attempt)
         reading = await self._understood(life, entry, run_dir, end)
         life.progress = None
@@ -649,10 +644,12 @@ class Lives:
         ended = self._attempt_event(life, reading)
         read = self._kept(life, reading)
         link = entry.journal.link
+        following = life.route
         words = f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}"
         if step.fall_back:
             link = self._next_link(life) or link
-            words = f"falls back to {life.chain[link].tool.name}: {reading.reason}"
+            following = life.chain[link]
+            words = f"falls back to {following.tool.name}: {reading.reason}"
         again = self._event(
             life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words
         )
@@ -667,6 +664,11 @@ class Lives:
                     "at": now,
                     "not_before": now + step.after,
                     "link": link,
+                    "next": {
+                        "agent": following.agent.name,
+                        "tool": following.tool.name,
+                        "model": following.model,
+                    },
                     "read": read,
                 },
                 sync=True,

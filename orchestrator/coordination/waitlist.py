@@ -35,7 +35,8 @@ from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.results import status_of
 from orchestrator.files.scan import names
 from orchestrator.model import ids
-from orchestrator.model.gates import Gate, own_gates
+from orchestrator.model.admission import Ask, World, standing_gates
+from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.store import atomic
@@ -414,13 +415,7 @@ class Waitlist:
     ) -> None:
         """Open or close this task's own gates."""
         status_of = status_of or self.status_of
-        waiting.gates = own_gates(
-            waiting.asks,
-            status_of,
-            self.clock(),
-            approved=self._is_approved(waiting),
-            run_stopped=self.groups.stopped(waiting.asks.run, status_of),
-        )
+        waiting.gates = standing_gates(self.ask(waiting), self.world(status_of))
         for gate in waiting.gates:
             if gate.on:
                 self._waiters.setdefault(gate.on, set()).add(waiting.name)
@@ -430,6 +425,15 @@ class Waitlist:
             self.ready.remove(waiting.id)
         elif waiting.id not in self.ready:
             self.ready.add(waiting.candidate)
+
+    def ask(self, waiting: Waiting) -> Ask:
+        """A waiting task, as admission sees it."""
+        lane = waiting.candidate.lane
+        return Ask(waiting.asks, lane, approved=self._is_approved(waiting))
+
+    def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
+        """What the gates of one task depend on; what else runs is added by who knows it."""
+        return World(self.clock(), status_of or self.status_of, self.groups.get)
 
     def reread(self, waiting: Waiting) -> TaskFile | None:
         """The parsed file again; None if it has changed, and then it is looked at anew."""

@@ -32,10 +32,20 @@ from orchestrator.execution.supervisor import boot_id, start_time
 from orchestrator.files import owners, parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
+from orchestrator.model.admission import (
+    Ask,
+    Retry,
+    Watching,
+    World,
+    admit,
+    ending_gate,
+    hopeless,
+    in_force,
+)
 from orchestrator.model.attempt import end_from
 from orchestrator.model.budget import Running
 from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, InUse, Limits
+from orchestrator.model.gates import Gate, InUse, Limits, limit_gates
 from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
@@ -45,6 +55,7 @@ from orchestrator.store.transitions import Store, Vanished
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
+TOLD_MOST = 20  # waiting tasks that are told when the watcher leaves
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 Tell = Callable[..., None]
@@ -67,9 +78,7 @@ class Watcher:
         self.distributor = distributor
         self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
-        self.lives = Lives(
-            layout, settings, store, distributor, self.health, tell, self._slot_free, self._spent
-        )
+        self.lives = Lives(layout, settings, store, distributor, self.health, tell, self._spent)
         self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.groups = Groups(layout)
@@ -184,7 +193,7 @@ class Watcher:
                         self._look_at_parked()
                     self.waitlist.look_again()
                     self._start_due()
-                    if self._exposed and not self.use.running and self._settings_due == math.inf:
+                    if self._exposed and not self._acting() and self._settings_due == math.inf:
                         self._check_settings()
                     self.waitlist.flush_vouch()
                 except (
@@ -193,6 +202,8 @@ class Watcher:
                     self.health.failed(error)
                     next_rescan = min(next_rescan, now + self._pause())
                 if self._finished(until_empty, once):
+                    if until_empty and not self._leave:
+                        self._tell_what_waits()
                     break
                 await self._sleep(
                     min(next_rescan, next_costs)
@@ -246,22 +257,53 @@ class Watcher:
         busy = any(life.retry_at is None for life in self.running.values())
         if self.draining:
             return not busy
-        if self.health.fault:
+        if self.health.fault or not (until_empty or once):
             return False
         resting = bool(self.waitlist.todo) or any(
             not why for _, why in self.waitlist.not_yet.values()
         )
         if once:
             self._claimed_once = not resting
-            return self._claimed_once and not self.running
-        if until_empty:
-            return (
-                not self.running
-                and not self.waitlist.ready.lanes
-                and not self._hints
-                and not resting
-            )
-        return False
+            return self._claimed_once and not busy and not self._retries_to_come()
+        if busy or resting or self._hints:
+            return False
+        return not self._retries_to_come() and not self._starts_to_come()
+
+    def _retries_to_come(self) -> bool:
+        """Whether another attempt will follow without a person's doing."""
+        world = self.world()
+        return any(
+            not hopeless(admit(self._ask_again(life, world.now), world))
+            for life in self.running.values()
+            if life.retry_at is not None
+        )
+
+    def _starts_to_come(self) -> bool:
+        """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
+        limits = self.limits
+        return any(
+            not hopeless(limit_gates(lane, limits, self.use)) for lane in self.waitlist.ready.lanes
+        )
+
+    def _ask_again(self, life: Life, now: float) -> Ask:
+        due = now + max(0.0, (life.retry_at or 0.0) - time.monotonic())
+        return Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due))
+
+    def _tell_what_waits(self) -> None:
+        """Before leaving: what is left, and what it waits for."""
+        world = self.world()
+        left = [
+            (waiting.id, admit(self.waitlist.ask(waiting), world))
+            for waiting in list(self.waitlist.waiting.values())[:TOLD_MOST]
+        ]
+        left += [
+            (life.id, admit(self._ask_again(life, world.now), world))
+            for life in self.running.values()
+            if life.retry_at is not None
+        ]
+        for task_id, gates in left:
+            if gates:
+                self.tell("waiting", task_id, gates=gates)
 
     # -- being told -----------------------------------------------------------------------------------------------
 
@@ -403,8 +445,12 @@ class Watcher:
                 return
             theirs = self._exposed or self.settings.held or self._others_run()
             self._read_settings(self.config.reload == "always" or not theirs)
-        if not self.use.running:
+        if not self._acting():
             self._exposed = False
+
+    def _acting(self) -> bool:
+        """Whether an attempt runs.  One that has ended, and keeps its slot until that is judged, changes nothing any more."""
+        return any(life.in_slot and not life.ending for life in self.running.values())
 
     def _others_run(self) -> bool:
         """Whether `orchestrator run` is at a task."""
@@ -442,6 +488,7 @@ class Watcher:
         )
 
     def _spent(self, life: Life, reading: Reading) -> None:
+        self._wake.set()  # it acts no more: settings that have changed since are a person's
         self.today.add(reading.cost_usd, reading.usage)
         self.spending.add(life.route.agent.name, life.task.run or "", reading.cost_usd)
         if reading.cost_usd:
@@ -504,8 +551,23 @@ class Watcher:
             **self.spending.gates(lanes),
             **{("tool", tool): gate for tool, gate in self.parked.items()},
         }
+        closed |= self._endings()
         limits = self.groups.limited(self.config.limits, lanes)
         return replace(limits, closed=closed) if closed else limits
+
+    def _endings(self) -> dict[tuple[str, str], Gate]:
+        """Runs that stop at a failure start nothing while it is not known yet how one of their tasks has ended."""
+        found = {}
+        for life in self.running.values():
+            run = self.groups.get(life.task.run) if life.ending else None
+            if run is not None and run.on_failure == "stop":
+                found["run", run.id] = ending_gate(life.id)
+        return found
+
+    def world(self) -> World:
+        """What admission depends on, from what is known here."""
+        watching = Watching(True, self.health.fault, bool(self.draining))
+        return replace(self.waitlist.world(), limits=self.limits, use=self.use, watching=watching)
 
     def _member_finished(self, life: Life) -> None:
         """What a finished task means to its run."""
@@ -588,6 +650,9 @@ class Watcher:
             return
         if look is None:
             return
+        if admit(self.waitlist.ask(waiting), self.world()):
+            self.waitlist.judge(waiting)  # it waits for what has changed since it was looked at
+            return
         lane = waiting.candidate.lane
         life = Life(
             waiting.id,
@@ -669,6 +734,7 @@ class Watcher:
         except Exception as error:  # a bug of ours must not take the other tasks with it
             self.tell("internal", life.id, error=error)
         finally:
+            life.ending = False
             self._slot_free(life)
             self._wake.set()
         if life.retry_at is not None:
@@ -782,8 +848,8 @@ class Watcher:
                     reading=None,
                 )
                 continue
-            if found.step is not recovery.Step.FINISH:
-                self._occupy(life)
+            life.ending = found.step is recovery.Step.FINISH
+            self._occupy(life)
             self.tell("recovered", life.id, life=life, step=found.step.value)
             self._spawn(life, self.lives.resume(life, found.entry, found.step))
 
@@ -893,6 +959,7 @@ class Watcher:
                 "started_at": self._started_at,
                 "version": __version__,
                 "slots": self.config.limits.running,
+                "in_force": in_force(self.config).as_json(),
                 "fault": self.health.fault,
                 "settings": self.settings.problem,
                 "settings_held": self.settings.held,

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from orchestrator.files.layout import Layout
+from orchestrator.model.admission import InForce, in_force_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Card:
     settings_read: str = ""  # when they were last read
     settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file and what follows, or what is held
     settings_held: bool = False
+    in_force: InForce | None = None  # None: an older watcher, which does not say
 
 
 def read(layout: Layout, now: float) -> Card | None:
@@ -52,8 +54,9 @@ def read(layout: Layout, now: float) -> Card | None:
             str(data.get("settings_read", "")),
             str(data.get("settings", "")),
             bool(data.get("settings_held")),
+            in_force_from(data["in_force"]) if "in_force" in data else None,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

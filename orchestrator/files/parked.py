@@ -10,7 +10,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
-from orchestrator.model.gates import Gate
+from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.units import timestamp, when
 
 
@@ -33,7 +33,7 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
             continue
         except (OSError, Unreadable, ValueError) as error:
             found[tool] = Gate(
-                "parked",
+                GateName.PARKED,
                 f"{tool} is parked: {layout.shown(path)} {one_line(str(error), 80)}",
                 hint,
                 stuck=True,
@@ -44,6 +44,10 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
         reason = one_line(str(data.get("reason") or "no reason given"), 120)
         moment = f" until {timestamp(until)[:16]}Z" if until is not None else ""
         found[tool] = Gate(
-            "parked", f"{tool} is parked{moment}: {reason}", hint, until=until, stuck=until is None
+            GateName.PARKED,
+            f"{tool} is parked{moment}: {reason}",
+            hint,
+            until=until,
+            stuck=until is None,
         )
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.model.gates import Gate
+from orchestrator.model.gates import Gate, GateName
 
 DAY = 86400.0
 Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("tool", name)
@@ -75,7 +75,7 @@ def closed(
         scope: Scope, what: str, amount: float, limit: float, hint: str, until: float | None
     ) -> None:
         found[scope] = Gate(
-            "budget",
+            GateName.BUDGET,
             f"the budget of {what} is spent: ${amount:.2f} of ${limit:.2f}",
             hint,
             until,

@@ -1,6 +1,6 @@
-"""Everything that can stand between a waiting task and its start.
+"""Everything that can stand between a waiting task and its start: the gates, one by one.
 
-The watcher decides with these functions and ``why`` explains with them, so that the two cannot disagree.
+`model.admission` puts them together; nobody else decides with them.
 """
 
 from __future__ import annotations
@@ -8,21 +8,48 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 
 
+class GateName(StrEnum):
+    """What a gate is called, in code and in ``--json``.  The names are stable."""
+
+    HOLD = "hold"  # its file says so
+    HELD = "held"  # it lies in held/
+    APPROVAL = "approval"  # it came through git
+    NOT_BEFORE = "not_before"
+    NEEDS = "needs"
+    STOPPED = "stopped"  # a task of its run has failed, and the run says on_failure: stop
+    ENDING = "ending"  # an attempt of such a run has ended and is not judged yet
+    EDITING = "editing"
+    INVALID = "invalid"
+    RETRY = "retry"  # another attempt follows at a moment
+    RUNNING = "running"  # limits.running
+    AGENT = "agent"  # limits.per_agent
+    TOOL = "tool"  # limits.per_tool
+    RUN = "run"  # the run's max_parallel
+    PARKED = "parked"  # the tool's limit is used up, or a person parked it
+    BUDGET = "budget"
+    WATCHER = "watcher"  # nobody watches
+    STORE = "store"  # the disk takes no writes
+    DRAINING = "draining"
+    REVIEW = "review"  # a person decides
+    FOREIGN = "foreign"  # it lies in running/ and was never claimed here
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One closed gate.
 
-    ``name`` is stable (``hold, approval, not_before, needs, run, running, agent, tool, parked, budget``), ``why`` a phrase that
-    follows "waits: "; ``until`` is the moment it opens by itself; ``stuck`` means that only a person can open it.
+    ``why`` is a phrase that follows "waits: "; ``until`` is the moment it opens by itself; ``stuck`` means that only a person
+    can open it.
     """
 
-    name: str
+    name: GateName
     why: str
     hint: str = ""
     until: float | None = None
@@ -67,7 +94,7 @@ def own_gates(
     if task.hold:
         gates.append(
             Gate(
-                "hold",
+                GateName.HOLD,
                 "held: its file says hold: true",
                 "remove that line when it is ready",
                 stuck=True,
@@ -76,7 +103,7 @@ def own_gates(
     if not approved:
         gates.append(
             Gate(
-                "approval",
+                GateName.APPROVAL,
                 "needs approval: it came through git",
                 f"orchestrator approve {task.id}",
                 stuck=True,
@@ -84,11 +111,15 @@ def own_gates(
         )
     if task.not_before is not None and task.not_before > now:
         gates.append(
-            Gate("not_before", f"not before {timestamp(task.not_before)}", until=task.not_before)
+            Gate(
+                GateName.NOT_BEFORE,
+                f"not before {timestamp(task.not_before)}",
+                until=task.not_before,
+            )
         )
     gates.extend(need_gates(task.needs, status_of))
     if run_stopped:
-        gates.append(Gate("run", run_stopped, stuck=True))
+        gates.append(Gate(GateName.STOPPED, run_stopped, stuck=True))
     return gates
 
 
@@ -102,7 +133,7 @@ def need_gates(needs: Iterable[str], status_of: Callable[[str], Status | None]) 
         if status is None:
             gates.append(
                 Gate(
-                    "needs",
+                    GateName.NEEDS,
                     f"needs {need}, which does not exist",
                     "create it, or correct needs: in the task's file",
                     stuck=True,
@@ -112,7 +143,7 @@ def need_gates(needs: Iterable[str], status_of: Callable[[str], Status | None]) 
         elif status in (Status.FAILED, Status.CANCELLED):
             gates.append(
                 Gate(
-                    "needs",
+                    GateName.NEEDS,
                     f"needs {need}, which is {status}",
                     f"orchestrator retry {need}",
                     stuck=True,
@@ -122,7 +153,7 @@ def need_gates(needs: Iterable[str], status_of: Callable[[str], Status | None]) 
         elif status is Status.REVIEW:
             gates.append(
                 Gate(
-                    "needs",
+                    GateName.NEEDS,
                     f"needs {need}, which is in review",
                     f"orchestrator approve {need}",
                     on=need,
@@ -131,13 +162,16 @@ def need_gates(needs: Iterable[str], status_of: Callable[[str], Status | None]) 
         elif status is Status.HELD:
             gates.append(
                 Gate(
-                    "needs", f"needs {need}, which is held", f"orchestrator release {need}", on=need
+                    GateName.NEEDS,
+                    f"needs {need}, which is held",
+                    f"orchestrator release {need}",
+                    on=need,
                 )
             )
         else:
             gates.append(
                 Gate(
-                    "needs",
+                    GateName.NEEDS,
                     f"after {need} ({'waiting' if status is Status.INBOX else status})",
                     on=need,
                 )
@@ -167,47 +201,38 @@ class InUse:
 
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
-    """The limits that are reached for this lane."""
-    scopes = (
-        (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run))
-        if limits.closed
-        else ()
-    )
+    """The limits that are reached for this lane, and what is closed for it."""
+    scopes = (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run))
     gates = [limits.closed[scope] for scope in scopes if scope in limits.closed]
     if not limits.running:
-        gates.append(
-            Gate(
-                "running",
-                "it is paused: nothing new starts",
-                "limits.running in orchestrator.yaml is 0",
-            )
-        )
+        gates.append(_paused("it is paused: nothing new starts", "limits.running"))
     elif use.running >= limits.running:
-        gates.append(
-            Gate(
-                "running",
-                f"all {limits.running} slots are taken",
-                "limits.running in orchestrator.yaml",
-            )
+        taken = (
+            f"all {limits.running} slots are taken" if limits.running > 1 else "the slot is taken"
         )
-    for name, key, limit, used in (
-        ("agent", lane.agent, limits.per_agent.get(lane.agent), use.agents[lane.agent]),
-        ("tool", lane.tool, limits.per_tool.get(lane.tool), use.tools[lane.tool]),
-        ("run", lane.run, limits.per_run.get(lane.run) if lane.run else None, use.runs[lane.run]),
-    ):
-        if limit is not None and used >= limit:
-            where = (
-                "max_parallel in the run file"
-                if name == "run"
-                else f"limits.per_{name} in orchestrator.yaml"
-            )
-            gates.append(
-                Gate(
-                    name,
-                    f"{used} of {limit} for {name} {key} run already"
-                    if limit
-                    else f"{name} {key} is paused",
-                    where if limit else f"{where}: 0",
-                )
-            )
+        gates.append(Gate(GateName.RUNNING, taken, "limits.running in orchestrator.yaml"))
+    gates += _named_limits(GateName.AGENT, lane.agent, limits.per_agent, use.agents)
+    gates += _named_limits(GateName.TOOL, lane.tool, limits.per_tool, use.tools)
+    gates += _named_limits(GateName.RUN, lane.run, limits.per_run, use.runs)
     return gates
+
+
+def _paused(why: str, key: str, name: GateName = GateName.RUNNING) -> Gate:
+    return Gate(name, why, f"{key} in orchestrator.yaml is 0", stuck=True)
+
+
+def _named_limits(
+    name: GateName, key: str, limits: Mapping[str, int], used: Mapping[str, int]
+) -> list[Gate]:
+    """The gate of one agent, tool or run whose own limit is reached."""
+    limit = limits.get(key)
+    if not key or limit is None or used.get(key, 0) < limit:
+        return []
+    if not limit:
+        return [_paused(f"{name} {key} is paused", f"limits.per_{name}", name)]
+    where = (
+        "max_parallel in the run file"
+        if name is GateName.RUN
+        else f"limits.per_{name} in orchestrator.yaml"
+    )
+    return [Gate(name, f"{used[key]} of {limit} for {name} {key} run already", where)]

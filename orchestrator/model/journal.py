@@ -6,7 +6,7 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``started``  written by the supervisor before the tool is executed: from here on it *has* run
 ``exit``     written by the supervisor: how the tool ended (the result is committed)
 ``lost``     written by recovery: the supervisor is gone and left no exit record
-``retry``    another attempt is due at ``not_before``, by tool ``link`` of the fallback chain
+``retry``    another attempt is due at ``not_before``, by tool ``link`` of the fallback chain: ``next`` says who that is
 ``final``    the task lies in a finished folder (or ``review``) for good
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
 
@@ -22,6 +22,7 @@ from enum import Enum
 from typing import Any
 
 Record = Mapping[str, Any]
+ACTING = ("agent", "tool", "model")
 
 
 class Phase(Enum):
@@ -57,6 +58,9 @@ class Journal:
     tries: int = 0  # attempts since the last claim, or since it fell back to another tool
     link: int = 0  # which tool of the fallback chain is to act
     last: Record = field(default_factory=dict)
+    acting: Record = field(
+        default_factory=dict
+    )  # agent, tool and model of the newest or the next attempt
 
     @property
     def task_id(self) -> str:
@@ -91,6 +95,7 @@ _PHASES = {
 def fold(records: Iterable[Record]) -> Journal:
     """The state that a sequence of records describes; unknown records of a later version are passed over."""
     phase, claim, last, tries, link = Phase.UNCLAIMED, {}, {}, 0, 0
+    acting: Record = {}
     attempts: list[AttemptFacts] = []
     for record in records:
         kind = record.get("record")
@@ -99,6 +104,7 @@ def fold(records: Iterable[Record]) -> Journal:
         phase, last = _PHASES[kind], record
         if kind == "claim":
             claim, tries, link = record, 0, 0
+            acting = {name: record.get(name) for name in ACTING}
         elif kind == "started":
             attempts.append(AttemptFacts(record["attempt"], record))
             tries += 1
@@ -111,6 +117,8 @@ def fold(records: Iterable[Record]) -> Journal:
             attempts[-1] = AttemptFacts(
                 attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"]
             )
+        if kind == "retry":
+            acting = {**acting, **record.get("next", {})}
         if record.get("link", link) != link:
             link, tries = record["link"], 0
-    return Journal(phase, claim, tuple(attempts), tries, link, last)
+    return Journal(phase, claim, tuple(attempts), tries, link, last, acting)

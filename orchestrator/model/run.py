@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.model import ids
+from orchestrator.model.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,13 @@ class Run:
     max_parallel: int | None = None
     on_failure: str = "continue"
     max_cost: float | None = None
+
+    def stopped(self, status_of: Callable[[str], Status | None]) -> str:
+        """Why it takes no more tasks; empty if it does.  ``status_of`` tells where a task is."""
+        if self.on_failure != "stop":
+            return ""
+        failed = next((name for name in self.members if status_of(name) is Status.FAILED), None)
+        return f"run {self.id} stopped: {failed} failed" if failed else ""
 
 
 def is_run(data: object) -> bool:

@@ -10,7 +10,8 @@ from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.gates import need_gates
 from orchestrator.model.run import Run
 from orchestrator.model.status import RunStatus, Status, run_status
-from orchestrator.queries.tasks import Row, finished_row, request_of, running, waiting_row
+from orchestrator.queries.tasks import Row, finished_row, running, waiting_row
+from orchestrator.queries.world import Known, request_of
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ def members(layout: Layout, run: Run) -> list[str]:
 
 
 def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
-    active = {row.id: row for row in running(layout, now)}
+    known = Known(layout, now)
+    active = {row.id: row for row in running(layout, now, known)}
     rows, facts = [], []
     for task_id in ids:
         place = scan.locate(layout, task_id)
@@ -84,7 +86,7 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
             continue
         status, name = place
         if status in (Status.INBOX, Status.HELD):
-            row = waiting_row(layout, status, name, now)
+            row = waiting_row(layout, status, name, now, known)
             stuck = "stuck" in row.flags or _never(layout, name, status)
         elif status is Status.RUNNING:
             row = active.get(task_id) or Row(

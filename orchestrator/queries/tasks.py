@@ -9,16 +9,17 @@ from functools import cache
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, eventreader, journals, parked, results, scan
+from orchestrator.files import card, eventreader, journals, results, scan
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.requests import Request, Unreadable, load, read
+from orchestrator.files.requests import Request
 from orchestrator.files.text import one_line, tail
 from orchestrator.model.config import Model
-from orchestrator.model.gates import Gate, need_gates
+from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
+from orchestrator.queries.world import Known, request_of
 from orchestrator.tools.activity import glance, presentation
 
 RECENT = 5
@@ -97,6 +98,7 @@ class Overview:
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended."""
+    known = Known(layout, now)
     counts = scan.counts(layout)
     wrong = scan.invalid(layout)
     inbox = _waiting_names(layout, wrong)
@@ -104,16 +106,16 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
     counts[Status.INBOX] = len(inbox)
     return Overview(
-        watcher=card.read(layout, now),
+        watcher=known.card,
         counts=counts,
         invalid=[_invalid_row(layout, task_id) for task_id in wrong[:most]],
         editing=_editing(layout),
-        running=running(layout, now),
-        waiting=[waiting_row(layout, status, name, now) for status, name in shown],
+        running=running(layout, now, known),
+        waiting=[waiting_row(layout, status, name, now, known) for status, name in shown],
         recent=recent(layout, RECENT, (Status.FAILED, Status.REVIEW)),
         more_waiting=len(inbox) + len(held) - len(shown),
         runs=len(scan.runs(layout)),
-        parked=parked.gates(layout, now),
+        parked=known.parked,
     )
 
 
@@ -133,22 +135,27 @@ def _editing(layout: Layout) -> list[str]:
     return sorted(stem_of(name) for name in held if not is_draft(name) and stem_of(name))
 
 
-def running(layout: Layout, now: float) -> list[Row]:
+def running(layout: Layout, now: float, known: Known | None = None) -> list[Row]:
     """The tasks that are claimed and not finished, with the last line each has printed."""
+    known = known or Known(layout, now)
     rows = []
-    for journal in journals.active(layout):
+    for journal in known.journals:
         if journal.phase not in (Phase.FINAL, Phase.REQUEUED):
-            rows.append(_running_row(layout, journal, now))
+            rows.append(_running_row(layout, journal, now, known))
     return sorted(rows, key=lambda row: row.started or now)
 
 
-def _running_row(layout: Layout, journal: Journal, now: float) -> Row:
+def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> Row:
     row = _claimed(layout, journal, Status.RUNNING)
     attempt = journal.attempt
     if journal.phase is Phase.RETRYING:
-        row.attempt = journal.next_attempt
+        row.attempt, row.flags = journal.next_attempt, ("retrying",)
+        gates = known.retry_gates(journal, watcher=False)
         wait = max(0.0, journal.last.get("not_before", now) - now)
-        row.detail, row.flags = f"attempt {row.attempt} in {wait:.0f}s", ("retrying",)
+        row.detail = f"attempt {row.attempt} in {wait:.0f}s"
+        others = [gate for gate in gates if gate.name is not GateName.RETRY]
+        if others:
+            row.detail = f"attempt {row.attempt} waits: {others[0].why}"
     elif attempt is not None and journal.phase is Phase.STARTED:
         row.started = attempt.started.get("at")
         row.seconds = max(0.0, now - (row.started or now))
@@ -202,8 +209,11 @@ def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:
     )
 
 
-def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
-    """A task in inbox/ or held/: what it waits for."""
+def waiting_row(
+    layout: Layout, status: Status, name: str, now: float, known: Known | None = None
+) -> Row:
+    """A task in inbox/ or held/: what it waits for, apart from a watcher."""
+    known = known or Known(layout, now)
     task_id = stem_of(name)
     row = Row(task_id, str(status), layout.shown(layout.file(status, name)))
     request = request_of(layout, status, name)
@@ -219,15 +229,12 @@ def waiting_row(layout: Layout, status: Status, name: str, now: float) -> Row:
     task = request.task
     row.title, row.agent, row.tool = one_line(task.title, 200), task.agent or "", task.tool or ""
     row.model, row.run = task.model or "", task.run or ""
-    if task.hold:
-        row.detail = "hold: true"
-    elif task.not_before is not None and task.not_before > now:
-        row.detail = f"not before {timestamp(task.not_before)}"
-    else:
-        gates = need_gates(task.needs, lambda need: results.status_of(layout, need))
-        row.detail = gates[0].why if gates else ""
-        if any(gate.stuck for gate in gates):
-            row.flags = ("stuck",)
+    if status is Status.HELD:
+        return row
+    gates = known.gates(task, name, watcher=False)
+    row.detail = gates[0].why if gates else ""
+    if any(gate.stuck for gate in gates):
+        row.flags = ("stuck",)
     return row
 
 
@@ -288,24 +295,16 @@ def finished_row(
     return row
 
 
-def request_of(layout: Layout, status: Status | str, name: str) -> Request | None:
-    """The parsed file of a task, without a check against the schema; None if it cannot be read."""
-    path = layout.file(status, name)
-    try:
-        return load(path, stem_of(name), read(path).raw)
-    except (OSError, Unreadable):
-        return None
-
-
 def listed(
     layout: Layout, now: float, statuses: tuple[Status, ...] | None, most: int | None
 ) -> tuple[list[Row], int]:
     """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks."""
+    known = Known(layout, now)
     rows: list[Row] = []
     wanted = statuses or FOLDERS
     if Status.RUNNING in wanted:
-        rows += running(layout, now)
-        known = {row.id for row in rows}
+        rows += running(layout, now, known)
+        claimed = {row.id for row in rows}
         rows += [
             Row(
                 task_id,
@@ -314,17 +313,18 @@ def listed(
                 detail="not claimed here",
             )
             for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING)))
-            if task_id not in known
+            if task_id not in claimed
         ]
     if Status.INBOX in wanted:
         wrong = scan.invalid(layout)
         rows += [_invalid_row(layout, task_id) for task_id in wrong]
         rows += [
-            waiting_row(layout, Status.INBOX, name, now) for name in _waiting_names(layout, wrong)
+            waiting_row(layout, Status.INBOX, name, now, known)
+            for name in _waiting_names(layout, wrong)
         ]
     if Status.HELD in wanted:
         rows += [
-            waiting_row(layout, Status.HELD, name, now)
+            waiting_row(layout, Status.HELD, name, now, known)
             for _, name in sorted(scan.task_names(layout.folder(Status.HELD)))
         ]
     ended = [
@@ -387,7 +387,7 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     journal = journals.of(layout, task_id)
     found = results.read(layout, task_id)
     if status is Status.RUNNING and journal is not None and journal.claim:
-        row = _running_row(layout, journal, now)
+        row = _running_row(layout, journal, now, Known(layout, now))
     elif status in (Status.INBOX, Status.HELD):
         invalid = os.path.exists(layout.note(task_id)) and status is Status.INBOX
         row = _invalid_row(layout, task_id) if invalid else waiting_row(layout, status, name, now)

@@ -30,7 +30,7 @@ from orchestrator.store import appending, atomic
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 
-CARD_SIZE = 2047  # more than a card has to say
+CARD_SIZE = 8191  # more than a card has to say
 PATIENCE = 2.0  # seconds that a verb waits for a step of another process
 _SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
@@ -671,6 +671,7 @@ class Store:
             if self._card < 0:
                 raise
             os.pwrite(self._card, data, 0)
+            os.ftruncate(self._card, len(data))
             return
         if self._card >= 0:
             os.close(self._card)

@@ -24,10 +24,11 @@ from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, Orchestrat
 from orchestrator.files import diagnostics, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
-from orchestrator.files.results import status_of
-from orchestrator.model.gates import own_gates
+from orchestrator.model.admission import SLOTS
+from orchestrator.model.gates import Gate
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import show_duration
+from orchestrator.queries.world import Known
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store, Vanished
 
@@ -65,7 +66,7 @@ def command(app: App, file: str, force: bool) -> int:
         raise Refused(f"{task_id} is a run, not a task", "orchestrator watch   accepts it")
     if not isinstance(look, TaskFile):
         raise NotFound(f"there is no task '{task_id}' in the inbox")
-    gates = own_gates(look.task, lambda need: status_of(layout, need), time.time())
+    gates = _in_the_way(layout, look, name)
     if gates and not force:
         raise Refused(
             f"{task_id} waits: {gates[0].why}",
@@ -84,6 +85,12 @@ def command(app: App, file: str, force: bool) -> int:
         return asyncio.run(_run(app, layout, life, look, store, settings))
     finally:
         log.close()
+
+
+def _in_the_way(layout: Layout, look: TaskFile, name: str) -> list[Gate]:
+    """What keeps it from starting here: neither limits, which are the watcher's, nor the watcher itself."""
+    gates = Known(layout, time.time()).gates(look.task, name, watcher=False)
+    return [gate for gate in gates if gate.name not in SLOTS]
 
 
 async def _run(
@@ -116,7 +123,7 @@ async def _run(
         )
     )
     where = distributor(settings.config.distributor)
-    lives = Lives(layout, settings, store, where, health, tell, lambda _: None, lambda *_: None)
+    lives = Lives(layout, settings, store, where, health, tell, lambda *_: None)
     try:
         entry = store.claim(
             life.id, life.name, look.content, lives.claim_facts(look.task, look.route)

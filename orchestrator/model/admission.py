@@ -1,0 +1,193 @@
+"""May this task start?  The one place that answers.
+
+The watcher, ``run``, ``why``, ``list`` and ``status`` fill a `World` from what each of them knows and ask here, so that they cannot
+disagree.  Pure: nothing is read, no clock is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from orchestrator.model.budget import Budget, Budgets
+from orchestrator.model.config import Config
+from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, limit_gates, own_gates
+from orchestrator.model.run import Run
+from orchestrator.model.status import Status
+from orchestrator.model.task import Task
+
+# Only other attempts stand in the way: these open as they end.
+SLOTS = frozenset((GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN))
+# What stands in the way of everything, whatever is asked.
+PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another attempt of a claimed task: its number, and when it is due (seconds since the epoch)."""
+
+    attempt: int
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Who asks to start.  Of ``task`` only what its gates depend on is looked at: hold, not_before, needs, run."""
+
+    task: Task
+    lane: Lane
+    approved: bool = True
+    editing: bool = False
+    retry: Retry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What is known of the watcher."""
+
+    alive: bool = True
+    fault: str = ""
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The settings that admission depends on, as the watcher goes by them; its card carries them.
+
+    ``tools`` says which tool acts first for an agent that has another name than its tool.
+    """
+
+    limits: Limits = Limits()
+    budgets: Budgets = Budgets()
+    from_git: str = "hold"
+    default_agent: str = "demo"
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    def lane(self, task: Task) -> Lane:
+        """What the limits count a task as."""
+        agent = task.agent or self.default_agent
+        return Lane(agent, task.tool or self.tools.get(agent, agent), task.run or "")
+
+    def as_json(self) -> dict[str, Any]:
+        """For the card."""
+        limits = self.limits
+        return {
+            "limits": {
+                "running": limits.running,
+                "per_agent": dict(limits.per_agent),
+                "per_tool": dict(limits.per_tool),
+            },
+            "budgets": _without_none(asdict(self.budgets)),
+            "from_git": self.from_git,
+            "default_agent": self.default_agent,
+            "tools": dict(self.tools),
+        }
+
+
+def in_force(config: Config) -> InForce:
+    """What a configuration means to admission."""
+    tools = {name: agent.tool for name, agent in config.agents.items() if agent.tool != name}
+    return InForce(config.limits, config.budgets, config.from_git, config.default_agent, tools)
+
+
+def in_force_from(data: Mapping[str, Any]) -> InForce:
+    """The inverse of `InForce.as_json`.  Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+    limits = data["limits"]
+    return InForce(
+        Limits(int(limits["running"]), dict(limits["per_agent"]), dict(limits["per_tool"])),
+        _budgets(data["budgets"]),
+        str(data["from_git"]),
+        str(data["default_agent"]),
+        dict(data["tools"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything else that the answer depends on.
+
+    ``status_of`` says where a task is (None: nowhere), ``run_of`` what an accepted run allows.  ``limits`` are those in force, with
+    what is closed: parked tools, spent budgets, runs whose end is being judged.
+    """
+
+    now: float
+    status_of: Callable[[str], Status | None]
+    run_of: Callable[[str], Run | None]
+    limits: Limits = Limits()
+    use: InUse = field(default_factory=InUse)
+    watching: Watching = Watching()
+
+
+def admit(ask: Ask, world: World) -> list[Gate]:
+    """Every closed gate between a task and its start, the most telling first; none: it may start now."""
+    return [
+        *standing_gates(ask, world),
+        *process_gates(world.watching),
+        *limit_gates(ask.lane, world.limits, world.use),
+    ]
+
+
+def standing_gates(ask: Ask, world: World) -> list[Gate]:
+    """Those that concern this task alone, whatever else runs.  They change only when something happens to it or its needs."""
+    if ask.retry is not None:
+        return retry_gates(ask.retry, world.now)
+    run = world.run_of(ask.task.run) if ask.task.run else None
+    stopped = run.stopped(world.status_of) if run is not None else ""
+    gates = own_gates(
+        ask.task, world.status_of, world.now, approved=ask.approved, run_stopped=stopped
+    )
+    if ask.editing:
+        gates.insert(0, Gate(GateName.EDITING, "it is open in an editor", "save and close it"))
+    return gates
+
+
+def retry_gates(retry: Retry, now: float) -> list[Gate]:
+    """The gate of a retry whose moment has not come."""
+    left = retry.due - now
+    if left <= 0:
+        return []
+    return [
+        Gate(GateName.RETRY, f"attempt {retry.attempt} follows in {left:.0f} s", until=retry.due)
+    ]
+
+
+def process_gates(watching: Watching) -> list[Gate]:
+    """What keeps the watcher from starting anything."""
+    if not watching.alive:
+        return [Gate(GateName.WATCHER, "no watcher is running", "orchestrator watch", stuck=True)]
+    if watching.fault:
+        return [Gate(GateName.STORE, f"the watcher claims nothing: {watching.fault}")]
+    if watching.draining:
+        why = "the watcher is draining: it starts no more tasks"
+        return [Gate(GateName.DRAINING, why, "orchestrator watch")]
+    return []
+
+
+def ending_gate(task_id: str) -> Gate:
+    """The gate of a run that stops at a failure while the end of one of its tasks is being judged."""
+    return Gate(GateName.ENDING, f"{task_id} has ended, and how is being recorded")
+
+
+def hopeless(gates: list[Gate]) -> bool:
+    """Whether nothing that runs, and no moment within this day's work, opens these gates: only a person, or midnight, does."""
+    return any(gate.stuck or gate.name is GateName.BUDGET for gate in gates)
+
+
+def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in data.items()
+        if value is not None
+    }
+
+
+def _budgets(data: Mapping[str, Any]) -> Budgets:
+    agents = {name: Budget(**body) for name, body in data["agents"].items()}
+    return Budgets(
+        Budget(**data["day"]),
+        agents,
+        Budget(**data["run"]),
+        Budget(**data["task"]),
+        bool(data["cancel"]),
+    )

@@ -1,0 +1,230 @@
+"""What admission depends on, found by reading: the same `World` that the watcher fills from memory.
+
+One `Known` is one look at the work directory, taken piece by piece as it is asked for and kept: every row of one answer is judged by
+the same facts, and nothing is listed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import replace
+from functools import cached_property
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import card, configuration, journals, jsonlines, parked, results, spending
+from orchestrator.files.layout import SUFFIXES, Layout, stem_of
+from orchestrator.files.requests import Request, Unreadable, load, read
+from orchestrator.model.admission import (
+    PROCESS,
+    Ask,
+    InForce,
+    Retry,
+    Watching,
+    World,
+    admit,
+    ending_gate,
+    in_force,
+)
+from orchestrator.model.budget import DAY, Budgets, Spent, closed
+from orchestrator.model.gates import Gate, InUse, Lane, Limits
+from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.run import Run
+from orchestrator.model.status import Status
+from orchestrator.model.task import Task
+from orchestrator.model.units import timestamp
+
+
+class Known:
+    """One look at a work directory at ``now`` (seconds since the epoch)."""
+
+    def __init__(self, layout: Layout, now: float) -> None:
+        self.layout, self.now = layout, now
+        self._runs: dict[str, Run | None] = {}
+        self._statuses: dict[str, Status | None] = {}
+
+    # -- the answer ----------------------------------------------------------------------------------------------
+
+    def gates(self, task: Task, name: str, watcher: bool = True) -> list[Gate]:
+        """What keeps a task of the inbox from starting.  Without ``watcher``: apart from the watcher itself."""
+        ask = Ask(
+            task,
+            self.in_force.lane(task),
+            approved=self.approved(task.id, name),
+            editing=being_edited(self.layout, name),
+        )
+        found = admit(ask, self.world(ask.lane))
+        return [gate for gate in found if watcher or gate.name not in PROCESS]
+
+    def retry_gates(self, journal: Journal, watcher: bool = True) -> list[Gate]:
+        """What keeps the next attempt of a claimed task from starting."""
+        task = Task(journal.task_id, run=journal.claim.get("run"))
+        retry = Retry(journal.next_attempt, journal.last.get("not_before", self.now))
+        lane = lane_of(journal)
+        found = admit(Ask(task, lane, retry=retry), self.world(lane))
+        return [gate for gate in found if watcher or gate.name not in PROCESS]
+
+    def world(self, lane: Lane) -> World:
+        """What the answer for a task of this lane depends on."""
+        return World(
+            self.now, self.status_of, self.run_of, self._limits(lane), self.use, self.watching
+        )
+
+    # -- the facts ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def card(self) -> card.Card | None:
+        """What the watcher says of itself."""
+        return card.read(self.layout, self.now)
+
+    @cached_property
+    def watching(self) -> Watching:
+        """Whether somebody watches who would start it."""
+        found = self.card
+        if found is None or not found.alive:
+            return Watching(alive=False)
+        return Watching(True, found.fault, found.draining)
+
+    @cached_property
+    def in_force(self) -> InForce:
+        """The settings in force: what the living watcher says, else what its next start will read."""
+        if self.card is not None and self.card.alive and self.card.in_force is not None:
+            return self.card.in_force
+        try:
+            return in_force(configuration.load_config(self.layout))
+        except OrchestratorError:
+            return InForce()
+
+    @cached_property
+    def journals(self) -> list[Journal]:
+        """Of the tasks that are claimed and not finished."""
+        return journals.active(self.layout)
+
+    @cached_property
+    def use(self) -> InUse:
+        """The attempts that have a slot.  One that has ended has it until its end is judged."""
+        use = InUse()
+        for journal in self.journals:
+            if journal.phase in (Phase.CLAIMED, Phase.STARTED, Phase.ENDED):
+                use.count(lane_of(journal))
+        return use
+
+    @cached_property
+    def parked(self) -> dict[str, Gate]:
+        """The gates of parked tools."""
+        return parked.gates(self.layout, self.now)
+
+    def status_of(self, task_id: str) -> Status | None:
+        """Where a needed task is."""
+        if task_id not in self._statuses:
+            self._statuses[task_id] = results.status_of(self.layout, task_id)
+        return self._statuses[task_id]
+
+    def run_of(self, run_id: str) -> Run | None:
+        """What an accepted run allows; None if there is none of this id."""
+        if run_id not in self._runs:
+            self._runs[run_id] = self._read_run(run_id)
+        return self._runs[run_id]
+
+    def _read_run(self, run_id: str) -> Run | None:
+        for suffix in SUFFIXES:
+            request = request_of(self.layout, "runs", run_id + suffix)
+            if request is not None:
+                return request.run
+        return None
+
+    def _limits(self, lane: Lane) -> Limits:
+        run = self.run_of(lane.run) if lane.run else None
+        per_run = {run.id: run.max_parallel} if run is not None and run.max_parallel else {}
+        return replace(self.in_force.limits, per_run=per_run, closed=self._closed(run))
+
+    def _closed(self, run: Run | None) -> dict[tuple[str, str], Gate]:
+        found = {("tool", name): gate for name, gate in self.parked.items()}
+        if run is not None and run.on_failure == "stop":
+            ending = next((item for item in self.journals if _is_ending(item, run.id)), None)
+            if ending is not None:
+                found["run", run.id] = ending_gate(ending.task_id)
+        budgets = self.in_force.budgets
+        if budgets == Budgets() and (run is None or run.max_cost is None):
+            return found
+        spent = self._spent_today
+        if run is not None and run.id not in spent.runs:
+            spent.runs[run.id] = spending.of_run(self.layout, run.id)
+        limits = {run.id: run.max_cost} if run is not None else {}
+        return found | closed(budgets, spent, limits, (self.now // DAY + 1) * DAY)
+
+    @cached_property
+    def _spent_today(self) -> Spent:
+        return spending.of_day(self.layout, timestamp(self.now)[:10])
+
+    # -- files that git brought ------------------------------------------------------------------------------------------
+
+    def approved(self, task_id: str, name: str) -> bool:
+        """Whether a person here has vouched for the file, if git may have brought it."""
+        if self.in_force.from_git == "run" or name not in self._tracked:
+            return True
+        try:
+            digest = hashlib.sha256(read(self.layout.file(Status.INBOX, name)).raw).hexdigest()
+        except (OSError, Unreadable):
+            return True
+        return (task_id, digest) in self._vouched
+
+    @cached_property
+    def _vouched(self) -> set[tuple[object, object]]:
+        records = jsonlines.read(self.layout.approvals)[0]
+        return {(record.get("id"), record.get("sha256")) for record in records}
+
+    @cached_property
+    def _tracked(self) -> frozenset[str]:
+        """The names in the inbox that git tracks: one call for all of them."""
+        if not _in_git(self.layout.root):
+            return frozenset()
+        try:
+            listed = subprocess.run(
+                ["git", "-C", self.layout.root, "ls-files", "-z", "--", "work/inbox"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=10,
+                check=False,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            ).stdout
+        except (OSError, subprocess.SubprocessError):
+            return frozenset()
+        return frozenset(
+            os.path.basename(os.fsdecode(path)) for path in listed.split(b"\0") if path
+        )
+
+
+def lane_of(journal: Journal) -> Lane:
+    """What the limits count a claimed task as."""
+    acting = journal.acting
+    return Lane(acting.get("agent") or "", acting.get("tool") or "", journal.claim.get("run") or "")
+
+
+def request_of(layout: Layout, status: Status | str, name: str) -> Request | None:
+    """The parsed file of a task, without a check against the schema; None if it cannot be read."""
+    path = layout.file(status, name)
+    try:
+        return load(path, stem_of(name), read(path).raw)
+    except (OSError, Unreadable):
+        return None
+
+
+def being_edited(layout: Layout, name: str) -> bool:
+    """Whether an editor has a file of the inbox open."""
+    return os.path.lexists(layout.file("inbox", f".{name}.swp")) or os.path.lexists(
+        layout.file("inbox", f".#{name}")
+    )
+
+
+def _is_ending(journal: Journal, run_id: str) -> bool:
+    return journal.phase is Phase.ENDED and journal.claim.get("run") == run_id
+
+
+def _in_git(folder: str) -> bool:
+    while not os.path.exists(os.path.join(folder, ".git")):
+        if folder == os.path.dirname(folder):
+            return False
+        folder = os.path.dirname(folder)
+    return True

@@ -1,0 +1,216 @@
+"""One admission: what may start, and that everybody who is asked gives the same answer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.coordination.schedule import Candidate, choose
+from orchestrator.model.admission import (
+    SLOTS,
+    Ask,
+    InForce,
+    Retry,
+    Watching,
+    World,
+    admit,
+    ending_gate,
+    hopeless,
+    in_force,
+    in_force_from,
+)
+from orchestrator.model.budget import Budget, Budgets
+from orchestrator.model.config import config_from
+from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits
+from orchestrator.model.run import Run
+from orchestrator.model.status import Status
+from orchestrator.model.task import Task
+
+NOW = 1000.0
+STOPS = Run("r", "r", {}, ("r.a", "r.b"), on_failure="stop")
+
+
+def world(**facts) -> World:
+    statuses = facts.pop("statuses", {})
+    return World(NOW, statuses.get, {"r": STOPS}.get, **facts)
+
+
+def names(gates: list[Gate]) -> list[str]:
+    return [str(gate.name) for gate in gates]
+
+
+A = Lane("a", "x")
+
+
+@pytest.mark.parametrize(
+    "ask, facts, expected",
+    [
+        (Ask(Task("t"), A), {}, []),
+        (Ask(Task("t", hold=True), A), {}, ["hold"]),
+        (Ask(Task("t"), A, approved=False), {}, ["approval"]),
+        (Ask(Task("t"), A, editing=True), {}, ["editing"]),
+        (Ask(Task("t", not_before=NOW + 1), A), {}, ["not_before"]),
+        (Ask(Task("t", needs=("u",)), A), {}, ["needs"]),
+        (Ask(Task("t", needs=("u",)), A), {"statuses": {"u": Status.DONE}}, []),
+        (Ask(Task("r.b", run="r"), A), {"statuses": {"r.a": Status.FAILED}}, ["stopped"]),
+        (Ask(Task("t"), A), {"watching": Watching(alive=False)}, ["watcher"]),
+        (Ask(Task("t"), A), {"watching": Watching(fault="disk full")}, ["store"]),
+        (Ask(Task("t"), A), {"watching": Watching(draining=True)}, ["draining"]),
+        (Ask(Task("t"), A), {"limits": Limits(0)}, ["running"]),
+        (Ask(Task("t"), A), {"limits": Limits(4, per_agent={"a": 0})}, ["agent"]),
+        (
+            Ask(Task("r.b", run="r"), Lane("a", "x", "r")),
+            {"limits": Limits(4, closed={("run", "r"): ending_gate("r.a")})},
+            ["ending"],
+        ),
+        # A retry was admitted once: its file, its needs and its time are not asked again; slots and closed tools are.
+        (Ask(Task("t", hold=True), A, retry=Retry(2, NOW + 5)), {}, ["retry"]),
+        (
+            Ask(Task("t"), A, retry=Retry(2, NOW)),
+            {"limits": Limits(4, closed={("tool", "x"): Gate(GateName.PARKED, "x is parked")})},
+            ["parked"],
+        ),
+    ],
+)
+def test_gates(ask, facts, expected):
+    assert names(admit(ask, world(**facts))) == expected
+
+
+def test_a_slot_is_waited_for_and_a_pause_is_not():
+    full = InUse()
+    full.count(A)
+    assert not hopeless(admit(Ask(Task("t"), A), world(limits=Limits(1), use=full)))
+    assert hopeless(admit(Ask(Task("t"), A), world(limits=Limits(0))))
+    assert hopeless(admit(Ask(Task("t"), A), world(limits=Limits(4, per_tool={"x": 0}))))
+
+
+lanes = st.builds(Lane, st.sampled_from("ab"), st.sampled_from("xy"), st.sampled_from(["", "r"]))
+small = st.dictionaries(st.sampled_from("abxy"), st.integers(0, 2), max_size=2)
+all_limits = st.builds(
+    Limits, st.integers(0, 4), per_agent=small, per_tool=small, per_run=st.just({"r": 1})
+)
+
+
+@given(all_limits, st.lists(lanes, max_size=3), st.lists(lanes, min_size=1, max_size=8))
+def test_the_watcher_starts_exactly_what_is_admitted(limits, running, asking):
+    """`choose` looks at lanes, `admit` at one task: neither starts what the other would hold."""
+    use = InUse()
+    for lane in running:
+        use.count(lane)
+    waiting: dict[Lane, list[Candidate]] = {}
+    for number, lane in enumerate(asking):
+        waiting.setdefault(lane, []).append(Candidate(0, number, f"t{number}", lane))
+    left = dict.fromkeys(f"t{number}" for number in range(len(asking)))
+    for candidate in choose(waiting, limits, use):
+        ask = Ask(Task(candidate.id), candidate.lane)
+        assert admit(ask, world(limits=limits, use=use)) == []
+        use.count(candidate.lane)
+        del left[candidate.id]
+    for task_id in left:
+        ask = Ask(Task(task_id), asking[int(task_id[1:])])
+        assert set(gate.name for gate in admit(ask, world(limits=limits, use=use))) & SLOTS
+
+
+budget = st.builds(Budget, st.none() | st.just(0.5), st.none() | st.just(2.0))
+settings = st.builds(
+    InForce,
+    st.builds(Limits, st.integers(0, 9), small, small),
+    st.builds(Budgets, budget, st.dictionaries(st.sampled_from("ab"), budget), budget, budget),
+    st.sampled_from(["hold", "run"]),
+    st.sampled_from("ab"),
+    st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy")),
+)
+
+
+@given(settings)
+def test_the_card_carries_what_is_in_force(given_settings):
+    written = json.loads(json.dumps(given_settings.as_json()))
+    assert in_force_from(written) == given_settings
+
+
+def test_in_force_of_a_configuration():
+    found = in_force(config_from({"agents": {"me": {"tool": "x"}}, "defaults": {"agent": "me"}}))
+    assert found.lane(Task("t")) == Lane("me", "x", "")
+    assert found.lane(Task("t", agents=("demo",), tool="y", run="r")) == Lane("demo", "y", "r")
+
+
+# -- the real thing -------------------------------------------------------------------------------------------------
+
+AGENTS = """
+agents:
+  sh: {tool: shell, command: [sh]}
+  bad: {tool: shell, command: [/bin/false]}
+  ok: {tool: shell, command: [/bin/true]}
+"""
+
+
+def test_stop_starts_nothing_after_the_failure(project):
+    """The slot is free once the end is judged, not before: nothing slips in between."""
+    project.config(AGENTS + "watch: {rescan: 60s}\n")
+    tasks = "\n".join(f"  t{n}: {{agent: ok, prompt: x}}" for n in range(4))
+    project.drop("r.yaml", f"on_failure: stop\ntasks:\n  a: {{agent: bad, prompt: x}}\n{tasks}\n")
+    project.run("watch", "--until-empty", "--slots", "1", code=1)
+    started = [event["task_id"] for event in project.events("attempt_started")]
+    assert started[-1] == "r.a"
+    assert all(project.where(f"r.t{n}") == "cancelled" for n in range(4)) or started == ["r.a"]
+
+
+def test_the_urgent_task_that_was_waited_for_comes_next(project):
+    project.config(AGENTS)
+    project.drop("first.yaml", "agent: ok\nprompt: x\npriority: high\n")
+    project.drop("urgent.yaml", "agent: ok\nprompt: x\npriority: high\nneeds: [first]\n")
+    project.drop("idle.yaml", "agent: ok\nprompt: x\npriority: low\n")
+    project.run("watch", "--until-empty", "--slots", "1")
+    started = [event["task_id"] for event in project.events("attempt_started")]
+    assert started == ["first", "urgent", "idle"]
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ("limits: {running: 0}\n", "it is paused"),
+        ("limits: {per_agent: {ok: 0}}\n", "agent ok is paused"),
+        ("budgets: {day: {hard_usd: 0}}\n", "budget"),
+    ],
+)
+def test_until_empty_ends_and_says_what_waits(project, config, words):
+    project.config(AGENTS + config)
+    project.drop("a.yaml", "agent: ok\nprompt: x\n")
+    done = project.run("watch", "--until-empty", code=None)
+    assert " a " in done.stdout and words in done.stdout
+    assert project.where("a") == "inbox"
+
+
+def test_why_goes_by_the_settings_in_force(project, watch):
+    project.config(AGENTS + "limits: {running: 4}\n")
+    watch("--slots", "1")
+    project.drop("a.yaml", "agent: sh\nprompt: |\n  while ! test -e go; do sleep 0.02; done\n")
+    project.until("a", "running")
+    project.drop("b.yaml", "agent: ok\nprompt: x\n")
+    wait_until(lambda: project.json("why", "b")["gates"], "b waits")
+    assert project.json("why", "b")["gates"][0]["name"] == "running"
+    (row,) = [row for row in project.json("list")["tasks"] if row["id"] == "b"]
+    assert row["detail"] == "the slot is taken"
+    (project.root / "go").touch()
+    project.settled("b", "done")
+
+
+def test_a_retry_of_a_parked_tool_says_so_everywhere(project, watch):
+    project.config(AGENTS + "retry: {delay: 100ms}\n")
+    watch()
+    project.drop(
+        "a.yaml",
+        "agent: sh\nretries: 1\nprompt: |\n"
+        "  echo 'reason: I need it myself' > work/parked/shell.yaml; exit 1\n",
+    )
+    wait_until(lambda: project.events("task_retrying", "a"), "it has failed once")
+    wait_until(
+        lambda: "I need it myself" in project.run("why", "a").stdout, "why names the parked tool"
+    )
+    assert "I need it myself" in project.run("list").stdout
+    (project.work / "parked" / "shell.yaml").unlink()
+    project.settled("a", "failed")
