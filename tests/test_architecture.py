@@ -158,6 +158,44 @@ def test_modules_and_functions_stay_readable():
     assert not long_functions
 
 
+HARMLESS = ("O_DIRECTORY", "O_EXCL", "data_file(", "/proc/", "'x'")
+
+
+def openings(path: Path) -> list[str]:
+    """Calls that open a file by its name, but not those that can only open a folder or create a new file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in ("open", "io.open", "os.open", "codecs.open") or called.endswith(
+            (".read_text", ".read_bytes")
+        ):
+            text = ast.unparse(node)
+            if not called.startswith("opening.") and not any(word in text for word in HARMLESS):
+                found.append(text)
+    return found
+
+
+def test_there_is_one_way_to_open_what_lies_below_work():
+    """A FIFO, a link or an endless file in place of any of ours must find no reader that waits for it."""
+    allowed = {
+        "files/opening.py": 1,
+        "files/git.py": 3,  # what git keeps, and a scratch folder of its own
+        "tools/demo.py": 1,  # the demo agent, in its own process
+        "queries/health.py": 1,  # a number below /proc, by a name that is handed to it
+    }
+    wrong = {}
+    for path in MODULES.values():
+        inside = str(path.relative_to(PACKAGE))
+        if inside.split("/")[0] in ("execution", "cli") or inside == "__main__.py":
+            continue
+        found = openings(path)
+        if len(found) > allowed.get(inside, 0):
+            wrong[inside] = found
+    assert not wrong
+
+
 def test_every_module_says_what_it_is():
     silent = [
         name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.coordination import guard
 from orchestrator.coordination.settings import Settings
 from orchestrator.files import schemas
 from orchestrator.files.documents import Document, Problem
@@ -17,7 +18,6 @@ from orchestrator.files.requests import Content, Request, Unreadable, load, read
 from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task, task_from
-from orchestrator.store import atomic
 from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import Toolbox
 
@@ -123,7 +123,7 @@ class Intake:
         except FileNotFoundError:
             return Ignored()
         except OSError as error:
-            if error.errno in atomic.DISK_FAULTS:  # the file is not to blame
+            if guard.machine(error):  # the file is not to blame
                 raise
             return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
         if content.being_written:

@@ -7,17 +7,16 @@ be repeated by the next watcher, which enters the same code through `Life.resume
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import secrets
-import stat
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.coordination import artifacts
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.errors import OrchestratorError, StoreFault
@@ -43,7 +42,7 @@ from orchestrator.model.result import (
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic
+from orchestrator.store import atomic, places
 from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
@@ -370,7 +369,9 @@ class Lives:
     def _order(self, life: Life, entry: Entry, run_dir: str) -> Order:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
         try:
-            _make_folders(self.layout.logs(life.id), run_dir)
+            places.check_folders(self.layout)
+            for folder in (self.layout.logs(life.id), run_dir):
+                places.make_folder(self.layout, folder)
         except (
             OSError
         ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
@@ -706,10 +707,8 @@ class Lives:
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
         now = timestamp(self.store.clock())
-        artifacts = self._artifacts(life)
-        document = self._document(
-            life, entry, reading, step, now, artifacts, await self._changed(life)
-        )
+        made = await self._artifacts(life)
+        document = self._document(life, entry, reading, step, now, made, await self._changed(life))
         ended = self._attempt_event(life, reading)  # first: readers sort by time
         done = self._event(
             life,
@@ -721,7 +720,7 @@ class Lives:
             outcome=str(reading.outcome),
             exit_code=reading.exit_code,
             duration_ms=reading.duration_ms,
-            artifacts=[item["path"] for item in artifacts if not item.get("missing")],
+            artifacts=[item["path"] for item in made if not item.get("missing")],
             log_paths=self._log_paths(life),
             usage=document.get("usage", {}),
             cost_usd=document.get("cost_usd"),
@@ -767,7 +766,7 @@ class Lives:
         reading: Reading,
         step: Finish,
         now: str,
-        artifacts: Sequence[Mapping[str, Any]],
+        made: Sequence[Mapping[str, Any]],
         changed: list[str],
     ) -> dict[str, Any]:
         attempts, readings = [], []
@@ -807,25 +806,18 @@ class Lives:
             cost_usd=cost,
             cost_source=source,
             finished_at=now,
-            artifacts=list(artifacts),
+            artifacts=list(made),
             notes=list(life.task.notes),
             log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "",
         )
 
-    def _artifacts(self, life: Life) -> list[dict[str, Any]]:
+    async def _artifacts(self, life: Life) -> list[dict[str, Any]]:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
-        found = [_artifact(self.layout.root, path) for path in life.task.artifacts]
         run_dir = self.layout.logs(life.id, life.attempt)
         own = {*OWN_LOGS, *life.route.tool.own_files}
-        for folder, folders, names in os.walk(run_dir):
-            if folder == run_dir:
-                folders[:], names = (
-                    [name for name in folders if name not in own],
-                    [name for name in names if name not in own],
-                )
-            for path in (os.path.join(folder, name) for name in sorted(names)[:1000]):
-                found.append({**_artifact(self.layout.root, path), "path": self.layout.shown(path)})
-        return found
+        return await asyncio.to_thread(
+            artifacts.collect, self.layout, life.task.artifacts, run_dir, own
+        )
 
     # -- small things -----------------------------------------------------------------------------------------------
 
@@ -901,16 +893,6 @@ def _disk_refused(facts: AttemptFacts) -> bool:
     return facts.ended is not None and bool(facts.ended.get("errno"))
 
 
-def _make_folders(*paths: str) -> None:
-    for path in paths:
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            pass
-        except FileNotFoundError:
-            os.makedirs(path, exist_ok=True)
-
-
 def _cancelled(reading: Reading, by: str) -> Reading:
     return replace(
         reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
@@ -971,24 +953,3 @@ def _brief(facts: AttemptFacts) -> Reading:
         error_class=end.cause or ("exit" if code else ""),
         duration_ms=end.duration_ms,
     )
-
-
-def _artifact(root: str, path: str) -> dict[str, Any]:
-    """Size and hash of a file inside the project; never of anything a link leads to."""
-    full = os.path.join(root, path)
-    inside = os.path.realpath(full).startswith(os.path.realpath(root) + os.sep)
-    try:
-        info = os.lstat(full)
-        if not inside or not stat.S_ISREG(info.st_mode):
-            return (
-                {"path": path}
-                if inside and stat.S_ISDIR(info.st_mode)
-                else {"path": path, "missing": True}
-            )
-        digest = hashlib.sha256()
-        with open(full, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        return {"path": path, "bytes": info.st_size, "sha256": digest.hexdigest()}
-    except OSError:
-        return {"path": path, "missing": True}

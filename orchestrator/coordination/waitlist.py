@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.coordination import guard
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.intake import (
     GitTracked,
@@ -28,8 +29,8 @@ from orchestrator.coordination.lifecycle import Health, Life
 from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.strangers import Strangers
-from orchestrator.errors import OrchestratorError, Taken
-from orchestrator.files import diagnostics
+from orchestrator.errors import Taken
+from orchestrator.files import diagnostics, opening
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.results import status_of
@@ -39,7 +40,6 @@ from orchestrator.model.admission import Ask, World, standing_gates
 from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
-from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, Vanished
 
 FIRST_SLICE, SLICE = (
@@ -203,17 +203,46 @@ class Waitlist:
         wall = self.clock()
         for waiting in self.timed:
             if any(gate.until is not None and gate.until <= wall for gate in waiting.gates):
-                self.judge(waiting)
+                self._judge_guarded(waiting)
+
+    def _judge_guarded(
+        self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None
+    ) -> None:
+        try:
+            self.judge(waiting, status_of)
+        except Exception as error:
+            self.failed(waiting.name, error)
 
     def look(self, name: str, renamed: bool = False, listed: bool = False) -> None:
         """Look at one file; whatever goes wrong concerns that file only."""
         try:
-            look = self.intake.look(name, renamed, listed=listed)
-        except OSError as error:
+            self._take(name, self.intake.look(name, renamed, listed=listed))
+        except Exception as error:
+            self.failed(name, error)
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Looking at this file raised something: it waits for the machine to work, or is set aside with a note."""
+        if guard.machine(error):
             self.health.failed(error)
             self.not_yet[name] = (time.monotonic() + 1.0, "")
             return
-        self._take(name, look)
+        self.forget(name)
+        try:
+            signature = signature_of(os.lstat(self.layout.file(Status.INBOX, name)))
+        except OSError:
+            return
+        why, hint = guard.sentence(error)
+        if isinstance(
+            error, OSError
+        ):  # what refused it may give way: every full listing looks again
+            signature = (signature[0], -1, signature[2])
+        self.invalid[name] = signature
+        try:
+            self.refuse(name, signature, why, hint)
+        except Exception as second:  # no note, no event: it is still told, and set aside
+            if guard.machine(second):
+                self.health.failed(second)
+            self._complain(name, ("", why), f"{why} - {hint}")
 
     def _take(self, name: str, look: Look) -> None:
         was_editing = self.not_yet.pop(name, (0.0, ""))[1]
@@ -320,16 +349,18 @@ class Waitlist:
         try:
             self.store.remove_note(task_id)
         except OSError as error:  # it goes with the next full listing
-            self.health.failed(error)
+            self._unwritten(error)
 
     def _note(self, task_id: str, text: str) -> None:
         try:
             self.store.write_note(task_id, text)
         except OSError as error:
-            if (
-                error.errno in atomic.DISK_FAULTS
-            ):  # else its name is too long for a note; the event tells of it
-                self.health.failed(error)
+            self._unwritten(error)
+
+    def _unwritten(self, error: OSError) -> None:
+        """A note could not be written or removed: its name is too long, or a folder lies there; the event tells of it."""
+        if guard.machine(error):
+            self.health.failed(error)
 
     def _admit(self, name: str, look: TaskFile, told: Sequence[Gate]) -> None:
         """``told``: the gates that are known of."""
@@ -373,10 +404,6 @@ class Waitlist:
         except Vanished:
             self.again(name)
             return
-        except (OSError, OrchestratorError) as error:
-            self.health.failed(error)
-            self.not_yet[name] = (time.monotonic() + 1.0, "")
-            return
         self._drop_note(look.run.id)
         self.tell("run", look.run.id, run=look.run)
         for task_id in look.run.tasks:
@@ -408,7 +435,7 @@ class Waitlist:
             return known[task_id]
 
         for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
-            self.judge(waiting, status_of)
+            self._judge_guarded(waiting, status_of)
 
     def judge(
         self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None
@@ -455,7 +482,7 @@ class Waitlist:
         """Something happened to this task: look at those that wait for it."""
         for name in list(self._waiters.pop(task_id, ())):
             if name in self.waiting:
-                self.judge(self.waiting[name])
+                self._judge_guarded(self.waiting[name])
 
     def _is_approved(self, waiting: Waiting) -> bool:
         if self.settings.config.from_git == "run" or waiting.name not in self._tracked:
@@ -480,7 +507,6 @@ class Waitlist:
 
 def _read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 16)
+        return opening.read_text(path, 1 << 16)
     except OSError:
         return ""

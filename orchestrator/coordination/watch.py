@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.coordination import guard
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
@@ -27,7 +28,7 @@ from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
-from orchestrator.errors import OrchestratorError, Taken
+from orchestrator.errors import OrchestratorError, StoreFault, Taken
 from orchestrator.execution.supervisor import boot_id, start_time
 from orchestrator.files import owners, parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
@@ -49,7 +50,7 @@ from orchestrator.model.gates import Gate, InUse, Limits, limit_gates
 from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, recovery, runs
+from orchestrator.store import atomic, places, recovery, runs
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store, Vanished
 
@@ -197,10 +198,14 @@ class Watcher:
                         self._check_settings()
                     self.waitlist.flush_vouch()
                 except (
-                    OSError
+                    OSError,
+                    StoreFault,
                 ) as error:  # what was left out is found by the listing once the disk works again
                     self.health.failed(error)
                     next_rescan = min(next_rescan, now + self._pause())
+                except Exception as error:  # a bug of ours must not stop everything else; no faster than the listing
+                    self.tell("internal", "", error=error)
+                    await asyncio.sleep(min(self.config.rescan, 1.0))
                 if self._finished(until_empty, once):
                     if until_empty and not self._leave:
                         self._tell_what_waits()
@@ -407,6 +412,7 @@ class Watcher:
         self.store.beat()  # first: whatever fails below, it lives
         if self.health.fault:
             self._probe()
+        places.check_folders(self.layout)
         if not os.path.isdir(self.layout.active) or any(
             not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")
         ):
@@ -644,9 +650,10 @@ class Watcher:
             look = self.waitlist.reread(
                 waiting
             )  # what is complete now counts, and nobody may be writing to it
-        except OSError as error:
-            self.health.failed(error)
-            self.waitlist.ready.add(waiting.candidate)
+        except Exception as error:
+            self.waitlist.failed(waiting.name, error)
+            if guard.machine(error):
+                self.waitlist.ready.add(waiting.candidate)
             return
         if look is None:
             return
@@ -679,9 +686,10 @@ class Watcher:
             self.waitlist.forget(waiting.name)
             self.waitlist.refuse(waiting.name, waiting.signature, error.message, error.hint)
             return
-        except (OSError, OrchestratorError) as error:
-            self.health.failed(error)
-            self.waitlist.ready.add(waiting.candidate)
+        except Exception as error:
+            self.waitlist.failed(waiting.name, error)
+            if guard.machine(error):
+                self.waitlist.ready.add(waiting.candidate)
             return
         self.waitlist.forget(waiting.name)
         self._occupy(life)
@@ -919,7 +927,7 @@ class Watcher:
                 atomic.remove(path)
                 held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
                 atomic.remove(path)
-        except OSError:
+        except (OSError, StoreFault):
             return
         finally:
             for fd in held:

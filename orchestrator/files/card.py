@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 
+from orchestrator.files import opening
 from orchestrator.files.layout import Layout
 from orchestrator.model.admission import InForce, in_force_from
 
@@ -36,7 +37,7 @@ class Card:
 def read(layout: Layout, now: float) -> Card | None:
     """The card of the last watcher; None if there is none (it ended in good order, or never was)."""
     try:
-        with open(layout.watcher_card, "rb") as file:
+        with opening.open_file(layout.watcher_card) as file:
             data = json.loads(file.read())
             beat = now - os.fstat(file.fileno()).st_mtime
         return Card(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import INVALID, OrchestratorError, Unusable
+from orchestrator.files import opening
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout
 from orchestrator.files.profiles import load_profiles
@@ -31,8 +33,7 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
     Raises `Unusable` if it cannot be read and `ConfigProblems` if it is wrong.
     """
     try:
-        with open(layout.config, "rb") as file:
-            document = parse(file.read())
+        document = parse(opening.read_bytes(os.path.realpath(layout.config)))
     except OSError as error:
         raise Unusable(
             f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init"

@@ -55,11 +55,13 @@ class Document:
     keys: dict[Path, Span] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)  # what is read otherwise than meant
+    _lines: list[str] | None = field(default=None, repr=False, compare=False)
 
     def line(self, number: int) -> str:
         """The source line with this 1-based number, without its end."""
-        lines = self.text.split("\n", number)
-        return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
+        if self._lines is None:
+            self._lines = self.text.split("\n")
+        return self._lines[number - 1].rstrip("\r") if 0 < number <= len(self._lines) else ""
 
     def problem_at(
         self, path: Path, message: str, hint: str = "", *, key: bool = False, warning: bool = False

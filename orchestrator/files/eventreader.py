@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.files import jsonlines
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
 
@@ -43,9 +43,9 @@ def about(layout: Layout, key: str, value: str, first_day: str = "") -> list[Eve
     found = []
     for path in files(layout, first_day):
         try:
-            with open(path, "rb") as file:
+            with opening.open_file(path) as file:
                 data = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, opening.NotAFile):
             continue
         place = data.find(needle)
         while place >= 0:
@@ -124,10 +124,10 @@ class Follower:
             try:
                 if os.path.getsize(path) <= start:
                     continue
-                with open(path, "rb") as file:
+                with opening.open_file(path) as file:
                     file.seek(start)
                     data = file.read()
-            except FileNotFoundError:
+            except (FileNotFoundError, opening.NotAFile):
                 continue
             whole = data[: data.rfind(b"\n") + 1]
             self.positions[path] = start + len(whole)

@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.files import opening
+
+LONGEST = 16 << 20  # bytes of one line; what is longer was not written by us
+
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
     """The object on one line; None if the line is torn or is no object."""
@@ -19,10 +23,12 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
     """All objects in a file, and how many lines were bad.  A missing file is an empty one."""
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             data = file.read()
     except FileNotFoundError:
         return [], 0
+    except opening.NotAFile:
+        return [], 1
     return split(data)
 
 
@@ -41,20 +47,37 @@ def split(data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 
 def backwards(path: str, block: int = 1 << 16) -> Iterator[dict[str, Any]]:
-    """The objects of a file from the last to the first, reading only as much as is asked for."""
-    with open(path, "rb") as file:
+    """The objects of a file from the last to the first, reading only as much as is asked for.
+
+    A line longer than `LONGEST` is none of ours and is passed over.
+    """
+    try:
+        opened = opening.open_file(path)
+    except (FileNotFoundError, opening.NotAFile):
+        return
+    with opened as file:
         position = file.seek(0, 2)
-        tail = b""
+        pieces: list[bytes] = []  # of the line whose beginning is still to come, the last one first
+        held = 0
         while position > 0:
             step = min(block, position)
             position = file.seek(position - step)
-            tail = file.read(step) + tail
-            lines = tail.split(b"\n")
-            tail = lines[0]
-            for line in reversed(lines[1:]):
-                value = parse_line(line) if line else None
-                if value is not None:
-                    yield value
-        value = parse_line(tail) if tail else None
-        if value is not None:
-            yield value
+            first, *rest = file.read(step).split(b"\n")
+            if rest:
+                yield from _whole(pieces, rest.pop(), held)
+                pieces, held = [], 0
+                for line in reversed(rest):
+                    yield from _whole([], line)
+            held += len(first)
+            if held <= LONGEST:
+                pieces.append(first)
+        yield from _whole(pieces, b"", held)
+
+
+def _whole(pieces: list[bytes], begin: bytes, held: int = 0) -> Iterator[dict[str, Any]]:
+    if held + len(begin) > LONGEST:
+        return
+    line = begin + b"".join(reversed(pieces))
+    value = parse_line(line) if line else None
+    if value is not None:
+        yield value

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from orchestrator.files import opening
+
 PIECE = 1 << 16
 
 
@@ -24,8 +26,8 @@ class LogReader:
         no character and no control sequence is shown in halves.
         """
         try:
-            file = open(self.path, "rb")
-        except FileNotFoundError:
+            file = opening.open_file(self.path)
+        except (FileNotFoundError, opening.NotAFile):
             return
         with file:
             if self._last is not None:

@@ -6,13 +6,15 @@ reading verbs can use it; the watcher and ``validate`` pass ``check``, which is 
 
 from __future__ import annotations
 
+import errno
 import os
-import stat as stat_module
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.files import opening
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
+from orchestrator.files.nearness import Near
 from orchestrator.model import ids, legacy
 from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.task import Task, task_from
@@ -85,17 +87,12 @@ def read(path: str, leased: bool = False) -> Content:
     cannot be opened.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == 40:  # ELOOP: the last part is a symbolic link
-            raise Unreadable("it is a symbolic link; a task must be a regular file") from None
-        if error.errno == 6:  # ENXIO: a socket, or a device without a driver
-            raise Unreadable("it is not a regular file") from None
-        raise
+        fd = opening.descriptor(path)
+    except opening.NotAFile as error:
+        more = "; a task must be a regular file" if error.errno == errno.ELOOP else ""
+        raise Unreadable(f"{error.strerror}{more}") from None
     try:
         info = os.fstat(fd)
-        if not stat_module.S_ISREG(info.st_mode):
-            raise Unreadable("it is not a regular file")
         if info.st_nlink > 1:  # what is done to it would be done to the other one as well
             raise Unreadable("it has another name somewhere (a hard link); put a copy in its place")
         if info.st_size > MAX_BYTES:
@@ -173,7 +170,10 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
     kind = "run" if is_run(data) else "task"
     if check is not None:
         request.problems += check(kind, document, data)
-    if not request.errors and isinstance(data, dict):
+    if not request.errors and not isinstance(data, dict):
+        what, hint = "a task is a mapping, and this file is none", "write  prompt: ..."
+        request.problems.append(document.problem_at((), what, hint))
+    if not request.errors:
         try:
             if kind == "run":
                 request.run = run_from(request.id, data)
@@ -194,6 +194,7 @@ def _check_run(request: Request, document: Document) -> None:
     assert run is not None
     prefix = len(run.id) + 1
     tasks = {task_id: task_from(task_id, body) for task_id, body in run.tasks.items()}
+    near = Near(name[prefix:] for name in tasks)
     for task_id, task in tasks.items():
         if ids.problem(task_id):
             request.problems.append(
@@ -207,9 +208,7 @@ def _check_run(request: Request, document: Document) -> None:
         if isinstance(document.data, dict) and isinstance(document.data["tasks"], dict):
             body = document.data["tasks"][task_id[prefix:]]
             for place, need in enumerate(body.get("needs", ()) if isinstance(body, dict) else ()):
-                if f"{run.id}.{need}" not in tasks and any(
-                    _close(need, name[prefix:]) for name in tasks
-                ):
+                if f"{run.id}.{need}" not in tasks and near.close_to(need):
                     request.problems.append(
                         document.problem_at(
                             ("tasks", task_id[prefix:], "needs", place),
@@ -218,6 +217,18 @@ def _check_run(request: Request, document: Document) -> None:
                             warning=True,
                         )
                     )
+    twins: dict[str, str] = {}
+    for task_id in tasks:
+        twin = twins.setdefault(ids.key(task_id), task_id)
+        if twin != task_id:
+            request.problems.append(
+                document.problem_at(
+                    ("tasks", task_id[prefix:]),
+                    f"'{task_id[prefix:][:60]}' and '{twin[prefix:][:60]}' would be the same id",
+                    "ids differ by more than upper and lower case: rename one of them",
+                    key=True,
+                )
+            )
     circle = cycle({task_id: task.needs for task_id, task in tasks.items()})
     if circle:
         request.problems.append(
@@ -233,12 +244,6 @@ def _check_run(request: Request, document: Document) -> None:
                 request.problems.append(
                     document.problem_at(("tasks", place), f"'{member[:60]}' {ids.problem(member)}")
                 )
-
-
-def _close(word: str, name: str) -> bool:
-    import difflib
-
-    return difflib.SequenceMatcher(None, word, name).ratio() > 0.7
 
 
 def _check_task(request: Request, document: Document, task: Task, base: tuple[Any, ...]) -> None:

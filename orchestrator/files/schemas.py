@@ -11,16 +11,20 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from orchestrator.files import mistakes
 from orchestrator.files.documents import Document, Path, Problem
 from orchestrator.files.layout import schema_bytes
+from orchestrator.files.nearness import Near
 from orchestrator.model import foreign
 
+MOST_PROBLEMS = 100  # that are told of one file
 KINDS = ("task", "run", "result", "event", "config", "tool")
 _TYPES = {
     "str": "text",
@@ -49,8 +53,24 @@ def schema(kind: str) -> dict[str, Any]:
 
 
 @cache
-def _validator(kind: str) -> Draft202012Validator:
-    return Draft202012Validator(schema(kind))
+def _validator(kind: str) -> Any:
+    return _Validator(schema(kind))
+
+
+def _unique(validator: Any, wanted: bool, instance: Any, schema_: Any) -> Iterator[ValidationError]:
+    """``uniqueItems`` in linear time: jsonschema compares every item with every other if they cannot be sorted."""
+    if not wanted or not isinstance(instance, list):
+        return
+    seen = set()
+    for item in instance:
+        text = json.dumps(item, sort_keys=True)
+        if text in seen:
+            yield ValidationError("an item is there twice")
+            return
+        seen.add(text)
+
+
+_Validator = extend(Draft202012Validator, {"uniqueItems": _unique})
 
 
 def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
@@ -59,11 +79,7 @@ def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     kind_of = foreign.kind_of(data) if kind in ("task", "run") else None
     if kind_of is not None:
         return [document.problem_at((), *foreign.not_a_task(kind_of))]
-    problems = [
-        problem
-        for error in _validator(kind).iter_errors(data)
-        for problem in _explain(error, document)
-    ]
+    problems = list(islice(_problems(kind, document, data), MOST_PROBLEMS))
     misspelt = {
         problem.line
         for problem in problems
@@ -75,25 +91,34 @@ def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     return sorted(set(problems), key=lambda problem: (problem.line, problem.column))
 
 
+def _problems(kind: str, document: Document, data: Any) -> Iterator[Problem]:
+    near: dict[frozenset[str], Near] = {}
+    for error in _validator(kind).iter_errors(data):
+        yield from _explain(error, document, near)
+
+
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "did you mean") -> str:
     """``did you mean 'claude'?``, or nothing if no choice is close."""
     close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], 1, 0.6)
     return f"{prefix} '{close[0]}'?" if close else ""
 
 
-def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
+def _explain(
+    error: ValidationError, document: Document, near: dict[frozenset[str], Near]
+) -> Iterator[Problem]:
     path: Path = tuple(error.absolute_path)
     value, rule = error.instance, error.validator
     if rule == "additionalProperties":
         known = error.schema.get("properties", {})
+        words = near.setdefault(frozenset(known), Near(known))
         for key in value:
             if key not in known and not key.startswith("x-"):
                 meant, odd = mistakes.odd_key(key)
+                close = words.close_to(key, 0.6)
                 hint = (
                     odd
                     or _foreign(meant, known)
-                    or did_you_mean(key, known)
-                    or "keys of your own start with x-"
+                    or (f"did you mean '{close}'?" if close else "keys of your own start with x-")
                 )
                 yield document.problem_at(
                     (*path, key), f"unknown key '{_short(key)}'", hint, key=True
@@ -142,6 +167,11 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Problem]:
         )
     elif rule in ("minItems", "minLength", "minProperties"):
         yield document.problem_at(path, f"{_name(path)} is empty")
+    elif rule in ("maxItems", "maxProperties"):
+        yield document.problem_at(
+            path,
+            f"{_name(path)} has {len(value)} entries; at most {error.validator_value} are allowed",
+        )
     elif rule in ("maxLength",):
         yield document.problem_at(
             path, f"{_name(path)} is longer than {error.validator_value} characters"

@@ -6,6 +6,8 @@ import os
 import re
 import unicodedata
 
+from orchestrator.files import opening
+
 # CSI and OSC sequences, other escapes, and control characters beside tab and newline.
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
@@ -64,7 +66,7 @@ def fit(text: str, cells: int, ellipsis: str = "…") -> str:
 def tail(path: str, size: int = 8192) -> str:
     """The end of a file, decoded as well as it goes; empty if there is none."""
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             length = os.fstat(file.fileno()).st_size
             if not length:
                 return ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+LONGEST = 3650 * 86400.0  # seconds
+EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
 
 
@@ -14,7 +16,10 @@ def duration(text: str) -> float:
     if not match or not text:
         raise ValueError(f"{text!r} is not a duration")
     days, hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
+    total = days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
+    if total > LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than ten years")
+    return total
 
 
 def show_duration(seconds: float) -> str:
@@ -44,13 +49,24 @@ def show_duration(seconds: float) -> str:
 def when(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time or a date; without an offset it is local time.
 
-    ValueError if it is neither.
+    ValueError if it is neither, or so early or late that no clock of ours can tell it.
     """
-    return datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00")).timestamp()
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
+        seconds = moment.timestamp()
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{text[:40]!r} is no time that can be told: {error}") from None
+    if not EARLIEST <= seconds <= LATEST:
+        raise ValueError(f"{text[:40]!r} is not between 1900 and 2200")
+    return seconds
 
 
 def timestamp(seconds: float) -> str:
-    """A moment as the files have it: ``2026-11-22T09:48:55.120Z``."""
+    """A moment as the files have it: ``2026-11-22T09:48:55.120Z``.  One that no calendar has is the nearest it has."""
+    if (
+        not EARLIEST <= seconds <= LATEST
+    ):  # from a file that somebody spoilt; no reader may stumble over it
+        seconds = LATEST if seconds > LATEST else EARLIEST
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 

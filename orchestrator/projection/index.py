@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.files import eventreader
+from orchestrator.files import eventreader, opening
 from orchestrator.files.layout import Layout
 
 VERSION = 1
@@ -121,7 +121,7 @@ def update(connection: sqlite3.Connection, layout: Layout) -> int:
 
 def _only_appended(path: str, size: int, tail: bytes) -> bool:
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             file.seek(max(0, size - MARK))
             return file.read(min(size, MARK)) == tail
     except OSError:
@@ -131,7 +131,7 @@ def _only_appended(path: str, size: int, tail: bytes) -> bool:
 def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> int:
     """Add the whole lines of a file from ``start`` on."""
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             if os.fstat(file.fileno()).st_size <= start:
                 return 0
             file.seek(start)
@@ -158,7 +158,7 @@ def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> i
                 count += len(rows)
             file.seek(max(0, end - MARK))
             tail = file.read(min(end, MARK))
-    except FileNotFoundError:
+    except (FileNotFoundError, opening.NotAFile):
         return 0
     connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, end, tail))
     return count

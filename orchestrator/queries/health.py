@@ -16,6 +16,7 @@ from orchestrator.files import (
     git,
     journals,
     jsonlines,
+    opening,
     owners,
     permissions,
     scan,
@@ -145,15 +146,15 @@ def _schemas(layout: Layout) -> Check:
     """Whether editors check files by what this version understands."""
     for kind in schemas.KINDS:
         try:
-            with open(f"{layout.work}/schemas/{kind}.schema.json", "rb") as file:
-                if file.read() != schema_bytes(kind):
-                    return Check(
-                        "schemas",
-                        "note",
-                        "work/schemas/ is of another version: editors check by it",
-                        "orchestrator init   writes them anew",
-                    )
-        except FileNotFoundError:
+            here = opening.read_bytes(f"{layout.work}/schemas/{kind}.schema.json")
+            if here != schema_bytes(kind):
+                return Check(
+                    "schemas",
+                    "note",
+                    "work/schemas/ is of another version: editors check by it",
+                    "orchestrator init   writes them anew",
+                )
+        except (FileNotFoundError, opening.NotAFile):
             return Check(
                 "schemas",
                 "note",
@@ -358,7 +359,7 @@ def copies(layout: Layout) -> list[tuple[str, list[str]]]:
         texts, inodes = set(), set()
         try:
             for path in where:
-                with open(f"{layout.work}/{path}", "rb") as file:
+                with opening.open_file(f"{layout.work}/{path}") as file:
                     texts.add(file.read(1 << 21))
                     inodes.add(os.fstat(file.fileno()).st_ino)
         except OSError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.files import (
     journals,
+    opening,
     results,
     scan,
 )
@@ -158,7 +159,6 @@ def _ahead(layout: Layout, task: Task, name: str) -> int:
 
 def _first_line(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
+        return opening.read_text(path, 1 << 16).split("\n", 1)[0].strip()
     except OSError:
         return ""

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 
+from orchestrator.files import opening
 from orchestrator.store.atomic import sync_folder, write_all
 
 TRIES = 20  # how often the file may be taken away while we write to it
@@ -21,9 +22,8 @@ def append(path: str, data: bytes, mode: int = 0o600) -> None:
     ``data`` ends with a line end.  Several processes may do so at once.  OSError if the disk refused, and then what
     was written of it is a torn line, which readers skip and the next call ends.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     for _ in range(TRIES):
-        fd = os.open(path, flags, mode)
+        fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             if not is_named(fd, path):

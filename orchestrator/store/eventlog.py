@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import StoreFault
-from orchestrator.files import owners
+from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model.event import event as make_event
 from orchestrator.store import atomic
@@ -95,9 +95,7 @@ class EventLog:
         path = f"{self.layout.events}/{day}.{self.clone}-{self.role}.jsonl"
         os.makedirs(self.layout.events, exist_ok=True)
         fresh = not os.path.exists(path)
-        self._fd = os.open(
-            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-        )
+        self._fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         self._day = day
         try:
             if fresh:
@@ -236,7 +234,7 @@ def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> 
     mine: set[str] = set() if folders is None else folders
     for file in files:
         try:
-            fd = os.open(file.temporary, os.O_RDONLY | os.O_CLOEXEC)
+            fd = opening.descriptor(file.temporary)
             try:
                 os.fsync(fd)
             finally:
@@ -269,8 +267,7 @@ def clone_name(layout: Layout) -> str:
 
 def _written_name(layout: Layout) -> str:
     try:
-        with open(layout.writer, encoding="ascii") as file:
-            name = file.read().strip()
+        name = opening.read_bytes(layout.writer, 100).decode("ascii").strip()
     except (OSError, ValueError):
         return ""
     return name if name.isalnum() else ""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Taken
-from orchestrator.files import jsonlines, owners
+from orchestrator.files import jsonlines, opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, fold
@@ -117,7 +117,7 @@ class Ledger:
 
     def _open(self, path: str, closed: bool) -> Entry | None:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
             return None
         entry = Entry(path, fd, [], closed)

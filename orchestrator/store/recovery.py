@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.files import owners, scan
+from orchestrator.files import opening, owners, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
@@ -175,12 +175,9 @@ def drop_copies(layout: Layout, listed: list[tuple[str, list[str]]]) -> list[tup
     """Of one task's file in several folders keep the first and remove the others, if they are the same to the byte now."""
     done = []
     for kept, others in listed:
-        with open(f"{layout.work}/{kept}", "rb") as file:
-            text = file.read()
+        text = opening.read_bytes(f"{layout.work}/{kept}")
         for other in others:
-            with open(f"{layout.work}/{other}", "rb") as file:
-                same = file.read() == text
-            if same:
+            if opening.read_bytes(f"{layout.work}/{other}") == text:
                 atomic.remove(f"{layout.work}/{other}")
                 done.append((kept, other))
     return done

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Taken
-from orchestrator.files import owners, scan
+from orchestrator.files import opening, owners, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
 from orchestrator.model.run import Run
@@ -137,8 +137,7 @@ def _place(store: Store, run_id: str) -> None:
 
 
 def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return hashlib.sha256(opening.read_bytes(path)).hexdigest()
 
 
 def complete(store: Store) -> list[str]:

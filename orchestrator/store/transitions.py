@@ -19,14 +19,14 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
-from orchestrator.files import jsonlines, owners, scan
+from orchestrator.files import jsonlines, opening, owners, scan
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.requests import Content
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import appending, atomic
+from orchestrator.store import appending, atomic, places
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 
@@ -62,6 +62,7 @@ class Store:
     def prepare(self) -> list[str]:
         """Create the folders that are missing; their names."""
         made = []
+        places.check_folders(self.layout)
         for name in FOLDER_NAMES:
             if not os.path.isdir(self.layout.folder(name)):
                 os.makedirs(self.layout.folder(name), exist_ok=True)
@@ -338,6 +339,8 @@ class Store:
     def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
         """The result under a temporary name; a commit of the event log makes it durable and visible."""
         temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.result"
+        places.check_folders(self.layout)
+        places.clear(self.layout, self.layout.result(task_id))
         atomic.remove(temporary)
         atomic.write_temporary(temporary, result_text(document), sync=False)
         return NewFile(temporary, self.layout.result(task_id))
@@ -391,8 +394,7 @@ class Store:
                 oddities.append(f"its file was in {os.path.basename(os.path.dirname(place))}/")
         info = os.lstat(final)
         if info.st_mtime_ns != journal.claim.get("mtime_ns"):
-            with open(final, "rb") as file:
-                edited = file.read()
+            edited = opening.read_bytes(final)
             if hashlib.sha256(edited).hexdigest() != journal.claim["sha256"]:
                 self._keep_edited(journal, final, edited)
                 oddities.append("its file was edited while it ran; the edit is kept with its logs")
@@ -424,8 +426,9 @@ class Store:
         kept = f"{folder}/edited-{time.time_ns()}-{os.path.basename(path)}"
         atomic.write_temporary(kept, edited)
         # In place and not by a new file: the inode is how the ledger knows it again.
-        fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = opening.descriptor(path, os.O_WRONLY)
         try:
+            os.ftruncate(fd, 0)
             atomic.write_all(fd, journal.claim["text"].encode())
             os.fsync(fd)
         finally:
@@ -486,8 +489,8 @@ class Store:
         path = self.layout.file(*place)
         with self._acknowledged(task_id):
             self._say("task_approved", task_id, phase="request", status="inbox")
-            with open(path, "rb") as file:
-                self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+            raw = opening.read_bytes(path)
+            self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
         return Moved(task_id, Status.INBOX, Status.INBOX, path)
 
     def reject(self, task_id: str) -> Moved:
@@ -561,8 +564,8 @@ class Store:
                 if entry is not None:
                     self._note_move(entry, source, target, requeue)
                 if requeue or kind == "task_released":
-                    with open(source, "rb") as file:
-                        self.vouch([(task_id, hashlib.sha256(file.read()).hexdigest())])
+                    raw = opening.read_bytes(source)
+                    self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
                 self._rename(source, path)
         finally:
             if entry is not None:
@@ -645,6 +648,7 @@ class Store:
         temporary = f"{self.layout.state}/tmp/{owners.own()}.parked"
         atomic.remove(temporary)
         os.makedirs(self.layout.folder("parked"), exist_ok=True)
+        places.clear(self.layout, f"{self.layout.folder('parked')}/{tool}.yaml")
         atomic.publish(
             f"{self.layout.folder('parked')}/{tool}.yaml", text.encode(), temporary, replace=True
         )

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from orchestrator.files.documents import parse
+from orchestrator.files import opening
+from orchestrator.files.documents import MAX_BYTES, parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.config import Model
@@ -92,8 +93,9 @@ def presentation(layout: Layout, tool: str) -> Presentation:
         data_file("tools", "catalog", f"{tool}.yaml"),
     ):
         try:
-            with open(path, "rb") as file:
-                return presentation_from(parse(file.read()).data or {})
+            return presentation_from(
+                parse(opening.read_bytes(os.path.realpath(path), MAX_BYTES)).data or {}
+            )
         except FileNotFoundError:
             continue
         except (OSError, TypeError, AttributeError, ValueError):
@@ -186,7 +188,7 @@ class Progress:
             size = os.stat(self.path).st_size
             if size == self._position:
                 return False
-            with open(self.path, "rb") as file:
+            with opening.open_file(self.path) as file:
                 if size < self._position:  # it was over its limit and has been cut
                     self._position, self._rest = 0, b""
                 if self.how.live is None and size - self._position > TAIL:

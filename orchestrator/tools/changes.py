@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any
 
-from orchestrator.files import git
+from orchestrator.files import git, opening
 
 MOST = 500  # paths that are kept in a result
 Look = dict[str, Any]  # {"head": commit, "files": {path: [status, mtime in ns, size]}}
@@ -101,14 +101,17 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 def save(path: str, seen: Look) -> None:
     """Keep a look beside the logs, so that a later watcher can still compare."""
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(seen, file)
+    data = json.dumps(seen).encode("utf-8", "surrogateescape")
+    if os.path.lexists(path):
+        os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
 
 
 def load(path: str) -> Look | None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            seen = json.load(file)
+        seen = json.loads(opening.read_bytes(path).decode("utf-8", "surrogateescape"))
         return (
             seen
             if isinstance(seen.get("files"), dict) and isinstance(seen.get("head"), str)

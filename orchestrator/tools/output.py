@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from orchestrator.files import opening
 from orchestrator.files.text import clean, tail
 from orchestrator.tools.parsers import PARSERS
 
@@ -164,7 +165,7 @@ def _document(source: str, run_dir: str) -> tuple[Any, bool]:
 
 def _ends(path: str) -> tuple[bytes, bool]:
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size <= HEAD + TAIL:
                 return file.read(HEAD + TAIL), False

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.files.documents import Document, Problem, parse
+from orchestrator.files import opening
+from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.scan import names
 from orchestrator.files.schemas import check
@@ -131,8 +132,7 @@ def queries(document: Document) -> list[Problem]:
 
 def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
     try:
-        with open(path, "rb") as file:
-            document = parse(file.read())
+        document = parse(opening.read_bytes(os.path.realpath(path), MAX_BYTES))
     except OSError as error:
         document = Document("", problems=[Problem(1, 1, f"cannot be read: {error.strerror}")])
     problems = document.problems or (

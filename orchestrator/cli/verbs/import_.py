@@ -15,7 +15,7 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NotFound, Refused
-from orchestrator.files import diagnostics, scan, schemas
+from orchestrator.files import diagnostics, opening, scan, schemas
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import SUFFIXES, is_draft, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
@@ -218,9 +218,8 @@ def _import(
     shown = f"work/{target}/{task_id}{suffix}"
     existing = app.layout.file(target, task_id + suffix)
     if os.path.exists(existing):
-        with open(existing, encoding="utf-8", errors="replace", newline="") as file:
-            if file.read() == text:
-                return Fate(path, "unchanged", f"{shown} is the same already")
+        if opening.read_text(existing) == text:
+            return Fate(path, "unchanged", f"{shown} is the same already")
     try:
         if dry_run:
             store.check_free(task_id)

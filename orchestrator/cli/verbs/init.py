@@ -10,7 +10,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.notes import TARGETS, install, remove
 from orchestrator.cli.options import examples
 from orchestrator.errors import Unusable
-from orchestrator.files import schemas
+from orchestrator.files import opening, schemas
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.store.atomic import move, write_temporary
@@ -188,9 +188,8 @@ def _write_schema(layout: Layout, kind: str) -> str:
     path = f"{layout.work}/schemas/{kind}.schema.json"
     data = schema_bytes(kind)
     try:
-        with open(path, "rb") as file:
-            if file.read() == data:
-                return "unchanged"
+        if opening.read_bytes(path) == data:
+            return "unchanged"
     except FileNotFoundError:
         return _write(path, data)
     temporary = f"{path}.{os.getpid()}.tmp"

@@ -1,0 +1,70 @@
+"""The one way to open anything below ``work/`` for reading.
+
+Whoever can write there can put a pipe, a device, a link or a file without an end where a file is expected.  Here
+nothing is followed, nothing blocks, and nothing but a regular file is opened; `read_bytes` has a limit as well.
+A test forbids any other way (tests/test_architecture.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+MOST = 64 << 20  # bytes that are read at once, unless the caller sets another limit
+FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class NotAFile(OSError):
+    """What lies there is no regular file; ``strerror`` says what is wrong.  It is never the machine's fault."""
+
+
+class TooLarge(NotAFile):
+    """It is larger than what is read of such a file."""
+
+
+def descriptor(path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
+    """A descriptor of a regular file; ``mode`` counts if the flags create it.  Raises `NotAFile`, or OSError if it cannot be opened."""
+    try:
+        fd = os.open(path, flags | FLAGS, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotAFile(errno.ELOOP, "it is a symbolic link", path) from None
+        if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):
+            raise NotAFile(error.errno, "it is not a regular file", path) from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise NotAFile(errno.EINVAL, "it is not a regular file", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_file(path: str) -> BinaryIO:
+    """A regular file, open for reading bytes; raises as `descriptor`."""
+    return os.fdopen(descriptor(path), "rb")
+
+
+def read_bytes(path: str, most: int = MOST) -> bytes:
+    """The whole content of a regular file; `TooLarge` if it is more than ``most`` bytes; else raises as `descriptor`."""
+    with open_file(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise TooLarge(errno.EFBIG, f"it is larger than {most >> 10} KiB", path)
+    return data
+
+
+def read_text(path: str, most: int = MOST) -> str:
+    """`read_bytes` as text; what is no UTF-8 shows as U+FFFD."""
+    return read_bytes(path, most).decode("utf-8", "replace")
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder of its own lies there, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
