@@ -37,6 +37,32 @@ def wait_until(check: Callable[[], object], what: str = "", patience: float = PA
         time.sleep(0.01)
 
 
+# What a test needs, so that each kind can be run apart: pytest -m fast.  A file that is not named here is told by its fixtures.
+KINDS = {
+    "agents": ("test_agents",),
+    "terminal": ("test_terminal", "test_interactive", "test_pane", "test_editors", "test_newcomer"),
+    "process": (
+        *("test_supervisor", "test_faults", "test_scale", "test_rivals", "test_packaging"),
+        *("test_disk", "test_stateful", "test_docs", "test_golden", "test_hostile"),
+        *("test_git_reading", "test_completion", "test_plugins", "test_corpus", "test_report"),
+    ),
+}
+PROCESS_FIXTURES = {"project", "watch", "full_project"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with exactly one kind."""
+    kind_of = {stem: kind for kind, stems in KINDS.items() for stem in stems}
+    for item in items:
+        if any(item.get_closest_marker(kind) for kind in (*KINDS, "fast")):
+            continue
+        kind = kind_of.get(item.path.stem, "")
+        if not kind:
+            names = set(getattr(item, "fixturenames", ()))
+            kind = "process" if names & PROCESS_FIXTURES else "fast"
+        item.add_marker(kind)
+
+
 class Project:
     """A project with a work directory, and the program to use on it."""
 

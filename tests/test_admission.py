@@ -112,7 +112,7 @@ def test_the_watcher_starts_exactly_what_is_admitted(limits, running, asking):
         del left[candidate.id]
     for task_id in left:
         ask = Ask(Task(task_id), asking[int(task_id[1:])])
-        assert set(gate.name for gate in admit(ask, world(limits=limits, use=use))) & SLOTS
+        assert {gate.name for gate in admit(ask, world(limits=limits, use=use))} & SLOTS
 
 
 budget = st.builds(Budget, st.none() | st.just(0.5), st.none() | st.just(2.0))

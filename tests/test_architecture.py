@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,15 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path: Path) -> list[tuple[str, bool]]:
     """``(module, whether inside a function)`` of every import in a file."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     found = []
 
     def visit(node: ast.AST, inside: bool) -> None:
@@ -89,9 +96,9 @@ def test_imports_point_down():
         if mine in ("", "__main__"):
             continue
         for target, _ in imports(path):
-            if target.startswith("orchestrator.") and layer(target) in LAYERS:
-                if LAYERS.index(layer(target)) > LAYERS.index(mine):
-                    wrong.append(f"{name} imports {target}")
+            ours = target.startswith("orchestrator.") and layer(target) in LAYERS
+            if ours and LAYERS.index(layer(target)) > LAYERS.index(mine):
+                wrong.append(f"{name} imports {target}")
     assert not wrong
 
 
@@ -150,7 +157,7 @@ def test_modules_and_functions_stay_readable():
     for name, path in MODULES.items():
         lines = path.read_text().count("\n")
         assert lines < 1000, f"{name} has {lines} lines"
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 size = (node.end_lineno or 0) - node.lineno
                 if size > 130:
@@ -188,7 +195,7 @@ def test_there_is_one_way_to_open_what_lies_below_work():
     wrong = {}
     for path in MODULES.values():
         inside = str(path.relative_to(PACKAGE))
-        if inside.split("/")[0] in ("execution", "cli") or inside == "__main__.py":
+        if inside.split("/", maxsplit=1)[0] in ("execution", "cli") or inside == "__main__.py":
             continue
         found = openings(path)
         if len(found) > allowed.get(inside, 0):
@@ -197,9 +204,7 @@ def test_there_is_one_way_to_open_what_lies_below_work():
 
 
 def test_every_module_says_what_it_is():
-    silent = [
-        name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))
-    ]
+    silent = [name for name, path in MODULES.items() if not ast.get_docstring(tree_of(path))]
     assert not silent
 
 
@@ -313,8 +318,7 @@ def test_audit_hook_notices_a_write(full_project):
         check=False,
     )
     assert (
-        done.returncode != 0
-        and "os.rename" in done.stderr
+        (done.returncode != 0 and "os.rename" in done.stderr)
         or "O_" in done.stderr
         or "open" in done.stderr
     )

@@ -53,10 +53,8 @@ def test_json_is_one_document_with_a_version(used, words):
 def test_pipes_get_plain_lines(used, words):
     done = used.run(*words, code=None)
     assert (
-        "\x1b" not in done.stdout
-        and done.stdout == done.stdout.encode().decode("ascii", "ignore")
-        or all(char.isprintable() or char in "\n\t" for char in done.stdout)
-    )
+        "\x1b" not in done.stdout and done.stdout == done.stdout.encode().decode("ascii", "ignore")
+    ) or all(char.isprintable() or char in "\n\t" for char in done.stdout)
 
 
 def editor(project, script: str) -> None:
@@ -375,6 +373,7 @@ def test_completion_scripts(project, shell):
     assert "_ORCHESTRATOR_COMPLETE" in project.run("completion", shell).stdout
 
 
+@pytest.mark.process
 def test_init_finds_agents_that_answer(tmp_path):
     stage = Stage(tmp_path / "home", terminal=False)
     for name, body in (

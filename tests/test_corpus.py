@@ -13,7 +13,11 @@ from orchestrator.files.requests import load
 from orchestrator.model import legacy
 
 CORPUS = next(
-    (folder / "shared" / "corpus" for folder in ROOT.parents if (folder / "shared/corpus").is_dir()),
+    (
+        folder / "shared" / "corpus"
+        for folder in ROOT.parents
+        if (folder / "shared/corpus").is_dir()
+    ),
     ROOT.parent / "shared" / "corpus",
 )
 FILES = (

@@ -134,9 +134,7 @@ def test_a_read_only_file_system(ground):
 
 def parent(project: Project) -> int:
     """The supervisor of the one task that runs."""
-    started = [record for record in journals.read(project.layout.journal("running")).attempts][
-        -1
-    ].started
+    started = list(journals.read(project.layout.journal("running")).attempts)[-1].started
     return started["supervisor"]
 
 

@@ -17,7 +17,10 @@ from orchestrator.files.requests import load
 
 def problems(text: str | bytes, name: str = "t.yaml") -> list[tuple[int, int, str, str]]:
     request = load(
-        name, name.split(".")[0], text.encode() if isinstance(text, str) else text, schemas.check
+        name,
+        name.split(".", maxsplit=1)[0],
+        text.encode() if isinstance(text, str) else text,
+        schemas.check,
     )
     return [(item.line, item.column, item.message, item.hint) for item in request.problems]
 

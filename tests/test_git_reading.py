@@ -184,9 +184,8 @@ def test_what_is_unclear_is_said(repo, tmp_path, monkeypatch):
             with git.reading(git.nearest(str(repo))):
                 pass
     (repo / ".git/index").write_bytes(b"nonsense")
-    with pytest.raises(git.Unclear):
-        with git.reading(git.nearest(str(repo))) as reader:
-            reader.ask("ls-files")
+    with pytest.raises(git.Unclear), git.reading(git.nearest(str(repo))) as reader:
+        reader.ask("ls-files")
     with pytest.raises(ValueError):
         reader.ask("commit", "-m", "x")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 import pytest
@@ -236,7 +237,7 @@ def test_cycles(needs):
     found = cycle(needs)
     if found:
         assert found[0] == found[-1]
-        assert all(after in needs[before] for before, after in zip(found, found[1:], strict=False))
+        assert all(after in needs[before] for before, after in itertools.pairwise(found))
     else:  # then there is an order in which all can run
         left = {name: set(need) & set(needs) for name, need in needs.items()}
         while left:

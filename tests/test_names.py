@@ -60,7 +60,7 @@ base_local api_REMOTE P0001-fix T1 001 a.variant-b 日本語
 @pytest.mark.parametrize("suffix", names.SUFFIXES)
 def test_copies_are_never_tasks(stem, suffix):
     assert names.is_draft(stem + suffix)
-    assert names.copy_of(stem + suffix) or suffix == ".md" and names.is_draft(stem + suffix)
+    assert names.copy_of(stem + suffix) or (suffix == ".md" and names.is_draft(stem + suffix))
     assert ids.problem(stem), "no verb makes a task that would then not be run"
 
 

@@ -19,7 +19,7 @@ def environment(folder: Path) -> Path:
     ours = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     for path in ours.iterdir():
         name = path.name.lower()
-        if "orchestrator" not in name and name not in ("__pycache__",):
+        if "orchestrator" not in name and name != "__pycache__":
             (site / path.name).symlink_to(path)
     return folder / "bin" / "python"
 
@@ -161,6 +161,10 @@ def test_top_level_is_as_agreed():
         "pyproject.toml",
         ".ci",
         ".gitignore",
+        ".ruff.toml",
+        ".editorconfig",
+        ".pre-commit-config.yaml",
+        "CONTRIBUTING.md",
     }
     assert set(listed.stdout.split()) <= agreed
 

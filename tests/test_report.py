@@ -77,17 +77,17 @@ def report(tmp_path_factory) -> Path:
                 "summary": "succeeded" if good else HOSTILE,
                 "status": "done" if good else "failed",
             }
-            for kind in ("attempt_finished", "task_finished"):
-                file.write(
-                    json.dumps({**common, "event": kind, "event_id": f"{number}/{kind}"}) + "\n"
-                )
+            file.writelines(
+                json.dumps({**common, "event": kind, "event_id": f"{number}/{kind}"}) + "\n"
+                for kind in ("attempt_finished", "task_finished")
+            )
     path = root / "report.html"
     assert project.run("report", "--since", "30d", "--html", str(path)).stdout.strip() == str(path)
     return path
 
 
 def rows(dom: str) -> list[list[str]]:
-    body = dom.split('id="tasks"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    body = dom.split('id="tasks"')[1].split("<tbody>")[1].split("</tbody>", maxsplit=1)[0]
     return [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in body.split("<tr>")[1:]]
 
 

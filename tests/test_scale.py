@@ -108,10 +108,10 @@ def test_the_last_events_cost_no_more_after_a_long_history(project):
     bytes_read(project, "events", "-n", "3")  # compiles modules
     before, printed = bytes_read(project, "events", "-n", "3")
     with open(f"{project.layout.events}/2020-01-01.old.jsonl", "w") as file:
-        for number in range(50_000):
-            file.write(
-                f'{{"ts":"2020-01-01T00:00:00.000Z","event_id":"o{number}","event":"task_submitted"}}\n'
-            )
+        file.writelines(
+            f'{{"ts":"2020-01-01T00:00:00.000Z","event_id":"o{number}","event":"task_submitted"}}\n'
+            for number in range(50_000)
+        )
     after, again = bytes_read(project, "events", "-n", "3")
     assert again == printed and len(printed.splitlines()) == 3
     assert after <= before + (1 << 17)  # a block of the log, not 4 MB

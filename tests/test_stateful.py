@@ -79,7 +79,7 @@ class Machine(RuleBasedStateMachine):
             wait_until(
                 lambda: (
                     self.project.where(task_id) == FOLDER.get(state, "" if state == GONE else state)
-                ),  # noqa: B023
+                ),
                 f"{task_id} {state}; it is in {self.project.where(task_id)}/",
             )
         wait_until(

@@ -128,6 +128,7 @@ def test_events_survive_a_full_disk(tiny):
     assert bad <= 1  # the line that was cut off by the full disk
 
 
+@pytest.mark.process
 def test_a_watcher_on_a_full_disk(tiny):
     """Claiming stops and says why; what runs goes on; everything is recorded once there is room."""
     from conftest import WatcherProcess, end_everything

@@ -297,11 +297,14 @@ def test_run_with_parallel_limit_and_stop(project):
     view = project.json("runs", "r")["run"]
     assert view["status"] == "failed" and view["done"] == 1 and view["total"] == 4
     assert "run failed: 1 of 4" in done.stdout or "done=1 total=4" in done.stdout
-    assert [
-        event["event"]
-        for event in project.events()
-        if event["run_id"] == "r" and event["event"].startswith("run_")
-    ][0] == "run_created"
+    assert (
+        next(
+            event["event"]
+            for event in project.events()
+            if event["run_id"] == "r" and event["event"].startswith("run_")
+        )
+        == "run_created"
+    )
 
 
 def test_run_goes_on_after_a_failure_by_default(project):

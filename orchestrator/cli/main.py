@@ -19,6 +19,7 @@ from orchestrator.cli.app import SECTIONS, VERBS, App, module_of
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import diagnostics
+from orchestrator.files.configuration import ConfigProblems
 
 # An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
 INTERNAL = (errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -34,7 +35,8 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(module_of(cmd_name))
-        return module.command
+        found: click.Command = module.command
+        return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
@@ -186,9 +188,8 @@ def _wrong_words(error: click.ClickException) -> OrchestratorError:
 
 def _report(error: OrchestratorError) -> None:
     console = Console(stream=sys.stderr)
-    problems = getattr(error, "problems", None)
-    if problems:
-        found = [(error.path, error.document, problems)]
+    if isinstance(error, ConfigProblems):
+        found = [(error.path, error.document, error.problems)]
         click.echo(diagnostics.render("full", found, console.paint), err=True)
         return
     click.echo(f"{console.paint('error:', 'red')} {error.message}", err=True)

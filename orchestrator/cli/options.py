@@ -22,7 +22,7 @@ dry_run_option = click.option(
 )
 
 
-class Choice(click.Choice):
+class Choice(click.Choice[Any]):
     """A choice that says what was probably meant."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -35,7 +35,8 @@ class Choice(click.Choice):
                 str(value), [str(choice) for choice in self.choices], 1, 0.5
             )
             if close:
-                error.message += f" Did you mean '{close[0]}'?"
+                message = f"{error.message} Did you mean '{close[0]}'?"
+                raise click.BadParameter(message, ctx, param) from None
             raise
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
@@ -57,7 +58,7 @@ if InotifyEmitter is not None:
     class _ArrivalEmitter(InotifyEmitter):
         """Asks the kernel for arrivals only."""
 
-        def get_event_mask_from_filter(self) -> int:
+        def get_event_mask_from_filter(self) -> Any:
             return IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR
 
 

@@ -209,7 +209,7 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
                 routes(task_from(task_id, body), config, toolbox.tools)
             except RouteProblem as error:
                 key = task_id[prefix:]
-                place = ("tasks", key, error.key)
+                place: tuple[str, ...] = ("tasks", key, error.key)
                 if place not in request.document.values:
                     place = (
                         ("defaults", error.key)

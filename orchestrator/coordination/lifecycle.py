@@ -237,7 +237,7 @@ class Lives:
         Only the wall clock bridges two watchers; should it have jumped, the wait is never longer than it was to be.
         """
         last = entry.journal.last
-        due, said = last.get("not_before", 0.0), last.get("at", 0.0)
+        due, said = float(last.get("not_before", 0.0)), float(last.get("at", 0.0))
         return time.monotonic() + min(max(due - self.store.clock(), 0.0), max(due - said, 0.0))
 
     async def start(self, life: Life, entry: Entry) -> None:
@@ -420,6 +420,7 @@ class Lives:
         except OSError as error:
             raise StoreFault(f"{self.layout.shown(prompt_file)}: {error.strerror}") from None
         config = self.config
+        facts = {"session": session.id, "resumed": session.resume} if session.id else {}
         return Order(
             task_id=life.id,
             attempt=life.attempt,
@@ -440,7 +441,7 @@ class Lives:
             secrets=secrets_,
             silence=life.route.silence or 0.0,
             terminal=life.route.mode == "interactive",
-            facts={"session": session.id, "resumed": session.resume} if session.id else {},
+            facts=facts,
         )
 
     def _session(self, life: Life, journal: Journal) -> Session:

@@ -502,26 +502,15 @@ class Watcher:
 
     def _look_at_costs(self) -> None:
         """End what has spent its budget while it runs, if that is wanted and its tool tells."""
-        lives = [
-            life
-            for life in self.running.values()
-            if life.handle is not None
-            and life.progress is not None
-            and life.progress.how.live is not None
-        ]
-        for life in lives:
-            life.progress.look()  # type: ignore[union-attr]
-        running = [
-            Running(
-                life.id,
-                life.route.agent.name,
-                life.task.run or "",
-                life.progress.cost or 0.0,
-                life.cost,  # type: ignore[union-attr]
-                life.task.max_cost,
-            )
-            for life in lives
-        ]
+        running = []
+        for life in self.running.values():
+            progress = life.progress
+            if life.handle is None or progress is None or progress.how.live is None:
+                continue
+            progress.look()
+            agent, run = life.route.agent.name, life.task.run or ""
+            so_far = progress.cost or 0.0
+            running.append(Running(life.id, agent, run, so_far, life.cost, life.task.max_cost))
         for task_id, why in self.spending.overrun(running).items():
             self._cancel(self.running[task_id], why)
 
@@ -639,9 +628,9 @@ class Watcher:
             if not self._may_claim():
                 break
             self.waitlist.ready.remove(candidate.id)
-            life = self.running.get(candidate.id)
-            if life is not None:
-                self._start_again(life)
+            claimed = self.running.get(candidate.id)
+            if claimed is not None:
+                self._start_again(claimed)
             else:
                 self._claim(self.waitlist.waiting[self.waitlist.names[candidate.id]])
 

@@ -42,7 +42,7 @@ class Order:
     secrets: tuple[str, ...] = ()
     silence: float = 0.0
     terminal: bool = False
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class ExecutionHandle(Protocol):

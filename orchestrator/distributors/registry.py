@@ -17,7 +17,8 @@ def distributor(name: str) -> Distributor:
         return DirectDistributor()
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            return entry.load()()
+            made: Distributor = entry.load()()
+            return made
     raise Unusable(
         f"there is no distributor '{name}'",
         "distributor: direct   in orchestrator.yaml is the default",

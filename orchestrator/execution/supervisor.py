@@ -27,6 +27,11 @@ import signal
 import socket
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs every supervisor a millisecond
+    from collections.abc import Callable
+    from typing import Any
+
 POLL, POLL_MIN = 0.5, 0.025  # seconds between looks at the size of the logs
 LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
 PR_SET_CHILD_SUBREAPER = 36
@@ -79,7 +84,7 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def receive(control: socket.socket) -> tuple[dict | None, int]:
+def receive(control: socket.socket) -> tuple[dict[str, Any] | None, int]:
     """The next job and the journal's descriptor; (None, -1) when the watcher is gone."""
     descriptors = array.array("i")
     try:
@@ -104,7 +109,7 @@ def receive(control: socket.socket) -> tuple[dict | None, int]:
     return json.loads(body), descriptors[0]
 
 
-def tell(control: socket.socket, message: dict) -> None:
+def tell(control: socket.socket, message: dict[str, Any]) -> None:
     """A line to the watcher, if there still is one; the journal has it in any case."""
     try:
         control.sendall(json.dumps(message).encode() + b"\n")
@@ -115,7 +120,7 @@ def tell(control: socket.socket, message: dict) -> None:
 class Attempt:
     """One execution of one tool."""
 
-    def __init__(self, job: dict, journal: int) -> None:
+    def __init__(self, job: dict[str, Any], journal: int) -> None:
         self.job, self.journal = job, journal
         self.cause = ""  # why it was stopped: cancelled, timeout, silence, log_limit
         self.said = (0, time.monotonic())  # size of its logs, and since when
@@ -128,9 +133,9 @@ class Attempt:
         self.pause = POLL_MIN
         self.swept = False
         self.opening = True  # files of ours; a fault that is not the task's
-        self.terminal = None
+        self.terminal: Any = None
 
-    def run(self, say) -> dict:
+    def run(self, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run the job to its end; returns the ``exit`` record, which is in the journal by then."""
         began = time.monotonic()
         status, message, number = None, "", 0
@@ -158,7 +163,7 @@ class Attempt:
         except OSError as error:
             if not self.pid:
                 self.cause = "start"
-                number = error.errno if self.opening or error.errno in SCARCE else 0
+                number = error.errno or 0 if self.opening or error.errno in SCARCE else 0
             message = f"{error.strerror}: {error.filename or self.job['argv'][0]}"
             if (
                 self.pid and status is None
@@ -201,7 +206,7 @@ class Attempt:
         self.record_exit(record)
         return record
 
-    def record(self, record: dict) -> None:
+    def record(self, record: dict[str, Any]) -> None:
         """Append to the journal, on disk when this returns."""
         data = json.dumps(record).encode() + b"\n"
         size = os.fstat(self.journal).st_size
@@ -212,7 +217,7 @@ class Attempt:
             raise OSError(28, "No space left on device", "journal")
         os.fsync(self.journal)
 
-    def record_exit(self, record: dict) -> None:
+    def record_exit(self, record: dict[str, Any]) -> None:
         """How it ended must not be lost: while the disk refuses, wait and try again with a fresh descriptor."""
         while True:
             try:
@@ -259,7 +264,7 @@ class Attempt:
                 (os.POSIX_SPAWN_DUP2, self.logs[1], 2),
             ]
             if job["terminal"]:
-                import terminal  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
+                import terminal  # type: ignore[import-not-found]  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
 
                 self.terminal = terminal.Terminal(job["run_dir"], self.logs[0], WAKE)
                 actions = self.terminal.actions()
@@ -314,7 +319,8 @@ class Attempt:
     def nap(self, seconds: float) -> int | None:
         """Wait for a signal, so long at most; its number.  A terminal is served meanwhile."""
         if self.terminal is not None:
-            return self.terminal.serve(seconds)
+            number: int | None = self.terminal.serve(seconds)
+            return number
         info = signal.sigtimedwait(WAKE, seconds)
         return info.si_signo if info is not None else None
 
@@ -391,7 +397,7 @@ class Attempt:
         size = sum(os.fstat(log).st_size for log in self.logs)
         if size != self.said[0]:
             self.said = (size, now)
-        return now - self.said[1] >= limit
+        return bool(now - self.said[1] >= limit)
 
     def too_much_output(self) -> bool:
         """Whether the attempt is to end because a log is over its limit.
@@ -452,7 +458,7 @@ class Mask:
         os.close(self.fd)
 
 
-def sweep(meanwhile) -> int:
+def sweep(meanwhile: Callable[[], object]) -> int:
     """End everything the tool left behind; how many processes that were.  ``meanwhile()`` is called while it lasts.
 
     Every orphan of the attempt is our child, so without children there is nothing left.
@@ -538,7 +544,7 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def torn_or_absent(fd: int, record: dict) -> bool:
+def torn_or_absent(fd: int, record: dict[str, Any]) -> bool:
     """Whether the record is not (wholly) in the journal."""
     data = os.pread(fd, os.fstat(fd).st_size, 0)
     return not data.endswith(json.dumps(record).encode() + b"\n")

@@ -20,6 +20,10 @@ import struct
 import termios
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs every supervisor a millisecond
+    from collections.abc import Sequence
+
 NAME = "attach.sock"
 SIZE = (24, 80)  # rows, columns, while nobody has said
 REPLAY = 1 << 16  # bytes of what was printed before, for somebody who attaches
@@ -110,7 +114,7 @@ class Terminal:
         listener.setblocking(False)
         return listener
 
-    def actions(self) -> list[tuple]:
+    def actions(self) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
         """What `os.posix_spawn` does so that the terminal is the new session's own."""
         return [
             (os.POSIX_SPAWN_OPEN, 0, self.path, os.O_RDWR, 0),
@@ -127,12 +131,18 @@ class Terminal:
         """Pass on what is typed and printed for so long, or until a signal comes; the signal's number."""
         if self.right_size_at:
             seconds = min(seconds, max(self.right_size_at - time.monotonic(), 0.0))
-        reading = [self.woken, self.listener, *(client.socket for client in self.clients)] + (
-            [self.master] if self.open else []
-        )
-        writing = [client.socket for client in self.clients if client.pending] + (
-            [self.master] if self.to_tool and self.open else []
-        )
+        reading: list[int | socket.socket] = [
+            self.woken,
+            self.listener,
+            *(client.socket for client in self.clients),
+        ]
+        if self.open:
+            reading.append(self.master)
+        writing: list[int | socket.socket] = [
+            client.socket for client in self.clients if client.pending
+        ]
+        if self.to_tool and self.open:
+            writing.append(self.master)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
         try:
             ready, writable, _ = select.select(reading, writing, [], seconds)
@@ -152,7 +162,7 @@ class Terminal:
             return next((number for number in numbers if number != signal.SIGCHLD), signal.SIGCHLD)
         return None
 
-    def heard(self, client: Client, ready: list, writable: list) -> bool:
+    def heard(self, client: Client, ready: Sequence[object], writable: Sequence[object]) -> bool:
         """Take what a client sent, and send what it has not had; whether it is still there."""
         if client.socket in ready:
             frames = client.frames()

@@ -59,11 +59,11 @@ def render(
 ) -> str:
     """All problems of all files in one of `FORMATS`."""
     if style == "json":
-        problems = [
+        listed = [
             {"path": path, **asdict(problem)} for path, _, problems in found for problem in problems
         ]
         return json.dumps(
-            {"schema_version": 1, "kind": "problems", "problems": problems},
+            {"schema_version": 1, "kind": "problems", "problems": listed},
             ensure_ascii=False,
             indent=2,
         )

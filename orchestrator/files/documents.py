@@ -347,7 +347,7 @@ class _Builder:
                     span.width,
                 )
             )
-        return key
+        return str(key)
 
     def _stop(self, event: Any, message: str, hint: str = "") -> _Stop:
         return _Stop(Problem(*self.lines.place(event.start_mark), message, hint))

@@ -105,7 +105,7 @@ def last(
         found.append(event)
         if len(found) == most:
             break
-    return sorted(reversed(found), key=lambda event: str(event.get("ts", "")))
+    return sorted(found, key=lambda event: str(event.get("ts", "")))
 
 
 class Follower:

@@ -49,7 +49,8 @@ _WANTED = {
 @cache
 def schema(kind: str) -> dict[str, Any]:
     """The schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``."""
-    return json.loads(schema_bytes(kind))
+    found: dict[str, Any] = json.loads(schema_bytes(kind))
+    return found
 
 
 @cache
@@ -172,7 +173,7 @@ def _explain(
             path,
             f"{_name(path)} has {len(value)} entries; at most {error.validator_value} are allowed",
         )
-    elif rule in ("maxLength",):
+    elif rule == "maxLength":
         yield document.problem_at(
             path, f"{_name(path)} is longer than {error.validator_value} characters"
         )

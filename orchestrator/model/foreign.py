@@ -150,7 +150,7 @@ def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
     tables = (_RUN, _TASK) if "tasks" in known else (_TASK,)
     for table in tables:
         word = table.get(form) or table.get(form.replace("_", ""))
-        if word in known:
+        if word is not None and word in known:
             return word
     return ""
 

@@ -30,7 +30,7 @@ def problem(task_id: str) -> str:
         kind = unicodedata.category(char)[0]
         if not (kind in "LN" or (position and (kind == "M" or char in "._-"))):
             where = "starts with" if position == 0 else "contains"
-            return f"{where} {ascii(char)}; letters, digits and . _ - are allowed"
+            return f"{where} {char!a}; letters, digits and . _ - are allowed"
     return names.problem(task_id)
 
 

@@ -58,13 +58,12 @@ class Journal:
     tries: int = 0  # attempts since the last claim, or since it fell back to another tool
     link: int = 0  # which tool of the fallback chain is to act
     last: Record = field(default_factory=dict)
-    acting: Record = field(
-        default_factory=dict
-    )  # agent, tool and model of the newest or the next attempt
+    # Agent, tool and model of the newest or the next attempt.
+    acting: Record = field(default_factory=dict)
 
     @property
     def task_id(self) -> str:
-        return self.claim.get("id", "")
+        return str(self.claim.get("id", ""))
 
     @property
     def attempt(self) -> AttemptFacts | None:
@@ -78,7 +77,7 @@ class Journal:
     @property
     def inode(self) -> int:
         """The inode the task's file is known by: the latest that a record names."""
-        return self.last.get("ino", self.claim.get("ino", 0))
+        return int(self.last.get("ino", self.claim.get("ino", 0)))
 
 
 _PHASES = {
@@ -94,7 +93,9 @@ _PHASES = {
 
 def fold(records: Iterable[Record]) -> Journal:
     """The state that a sequence of records describes; unknown records of a later version are passed over."""
-    phase, claim, last, tries, link = Phase.UNCLAIMED, {}, {}, 0, 0
+    phase, tries, link = Phase.UNCLAIMED, 0, 0
+    claim: Record = {}
+    last: Record = {}
     acting: Record = {}
     attempts: list[AttemptFacts] = []
     for record in records:

@@ -48,7 +48,7 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
         return Run(run_id, title, {}, tuple(listed), **options)
     tasks: dict[str, Mapping[str, Any]] = {}
     for name, body in listed.items():
-        own = {"prompt": body} if isinstance(body, str) else dict(body)
+        own: dict[str, Any] = {"prompt": body} if isinstance(body, str) else dict(body)
         merged = {**data.get("defaults", {}), **own, "run": run_id}
         if "env" in own and "env" in data.get("defaults", {}):
             merged["env"] = {**data["defaults"]["env"], **own["env"]}

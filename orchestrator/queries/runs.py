@@ -76,7 +76,8 @@ def members(layout: Layout, run: Run) -> list[str]:
 def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
     known = Known(layout, now)
     active = {row.id: row for row in running(layout, now, known)}
-    rows, facts = [], []
+    rows: list[Row] = []
+    facts: list[tuple[Status | None, bool]] = []
     for task_id in ids:
         place = scan.locate(layout, task_id)
         stuck = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -376,7 +376,7 @@ class Story:
     result: Mapping[str, Any]
     journal: Journal | None
     note: str
-    history: list[Mapping[str, Any]]
+    history: Sequence[Mapping[str, Any]]
     text: str = ""
     prompt: str = ""
 

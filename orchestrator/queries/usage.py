@@ -129,7 +129,11 @@ def ended(index: Index, since: str, until: str) -> list[Ended]:
         Ended(
             row[0],
             row[1],
-            *(value or "" for value in row[2:7]),
+            row[2] or "",
+            row[3] or "",
+            row[4] or "",
+            row[5] or "",
+            row[6] or "",
             row[7] / 1000 if row[7] is not None else None,
             row[8] or 0,
             row[9],

@@ -192,7 +192,8 @@ class GroupCommit:
             self._commit(batch)
 
     def _commit(self, batch: list[_Commit]) -> None:
-        good, folders = [], set()
+        good: list[_Commit] = []
+        folders: set[str] = set()
         for commit in batch:
             try:
                 publish_files(commit.files, folders)

@@ -234,14 +234,14 @@ class Store:
         self, task_id: str, record: Mapping[str, Any]
     ) -> tuple[Entry, Callable[[], None]]:
         """The journal with the claim in it, and how to take the claim back while nothing has started."""
-        entry = self._first_claim(task_id, record)
-        if entry is not None:
+        first = self._first_claim(task_id, record)
+        if first is not None:
 
             def undo() -> None:
-                atomic.remove(entry.path)
-                entry.close()
+                atomic.remove(first.path)
+                first.close()
 
-            return entry, undo
+            return first, undo
         entry = self.ledger.open(task_id)
         if entry is None:
             raise Vanished  # it was just being put away: look again
@@ -371,7 +371,7 @@ class Store:
 
     def _put(self, journal: Journal, name: str, target: Status) -> list[str]:
         """Have the task's file in ``target``, whatever people or git did to it meanwhile."""
-        oddities = []
+        oddities: list[str] = []
         source, final = self.layout.file(Status.RUNNING, name), self.layout.file(target, name)
         task_id, inode = journal.task_id, journal.inode
         place = self._whereabouts(name, inode)
@@ -708,8 +708,8 @@ def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
     if (
         before is None or now is None
     ):  # without a birth only an untouched file is recognised; others need `retry`
-        return journal.claim.get("mtime_ns") == record["mtime_ns"]
-    return before == now
+        return bool(journal.claim.get("mtime_ns") == record["mtime_ns"])
+    return bool(before == now)
 
 
 def _has_run(journal: Journal) -> str:
@@ -741,9 +741,10 @@ _ResultDumper.add_representer(str, _text)
 
 def result_text(document: Mapping[str, Any]) -> bytes:
     """A document as YAML for people: keys in the order given, blocks for long text."""
-    return yaml.dump(
+    text: str = yaml.dump(
         dict(document), Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110
-    ).encode()
+    )
+    return text.encode()
 
 
 def task_text(document: Mapping[str, Any], modeline: str = "task") -> str:

@@ -102,7 +102,7 @@ def _parse(data: Mapping[str, Any]) -> Parse:
 def queries(document: Document) -> list[Problem]:
     """Queries and patterns that are none."""
     parse_, found = document.data.get("parse", {}), []
-    listed = [
+    listed: list[tuple[tuple[str, ...], Any]] = [
         (("parse", key), parse_[key])
         for key in ("session", "done", "failed", "error", "warnings", "text")
         if key in parse_

@@ -90,7 +90,7 @@ def _code(app: App, task_id: str, status: Status | None, quiet: bool) -> int:
             f"{app.console.sign(str(status)) if app.console.tty else ''} {task_id} {status}"
             f"{f': {reason}' if reason else ''}".strip()
         )
-    if status in (Status.DONE,) or (
+    if status == Status.DONE or (
         status is Status.ARCHIVE and found.get("outcome", "succeeded") == "succeeded"
     ):
         return 0

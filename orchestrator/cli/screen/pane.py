@@ -362,7 +362,7 @@ class Pane:
 
     def _doing(self, life: Life, now: float) -> Doing:
         progress, retry_at = life.progress, life.retry_at
-        common = {
+        common: dict[str, Any] = {
             "id": life.id,
             "agent": life.route.agent.name,
             "run": self._run_so_far(life, now),

@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 KEPT = 10_000  # lines; of more than that, the oldest are left out
 REPAINT = 0.5  # seconds between looks at what the footer has to say
@@ -161,7 +161,7 @@ def _size(fd: int) -> tuple[int, int]:
         return 80, 24
 
 
-def _without_echo(fd: int) -> list | None:
+def _without_echo(fd: int) -> list[Any] | None:
     """Have the terminal show no typed keys, which would move the cursor; its modes before, None if they cannot be set.
 
     Only from the foreground: a process in the background that tries is stopped.

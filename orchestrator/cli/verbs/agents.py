@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from orchestrator.cli.app import App
@@ -18,7 +20,7 @@ from orchestrator.tools.routing import agent_names, silence_of
 def command(app: App, as_json: bool) -> None:
     """The names that agent: accepts: those in orchestrator.yaml, and every tool that may be used directly."""
     config, toolbox = open_config(app)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in agent_names(config, toolbox.tools):
         agent = config.agents.get(name) or Agent(name, (name,))
         tool = toolbox.tools.get(agent.tool)

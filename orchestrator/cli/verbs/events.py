@@ -127,7 +127,7 @@ def _show(app: App, event: dict[str, Any], jsonl: bool) -> None:
     if app.console.tty:
         app.console.out(
             app.console.cut(
-                f"{moment}  {str(event.get('event')):<21} {one_line(str(subject)):<24} {text}"
+                f"{moment}  {event.get('event')!s:<21} {one_line(str(subject)):<24} {text}"
             )
         )
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -62,7 +63,7 @@ def _keys(console: Console, kind: str) -> None:
             console.out(f"  {inner:<16} {its.get('description', '')}" + _limits(its))
 
 
-def _limits(rule: dict) -> str:
+def _limits(rule: dict[str, Any]) -> str:
     parts = [" | ".join(rule["enum"])] if "enum" in rule else []
     parts += [f"default {json.dumps(rule['default'])}"] if "default" in rule else []
     return f"  [{'; '.join(parts)}]" if parts else ""

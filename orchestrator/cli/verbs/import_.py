@@ -217,9 +217,8 @@ def _import(
         text, suffix = task_text(_needs(app, request.legacy.data, aliases, notes)), ".yaml"
     shown = f"work/{target}/{task_id}{suffix}"
     existing = app.layout.file(target, task_id + suffix)
-    if os.path.exists(existing):
-        if opening.read_text(existing) == text:
-            return Fate(path, "unchanged", f"{shown} is the same already")
+    if os.path.exists(existing) and opening.read_text(existing) == text:
+        return Fate(path, "unchanged", f"{shown} is the same already")
     try:
         if dry_run:
             store.check_free(task_id)

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -104,13 +105,14 @@ DRAFT = """\
 @click.pass_obj
 def command(
     app: App,
+    /,
     prompt: tuple[str, ...],
     edit: bool,
     wait_for_it: bool,
     held: bool,
     dry_run: bool,
     task_id: str | None,
-    **options: object,
+    **options: Any,
 ) -> int:
     """Queue a task.  Prints the path of its file; the file's name is its id.
 
@@ -157,7 +159,7 @@ def command(
     return 0
 
 
-def _keys(options: dict[str, object]) -> dict:
+def _keys(options: dict[str, Any]) -> dict[str, Any]:
     """The task's keys in the order people expect, those that were not given left out."""
     keys: dict[str, object] = {}
     for key, name in (
@@ -182,8 +184,8 @@ def _keys(options: dict[str, object]) -> dict:
         ("labels", "labels"),
     ):
         if options.get(name):
-            keys[key] = list(options[name])  # type: ignore[call-overload]
-    pairs = [item.partition("=") for item in options.get("env") or ()]  # type: ignore[union-attr]
+            keys[key] = list(options[name])
+    pairs = [item.partition("=") for item in options.get("env") or ()]
     if any(not sign for _, sign, _ in pairs):
         raise click.UsageError("--env takes NAME=VALUE")
     if pairs:
@@ -207,7 +209,7 @@ def _prompt(words: tuple[str, ...], edit: bool) -> str:
     return text + "\n" if "\n" in text else text
 
 
-def _edit(app: App, keys: dict, prompt: str) -> str:
+def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
     """The text of the task as the person wrote it in an editor; empty if they gave up."""
     if not sys.stdin.isatty() and not os.environ.get("ORCHESTRATOR_FORCE_EDITOR"):
         raise click.UsageError("an editor needs a terminal")

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import click
 
@@ -96,9 +97,9 @@ def _in_the_way(layout: Layout, look: TaskFile, name: str) -> list[Gate]:
 async def _run(
     app: App, layout: Layout, life: Life, look: TaskFile, store: Store, settings: Settings
 ) -> int:
-    ended: dict[str, object] = {}
+    ended: dict[str, Any] = {}
 
-    def tell(kind: str, task_id: str, **facts) -> None:
+    def tell(kind: str, task_id: str, **facts: Any) -> None:
         if kind == "started":
             how = (
                 "Ctrl-\\ leaves it"
@@ -159,14 +160,14 @@ async def _run(
         where.close()
     reading = ended.get("reading")
     say(
-        f"==> {life.status} · {show_duration(reading.duration_ms / 1000)}"  # type: ignore[union-attr]
+        f"==> {life.status} · {show_duration(reading.duration_ms / 1000)}"
         + (f" · {ended['reason']}" if ended.get("reason") else "")
         if reading
         else f"==> {life.status}"
     )
     if life.status is Status.DONE:
         return 0
-    return TIMED_OUT if reading is not None and reading.outcome is Outcome.TIMED_OUT else FAILED  # type: ignore[union-attr]
+    return TIMED_OUT if reading is not None and reading.outcome is Outcome.TIMED_OUT else FAILED
 
 
 def _cancel(store: Store, life: Life) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -96,9 +97,11 @@ def _show(
         facts.append(
             (
                 "time",
-                f"{console.clock(when(str(result['started_at'])))} -> "
-                f"{console.clock(when(str(result['finished_at'])))}  "
-                f"{show_duration(float(result.get('duration_s', 0)))}",
+                (
+                    f"{console.clock(when(str(result['started_at'])))} -> "
+                    f"{console.clock(when(str(result['finished_at'])))}  "
+                    f"{show_duration(float(result.get('duration_s', 0)))}"
+                ),
             )
         )
     facts.append(
@@ -182,7 +185,7 @@ def _show(
                 console.out(f"{'':<9} {other}")
 
 
-def _cost(result: dict[str, Any]) -> str:
+def _cost(result: Mapping[str, Any]) -> str:
     """``$0.40 reported · 48.1k in (39.8k cached) · 2.2k out``."""
     usage = result.get("usage") or {}
     parts = [

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -192,7 +193,7 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
     return [name, console.word(state) if status == state else status, row.agent, clock, detail]
 
 
-def _document(view: Overview) -> dict:
+def _document(view: Overview) -> dict[str, Any]:
     return {
         "watcher": asdict(view.watcher) if view.watcher else None,
         "counts": {

@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -85,7 +86,7 @@ def command(
                 did_you_mean(name, toolbox.tools) or "orchestrator tools",
             )
         return _check(app, config, spec, prompt, model)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for spec in toolbox.tools.values():
         state = (
             "not installed"

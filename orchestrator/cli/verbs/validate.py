@@ -74,12 +74,14 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
                 (layout.shown(item.path), item.document, [*item.problems, *_warned(item)])
                 for item in load_profiles(layout, schemas.check)
             ]
-    paths = list(files) or [
-        layout.file(folder, name)
-        for folder in ("inbox", "held")  # type: ignore[union-attr]
-        for name in sorted(scan.names(layout.folder(folder)))  # type: ignore[union-attr]
-        if stem_of(name) and not is_draft(name)
-    ]
+    paths = list(files)
+    if not paths and layout is not None:
+        paths = [
+            layout.file(folder, name)
+            for folder in ("inbox", "held")
+            for name in sorted(scan.names(layout.folder(folder)))
+            if stem_of(name) and not is_draft(name)
+        ]
     for path in paths:
         found.append(check(path, config, toolbox, layout))
     errors = sum(not problem.warning or strict for _, _, problems in found for problem in problems)
