@@ -146,7 +146,8 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load, read
 from orchestrator.store import runs
 from orchestrator.store.eventlog import EventLog
-from orchestrator.store.transitions import Store, Vanished
+from orchestrator.store.claiming import Vanished
+from orchestrator.store.transitions import Store
 store = Store(Layout(sys.argv[1]), EventLog(Layout(sys.argv[1]), "cli"))
 sys.stdin.read()
 for name in sys.argv[2:]:

@@ -177,7 +177,8 @@ from orchestrator.errors import Taken
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import read
 from orchestrator.store.eventlog import EventLog
-from orchestrator.store.transitions import Store, Vanished
+from orchestrator.store.claiming import Vanished
+from orchestrator.store.transitions import Store
 layout = Layout(sys.argv[1])
 store = Store(layout, EventLog(layout, "cli"))
 for number in range(int(sys.argv[2])):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.coordination import artifacts
+from orchestrator.coordination.health import Health
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.errors import OrchestratorError, StoreFault
@@ -43,6 +44,7 @@ from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, places
+from orchestrator.store.claiming import Claim, Withdrawn
 from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
@@ -91,41 +93,13 @@ class Life:
     in_slot: bool = False
     ending: bool = False  # its attempt has ended, and what follows is not settled yet
     inode: int = 0
+    moving: bool = False  # it is claimed, and its file still lies in the inbox
     cost: float = 0.0  # of its attempts that have ended
     progress: Progress | None = None  # of the attempt that runs
     status: Status = Status.RUNNING  # where it is in the end
     records: list[Mapping[str, Any]] = field(
         default_factory=list
     )  # to rebuild the ledger if git clean removed it
-
-
-class Health:
-    """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits."""
-
-    def __init__(self, on_change: Callable[[str], None]) -> None:
-        self.fault = ""
-        self._on_change = on_change
-        self._fine = asyncio.Event()
-        self._fine.set()
-
-    def failed(self, error: Exception) -> None:
-        """The disk refused a write."""
-        reason = one_line(getattr(error, "strerror", None) or str(error), 160)
-        if not self.fault:
-            self.fault = reason
-            self._fine.clear()
-            self._on_change(reason)
-
-    def recovered(self) -> None:
-        """A trial write went through."""
-        if self.fault:
-            self.fault = ""
-            self._fine.set()
-            self._on_change("")
-
-    async def fine(self) -> None:
-        """Wait until the disk takes writes."""
-        await self._fine.wait()
 
 
 class Lives:
@@ -240,8 +214,11 @@ class Lives:
         due, said = float(last.get("not_before", 0.0)), float(last.get("at", 0.0))
         return time.monotonic() + min(max(due - self.store.clock(), 0.0), max(due - said, 0.0))
 
-    async def start(self, life: Life, entry: Entry) -> None:
-        """A fresh claim (or a due retry): run it until it finishes or has to wait."""
+    async def start(self, life: Life, entry: Entry, claim: Claim | None = None) -> None:
+        """A fresh claim (or a due retry): run it until it finishes or has to wait.
+
+        `Withdrawn` if the ``claim`` came to nothing, and then it is undone.
+        """
         if not entry.journal.tries:
             event = self._event(
                 life,
@@ -252,7 +229,13 @@ class Lives:
                 summary=life.route.why,
                 **self._prompt_if_wanted(life),
             )
-            await self._durable([event])
+            try:
+                await self._durable([event], claim=claim)
+            except Withdrawn:
+                if claim is not None:
+                    claim.undo()
+                raise
+        life.moving = False
         await self._attempt(life, entry)
 
     async def resume(self, life: Life, entry: Entry, step: Step) -> None:
@@ -823,13 +806,16 @@ class Lives:
     # -- small things -----------------------------------------------------------------------------------------------
 
     async def _durable(
-        self, events: Sequence[Event], stage: Callable[[], NewFile] | None = None
+        self,
+        events: Sequence[Event],
+        stage: Callable[[], NewFile] | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Commit, waiting out a disk that refuses: what has happened is not forgotten."""
         while True:
             try:
                 files = [stage()] if stage else []
-                await asyncio.wrap_future(self.store.log.commit(events, files))
+                await asyncio.wrap_future(self.store.log.commit(events, files, claim))
                 return
             except (StoreFault, OSError) as error:
                 self.health.failed(error)

@@ -40,7 +40,8 @@ from orchestrator.model.admission import Ask, World, standing_gates
 from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
-from orchestrator.store.transitions import Store, Vanished
+from orchestrator.store.claiming import Vanished
+from orchestrator.store.transitions import Store
 
 FIRST_SLICE, SLICE = (
     0.25,
@@ -215,6 +216,9 @@ class Waitlist:
 
     def look(self, name: str, renamed: bool = False, listed: bool = False) -> None:
         """Look at one file; whatever goes wrong concerns that file only."""
+        life = self.running.get(stem_of(name))
+        if life is not None and life.moving and life.name == name:
+            return  # it is on its way to running/
         try:
             self._take(name, self.intake.look(name, renamed, listed=listed))
         except Exception as error:

@@ -20,9 +20,10 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.coordination import guard
 from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.health import Health
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
-from orchestrator.coordination.lifecycle import Health, Life, Lives
+from orchestrator.coordination.lifecycle import Life, Lives
 from orchestrator.coordination.schedule import Candidate, choose
 from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.coordination.spending import Spending, Today
@@ -51,8 +52,9 @@ from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, places, recovery, runs
+from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
-from orchestrator.store.transitions import Store, Vanished
+from orchestrator.store.transitions import Store
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
@@ -659,9 +661,10 @@ class Watcher:
             look.chain,
             waiting.candidate.submitted,
             inode=waiting.signature[0],
+            moving=True,
         )
         try:
-            entry = self.store.claim(
+            claim = self.store.begin_claim(
                 waiting.id,
                 waiting.name,
                 look.content,
@@ -683,7 +686,15 @@ class Watcher:
         self.waitlist.forget(waiting.name)
         self._occupy(life)
         self._enter(life)
-        self._spawn(life, self.lives.start(life, entry))
+        self._spawn(life, self.lives.start(life, claim.entry, claim))
+
+    def _withdrawn(self, life: Life, reason: Exception) -> None:
+        """Its claim came to nothing: it waits as before, or is not there any more."""
+        if isinstance(reason, OSError):
+            self.health.failed(reason)
+        self.running.pop(life.id, None)
+        self.waitlist.keys.pop(ids.key(life.id), None)
+        self._again(life.name)
 
     def _enter(self, life: Life) -> None:
         self.running[life.id] = life
@@ -724,6 +735,9 @@ class Watcher:
             await work
         except asyncio.CancelledError:
             raise
+        except Withdrawn as withdrawn:
+            self._withdrawn(life, withdrawn.reason)
+            return
         except (
             OSError
         ) as error:  # broken off, and taken up again from the ledger once the disk works (_mended)

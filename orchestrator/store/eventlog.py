@@ -24,6 +24,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.event import event as make_event
 from orchestrator.store import atomic
 from orchestrator.store.atomic import remove, sync_folder, write_all
+from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 
 Event = dict[str, Any]
 
@@ -49,19 +50,16 @@ class EventLog:
         """A new event.  Its id is ``subject/step/kind``: the same step repeated after a crash has the same id."""
         return make_event(kind, self.clock(), f"{subject}/{step}/{kind}", fields)
 
-    def commit(self, events: Sequence[Event], files: Sequence[NewFile] = ()) -> Future[None]:
-        """Make files and events durable, in this order; the future holds a `StoreFault` if the disk refused."""
-        future: Future[None] = Future()
-        try:
-            publish_files(files)
-            self.append(events)
-        except OSError as error:
-            future.set_exception(
-                StoreFault(f"{error.strerror or error} ({error.filename or 'events'})")
-            )
-        else:
-            future.set_result(None)
-        return future
+    def commit(
+        self, events: Sequence[Event], files: Sequence[NewFile] = (), claim: Claim | None = None
+    ) -> Future[None]:
+        """Make a claim, files and events durable, in this order.
+
+        The future holds `Withdrawn` if the claim came to nothing, and a `StoreFault` if the disk refused what follows.
+        """
+        commit = _Commit(list(events), list(files), claim)
+        _carry_out([commit], self.append)
+        return commit.future
 
     def append(self, events: Sequence[Event]) -> None:
         """Write the events and fsync; OSError if that failed, and then the descriptor is not used again."""
@@ -146,9 +144,11 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    def commit(self, events: Sequence[Event], files: Sequence[NewFile] = ()) -> Future[None]:
+    def commit(
+        self, events: Sequence[Event], files: Sequence[NewFile] = (), claim: Claim | None = None
+    ) -> Future[None]:
         """As `EventLog.commit`, without blocking."""
-        commit = _Commit(list(events), list(files))
+        commit = _Commit(list(events), list(files), claim)
         with self._condition:
             self._queue.append(commit)
             self._condition.notify()
@@ -157,7 +157,7 @@ class GroupCommit:
     def note(self, *events: Event) -> None:
         """Write these events soon; nobody waits for them, and none is lost while the disk refuses."""
         with self._condition:
-            self._queue.append(_Commit(list(events), [], waits=False))
+            self._queue.append(_Commit(list(events), waits=False))
             self._condition.notify()
 
     def reopen(self) -> None:
@@ -192,35 +192,21 @@ class GroupCommit:
             self._commit(batch)
 
     def _commit(self, batch: list[_Commit]) -> None:
-        good: list[_Commit] = []
-        folders: set[str] = set()
-        for commit in batch:
-            try:
-                publish_files(commit.files, folders)
-                good.append(commit)
-            except OSError as error:
-                commit.fail(error)
-        try:
-            for folder in folders:
-                sync_folder(folder)
-            events = [*self._unsaved, *(event for commit in good for event in commit.events)]
-            self.log.append(events)
-            self._unsaved = []
-        except OSError as error:
-            for commit in good:
-                if not commit.waits:
-                    self._unsaved += commit.events
-                commit.fail(error)
+        unsaved = _Commit(list(self._unsaved), waits=False)
+        events = _carry_out([unsaved, *batch], self.log.append)
+        if events is None:
+            refused = [unsaved, *(commit for commit in batch if not commit.waits)]
+            self._unsaved = [event for commit in refused for event in commit.events]
             return
-        for commit in good:
-            commit.future.set_result(None)
+        self._unsaved = []
         self.on_disk(events)
 
 
 @dataclass(slots=True)
 class _Commit:
     events: list[Event]
-    files: list[NewFile]
+    files: list[NewFile] = field(default_factory=list)
+    claim: Claim | None = None
     waits: bool = True
     future: Future[None] = field(default_factory=Future)
 
@@ -228,6 +214,64 @@ class _Commit:
         self.future.set_exception(
             StoreFault(f"{error.strerror or error} ({error.filename or 'events'})")
         )
+
+
+def _carry_out(
+    batch: Sequence[_Commit], append: Callable[[Sequence[Event]], None]
+) -> list[Event] | None:
+    """Carry out commits together and answer each; the events that are on disk now, None if the log refused them."""
+    folders: set[str] = set()
+    good = []
+    for commit in batch:
+        try:
+            if commit.claim is not None:
+                folders.add(commit.claim.secure())
+        except OSError as error:
+            commit.future.set_exception(Withdrawn(error))
+            continue
+        try:
+            publish_files(commit.files, folders)
+            good.append(commit)
+        except OSError as error:
+            commit.fail(error)
+    try:
+        for folder in folders:
+            sync_folder(folder)
+    except OSError as error:
+        for commit in good:
+            _refuse(commit, error)
+        return None
+    moved = [commit for commit in good if _moves(commit)]
+    events = [event for commit in moved for event in commit.events]
+    try:
+        append(events)
+    except OSError as error:
+        for commit in moved:
+            commit.fail(error)
+        return None
+    for commit in moved:
+        commit.future.set_result(None)
+    return events
+
+
+def _refuse(commit: _Commit, error: OSError) -> None:
+    """The names of what was made did not become durable: a claim must not move its task's file."""
+    if commit.claim is not None and not commit.claim.moved:
+        commit.future.set_exception(Withdrawn(error))
+    else:
+        commit.fail(error)
+
+
+def _moves(commit: _Commit) -> bool:
+    """Let a claim, durable by now, move its task's file; whether the commit goes on."""
+    if commit.claim is None:
+        return True
+    try:
+        commit.claim.move()
+    except (Vanished, OSError) as error:
+        commit.future.set_exception(Withdrawn(error))
+        return False
+    return True
 
 
 def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> None:

@@ -8,8 +8,9 @@ import shutil
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.files import opening, owners, scan
+from orchestrator.files import opening, owners, requests, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.model import ids
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.store import atomic
@@ -118,11 +119,23 @@ def _step(store: Store, entry: Entry) -> Step | None:
         return None
     if phase is Phase.UNCLAIMED:
         # A power cut took the claim's text; it was never durable, so nothing has started.
+        _back_to_the_inbox(store, os.path.basename(entry.path).removesuffix(".jsonl"))
         atomic.remove(entry.path)
         return None
     if phase is Phase.CLAIMED:
         return Step.START if _in_running(store, entry) else None
     return {Phase.STARTED: Step.LOST, Phase.ENDED: Step.FINISH, Phase.RETRYING: Step.RETRY}[phase]
+
+
+def _back_to_the_inbox(store: Store, key: str) -> None:
+    """A file in running/ beside an empty journal is ours and never started (a rename can survive without either)."""
+    layout = store.layout
+    for task_id, name in scan.task_names(layout.folder(Status.RUNNING)):
+        if ids.key(task_id) != key:
+            continue
+        path = layout.file(Status.RUNNING, name)
+        store.vouch([(task_id, requests.read(path).sha256)])
+        atomic.move(path, layout.file(Status.INBOX, name))
 
 
 def _in_running(store: Store, entry: Entry) -> bool:

@@ -27,7 +27,8 @@ from orchestrator.files.requests import Content
 from orchestrator.model.run import Run
 from orchestrator.model.units import plural
 from orchestrator.store import atomic
-from orchestrator.store.transitions import Store, Vanished, task_text
+from orchestrator.store.claiming import Vanished
+from orchestrator.store.transitions import Store, task_text
 
 
 def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:

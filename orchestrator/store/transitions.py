@@ -27,16 +27,13 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import appending, atomic, places
+from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 
 CARD_SIZE = 8191  # more than a card has to say
 PATIENCE = 2.0  # seconds that a verb waits for a step of another process
 _SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
-
-
-class Vanished(Exception):
-    """The file was withdrawn, or saved anew, before it could be claimed; look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +183,23 @@ class Store:
     # -- claim ------------------------------------------------------------------------------------------------
 
     def claim(self, task_id: str, name: str, content: Content, facts: Mapping[str, Any]) -> Entry:
-        """Take a task from the inbox; its journal, open and locked.
+        """Take a task from the inbox, durably; its journal, open and locked.  Raises as `begin_claim`, and OSError."""
+        claim = self.begin_claim(task_id, name, content, facts)
+        try:
+            self.log.commit((), claim=claim).result()
+        except Withdrawn as withdrawn:
+            claim.undo()
+            raise withdrawn.reason from None
+        return claim.entry
+
+    def begin_claim(
+        self, task_id: str, name: str, content: Content, facts: Mapping[str, Any]
+    ) -> Claim:
+        """The claim of a task in the inbox, for a commit of the event log to carry out.
 
         ``content`` is what was read and validated, ``facts`` how it was routed (kept in the claim for readers).
-        Commit point: the journal appears.  Raises `Vanished` if the file is not the one that was read, and `Taken`
-        if the id has run or is running: then it stays where it is.
+        Commit point: the journal appears.  Raises `Vanished` if the id is just being let go of, and `Taken` if it has
+        run or is running.  If the commit says `Withdrawn`, the caller undoes the claim.
         """
         record = {
             "record": "claim",
@@ -206,29 +215,13 @@ class Store:
             **facts,
             "text": content.raw.decode("utf-8", "replace"),
         }
+        target = self.layout.file(Status.RUNNING, name)
+        if os.path.lexists(target) and self.ledger.open(task_id) is None:
+            raise Taken(f"running/{name} is there already", "orchestrator doctor")
+        if not os.path.isdir(self.layout.folder(Status.RUNNING)):
+            self.prepare()
         entry, undo = self._claim_journal(task_id, record)
-        source, target = (
-            self.layout.file(Status.INBOX, name),
-            self.layout.file(Status.RUNNING, name),
-        )
-        try:
-            atomic.move(source, target)
-        except FileExistsError:
-            undo()
-            raise Taken(f"running/{name} is there already", "orchestrator doctor") from None
-        except OSError as error:
-            undo()
-            if isinstance(error, FileNotFoundError):
-                if not os.path.isdir(self.layout.folder(Status.RUNNING)):
-                    self.prepare()
-                raise Vanished from None
-            raise
-        if os.lstat(target).st_ino != content.stat.st_ino:
-            # Between our reading and our rename an editor put a newer file in its place: give it back.
-            atomic.move(target, source)
-            undo()
-            raise Vanished
-        return entry
+        return Claim(entry, self.layout.file(Status.INBOX, name), target, record["ino"], undo)
 
     def _claim_journal(
         self, task_id: str, record: Mapping[str, Any]

@@ -17,8 +17,9 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import LogWriter
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
-from orchestrator.coordination.lifecycle import Health, Life, Lives
+from orchestrator.coordination.lifecycle import Life, Lives
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
@@ -30,8 +31,9 @@ from orchestrator.model.gates import Gate
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries.world import Known
+from orchestrator.store.claiming import Vanished
 from orchestrator.store.eventlog import EventLog, GroupCommit
-from orchestrator.store.transitions import Store, Vanished
+from orchestrator.store.transitions import Store
 
 
 @click.command(

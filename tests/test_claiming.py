@@ -1,0 +1,87 @@
+"""Between the claim and the start a power cut may come: the journal is durable before the task's file moves."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from orchestrator.files.requests import read
+from orchestrator.store import atomic, recovery
+from orchestrator.store.claiming import Vanished
+from orchestrator.store.eventlog import EventLog, GroupCommit
+from orchestrator.store.transitions import Store
+
+
+@pytest.fixture
+def store(project):
+    return Store(project.layout, EventLog(project.layout, "watch"))
+
+
+def offered(project, task_id="a"):
+    path = project.drop(f"{task_id}.yaml", "agent: sh\nprompt: echo x\n")
+    return path, read(str(path))
+
+
+def test_the_journal_and_its_name_are_on_disk_before_the_task_moves(project, store, monkeypatch):
+    _, content = offered(project)
+    done = []
+    real_sync, real_move = os.fsync, atomic.move
+
+    def sync(fd):
+        real_sync(fd)
+        done.append(("sync", os.readlink(f"/proc/self/fd/{fd}")))
+
+    def move(source, target):
+        real_move(source, target)
+        done.append(("move", target))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(atomic, "move", move)
+    store.claim("a", "a.yaml", content, {}).close()
+    moved = done.index(("move", f"{project.work}/running/a.yaml"))
+    assert done.index(("sync", project.layout.journal("a"))) < moved
+    assert done.index(("sync", project.layout.active)) < moved
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 300])
+def test_a_file_in_running_beside_an_empty_journal_goes_back_to_the_queue(project, store, left):
+    """btrfs and ext4 keep the renames and neither the content: it was claimed here and never started."""
+    path, content = offered(project)
+    entry = store.claim("a", "a.yaml", content, {})
+    entry.close()
+    with open(entry.path, "wb") as file:
+        file.write(left)
+    assert recovery.unfinished(store) == [] and recovery.foreign(store) == []
+    assert path.exists() and ("a", content.sha256) in store.vouched()
+    assert not os.path.exists(entry.path)
+
+
+def test_a_claim_that_the_disk_refuses_leaves_the_task_where_it_is(project, store, monkeypatch):
+    path, content = offered(project)
+
+    def refuse(fd):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError):
+        store.claim("a", "a.yaml", content, {})
+    monkeypatch.undo()
+    assert path.exists() and not os.path.exists(project.layout.journal("a"))
+    store.claim("a", "a.yaml", content, {}).close()
+    assert project.where("a") == "running"
+
+
+def test_a_claim_of_a_file_that_was_saved_anew_or_withdrawn_comes_to_nothing(project, store):
+    path, content = offered(project)
+    offered(project)  # another inode
+    with pytest.raises(Vanished):
+        store.claim("a", "a.yaml", content, {})
+    assert path.exists()
+    claim = store.begin_claim("a", "a.yaml", read(str(path)), {})
+    path.unlink()
+    log = GroupCommit(EventLog(project.layout, "watch"))
+    assert log.commit([], claim=claim).exception() is not None
+    log.close()
+    claim.undo()
+    assert not os.path.exists(project.layout.journal("a")) and project.where("a") == ""
