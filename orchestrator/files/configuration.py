@@ -14,6 +14,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.profiles import load_profiles
 from orchestrator.files.requests import Check
 from orchestrator.model.config import Config, agent_from, config_from
+from orchestrator.model.isolation import problems as isolation_problems
 
 
 class ConfigProblems(OrchestratorError):
@@ -39,6 +40,9 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
             f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init"
         ) from None
     problems = document.problems or (check("config", document) if check else [])
+    if check and not problems:
+        found = isolation_problems(document.data or {})
+        problems = [document.problem_at(path, text, hint) for path, text, hint in found]
     if not problems:
         try:
             return _with_profiles(layout, config_from(document.data), document.data or {}, check)

@@ -107,6 +107,14 @@ class Layout:
         base = f"{self.work}/logs/{task_id}"
         return base if attempt is None else f"{base}/{attempt}"
 
+    @property
+    def trees(self) -> str:
+        """Where tasks have trees of their own."""
+        return f"{self.work}/trees"
+
+    def tree(self, task_id: str) -> str:
+        return f"{self.work}/trees/{task_id}"
+
     def shown(self, path: str) -> str:
         """A path as people see it: relative to the project."""
         return path.removeprefix(self.root + os.sep)
@@ -118,7 +126,7 @@ def find_layout(start: str | None = None) -> Layout:
     Raises `Unusable` if there is none.
     """
     given = os.path.abspath(start or os.getcwd())
-    folder = given
+    folder = outside_trees(given)
     while True:
         if os.path.isfile(os.path.join(folder, WORK, "orchestrator.yaml")):
             return Layout(folder)
@@ -128,6 +136,16 @@ def find_layout(start: str | None = None) -> Layout:
                 f"no work directory in {given} or above it", "orchestrator init   makes one here"
             )
         folder = parent
+
+
+def outside_trees(path: str) -> str:
+    """The project that a path belongs to: for one inside a task's tree that is where the tree was made, whatever copy of
+    ``work/`` is in it; any other path is as it was."""
+    marker = f"/{WORK}/trees/"
+    place = path.find(marker)
+    if place > 0 and os.path.isfile(f"{path[:place]}/{WORK}/orchestrator.yaml"):
+        return path[:place]
+    return path
 
 
 def data_file(*parts: str) -> str:

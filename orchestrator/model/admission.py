@@ -6,19 +6,22 @@ disagree.  Pure: nothing is read, no clock is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.model.budget import Budget, Budgets
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, limit_gates, own_gates
+from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 
 # Only other attempts stand in the way: these open as they end.
-SLOTS = frozenset((GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN))
+SLOTS = frozenset(
+    (GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN, GateName.LOCK)
+)
 # What stands in the way of everything, whatever is asked.
 PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING))
 
@@ -63,11 +66,16 @@ class InForce:
     from_git: str = "hold"
     default_agent: str = "demo"
     tools: Mapping[str, str] = field(default_factory=dict)
+    locks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of agents that have some
 
     def lane(self, task: Task) -> Lane:
         """What the limits count a task as."""
         agent = task.agent or self.default_agent
-        return Lane(agent, task.tool or self.tools.get(agent, agent), task.run or "")
+        own = set(self.locks.get(agent, ()))
+        if task.isolation:
+            own.discard(CHECKOUT)
+        locks = tuple(sorted({*task.locks, *own}))
+        return Lane(agent, task.tool or self.tools.get(agent, agent), task.run or "", locks)
 
     def as_json(self) -> dict[str, Any]:
         """For the card."""
@@ -82,13 +90,22 @@ class InForce:
             "from_git": self.from_git,
             "default_agent": self.default_agent,
             "tools": dict(self.tools),
+            "locks": {name: list(words) for name, words in self.locks.items()},
         }
 
 
-def in_force(config: Config) -> InForce:
-    """What a configuration means to admission."""
+def in_force(config: Config, turns: Collection[str] = ()) -> InForce:
+    """What a configuration means to admission; ``turns`` are the agents that edit the checkout one after the other."""
+    locks = {
+        name: tuple(sorted({*role.role.locks, *({CHECKOUT} if name in turns else ())}))
+        for name, role in config.agents.items()
+    }
+    locks |= {name: (CHECKOUT,) for name in turns if name not in config.agents}
+    locks = {name: words for name, words in locks.items() if words}
     tools = {name: agent.tool for name, agent in config.agents.items() if agent.tool != name}
-    return InForce(config.limits, config.budgets, config.from_git, config.default_agent, tools)
+    return InForce(
+        config.limits, config.budgets, config.from_git, config.default_agent, tools, locks
+    )
 
 
 def in_force_from(data: Mapping[str, Any]) -> InForce:
@@ -100,6 +117,7 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
         str(data["from_git"]),
         str(data["default_agent"]),
         dict(data["tools"]),
+        {name: tuple(words) for name, words in dict(data["locks"]).items()},
     )
 
 

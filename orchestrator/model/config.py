@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.model.budget import Budgets, budget_from
 from orchestrator.model.gates import Limits
+from orchestrator.model.isolation import Check, Role, Trees, checks_from, role_from, trees_from
 from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.units import duration
 
@@ -39,6 +40,7 @@ class Agent:
     profile: str = ""
     context: tuple[str, ...] = ()
     permissions: str = "default"
+    role: Role = Role()
 
     @property
     def tool(self) -> str:
@@ -136,6 +138,9 @@ class Config:
     pane: PaneConfig = PaneConfig()
     hooks: tuple[Hook, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
+    isolation: str = "none"
+    trees: Trees = Trees()
+    checks: Mapping[str, Check] = field(default_factory=dict)
 
 
 def config_from(data: Mapping[str, Any] | None) -> Config:
@@ -204,6 +209,9 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             )
             for body in data.get("hooks", ())
         ),
+        isolation=data.get("isolation", base.isolation),
+        trees=trees_from(data.get("trees", {})),
+        checks=checks_from(data.get("checks", {})),
     )
 
 
@@ -235,4 +243,5 @@ def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:
         profile=profile,
         context=tuple(body.get("context", ())),
         permissions=body.get("permissions", "default"),
+        role=role_from(body),
     )

@@ -39,6 +39,9 @@ KINDS: dict[str, Kind] = {
     "lost": Kind(False, False, "its supervisor was killed; nobody knows"),
     "cancelled": Kind(False, False, "somebody stopped it"),
     "log_limit": Kind(False, False, "it printed more than is allowed"),
+    "verify": Kind(
+        False, False, "it was not proven: a check is red, or a declared file is missing"
+    ),
     "output": Kind(False, False, "its output could not be read"),
 }
 OTHER = Kind(True, False, "another kind")

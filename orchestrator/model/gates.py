@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
@@ -32,6 +33,7 @@ class GateName(StrEnum):
     AGENT = "agent"  # limits.per_agent
     TOOL = "tool"  # limits.per_tool
     RUN = "run"  # the run's max_parallel
+    LOCK = "lock"  # another task has a word of its locks, or edits the checkout without a tree
     PARKED = "parked"  # the tool's limit is used up, or a person parked it
     BUDGET = "budget"
     WATCHER = "watcher"  # nobody watches
@@ -64,6 +66,7 @@ class Lane:
     agent: str
     tool: str
     run: str = ""
+    locks: tuple[str, ...] = ()  # words of which each is with one attempt at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ class InUse:
     agents: Counter[str] = field(default_factory=Counter)
     tools: Counter[str] = field(default_factory=Counter)
     runs: Counter[str] = field(default_factory=Counter)
+    locks: Counter[str] = field(default_factory=Counter)
 
     def count(self, lane: Lane, step: int = 1) -> None:
         """One more attempt of this lane (or one less, with step -1)."""
@@ -194,10 +198,24 @@ class InUse:
         self.agents[lane.agent] += step
         self.tools[lane.tool] += step
         self.runs[lane.run] += step
+        for word in lane.locks:
+            self.locks[word] += step
 
     def copy(self) -> InUse:
         """An independent count that starts from this one."""
-        return InUse(self.running, self.agents.copy(), self.tools.copy(), self.runs.copy())
+        counts = (self.agents, self.tools, self.runs, self.locks)
+        return InUse(self.running, *(count.copy() for count in counts))
+
+
+def lock_gate(word: str) -> Gate:
+    """Another attempt has this word."""
+    if word == CHECKOUT:
+        return Gate(
+            GateName.LOCK,
+            "another agent edits this checkout: those without a tree take turns",
+            "isolation: worktree in orchestrator.yaml gives each a tree; edits: false says that a role only reads",
+        )
+    return Gate(GateName.LOCK, f"a task with the lock '{word}' runs", "locks in the task or its role")
 
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
@@ -211,6 +229,7 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
             f"all {limits.running} slots are taken" if limits.running > 1 else "the slot is taken"
         )
         gates.append(Gate(GateName.RUNNING, taken, "limits.running in orchestrator.yaml"))
+    gates += [lock_gate(word) for word in lane.locks if use.locks[word] > 0]
     gates += _named_limits(GateName.AGENT, lane.agent, limits.per_agent, use.agents)
     gates += _named_limits(GateName.TOOL, lane.tool, limits.per_tool, use.tools)
     gates += _named_limits(GateName.RUN, lane.run, limits.per_run, use.runs)

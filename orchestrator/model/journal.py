@@ -9,6 +9,11 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``retry``    another attempt is due at ``not_before``, by tool ``link`` of the fallback chain: ``next`` says who that is
 ``final``    the task lies in a finished folder (or ``review``) for good
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
+``tree``     it has a tree of its own: its branch and the commit it began from (`store.trees.Tree`)
+``saved``    what an attempt left in the tree is in a ref (`model.isolation.Change`)
+``merge``    a merge is about to move a branch; ``merged``: it has
+
+A ``started`` record with a ``check`` is that of a check, and the ``exit`` or ``lost`` after it its end.
 
 ``retry``, ``final`` and ``requeue`` remember in ``read`` what was understood of the attempt before them.
 Only the holder of the journal's lock appends, so the order of records is the order of facts.
@@ -60,6 +65,21 @@ class Journal:
     last: Record = field(default_factory=dict)
     # Agent, tool and model of the newest or the next attempt.
     acting: Record = field(default_factory=dict)
+    tree: Record = field(default_factory=dict)
+    change: Record = field(default_factory=dict)  # the newest ``saved``
+    merge: Record = field(default_factory=dict)  # the newest ``merge`` or ``merged``
+    checks: tuple[AttemptFacts, ...] = ()  # numbered by the attempt that they prove
+
+    @property
+    def checking(self) -> bool:
+        """Whether a check was started that has not ended."""
+        return bool(self.checks) and self.checks[-1].ended is None
+
+    @property
+    def merged(self) -> str:
+        """The commit by which the work was merged; empty if it was not, or has changed since."""
+        same = self.merge.get("tip") == self.change.get("tip")
+        return self.merge.get("new", "") if same and self.merge.get("record") == "merged" else ""
 
     @property
     def task_id(self) -> str:
@@ -80,6 +100,7 @@ class Journal:
         return int(self.last.get("ino", self.claim.get("ino", 0)))
 
 
+_FACTS = {"tree": "tree", "saved": "change", "merge": "merge", "merged": "merge"}
 _PHASES = {
     "claim": Phase.CLAIMED,
     "started": Phase.STARTED,
@@ -98,9 +119,21 @@ def fold(records: Iterable[Record]) -> Journal:
     last: Record = {}
     acting: Record = {}
     attempts: list[AttemptFacts] = []
+    checks: list[AttemptFacts] = []
+    facts: dict[str, Record] = {}
     for record in records:
         kind = record.get("record")
+        if kind in _FACTS:
+            facts[_FACTS[kind]] = record
         if kind not in _PHASES:
+            continue
+        if kind == "started" and record.get("check"):
+            checks.append(AttemptFacts(record["attempt"], record))
+            phase = Phase.STARTED
+            continue
+        if kind in ("exit", "lost") and checks and checks[-1].ended is None:
+            checks[-1] = AttemptFacts(checks[-1].number, checks[-1].started, record)
+            phase = Phase.ENDED
             continue
         phase, last = _PHASES[kind], record
         if kind == "claim":
@@ -122,4 +155,6 @@ def fold(records: Iterable[Record]) -> Journal:
             acting = {**acting, **record.get("next", {})}
         if record.get("link", link) != link:
             link, tries = record["link"], 0
-    return Journal(phase, claim, tuple(attempts), tries, link, last, acting)
+    return Journal(
+        phase, claim, tuple(attempts), tries, link, last, acting, checks=tuple(checks), **facts
+    )

@@ -37,6 +37,9 @@ class Task:
     not_before: float | None = None
     labels: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
+    isolation: str = ""  # "worktree": a tree of its own, also where the configuration asks for none
+    verify: tuple[str, ...] = ()  # checks beside those of the role
+    locks: tuple[str, ...] = ()  # tasks that name one word never run together
     notes: tuple[str, ...] = ()  # what became of keys of an older format
 
     @property
@@ -76,6 +79,9 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         not_before=when(data["not_before"]) if "not_before" in data else None,
         labels=tuple(data.get("labels", ())),
         artifacts=tuple(data.get("artifacts", ())),
+        isolation=data.get("isolation", ""),
+        verify=tuple(data.get("verify", ())),
+        locks=tuple(data.get("locks", ())),
         notes=notes,
     )
 

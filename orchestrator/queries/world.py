@@ -199,7 +199,13 @@ class Known:
 def lane_of(journal: Journal) -> Lane:
     """What the limits count a claimed task as."""
     acting = journal.acting
-    return Lane(acting.get("agent") or "", acting.get("tool") or "", journal.claim.get("run") or "")
+    claim = journal.claim
+    return Lane(
+        acting.get("agent") or "",
+        acting.get("tool") or "",
+        claim.get("run") or "",
+        tuple(claim.get("locks") or ()),
+    )
 
 
 def request_of(layout: Layout, status: Status | str, name: str) -> Request | None:

@@ -13,7 +13,7 @@ from fnmatch import translate
 from functools import cache
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files.layout import data_file
+from orchestrator.files.layout import WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, outside, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
@@ -79,6 +79,7 @@ class Session:
     id: str = ""
     resume: bool = False
     ended: str = ""
+    told: str = ""  # what the agent is told of an attempt that ended well and was not accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,10 @@ def _real(root: str) -> str:
 
 def project_path(root: str, path: str) -> str:
     """A path of a task file, with every link resolved; `CannotStart` if it is not inside the project."""
+    if path == WORK or path.startswith(f"{WORK}/"):
+        root = outside_trees(
+            root
+        )  # the state of tasks is the project's, also for who works in a tree
     base = _real(root)
     resolved = base if path == "." else os.path.realpath(os.path.join(root, path))
     if outside(path) or (resolved != base and not resolved.startswith(base + os.sep)):
@@ -109,6 +114,8 @@ def project_path(root: str, path: str) -> str:
 def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Session()) -> str:
     """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file, and the files to read
     first.  A session that is resumed has all that already and is only told to go on."""
+    if session.resume and session.told:
+        return session.told
     if session.resume:
         return f"Go on with the task where you left off; the last attempt was cut short ({session.ended or 'unknown reason'}).\n"
     text = _text_of(root, "prompt_file", task.prompt_file) if task.prompt_file else task.prompt
@@ -116,12 +123,24 @@ def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Sessi
     if context:
         for path in context:
             project_path(root, path)
-        listed = "".join(f"- {path}\n" for path in context)
+        listed = "".join(f"- {_as_told(root, path)}\n" for path in context)
         text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
+    if session.told:
+        text = f"{text.rstrip()}\n\nAn earlier attempt has worked on this; its files are as it left them. {session.told}"
     instructions = agent.profile or (
-        _text_of(root, "instructions", agent.instructions) if agent.instructions else ""
+        # Of the project, not of the tree: an agent must not write its own instructions.
+        _text_of(outside_trees(root), "instructions", agent.instructions)
+        if agent.instructions
+        else ""
     )
     return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
+
+
+def _as_told(root: str, path: str) -> str:
+    """A path as an agent finds it: what is in ``work/`` by its whole path, if it works in a tree."""
+    inside = path == WORK or path.startswith(f"{WORK}/")
+    project = outside_trees(root)
+    return os.path.join(project, path) if inside and project != root else path
 
 
 def _text_of(root: str, key: str, path: str) -> str:

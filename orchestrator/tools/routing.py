@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.gates import Lane
+from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.task import Task
 from orchestrator.tools.specs import ToolSpec
 
@@ -29,10 +30,15 @@ class Route:
     mode: str = "batch"
     silence: float | None = None
     model_name: str | None = None
+    edits: bool = False  # whether it is an agent that changes files
+    isolated: bool = False  # whether it works in a tree of its own
+    checks: tuple[str, ...] = ()  # that prove its work
 
     def lane(self, task: Task) -> Lane:
         """What the limits count it as."""
-        return Lane(self.agent.name, self.tool.name, task.run or "")
+        turn = {CHECKOUT} if self.edits and not self.isolated else set()
+        locks = sorted({*task.locks, *self.agent.role.locks, *turn})
+        return Lane(self.agent.name, self.tool.name, task.run or "", tuple(locks))
 
 
 class RouteProblem(Exception):
@@ -159,7 +165,46 @@ def _route(
         task.mode,
         silence,
         model_name=known.aliases.get(tool_name, model) if known else model,
+        edits=edits(agent, tool),
+        isolated=isolated(task, agent, tool, config),
+        checks=_checks(task, agent, config),
     )
+
+
+def edits(agent: Agent, tool: ToolSpec) -> bool:
+    """Whether this role, by this tool, changes files: what the role says, else the tool's spec."""
+    return tool.edits if agent.role.edits is None else agent.role.edits
+
+
+def isolated(task: Task, agent: Agent, tool: ToolSpec, config: Config) -> bool:
+    """Whether a task gets a tree of its own: asked for by the task, its role, or for all that edit."""
+    asked = "worktree" in (task.isolation, agent.role.isolation)
+    return asked or (config.isolation == "worktree" and edits(agent, tool))
+
+
+def turns(config: Config, tools: Mapping[str, ToolSpec]) -> frozenset[str]:
+    """The agents that edit the person's checkout, and so take turns: without a tree of their own."""
+    found = set()
+    for name in agent_names(config, tools):
+        agent = config.agents.get(name) or Agent(name, (name,))
+        tool = tools.get(agent.tool)
+        if tool is not None and edits(agent, tool) and not isolated(Task(""), agent, tool, config):
+            found.add(name)
+    return frozenset(found)
+
+
+def _checks(task: Task, agent: Agent, config: Config) -> tuple[str, ...]:
+    """The checks of the role, then those of the task; each must be one of orchestrator.yaml's."""
+    names = tuple(dict.fromkeys((*agent.role.verify, *task.verify)))
+    for name in names:
+        if name not in config.checks:
+            known = sorted(config.checks)
+            raise RouteProblem(
+                "verify",
+                f"there is no check '{name[:60]}'",
+                f"{did_you_mean(name, known)} checks in orchestrator.yaml: {', '.join(known) or 'none'}".strip(),
+            )
+    return names
 
 
 def _model(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> tuple[str | None, str]:

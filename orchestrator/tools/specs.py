@@ -50,6 +50,7 @@ class ToolSpec:
     failures: tuple[Pattern, ...] = ()
     description: str = ""
     built_in: bool = False
+    edits: bool = False  # it is an agent that changes files of the project
 
     @property
     def at_hand(self) -> bool:
@@ -171,4 +172,5 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         success_codes=tuple(data.get("success_codes", (0,))),
         description=data.get("description", ""),
         built_in=built_in,
+        edits=data.get("edits", False),
     )

@@ -1,0 +1,258 @@
+"""The one door for *writing* git: every call of ours names its repository and executes nothing that it configures.
+
+``GIT_DIR``, ``GIT_WORK_TREE`` and ``GIT_INDEX_FILE`` are given, never found by the folder that we stand in: a tree whose ``.git``
+file is gone would else be the person's checkout.  No ``GIT_*`` of ours is inherited.  Hooks, fsmonitor, signatures, automatic
+gc and the filters that the *repository* configures are switched off; those of the person's own configuration (git lfs) work.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.errors import OrchestratorError
+
+SECONDS = 600.0
+ZERO = "0" * 40
+_OFF = (
+    "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "gc.auto=0", "maintenance.auto=false",
+    "commit.gpgSign=false", "tag.gpgSign=false", "submodule.recurse=false", "advice.detachedHead=false", "core.pager=cat",
+    "core.quotePath=false", "core.splitIndex=false", "core.safecrlf=false", "worktree.guessRemote=false", "merge.renormalize=false",
+)  # fmt: skip
+_FALLBACK = {"NAME": "orchestrator", "EMAIL": "orchestrator@localhost"}
+
+
+class GitFailed(OrchestratorError):
+    """A git command of ours ended with an error; the message is git's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """A repository to act on.  ``git_dir`` is the common folder or that of one worktree; paths are absolute."""
+
+    git_dir: str
+    work_tree: str = ""
+    index: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    filters: tuple[str, ...] = ()  # of the repository's own configuration: switched off
+
+    def at(self, **changes: object) -> Git:
+        """The same with another folder, index or environment."""
+        return replace(self, **changes)
+
+    def __call__(
+        self,
+        *words: str,
+        stdin: bytes | None = None,
+        codes: Sequence[int] | None = (0,),
+        seconds: float = SECONDS,
+        cwd: str = "",
+    ) -> str:
+        """What ``git WORDS`` prints, without its last line end.  `GitFailed` unless it ends with one of ``codes``."""
+        return os.fsdecode(
+            self.raw(*words, stdin=stdin, codes=codes, seconds=seconds, cwd=cwd).stdout
+        ).removesuffix("\n")
+
+    def raw(
+        self,
+        *words: str,
+        stdin: bytes | None = None,
+        codes: Sequence[int] | None = (0,),
+        seconds: float = SECONDS,
+        cwd: str = "",
+    ) -> subprocess.CompletedProcess[bytes]:
+        """As a call, with the exit code and the bytes; ``codes`` None takes any."""
+        flags = [word for setting in (*_OFF, *self.filters) for word in ("-c", setting)]
+        try:
+            done = subprocess.run(
+                ["git", *flags, *words],
+                env=self.environment(),
+                cwd=cwd or self.work_tree or self.git_dir,
+                capture_output=True,
+                timeout=seconds,
+                check=False,
+                **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
+            )
+        except subprocess.TimeoutExpired:
+            raise GitFailed(f"git {words[0]} took longer than {seconds:.0f} s") from None
+        except FileNotFoundError as error:
+            raise GitFailed(
+                f"git {words[0]}: {error.filename} is not there",
+                "git is not installed" if error.filename == "git" else "",
+            ) from None
+        if codes is not None and done.returncode not in codes:
+            raise GitFailed(f"git {words[0]}: {_reason(done)}")
+        return done
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a git of ours."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        env |= {
+            "GIT_DIR": self.git_dir,
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_EDITOR": "true",
+        }
+        if self.work_tree:
+            env["GIT_WORK_TREE"] = self.work_tree
+        if self.index:
+            env["GIT_INDEX_FILE"] = self.index
+        return env | dict(self.env)
+
+    def commit_of(self, name: str) -> str:
+        """The commit that a name stands for; empty if there is none."""
+        return self("rev-parse", "-q", "--verify", f"{name}^{{commit}}", codes=(0, 1, 128))
+
+    def tree_of(self, name: str) -> str:
+        """The tree that a name stands for; empty if there is none."""
+        return self("rev-parse", "-q", "--verify", f"{name}^{{tree}}", codes=(0, 1, 128))
+
+    def signed(self) -> Git:
+        """With an identity for commits: the person's, else ours."""
+        lacking = {}
+        for who in ("AUTHOR", "COMMITTER"):
+            if self.raw("var", f"GIT_{who}_IDENT", codes=None).returncode:
+                lacking |= {f"GIT_{who}_{part}": value for part, value in _FALLBACK.items()}
+        return self.at(env=(*self.env, *lacking.items()))
+
+
+def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = [line for line in os.fsdecode(done.stderr).splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
+    return told[0].split(": ", 1)[-1][:300] if told else f"ended with {done.returncode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The repository of a project.  ``top`` is the person's checkout, ``prefix`` the project below it (``""`` or ``a/b``)."""
+
+    top: str
+    git_dir: str
+    common: str
+    prefix: str
+    filters: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> Git:
+        """Acts on what all trees share: objects and refs."""
+        return Git(self.common, filters=self.filters)
+
+    @property
+    def checkout(self) -> Git:
+        """Acts on the person's checkout."""
+        return Git(self.git_dir, self.top, filters=self.filters)
+
+    def below(self, path: str) -> str:
+        """A path of the project as git names it."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+class NoRepository(OrchestratorError):
+    """There is nothing that a tree could be made from; the message says what is missing."""
+
+
+def find(root: str) -> Repository:
+    """The repository of the project in ``root``.  Raises `NoRepository` in plain words."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    words = (
+        "--is-bare-repository",
+        "--show-toplevel",
+        "--absolute-git-dir",
+        "--git-common-dir",
+        "--show-prefix",
+    )
+    try:
+        done = subprocess.run(
+            ["git", "-C", root, "rev-parse", *words],
+            env=env | {"LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoRepository(
+            f"git cannot be asked: {error}", "install git, or take isolation out"
+        ) from None
+    lines = os.fsdecode(done.stdout).split("\n")
+    if lines and lines[0] == "true":
+        raise NoRepository(
+            "a tree needs a checkout, and this repository is bare", "clone it, and work there"
+        )
+    if done.returncode:
+        why = _reason(done)
+        if "dubious ownership" in why:
+            raise NoRepository(
+                "git does not trust this repository: it belongs to another user", why
+            )
+        raise NoRepository(
+            f"a tree needs a git repository: {why}",
+            "git init, and a first commit; or isolation: none",
+        )
+    top, git_dir, common, prefix = lines[1:5]
+    common = os.path.realpath(os.path.join(root, common))
+    found = Repository(top, git_dir, common, prefix.rstrip("/"))
+    return replace(found, filters=_own_filters(found))
+
+
+def _own_filters(repository: Repository) -> tuple[str, ...]:
+    """Settings that switch off the filters and drivers of the repository's own configuration, which an agent can write."""
+    found: set[str] = set()
+    files = [f"{repository.common}/config", f"{repository.git_dir}/config.worktree"]
+    files += [f"{entry.path}/config.worktree" for entry in _scan(f"{repository.common}/worktrees")]
+    for path in files:
+        if not os.path.exists(path):
+            continue
+        listed = Git(repository.common)(
+            "config", "--file", path, "--includes", "--name-only", "--list", "-z", codes=(0, 1, 128)
+        )
+        for key in listed.split("\0"):
+            section, _, name = key.rpartition(".")
+            if section.startswith("filter.") and "\n" not in section:
+                found |= {
+                    f"{section}.clean=",
+                    f"{section}.smudge=",
+                    f"{section}.process=",
+                    f"{section}.required=false",
+                }
+            elif section.startswith("merge.") and name == "driver":
+                found.add(f"{section}.driver=false")
+            elif key == "diff.external":
+                found.add("diff.external=")
+    return tuple(sorted(found))
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError:
+        return []
+
+
+def settings_state(repository: Repository) -> dict[str, list[int | str]]:
+    """What git would execute or obey here, by path: size, time and inode of the configuration and the hooks."""
+    paths = [
+        f"{repository.common}/config",
+        f"{repository.git_dir}/config.worktree",
+        f"{repository.common}/info/attributes",
+    ]
+    paths += [
+        entry.path
+        for entry in _scan(f"{repository.common}/hooks")
+        if not entry.name.endswith(".sample")
+    ]
+    state: dict[str, list[int | str]] = {}
+    for path in paths:
+        try:
+            info = os.stat(path)
+            state[path] = [info.st_size, info.st_mtime_ns, info.st_ino]
+        except OSError:
+            continue
+    return state
+
+
+def shared_refs(repository: Repository, but: Mapping[str, str]) -> dict[str, str]:
+    """Refs that trees share with the person, by name: branches, tags, the stash; without ours and ``but``."""
+    listed = repository.shared(
+        "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/stash"
+    )
+    pairs = (line.split(" ", 1) for line in listed.splitlines())
+    return {name: value for value, name in pairs if name not in but}

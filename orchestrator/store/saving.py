@@ -1,0 +1,265 @@
+"""What an agent left in its tree, saved: a commit under a ref of ours, whatever state the tree is in.
+
+Made with a private copy of the tree's index, so that no hook, no lock, no unfinished merge and no missing ``.git`` file
+stops it.  The task's branch follows only if HEAD is that branch and nothing is in progress.  To repeat it is harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from orchestrator.files.layout import WORK, Layout
+from orchestrator.model.isolation import Change, branch_part
+from orchestrator.store import atomic, trees
+from orchestrator.store.git import Git, Repository
+from orchestrator.store.trees import Tree
+
+SAVED = "refs/orchestrator/saved"
+UNFINISHED = {
+    "rebase-merge": "a rebase is unfinished",
+    "rebase-apply": "a rebase is unfinished",
+    "MERGE_HEAD": "a merge is unfinished",
+    "CHERRY_PICK_HEAD": "a cherry-pick is unfinished",
+    "REVERT_HEAD": "a revert is unfinished",
+    "BISECT_LOG": "a bisect is unfinished",
+}
+LOCKS = ("index.lock", "HEAD.lock")
+MOST = 2000  # paths of a change that are kept in a result
+_HASH = re.compile(r"^[0-9a-f]{40,64}$")
+
+
+def saved_ref(task_id: str, attempt: int) -> str:
+    """The ref that holds what an attempt left."""
+    return f"{SAVED}/{branch_part(task_id)}/{attempt}"
+
+
+def save(
+    layout: Layout, repo: Repository, tree: Tree, task_id: str, attempt: int, agent: str
+) -> Change:
+    """Save what is in the tree now; nobody works in it any more.  Raises `GitFailed` or OSError, and may be repeated."""
+    ref = saved_ref(task_id, attempt)
+    branch_ref = f"refs/heads/{tree.branch}"
+    shared = repo.shared
+    branch = shared.commit_of(branch_ref)
+    if not os.path.isdir(tree.path):
+        tip = branch or shared.commit_of(ref) or tree.base
+        return _change(repo, tree, tip, "its tree is gone; what was saved before is under " + SAVED)
+    admin = trees.admin_of(repo, tree.path)
+    warnings = _take_locks_away(repo, admin, tree)
+    git = trees.in_tree(repo, tree)
+    head = (git.commit_of("HEAD") if admin else "") or branch or tree.base
+    index = f"{layout.state}/tmp/{os.getpid()}.{os.path.basename(tree.path)}.index"
+    try:
+        private = git.at(index=index)
+        trees.copy_index(admin, index, private, head)
+        add_all(repo, tree, private)
+        content = private("write-tree")
+        tip = head
+        if content != shared.tree_of(head):
+            message = f"{task_id}: what attempt {attempt} left\n\nTask: {task_id}\nAgent: {agent}\nAttempt: {attempt}\n"
+            tip = shared.signed()(
+                "commit-tree", content, "-p", head, stdin=message.encode("utf-8", "replace")
+            )
+        _keep(shared, ref, tip)
+        lost = [commit for commit in _past(git, admin) if commit != tip]
+        others = _unreachable(shared, [*lost, *([branch] if branch else [])], tip)
+        if others:
+            _keep(shared, f"{ref}.past", _bundle(shared, tip, others, task_id, attempt))
+        unproven = _unproven(git, admin, tree, branch_ref)
+        if not unproven and tip != branch:
+            shared("update-ref", "-m", f"orchestrator: attempt {attempt}", branch_ref, tip, head)
+            os.replace(index, f"{admin}/index")
+    finally:
+        trees.forget_index(index)
+    trees.mend(repo, tree)
+    return _change(repo, tree, tip, unproven, warnings)
+
+
+def _keep(git: Git, ref: str, commit: str) -> None:
+    """Have a ref hold a commit.  What it held before, should another run of the same attempt have saved more, stays as well."""
+    before = git.commit_of(ref)
+    if before and before != commit:
+        if git.raw("merge-base", "--is-ancestor", before, commit, codes=None).returncode:
+            number = 1
+            while git.commit_of(f"{ref}.{number}"):
+                number += 1
+            git("update-ref", f"{ref}.{number}", before, "")
+    git("update-ref", ref, commit)
+
+
+def _past(git: Git, admin: str) -> Iterator[str]:
+    """Commits that HEAD of the tree ever stood on: an agent may have reset, amended or rebased them away."""
+    names = [f"{admin}/logs/HEAD", f"{admin}/ORIG_HEAD"] if admin else []
+    seen = set()
+    for path in names:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            for word in line.split(" ")[:2]:
+                if _HASH.match(word) and set(word) != {"0"} and word not in seen:
+                    seen.add(word)
+                    yield word
+
+
+def _unreachable(git: Git, commits: list[str], tip: str) -> list[str]:
+    """Those of the commits that are there, and that neither ``tip`` nor another of them holds."""
+    if not commits:
+        return []
+    asked = "".join(f"{commit}\n" for commit in dict.fromkeys(commits))
+    there = [
+        line.split(" ")[0]
+        for line in git("cat-file", "--batch-check", stdin=asked.encode()).splitlines()
+        if line.split(" ")[1:2] == ["commit"]
+    ]
+    if not there:
+        return []
+    words = "".join(f"{commit}\n" for commit in (*there, f"^{tip}"))
+    outside = set(git("rev-list", "--stdin", stdin=words.encode()).splitlines())
+    left = [commit for commit in there if commit in outside]
+    if len(left) < 2:
+        return left
+    return git("merge-base", "--independent", *left[-200:]).splitlines()
+
+
+def _bundle(git: Git, tip: str, others: list[str], task_id: str, attempt: int) -> str:
+    """One commit that keeps many from being collected."""
+    parents = [word for commit in others for word in ("-p", commit)]
+    message = f"{task_id}: commits that attempt {attempt} left behind\n"
+    return git.signed()(
+        "commit-tree", f"{tip}^{{tree}}", *parents, stdin=message.encode("utf-8", "replace")
+    )
+
+
+def _take_locks_away(repo: Repository, admin: str, tree: Tree) -> tuple[str, ...]:
+    """Locks that a killed git left.  Nothing of the attempt is alive any more, and nobody else locks there."""
+    paths = [f"{admin}/{name}" for name in LOCKS] if admin else []
+    paths.append(f"{repo.common}/refs/heads/{tree.branch}.lock")
+    return tuple(
+        f"a killed git left {os.path.basename(path)}; it was removed"
+        for path in paths
+        if atomic.remove(path)
+    )
+
+
+def _unproven(git: Git, admin: str, tree: Tree, branch_ref: str) -> str:
+    """Why the branch must not follow what is in the tree; empty if it may."""
+    if not admin:
+        return "its worktree was removed from the repository; what it left is saved"
+    for name, why in UNFINISHED.items():
+        if os.path.lexists(f"{admin}/{name}"):
+            return why
+    on = git("symbolic-ref", "-q", "HEAD", codes=(0, 1, 128))
+    if on != branch_ref:
+        place = on.removeprefix("refs/heads/") if on else "no branch"
+        return f"its tree is on {place}, not on {tree.branch}"
+    if os.path.isdir(f"{tree.path}/.git"):
+        return "its .git file is a repository of the agent's own"
+    return ""
+
+
+# -- everything that is there ---------------------------------------------------------------------------------------
+
+
+def add_all(repo: Repository, tree: Tree, git: Git) -> None:
+    """Put everything of a tree into the index of ``git`` but ``work/``, what is ignored, and what we placed.
+
+    A repository within the tree is added as its files: a link to a commit that nobody has would keep nothing.
+    """
+    nested = list(nested_repositories(tree.path, _submodules(git)))
+    left_out = [repo.below(WORK), *tree.placed, *nested]
+    specs = [f":(top,exclude,literal){path}" for path in left_out]
+    git("add", "-A", "--ignore-errors", "--", ":(top)", *specs, codes=(0, 1))
+    for folder in nested:
+        if git.raw("check-ignore", "-q", "--", folder, codes=None).returncode != 0:
+            _add_as_files(git, tree.path, folder)
+
+
+def _submodules(git: Git) -> set[str]:
+    listed = git("ls-files", "-s", "-z")
+    return {entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("160000 ")}
+
+
+def nested_repositories(top: str, but: set[str]) -> Iterator[str]:
+    """Folders below ``top`` that have a ``.git`` of their own, without those inside another one."""
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = list(os.scandir(f"{top}/{folder}" if folder else top))
+        except OSError:
+            continue
+        if folder and folder not in but and any(entry.name == ".git" for entry in entries):
+            yield folder
+            continue
+        waiting += [
+            f"{folder}/{entry.name}" if folder else entry.name
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and entry.name != ".git"
+        ]
+
+
+def _add_as_files(git: Git, top: str, folder: str) -> None:
+    found: list[tuple[str, str]] = []
+    for place, folders, names in os.walk(f"{top}/{folder}"):
+        folders[:] = [name for name in folders if name != ".git"]
+        for name in names:
+            path = os.path.join(place, name)
+            if name != ".git" and os.path.isfile(path) and not os.path.islink(path):
+                mode = "100755" if os.access(path, os.X_OK) else "100644"
+                found.append((mode, path[len(top) + 1 :]))
+    names = [name for _, name in found]
+    if not names or any("\n" in name for name in names):
+        return
+    asked = "".join(f"{top}/{name}\n" for name in names)
+    hashes = git(
+        "hash-object", "-w", "--no-filters", "--stdin-paths", stdin=os.fsencode(asked)
+    ).splitlines()
+    git("rm", "-q", "-r", "--cached", "--ignore-unmatch", "--", f":(top,literal){folder}")
+    lines = "".join(
+        f"{mode} {blob}\t{name}\0" for (mode, name), blob in zip(found, hashes, strict=True)
+    )
+    git("update-index", "-z", "--add", "--index-info", stdin=os.fsencode(lines))
+
+
+# -- figures --------------------------------------------------------------------------------------------------------
+
+
+def _change(
+    repo: Repository, tree: Tree, tip: str, unproven: str, warnings: tuple[str, ...] = ()
+) -> Change:
+    """The figures of a branch, from where it parts from its target now."""
+    base = parting(repo, tree, tip)
+    files, added, removed = numbers(repo, base, tip)
+    commits = int(repo.shared("rev-list", "--count", f"{base}..{tip}"))
+    return Change(
+        tree.branch, base, tip, tree.target, commits, added, removed, tuple(files[:MOST]), unproven, warnings
+    )  # fmt: skip
+
+
+def parting(repo: Repository, tree: Tree, tip: str) -> str:
+    """The commit that a change is counted from: where the branch and its target part, so that nothing of the target's is blamed."""
+    if not tree.target or tree.working:
+        return tree.base
+    found = repo.shared("merge-base", f"refs/heads/{tree.target}", tip, codes=(0, 1, 128))
+    return found or tree.base
+
+
+def numbers(repo: Repository, base: str, tip: str) -> tuple[list[str], int, int]:
+    """Paths that differ between two commits, lines added, lines removed; ``work/`` is no part of it."""
+    listed = repo.shared(
+        "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", base, tip,
+        "--", ":(top)", f":(top,exclude,literal){repo.below(WORK)}",
+    )  # fmt: skip
+    files, added, removed = [], 0, 0
+    for entry in listed.split("\0"):
+        if entry:
+            plus, minus, path = entry.split("\t", 2)
+            files.append(path)
+            added += int(plus) if plus.isdigit() else 0
+            removed += int(minus) if minus.isdigit() else 0
+    return sorted(files), added, removed

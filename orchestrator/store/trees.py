@@ -1,0 +1,447 @@
+"""A tree of its own for a task: a git worktree at ``work/trees/<id>`` on the branch ``task/<id>``.
+
+`plan` says what will be made (it goes into the journal before anything is), `make` makes it and may be cut off at any
+moment, `discard` takes a half-made one away: no agent was ever in it.  A tree is locked, so that the person's
+``git worktree prune`` leaves it.  ``work/`` is not checked out in it: an old copy of the tasks' state would deceive.
+Nothing here touches the person's checkout, index or HEAD.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files.layout import WORK, Layout
+from orchestrator.model.isolation import Trees, branch_part, free_name
+from orchestrator.store import atomic
+from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
+
+GONE = ".gone-"  # the beginning of the name of a tree that is on its way out
+
+
+class CannotIsolate(OrchestratorError):
+    """There can be no tree for this task; the message says why, before any agent has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A task's tree as its journal knows it.
+
+    ``base`` is the commit that it was made from, ``target`` the branch that a merge moves (empty: none), ``placed`` what we
+    put into it; ``ready`` whether it was made to the end.
+    """
+
+    path: str
+    branch: str
+    base: str
+    target: str = ""
+    working: bool = False
+    placed: tuple[str, ...] = ()
+    ready: bool = False
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """The tree as a journal's ``tree`` record, without its path: the project may be moved."""
+        return {
+            "record": "tree",
+            **{name: getattr(self, name) for name in self.__dataclass_fields__ if name != "path"},
+        }
+
+
+def tree_from(layout: Layout, task_id: str, record: Mapping[str, Any]) -> Tree | None:
+    """The tree in a ``tree`` record of a journal; None if there is none."""
+    if not record.get("branch"):
+        return None
+    known = {name: record[name] for name in Tree.__dataclass_fields__ if name in record}
+    for name in ("placed", "notes"):
+        known[name] = tuple(known.get(name, ()))
+    return Tree(layout.tree(task_id), **known)
+
+
+def repository(layout: Layout) -> Repository:
+    """The project's repository, fit for trees.  Raises `CannotIsolate`."""
+    try:
+        found = find(layout.root)
+    except NoRepository as error:
+        raise CannotIsolate(error.message, error.hint) from None
+    if layout.root.startswith(found.top) and "/trees/" in found.git_dir.replace(
+        "/worktrees/", "/trees/"
+    ):
+        stale = _foreign(layout, found)
+        if stale:
+            raise CannotIsolate(stale, "git worktree repair, if the project was moved")
+    return found
+
+
+def _foreign(layout: Layout, found: Repository) -> str:
+    """Why this checkout is not the one that its repository means: a copied project commits into the original."""
+    try:
+        with open(f"{found.git_dir}/gitdir", encoding="utf-8", errors="surrogateescape") as file:
+            meant = os.path.realpath(file.read().strip())
+    except OSError:
+        return ""
+    here = os.path.realpath(f"{found.top}/.git")
+    return "" if meant == here else f"this checkout is a copy: its repository means {meant}"
+
+
+def plan(layout: Layout, trees: Trees, task_id: str, repo: Repository, start: str = "") -> Tree:
+    """What is to be made.  ``start`` is a branch to begin from and to merge into, instead of ``trees.base``."""
+    shared, checkout = repo.shared, repo.checkout
+    here = checkout("symbolic-ref", "-q", "--short", "HEAD", codes=(0, 1, 128))
+    wanted = start or trees.base
+    target, name = here, "HEAD"
+    if wanted not in ("HEAD", "working"):
+        target, name = wanted, f"refs/heads/{wanted}"
+    base = (checkout if name == "HEAD" else shared).commit_of(name)
+    if not base:
+        if name == "HEAD":
+            raise CannotIsolate(
+                "a tree needs a commit to begin from, and there is none yet", "git commit"
+            )
+        raise CannotIsolate(f"there is no branch '{wanted}' (trees.base)", "git branch")
+    notes = []
+    working = wanted == "working"
+    if working:
+        base = snapshot(layout, repo, base)
+    else:
+        notes += unseen(layout, repo)
+    wanted = f"{trees.prefix}/{branch_part(task_id)}"
+    branch = free_name(wanted, _taken(repo))
+    if branch != wanted:
+        notes.append(f"the branch {wanted} is not ours or cannot be; this one is {branch}")
+    return Tree(layout.tree(task_id), branch, base, target, working, notes=tuple(notes))
+
+
+def _taken(repo: Repository) -> list[str]:
+    """Names that a new branch must not have: of branches here, and of those that a remote has."""
+    listed = repo.shared("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes")
+    names = []
+    for ref in listed.splitlines():
+        kind, _, rest = ref.removeprefix("refs/").partition("/")
+        names.append(rest if kind == "heads" else rest.partition("/")[2])
+    return [name for name in names if name]
+
+
+def unseen(layout: Layout, repo: Repository) -> list[str]:
+    """What the agent will not see: uncommitted changes of tracked files outside ``work/``."""
+    found = repo.checkout.at(env=(("GIT_OPTIONAL_LOCKS", "0"),))(
+        "status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=all",
+        "--", ":(top)", f":(top,exclude,literal){repo.below(WORK)}",
+    )  # fmt: skip
+    count = len([entry for entry in found.split("\0") if entry])
+    if not count:
+        return []
+    return [
+        f"{count} uncommitted file{'s are' if count > 1 else ' is'} not in this tree (trees.base: working)"
+    ]
+
+
+def snapshot(layout: Layout, repo: Repository, head: str) -> str:
+    """A commit with HEAD and the uncommitted changes of tracked files outside ``work/``; nothing of the person's is touched."""
+    index = f"{layout.state}/tmp/{os.getpid()}.index"
+    git = repo.checkout.at(index=index)
+    try:
+        copy_index(repo.git_dir, index, git, head)
+        git("add", "-u", "--", ":(top)", f":(top,exclude,literal){repo.below(WORK)}")
+        tree = git("write-tree")
+    finally:
+        forget_index(index)
+    if tree == repo.shared.tree_of(head):
+        return head
+    return repo.shared.signed()(
+        "commit-tree", tree, "-p", head, "-m", "Uncommitted changes of the checkout"
+    )
+
+
+def copy_index(git_dir: str, index: str, git: Git, head: str) -> None:
+    """A private copy of an index, or one made anew from ``head`` where there is none that can be read."""
+    forget_index(index)
+    try:
+        shutil.copyfile(f"{git_dir}/index", index)
+        git("ls-files", "-s", "--", ":(top)/no-such-file")
+    except (OSError, GitFailed):
+        forget_index(index)
+        git("read-tree", head)
+
+
+def forget_index(index: str) -> None:
+    for path in (index, f"{index}.lock"):
+        atomic.remove(path)
+
+
+# -- making it ------------------------------------------------------------------------------------------------------
+
+
+def admin_of(repo: Repository, path: str) -> str:
+    """The folder that the repository keeps for the worktree at ``path``; empty if there is none."""
+    wanted = os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path) + "/.git"
+    for entry in _entries(f"{repo.common}/worktrees"):
+        try:
+            with open(f"{entry.path}/gitdir", encoding="utf-8", errors="surrogateescape") as file:
+                named = file.read().strip()
+        except OSError:
+            continue
+        named = os.path.join(entry.path, named)
+        if os.path.realpath(os.path.dirname(os.path.dirname(named))) + named[len(os.path.dirname(os.path.dirname(named))):] == wanted:  # fmt: skip
+            return entry.path
+    return ""
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def in_tree(repo: Repository, tree: Tree) -> Git:
+    """Acts on a tree, through the folder that the repository keeps for it; its ``.git`` file is not asked."""
+    return Git(admin_of(repo, tree.path) or repo.common, tree.path, filters=repo.filters)
+
+
+def make(
+    layout: Layout,
+    trees: Trees,
+    repo: Repository,
+    tree: Tree,
+    log: str,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Tree:
+    """Make the tree; it is `ready` when this returns.  Raises `CannotIsolate`, and then there is nothing left of it.
+
+    ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up.
+    """
+    os.makedirs(layout.trees, exist_ok=True)
+    _ignore_all(f"{layout.trees}/.gitignore")
+    discard(layout, repo, tree)
+    try:
+        _add(repo, tree)
+        git = in_tree(repo, tree)
+        git("read-tree", "HEAD")
+        state = git("ls-files", "-z", "--", f":(top,literal){repo.below(WORK)}")
+        if state:
+            git("update-index", "--skip-worktree", "-z", "--stdin", stdin=os.fsencode(state))
+        git("checkout-index", "-a", "-u", "-q")
+        base = os.path.join(tree.path, repo.prefix)
+        os.makedirs(f"{base}/{WORK}/inbox", exist_ok=True)
+        _ignore_all(f"{base}/{WORK}/.gitignore")
+        placed = tuple(_place(layout, trees, repo, tree))
+        _set_up(trees, base, log, stopped)
+    except (OSError, OrchestratorError) as error:
+        discard(layout, repo, tree)
+        raise CannotIsolate(
+            f"no tree could be made: {getattr(error, 'message', None) or error}"
+        ) from None
+    inventory(layout, tree, save=True)
+    return Tree(**{**_fields(tree), "placed": placed, "ready": True})
+
+
+def _add(repo: Repository, tree: Tree) -> None:
+    """A worktree without files, on its branch, whole from the moment that it can be seen.
+
+    ``git worktree add`` makes its folder in the repository file by file: killed between two of them it leaves one that nothing
+    clears, and any other git that looks meanwhile fails ("failed to read commondir").  So the folder is written aside
+    and comes by one rename.  Only where branches are not files (reftable) git itself has to do it.
+    """
+    shared, ref = repo.shared, f"refs/heads/{tree.branch}"
+    if not shared.commit_of(ref):
+        shared("update-ref", "-m", "orchestrator: a task begins", ref, tree.base, "")
+    if shared("config", "--get", "extensions.refstorage", codes=(0, 1)) not in ("", "files"):
+        shared("worktree", "add", "--lock", "--no-checkout", tree.path, tree.branch)
+        return
+    os.makedirs(tree.path)
+    aside = f"{repo.common}/orchestrator-{os.getpid()}-{os.path.basename(tree.path)}"
+    shutil.rmtree(aside, ignore_errors=True)
+    os.mkdir(aside)
+    for name, text in (
+        ("gitdir", f"{tree.path}/.git"),
+        ("commondir", "../.."),
+        ("HEAD", f"ref: {ref}"),
+        ("locked", "a task of orchestrator works in it"),
+    ):
+        atomic.write_temporary(f"{aside}/{name}", os.fsencode(f"{text}\n"))
+    os.makedirs(f"{repo.common}/worktrees", exist_ok=True)
+    admin = _into(aside, f"{repo.common}/worktrees/{os.path.basename(tree.path)}")
+    atomic.write_temporary(f"{tree.path}/.git", os.fsencode(f"gitdir: {admin}\n"))
+
+
+def _into(aside: str, wanted: str) -> str:
+    """Give a folder its name, or the next that is free."""
+    for number in range(1000):
+        name = f"{wanted}-{number}" if number else wanted
+        try:
+            atomic.move(aside, name)
+            return name
+        except FileExistsError:
+            continue
+    raise CannotIsolate(f"{wanted} and a thousand more are taken", "git worktree prune")
+
+
+def _fields(tree: Tree) -> dict[str, Any]:
+    return {name: getattr(tree, name) for name in tree.__dataclass_fields__}
+
+
+def _ignore_all(path: str) -> None:
+    if not os.path.lexists(path):
+        with open(path, "w", encoding="ascii") as file:
+            file.write("*\n")
+
+
+def _place(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
+    """Give it what ``copy`` and ``link`` name; the paths that were placed, as git names them."""
+    base = os.path.join(tree.path, repo.prefix)
+    for path in (*trees.copy, *trees.link):
+        source, target = os.path.join(layout.root, path), os.path.join(base, path)
+        if os.path.isabs(path) or ".." in path.split("/"):
+            raise CannotIsolate(
+                f"'{path}' is outside the project", "copy and link in orchestrator.yaml"
+            )
+        if not os.path.lexists(source) or os.path.lexists(target):
+            continue  # not there, or tracked: then it is in the tree already
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if path in trees.link:
+            os.symlink(source, target)
+        elif os.path.isdir(source):
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
+        yield repo.below(path)
+
+
+def _set_up(trees: Trees, base: str, log: str, stopped: Callable[[], bool]) -> None:
+    """Run the commands of ``setup``, one after the other, nothing left behind."""
+    links = {
+        path: os.readlink(f"{base}/{path}")
+        for path in trees.link
+        if os.path.islink(f"{base}/{path}")
+    }
+    for command in trees.setup:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        env["GIT_CEILING_DIRECTORIES"] = os.path.dirname(base)
+        with open(log, "ab") as out:
+            out.write(f"$ {' '.join(command)}\n".encode())
+            out.flush()
+            process = subprocess.Popen(
+                command, cwd=base, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )  # fmt: skip
+            why = _wait(process, trees.setup_timeout, stopped)
+        if why:
+            raise CannotIsolate(f"{' '.join(command)}: {why}", f"its log: {log}")
+        for path, meant in links.items():
+            if not os.path.islink(f"{base}/{path}") or os.readlink(f"{base}/{path}") != meant:
+                raise CannotIsolate(
+                    f"{command[0]} replaced {path}, which is linked", "take it out of trees.link"
+                )
+
+
+def _wait(process: subprocess.Popen[bytes], limit: float, stopped: Callable[[], bool]) -> str:
+    """Why a command of ``setup`` failed; empty if it did not."""
+    spent = 0.0
+    why = ""
+    while True:
+        try:
+            code = process.wait(min(0.5, limit))
+            why = why or (f"exit code {code}" if code else "")
+            break
+        except subprocess.TimeoutExpired:
+            spent += 0.5
+            why = why or (
+                "cancelled"
+                if stopped()
+                else f"took longer than {limit:.0f} s"
+                if spent >= limit
+                else ""
+            )
+            if why:
+                _kill(process.pid)
+    _kill(process.pid)
+    return why
+
+
+def _kill(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def discard(layout: Layout, repo: Repository, tree: Tree) -> None:
+    """Take away a half-made tree; its branch too, if nothing was ever committed on it.  No agent was in it."""
+    while admin := admin_of(repo, tree.path):
+        shutil.rmtree(admin)
+    for entry in _entries(repo.common):
+        if re.fullmatch(rf"orchestrator-\d+-{re.escape(os.path.basename(tree.path))}", entry.name):
+            shutil.rmtree(entry.path, ignore_errors=True)
+    if os.path.lexists(tree.path):
+        shutil.rmtree(tree.path, ignore_errors=True)
+    atomic.remove(inventory_path(layout, tree))
+    ref = f"refs/heads/{tree.branch}"
+    if repo.shared.commit_of(ref) == tree.base:
+        repo.shared("update-ref", "-d", ref, tree.base, codes=(0, 1, 128))
+
+
+def mend(repo: Repository, tree: Tree) -> None:
+    """Give a tree its ``.git`` file back, if an agent took it away or wrote into it."""
+    admin = admin_of(repo, tree.path)
+    if not admin or not os.path.isdir(tree.path):
+        return
+    meant = f"gitdir: {admin}\n"
+    path = f"{tree.path}/.git"
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            if file.read() == meant:
+                return
+        os.unlink(path)
+    except IsADirectoryError:
+        return  # a repository of the agent's own: it is saved as files, and keeps the tree
+    except OSError:
+        pass
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(meant)
+
+
+# -- what was there before the agent -----------------------------------------------------------------------------------
+
+
+def inventory_path(layout: Layout, tree: Tree) -> str:
+    """Where it is kept what a tree held before its agent came."""
+    return f"{layout.state}/trees/{os.path.basename(tree.path)}.json"
+
+
+def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[int]]:
+    """Every file of a tree but ``.git``: size, time of content and of inode in ns.  With ``save`` it is kept."""
+    found: dict[str, list[int]] = {}
+    for folder, folders, names in os.walk(tree.path):
+        for name in (*names, *(name for name in folders if os.path.islink(f"{folder}/{name}"))):
+            path = f"{folder}/{name}"
+            try:
+                info = os.lstat(path)
+            except OSError:
+                continue
+            found[path[len(tree.path) + 1 :]] = [info.st_size, info.st_mtime_ns, info.st_ctime_ns]
+    found.pop(".git", None)
+    if save:
+        os.makedirs(f"{layout.state}/trees", mode=0o700, exist_ok=True)
+        with open(
+            inventory_path(layout, tree), "w", encoding="utf-8", errors="surrogateescape"
+        ) as file:
+            json.dump(found, file)
+    return found
+
+
+def known_inventory(layout: Layout, tree: Tree) -> dict[str, list[int]]:
+    """What `inventory` kept; empty if that is lost, and then nothing counts as ours."""
+    try:
+        with open(inventory_path(layout, tree), encoding="utf-8", errors="surrogateescape") as file:
+            kept = json.load(file)
+        return kept if isinstance(kept, dict) else {}
+    except (OSError, ValueError):
+        return {}
