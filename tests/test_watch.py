@@ -64,7 +64,7 @@ def test_everything_a_tool_is_given(project, watch):
         "agent: t\nprompt_file: ask.md\ncontext: [ask.md]\ncwd: sub\nenv: {OWN: 'task'}\nrun: r\n"
         "artifacts: [sub/out.txt, nowhere.txt]\n",
     )
-    project.run("watch", "--until-empty")
+    project.run("watch", "--until-empty", code=1)  # a declared file that is missing is red
     log = project.log("t")
     assert log.startswith(
         "From a file.\n\nRead these files first:\n- ask.md\n" + str(project.root / "sub")

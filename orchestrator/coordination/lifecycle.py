@@ -17,11 +17,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.coordination import artifacts
+from orchestrator.coordination.grounds import SHARED, Grounds, own_environment
 from orchestrator.coordination.health import Health
+from orchestrator.coordination.proof import FOLDER as CHECKS
+from orchestrator.coordination.proof import Proof, reds
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.works import Works
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.errors import OrchestratorError, StoreFault
-from orchestrator.execution.processes import TAG
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
@@ -29,6 +32,7 @@ from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Agent, Config, Model
 from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane
+from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.model.journal import AttemptFacts, Journal
 from orchestrator.model.policy import Finish, Retry, decide
 from orchestrator.model.result import (
@@ -49,6 +53,7 @@ from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step
 from orchestrator.store.transitions import Store
+from orchestrator.store.trees import Tree
 from orchestrator.tools import changes
 from orchestrator.tools.activity import Progress
 from orchestrator.tools.adapters import SpecAdapter, adapter
@@ -68,7 +73,16 @@ from orchestrator.tools.specs import ToolSpec
 Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 BEFORE = "git-before.json"  # what git said of the tree before the attempt
-OWN_LOGS = ("prompt.md", "command.json", "stdout.log", "stderr.log", "attach.sock", BEFORE)
+OWN_LOGS = (
+    "prompt.md",
+    "command.json",
+    "stdout.log",
+    "stderr.log",
+    "attach.sock",
+    BEFORE,
+    SHARED,
+    CHECKS,
+)
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
 PARK = 900.0  # seconds to park a tool whose limit is used up, if nobody says for how long
 LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
@@ -100,6 +114,9 @@ class Life:
     records: list[Mapping[str, Any]] = field(
         default_factory=list
     )  # to rebuild the ledger if git clean removed it
+    tree: Tree | None = None  # its own, if it has one
+    change: Change | None = None  # what its branch holds, as of its last attempt
+    checks: tuple[CheckResult, ...] = ()  # of its last attempt
 
 
 class Lives:
@@ -118,6 +135,9 @@ class Lives:
         self.layout, self.settings, self.store = layout, settings, store
         self.distributor, self.health, self.tell = distributor, health, tell
         self.spent = spent
+        self.grounds = Grounds(layout, settings, store)
+        self.proof = Proof(layout, settings, store, distributor, self.grounds)
+        self.works = Works(layout, settings, store, self.grounds, self.proof)
 
     @property
     def config(self) -> Config:
@@ -138,6 +158,7 @@ class Lives:
             "timeout": chosen.timeout,
             "retries": chosen.retries,
             "why": chosen.why,
+            "locks": list(chosen.lane(task).locks),
         }
 
     def life_of(self, entry: Entry) -> Life:
@@ -179,6 +200,7 @@ class Lives:
             attempt=attempt.number if attempt else 0,
             cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts),
         )
+        self.grounds.known(life, entry)
         if attempt is not None and attempt.ended is None:
             self.follow(life)
             life.began = time.monotonic() - max(
@@ -249,6 +271,11 @@ class Lives:
         elif step is Step.FINISH:
             assert facts is not None and facts.ended is not None
             await self.ended(life, entry, end_from(facts.ended))
+        elif entry.journal.checking:
+            assert facts is not None and facts.ended is not None
+            again = await self.proof.resume(life, entry, step is Step.ADOPT)
+            if again is not None:
+                await self.ended(life, again, end_from(facts.ended))
         else:
             assert facts is not None
             path = entry.path
@@ -286,6 +313,7 @@ class Lives:
         life.records = [entry.journal.claim]
         run_dir = self.layout.logs(life.id, number)
         try:
+            await self.grounds.ready(life, entry)
             order = self._order(life, entry, run_dir)
             await self._before(life, run_dir)
         except (
@@ -360,22 +388,14 @@ class Lives:
         ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
             raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
         tag = secrets.token_hex(8)
-        own = {
-            "ORCHESTRATOR_TASK_ID": life.id,
-            "ORCHESTRATOR_RUN_ID": life.task.run or "",
-            "ORCHESTRATOR_ATTEMPT": str(life.attempt),
-            "ORCHESTRATOR_WORK": self.layout.work,
-            "ORCHESTRATOR_ROOT": self.layout.root,
-            "ORCHESTRATOR_ARTIFACTS": run_dir,
-            TAG: tag,
-        }
+        own = own_environment(self.layout, life, run_dir, tag)
         if life.route.mode == "interactive":
             own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
         session = self._session(life, entry.journal)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
-            life.task, life.route, self.config, self.layout.root, run_dir, own, session
+            life.task, life.route, self.config, self.grounds.folder(life), run_dir, own, session
         )
         model = self.config.models.get(life.route.model or "")
         if (
@@ -434,14 +454,16 @@ class Lives:
         if life.route.mode == "interactive":
             return Session(str(uuid.uuid4()) if chooses else "")
         before = journal.attempt.read if journal.attempt is not None and journal.tries else {}
+        told = self.proof.words(life.id, journal) if before else ""
         if (
             tool.can_resume
             and before.get("session")
             and before.get("tool") == tool.name
             and before.get("error_class") != "session"
         ):
-            return Session(before["session"], True, one_line(str(before.get("reason") or ""), 200))
-        return Session(str(uuid.uuid4()) if chooses else "")
+            ended = one_line(str(before.get("reason") or ""), 200)
+            return Session(before["session"], True, ended, told)
+        return Session(str(uuid.uuid4()) if chooses else "", told=told)
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -473,8 +495,10 @@ class Lives:
         run_dir = self.layout.logs(life.id, life.attempt)
         reading = await self._understood(life, entry, run_dir, end)
         life.progress = None
-        life.cost += reading.cost_usd or 0.0
-        self.spent(life, reading)
+        if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
+            life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
+            self.spent(life, reading)
+        entry, reading = await self.works.judged(life, entry, reading, run_dir)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
@@ -489,9 +513,10 @@ class Lives:
         failure = kind(reading.error_class) if reading.error_class else OTHER
         if failure.parks:
             await self._park(life, reading)
+        red = reds(entry.journal.attempts[-entry.journal.tries :])
         step = decide(
             reading.outcome,
-            entry.journal.tries - refusals,
+            entry.journal.tries - refusals - red,
             life.route.retries,
             self.config.retry,
             self.config.on_lost,
@@ -500,6 +525,8 @@ class Lives:
             self._next_link(life) is not None,
             reading.reset - self.store.clock() if reading.reset is not None else 0.0,
         )
+        if self.works.again(life.route, reading, red):
+            step = Retry(0.0)
         if isinstance(step, Retry) and (why := self._too_expensive(life, entry, reading)):
             step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
         if isinstance(step, Retry):
@@ -564,12 +591,16 @@ class Lives:
 
     async def _before(self, life: Life, run_dir: str) -> None:
         """Have git say what the tree is like before an agent changes it."""
-        if life.route.tool.parse is not None and (
+        if life.tree is not None:
+            await self.grounds.remember(life, run_dir)
+        elif life.route.tool.parse is not None and (
             seen := await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
         ):
             changes.save(f"{run_dir}/{BEFORE}", seen)
 
     async def _changed(self, life: Life) -> list[str]:
+        if life.change is not None:
+            return list(life.change.files)
         before = changes.load(f"{self.layout.logs(life.id, life.attempt)}/{BEFORE}")
         after = (
             await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
@@ -690,6 +721,7 @@ class Lives:
 
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
+        step = await self.works.destination(life, entry, step)
         now = timestamp(self.store.clock())
         made = await self._artifacts(life)
         document = self._document(life, entry, reading, step, now, made, await self._changed(life))
@@ -710,6 +742,7 @@ class Lives:
             cost_usd=document.get("cost_usd"),
             cost_source=document.get("cost_source", ""),
             error_class=reading.error_class,
+            **self.works.facts(life, entry),
         )
         await self._durable([ended, done], lambda: self.store.stage_result(life.id, document))
         oddities = await self._settled(
@@ -793,15 +826,20 @@ class Lives:
             artifacts=list(made),
             notes=list(life.task.notes),
             log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "",
+            **self.works.facts(life, entry),
         )
 
     async def _artifacts(self, life: Life) -> list[dict[str, Any]]:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
         run_dir = self.layout.logs(life.id, life.attempt)
+        declared = {path: self.grounds.file(life, path) for path in life.task.artifacts}
         own = {*OWN_LOGS, *life.route.tool.own_files}
-        return await asyncio.to_thread(
-            artifacts.collect, self.layout, life.task.artifacts, run_dir, own
+        found = await asyncio.to_thread(
+            artifacts.collect, self.layout, declared.values(), run_dir, own
         )
+        for item, path in zip(found, declared, strict=False):  # as the task names them
+            item["path"] = path
+        return found
 
     # -- small things -----------------------------------------------------------------------------------------------
 

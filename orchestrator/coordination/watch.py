@@ -55,6 +55,7 @@ from orchestrator.store import atomic, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
+from orchestrator.tools.routing import turns
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
@@ -970,7 +971,9 @@ class Watcher:
                 "started_at": self._started_at,
                 "version": __version__,
                 "slots": self.config.limits.running,
-                "in_force": in_force(self.config).as_json(),
+                "in_force": in_force(
+                    self.config, turns(self.config, self.settings.toolbox.tools)
+                ).as_json(),
                 "fault": self.health.fault,
                 "settings": self.settings.problem,
                 "settings_held": self.settings.held,

@@ -99,9 +99,13 @@ class AdoptedHandle:
                 os.close(fd)
         self._ended = True
         journal = journals.read(self._journal)
-        last = journal.attempt
-        if last is not None and last.number == self._number and last.ended is not None:
-            return end_from(last.ended)
+        for facts in (
+            journal.attempt,
+            *journal.checks[-1:],
+        ):  # its tag tells an attempt from a check of it
+            same = facts is not None and facts.number == self._number and facts.ended is not None
+            if same and facts.started.get("tag", "") == self._tag:
+                return end_from(facts.ended)
         return await lost(self._tag)
 
 

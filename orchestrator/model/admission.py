@@ -19,9 +19,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 
 # Only other attempts stand in the way: these open as they end.
-SLOTS = frozenset(
-    (GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN, GateName.LOCK)
-)
+SLOTS = frozenset((GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN, GateName.LOCK))
 # What stands in the way of everything, whatever is asked.
 PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING))
 

@@ -215,7 +215,9 @@ def lock_gate(word: str) -> Gate:
             "another agent edits this checkout: those without a tree take turns",
             "isolation: worktree in orchestrator.yaml gives each a tree; edits: false says that a role only reads",
         )
-    return Gate(GateName.LOCK, f"a task with the lock '{word}' runs", "locks in the task or its role")
+    return Gate(
+        GateName.LOCK, f"a task with the lock '{word}' runs", "locks in the task or its role"
+    )
 
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:

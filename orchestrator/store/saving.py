@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change, branch_part
 from orchestrator.store import atomic, trees
@@ -95,8 +96,7 @@ def _past(git: Git, admin: str) -> Iterator[str]:
     seen = set()
     for path in names:
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                lines = file.read().splitlines()
+            lines = os.fsdecode(opening.read_bytes(path)).splitlines()
         except OSError:
             continue
         for line in lines:

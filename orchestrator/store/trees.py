@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.store import atomic
@@ -84,8 +85,7 @@ def repository(layout: Layout) -> Repository:
 def _foreign(layout: Layout, found: Repository) -> str:
     """Why this checkout is not the one that its repository means: a copied project commits into the original."""
     try:
-        with open(f"{found.git_dir}/gitdir", encoding="utf-8", errors="surrogateescape") as file:
-            meant = os.path.realpath(file.read().strip())
+        meant = os.path.realpath(_text(f"{found.git_dir}/gitdir").strip())
     except OSError:
         return ""
     here = os.path.realpath(f"{found.top}/.git")
@@ -180,13 +180,16 @@ def forget_index(index: str) -> None:
 # -- making it ------------------------------------------------------------------------------------------------------
 
 
+def _text(path: str) -> str:
+    return os.fsdecode(opening.read_bytes(path, 1 << 20))
+
+
 def admin_of(repo: Repository, path: str) -> str:
     """The folder that the repository keeps for the worktree at ``path``; empty if there is none."""
     wanted = os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path) + "/.git"
     for entry in _entries(f"{repo.common}/worktrees"):
         try:
-            with open(f"{entry.path}/gitdir", encoding="utf-8", errors="surrogateescape") as file:
-                named = file.read().strip()
+            named = _text(f"{entry.path}/gitdir").strip()
         except OSError:
             continue
         named = os.path.join(entry.path, named)
@@ -291,8 +294,7 @@ def _fields(tree: Tree) -> dict[str, Any]:
 
 def _ignore_all(path: str) -> None:
     if not os.path.lexists(path):
-        with open(path, "w", encoding="ascii") as file:
-            file.write("*\n")
+        atomic.write_temporary(path, b"*\n", sync=False)
 
 
 def _place(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
@@ -326,9 +328,10 @@ def _set_up(trees: Trees, base: str, log: str, stopped: Callable[[], bool]) -> N
     for command in trees.setup:
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         env["GIT_CEILING_DIRECTORIES"] = os.path.dirname(base)
-        with open(log, "ab") as out:
+        with os.fdopen(
+            opening.descriptor(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab", buffering=0
+        ) as out:
             out.write(f"$ {' '.join(command)}\n".encode())
-            out.flush()
             process = subprocess.Popen(
                 command, cwd=base, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )  # fmt: skip
@@ -396,16 +399,14 @@ def mend(repo: Repository, tree: Tree) -> None:
     meant = f"gitdir: {admin}\n"
     path = f"{tree.path}/.git"
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            if file.read() == meant:
-                return
-        os.unlink(path)
-    except IsADirectoryError:
-        return  # a repository of the agent's own: it is saved as files, and keeps the tree
+        if _text(path) == meant:
+            return
     except OSError:
         pass
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(meant)
+    if opening.is_folder(path):
+        return  # a repository of the agent's own: it is saved as files, and keeps the tree
+    atomic.remove(path)
+    atomic.write_temporary(path, os.fsencode(meant))
 
 
 # -- what was there before the agent -----------------------------------------------------------------------------------
@@ -430,18 +431,16 @@ def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[
     found.pop(".git", None)
     if save:
         os.makedirs(f"{layout.state}/trees", mode=0o700, exist_ok=True)
-        with open(
-            inventory_path(layout, tree), "w", encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            json.dump(found, file)
+        path = inventory_path(layout, tree)
+        atomic.remove(path)
+        atomic.write_temporary(path, json.dumps(found).encode())
     return found
 
 
 def known_inventory(layout: Layout, tree: Tree) -> dict[str, list[int]]:
     """What `inventory` kept; empty if that is lost, and then nothing counts as ours."""
     try:
-        with open(inventory_path(layout, tree), encoding="utf-8", errors="surrogateescape") as file:
-            kept = json.load(file)
+        kept = json.loads(opening.read_bytes(inventory_path(layout, tree), 1 << 30))
         return kept if isinstance(kept, dict) else {}
     except (OSError, ValueError):
         return {}

@@ -1,0 +1,165 @@
+"""Where a task works: a tree of its own, made before its first attempt, saved at every end; and what its work comes to.
+
+Git runs in threads: a tree of 10,000 files takes a second.  What is known of a tree is in the task's journal, so that the
+next watcher goes on with the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+from orchestrator.coordination.settings import Settings
+from orchestrator.execution.processes import TAG
+from orchestrator.files import opening
+from orchestrator.files.layout import WORK, Layout
+from orchestrator.model.isolation import Change, CheckResult, change_from
+from orchestrator.model.task import Task
+from orchestrator.store import atomic, git, saving, trees
+from orchestrator.store.ledger import Entry
+from orchestrator.store.transitions import Store
+from orchestrator.store.trees import Tree
+from orchestrator.tools.routing import Route
+
+SHARED = "git-shared.json"  # what trees share with the person, before an attempt
+
+
+class Worker(Protocol):
+    """What is asked here of a claimed task."""
+
+    id: str
+    task: Task
+    route: Route
+    attempt: int
+    tree: Tree | None
+    change: Change | None
+    checks: tuple[CheckResult, ...]
+    records: list[Mapping[str, Any]]
+
+
+class Grounds:
+    """Makes and saves the trees of tasks."""
+
+    def __init__(self, layout: Layout, settings: Settings, store: Store) -> None:
+        self.layout, self.settings, self.store = layout, settings, store
+
+    async def ready(self, life: Worker, entry: Entry) -> None:
+        """Have the task's tree there, if it is to have one.  Raises `CannotIsolate`."""
+        tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
+        if tree is None and not life.route.isolated:
+            return
+        config = self.settings.config.trees
+        repo = await asyncio.to_thread(trees.repository, self.layout)
+        if tree is None:
+            tree = await asyncio.to_thread(trees.plan, self.layout, config, life.id, repo)
+            entry.append(tree.record(), sync=True)
+        if not tree.ready or not os.path.isdir(tree.path):
+            log = f"{self.layout.logs(life.id)}/setup.log"
+            os.makedirs(self.layout.logs(life.id), exist_ok=True)
+            cancel = self.layout.cancel_request(life.id)
+            tree = await asyncio.to_thread(
+                trees.make, self.layout, config, repo, tree, log, lambda: os.path.exists(cancel)
+            )
+            entry.append(tree.record(), sync=True)
+        else:
+            await asyncio.to_thread(trees.mend, repo, tree)
+        life.tree = tree
+        life.records.append(tree.record())
+
+    async def remember(self, life: Worker, run_dir: str) -> None:
+        """Write down what the tree shares with the person, to see afterwards whether an agent changed it."""
+        if life.tree is not None:
+            seen = await asyncio.to_thread(self._shared, life.tree)
+            atomic.remove(f"{run_dir}/{SHARED}")
+            atomic.write_temporary(f"{run_dir}/{SHARED}", json.dumps(seen).encode(), sync=False)
+
+    def _shared(self, tree: Tree) -> dict[str, Any]:
+        repo = trees.repository(self.layout)
+        refs = git.shared_refs(repo, {f"refs/heads/{tree.branch}": ""})
+        return {"refs": refs, "settings": git.settings_state(repo)}
+
+    async def saved(self, life: Worker, entry: Entry, run_dir: str) -> Change | None:
+        """Save what the attempt left; None without a tree.  Raises `GitFailed` or OSError: then the tree stays as it is."""
+        life.tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
+        if life.tree is None or not life.tree.ready:
+            return None
+        life.change = await asyncio.to_thread(self._save, life, life.tree, run_dir)
+        entry.append({"record": "saved", "attempt": life.attempt, **asdict(life.change)}, sync=True)
+        return life.change
+
+    def _save(self, life: Worker, tree: Tree, run_dir: str) -> Change:
+        repo = trees.repository(self.layout)
+        agent = life.route.agent.name
+        change = saving.save(self.layout, repo, tree, life.id, life.attempt, agent)
+        told, suspicious = self._compare(tree, run_dir)
+        warnings = (*(tree.notes if life.attempt == 1 else ()), *change.warnings, *told)
+        return replace(change, warnings=warnings, suspicious=suspicious)
+
+    def _compare(self, tree: Tree, run_dir: str) -> tuple[list[str], str]:
+        """What has changed of that which trees share: told, and whether git would execute something else now."""
+        try:
+            before = json.loads(opening.read_bytes(f"{run_dir}/{SHARED}"))
+        except (OSError, ValueError):
+            return [], ""
+        now = self._shared(tree)
+        prefix = f"refs/heads/{self.settings.config.trees.prefix}/"
+        old, new = before.get("refs", {}), now["refs"]
+        names = [name for name in {*old, *new} if old.get(name) != new.get(name)]
+        changed = sorted(
+            name.removeprefix("refs/") for name in names if not name.startswith(prefix)
+        )
+        told = (
+            [f"while it ran, these changed in your repository: {', '.join(changed[:5])}"]
+            if changed
+            else []
+        )
+        old, new = before.get("settings", {}), now["settings"]
+        files = sorted(
+            os.path.relpath(path, self.layout.root)
+            for path in {*old, *new}
+            if old.get(path) != new.get(path)
+        )
+        if not files:
+            return told, ""
+        why = f"while it ran, what git obeys here was changed: {', '.join(files[:5])}"
+        return [*told, why], why
+
+    def known(self, life: Worker, entry: Entry) -> None:
+        """What the journal knows of the task's tree and change."""
+        life.tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
+        life.change = change_from(entry.journal.change)
+
+    def folder(self, life: Worker) -> str:
+        """Where the task's relative paths begin: its tree, or the project."""
+        if life.tree is None:
+            return self.layout.root
+        prefix = os.path.relpath(os.path.realpath(self.layout.root), git.find(self.layout.root).top)
+        return life.tree.path if prefix == "." else os.path.join(life.tree.path, prefix)
+
+    def file(self, life: Worker, path: str) -> str:
+        """A path that a task names: ``work/...`` is the project's, everything else is in its tree."""
+        inside = path == WORK or path.startswith(f"{WORK}/")
+        return os.path.join(self.layout.root if inside else self.folder(life), path)
+
+
+def own_environment(layout: Layout, life: Worker, run_dir: str, tag: str) -> dict[str, str]:
+    """The variables by which an attempt, or a check of it, knows where it is."""
+    own = {
+        "ORCHESTRATOR_TASK_ID": life.id,
+        "ORCHESTRATOR_RUN_ID": life.task.run or "",
+        "ORCHESTRATOR_ATTEMPT": str(life.attempt),
+        "ORCHESTRATOR_WORK": layout.work,
+        "ORCHESTRATOR_ROOT": layout.root,
+        "ORCHESTRATOR_ARTIFACTS": run_dir,
+        TAG: tag,
+    }
+    if life.tree is not None:
+        own["ORCHESTRATOR_TREE"] = life.tree.path
+        own["ORCHESTRATOR_BRANCH"] = life.tree.branch
+        # Without it a tree whose .git file is gone would be part of the person's checkout.
+        own["GIT_CEILING_DIRECTORIES"] = layout.trees
+    return own

@@ -1,0 +1,80 @@
+"""What becomes of a task's work when an attempt has ended: saved, proven, and then to review, merged, or done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.coordination.grounds import Grounds, Worker
+from orchestrator.coordination.proof import Proof, Running
+from orchestrator.coordination.settings import Settings
+from orchestrator.errors import OrchestratorError
+from orchestrator.files.layout import Layout
+from orchestrator.model.isolation import protected, verdict
+from orchestrator.model.policy import Finish
+from orchestrator.model.result import Reading
+from orchestrator.model.status import Status
+from orchestrator.store.ledger import Entry
+from orchestrator.store.transitions import Store
+from orchestrator.tools.routing import Route
+
+
+class Works:
+    """The steps between the end of an attempt and the folder that its task ends in."""
+
+    def __init__(
+        self, layout: Layout, settings: Settings, store: Store, grounds: Grounds, proof: Proof
+    ) -> None:
+        self.layout, self.settings, self.store = layout, settings, store
+        self.grounds, self.proof = grounds, proof
+
+    async def judged(
+        self, life: Running, entry: Entry, reading: Reading, run_dir: str
+    ) -> tuple[Entry, Reading]:
+        """The reading once the attempt's work is saved and, if it ended well, proven.
+
+        The entry comes back open and locked.  OSError if the disk refuses; then it may be repeated.
+        """
+        try:
+            change = await self.grounds.saved(life, entry, run_dir)
+        except OrchestratorError as error:  # the tree stays as it is, and says so
+            change = None
+            life.change = None
+            why = f"its work could not be saved and is in its tree: {error.message}"
+            reading = replace(reading, warnings=(*reading.warnings, why))
+        if change is not None:
+            reading = replace(reading, warnings=(*reading.warnings, *change.warnings))
+        return await self.proof.proven(life, entry, reading)
+
+    def again(self, route: Route, reading: Reading, red: int) -> bool:
+        """Whether an attempt that was not proven is followed by another.
+
+        ``red`` is how many before it were not either.  A command that is run again would do the same.
+        """
+        speaks = route.tool.can_resume or route.edits or route.isolated
+        return reading.error_class == "verify" and speaks and red < route.agent.role.verify_retries
+
+    async def destination(self, life: Worker, entry: Entry, step: Finish) -> Finish:
+        """Where a task goes that has ended well: done only if nobody is to look at it and nothing is to be merged."""
+        if step.status is not Status.DONE:
+            return step
+        if life.tree is not None and life.change is None:
+            return Finish(Status.REVIEW, "its work could not be saved; it is in its tree")
+        role = life.route.agent.role
+        found = verdict(role, life.change)
+        if found.step == "review":
+            touched = protected(role.protect, life.change.files) if life.change else []
+            also = f"; it changes how it is proven: {', '.join(touched[:5])}" if touched else ""
+            return Finish(Status.REVIEW, found.reason + also)
+        return step
+
+    def facts(self, life: Worker, entry: Entry) -> dict[str, Any]:
+        """What a result and an event tell of the work; nothing for a task without a tree and checks."""
+        facts: dict[str, Any] = {}
+        if life.change is not None:
+            facts |= life.change.facts()
+        if life.checks:
+            facts["checks"] = [result.as_entry() for result in life.checks]
+        if entry.journal.merged:
+            facts["merged"] = entry.journal.merged
+        return {key: value for key, value in facts.items() if value not in ("", None)}

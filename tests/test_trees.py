@@ -1,0 +1,417 @@
+"""Trees of tasks: each works on a branch of its own, what it leaves is saved, and nothing of the person's is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Project, WatcherProcess, wait_until
+
+from orchestrator.files import journals
+from orchestrator.model import isolation
+
+CONFIG = """\
+isolation: worktree
+defaults: {{agent: builder, timeout: 60s}}
+agents:
+  builder: {{tool: fake{role}}}
+{more}"""
+TOOL = """\
+description: Does what its prompt says, in a shell.
+argv: [sh, -eu]
+prompt: stdin
+edits: true
+"""
+
+
+def git(folder: Path, *words: str, code: int | None = 0, **more) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", *words], cwd=folder, env=env, capture_output=True, text=True, check=False, **more
+    )
+    assert code is None or done.returncode == code, f"git {words}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+class Repo(Project):
+    """A project in a git repository, whose agent does what its prompt says."""
+
+    def settings(self, role: str = "", more: str = "") -> None:
+        self.config(CONFIG.format(role=f", {role}" if role else "", more=more))
+
+    def git(self, *words: str, **more) -> str:
+        return git(self.root, *words, **more)
+
+    def do(self, task_id: str, script: str, code: int = 0, **keys) -> None:
+        """Run one task to its end."""
+        self.drop(f"{task_id}.yaml", json.dumps({"prompt": f"{script}\nexit\n", **keys}))
+        self.run("watch", "--until-empty", code=code)
+
+    def tree(self, task_id: str) -> Path:
+        return self.work / "trees" / task_id
+
+
+@pytest.fixture
+def repo(tmp_path) -> Repo:
+    root = tmp_path / "p"
+    root.mkdir()
+    made = Repo(root)
+    git(root, "init", "-q", "-b", "main")
+    git(root, "config", "user.name", "A Person")
+    git(root, "config", "user.email", "person@example.org")
+    (root / "src").mkdir()
+    (root / "src/a.txt").write_text("one\ntwo\nthree\n")
+    (root / ".gitignore").write_text("*.pyc\nignored/\n")
+    made.run("init")
+    (made.work / "tools").mkdir()
+    (made.work / "tools/fake.yaml").write_text(TOOL)
+    made.settings()
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "first")
+    return made
+
+
+@pytest.fixture
+def watcher(repo):
+    started = []
+
+    def start(*words: str) -> WatcherProcess:
+        started.append(WatcherProcess(repo, *words))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def persons(root: Path) -> dict[str, str]:
+    """What the person has: every file outside work/, the index, HEAD, branches without tasks', configuration."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root).parts
+        if path.is_file() and inside[0] not in ("work", ".git"):
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found["index"] = hashlib.sha256((root / ".git/index").read_bytes()).hexdigest()
+    found["config"] = (root / ".git/config").read_text()
+    found["HEAD"] = (root / ".git/HEAD").read_text()
+    refs = git(root, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    found["refs"] = "\n".join(
+        line for line in refs if "/task" not in line and "orchestrator" not in line
+    )
+    return found
+
+
+def test_a_task_works_on_a_branch_of_its_own(repo):
+    (repo.root / "src/a.txt").write_text("the person's edit\n")
+    before = persons(repo.root)
+    repo.do(
+        "x", "echo four >> src/a.txt; echo new > b.txt; cat .git; pwd; env | grep -E 'ORCH|GIT_'"
+    )
+    assert persons(repo.root) == before
+    assert repo.where("x") == "review"
+    result = repo.result("x")
+    assert result["branch"] == "task/x" and result["target"] == "main"
+    assert (result["commits"], result["insertions"], result.get("deletions")) == (1, 2, 0)
+    assert result["files_changed"] == ["b.txt", "src/a.txt"]
+    assert result["tip"] == repo.git("rev-parse", "task/x")
+    assert repo.git("log", "-1", "--format=%an %cn", "task/x") == "A Person A Person"
+    assert any("1 uncommitted file is not in this tree" in line for line in result["warnings"])
+    assert f"ORCHESTRATOR_TREE={repo.tree('x')}" in repo.log("x")
+    assert not repo.git("status", "--porcelain", "--", "work/trees")
+    assert git(repo.tree("x"), "status", "--porcelain") == ""
+
+
+def test_what_an_agent_commits_itself_is_counted_and_kept(repo):
+    repo.do("x", "echo 1 > one; git add one; git commit -qm one; echo 2 > two")
+    result = repo.result("x")
+    assert result["commits"] == 2 and result["files_changed"] == ["one", "two"]
+
+
+def test_no_change_is_done(repo):
+    repo.do("x", "true")
+    assert repo.where("x") == "done"
+    assert repo.result("x")["commits"] == 0
+
+
+def test_ten_tasks_append_to_one_file(repo):
+    for number in range(10):
+        repo.drop(
+            f"t{number}.yaml", json.dumps({"prompt": f"sleep 0.1; echo line {number} >> src/a.txt"})
+        )
+    repo.run("watch", "--until-empty")
+    for number in range(10):
+        result = repo.result(f"t{number}")
+        assert (result["files_changed"], result["insertions"]) == (["src/a.txt"], 1)
+        assert f"line {number}" in repo.git("show", f"task/t{number}:src/a.txt")
+    assert repo.git("rev-list", "--count", "main") == "1"
+
+
+ENDS = {
+    "fails": "echo kept > kept; exit 3",
+    "kills itself": "echo kept > kept; kill -9 $$",
+    "takes its .git file away": "echo kept > kept; rm .git",
+    "writes into its .git file": "echo kept > kept; echo 'gitdir: /nowhere' > .git",
+    "is on another branch": "git checkout -q -b mine; echo kept > kept",
+    "is on no branch": "git checkout -q --detach; echo kept > kept",
+    "has a failing hook": "mkdir -p $ORCHESTRATOR_ROOT/.git/hooks; printf '#!/bin/sh\\nexit 1' > $ORCHESTRATOR_ROOT/.git/hooks/pre-commit; chmod +x $ORCHESTRATOR_ROOT/.git/hooks/pre-commit; echo kept > kept",
+    "leaves a lock": "echo kept > kept; : > $(git rev-parse --git-dir)/index.lock",
+    "is in a merge": "git checkout -q -b other; echo A > src/a.txt; git commit -qam A; git checkout -q task/x; echo B > src/a.txt; git commit -qam B; git merge other || true; echo kept > kept",
+    "is in a rebase": "echo A > src/a.txt; git commit -qam A; git checkout -q -b other HEAD~1; echo B > src/a.txt; git commit -qam B; git checkout -q task/x; git rebase other || true; echo kept > kept",
+    "has a repository inside": "mkdir in; cd in; git init -q; echo kept > kept",
+    "has a repository with a commit inside": "mkdir in; cd in; git init -q; git config user.email a@b; git config user.name n; echo kept > kept; git add -A; git commit -qm in",
+    "prunes": "echo kept > kept; git worktree prune",
+    "takes its worktree from the repository": "echo kept > kept; rm -rf $(git rev-parse --git-dir)",
+    "breaks its index": "echo kept > kept; echo junk > $(git rev-parse --git-dir)/index",
+    "has committed": "echo kept > kept; git add -A; git commit -qm done",
+    "has no rights on a file": "echo kept > kept; echo no > locked; chmod 000 locked",
+    "has a strange name": "echo kept > kept; echo x > \"$(printf 'a\\nb\\tc \\303\\251')\"",
+    "resets what it committed": "echo kept > kept; git add -A; git commit -qm one; git reset -q --hard HEAD~1",
+    "amends": "echo kept > kept; git add -A; git commit -qm one; git rm -q kept; git commit -q --amend --allow-empty -m two",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_what_an_agent_wrote_is_in_a_ref(repo, how):
+    (repo.root / "src/a.txt").write_text("the person's edit\n")
+    before = persons(repo.root)
+    repo.do("x", ENDS[how], code=None)
+    after = persons(repo.root)
+    if how in (
+        "is on another branch",
+        "is in a merge",
+        "is in a rebase",
+    ):  # a branch that the agent made
+        before.pop("refs"), after.pop("refs")
+    assert after == before
+    refs = repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").splitlines()
+    commits = repo.git("rev-list", *refs).splitlines()
+    found = {
+        repo.git("show", f"{commit}:{path}", code=None)
+        for commit in commits
+        for path in ("kept", "in/kept")
+    }
+    assert "kept" in found, refs
+    result = repo.result("x")
+    if how.startswith(("is ", "takes its worktree")):
+        assert repo.where("x") == "review" and "not proven" in result["reason"]
+
+
+def test_conflict_markers_never_reach_the_branch(repo):
+    repo.do("x", ENDS["is in a merge"])
+    assert "<<<<" not in repo.git("show", "task/x:src/a.txt")
+    assert "a merge is unfinished" in repo.result("x")["reason"]
+
+
+def test_a_killed_watcher_makes_the_tree_anew_and_saves(repo, watcher):
+    repo.drop("x.yaml", json.dumps({"prompt": "echo kept > kept; sleep 0.4"}))
+    first = watcher("--until-empty")
+    wait_until((repo.tree("x") / "kept").exists)
+    first.process.kill()
+    first.process.wait()
+    repo.run("watch", "--until-empty")
+    assert repo.where("x") == "review"
+    assert repo.git("show", "task/x:kept") == "kept"
+
+
+def test_half_made_trees_are_made_again(repo):
+    """`git worktree add` that was killed leaves a lock and a branch; the journal owns both."""
+    repo.drop("x.yaml", json.dumps({"prompt": "echo kept > kept"}))
+    shim = repo.root.parent / "bin"
+    shim.mkdir()
+    real = subprocess.run(
+        ["which", "git"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (shim / "git").write_text(
+        f'#!/bin/sh\ncase "$*" in *"worktree add"*) {real} "$@" & sleep 0.003; kill -9 $!; kill -9 $PPID;; *) exec {real} "$@";; esac\n'
+    )
+    (shim / "git").chmod(0o755)
+    env = dict(repo.env)
+    repo.env["PATH"] = f"{shim}:{env['PATH']}"
+    repo.run("watch", "--until-empty", code=None)
+    repo.env = env
+    repo.run("watch", "--until-empty")
+    assert repo.git("show", "task/x:kept") == "kept"
+    assert len(repo.git("worktree", "list").splitlines()) == 2
+
+
+REFUSED = {
+    "no repository": (
+        lambda root: subprocess.run(["rm", "-rf", f"{root}/.git"], check=True),
+        "a tree needs a git repository",
+    ),
+    "no commit": (
+        lambda root: (
+            subprocess.run(["rm", "-rf", f"{root}/.git"], check=True),
+            git(root, "init", "-q"),
+        ),
+        "needs a commit to begin from",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_have_a_tree_is_refused_before_the_agent_starts(repo, what):
+    make, words = REFUSED[what]
+    make(repo.root)
+    repo.do("x", "touch /tmp/never", code=1)
+    assert repo.where("x") == "failed"
+    assert words in repo.result("x")["reason"]
+    assert not repo.log("x")
+
+
+def test_work_is_not_in_the_tree_and_does_not_travel(repo):
+    repo.do(
+        "x",
+        "ls work; echo hacked > work/orchestrator.yaml; git add -A; git status --porcelain; echo 1 > n",
+    )
+    assert repo.log("x") == "inbox\n"
+    assert repo.result("x")["files_changed"] == ["n"]
+
+
+@pytest.mark.parametrize(
+    "task_id,branch", [("a..b", "task/a%2E%2Eb"), ("a.lock", "task/a%2Elock"), ("é", "task/é")]
+)
+def test_names_of_branches(repo, task_id, branch):
+    repo.do(task_id, "echo 1 > n")
+    assert repo.result(task_id)["branch"] == branch
+
+
+def test_a_branch_in_the_way_is_left_alone(repo):
+    repo.git("branch", "task")
+    repo.do("x", "echo 1 > n")
+    assert repo.result("x")["branch"] == "task-2/x"
+    repo.git("branch", "task-2/y")
+    repo.do("y", "echo 1 > n")
+    assert repo.git("rev-parse", "task-2/y") == repo.git("rev-parse", "main")
+
+
+def test_pure_names():
+    assert isolation.free_name("task/x", ["task/X"]) == "task/x-2"
+    assert isolation.free_name("task/x", ["task/x/y", "task/x-2"]) == "task/x-3"
+    assert isolation.protected(["tests/**", "Makefile"], ["tests/a/b.py", "Makefile", "src/Makefile"]) == ["tests/a/b.py", "Makefile"]  # fmt: skip
+
+
+def test_agents_without_a_tree_take_turns(repo):
+    repo.config("defaults: {agent: fake, timeout: 60s}\n")
+    for number in range(4):
+        repo.drop(
+            f"t{number}.yaml",
+            json.dumps({"prompt": "read n < src/count; sleep 0.1; echo $((n + 1)) > src/count"}),
+        )
+    (repo.root / "src/count").write_text("0\n")
+    repo.run("watch", "--until-empty")
+    assert (repo.root / "src/count").read_text() == "4\n"
+
+
+def test_locks_keep_tasks_apart(repo):
+    (repo.root / "count").write_text("0\n")
+    for number in range(3):
+        repo.drop(
+            f"t{number}.yaml",
+            json.dumps(
+                {
+                    "prompt": f"cd {repo.root}; read n < count; sleep 0.1; echo $((n + 1)) > count",
+                    "locks": ["db"],
+                }
+            ),
+        )
+    repo.run("watch", "--until-empty")
+    assert (repo.root / "count").read_text() == "3\n"
+
+
+def test_journal_folds_checks_apart_from_attempts():
+    from orchestrator.model.journal import Phase, fold
+
+    records = [
+        {"record": "claim", "id": "x"},
+        {"record": "started", "attempt": 1, "tag": "a"},
+        {"record": "exit", "attempt": 1, "code": 0},
+        {"record": "started", "attempt": 1, "tag": "b", "check": "tests"},
+    ]
+    journal = fold(records)
+    assert (
+        journal.checking and journal.phase is Phase.STARTED and journal.attempt.ended["code"] == 0
+    )
+    journal = fold([*records, {"record": "exit", "attempt": 1, "code": 2}])
+    assert not journal.checking and journal.phase is Phase.ENDED
+    assert journal.attempt.ended["code"] == 0 and journal.checks[0].ended["code"] == 2
+    assert journal.tries == 1
+
+
+CHECKS = """\
+checks:
+  tests: {command: [sh, -c, "echo looking; test -e good"], timeout: 10s}
+  lint: {command: [sh, -c, "echo fine"]}
+"""
+
+
+def test_green_checks_are_listed(repo):
+    repo.settings("verify: [tests, lint]", CHECKS)
+    repo.do("x", "echo 1 > good")
+    assert repo.where("x") == "review"
+    assert [(item["check"], item["passed"]) for item in repo.result("x")["checks"]] == [
+        ("tests", True),
+        ("lint", True),
+    ]
+
+
+def test_a_red_check_means_another_attempt_that_is_told(repo):
+    repo.settings("verify: [tests]", CHECKS)
+    repo.do("x", 'if [ "$ORCHESTRATOR_ATTEMPT" = 2 ]; then echo 1 > good; fi; echo n >> n')
+    result = repo.result("x")
+    assert repo.where("x") == "review" and len(result["attempts"]) == 2
+    assert result["attempts"][0]["error_class"] == "verify"
+    prompt = (Path(repo.layout.logs("x", 2)) / "prompt.md").read_text()
+    assert "tests: exit code 1" in prompt and "looking" in prompt
+    assert result["files_changed"] == ["good", "n"]
+
+
+def test_still_red_is_failed_and_keeps_the_branch(repo):
+    repo.settings("verify: [tests], verify_retries: 1", CHECKS)
+    repo.do("x", "echo 1 >> n", code=1)
+    result = repo.result("x")
+    assert repo.where("x") == "failed" and len(result["attempts"]) == 2
+    assert result["error_class"] == "verify" and "tests: exit code 1" in result["reason"]
+    assert repo.git("show", "task/x:n") == "1\n1"
+
+
+def test_a_declared_file_that_is_missing_is_red(repo):
+    repo.settings("verify_retries: 0")
+    repo.do("x", "true", code=1, artifacts=["made.txt"])
+    assert repo.where("x") == "failed"
+    assert "the file made.txt was not made" in repo.result("x")["reason"]
+
+
+def test_a_check_that_takes_too_long_is_red_and_leaves_nothing(repo):
+    repo.settings(
+        "verify: [slow], verify_retries: 0",
+        'checks: {slow: {command: [sh, -c, "sleep 60"], timeout: 300ms}}\n',
+    )
+    repo.do("x", "echo 1 > n", code=1)
+    assert "slow: took longer than 0.3 s" in repo.result("x")["reason"]
+
+
+def test_a_check_is_adopted(repo, watcher):
+    mark = repo.root.parent / "mark"
+    repo.settings(
+        "verify: [slow]",
+        f'checks: {{slow: {{command: [sh, -c, "echo run >> {mark}; sleep 0.7"]}}}}\n',
+    )
+    repo.drop("x.yaml", json.dumps({"prompt": "echo 1 > n"}))
+    first = watcher("--until-empty")
+    wait_until(mark.exists)
+    first.process.kill()
+    first.process.wait()
+    repo.run("watch", "--until-empty")
+    assert repo.where("x") == "review" and mark.read_text() == "run\n"
+    assert repo.result("x")["checks"][0]["passed"] and len(repo.result("x")["attempts"]) == 1
+
+
+def test_the_journal_knows_the_change(repo):
+    repo.do("x", "echo 1 > n")
+    journal = journals.of(repo.layout, "x")
+    assert journal.tree["branch"] == "task/x" and journal.change["files"] == ["n"]
