@@ -72,7 +72,7 @@ A = Lane("a", "x")
         (
             Ask(Task("t"), A, retry=Retry(2, NOW)),
             {"limits": Limits(4, closed={("tool", "x"): Gate(GateName.PARKED, "x is parked")})},
-            ["parked"],
+            ["tool_held"],
         ),
     ],
 )

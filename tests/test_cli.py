@@ -46,7 +46,7 @@ def used(project):
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_json_is_one_document_with_a_version(used, words):
     document = json.loads(used.run(*words, "--json", code=None).stdout)
-    assert document["schema_version"] == 1 and document["kind"]
+    assert document["schema_version"] == 2 and document["kind"]
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
@@ -77,9 +77,9 @@ def test_new_in_an_editor(project):
     assert "save and close" not in text
 
 
-def test_an_empty_or_invalid_draft_queues_nothing(project):
+def test_an_empty_or_invalid_draft_makes_no_task(project):
     editor(project, "true")
-    assert "nothing was queued" in project.run("new", "-e", code=1).stderr
+    assert "no task was made" in project.run("new", "-e", code=1).stderr
     editor(project, "printf 'promt: x\\nprompt: y\\n' > \"$1\"")
     done = project.run("new", "-e", code=None, stdin="n\n")
     assert "did you mean" in done.stderr and not list((project.work / "inbox").glob("*.yaml"))

@@ -119,7 +119,7 @@ def test_dropped_into_the_inbox(project, watch):
     def accounted() -> bool:
         done = len(list((project.work / "done").glob("*.y*ml")))
         notes = len(list((project.work / "inbox").glob("*.error.md")))
-        waiting = project.json("status")["counts"]["inbox"]
+        waiting = project.json("status")["counts"]["waiting"]
         return notes == len(BAD) and done + waiting == len(GOOD) and done > len(GOOD) // 2
 
     wait_until(accounted, "every file has run, waits or has a note")

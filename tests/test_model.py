@@ -166,12 +166,12 @@ D, F, C, I, H, R, V = (
 @pytest.mark.parametrize(
     "tasks, expected",
     [
-        ([(I, False), (I, False)], RunStatus.PENDING),
-        ([(H, False)], RunStatus.PENDING),
+        ([(I, False), (I, False)], RunStatus.WAITING),
+        ([(H, False)], RunStatus.WAITING),
         ([(D, False), (I, False)], RunStatus.RUNNING),
         ([(R, False), (I, False)], RunStatus.RUNNING),
         ([(F, False), (R, False)], RunStatus.RUNNING),
-        ([(D, False), (D, False)], RunStatus.COMPLETED),
+        ([(D, False), (D, False)], RunStatus.DONE),
         ([(D, False), (F, False)], RunStatus.FAILED),
         ([(F, False), (I, True)], RunStatus.FAILED),
         ([(D, False), (I, True)], RunStatus.FAILED),
@@ -179,7 +179,7 @@ D, F, C, I, H, R, V = (
         ([(C, False), (C, False)], RunStatus.CANCELLED),
         ([(C, False), (F, False)], RunStatus.FAILED),
         ([(V, False), (D, False)], RunStatus.RUNNING),
-        ([(None, False), (D, False)], RunStatus.COMPLETED),
+        ([(None, False), (D, False)], RunStatus.DONE),
         ([], RunStatus.CANCELLED),
     ],
 )
@@ -192,7 +192,7 @@ def test_run_status_is_total_and_ends(tasks):
     status = run_status(tasks)
     if any(item is R for item, _ in tasks):
         assert status is RunStatus.RUNNING
-    if status is RunStatus.COMPLETED:
+    if status is RunStatus.DONE:
         assert all(item in (D, None, Status.ARCHIVE) for item, _ in tasks)
 
 

@@ -38,7 +38,7 @@ def test_edit_and_delete_in_the_inbox(project, watch, up):
     path = project.drop("a.yaml", "prompt: first\nhold: true\n")
     gone = project.drop("b.yaml", "prompt: x\nhold: true\n")
     if up:
-        wait_until(lambda: project.json("status")["counts"]["inbox"] == 2, "seen")
+        wait_until(lambda: project.json("status")["counts"]["waiting"] == 2, "seen")
     path.write_text("prompt: second\n")
     gone.unlink()
     if not up:

@@ -24,7 +24,7 @@ def move_each(
     found = each(app.layout, words)
     if dry_run:
         for task_id, status, _ in found:
-            app.console.out(f"would {would} {task_id} (now in {status}/)")
+            app.console.out(f"would {would} {task_id} ({status.word} now)")
         return 0
     store = open_store(app)
     code = 0

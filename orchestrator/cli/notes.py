@@ -16,7 +16,7 @@ START, END = "<!-- orchestrator:start -->", "<!-- orchestrator:end -->"
 BLOCK = f"""{START}
 ## Handing work to another agent
 
-This project runs coding agents from files. To delegate, to run something in the background or to queue follow-up work, write a YAML
+This project runs coding agents from files. To delegate, to run something in the background or to hand over follow-up work, write a YAML
 file into `work/inbox/`; only `prompt:` is required. How: `.agents/skills/orchestrator/SKILL.md`, or run `orchestrator guide`.
 Never edit files in `work/running/` or `work/done/`.
 {END}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -23,11 +23,15 @@ dry_run_option = click.option(
 
 
 class Choice(click.Choice[Any]):
-    """A choice that says what was probably meant."""
+    """A choice that says what was probably meant.  ``synonyms`` are understood and shown nowhere."""
+
+    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> None:
+        super().__init__(choices)
+        self.synonyms = dict(synonyms or {})
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return super().convert(value, param, ctx)
+            return super().convert(self.synonyms.get(value, value), param, ctx)
         except click.BadParameter as error:
             import difflib
 

@@ -28,7 +28,7 @@ def orientation(app: App) -> None:
     counts = scan.counts(layout, (Status.RUNNING, Status.INBOX, Status.REVIEW))
     wrong = scan.invalid(layout)
     parts = [f"{counts[Status.RUNNING]} running", f"{counts[Status.INBOX] - len(wrong)} waiting"]
-    parts += [f"{counts[Status.REVIEW]} in review"] if counts[Status.REVIEW] else []
+    parts += [f"{counts[Status.REVIEW]} review"] if counts[Status.REVIEW] else []
     parts += [f"{len(wrong)} invalid"] if wrong else []
     known = card.read(layout, now())
     app.console.out(
@@ -45,9 +45,9 @@ def orientation(app: App) -> None:
     elif known is None or not known.alive:
         steps = [("orchestrator watch", "run what is in work/inbox")]
     elif counts[Status.REVIEW]:
-        steps = [("orchestrator list --status review", "what waits for your verdict")]
+        steps = [("orchestrator list --status review", "what you have to decide")]
     else:
-        steps = [('orchestrator new "..."', "queue a task")]
+        steps = [('orchestrator new "..."', "make a task")]
     steps.append(("orchestrator --help", "all commands"))
     for place_, (step, text) in enumerate(steps):
         app.console.out(f"{'next: ' if not place_ else '      '}{step:<28} {text}")

@@ -587,7 +587,7 @@ class Watcher:
                 )
             )
         status = run_status(tasks)
-        if status not in (RunStatus.PENDING, RunStatus.RUNNING):
+        if status not in (RunStatus.WAITING, RunStatus.RUNNING):
             self._event(
                 "run_finished",
                 subject=run.id,

@@ -63,7 +63,7 @@ def render(
             {"path": path, **asdict(problem)} for path, _, problems in found for problem in problems
         ]
         return json.dumps(
-            {"schema_version": 1, "kind": "problems", "problems": listed},
+            {"schema_version": 2, "kind": "problems", "problems": listed},
             ensure_ascii=False,
             indent=2,
         )

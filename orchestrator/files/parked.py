@@ -1,4 +1,4 @@
-"""Parked tools: ``work/parked/<tool>.yaml`` says until when a tool starts nothing, and why.
+"""Held tools: ``work/parked/<tool>.yaml`` says until when a tool starts nothing, and why.
 
 The watcher writes such a file when a tool's limit is used up; a person may write, edit or delete one.
 """
@@ -15,7 +15,7 @@ from orchestrator.model.units import timestamp, when
 
 
 def gates(layout: Layout, now: float) -> dict[str, Gate]:
-    """The gate of every tool that is parked now.  A file that cannot be understood parks its tool until it is mended."""
+    """The gate of every tool that is held now.  A file that cannot be understood holds its tool until it is mended."""
     found = {}
     for name in sorted(names(layout.folder("parked"))):
         tool, _, suffix = name.rpartition(".")
@@ -34,7 +34,7 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
         except (OSError, Unreadable, ValueError) as error:
             found[tool] = Gate(
                 GateName.PARKED,
-                f"{tool} is parked: {layout.shown(path)} {one_line(str(error), 80)}",
+                f"{tool} is held: {layout.shown(path)} {one_line(str(error), 80)}",
                 hint,
                 stuck=True,
             )
@@ -45,7 +45,7 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
         moment = f" until {timestamp(until)[:16]}Z" if until is not None else ""
         found[tool] = Gate(
             GateName.PARKED,
-            f"{tool} is parked{moment}: {reason}",
+            f"{tool} is held{moment}: {reason}",
             hint,
             until=until,
             stuck=until is None,

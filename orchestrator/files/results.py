@@ -6,9 +6,10 @@ from typing import Any
 
 from orchestrator.files import opening
 from orchestrator.files.documents import parse
+from orchestrator.files.eventreader import about
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import locate
-from orchestrator.model.status import Status
+from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 
 
 def read(layout: Layout, task_id: str) -> dict[str, Any]:
@@ -26,23 +27,37 @@ def _read(layout: Layout, task_id: str) -> dict[str, Any] | None:
 
 
 def status_of(layout: Layout, task_id: str) -> Status | None:
-    """Where a needed task is.  One in the archive counts as what it was: done, or failed if its result says so.
-
-    A result that is there and cannot be read proves nothing: such a task counts as failed.
-    """
+    """Where a needed task is.  One in the archive counts as what it was (`ended_as`)."""
     place = locate(layout, task_id)
     if place is None:
         return None
     if place[0] is Status.ARCHIVE:
-        return Status.DONE if _succeeded(layout, task_id) else Status.FAILED
+        return ended_as(layout, task_id)
     return place[0]
 
 
-def _succeeded(layout: Layout, task_id: str) -> bool:
+def ended_as(layout: Layout, task_id: str) -> Status:
+    """How an archived task had ended.
+
+    Without a result that says so (it was cancelled before it ever ran, or a person decided what became of it) its
+    events tell.  A result that is there and cannot be read proves nothing: such a task counts as failed.
+    """
     try:
-        found = _read(layout, task_id)
+        result = _read(layout, task_id)
     except FileNotFoundError:
-        return True
+        result = {}
     except OSError:
-        return False
-    return found is not None and found.get("outcome", "succeeded") == "succeeded"
+        result = None
+    if result is None:
+        return Status.FAILED
+    outcome = result.get("outcome")
+    if outcome in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELLED):
+        return STATUS_OF_OUTCOME[Outcome(outcome)]
+    decided = {
+        "task_cancelled": Status.CANCELLED,
+        "task_rejected": Status.FAILED,
+        "task_approved": Status.DONE,
+    }
+    told = [decided.get(str(event.get("event"))) for event in about(layout, "task_id", task_id)]
+    last = [status for status in told if status is not None]
+    return last[-1] if last else Status.DONE

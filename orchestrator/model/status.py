@@ -17,6 +17,11 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     ARCHIVE = "archive"
 
+    @property
+    def word(self) -> str:
+        """The word people and programs read: a task in inbox/ is waiting.  The glossary has them all."""
+        return "waiting" if self is Status.INBOX else str(self)
+
 
 class Outcome(StrEnum):
     """How an attempt or a task ended."""
@@ -31,9 +36,9 @@ class Outcome(StrEnum):
 class RunStatus(StrEnum):
     """What a run's tasks add up to; derived at every read, stored nowhere."""
 
-    PENDING = "pending"
+    WAITING = "waiting"
     RUNNING = "running"
-    COMPLETED = "completed"
+    DONE = "done"
     CANCELLED = "cancelled"
     FAILED = "failed"
 
@@ -75,9 +80,9 @@ def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
         stuck for status, stuck in known if status in (Status.INBOX, Status.HELD, Status.REVIEW)
     ]
     if any(not stuck for stuck in waiting):
-        return RunStatus.RUNNING if statuses & set(FINISHED) else RunStatus.PENDING
+        return RunStatus.RUNNING if statuses & set(FINISHED) else RunStatus.WAITING
     if waiting or Status.FAILED in statuses:
         return RunStatus.FAILED
     if Status.CANCELLED in statuses or not known:
         return RunStatus.CANCELLED
-    return RunStatus.COMPLETED
+    return RunStatus.DONE

@@ -197,7 +197,7 @@ def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:
     claim = journal.claim
     return Row(
         journal.task_id,
-        str(status),
+        status.word,
         layout.shown(layout.file(status, claim["file"])),
         title=one_line(claim.get("title") or "", 200),
         agent=claim.get("agent") or "",
@@ -215,7 +215,7 @@ def waiting_row(
     """A task in inbox/ or held/: what it waits for, apart from a watcher."""
     known = known or Known(layout, now)
     task_id = stem_of(name)
-    row = Row(task_id, str(status), layout.shown(layout.file(status, name)))
+    row = Row(task_id, status.word, layout.shown(layout.file(status, name)))
     request = request_of(layout, status, name)
     if request is None or request.task is None:
         first = request.errors[0] if request is not None and request.errors else None
@@ -270,7 +270,11 @@ def finished_row(
     layout: Layout, task_id: str, status: Status, name: str, facts: Mapping[str, Any]
 ) -> Row:
     """A finished task, from its event or its result."""
-    row = Row(task_id, str(status), layout.shown(layout.file(status, name)))
+    shown = layout.shown(layout.file(status, name))
+    if status is Status.ARCHIVE:
+        row = Row(task_id, results.ended_as(layout, task_id).word, shown, flags=("archived",))
+    else:
+        row = Row(task_id, status.word, shown)
     row.agent, row.tool, row.model = (
         str(facts.get(key) or "") for key in ("agent", "tool", "model")
     )

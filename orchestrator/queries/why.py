@@ -38,9 +38,9 @@ def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float)
         return _waiting(known, task_id, name)
     if status is Status.HELD:
         gate = Gate(
-            GateName.HELD, "it was parked in held/", f"orchestrator release {task_id}", stuck=True
+            GateName.HELD, "it lies in held/", f"orchestrator release {task_id}", stuck=True
         )
-        return Reasons(task_id, "held", "a person parked it", [gate])
+        return Reasons(task_id, "held", "it is held", [gate])
     journal = journals.of(layout, task_id)
     if status is Status.RUNNING:
         return _running(known, task_id, journal)
@@ -57,7 +57,7 @@ def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float)
     how = found.get("reason") or found.get("outcome") or ""
     return Reasons(
         task_id,
-        str(status),
+        results.ended_as(layout, task_id).word if status is Status.ARCHIVE else status.word,
         f"it has ended: {status}" + (f" ({how})" if how and status in FINISHED else ""),
         passed=[f"to run it again: orchestrator retry {task_id}"],
     )
@@ -115,7 +115,7 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
     if request.run is not None:
         return Reasons(
             task_id,
-            "inbox",
+            "waiting",
             "it is a run that has not been accepted yet",
             process_gates(known.watching),
         )
@@ -138,7 +138,7 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
         if len(gates) == 1
         else f"it waits for {len(gates)} things"
     )
-    return Reasons(task_id, "inbox", summary, gates, passed)
+    return Reasons(task_id, "waiting", summary, gates, passed)
 
 
 def _ahead(layout: Layout, task: Task, name: str) -> int:

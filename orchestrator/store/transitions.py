@@ -138,7 +138,7 @@ class Store:
         except OSError as error:
             raise StoreFault(
                 f"{self.layout.shown(path)} could not be written: {error.strerror}",
-                "nothing was queued",
+                "no task was made",
             ) from None
         with self._acknowledged(
             task_id, lambda: os.unlink(path)

@@ -14,7 +14,7 @@ import click
 from orchestrator.files.text import clean, fit, width
 from orchestrator.model.units import show_duration, timestamp
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _COLOURS = {
     "red": "31",
     "green": "32",
@@ -28,18 +28,15 @@ _COLOURS = {
 SIGNS = {
     "running": ("▶", ">", "cyan"),
     "retrying": ("↻", "~", "yellow"),
-    "inbox": ("·", ".", ""),
     "held": ("‖", "=", "dim"),
     "waiting": ("·", ".", ""),
     "done": ("✓", "+", "green"),
-    "completed": ("✓", "+", "green"),
     "failed": ("✗", "x", "red"),
     "cancelled": ("⊘", "-", "yellow"),
     "review": ("?", "?", "yellow"),
     "invalid": ("!", "!", "red"),
     "archive": ("✓", "+", "dim"),
     "editing": ("✎", "e", ""),
-    "pending": ("·", ".", ""),
     "missing": ("?", "?", "red"),
     "note": (" ", " ", "dim"),
     "problem": ("✗", "x", "red"),

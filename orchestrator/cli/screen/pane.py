@@ -37,7 +37,7 @@ QUIET = (
     "ignored",
     "foreign",
     "draining",
-    "parked",
+    "held",
     "budget",
     "hook",
 )
@@ -137,7 +137,7 @@ class Pane:
     def _parked(self, task_id: str, tool: str, until: float, reason: str) -> None:
         moment = self.console.clock(until)
         self._line(
-            "parked",
+            "held",
             tool,
             f"until {moment}  {one_line(reason, 120)}",
             {"until": moment, "reason": one_line(reason, 200)},
@@ -150,15 +150,14 @@ class Pane:
         self._line("warning", task_id or "hook", text, {"text": text}, word="hook")
 
     def _unparked(self, _: str, tool: str) -> None:
-        self._line("ok", tool, "starts again", {}, word="unparked")
+        self._line("ok", tool, "starts again", {}, word="released")
 
     def _requeued(self, task_id: str, life: Life, reading: Any) -> None:
         self._line(
-            "inbox",
+            "waiting",
             task_id,
-            "interrupted; back in the inbox",
+            "interrupted; it starts again",
             {"attempt": str(life.attempt)},
-            word="requeued",
         )
 
     def _recovered(self, task_id: str, life: Life, step: str) -> None:
@@ -197,7 +196,7 @@ class Pane:
 
     def _run(self, task_id: str, run: Any) -> None:
         self._line(
-            "pending",
+            "waiting",
             task_id,
             f"run of {plural(len(run.members), 'task')}: {one_line(run.title, 80)}",
             {"tasks": str(len(run.members))},
@@ -333,7 +332,7 @@ class Pane:
             ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))),
         )
         notes = [
-            f"{tool} parked" + (f" until {self.console.clock(gate.until)}" if gate.until else "")
+            f"{tool} held" + (f" until {self.console.clock(gate.until)}" if gate.until else "")
             for tool, gate in list(watcher.parked.items())
         ]
         notes += (

@@ -21,5 +21,5 @@ FOLDERS = (
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Approve tasks: those that came through git may start, those in review/ are done."""
+    """Approve tasks: those that came through git may start, those in review are done."""
     return move_each(app, tasks, Store.approve, "approved", "approve", dry_run)

@@ -1,4 +1,4 @@
-"""``archive``: move old finished tasks out of the way."""
+"""``archive``: move old ended tasks out of the way."""
 
 from __future__ import annotations
 
@@ -24,15 +24,21 @@ from orchestrator.model.units import duration, plural
     )
 )
 @ids_argument(*FINISHED, required=False)
-@click.option("--older-than", "age", metavar="AGE", help="Tasks that ended so long ago: 7d, 12h.")
-@click.option("--status", type=Choice([str(status) for status in FINISHED]), help="Only those.")
+@click.option(
+    "--older-than", "age", metavar="AGE", help="Tasks that ended at least this long ago: 7d, 12h."
+)
+@click.option(
+    "--status",
+    type=Choice([str(status) for status in FINISHED]),
+    help="Only tasks with this status.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @dry_run_option
 @click.pass_obj
 def command(
     app: App, tasks: tuple[str, ...], age: str | None, status: str | None, yes: bool, dry_run: bool
 ) -> int:
-    """Move finished tasks to work/archive.  Results, logs and events stay where they are."""
+    """Move ended tasks to work/archive.  Results, logs and events stay where they are."""
     if not tasks and not age:
         raise click.UsageError("name tasks, or say --older-than 30d")
     if tasks:

@@ -37,7 +37,7 @@ OPEN = (Status.RUNNING, Status.INBOX, Status.HELD, Status.REVIEW)
     "run_id",
     metavar="RUN",
     shell_complete=complete_runs,
-    help="Every unfinished task of a run.",
+    help="Every task of a run that has not ended.",
 )
 @click.option("--no-wait", is_flag=True, help="Ask and return; do not wait until it has stopped.")
 @dry_run_option
@@ -58,7 +58,7 @@ def command(
                 if status is Status.RUNNING
                 else "would cancel"
             )
-            app.console.out(f"{would} {task_id} ({status})")
+            app.console.out(f"{would} {task_id} ({status.word})")
         return 0
     store = open_store(app)
     code, stopping = 0, []
@@ -104,12 +104,8 @@ def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:
     if view is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     # Last ones first: what depends on a task is withdrawn before the task itself.
-    return [
-        (row.id, Status(row.status))
-        for row in reversed(view.rows)
-        if row.status in set(Status.__members__.values())
-        or row.status in [str(status) for status in Status]
-    ]
+    places = [(row.id, scan.locate(app.layout, row.id)) for row in reversed(view.rows)]
+    return [(task_id, place[0]) for task_id, place in places if place is not None]
 
 
 def _ask(app: App, store: Store, task_id: str) -> None:

@@ -74,6 +74,6 @@ def command(app: App, folder: str | None) -> int:
         "  ls work/done work/results work/logs      the folders are the status\n"
         "  cat work/results/flaky.yaml              how a task ended\n"
         "  orchestrator events                      all that happened\n"
-        '  orchestrator new "Say it again"          queue a task, then: orchestrator watch'
+        '  orchestrator new "Say it again"          make a task, then: orchestrator watch'
     )
     return code

@@ -18,5 +18,5 @@ FOLDERS = (Status.INBOX,)
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Park waiting tasks: they stay in held/ until they are released."""
+    """Keep waiting tasks from starting: they stay in held/ until you release them."""
     return move_each(app, tasks, Store.hold, "held", "hold", dry_run)

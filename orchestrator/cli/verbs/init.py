@@ -103,7 +103,7 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
 @click.command(
     epilog=examples(
         "orchestrator init",
-        "orchestrator init --agents all      # tell agents that they can queue work",
+        "orchestrator init --agents all      # tell agents that they can hand over work",
         "orchestrator init --agents none     # take that away again",
     )
 )

@@ -7,7 +7,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples, json_option, now
 from orchestrator.cli.verbs.status import line
-from orchestrator.model.status import FOLDERS, Status
+from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.queries.tasks import listed
 
 
@@ -22,8 +22,8 @@ from orchestrator.queries.tasks import listed
     "--status",
     "statuses",
     multiple=True,
-    type=Choice([str(status) for status in FOLDERS]),
-    help="Only those in this folder; can be given again.",
+    type=Choice([*(status.word for status in FOLDERS), "invalid", "ended"], {"inbox": "waiting"}),
+    help="Only tasks with this status; can be given again.",
 )
 @click.option("--run", "run_id", help="Only tasks of this run.")
 @click.option("--agent", help="Only tasks of this agent.")
@@ -33,9 +33,9 @@ from orchestrator.queries.tasks import listed
     type=click.IntRange(0),
     default=20,
     show_default=True,
-    help="How many finished tasks.",
+    help="How many ended tasks.",
 )
-@click.option("--all", "everything", is_flag=True, help="All finished tasks, the archive too.")
+@click.option("--all", "everything", is_flag=True, help="All ended tasks, the archive too.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
@@ -49,10 +49,13 @@ def command(
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Unfinished tasks, and the newest finished ones."""
-    wanted = tuple(Status(name) for name in statuses) or (FOLDERS if everything else None)
+    """Tasks that have not ended, and the newest that have."""
+    wanted = _folders(statuses) or (FOLDERS if everything else None)
     rows, left_out = listed(app.layout, now(), wanted, None if everything else most)
     rows = [row for row in rows if run_id in (None, row.run) and agent in (None, row.agent)]
+    if len({"invalid", "waiting"} & set(statuses)) == 1:  # both lie in inbox/
+        other = "waiting" if "invalid" in statuses else "invalid"
+        rows = [row for row in rows if row.status != other]
     if jsonl:
         app.console.jsonl([row.as_json() for row in rows])
     elif as_json:
@@ -60,8 +63,20 @@ def command(
     else:
         app.console.table([line(app.console, row, now()) for row in rows])
         if left_out and app.console.tty:
-            app.console.out(f"  {left_out} older finished tasks: orchestrator list --all")
+            app.console.out(f"  {left_out} older ended tasks: orchestrator list --all")
         if not rows and app.console.tty:
             app.console.out(
                 'nothing here; drop a YAML file into work/inbox, or: orchestrator new "..."'
             )
+
+
+def _folders(words: tuple[str, ...]) -> tuple[Status, ...]:
+    """The folders that hold tasks with these statuses."""
+    found: list[Status] = []
+    for word in words:
+        if word == "ended":
+            found += FINISHED
+        else:
+            found += [status for status in FOLDERS if status.word == word]
+            found += [Status.INBOX] if word == "invalid" else []
+    return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""``new``: queue a task, from an argument, standard input or an editor."""
+"""``new``: make a task, from an argument, standard input or an editor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from orchestrator.store.transitions import task_text
 
 DRAFT = """\
 # yaml-language-server: $schema={schema}
-# Write the prompt, save and close: the task is queued once it is valid. An empty prompt queues nothing.
+# Write the prompt, save and close: the task waits in inbox/ once it is valid. An empty prompt makes no task.
 {keys}prompt: |
   {prompt}
 """
@@ -96,7 +96,7 @@ DRAFT = """\
 @click.option(
     "--id", "task_id", help="The task's id. Default: date, time and the first words of the prompt."
 )
-@click.option("--held", is_flag=True, help="Place it in held/ instead of the queue.")
+@click.option("--held", is_flag=True, help="Put it in held/: it starts once you release it.")
 @click.option("-e", "--edit", is_flag=True, help="Write it in $VISUAL or $EDITOR.")
 @click.option(
     "-w", "--wait", "wait_for_it", is_flag=True, help="Wait for it; exit with its outcome."
@@ -114,7 +114,7 @@ def command(
     task_id: str | None,
     **options: Any,
 ) -> int:
-    """Queue a task.  Prints the path of its file; the file's name is its id.
+    """Make a task.  Prints the path of its file; the file's name is its id.
 
     PROMPT is what the agent is asked to do; - stands for standard input.
     """
@@ -123,7 +123,7 @@ def command(
     if edit:
         text = _edit(app, keys, text)
         if not text:
-            say("nothing was queued: the prompt is empty")
+            say("no task was made: the prompt is empty")
             return 1
     else:
         text = task_text({**keys, "prompt": text})
@@ -136,7 +136,7 @@ def command(
     problems = _problems(app, name, text)
     if problems:
         click.echo(problems, err=True)
-        say("nothing was queued")
+        say("no task was made")
         return INVALID
     if dry_run:
         click.echo(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:", err=True)
@@ -276,12 +276,12 @@ def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:
 def _whereabouts(app: App, held: bool) -> tuple[str, str]:
     """Where the task is, in words; and the name of the gate that this tells, if any."""
     if held:
-        return "held; orchestrator release puts it into the queue", "held"
+        return "held; orchestrator release lets it start", "held"
     known = card.read(app.layout, now())
     if known is None or not known.alive:
-        return "queued; no watcher is running: orchestrator watch", "watcher"
+        return "waiting; no watcher is running: orchestrator watch", "watcher"
     ahead = max(0, len(scan.task_names(app.layout.folder(Status.INBOX))) - 1)
-    return (f"queued, {ahead} ahead" if ahead else "queued"), ""
+    return (f"waiting, {ahead} ahead" if ahead else "waiting"), ""
 
 
 def _first_words(text: str) -> str:

@@ -22,5 +22,5 @@ FOLDERS = (
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Reject tasks: waiting ones are cancelled, those in review/ have failed."""
+    """Reject tasks: waiting ones are cancelled, those in review have failed."""
     return move_each(app, tasks, Store.reject, "rejected", "reject", dry_run)

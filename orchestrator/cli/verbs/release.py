@@ -18,5 +18,5 @@ FOLDERS = (Status.HELD,)
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Put parked tasks back into the queue."""
-    return move_each(app, tasks, Store.release, "queued", "release", dry_run)
+    """Let held tasks start again: they go back to inbox/."""
+    return move_each(app, tasks, Store.release, "waiting", "release", dry_run)

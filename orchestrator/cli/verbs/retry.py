@@ -25,5 +25,5 @@ FOLDERS = (
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Run finished tasks again, as new attempts.  Their history is kept."""
-    return move_each(app, tasks, Store.retry, "queued again", "run again", dry_run)
+    """Run ended tasks again, as new attempts.  Their history is kept."""
+    return move_each(app, tasks, Store.retry, "waiting", "run again", dry_run)

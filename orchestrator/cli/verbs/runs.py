@@ -59,7 +59,7 @@ def _show(console: Console, view: RunView, moment: float) -> None:
     counted = [f"{view.done}/{len(view.rows)} done"]
     for status, word in (
         ("running", "running"),
-        ("inbox", "waiting"),
+        ("waiting", "waiting"),
         ("failed", "failed"),
         ("cancelled", "cancelled"),
     ):

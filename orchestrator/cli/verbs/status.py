@@ -143,14 +143,14 @@ def show(console: Console, view: Overview, moment: float) -> None:
     else:
         words += "   start one: orchestrator watch"
     for gate in view.parked.values():
-        words += "\n" + console.paint(f"parked   {gate.why}", "yellow") + f"   {gate.hint}"
+        words += "\n" + console.paint(f"held     {gate.why}", "yellow") + f"   {gate.hint}"
     console.out(words)
     counted = [
         f"{view.counts[status]} {name}"
         for status, name in (
             (Status.INBOX, "waiting"),
             (Status.RUNNING, "running"),
-            (Status.REVIEW, "in review"),
+            (Status.REVIEW, "review"),
             (Status.DONE, "done"),
             (Status.FAILED, "failed"),
             (Status.CANCELLED, "cancelled"),
@@ -187,27 +187,26 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
     else:
         clock = ""
     detail = " ".join(part for part in (cost(row.cost_usd), row.detail) if part)
-    status = {"inbox": "waits"}.get(state, state)
     shown = one_line(row.id)
     name = f"{console.sign(state)} {shown}" if console.tty else shown
-    return [name, console.word(state) if status == state else status, row.agent, clock, detail]
+    return [name, console.word(state), row.agent, clock, detail]
 
 
 def _document(view: Overview) -> dict[str, Any]:
     return {
         "watcher": asdict(view.watcher) if view.watcher else None,
         "counts": {
-            **{str(status): count for status, count in view.counts.items()},
+            **{status.word: count for status, count in view.counts.items()},
             "invalid": len(view.invalid),
             "editing": len(view.editing),
             "runs": view.runs,
         },
         "running": [row.as_json() for row in view.running],
         "waiting": [row.as_json() for row in view.waiting],
-        "recent": [row.as_json() for row in view.recent],
+        "ended": [row.as_json() for row in view.recent],
         "invalid": [row.as_json() for row in view.invalid],
         "editing": view.editing,
-        "parked": [
+        "held_tools": [
             {"tool": tool, "why": gate.why, "until": timestamp(gate.until) if gate.until else None}
             for tool, gate in view.parked.items()
         ],

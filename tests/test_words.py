@@ -1,0 +1,54 @@
+"""One word for one thing: the words of the glossary, on the screen and in ``--json``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from orchestrator.model.status import RunStatus, Status
+
+NEVER = re.compile(r"\b(queued|pending|completed|waits|parked|succeeded)\b")
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_no_state_has_two_words():
+    assert {status.word for status in Status} >= {"waiting", "running", "review", "held"}
+    assert "inbox" not in {status.word for status in Status}
+    for word in (*(status.word for status in Status), *map(str, RunStatus)):
+        assert not NEVER.search(word)
+
+
+def test_rows_and_counts_say_waiting(project):
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+    project.drop("b.yaml", "agent: 'true'\nprompt: x\nneeds: [a]\n")
+    document = project.json("status")
+    assert document["schema_version"] == 2
+    assert document["counts"]["waiting"] == 2 and "inbox" not in document["counts"]
+    assert {row["status"] for row in document["waiting"]} == {"waiting"}
+    assert project.json("why", "b")["status"] == "waiting"
+    assert project.json("show", "b")["task"]["status"] == "waiting"
+    for name in ("waiting", "inbox"):  # the folder's name is understood, and shown nowhere
+        rows = project.json("list", "--status", name)["tasks"]
+        assert [row["status"] for row in rows] == ["waiting", "waiting"]
+
+
+def test_an_archived_task_keeps_how_it_ended(project):
+    """Archiving lost it: a cancelled task counted as done, and its run as completed."""
+    project.drop(
+        "r.yaml", "tasks:\n  a: {agent: 'true', prompt: x}\n  b: {agent: 'true', prompt: x}\n"
+    )
+    project.run("watch", "--until-empty")
+    project.drop("late.yaml", "agent: 'true'\nprompt: x\n")
+    project.run("cancel", "late")
+    project.run("archive", "late", "r.a")
+    assert project.json("show", "late")["task"]["status"] == "cancelled"
+    assert project.json("show", "late")["task"]["flags"] == ["archived"]
+    assert project.json("show", "r.a")["task"]["status"] == "done"
+
+
+def test_transcripts_use_no_other_word():
+    for path in GOLDEN.glob("*.txt"):
+        for line in path.read_text().splitlines():
+            state = re.match(r"\S+\t(\S+)\t", line)  # a row in a pipe: id, state
+            if state and not line.startswith("$"):
+                assert not NEVER.fullmatch(state[1]), f"{path.name}: {line}"
