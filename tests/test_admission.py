@@ -51,7 +51,7 @@ A = Lane("a", "x")
     [
         (Ask(Task("t"), A), {}, []),
         (Ask(Task("t", hold=True), A), {}, ["hold"]),
-        (Ask(Task("t"), A, approved=False), {}, ["approval"]),
+        (Ask(Task("t"), A, approval=Gate(GateName.APPROVAL, "x")), {}, ["approval"]),
         (Ask(Task("t"), A, editing=True), {}, ["editing"]),
         (Ask(Task("t", not_before=NOW + 1), A), {}, ["not_before"]),
         (Ask(Task("t", needs=("u",)), A), {}, ["needs"]),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model import ids, units
-from orchestrator.model.gates import Limits, need_gates, own_gates
+from orchestrator.model.gates import Gate, GateName, Limits, need_gates, own_gates
 from orchestrator.model.journal import Phase, fold
 from orchestrator.model.policy import Finish, Retry, RetryPolicy, decide
 from orchestrator.model.run import cycle, run_from
@@ -266,7 +266,10 @@ def test_needs(where, stuck, words):
 
 def test_own_gates():
     task = Task("t", "p", hold=True, not_before=100.0, needs=("a", "b"))
-    gates = own_gates(task, {"a": D, "b": I}.get, 50.0, approved=False, run_stopped="run r stopped")
+    approval = Gate(GateName.APPROVAL, "needs approval", stuck=True)
+    gates = own_gates(
+        task, {"a": D, "b": I}.get, 50.0, approval=approval, run_stopped="run r stopped"
+    )
     assert [gate.name for gate in gates] == ["hold", "approval", "not_before", "needs", "stopped"]
     assert own_gates(Task("t", "p", not_before=10.0, needs=("a",)), {"a": D}.get, 50.0) == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -218,63 +217,3 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
                     )
                 problems.append(request.document.problem_at(place, error.message, error.hint))
     return problems
-
-
-class GitTracked:
-    """Which inbox files git tracks: such a file may have come with a pull, and a pull must not be code execution."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self._index = self._find_index()
-        self._stamp: tuple[int, int] | None = None
-        self._names: frozenset[str] = frozenset()
-
-    @property
-    def is_repository(self) -> bool:
-        return bool(self._index)
-
-    def __contains__(self, name: str) -> bool:
-        """Whether git tracks ``inbox/<name>``.  Git is asked only when its index has changed."""
-        if not self._index:
-            return False
-        try:
-            info = os.stat(self._index)
-        except OSError:
-            return False
-        stamp = (info.st_mtime_ns, info.st_size)
-        if stamp != self._stamp:
-            self._names, self._stamp = self._ask(), stamp
-        return name in self._names
-
-    def _find_index(self) -> str:
-        if not any(
-            os.path.exists(os.path.join(folder, ".git")) for folder in _ancestors(self.layout.root)
-        ):
-            return ""
-        out = self._git("rev-parse", "--git-path", "index")
-        return os.path.join(self.layout.root, os.fsdecode(out).strip()) if out else ""
-
-    def _ask(self) -> frozenset[str]:
-        out = self._git("ls-files", "-z", "--", "work/inbox") or b""
-        return frozenset(os.path.basename(os.fsdecode(path)) for path in out.split(b"\0") if path)
-
-    def _git(self, *words: str) -> bytes | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", self.layout.root, *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=20,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout
-
-
-def _ancestors(path: str) -> list[str]:
-    found = [path]
-    while os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-        found.append(path)
-    return found

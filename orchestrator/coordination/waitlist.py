@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.coordination import guard
+from orchestrator.coordination.door import Door
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.intake import (
-    GitTracked,
     Ignored,
     Intake,
     Invalid,
@@ -30,7 +30,8 @@ from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.strangers import Strangers
 from orchestrator.errors import Taken
-from orchestrator.files import diagnostics, opening
+from orchestrator.files import diagnostics, opening, origin
+from orchestrator.files.approval import Arrived, busy_gate
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.results import status_of
@@ -63,7 +64,8 @@ class Waiting:
     candidate: Candidate
     asks: Task  # without its prompt and the like: what its gates depend on
     gates: list[Gate] = field(default_factory=list)
-    digest: str = ""
+    arrived: Arrived | None = None  # what is judged before it may leave the inbox
+    rejudge: bool = False  # it counts by a branch, which may have moved on when it is to start
     look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
 
 
@@ -115,11 +117,10 @@ class Waitlist:
         self.ready = Ready()
         self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.stamp = 0  # the inbox folder's time at the last listing
-        self._tracked = GitTracked(layout)
         self._strangers = Strangers(layout)
+        self.door = Door(layout, store, settings, clock)
+        self.runs: dict[str, tuple[Signature, Gate]] = {}  # runs that may not be accepted yet
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
-        self._vouch: list[tuple[str, str]] = []
-        self._vouched: tuple[int, set[tuple[str, str]]] = (-1, set())
 
     @property
     def timed(self) -> list[Waiting]:
@@ -134,7 +135,7 @@ class Waitlist:
             waiting.id
             for waiting in self.waiting.values()
             if any(gate.stuck for gate in waiting.gates)
-        ]
+        ] + [stem_of(name) for name in self.runs]
 
     def of(self, task_id: str) -> Waiting | None:
         """The waiting task with this id."""
@@ -145,6 +146,7 @@ class Waitlist:
         now = time.monotonic()
         return [
             *(due for due, _ in self.not_yet.values()),
+            *(now + gate.until - wall for _, gate in self.runs.values() if gate.until),
             *(
                 now + gate.until - wall
                 for waiting in self.timed
@@ -167,11 +169,13 @@ class Waitlist:
         for name, why in self._strangers.news(name for name in listed if name not in present):
             self.tell("ignored", name, text=why)
         for name in [
-            name for name in (*self.waiting, *self.invalid, *self.not_yet) if name not in present
+            name
+            for name in (*self.waiting, *self.invalid, *self.not_yet, *self.runs)
+            if name not in present
         ]:
             self.forget(name)
         for name in present:
-            known = self.waiting[name].signature if name in self.waiting else self.invalid.get(name)
+            known = self._signature(name)
             if known is None or (everything and not self._unchanged(name, known)):
                 self.todo[name] = None
         self.look_on(FIRST_SLICE if everything else SLICE)
@@ -187,7 +191,16 @@ class Waitlist:
         for waiting in self.waiting.values():
             waiting.signature, waiting.look = STALE, None
         self.invalid = dict.fromkeys(self.invalid, STALE)
+        self.runs = {name: (STALE, gate) for name, (_, gate) in self.runs.items()}
         self.list(everything=True)
+
+    def _signature(self, name: str) -> Signature | None:
+        """What a file looked like when it was last looked at; None if it is not known."""
+        if name in self.waiting:
+            return self.waiting[name].signature
+        if name in self.runs:
+            return self.runs[name][0]
+        return self.invalid.get(name)
 
     def _unchanged(self, name: str, known: Signature) -> bool:
         try:
@@ -202,6 +215,10 @@ class Waitlist:
         for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
             self.look(name)
         wall = self.clock()
+        for name, (_, gate) in list(self.runs.items()):
+            if gate.until is not None and gate.until <= wall:
+                self.runs[name] = (STALE, gate)
+                self.look(name, renamed=True)
         for waiting in self.timed:
             if any(gate.until is not None and gate.until <= wall for gate in waiting.gates):
                 self._judge_guarded(waiting)
@@ -258,6 +275,8 @@ class Waitlist:
         if name in self.waiting and self.waiting[name].signature == look.signature:
             return
         if self.invalid.get(name) == look.signature:
+            return
+        if name in self.runs and self.runs[name][0] == look.signature:
             return
         self.invalid.pop(name, None)  # its note stays until it is known what the file is now
         before = self.waiting.get(name)
@@ -380,9 +399,19 @@ class Waitlist:
             look.signature,
             candidate,
             asks,
-            digest=look.content.sha256,
+            arrived=self._arrived(name, look),
             look=look if len(self.waiting) < KEPT else None,
         )
+        verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
+        if verdict is None:
+            self.not_yet[name] = (time.monotonic() + origin.AGAIN, "")
+            return
+        if verdict.gate is not None and waiting.arrived is not None:
+            try:
+                self.store.refuse_rerun(task.id, waiting.arrived.identity)
+            except Taken as error:
+                self.refuse(name, look.signature, error.message, error.hint)
+                return
         self._complaints.pop(name, None)
         self.waiting[name] = waiting
         self.names[task.id] = name
@@ -392,14 +421,24 @@ class Waitlist:
         self.needed(task.id)
         if waiting.gates and [gate.why for gate in waiting.gates] != [gate.why for gate in told]:
             self.tell("waiting", task.id, gates=waiting.gates)
-        if (
-            self.settings.config.from_git == "hold"
-            and self._tracked.is_repository
-            and name not in self._tracked
-        ):
-            self._vouch.append((task.id, waiting.digest))
+
+    def _arrived(self, name: str, look: TaskFile | RunFile) -> Arrived | None:
+        """What has to be known to judge a file; None if it is gone meanwhile."""
+        tasks = [look.task] if isinstance(look, TaskFile) else look.run.all_tasks()
+        return self.door.arrived(name, look.content, tasks)
 
     def _accept(self, name: str, look: RunFile) -> None:
+        arrived, before = self._arrived(name, look), self.runs.pop(name, None)
+        verdict = self.door.judge(arrived) if arrived is not None else None
+        if verdict is None:
+            self.not_yet[name] = (time.monotonic() + origin.AGAIN, "")
+            return
+        if verdict.gate is not None:
+            self.runs[name] = (look.signature, verdict.gate)
+            self._drop_note(look.run.id)
+            if before is None or before[1].why != verdict.gate.why:
+                self.tell("waiting", look.run.id, gates=[verdict.gate])
+            return
         try:
             self.groups.accept(self.store, name, look)
         except Taken as error:
@@ -423,6 +462,7 @@ class Waitlist:
             for need in (*waiting.asks.needs, "@time"):
                 self._waiters.get(need, set()).discard(name)
         self.not_yet.pop(name, None)
+        self.runs.pop(name, None)
         self._complaints.pop(name, None)
         if self.invalid.pop(name, None) is not None:
             self._drop_note(stem_of(name))
@@ -460,7 +500,7 @@ class Waitlist:
     def ask(self, waiting: Waiting) -> Ask:
         """A waiting task, as admission sees it."""
         lane = waiting.candidate.lane
-        return Ask(waiting.asks, lane, approved=self._is_approved(waiting))
+        return Ask(waiting.asks, lane, approval=self._approval(waiting))
 
     def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
         """What the gates of one task depend on; what else runs is added by who knows it."""
@@ -470,6 +510,9 @@ class Waitlist:
         """The parsed file again; None if it has changed, and then it is looked at anew."""
         look = self.intake.look(waiting.name, renamed=True, before=waiting.look)
         if isinstance(look, TaskFile) and look.signature == waiting.signature:
+            if waiting.rejudge:
+                self.judge(waiting)
+                return None if waiting.gates else look
             return look
         self._take(waiting.name, look)
         return None
@@ -488,25 +531,27 @@ class Waitlist:
             if name in self.waiting:
                 self._judge_guarded(self.waiting[name])
 
-    def _is_approved(self, waiting: Waiting) -> bool:
-        if self.settings.config.from_git == "run" or waiting.name not in self._tracked:
-            return True
-        try:
-            stamp = os.stat(self.layout.approvals).st_mtime_ns
-        except OSError:
-            stamp = 0
-        if stamp != self._vouched[0]:
-            self._vouched = (stamp, self.store.vouched())
-        return (waiting.id, waiting.digest) in self._vouched[1]
+    def _approval(self, waiting: Waiting) -> Gate | None:
+        """The gate of a file that git may have brought; while git is at work it is looked at again soon."""
+        verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
+        waiting.rejudge = verdict is not None and bool(verdict.source)
+        if verdict is None:
+            return busy_gate(self.clock() + origin.AGAIN)
+        return verdict.gate
 
     def flush_vouch(self) -> None:
         """Remember files that were here before git tracked them, unless they have started meanwhile."""
-        if self._vouch:
-            pending, self._vouch = self._vouch, []
-            try:
-                self.store.vouch(pair for pair in pending if pair[0] in self.names)
-            except OSError as error:
-                self.health.failed(error)
+        self.door.flush(self.names.__contains__)
+
+    def approvals(self) -> None:
+        """Look at what was held once more if somebody has approved anything since."""
+        if not self.door.news():
+            return
+        for waiting in [item for item in self.waiting.values() if item.gates]:
+            self.judge(waiting)
+        for name, (_, gate) in list(self.runs.items()):
+            self.runs[name] = (STALE, gate)
+            self.look(name, renamed=True)
 
 
 def _read_text(path: str) -> str:

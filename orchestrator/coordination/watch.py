@@ -195,6 +195,7 @@ class Watcher:
                         for gate in self.parked.values()
                     ):
                         self._look_at_parked()
+                    self.waitlist.approvals()
                     self.waitlist.look_again()
                     self._start_due()
                     if self._exposed and not self._acting() and self._settings_due == math.inf:

@@ -69,7 +69,7 @@ def above(path: str) -> Iterator[Repository]:
     """
     folder = os.path.realpath(path)
     while True:
-        if os.path.lexists(os.path.join(folder, ".git")):
+        if os.path.lexists(os.path.join(folder, ".git")) and not _empty(f"{folder}/.git"):
             yield _at(folder)
         parent = os.path.dirname(folder)
         if parent == folder:
@@ -80,6 +80,13 @@ def above(path: str) -> Iterator[Repository]:
 def nearest(path: str) -> Repository | None:
     """The checkout that holds ``path``; None if none does.  Raises `Unclear`."""
     return next(above(path), None)
+
+
+def _empty(dot: str) -> bool:
+    """Whether it is a folder with nothing of a repository in it: git passes over such a one, too."""
+    return os.path.isdir(dot) and not any(
+        os.path.lexists(f"{dot}/{name}") for name in ("HEAD", "index", "objects", "commondir")
+    )
 
 
 def _at(folder: str) -> Repository:

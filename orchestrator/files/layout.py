@@ -78,11 +78,6 @@ class Layout:
         return f"{self.state}/watcher.json"
 
     @property
-    def approvals(self) -> str:
-        """Inbox files that this machine has vouched for: one JSON object a line."""
-        return f"{self.state}/approved.jsonl"
-
-    @property
     def writer(self) -> str:
         """The name of this clone in its event files."""
         return f"{self.state}/writer"

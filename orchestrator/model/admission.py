@@ -38,7 +38,7 @@ class Ask:
 
     task: Task
     lane: Lane
-    approved: bool = True
+    approval: Gate | None = None  # of a file that git may have brought
     editing: bool = False
     retry: Retry | None = None
 
@@ -65,6 +65,7 @@ class InForce:
     default_agent: str = "demo"
     tools: Mapping[str, str] = field(default_factory=dict)
     locks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of agents that have some
+    trusted: str = ""  # the remote branch of from_git: {trusted: ...}
 
     def lane(self, task: Task) -> Lane:
         """What the limits count a task as."""
@@ -86,6 +87,7 @@ class InForce:
             },
             "budgets": _without_none(asdict(self.budgets)),
             "from_git": self.from_git,
+            "trusted": self.trusted,
             "default_agent": self.default_agent,
             "tools": dict(self.tools),
             "locks": {name: list(words) for name, words in self.locks.items()},
@@ -102,7 +104,13 @@ def in_force(config: Config, turns: Collection[str] = ()) -> InForce:
     locks = {name: words for name, words in locks.items() if words}
     tools = {name: agent.tool for name, agent in config.agents.items() if agent.tool != name}
     return InForce(
-        config.limits, config.budgets, config.from_git, config.default_agent, tools, locks
+        config.limits,
+        config.budgets,
+        config.from_git,
+        config.default_agent,
+        tools,
+        locks,
+        config.trusted,
     )
 
 
@@ -116,6 +124,7 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
         str(data["default_agent"]),
         dict(data["tools"]),
         {name: tuple(words) for name, words in dict(data["locks"]).items()},
+        str(data.get("trusted", "")),
     )
 
 
@@ -151,7 +160,7 @@ def standing_gates(ask: Ask, world: World) -> list[Gate]:
     run = world.run_of(ask.task.run) if ask.task.run else None
     stopped = run.stopped(world.status_of) if run is not None else ""
     gates = own_gates(
-        ask.task, world.status_of, world.now, approved=ask.approved, run_stopped=stopped
+        ask.task, world.status_of, world.now, approval=ask.approval, run_stopped=stopped
     )
     if ask.editing:
         gates.insert(0, Gate(GateName.EDITING, "it is open in an editor", "save and close it"))

@@ -128,7 +128,10 @@ class Config:
     on_log_limit: str = "end"
     retry: RetryPolicy = RetryPolicy()
     on_lost: str = "hold"
-    from_git: str = "hold"
+    from_git: str = (
+        "hold"  # hold | run | trusted: then `trusted` is a remote branch such as origin/main
+    )
+    trusted: str = ""
     rescan: float = 5.0
     quiet: float = 0.2
     notify: str = "auto"
@@ -153,6 +156,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
     )
     retry, watch, tools = data.get("retry", {}), data.get("watch", {}), data.get("tools", {})
     base = Config()
+    from_git = data.get("from_git", base.from_git)
 
     def seconds(section: Mapping[str, Any], key: str, default: float) -> float:
         return duration(section[key]) if key in section else default
@@ -192,7 +196,8 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             seconds(retry, "max_delay", base.retry.max_delay),
         ),
         on_lost=data.get("on_lost", base.on_lost),
-        from_git=data.get("from_git", base.from_git),
+        from_git="trusted" if isinstance(from_git, Mapping) else from_git,
+        trusted=from_git["trusted"] if isinstance(from_git, Mapping) else "",
         rescan=seconds(watch, "rescan", base.rescan),
         quiet=seconds(watch, "quiet", base.quiet),
         notify=watch.get("notify", base.notify),

@@ -86,12 +86,12 @@ def own_gates(
     status_of: Callable[[str], Status | None],
     now: float,
     *,
-    approved: bool = True,
+    approval: Gate | None = None,
     run_stopped: str = "",
 ) -> list[Gate]:
     """The closed gates that concern this task alone, whatever else runs.
 
-    ``status_of`` tells where a needed task is (None: nowhere); ``run_stopped`` says why its run takes no more.
+    ``status_of`` tells where a needed task is (None: nowhere); ``approval`` is the gate of a file that git may have brought; ``run_stopped`` says why its run takes no more.
     """
     gates = []
     if task.hold:
@@ -103,15 +103,8 @@ def own_gates(
                 stuck=True,
             )
         )
-    if not approved:
-        gates.append(
-            Gate(
-                GateName.APPROVAL,
-                "needs approval: it came through git",
-                f"orchestrator approve {task.id}",
-                stuck=True,
-            )
-        )
+    if approval is not None:
+        gates.append(approval)
     if task.not_before is not None and task.not_before > now:
         gates.append(
             Gate(

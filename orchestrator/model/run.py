@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.model import ids
 from orchestrator.model.status import Status
+from orchestrator.model.task import Task, task_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class Run:
             return ""
         failed = next((name for name in self.members if status_of(name) is Status.FAILED), None)
         return f"run {self.id} stopped: {failed} failed" if failed else ""
+
+    def all_tasks(self) -> list[Task]:
+        """The tasks that it makes."""
+        return [task_from(task_id, body) for task_id, body in self.tasks.items()]
 
 
 def is_run(data: object) -> bool:

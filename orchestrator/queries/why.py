@@ -112,12 +112,16 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
                 )
             ],
         )
+    verdict = known.verdict(request, name)
     if request.run is not None:
         return Reasons(
             task_id,
             "waiting",
-            "it is a run that has not been accepted yet",
-            process_gates(known.watching),
+            f"it waits: {verdict.gate.why}"
+            if verdict.gate
+            else "it is a run that has not been accepted yet",
+            [*([verdict.gate] if verdict.gate else []), *process_gates(known.watching)],
+            [verdict.source] if verdict.source else [],
         )
     assert request.task is not None
     task = request.task
@@ -128,6 +132,8 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
         passed.append(f"everything it needs is done: {', '.join(task.needs)}")
     if task.not_before is not None and GateName.NOT_BEFORE not in names:
         passed.append("its time has come")
+    if verdict.source:
+        passed.append(verdict.source)
     ahead = _ahead(layout, task, name) if names & SLOTS else 0
     if ahead:
         passed.append(f"{ahead} before it by priority and age")

@@ -6,14 +6,24 @@ the same facts, and nothing is listed twice.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
 from dataclasses import replace
 from functools import cached_property
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, configuration, journals, jsonlines, parked, results, spending
+from orchestrator.files import (
+    card,
+    configuration,
+    journals,
+    origin,
+    parked,
+    results,
+    spending,
+    trust,
+)
+from orchestrator.files.approval import Approval, Arrived, Verdict, busy_gate, named_files
+from orchestrator.files.identity import identity_of
+from orchestrator.files.documents import Document
 from orchestrator.files.layout import SUFFIXES, Layout, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.model.admission import (
@@ -48,10 +58,11 @@ class Known:
 
     def gates(self, task: Task, name: str, watcher: bool = True) -> list[Gate]:
         """What keeps a task of the inbox from starting.  Without ``watcher``: apart from the watcher itself."""
+        request = Request(task.id, name, Document(""), task=task)
         ask = Ask(
             task,
             self.in_force.lane(task),
-            approved=self.approved(task.id, name),
+            approval=self.verdict(request, name).gate,
             editing=being_edited(self.layout, name),
         )
         found = admit(ask, self.world(ask.lane))
@@ -160,40 +171,30 @@ class Known:
 
     # -- files that git brought ------------------------------------------------------------------------------------------
 
-    def approved(self, task_id: str, name: str) -> bool:
-        """Whether a person here has vouched for the file, if git may have brought it."""
-        if self.in_force.from_git == "run" or name not in self._tracked:
-            return True
+    def verdict(self, request: Request, name: str) -> Verdict:
+        """Whether a file of the inbox may count without a person's yes."""
+        path = self.layout.file(Status.INBOX, name)
         try:
-            digest = hashlib.sha256(read(self.layout.file(Status.INBOX, name)).raw).hexdigest()
+            sha256, identity = read(path).sha256, identity_of(path)
         except (OSError, Unreadable):
-            return True
-        return (task_id, digest) in self._vouched
-
-    @cached_property
-    def _vouched(self) -> set[tuple[object, object]]:
-        records = jsonlines.read(self.layout.approvals)[0]
-        return {(record.get("id"), record.get("sha256")) for record in records}
-
-    @cached_property
-    def _tracked(self) -> frozenset[str]:
-        """The names in the inbox that git tracks: one call for all of them."""
-        if not _in_git(self.layout.root):
-            return frozenset()
+            return Verdict()
+        arrived = Arrived(request.id, name, sha256, identity, self._named(request))
+        force = self.in_force
         try:
-            listed = subprocess.run(
-                ["git", "-C", self.layout.root, "ls-files", "-z", "--", "work/inbox"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=10,
-                check=False,
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-            ).stdout
-        except (OSError, subprocess.SubprocessError):
-            return frozenset()
-        return frozenset(
-            os.path.basename(os.fsdecode(path)) for path in listed.split(b"\0") if path
-        )
+            return self._approval.judge(arrived, force.from_git, force.trusted, self.now)
+        except origin.Busy:
+            return Verdict(busy_gate())
+
+    def _named(self, request: Request) -> tuple[str, ...]:
+        if self.in_force.from_git != "trusted":
+            return ()
+        tasks = [request.task] if request.task is not None else []
+        tasks += request.run.all_tasks() if request.run is not None else []
+        return named_files(tasks, configuration.load_config(self.layout))
+
+    @cached_property
+    def _approval(self) -> Approval:
+        return Approval(self.layout, trust.of(self.layout))
 
 
 def lane_of(journal: Journal) -> Lane:
@@ -226,11 +227,3 @@ def being_edited(layout: Layout, name: str) -> bool:
 
 def _is_ending(journal: Journal, run_id: str) -> bool:
     return journal.phase is Phase.ENDED and journal.claim.get("run") == run_id
-
-
-def _in_git(folder: str) -> bool:
-    while not os.path.exists(os.path.join(folder, ".git")):
-        if folder == os.path.dirname(folder):
-            return False
-        folder = os.path.dirname(folder)
-    return True

@@ -10,15 +10,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import struct
 from functools import cache
 from typing import Any
+
+from orchestrator.files.identity import born as born
 
 # Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and may work later.
 DISK_FAULTS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 )
-_AT_FDCWD, _NOREPLACE, _NOFOLLOW, _STATX_BTIME = -100, 1, 0x100, 0x800
+_AT_FDCWD, _NOREPLACE = -100, 1
 
 
 @cache
@@ -55,39 +56,6 @@ def move(source: str, target: str) -> None:
             raise OSError(code, os.strerror(code), source, None, target)
     os.link(source, target, follow_symlinks=False)
     os.unlink(source)
-
-
-@cache
-def _statx() -> Any:
-    try:
-        function = ctypes.CDLL(None, use_errno=True).statx
-    except (OSError, AttributeError):
-        return None
-    function.argtypes = (
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.c_char_p,
-    )
-    return function
-
-
-def born(path: str) -> int | None:
-    """When this inode came into being, in ns; None if the file system does not say.
-
-    An inode's number is given to another file once it is free (git does that within milliseconds); together with its
-    birth it names one file for ever, through every rename and edit in place.
-    """
-    function = _statx()
-    if function is None:
-        return None
-    found = ctypes.create_string_buffer(256)
-    if function(_AT_FDCWD, os.fsencode(path), _NOFOLLOW, _STATX_BTIME, found) != 0:
-        return None
-    (mask,) = struct.unpack_from("I", found, 0)
-    seconds, nanoseconds = struct.unpack_from("qI", found, 80)
-    return seconds * 10**9 + nanoseconds if mask & _STATX_BTIME else None
 
 
 def sync_folder(path: str) -> None:

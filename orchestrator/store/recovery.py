@@ -98,12 +98,21 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
         entry = store.ledger.open(key)
         if entry is None or entry.closed:
             continue
+        if not _ours(store, entry):
+            entry.close()  # git or a copy brought it: nothing of it was ever claimed here
+            continue
         step = _step(store, entry)
         if step is None:
             entry.close()
         else:
             found.append(Unfinished(entry, step))
     return found
+
+
+def _ours(store: Store, entry: Entry) -> bool:
+    """Whether this journal was begun in this very work directory; one whose claim a power cut took says nothing at all."""
+    claim = entry.journal.claim
+    return not claim or claim.get("instance") == store.trust.instance
 
 
 def _step(store: Store, entry: Entry) -> Step | None:

@@ -22,13 +22,16 @@ from contextlib import contextmanager
 
 from orchestrator.errors import Taken
 from orchestrator.files import opening, owners, scan
+from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
-from orchestrator.files.requests import Content
+from orchestrator.files.requests import Content, Unreadable, read
 from orchestrator.model.run import Run
 from orchestrator.model.units import plural
 from orchestrator.store import atomic
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store, task_text
+
+MADE_BY = ".instance"  # in each folder: the instance of the work directory that staged it
 
 
 def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
@@ -91,6 +94,7 @@ def _stage(store: Store, run: Run) -> None:
     os.mkdir(folder)
     for task_id, body in run.tasks.items():
         atomic.write_temporary(f"{folder}/{task_id}.yaml", task_text(body).encode())
+    atomic.write_temporary(f"{folder}/{MADE_BY}", store.trust.instance.encode())
     atomic.sync_folder(folder)
     os.rename(folder, store.layout.expanding(run.id))
     atomic.sync_folder(os.path.dirname(store.layout.expanding(run.id)))
@@ -100,7 +104,7 @@ def _place(store: Store, run_id: str) -> None:
     """Step 3, as often as it takes.  Events come before what they tell of; told twice, they have the same id."""
     layout = store.layout
     folder = layout.expanding(run_id)
-    staged = sorted(scan.names(folder))
+    staged = sorted(name for name in scan.names(folder) if name != MADE_BY)
     atomic.sync_folder(layout.folder("runs"))
     store.log.commit(
         [
@@ -127,18 +131,30 @@ def _place(store: Store, run_id: str) -> None:
             ),
         ]
     ).result()
-    store.vouch([(name.removesuffix(".yaml"), _sha256(f"{folder}/{name}")) for name in staged])
+    store.vouch(_fact(folder, name) for name in staged)
     for name in staged:
         try:
             atomic.move(f"{folder}/{name}", f"{layout.folder('inbox')}/{name}")
         except FileExistsError:  # somebody made a file of this name in the meantime: theirs stays
             os.unlink(f"{folder}/{name}")
     atomic.sync_folder(layout.folder("inbox"))
+    atomic.remove(f"{folder}/{MADE_BY}")
     os.rmdir(folder)
 
 
-def _sha256(path: str) -> str:
-    return hashlib.sha256(opening.read_bytes(path)).hexdigest()
+def _fact(folder: str, name: str) -> tuple[str, str, Identity]:
+    path = f"{folder}/{name}"
+    digest = hashlib.sha256(opening.read_bytes(path)).hexdigest()
+    return name.removesuffix(".yaml"), digest, identity_of(path)
+
+
+def _ours(store: Store, run_id: str) -> bool:
+    """Whether this folder was staged in this very work directory.  An empty one is what a crash left of a placed run."""
+    folder = store.layout.expanding(run_id)
+    try:
+        return read(f"{folder}/{MADE_BY}").raw.decode() == store.trust.instance
+    except (OSError, Unreadable, UnicodeDecodeError):
+        return not scan.names(folder)
 
 
 def complete(store: Store) -> list[str]:
@@ -150,6 +166,8 @@ def complete(store: Store) -> list[str]:
     with _alone(layout) as alone:
         accepted = {run_id for run_id, _ in scan.runs(layout)}
         for run_id in sorted(scan.names(f"{layout.state}/expanding")) if alone else ():
+            if not _ours(store, run_id):
+                continue  # git or a copy brought it: what it says was never accepted here
             if run_id in accepted:
                 _place(store, run_id)
                 done.append(run_id)

@@ -19,14 +19,16 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
-from orchestrator.files import jsonlines, opening, owners, scan
+from orchestrator.files import jsonlines, opening, owners, scan, trust
+from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.requests import Content
+from orchestrator.files.trust import Trust
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import appending, atomic, places
+from orchestrator.store import atomic, places, trusting
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
@@ -54,6 +56,8 @@ class Store:
     ) -> None:
         self.layout, self.log, self.clock = layout, log, clock
         self.ledger = Ledger(layout)
+        self._trust: Trust | None = None
+        self.unremembered = ""  # why something that this machine knows could not be written down
         self._card = -1  # the card, open, for the day when nothing can be opened
 
     def prepare(self) -> list[str]:
@@ -69,6 +73,7 @@ class Store:
             made.append(".state")
         for name in STATE_FOLDERS:
             os.makedirs(f"{self.layout.state}/{name}", mode=0o700, exist_ok=True)
+        self.establish()
         return made
 
     # -- events -----------------------------------------------------------------------------------------------
@@ -129,8 +134,13 @@ class Store:
         raw = text.encode()
         atomic.remove(temporary)  # of a process with our pid that was killed
         try:
-            self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
-            atomic.publish(path, raw, temporary, sync_name=False)
+            atomic.write_temporary(temporary, raw)
+            self.vouch_for(task_id, temporary)
+            try:
+                atomic.move(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
         except FileExistsError:
             raise Taken(
                 f"there is a task '{task_id}' already", "choose another name with --id"
@@ -163,22 +173,33 @@ class Store:
                     f"a task '{task_id}' has run here before", "choose another name with --id"
                 )
 
-    def vouch(self, facts: Iterable[tuple[str, str]]) -> None:
-        """Remember ``(id, sha256)`` of files that this machine knows, so that git tracking them later is no alarm.
+    @property
+    def trust(self) -> Trust:
+        """Where trust in this project is kept, and whether it may be believed."""
+        if self._trust is None:
+            self._trust = trust.of(self.layout)
+        return self._trust
 
-        It survives a power cut when this returns.
-        """
-        data = b"".join(
-            json.dumps({"id": task_id, "sha256": sha}).encode() + b"\n" for task_id, sha in facts
-        )
-        if not data:
-            return
-        appending.append(self.layout.approvals, data)
+    def establish(self) -> Trust:
+        """Take the project's place down outside of it; what is known of it from now on."""
+        self._trust = trusting.establish(self.layout)
+        return self._trust
 
-    def vouched(self) -> set[tuple[str, str]]:
-        """What `vouch` was ever told."""
-        records, _ = jsonlines.read(self.layout.approvals)
-        return {(record.get("id", ""), record.get("sha256", "")) for record in records}
+    def accept_copy(self) -> None:
+        """A person takes this copy of a project for their own."""
+        self._trust = trusting.accept_copy(self.layout)
+
+    def vouch(self, facts: Iterable[tuple[str, str, Identity]]) -> None:
+        """Remember files that this machine knows (id, sha256, identity), so that git tracking them later is no alarm."""
+        try:
+            trusting.vouch(self.trust, facts)
+        except OSError as error:  # it costs a question later, never a task
+            self.unremembered = f"{error.filename or self.trust.folder}: {error.strerror}"
+
+    def vouch_for(self, task_id: str, path: str) -> None:
+        """`vouch` for the file that lies at this path now."""
+        digest = hashlib.sha256(opening.read_bytes(path)).hexdigest()
+        self.vouch([(task_id, digest, identity_of(path))])
 
     # -- claim ------------------------------------------------------------------------------------------------
 
@@ -212,6 +233,7 @@ class Store:
             "dev": content.stat.st_dev,
             "born": atomic.born(self.layout.file(Status.INBOX, name)),
             "mtime_ns": content.stat.st_mtime_ns,
+            "instance": self.trust.instance,
             **facts,
             "text": content.raw.decode("utf-8", "replace"),
         }
@@ -222,6 +244,17 @@ class Store:
             self.prepare()
         entry, undo = self._claim_journal(task_id, record)
         return Claim(entry, self.layout.file(Status.INBOX, name), target, record["ino"], undo)
+
+    def refuse_rerun(self, task_id: str, identity: Identity) -> None:
+        """`Taken` if the id has run here and this is another file."""
+        entry = self.ledger.open(task_id)
+        if entry is None:
+            return
+        with entry:
+            journal = entry.journal
+            known = journal.inode, journal.last.get("born")
+            if journal.phase is Phase.FINAL and known != identity:
+                raise _taken(journal, task_id)
 
     def _claim_journal(
         self, task_id: str, record: Mapping[str, Any]
@@ -256,11 +289,7 @@ class Store:
                 or (journal.phase is Phase.FINAL and same)
             ):
                 entry.close()
-                raise Taken(
-                    _has_run(journal),
-                    f"to run it again: orchestrator retry {task_id}; "
-                    "if it is another task, rename the file",
-                )
+                raise _taken(journal, task_id)
             entry.append(record, sync=True)
             self.ledger.activate(entry)
 
@@ -431,6 +460,7 @@ class Store:
         """Put a claimed task back into the inbox; it may be claimed again.  ``record`` is what else to remember."""
         claim = entry.journal.claim
         self._put(entry.journal, claim["file"], Status.INBOX)
+        self.vouch_for(claim["id"], self.layout.file(Status.INBOX, claim["file"]))
         self.clear_cancel(claim["id"])
         entry.append(
             {
@@ -443,7 +473,6 @@ class Store:
         )
         self.ledger.retire(entry)
         entry.close()
-        self.vouch([(claim["id"], claim["sha256"])])
 
     # -- people's verbs -------------------------------------------------------------------------------------------
 
@@ -482,9 +511,19 @@ class Store:
         path = self.layout.file(*place)
         with self._acknowledged(task_id):
             self._say("task_approved", task_id, phase="request", status="inbox")
-            raw = opening.read_bytes(path)
-            self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
+            self.approve_start(task_id, path)
         return Moved(task_id, Status.INBOX, Status.INBOX, path)
+
+    def approve_start(self, task_id: str, path: str) -> None:
+        """A file that git may have brought counts.  `Refused` if that cannot be remembered."""
+        if not self.trust.approvals:
+            raise Refused(
+                f"{task_id} cannot be approved: {self.trust.why or 'nothing can be remembered'}",
+                "orchestrator approve --settings   takes a copied project for your own"
+                if self.trust.state == trust.COPIED
+                else "give it a folder it may write to, by XDG_STATE_HOME",
+            )
+        self.vouch_for(task_id, path)
 
     def reject(self, task_id: str) -> Moved:
         """A task that has not started is cancelled; one in review/ has failed."""
@@ -519,6 +558,7 @@ class Store:
                 },
                 sync=True,
             )
+            self.vouch_for(task_id, self.layout.file(*place))
             atomic.remove(self.layout.note(task_id))
             os.utime(self.layout.file(*place))  # the watcher looks again at what changed
         return Moved(task_id, Status.INBOX, Status.INBOX, self.layout.file(*place))
@@ -557,8 +597,7 @@ class Store:
                 if entry is not None:
                     self._note_move(entry, source, target, requeue)
                 if requeue or kind == "task_released":
-                    raw = opening.read_bytes(source)
-                    self.vouch([(task_id, hashlib.sha256(raw).hexdigest())])
+                    self.vouch_for(task_id, source)
                 self._rename(source, path)
         finally:
             if entry is not None:
@@ -703,6 +742,13 @@ def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
     ):  # without a birth only an untouched file is recognised; others need `retry`
         return bool(journal.claim.get("mtime_ns") == record["mtime_ns"])
     return bool(before == now)
+
+
+def _taken(journal: Journal, task_id: str) -> Taken:
+    return Taken(
+        _has_run(journal),
+        f"to run it again: orchestrator retry {task_id}; if it is another task, rename the file",
+    )
 
 
 def _has_run(journal: Journal) -> str:

@@ -6,7 +6,8 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.moving import move_each
-from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.cli.options import dry_run_option, examples, ids_argument, now
+from orchestrator.cli.waking import wake
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Store
 
@@ -21,5 +22,8 @@ FOLDERS = (
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Approve tasks: those that came through git may start, those in review are done."""
-    return move_each(app, tasks, Store.approve, "approved", "approve", dry_run)
+    """Approve tasks: those that came through git may start, those in review/ are done."""
+    code = move_each(app, tasks, Store.approve, "approved", "approve", dry_run)
+    if not dry_run:
+        wake(app.layout, now())
+    return code

@@ -27,7 +27,7 @@ from orchestrator.files import diagnostics, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
 from orchestrator.model.admission import SLOTS
-from orchestrator.model.gates import Gate
+from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries.world import Known
@@ -70,6 +70,7 @@ def command(app: App, file: str, force: bool) -> int:
     if not isinstance(look, TaskFile):
         raise NotFound(f"there is no task '{task_id}' in the inbox")
     gates = _in_the_way(layout, look, name)
+    _refuse_unapproved(task_id, gates)
     if gates and not force:
         raise Refused(
             f"{task_id} waits: {gates[0].why}",
@@ -94,6 +95,13 @@ def _in_the_way(layout: Layout, look: TaskFile, name: str) -> list[Gate]:
     """What keeps it from starting here: neither limits, which are the watcher's, nor the watcher itself."""
     gates = Known(layout, time.time()).gates(look.task, name, watcher=False)
     return [gate for gate in gates if gate.name not in SLOTS]
+
+
+def _refuse_unapproved(task_id: str, gates: list[Gate]) -> None:
+    """`Refused` if git may have brought it and nobody has approved it: --force says nothing about that."""
+    for gate in gates:
+        if gate.name is GateName.APPROVAL:
+            raise Refused(f"{task_id} waits: {gate.why}", gate.hint or "try again")
 
 
 async def _run(

@@ -1,0 +1,65 @@
+"""The door of the inbox: no task and no run leaves it unless it may count (see `files.approval`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from orchestrator.coordination.settings import Settings
+from orchestrator.files import origin
+from orchestrator.files.approval import Approval, Arrived, Verdict, named_files
+from orchestrator.files.identity import identity_of
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.requests import Content
+from orchestrator.model.task import Task
+from orchestrator.store.transitions import Store
+
+
+class Door:
+    """Judges files of one inbox, and remembers what this machine may vouch for."""
+
+    def __init__(
+        self, layout: Layout, store: Store, settings: Settings, clock: Callable[[], float]
+    ) -> None:
+        self._layout, self._store, self._settings, self._clock = layout, store, settings, clock
+        self._pending: list[Arrived] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Trust is kept elsewhere now."""
+        self._approval = Approval(self._layout, self._store.trust)
+        self._stamp = self._approval.vouched.stamp()
+
+    def arrived(self, name: str, content: Content, tasks: Iterable[Task]) -> Arrived | None:
+        """What has to be known to judge a file that was read; None if another one lies there by now."""
+        try:
+            identity = identity_of(f"{self._layout.work}/inbox/{name}")
+        except OSError:
+            return None
+        if identity[0] != content.stat.st_ino:
+            return None
+        config = self._settings.config
+        named = named_files(tasks, config) if config.from_git == "trusted" else ()
+        return Arrived(stem_of(name), name, content.sha256, identity, named)
+
+    def judge(self, arrived: Arrived) -> Verdict | None:
+        """Whether it may count; None while a git command is at work: ask again soon."""
+        try:
+            config = self._settings.config
+            verdict = self._approval.judge(arrived, config.from_git, config.trusted, self._clock())
+        except origin.Busy:
+            return None
+        if verdict.mine:
+            self._pending.append(arrived)
+            self._approval.vouched.also.add(arrived.fact)
+        return verdict
+
+    def news(self) -> bool:
+        """Whether somebody has vouched for something since the last call."""
+        before, self._stamp = self._stamp, self._approval.vouched.stamp()
+        return before != self._stamp
+
+    def flush(self, wanted: Callable[[str], bool]) -> None:
+        """Write down what was here before git tracked it, if it is still ``wanted``: what has started needs it no more."""
+        if self._pending:
+            pending, self._pending = self._pending, []
+            self._store.vouch(item.fact for item in pending if wanted(item.id))

@@ -1,0 +1,195 @@
+"""The one gate of everything that leaves the inbox, tasks and runs alike: may this file count without a person's yes?
+
+It may if this machine has vouched for it (it was made by a verb here, approved, or seen before git tracked it), if git clearly did
+not bring it, or if the configuration says that it counts: ``from_git: run``, or ``from_git: {trusted: origin/main}`` and it is
+the same, byte for byte, in the tip of that branch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.files import git, opening, origin, trust
+from orchestrator.files.identity import Identity
+from orchestrator.files.layout import Layout
+from orchestrator.model.config import Config
+from orchestrator.model.gates import Gate, GateName
+from orchestrator.model.task import Task
+from orchestrator.model.units import show_duration
+
+UNCLEAR_AGAIN = 2.0  # seconds
+MOST_FILES = 2000  # below a folder that a task names
+REGULAR = (b"100644", b"100755")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file of the inbox that was read: what it is known by, and the files it names."""
+
+    id: str
+    name: str
+    sha256: str
+    identity: Identity
+    named: tuple[str, ...] = ()
+
+    @property
+    def fact(self) -> tuple[str, str, Identity]:
+        return self.id, self.sha256, self.identity
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``gate`` is closed if there is one.  ``mine``: it is worth remembering that it counts.  ``source`` says why it
+    counts although git brought it."""
+
+    gate: Gate | None = None
+    mine: bool = False
+    source: str = ""
+
+
+class Approval:
+    """Judges arrivals.  One for a process: what git said is remembered until its index changes."""
+
+    def __init__(self, layout: Layout, known: trust.Trust) -> None:
+        self.layout = layout
+        self.vouched = trust.Vouched(known.approvals)
+        self._origins = origin.Origins(layout)
+
+    def judge(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
+        """Whether it may count; ``from_git`` and ``trusted`` are those of the configuration.  Raises `origin.Busy` while a git command is at work: ask again soon."""
+        if from_git == "run" or arrived.fact in self.vouched:
+            return Verdict()
+        try:
+            tracked = self._origins.tracked(arrived.name, now)
+            if not tracked:
+                return Verdict(mine=tracked is not None)
+            if from_git == "trusted":
+                return self._by_branch(arrived, trusted, now)
+        except git.Unclear as error:
+            return Verdict(_gate(arrived, origin.unclear_text(error), now + UNCLEAR_AGAIN))
+        return Verdict(_gate(arrived, "it came through git"))
+
+    def _by_branch(self, arrived: Arrived, branch: str, now: float) -> Verdict:
+        inbox = os.path.realpath(self.layout.folder("inbox"))
+        repository = git.nearest(inbox)
+        assert repository is not None
+        with git.reading(repository) as reader:
+            commit = tip(reader, branch)
+            shown = f"{branch} ({commit[:10]}, {_fetched(repository, branch, now)})"
+            paths = [f"{inbox}/{arrived.name}"]
+            paths += [
+                os.path.join(os.path.realpath(self.layout.root), path) for path in arrived.named
+            ]
+            for path in paths:
+                if not _same(reader, commit, path, arrived.sha256 if path == paths[0] else ""):
+                    inside = os.path.relpath(path, os.path.realpath(self.layout.root))
+                    return Verdict(
+                        _gate(arrived, f"{inside} is not as in {shown}", now + UNCLEAR_AGAIN)
+                    )
+        return Verdict(source=f"it is the same in {shown}")
+
+
+def busy_gate(until: float | None = None) -> Gate:
+    """While a git command is at work nobody can say."""
+    return Gate(GateName.APPROVAL, "a git command is at work in this project", until=until)
+
+
+def _gate(arrived: Arrived, why: str, until: float | None = None) -> Gate:
+    return Gate(
+        GateName.APPROVAL,
+        f"needs approval: {why}",
+        f"orchestrator approve {arrived.id}",
+        until=until,
+        stuck=True,
+    )
+
+
+def named_files(tasks: Iterable[Task], config: Config) -> tuple[str, ...]:
+    """The files by which these tasks say more than their own text does: prompt_file, context, the roles' instructions."""
+    found: dict[str, None] = {}
+    for task in tasks:
+        agents = [config.agents.get(name) for name in task.agents or (config.default_agent,)]
+        if task.prompt_file:
+            found[task.prompt_file] = None
+        for agent in agents:
+            found.update(dict.fromkeys(task.context or (agent.context if agent else ())))
+            if agent and agent.instructions and not agent.profile:
+                found[agent.instructions] = None
+    return tuple(found)
+
+
+def tip(reader: git.Reader, branch: str) -> str:
+    """The commit of ``refs/remotes/<branch>`` and of no other name: a tag that is called the same would shadow it."""
+    ref = f"refs/remotes/{branch}"
+    listed = reader.ask("for-each-ref", "--format=%(refname) %(objectname)", ref).out
+    for line in os.fsdecode(listed).splitlines():
+        name, _, commit = line.partition(" ")
+        if name == ref:
+            return commit
+    raise git.Unclear(f"there is no {ref} here (from_git.trusted)")
+
+
+def _fetched(repository: git.Repository, branch: str, now: float) -> str:
+    times = []
+    for path in (
+        f"{repository.git_dir}/FETCH_HEAD",
+        f"{repository.common}/FETCH_HEAD",
+        f"{repository.common}/logs/refs/remotes/{branch}",
+        f"{repository.common}/refs/remotes/{branch}",
+    ):
+        try:
+            times.append(os.stat(path).st_mtime)
+        except OSError:
+            continue
+    return (
+        f"fetched {show_duration(max(0.0, now - max(times)))} ago" if times else "fetched long ago"
+    )
+
+
+def _same(reader: git.Reader, commit: str, path: str, sha256: str = "") -> bool:
+    """Whether what lies at ``path`` is, byte for byte, what the commit has at the same path.
+
+    ``sha256``: the bytes that were read before must be these very ones.
+    """
+    folder = reader.repository.folder
+    inside = os.path.relpath(path, folder)
+    if inside.startswith("..") or os.path.realpath(path) != path:
+        return False  # it leads through a link: what it says is not at this path
+    listed = reader.ask("ls-tree", "-r", "-z", "--full-tree", commit, "--", inside).out
+    blobs = {}
+    for entry in listed.split(b"\0"):
+        facts, _, name = entry.partition(b"\t")
+        if name:
+            mode, _, oid = facts.split()
+            blobs[os.fsdecode(name)] = oid.decode() if mode in REGULAR else ""
+    present = _files_below(path, folder)
+    if present is None or present != set(blobs) or not present:
+        return False
+    return all(_is_blob(os.path.join(folder, name), blobs[name], sha256) for name in present)
+
+
+def _files_below(path: str, folder: str) -> set[str] | None:
+    """The files at or below a path, from the checkout's folder; None if there are too many."""
+    if not os.path.isdir(path):
+        return {os.path.relpath(path, folder)} if os.path.lexists(path) else set()
+    found: set[str] = set()
+    for place, folders, names in os.walk(path):
+        linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found.update(os.path.relpath(os.path.join(place, name), folder) for name in names + linked)
+        if len(found) > MOST_FILES:
+            return None
+    return found
+
+
+def _is_blob(path: str, oid: str, sha256: str) -> bool:
+    try:
+        data = opening.read_bytes(path)
+    except OSError:
+        return False
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        return False
+    digest = hashlib.sha1 if len(oid) == 40 else hashlib.sha256
+    return digest(b"blob %d\0" % len(data) + data).hexdigest() == oid

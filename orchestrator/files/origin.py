@@ -1,0 +1,122 @@
+"""Where a file of the inbox came from: whether git may have brought it.  A pull must not be code execution.
+
+Git writes the files of a pull first and its index last, under ``index.lock``.  So "not tracked" is believed only of a file that was
+seen before the question was asked, if there is no lock and the index is the same before and after it.  What cannot be answered
+clearly is not "no".
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from orchestrator.files import git
+from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
+from orchestrator.model import ids
+
+AGAIN = 0.25  # seconds after which git is asked again
+OLD_LOCK = 10.0  # seconds after which a lock is told of: its git may have been killed
+TRIES = 5
+GITLINK = b"160000"
+
+Stamp = tuple[int, int, int, int]
+
+
+class Busy(Exception):
+    """A git command is at work at this moment; ask again."""
+
+
+@dataclass(slots=True)
+class Origins:
+    """Asks git which names of the inbox it tracks; again only when an index has changed."""
+
+    layout: Layout
+    _asked: dict[str, tuple[Stamp, frozenset[str]]] = field(default_factory=dict)
+
+    def tracked(self, name: str, now: float) -> bool | None:
+        """Whether git tracks ``inbox/<name>``, a file that the caller has seen; None if no repository holds the inbox.
+
+        Raises `Busy` while git works, and `git.Unclear` if there is no clear answer.
+        """
+        inbox = os.path.realpath(self.layout.folder("inbox"))
+        repositories = list(git.above(inbox))
+        found = False if repositories else None
+        for repository in repositories:
+            found = ids.key(name) in self._names(repository, inbox, now) or found
+        return found
+
+    def _names(self, repository: git.Repository, inbox: str, now: float) -> frozenset[str]:
+        for _ in range(TRIES):
+            before = stamp(repository, now)
+            known = self._asked.get(repository.git_dir)
+            if known is not None and known[0] == before:
+                return known[1]
+            names = _ask(repository, inbox)
+            if stamp(repository, now) == before:
+                self._asked[repository.git_dir] = (before, names)
+                return names
+        raise Busy
+
+
+def stamp(repository: git.Repository, now: float) -> Stamp:
+    """What tells whether the index has changed.  Raises `Busy` if it is locked, and `git.Unclear` if it has been for long."""
+    lock = f"{repository.index}.lock"
+    try:
+        age = now - os.lstat(lock).st_ctime
+    except FileNotFoundError:
+        pass
+    else:
+        if age < OLD_LOCK:
+            raise Busy
+        since = time.strftime("%H:%M:%S", time.localtime(now - age))
+        raise git.Unclear(
+            f"{lock} is there since {since}: a git command is still at work, or was killed (then remove it)"
+        )
+    try:
+        info = os.stat(repository.index)
+    except FileNotFoundError:
+        return (0, 0, 0, 0)
+    return info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size
+
+
+def _ask(repository: git.Repository, folder: str) -> frozenset[str]:
+    """The keys of the names that git tracks below the folder."""
+    inside = os.path.relpath(folder, repository.folder)
+    with git.reading(repository) as reader:
+        listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
+    found = set()
+    for entry in listed.split(b"\0"):
+        facts, _, path = entry.partition(b"\t")
+        if not path:
+            continue
+        if facts.startswith(GITLINK) and os.fsdecode(path) == inside:
+            if not os.path.lexists(f"{folder}/.git"):
+                raise git.Unclear(f"{inside} is a submodule without its repository")
+        found.add(ids.key(os.path.basename(os.fsdecode(path))))
+    return frozenset(found)
+
+
+def tracked_below(path: str) -> str:
+    """One path that git tracks below ``path``; empty if there is none, or no git that could say so.
+
+    A lock does not matter here: what the index says now is what counts.
+    """
+    real = os.path.realpath(path)
+    try:
+        for repository in git.above(real):
+            inside = os.path.relpath(real, repository.folder)
+            with git.reading(repository) as reader:
+                listed = reader.ask("ls-files", "-z", "--", f":(literal){inside}").out
+            first = os.fsdecode(listed.split(b"\0")[0])
+            if first:
+                return os.path.join(repository.folder, first)
+    except git.Unclear:
+        return ""
+    return ""
+
+
+def unclear_text(error: Exception) -> str:
+    """Why a file is held although git did not say that it brought it."""
+    return f"git does not say whether it brought it: {one_line(str(error), 200)}"

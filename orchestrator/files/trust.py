@@ -1,0 +1,204 @@
+"""What this machine has been told to trust in a project, read from *outside* the project.
+
+``$XDG_STATE_HOME/orchestrator/projects/<key>/``, the key made of the project's real path.  It is believed only if the project
+is the one it was made for: the file ``work/.state/instance`` is still the very same file with the same text.  No commit, archive
+or copy can bring that about.
+
+    place.json       the project's path, its instance, and by what that file is known
+    approved.jsonl   files of the inbox that count without a question: id, hash, and by what the file is known
+    settings.json    the settings that were last accepted: a hash for each file, and what is held
+    settings/work/   the accepted files themselves
+    alive.json       between which moments attempts were alive
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.files import jsonlines, opening
+from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files.layout import Layout
+from orchestrator.files.requests import Unreadable, read
+from orchestrator.files.scan import names
+from orchestrator.files.statehome import state_home
+
+# How a project and what is known of it fit together.
+KNOWN = "known"  # it is the one
+FRESH = "fresh"  # nothing was ever done here
+REMOVED = "removed"  # somebody removed .state (git clean): the same path, and nothing in it that could be believed
+MOVED = "moved"  # the project has another path, and is no longer at its old one
+COPIED = "copied"  # its state was made elsewhere
+NOWHERE = "nowhere"  # there is no folder of ours to remember anything in
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Where trust in a project is kept (``folder``, empty if nowhere) and whether it may be believed (``state``).
+
+    ``source`` is the folder that holds what is known now; it differs from ``folder`` after a project was moved.
+    """
+
+    folder: str
+    state: str
+    instance: str = ""
+    source: str = ""
+    why: str = ""
+
+    @property
+    def believed(self) -> bool:
+        """Whether what is remembered counts."""
+        return self.state in (KNOWN, REMOVED, MOVED)
+
+    @property
+    def approvals(self) -> str:
+        """The path of ``approved.jsonl``; empty if there is none to believe."""
+        return f"{self.source}/approved.jsonl" if self.believed else ""
+
+
+def folder_of(layout: Layout) -> str:
+    """The folder for this project's path; empty without a home."""
+    home = state_home()
+    key = hashlib.sha256(os.fsencode(os.path.realpath(layout.root))).hexdigest()[:24]
+    return f"{home}/projects/{key}" if home else ""
+
+
+def instance_path(layout: Layout) -> str:
+    return f"{layout.state}/instance"
+
+
+def instance_of(layout: Layout) -> str:
+    """The text of ``.state/instance``; empty if there is none that can be read."""
+    try:
+        return read(instance_path(layout)).raw.decode("ascii").strip()[:64]
+    except (OSError, Unreadable, UnicodeDecodeError):
+        return ""
+
+
+def of(layout: Layout) -> Trust:
+    """What is known of this project, and whether it may be believed."""
+    folder = folder_of(layout)
+    if not folder:
+        return Trust("", NOWHERE, why="there is no home folder")
+    if why := unsafe(folder):
+        return Trust("", NOWHERE, why=why)
+    instance, place = instance_of(layout), read_json(f"{folder}/place.json")
+    if place:
+        return _at_its_place(layout, folder, instance, place)
+    if not instance:
+        if _has_state(layout):
+            why = "its work/.state was not made on this machine, or by an older version"
+            return Trust(folder, COPIED, why=why)
+        return Trust(folder, FRESH)
+    return _elsewhere(layout, folder, instance)
+
+
+def _at_its_place(layout: Layout, folder: str, instance: str, place: dict[str, Any]) -> Trust:
+    if instance and instance == place.get("instance"):
+        if _known_by(layout) == (place.get("ino"), place.get("born")):
+            return Trust(folder, KNOWN, instance, folder)
+        return Trust(folder, COPIED, why="its work/.state is a copy (of a backup, or an archive)")
+    if not instance and not _has_state(layout):
+        return Trust(folder, REMOVED, str(place.get("instance") or ""), folder)
+    return Trust(folder, COPIED, why="its work/.state was made for another project")
+
+
+def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
+    home = os.path.dirname(folder)
+    for name in sorted(names(home)):
+        source = f"{home}/{name}"
+        place = read_json(f"{source}/place.json")
+        if place.get("instance") != instance or unsafe(source):
+            continue
+        old = str(place.get("root") or "")
+        if old and instance_of(Layout(old)) == instance:
+            return Trust(folder, COPIED, why=f"it is a copy of {old}")
+        return Trust(folder, MOVED, instance, source)
+    why = f"its work/.state was made elsewhere: nothing is known of it in {home}"
+    return Trust(folder, COPIED, why=why)
+
+
+def _has_state(layout: Layout) -> bool:
+    """Whether there is anything that a watcher would go by."""
+    if any(names(f"{layout.state}/{name}") for name in ("active", "expanding")):
+        return True
+    fresh = not os.path.lexists(layout.state)
+    return fresh and any(name.endswith(".jsonl") for name in names(layout.events))
+
+
+def _known_by(layout: Layout) -> Identity | None:
+    try:
+        return identity_of(instance_path(layout))
+    except OSError:
+        return None
+
+
+def unsafe(folder: str) -> str:
+    """Why what lies in this folder cannot be believed: others could have written it; empty if nothing speaks against it."""
+    try:
+        info = os.stat(folder)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror}"
+    if info.st_uid != os.geteuid():
+        return f"{folder} belongs to another user"
+    if info.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+        return f"{folder} can be written by others"
+    return ""
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON object in one of these files; empty if there is none that can be read."""
+    try:
+        found = json.loads(read(path).raw)
+    except (OSError, ValueError, Unreadable):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(slots=True)
+class Vouched:
+    """Files that count without a question.  Reads on where it stopped; ``also`` are those that no disk has taken yet."""
+
+    path: str = ""
+    also: set[tuple[str, str, Identity]] = field(default_factory=set)
+    _seen: set[tuple[str, str, Identity]] = field(default_factory=set)
+    _read: tuple[int, int] = (0, 0)  # inode and how many bytes
+
+    def __contains__(self, fact: tuple[str, str, Identity]) -> bool:
+        """Whether a file of this id, hash and identity is one of them."""
+        if fact in self.also or fact in self._seen:
+            return True
+        self._refresh()
+        return fact in self._seen
+
+    def stamp(self) -> tuple[int, int]:
+        """Changes whenever somebody vouches for something."""
+        try:
+            info = os.stat(self.path)
+            return info.st_ino, info.st_size
+        except OSError:
+            return (0, 0)
+
+    def _refresh(self) -> None:
+        inode, size = self.stamp()
+        if (inode, size) == self._read:
+            return
+        if inode != self._read[0] or size < self._read[1]:
+            self._seen, self._read = set(), (inode, 0)
+        try:
+            with opening.open_file(self.path) as file:
+                file.seek(self._read[1])
+                data = file.read()
+        except OSError:
+            return
+        end = data.rfind(b"\n") + 1
+        for record in jsonlines.split(data[:end])[0]:
+            known_by = (record.get("ino"), record.get("born"))
+            self._seen.add((str(record.get("id")), str(record.get("sha256")), known_by))  # type: ignore[arg-type]
+        self._read = (inode, self._read[1] + end)

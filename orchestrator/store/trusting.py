@@ -1,0 +1,96 @@
+"""Writing what this machine trusts in a project: outside of it (see `files.trust`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable
+
+from orchestrator.files import trust
+from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files.layout import Layout
+from orchestrator.files.scan import names
+from orchestrator.files.trust import COPIED, KNOWN, NOWHERE, Trust
+from orchestrator.store import appending, atomic
+
+OLD_STATE = ("active", "expanding", "cancel")  # what a watcher would go on with
+
+
+def establish(layout: Layout) -> Trust:
+    """What is known of the project, its place taken down if this machine has a right to.
+
+    A copy stays one until a person accepts it (`accept_copy`).  Where nothing can be remembered the state is NOWHERE,
+    and ``why`` says so: what is approved then counts for one process only.
+    """
+    found = trust.of(layout)
+    if found.state in (KNOWN, COPIED):
+        return found
+    try:
+        instance = trust.instance_of(layout)
+        if not instance:
+            instance = found.instance or secrets.token_hex(16)
+            _replace(trust.instance_path(layout), instance.encode() + b"\n")
+        if found.state == NOWHERE:
+            return Trust("", NOWHERE, instance, "", found.why)
+        if found.state == trust.MOVED:
+            os.rename(found.source, found.folder)
+        return _settle(layout, found.folder, instance)
+    except OSError as error:
+        why = f"{error.filename or found.folder}: {error.strerror}"
+        return Trust("", NOWHERE, found.instance, "", why)
+
+
+def accept_copy(layout: Layout) -> Trust:
+    """A person takes a copied project for their own: it gets a name of its own, and the attempts that its state tells of,
+    which run elsewhere or never ran, are put aside."""
+    folder = trust.folder_of(layout)
+    aside = f"{layout.state}/aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    for name in OLD_STATE:
+        if names(f"{layout.state}/{name}"):
+            os.makedirs(aside, mode=0o700, exist_ok=True)
+            os.rename(f"{layout.state}/{name}", f"{aside}/{name}")
+            os.mkdir(f"{layout.state}/{name}", 0o700)
+    for name in ("approved.jsonl", "settings.json", "alive.json"):
+        atomic.remove(f"{folder}/{name}")
+    instance = secrets.token_hex(16)
+    _replace(trust.instance_path(layout), instance.encode() + b"\n")
+    return _settle(layout, folder, instance)
+
+
+def _settle(layout: Layout, folder: str, instance: str) -> Trust:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if why := trust.unsafe(folder):
+        return Trust("", NOWHERE, instance, "", why)
+    inode, birth = identity_of(trust.instance_path(layout))
+    root = os.path.realpath(layout.root)
+    write_json(
+        f"{folder}/place.json", {"root": root, "instance": instance, "ino": inode, "born": birth}
+    )
+    return Trust(folder, KNOWN, instance, folder)
+
+
+def vouch(known: Trust, facts: Iterable[tuple[str, str, Identity]]) -> bool:
+    """Remember files that count without a question: id, sha256, identity.  False if there is nowhere to remember them."""
+    data = b"".join(
+        json.dumps({"id": task_id, "sha256": sha, "ino": inode, "born": birth}).encode() + b"\n"
+        for task_id, sha, (inode, birth) in facts
+    )
+    if not known.approvals:
+        return False
+    if data:
+        appending.append(known.approvals, data)
+    return True
+
+
+def write_json(path: str, data: object) -> None:
+    """Replace one of the small files."""
+    _replace(path, json.dumps(data, indent=1).encode() + b"\n")
+
+
+def _replace(path: str, data: bytes) -> None:
+    temporary = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    fd = atomic.publish(path, data, temporary, replace=True)
+    if fd >= 0:
+        os.close(fd)
