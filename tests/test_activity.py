@@ -62,7 +62,7 @@ def test_what_it_says(tool):
 @pytest.mark.parametrize("tool", ["pi", "copilot"])
 def test_errors(tool):
     assert all(
-        kind == "error" and "injected 500" in text
+        kind in ("error", "retry") and "injected 500" in text
         for kind, text in shown(RECORDED / f"{tool}-error.jsonl")
     )
 

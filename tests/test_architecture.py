@@ -37,7 +37,7 @@ DOORS = {
     "filelock": ["store/locks.py"],
     "watchdog": ["coordination/inbox.py"],
     "sqlite3": ["projection/", "queries/"],
-    "jmespath": ["tools/output.py"],
+    "jmespath": ["tools/queries.py"],
 }
 
 

@@ -203,7 +203,7 @@ def test_recorded_failures(tmp_path, tool, error, kind):
                 },
                 {"type": "agent_end"},
             ],
-            (True, True, "no"),
+            (False, True, "no"),
         ),
         (
             "copilot",

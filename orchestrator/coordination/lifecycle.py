@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.coordination import artifacts
+from orchestrator.coordination.accounting import priced, probes, with_session_log
 from orchestrator.coordination.grounds import SHARED, Grounds, own_environment
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.proof import FOLDER as CHECKS
@@ -29,12 +30,12 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd, end_from
-from orchestrator.model.config import Agent, Config, Model
+from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane
 from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.model.journal import AttemptFacts, Journal
-from orchestrator.model.policy import Finish, Retry, decide
+from orchestrator.model.policy import Finish, Retry, decide, held_until
 from orchestrator.model.result import (
     Reading,
     attempt_entry,
@@ -84,7 +85,6 @@ OWN_LOGS = (
     CHECKS,
 )
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
-PARK = 900.0  # seconds to park a tool whose limit is used up, if nobody says for how long
 LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
 
 
@@ -138,6 +138,7 @@ class Lives:
         self.grounds = Grounds(layout, settings, store)
         self.proof = Proof(layout, settings, store, distributor, self.grounds)
         self.works = Works(layout, settings, store, self.grounds, self.proof)
+        self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
 
     @property
     def config(self) -> Config:
@@ -513,10 +514,12 @@ class Lives:
         failure = kind(reading.error_class) if reading.error_class else OTHER
         if failure.parks:
             await self._park(life, reading)
+        elif reading.outcome is Outcome.SUCCEEDED:
+            self.blocked.pop(life.route.tool.name, None)
         red = reds(entry.journal.attempts[-entry.journal.tries :])
         step = decide(
             reading.outcome,
-            entry.journal.tries - refusals - red,
+            entry.journal.tries - refusals - red - probes(entry.journal),
             life.route.retries,
             self.config.retry,
             self.config.on_lost,
@@ -573,6 +576,8 @@ class Lives:
                     for name, count in reading.usage.items()
                 },
             )
+        if "at" in started:
+            reading = await with_session_log(life.route, run_dir, reading, started["at"])
         return priced(reading, self.config.models.get(life.route.model or ""))
 
     def _too_expensive(self, life: Life, entry: Entry, reading: Reading) -> str:
@@ -616,7 +621,8 @@ class Lives:
     async def _park(self, life: Life, reading: Reading) -> None:
         """The tool's limit is used up: nobody starts it before its end."""
         tool = life.route.tool.name
-        until = reading.reset or self.store.clock() + PARK
+        self.blocked[tool] = self.blocked.get(tool, 0) + 1
+        until = held_until(reading.reset, self.store.clock(), self.blocked[tool], self.config.retry)
         await self._settled(lambda: self.store.park(tool, until, reading.reason))
         self.store.log.commit(
             [
@@ -922,19 +928,6 @@ def _cancelled(reading: Reading, by: str) -> Reading:
     return replace(
         reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
     )
-
-
-def priced(reading: Reading, model: Model | None) -> Reading:
-    """With a cost: what the tool reported, else what the prices make of its tokens, else said to be unknown.
-
-    Tools that know no price report 0; tokens for nothing are not believed.
-    """
-    if reading.cost_usd or not reading.usage:
-        return reading
-    estimate = model.cost(reading.usage) if model is not None else None
-    if estimate is None:
-        return replace(reading, cost_usd=None, cost_source="unknown")
-    return replace(reading, cost_usd=round(estimate, 9), cost_source="estimated")
 
 
 def recorded(made: Invocation, secrets_: Sequence[str]) -> bytes:

@@ -56,6 +56,7 @@ class Model:
     input: float | None = None
     cached: float | None = None
     output: float | None = None
+    cache_write: float | None = None
     context: int | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,8 +66,15 @@ class Model:
             return None
         cached = min(usage.get("cached", 0), usage.get("input", 0))
         price = self.input if self.cached is None else self.cached
-        fresh = usage.get("input", 0) - cached
-        return (fresh * self.input + cached * price + usage.get("output", 0) * self.output) / 1e6
+        written = min(usage.get("cache_write", 0), usage.get("input", 0) - cached)
+        fresh = usage.get("input", 0) - cached - written
+        written_price = self.input if self.cache_write is None else self.cache_write
+        return (
+            fresh * self.input
+            + cached * price
+            + written * written_price
+            + usage.get("output", 0) * self.output
+        ) / 1e6
 
 
 @dataclass(frozen=True, slots=True)

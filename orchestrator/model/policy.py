@@ -8,7 +8,7 @@ from orchestrator.model.failure import OTHER, Kind
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 
 PAUSE_MOST = 86400.0  # seconds; a provider that asks for more is not believed
-PARKED_MOST = 20  # how often a task waits for the end of a limit before it counts as failed
+PROBE_MOST = 3600.0  # seconds between looks whether a limit is over whose end nobody tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,20 @@ class RetryPolicy:
     def wait(self, tries: int) -> float:
         """Seconds to wait after the ``tries``-th failed attempt."""
         return min(self.max_delay, self.delay * self.factor ** min(tries - 1, 64))
+
+
+def held_until(reset: float | None, now: float, times: int, policy: RetryPolicy) -> float:
+    """Until when a tool is held whose limit is used up.
+
+    ``reset`` is when the limit ends, as it was told (None: nobody says, or it lies in the past), ``times`` how often it was
+    met since the tool last answered.  Without an end the wait grows; it is never shorter than the policy's delay.
+    """
+    if reset is not None and reset > now:
+        return max(reset, now + policy.delay)
+    longest = max(policy.max_delay, PROBE_MOST)
+    return now + max(
+        policy.delay, min(longest, policy.delay * max(policy.factor, 2.0) ** min(times - 1, 64))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ def decide(
             )
         return Finish(Status.FAILED, "the attempt was lost: its supervisor was killed")
     if outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
-        if failure.parks and not chain_left and tries <= PARKED_MOST:
+        if failure.parks and not chain_left:
             return Retry(0.0)
         if may_retry and failure.retry and not failure.parks and tries <= retries:
             return Retry(max(policy.wait(tries), min(pause, PAUSE_MOST)))

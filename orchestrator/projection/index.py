@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.files import eventreader, opening
 from orchestrator.files.layout import Layout
 
-VERSION = 1
+VERSION = 2
 # Columns of ``events``: the common fields, and those of an attempt's or task's end; tokens and dollars.
 COLUMNS = (
     "ts",
@@ -39,7 +39,7 @@ COLUMNS = (
     "error_class",
     "session",
 )
-TOKENS = ("input", "cached", "output", "reasoning")
+TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
 SCHEMA = f"""
 CREATE TABLE files (file TEXT PRIMARY KEY, size INTEGER, tail BLOB);
 CREATE TABLE events (event_id TEXT PRIMARY KEY, {", ".join(COLUMNS)}, {", ".join(f"{name}_tokens INTEGER" for name in TOKENS)});

@@ -71,7 +71,7 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
     ):
         group(name).tasks, group(name).succeeded = tasks, good or 0
     for row in index.execute(
-        f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), "
+        f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), sum(cache_write_tokens), "
         f"sum(output_tokens), sum(reasoning_tokens) {chosen} GROUP BY grp",
         ("attempt_finished", since, until),
     ):
@@ -79,7 +79,9 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
         found.attempts, found.cost_usd, found.unknown = row[1], row[2] or 0.0, row[3] or 0
         found.tokens = {
             kind: count
-            for kind, count in zip(("input", "cached", "output", "reasoning"), row[4:], strict=True)
+            for kind, count in zip(
+                ("input", "cached", "cache_write", "output", "reasoning"), row[4:], strict=True
+            )
             if count
         }
     durations: dict[str, list[float]] = {}

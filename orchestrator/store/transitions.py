@@ -676,7 +676,7 @@ class Store:
 
     def park(self, tool: str, until: float, reason: str) -> None:
         """``parked/<tool>.yaml``: the tool starts nothing before this moment.  A file that is there is replaced."""
-        text = result_text({"not_before": timestamp(until)[:19] + "Z", "reason": reason}).decode()
+        text = result_text({"not_before": timestamp(until), "reason": reason}).decode()
         temporary = f"{self.layout.state}/tmp/{owners.own()}.parked"
         atomic.remove(temporary)
         os.makedirs(self.layout.folder("parked"), exist_ok=True)

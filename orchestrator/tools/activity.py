@@ -22,7 +22,8 @@ from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.config import Model
 from orchestrator.model.units import plural
-from orchestrator.tools.output import TOKENS, search
+from orchestrator.tools.queries import event_of, search
+from orchestrator.tools.tally import Tally
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
 LONGEST = 1 << 22  # a line longer than this is passed over
@@ -34,13 +35,15 @@ PRINTED = 6  # lines of what a tool call gave back
 @dataclass(frozen=True, slots=True)
 class Show:
     """Queries over one event.  ``says``: texts of the agent; ``pieces``: parts of a text that arrives in parts; ``calls``: pairs of
-    a tool's name and its input; ``prints``: what a call gave back; ``errors``."""
+    a tool's name and its input; ``prints``: what a call gave back; ``errors``; ``retries``: that it tries again
+    by itself, and why."""
 
     says: str = ""
     pieces: str = ""
     calls: str = ""
     prints: str = ""
     errors: str = ""
+    retries: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,12 @@ class Presentation:
 
     show: Show | None = None
     live: Live | None = None
+    ends: tuple[str, ...] = ()  # queries over one event that is the last of a turn
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line for a person.  ``kind``: says, call, print, error, or plain (not JSON)."""
+    """One line for a person.  ``kind``: says, call, print, error, retry, or plain (not JSON)."""
 
     kind: str
     text: str
@@ -113,7 +117,7 @@ class Renderer:
     def feed(self, data: bytes) -> Iterator[Line]:
         """The lines that whole lines of a log make."""
         for raw in data.split(b"\n"):
-            event = _event(raw) if self.show is not None else None
+            event = event_of(raw) if self.show is not None else None
             if event is not None:
                 yield from self.event(event)
             elif raw.strip():
@@ -146,6 +150,7 @@ class Renderer:
             if len(lines) > PRINTED:
                 found.append(Line("print", f"… {plural(len(lines) - PRINTED, 'more line')}"))
         found += [Line("error", one_line(text, 400)) for text in _texts(show.errors, event)]
+        found += [Line("retry", one_line(text, 400)) for text in _texts(show.retries, event)]
         if found:
             yield from self.flush()
             yield from found
@@ -173,7 +178,7 @@ class Progress:
         self._renderer = Renderer(how.show)
         self._position = 0
         self._rest = b""
-        self._counted: dict[str, dict[str, float]] = {}
+        self._tally = _tally(how.live)
         self._lock = (
             threading.Lock()
         )  # the loop looks for the sake of budgets, the pane's thread for people
@@ -214,7 +219,7 @@ class Progress:
         return True
 
     def _take(self, raw: bytes) -> None:
-        event = _event(raw) if self.how.show is not None or self.how.live is not None else None
+        event = event_of(raw) if self.how.show is not None or self.how.live is not None else None
         if event is None:
             for line in Renderer(None).feed(raw):
                 self.line = one_line(line.text, 200) or self.line
@@ -224,32 +229,32 @@ class Progress:
                 if line.kind != "print":
                     self.line = one_line(line.text, 200) or self.line
         if self.how.live is not None:
-            self._count(self.how.live, event)
+            self._count(event)
 
-    def _count(self, live: Live, event: Mapping[str, Any]) -> None:
-        found = {}
-        for name, query in live.figures.items():
-            value = search(query, event)
-            if (
-                isinstance(value, (int, float))
-                and not isinstance(value, bool)
-                and 0 <= value < 1e15
-            ):
-                found[name] = value
-        if not found:
-            return
-        key = search(live.key, event) if live.key else None
-        self._counted[str(key) if key is not None else f"#{len(self._counted)}"] = found
-        total = {
-            name: sum(item.get(name, 0) for item in self._counted.values())
-            for name in (*TOKENS, "cost")
-        }
-        self.usage = {name: int(total[name]) for name in TOKENS if total[name]}
-        if not live.includes_cached and "cached" in self.usage:
-            self.usage["input"] = self.usage.get("input", 0) + self.usage["cached"]
-        self.cost = total["cost"] or (
-            self.model.cost(self.usage) if self.model is not None else None
-        )
+    def _count(self, event: Mapping[str, Any]) -> None:
+        if self._tally.add(event):
+            self.usage = self._tally.usage
+            self.cost = self._tally.cost or (
+                self.model.cost(self.usage) if self.model is not None else None
+            )
+
+
+def _tally(live: Live | None) -> Tally:
+    return Tally(live.key, live.figures, live.includes_cached) if live else Tally("", {}, False)
+
+
+def total(path: str, live: Live) -> Tally:
+    """The figures of a whole log, whatever its size: every event is read, one at a time."""
+    tally = _tally(live)
+    try:
+        with open(path, "rb") as file:
+            while line := file.readline(LONGEST):
+                event = event_of(line.rstrip(b"\n"))
+                if event is not None:
+                    tally.add(event)
+    except OSError:
+        pass
+    return tally
 
 
 def glance(path: str, how: Presentation, model: Model | None = None) -> Progress:
@@ -262,16 +267,6 @@ def glance(path: str, how: Presentation, model: Model | None = None) -> Progress
     while progress.look():
         pass
     return progress
-
-
-def _event(raw: bytes) -> Mapping[str, Any] | None:
-    if raw[:1] != b"{":
-        return None
-    try:
-        event = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def _texts(query: str, event: Mapping[str, Any]) -> list[str]:

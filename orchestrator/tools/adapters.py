@@ -21,7 +21,9 @@ from orchestrator.model.config import Config
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
-from orchestrator.tools.failures import classify
+from orchestrator.tools import complaints, ownwords, when
+from orchestrator.tools.activity import total
+from orchestrator.tools.failures import Failure, classify
 from orchestrator.tools.invocation import (
     MAX_ARGUMENT,
     CannotStart,
@@ -100,6 +102,10 @@ class SpecAdapter:
         # On a terminal there are no events to read: its exit code is all that is known.
         parse = route.tool.parse if route.mode != "interactive" else None
         said = read(parse, run_dir) if parse is not None else Said()
+        live = route.tool.presentation.live
+        if said.partial and live is not None:  # sums need every event, however large the log
+            counted = total(f"{run_dir}/stdout.log", live)
+            said = replace(said, usage=counted.usage, cost_usd=counted.cost)
         code = end.code if end.signal is None else 128 + end.signal
         printed = last_lines(f"{run_dir}/stdout.log", 20) if route.mode != "interactive" else []
         warnings = said.warnings
@@ -111,37 +117,65 @@ class SpecAdapter:
             _signal_name(end.signal),
             duration_ms=end.duration_ms,
             warnings=warnings,
-            message=said.text
-            or ("" if parse is not None and not parse.parser else "\n".join(printed)),
+            message=capped(
+                said.text or ("" if parse is not None and not parse.parser else "\n".join(printed))
+            ),
+            windows=said.windows,
             session=said.session,
             usage=said.usage,
             cost_usd=said.cost_usd,
             cost_source="" if said.cost_usd is None else "reported",
         )
         if end.cause in CAUSES:
-            outcome, retry, reason = CAUSES[end.cause]
-            return replace(
-                base,
-                outcome=outcome,
-                error_class=end.cause,
-                may_retry=retry,
-                reason=reason.format(end.message),
-            )
-        if (
-            end.signal is None
-            and code in route.tool.success_codes
-            and said.done is not False
-            and not said.failed
-        ):
+            if said.done and not said.failed and said.final and end.cause in HUNG:
+                return _ended_late(base, f"it did not end after its result: {HUNG[end.cause]}")
+            return self._stopped(route, run_dir, base, said, end)
+        clean = end.signal is None and code in route.tool.success_codes
+        if said.done is not False and not said.failed and (clean or end.cause == OVER):
             return replace(base, outcome=Outcome.SUCCEEDED)
-        return self._failure(route, run_dir, base, said, printed)
+        if said.done and not said.failed and said.final:  # its result is there: the work is done
+            how = f"by {base.signal}" if base.signal else f"with exit {code}"
+            return _ended_late(base, f"it ended {how} after its result")
+        return self._failure(route, run_dir, base, said)
 
-    def _failure(
-        self, route: Route, run_dir: str, base: Reading, said: Said, printed: list[str]
+    def _stopped(
+        self, route: Route, run_dir: str, base: Reading, said: Said, end: AttemptEnd
     ) -> Reading:
+        """An attempt that was ended from outside.  What the program complained of last may be why it never ended."""
+        outcome, retry, reason = CAUSES[end.cause]
+        stopped = replace(
+            base,
+            outcome=outcome,
+            error_class=end.cause,
+            may_retry=retry,
+            reason=reason.format(end.message),
+        )
+        if end.cause not in ("timeout", "silence") or route.tool.parse is None:
+            return stopped
+        complaint = complaints.last(run_dir, route.tool.presentation.show)
+        found = self._classified(route, complaint, said) if complaint else None
+        if found is None:
+            return stopped
+        return replace(
+            stopped,
+            error_class=found.kind,
+            reset=found.reset,
+            reason=f"{stopped.reason}: {one_line(complaint, 160)}",
+        )
+
+    def _failure(self, route: Route, run_dir: str, base: Reading, said: Said) -> Reading:
         """What kind of failure it was, and in what words."""
-        errors = last_lines(f"{run_dir}/stderr.log", 1)
-        last = one_line((said.error or (errors or printed[-1:] or [""])[0]), 200)
+        tool = route.tool
+        errors = last_lines(f"{run_dir}/stderr.log", ownwords.LINES)
+        if route.mode == "interactive":
+            printed = []
+        else:
+            printed = (
+                ownwords.plain(run_dir)
+                if tool.parse is not None
+                else last_lines(f"{run_dir}/stdout.log", 20)
+            )
+        last = one_line(said.error or ownwords.headline(errors) or ownwords.headline(printed), 200)
         if base.signal:
             return replace(
                 base,
@@ -149,7 +183,7 @@ class SpecAdapter:
                 reason=f"ended by {base.signal}"
                 + (f": {one_line(said.error)}" if said.error else ""),
             )
-        if base.exit_code in route.tool.success_codes:
+        if base.exit_code in tool.success_codes:
             plain, reason = (
                 ("incomplete", "it ended without saying that it is done")
                 if not said.failed
@@ -158,17 +192,47 @@ class SpecAdapter:
         else:
             plain, reason = "exit", f"exit {base.exit_code}"
         found = None
-        if (
-            route.tool.parse is not None or route.tool.failures
-        ):  # what other commands print is their own business
-            text = said.error or "\n".join((*last_lines(f"{run_dir}/stderr.log", 40), *printed))
-            found = classify(text, route.tool.failures, time.time())
+        if tool.parse is not None:
+            text = said.error or ownwords.words(run_dir, True)
+            found = self._classified(route, text, said)
+        elif tool.failures:  # what other commands print is their own business
+            found = classify("\n".join((*errors, *printed)), tool.failures, time.time())
         return replace(
             base,
             error_class=found.kind if found else plain,
             reset=found.reset if found else None,
             reason=f"{reason}: {last}" if last else reason,
         )
+
+    @staticmethod
+    def _classified(route: Route, text: str, said: Said) -> Failure | None:
+        """The kind of failure: what the program gives as data comes before its words."""
+        now = time.time()
+        reset = when.moment(said.reset, now)
+        if said.limited:
+            return Failure("usage_limit", reset or when.ends(text, now))
+        found = classify(text, route.tool.failures, now, said.status)
+        if found is not None and reset is not None and found.kind in ("usage_limit", "rate_limit"):
+            return replace(found, reset=reset)
+        return found
+
+
+MESSAGE_MOST = 16 << 10  # characters of the last words that a result keeps
+
+
+def capped(text: str) -> str:
+    """The last words as a result keeps them: what is longer is cut, and says where the rest is."""
+    if len(text) <= MESSAGE_MOST:
+        return text
+    return f"{text[:MESSAGE_MOST].rstrip()}\n[… cut: {len(text)} characters in all; the whole text is in the log of the attempt]"
+
+
+OVER = "over"  # the cause of an end after the result had come and nothing followed
+HUNG = {"timeout": "its time was up", "silence": "it went silent", "cancelled": "it was stopped"}
+
+
+def _ended_late(base: Reading, oddity: str) -> Reading:
+    return replace(base, outcome=Outcome.SUCCEEDED, warnings=(*base.warnings, oddity))
 
 
 # cause of an attempt's end -> outcome, whether the same may go better next time, what to say

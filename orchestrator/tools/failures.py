@@ -1,18 +1,30 @@
-"""Which kind of failure an error text tells of, and when it ends.  The patterns are data: ``failures.yaml`` and specs."""
+"""Which kind of failure an error text tells of, and when it ends.  What decides is data: ``failures.yaml`` and specs.
+
+Only what a program says of its own failure may be asked (see `tools.ownwords`).  A number counts as an HTTP status only
+where the text has it as one, and what a text denies does not count.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from http import HTTPStatus
+from typing import Any
 
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import data_file
+from orchestrator.tools import when
 
 UNITS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 Pattern = tuple[str, str]  # class, regular expression
+DENIABLE = frozenset(
+    {"usage_limit", "rate_limit", "overloaded"}
+)  # kinds that texts speak of to deny them
+# Where the status alone does not say it all: 429 is both, and a session that is gone is told with a 404.
+TEXT_DECIDES = frozenset({"usage_limit", "session"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +36,51 @@ class Failure:
 
 
 @cache
-def common() -> tuple[Pattern, ...]:
-    """The patterns for every tool."""
+def _entries() -> tuple[Mapping[str, Any], ...]:
     with open(data_file("tools", "failures.yaml"), "rb") as file:
-        return patterns(parse(file.read()).data["failures"])
+        return tuple(parse(file.read()).data["failures"])
+
+
+@cache
+def common() -> tuple[Pattern, ...]:
+    """The patterns for every tool; statuses are patterns too."""
+    found = []
+    for item in _entries():
+        found += [(item["class"], item["pattern"])] if "pattern" in item else []
+        found += [(item["class"], _as_status(code)) for code in item.get("status", ())]
+    return tuple(found)
 
 
 def patterns(listed: Iterable[dict[str, str]]) -> tuple[Pattern, ...]:
     return tuple((item["class"], item["pattern"]) for item in listed)
 
 
-def classify(text: str, own: Sequence[Pattern], now: float) -> Failure | None:
-    """The first kind whose pattern is found in the text; None if there is none."""
+def of_status(status: object) -> str:
+    """The kind that an HTTP status stands for; empty if it is none of them."""
+    try:
+        code = int(str(status))
+    except ValueError:
+        return ""
+    return next((item["class"] for item in _entries() if code in item.get("status", ())), "")
+
+
+def classify(
+    text: str, own: Sequence[Pattern], now: float, status: object = None
+) -> Failure | None:
+    """The first kind that fits the text; None if there is none.  ``status`` is the HTTP status that the program gives as data."""
+    found = _by_text(text, own, now)
+    known = of_status(status) if status is not None else ""
+    if known and (found is None or found.kind not in TEXT_DECIDES):
+        return Failure(known, when.ends(text, now))
+    return found
+
+
+def _by_text(text: str, own: Sequence[Pattern], now: float) -> Failure | None:
     for kind, pattern in (*own, *common()):
-        found = _compiled(pattern).search(text)
-        if found:
-            return Failure(kind, _reset(found.groupdict(), now))
+        for found in _compiled(pattern).finditer(text):
+            if kind in DENIABLE and (pattern, kind) not in own and _denied(text, found):
+                continue
+            return Failure(kind, _reset(found.groupdict(), now) or when.ends(text, now))
     return None
 
 
@@ -48,10 +89,52 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
+_LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually"
+_DENIED_BEFORE = re.compile(
+    rf"(?:\b(?:not|no|never|nor|neither|without|cannot|rather than|instead of|unrelated to)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"s?\s+(?:(?:is|was|are|were|has|have|had|did|does|do)\s*)?(?:not|never|n['’]t)\s+(?:been |yet )*(?:hit|reached|exceeded|the|a|your|used|involved|to blame|responsible)\b"
+    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b",
+    re.IGNORECASE,
+)
+
+
+def _denied(text: str, found: re.Match[str]) -> bool:
+    """Whether the text says that it is *not* so: ``not your usage limit``, ``the rate limit was not reached``."""
+    before = text[max(0, found.start() - 80) : found.start()]
+    return bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(text, found.end()))
+
+
+def _as_status(code: int) -> str:
+    """Where a number is an HTTP status, not a count: behind words such as ``status`` and ``HTTP``, before its name or a JSON
+    body, in brackets, or at the very beginning."""
+    try:
+        phrase = re.escape(HTTPStatus(code).phrase)
+    except ValueError:
+        phrase = "overloaded"
+    counted = r"(?!\s+(?:(?:(?!access|process|address)[a-z_-]+s|of|out|passed|failed|skipped|more|new|times|bytes|lines)\b))(?![\d.,]*\d)"
+    behind = r"(?<!exit )(?<!exited with )(?:HTTP(?:/\d(?:\.\d)?)?|status(?:[ _-]?code)?|(?<!exit )(?<!return )error(?:[ _-]?code)?|(?<!exit )(?<!exited with )(?<!exit_)(?<!exit status )(?<!return )code|API ?Error|injected|failed with|responded with|returned)[\"']?\s*[:=(\[]?\s*[\"']?"
+    return (
+        rf"\b{behind}{code}\b{counted}|\b{code}\b[\s:\-–('\"]*(?:{phrase}\b|\{{\s*\"|error\b)"
+        rf"|[\[(]{code}[\])]|\A\W*(?:[\w.]+(?:Error|Exception):?\s*)?{code}\b{counted}(?=\W+\w|\s*\Z)"
+    )
+
+
 def _reset(groups: dict[str, str | None], now: float) -> float | None:
-    if groups.get("epoch"):
-        return float(groups["epoch"] or 0)
-    if groups.get("at"):
-        return datetime.fromisoformat(groups["at"] or "").timestamp()
-    spans = [float(groups[unit] or 0) * size for unit, size in UNITS.items() if groups.get(unit)]
-    return now + sum(spans) if spans else None
+    """The end that a pattern's own groups tell; None if it tells none, or one that is over."""
+    moment: float | None = None
+    try:
+        if groups.get("epoch"):
+            moment = float(groups["epoch"] or 0)
+        elif groups.get("at"):
+            moment = datetime.fromisoformat(groups["at"] or "").timestamp()
+        else:
+            spans = [
+                float(groups[unit] or 0) * size for unit, size in UNITS.items() if groups.get(unit)
+            ]
+            moment = now + sum(spans) if spans else None
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment is not None and now < moment <= now + when.FARTHEST else None

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from orchestrator.files import opening
 from orchestrator.files.text import clean, tail
+from orchestrator.tools.ending import verdict
 from orchestrator.tools.parsers import PARSERS
+from orchestrator.tools.queries import event_of, search
+from orchestrator.tools.tally import TOKENS
+from orchestrator.tools.tally import figure as sensible
 
 HEAD, TAIL = 1 << 20, 16 << 20
-TOKENS = ("input", "cached", "output", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +34,49 @@ class Parse:
     done: str = ""
     failed: str = ""
     error: str = ""
+    error_status: str = ""
+    limited: str = ""
+    reset: str = ""
+    quota: str = ""
     warnings: str = ""
     text: str = ""
     text_from: str = ""
+    text_pattern: str = ""
     usage_from: str = ""
     usage: Mapping[str, str] = field(default_factory=dict)
     input_includes_cached: bool = False
     cumulative: bool = False
 
+    @property
+    def sums(self) -> bool:
+        """Whether its figures are sums over all events, so that the ends of a log do not do."""
+        return any("sum([?" in query for query in self.usage.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a tool said of itself.  ``done`` and ``failed`` are None if its spec does not ask; ``usage`` is in tokens with
-    the cached ones included in ``input``, and covers the whole session if the tool counts that way."""
+    the cached ones included in ``input``, and covers the whole session if the tool counts that way.
+
+    ``final`` is whether nothing came after the event that ended its work; ``status`` an HTTP status of its failure,
+    ``limited`` whether it says as data that its plan's limit is used up, ``reset`` when that ends, as it says it;
+    ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
+    were read."""
 
     session: str = ""
     done: bool | None = None
     failed: bool | None = None
+    final: bool = False
     error: str = ""
+    status: Any = None
+    limited: bool = False
+    reset: Any = None
+    windows: tuple[Mapping[str, Any], ...] = ()
     text: str = ""
     warnings: tuple[str, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
-
-
-def problem(query: str) -> str:
-    """Why this is not a JMESPath query; empty if it is."""
-    import jmespath  # here and below: verbs that only look up a tool do not pay for it
-    from jmespath.exceptions import JMESPathError
-
-    try:
-        jmespath.compile(query)
-    except JMESPathError as error:
-        return str(error).splitlines()[0]
-    return ""
+    partial: bool = False
 
 
 def read(parse: Parse, run_dir: str) -> Said:
@@ -88,23 +100,30 @@ def read(parse: Parse, run_dir: str) -> Said:
     told = _document(parse.text_from, run_dir)[0] if parse.text_from else events
     warnings = ask(parse.warnings, told) or ()
     warnings = [warnings] if isinstance(warnings, str) else warnings
-    if cut:
-        warnings = [
-            *warnings,
-            f"its log is larger than {(HEAD + TAIL) >> 20} MiB: figures that are sums may be too low",
-        ]
     cost = ask(parse.usage.get("cost", ""), counted)
+    ending = verdict(parse.done, parse.failed, parse.error, events)
+    windows = ask(parse.quota)
     return Said(
         session=_text(ask(parse.session)),
-        done=bool(ask(parse.done)) if parse.done else None,
-        failed=bool(ask(parse.failed)) if parse.failed else None,
+        done=ending.done,
+        failed=ending.failed,
+        final=ending.final,
         error=_text(ask(parse.error)),
-        text=_text(ask(parse.text, told)),
-        warnings=tuple(dict.fromkeys(_text(warning) for warning in warnings if warning)),
-        usage=_tokens(lambda name: ask(parse.usage.get(name, ""), counted), parse),
-        cost_usd=float(cost)
-        if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0
-        else None,
+        status=ask(parse.error_status),
+        limited=bool(ask(parse.limited)),
+        reset=ask(parse.reset),
+        windows=tuple(item for item in windows if isinstance(item, dict))
+        if isinstance(windows, list)
+        else (),
+        text=_pattern_text(parse, run_dir) or _text(ask(parse.text, told)),
+        warnings=(
+            *dict.fromkeys(_text(warning) for warning in warnings if warning),
+            *ending.warnings,
+        ),
+        usage=(usage := _tokens(lambda name: ask(parse.usage.get(name, ""), counted), parse)),
+        # The sum over no reports is 0, which says nothing.
+        cost_usd=float(cost) if sensible(cost) is not None and (cost or usage) else None,
+        partial=cut and parse.sums,
     )
 
 
@@ -112,32 +131,23 @@ def _tokens(figure: Callable[[str], Any], parse: Parse) -> dict[str, int]:
     """Counts by kind; empty if nothing was counted."""
     found = {}
     for name in TOKENS:
-        value = figure(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
+        value = sensible(figure(name))
+        if value is not None:
             found[name] = int(value)
     if not parse.input_includes_cached and "input" in found:
         found["input"] += found.get("cached", 0)
+    if not found.get("cache_write"):
+        found.pop("cache_write", None)
     return found if any(found.values()) else {}
 
 
-@lru_cache(maxsize=512)
-def _compiled(query: str) -> Any:
-    import jmespath
-
-    return jmespath.compile(query)
-
-
-def search(query: str, data: Any) -> Any:
-    """What a query finds; None if the data is not of the kind that it expects."""
-    try:
-        return _compiled(query).search(data)
-    except (
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-    ):  # a figure of another type than usual (JMESPathError)
-        return None
+def _pattern_text(parse: Parse, run_dir: str) -> str:
+    """The last words in a file that is no JSON."""
+    if not parse.text_pattern:
+        return ""
+    text = clean(tail(parse.text_from.replace("{run_dir}", run_dir), 1 << 20))
+    found = list(re.finditer(parse.text_pattern, text))
+    return found[-1]["text"].strip() if found else ""
 
 
 def _text(value: Any) -> str:
@@ -156,11 +166,7 @@ def _document(source: str, run_dir: str) -> tuple[Any, bool]:
     raw, cut = _ends(path)
     if path.endswith(".json"):
         return _json(raw), cut
-    return [
-        event
-        for line in raw.split(b"\n")
-        if line[:1] in (b"{", b" ", b"\t") and isinstance(event := _json(line), dict)
-    ], cut
+    return [event for line in raw.split(b"\n") if (event := event_of(line)) is not None], cut
 
 
 def _ends(path: str) -> tuple[bytes, bool]:

@@ -13,10 +13,12 @@ def llm(stdout: str, stderr: str) -> dict[str, Any]:
     figures = (
         [int(group.replace(",", "")) if group else 0 for group in found.groups()] if found else []
     )
+    cached = re.search(r'"cached_tokens": ?(\d+)', stderr[found.end() :]) if found else None
     return {
         "done": found is not None,
         "text": stdout.strip(),
-        "usage": dict(zip(("input", "output"), figures, strict=False)),
+        "usage": dict(zip(("input", "output"), figures, strict=False))
+        | ({"cached": int(cached[1])} if cached else {}),
     }
 
 

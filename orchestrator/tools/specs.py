@@ -18,7 +18,9 @@ from orchestrator.files.schemas import check
 from orchestrator.model.units import duration
 from orchestrator.tools.activity import Presentation, presentation_from
 from orchestrator.tools.failures import Pattern, patterns
-from orchestrator.tools.output import Parse, problem
+from orchestrator.tools.output import Parse
+from orchestrator.tools.queries import problem
+from orchestrator.tools.sessionlog import SessionLog, session_log_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class ToolSpec:
     resume_argv: tuple[str, ...] = ()
     interactive: tuple[str, ...] = ()
     resume_by_hand: tuple[str, ...] = ()
-    verified: str = ""
+    verified: tuple[str, ...] = ()
+    session_log: SessionLog | None = None
     parse: Parse | None = None
     presentation: Presentation = Presentation()
     module: str = ""
@@ -100,12 +103,27 @@ def _parse(data: Mapping[str, Any]) -> Parse:
     return Parse(**{"source" if key == "from" else key: value for key, value in data.items()})
 
 
+def _listed(value: Any) -> tuple[str, ...]:
+    return () if not value else (value,) if isinstance(value, str) else tuple(value)
+
+
 def queries(document: Document) -> list[Problem]:
     """Queries and patterns that are none."""
     parse_, found = document.data.get("parse", {}), []
     listed: list[tuple[tuple[str, ...], Any]] = [
         (("parse", key), parse_[key])
-        for key in ("session", "done", "failed", "error", "warnings", "text")
+        for key in (
+            "session",
+            "done",
+            "failed",
+            "error",
+            "error_status",
+            "limited",
+            "reset",
+            "quota",
+            "warnings",
+            "text",
+        )
         if key in parse_
     ]
     listed += [(("parse", "usage", key), query) for key, query in parse_.get("usage", {}).items()]
@@ -113,6 +131,11 @@ def queries(document: Document) -> list[Problem]:
         ((part, key), query)
         for part in ("show", "live")
         for key, query in document.data.get(part, {}).items()
+    ]
+    listed += [
+        (("session_log", key), query)
+        for key, query in document.data.get("session_log", {}).items()
+        if key not in ("path", "beside", "includes_cached")
     ]
     found += [
         document.problem_at(path, f"not a JMESPath query: {why}", "https://jmespath.org")
@@ -164,7 +187,8 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
             key: tuple(data.get(key, ()))
             for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")
         },
-        verified=data.get("verified", ""),
+        verified=_listed(data.get("verified")),
+        session_log=session_log_from(data.get("session_log")),
         parse=_parse(data["parse"]) if "parse" in data else None,
         presentation=presentation_from(data),
         module=data.get("module", ""),

@@ -150,12 +150,16 @@ def _tools(layout: Layout) -> list[Check]:
                     f"orchestrator tools check {spec.name}",
                 )
             )
-        elif answer is not None and spec.verified and spec.verified not in answer.said:
+        elif (
+            answer is not None
+            and spec.verified
+            and not any(version in answer.said for version in spec.verified)
+        ):
             found.append(
                 Check(
                     "tools",
                     "note",
-                    f"{spec.name} is {answer.version or answer.said}; its spec was verified with {spec.verified}",
+                    f"{spec.name} is {answer.version or answer.said}; its spec was verified with {' and '.join(spec.verified)}",
                     f"orchestrator tools check {spec.name} --prompt 'Say OK.'",
                 )
             )

@@ -154,9 +154,9 @@ def _check(app: App, config: Config, spec: ToolSpec, prompt: str | None, model: 
     )
     if answer.error:
         return FAILED
-    if spec.verified and spec.verified not in answer.said:
+    if spec.verified and not any(version in answer.said for version in spec.verified):
         console.out(
-            f"{console.sign('note')} {spec.name}: its spec was verified with {spec.verified}; try it: "
+            f"{console.sign('note')} {spec.name}: its spec was verified with {' and '.join(spec.verified)}; try it: "
             f"orchestrator tools check {spec.name} --prompt 'Say OK.'"
         )
     return 0 if prompt is None else _try(app, config, spec, prompt, model)

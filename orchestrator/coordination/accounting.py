@@ -1,0 +1,61 @@
+"""What an attempt used, from wherever it is told best."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.model.config import Model
+from orchestrator.model.journal import Journal
+from orchestrator.model.result import Reading
+from orchestrator.model.status import Outcome
+from orchestrator.tools import sessionlog
+from orchestrator.tools.routing import Route
+
+
+async def with_session_log(route: Route, run_dir: str, reading: Reading, since: float) -> Reading:
+    """The reading, completed by the program's own session log.
+
+    A program that ended by itself has reported; one that was stopped, failed, or ran on a terminal has reported less than
+    it used, or nothing.  ``since`` is when the attempt began (seconds since the epoch).
+    """
+    log = route.tool.session_log
+    whole = reading.outcome is Outcome.SUCCEEDED and bool(reading.usage)
+    if log is None or (whole and not log.quota):
+        return reading
+    logged = await asyncio.to_thread(sessionlog.read, log, run_dir, reading.session, since)
+    return completed(reading, logged, whole)
+
+
+def completed(reading: Reading, logged: sessionlog.Logged, whole: bool) -> Reading:
+    """The reading with what a session log adds to it; ``whole``: its figures are complete."""
+    changes: dict[str, Any] = {"session": reading.session or logged.session}
+    if logged.windows and not reading.windows:
+        changes["windows"] = logged.windows
+    if not whole and _sum(logged.usage) > _sum(reading.usage):
+        changes |= {"usage": logged.usage, "cost_usd": None, "cost_source": ""}
+    return replace(reading, **changes)
+
+
+def _sum(usage: Any) -> int:
+    return usage.get("input", 0) + usage.get("output", 0)
+
+
+def priced(reading: Reading, model: Model | None) -> Reading:
+    """With a cost: what the tool reported, else what the prices make of its tokens, else said to be unknown.
+
+    Tools that know no price report 0; tokens for nothing are not believed.
+    """
+    if reading.cost_usd or not reading.usage:
+        return reading
+    estimate = model.cost(reading.usage) if model is not None else None
+    if estimate is None:
+        return replace(reading, cost_usd=None, cost_source="unknown")
+    return replace(reading, cost_usd=round(estimate, 9), cost_source="estimated")
+
+
+def probes(journal: Journal) -> int:
+    """Attempts of this turn that met a limit: they cost the task no retry."""
+    mine = journal.attempts[-journal.tries : -1] if journal.tries > 1 else ()
+    return sum(facts.read.get("error_class") == "usage_limit" for facts in mine)

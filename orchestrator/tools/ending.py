@@ -1,0 +1,57 @@
+"""How a tool's work ended, by its own events: the last one that ends it decides.
+
+A tool may print several results, recover from an error, or print an empty error after its result; what disagrees with the
+decision is a warning.  Queries are asked of each event by itself, so that their order is known; a query that needs more than
+one event is asked of all of them, as before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.tools.queries import search
+
+LOOK_BACK = 400  # events from the end that are asked one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``done`` and ``failed`` are None if the spec does not ask; ``final``: nothing came after the event that decided."""
+
+    done: bool | None = None
+    failed: bool | None = None
+    final: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def verdict(done_query: str, failed_query: str, error_query: str, events: Any) -> Verdict:
+    """What the events say of the end; a query that is empty is not asked."""
+    done = bool(search(done_query, events)) if done_query else None
+    failed = bool(search(failed_query, events)) if failed_query else None
+    if not isinstance(events, list):
+        return Verdict(done, failed, final=bool(done or failed))
+    good = _last(done_query, events) if done else -1
+    bad = _last(failed_query, events) if failed else -1
+    final = max(good, bad) == len(events) - 1 and bool(events)
+    if not done or not failed or good < 0 or bad < 0 or good == bad:
+        return Verdict(done, failed, final)
+    if good > bad:
+        return Verdict(True, False, final, _recovered(error_query, events[bad]))
+    if error_query and not search(error_query, [events[bad]]):
+        return Verdict(True, False, final, ("it printed an empty error after its result",))
+    return Verdict(False, True, final)
+
+
+def _last(query: str, events: list[Any]) -> int:
+    """The place of the last event for which the query finds something; -1 if there is none near the end."""
+    for place in range(len(events) - 1, max(-1, len(events) - 1 - LOOK_BACK), -1):
+        if search(query, [events[place]]):
+            return place
+    return -1
+
+
+def _recovered(error_query: str, event: Any) -> tuple[str, ...]:
+    said = search(error_query, [event]) if error_query else None
+    text = " ".join(said.split())[:160] if isinstance(said, str) else ""
+    return (f"it went on after an error: {text}" if text else "it went on after an error",)

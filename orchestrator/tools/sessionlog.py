@@ -1,0 +1,156 @@
+"""A program's own session log: what an attempt used, where its output does not say it.
+
+Agents that are stopped, run out of time, or run on a terminal report nothing; but they write every call of the model into
+a file of their own (a transcript, a rollout, a chat).  A spec's ``session_log`` says where that is and how to read it.
+A session can be older than the attempt: only what was written since the attempt began counts.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.model.units import when
+from orchestrator.tools.queries import event_of, search
+from orchestrator.tools.tally import Tally
+
+LONGEST = 1 << 24  # bytes of one line; a longer one is passed over
+HEAD = 1 << 16  # bytes in which a log names its folder
+MOST = 50  # files that are looked at
+SLACK = 2.0  # seconds by which a log may seem older than its attempt
+_VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLog:
+    """Where it is: patterns with ``{session}`` and ``{VARIABLE}`` of the attempt's environment, the first that has files;
+    ``beside`` are further files of the same session.  Queries are over one event; ``figures`` as in `tools.activity.Live`."""
+
+    path: tuple[str, ...]
+    beside: str = ""
+    session: str = ""
+    at: str = ""
+    key: str = ""
+    quota: str = ""
+    includes_cached: bool = False
+    figures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What it says of one attempt."""
+
+    session: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    windows: tuple[Mapping[str, Any], ...] = ()
+
+
+def session_log_from(data: Mapping[str, Any] | None) -> SessionLog | None:
+    """The ``session_log`` of a tool spec (a mapping that fits ``tool.schema.json``)."""
+    if not data:
+        return None
+    known = {"path", "beside", "session", "at", "key", "quota", "includes_cached"}
+    path = data["path"]
+    return SessionLog(
+        path=(path,) if isinstance(path, str) else tuple(path),
+        figures={key: query for key, query in data.items() if key not in known},
+        **{key: data[key] for key in known - {"path"} if key in data},
+    )
+
+
+def read(log: SessionLog, run_dir: str, session: str, since: float) -> Logged:
+    """What was logged for an attempt since it began (seconds since the epoch).  Nothing in the file raises."""
+    try:
+        with open(f"{run_dir}/command.json", "rb") as file:
+            command = json.load(file)
+        env, cwd = dict(command["env"]), str(command["cwd"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Logged()
+    path = locate(log, env, cwd, session, since)
+    return of_file(log, path, since) if path else Logged()
+
+
+def locate(log: SessionLog, env: Mapping[str, str], cwd: str, session: str, since: float) -> str:
+    """The file of this session.  Without a session it is the one file that was begun since and names the folder; empty if
+    there is none, or more than one."""
+    for pattern in log.path:
+        if any(not env.get(name) for name in _VARIABLE.findall(pattern)):
+            continue
+        base = _VARIABLE.sub(lambda match: glob.escape(env[match[1]]), pattern)
+        found = glob.glob(base.replace("{session}", glob.escape(session) if session else "*"))
+        found = [path for path in found if _written(path) >= since - SLACK][:MOST]
+        if "{session}" not in pattern or not session:
+            found = [path for path in found if _belongs(log, path, cwd, session)]
+        if found:
+            return found[0] if len(found) == 1 else ""
+    return ""
+
+
+def of_file(log: SessionLog, path: str, since: float) -> Logged:
+    """What a file says of the time since then."""
+    tally = Tally(log.key, log.figures, log.includes_cached)
+    session, windows = "", ()
+    for event in _events(path):
+        if log.session and not session:
+            name = search(log.session, event)
+            session = name if isinstance(name, str) else ""
+        if not _since(log, event, since):
+            continue
+        tally.add(event)
+        found = search(log.quota, event) if log.quota else None
+        if isinstance(found, list):
+            windows = tuple(item for item in found if isinstance(item, dict))
+    if log.beside:
+        folder, name = os.path.split(path)
+        stem = glob.escape(os.path.splitext(name)[0])
+        pattern = log.beside.replace("{session}", stem)
+        for other in sorted(glob.glob(f"{glob.escape(folder)}/{pattern}"))[:MOST]:
+            for event in _events(other):
+                if _since(log, event, since):
+                    tally.add(event)
+    return Logged(session, tally.usage, windows)
+
+
+def _since(log: SessionLog, event: Mapping[str, Any], since: float) -> bool:
+    said = search(log.at, event) if log.at else None
+    if not isinstance(said, str):
+        return True
+    try:
+        return when(said) >= since
+    except ValueError:
+        return True
+
+
+def _events(path: str) -> Iterator[dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            while line := file.readline(LONGEST):
+                event = event_of(line.rstrip(b"\n"))
+                if event is not None:
+                    yield event
+    except OSError:
+        return
+
+
+def _written(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _belongs(log: SessionLog, path: str, cwd: str, session: str) -> bool:
+    """Whether a log is of this session; of one that is not known, whether it names the folder that the attempt ran in."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    if session:
+        return session.encode() in head
+    return json.dumps(cwd)[1:-1].encode() in head

@@ -1,0 +1,236 @@
+"""When a limit ends, as a program says it: the one reader of such moments.
+
+Programs say it in many ways: ``resets 7:54am (UTC)``, ``try again at Jul 5th, 2026 8:19 PM``, ``Resets in 2h39m52s``,
+``retry in 47.4s``, ``"resets_in_seconds": 3600``, ``usage limit reached|1795679658``.  A time of day is its next
+occurrence.  What lies in the past, or more than `FARTHEST` away, is no answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+FARTHEST = 400 * 86400.0  # seconds; no plan has longer windows
+JUST_NOW = 90.0  # seconds: a time of day is told in whole minutes, and clocks differ
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_DAYS = "mon tue wed thu fri sat sun".split()
+_ZONES = {
+    "UTC": 0, "GMT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6,
+    "PST": -8, "PDT": -7, "CET": 1, "CEST": 2, "BST": 1, "EET": 2, "EEST": 3, "JST": 9, "IST": 5.5,
+}  # fmt: skip
+
+# What must come before a moment for it to be the end of something, not a figure in passing.
+_ANCHOR = re.compile(
+    r"\b(?:(?:will )?reset(?:s|ting)?(?!\w)(?:[ _-]?(?:at|on|in|after|time))?|(?:try|retry|retrying|available|back|usable)(?: it)? ?again"
+    r"|retry[ _-]?(?:after|delay)|retry(?:ing)?|available|wait|until|renew(?:s|ed)?|refresh(?:es)?|lifted|expires|resumes?)"
+    r"(?:[\s:,.·•\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from)\b)*",
+    re.I,
+)
+_NUMBER = r"(\d{1,7}(?:\.\d{1,9})?)"
+_UNITS = {
+    "w(?:eeks?|ks?)?": 604800.0,
+    "d(?:ays?)?": 86400.0,
+    "h(?:(?:ou)?rs?)?": 3600.0,
+    "m(?:in(?:ute)?s?)?": 60.0,
+    "s(?:ec(?:ond)?s?)?": 1.0,
+    "(?:ms|milli(?:second)?s?)": 0.001,
+}
+_PART = re.compile(
+    rf"{_NUMBER} ?(?:{'|'.join(f'({unit})' for unit in _UNITS)})(?![a-z])[ ,]*(?:and )?", re.I
+)
+_A_UNIT = re.compile(r"an? (week|day|hour|minute|moment|second)\b", re.I)
+_WORDS = {"week": 604800.0, "day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
+_KEYED = re.compile(
+    r"(?:resets?|retry|reset|available)[_-]?(?:in|after|delay)?[_-]?(seconds|secs|sec|s|ms|milliseconds|after)[\"']?\s*[:=]\s*[\"']?"
+    rf"{_NUMBER}(?![\d:.-])",
+    re.I,
+)
+_EPOCH = re.compile(
+    r"(?:\||\breset(?:s|_?at|s_?at|_?time)?[\"']?\s*[:=]?\s*[\"']?)(1\d{9})(\d{3})?(?!\d)", re.I
+)
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)? ?(Z\b|UTC\b|GMT\b|[+-]\d\d:?\d\d)?)?",
+    re.I,
+)
+_CLOCK = r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::\d\d)?)? ?(?P<half>[ap]\.?m\b\.?)?"
+_ZONE = r"(?:\s*\(?(?P<zone>[A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+){1,2}|(?:UTC|GMT)[+-]\d{1,2}(?::?\d\d)?|[A-Z]{1,5}\b)\)?)?"
+_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?"
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_DATES = tuple(
+    re.compile(form + rf"(?:(?:,| at|, at| @)? ?{_CLOCK}{_ZONE})?", re.I)
+    for form in (
+        rf"{_MONTH} {_DAY}(?!\d|:)(?:,? (?P<year>\d{{4}})\b)?",
+        rf"{_DAY} {_MONTH}(?:,? (?P<year>\d{{4}})\b)?",
+    )
+)
+_WEEKDAY = re.compile(
+    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?", re.I
+)
+_TIME = re.compile(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
+
+
+def ends(text: str, now: float, local: tzinfo | None = None) -> float | None:
+    """The first moment after ``now`` (seconds since the epoch) at which the text says that something is over; None if it
+    says none.  ``local`` is the zone of times without one (None: this machine's)."""
+    return next(
+        (moment for moment in _moments(text, now, local) if now < moment <= now + FARTHEST), None
+    )
+
+
+def moment(value: object, now: float) -> float | None:
+    """A moment that a program gives as data: seconds or milliseconds since the epoch, or an RFC 3339 text; None if it is
+    none, or over."""
+    found: float | None = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        found = value / 1000 if value > 1e11 else float(value)
+    elif isinstance(value, str):
+        iso = _ISO.match(value)
+        found = _iso(iso, None) if iso else None
+    return found if found is not None and now < found <= now + FARTHEST else None
+
+
+def _moments(text: str, now: float, local: tzinfo | None) -> Iterator[float]:
+    for match in _EPOCH.finditer(text):
+        yield float(match[1])
+    for match in _KEYED.finditer(text):
+        yield now + float(match[2]) * (0.001 if match[1].lower().startswith("m") else 1.0)
+    for anchor in _ANCHOR.finditer(text):
+        found = _after(text, anchor.end(), now, local)
+        if found is not None:
+            yield found
+
+
+def _after(text: str, start: int, now: float, local: tzinfo | None) -> float | None:
+    """The moment that begins at this place of the text."""
+    span = _span(text, start)
+    if span is not None:
+        return now + span
+    iso = _ISO.match(text, start)
+    if iso:
+        return _iso(iso, local)
+    for form in _DATES:
+        date = form.match(text, start)
+        if date:
+            return _date(date, now, local)
+    weekday = _WEEKDAY.match(text, start)
+    if weekday:
+        return _weekday(weekday, now, local)
+    clock = _TIME.match(text, start)
+    if clock and (clock["named"] or clock["minute"] or clock["half"]):
+        return _clock(clock, now, local)
+    return None
+
+
+def _span(text: str, start: int) -> float | None:
+    word = _A_UNIT.match(text, start)
+    if word:
+        return _WORDS.get(word[1].lower(), 60.0)
+    total, position = 0.0, start
+    while part := _PART.match(text, position):
+        size = next(
+            size
+            for group, size in zip(part.groups()[1:], _UNITS.values(), strict=True)
+            if group is not None
+        )
+        total += float(part[1]) * size
+        position = part.end()
+    return total if position > start else None
+
+
+def _zone(name: str | None, local: tzinfo | None) -> tzinfo | None:
+    """The zone of this name; ``local`` if none is named, or none that is known."""
+    if not name:
+        return local
+    if name.upper() in _ZONES:
+        return timezone(timedelta(hours=_ZONES[name.upper()]))
+    offset = re.fullmatch(r"(?:UTC|GMT)([+-])(\d{1,2}):?(\d\d)?", name, re.I)
+    if offset:
+        minutes = int(offset[2]) * 60 + int(offset[3] or 0)
+        minutes = -minutes if offset[1] == "-" else minutes
+        return timezone(timedelta(minutes=minutes)) if abs(minutes) < 1440 else local
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return local
+
+
+def _iso(match: re.Match[str], local: tzinfo | None) -> float | None:
+    zone = (match[3] or "").upper()
+    zone = "+00:00" if zone in ("Z", "UTC", "GMT") else zone
+    try:
+        found = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}{zone}")
+    except ValueError:
+        return None
+    return _stamp(found if found.tzinfo else found.replace(tzinfo=local))
+
+
+def _stamp(found: datetime) -> float | None:
+    try:
+        return found.timestamp()
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _hour(match: re.Match[str]) -> tuple[int, int] | None:
+    """Hour and minute; None if this is no time of day."""
+    if match.groupdict().get("named"):
+        return (0 if match["named"].lower() == "midnight" else 12), 0
+    if match["hour"] is None:
+        return 0, 0
+    hour, minute = int(match["hour"]), int(match["minute"] or 0)
+    if match["half"]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if match["half"].lower().startswith("p") else 0)
+    return (hour, minute) if hour < 24 and minute < 60 else None
+
+
+def _date(match: re.Match[str], now: float, local: tzinfo | None) -> float | None:
+    """A date; without a year it is the one nearest to now."""
+    zone, clock = _zone(match["zone"], local), _hour(match)
+    if clock is None:
+        return None
+    this = datetime.fromtimestamp(now, zone).year
+    years = [int(match["year"])] if match["year"] else [this, this + 1, this - 1]
+    found = []
+    for year in years:
+        try:
+            day = datetime(
+                year, _MONTHS.index(match["month"][:3].lower()) + 1, int(match["day"]), *clock
+            )
+        except ValueError:  # 29 February
+            continue
+        stamp = _stamp(day.replace(tzinfo=zone))
+        if stamp is not None:
+            found.append(stamp)
+    return min(found, key=lambda stamp: abs(stamp - now), default=None)
+
+
+def _weekday(match: re.Match[str], now: float, local: tzinfo | None) -> float | None:
+    zone, clock = _zone(match["zone"], local), _hour(match)
+    if clock is None:
+        return None
+    today = datetime.fromtimestamp(now, zone)
+    name = match["name"].lower()
+    ahead = 1 if name == "tomorrow" else (_DAYS.index(name) - today.weekday()) % 7
+    day = (today + timedelta(days=ahead)).replace(
+        hour=clock[0], minute=clock[1], second=0, microsecond=0
+    )
+    stamp = _stamp(day)
+    return stamp + 7 * 86400 if stamp is not None and stamp <= now else stamp
+
+
+def _clock(match: re.Match[str], now: float, local: tzinfo | None) -> float | None:
+    """The next occurrence of a time of day; None if it was just now: then it is over."""
+    zone, clock = _zone(match["zone"], local), _hour(match)
+    if clock is None:
+        return None
+    today = datetime.fromtimestamp(now, zone).replace(
+        hour=clock[0], minute=clock[1], second=0, microsecond=0
+    )
+    stamp = _stamp(today)
+    if stamp is None or stamp > now:
+        return stamp
+    return None if now - stamp < JUST_NOW else _stamp(today + timedelta(days=1))
