@@ -335,7 +335,7 @@ def test_a_limit_without_an_end_is_looked_at_again_ever_more_seldom(project, scr
         for event in project.events("attempt_finished", "a")
     ]
     waits = [after - before for before, after in zip(moments, moments[1:], strict=False)]
-    assert all(wait > 0.1 * 2**place for place, wait in enumerate(waits)), waits
+    assert all(wait > 0.08 * 2**place for place, wait in enumerate(waits)), waits
     assert project.where("a") == "running"
 
 

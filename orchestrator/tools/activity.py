@@ -247,7 +247,7 @@ def total(path: str, live: Live) -> Tally:
     """The figures of a whole log, whatever its size: every event is read, one at a time."""
     tally = _tally(live)
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             while line := file.readline(LONGEST):
                 event = event_of(line.rstrip(b"\n"))
                 if event is not None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.files.opening import open_file, read_bytes
 from orchestrator.model.units import when
 from orchestrator.tools.queries import event_of, search
 from orchestrator.tools.tally import Tally
@@ -66,8 +67,7 @@ def session_log_from(data: Mapping[str, Any] | None) -> SessionLog | None:
 def read(log: SessionLog, run_dir: str, session: str, since: float) -> Logged:
     """What was logged for an attempt since it began (seconds since the epoch).  Nothing in the file raises."""
     try:
-        with open(f"{run_dir}/command.json", "rb") as file:
-            command = json.load(file)
+        command = json.loads(read_bytes(f"{run_dir}/command.json"))
         env, cwd = dict(command["env"]), str(command["cwd"])
     except (OSError, ValueError, KeyError, TypeError):
         return Logged()
@@ -128,7 +128,7 @@ def _since(log: SessionLog, event: Mapping[str, Any], since: float) -> bool:
 
 def _events(path: str) -> Iterator[dict[str, Any]]:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             while line := file.readline(LONGEST):
                 event = event_of(line.rstrip(b"\n"))
                 if event is not None:
@@ -147,7 +147,7 @@ def _written(path: str) -> float:
 def _belongs(log: SessionLog, path: str, cwd: str, session: str) -> bool:
     """Whether a log is of this session; of one that is not known, whether it names the folder that the attempt ran in."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(HEAD)
     except OSError:
         return False
