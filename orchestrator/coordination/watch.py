@@ -416,6 +416,7 @@ class Watcher:
         self.store.beat()  # first: whatever fails below, it lives
         if self.health.fault:
             self._probe()
+        self.store.log.look()
         places.check_folders(self.layout)
         if not os.path.isdir(self.layout.active) or any(
             not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")
@@ -899,7 +900,6 @@ class Watcher:
             self.tell(
                 "tidied", "", text=f"made again: {', '.join(sorted(made))} (removed while watching)"
             )
-        self.store.log.reopen()
 
     # -- health ---------------------------------------------------------------------------------------------------------
 

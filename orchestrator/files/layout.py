@@ -20,7 +20,7 @@ from orchestrator.model.status import FOLDERS, Status
 WORK = "work"
 CANCEL = ".cancel"  # a request: stop the running task this is named after
 FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs", "parked")
-STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "tmp")
+STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "log", "tmp")
 
 
 @dataclass(frozen=True, slots=True)

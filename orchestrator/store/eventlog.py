@@ -23,8 +23,10 @@ from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model.event import event as make_event
 from orchestrator.store import atomic
-from orchestrator.store.atomic import remove, sync_folder, write_all
+from orchestrator.store.appending import TRIES, append_to, is_named
+from orchestrator.store.atomic import remove, sync_folder
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
+from orchestrator.store.dayfile import open_day
 
 Event = dict[str, Any]
 
@@ -44,7 +46,7 @@ class EventLog:
         self.layout, self.role, self.clock = layout, role, clock
         self.clone = clone_name(layout)
         self._fd = -1
-        self._day = ""
+        self._path = self._day = ""
 
     def event(self, kind: str, subject: str, step: int | str, /, **fields: Any) -> Event:
         """A new event.  Its id is ``subject/step/kind``: the same step repeated after a crash has the same id."""
@@ -62,23 +64,28 @@ class EventLog:
         return commit.future
 
     def append(self, events: Sequence[Event]) -> None:
-        """Write the events and fsync; OSError if that failed, and then the descriptor is not used again."""
-        if not events:
+        """Write the events and fsync; OSError if that failed, and then the descriptor is not used again.
+
+        They are in a file that has its name when this returns: one that git takes away meanwhile is begun anew.
+        Without events only that is looked at.
+        """
+        if not events and (self._fd < 0 or is_named(self._fd, self._path)):
             return
-        fd = self._open()
         data = b"".join(
             json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
             + b"\n"
             for event in events
         )
         try:
-            if (
-                self.role == "cli"
-            ):  # several verbs may write at once; the watcher is alone with its file
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                data = self._mend(fd) + data
-            write_all(fd, data)
-            os.fdatasync(fd)
+            for _ in range(TRIES):
+                fd = self._open()
+                if not data:
+                    return
+                if self.role == "cli":  # several verbs may write at once; a watcher is alone
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                append_to(fd, self._path, data)
+                if is_named(fd, self._path):
+                    break
         except OSError:
             self.close()
             raise
@@ -86,29 +93,14 @@ class EventLog:
             self.close()
 
     def _open(self) -> int:
+        """The file of today, by its name."""
         day = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
-        if self._fd >= 0 and day == self._day:
+        if self._fd >= 0 and day == self._day and is_named(self._fd, self._path):
             return self._fd
         self.close()
-        path = f"{self.layout.events}/{day}.{self.clone}-{self.role}.jsonl"
-        os.makedirs(self.layout.events, exist_ok=True)
-        fresh = not os.path.exists(path)
-        self._fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._fd, self._path = open_day(self.layout, day, self.clone, self.role)
         self._day = day
-        try:
-            if fresh:
-                sync_folder(self.layout.events)
-            elif self.role != "cli" and (mend := self._mend(self._fd)):
-                write_all(self._fd, mend)
-        except OSError:
-            self.close()
-            raise
         return self._fd
-
-    def _mend(self, fd: int) -> bytes:
-        """What to write first: a line end if the last writer was cut off in the middle of a line."""
-        size = os.fstat(fd).st_size
-        return b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -118,10 +110,6 @@ class EventLog:
     def note(self, *events: Event) -> None:
         """Write events that nobody waits for."""
         self.commit(events)
-
-    def reopen(self) -> None:
-        """The file may have been removed or replaced (git): open it again by name at the next append."""
-        self.close()
 
 
 class GroupCommit:
@@ -140,7 +128,6 @@ class GroupCommit:
         self._queue: list[_Commit] = []
         self._unsaved: list[Event] = []
         self._closing = False
-        self._reopen = False
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -160,10 +147,9 @@ class GroupCommit:
             self._queue.append(_Commit(list(events), waits=False))
             self._condition.notify()
 
-    def reopen(self) -> None:
-        """As `EventLog.reopen`, between two commits."""
-        with self._condition:
-            self._reopen = True
+    def look(self) -> None:
+        """Put back, soon, what git took away from the log, though nothing is to be written."""
+        self.note()
 
     @property
     def unsaved(self) -> int:
@@ -184,9 +170,6 @@ class GroupCommit:
                 while not self._queue and not self._closing:
                     self._condition.wait()
                 batch, self._queue = self._queue, []
-                if self._reopen:
-                    self._reopen = False
-                    self.log.reopen()
             if not batch:
                 return
             self._commit(batch)
