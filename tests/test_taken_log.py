@@ -90,3 +90,33 @@ def test_stash_and_pop_under_a_running_task(project, watch, tracked):
     wait_until(lambda: project.events("task_finished", "a"), "its end is in the log")
     git(project, "stash", "pop", code=None)
     assert project.events("attempt_started", "a") and project.events("attempt_finished", "a")
+
+
+@pytest.mark.parametrize("journals", ["closed", "active"])
+def test_money_is_counted_once_though_the_log_is_gone(project, journals):
+    """A day budget of $1.00 let $1.60 through after `git stash` and a restart."""
+    from orchestrator.files import spending
+    from orchestrator.store.ledger import Ledger
+
+    log = EventLog(project.layout, "watch")
+    day = log.event("watcher_started", "w", 0)["ts"][:10]
+    ledger = Ledger(project.layout)
+    for task_id, cost in (("r.a", 0.5), ("r.b", 0.3)):
+        entry = ledger.create(task_id, {"record": "claim", "id": task_id, "run": "r"})
+        facts = {"agent": "x", "cost_usd": cost, "usage": {"input": 10, "output": 5}}
+        entry.append({"record": "started", "attempt": 1})
+        entry.append({"record": "exit", "attempt": 1})
+        entry.append({"record": "final", "at": log.clock(), "read": facts})
+        if journals == "closed":
+            ledger.retire(entry)
+        entry.close()
+        log.append(
+            [log.event("attempt_finished", task_id, 1, task_id=task_id, run_id="r", attempt=1, **facts)]
+        )  # fmt: skip
+    for _ in range(2):  # with the log, and without it
+        spent = spending.of_day(project.layout, day)
+        assert round(spent.total, 6) == 0.8 and round(spent.agents["x"], 6) == 0.8
+        assert round(spending.of_run(project.layout, "r"), 6) == 0.8
+        assert spending.totals(project.layout, day, "9999") == (0.8, 30)
+        shutil.rmtree(project.work / "events")
+    log.close()

@@ -1,50 +1,121 @@
-"""What was spent, recomputed from the event log: nothing else remembers it, so nothing can disagree."""
+"""What was spent: each attempt once, from the ledger first, and from the event log what the ledger does not know.
+
+The log has the attempts of other clones and those from before ``.state`` was removed; the ledger has what git, or a
+person, took out of the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import calendar
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.files import eventreader
+from orchestrator.files import eventreader, jsonlines
 from orchestrator.files.layout import Layout
+from orchestrator.model import ids
 from orchestrator.model.budget import Spent
+from orchestrator.model.units import timestamp
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt that has been understood: ``ts`` (a timestamp) is when."""
+
+    ts: str
+    agent: str
+    run: str
+    cost: float | None
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
 
 def of_day(layout: Layout, day: str) -> Spent:
     """The costs of all attempts that ended on this day (``2026-11-22``, UTC)."""
     spent = Spent(day)
-    for event in _attempts(eventreader.events(layout, day)[0]):
-        if str(event.get("ts", "")).startswith(day):
-            spent.add(str(event.get("agent") or ""), "", float(event["cost_usd"]))
+    for ended in _on(layout, day):
+        if ended.cost is not None:
+            spent.add(ended.agent, "", ended.cost)
     return spent
 
 
 def totals(layout: Layout, day: str, before: str) -> tuple[float, int]:
     """Dollars and tokens of the attempts that ended on a day before a moment (a timestamp)."""
     dollars, tokens = 0.0, 0
-    for event in eventreader.events(layout, day)[0]:
-        if (
-            event.get("event") == "attempt_finished"
-            and day <= str(event.get("ts", "")) < before
-            and str(event.get("ts", "")).startswith(day)
-        ):
-            usage = event.get("usage") or {}
-            dollars += float(event.get("cost_usd") or 0.0)
-            tokens += sum(int(usage.get(kind) or 0) for kind in ("input", "output"))
+    for ended in _on(layout, day):
+        if ended.ts < before:
+            dollars += ended.cost or 0.0
+            tokens += sum(int(ended.usage.get(kind) or 0) for kind in ("input", "output"))
     return dollars, tokens
 
 
 def of_run(layout: Layout, run_id: str) -> float:
     """The costs of all attempts of a run's tasks, on whatever day."""
-    return sum(
-        float(event["cost_usd"]) for event in _attempts(eventreader.about(layout, "run_id", run_id))
-    )
+    found = _logged(eventreader.about(layout, "run_id", run_id))
+    found.update(_recorded(layout, prefix=ids.key(run_id) + "."))
+    return sum(ended.cost or 0.0 for ended in found.values() if ended.run == run_id)
 
 
-def _attempts(events: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    return (
-        event
+def _on(layout: Layout, day: str) -> list[Ended]:
+    found = _logged(eventreader.events(layout, day)[0])
+    found.update(_recorded(layout, since=calendar.timegm(time.strptime(day, "%Y-%m-%d"))))
+    return [ended for ended in found.values() if ended.ts.startswith(day)]
+
+
+def _logged(events: Iterable[dict[str, Any]]) -> dict[Key, Ended]:
+    return {
+        (str(event.get("task_id")), int(event.get("attempt") or 0)): Ended(
+            str(event.get("ts", "")),
+            str(event.get("agent") or ""),
+            str(event.get("run_id") or ""),
+            _number(event.get("cost_usd")),
+            event.get("usage") or {},
+        )
         for event in events
         if event.get("event") == "attempt_finished"
-        and isinstance(event.get("cost_usd"), (int, float))
-    )
+    }
+
+
+def _recorded(layout: Layout, since: float = 0.0, prefix: str = "") -> dict[Key, Ended]:
+    """What journals that were written to since then (seconds), and whose names begin so, know of their attempts."""
+    found: dict[Key, Ended] = {}
+    for folder in (layout.active, layout.closed):
+        for path in _journals(folder, since, prefix):
+            found.update(_attempts(jsonlines.read(path)[0]))
+    return found
+
+
+def _journals(folder: str, since: float, prefix: str) -> list[str]:
+    try:
+        with os.scandir(folder) as listed:
+            return [
+                entry.path
+                for entry in listed
+                if entry.name.endswith(".jsonl")
+                and entry.name.startswith(prefix)
+                and (not since or entry.stat(follow_symlinks=False).st_mtime >= since)
+            ]
+    except FileNotFoundError:
+        return []
+
+
+def _attempts(records: list[dict[str, Any]]) -> Iterator[tuple[Key, Ended]]:
+    task_id, run, number = "", "", 0
+    for record in records:
+        if record.get("record") == "claim":
+            task_id, run = str(record.get("id")), str(record.get("run") or "")
+        elif record.get("record") in ("started", "exit", "lost"):
+            number = int(record.get("attempt") or 0)
+        read = record.get("read")
+        if isinstance(read, dict) and number:
+            cost = _number(read.get("cost_usd"))
+            when = timestamp(float(record.get("at") or 0.0))
+            agent = str(read.get("agent") or "")
+            yield (task_id, number), Ended(when, agent, run, cost, read.get("usage") or {})
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
