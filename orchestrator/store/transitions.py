@@ -71,8 +71,14 @@ class Store:
         if not os.path.isdir(self.layout.state):
             os.makedirs(self.layout.state, mode=0o700, exist_ok=True)
             made.append(".state")
-        for name in STATE_FOLDERS:
-            os.makedirs(f"{self.layout.state}/{name}", mode=0o700, exist_ok=True)
+        new = [self.layout.folder(name) for name in made]
+        for path in (f"{self.layout.state}/{name}" for name in STATE_FOLDERS):
+            if not os.path.isdir(path):
+                os.makedirs(path, mode=0o700, exist_ok=True)
+                new.append(path)
+        # A file whose folder did not survive a power cut has not survived it either, whatever was fsynced.
+        for folder in dict.fromkeys((*new, *(os.path.dirname(path) for path in new))):
+            atomic.sync_folder(folder)
         self.establish()
         return made
 
