@@ -22,8 +22,8 @@ from orchestrator.files import (
     trust,
 )
 from orchestrator.files.approval import Approval, Arrived, Verdict, busy_gate, named_files
-from orchestrator.files.identity import identity_of
 from orchestrator.files.documents import Document
+from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import SUFFIXES, Layout, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.model.admission import (

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.files import opening, owners, requests, scan
+from orchestrator.files import opening, owners, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase
@@ -143,7 +143,7 @@ def _back_to_the_inbox(store: Store, key: str) -> None:
         if ids.key(task_id) != key:
             continue
         path = layout.file(Status.RUNNING, name)
-        store.vouch([(task_id, requests.read(path).sha256)])
+        store.vouch_for(task_id, path)
         atomic.move(path, layout.file(Status.INBOX, name))
 
 

@@ -252,7 +252,7 @@ class House:
 
     def vouched(self) -> set[str]:
         found = set()
-        paths = [*self.project.glob("work/.state/approved.jsonl"), *(self.disk.root / "state").rglob("approved.jsonl")]  # fmt: skip
+        paths = (self.disk.root / "state").rglob("approv*.jsonl")  # fmt: skip
         for path in paths:
             for line in path.read_bytes().split(b"\n"):
                 try:
