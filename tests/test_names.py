@@ -43,10 +43,7 @@ fix(2)
 fix - Copy
 fix - Copy (2)
 fix - Kopie
-fix copy
-fix copy 2
 Copy of fix
-fix 2
 """.strip().split("\n")
 ORDINARY = """
 fix resolve-merge-conflicts resolve-conflict resolve-conflict-2 fix_conflict sync-conflicts conflict-resolution
@@ -62,6 +59,20 @@ def test_copies_are_never_tasks(stem, suffix):
     assert names.is_draft(stem + suffix)
     assert names.copy_of(stem + suffix) or (suffix == ".md" and names.is_draft(stem + suffix))
     assert ids.problem(stem), "no verb makes a task that would then not be run"
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "back-1 - Live-watcher-(Bun.watch)",
+        "Add phase 2",
+        "Make a copy",
+        "x (Codex, Gemini)",
+        "Resolve the conflict (again)",
+    ],
+)
+def test_titles_with_spaces_are_no_copies(title):
+    assert not names.is_copy(f"{title}.md") and ids.problem(title)
 
 
 @pytest.mark.parametrize("stem", ORDINARY)

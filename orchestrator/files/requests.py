@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import aliases, opening
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.nearness import Near
 from orchestrator.model import ids, legacy
+from orchestrator.model.meanings import status_of
 from orchestrator.model.run import Run, cycle, is_run, run_from
+from orchestrator.model.status import Status
 from orchestrator.model.task import Task, task_from
 
 Check = Callable[..., list[Problem]]
@@ -80,8 +82,8 @@ class Request:
         return [problem for problem in self.problems if not problem.warning]
 
 
-def read(path: str, leased: bool = False) -> Content:
-    """The bytes of a regular file, never following a link, never blocking on a pipe, at most 1 MiB.
+def read(path: str, leased: bool = False, most: int = MAX_BYTES) -> Content:
+    """The bytes of a regular file, never following a link, never blocking on a pipe, at most ``most`` bytes.
 
     With ``leased`` also tell whether somebody has it open for writing.  Raises `Unreadable`, or OSError if it
     cannot be opened.
@@ -95,14 +97,14 @@ def read(path: str, leased: bool = False) -> Content:
         info = os.fstat(fd)
         if info.st_nlink > 1:  # what is done to it would be done to the other one as well
             raise Unreadable("it has another name somewhere (a hard link); put a copy in its place")
-        if info.st_size > MAX_BYTES:
+        if info.st_size > most:
             raise Unreadable(
-                f"it is larger than {MAX_BYTES // 1024} KiB; put long material into files and name them"
+                f"it is larger than {most // 1024} KiB; put long material into files and name them"
             )
         if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
             raise Unreadable("it belongs to another user")
         raw = b""
-        while chunk := os.read(fd, MAX_BYTES + 1 - len(raw)):
+        while chunk := os.read(fd, most + 1 - len(raw)):
             raw += chunk
         return Content(raw, info, leased and _open_for_writing(fd))
     finally:
@@ -131,8 +133,14 @@ def load(
     raw: bytes,
     check: Check | None = None,
     agents: Collection[str] | None = None,
+    known: Callable[[str], str] | None = None,
+    offered: bool = True,
 ) -> Request:
-    """What the bytes of ``path`` ask for.  ``agents`` are the roles an older-format file may name."""
+    """What the bytes of ``path`` ask for.
+
+    ``agents`` are the roles an older-format file may name, ``known`` finds the tasks it depends on by what they call
+    themselves (None: those of the same work directory).  A file that is ``offered`` to be run must not say that it is done.
+    """
     document = parse(raw, markdown=path.endswith(".md"))
     request = Request(task_id, path, document)
     why = ids.problem(task_id)
@@ -146,8 +154,11 @@ def load(
     request.problems += document.warnings
     data = document.data
     if legacy.is_legacy(data, document.body):
-        request.legacy = legacy.convert(data, document.body, agents)
+        known = known or (lambda word: aliases.beside(path).find(word))
+        request.legacy = legacy.convert(data, document.body, agents, known, task_id)
         data = dict(request.legacy.data)
+        if check is not None and offered:
+            request.problems += _not_open(document, request.legacy.status)
         _understand(request, data, check, Document("", data))
         return request
     if document.body.strip() and isinstance(data, dict):
@@ -164,6 +175,22 @@ def load(
             data["prompt"] = document.body.strip() + "\n"
     _understand(request, data, check, document)
     return request
+
+
+def _not_open(document: Document, said: str) -> list[Problem]:
+    """A file that says it is finished, or shelved, or something nobody knows, is not work to do."""
+    status = status_of(said) if said else Status.INBOX
+    if status is Status.INBOX:
+        return []
+    shown = said if len(said) < 40 else said[:39] + "…"
+    means = (
+        "which is no status that is known here"
+        if status is None
+        else f"so it is {status}, not to do"
+    )
+    hint = "remove the line to have it run, or place it with: orchestrator import"
+    place: tuple[str, ...] = ("status",) if ("status",) in document.keys else ("state",)
+    return [document.problem_at(place, f"it says 'status: {shown}', {means}", hint)]
 
 
 def _understand(request: Request, data: Any, check: Check | None, document: Document) -> None:

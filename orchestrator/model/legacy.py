@@ -1,41 +1,63 @@
-"""Task files of an older format: no ``prompt``, but a title, a description, criteria and a status of their own.
+"""Task files of an older format, or of another program: no ``prompt``, but a title, a description, a status of their own.
 
-`convert` builds a task of today's format from such a mapping.  Nothing is dropped: every key ends up in the
-prompt, in a key of today's format, or unchanged under ``x-<key>``; each choice that a person might want to know
-of is a note.
+`convert` builds a task of today's format from such a mapping.  Nothing is dropped: what keeps books is mapped or kept
+under ``x-<key>``, and all other text is the prompt; each choice that a person might want to know of is a note.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.model import ids
+from orchestrator.model import dependencies, ids
+from orchestrator.model.dependencies import Known
+from orchestrator.model.meanings import plain, priority_of
 from orchestrator.model.units import duration
 
-# Keys that no task of today's format has.  Two of them make a file one of the older format.
-_MARKERS = frozenset(
-    "id task_id status description artefacts requirements acceptance_criteria deliverables objective created_at "
-    "created_by created created_date assignee from_agent to_agent dependencies blocked_by blocks specification "
-    "estimated_hours estimated_effort_hours estimated_effort estimated_duration batch initiative milestone phase "
-    "mode tags result started_at completed_at assigned_at assigned_by related_decisions context_files directives "
-    "success_criteria notes urgency".split()
+# Keys that keep books: who, when, how much, and how it hangs together.  All other text is what is to be done.
+BOOKKEEPING = frozenset(
+    "id task_id key number ordinal status state previous_status created created_at created_by created_date created_on "
+    "updated updated_at updated_by updated_date updated_on modified modified_at last_updated last_modified started "
+    "started_at started_by completed completed_at completed_by completed_date finished_at closed_at assigned_at "
+    "assigned_by assigned assignee assignees agent from_agent to_agent owner author reporter reviewer due due_date deadline "
+    "date estimated_hours estimated_effort_hours estimated_effort estimated_duration estimated_time estimate estimates "
+    "effort actual_hours actual_effort_hours actual_duration actual_effort story_points points complexity "
+    "recommended_subtasks batch initiative milestone phase sprint epic project mode tags labels urgency version "
+    "schema_version format parent parent_id parent_task parent_task_id is_subtask blocks blocking dependents "
+    "human_intervention_required commit commit_sha branch pr url link source_file filename file_name uuid hash checksum "
+    "priority tool model cwd run timeout order position sequence rank color".split()
+)
+# Bookkeeping that says more than so many words says something that the agent should read.
+SHORT = 12
+
+# Two of these make a file in the inbox one of the older format.
+_MARKERS = BOOKKEEPING - frozenset(
+    "agent priority tool model cwd run timeout mode labels key url link project version".split()
+) | frozenset(
+    "description artefacts requirements acceptance_criteria deliverables objective dependencies blocked_by specification "
+    "result related_decisions context_files directives success_criteria notes details test_strategy subtasks".split()
 )
 
-# Keys whose text becomes part of the prompt, in this order, and the heading each gets.
-_SECTIONS = (
+# What comes first in the prompt, in this order, and the heading of each; other keys follow under their own names.
+SECTIONS: tuple[tuple[str, str], ...] = (
+    ("prompt", ""),
     ("objective", "Objective"),
+    ("goal", "Goal"),
+    ("summary", ""),
     ("description", ""),
+    ("details", "Details"),
     ("context", "Context"),
     ("background", "Background"),
     ("tasks", "Tasks"),
+    ("subtasks", "Subtasks"),
     ("requirements", "Requirements"),
     ("implementation_guidance", "Implementation guidance"),
     ("deliverables", "Deliverables"),
     ("acceptance_criteria", "Acceptance criteria"),
     ("success_criteria", "Success criteria"),
+    ("test_strategy", "Test strategy"),
     ("constraints", "Constraints"),
     ("artefacts", "Artifacts to produce"),
     ("artifacts", "Artifacts to produce"),
@@ -45,22 +67,7 @@ _SECTIONS = (
     ("references", "References"),
     ("notes", "Notes"),
 )
-_PRIORITY = {
-    "critical": "high",
-    "urgent": "high",
-    "highest": "high",
-    "high": "high",
-    "p0": "high",
-    "p1": "high",
-    "medium": "normal",
-    "normal": "normal",
-    "moderate": "normal",
-    "p2": "normal",
-    "low": "low",
-    "lowest": "low",
-    "minor": "low",
-    "p3": "low",
-}
+_HEADINGS = dict(SECTIONS)
 _PATHLIKE = re.compile(r"(?!/)(?!.*\.\.(?:/|$))[\w@+-][\w./@+ -]*\.\w+\Z")
 
 
@@ -80,49 +87,66 @@ def is_legacy(data: object, body: str = "") -> bool:
     something = bool(body.strip()) or any(
         data.get(key) for key in ("title", "description", "objective")
     )
-    return something and len(_MARKERS & set(data)) >= 2
+    return something and len(_MARKERS & {plain(key) for key in data}) >= 2
+
+
+def can_convert(data: object, body: str = "") -> bool:
+    """Whether a file that is imported says something to do at all, whatever its keys."""
+    return isinstance(data, Mapping) and bool(
+        body.strip() or any(str(value).strip() for value in data.values() if value)
+    )
 
 
 def convert(
-    data: Mapping[str, Any], body: str = "", agents: Collection[str] | None = None
+    data: Mapping[str, Any],
+    body: str = "",
+    agents: Collection[str] | None = None,
+    known: Known | None = None,
+    own: str = "",
 ) -> Conversion:
-    """Build the task; ``agents`` are the roles that are configured here (None: do not check)."""
+    """Build the task, whose id is ``own``; ``agents`` are the roles that are configured here (None: do not check), ``known``
+    finds other tasks."""
     rest = dict(data)
     notes: list[str] = []
     out: dict[str, Any] = {}
-    title = rest.pop("title", None)
+    title = rest.pop("title", None) or rest.pop("name", None)
     if title not in (None, ""):
-        out["title"] = str(title)
+        out["title"] = _one_line(title)
     role = _role(rest, notes, agents)
     if role and (agents is None or role in agents):
         out["agent"] = role
-    out["prompt"] = _prompt(out.get("title", ""), rest, body, role if "agent" not in out else "")
+    found, where = dependencies.find(rest, known)
+    prompt = _prompt(
+        str(title or "").strip(), rest, where, body, role if "agent" not in out else ""
+    )
+    out["prompt"] = prompt + _for_information(found.prose)
     _priority(rest, out, notes)
-    _needs(rest, out, notes)
+    needs = [need for need in found.needs if need != own]
+    if needs:
+        out["needs"] = needs
+    notes += found.notes
     files = [item for key in ("artefacts", "artifacts") for item in _strings(data.get(key))]
     good = [item for item in dict.fromkeys(files) if _PATHLIKE.match(item)]
     if good:
         out["artifacts"] = good
-    labels = [item for key in ("tags", "labels") for item in _strings(rest.get(key))]
-    if labels:
-        out["labels"] = list(dict.fromkeys(labels))
-        rest.pop("tags", None)
-        rest.pop("labels", None)
+    _labels(rest, out)
     _todays(rest, out)
-    status = str(rest.get("status", "")).lower()
+    status = rest.get("status", rest.get("state"))
+    status = "" if status is None or isinstance(status, (list, Mapping)) else str(status)
     if status:
-        notes.append(f"status: {rest['status']} is kept as x-status; the folder is the status")
-    for key, _ in _SECTIONS:
-        rest.pop(key, None)  # said in the prompt, word for word
+        notes.append(f"status: {status} is kept as x-status; the folder is the status")
     for key, value in rest.items():
-        out[f"x-{_key(key)}"] = value
+        if key not in where and (plain(key) in BOOKKEEPING or plain(key).startswith("x_")):
+            out[_key(key)] = value
     return Conversion(out, tuple(notes), status)
 
 
 def _role(rest: dict[str, Any], notes: list[str], agents: Collection[str] | None) -> str:
-    for key in ("agent", "assignee", "to_agent"):
+    for key in ("agent", "assignee", "assignees", "to_agent", "assigned_to"):
         value = rest.get(key)
-        if isinstance(value, str) and value.strip():
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(value, str) and value.strip(" @"):
+            value = value.strip(" @")
             role = ids.slug(value) if ids.problem(value) else value
             if agents is not None and role not in agents:
                 notes.append(f"agent '{role}' is not configured here: the default agent acts as it")
@@ -134,24 +158,50 @@ def _role(rest: dict[str, Any], notes: list[str], agents: Collection[str] | None
     return ""
 
 
-def _prompt(title: str, rest: Mapping[str, Any], body: str, role: str) -> str:
+def _prompt(title: str, rest: Mapping[str, Any], where: set[str], body: str, role: str) -> str:
     parts = [f"# {title}"] if title else []
     if role:
         parts.append(f"You act as: {role}")
-    for key, heading in _SECTIONS:
-        text = _text(rest.get(key))
-        if text:
+    sections = [key for name, _ in SECTIONS for key in rest if plain(key) == name]
+    others = [key for key in rest if key not in sections and key not in where]
+    brief = []
+    for key in (*sections, *others):
+        value = rest[key]
+        text = _text(value)
+        if not text or (key in others and plain(key) in BOOKKEEPING and _is_brief(value)):
+            continue
+        heading = _HEADINGS.get(plain(key), _words(key))
+        if (
+            key in others
+            and not isinstance(value, (list, Mapping))
+            and len(text.split()) <= SHORT
+            and "\n" not in text
+        ):
+            brief.append(f"- {heading}: {text}")
+        else:
             parts.append(f"## {heading}\n\n{text}" if heading else text)
+    if brief:
+        parts.append("## Further details\n\n" + "\n".join(brief))
     if body.strip():
         parts.append(body.strip())
     return "\n\n".join(parts) + "\n"
 
 
+def _is_brief(value: Any) -> bool:
+    return len(_text(value).split()) <= SHORT
+
+
+def _for_information(prose: list[str]) -> str:
+    if not prose:
+        return ""
+    return "\n## Dependencies (for information)\n\n" + "".join(f"- {item}\n" for item in prose)
+
+
 def _priority(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
     value = rest.pop("priority", None)
-    if value is None:
+    if value in (None, "", [], {}):
         return
-    known = _PRIORITY.get(str(value).strip().lower())
+    known = priority_of(value)
     if known:
         out["priority"] = known
         if known != str(value):
@@ -161,73 +211,69 @@ def _priority(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> No
         notes.append(f"priority: {value} is none of high, normal, low; normal is used")
 
 
-def _needs(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
-    needs, prose = [], []
-    for key in ("dependencies", "blocked_by", "depends_on"):
-        value = rest.pop(key, None)
-        items = value if isinstance(value, list) else [] if value in (None, "") else [value]
-        for item in items:
-            name = item.get("task_id", item.get("id")) if isinstance(item, Mapping) else item
-            name = re.sub(r"\.(ya?ml|md)$", "", name) if isinstance(name, str) else name
-            if (
-                isinstance(name, str)
-                and not ids.problem(name)
-                and re.search(r"\d", name)
-                and len(name) > 4
-            ):
-                needs.append(name)
-            elif str(item).strip().lower() not in ("none", "n/a", "-", ""):
-                prose.append(_inline(item))
-        if items and key in rest:
-            rest[key] = value
-    if needs:
-        out["needs"] = list(dict.fromkeys(needs))
-    if prose:
-        out["prompt"] += "\n## Dependencies (for information)\n\n" + "".join(
-            f"- {item}\n" for item in prose
-        )
-        notes.extend(
-            f"dependency '{item}' is prose: it became a note in the prompt, not a need"
-            for item in prose
-        )
+def _labels(rest: dict[str, Any], out: dict[str, Any]) -> None:
+    labels = []
+    for key in ("tags", "labels"):
+        value = rest.get(key)
+        value = re.split(r"\s*[,;]\s*", value) if isinstance(value, str) else value
+        if isinstance(value, list) and all(isinstance(item, (str, int)) for item in value):
+            labels += _strings([str(item) for item in value])
+            rest.pop(key)
+    if labels:
+        out["labels"] = list(dict.fromkeys(labels))
 
 
 def _todays(rest: dict[str, Any], out: dict[str, Any]) -> None:
     """Keys that already mean today what they meant then are kept where their values fit."""
     for key in ("tool", "model", "cwd", "run"):
-        if isinstance(rest.get(key), str) and rest[key]:
+        value = rest.get(key)
+        if isinstance(value, str) and re.fullmatch(r"[^\s/~-][^\s]*", value) and ".." not in value:
             out[key] = rest.pop(key)
     if isinstance(rest.get("timeout"), str):
         try:
-            duration(rest["timeout"])
+            fine = duration(rest["timeout"]) > 0
         except ValueError:
             return
-        out["timeout"] = rest.pop("timeout")
+        if fine:
+            out["timeout"] = rest.pop("timeout")
 
 
 def _text(value: Any, depth: int = 0) -> str:
     """A value as Markdown: text as it is, a list as bullets, a mapping as labelled bullets."""
     if value in (None, "", [], {}):
         return ""
+    pad = "  " * depth
     if isinstance(value, Mapping):
-        lines = []
-        for key, inner in value.items():
-            if isinstance(inner, (list, Mapping)) and inner:
-                lines.append(f"{'  ' * depth}- {key}:\n{_text(inner, depth + 1)}")
-            else:
-                lines.append(f"{'  ' * depth}- {key}: {_inline(inner)}")
-        return "\n".join(lines)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "\n".join(f"{'  ' * depth}- {_inline(item)}" for item in value)
-    return str(value).strip()
+        return "\n".join(_item(f"{pad}- {key}:", inner, depth) for key, inner in value.items())
+    if isinstance(value, list):
+        return "\n".join(_item(f"{pad}-", inner, depth) for inner in value)
+    return str(value).strip() if not isinstance(value, bool) else str(value).lower()
+
+
+def _item(head: str, value: Any, depth: int) -> str:
+    if isinstance(value, (list, Mapping)):
+        simple = isinstance(value, Mapping) and not any(
+            isinstance(inner, (list, Mapping)) for inner in value.values()
+        )
+        if simple and head.endswith("-") and "\n" not in dependencies.said(value):
+            return f"{head} {_inline(value)}"
+        if isinstance(value, Mapping) and len(value) == 1 and head.endswith("-"):
+            key, only = next(iter(value.items()))
+            return _item(f"{head} {key}:", only, depth)
+        inner = _text(value, depth + 1)
+        return f"{head}\n{inner}" if inner else head
+    text = _text(value)
+    return (
+        f"{head} {text}".rstrip()
+        if "\n" not in text
+        else f"{head} " + text.replace("\n", "\n" + "  " * (depth + 1))
+    )
 
 
 def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{key}: {_inline(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
-        return ", ".join(_inline(item) for item in value)
-    return "" if value is None else str(value).strip()
+    return _text(value)
 
 
 def _strings(value: Any) -> list[str]:
@@ -235,5 +281,15 @@ def _strings(value: Any) -> list[str]:
     return [item.strip() for item in items if isinstance(item, str) and item.strip()]
 
 
+def _one_line(title: object) -> str:
+    return " ".join(str(title).split())[:300]
+
+
+def _words(key: str) -> str:
+    words = plain(key).replace("_", " ") or str(key)
+    return words[:1].upper() + words[1:]
+
+
 def _key(key: object) -> str:
-    return re.sub(r"[^\w.-]+", "_", str(key)) or "key"
+    name = re.sub(r"[^\w.-]+", "_", str(key)) or "key"
+    return name if name.startswith("x-") else f"x-{name}"

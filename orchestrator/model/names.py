@@ -20,11 +20,11 @@ DRAFTS: tuple[tuple[str, str], ...] = (
     (r".*\.error\.md", "a note of ours"),
 )
 
-# The name without its suffix.  No id has brackets or spaces, so these may be generous there; elsewhere they ask for a
-# marker and what programs put behind it (a date, a process id), so that words of ordinary ids are left alone.
+# The name without its suffix.  Each asks for a marker and for what programs put behind it (a date, a process id, brackets), so
+# that words of ordinary ids and titles are left alone.  Names with spaces or brackets are no ids: none of them ever runs.
 COPIES: tuple[tuple[str, str], ...] = (
     (r".*[._ -]sync-conflict-\d{8}-\d{6}.*", "Syncthing keeps both sides of a conflict"),
-    (r".*[ ._-]conflicted[ ._-]copy.*", "a sync program keeps both sides of a conflict"),
+    (r".*[ (._-]conflicted[ ._-]copy.*", "a sync program keeps both sides of a conflict"),
     (r".*[.~ ](?:case[ -]?)?conflict(?:s|ed)?(?:[-_. ]?\d+.*)?", "a sync program left it"),
     (r".*[_-]conflict(?:ed)?[-_ ]\d{4}-?\d\d-?\d\d.*", "a sync program keeps both sides"),
     (r".*[._]variant-[0-9a-f]{2,}", "a sync program keeps both sides of a conflict"),
@@ -34,10 +34,13 @@ COPIES: tuple[tuple[str, str], ...] = (
     (r".*\.(?:te?mp|sw[op]|part|partial|crdownload)(?:[-_.]?\d\w*)?", "it is not finished"),
     (r".*~(?:\d+~?|[A-Za-z][\w/.-]*)?", "a backup, or one side of a merge"),
     (r".* - (?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?", "a file manager made it"),
-    (r".* (?:copy|kopie|copie|copia)(?: \d+)?", "a file manager made it"),
     (r"(?:copy|kopie|copie|copia)(?: \(?\d+\)?)? (?:of|von|de|di) .*", "a file manager made it"),
-    (r".* \d+", "a sync program numbers copies so"),
-    (r".*\([^()]*\)", "programs put brackets behind the names of copies"),
+    (r".*\(\d{1,3}\)", "a browser or a file manager numbers copies so"),
+    (
+        r".*\((?:[^()]*\W)?(?:case |sf)?(?:conflict|conflit|conflicto|conflitto)\b[^()]*\)",
+        "a sync program left it",
+    ),
+    (r".*\(in konflikt [^()]*\)", "a sync program left it"),
 )
 # Every one of them has one of these: most names are told from copies by that alone.
 _SIGNS = tuple(

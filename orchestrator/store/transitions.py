@@ -120,7 +120,7 @@ class Store:
     def submit(
         self,
         task_id: str,
-        text: str,
+        text: str | bytes,
         suffix: str = ".yaml",
         folder: Status = Status.INBOX,
         kind: str = "task_submitted",
@@ -137,7 +137,7 @@ class Store:
         self.check_free(task_id)
         path = self.layout.file(folder, task_id + suffix)
         temporary = self.layout.file(folder, f".{task_id}{suffix}.{owners.own()}.tmp")
-        raw = text.encode()
+        raw = text.encode() if isinstance(text, str) else text
         atomic.remove(temporary)  # of a process with our pid that was killed
         try:
             atomic.write_temporary(temporary, raw)

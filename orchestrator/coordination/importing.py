@@ -1,0 +1,338 @@
+"""Taking over task files of other formats: what each becomes and where it belongs.  Decides; `store` writes.
+
+Where a task goes: its folder decides, as it did there.  Only a file in a folder of open work, or in one that means nothing,
+goes by its own status; and a status that nobody knows is held.  Nothing that was finished or shelved becomes work again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import NotFound
+from orchestrator.files import aliases as work_aliases
+from orchestrator.files import collections, schemas
+from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
+from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.profiles import leniently
+from orchestrator.files.requests import Request, Unreadable, load, read
+from orchestrator.model import ids, legacy, names
+from orchestrator.model.aliases import Aliases
+from orchestrator.model.dependencies import Known
+from orchestrator.model.meanings import FINAL, folder_of, plain, status_of
+from orchestrator.model.status import Status
+
+
+MANY = 64 << 20  # bytes of a file with many tasks
+
+
+@dataclass(slots=True)
+class Source:
+    """One task to be: where it stands, what its id will be, its bytes, the folders around it from the named one inwards."""
+
+    path: str
+    stem: str
+    suffix: str
+    raw: bytes
+    folders: list[str]
+    data: Mapping[str, Any] | None = None  # of one of many in a file
+    document: Document | None = None
+    task_id: str = ""
+
+    @property
+    def own(self) -> list[object]:
+        """What it calls itself."""
+        data = self.data if self.data is not None else self.document.data if self.document else None
+        if not isinstance(data, Mapping):
+            return []
+        return [
+            data[key]
+            for key in ("id", "task_id", "key", "x-id")
+            if isinstance(data.get(key), (str, int))
+        ]
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one file, or of one task of a file."""
+
+    path: str
+    what: str  # imported, unchanged, invalid, skipped, refused
+    text: str = ""
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    document: Document | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one source is to become."""
+
+    source: Source
+    status: Status
+    text: bytes | Mapping[str, Any]
+    suffix: str
+    notes: list[str]
+
+
+def files(paths: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Every file, in the order in which people count, with the folder that was named on the command line."""
+    found = []
+    for path in paths:
+        if os.path.isdir(path):
+            for folder, folders, listed in os.walk(path):
+                folders[:] = sorted((name for name in folders if name != ".git"), key=_natural)
+                found += [
+                    (os.path.join(folder, name), path) for name in sorted(listed, key=_natural)
+                ]
+        elif os.path.lexists(path):
+            found.append((path, os.path.dirname(path) or "."))
+        else:
+            raise NotFound(f"there is no file {path}")
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """``task-10`` comes after ``task-2``."""
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
+
+
+def sources(path: str, base: str) -> Iterator[Source | Fate]:
+    """The tasks in a file, or why it has none."""
+    name, around = os.path.basename(path), _folders(path, base)
+    why = _passed_over(path, name, base)
+    if why:
+        yield Fate(path, "skipped", why)
+        return
+    try:
+        raw = read(path, most=MANY if name.endswith(".json") else MAX_BYTES).raw
+    except (Unreadable, OSError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        yield Fate(path, "invalid", problems=[Problem(1, 1, why)], document=Document(""))
+        return
+    if name.endswith(".json"):
+        yield from _from_json(path, raw, around)
+        return
+    many = [] if name.endswith(".md") else collections.listed_in_yaml(raw)
+    if many:
+        yield from _of_many(path, many, around)
+        return
+    stem = stem_of(name)
+    yield Source(path, stem, name[len(stem) :], raw, around, document=_parse(raw, name))
+
+
+def _passed_over(path: str, name: str, base: str) -> str:
+    if names.is_copy(name):
+        return f"it looks like a copy: {names.copy_of(name)}"
+    stem = name.removesuffix(".json") if name.endswith(".json") else stem_of(name)
+    if not stem or is_draft(name):
+        return "not a task file: its name does not end in .yaml, .yml, .md or .json"
+    if name.endswith(".md") and plain(stem) in collections.NOT_TASKS:
+        return "it is about the tasks, and none itself"
+    above, parts = os.path.dirname(os.path.abspath(path)), [name]
+    for _ in range(len(_folders(path, base)) + 1):
+        if parts[-1] in collections.BACKLOG_OTHERS and collections.backlog_root(above):
+            return "Backlog.md keeps no tasks there"
+        parts.append(os.path.basename(above))
+        above = os.path.dirname(above)
+    return ""
+
+
+def _folders(path: str, base: str) -> list[str]:
+    """The folders around a file, from the named one inwards; of a Backlog.md folder, those in it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    inside = os.path.relpath(folder, os.path.dirname(os.path.abspath(base))).split(os.sep)
+    top = os.path.dirname(os.path.abspath(base))
+    for number, _ in enumerate(inside):
+        if collections.backlog_root(os.path.join(top, *inside[: number + 1])):
+            return inside[number + 1 :]
+    return inside
+
+
+def _parse(raw: bytes, name: str) -> Document:
+    """The document; front matter that is no YAML is taken line by line, Markdown without any is a prompt."""
+    markdown = name.endswith(".md")
+    if markdown and not raw.removeprefix(b"\xef\xbb\xbf").startswith(b"---"):
+        return parse(b"---\n---\n" + raw.removeprefix(b"\xef\xbb\xbf"), markdown=True)
+    document = parse(raw, markdown)
+    return leniently(document) if markdown and document.problems else document
+
+
+def _from_json(path: str, raw: bytes, around: list[str]) -> Iterator[Source | Fate]:
+    try:
+        many = collections.listed(collections.read_json(raw))
+    except ValueError as error:
+        place = (getattr(error, "lineno", 1), getattr(error, "colno", 1))
+        text = Document(raw.decode("utf-8", "replace"))
+        yield Fate(
+            path, "invalid", problems=[Problem(*place, f"not valid JSON: {error}")], document=text
+        )
+        return
+    if not many:
+        yield Fate(path, "skipped", "there is no list of tasks in it")
+        return
+    yield from _of_many(path, many, around)
+
+
+def _of_many(
+    path: str, many: list[tuple[str, Mapping[str, Any]]], around: list[str]
+) -> Iterator[Source]:
+    for number, (tag, task) in enumerate(many, 1):
+        stem = collections.stem_for(tag, task, number)
+        yield Source(
+            f"{path}#{task.get('id', number)}", stem, ".yaml", b"", around, _scoped(tag, task, many)
+        )
+
+
+def _scoped(
+    tag: str, task: Mapping[str, Any], many: list[tuple[str, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """A task of one list among several: ids in it mean tasks of the same list."""
+    result = collections.without_done(task)
+    if len({other for other, _ in many}) > 1 and tag:
+        prefix = ids.slug(tag, 60)
+        for key in ("id", "dependencies"):
+            value = result.get(key)
+            if isinstance(value, list):
+                result[key] = [
+                    f"{prefix}__{item}" for item in value if isinstance(item, (str, int))
+                ]
+            elif isinstance(value, (str, int)):
+                result[key] = f"{prefix}__{value}"
+    return result
+
+
+def name_all(found: list[Source], layout: Layout) -> Aliases:
+    """Give every source its id, and return by which names they can be meant; finished ones come first."""
+    taken: set[str] = set()
+    for source in found:
+        good = source.stem if not ids.problem(source.stem) else ids.slug(source.stem, 100)
+        number, task_id = 1, good
+        while ids.key(task_id) in taken and source.data is not None:
+            number, task_id = number + 1, f"{good}-{number + 1}"
+        taken.add(ids.key(task_id))
+        source.task_id = task_id
+    result = Aliases()
+    for source in sorted(found, key=lambda source: folder_of(source.folders)[0] not in FINAL):
+        result.add(source.task_id, source.stem, source.own)
+    return result
+
+
+def known_to(result: Aliases, layout: Layout) -> Known:
+    """Finds a task by any of its names: among those that come now, then among those that are here."""
+    here = work_aliases.beside(f"{layout.work}/inbox/x")
+    return lambda word: result.find(word) or here.find(word)
+
+
+def plan(source: Source, known: Known, agents: list[str] | None, to: Status | None) -> Plan | Fate:
+    """What the source becomes, or why it cannot."""
+    status, notes = _status_of(source)
+    if status in FINAL and source.data is None:
+        return Plan(source, status, source.raw, source.suffix, notes)
+    if to is not None and status not in FINAL:
+        status = to
+    request = understand(source, known, agents)
+    if request.errors:
+        return Fate(source.path, "invalid", problems=request.errors, document=request.document)
+    if source.task_id != source.stem:
+        notes.append(f"the id became {source.task_id}")
+    if request.legacy is None:
+        return Plan(source, status, source.raw, source.suffix, notes)
+    notes += request.legacy.notes
+    return Plan(source, status, request.legacy.data, ".yaml", notes)
+
+
+def understand(source: Source, known: Known, agents: list[str] | None) -> Request:
+    """The source as today's program reads it, and if that cannot be, as a file of another program."""
+    path = f"{source.task_id}{source.suffix}"
+    if source.data is not None:
+        return _converted(source, dict(source.data), Document(""), known, agents)
+    request = load(path, source.task_id, source.raw, schemas.check, agents, known, offered=False)
+    document = source.document
+    bare = document is not None and _is_bare(document)
+    if document is None or document.problems or not (request.errors or bare):
+        return request
+    heading = re.match(r"\s*#+[ \t]+(.+)", document.body)
+    data = document.data
+    if bare:
+        data = {"title": heading[1].strip()} if heading else {}
+    if not legacy.can_convert(data, document.body):
+        return request
+    again = _converted(source, dict(data), document, known, agents)
+    return request if again.errors else again
+
+
+def _converted(
+    source: Source, data: dict[str, Any], document: Document, known: Known, agents: list[str] | None
+) -> Request:
+    request = Request(source.task_id, source.path, document)
+    body = _below(document.body, data)
+    request.legacy = legacy.convert(data, body, agents, known, source.task_id)
+    made = dict(request.legacy.data)
+    request.problems += schemas.check("task", Document("", made), made)
+    return request
+
+
+def _is_bare(document: Document) -> bool:
+    """Markdown without any key."""
+    return document.data in (None, {}) and bool(document.body.strip())
+
+
+def _below(body: str, data: Mapping[str, Any]) -> str:
+    """The text without the heading that is the title already."""
+    title = data.get("title")
+    head = re.match(r"\s*#+[ \t]+(.+)\n?", body)
+    return body[head.end() :] if head and title and head[1].strip() == title else body
+
+
+def _status_of(source: Source) -> tuple[Status, list[str]]:
+    """Where the task belongs, and what a person may want to know about that."""
+    by_folder, folder = folder_of(source.folders)
+    data = (
+        source.data
+        if source.data is not None
+        else source.document.data
+        if source.document
+        else None
+    )
+    said = ""
+    if isinstance(data, Mapping):
+        value = data.get("status", data.get("state", ""))
+        said = "" if isinstance(value, (list, Mapping)) or value is None else str(value)
+    by_status = status_of(said) if said else None
+    if by_folder is not None and by_folder is not Status.INBOX:
+        agree = by_status in (None, by_folder) or (
+            by_folder is Status.ARCHIVE and by_status in FINAL
+        )
+        if said and by_status is None:
+            return by_folder, [f"its status '{said}' is unknown"]
+        return by_folder, [] if agree else [
+            f"its status says '{said}', its folder says '{folder}': the folder counts"
+        ]
+    if said and by_status is None:
+        return Status.HELD, [f"its status '{said}' is unknown: it is held"]
+    if by_status is not None and by_status is not Status.INBOX:
+        note = f"its status says '{said}', its folder says '{folder}': it is not run again"
+        return by_status, [note] if folder else []
+    return by_status or by_folder or Status.INBOX, []
+
+
+def hold_twins(plans: list[Plan]) -> None:
+    """A task that calls itself as one that is finished, shelved, or comes before it, is not offered beside it: it is held."""
+    first: dict[str, Plan] = {}
+    for item in sorted(plans, key=lambda item: item.status is Status.INBOX):
+        names_ = {str(own).lower() for own in (*item.source.own, item.source.stem)}
+        twin = next((first[name] for name in names_ if name in first), None)
+        if twin is not None and item.status is Status.INBOX:
+            item.status = Status.HELD
+            there = os.path.relpath(twin.source.path)
+            item.notes.append(f"it has the id of {there}, which goes to {twin.status}/: it is held")
+        for name in names_:
+            first.setdefault(name, item)

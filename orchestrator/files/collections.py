@@ -1,0 +1,99 @@
+"""Files and folders of other programs that hold many tasks: Taskmaster's ``tasks.json`` and its like, Backlog.md's folders."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.files.documents import parse
+from orchestrator.model import ids
+
+# Beside a Backlog.md folder's tasks: these hold no tasks.
+BACKLOG_OTHERS = frozenset("docs decisions milestones assets config.yml config.yaml".split())
+# Text beside tasks that is none.
+NOT_TASKS = frozenset(
+    "readme contributing changelog license licence code_of_conduct security index agents claude gemini".split()
+)
+_LISTS = ("tasks", "issues", "items", "stories", "userStories", "todos", "work_items")
+
+
+def backlog_root(folder: str) -> bool:
+    """Whether this is the folder of Backlog.md."""
+    there = os.path.isfile(f"{folder}/config.yml") or os.path.isfile(f"{folder}/config.yaml")
+    return there and os.path.isdir(f"{folder}/tasks")
+
+
+def read_json(raw: bytes) -> Any:
+    """The data in a JSON file.  Raises ValueError, whose text says what is wrong."""
+    try:
+        return json.loads(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not valid JSON: {type(error).__name__}") from None
+
+
+def listed(data: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """``(tag, task)`` of every task in a file with many; none if it is no such file.
+
+    ``{tasks: [...]}``, ``[...]``, and Taskmaster's ``{tag: {tasks: [...]}}``; each task has an id or a title.
+    """
+    found = list(_direct(data, ""))
+    if not found and isinstance(data, Mapping):
+        for tag, inner in data.items():
+            if isinstance(inner, Mapping):
+                found += _direct(inner, str(tag))
+    return found
+
+
+def _direct(data: Any, tag: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    tasks = data if isinstance(data, list) else None
+    if isinstance(data, Mapping):
+        tasks = next((data[key] for key in _LISTS if isinstance(data.get(key), list)), None)
+    for task in tasks or ():
+        if isinstance(task, Mapping) and any(key in task for key in ("id", "title", "name")):
+            yield tag, task
+
+
+def listed_in_yaml(raw: bytes) -> list[tuple[str, Mapping[str, Any]]]:
+    """The same of a YAML file whose ``tasks`` are a list of mappings."""
+    document = parse(raw)
+    if document.problems or not isinstance(document.data, (list, Mapping)):
+        return []
+    return (
+        listed(document.data) if "title" not in document.data and "id" not in document.data else []
+    )
+
+
+def stem_for(tag: str, task: Mapping[str, Any], number: int) -> str:
+    """The id of one task of many: ``task-2-build-the-api``, with the tag before it if it is not the main one."""
+    own = ids.slug(str(task.get("id", number)), 24)
+    title = ids.slug(str(task.get("title", task.get("name", ""))), 48)
+    parts = [ids.slug(tag, 24)] if tag not in ("", "master", "main") else []
+    parts.append(own if own[:1].isalpha() else f"task-{own}")
+    return "-".join([*parts, title] if title != "task" else parts)
+
+
+def without_done(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task whose subtasks say, each in one line, whether they are done already."""
+    result = dict(task)
+    subtasks = task.get("subtasks")
+    if isinstance(subtasks, list):
+        result["subtasks"] = [
+            _subtask(item) if isinstance(item, Mapping) else item for item in subtasks
+        ]
+        if not subtasks:
+            del result["subtasks"]
+    return result
+
+
+def _subtask(item: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {
+        key: value
+        for key, value in item.items()
+        if key not in ("id", "title", "status", "parentTaskId", "parentId")
+    }
+    head = f"{item.get('id', '')} {item.get('title', '')}".strip() or "subtask"
+    status = item.get("status")
+    name = f"{head} [{status}]" if status else head
+    return {name: {key: value for key, value in rest.items() if value not in (None, "", [], {})}}
