@@ -415,3 +415,90 @@ def test_the_journal_knows_the_change(repo):
     repo.do("x", "echo 1 > n")
     journal = journals.of(repo.layout, "x")
     assert journal.tree["branch"] == "task/x" and journal.change["files"] == ["n"]
+
+
+def test_diff_shows_the_change(repo):
+    repo.do("x", "echo four >> src/a.txt; echo new > b.txt")
+    text = repo.run("diff", "x").stdout
+    assert "+four" in text and "+new" in text and "\x1b" not in text
+    assert repo.run("diff", "x", "--name-only").stdout == "b.txt\nsrc/a.txt\n"
+    assert "2 files changed" in repo.run("diff", "x", "--stat").stdout
+    assert repo.json("diff", "x")["files"] == ["b.txt", "src/a.txt"]
+    repo.run("approve", "x")
+    assert repo.run("diff", "x").stdout == text  # also once it is merged
+
+
+def test_show_tells_of_the_change(repo):
+    repo.settings("verify: [lint]", CHECKS)
+    repo.do("x", "echo new > b.txt")
+    text = repo.run("show", "x").stdout
+    assert "+1 -0 in 1 file on task/x" in text and "lint ✓" in text and "work/trees/x" in text
+
+
+def test_trees_lists_finds_and_cleans(repo):
+    repo.do("x", "echo new > b.txt")
+    assert repo.run("trees", "x").stdout == f"{repo.tree('x')}\n"
+    assert "its task is in review/" in repo.run("trees").stdout
+    repo.run("trees", "clean", "x", "-y", code=1)
+    assert repo.tree("x").is_dir()
+    repo.run("approve", "x")
+    assert repo.json("trees")["trees"][0]["held"] == ""
+    repo.run("trees", "clean", code=1)  # no terminal to ask on
+    repo.run("trees", "clean", "-y")
+    assert not repo.tree("x").exists()
+    assert repo.git("for-each-ref", "refs/orchestrator", "refs/heads/task") == ""
+    assert len(repo.git("worktree", "list").splitlines()) == 1
+
+
+HOLDS = {
+    "an ignored file": "mkdir ignored; echo only here > ignored/data",
+    "a repository": "mkdir in; cd in; git init -q; echo 1 > f",
+}
+
+
+@pytest.mark.parametrize("what", HOLDS)
+def test_a_tree_with_what_is_nowhere_else_stays(repo, what):
+    repo.do("x", HOLDS[what], code=None)
+    if repo.where("x") == "review":
+        repo.run("reject", "x")
+    done = repo.run("trees", "clean", "x", "-y", code=1)
+    assert "files that git does not keep" in done.stderr
+    assert repo.tree("x").is_dir()
+
+
+def test_caches_go_and_unmerged_branches_stay(repo):
+    repo.do(
+        "x",
+        "mkdir -p ignored/node_modules; echo c > ignored/node_modules/f; echo 1 > n; exit 1",
+        code=1,
+    )
+    repo.run("trees", "clean", "x", "-y")
+    assert not repo.tree("x").exists() and repo.git("show", "task/x:n") == "1"
+
+
+def test_edits_after_the_end_are_saved_before_the_tree_goes(repo):
+    repo.do("x", "echo 1 > n; exit 1", code=1)
+    (repo.tree("x") / "n").write_text("late\n")
+    repo.run("trees", "clean", "x", "-y")
+    refs = repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").splitlines()
+    assert any(repo.git("show", f"{ref}:n", code=None) == "late" for ref in refs)
+
+
+def test_commands_in_a_tree_act_on_the_project(repo):
+    repo.do("x", "echo 1 > n")
+    done = subprocess.run(
+        [repo.python, "-m", "orchestrator", "list", "--json"],
+        cwd=repo.tree("x"), env=repo.env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "x" in done.stdout
+
+
+def test_a_retry_goes_on_in_the_same_tree(repo):
+    repo.do("x", "echo 1 >> n")
+    repo.run("retry", "x")
+    repo.run("watch", "--until-empty")
+    assert repo.git("show", "task/x:n") == "1\n1"
+    assert [
+        ref.rpartition("/")[2]
+        for ref in repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").splitlines()
+    ] == ["1", "2"]

@@ -454,8 +454,9 @@ class Lives:
         tool, chooses = life.route.tool, chooses_session(life.route)
         if life.route.mode == "interactive":
             return Session(str(uuid.uuid4()) if chooses else "")
-        before = journal.attempt.read if journal.attempt is not None and journal.tries else {}
-        told = self.proof.words(life.id, journal) if before else ""
+        goes_on = journal.attempt is not None and (journal.tries or journal.told)
+        before = journal.attempt.read if journal.attempt is not None and goes_on else {}
+        told = journal.told or (self.proof.words(life.id, journal) if before else "")
         if (
             tool.can_resume
             and before.get("session")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.coordination import landing
 from orchestrator.coordination.grounds import Grounds, Worker
 from orchestrator.coordination.proof import Proof, Running
 from orchestrator.coordination.settings import Settings
@@ -62,11 +64,23 @@ class Works:
             return Finish(Status.REVIEW, "its work could not be saved; it is in its tree")
         role = life.route.agent.role
         found = verdict(role, life.change)
+        touched = protected(role.protect, life.change.files) if life.change else []
+        also = f"; it changes how it is proven: {', '.join(touched[:5])}" if touched else ""
         if found.step == "review":
-            touched = protected(role.protect, life.change.files) if life.change else []
-            also = f"; it changes how it is proven: {', '.join(touched[:5])}" if touched else ""
             return Finish(Status.REVIEW, found.reason + also)
+        if found.step == "merge" and also:
+            return Finish(Status.REVIEW, also[2:])
+        if found.step == "merge":
+            return await self._merged(life, entry, step)
         return step
+
+    async def _merged(self, life: Worker, entry: Entry, step: Finish) -> Finish:
+        """Done, once it is merged; what cannot be merged waits for a person, with the reason."""
+        try:
+            made = await asyncio.to_thread(landing.land, self.store, self.settings.config, entry)
+        except OrchestratorError as error:
+            return Finish(Status.REVIEW, error.message)
+        return Finish(step.status, made)
 
     def facts(self, life: Worker, entry: Entry) -> dict[str, Any]:
         """What a result and an event tell of the work; nothing for a task without a tree and checks."""

@@ -32,6 +32,7 @@ EVENTS: dict[str, str] = {
     "task_restored": "A file that was removed or edited while its task ran was put back.",
     "task_refused": "A file in the inbox has an id that has already run; it is not started.",
     "task_foreign": "A file lay in running/ that this machine never claimed; it was put into review/.",
+    "task_merged": "The task's branch was merged; summary says into what, and by which commit.",
     "task_archived": "A finished task was moved to archive/.",
     "task_imported": "A task file of an older format was taken over.",
     "tool_parked": "A tool's limit is used up. The tool is held until the moment in parked/<tool>.yaml, or until that file is removed.",

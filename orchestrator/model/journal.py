@@ -11,6 +11,7 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
 ``tree``     it has a tree of its own: its branch and the commit it began from (`store.trees.Tree`)
 ``saved``    what an attempt left in the tree is in a ref (`model.isolation.Change`)
+``told``     what the next attempt is to be told, in the session of the one before
 ``merge``    a merge is about to move a branch; ``merged``: it has
 
 A ``started`` record with a ``check`` is that of a check, and the ``exit`` or ``lost`` after it its end.
@@ -68,6 +69,7 @@ class Journal:
     tree: Record = field(default_factory=dict)
     change: Record = field(default_factory=dict)  # the newest ``saved``
     merge: Record = field(default_factory=dict)  # the newest ``merge`` or ``merged``
+    told: str = ""  # to the attempt that follows
     checks: tuple[AttemptFacts, ...] = ()  # numbered by the attempt that they prove
 
     @property
@@ -121,10 +123,13 @@ def fold(records: Iterable[Record]) -> Journal:
     attempts: list[AttemptFacts] = []
     checks: list[AttemptFacts] = []
     facts: dict[str, Record] = {}
+    told = ""
     for record in records:
         kind = record.get("record")
         if kind in _FACTS:
             facts[_FACTS[kind]] = record
+        if kind == "told":
+            told = str(record.get("text", ""))
         if kind not in _PHASES:
             continue
         if kind == "started" and record.get("check"):
@@ -135,6 +140,8 @@ def fold(records: Iterable[Record]) -> Journal:
             checks[-1] = AttemptFacts(checks[-1].number, checks[-1].started, record)
             phase = Phase.ENDED
             continue
+        if kind == "started":
+            told = ""
         phase, last = _PHASES[kind], record
         if kind == "claim":
             claim, tries, link = record, 0, 0
@@ -156,5 +163,14 @@ def fold(records: Iterable[Record]) -> Journal:
         if record.get("link", link) != link:
             link, tries = record["link"], 0
     return Journal(
-        phase, claim, tuple(attempts), tries, link, last, acting, checks=tuple(checks), **facts
+        phase,
+        claim,
+        tuple(attempts),
+        tries,
+        link,
+        last,
+        acting,
+        checks=tuple(checks),
+        told=told,
+        **facts,
     )

@@ -37,6 +37,7 @@ class Git:
     index: str = ""
     env: tuple[tuple[str, str], ...] = ()
     filters: tuple[str, ...] = ()  # of the repository's own configuration: switched off
+    hooks: bool = False  # as the person's own git does: only for the step that moves their checkout
 
     def at(self, **changes: object) -> Git:
         """The same with another folder, index or environment."""
@@ -64,7 +65,8 @@ class Git:
         cwd: str = "",
     ) -> subprocess.CompletedProcess[bytes]:
         """As a call, with the exit code and the bytes; ``codes`` None takes any."""
-        flags = [word for setting in (*_OFF, *self.filters) for word in ("-c", setting)]
+        off = () if self.hooks else (*_OFF, *self.filters)
+        flags = [word for setting in off for word in ("-c", setting)]
         try:
             done = subprocess.run(
                 ["git", *flags, *words],

@@ -205,6 +205,18 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
+def worktrees_on(repo: Repository, ref: str) -> list[str]:
+    """The folders of the worktrees whose HEAD is this branch."""
+    found = []
+    for entry in _entries(f"{repo.common}/worktrees"):
+        try:
+            if _text(f"{entry.path}/HEAD").strip() == f"ref: {ref}":
+                found.append(os.path.dirname(_text(f"{entry.path}/gitdir").strip()))
+        except OSError:
+            continue
+    return found
+
+
 def in_tree(repo: Repository, tree: Tree) -> Git:
     """Acts on a tree, through the folder that the repository keeps for it; its ``.git`` file is not asked."""
     return Git(admin_of(repo, tree.path) or repo.common, tree.path, filters=repo.filters)

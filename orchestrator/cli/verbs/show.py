@@ -14,6 +14,7 @@ from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.errors import NotFound
 from orchestrator.files import scan
 from orchestrator.files.text import clean, one_line
+from orchestrator.model.isolation import change_from, summary
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
 from orchestrator.queries.runs import find_run
@@ -129,6 +130,7 @@ def _show(
         else "reason",
     )
     facts.append((label, row.detail))
+    facts += _change(result, found, layout)
     if result.get("session"):
         resume = one_line(str(result.get("resume") or ""), 200)
         facts.append(
@@ -183,6 +185,29 @@ def _show(
             console.out(f"{name:<9} {first}")
             for other in others:
                 console.out(f"{'':<9} {other}")
+
+
+def _change(result: dict[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:
+    """Its branch, what is on it, its checks and its tree; nothing for a task without a tree."""
+    journal = found.journal
+    change = change_from(journal.change) if journal is not None else None
+    facts = []
+    if change is not None:
+        state = summary(change) if change.files else f"no change on {change.branch}"
+        merged = (
+            f" · merged as {journal.merged[:12]}" if journal is not None and journal.merged else ""
+        )
+        facts.append(
+            ("change", one_line(f"{state}{merged}", 200) + f"   orchestrator diff {found.row.id}")
+        )
+    elif journal is not None and journal.tree:
+        facts.append(("branch", one_line(str(journal.tree.get("branch", "")), 200)))
+    checks = [item for item in result.get("checks") or () if isinstance(item, dict)]
+    signs = [f"{item.get('check')} {'✓' if item.get('passed') else '✗'}" for item in checks]
+    facts.append(("checks", one_line(" · ".join(signs), 200)))
+    if os.path.isdir(layout.tree(found.row.id)):
+        facts.append(("tree", layout.shown(layout.tree(found.row.id))))
+    return facts
 
 
 def _cost(result: Mapping[str, Any]) -> str:

@@ -1,0 +1,239 @@
+"""``trees``: the trees of tasks, what holds each, and how to be rid of those that nothing holds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_config, open_store
+from orchestrator.errors import FAILED, NotFound, OrchestratorError
+from orchestrator.files import journals, scan
+from orchestrator.files.layout import Layout
+from orchestrator.model.config import Config
+from orchestrator.model.isolation import Change, change_from
+from orchestrator.model.journal import Journal
+from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.units import show_duration
+from orchestrator.store import git, removal, trees
+from orchestrator.store.transitions import Store
+from orchestrator.store.trees import Tree
+
+CLEAN = "clean"
+
+
+@dataclass(slots=True)
+class Found:
+    """A tree that lies here.  ``held`` says what keeps it, in words; empty: nothing, it may go."""
+
+    id: str
+    path: str
+    status: str
+    age: float
+    bytes: int
+    journal: Journal | None = None
+    tree: Tree | None = None
+    change: Change | None = None
+    held: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The tree for ``--json``; its age is in seconds."""
+        return {
+            "id": self.id,
+            "path": self.path,
+            "status": self.status,
+            "branch": self.tree.branch if self.tree else None,
+            "bytes": self.bytes,
+            "age_s": round(self.age),
+            "held": self.held,
+        }
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator trees",
+        "cd $(orchestrator trees fix-login)",
+        "orchestrator trees clean             # lists what may go, and asks",
+        "orchestrator trees clean fix-login",
+    )
+)
+@click.argument(
+    "words", nargs=-1, metavar="[TASK | clean [TASK...]]", shell_complete=complete_ids()
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and do nothing.")
+@json_option
+@click.pass_obj
+def command(app: App, words: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
+    """The trees of tasks: their size, their age, and what holds each.
+
+    With a task its path. clean takes away those of ended tasks that hold nothing which is nowhere else: work that is
+    not merged stays on its branch, and files that git does not keep hold their tree.
+    """
+    layout = app.layout
+    config, _ = open_config(app)
+    if words[:1] == (CLEAN,):
+        return _clean(app, config, words[1:], yes, dry_run, as_json)
+    if words:
+        for word in words:
+            task_id, _, _ = scan.find(layout, word)
+            if not os.path.isdir(layout.tree(task_id)):
+                raise NotFound(f"{task_id} has no tree", f"orchestrator show {task_id}")
+            app.console.out(layout.tree(task_id))
+        return 0
+    found = _all(layout, config)
+    if as_json:
+        app.console.json("trees", {"trees": [item.as_json() for item in found]})
+    else:
+        _list(app, found)
+    return 0
+
+
+def _all(layout: Layout, config: Config) -> list[Found]:
+    """Every tree that lies here, the oldest first."""
+    try:
+        entries = [
+            entry for entry in os.scandir(layout.trees) if entry.is_dir(follow_symlinks=False)
+        ]
+    except OSError:
+        return []
+    repo = _repository(layout)
+    found = [_found(layout, config, repo, entry) for entry in entries]
+    return sorted(found, key=lambda item: -item.age)
+
+
+def _repository(layout: Layout) -> git.Repository | None:
+    try:
+        return trees.repository(layout)
+    except OrchestratorError:
+        return None
+
+
+def _found(
+    layout: Layout, config: Config, repo: git.Repository | None, entry: os.DirEntry[str]
+) -> Found:
+    task_id = entry.name.removeprefix(trees.GONE)
+    place = scan.locate(layout, task_id)
+    journal = journals.of(layout, task_id)
+    record = journal.tree if journal is not None else {}
+    found = Found(
+        task_id,
+        entry.path,
+        str(place[0]) if place else "nowhere",
+        max(0.0, now() - entry.stat().st_mtime),
+        _size(entry.path),
+        journal,
+        trees.tree_from(layout, task_id, record),
+        change_from(journal.change) if journal is not None else None,
+    )
+    found.held = _held(layout, config, repo, found)
+    return found
+
+
+def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Found) -> str:
+    if found.tree is None:
+        return "no journal here knows it"
+    if found.status not in [str(status) for status in (*FINISHED, Status.ARCHIVE)]:
+        return f"its task is in {found.status}/"
+    if repo is None:
+        return "there is no repository to save it into"
+    tip = found.change.tip if found.change is not None else found.tree.base
+    try:
+        return "; ".join(removal.holding(layout, config.trees, repo, found.tree, tip))
+    except OrchestratorError as error:
+        return error.message
+
+
+def _size(path: str) -> int:
+    """Bytes on disk; files that are linked more than once count once."""
+    total, seen = 0, set()
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                info = os.lstat(f"{folder}/{name}")
+            except OSError:
+                continue
+            if info.st_nlink == 1 or info.st_ino not in seen:
+                seen.add(info.st_ino)
+                total += info.st_blocks * 512
+    return total
+
+
+def _list(app: App, found: list[Found]) -> None:
+    if not found:
+        app.console.out("no trees" if app.console.tty else "")
+        return
+    rows = []
+    for item in found:
+        branch = item.tree.branch if item.tree else ""
+        change = item.change
+        figures = f"+{change.insertions} -{change.deletions}" if change else ""
+        size = f"{item.bytes / 2**20:.1f} MB"
+        held = f"held: {item.held}" if item.held else "may go"
+        rows.append([item.id, item.status, branch, figures, size, show_duration(item.age), held])
+    app.console.table(rows)
+
+
+def _clean(
+    app: App, config: Config, words: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool
+) -> int:
+    layout = app.layout
+    for name in removal.strays(layout):
+        removal.come_back(layout, name)
+    wanted = {scan.find(layout, word)[0] for word in words}
+    found = [item for item in _all(layout, config) if not wanted or item.id in wanted]
+    free = [item for item in found if not item.held]
+    for item in found:
+        if item.held and wanted:
+            say(f"{item.id} stays: {item.held}")
+    if dry_run or not free:
+        _list(app, free)
+        return FAILED if wanted and not dry_run else 0
+    if not yes:
+        _list(app, free)
+        if not sys.stdin.isatty():
+            say(
+                "error: nothing was removed: this is no terminal to ask on\nhint:  orchestrator trees clean -y"
+            )
+            return FAILED
+        if not click.confirm(f"remove {len(free)} of {len(found)} trees?", err=True):
+            return 0
+    store = open_store(app)
+    repo = trees.repository(layout)
+    changed, refused = [], []
+    for item in free:
+        why = _remove(layout, config, repo, item, store)
+        (refused if why else changed).append(
+            {"id": item.id, "why": why} if why else {"id": item.id}
+        )
+        if not as_json:
+            app.console.out(
+                f"{item.id} stays: {why}" if why else f"removed      {layout.shown(item.path)}"
+            )
+    if as_json:
+        app.console.json("change", {"changed": changed, "refused": refused})
+    return FAILED if refused else 0
+
+
+def _remove(layout: Layout, config: Config, repo: git.Repository, item: Found, store: Store) -> str:
+    """Take one tree away; why it stays, else empty."""
+    if item.tree is None or item.journal is None:
+        return "no journal here knows it"
+    entry = store.ledger.open(item.id)
+    if entry is None or not entry.lock(1.0):
+        return "something works on its task"
+    with entry:
+        number = entry.journal.attempt.number if entry.journal.attempt else 0
+        held = removal.remove(
+            layout, config.trees, repo, item.tree, item.id, number, removal.agent_of(item.journal)
+        )
+        if held:
+            return "; ".join(held)
+        if item.change is not None and entry.journal.merged:
+            removal.drop_branch(repo, item.tree, item.change, item.id)
+    return ""

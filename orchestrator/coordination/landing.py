@@ -1,0 +1,212 @@
+"""A task's branch goes into its target: for ``merge: auto`` and for ``approve``, by the same steps.
+
+Where the target has moved since the checks ran, they run again on the result, in a scratch checkout of it, before
+anything moves.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from orchestrator.errors import OrchestratorError, Refused
+from orchestrator.files import opening
+from orchestrator.files.layout import Layout
+from orchestrator.model.config import Agent, Config
+from orchestrator.model.isolation import Change, Check, change_from
+from orchestrator.model.journal import Journal
+from orchestrator.store import git, merging, trees
+from orchestrator.store.ledger import Entry
+from orchestrator.store.merging import CannotMerge
+from orchestrator.store.transitions import Store
+from orchestrator.tools.invocation import ALLOWED_ENV
+
+LOG = "merge-checks.log"  # among the task's logs: what checks of a merge printed
+
+
+def unmerged(journal: Journal) -> Change | None:
+    """The change of a task that is not merged; None if there is none, or nothing in it."""
+    change = change_from(journal.change)
+    return None if change is None or change.empty or journal.merged else change
+
+
+def role_of(config: Config, journal: Journal) -> Agent:
+    """The role that acted last, as it is configured now."""
+    name = str(journal.acting.get("agent") or journal.claim.get("agent") or "")
+    return config.agents.get(name) or Agent(name, (name,))
+
+
+def land(store: Store, config: Config, entry: Entry) -> str:
+    """Merge the task of an open and locked journal; what was done, in words.  Raises `CannotMerge`."""
+    journal = entry.journal
+    task_id = journal.task_id
+    tree, change = trees.tree_from(store.layout, task_id, journal.tree), change_from(journal.change)
+    if tree is None or change is None:
+        raise Refused(f"{task_id} has no branch to merge")
+    if change.unproven:
+        raise CannotMerge(
+            f"{change.branch} does not hold what {task_id} left: {change.unproven}",
+            f"orchestrator retry {task_id}   goes on in its tree",
+        )
+    repo = trees.repository(store.layout)
+    role = role_of(config, journal)
+    checks = [config.checks[name] for name in role.role.verify if name in config.checks]
+
+    def proven(old: str, new: str) -> str:
+        return red_on(store.layout, repo, checks, new, task_id) if checks else ""
+
+    title = f"{journal.claim.get('title') or task_id} ({change.branch})"
+    made = merging.merge(
+        store.layout,
+        repo,
+        tree,
+        change,
+        role.role.strategy,
+        title,
+        task_id,
+        journal.merge,
+        lambda record: entry.append(record, sync=True),
+        proven,
+    )
+    words = f"merged {change.branch} into {made.target} as {made.new[:12]}"
+    number = journal.attempt.number if journal.attempt else 0
+    store.log.commit(
+        [
+            store.log.event(
+                "task_merged",
+                task_id,
+                f"{number}.{made.new[:12]}",
+                task_id=task_id,
+                phase="merge",
+                summary=words,
+            )
+        ]
+    ).result()
+    return words
+
+
+def red_on(
+    layout: Layout, repo: git.Repository, checks: Sequence[Check], commit: str, task_id: str
+) -> str:
+    """Which of the checks are red on a commit, in words; empty if none is.  They run in a checkout of it that goes afterwards."""
+    scratch = f"{layout.state}/tmp/{os.getpid()}.proof.{os.path.basename(layout.tree(task_id))}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.makedirs(scratch)
+    acting = git.Git(repo.common, scratch, f"{scratch}.index", filters=repo.filters)
+    try:
+        acting("read-tree", commit)
+        acting("checkout-index", "-a", "-q", cwd=scratch)
+        os.makedirs(layout.logs(task_id), exist_ok=True)
+        cwd = os.path.join(scratch, repo.prefix)
+        told = [_run(check, cwd, f"{layout.logs(task_id)}/{LOG}") for check in checks]
+        return "; ".join(why for why in told if why)
+    finally:
+        trees.forget_index(f"{scratch}.index")
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run(check: Check, cwd: str, log: str) -> str:
+    """Why a check is red; empty if it is green."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with os.fdopen(opening.descriptor(log, flags), "ab", buffering=0) as out:
+        out.write(f"$ {' '.join(check.command)}\n".encode())
+        try:
+            process = subprocess.Popen(
+                check.command,
+                cwd=cwd,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"{check.name}: {error.strerror}"
+        try:
+            code = process.wait(check.timeout)
+            return f"{check.name}: exit code {code}" if code else ""
+        except subprocess.TimeoutExpired:
+            return f"{check.name}: took longer than {check.timeout:g} s"
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _environment() -> Mapping[str, str]:
+    """What a check sees of our environment: as little as a tool does."""
+    plain = {name for name in ALLOWED_ENV if "*" not in name}
+    return {
+        name: value for name, value in os.environ.items() if name in plain or name.startswith("LC_")
+    }
+
+
+def approve(store: Store, config: Config, task_id: str) -> str:
+    """Merge what is in review, if it is to be merged at all; what was done, in words (empty: nothing).  Raises `CannotMerge`."""
+    entry = store.ledger.open(task_id)
+    if entry is None:
+        return ""
+    with entry:
+        change = unmerged(entry.journal)
+        if change is None or role_of(config, entry.journal).role.merge == "never":
+            return ""
+        if not entry.lock(merging.PATIENCE):
+            raise Refused(
+                f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
+            )
+        if unmerged(entry.journal) is None:
+            return ""
+        return land(store, config, entry)
+
+
+def give_back(store: Store, task_id: str) -> None:
+    """Have the next attempt told in which files its branch and the target collide.  Raises `Refused` if they do not."""
+    entry = store.ledger.open(task_id)
+    change = unmerged(entry.journal) if entry is not None else None
+    if entry is None or change is None:
+        raise Refused(f"{task_id} has no branch that is to be merged")
+    with entry:
+        if not entry.lock(merging.PATIENCE):
+            raise Refused(
+                f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
+            )
+        state = conflicts(store.layout, entry.journal)
+        if "merges cleanly" in state:
+            raise Refused(
+                f"{task_id} collides with nothing: {state}", f"orchestrator approve {task_id}"
+            )
+        text = (
+            f"Your branch {change.branch} cannot be merged into {change.target}: {state}.\n"
+            f"Merge it here (git merge {change.target}), or put your work on top of it. Resolve what collides so that what "
+            "both sides meant is kept, and end when nothing is unfinished.\n"
+        )
+        entry.append({"record": "told", "text": text, "at": store.clock()}, sync=True)
+
+
+def conflicts(layout: Layout, journal: Journal) -> str:
+    """What a merge would meet now, in words: ``main moved 3 commits: merges cleanly``; empty where nothing is to be merged."""
+    change = unmerged(journal)
+    tree = trees.tree_from(layout, journal.task_id, journal.tree)
+    if change is None or tree is None or not change.target:
+        return ""
+    try:
+        repo = trees.repository(layout)
+        count = merging.moved(repo, change)
+        merging.plan(layout, repo, tree, change, "squash", "a look", journal.task_id)
+        state = "merges cleanly"
+    except CannotMerge as error:
+        state = (
+            f"conflicts in {', '.join(error.conflicts[:5])}" if error.conflicts else error.message
+        )
+    except OrchestratorError as error:
+        return error.message
+    return f"{change.target} moved {count} commit{'s' * (count != 1)}: {state}" if count else state

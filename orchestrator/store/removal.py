@@ -1,0 +1,157 @@
+"""Taking trees away: never one that holds a byte which is nowhere else.
+
+What git keeps is saved under a ref first.  What it does not keep (untracked, ignored, nested repositories) must have been there
+before the agent came, unchanged, or be a cache by the settings; else the tree stays and says what holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from orchestrator.files.layout import WORK, Layout
+from orchestrator.model.isolation import Change, Trees, branch_part
+from orchestrator.model.journal import Journal
+from orchestrator.store import atomic, saving, trees
+from orchestrator.store.git import Repository
+from orchestrator.store.trees import GONE, Tree
+
+MOST = 20  # paths that are told
+
+
+def holding(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str) -> list[str]:
+    """What in a tree is nowhere else, in words; empty if it may go.  ``tip`` is the commit that its work was saved as."""
+    if not os.path.isdir(tree.path):
+        return []
+    found = []
+    admin = trees.admin_of(repo, tree.path)
+    if admin and os.path.isdir(f"{admin}/modules"):
+        found.append("repositories of submodules")
+    lost = list(_lost(layout, config, repo, tree, tip))
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        found.append(f"files that git does not keep: {', '.join(lost[:3])}{more}")
+    return found
+
+
+def _lost(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str) -> Iterator[str]:
+    """Paths of what only the tree has."""
+    listed = repo.shared("ls-tree", "-r", "-z", "--name-only", tip)
+    kept = set(listed.split("\0"))
+    known = trees.known_inventory(layout, tree)
+    caches = set(config.caches)
+    state = repo.below(WORK) + "/"
+    links = {path for path in tree.placed if os.path.islink(f"{tree.path}/{path}")}
+    count = 0
+    for path, seen in trees.inventory(layout, tree).items():
+        if path in kept or path in links or known.get(path) == seen or path == f"{state}.gitignore":
+            continue
+        if caches & set(path.split("/")[:-1]):
+            continue
+        yield path
+        count += 1
+        if count == MOST:
+            return
+
+
+def remove(
+    layout: Layout,
+    config: Trees,
+    repo: Repository,
+    tree: Tree,
+    task_id: str,
+    attempt: int,
+    agent: str,
+) -> list[str]:
+    """Save a tree once more and take it away; what holds it if it stays."""
+    if not os.path.lexists(tree.path):
+        _forget(repo, layout, tree, tree.path)
+        return []
+    change = saving.save(layout, repo, tree, task_id, attempt, agent)
+    held = holding(layout, config, repo, tree, change.tip)
+    if held:
+        return held
+    aside = f"{os.path.dirname(tree.path)}/{GONE}{os.path.basename(tree.path)}"
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(
+        tree.path, aside
+    )  # whoever still writes by its name writes nowhere now; look again at what came meanwhile
+    again = Tree(
+        **{**{name: getattr(tree, name) for name in tree.__dataclass_fields__}, "path": aside}
+    )
+    known = trees.inventory_path(layout, tree)
+    lost = [path for path in _lost_aside(layout, config, repo, tree, again, change.tip)]
+    if lost:
+        os.rename(aside, tree.path)
+        return [f"files that came while it was looked at: {', '.join(lost[:3])}"]
+    _forget(repo, layout, tree, tree.path)
+    shutil.rmtree(aside)
+    atomic.remove(known)
+    return []
+
+
+def _lost_aside(
+    layout: Layout, config: Trees, repo: Repository, tree: Tree, aside: Tree, tip: str
+) -> list[str]:
+    kept = set(repo.shared("ls-tree", "-r", "-z", "--name-only", tip).split("\0"))
+    known, caches = trees.known_inventory(layout, tree), set(config.caches)
+    now = trees.inventory(layout, aside)
+    state = repo.below(WORK) + "/"
+    return [
+        path
+        for path, seen in now.items()
+        if path not in kept
+        and known.get(path) != seen
+        and not caches & set(path.split("/")[:-1])
+        and path not in tree.placed
+        and path != f"{state}.gitignore"
+    ]
+
+
+def _forget(repo: Repository, layout: Layout, tree: Tree, path: str) -> None:
+    """Take the worktree's folder out of the repository, as ``git worktree remove`` does."""
+    admin = trees.admin_of(repo, path)
+    if admin:
+        shutil.rmtree(admin)
+
+
+def drop_branch(repo: Repository, tree: Tree, change: Change, task_id: str) -> bool:
+    """Delete a merged branch and what was saved of its task; False if the branch has moved since."""
+    shared, ref = repo.shared, f"refs/heads/{tree.branch}"
+    now = shared.commit_of(ref)
+    if now and now != change.tip:
+        return False
+    for other in trees.worktrees_on(repo, ref):
+        if os.path.isdir(other):
+            return False
+    if now:
+        shared("update-ref", "-d", ref, now)
+    for name in shared(
+        "for-each-ref", "--format=%(refname)", f"{saving.SAVED}/{branch_part(task_id)}/"
+    ).splitlines():
+        shared("update-ref", "-d", name)
+    return True
+
+
+def agent_of(journal: Journal) -> str:
+    """Who acted last."""
+    return str(journal.acting.get("agent") or journal.claim.get("agent") or "")
+
+
+def come_back(layout: Layout, name: str) -> None:
+    """Give a tree its name back whose way out was cut off; whether it may go is looked at anew."""
+    path = f"{layout.trees}/{name.removeprefix(GONE)}"
+    if os.path.lexists(path):
+        shutil.rmtree(f"{layout.trees}/{name}", ignore_errors=True)
+    else:
+        os.rename(f"{layout.trees}/{name}", path)
+
+
+def strays(layout: Layout) -> list[str]:
+    """What is left of trees on their way out."""
+    try:
+        names = os.listdir(layout.trees)
+    except OSError:
+        return []
+    return sorted(name for name in names if name.startswith(GONE))

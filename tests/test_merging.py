@@ -1,0 +1,202 @@
+# ruff: noqa: F811 - fixtures come by their names
+"""Merging what is proven: the target holds it, nothing of the person's is lost, and a merge that was killed is finished once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+from test_trees import CHECKS, Repo, git, persons, repo, watcher  # noqa: F401
+
+from orchestrator.files import journals
+from orchestrator.store import merging, trees
+
+
+def test_approve_merges_into_the_checkout(repo: Repo):
+    repo.do("x", "echo four >> src/a.txt; echo new > b.txt", title="Say four")
+    done = repo.run("approve", "x")
+    assert repo.where("x") == "done" and "merged task/x into main" in done.stderr
+    assert (repo.root / "b.txt").read_text() == "new\n"
+    assert repo.git("status", "--porcelain", "--", "src", "b.txt") == ""
+    assert repo.git("log", "-1", "--format=%s") == "Say four (task/x)"
+    assert len(repo.git("log", "-1", "--format=%P").split()) == 2
+    assert journals.of(repo.layout, "x").merged == repo.git("rev-parse", "main")
+    assert len(repo.events("task_merged")) == 1
+
+
+@pytest.mark.parametrize("strategy", ["merge", "squash", "rebase", "ff"])
+def test_strategies(repo: Repo, strategy):
+    repo.settings(f"merge: auto, strategy: {strategy}")
+    repo.do(
+        "x",
+        "echo 1 > one; git add one; git commit -qm one; echo 2 > two; git add two; git commit -qm two",
+    )
+    assert repo.where("x") == "done"
+    assert (repo.root / "two").read_text() == "2\n"
+    expected = {"merge": "4", "squash": "2", "rebase": "3", "ff": "3"}
+    assert repo.git("rev-list", "--count", "main") == expected[strategy]
+
+
+def test_ten_tasks_merge_one_after_another(repo: Repo):
+    """Ten tasks append to one file under four slots: ten lines, or conflicts that are named and none lost."""
+    repo.settings("merge: auto")
+    for number in range(10):
+        repo.drop(
+            f"t{number}.yaml",
+            json.dumps({"prompt": f"sleep 0.1; echo line {number} >> src/a.txt\nexit\n"}),
+        )
+    repo.run("watch", "--until-empty")
+    text = (repo.root / "src/a.txt").read_text()
+    for number in range(10):
+        if repo.where(f"t{number}") == "done":
+            assert f"line {number}\n" in text
+        else:
+            assert "collide in src/a.txt" in repo.result(f"t{number}")["reason"]
+            assert f"line {number}\n" in repo.git("show", f"task/t{number}:src/a.txt") + "\n"
+    assert "<<<<" not in text and "line" in text
+
+
+def test_a_conflict_is_named_given_back_and_resolved(repo: Repo):
+    repo.settings("merge: auto")
+    repo.drop("a.yaml", json.dumps({"prompt": "echo from a >> src/a.txt\nexit\n"}))
+    script = (
+        'if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then echo from b >> src/a.txt; sleep 1; '
+        "else git merge main || true; sed -i '/^[<=>]/d' src/a.txt; git add -A; git commit -qm both; fi\nexit\n"
+    )
+    repo.drop("b.yaml", json.dumps({"prompt": script}))
+    repo.run("watch", "--until-empty")
+    assert repo.where("a") == "done" and repo.where("b") == "review"
+    assert "collide in src/a.txt" in repo.result("b")["reason"]
+    before = persons(repo.root)
+    repo.run("approve", "b", code=1)
+    assert persons(repo.root) == before
+    repo.run("retry", "b", "--conflict")
+    repo.run("watch", "--until-empty")
+    prompt = (repo.work / "logs/b/2/prompt.md").read_text()
+    assert "cannot be merged into main" in prompt and "src/a.txt" in prompt
+    assert repo.where("b") == "done"
+    assert {"from a", "from b"} <= set((repo.root / "src/a.txt").read_text().splitlines())
+
+
+IN_THE_WAY = {
+    "an edit": ("echo four >> src/a.txt", lambda root: (root / "src/a.txt").write_text("mine\n")),
+    "a staged edit": ("echo four >> src/a.txt", lambda root: ((root / "src/a.txt").write_text("mine\n"), git(root, "add", "src/a.txt"))),
+    "an untracked file": ("echo theirs > new", lambda root: (root / "new").write_text("mine\n")),
+    "an ignored file": ("echo theirs > x.pyc; git add -f x.pyc; git commit -qm pyc", lambda root: (root / "x.pyc").write_text("mine\n")),
+    "an ignored folder": ("rm .gitignore; echo theirs > ignored", lambda root: ((root / "ignored").mkdir(), (root / "ignored/secret").write_text("mine\n"))),
+    "a file where a folder is to be": ("mkdir new; echo theirs > new/file", lambda root: (root / "new").write_text("mine\n")),
+    "a bisect": ("echo 1 > n", lambda root: git(root, "bisect", "start")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IN_THE_WAY)
+def test_a_checkout_with_something_in_the_way_is_never_touched(repo: Repo, what):
+    script, make = IN_THE_WAY[what]
+    repo.do("x", script)
+    make(repo.root)
+    before = persons(repo.root)
+    repo.run("approve", "x", code=1)
+    assert persons(repo.root) == before
+    assert repo.where("x") == "review"
+
+
+def test_edits_elsewhere_stay(repo: Repo):
+    repo.do("x", "echo new > b.txt")
+    (repo.root / "src/a.txt").write_text("mine\n")
+    repo.run("approve", "x")
+    assert (repo.root / "src/a.txt").read_text() == "mine\n" and (repo.root / "b.txt").exists()
+
+
+def test_a_target_that_nobody_has_checked_out(repo: Repo):
+    repo.settings("merge: auto")
+    repo.git("branch", "next")
+    repo.config((repo.work / "orchestrator.yaml").read_text() + "trees: {base: next}\n")
+    before = persons(repo.root)
+    repo.do("x", "echo new > b.txt")
+    after = persons(repo.root)
+    before.pop("refs"), after.pop("refs")
+    assert after == before and repo.git("show", "next:b.txt") == "new"
+
+
+def test_the_state_of_tasks_never_travels(repo: Repo):
+    repo.do("x", "echo evil > work/orchestrator.yaml; git update-index --no-skip-worktree work/orchestrator.yaml; git add -f work/orchestrator.yaml; git commit -qm evil; echo 1 > n")  # fmt: skip
+    assert repo.result("x")["files_changed"] == ["n"]
+    config = (repo.work / "orchestrator.yaml").read_text()
+    repo.run("approve", "x")
+    assert (repo.work / "orchestrator.yaml").read_text() == config and (repo.root / "n").exists()
+
+
+def test_checks_run_again_where_the_target_has_moved(repo: Repo):
+    repo.settings("verify: [tests], merge: auto", CHECKS.replace("test -e good", "! test -e bad"))
+    repo.do("x", f"cd {repo.root}; echo 1 > bad; git add bad; git commit -qm bad; cd -; echo 1 > n")
+    assert repo.where("x") == "review"
+    assert (
+        "merged with main as it is now it is not proven: tests: exit code 1"
+        in repo.result("x")["reason"]
+    )
+    assert not (repo.root / "n").exists()
+
+
+def test_an_agent_cannot_approve(repo: Repo):
+    repo.do("x", "echo 1 > n")
+    repo.env["ORCHESTRATOR_TAG"] = "tag"
+    done = repo.run("approve", "x", code=None)
+    from orchestrator.execution.processes import TAG
+
+    if TAG != "ORCHESTRATOR_TAG":
+        repo.env[TAG] = "tag"
+        done = repo.run("approve", "x", code=None)
+    assert done.returncode == 1 and "an agent cannot approve" in done.stderr
+
+
+def planned(repo: Repo, task_id: str):
+    journal = journals.of(repo.layout, task_id)
+    tree = trees.tree_from(repo.layout, task_id, journal.tree)
+    from orchestrator.model.isolation import change_from
+
+    repository = trees.repository(repo.layout)
+    change = change_from(journal.change)
+    return repository, merging.plan(repo.layout, repository, tree, change, "merge", "t", task_id)
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_a_merge_that_was_killed_is_finished(repo: Repo, written):
+    """Some files have the new content, the index has not, its lock is left."""
+    repo.do("x", "echo four >> src/a.txt; echo new > b.txt; mkdir d; echo deep > d/e")
+    repository, plan = planned(repo, "x")
+    for path in ["b.txt", "d/e", "src/a.txt"][:written]:
+        (repo.root / path).parent.mkdir(exist_ok=True)
+        (repo.root / path).write_text(repo.git("show", f"{plan.new}:{path}") + "\n")
+    (repo.root / ".git/index.lock").write_text("")
+    assert merging.finish(repository, plan)
+    assert repo.git("rev-parse", "main") == plan.new
+    assert repo.git("status", "--porcelain", "--", "src", "b.txt", "d") == ""
+
+
+def test_a_killed_merge_stops_at_a_file_of_the_persons(repo: Repo):
+    repo.do("x", "echo four >> src/a.txt; echo new > b.txt")
+    repository, plan = planned(repo, "x")
+    (repo.root / "b.txt").write_text("mine\n")
+    with pytest.raises(merging.CannotMerge, match="neither as before nor as after it: b.txt"):
+        merging.finish(repository, plan)
+    assert (repo.root / "b.txt").read_text() == "mine\n"
+
+
+def test_an_older_git_merges_by_an_index(repo: Repo, monkeypatch):
+    repo.do("x", "echo new > b.txt")
+    repo.git("commit", "-q", "--allow-empty", "-m", "moved")
+    repository, plan = planned(repo, "x")
+    real = merging.Git.raw
+
+    def without(self, *words, **more):
+        if words[0] == "merge-tree":
+            return subprocess.CompletedProcess(words, 129, b"", b"usage")
+        return real(self, *words, **more)
+
+    monkeypatch.setattr(merging.Git, "raw", without)
+    assert repository.shared.tree_of(planned(repo, "x")[1].new) == repository.shared.tree_of(
+        plan.new
+    )
+    assert os.path.isdir(repo.tree("x"))
