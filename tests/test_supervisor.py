@@ -377,10 +377,9 @@ def test_supervisors_are_used_again_and_those_above_what_is_needed_go(project, w
         project.drop(f"t{number:03d}.yaml", "agent: t\nprompt: x\n")
     watcher = watch("--quiet")
     project.settled("t149", "done")
-    wait_until(lambda: len(list((project.work / "done").glob("*.yaml"))) == 150, "all are done")
-    journals = [
-        jsonlines.read(str(path))[0] for path in (project.work / ".state" / "closed").iterdir()
-    ]
+    closed = project.work / ".state" / "closed"
+    wait_until(lambda: len(list(closed.iterdir())) == 150, "all are put away")
+    journals = [jsonlines.read(str(path))[0] for path in closed.iterdir()]
     used = Counter(
         record["supervisor"]
         for records in journals

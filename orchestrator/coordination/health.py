@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
+from orchestrator.errors import StoreFault
+from orchestrator.files import owners
 from orchestrator.files.text import one_line
+from orchestrator.model.status import Status
+from orchestrator.store import atomic
+from orchestrator.store.transitions import Store
 
 
 class Health:
@@ -35,3 +41,29 @@ class Health:
     async def fine(self) -> None:
         """Wait until the disk takes writes."""
         await self._fine.wait()
+
+
+def takes_writes(store: Store) -> bool:
+    """A trial: room for a small task, descriptors, and leave to create files wherever a task needs it."""
+    layout = store.layout
+    held: list[int] = []
+    try:
+        store.prepare()
+        for folder in (
+            f"{layout.state}/tmp",
+            layout.active,
+            layout.folder("logs"),
+            layout.folder("results"),
+            layout.folder(Status.RUNNING),
+            layout.folder(Status.DONE),
+        ):
+            path = f"{folder}/.probe.{owners.own()}"
+            atomic.remove(path)
+            held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
+            atomic.remove(path)
+    except (OSError, StoreFault):
+        return False
+    finally:
+        for fd in held:
+            os.close(fd)
+    return True

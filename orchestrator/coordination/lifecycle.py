@@ -52,9 +52,10 @@ from orchestrator.store import atomic, places
 from orchestrator.store.claiming import Claim, Withdrawn
 from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
-from orchestrator.store.recovery import Step
+from orchestrator.store.recovery import Step, step_of
 from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
+from orchestrator.store.waiting import when_free
 from orchestrator.tools import changes
 from orchestrator.tools.activity import Progress
 from orchestrator.tools.adapters import SpecAdapter, adapter
@@ -264,7 +265,9 @@ class Lives:
     async def resume(self, life: Life, entry: Entry, step: Step) -> None:
         """Go on where a former watcher was cut off."""
         facts = entry.journal.attempt
-        if step is Step.START:
+        if step is Step.ADOPT:
+            await self._adopt(life, entry)
+        elif step is Step.START:
             await self.start(life, entry)
         elif step is Step.RETRY:
             life.retry_at = self.retry_due(entry)
@@ -274,37 +277,38 @@ class Lives:
             await self.ended(life, entry, end_from(facts.ended))
         elif entry.journal.checking:
             assert facts is not None and facts.ended is not None
-            again = await self.proof.resume(life, entry, step is Step.ADOPT)
+            again = await self.proof.resume(life, entry, adopted=False)
             if again is not None:
                 await self.ended(life, again, end_from(facts.ended))
         else:
             assert facts is not None
-            path = entry.path
-            if step is Step.ADOPT:
-                entry.close()
-                self.store.log.commit(
-                    [
-                        self._event(
-                            life,
-                            "task_adopted",
-                            facts.number,
-                            phase="attempt",
-                            status="running",
-                            summary="its supervisor was still at work",
-                        )
-                    ]
-                )
-            life.handle = self.distributor.adopt(facts, path)
+            life.handle = self.distributor.adopt(facts, entry.path)
             if self.store.cancel_request(life.id) is not None:
                 life.handle.cancel()
-            end = await life.handle.wait()
-            if step is Step.ADOPT:
-                reopened = self.store.ledger.open(life.id)
-                if reopened is None or reopened.closed:
-                    return  # somebody else (orchestrator run) has finished it
-                entry = reopened
-                entry.lock()
-            await self.ended(life, entry, end)
+            await self.ended(life, entry, await life.handle.wait())
+
+    async def _adopt(self, life: Life, entry: Entry) -> None:
+        """Somebody works on it: wait for the lock, and go by what the journal says then."""
+        facts = entry.journal.attempt
+        number = facts.number if facts is not None else entry.journal.next_attempt
+        summary = "its supervisor was still at work"
+        adopted = self._event(
+            life, "task_adopted", number, phase="attempt", status="running", summary=summary
+        )
+        self.store.log.commit([adopted])
+        if facts is not None and facts.ended is None:
+            life.handle = self.distributor.adopt(facts, entry.path)
+            if self.store.cancel_request(life.id) is not None:
+                life.handle.cancel()
+        entry.close()
+        free = await asyncio.wrap_future(when_free(entry.path))
+        life.handle = None
+        if free is None:
+            return  # somebody else (orchestrator run) has finished it
+        step = step_of(self.store, free)
+        if step is not None:
+            life.attempt = free.journal.attempt.number if free.journal.attempt else 0
+            await self.resume(life, free, step)
 
     # -- one attempt --------------------------------------------------------------------------------------------
 
@@ -340,7 +344,9 @@ class Lives:
                 for record in life.records[1:]:
                     reopened.append(record)
             entry = reopened
-            entry.lock()  # reads it again: the supervisor has appended
+            if not entry.lock():  # reads it again: the supervisor has appended
+                entry.close()  # it has not let go yet: nothing is appended without the lock
+                entry = await asyncio.wrap_future(when_free(entry.path)) or entry
             journal = entry.journal
             if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
                 self._record_end(entry, number, end)

@@ -20,7 +20,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.coordination import guard
 from orchestrator.coordination.groups import Groups
-from orchestrator.coordination.health import Health
+from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.lifecycle import Life, Lives
@@ -31,7 +31,7 @@ from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
 from orchestrator.execution.supervisor import boot_id, start_time
-from orchestrator.files import owners, parked, scan
+from orchestrator.files import parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
 from orchestrator.model.admission import (
@@ -405,17 +405,19 @@ class Watcher:
                 if life.handle is not None:
                     self.store.request_cancel(life.id, "the watcher was interrupted", requeue=True)
                     life.handle.cancel()
-        self._write_card()
-        self._wake.set()
+        self._wake.set()  # first: a disk that refuses the card must not keep us here
+        self._try_card()
 
     def _rescan(self) -> None:
         """The slow timer: what no notification told."""
         self._listed += 1
         if self.today.cost != self._told:
             self._write_card()
-        self.store.beat()  # first: whatever fails below, it lives
+        self._beat()  # first: whatever fails below, it lives
         if self.health.fault:
             self._probe()
+        if (why := self.distributor.fault()) and not self.health.fault:
+            self.health.failed(StoreFault(why))
         self.store.log.look()
         places.check_folders(self.layout)
         if not os.path.isdir(self.layout.active) or any(
@@ -916,27 +918,9 @@ class Watcher:
         self._wake.set()
 
     def _probe(self) -> None:
-        """A trial: room for a small task, descriptors, and leave to create files wherever a task needs it."""
-        held: list[int] = []
-        try:
-            self.store.prepare()
-            for folder in (
-                f"{self.layout.state}/tmp",
-                self.layout.active,
-                self.layout.folder("logs"),
-                self.layout.folder("results"),
-                self.layout.folder(Status.RUNNING),
-                self.layout.folder(Status.DONE),
-            ):
-                path = f"{folder}/.probe.{owners.own()}"
-                atomic.remove(path)
-                held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
-                atomic.remove(path)
-        except (OSError, StoreFault):
+        """A trial whether work can go on."""
+        if self.distributor.fault() or not takes_writes(self.store):
             return
-        finally:
-            for fd in held:
-                os.close(fd)
         self.health.recovered()
         self._mended()
 
@@ -962,6 +946,20 @@ class Watcher:
             + f", {left} left running"
             + (f", {retrying} to be retried" if retrying else "")
         )
+
+    def _beat(self) -> None:
+        try:
+            self.store.beat()
+        except FileNotFoundError:  # removed by git clean: it is made again below
+            pass
+        except OSError as error:  # a heartbeat that cannot be written is a fault
+            self.health.failed(error)
+
+    def _try_card(self) -> None:
+        try:
+            self._write_card()
+        except OSError as error:
+            self.health.failed(error)
 
     def _write_card(self) -> None:
         self.today.turn()

@@ -70,5 +70,11 @@ class Distributor(Protocol):
     def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
         """Take over an attempt that a former watcher started; ``journal`` is the path of the task's journal."""
 
+    def fault(self) -> str:
+        """Why nothing should be claimed now: ends that cannot be recorded, attempts that cannot begin; else empty.
+
+        It is asked again and again, and may try meanwhile whether it works again.
+        """
+
     def close(self) -> None:
         """Let go of everything that is idle; attempts that still run go on."""

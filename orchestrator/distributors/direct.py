@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import fields
 
 from orchestrator.distributors.base import ExecutionHandle, Order
-from orchestrator.execution.pool import SupervisorPool, Worker
+from orchestrator.execution.pool import DEATHS, SupervisorPool, Worker
 from orchestrator.execution.processes import pin, send, sweep
 from orchestrator.files import journals
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.journal import AttemptFacts
+
+TRIAL = 30.0  # seconds between trials whether supervisors start tools again
 
 
 class DirectDistributor:
@@ -21,6 +24,7 @@ class DirectDistributor:
 
     def __init__(self) -> None:
         self._pool = SupervisorPool()
+        self._next_trial = 0.0
 
     def prepare(self, slots: int) -> None:
         self._pool.prewarm(slots)
@@ -30,6 +34,38 @@ class DirectDistributor:
 
     def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
         return AdoptedHandle(facts, journal)
+
+    def fault(self) -> str:
+        if self._pool.refused:
+            why = next(iter(self._pool.refused.values()))
+            return f"the end of an attempt cannot be recorded: {why}"
+        if len(self._pool.dead) < DEATHS:
+            self._next_trial = 0.0
+            return ""
+        now = time.monotonic()
+        if not self._next_trial:
+            self._next_trial = now + TRIAL
+        elif now >= self._next_trial:
+            self._next_trial = now + TRIAL
+            self._try()
+        ids = ", ".join(list(self._pool.dead)[-DEATHS:])
+        return f"supervisors die before they start a tool ({ids}): restart the watcher after an upgrade"
+
+    def _try(self) -> None:
+        """Whether a supervisor starts a tool: one that does nothing, of no task."""
+        job = {item.name: item.default for item in fields(Order)} | {
+            **dict.fromkeys(("task_id", "tag", "cancel", "run_dir"), ""),
+            **dict.fromkeys(("timeout", "interrupt_grace", "terminate_grace", "silence"), 5.0),
+            **{"attempt": 0, "program": "/bin/true", "argv": ["true"], "env": {}, "cwd": "/"},
+            **{"stdin": None, "log_limit": 1 << 20, "on_log_limit": "end", "facts": {}},
+            **{"stdout": os.devnull, "stderr": os.devnull, "secrets": [], "terminal": False},
+        }
+        job.pop("journal")
+        journal = os.memfd_create("trial", os.MFD_CLOEXEC)
+        try:
+            self._pool.start(job, journal, lambda _: None, lambda _: None)
+        except OSError:
+            pass
 
     def close(self) -> None:
         self._pool.close()

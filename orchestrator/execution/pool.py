@@ -16,13 +16,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.execution import supervisor
+from orchestrator.execution import program
 from orchestrator.model.attempt import AttemptEnd, end_from
 
 IDLE_MAX = 4  # warm supervisors kept when nothing runs
 LINGER = 5.0  # seconds after which those above it go: with many short tasks all of them are idle for a moment, again and again
-# Imported, not run as a file, so that its compiled form is used; -I -S leave nothing of the project on the path.
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); import supervisor; supervisor.main(int(sys.argv[2]))"
+DEATHS = 3  # different tasks in a row whose supervisor died before it executed the tool: then something is wrong
 
 
 class Worker:
@@ -37,11 +36,11 @@ class Worker:
                     "-I",
                     "-S",
                     "-c",
-                    _BOOT,
-                    os.path.dirname(supervisor.__file__),
+                    program.BOOT,
+                    str(program.descriptor()),
                     str(theirs.fileno()),
                 ],
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), program.descriptor()),
                 start_new_session=True,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -83,6 +82,9 @@ class SupervisorPool:
     def __init__(self) -> None:
         self._idle: list[Worker] = []
         self._gone: list[Worker] = []
+        self.refused: dict[Worker, str] = {}  # supervisors that cannot record an end, and why
+        self.dead: dict[str, None] = {}  # tasks in a row whose supervisor died before it began
+        program.descriptor()
         self._trim_later: asyncio.TimerHandle | None = None
 
     def prewarm(self, count: int = 1) -> None:
@@ -110,19 +112,30 @@ class SupervisorPool:
             os.close(journal)
         loop = asyncio.get_running_loop()
 
+        started = False
+
         def readable() -> None:
+            nonlocal started
             messages = worker.receive()
             for message in messages or ():
                 if "started" in message:
+                    started = True
+                    self.dead.clear()
                     on_started(message["started"])
+                elif "fault" in message:
+                    self.refused[worker] = message["fault"]
                 elif "ended" in message:
                     loop.remove_reader(worker.socket)
+                    self.refused.pop(worker, None)
                     self._release(worker)
                     on_end(end_from(message["ended"]))
                     return
             if messages is None:
                 loop.remove_reader(worker.socket)
+                self.refused.pop(worker, None)
                 self._retire(worker)
+                if not started and job["task_id"]:
+                    self.dead[job["task_id"]] = None
                 on_end(AttemptEnd("lost"))
 
         loop.add_reader(worker.socket, readable)

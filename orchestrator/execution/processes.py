@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from orchestrator.execution import supervisor
 from orchestrator.execution.supervisor import boot_id, start_time
 
 TAG = "ORCHESTRATOR_TAG"
@@ -31,16 +32,19 @@ def pin(pid: int, started: int, boot: str) -> int | None:
 
 def send(pid: int, started: int, boot: str, number: int) -> bool:
     """Send a signal to exactly this process; whether it was there."""
-    fd = pin(pid, started, boot)
-    if fd is None:
-        return False
     try:
-        signal.pidfd_send_signal(fd, number)
+        return (
+            boot == boot_id()
+            and start_time(pid) == started
+            and signal_process(pid, number, started)
+        )
     except OSError:
         return False
-    finally:
-        os.close(fd)
-    return True
+
+
+def signal_process(pid: int, number: int, started: int) -> bool:
+    """Send a signal to the process that began at ``started``; whether it was there."""
+    return supervisor.signal_one(pid, number, lambda: start_time(pid) == started)
 
 
 def tagged(tag: str) -> list[int]:
@@ -73,18 +77,10 @@ def sweep(tag: str, patience: float = 5.0) -> int:
         # Between fork and the end of exec a process shows no environment, or that of its parent: look again.
         empty = 0 if pids else empty + 1
         for pid in pids:
-            try:
-                fd = os.pidfd_open(pid)
-            except OSError:
-                continue
-            try:
-                if pid in tagged_one(pid, tag):
-                    signal.pidfd_send_signal(fd, signal.SIGKILL)
-                    seen.add(pid)
-            except OSError:
-                pass
-            finally:
-                os.close(fd)
+            if supervisor.signal_one(
+                pid, signal.SIGKILL, lambda pid=pid: pid in tagged_one(pid, tag)
+            ):
+                seen.add(pid)
         time.sleep(0.01 if pids else PAUSE)
     return len(seen)
 

@@ -43,11 +43,24 @@ SCARCE = (
     errno.ENOSPC,
     errno.EIO,
     errno.EROFS,
+    errno.EDQUOT,
 )
 WAKE = (signal.SIGCHLD, signal.SIGTERM)
 DEFAULTS = [
     number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
 ]
+
+
+LATER: dict[
+    str, Any
+] = {}  # code of neighbours, as it was when the watcher began (`execution.program`)
+
+
+def neighbour(name: str) -> Any:
+    """A module beside this one."""
+    module = type(signal)(name)
+    exec(LATER[name], module.__dict__)
+    return module
 
 
 def main(fd: int) -> None:
@@ -203,7 +216,7 @@ class Attempt:
             record["errno"] = number
         if leftovers:
             record["leftovers"] = leftovers
-        self.record_exit(record)
+        self.record_exit(record, say)
         return record
 
     def record(self, record: dict[str, Any]) -> None:
@@ -217,13 +230,14 @@ class Attempt:
             raise OSError(28, "No space left on device", "journal")
         os.fsync(self.journal)
 
-    def record_exit(self, record: dict[str, Any]) -> None:
-        """How it ended must not be lost: while the disk refuses, wait and try again with a fresh descriptor."""
+    def record_exit(self, record: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+        """How it ended must not be lost: while the disk refuses, say so, and try again with a fresh descriptor."""
         while True:
             try:
                 self.record(record)
                 return
-            except OSError:
+            except OSError as error:
+                say({"fault": error.strerror or str(error)})
                 # The descriptor that failed may report a success that never happened: open the file anew, but
                 # keep the old one, which holds the lock.
                 signal.sigtimedwait((), 1.0)
@@ -264,8 +278,7 @@ class Attempt:
                 (os.POSIX_SPAWN_DUP2, self.logs[1], 2),
             ]
             if job["terminal"]:
-                import terminal  # type: ignore[import-not-found]  # only who needs it pays for it; a neighbour of this file, on the path because of `pool`
-
+                terminal = neighbour("terminal")  # only who needs it pays for it
                 self.terminal = terminal.Terminal(job["run_dir"], self.logs[0], WAKE)
                 actions = self.terminal.actions()
                 os.chdir(job["cwd"])
@@ -303,6 +316,9 @@ class Attempt:
                 self.stop("silence", now)
             elif self.too_much_output():
                 self.stop("log_limit", now)
+            elif not self.step and self.cancel_requested():
+                # Also without a signal: none reaches us from another container.
+                self.stop("cancelled", now)
             pause = self.next_look(now)
             if self.step:
                 pause = min(pause, self.next_step - now)
@@ -483,26 +499,41 @@ def sweep(meanwhile: Callable[[], object]) -> int:
 
 
 def signal_all(number: int, found: set[int] | None = None) -> None:
-    """Send a signal to all descendants.
-
-    A pid could pass to a stranger between the look and the signal, so the process is pinned by a pidfd and looked
-    at again: the same parent and start time mean that it still is the one that was found.
-    """
+    """Send a signal to all descendants: the same parent and start time mean that it still is the one that was found."""
     for pid, identity in descendants():
-        try:
-            pinned = os.pidfd_open(pid)
-        except OSError:
-            continue
-        try:
-            if parent_and_start(pid) == identity:
-                signal.pidfd_send_signal(pinned, number)
-                if number == signal.SIGTERM:
-                    signal.pidfd_send_signal(pinned, signal.SIGCONT)
-                if found is not None:
-                    found.add(pid)
-        except OSError:
-            pass
-        finally:
+        if signal_one(pid, number, lambda pid=pid, was=identity: parent_and_start(pid) == was):
+            if number == signal.SIGTERM:
+                signal_one(
+                    pid, signal.SIGCONT, lambda pid=pid, was=identity: parent_and_start(pid) == was
+                )
+            if found is not None:
+                found.add(pid)
+
+
+def signal_one(pid: int, number: int, still) -> bool:
+    """Send a signal to a process if it ``still()`` is the one that is meant; whether it was.
+
+    A pid could pass to a stranger between the look and the signal, so the process is pinned by a pidfd first.  Where
+    the system refuses those (old kernels, some sandboxes), the look comes as shortly before the signal as can be.
+    """
+    try:
+        pinned = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    except (OSError, AttributeError):
+        pinned = -1
+    try:
+        if not still():
+            return False
+        if pinned >= 0:
+            signal.pidfd_send_signal(pinned, number)
+        else:
+            os.kill(pid, number)
+        return True
+    except OSError:
+        return False
+    finally:
+        if pinned >= 0:
             os.close(pinned)
 
 

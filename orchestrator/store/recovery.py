@@ -101,7 +101,7 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
         if not _ours(store, entry):
             entry.close()  # git or a copy brought it: nothing of it was ever claimed here
             continue
-        step = _step(store, entry)
+        step = step_of(store, entry)
         if step is None:
             entry.close()
         else:
@@ -115,12 +115,11 @@ def _ours(store: Store, entry: Entry) -> bool:
     return not claim or claim.get("instance") == store.trust.instance
 
 
-def _step(store: Store, entry: Entry) -> Step | None:
+def step_of(store: Store, entry: Entry) -> Step | None:
     """What to do about an active journal; None if it needed only to be put away."""
     if not entry.lock():
-        return (
-            Step.ADOPT if entry.journal.attempt and entry.journal.phase is Phase.STARTED else None
-        )
+        # A supervisor is at it, whatever the journal says by now; or `orchestrator run` is.
+        return Step.ADOPT if entry.journal.task_id else None
     entry.refresh()
     phase = entry.journal.phase
     if phase in (Phase.FINAL, Phase.REQUEUED):

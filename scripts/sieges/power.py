@@ -36,8 +36,8 @@ agents: {{t: {{tool: shell, command: [bash, -c, 'echo $ORCHESTRATOR_TASK_ID >> {
 # With "lame" nothing reaches the disk before the kernel thinks of it: the control.
 LAME = "import os; os.fsync = os.fdatasync = lambda fd: None\n"
 WATCH = """
-from orchestrator.execution import pool
-pool._BOOT = lame + pool._BOOT
+from orchestrator.execution import program
+program.BOOT = lame + program.BOOT
 from orchestrator.cli.main import main
 sys.argv = ["orchestrator", "watch", "--quiet", *sys.argv[4:]]
 sys.exit(main())
@@ -173,9 +173,10 @@ class House:
         os.sync()
 
     def child(self, code: str, *words: str, out: Path | None = None) -> subprocess.Popen[bytes]:
-        with (out or self.disk.base / "log").open("ab") as output, (self.disk.base / "log").open(
-            "ab"
-        ) as log:
+        with (
+            (out or self.disk.base / "log").open("ab") as output,
+            (self.disk.base / "log").open("ab") as log,
+        ):
             process = subprocess.Popen(
                 [sys.executable, "-c", CODE + code, LAME if self.control else "", *words],
                 cwd=self.project,
@@ -211,12 +212,13 @@ class House:
         ran = self.starts.read_text().split("\n")[:-1]
         copy = self.disk.photograph()
         self.kill()
+        assert copy.exists()
+        self.disk.cut()
+        # Only now: a tool that was spawned while we killed has the disk open until it has said that it starts.
         for file, lines in ((self.acks, acked), (self.starts, ran)):
             file.write_text("".join(f"{line}\n" for line in lines))
         self.acked, self.ran = acked, ran
         self.done |= done
-        assert copy.exists()
-        self.disk.cut()
         self.counts["killed power"] += 1
         self.look()
 
