@@ -15,6 +15,7 @@ PACKAGE = ROOT / "orchestrator"
 # Imports point down this list only.
 LAYERS = [
     "errors",
+    "clock",
     "model",
     "files",
     "store",
@@ -25,6 +26,7 @@ LAYERS = [
     "projection",
     "queries",
     "cli",
+    "testing",
 ]
 WALL = {
     name: {"store", "execution", "distributors", "coordination"}

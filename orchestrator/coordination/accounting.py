@@ -39,7 +39,7 @@ def completed(reading: Reading, logged: sessionlog.Logged, whole: bool) -> Readi
 
 
 def _sum(usage: Any) -> int:
-    return usage.get("input", 0) + usage.get("output", 0)
+    return int(usage.get("input", 0) + usage.get("output", 0))
 
 
 def priced(reading: Reading, model: Model | None) -> Reading:

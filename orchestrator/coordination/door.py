@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from orchestrator.clock import Clock
 from orchestrator.coordination.settings import Settings
 from orchestrator.files import origin
 from orchestrator.files.approval import Approval, Arrived, Verdict, named_files
@@ -17,9 +18,7 @@ from orchestrator.store.transitions import Store
 class Door:
     """Judges files of one inbox, and remembers what this machine may vouch for."""
 
-    def __init__(
-        self, layout: Layout, store: Store, settings: Settings, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, layout: Layout, store: Store, settings: Settings, clock: Clock) -> None:
         self._layout, self._store, self._settings, self._clock = layout, store, settings, clock
         self._pending: list[Arrived] = []
         self.reset()
@@ -45,7 +44,9 @@ class Door:
         """Whether it may count; None while a git command is at work: ask again soon."""
         try:
             config = self._settings.config
-            verdict = self._approval.judge(arrived, config.from_git, config.trusted, self._clock())
+            verdict = self._approval.judge(
+                arrived, config.from_git, config.trusted, self._clock.wall()
+            )
         except origin.Busy:
             return None
         if verdict.mine:

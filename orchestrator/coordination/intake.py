@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
 from orchestrator.coordination.settings import Settings
 from orchestrator.files import schemas
@@ -81,9 +80,7 @@ def signature_of(info: os.stat_result) -> Signature:
 class Intake:
     """Looks at files in the inbox."""
 
-    def __init__(
-        self, layout: Layout, settings: Settings, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, layout: Layout, settings: Settings, clock: Clock = SYSTEM) -> None:
         self.layout, self.settings, self.clock = layout, settings, clock
         self._rested: dict[
             str, tuple[Signature, float]
@@ -184,8 +181,8 @@ class Intake:
         Counted from when it was first seen like this, so that no clock jump shortens it.  Only a file that was found
         in a listing (after a start, say) may have rested unseen, and then only its time can tell.
         """
-        now, quiet = time.monotonic(), self.settings.config.quiet
-        if listed and self.clock() - signature[1] / 1e9 >= quiet:
+        now, quiet = self.clock.monotonic(), self.settings.config.quiet
+        if listed and self.clock.wall() - signature[1] / 1e9 >= quiet:
             return 0.0
         before = self._rested.get(name)
         if before is None or before[0] != signature:

@@ -189,7 +189,7 @@ def give_back(store: Store, task_id: str) -> None:
             f"Merge it here (git merge {change.target}), or put your work on top of it. Resolve what collides so that what "
             "both sides meant is kept, and end when nothing is unfinished.\n"
         )
-        entry.append({"record": "told", "text": text, "at": store.clock()}, sync=True)
+        entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)
 
 
 def conflicts(layout: Layout, journal: Journal) -> str:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -107,6 +106,7 @@ class Life:
     retry_at: float | None = None
     in_slot: bool = False
     ending: bool = False  # its attempt has ended, and what follows is not settled yet
+    parks: bool = False  # its tool has just been parked
     inode: int = 0
     moving: bool = False  # it is claimed, and its file still lies in the inbox
     cost: float = 0.0  # of its attempts that have ended
@@ -205,8 +205,8 @@ class Lives:
         self.grounds.known(life, entry)
         if attempt is not None and attempt.ended is None:
             self.follow(life)
-            life.began = time.monotonic() - max(
-                0.0, self.store.clock() - attempt.started.get("at", self.store.clock())
+            life.began = self.store.clock.monotonic() - max(
+                0.0, self.store.clock.wall() - attempt.started.get("at", self.store.clock.wall())
             )
         return life
 
@@ -236,7 +236,9 @@ class Lives:
         """
         last = entry.journal.last
         due, said = float(last.get("not_before", 0.0)), float(last.get("at", 0.0))
-        return time.monotonic() + min(max(due - self.store.clock(), 0.0), max(due - said, 0.0))
+        return self.store.clock.monotonic() + min(
+            max(due - self.store.clock.wall(), 0.0), max(due - said, 0.0)
+        )
 
     async def start(self, life: Life, entry: Entry, claim: Claim | None = None) -> None:
         """A fresh claim (or a due retry): run it until it finishes or has to wait.
@@ -363,7 +365,7 @@ class Lives:
                 {
                     "record": "started",
                     "attempt": order.attempt,
-                    "at": self.store.clock(),
+                    "at": self.store.clock.wall(),
                     "tag": order.tag,
                 }
             )
@@ -478,7 +480,7 @@ class Lives:
         record = {
             "record": "lost" if end.cause == "lost" else "exit",
             "attempt": number,
-            "at": self.store.clock(),
+            "at": self.store.clock.wall(),
             "cause": end.cause,
             "code": end.code,
             "signal": end.signal,
@@ -533,7 +535,7 @@ class Lives:
             reading.may_retry,
             failure,
             self._next_link(life) is not None,
-            reading.reset - self.store.clock() if reading.reset is not None else 0.0,
+            reading.reset - self.store.clock.wall() if reading.reset is not None else 0.0,
         )
         if self.works.again(life.route, reading, red):
             step = Retry(0.0)
@@ -629,8 +631,11 @@ class Lives:
         """The tool's limit is used up: nobody starts it before its end."""
         tool = life.route.tool.name
         self.blocked[tool] = self.blocked.get(tool, 0) + 1
-        until = held_until(reading.reset, self.store.clock(), self.blocked[tool], self.config.retry)
+        until = held_until(
+            reading.reset, self.store.clock.wall(), self.blocked[tool], self.config.retry
+        )
         await self._settled(lambda: self.store.park(tool, until, reading.reason))
+        life.parks = True
         self.store.log.commit(
             [
                 self._event(
@@ -684,7 +689,7 @@ class Lives:
         )
         # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
         await self._durable([ended, again])
-        now = self.store.clock()
+        now = self.store.clock.wall()
         await self._settled(
             lambda: entry.append(
                 {
@@ -707,7 +712,7 @@ class Lives:
         if step.fall_back:
             life.route = life.chain[link]
             life.lane = life.route.lane(life.task)
-        life.retry_at = time.monotonic() + step.after
+        life.retry_at = self.store.clock.monotonic() + step.after
         self.tell(
             "retrying",
             life.id,
@@ -735,7 +740,7 @@ class Lives:
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
         step = await self.works.destination(life, entry, step)
-        now = timestamp(self.store.clock())
+        now = timestamp(self.store.clock.wall())
         made = await self._artifacts(life)
         document = self._document(life, entry, reading, step, now, made, await self._changed(life))
         ended = self._attempt_event(life, reading)  # first: readers sort by time

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from orchestrator.coordination.grounds import Grounds, Worker, own_environment
 from orchestrator.coordination.settings import Settings
@@ -29,7 +30,7 @@ LINES = 30  # that an agent is told of a red check
 FOLDER = "checks"
 
 
-class Running(Worker):
+class Running(Worker, Protocol):
     """A claimed task whose running attempt, or check, can be asked to stop."""
 
     handle: ExecutionHandle | None
@@ -146,7 +147,7 @@ class Proof:
             record = {
                 "record": kind,
                 "attempt": number,
-                "at": self.store.clock(),
+                "at": self.store.clock.wall(),
                 "cause": end.cause,
             }
             record |= {"code": end.code, "signal": end.signal, "duration_ms": end.duration_ms}

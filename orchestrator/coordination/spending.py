@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from orchestrator.clock import Clock
 from orchestrator.coordination.groups import Groups
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
@@ -16,9 +17,9 @@ from orchestrator.model.units import timestamp
 class Today:
     """What this day (of UTC, as budgets have it) has cost: what the log had when the watcher started, and what has ended since."""
 
-    def __init__(self, layout: Layout, clock: Callable[[], float]) -> None:
+    def __init__(self, layout: Layout, clock: Clock) -> None:
         self._layout, self._clock = layout, clock
-        self._since = timestamp(clock())
+        self._since = timestamp(clock.wall())
         self.day, self.cost, self.tokens = self._since[:10], 0.0, 0
 
     def before(self) -> tuple[str, float, int]:
@@ -39,7 +40,7 @@ class Today:
 
     def turn(self) -> None:
         """A new day begins with nothing."""
-        day = timestamp(self._clock())[:10]
+        day = timestamp(self._clock.wall())[:10]
         if day != self.day:
             self.day, self.cost, self.tokens = day, 0.0, 0
 
@@ -52,7 +53,7 @@ class Spending:
         layout: Layout,
         budgets: Budgets,
         groups: Groups,
-        clock: Callable[[], float],
+        clock: Clock,
         warn: Callable[[Scope, str], None],
     ) -> None:
         self._layout, self._budgets, self._groups, self._clock, self._warn = (
@@ -90,7 +91,7 @@ class Spending:
         if not self._active and not limits:
             return {}
         self._today()
-        return closed(self._budgets, self._spent, limits, (self._clock() // DAY + 1) * DAY)
+        return closed(self._budgets, self._spent, limits, (self._clock.wall() // DAY + 1) * DAY)
 
     def task(self, task_id: str, cost: float) -> None:
         """An attempt of this task has ended; ``cost`` is that of all its attempts."""
@@ -124,7 +125,7 @@ class Spending:
         return limits
 
     def _today(self) -> None:
-        day = time.strftime("%Y-%m-%d", time.gmtime(self._clock()))
+        day = time.strftime("%Y-%m-%d", time.gmtime(self._clock.wall()))
         if day != self._spent.day:
             runs = self._spent.runs
             self._spent = spending.of_day(self._layout, day) if self._active else Spent(day)

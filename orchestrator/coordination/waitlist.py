@@ -7,13 +7,14 @@ truth; neither costs anything for files that have not changed.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.clock import Clock
 from orchestrator.coordination import guard
 from orchestrator.coordination.door import Door
 from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import (
     Ignored,
     Intake,
@@ -25,7 +26,7 @@ from orchestrator.coordination.intake import (
     TaskFile,
     signature_of,
 )
-from orchestrator.coordination.lifecycle import Health, Life
+from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.strangers import Strangers
@@ -86,7 +87,7 @@ class Waitlist:
         running: Mapping[str, Life],
         tell: Tell,
         again: Callable[[str], None],
-        clock: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self.layout, self.settings, self.store, self.intake, self.health = (
             layout,
@@ -143,7 +144,7 @@ class Waitlist:
 
     def next_look(self, wall: float) -> list[float]:
         """Monotonic moments at which something has to be looked at again."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         return [
             *(due for due, _ in self.not_yet.values()),
             *(now + gate.until - wall for _, gate in self.runs.values() if gate.until),
@@ -182,8 +183,8 @@ class Waitlist:
 
     def look_on(self, seconds: float) -> None:
         """Look at what was listed, for so long at most: 100,000 files must not keep anything waiting."""
-        end = time.monotonic() + seconds
-        while self.todo and time.monotonic() < end:
+        end = self.clock.monotonic() + seconds
+        while self.todo and self.clock.monotonic() < end:
             self.look(self.todo.popitem()[0], listed=True)
 
     def anew(self) -> None:
@@ -211,10 +212,10 @@ class Waitlist:
     def look_again(self) -> None:
         """Look at what was listed or was not ready, or whose time may have come."""
         self.look_on(SLICE)
-        now = time.monotonic()
+        now = self.clock.monotonic()
         for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
             self.look(name)
-        wall = self.clock()
+        wall = self.clock.wall()
         for name, (_, gate) in list(self.runs.items()):
             if gate.until is not None and gate.until <= wall:
                 self.runs[name] = (STALE, gate)
@@ -245,7 +246,7 @@ class Waitlist:
         """Looking at this file raised something: it waits for the machine to work, or is set aside with a note."""
         if guard.machine(error):
             self.health.failed(error)
-            self.not_yet[name] = (time.monotonic() + 1.0, "")
+            self.not_yet[name] = (self.clock.monotonic() + 1.0, "")
             return
         self.forget(name)
         try:
@@ -283,7 +284,7 @@ class Waitlist:
         if before is not None:
             self.forget(name)
         if isinstance(look, NotYet):
-            self.not_yet[name] = (time.monotonic() + look.after, look.why)
+            self.not_yet[name] = (self.clock.monotonic() + look.after, look.why)
             if look.why and look.why != was_editing:
                 self.tell("editing", stem_of(name), text=look.why)
             return
@@ -404,7 +405,7 @@ class Waitlist:
         )
         verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
         if verdict is None:
-            self.not_yet[name] = (time.monotonic() + origin.AGAIN, "")
+            self.not_yet[name] = (self.clock.monotonic() + origin.AGAIN, "")
             return
         if verdict.gate is not None and waiting.arrived is not None:
             try:
@@ -431,7 +432,7 @@ class Waitlist:
         arrived, before = self._arrived(name, look), self.runs.pop(name, None)
         verdict = self.door.judge(arrived) if arrived is not None else None
         if verdict is None:
-            self.not_yet[name] = (time.monotonic() + origin.AGAIN, "")
+            self.not_yet[name] = (self.clock.monotonic() + origin.AGAIN, "")
             return
         if verdict.gate is not None:
             self.runs[name] = (look.signature, verdict.gate)
@@ -504,7 +505,7 @@ class Waitlist:
 
     def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
         """What the gates of one task depend on; what else runs is added by who knows it."""
-        return World(self.clock(), status_of or self.status_of, self.groups.get)
+        return World(self.clock.wall(), status_of or self.status_of, self.groups.get)
 
     def reread(self, waiting: Waiting) -> TaskFile | None:
         """The parsed file again; None if it has changed, and then it is looked at anew."""
@@ -536,7 +537,7 @@ class Waitlist:
         verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
         waiting.rejudge = verdict is not None and bool(verdict.source)
         if verdict is None:
-            return busy_gate(self.clock() + origin.AGAIN)
+            return busy_gate(self.clock.wall() + origin.AGAIN)
         return verdict.gate
 
     def flush_vouch(self) -> None:

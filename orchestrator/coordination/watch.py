@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
@@ -75,11 +76,15 @@ class Watcher:
         distributor: Distributor,
         store: Store,
         tell: Tell,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM,
+        signals: bool = True,
+        arrivals: type[Arrivals] = Arrivals,
     ) -> None:
         self.layout, self.settings, self.store, self.clock = layout, settings, store, clock
         self.tell = tell
         self.distributor = distributor
+        self._signals = signals  # whether those of this process are meant for us
+        self._arrivals = arrivals
         self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
         self.lives = Lives(layout, settings, store, distributor, self.health, tell, self._spent)
@@ -112,7 +117,7 @@ class Watcher:
         self._settings_due = (
             math.inf
         )  # when (the loop's time) to look whether the settings have settled
-        self._settings_read = timestamp(clock())
+        self._settings_read = timestamp(clock.wall())
         self._exposed = (
             False  # an attempt runs, or has run since the settings were last known to be unchanged
         )
@@ -123,7 +128,7 @@ class Watcher:
         self.interrupted = False
         self._once = False
         self._claimed_once = False
-        self._started_at = timestamp(clock())
+        self._started_at = timestamp(clock.wall())
         # Found out once: on the day when nothing can be opened the card must still be written.
         self._identity = {
             "pid": os.getpid(),
@@ -150,14 +155,15 @@ class Watcher:
         self.lock.acquire()
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        arrivals = Arrivals(self.layout, self._hint_from_thread, self._overflow_from_thread)
+        arrivals = self._arrivals(self.layout, self._hint_from_thread, self._overflow_from_thread)
         try:
             self.distributor.prepare(1)
             self._write_card()
             self._event(
                 "watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots"
             )
-            self._install_signals()
+            if self._signals:
+                self._install_signals()
             if self.settings.problem:
                 self.tell("misconfigured", "", text=self.settings.problem)
             self.notifications = (
@@ -191,7 +197,7 @@ class Watcher:
                         arrivals.refresh()
                         self._rescan()
                     if any(
-                        gate.until is not None and gate.until <= self.clock()
+                        gate.until is not None and gate.until <= self.clock.wall()
                         for gate in self.parked.values()
                     ):
                         self._look_at_parked()
@@ -232,10 +238,14 @@ class Watcher:
             self.lock.release()
 
     async def _sleep(self, next_rescan: float) -> None:
-        now, wall = self._loop.time(), self.clock()
+        now, wall = self._loop.time(), self.clock.wall()
         due = [next_rescan, self._settings_due, *self.waitlist.next_look(wall)]
         due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
-        due += [life.retry_at for life in self.running.values() if life.retry_at is not None]
+        due += [
+            life.retry_at
+            for life in self.running.values()
+            if life.retry_at is not None and life.id not in self.waitlist.ready
+        ]
         delay = max(0.0, min(due) - now)
         if self.waitlist.todo or self._more_ready():
             delay = 0.0
@@ -295,7 +305,7 @@ class Watcher:
         )
 
     def _ask_again(self, life: Life, now: float) -> Ask:
-        due = now + max(0.0, (life.retry_at or 0.0) - time.monotonic())
+        due = now + max(0.0, (life.retry_at or 0.0) - self.clock.monotonic())
         return Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due))
 
     def _tell_what_waits(self) -> None:
@@ -318,7 +328,11 @@ class Watcher:
 
     def _again(self, name: str) -> None:
         """Look at a file of the inbox once more in the next pass."""
-        self._hints.append((self.layout.file(Status.INBOX, name), True))
+        self.hint(self.layout.file(Status.INBOX, name), renamed=True)
+
+    def hint(self, path: str, renamed: bool) -> None:
+        """Something may have happened to this file: look at it in the next pass."""
+        self._hints.append((path, renamed))
         self._wake.set()
 
     def _hint_from_thread(self, path: str, renamed: bool) -> None:
@@ -369,7 +383,7 @@ class Watcher:
             signal.SIGIO, signal.SIG_IGN
         )  # a broken read lease must not end us (files.requests)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._signalled, number)
+            self._loop.add_signal_handler(number, self.signalled, number)
         self._loop.add_signal_handler(signal.SIGUSR1, self._reload_wanted)
         self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         self._loop.add_signal_handler(signal.SIGCONT, self._continued)
@@ -389,7 +403,7 @@ class Watcher:
         self._overflow_from_thread()
         self.tell("resumed", "")
 
-    def _signalled(self, number: int) -> None:
+    def signalled(self, number: int) -> None:
         """Ctrl-C once: drain.  Twice: interrupt.  TERM, HUP: leave at once; supervisors and agents go on."""
         if number != signal.SIGINT:
             self._leave = True
@@ -476,7 +490,7 @@ class Watcher:
         """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
         before = self.settings.problem
         changed = self.settings.read(take)
-        self._settings_read = timestamp(self.clock())
+        self._settings_read = timestamp(self.clock.wall())
         text = ", ".join(
             f"{name} (at the next start)" if name in AT_START else name for name in changed
         )
@@ -534,11 +548,11 @@ class Watcher:
         self.tell("budget", scope[1], text=text)
 
     def _today(self) -> str:
-        return time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
+        return time.strftime("%Y-%m-%d", time.gmtime(self.clock.wall()))
 
     def _look_at_parked(self) -> None:
         """Which tools are parked now; those whose time is over start again."""
-        self.parked = parked.gates(self.layout, self.clock())
+        self.parked = parked.gates(self.layout, self.clock.wall())
         for name in scan.names(self.layout.folder("parked")) if not self.health.fault else ():
             tool = name.removesuffix(".yaml")
             if name.endswith(".yaml") and not name.startswith(".") and tool not in self.parked:
@@ -618,7 +632,7 @@ class Watcher:
 
     def _start_due(self) -> None:
         """Start what is due and has a slot, the most urgent first."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         for life in self.running.values():
             if (
                 life.retry_at is not None
@@ -751,6 +765,9 @@ class Watcher:
             self.tell("internal", life.id, error=error)
         finally:
             life.ending = False
+            if life.parks:  # at once: a notification may come after the next start
+                life.parks = False
+                self._look_at_parked()
             self._slot_free(life)
             self._wake.set()
         if life.retry_at is not None:
@@ -860,7 +877,7 @@ class Watcher:
                     "retrying",
                     life.id,
                     life=life,
-                    after=max(0.0, life.retry_at - time.monotonic()),
+                    after=max(0.0, life.retry_at - self.clock.monotonic()),
                     reading=None,
                 )
                 continue
@@ -990,6 +1007,6 @@ class Watcher:
     def _event(
         self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any
     ) -> None:
-        number = f"{os.getpid()}-{int(self.clock() * 1000)}" if attempt is None else attempt
+        number = f"{os.getpid()}-{int(self.clock.wall() * 1000)}" if attempt is None else attempt
         fields.setdefault("phase", "store" if kind.startswith("store") else "watch")
         self.store.log.note(self.store.log.event(kind, subject, number, **fields))

@@ -139,8 +139,9 @@ class AdoptedHandle:
             journal.attempt,
             *journal.checks[-1:],
         ):  # its tag tells an attempt from a check of it
-            same = facts is not None and facts.number == self._number and facts.ended is not None
-            if same and facts.started.get("tag", "") == self._tag:
+            if facts is None or facts.ended is None or facts.number != self._number:
+                continue
+            if facts.started.get("tag", "") == self._tag:
                 return end_from(facts.ended)
         return await lost(self._tag)
 

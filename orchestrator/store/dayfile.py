@@ -103,7 +103,7 @@ def _missing(layout: Layout, folder: str, taken: list[str]) -> bytes:
 
 
 def _event_ids(layout: Layout, first_day: str) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for name in scan.names(layout.events):
         if name.endswith(".jsonl") and name[:10] >= first_day:
             data = opening.read_bytes(f"{layout.events}/{name}", MOST)

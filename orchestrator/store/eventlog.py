@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import StoreFault
 from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
@@ -42,7 +43,7 @@ class NewFile:
 class EventLog:
     """The event files of one writer.  ``role`` is ``watch`` or ``cli``."""
 
-    def __init__(self, layout: Layout, role: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, layout: Layout, role: str, clock: Clock = SYSTEM) -> None:
         self.layout, self.role, self.clock = layout, role, clock
         self.clone = clone_name(layout)
         self._fd = -1
@@ -50,7 +51,7 @@ class EventLog:
 
     def event(self, kind: str, subject: str, step: int | str, /, **fields: Any) -> Event:
         """A new event.  Its id is ``subject/step/kind``: the same step repeated after a crash has the same id."""
-        return make_event(kind, self.clock(), f"{subject}/{step}/{kind}", fields)
+        return make_event(kind, self.clock.wall(), f"{subject}/{step}/{kind}", fields)
 
     def commit(
         self, events: Sequence[Event], files: Sequence[NewFile] = (), claim: Claim | None = None
@@ -94,7 +95,7 @@ class EventLog:
 
     def _open(self) -> int:
         """The file of today, by its name."""
-        day = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
+        day = time.strftime("%Y-%m-%d", time.gmtime(self.clock.wall()))
         if self._fd >= 0 and day == self._day and is_named(self._fd, self._path):
             return self._fd
         self.close()
@@ -106,6 +107,10 @@ class EventLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def look(self) -> None:
+        """Put back what git took away from the log, though nothing is to be written."""
+        self.append(())
 
     def note(self, *events: Event) -> None:
         """Write events that nobody waits for."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
 from orchestrator.files import jsonlines, opening, owners, scan, trust
 from orchestrator.files.identity import Identity, identity_of
@@ -51,9 +52,7 @@ class Moved:
 class Store:
     """The write side of one work directory."""
 
-    def __init__(
-        self, layout: Layout, log: EventLog | GroupCommit, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, layout: Layout, log: EventLog | GroupCommit, clock: Clock = SYSTEM) -> None:
         self.layout, self.log, self.clock = layout, log, clock
         self.ledger = Ledger(layout)
         self._trust: Trust | None = None
@@ -86,7 +85,7 @@ class Store:
 
     def _say(self, kind: str, task_id: str, **fields: Any) -> None:
         """An event of a verb, on disk when this returns; its id is its own, since a person may do things twice."""
-        moment = f"@{int(self.clock() * 1000)}"
+        moment = f"@{int(self.clock.wall() * 1000)}"
         self.log.commit([self.log.event(kind, task_id, moment, task_id=task_id, **fields)]).result()
 
     @contextmanager
@@ -233,7 +232,7 @@ class Store:
             "v": 1,
             "id": task_id,
             "file": name,
-            "at": self.clock(),
+            "at": self.clock.wall(),
             "sha256": content.sha256,
             "ino": content.stat.st_ino,
             "dev": content.stat.st_dev,
@@ -303,7 +302,7 @@ class Store:
             entry.append(
                 {
                     "record": "requeue",
-                    "at": self.clock(),
+                    "at": self.clock.wall(),
                     "ino": journal.inode,
                     "by": "claim withdrawn",
                 }
@@ -337,7 +336,7 @@ class Store:
     def request_cancel(self, task_id: str, by: str, requeue: bool = False) -> bool:
         """Leave the request that makes the supervisor stop the attempt; False if there was one already."""
         path = self.layout.cancel_request(task_id)
-        data = json.dumps({"by": by, "at": self.clock(), "requeue": requeue}).encode()
+        data = json.dumps({"by": by, "at": self.clock.wall(), "requeue": requeue}).encode()
         try:
             atomic.write_temporary(path, data, sync=False)
         except FileExistsError:
@@ -388,7 +387,7 @@ class Store:
             {
                 "record": "final",
                 "status": str(target),
-                "at": self.clock(),
+                "at": self.clock.wall(),
                 **(record or {}),
                 **_identity(self.layout.file(target, name)),
             }
@@ -471,7 +470,7 @@ class Store:
         entry.append(
             {
                 "record": "requeue",
-                "at": self.clock(),
+                "at": self.clock.wall(),
                 "by": by,
                 **(record or {}),
                 **_identity(self.layout.file(Status.INBOX, claim["file"])),
@@ -558,7 +557,7 @@ class Store:
             entry.append(
                 {
                     "record": "requeue",
-                    "at": self.clock(),
+                    "at": self.clock.wall(),
                     "by": "retry",
                     **_identity(self.layout.file(*place)),
                 },
@@ -634,7 +633,7 @@ class Store:
         """Tell the ledger what a verb does with a task that has run before."""
         if requeue:
             entry.append(
-                {"record": "requeue", "at": self.clock(), "by": "retry", **_identity(source)},
+                {"record": "requeue", "at": self.clock.wall(), "by": "retry", **_identity(source)},
                 sync=True,
             )
         elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (
@@ -642,7 +641,12 @@ class Store:
             Status.HELD,
         ):
             entry.append(
-                {"record": "final", "status": str(target), "at": self.clock(), **_identity(source)}
+                {
+                    "record": "final",
+                    "status": str(target),
+                    "at": self.clock.wall(),
+                    **_identity(source),
+                }
             )
 
     def _rename(self, source: str, path: str) -> None:

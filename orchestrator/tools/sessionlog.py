@@ -94,7 +94,8 @@ def locate(log: SessionLog, env: Mapping[str, str], cwd: str, session: str, sinc
 def of_file(log: SessionLog, path: str, since: float) -> Logged:
     """What a file says of the time since then."""
     tally = Tally(log.key, log.figures, log.includes_cached)
-    session, windows = "", ()
+    session = ""
+    windows: tuple[Mapping[str, Any], ...] = ()
     for event in _events(path):
         if log.session and not session:
             name = search(log.session, event)

@@ -1,0 +1,473 @@
+"""The loop in a test tube: hours of a watcher's life in milliseconds, on real files, with a fake clock and a fake distributor."""
+
+from __future__ import annotations
+
+import errno
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.coordination.watch import Watcher
+from orchestrator.model.admission import admit
+from orchestrator.model.status import Status
+from orchestrator.model.units import timestamp
+from orchestrator.queries.world import Known, lane_of, request_of
+from orchestrator.testing import End, Tube
+
+MIDNIGHT = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 86400.0
+FAILS = End(code=1)
+SLOW = End(after=60.0)
+FOREVER = End(after=None)
+
+
+def task(agent: str = "ok", **keys: object) -> str:
+    lines = [f"agent: {agent}", "prompt: x", *(f"{key}: {value}" for key, value in keys.items())]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def tube(tmp_path: Path) -> Callable[..., Tube]:
+    return lambda *words, **named: Tube(tmp_path, *words, **named)
+
+
+# -- retries and the like ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay, factor", [(1, 2), (10, 1), (10, 3), (60, 2)])
+def test_retries_come_when_they_are_due(tube, delay, factor):
+    made = tube(f"retry: {{delay: {delay}s, factor: {factor}, max_delay: 1h}}\n")
+    made.plan("a", FAILS, FAILS, End())
+    made.drop("a", task(retries=2))
+    made.run()
+    second = 0.1 + delay
+    assert [round(at, 1) for at, *_ in made.started] == [
+        0.0,
+        second,
+        round(second + 0.1 + min(delay * factor, 3600), 1),
+    ]
+    assert made.where("a") == "done"
+
+
+@pytest.mark.parametrize("retries", range(4))
+def test_a_task_fails_when_its_retries_are_used_up(tube, retries):
+    made = tube("retry: {delay: 1s}\n")
+    made.plan("a", FAILS)
+    made.drop("a", task(retries=retries))
+    made.run()
+    assert made.where("a") == "failed" and len(made.started) == retries + 1
+    assert len(made.result("a")["attempts"]) == retries + 1
+
+
+@pytest.mark.parametrize("cause, outcome", [("timeout", "timed_out"), ("silence", "timed_out")])
+def test_causes_become_outcomes(tube, cause, outcome):
+    made = tube()
+    made.plan("a", End(cause=cause))
+    made.drop("a")
+    made.run()
+    assert made.where("a") == "failed" and made.result("a")["outcome"] == outcome
+
+
+@pytest.mark.parametrize("on_lost, folder, attempts", [("hold", "review", 1), ("retry", "done", 2)])
+def test_a_lost_attempt(tube, on_lost, folder, attempts):
+    made = tube(f"on_lost: {on_lost}\nretry: {{delay: 1s}}\n")
+    made.plan("a", FOREVER, End())
+    made.drop("a", task(retries=1))
+    made.at(5, lambda: made.fake.kill("a"))
+    made.run()
+    assert made.where("a") == folder and len(made.started) == attempts
+
+
+def test_a_retry_that_waits_for_a_slot_costs_nothing(tube):
+    """The loop once turned as fast as it could for as long as that lasted."""
+    made = tube("retry: {delay: 5s}\n")
+    made.plan("a", FAILS, End())
+    made.plan("b", End(after=600.0))
+    made.drop("a", task(retries=1))
+    made.drop("b")
+    passes = iter(range(10**6))
+    real = Watcher._start_due
+
+    def counted(self):
+        next(passes)
+        real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watcher, "_start_due", counted)
+        made.run(slots=1)
+    assert made.where("a") == "done" and next(passes) < 300
+
+
+# -- time ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", [2, 90, 3600, 90000])
+def test_not_before(tube, wait):
+    made = tube("watch: {rescan: 10m}\n")
+    made.drop("a", task(not_before=timestamp(made.clock.wall() + wait)))
+    made.at(wait + 10, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    assert made.where("a") == "done"
+    assert wait <= made.started[0][0] <= wait + 1.01
+
+
+@pytest.mark.parametrize("jump", [-86400.0, -1.0, 1.0, 86400.0])
+def test_a_jump_of_the_wall_clock_delays_no_retry(tube, jump):
+    made = tube("retry: {delay: 30s}\n")
+    made.plan("a", FAILS, End())
+    made.drop("a", task(retries=1))
+    made.at(5, lambda: made.clock.jump(jump))
+    made.run()
+    assert made.where("a") == "done" and made.started[1][0] == pytest.approx(30.1, abs=1.1)
+
+
+def test_a_budget_of_the_day_opens_at_midnight(tube):
+    made = tube("budgets: {day: {hard_usd: 0}}\n", start=MIDNIGHT - 30)
+    made.drop("a")
+    made.at(20, lambda: made.configure("budgets: {day: {hard_usd: 1}}\n"))
+    made.at(40, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    assert made.where("a") == "done" and made.started[0][0] >= 20
+
+
+# -- limits, parking, pauses ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 8])
+def test_never_more_than_there_are_slots(tube, slots):
+    made = tube()
+    for number in range(8):
+        made.plan(f"t{number}", End(after=10.0))
+        made.drop(f"t{number}")
+    made.run(slots=slots)
+    assert [at for at, *_ in made.started] == pytest.approx(
+        [10.0 * (number // slots) for number in range(8)], abs=0.5
+    )
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize("before", range(3))
+def test_stop_starts_nothing_more(tube, slots, before):
+    made = tube()
+    tasks = "".join(f"  t{n}: {{agent: ok, prompt: x}}\n" for n in range(6))
+    made.plan(f"r.t{before}", FAILS)
+    made.drop("r", f"on_failure: stop\ntasks:\n{tasks}")
+    made.run(slots=slots)
+    failed_at = next(at for at, name, _ in made.started if name == f"r.t{before}") + 0.1
+    assert all(at < failed_at for at, *_ in made.started)
+    assert made.where(f"r.t{before}") == "failed"
+
+
+@pytest.mark.parametrize("priority", ["high", "normal"])
+def test_what_was_waited_for_comes_before_what_is_less_urgent(tube, priority):
+    made = tube()
+    made.drop("first", task(priority="high"))
+    made.drop("low", task(priority="low"))
+    made.drop("next", task(priority=priority, needs="[first]"))
+    made.run(slots=1)
+    assert [name for _, name, _ in made.started] == ["first", "next", "low"]
+
+
+TOOL = """argv: ['true']
+parse: {done: "[?type=='done']", error: "[?type=='error'].message | [0]"}
+"""
+LIMIT = End(code=1, output='{"type":"error","message":"usage limit reached"}\n')
+DONE = End(output='{"type":"done"}\n')
+
+
+def test_a_tool_whose_limit_is_used_up_is_parked(tube):
+    made = tube("watch: {rescan: 10m}\nretry: {delay: 5m}\n")
+    tools = Path(made.layout.tools)
+    tools.mkdir()
+    (tools / "one.yaml").write_text(TOOL)
+    made.plan("a", LIMIT, DONE)
+    made.plan("b", DONE)
+    made.drop("a", task("one"))
+    made.at(3, lambda: made.drop("b", task("one")))
+    made.run()
+    assert made.told("parked") == ["a"] and made.where("a") == made.where("b") == "done"
+    assert [at >= 300 for at, *_ in made.started] == [False, True, True]
+
+
+def test_a_tool_that_cannot_act_is_followed_by_the_next(tube):
+    made = tube()
+    tools = Path(made.layout.tools)
+    tools.mkdir()
+    for name in ("one", "other"):
+        (tools / f"{name}.yaml").write_text(TOOL)
+    made.plan("a", End(code=1, output='{"type":"error","message":"401 unauthorized"}\n'), DONE)
+    made.drop("a", task("[one, other]"))
+    made.run()
+    assert [item["tool"] for item in made.result("a")["attempts"]] == ["one", "other"]
+
+
+@pytest.mark.parametrize("until", [30, 7200])
+def test_a_parked_tool_is_waited_for(tube, until):
+    made = tube("watch: {rescan: 10m}\n")
+    parked = Path(made.layout.folder("parked")) / "shell.yaml"
+    moment = timestamp(made.clock.wall() + until)
+    parked.write_text(f"not_before: {moment}\nreason: a moment\n")
+    made.drop("a")
+    made.run()
+    assert made.where("a") == "done" and made.started[0][0] >= until
+    assert not parked.exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "limits: {running: 0}\n",
+        "limits: {per_agent: {ok: 0}}\n",
+        "limits: {per_tool: {shell: 0}}\n",
+        "budgets: {day: {hard_usd: 0}}\n",
+        "budgets: {agents: {ok: {hard_usd: 0}}}\n",
+    ],
+)
+def test_until_empty_ends_on_what_only_a_person_opens(tube, config):
+    made = tube(config)
+    made.drop("a")
+    made.run(most=60)
+    assert made.where("a") == "inbox" and "a" in made.told("waiting")
+
+
+def test_until_empty_ends_on_a_spent_budget_of_a_run(tube):
+    made = tube("budgets: {run: {hard_usd: 0}}\n")
+    made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
+    made.run(most=60)
+    assert made.where("r.a") == "inbox" and "r.a" in made.told("waiting")
+
+
+def test_until_empty_ends_on_a_retry_whose_tool_a_person_parked(tube):
+    made = tube("retry: {delay: 5s}\n")
+    made.plan("a", FAILS)
+    made.drop("a", task(retries=1))
+    parked = Path(made.layout.folder("parked")) / "shell.yaml"
+    made.at(2, lambda: parked.write_text("reason: I need it\n"))
+    made.run(most=120)
+    assert made.where("a") == "running" and "a" in made.told("waiting")
+    parked.unlink()
+    made.run()
+    assert made.where("a") == "failed" and len(made.result("a")["attempts"]) == 2
+
+
+# -- people --------------------------------------------------------------------------------------------------------
+
+
+def test_drain_waits_and_starts_nothing(tube):
+    made = tube()
+    made.plan("a", SLOW)
+    made.drop("a")
+    made.drop("b")
+    made.at(5, lambda: made.watcher.signalled(signal.SIGINT))
+    made.run(until_empty=False, slots=1)
+    assert made.where("a") == "done" and made.where("b") == "inbox"
+
+
+def test_interrupt_gives_back(tube):
+    made = tube()
+    made.plan("a", FOREVER)
+    made.drop("a")
+    made.at(5, lambda: made.watcher.signalled(signal.SIGINT))
+    made.at(6, lambda: made.watcher.signalled(signal.SIGINT))
+    made.run(until_empty=False)
+    assert made.where("a") == "inbox" and made.told("requeued") == ["a"]
+
+
+@pytest.mark.parametrize("retrying", [False, True])
+def test_cancel(tube, retrying):
+    made = tube("retry: {delay: 1h}\n")
+    made.plan("a", FAILS if retrying else FOREVER)
+    made.drop("a", task(retries=1))
+    request = Path(made.layout.folder("running")) / "a.cancel"
+    made.at(5, request.touch)
+    made.run()
+    assert made.where("a") == "cancelled"
+
+
+def test_the_next_watcher_adopts(tube):
+    made = tube()
+    made.plan("a", SLOW)
+    made.drop("a")
+    made.at(5, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    assert made.where("a") == "running" and made.told("left") == ["a"]
+    made.run()
+    assert made.where("a") == "done" and len(made.started) == 1 and "a" in made.told("recovered")
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_what_ended_without_a_watcher_is_judged_before_its_run_goes_on(tube, slots):
+    made = tube()
+    made.plan("r.a", End(after=20.0, code=1))
+    made.drop("r", "on_failure: stop\ntasks:\n  a: {agent: ok, prompt: x}\n")
+    made.at(5, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False, slots=1)
+    handle = made.fake.alive["r.a"]
+    handle._end("")  # while nobody watches
+    made.run(slots=slots)
+    assert made.where("r.a") == "failed" and len(made.started) == 1
+
+
+@pytest.mark.parametrize("setting", ["retries: 0", "delay"])
+def test_a_change_of_the_settings_counts_for_the_next_attempt(tube, setting):
+    made = tube("limits: {running: 1}\n")
+    made.plan("a", End(after=20.0))
+    made.drop("a")
+    made.drop("b")
+    made.drop("c")
+    made.at(30, lambda: made.configure("limits: {running: 2}\n"))
+    made.plan("b", End(after=30.0))
+    made.plan("c", End(after=30.0))
+    made.run()
+    assert all(made.where(name) == "done" for name in "abc")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("method", ["begin_claim", "settle", "stage_result"])
+def test_a_disk_that_refuses_loses_nothing(tube, monkeypatch, method, number):
+    made = tube()
+    refusals = iter(range(2))
+    real = getattr(made.store, method)
+
+    def refuses(*words, **named):
+        if next(refusals, None) is not None:
+            raise OSError(number, "the disk refuses")
+        return real(*words, **named)
+
+    monkeypatch.setattr(made.store, method, refuses)
+    made.drop("a")
+    made.drop("b")
+    made.run()
+    assert made.where("a") == made.where("b") == "done"
+    assert "fault" in [kind for kind, *_ in made.news] and len(made.started) == 2
+
+
+# -- random histories ------------------------------------------------------------------------------------------------
+
+
+class History:
+    """One random life of a watcher; what must hold at every moment is checked on the way."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.random = chance = random.Random(seed)
+        self.config = (
+            f"limits: {{running: {chance.choice([1, 1, 2, 3])}, per_agent: {{two: 1}}}}\n"
+            f"retry: {{delay: {chance.choice([1, 20])}s}}\non_lost: {chance.choice(['hold', 'retry'])}\n"
+            + chance.choice(["", "", "budgets: {agents: {two: {hard_usd: 0}}}\n"])
+        )
+        self.tube = Tube(root, self.config)
+        self.needs: dict[str, list[str]] = {}
+        self.agreed = 0
+        for number in range(chance.randint(2, 6)):
+            self.add(f"t{number}", at=chance.choice([0, 0, 0, 5, 40]))
+        for _ in range(chance.randint(1, 4)):
+            self.tube.at(chance.uniform(1, 90), chance.choice(self.deeds()))
+        for moment in (0.5, 1.5, 6.2, 21.7, 55.1, 100.3):
+            self.tube.at(moment, self.agree)
+
+    def add(self, name: str, at: float) -> None:
+        chance, plans = self.random, []
+        for _ in range(chance.randint(1, 3)):
+            plans.append(
+                chance.choice(
+                    [End(), End(after=15.0), FAILS, End(cause="timeout", after=9.0), SLOW]
+                )
+            )
+        keys: dict[str, object] = {"retries": chance.randint(0, 2)}
+        keys["priority"] = chance.choice(["high", "normal", "low"])
+        if self.needs and chance.random() < 0.4:
+            self.needs[name] = [chance.choice(list(self.needs))]
+            keys["needs"] = f"[{self.needs[name][0]}]"
+        else:
+            self.needs[name] = []
+        if chance.random() < 0.2:
+            keys["not_before"] = timestamp(self.tube.clock.wall() + chance.choice([3, 50]))
+        if chance.random() < 0.1:
+            keys["hold"] = "true"
+        self.tube.plan(name, *plans)
+        text = task(chance.choice(["ok", "ok", "two"]), **keys)
+        if at:
+            self.tube.at(at, lambda: self.tube.drop(name, text))
+        else:
+            self.tube.drop(name, text)
+
+    def deeds(self) -> list[Callable[[], object]]:
+        """What people and bad luck do to it."""
+        tube, name = self.tube, f"t{self.random.randint(0, 3)}"
+        parked = Path(tube.layout.folder("parked")) / "shell.yaml"
+        soon = timestamp(tube.clock.wall() + 70)
+
+        def kill() -> None:
+            if name in tube.fake.alive:
+                tube.fake.kill(name)
+
+        return [
+            lambda: (Path(tube.layout.folder("running")) / f"{name}.cancel").touch(),
+            lambda: parked.write_text(f"not_before: {soon}\nreason: a while\n"),
+            lambda: tube.configure(self.config.replace("delay: 20s", "delay: 2s")),
+            lambda: tube.configure("limits: {running: 1}\n"),
+            lambda: tube.clock.jump(self.random.choice([-7000.0, 7000.0])),
+            lambda: tube.watcher.signalled(signal.SIGTERM),
+            lambda: tube.watcher.signalled(signal.SIGINT),
+            kill,
+        ]
+
+    def agree(self) -> None:
+        """Whoever reads the files gives the same answer as the watcher that runs."""
+        watcher = self.tube.watcher
+        if watcher is None or watcher._leave or not Path(self.tube.layout.watcher_card).exists():
+            return
+        watcher._rescan()
+        known = Known(self.tube.layout, self.tube.clock.wall())
+        world = watcher.world()
+        assert known.use.running == world.use.running
+        for waiting in list(watcher.waitlist.waiting.values()):
+            mine = admit(watcher.waitlist.ask(waiting), world)
+            request = request_of(self.tube.layout, Status.INBOX, waiting.name)
+            theirs = known.gates(request.task, waiting.name)
+            assert [gate.why for gate in mine] == [gate.why for gate in theirs]
+            self.agreed += 1
+        for journal in known.journals:
+            life = watcher.running.get(journal.task_id)
+            if life is not None and life.retry_at is not None:
+                assert lane_of(journal) == life.lane
+                self.agreed += 1
+
+    def live(self) -> None:
+        """Watchers one after the other, until nothing is left that could run."""
+        self.tube.at(150, lambda: self.tube.watcher.signalled(signal.SIGTERM))
+        while self.tube.clock.elapsed < 150:
+            self.tube.run(until_empty=False)
+        self.tube.run()
+        running = [name for name in self.needs if self.tube.where(name) == "running"]
+        assert not running or all(name in self.tube.told("waiting") for name in running), (
+            f"left running: {running}"
+        )
+
+    def check(self) -> None:
+        """The promises."""
+        tube = self.tube
+        for name in self.needs:
+            places = [
+                status
+                for status in Status
+                if (Path(tube.layout.folder(status)) / f"{name}.yaml").exists()
+            ]
+            assert len(places) == 1, f"{name} is in {places}"
+        finished = {name: at for at, name, _ in tube.started}
+        for _, name, _ in tube.started:
+            for need in self.needs[name]:
+                assert need in finished and tube.where(need) == "done"
+        for name in self.needs:
+            if tube.where(name) in ("done", "failed"):
+                assert tube.result(name)["outcome"]
+        assert not tube.fake.alive
+
+
+@pytest.mark.parametrize("seed", range(110))
+def test_whatever_happens(tmp_path, seed):
+    history = History(tmp_path, seed)
+    history.live()
+    history.check()
