@@ -25,7 +25,6 @@ from orchestrator.model.dependencies import Known
 from orchestrator.model.meanings import FINAL, folder_of, plain, status_of
 from orchestrator.model.status import Status
 
-
 MANY = 64 << 20  # bytes of a file with many tasks
 
 

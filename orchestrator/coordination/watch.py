@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import guard
+from orchestrator.coordination import guard, leaving
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.inbox import Arrivals
@@ -36,19 +36,16 @@ from orchestrator.files import parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
 from orchestrator.model.admission import (
-    Ask,
-    Retry,
     Watching,
     World,
     admit,
     ending_gate,
-    hopeless,
     in_force,
 )
 from orchestrator.model.attempt import end_from
 from orchestrator.model.budget import Running
 from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, InUse, Limits, limit_gates
+from orchestrator.model.gates import Gate, InUse, Limits
 from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
@@ -60,7 +57,6 @@ from orchestrator.tools.routing import turns
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
-TOLD_MOST = 20  # waiting tasks that are told when the watcher leaves
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 Tell = Callable[..., None]
@@ -286,43 +282,18 @@ class Watcher:
             return self._claimed_once and not busy and not self._retries_to_come()
         if busy or resting or self._hints:
             return False
-        return not self._retries_to_come() and not self._starts_to_come()
+        return not self._retries_to_come() and not leaving.starts_to_come(
+            self.waitlist, self.world()
+        )
 
     def _retries_to_come(self) -> bool:
-        """Whether another attempt will follow without a person's doing."""
-        world = self.world()
-        return any(
-            not hopeless(admit(self._ask_again(life, world.now), world))
-            for life in self.running.values()
-            if life.retry_at is not None
-        )
-
-    def _starts_to_come(self) -> bool:
-        """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
-        limits = self.limits
-        return any(
-            not hopeless(limit_gates(lane, limits, self.use)) for lane in self.waitlist.ready.lanes
-        )
-
-    def _ask_again(self, life: Life, now: float) -> Ask:
-        due = now + max(0.0, (life.retry_at or 0.0) - self.clock.monotonic())
-        return Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due))
+        lives, now = self.running.values(), self.clock.monotonic()
+        return leaving.retries_to_come(lives, self.world(), now)
 
     def _tell_what_waits(self) -> None:
-        """Before leaving: what is left, and what it waits for."""
-        world = self.world()
-        left = [
-            (waiting.id, admit(self.waitlist.ask(waiting), world))
-            for waiting in list(self.waitlist.waiting.values())[:TOLD_MOST]
-        ]
-        left += [
-            (life.id, admit(self._ask_again(life, world.now), world))
-            for life in self.running.values()
-            if life.retry_at is not None
-        ]
-        for task_id, gates in left:
-            if gates:
-                self.tell("waiting", task_id, gates=gates)
+        lives, now = self.running.values(), self.clock.monotonic()
+        for task_id, gates in leaving.what_waits(self.waitlist, lives, self.world(), now):
+            self.tell("waiting", task_id, gates=gates)
 
     # -- being told -----------------------------------------------------------------------------------------------
 

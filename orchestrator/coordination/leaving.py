@@ -1,0 +1,50 @@
+"""When a watcher that is to leave an empty inbox may go, and what it says of what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.waitlist import Waitlist
+from orchestrator.model.admission import Ask, Retry, World, admit, hopeless
+from orchestrator.model.gates import Gate, limit_gates
+
+TOLD_MOST = 20  # waiting tasks that are told
+
+
+def retries_to_come(lives: Iterable[Life], world: World, monotonic: float) -> bool:
+    """Whether another attempt will follow without a person's doing."""
+    return any(
+        not hopeless(admit(ask_again(life, world, monotonic), world))
+        for life in lives
+        if life.retry_at is not None
+    )
+
+
+def starts_to_come(waitlist: Waitlist, world: World) -> bool:
+    """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
+    return any(
+        not hopeless(limit_gates(lane, world.limits, world.use)) for lane in waitlist.ready.lanes
+    )
+
+
+def what_waits(
+    waitlist: Waitlist, lives: Iterable[Life], world: World, monotonic: float
+) -> list[tuple[str, list[Gate]]]:
+    """Tasks that are left, and what each waits for."""
+    found = [
+        (waiting.id, admit(waitlist.ask(waiting), world))
+        for waiting in list(waitlist.waiting.values())[:TOLD_MOST]
+    ]
+    found += [
+        (life.id, admit(ask_again(life, world, monotonic), world))
+        for life in lives
+        if life.retry_at is not None
+    ]
+    return [(task_id, gates) for task_id, gates in found if gates]
+
+
+def ask_again(life: Life, world: World, monotonic: float) -> Ask:
+    """The next attempt of a claimed task, as admission sees it."""
+    due = world.now + max(0.0, (life.retry_at or 0.0) - monotonic)
+    return Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due))
