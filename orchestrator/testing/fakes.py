@@ -13,6 +13,7 @@ from orchestrator.clock import Clock
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.journal import AttemptFacts
+from orchestrator.store import atomic
 from orchestrator.store.ledger import append_record
 
 
@@ -142,10 +143,9 @@ class FakeHandle:
         if self._result is not None:
             return
         took = round((self._owner.clock.monotonic() - self._began) * 1000)
-        with open(f"{self.order.run_dir}/stdout.log", "w", encoding="utf-8") as log:
-            log.write(self._plan.output)
-        with open(f"{self.order.run_dir}/stderr.log", "w", encoding="utf-8"):
-            pass
+        for name, text in (("stdout", self._plan.output), ("stderr", "")):
+            path = f"{self.order.run_dir}/{name}.log"
+            atomic.write_temporary(path, text.encode(), sync=False)
         code = None if cause else self._plan.code
         number = 15 if cause else None
         self._record(
