@@ -10,9 +10,10 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import now
 from orchestrator.cli.verbs.status import watcher_words
 from orchestrator.errors import Unusable
-from orchestrator.files import card, scan
+from orchestrator.files import scan
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
+from orchestrator.queries.world import Known
 
 
 def orientation(app: App) -> None:
@@ -26,20 +27,20 @@ def orientation(app: App) -> None:
         )
         return
     counts = scan.counts(layout, (Status.RUNNING, Status.INBOX, Status.REVIEW))
-    wrong = scan.invalid(layout)
+    look = Known(layout, now())
+    wrong = list(look.invalid)
     parts = [f"{counts[Status.RUNNING]} running", f"{counts[Status.INBOX] - len(wrong)} waiting"]
     parts += [f"{counts[Status.REVIEW]} review"] if counts[Status.REVIEW] else []
     parts += [f"{len(wrong)} invalid"] if wrong else []
-    known = card.read(layout, now())
+    known = look.card
     app.console.out(
         f"{os.path.basename(layout.root)}  work/ · {watcher_words(known, now())} · {', '.join(parts)}"
     )
     if wrong:
-        place = scan.locate(layout, wrong[0], (Status.INBOX,))
         steps = [
             (
                 "orchestrator validate",
-                f"see what is wrong with work/inbox/{one_line(place[1] if place else wrong[0])}",
+                f"see what is wrong with work/inbox/{one_line(wrong[0])}",
             )
         ]
     elif known is None or not known.alive:

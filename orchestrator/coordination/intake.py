@@ -13,11 +13,10 @@ from orchestrator.files import schemas
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Content, Request, Unreadable, load, read
-from orchestrator.model.config import Config
 from orchestrator.model.run import Run
-from orchestrator.model.task import Task, task_from
-from orchestrator.tools.routing import Route, RouteProblem, routes
-from orchestrator.tools.specs import Toolbox
+from orchestrator.model.task import Task
+from orchestrator.tools.judging import route_problems
+from orchestrator.tools.routing import Route, routes
 
 Signature = tuple[int, int, int]  # inode, mtime in ns, size: a file that has the same is the same
 
@@ -167,7 +166,10 @@ class Intake:
         request.problems += route_problems(request, self.settings.config, self.settings.toolbox)
 
     def _unreadable(self, signature: Signature, name: str, why: str) -> Invalid:
-        problem = Problem(1, 1, why, "remove it, or put a regular file in its place")
+        hint = "remove it, or put a regular file in its place"
+        if why.startswith("cannot be read"):
+            hint = f"chmod u+r work/inbox/{name}"
+        problem = Problem(1, 1, why, hint)
         # A change of its mode leaves no trace in the signature, so this one equals none: every full listing looks again.
         return Invalid((signature[0], -1, signature[2]), Document(""), (problem,), f"{signature}")
 
@@ -188,29 +190,3 @@ class Intake:
         if before is None or before[0] != signature:
             before = self._rested[name] = (signature, now)
         return before[1] + quiet - now
-
-
-def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
-    """What `tools.routing.routes` says of the request's task, or of every task of its run."""
-    problems = []
-    if request.task is not None:
-        try:
-            routes(request.task, config, toolbox.tools)
-        except RouteProblem as error:
-            problems.append(request.document.problem_at((error.key,), error.message, error.hint))
-    if request.run is not None:
-        prefix = len(request.run.id) + 1
-        for task_id, body in request.run.tasks.items():
-            try:
-                routes(task_from(task_id, body), config, toolbox.tools)
-            except RouteProblem as error:
-                key = task_id[prefix:]
-                place: tuple[str, ...] = ("tasks", key, error.key)
-                if place not in request.document.values:
-                    place = (
-                        ("defaults", error.key)
-                        if ("defaults", error.key) in request.document.values
-                        else ("tasks", key)
-                    )
-                problems.append(request.document.problem_at(place, error.message, error.hint))
-    return problems

@@ -11,6 +11,8 @@ from orchestrator.files import opening
 from orchestrator.files.layout import Layout
 from orchestrator.model.admission import InForce, in_force_from
 
+STALE = 30.0  # seconds without a heartbeat after which a watcher does not answer
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -31,6 +33,12 @@ class Card:
     settings_read: str = ""  # when they were last read
     settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file and what follows, or what is held
     settings_held: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether it lives and has lately given a sign of life."""
+        return self.alive and self.beat <= STALE
+
     in_force: InForce | None = None  # None: an older watcher, which does not say
 
 

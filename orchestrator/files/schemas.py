@@ -12,17 +12,17 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import mistakes
 from orchestrator.files.documents import Document, Path, Problem
+from orchestrator.files.fitting import fits
 from orchestrator.files.layout import schema_bytes
 from orchestrator.files.nearness import Near
 from orchestrator.model import foreign
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MOST_PROBLEMS = 100  # that are told of one file
 KINDS = ("task", "run", "result", "event", "config", "tool")
@@ -55,7 +55,10 @@ def schema(kind: str) -> dict[str, Any]:
 
 @cache
 def _validator(kind: str) -> Any:
-    return _Validator(schema(kind))
+    from jsonschema import Draft202012Validator  # here: what surely fits (`fitting`) does not pay
+    from jsonschema.validators import extend
+
+    return extend(Draft202012Validator, {"uniqueItems": _unique})(schema(kind))
 
 
 def _unique(validator: Any, wanted: bool, instance: Any, schema_: Any) -> Iterator[ValidationError]:
@@ -66,12 +69,11 @@ def _unique(validator: Any, wanted: bool, instance: Any, schema_: Any) -> Iterat
     for item in instance:
         text = json.dumps(item, sort_keys=True)
         if text in seen:
+            from jsonschema.exceptions import ValidationError
+
             yield ValidationError("an item is there twice")
             return
         seen.add(text)
-
-
-_Validator = extend(Draft202012Validator, {"uniqueItems": _unique})
 
 
 def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
@@ -80,6 +82,8 @@ def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     kind_of = foreign.kind_of(data) if kind in ("task", "run") else None
     if kind_of is not None:
         return [document.problem_at((), *foreign.not_a_task(kind_of))]
+    if fits(schema(kind), data):
+        return []
     problems = list(islice(_problems(kind, document, data), MOST_PROBLEMS))
     misspelt = {
         problem.line

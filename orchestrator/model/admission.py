@@ -50,6 +50,12 @@ class Watching:
     alive: bool = True
     fault: str = ""
     draining: bool = False
+    silent: str = ""  # for how long it has given no sign of life, if that is too long
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be relied on to see what changes."""
+        return self.alive and not self.silent and not self.fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,9 @@ def process_gates(watching: Watching) -> list[Gate]:
     """What keeps the watcher from starting anything."""
     if not watching.alive:
         return [Gate(GateName.WATCHER, "no watcher is running", "orchestrator watch", stuck=True)]
+    if watching.silent:
+        why = f"the watcher does not answer: no sign of life for {watching.silent}"
+        return [Gate(GateName.WATCHER, why, "is it stopped (fg), or its disk hung?", stuck=True)]
     if watching.fault:
         return [Gate(GateName.STORE, f"the watcher claims nothing: {watching.fault}")]
     if watching.draining:

@@ -19,6 +19,7 @@ from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
+from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import Known, request_of
 from orchestrator.tools.activity import glance, presentation
 
@@ -100,7 +101,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended."""
     known = Known(layout, now)
     counts = scan.counts(layout)
-    wrong = scan.invalid(layout)
+    wrong = known.invalid
     inbox = _waiting_names(layout, wrong)
     held = [(Status.HELD, name) for _, name in scan.task_names(layout.folder(Status.HELD))]
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
@@ -108,7 +109,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     return Overview(
         watcher=known.card,
         counts=counts,
-        invalid=[_invalid_row(layout, task_id) for task_id in wrong[:most]],
+        invalid=[_invalid_row(layout, name, judged) for name, judged in wrong.items()],
         editing=_editing(layout),
         running=running(layout, now, known),
         waiting=[waiting_row(layout, status, name, now, known) for status, name in shown],
@@ -122,9 +123,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
 def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:
     skip = set(wrong)
     return sorted(
-        name
-        for task_id, name in scan.task_names(layout.folder(Status.INBOX))
-        if task_id not in skip
+        name for _, name in scan.task_names(layout.folder(Status.INBOX)) if name not in skip
     )
 
 
@@ -216,10 +215,13 @@ def waiting_row(
     known = known or Known(layout, now)
     task_id = stem_of(name)
     row = Row(task_id, status.word, layout.shown(layout.file(status, name)))
-    request = request_of(layout, status, name)
+    judged = known.judge.file(status, name)
+    request = judged.request
+    if judged.problem is not None:
+        row.status = "invalid" if status is Status.INBOX else row.status
+        row.detail = judged.told
+        return row
     if request is None or request.task is None:
-        first = request.errors[0] if request is not None and request.errors else None
-        row.detail = f"{first.line}:{first.column} {one_line(first.message, 120)}" if first else ""
         if request is not None and request.run is not None:
             row.title, row.detail = (
                 one_line(request.run.title, 200),
@@ -238,15 +240,9 @@ def waiting_row(
     return row
 
 
-def _invalid_row(layout: Layout, task_id: str) -> Row:
-    place = scan.locate(layout, task_id, (Status.INBOX,))
-    first = tail(layout.note(task_id), 1 << 16).split("\n", 1)[0]
-    return Row(
-        task_id,
-        "invalid",
-        layout.shown(layout.file(Status.INBOX, place[1] if place else task_id)),
-        detail=one_line(first, 200),
-    )
+def _invalid_row(layout: Layout, name: str, judged: Judged) -> Row:
+    path = layout.shown(layout.file(Status.INBOX, name))
+    return Row(stem_of(name), "invalid", path, detail=judged.told)
 
 
 def recent(layout: Layout, most: int, only: tuple[Status, ...] = FINISHED) -> list[Row]:
@@ -320,8 +316,8 @@ def listed(
             if task_id not in claimed
         ]
     if Status.INBOX in wanted:
-        wrong = scan.invalid(layout)
-        rows += [_invalid_row(layout, task_id) for task_id in wrong]
+        wrong = known.invalid
+        rows += [_invalid_row(layout, name, judged) for name, judged in wrong.items()]
         rows += [
             waiting_row(layout, Status.INBOX, name, now, known)
             for name in _waiting_names(layout, wrong)
@@ -393,8 +389,12 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     if status is Status.RUNNING and journal is not None and journal.claim:
         row = _running_row(layout, journal, now, Known(layout, now))
     elif status in (Status.INBOX, Status.HELD):
-        invalid = os.path.exists(layout.note(task_id)) and status is Status.INBOX
-        row = _invalid_row(layout, task_id) if invalid else waiting_row(layout, status, name, now)
+        known = Known(layout, now)
+        judged = known.judge.file(status, name)
+        if judged.problem is not None and status is Status.INBOX:
+            row = _invalid_row(layout, name, judged)
+        else:
+            row = waiting_row(layout, status, name, now, known)
     else:
         row = finished_row(layout, task_id, status, name, found)
     task = request.task if request else None
@@ -403,7 +403,7 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     history = eventreader.about(
         layout, "task_id", task_id, _first_day(layout, journal, status, name)
     )
-    note = tail(layout.note(task_id), 1 << 16) if status is Status.INBOX else ""
+    note = tail(layout.note(task_id), 1 << 16) if row.status == "invalid" else ""
     return Story(
         row,
         request,

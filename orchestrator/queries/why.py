@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from orchestrator.files import (
     journals,
-    opening,
     results,
     scan,
 )
@@ -92,21 +91,17 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
 
 def _waiting(known: Known, task_id: str, name: str) -> Reasons:
     layout = known.layout
-    request = request_of(layout, Status.INBOX, name)
-    if os.path.exists(layout.note(task_id)) or request is None or request.errors:
-        first = request.errors[0] if request is not None and request.errors else None
-        with_place = (
-            f"{first.line}:{first.column} {first.message}" if first else "its note says why"
-        )
-        note = _first_line(layout.note(task_id)) or with_place
+    judged = known.judge.file(Status.INBOX, name)
+    request = judged.request
+    if judged.problem is not None or request is None:
         return Reasons(
             task_id,
             "invalid",
-            "it cannot be run as it is",
+            "it cannot run as written",
             [
                 Gate(
                     GateName.INVALID,
-                    note,
+                    judged.told or "its file is gone",
                     f"orchestrator validate {layout.shown(layout.file('inbox', name))}",
                     stuck=True,
                 )
@@ -161,10 +156,3 @@ def _ahead(layout: Layout, task: Task, name: str) -> int:
             )
             before += rank < mine
     return before
-
-
-def _first_line(path: str) -> str:
-    try:
-        return opening.read_text(path, 1 << 16).split("\n", 1)[0].strip()
-    except OSError:
-        return ""

@@ -18,6 +18,7 @@ from orchestrator.files import (
     origin,
     parked,
     results,
+    scan,
     spending,
     trust,
 )
@@ -43,7 +44,11 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
-from orchestrator.model.units import timestamp
+from orchestrator.model.units import show_duration, timestamp
+from orchestrator.queries.validity import Judge, Judged
+
+JUDGED = 1000  # files of the inbox that one look judges
+FRESH = 5.0  # seconds for which a file is younger than what a watcher is sure to have seen
 
 
 class Known:
@@ -95,7 +100,8 @@ class Known:
         found = self.card
         if found is None or not found.alive:
             return Watching(alive=False)
-        return Watching(True, found.fault, found.draining)
+        silent = "" if found.answers else show_duration(found.beat)
+        return Watching(True, found.fault, found.draining, silent)
 
     @cached_property
     def in_force(self) -> InForce:
@@ -125,6 +131,37 @@ class Known:
     def parked(self) -> dict[str, Gate]:
         """The gates of parked tools."""
         return parked.gates(self.layout, self.now)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Says whether a file can run as written."""
+        return Judge(self.layout)
+
+    @cached_property
+    def invalid(self) -> dict[str, Judged]:
+        """The files of the inbox, by name, that cannot run as written.
+
+        A watcher that answers has judged what rests: then only what it complained of or an editor holds is judged here.
+        Without one every file is, up to `JUDGED` of them.
+        """
+        names = sorted(name for _, name in scan.task_names(self.layout.folder(Status.INBOX)))
+        if self.watching.answers:
+            names = [
+                name
+                for name in names
+                if os.path.exists(self.layout.note(stem_of(name)))
+                or being_edited(self.layout, name)
+                or self._fresh_or_empty(name)
+            ]
+        judged = {name: self.judge.file(Status.INBOX, name) for name in names[:JUDGED]}
+        return {name: found for name, found in judged.items() if found.problem is not None}
+
+    def _fresh_or_empty(self, name: str) -> bool:
+        try:
+            info = os.lstat(self.layout.file(Status.INBOX, name))
+        except OSError:
+            return False
+        return not info.st_size or self.now - info.st_mtime < FRESH
 
     def status_of(self, task_id: str) -> Status | None:
         """Where a needed task is."""

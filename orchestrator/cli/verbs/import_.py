@@ -14,7 +14,6 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import importing
 from orchestrator.coordination.importing import Fate, Plan, Source
-from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, Refused
 from orchestrator.files import diagnostics, opening, scan, schemas
 from orchestrator.files.documents import Document
@@ -24,6 +23,7 @@ from orchestrator.model.meanings import FINAL
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural
 from orchestrator.store.transitions import Store, task_text
+from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 

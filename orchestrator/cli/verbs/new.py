@@ -22,7 +22,6 @@ from orchestrator.cli.options import (
 from orchestrator.cli.screen import follow
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
-from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
 from orchestrator.files import card, diagnostics, scan, schemas
 from orchestrator.files.configuration import load_config
@@ -32,6 +31,7 @@ from orchestrator.files.requests import load
 from orchestrator.model import ids
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import task_text
+from orchestrator.tools.judging import route_problems
 
 DRAFT = """\
 # yaml-language-server: $schema={schema}

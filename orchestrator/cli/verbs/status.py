@@ -22,8 +22,6 @@ from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.queries.tasks import Overview, Row, overview
 
-STALE = 30.0  # seconds without a heartbeat
-
 
 def watcher_words(card: Card | None, moment: float) -> str:
     """``watcher running (pid 4711, 1h12m)``."""
@@ -32,7 +30,7 @@ def watcher_words(card: Card | None, moment: float) -> str:
     if not card.alive:
         return "no watcher (the last one was killed)"
     up = show_duration(max(0.0, moment - when(card.started_at)))
-    state = "draining" if card.draining else "not answering" if card.beat > STALE else "running"
+    state = "draining" if card.draining else "not answering" if not card.answers else "running"
     return f"watcher {state} (pid {card.pid}, {up})"
 
 
@@ -106,7 +104,7 @@ def short_line(console: Console, view: Overview) -> str:
     if (
         view.invalid
         or view.watcher is None
-        or not view.watcher.alive
+        or not view.watcher.answers
         or view.watcher.fault
         or view.watcher.settings
     ):

@@ -11,7 +11,6 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples
 from orchestrator.cli.screen.console import say
-from orchestrator.coordination.intake import route_problems
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
 from orchestrator.files import diagnostics, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
@@ -21,6 +20,7 @@ from orchestrator.files.profiles import Profile, load_profiles
 from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
+from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
 

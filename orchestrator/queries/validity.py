@@ -1,0 +1,88 @@
+"""Whether a file can run as written: judged by the file itself, with the check that ``validate`` and the watcher use.
+
+A note (``<id>.error.md``) is what the watcher last said of a file.  It is not asked whether the file is right: it may be missing
+(no watcher has looked) or late (the file has been mended since).  Only what a file cannot show by itself is read from it: that the
+watcher refused the file because its id has run already.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import configuration, schemas, text
+from orchestrator.files.documents import Problem
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.requests import Request, Unreadable, load, read
+from orchestrator.model.config import Config
+from orchestrator.model.status import Status
+from orchestrator.tools.judging import route_problems
+from orchestrator.tools.routing import agent_names
+from orchestrator.tools.specs import Toolbox, load_tools
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A file of inbox/ or held/: what it asks for, or the first reason why it cannot run as written."""
+
+    request: Request | None
+    problem: Problem | None = None
+
+    @property
+    def told(self) -> str:
+        """``2:10 'timeout' must be text``: the place and what is wrong; empty if nothing is."""
+        if self.problem is None:
+            return ""
+        place = f"{self.problem.line}:{self.problem.column} " if self.problem.line else ""
+        return f"{place}{text.one_line(self.problem.message, 160)}"
+
+
+class Judge:
+    """Judges files of one work directory by its settings, which are read once."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._settings: tuple[Config, Toolbox] | None = None
+
+    def file(self, status: Status, name: str) -> Judged:
+        """What ``<status>/<name>`` is."""
+        path = self._layout.file(status, name)
+        try:
+            content = read(path)
+        except FileNotFoundError:
+            return Judged(None)
+        except Unreadable as error:
+            return Judged(None, Problem(0, 0, str(error)))
+        except PermissionError:
+            return Judged(None, Problem(0, 0, "it cannot be read: permission denied", "chmod u+r"))
+        except OSError as error:
+            return Judged(None, Problem(0, 0, f"it cannot be read: {error.strerror}"))
+        if not content.raw.strip():
+            return Judged(None, Problem(0, 0, "the file is empty", "write what is to be done"))
+        config, toolbox = self._read_settings()
+        request = load(
+            path, stem_of(name), content.raw, schemas.check, agent_names(config, toolbox.tools)
+        )
+        if not request.errors:
+            request.problems += route_problems(request, config, toolbox)
+        if request.errors:
+            return Judged(request, request.errors[0])
+        refused = self._refused(stem_of(name), content.stat)
+        return Judged(request, Problem(0, 0, refused) if refused else None)
+
+    def _read_settings(self) -> tuple[Config, Toolbox]:
+        if self._settings is None:
+            try:
+                config = configuration.load_config(self._layout)
+            except OrchestratorError:
+                config = Config()
+            self._settings = config, load_tools(self._layout)
+        return self._settings
+
+    def _refused(self, task_id: str, stat: os.stat_result) -> str:
+        """Why the watcher refused exactly this file; empty if it did not."""
+        note = text.tail(self._layout.note(task_id), 1 << 16)
+        if f"refused {stat.st_ino}.{stat.st_mtime_ns}" not in note:
+            return ""
+        return note.split("\n", 1)[0].partition(" ")[2]
