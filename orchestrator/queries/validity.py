@@ -1,25 +1,28 @@
 """Whether a file can run as written: judged by the file itself, with the check that ``validate`` and the watcher use.
 
-A note (``<id>.error.md``) is what the watcher last said of a file.  It is not asked whether the file is right: it may be missing
-(no watcher has looked) or late (the file has been mended since).  Only what a file cannot show by itself is read from it: that the
-watcher refused the file because its id has run already.
+A note (``<id>.error.md``) is what the watcher last said of a file.  It may be missing (no watcher has looked) or late (the file has been
+mended since), so it is believed only about exactly these bytes and these settings: then it spares the check.  One thing a file cannot
+show by itself: that the watcher refused it because its id has run already.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import configuration, schemas, text
 from orchestrator.files.documents import Problem
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.requests import Request, Unreadable, load, read
+from orchestrator.files.requests import Content, Request, Unreadable, load, read
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
+
+PLACE = re.compile(r"(\d+):(\d+) (.*)")  # how a note begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class Judge:
             return Judged(None, Problem(0, 0, f"it cannot be read: {error.strerror}"))
         if not content.raw.strip():
             return Judged(None, Problem(0, 0, "the file is empty", "write what is to be done"))
+        remembered = self._remembered(stem_of(name), content)
+        if remembered:
+            return Judged(None, remembered)
         config, toolbox = self._read_settings()
         request = load(
             path, stem_of(name), content.raw, schemas.check, agent_names(config, toolbox.tools)
@@ -70,6 +76,27 @@ class Judge:
             return Judged(request, request.errors[0])
         refused = self._refused(stem_of(name), content.stat)
         return Judged(request, Problem(0, 0, refused) if refused else None)
+
+    def _remembered(self, task_id: str, content: Content) -> Problem | None:
+        """What the note says, if it is about these bytes and younger than the settings."""
+        path = self._layout.note(task_id)
+        try:
+            written = os.lstat(path).st_mtime_ns
+            if any(os.lstat(trusted).st_mtime_ns > written for trusted in self._trusted()):
+                return None
+        except OSError:
+            return None
+        note = text.tail(path, 1 << 16)
+        place = PLACE.match(note)
+        if place is None or content.sha256 not in note:
+            return None
+        return Problem(int(place[1]), int(place[2]), place[3])
+
+    def _trusted(self) -> list[str]:
+        layout = self._layout
+        folders = [path for path in (layout.tools, layout.agents) if os.path.isdir(path)]
+        files = [entry.path for folder in folders for entry in os.scandir(folder)]
+        return [layout.config, *folders, *files]
 
     def _read_settings(self) -> tuple[Config, Toolbox]:
         if self._settings is None:

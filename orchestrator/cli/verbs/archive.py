@@ -11,9 +11,10 @@ from orchestrator.cli.options import Choice, dry_run_option, each, examples, ids
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import FAILED, Refused
-from orchestrator.files import scan
+from orchestrator.files import results, scan
+from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED, Status
-from orchestrator.model.units import duration, plural
+from orchestrator.model.units import duration, plural, when
 
 
 @click.command(
@@ -81,10 +82,14 @@ def _older(app: App, age: str, folders: tuple[Status, ...]) -> list[str]:
     found = []
     for folder in folders:
         for task_id, name in scan.task_names(app.layout.folder(folder)):
-            try:
-                ended = os.lstat(app.layout.result(task_id)).st_mtime
-            except FileNotFoundError:
-                ended = os.lstat(app.layout.file(folder, name)).st_ctime
-            if ended <= limit:
+            if _ended(app.layout, task_id, app.layout.file(folder, name)) <= limit:
                 found.append(task_id)
     return sorted(found)
+
+
+def _ended(layout: Layout, task_id: str, path: str) -> float:
+    """When a task ended, as its result says: a clone or a checkout makes every file new."""
+    try:
+        return when(str(results.read(layout, task_id)["finished_at"]))
+    except (KeyError, ValueError):
+        return os.lstat(path).st_ctime

@@ -62,7 +62,7 @@ def command(
     name = "stderr.log" if stderr else "stdout.log"
     number = attempt or _newest(layout, task_id)
     if number is None and not follow:
-        raise NotFound(f"{task_id} has not run yet", f"orchestrator why {task_id}")
+        raise _no_log(layout, task_id)
     if attempt is not None and not os.path.isdir(layout.logs(task_id, attempt)):
         raise NotFound(
             f"{task_id} has no attempt {attempt}", f"the newest is {_newest(layout, task_id)}"
@@ -90,6 +90,17 @@ def command(
         writer.write(piece)
     writer.end()
     return 0
+
+
+def _no_log(layout: Layout, task_id: str) -> NotFound:
+    """There is no log here: it has not run, or it ran and its logs are elsewhere (git ignores them)."""
+    if not results.read(layout, task_id):
+        return NotFound(f"{task_id} has not run yet", f"orchestrator why {task_id}")
+    gone = layout.shown(layout.logs(task_id))
+    return NotFound(
+        f"the logs of {task_id} are not here: {gone} is missing (git does not carry logs)",
+        f"orchestrator show {task_id}   has its result",
+    )
 
 
 def how_shown(

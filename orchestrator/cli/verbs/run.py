@@ -53,7 +53,7 @@ def command(app: App, file: str, force: bool) -> int:
     cancels the task.
     """
     layout = app.layout
-    task_id, _, name = scan.find(layout, file, (Status.INBOX,))
+    task_id, name = _waiting(layout, file)
     refuse_unsafe(app)
     settings = Settings(layout, lambda: open_config(app))
     look = Intake(layout, settings).look(name, renamed=True)
@@ -102,6 +102,23 @@ def _refuse_unapproved(task_id: str, gates: list[Gate]) -> None:
     for gate in gates:
         if gate.name is GateName.APPROVAL:
             raise Refused(f"{task_id} waits: {gate.why}", gate.hint or "try again")
+
+
+def _waiting(layout: Layout, word: str) -> tuple[str, str]:
+    """``(id, file name)`` of the waiting task that ``word`` names; says where it is if it does not wait."""
+    try:
+        task_id, _, name = scan.find(layout, word, (Status.INBOX,))
+    except NotFound as error:
+        try:
+            task_id, status, _ = scan.find(layout, word)
+        except NotFound:
+            raise error from None
+        verb = "release" if status is Status.HELD else "retry"
+        hint = f"orchestrator {verb} {task_id}   lets it run again"
+        if status is Status.RUNNING:
+            hint = f"orchestrator logs -f {task_id}   shows what it does"
+        raise Refused(f"{task_id} is {status.word}, not waiting", hint) from None
+    return task_id, name
 
 
 async def _run(

@@ -237,6 +237,8 @@ def _files(found: Story, layout: Any) -> list[str]:
     log = str(found.result.get("log") or "")
     if not log and found.journal and found.journal.attempt:
         log = layout.shown(layout.logs(found.row.id, found.journal.attempt.number)) + "/"
+    if log and not os.path.exists(os.path.join(layout.root, log)):
+        log = ""
     return [part for part in (*files, log) if part]
 
 
