@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
 from orchestrator.coordination.settings import Settings
-from orchestrator.files import schemas
+from orchestrator.files import named, schemas
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Content, Request, Unreadable, load, read
@@ -53,6 +53,7 @@ class TaskFile:
     content: Content
     task: Task
     chain: tuple[Route, ...]  # what acts first, and what to fall back to
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def route(self) -> Route:
@@ -144,6 +145,11 @@ class Intake:
                 self.settings.agents,
             )
             self._route(request)
+            names = [] if request.errors else named.problems(request, self.layout.root)
+            if any(not problem.warning for problem in names):
+                # What it names may be written yet, which leaves no trace here: every full listing looks again.
+                signature = (signature[0], -1, signature[2])
+            request.problems += names
         except Exception as error:  # a bug of ours; it concerns this file only
             problem = Problem(
                 1, 1, f"internal error: {type(error).__name__}", "please report this file"
@@ -159,6 +165,7 @@ class Intake:
             content,
             request.task,
             routes(request.task, self.settings.config, self.settings.toolbox.tools),
+            tuple(request.warnings),
         )
 
     def _route(self, request: Request) -> None:

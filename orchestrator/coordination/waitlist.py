@@ -119,6 +119,7 @@ class Waitlist:
         self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.stamp = 0  # the inbox folder's time at the last listing
         self._strangers = Strangers(layout)
+        self._warned: dict[str, str] = {}  # file name -> the warnings that were told of
         self.door = Door(layout, store, settings, clock)
         self.runs: dict[str, tuple[Signature, Gate]] = {}  # runs that may not be accepted yet
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
@@ -175,6 +176,7 @@ class Waitlist:
             if name not in present
         ]:
             self.forget(name)
+        self._warned = {name: text for name, text in self._warned.items() if name in present}
         for name in present:
             known = self._signature(name)
             if known is None or (everything and not self._unchanged(name, known)):
@@ -369,6 +371,13 @@ class Waitlist:
             self._complaints[name] = what
             self.tell("invalid", stem_of(name), text=text)
 
+    def _warn(self, name: str, look: TaskFile) -> None:
+        """Tell what is read otherwise than meant, or is not there: once for every content."""
+        text = "; ".join(f"{item.line}:{item.column} {item.message}" for item in look.warnings)
+        if text and self._warned.get(name) != text:
+            self.tell("warned", stem_of(name), text=text)
+        self._warned[name] = text
+
     def _drop_note(self, task_id: str) -> None:
         try:
             self.store.remove_note(task_id)
@@ -414,6 +423,7 @@ class Waitlist:
                 self.refuse(name, look.signature, error.message, error.hint)
                 return
         self._complaints.pop(name, None)
+        self._warn(name, look)
         self.waiting[name] = waiting
         self.names[task.id] = name
         self.keys[ids.key(task.id)] = name

@@ -30,6 +30,15 @@ def guess(raw: bytes) -> tuple[str, str]:
     return "Latin-1", "LATIN1"
 
 
+def readable(text: str | bytes) -> str:
+    """Text that any file can hold: bytes that are no UTF-8, and NULs, are U+FFFD.
+
+    ``text`` may also be what Python made of such bytes in arguments (lone surrogates).
+    """
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
 def hint(raw: bytes) -> str:
     """What to do about them."""
     name, iconv = guess(raw)

@@ -35,6 +35,7 @@ QUIET = (
     "internal",
     "restored",
     "ignored",
+    "warned",
     "foreign",
     "draining",
     "held",
@@ -171,6 +172,9 @@ class Pane:
 
     def _invalid(self, task_id: str, text: str) -> None:
         self._line("invalid", task_id, one_line(text, 200), {"error": one_line(text, 200)})
+
+    def _warned(self, task_id: str, text: str) -> None:
+        self._line("warning", task_id, one_line(text, 200), {"warning": one_line(text, 200)})
 
     def _ignored(self, name: str, text: str) -> None:
         self._line("warning", name, text, {"why": text}, word="no task")

@@ -23,9 +23,9 @@ from orchestrator.cli.screen import follow
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
-from orchestrator.files import card, diagnostics, scan, schemas
+from orchestrator.files import card, diagnostics, encodings, named, scan, schemas
 from orchestrator.files.configuration import load_config
-from orchestrator.files.documents import parse
+from orchestrator.files.documents import MAX_BYTES, parse
 from orchestrator.files.layout import find_layout
 from orchestrator.files.requests import load
 from orchestrator.model import ids
@@ -176,7 +176,8 @@ def _keys(options: dict[str, Any]) -> dict[str, Any]:
         ("cwd", "cwd"),
     ):
         if options.get(name) is not None:
-            keys[key] = options[name]
+            value = options[name]
+            keys[key] = encodings.readable(value) if isinstance(value, str) else value
     for key, name in (
         ("needs", "needs"),
         ("context", "context"),
@@ -195,12 +196,15 @@ def _keys(options: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(words: tuple[str, ...], edit: bool) -> str:
     """The prompt from the arguments and, where asked for or piped, from standard input."""
-    parts = [word for word in words if word != "-"]
+    parts = [encodings.readable(word) for word in words if word != "-"]
     if len(parts) > 1:
         raise click.UsageError(f'put the prompt into quotes: "{" ".join(parts)}"')
     piped = "-" in words or (not parts and not edit and not sys.stdin.isatty())
     if piped:
-        parts.append(sys.stdin.read())
+        raw = sys.stdin.buffer.read()
+        parts.append(encodings.readable(raw))
+        if encodings.readable(raw).encode() != raw:
+            say("note: standard input is not all UTF-8 text; what is not is written as U+FFFD")
     text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
     if not text and not edit:
         raise click.UsageError(
@@ -222,8 +226,8 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
             click.edit(filename=path)
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
+            with open(path, "rb") as file:
+                text = encodings.readable(file.read())
             data = parse(text).data
             if (
                 isinstance(data, dict)
@@ -243,9 +247,20 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
 def _problems(app: App, name: str, text: str) -> str:
     """What is wrong with the text, rendered; empty if nothing is."""
     config, toolbox = open_config(app)
-    request = load(f"{name}.yaml", name, text.encode(), schemas.check)
+    raw = text.encode()
+    if len(raw) > MAX_BYTES:
+        size = f"{len(raw) / 2**20:.1f} MiB"
+        return (
+            f"error: the task would be {size}, and one of more than {MAX_BYTES >> 20} MiB is never run\n"
+            "  hint: put long material into a file and name it: --context FILE"
+        )
+    request = load(f"{name}.yaml", name, raw, schemas.check)
     if not request.errors:
         request.problems += route_problems(request, config, toolbox)
+    if not request.errors:
+        request.problems += named.problems(request, app.layout.root)
+    for problem in request.warnings:
+        say(f"warning: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
     for need in request.task.needs if request.task else ():
         if scan.locate(app.layout, need) is None:
             say(f"note: needs {need}, which does not exist yet")

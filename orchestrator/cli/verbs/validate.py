@@ -12,7 +12,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
-from orchestrator.files import diagnostics, scan, schemas
+from orchestrator.files import diagnostics, named, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
@@ -135,6 +135,8 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
     )
     if not request.errors:
         request.problems += route_problems(request, config, toolbox)
+    if not request.errors and layout is not None:
+        request.problems += named.problems(request, layout.root)
     if request.task is not None and layout is not None:
         for place, need in enumerate(request.task.needs):
             if scan.locate(layout, need) is None and not os.path.exists(

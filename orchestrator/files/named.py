@@ -1,0 +1,69 @@
+"""The files and folders that a task names, judged before it starts: what is not there, or cannot be read as text.
+
+A task that needs others may name what they are still to write: then this is a warning, and an error else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from orchestrator.files import encodings, opening
+from orchestrator.files.documents import MAX_BYTES, Problem
+from orchestrator.files.requests import Request
+from orchestrator.model.task import Task
+
+
+def problems(request: Request, root: str) -> list[Problem]:
+    """What is wrong with the files that the request's task, or each task of its run, names below ``root``."""
+    found = []
+    if request.task is not None:
+        found += list(_of(request, request.task, (), root))
+    if request.run is not None:
+        prefix = len(request.run.id) + 1
+        for task in request.run.all_tasks():
+            found += list(_of(request, task, ("tasks", task.id[prefix:]), root))
+    return found
+
+
+def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Iterator[Problem]:
+    later = bool(task.needs)
+    if task.prompt_file is not None:
+        why, hint = of_prompt(os.path.join(root, task.prompt_file))
+        if why:
+            warning = later and "there is no file" in why
+            message = f"prompt_file: {why}"
+            place = (*base, "prompt_file")
+            yield request.document.problem_at(place, message, hint, warning=warning)
+    if task.cwd is not None and not os.path.isdir(os.path.join(root, task.cwd)):
+        message = f"cwd: there is no folder {task.cwd[:200]} in the project"
+        hint = "make it, or correct the path"
+        yield request.document.problem_at((*base, "cwd"), message, hint, warning=later)
+    for number, path in enumerate(task.context):
+        if not os.path.exists(os.path.join(root, path)):
+            message = f"context: there is no file {path[:200]} in the project"
+            hint = "the agent is told to read it all the same"
+            yield request.document.problem_at(
+                (*base, "context", number), message, hint, warning=True
+            )
+
+
+def of_prompt(path: str) -> tuple[str, str]:
+    """Why a file cannot be a prompt, and what to do; empty if it can."""
+    try:
+        raw = opening.read_bytes(os.path.realpath(path), MAX_BYTES)
+    except FileNotFoundError:
+        return (
+            f"there is no file {os.path.basename(path)[:200]} there",
+            "write it, or correct the path",
+        )
+    except OSError as error:
+        return error.strerror or str(error), "name a text file inside the project"
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return f"byte 0x{raw[error.start]:02x} in line {line} is not UTF-8", encodings.hint(raw)
+    if "\0" in text:
+        return "it contains a NUL character", encodings.hint(raw)
+    return ("it is empty", "write into it what is to be done") if not text.strip() else ("", "")

@@ -1,0 +1,127 @@
+"""What a task names is judged before it starts; what comes from standard input is always text that can be run."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from conftest import wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.files import encodings
+
+PROMPTS = {
+    "latin": ("caf\xe9".encode("latin-1"), "byte 0xe9 in line 1 is not UTF-8", "iconv -f LATIN1"),
+    "utf16": ("do it\n".encode("utf-16"), "is not UTF-8", "iconv -f UTF-16"),
+    "utf16le": ("do it now\n".encode("utf-16-le"), "NUL character", "iconv -f UTF-16LE"),
+    "empty": (b"\n", "it is empty", "what is to be done"),
+    "missing": (None, "there is no file", "correct the path"),
+    "huge": (b"x" * (1 << 20) + b"y", "larger than 1024 KiB", "text file"),
+}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_prompt_file_that_cannot_be_one_is_told_before_it_starts(project, name):
+    raw, words, hint = PROMPTS[name]
+    if raw is not None:
+        (project.root / "ask.md").write_bytes(raw)
+    project.drop("a.yaml", "prompt_file: ask.md\n")
+    out = project.run("validate", code=4).stdout
+    assert "work/inbox/a.yaml:1:14" in out and words in out and hint in out
+
+
+def test_the_watcher_waits_for_it_and_runs_it_when_it_is_right(project, watch):
+    (project.root / "ask.md").write_bytes("caf\xe9".encode("latin-1"))
+    project.config("watch: {rescan: 200ms}\n")
+    project.drop("a.yaml", "prompt_file: ask.md\n")
+    watcher = watch()
+    note = project.work / "inbox" / "a.error.md"
+    wait_until(note.exists, "a note")
+    assert "is not UTF-8" in note.read_text() and "iconv" in note.read_text()
+    wait_until(lambda: "is not UTF-8" in watcher.text(), "it is told")
+    (project.root / "ask.md").write_text("café")
+    project.until("a", "done")
+    assert watcher.text().count("is not UTF-8") == 1
+
+
+def test_context_that_is_not_there_is_warned_of_and_does_not_stop_it(project, watch):
+    project.drop("a.yaml", "prompt: x\ncontext: [src/no.py]\n")
+    assert (
+        "a.yaml:2:11: warning: context: there is no file src/no.py"
+        in project.run("validate").stdout
+    )
+    watcher = watch()
+    project.until("a", "done")
+    assert "context: there is no file src/no.py" in watcher.text()
+    done = project.run("new", "x", "--context", "gone.md", "--id", "n")
+    assert "warning: context: there is no file gone.md" in done.stderr
+
+
+def test_what_a_needed_task_is_to_write_may_be_missing(project):
+    project.drop("a.yaml", "prompt: x\n")
+    project.drop("b.yaml", "prompt_file: plan.md\ncwd: out\nneeds: [a]\n")
+    out = project.run("validate").stdout
+    assert out.count("warning") == 2
+    project.drop("c.yaml", "prompt: x\ncwd: out\n")
+    assert "there is no folder out" in project.run("validate", code=4).stdout
+
+
+def test_a_cut_prompt_is_told_in_the_pane(project, watch):
+    project.drop("a.yaml", "prompt: fix #12 now\n")
+    watcher = watch()
+    project.until("a", "done")
+    assert "the text after # is a comment" in watcher.text()
+
+
+def new(project, *words: str | bytes, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [project.python, "-m", "orchestrator", "new", *words],
+        cwd=project.root,
+        env=project.env,
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        b"+caf\xe9\n",
+        b"\xff\xfe\x00",
+        b"a\0b",
+        b"\xed\xa0\x80",
+        "é".encode("utf-16"),
+        bytes(range(256)),
+    ],
+)
+def test_standard_input_of_any_bytes_is_queued_as_text(project, stdin):
+    done = new(project, "Review:", "-", "--id", "d", stdin=stdin)
+    assert done.returncode == 0 and b"not all UTF-8" in done.stderr
+    project.run("validate")
+    assert (
+        "\ufffd" in (project.work / "inbox" / "d.yaml").read_text()
+        or "\\uFFFD" in (project.work / "inbox" / "d.yaml").read_text()
+    )
+
+
+def test_arguments_of_any_bytes_are_text(project):
+    done = new(project, b"caf\xe9", "--title", b"t\xff", "--id", "d")
+    assert done.returncode == 0, done.stderr
+    project.run("validate")
+
+
+def test_what_is_too_long_to_be_run_is_not_queued(project):
+    done = new(project, "Explain", "-", "--id", "d", stdin=b"x" * 1_200_000)
+    assert (
+        done.returncode == 4 and b"more than 1 MiB" in done.stderr and b"--context" in done.stderr
+    )
+    assert not list((project.work / "inbox").glob("d*"))
+
+
+@given(st.binary(max_size=200))
+def test_readable_text_can_always_be_written(raw):
+    text = encodings.readable(raw)
+    assert text.encode() and "\0" not in text or not raw
+    assert encodings.readable(text) == text
