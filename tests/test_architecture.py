@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Project
 
+from orchestrator.cli.app import VERBS, module_of
+
 PACKAGE = ROOT / "orchestrator"
 # Imports point down this list only.
 LAYERS = [
@@ -119,6 +121,10 @@ def test_no_cycles():
         name: {target for target, _ in imports(path) if target in MODULES and target != name}
         for name, path in MODULES.items()
     }
+    # importlib's imports count, too: the command line loads its verbs by name.
+    graph["orchestrator.cli.main"] |= {module_of(verb) for verb in VERBS} | {
+        "orchestrator.cli.orientation"
+    }
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -130,6 +136,24 @@ def test_no_cycles():
 
     for name in graph:
         visit(name, ())
+
+
+def test_modules_are_loaded_by_name_in_one_place():
+    """Every other place would be an import that the tests above do not see."""
+    by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
+    assert by_name <= {"orchestrator.cli.main", "orchestrator.tools.sdk"}
+
+
+def test_one_admission():
+    """Nobody but admission puts gates together; others may ask for a part of it by its name there."""
+    parts = {"own_gates", "standing_gates"}
+    users = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in parts
+    }
+    assert users <= {"orchestrator.model.admission", "orchestrator.coordination.waitlist"}
 
 
 def test_no_lazy_internal_imports():

@@ -153,7 +153,7 @@ def test_what_lies_on_a_shelf_stays_there(parts):
 # -- dependencies -------------------------------------------------------------------------------------------------------
 
 KNOWN = Aliases()
-for number, (stem, own) in enumerate(
+for _number, (stem, own) in enumerate(
     [
         ("T1-schema", "T1"),
         ("T2-api", "T2"),

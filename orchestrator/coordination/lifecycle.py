@@ -348,7 +348,9 @@ class Lives:
             entry = reopened
             if not entry.lock():  # reads it again: the supervisor has appended
                 entry.close()  # it has not let go yet: nothing is appended without the lock
-                entry = await asyncio.wrap_future(when_free(entry.path)) or entry
+                freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
+                if freed is not None:
+                    entry = freed
             journal = entry.journal
             if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
                 self._record_end(entry, number, end)

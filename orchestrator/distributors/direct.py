@@ -56,9 +56,19 @@ class DirectDistributor:
         job = {item.name: item.default for item in fields(Order)} | {
             **dict.fromkeys(("task_id", "tag", "cancel", "run_dir"), ""),
             **dict.fromkeys(("timeout", "interrupt_grace", "terminate_grace", "silence"), 5.0),
-            **{"attempt": 0, "program": "/bin/true", "argv": ["true"], "env": {}, "cwd": "/"},
-            **{"stdin": None, "log_limit": 1 << 20, "on_log_limit": "end", "facts": {}},
-            **{"stdout": os.devnull, "stderr": os.devnull, "secrets": [], "terminal": False},
+            "attempt": 0,
+            "program": "/bin/true",
+            "argv": ["true"],
+            "env": {},
+            "cwd": "/",
+            "stdin": None,
+            "log_limit": 1 << 20,
+            "on_log_limit": "end",
+            "facts": {},
+            "stdout": os.devnull,
+            "stderr": os.devnull,
+            "secrets": [],
+            "terminal": False,
         }
         job.pop("journal")
         journal = os.memfd_create("trial", os.MFD_CLOEXEC)

@@ -510,7 +510,7 @@ def signal_all(number: int, found: set[int] | None = None) -> None:
                 found.add(pid)
 
 
-def signal_one(pid: int, number: int, still) -> bool:
+def signal_one(pid: int, number: int, still: Any) -> bool:
     """Send a signal to a process if it ``still()`` is the one that is meant; whether it was.
 
     A pid could pass to a stranger between the look and the signal, so the process is pinned by a pidfd first.  Where

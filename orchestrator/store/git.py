@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.errors import OrchestratorError
 
@@ -39,7 +40,7 @@ class Git:
     filters: tuple[str, ...] = ()  # of the repository's own configuration: switched off
     hooks: bool = False  # as the person's own git does: only for the step that moves their checkout
 
-    def at(self, **changes: object) -> Git:
+    def at(self, **changes: Any) -> Git:
         """The same with another folder, index or environment."""
         return replace(self, **changes)
 
@@ -67,15 +68,16 @@ class Git:
         """As a call, with the exit code and the bytes; ``codes`` None takes any."""
         off = () if self.hooks else (*_OFF, *self.filters)
         flags = [word for setting in off for word in ("-c", setting)]
+        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
         try:
-            done = subprocess.run(
+            done: subprocess.CompletedProcess[bytes] = subprocess.run(
                 ["git", *flags, *words],
                 env=self.environment(),
                 cwd=cwd or self.work_tree or self.git_dir,
                 capture_output=True,
                 timeout=seconds,
                 check=False,
-                **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
+                **given,
             )
         except subprocess.TimeoutExpired:
             raise GitFailed(f"git {words[0]} took longer than {seconds:.0f} s") from None
@@ -113,7 +115,7 @@ class Git:
 
     def signed(self) -> Git:
         """With an identity for commits: the person's, else ours."""
-        lacking = {}
+        lacking: dict[str, str] = {}
         for who in ("AUTHOR", "COMMITTER"):
             if self.raw("var", f"GIT_{who}_IDENT", codes=None).returncode:
                 lacking |= {f"GIT_{who}_{part}": value for part, value in _FALLBACK.items()}

@@ -408,8 +408,12 @@ def _changes(git: Git, planned: Planned) -> list[tuple[str, str, str]]:
     found = []
     for head, path in zip(listed[::2], listed[1::2], strict=False):
         _, _, before, after, _ = head.split(" ")
-        found.append((path, *("" if set(blob) == {"0"} else blob for blob in (before, after))))
+        found.append((path, _no_zeros(before), _no_zeros(after)))
     return found
+
+
+def _no_zeros(blob: str) -> str:
+    return "" if set(blob) == {"0"} else blob
 
 
 def _in_the_way(git: Git, top: str, planned: Planned) -> list[str]:
@@ -463,7 +467,8 @@ def _take_back(repo: Repository, checkout: Checkout, planned: Planned) -> None:
         if entry:
             head, _, path = entry.partition("\t")
             staged[path] = head.split(" ")[1]
-    ours, foreign = [], []
+    ours: list[tuple[str, str]] = []
+    foreign: list[tuple[str, str]] = []
     for path, before, after in _changes(git, planned):
         there = _blob(git, f"{checkout.path}/{path}")
         if there == before or (there == after and staged.get(path, "") == after):

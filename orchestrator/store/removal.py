@@ -81,7 +81,7 @@ def remove(
         **{**{name: getattr(tree, name) for name in tree.__dataclass_fields__}, "path": aside}
     )
     known = trees.inventory_path(layout, tree)
-    lost = [path for path in _lost_aside(layout, config, repo, tree, again, change.tip)]
+    lost = list(_lost_aside(layout, config, repo, tree, again, change.tip))
     if lost:
         os.rename(aside, tree.path)
         return [f"files that came while it was looked at: {', '.join(lost[:3])}"]

@@ -69,6 +69,10 @@ class FakeDistributor:
         """How the next attempts of a task end, one after the other; the last one again and again."""
         self._plans[task_id] = list(ends)
 
+    def fault(self) -> str:
+        """Nothing ever keeps it from starting attempts."""
+        return ""
+
     def prepare(self, slots: int) -> None:
         """Nothing to warm up."""
 

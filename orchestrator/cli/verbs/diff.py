@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 
 import click
 
@@ -93,4 +94,4 @@ def _show(text: bytes, paged: bool) -> None:
         }
         subprocess.run(words, input=text, env=env, check=False)
         return
-    click.get_binary_stream("stdout").write(text)
+    sys.stdout.buffer.write(text)

@@ -187,7 +187,7 @@ def _show(
                 console.out(f"{'':<9} {other}")
 
 
-def _change(result: dict[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:
+def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:
     """Its branch, what is on it, its checks and its tree; nothing for a task without a tree."""
     journal = found.journal
     change = change_from(journal.change) if journal is not None else None

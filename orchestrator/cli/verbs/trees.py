@@ -205,7 +205,8 @@ def _clean(
             return 0
     store = open_store(app)
     repo = trees.repository(layout)
-    changed, refused = [], []
+    changed: list[dict[str, str]] = []
+    refused: list[dict[str, str]] = []
     for item in free:
         why = _remove(layout, config, repo, item, store)
         (refused if why else changed).append(
