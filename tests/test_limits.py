@@ -194,6 +194,7 @@ for step in json.load(sys.stdin):
         print(line if isinstance(line, str) else json.dumps(line), flush=True)
     for line in step.get("err", []):
         print(line, file=sys.stderr, flush=True)
+    if "long" in step: print(json.dumps({"type": "result", "text": "x" * step["long"]}), flush=True)
     if "sleep" in step: time.sleep(step["sleep"])
     if "burn" in step:
         import subprocess
@@ -377,3 +378,39 @@ def test_a_storm_inside_the_program_is_no_slow_task(project, scripted, steps, ki
     assert attempts[0]["error_class"] == kind and attempts[0]["outcome"] == "timed_out"
     assert "ran out of time" in attempts[0]["reason"]
     assert [item["tool"] for item in attempts] == (["s"] if kind == "timeout" else ["s", "t"])
+
+
+def test_after_a_limit_one_attempt_starts_first(project, scripted, watch):
+    """The rest follow when it has its first answer."""
+    project.config("limits: {running: 3}\n")
+    moment = datetime.fromtimestamp(time.time() + 3, UTC).isoformat()
+    project.drop("s.yaml", f"not_before: '{moment}'\nreason: a limit\n", "parked")
+    answer = {"type": "says", "text": "on it"}
+    for name in ("a", "b", "c"):
+        scripted(name, {"sleep": 2}, {"out": [answer]}, {"sleep": 1}, {"out": [RESULT]})
+    watch()
+    for name in ("a", "b", "c"):
+        project.settled(name, "done")
+    results = [project.result(name)["attempts"][0] for name in ("a", "b", "c")]
+    first, second, third = sorted(datetime.fromisoformat(item["started_at"]) for item in results)
+    assert (second - first).total_seconds() >= 1.9, (first, second)
+    ended = min(datetime.fromisoformat(item["finished_at"]) for item in results)
+    assert second < ended, "they wait for its first answer, not for its end"
+
+
+def test_an_event_of_any_size_is_shown_as_lines(project, scripted):
+    """An agent that reads one large file makes one large event; no raw JSON, whatever the pieces it is read in."""
+    big = {"type": "says", "text": "\n".join(["a long line"] * 20000)}
+    scripted("a", {"out": [big, {"type": "says", "text": "and on"}, RESULT]})
+    run(project)
+    shown = project.run("logs", "a").stdout.splitlines()
+    assert len(shown) == 20001 and set(shown) == {"a long line", "and on"}
+    assert len(project.json("logs", "a")["lines"]) == 20001
+
+
+def test_the_last_words_are_capped(project, scripted):
+    scripted("a", {"long": 3_000_000})
+    run(project)
+    result = project.result("a")
+    assert 16_000 < len(result["message"]) < 17_000 and "the log" in result["message"]
+    assert project.where("a") == "done" and len(result["attempts"]) == 1

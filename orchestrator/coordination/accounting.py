@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.model.budget import Running
 from orchestrator.model.config import Model
 from orchestrator.model.journal import Journal
 from orchestrator.model.result import Reading
@@ -59,3 +61,17 @@ def probes(journal: Journal) -> int:
     """Attempts of this turn that met a limit: they cost the task no retry."""
     mine = journal.attempts[-journal.tries : -1] if journal.tries > 1 else ()
     return sum(facts.read.get("error_class") == "usage_limit" for facts in mine)
+
+
+def so_far(lives: Iterable[Any]) -> list[Running]:
+    """What running attempts have cost so far, of those whose tool tells."""
+    running = []
+    for life in lives:
+        progress = life.progress
+        if life.handle is None or progress is None or progress.how.live is None:
+            continue
+        progress.look()
+        agent, run = life.route.agent.name, life.task.run or ""
+        cost = progress.cost or 0.0
+        running.append(Running(life.id, agent, run, cost, life.cost, life.task.max_cost))
+    return running

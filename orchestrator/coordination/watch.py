@@ -19,7 +19,8 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import guard, leaving
+from orchestrator.coordination import alone, guard, leaving
+from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.inbox import Arrivals
@@ -43,7 +44,6 @@ from orchestrator.model.admission import (
     in_force,
 )
 from orchestrator.model.attempt import end_from
-from orchestrator.model.budget import Running
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, InUse, Limits
 from orchestrator.model.result import Reading
@@ -106,6 +106,7 @@ class Watcher:
         )
         self.today = Today(layout, clock)
         self._told = 0.0  # what the card says of today's cost
+        self.alone = alone.Alone()
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -198,6 +199,7 @@ class Watcher:
                     ):
                         self._look_at_parked()
                     self.waitlist.approvals()
+                    self.alone.look(self.running.values(), now)
                     self.waitlist.look_again()
                     self._start_due()
                     if self._exposed and not self._acting() and self._settings_due == math.inf:
@@ -236,6 +238,7 @@ class Watcher:
     async def _sleep(self, next_rescan: float) -> None:
         now, wall = self._loop.time(), self.clock.wall()
         due = [next_rescan, self._settings_due, *self.waitlist.next_look(wall)]
+        due += self.alone.next_look(now)
         due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
         due += [
             life.retry_at
@@ -487,6 +490,7 @@ class Watcher:
 
     def _spent(self, life: Life, reading: Reading) -> None:
         self._wake.set()  # it acts no more: settings that have changed since are a person's
+        self.alone.ended(life.route.tool.name, reading)
         self.today.add(reading.cost_usd, reading.usage)
         self.spending.add(life.route.agent.name, life.task.run or "", reading.cost_usd)
         if reading.cost_usd:
@@ -494,15 +498,7 @@ class Watcher:
 
     def _look_at_costs(self) -> None:
         """End what has spent its budget while it runs, if that is wanted and its tool tells."""
-        running = []
-        for life in self.running.values():
-            progress = life.progress
-            if life.handle is None or progress is None or progress.how.live is None:
-                continue
-            progress.look()
-            agent, run = life.route.agent.name, life.task.run or ""
-            so_far = progress.cost or 0.0
-            running.append(Running(life.id, agent, run, so_far, life.cost, life.task.max_cost))
+        running = so_far(self.running.values())
         for task_id, why in self.spending.overrun(running).items():
             self._cancel(self.running[task_id], why)
 
@@ -528,6 +524,7 @@ class Watcher:
             tool = name.removesuffix(".yaml")
             if name.endswith(".yaml") and not name.startswith(".") and tool not in self.parked:
                 self.store.unpark(tool)
+                self.alone.begin(tool)
                 self.tell("unparked", "", tool=tool)
 
     @property
@@ -540,6 +537,7 @@ class Watcher:
         }
         closed |= self._endings()
         limits = self.groups.limited(self.config.limits, lanes)
+        limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
         return replace(limits, closed=closed) if closed else limits
 
     def _endings(self) -> dict[tuple[str, str], Gate]:

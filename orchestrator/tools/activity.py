@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -26,6 +26,7 @@ from orchestrator.tools.queries import event_of, search
 from orchestrator.tools.tally import Tally
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
+EVENT_MOST = 1 << 25  # bytes of an event that is shown
 LONGEST = 1 << 22  # a line longer than this is passed over
 GLANCE = 1 << 22  # bytes of log that are read for the sake of figures
 STEP = 1 << 20  # bytes read at a time, and at most in one look at a running attempt
@@ -112,10 +113,14 @@ class Renderer:
 
     def __init__(self, show: Show | None) -> None:
         self.show = show
+        self._rest = b""  # of an event that is larger than a piece of the log
+        self._skipping = False
         self._piece = ""  # a text that arrives in parts, as far as its last line has come
 
     def feed(self, data: bytes) -> Iterator[Line]:
-        """The lines that whole lines of a log make."""
+        """The lines that a piece of a log makes; an event whose rest is still to come waits for it."""
+        if self.show is not None:
+            data = yield from self._whole(data)
         for raw in data.split(b"\n"):
             event = event_of(raw) if self.show is not None else None
             if event is not None:
@@ -155,6 +160,28 @@ class Renderer:
             yield from self.flush()
             yield from found
 
+    def _whole(self, data: bytes) -> Generator[Line, None, bytes]:
+        """The whole lines of what has come so far; one that is larger than `EVENT_MOST` is passed over, and that is told."""
+        head, end, tail = data.rpartition(b"\n")
+        if not end:
+            self._rest += data
+            if len(self._rest) > EVENT_MOST:
+                self._rest, self._skipping = b"", True
+            return b""
+        head, self._rest = self._rest + head, tail
+        if self._skipping:
+            self._skipping = False
+            yield Line("print", f"… an event of more than {EVENT_MOST >> 20} MiB: logs --raw")
+            head = head.partition(b"\n")[2]
+        return head
+
+    def end(self) -> Iterator[Line]:
+        """The log has ended: what waited for its rest."""
+        rest, self._rest = self._rest, b""
+        if rest.strip():
+            yield from self.feed(rest + b"\n")
+        yield from self.flush()
+
     def flush(self) -> Iterator[Line]:
         """The end of a text whose parts have all come."""
         if self._piece.strip():
@@ -173,6 +200,7 @@ class Progress:
     def __init__(self, path: str, how: Presentation, model: Model | None = None) -> None:
         self.path, self.how, self.model = path, how, model
         self.line = ""
+        self.answered = False  # whether its agent has said or done something
         self.usage: dict[str, int] = {}
         self.cost: float | None = None
         self._renderer = Renderer(how.show)
@@ -223,9 +251,11 @@ class Progress:
         if event is None:
             for line in Renderer(None).feed(raw):
                 self.line = one_line(line.text, 200) or self.line
+                self.answered = self.answered or (self.how.show is None and bool(line.text.strip()))
             return
         if self.how.show is not None:
             for line in self._renderer.event(event):
+                self.answered = self.answered or line.kind in ("says", "call")
                 if line.kind != "print":
                     self.line = one_line(line.text, 200) or self.line
         if self.how.live is not None:

@@ -47,6 +47,7 @@ class ToolSpec:
     resume_by_hand: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
     session_log: SessionLog | None = None
+    first_alone: bool = False
     parse: Parse | None = None
     presentation: Presentation = Presentation()
     module: str = ""
@@ -188,6 +189,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
             for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")
         },
         verified=_listed(data.get("verified")),
+        first_alone=data.get("first_alone", False),
         session_log=session_log_from(data.get("session_log")),
         parse=_parse(data["parse"]) if "parse" in data else None,
         presentation=presentation_from(data),

@@ -136,7 +136,7 @@ class LogWriter:
     def end(self) -> None:
         """The log has ended: what was kept back until its line is whole."""
         if self._renderer is not None:
-            self._show(self._renderer.flush())
+            self._show(self._renderer.end())
         if self._kept is not None:
             kept, self._kept = self._kept, None
             self._show(kept)

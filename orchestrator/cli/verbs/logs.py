@@ -126,7 +126,7 @@ def _document(
     data = b"".join(LogReader(path, lines).pieces())
     if how.show is not None:
         renderer = Renderer(how.show)
-        shown = [line.text for line in (*renderer.feed(data), *renderer.flush())]
+        shown = [line.text for line in (*renderer.feed(data), *renderer.end())]
     else:
         shown = clean(data.decode("utf-8", "replace").replace("\r\n", "\n")).splitlines()
     app.console.json(

@@ -1,0 +1,161 @@
+"""Each version of each agent through the same checks, against what the provider served.  ``scripts/test-agents-matrix`` prints the table.
+
+A check that an agent cannot pass is named with its reason in `KNOWN`; it is shown in the table, never passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from agents import INSTALLED, PRICES, PROGRAMS, Program, provider_module
+from conftest import Project, tagged, wait_until
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (INSTALLED / "matrix").exists(),
+        reason="these versions are not installed: ./scripts/test-agents-matrix",
+    ),
+    pytest.mark.skipif(
+        provider_module("fake_provider_plus") is None,
+        reason="there is no model provider for tests beside the project",
+    ),
+]
+MATRIX = INSTALLED / "matrix.jsonl"
+# (tool, check) -> why it differs; the check then only has to end with nothing left running
+KNOWN = {
+    ("opencode", "edit"): "its call for a title is not reported by the program",
+    ("opencode", "resume"): "its call for a title is not reported by the program",
+    ("opencode", "cancel"): "it reports a call when its tool has ended",
+    ("pi", "cancel"): "it reports a call when its tool has ended",
+}
+
+
+@pytest.fixture(scope="session")
+def provider():
+    with provider_module("fake_provider_plus").FakeProvider() as fake:
+        yield fake
+
+
+class Field:
+    """A project with one agent, as ``a``."""
+
+    def __init__(self, project: Project, provider, program: Program) -> None:
+        self.project, self.provider, self.program = project, provider, program
+        self.home = project.root.parent / "home"
+        self.home.mkdir()
+        self.tag = f"m{abs(hash(str(project.root))) % 10**9}"
+
+    def use(self, settings: str = "", permissions: str = "full", **env: str) -> None:
+        url = f"{self.provider.url}/x/tag={self.tag}{',' if settings else ''}{settings}"
+        more = {**self.program.environment(self.home, url), **env}
+        more = {name: value for name, value in more.items() if value}
+        agent = {"tool": self.program.tool, "model": "fake-1", "timeout": "90s", "env": more}
+        aliases = {self.program.tool: self.program.model}
+        self.project.config(
+            json.dumps(
+                {
+                    "retry": {"delay": "100ms"},
+                    "cancel": {"interrupt_grace": "2s", "terminate_grace": "1s"},
+                    "models": {"fake-1": {**PRICES, "aliases": aliases}},
+                    "agents": {"a": {**agent, "permissions": permissions}},
+                }
+            )
+        )
+        self.project.env["PATH"] = self.program.path()
+
+    def task(self, prompt: str, **more) -> None:
+        self.project.drop("t.yaml", json.dumps({"agent": "a", "prompt": prompt, **more}))
+
+    def run(self) -> dict:
+        self.project.run("watch", "--until-empty", code=None, patience=240)
+        return self.project.result("t")
+
+    def exact(self, result: dict) -> str:
+        """Empty if tokens and cost are what was served; else both."""
+        calls = self.provider.served(self.tag)["calls"]
+        sent = calls * (1200 if self.program.beside else 1000)
+        usage = result.get("usage", {})
+        told = (usage.get("input", 0), usage.get("cached", 0), usage.get("output", 0))
+        due = round(calls * (800 + 200 * self.program.beside) * 3e-6 + calls * (200 * 0.3 + 50 * 15) / 1e6, 6)  # fmt: skip
+        if told != (sent, calls * 200, calls * 50):
+            return f"told {told}, served {(sent, calls * 200, calls * 50)}"
+        cost = result.get("cost_usd")
+        return "" if cost == pytest.approx(due, abs=1e-6) else f"told ${cost}, served ${due}"
+
+
+def edit(field: Field, watch) -> str:
+    path = field.project.root / "made.txt"
+    field.use()
+    field.task(f"[[write {path}|by an agent]]")
+    result = field.run()
+    assert result["outcome"] == "succeeded" and path.read_text().strip() == "by an agent", result
+    return field.exact(result)
+
+
+def resume(field: Field, watch) -> str:
+    field.use("fail=500,after=1,times=12")
+    field.task("[[shell echo hi]]", retries=1, timeout="40s")
+    result = field.run()
+    if len(result["attempts"]) < 2:
+        return field.exact(result)
+    assert result["attempts"][1].get("resumed"), result["attempts"]
+    return field.exact(result)
+
+
+def cancel(field: Field, watch) -> str:
+    field.use()
+    watch()
+    began = field.project.root / "began"
+    field.task(f"[[shell touch {began}; sleep 97]]")
+    wait_until(began.exists, f"the call began: {field.project.log('t')[-500:]}", 60)
+    field.project.run("cancel", "t")
+    field.project.settled("t", "cancelled")
+    wait_until(lambda: not tagged(field.project), "nothing is left")
+    return field.exact(field.project.result("t"))
+
+
+def overload(field: Field, watch) -> str:
+    field.use("fail=529")
+    field.task("[[say x]]", timeout="20s")
+    first = field.run()["attempts"][0]
+    return "" if first["error_class"] == "overloaded" else f"{first['error_class']}: {first['reason']}"  # fmt: skip
+
+
+def refused(field: Field, watch) -> str:
+    field.use("fail=401")
+    field.task("[[say x]]", timeout="20s")
+    first = field.run()["attempts"][0]
+    return "" if first["error_class"] == "auth" else f"{first['error_class']}: {first['reason']}"
+
+
+CHECKS = {check.__name__: check for check in (edit, resume, cancel, overload, refused)}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name.replace(" ", "-"))
+def test_agent(project, provider, watch, program, check):
+    assert shutil.which(program.tool, path=program.path().split(":")[0]), "it is not installed"
+    try:
+        differs = CHECKS[check](Field(project, provider, program), watch)
+    except Exception as error:
+        differs = f"failed: {error}"[:300]
+        raise
+    finally:
+        known = KNOWN.get((program.tool, check), "")
+        with open(MATRIX, "a") as file:
+            row = {"program": program.name, "check": check, "differs": differs, "known": known}
+            file.write(json.dumps(row) + "\n")
+    assert not differs or known, differs
+    wait_until(lambda: not tagged(project), "nothing is left")
+
+
+def test_a_plan_limit_is_understood_and_its_end_is_known(project, provider, watch):
+    """Claude with a subscription: held until the moment it names."""
+    field = Field(project, provider, PROGRAMS[1])
+    field.use("fail=429,limits=5h", ANTHROPIC_API_KEY="", CLAUDE_CODE_OAUTH_TOKEN="sk-ant-oat01-x")
+    watch()
+    field.task("[[say x]]")
+    wait_until(lambda: project.events("tool_parked"), "it is held", 60)
+    assert "5-hour limit" in project.events("tool_parked")[0]["summary"]
