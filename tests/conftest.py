@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hermetic
 import pytest
 
 from orchestrator.files.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = float(os.environ.get("PATIENCE", "30"))
-# What projects leave outside themselves does not go into the home of whoever runs the tests.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="orchestrator-test-state-")
-atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+hermetic.shut_out()
 
 
 def wait_until(check: Callable[[], object], what: str = "", patience: float = PATIENCE) -> object:

@@ -77,7 +77,7 @@ class Stage:
             path.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
             path.chmod(0o755)
         self.env = {
-            "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "TZ": "UTC",
