@@ -155,7 +155,7 @@ def test_settings_that_a_watcher_has_refused(project, watch):
     watch()
     project.config("limits: {runing: 2}\n")
     wait_until(
-        lambda: "the former settings stay in force" in found(project)["watcher"][0]["summary"],
+        lambda: "the previous settings stay in effect" in found(project)["watcher"][0]["summary"],
         "it says so",
     )
 

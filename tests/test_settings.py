@@ -71,7 +71,7 @@ def test_what_is_wrong_is_told_and_the_former_settings_stay(project, watch):
     project.settled("a", "done")
     assert status(project)["watcher"]["settings"].startswith("work/orchestrator.yaml:6:")
     assert (
-        "the former settings stay in force" in project.run("status").stdout
+        "the previous settings stay in effect" in project.run("status").stdout
         and "!" in project.run("status", "--short").stdout
     )
     (project.work / "orchestrator.yaml").unlink()

@@ -14,7 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "new": ("Work", "Make a task from words, stdin or your editor"),
     "run": ("Work", "Claim one task and run it here, in the foreground"),
     "watch": ("Work", "Run the tasks in work/inbox"),
-    "attach": ("Work", "Be the terminal of a running interactive task"),
+    "attach": ("Work", "Attach to a running interactive task"),
     "wait": ("Work", "Wait for tasks; exit with their outcome"),
     "cancel": ("Work", "Stop a running task, or withdraw a waiting one"),
     "retry": ("Work", "Run an ended task again"),
@@ -32,11 +32,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("Look", "What happened, from the event log"),
     "why": ("Look", "Why a task does not run yet"),
     "report": ("Look", "What was done, how long it took, what it cost"),
-    "query": ("Look", "Ask the past, in SQL"),
-    "runs": ("Look", "Runs and how far they are"),
+    "query": ("Look", "Query the history in SQL"),
+    "runs": ("Look", "Show the runs and their progress"),
     "trees": ("Look", "Trees of tasks, and what holds each"),
-    "tools": ("Look", "Tools that can act"),
-    "agents": ("Look", "Agents a task can name"),
+    "tools": ("Look", "List the tools that can act"),
+    "agents": ("Look", "List the agents a task can name"),
     "validate": ("Fix", "Check task files without running them"),
     "doctor": ("Fix", "Find what is wrong, and mend it with --fix"),
     "archive": ("Fix", "Move old ended tasks to work/archive"),
@@ -45,6 +45,33 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("More", "Try it all in a temporary project"),
     "completion": ("More", "Completion for your shell"),
     "help": ("More", "Help on a command, or on exit-codes"),
+}
+# What other programs call them; understood, and shown nowhere.
+SYNONYMS = {
+    "add": "new",
+    "submit": "new",
+    "ps": "status",
+    "st": "status",
+    "ls": "list",
+    "queue": "list",
+    "info": "show",
+    "log": "logs",
+    "stop": "cancel",
+    "kill": "cancel",
+    "accept": "approve",
+    "decline": "reject",
+    "rerun": "retry",
+    "pause": "hold",
+    "park": "hold",
+    "resume": "release",
+}
+# Words that could mean two things: the one who types them chooses.
+ELSEWHERE = {
+    "rm": "'cancel' withdraws a task, 'archive' puts an ended one away",
+    "delete": "'cancel' withdraws a task, 'archive' puts an ended one away",
+    "tail": "'logs -f' follows what an agent prints",
+    "edit": "Edit the file in work/inbox: it is read again when you save it",
+    "config": "Edit work/orchestrator.yaml: a running watcher reads it again",
 }
 SECTIONS = ("Work", "Look", "Fix", "More")
 

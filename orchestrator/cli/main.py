@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.app import SECTIONS, VERBS, App, module_of
+from orchestrator.cli.app import ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import diagnostics
@@ -41,9 +41,13 @@ class Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
         if name and name not in VERBS and not name.startswith("-"):
+            if name in SYNONYMS:
+                return super().resolve_command(ctx, [SYNONYMS[name], *args[1:]])
+            if name in ELSEWHERE:
+                raise click.UsageError(f"no such command '{name}'. {ELSEWHERE[name]}", ctx)
             import difflib  # here: only a mistyped command pays for it
 
-            close = difflib.get_close_matches(name, VERBS, 1, 0.5)
+            close = difflib.get_close_matches(name, VERBS, 1, 0.7)
             hint = f". Did you mean '{close[0]}'?" if close else ""
             raise click.UsageError(f"no such command '{name}'{hint}", ctx)
         return super().resolve_command(ctx, args)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import each
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import FAILED, Refused
+from orchestrator.model.status import Status
 from orchestrator.store.transitions import Moved, Store
 
 
@@ -19,13 +20,20 @@ def move_each(
     said: str,
     would: str,
     dry_run: bool,
+    sources: Collection[Status] = (),
 ) -> int:
     """Do one step to every task that is named; a refusal of one does not stop the others."""
     found = each(app.layout, words)
     if dry_run:
+        code = 0
         for task_id, status, _ in found:
+            if sources and status not in sources:
+                wanted = " or ".join(source.word for source in sources)
+                say(f"error: {task_id} is {status.word}, not {wanted}")
+                code = FAILED
+                continue
             app.console.out(f"would {would} {task_id} ({status.word} now)")
-        return 0
+        return code
     store = open_store(app)
     code = 0
     for task_id, _, _ in found:

@@ -1,6 +1,6 @@
 """What the watcher goes by: orchestrator.yaml, the agents' profiles, the tools.  Read again when one of their files changes.
 
-What cannot be read changes nothing: the former settings stay in force until the files are right again.  What was written while
+What cannot be read changes nothing: the previous settings stay in effect until the files are right again.  What was written while
 an attempt ran may have been written by that attempt; so it is held until a person asks for it.  An attempt that runs keeps what it
 began with.
 """
@@ -22,7 +22,7 @@ from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 
 AT_START = ("distributor", "notify")  # what is built once, when the watcher starts
-FORMER, LEFT_OUT = "; the former settings stay in force", "; this tool is left out"
+FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is left out"
 NO_AGENT = "; this agent is left out"
 HELD = " changed while tasks ran; to take it over: orchestrator reload"
 

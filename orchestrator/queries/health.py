@@ -342,7 +342,7 @@ def _files(layout: Layout) -> list[Check]:
                 Check(
                     "strangers",
                     "note",
-                    f"{status}/ holds what is no task: {', '.join(sorted(odd)[:5])}",
+                    f"{status}/ contains files that are not tasks: {', '.join(sorted(odd)[:5])}",
                     "move it elsewhere; task files end in .yaml, .yml or .md",
                 )
             )
@@ -423,7 +423,7 @@ def _events(layout: Layout) -> Check:
         return Check(
             "events",
             "note",
-            f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers pass over them",
+            f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers skip them",
         )
     return Check("events", "ok", f"{plural(len(paths), 'file')}, every line whole")
 

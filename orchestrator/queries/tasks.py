@@ -19,6 +19,7 @@ from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
+from orchestrator.queries import whereabouts
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import Known, request_of
 from orchestrator.tools.activity import glance, presentation
@@ -91,6 +92,7 @@ class Overview:
     editing: list[str]
     running: list[Row]
     waiting: list[Row]
+    review: list[Row]
     recent: list[Row]
     more_waiting: int = 0
     runs: int = 0
@@ -106,6 +108,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     held = [(Status.HELD, name) for _, name in scan.task_names(layout.folder(Status.HELD))]
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
     counts[Status.INBOX] = len(inbox)
+    _count_what_runs(layout, counts)
     return Overview(
         watcher=known.card,
         counts=counts,
@@ -113,11 +116,25 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         editing=_editing(layout),
         running=running(layout, now, known),
         waiting=[waiting_row(layout, status, name, now, known) for status, name in shown],
-        recent=recent(layout, RECENT, (Status.FAILED, Status.REVIEW)),
+        review=[
+            finished_row(layout, task_id, Status.REVIEW, name, results.read(layout, task_id))
+            for task_id, name in scan.sorted_names(layout.folder(Status.REVIEW))
+        ],
+        recent=recent(layout, RECENT, (Status.FAILED,)),
         more_waiting=len(inbox) + len(held) - len(shown),
         runs=len(scan.runs(layout)),
         parked=known.parked,
     )
+
+
+def _count_what_runs(layout: Layout, counts: dict[Status, int]) -> None:
+    """A task that runs is counted as running once, wherever its file has been put."""
+    for task_id in whereabouts.running(layout):
+        place = scan.locate(layout, task_id)
+        if place is None or place[0] is not Status.RUNNING:
+            counts[Status.RUNNING] += 1
+            if place is not None and place[0] in counts:
+                counts[place[0]] = max(0, counts[place[0]] - 1)
 
 
 def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:

@@ -58,7 +58,7 @@ def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float)
         task_id,
         results.ended_as(layout, task_id).word if status is Status.ARCHIVE else status.word,
         f"it has ended: {status}" + (f" ({how})" if how and status in FINISHED else ""),
-        passed=[f"to run it again: orchestrator retry {task_id}"],
+        passed=[f"run it again: orchestrator retry {task_id}"],
     )
 
 
@@ -85,7 +85,10 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
             process_gates(known.watching),
         )
     return Reasons(
-        task_id, "running", "it is running", passed=[f"to look on: orchestrator logs -f {task_id}"]
+        task_id,
+        "running",
+        "it is running",
+        passed=[f"to follow it: orchestrator logs -f {task_id}"],
     )
 
 

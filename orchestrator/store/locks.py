@@ -34,8 +34,8 @@ class WatcherLock:
                 else "another process"
             )
             raise Busy(
-                f"another watcher has this work directory: {who}",
-                "to look on: orchestrator status -w",
+                f"another watcher is already running here: {who}",
+                "to follow it: orchestrator status -w",
             ) from None
 
     def release(self) -> None:

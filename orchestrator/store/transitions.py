@@ -755,7 +755,7 @@ def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
 def _taken(journal: Journal, task_id: str) -> Taken:
     return Taken(
         _has_run(journal),
-        f"to run it again: orchestrator retry {task_id}; if it is another task, rename the file",
+        f"run it again: orchestrator retry {task_id}; if it is another task, rename the file",
     )
 
 

@@ -14,11 +14,12 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.execution.processes import send
-from orchestrator.files import card, journals, scan
+from orchestrator.files import card, journals
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
+from orchestrator.queries import whereabouts
 from orchestrator.store.transitions import Store
 
 OPEN = (Status.RUNNING, Status.INBOX, Status.HELD, Status.REVIEW)
@@ -88,7 +89,7 @@ def _of_words(app: App, words: tuple[str, ...]) -> list[tuple[str, Status]]:
     found = []
     for word in words:
         try:
-            task_id, status, _ = scan.find(app.layout, word)
+            task_id, status, _ = whereabouts.find(app.layout, word)
         except NotFound:
             if run_queries.find_run(app.layout, word) is None:
                 raise
@@ -104,8 +105,8 @@ def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:
     if view is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     # Last ones first: what depends on a task is withdrawn before the task itself.
-    places = [(row.id, scan.locate(app.layout, row.id)) for row in reversed(view.rows)]
-    return [(task_id, place[0]) for task_id, place in places if place is not None]
+    places = [(row.id, whereabouts.locate(app.layout, row.id)) for row in reversed(view.rows)]
+    return [(task_id, status) for task_id, status in places if status is not None]
 
 
 def _ask(app: App, store: Store, task_id: str) -> None:
@@ -149,16 +150,16 @@ def _wait(app: App, task_id: str) -> int:
     """Until the attempt has stopped and, if a watcher runs, until it is recorded."""
     began = time.monotonic()
     while True:
-        place = scan.locate(app.layout, task_id)
+        place = whereabouts.locate(app.layout, task_id)
         took = show_duration(time.monotonic() - began)
-        if place is None or place[0] is not Status.RUNNING:
-            where = place[0] if place else "nowhere"
+        if place is not Status.RUNNING:
+            where = place.word if place else "nowhere"
             app.console.out(
                 f"{app.console.sign(str(where))} {where:<12} {task_id} stopped after {took}"
                 if app.console.tty
                 else f"{where}\t{task_id}"
             )
-            return 0 if place and place[0] is Status.CANCELLED else FAILED
+            return 0 if place is Status.CANCELLED else FAILED
         journal = journals.of(app.layout, task_id)
         known = card.read(app.layout, now())
         if (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,11 +71,20 @@ def command(app: App, folder: str | None) -> int:
         "orchestrator logs slow",
     ):
         show(line)
+    program = _program()
     click.echo(
         f"\nNow look around:  cd {root}\n"
         "  ls work/done work/results work/logs      the folders are the status\n"
         "  cat work/results/flaky.yaml              how a task ended\n"
-        "  orchestrator events                      all that happened\n"
-        '  orchestrator new "Say it again"          make a task, then: orchestrator watch'
+        f"  {program} events\n"
+        f'  {program} new "Say it again"\n'
+        f"  {program} watch"
     )
     return code
+
+
+def _program() -> str:
+    """How this program is called from another folder: by its name if that is on the PATH, else by the path it has."""
+    if shutil.which("orchestrator"):
+        return "orchestrator"
+    return shlex.quote(os.path.abspath(sys.argv[0]))

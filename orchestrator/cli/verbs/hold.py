@@ -19,4 +19,4 @@ FOLDERS = (Status.INBOX,)
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
     """Keep waiting tasks from starting: they stay in held/ until you release them."""
-    return move_each(app, tasks, Store.hold, "held", "hold", dry_run)
+    return move_each(app, tasks, Store.hold, "held", "hold", dry_run, FOLDERS)

@@ -7,7 +7,9 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples, json_option, now
 from orchestrator.cli.verbs.status import line
+from orchestrator.errors import NotFound
 from orchestrator.model.status import FINISHED, FOLDERS, Status
+from orchestrator.queries.runs import find_run
 from orchestrator.queries.tasks import listed
 
 
@@ -50,6 +52,8 @@ def command(
     jsonl: bool,
 ) -> None:
     """Tasks that have not ended, and the newest that have."""
+    if run_id is not None and find_run(app.layout, run_id) is None:
+        raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     wanted = _folders(statuses) or (FOLDERS if everything else None)
     rows, left_out = listed(app.layout, now(), wanted, None if everything else most)
     rows = [row for row in rows if run_id in (None, row.run) and agent in (None, row.agent)]

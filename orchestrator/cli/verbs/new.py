@@ -65,7 +65,7 @@ DRAFT = """\
     "mode",
     flag_value="interactive",
     default=None,
-    help="On a terminal to attach to, instead of prompt in, log out.",
+    help="Run on a terminal you can attach to.",
 )
 @click.option("-t", "--timeout", help="How long one attempt may take: 90s, 15m, 2h.")
 @click.option("-r", "--retries", type=int, help="Further attempts after a failed one.")
@@ -295,17 +295,15 @@ def _whereabouts(app: App, held: bool) -> tuple[str, str]:
     known = card.read(app.layout, now())
     if known is None or not known.alive:
         return "waiting; no watcher is running: orchestrator watch", "watcher"
-    ahead = max(0, len(scan.task_names(app.layout.folder(Status.INBOX))) - 1)
-    return (f"waiting, {ahead} ahead" if ahead else "waiting"), ""
+    return "waiting", ""
 
 
 def _first_words(text: str) -> str:
     data = parse(text).data
-    return (
-        str(data.get("prompt") or data.get("prompt_file") or "task")
-        if isinstance(data, dict)
-        else "task"
-    )
+    if not isinstance(data, dict):
+        return "task"
+    words = str(data.get("prompt") or data.get("prompt_file") or "task").strip()
+    return words.split("\n", 1)[0]
 
 
 def _agents(ctx: click.Context, word: str) -> list[str]:

@@ -19,4 +19,4 @@ FOLDERS = (Status.HELD,)
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
     """Let held tasks start again: they go back to inbox/."""
-    return move_each(app, tasks, Store.release, "waiting", "release", dry_run)
+    return move_each(app, tasks, Store.release, "waiting", "release", dry_run, FOLDERS)

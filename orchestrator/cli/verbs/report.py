@@ -93,7 +93,7 @@ def _show(
     console: Console, index: Index, total: Group, by: str, start: str, end: str, since: float
 ) -> None:
     if not total.attempts and not total.tasks:
-        console.out(f"nothing has ended in the last {show_duration(since)}")
+        console.out(f"no task ended in the last {show_duration(since)}")
         return
     parts = [
         f"{total.succeeded} done",

@@ -38,4 +38,4 @@ def command(app: App, tasks: tuple[str, ...], conflict: bool, dry_run: bool) -> 
             landing.give_back(store, task_id)
         return store.retry(task_id)
 
-    return move_each(app, tasks, step, "waiting", "run again", dry_run)
+    return move_each(app, tasks, step, "waiting", "run again", dry_run, FOLDERS)

@@ -12,11 +12,11 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.errors import NotFound
-from orchestrator.files import scan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.isolation import change_from, summary
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
+from orchestrator.queries import whereabouts
 from orchestrator.queries.runs import find_run
 from orchestrator.queries.tasks import Story, story
 
@@ -36,7 +36,7 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
     """Everything about one task: where it is, how it went, where its files are."""
     layout = app.layout
     try:
-        task_id, status, name = scan.find(layout, task)
+        task_id, status, name = whereabouts.find(layout, task)
     except NotFound as error:
         known = find_run(layout, task)
         if known is not None:

@@ -162,13 +162,19 @@ def show(console: Console, view: Overview, moment: float) -> None:
     console.out(" · ".join(counted))
     rows = [
         line(console, row, moment)
-        for row in (*view.running, *view.waiting, *view.recent, *view.invalid)
+        for row in (*view.review, *view.invalid, *view.running, *view.waiting, *view.recent)
     ]
     if rows:
         console.out()
         console.table(rows)
     if view.more_waiting > 0:
         console.out(f"  {view.more_waiting} more waiting: orchestrator list")
+    older = view.counts[Status.FAILED] - len(view.recent)
+    if older > 0 and view.recent:
+        console.out(f"  {older} more failed: orchestrator list --status failed")
+    if view.review:
+        ids = view.review[0].id if len(view.review) == 1 else "ID"
+        console.out(f"decide: orchestrator approve {ids}   or reject, or retry")
     if not rows and not any(view.counts.values()):
         console.out(
             '\nnothing here yet: orchestrator new "..."   or drop a YAML file into work/inbox'
@@ -201,6 +207,7 @@ def _document(view: Overview) -> dict[str, Any]:
         },
         "running": [row.as_json() for row in view.running],
         "waiting": [row.as_json() for row in view.waiting],
+        "review": [row.as_json() for row in view.review],
         "ended": [row.as_json() for row in view.recent],
         "invalid": [row.as_json() for row in view.invalid],
         "editing": view.editing,

@@ -19,7 +19,7 @@ from orchestrator.model.units import duration
 )
 @ids_argument()
 @click.option("-t", "--timeout", help="Give up after so long (exit code 124).")
-@click.option("--any", "any_of", is_flag=True, help="Until one of them has ended.")
+@click.option("--any", "any_of", is_flag=True, help="Return when any one has ended.")
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], timeout: str | None, any_of: bool) -> int:
     """Wait for tasks.  Exit code 0 if all are done, 1 if one failed, 124 if one ran out of time.

@@ -6,8 +6,8 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
-from orchestrator.files import scan
 from orchestrator.files.text import clean
+from orchestrator.queries import whereabouts
 from orchestrator.queries.why import reasons
 
 
@@ -17,7 +17,7 @@ from orchestrator.queries.why import reasons
 @click.pass_obj
 def command(app: App, task: str, as_json: bool) -> None:
     """Every gate between a task and its start: holds, needs, times, limits, the watcher.  Reads files only."""
-    answer = reasons(app.layout, *scan.find(app.layout, task), now())
+    answer = reasons(app.layout, *whereabouts.find(app.layout, task), now())
     if as_json:
         gates = [
             {

@@ -1,0 +1,49 @@
+"""Where a task is.  The folder says so, except of a task that runs: that is in the ledger, wherever somebody has put its file."""
+
+from __future__ import annotations
+
+from orchestrator.errors import NotFound
+from orchestrator.files import journals, scan
+from orchestrator.files.layout import Layout
+from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.status import Status
+
+RUNS = (Phase.CLAIMED, Phase.STARTED, Phase.ENDED, Phase.RETRYING)
+
+
+def running(layout: Layout) -> dict[str, Journal]:
+    """The journals of the tasks that are claimed and not finished, by id."""
+    return {
+        journal.task_id: journal for journal in journals.active(layout) if journal.phase in RUNS
+    }
+
+
+def find(layout: Layout, word: str) -> tuple[str, Status, str]:
+    """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part of it."""
+    active = running(layout)
+    try:
+        task_id, status, name = scan.find(layout, word)
+    except NotFound:
+        task_id = _only(word, active)
+        if not task_id:
+            raise
+        status, name = Status.RUNNING, ""
+    if word in active:
+        task_id = word
+    if task_id in active:
+        return task_id, Status.RUNNING, str(active[task_id].claim.get("file") or f"{task_id}.yaml")
+    return task_id, status, name
+
+
+def locate(layout: Layout, task_id: str) -> Status | None:
+    """Where the task with exactly this id is; None if it is nowhere."""
+    journal = journals.of(layout, task_id)
+    if journal is not None and journal.phase in RUNS:
+        return Status.RUNNING
+    place = scan.locate(layout, task_id)
+    return place[0] if place is not None else None
+
+
+def _only(word: str, active: dict[str, Journal]) -> str:
+    found = [task_id for task_id in active if word and word in task_id]
+    return found[0] if len(found) == 1 else ""

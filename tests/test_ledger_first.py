@@ -1,0 +1,37 @@
+"""What runs is in the ledger: a running task whose file was moved or removed is still shown, explained and stopped."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("moved", ["held", "done", "inbox", None])
+def test_a_moved_file_does_not_hide_a_running_task(project, watch, moved):
+    with open(project.work / "orchestrator.yaml", "a") as file:
+        file.write("  slow: {tool: shell, command: [sleep, '60']}\n")
+    watch()
+    project.drop("m.yaml", "agent: slow\nprompt: x\n")
+    project.until("m", "running")
+    path = project.work / "running" / "m.yaml"
+    path.rename(project.work / moved / "m.yaml") if moved else path.unlink()
+    assert project.json("status")["counts"]["running"] == 1
+    assert project.json("why", "m")["status"] == "running"
+    assert project.json("show", "m")["task"]["status"] == "running"
+    project.run("cancel", "m", "--no-wait")
+    project.settled("m", "cancelled")
+
+
+def test_a_dry_run_tells_what_the_verb_would_refuse(project):
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\nhold: true\n")
+    assert "not waiting" not in project.run("hold", "a", "-n").stdout
+    done = project.run("release", "a", "-n", code=1)
+    assert "a is waiting, not held" in done.stderr
+
+
+def test_words_of_other_programs(project):
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+    assert "would hold a" in project.run("pause", "a", "-n").stdout
+    assert "would cancel a" in project.run("stop", "a", "-n").stdout
+    assert project.run("ls").stdout == project.run("list").stdout
+    assert "'cancel' withdraws" in project.run("rm", "a", code=2).stderr
+    assert "no run 'nosuch'" in project.run("list", "--run", "nosuch", code=3).stderr
