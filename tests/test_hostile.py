@@ -218,7 +218,7 @@ HARMLESS: dict[str, bytes] = {
     "x-keys": b"prompt: x\nx-a: {b: [1, {c: null}]}\n",
     "norway": b"prompt: no\n",
     "long-prompt": b"prompt: |\n" + b"  word word word\n" * 20_000,
-    "env-fine": b'prompt: x\nenv: {A: "$(touch owned)"}\n',
+    "env-fine": b'prompt: x\nenv: {ORCHESTRATOR_VAR_A: "$(touch owned)"}\n',
     "quoted": b'{"prompt": "x"}\n',
 }
 

@@ -31,6 +31,7 @@ def commit(folder: Path, message: str = "x") -> None:
 def pulled(project, tmp_path) -> tuple[Project, Path]:
     """The project as a clone of a repository, and another clone from which something can be pushed."""
     project.config("watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n")
+    project.run("watch", "--until-empty")  # these settings are a person's own
     git(project.root, "init", "-q", "-b", "main")
     commit(project.root)
     git(tmp_path, "clone", "-q", "--bare", str(project.root), "origin.git")
@@ -284,6 +285,7 @@ def test_state_that_git_brings_is_not_believed(pulled):
     }
     push(other, files, force=True)
     git(project.root, "pull", "-q")
+    assert "git tracks work/.state/" in project.run("watch", "--once", code=None).stderr
     git(project.root, "rm", "-rq", "--cached", "work/.state")
     project.run("watch", "--until-empty", code=None)
     assert not (project.root / "evil").exists()

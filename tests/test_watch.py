@@ -54,7 +54,7 @@ def test_files_written_in_place_and_slowly(project, watch):
 
 def test_everything_a_tool_is_given(project, watch):
     project.config(
-        "environment: {pass: [GIVEN_*]}\nagents:\n  t: {tool: shell, command: [sh, -c, 'cat; pwd; env; echo made > $ORCHESTRATOR_ARTIFACTS/made.txt; echo out > out.txt'], env: {FROM_AGENT: agent}}\n"
+        "environment: {pass: [GIVEN_*], tasks: [OWN]}\nagents:\n  t: {tool: shell, command: [sh, -c, 'cat; pwd; env; echo made > $ORCHESTRATOR_ARTIFACTS/made.txt; echo out > out.txt'], env: {FROM_AGENT: agent}}\n"
     )
     project.env.update(GIVEN_KEY="k", SECRET="s")
     (project.root / "sub").mkdir()

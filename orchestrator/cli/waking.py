@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from orchestrator.errors import Refused
 from orchestrator.files import card
 from orchestrator.files.layout import Layout
 
@@ -21,3 +22,13 @@ def wake(layout: Layout, now: float) -> bool:
     except OSError:
         return False
     return True
+
+
+def refuse_other_home(layout: Layout, folder: str, now: float) -> None:
+    """`Refused` if the living watcher keeps what it trusts elsewhere: what is approved here would not reach it."""
+    found = card.read(layout, now)
+    if found is not None and found.alive and found.trust and found.trust != folder:
+        raise Refused(
+            f"the watcher (pid {found.pid}) keeps what it trusts in {found.trust}, and this shell in {folder or 'no folder'}",
+            "set XDG_STATE_HOME (or HOME) as it is set for the watcher",
+        )

@@ -12,6 +12,7 @@ from orchestrator.model.config import Model
 from orchestrator.model.journal import Journal
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
+from orchestrator.model.units import cost_of
 from orchestrator.tools import sessionlog
 from orchestrator.tools.routing import Route
 
@@ -49,6 +50,8 @@ def priced(reading: Reading, model: Model | None) -> Reading:
 
     Tools that know no price report 0; tokens for nothing are not believed.
     """
+    if reading.cost_usd is not None and cost_of(reading.cost_usd) is None:
+        reading = replace(reading, cost_usd=None, cost_source="unknown")
     if reading.cost_usd or not reading.usage:
         return reading
     estimate = model.cost(reading.usage) if model is not None else None

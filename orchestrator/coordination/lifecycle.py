@@ -28,6 +28,7 @@ from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
+from orchestrator.model.budget import tighter
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
@@ -417,10 +418,11 @@ class Lives:
             raise CannotStart(
                 f"the prompt has {len(made.prompt)} characters, more than {model.name} takes at once ({model.context} tokens)"
             )
-        path = program(made.argv[0], made.env, made.cwd)
+        path = program(made.argv[0], made.env, self.layout.root)
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
-        secrets_ = secret_values(made.env, self.config.redact)
+        given = {name: value for name, value in made.env.items() if name not in life.task.env}
+        secrets_ = secret_values(given, self.config.redact)
         prompt_file = f"{run_dir}/prompt.md"
         try:
             atomic.remove(prompt_file)
@@ -593,9 +595,7 @@ class Lives:
 
     def _too_expensive(self, life: Life, entry: Entry, reading: Reading) -> str:
         """Why a task gets no further attempt: what it may cost is spent."""
-        limit = (
-            life.task.max_cost if life.task.max_cost is not None else self.config.budgets.task.hard
-        )
+        limit = tighter(life.task.max_cost, self.config.budgets.task.hard)
         cost = (reading.cost_usd or 0.0) + sum(
             facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts[:-1]
         )

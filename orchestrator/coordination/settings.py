@@ -18,6 +18,7 @@ from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
+from orchestrator.store.acceptance import Acceptance, snapshot
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 
@@ -36,8 +37,8 @@ class Settings:
     ``problem`` is what a person should know: what is wrong and where, or what is held; empty if all is as the files say.
     """
 
-    def __init__(self, layout: Layout, load: Load) -> None:
-        self._layout, self._load = layout, load
+    def __init__(self, layout: Layout, load: Load, acceptance: Acceptance | None = None) -> None:
+        self._layout, self._load, self.acceptance = layout, load, acceptance
         self._stamp = self._seen = (
             self._files()
         )  # before reading: what changes meanwhile is read again
@@ -60,6 +61,7 @@ class Settings:
     def read(self, take: bool = True) -> list[str]:
         """Read them; the names of the settings that are others now.  Without ``take`` such are only held."""
         self._stamp = self._files()
+        files = snapshot(self._layout)
         try:
             config, toolbox = self._load()
         except OrchestratorError as error:
@@ -82,10 +84,42 @@ class Settings:
         self.held = bool(changed) and not take
         if self.held:
             self.problem = one_line(", ".join(changed), 300) + HELD
+            if self.acceptance is not None:
+                self.acceptance.hold()
             return []
+        self._accept(files, take)
         self.config, self.toolbox = config, toolbox
         self.agents = agent_names(config, toolbox.tools)
         return changed
+
+    def may_take(self, theirs: bool, always: bool) -> bool:
+        """Whether what the files say now may count without a person's yes.  ``theirs``: an attempt may have written it."""
+        if self.acceptance is None:
+            return always or not (theirs or self.held)
+        if self.acceptance.equal():
+            return True
+        if (theirs or self.held) and not always:
+            return False
+        return not self.acceptance.review(always)
+
+    def exposed(self) -> None:
+        """An attempt is about to start."""
+        if self.acceptance is not None:
+            self.acceptance.begin()
+
+    def quiet(self, others: bool) -> None:
+        """No attempt is alive any more, unless ``others`` are."""
+        if self.acceptance is not None and not others:
+            self.acceptance.end()
+
+    def _accept(self, files: dict[str, bytes], take: bool) -> None:
+        """What is in force now is what the next start compares with, unless the files have changed again meanwhile."""
+        if self.acceptance is None:
+            return
+        if self.acceptance.equal():
+            self.acceptance.release()
+        elif take and files == snapshot(self._layout):
+            self.acceptance.accept(files)
 
     def _changes(self, config: Config, toolbox: Toolbox) -> list[str]:
         found = [

@@ -17,10 +17,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from orchestrator import __version__
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import alone, guard, leaving
 from orchestrator.coordination.accounting import so_far
+from orchestrator.coordination.cardfacts import card_facts
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.inbox import Arrivals
@@ -29,6 +29,7 @@ from orchestrator.coordination.lifecycle import Life, Lives
 from orchestrator.coordination.schedule import Candidate, choose
 from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.coordination.spending import Spending, Today
+from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
@@ -41,7 +42,6 @@ from orchestrator.model.admission import (
     World,
     admit,
     ending_gate,
-    in_force,
 )
 from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
@@ -53,7 +53,6 @@ from orchestrator.store import atomic, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
-from orchestrator.tools.routing import turns
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
@@ -111,14 +110,11 @@ class Watcher:
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
-        self._settings_due = (
-            math.inf
-        )  # when (the loop's time) to look whether the settings have settled
+        self._settings_due = math.inf  # when (the loop's time) to look whether they have settled
         self._settings_read = timestamp(clock.wall())
-        self._exposed = (
-            False  # an attempt runs, or has run since the settings were last known to be unchanged
-        )
+        self._exposed = False  # an attempt runs, or has run since the settings were looked at
         self._reload = False
+        self._state = StateGuard(layout)
         self._listed = 0
         self._poked = False
         self._leave = False
@@ -182,7 +178,7 @@ class Watcher:
                 try:
                     if self._reload:
                         self._reload = False
-                        self._read_settings(take=True)
+                        self._read_settings(self._may_take())
                     if now >= self._settings_due:
                         self._check_settings()
                     self._take_hints()
@@ -412,6 +408,7 @@ class Watcher:
             not os.path.isdir(self.layout.folder(name)) for name in ("inbox", "running", "done")
         ):
             self._rebuild()
+        self._look_at_state()
         self._complete_runs()
         self._look_at_parked()
         if self._settings_due == math.inf:
@@ -434,6 +431,12 @@ class Watcher:
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
 
+    def _look_at_state(self) -> None:
+        if self._state.look():
+            if self._state.problem:
+                self.tell("misconfigured", "", text=self._state.problem)
+            self._write_card()
+
     def _check_settings(self, whole: bool = False) -> None:
         """Read the settings if their files have changed: once they stand still, or at once if a notification told that they are ``whole``.
 
@@ -444,10 +447,14 @@ class Watcher:
             if not whole and not self.settings.settled():
                 self._settings_due = self._loop.time() + self.config.quiet
                 return
-            theirs = self._exposed or self.settings.held or self._others_run()
-            self._read_settings(self.config.reload == "always" or not theirs)
-        if not self._acting():
+            self._read_settings(self._may_take())
+        if self._exposed and not self._acting():
             self._exposed = False
+            self.settings.quiet(self._others_run())
+
+    def _may_take(self) -> bool:
+        theirs = self._exposed or self._others_run()
+        return self.settings.may_take(theirs, self.config.reload == "always")
 
     def _acting(self) -> bool:
         """Whether an attempt runs.  One that has ended, and keeps its slot until that is judged, changes nothing any more."""
@@ -595,6 +602,7 @@ class Watcher:
         return (
             not self.draining
             and not self.health.fault
+            and not self._state.problem
             and not self._claimed_once
             and not self._leave
         )
@@ -697,6 +705,8 @@ class Watcher:
 
     def _occupy(self, life: Life) -> None:
         life.in_slot = True
+        if not self._exposed:
+            self.settings.exposed()
         self._exposed = True
         life.retry_at = None
         self.use.count(life.lane)
@@ -950,26 +960,16 @@ class Watcher:
     def _write_card(self) -> None:
         self.today.turn()
         self._told = self.today.cost
+        card = card_facts(self.settings, self.today, self.health.fault, self._state.problem)
         self.store.write_card(
             {
                 **self._identity,
+                **card,
                 "started_at": self._started_at,
-                "version": __version__,
-                "slots": self.config.limits.running,
-                "in_force": in_force(
-                    self.config, turns(self.config, self.settings.toolbox.tools)
-                ).as_json(),
-                "fault": self.health.fault,
-                "settings": self.settings.problem,
-                "settings_held": self.settings.held,
                 "settings_read": self._settings_read,
+                "trust": self.store.trust.folder,
                 "draining": bool(self.draining),
                 "notifications": self.notifications,
-                "today": {
-                    "day": self.today.day,
-                    "cost_usd": round(self.today.cost, 6),
-                    "tokens": self.today.tokens,
-                },
             }
         )
 

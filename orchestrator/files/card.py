@@ -40,6 +40,8 @@ class Card:
         return self.alive and self.beat <= STALE
 
     in_force: InForce | None = None  # None: an older watcher, which does not say
+    settings_wait: bool = False  # nothing starts because of what `settings` says
+    trust: str = ""  # the folder where it keeps what it trusts
 
 
 def read(layout: Layout, now: float) -> Card | None:
@@ -64,6 +66,8 @@ def read(layout: Layout, now: float) -> Card | None:
             str(data.get("settings", "")),
             bool(data.get("settings_held")),
             in_force_from(data["in_force"]) if "in_force" in data else None,
+            bool(data.get("settings_wait")),
+            str(data.get("trust", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -117,6 +117,33 @@ def tracked_below(path: str) -> str:
     return ""
 
 
+@dataclass(slots=True)
+class Tracked:
+    """`tracked_below`, asked again only when an index has changed."""
+
+    path: str
+    _seen: tuple[object, ...] = ()
+    _found: str = ""
+
+    def look(self) -> str:
+        """One path that git tracks below; empty if there is none."""
+        try:
+            seen = tuple(_index_of(repository) for repository in git.above(self.path))
+        except git.Unclear:
+            return self._found
+        if seen != self._seen:
+            self._seen, self._found = seen, tracked_below(self.path)
+        return self._found
+
+
+def _index_of(repository: git.Repository) -> object:
+    try:
+        info = os.stat(repository.index)
+    except OSError:
+        return None
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
 def unclear_text(error: Exception) -> str:
     """Why a file is held although git did not say that it brought it."""
     return f"git does not say whether it brought it: {one_line(str(error), 200)}"

@@ -287,15 +287,17 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
             key=True,
         )
     for name in task.env:
-        if name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
+        if "\0" in task.env[name]:
+            report(("env", name), f"the value of {name} contains a NUL character")
+        elif name.startswith("ORCHESTRATOR_VAR_"):
+            continue  # free for tasks (tools.taskenv, which knows what else is allowed)
+        elif name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
             report(
                 ("env", name),
                 f"a task may not set {name}: it decides which code runs",
                 "set it for the agent in orchestrator.yaml",
                 key=True,
             )
-        elif "\0" in task.env[name]:
-            report(("env", name), f"the value of {name} contains a NUL character")
     paths = [
         (("cwd",), task.cwd),
         (("prompt_file",), task.prompt_file),

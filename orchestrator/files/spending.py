@@ -17,7 +17,7 @@ from orchestrator.files import eventreader, jsonlines
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.budget import Spent
-from orchestrator.model.units import timestamp
+from orchestrator.model.units import cost_of, timestamp
 
 Key = tuple[str, int]
 
@@ -71,7 +71,7 @@ def _logged(events: Iterable[dict[str, Any]]) -> dict[Key, Ended]:
             str(event.get("ts", "")),
             str(event.get("agent") or ""),
             str(event.get("run_id") or ""),
-            _number(event.get("cost_usd")),
+            cost_of(event.get("cost_usd")),
             event.get("usage") or {},
         )
         for event in events
@@ -111,11 +111,7 @@ def _attempts(records: list[dict[str, Any]]) -> Iterator[tuple[Key, Ended]]:
             number = int(record.get("attempt") or 0)
         read = record.get("read")
         if isinstance(read, dict) and number:
-            cost = _number(read.get("cost_usd"))
+            cost = cost_of(read.get("cost_usd"))
             when = timestamp(float(record.get("at") or 0.0))
             agent = str(read.get("agent") or "")
             yield (task_id, number), Ended(when, agent, run, cost, read.get("usage") or {})
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None

@@ -155,8 +155,8 @@ def unsafe(folder: str) -> str:
 def read_json(path: str) -> dict[str, Any]:
     """A JSON object in one of these files; empty if there is none that can be read."""
     try:
-        found = json.loads(read(path).raw)
-    except (OSError, ValueError, Unreadable):
+        found = json.loads(opening.read_bytes(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

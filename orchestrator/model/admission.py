@@ -21,7 +21,7 @@ from orchestrator.model.task import Task
 # Only other attempts stand in the way: these open as they end.
 SLOTS = frozenset((GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN, GateName.LOCK))
 # What stands in the way of everything, whatever is asked.
-PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING))
+PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING, GateName.SETTINGS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Watching:
     fault: str = ""
     draining: bool = False
     silent: str = ""  # for how long it has given no sign of life, if that is too long
+    settings: str = ""  # why nothing starts before a person has said yes
 
     @property
     def answers(self) -> bool:
@@ -190,6 +191,9 @@ def process_gates(watching: Watching) -> list[Gate]:
     if watching.silent:
         why = f"the watcher does not answer: no sign of life for {watching.silent}"
         return [Gate(GateName.WATCHER, why, "is it stopped (fg), or its disk hung?", stuck=True)]
+    if watching.settings:
+        hint = "orchestrator approve --settings"
+        return [Gate(GateName.SETTINGS, watching.settings, hint, stuck=True)]
     if watching.fault:
         return [Gate(GateName.STORE, f"the watcher claims nothing: {watching.fault}")]
     if watching.draining:

@@ -65,6 +65,12 @@ def budget_from(data: Mapping[str, Any] | None) -> Budget:
     return Budget((data or {}).get("soft_usd"), (data or {}).get("hard_usd"))
 
 
+def tighter(asked: float | None, configured: float | None) -> float | None:
+    """The limit that counts: a file can only tighten what the configuration allows."""
+    limits = [limit for limit in (asked, configured) if limit is not None]
+    return min(limits, default=None)
+
+
 def closed(
     budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None], midnight: float
 ) -> dict[Scope, Gate]:
@@ -103,7 +109,7 @@ def closed(
                 midnight,
             )
     for run_id, limit in run_limits.items():
-        allowed = limit if limit is not None else budgets.run.hard
+        allowed = tighter(limit, budgets.run.hard)
         amount = spent.runs.get(run_id, 0.0)
         if allowed is not None and amount >= allowed:
             close(
@@ -130,7 +136,7 @@ def overrun(
     scopes = closed(budgets, live, run_limits, 0.0)
     found: dict[str, str] = {}
     for item in running:
-        most = item.most if item.most is not None else budgets.task.hard
+        most = tighter(item.most, budgets.task.hard)
         gate = next(
             (
                 scopes[scope]

@@ -13,6 +13,7 @@ from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.units import duration
 
 DEFAULT_TIMEOUT = 1800.0
+DAY = 86400.0
 REDACTED = (
     "*_KEY",
     "*_TOKEN",
@@ -129,6 +130,8 @@ class Config:
     shell_allow: tuple[str, ...] = ()
     disabled_tools: frozenset[str] = frozenset()
     pass_env: tuple[str, ...] = ()
+    task_env: tuple[str, ...] = ()  # names that task files may set, beside ORCHESTRATOR_VAR_*
+    max_timeout: float = DAY  # the longest time limit of an attempt, whatever a task asks for
     redact: tuple[str, ...] = REDACTED
     interrupt_grace: float = 10.0
     terminate_grace: float = 5.0
@@ -193,6 +196,8 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             name for name, body in tools.items() if (body or {}).get("enabled") is False
         ),
         pass_env=tuple(data.get("environment", {}).get("pass", ())),
+        task_env=tuple(data.get("environment", {}).get("tasks", ())),
+        max_timeout=seconds(limits, "timeout", base.max_timeout),
         redact=(*REDACTED, *data.get("environment", {}).get("redact", ())),
         interrupt_grace=seconds(cancel, "interrupt_grace", base.interrupt_grace),
         terminate_grace=seconds(cancel, "terminate_grace", base.terminate_grace),

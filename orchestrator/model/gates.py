@@ -39,6 +39,7 @@ class GateName(StrEnum):
     WATCHER = "watcher"  # nobody watches
     STORE = "store"  # the disk takes no writes
     DRAINING = "draining"
+    SETTINGS = "settings"  # they wait for a person's yes
     REVIEW = "review"  # a person decides
     FOREIGN = "foreign"  # it lies in running/ and was never claimed here
 

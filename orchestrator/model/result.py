@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.model.status import Outcome
+from orchestrator.model.units import cost_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def reading_from(
         session=facts.get("session", ""),
         resumed=bool(facts.get("resumed")),
         usage=facts.get("usage", {}),
-        cost_usd=facts.get("cost_usd"),
+        cost_usd=cost_of(facts.get("cost_usd")),
         cost_source=facts.get("cost_source", ""),
         warnings=tuple(facts.get("warnings", ())),
         duration_ms=duration_ms,

@@ -74,3 +74,14 @@ def timestamp(seconds: float) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 task``, ``2 tasks``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def cost_of(value: object) -> float | None:
+    """A cost that somebody else wrote, in dollars; None unless it is a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        dollars = float(value)
+    except OverflowError:
+        return None
+    return dollars if 0.0 <= dollars < float("inf") else None

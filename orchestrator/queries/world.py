@@ -101,7 +101,8 @@ class Known:
         if found is None or not found.alive:
             return Watching(alive=False)
         silent = "" if found.answers else show_duration(found.beat)
-        return Watching(True, found.fault, found.draining, silent)
+        settings = found.settings if found.settings_wait else ""
+        return Watching(True, found.fault, found.draining, silent, settings)
 
     @cached_property
     def in_force(self) -> InForce:

@@ -84,13 +84,13 @@ def vouch(known: Trust, facts: Iterable[tuple[str, str, Identity]]) -> bool:
     return True
 
 
-def write_json(path: str, data: object) -> None:
-    """Replace one of the small files."""
-    _replace(path, json.dumps(data, indent=1).encode() + b"\n")
+def write_json(path: str, data: object, sync: bool = True) -> None:
+    """Replace one of the small files; without ``sync`` a power cut may take it back."""
+    _replace(path, json.dumps(data, indent=1).encode() + b"\n", sync)
 
 
-def _replace(path: str, data: bytes) -> None:
+def _replace(path: str, data: bytes, sync: bool = True) -> None:
     temporary = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    fd = atomic.publish(path, data, temporary, replace=True)
+    fd = atomic.publish(path, data, temporary, replace=True, sync=sync)
     if fd >= 0:
         os.close(fd)

@@ -18,43 +18,8 @@ from orchestrator.files.requests import Unreadable, outside, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
 from orchestrator.tools.routing import Route
+from orchestrator.tools.taskenv import ALLOWED_ENV, allowed
 
-# What a tool sees of the watcher's environment, beside what its spec and orchestrator.yaml name.
-ALLOWED_ENV = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "TZ",
-    "TERM",
-    "COLORTERM",
-    "TMPDIR",
-    "XDG_*",
-    "SSH_AUTH_SOCK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "NVM_*",
-    "PYENV_*",
-    "CARGO_HOME",
-    "RUSTUP_HOME",
-    "GOPATH",
-    "GOROOT",
-    "JAVA_HOME",
-)
 _PACKAGE = os.path.dirname(data_file("tools"))
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 MAX_ARGUMENT = 128 * 1024 - 1
@@ -242,7 +207,7 @@ def environment(
     env = dict(_allowed((*ALLOWED_ENV, *route.tool.pass_env, *config.pass_env)))
     for name, value in {**route.tool.env, **route.agent.env}.items():
         env[name] = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), value)
-    env.update(task.env)
+    env.update(allowed(task.env, route.agent, route.tool, config))
     env.update(own)
     return env
 
@@ -264,9 +229,10 @@ def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str,
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def program(argv0: str, env: Mapping[str, str], cwd: str) -> str | None:
-    """The file that will be executed; None if there is no such program."""
+def program(argv0: str, env: Mapping[str, str], root: str) -> str | None:
+    """The file that will be executed; None if there is no such program.  A relative path is the project's: a task, which
+    chooses the working folder, does not choose the program by that."""
     if "/" in argv0:
-        path = os.path.join(cwd, argv0)
+        path = os.path.join(root, argv0)
         return path if os.access(path, os.X_OK) and os.path.isfile(path) else None
     return shutil.which(argv0, path=env.get("PATH", os.defpath))

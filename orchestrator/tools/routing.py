@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
@@ -12,6 +12,7 @@ from orchestrator.model.gates import Lane
 from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.task import Task
 from orchestrator.tools.specs import ToolSpec
+from orchestrator.tools.taskenv import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,9 @@ def _route(
             f"the tool '{tool_name[:60]}' {state}",
             f"{did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip(),
         )
+    agent = _for_tool(agent, task, config)
+    if wrong := refusal(task.env, agent, tool, config):
+        raise RouteProblem("env", *wrong)
     if task.mode == "interactive" and not tool.interactive:
         raise RouteProblem(
             "mode",
@@ -138,6 +142,7 @@ def _route(
         _check_shell(task, agent, config)
     model, because = _model(task, config, agent, tool)
     timeout = task.timeout or agent.timeout or tool.timeout or config.default_timeout
+    timeout = min(timeout, config.max_timeout)
     retries = next(
         value
         for value in (task.retries, agent.retries, config.default_retries)
@@ -169,6 +174,15 @@ def _route(
         isolated=isolated(task, agent, tool, config),
         checks=_checks(task, agent, config),
     )
+
+
+def _for_tool(agent: Agent, task: Task, config: Config) -> Agent:
+    """The role as it acts by a tool that the task chose and the role does not name: what it was trusted with (its
+    permissions, its environment) was meant for its own tools."""
+    if not task.tool or task.tool in agent.tools:
+        return agent
+    permissions = "default" if agent.permissions == "full" else agent.permissions
+    return replace(agent, permissions=permissions, env={}, command=())
 
 
 def edits(agent: Agent, tool: ToolSpec) -> bool:

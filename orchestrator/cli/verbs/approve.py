@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import refuse_in_attempt, show
 from orchestrator.cli.moving import move_each
 from orchestrator.cli.options import dry_run_option, examples, ids_argument, now
 from orchestrator.cli.screen.console import say
-from orchestrator.cli.waking import wake
-from orchestrator.cli.writing import open_config
+from orchestrator.cli.waking import refuse_other_home, wake
+from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
 from orchestrator.coordination import landing
 from orchestrator.errors import Refused
-from orchestrator.execution.processes import TAG
 from orchestrator.files import scan
 from orchestrator.model.status import Status
+from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.transitions import Moved, Store
 
 FOLDERS = (
@@ -26,20 +25,27 @@ FOLDERS = (
 
 
 @click.command(epilog=examples("orchestrator approve review-retry"))
-@ids_argument(*FOLDERS)
+@ids_argument(*FOLDERS, required=False)
+@click.option(
+    "--settings",
+    is_flag=True,
+    help="Accept what orchestrator.yaml, tools, agents and templates say now; shows what is new.",
+)
 @dry_run_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
+def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> int:
     """Approve tasks: those that came through git may start, those in review are done.
 
     The branch of a task in review is merged first, unless its role says merge: never. What cannot be merged stays where
     it is, and the files in the way are named.
     """
-    if os.environ.get(TAG):
-        raise Refused(
-            "an agent cannot approve: this is for a person",
-            "say what you would approve at the end of your turn",
-        )
+    refuse_in_attempt("approve anything")
+    if not tasks and not settings:
+        raise click.UsageError("name a task, or --settings")
+    if settings:
+        _accept(app, dry_run)
+    if not tasks:
+        return 0
     config, _ = open_config(app)
 
     def step(store: Store, task_id: str) -> Moved:
@@ -54,3 +60,23 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
     if not dry_run:
         wake(app.layout, now())
     return code
+
+
+def _accept(app: App, dry_run: bool) -> None:
+    """A person has looked at the settings: they count."""
+    refuse_unsafe(app)
+    acceptance = Acceptance(app.layout, open_store(app).trust)
+    refuse_other_home(app.layout, acceptance.known.folder, now())
+    files = snapshot(app.layout)
+    show(app, acceptance)
+    if dry_run:
+        app.console.out("would accept these settings")
+        return
+    acceptance.accept(files)
+    if not acceptance.known.folder:
+        raise Refused(
+            f"the settings cannot be accepted for longer than a moment: {acceptance.known.why}",
+            "give it a folder it may write to, by XDG_STATE_HOME",
+        )
+    wake(app.layout, now())
+    app.console.out(f"accepted the settings of work/ (sha256 {digest_of(files)})")

@@ -9,10 +9,12 @@ import time
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.options import examples, now
-from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
 from orchestrator.errors import Refused
 from orchestrator.files import card
+from orchestrator.store.acceptance import Acceptance, snapshot
 
 PATIENCE = 10.0  # seconds
 
@@ -24,6 +26,7 @@ def command(app: App) -> None:
 
     Needed only for what was changed while tasks ran: that could be their doing.  Look at it first.  Attempts that run go on as they began.
     """
+    refuse_in_attempt("accept settings")
     refuse_unsafe(app)
     open_config(app)
     before = card.read(app.layout, now())
@@ -36,6 +39,7 @@ def command(app: App) -> None:
             f"the watcher (pid {before.pid}) is of version {before.version}, which cannot do that",
             "stop it and start it again",
         )
+    Acceptance(app.layout, open_store(app).trust).accept(snapshot(app.layout))
     os.kill(before.pid, signal.SIGUSR1)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import complete_ids, examples
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import LogWriter
@@ -55,7 +56,8 @@ def command(app: App, file: str, force: bool) -> int:
     layout = app.layout
     task_id, name = _waiting(layout, file)
     refuse_unsafe(app)
-    settings = Settings(layout, lambda: open_config(app))
+    acceptance = obtain(app)
+    settings = Settings(layout, lambda: open_config(app), acceptance)
     look = Intake(layout, settings).look(name, renamed=True)
     if isinstance(look, Invalid):
         click.echo(
@@ -85,10 +87,12 @@ def command(app: App, file: str, force: bool) -> int:
     store = Store(layout, log)
     store.prepare()
     life = Life(task_id, name, look.task, look.route, look.route.lane(look.task), look.chain)
+    acceptance.begin()
     try:
         return asyncio.run(_run(app, layout, life, look, store, settings))
     finally:
         log.close()
+        acceptance.ended()
 
 
 def _in_the_way(layout: Layout, look: TaskFile, name: str) -> list[Gate]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import examples
 from orchestrator.cli.screen.pane import Pane
 from orchestrator.cli.writing import open_config, refuse_unsafe
@@ -46,6 +47,12 @@ from orchestrator.tools.specs import Toolbox
 @click.option(
     "--bell/--no-bell", default=None, help="Ring on a failure or a question. Default: pane.bell."
 )
+@click.option(
+    "--accept",
+    metavar="SHA256",
+    default="",
+    help="Accept the settings that have this sum (which a refused watch prints); for CI.",
+)
 @click.pass_obj
 def command(
     app: App,
@@ -55,6 +62,7 @@ def command(
     slots: int | None,
     title: bool | None,
     bell: bool | None,
+    accept: str,
 ) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
 
@@ -70,7 +78,8 @@ def command(
         limits = replace(config.limits, running=config.limits.running if slots is None else slots)
         return replace(config, limits=limits, pane=replace(config.pane, **given)), toolbox
 
-    settings = Settings(app.layout, load)
+    acceptance = obtain(app, accept, wait=not (until_empty or once))
+    settings = Settings(app.layout, load, acceptance)
     pane = Pane(app.console, app.layout, settings, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
     hooks = Hooks(lambda: settings.config.hooks, app.layout.root, pane.tell)

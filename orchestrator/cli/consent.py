@@ -1,0 +1,93 @@
+"""A person's yes to settings that are not known to be a person's: asked on a terminal, waited for elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_store, refuse_unsafe
+from orchestrator.coordination.consent import HINT, text_of, wait_for_yes
+from orchestrator.errors import Refused, Unusable
+from orchestrator.execution.processes import TAG
+from orchestrator.files import origin
+from orchestrator.files.layout import Layout
+from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
+
+
+def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
+    """The settings count, or this raises `Refused`.  With ``wait`` it waits where nobody can be asked.
+
+    ``accept``: the sha256 of settings that somebody has looked at elsewhere, for CI.
+    """
+    refuse_unsafe(app)
+    refuse_tracked(app.layout)
+    store = open_store(app)
+    acceptance = Acceptance(app.layout, store.trust)
+    files = snapshot(app.layout)
+    if accept:
+        _check(accept, digest_of(files))
+        acceptance.accept(files)
+    reasons = acceptance.review()
+    if reasons and sys.stdin.isatty() and app.console.tty:
+        _ask(app, acceptance, reasons)
+    elif reasons and wait:
+        say(text_of(reasons))
+        wait_for_yes(store, acceptance)
+    elif reasons:
+        raise Refused(text_of(reasons).removesuffix(f"; {HINT}"), _hint(files))
+    files = snapshot(app.layout)
+    if not acceptance.equal() and not acceptance.review():
+        acceptance.accept(files)
+    return acceptance
+
+
+def _check(given: str, found: str) -> None:
+    if given.lower() != found:
+        raise Unusable(
+            f"these settings are not the ones you accept: their sha256 is {found}",
+            "look at what has changed, then pass that one to --accept",
+        )
+
+
+def _hint(files: dict[str, bytes]) -> str:
+    return f"{HINT}; in CI: orchestrator watch --accept {digest_of(files)}"
+
+
+def _ask(app: App, acceptance: Acceptance, reasons: list[str]) -> None:
+    files = snapshot(app.layout)
+    show(app, acceptance)
+    for reason in reasons:
+        app.console.out(reason)
+    click.echo("Accept these settings? They decide which programs run here. y/N ", nl=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes") or snapshot(app.layout) != files:
+        raise Refused("the settings were not accepted: nothing starts", HINT)
+    acceptance.accept(files)
+
+
+def show(app: App, acceptance: Acceptance) -> None:
+    """What a yes would change."""
+    for line in acceptance.difference().splitlines():
+        app.console.out(line)
+
+
+def refuse_tracked(layout: Layout) -> None:
+    """`Unusable` if git tracks what this machine believes: then a pull could write it."""
+    if path := origin.tracked_below(layout.state):
+        shown = layout.shown(path)
+        raise Unusable(
+            f"git tracks {shown}: a pull could write what this machine believes",
+            "git rm -r --cached work/.state, and commit that",
+        )
+
+
+def refuse_in_attempt(what: str) -> None:
+    """`Refused` if an attempt calls: what a person decides, no agent does."""
+    if os.environ.get(TAG):
+        raise Refused(
+            f"an agent cannot {what}: this is for a person",
+            "say what you would decide at the end of your turn",
+        )

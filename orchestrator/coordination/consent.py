@@ -1,0 +1,67 @@
+"""Waiting for a person's yes before anything of a project counts: nothing is claimed, adopted or read meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+
+from orchestrator import __version__
+from orchestrator.execution.supervisor import boot_id, start_time
+from orchestrator.files.text import one_line
+from orchestrator.model.units import timestamp
+from orchestrator.store import atomic
+from orchestrator.store.acceptance import Acceptance
+from orchestrator.store.locks import WatcherLock
+from orchestrator.store.transitions import Store
+
+PAUSE = 1.0  # seconds between looks, if nobody wakes us
+HINT = "look at it, and accept it: orchestrator approve --settings"
+
+
+def text_of(reasons: list[str]) -> str:
+    """What every verb says meanwhile."""
+    return one_line("nothing starts: " + "; ".join(reasons), 300) + f"; {HINT}"
+
+
+def wait_for_yes(store: Store, acceptance: Acceptance) -> None:
+    """Return as soon as the settings need no yes (any more).  The card says why until then; signals end the process."""
+    lock = WatcherLock(store.layout)
+    lock.acquire()
+    woken = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: woken.set())
+    started = timestamp(time.time())
+    try:
+        while reasons := acceptance.review():
+            _write_card(store, started, text_of(reasons))
+            woken.wait(PAUSE)
+            woken.clear()
+            acceptance.known = store.establish()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        atomic.remove(store.layout.watcher_card)
+        lock.release()
+
+
+def _write_card(store: Store, started: str, text: str) -> None:
+    store.write_card(
+        {
+            "pid": os.getpid(),
+            "pid_start": start_time("self"),
+            "boot": boot_id(),
+            "host": socket.gethostname(),
+            "started_at": started,
+            "version": __version__,
+            "slots": 0,
+            "fault": "",
+            "settings": text,
+            "settings_held": True,
+            "settings_wait": True,
+            "settings_read": timestamp(time.time()),
+            "draining": False,
+            "notifications": "",
+            "trust": store.trust.folder,
+        }
+    )

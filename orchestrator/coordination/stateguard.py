@@ -1,0 +1,23 @@
+"""Watching that git does not come to track what this machine believes: a pull could write it."""
+
+from __future__ import annotations
+
+from orchestrator.files import origin
+from orchestrator.files.layout import Layout
+
+
+class StateGuard:
+    """``problem`` says why nothing is claimed; empty while git tracks nothing below ``.state``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout, self._tracked = layout, origin.Tracked(layout.state)
+        self.problem = ""
+
+    def look(self) -> bool:
+        """Ask git again if its index has changed; whether the answer is another one."""
+        before, path = self.problem, self._tracked.look()
+        self.problem = ""
+        if path:
+            shown = self._layout.shown(path)
+            self.problem = f"nothing starts: git tracks {shown}; git rm -r --cached work/.state, and commit that"
+        return self.problem != before

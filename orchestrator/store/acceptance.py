@@ -1,0 +1,257 @@
+"""The settings that this machine has accepted: compared at every start and at every change.
+
+A person's own edit counts without a word.  Three things need a yes, for none of them is known to be a person's: what git brought,
+what changed while an attempt was alive, and what came with a copy of the project.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.files import git, journals, opening, trust
+from orchestrator.files.identity import born
+from orchestrator.files.layout import WORK, Layout, is_draft
+from orchestrator.files.scan import names
+from orchestrator.files.text import clean
+from orchestrator.model.journal import Phase
+from orchestrator.store import atomic, trusting
+
+# The folders whose files are settings, and how such files end.
+FOLDERS = {
+    "tools": (".yaml", ".yml"),
+    "agents": (".md",),
+    "templates": (".yaml", ".yml", ".md"),
+    "schedules": (".yaml", ".yml"),
+}
+Snapshot = Mapping[str, bytes]  # what each settings file says, by its path below work/
+
+
+def snapshot(layout: Layout) -> dict[str, bytes]:
+    """What the settings files say now.  One that cannot be read is as good as empty: it is told of when it is used."""
+    found = {}
+    paths = ["orchestrator.yaml"]
+    for folder, endings in FOLDERS.items():
+        listed = sorted(names(layout.folder(folder)))
+        paths += [
+            f"{folder}/{name}" for name in listed if name.endswith(endings) and not is_draft(name)
+        ]
+    for path in paths:
+        try:
+            found[path] = opening.read_bytes(os.path.realpath(f"{layout.work}/{path}"))
+        except FileNotFoundError:
+            continue
+        except OSError:
+            found[path] = b""
+    return found
+
+
+def digest_of(files: Snapshot) -> str:
+    """One sha256 for all of them, for ``watch --accept``."""
+    lines = "".join(
+        f"{path}\0{hashlib.sha256(files[path]).hexdigest()}\n" for path in sorted(files)
+    )
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(slots=True)
+class Acceptance:
+    """What was accepted for one project.  Where nothing can be remembered it counts for this process only."""
+
+    layout: Layout
+    known: trust.Trust
+    _memory: dict[str, object] | None = field(default=None)
+
+    def review(self, trusting_attempts: bool = False) -> list[str]:
+        """Why the settings as they are now need a person's yes; empty if they do not.
+
+        ``trusting_attempts``: what attempts write counts, too (``watch: {reload: always}``).
+        """
+        if self.known.state == trust.COPIED:
+            return [f"this project came as a copy: {self.known.why}"]
+        now, before = snapshot(self.layout), self._accepted()
+        changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
+        if not changed:
+            return []
+        if self._remembered().get("held") and not trusting_attempts:
+            return [f"work/{path} changed while tasks ran" for path in sorted(changed)]
+        brought = _brought(self.layout, changed, now, before)
+        found = [f"work/{path} {why}" for path, why in brought.items()]
+        since = trust.read_json(f"{self.known.folder}/alive.json") if self.known.folder else {}
+        touched = _touched(self.layout, changed, since) if since and not trusting_attempts else []
+        return sorted(found + [f"work/{path} changed while a task ran" for path in touched])
+
+    def equal(self) -> bool:
+        """Whether the settings are those that were accepted."""
+        return snapshot(self.layout) == self._accepted()
+
+    def accept(self, files: Snapshot) -> None:
+        """These settings count from now on."""
+        if self.known.state == trust.COPIED:
+            self.known = trusting.accept_copy(self.layout)
+        self._write({"files": {path: _text(raw) for path, raw in files.items()}, "at": time.time()})
+
+    def hold(self) -> None:
+        """What has changed is held, over crashes and restarts, until it is undone or accepted."""
+        found = self._remembered()
+        if not found.get("held"):
+            self._write({**found, "held": True})
+
+    def release(self) -> None:
+        """It was undone."""
+        found = self._remembered()
+        if found.get("held"):
+            self._write({**found, "held": False})
+
+    def begin(self) -> None:
+        """An attempt is about to start: what changes from now on may be its doing."""
+        path = f"{self.known.folder}/alive.json"
+        if self.known.folder and not os.path.exists(path):
+            self._try(path, {"since": time.time()}, sync=False)
+
+    def end(self) -> None:
+        """No attempt is alive, and the settings are as they were accepted, or held."""
+        if self.known.folder:
+            atomic.remove(f"{self.known.folder}/alive.json")
+
+    def ended(self) -> None:
+        """An attempt beside the watcher, if there is one, has ended: what it changed is held."""
+        if not self.equal():
+            self.hold()
+        elif not any(True for _ in journals.active(self.layout)):
+            self.end()
+
+    def difference(self) -> str:
+        """What a yes would change, as a diff."""
+        now, before = snapshot(self.layout), self._accepted()
+        lines: list[str] = []
+        for path in sorted({**before, **now}):
+            old, new = before.get(path, b""), now.get(path, b"")
+            if old != new:
+                shown = f"{WORK}/{path}"
+                lines += difflib.unified_diff(
+                    _lines(old), _lines(new), f"accepted {shown}", f"now {shown}", lineterm=""
+                )
+        return "\n".join(clean(line) for line in lines)
+
+    def _accepted(self) -> dict[str, bytes]:
+        files = self._remembered().get("files")
+        if not isinstance(files, dict):
+            return {}
+        return {path: str(text).encode("latin-1", "replace") for path, text in files.items()}
+
+    def _remembered(self) -> dict[str, object]:
+        if self._memory is not None and not self.known.believed:
+            return self._memory
+        if not self.known.believed:
+            return {}
+        return trust.read_json(f"{self.known.source}/settings.json")
+
+    def _write(self, data: dict[str, object]) -> None:
+        self._memory = data
+        if self.known.folder and self.known.believed:
+            self._try(f"{self.known.folder}/settings.json", data)
+
+    def _try(self, path: str, data: object, sync: bool = True) -> None:
+        try:
+            trusting.write_json(path, data, sync)
+        except OSError as error:
+            why = f"{error.filename or path}: {error.strerror}"
+            self.known = trust.Trust("", trust.NOWHERE, self.known.instance, "", why)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("latin-1")  # every byte is kept
+
+
+def _lines(raw: bytes) -> list[str]:
+    return raw.decode("utf-8", "replace").splitlines()
+
+
+def _brought(layout: Layout, changed: list[str], now: Snapshot, before: Snapshot) -> dict[str, str]:
+    """Which of these files git brought, and in what words."""
+    try:
+        repositories = list(git.above(layout.work))
+        found: dict[str, str] = {}
+        for repository in repositories:
+            with git.reading(repository) as reader:
+                for path in changed:
+                    raw = now.get(path)
+                    if raw is not None and _came(reader, layout, path):
+                        found[path] = "came through git"
+                    elif raw is None and _went(reader, layout, path, before[path]):
+                        found[path] = "was removed through git"
+        return found
+    except git.Unclear as error:
+        return {path: f"may have come through git, which does not say: {error}" for path in changed}
+
+
+def _inside(reader: git.Reader, layout: Layout, path: str) -> str:
+    real = os.path.realpath(f"{layout.work}/{path}")
+    return os.path.relpath(real, reader.repository.folder)
+
+
+def _came(reader: git.Reader, layout: Layout, path: str) -> bool:
+    """Whether git wrote this file: it has the same, and had it before the file was there.
+
+    Of a person's own edit, committed since, git's object is younger than the file; times of files on disk cannot be brought
+    by a pull.  An object that is packed was fetched, or is old.
+    """
+    inside = _inside(reader, layout, path)
+    if inside.startswith(".."):
+        return False
+    listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
+    facts, _, _ = listed.split(b"\0")[0].partition(b"\t")
+    if not facts:
+        return False
+    if reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out:
+        return False  # others than git's bytes: nobody but a person here wrote them
+    oid = facts.split()[1].decode()
+    object_ = f"{reader.repository.common}/objects/{oid[:2]}/{oid[2:]}"
+    made = born(object_)
+    changed = os.stat(os.path.join(reader.repository.folder, inside)).st_ctime_ns
+    return made is None or made <= changed
+
+
+def _went(reader: git.Reader, layout: Layout, path: str, raw: bytes) -> bool:
+    """Whether git took this file away: it does not track it, and knows what it said."""
+    inside = _inside(reader, layout, path)
+    if reader.ask("ls-files", "-z", "--", f":(literal){inside}").out:
+        return False
+    for digest in (hashlib.sha1, hashlib.sha256):
+        oid = digest(b"blob %d\0" % len(raw) + raw).hexdigest()
+        if reader.ask("cat-file", "-e", oid, codes=(0, 1, 128)).code == 0:
+            return True
+    return False
+
+
+def _touched(layout: Layout, changed: list[str], alive: Mapping[str, object]) -> list[str]:
+    """Which of these changed (by ctime, which no program can set) while an attempt was alive."""
+    since = float(str(alive.get("since") or 0))
+    until = _last_end(layout)
+    found = []
+    for path in changed:
+        full = f"{layout.work}/{path}"
+        try:
+            moment = os.stat(full if os.path.lexists(full) else os.path.dirname(full)).st_ctime
+        except OSError:
+            moment = time.time()
+        if moment >= since and (until is None or moment <= until + 1):
+            found.append(path)
+    return found
+
+
+def _last_end(layout: Layout) -> float | None:
+    """When the last attempt ended that was not put away; None if one may still be alive, or nobody knows."""
+    ends = []
+    for journal in journals.active(layout):
+        if journal.phase is Phase.STARTED:
+            return None
+        attempt = journal.attempt
+        if attempt is not None and attempt.ended is not None:
+            ends.append(float(attempt.ended.get("at", 0)))
+    return max(ends) if ends else None

@@ -1,0 +1,279 @@
+"""Settings need a person's yes if they are not known to be a person's: brought by git, written while an attempt was alive, copied."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Project, tagged, wait_until
+from test_pull import commit, git, push
+
+HOOK = "hooks:\n- {run: [touch, evil]}\n"
+BASE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n"
+
+
+@pytest.fixture
+def pulled(project, tmp_path) -> tuple[Project, Path]:
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    git(project.root, "init", "-q", "-b", "main")
+    commit(project.root)
+    git(tmp_path, "clone", "-q", "--bare", str(project.root), "origin.git")
+    git(project.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    git(project.root, "fetch", "-q")
+    git(project.root, "branch", "-q", "-u", "origin/main")
+    git(tmp_path, "clone", "-q", "origin.git", "other")
+    return project, tmp_path / "other"
+
+
+def refused(project: Project, *words: str) -> str:
+    done = project.run("watch", "--until-empty", *words, code=1)
+    assert not (project.root / "evil").exists()
+    return done.stderr
+
+
+def test_pulled_settings_wait(pulled, watch):
+    project, other = pulled
+    push(other, {"work/orchestrator.yaml": BASE + "from_git: run\n" + HOOK})
+    git(project.root, "pull", "-q")
+    project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    said = refused(project)
+    assert "work/orchestrator.yaml came through git" in said and "--accept " in said
+    assert "came through git" in project.run("run", "a", code=1).stderr
+    watch()
+    for words in (["status"], ["why", "a"]):
+        assert "came through git" in project.run(*words).stdout
+    assert project.where("a") == "inbox"
+    shown = project.run("approve", "--settings").stdout
+    assert "+- {run: [touch, evil]}" in shown and "accepted the settings" in shown
+    project.settled("a", "done")
+    assert (project.root / "evil").exists()
+
+
+@pytest.mark.parametrize("name", ["tools/t.yaml", "agents/a.md", "templates/t.yaml"])
+def test_tools_roles_and_templates_wait_too(pulled, name):
+    project, other = pulled
+    push(other, {f"work/{name}": "argv: [touch, evil]\n" if "tools" in name else "---\n---\nx\n"})
+    git(project.root, "pull", "-q")
+    assert f"work/{name} came through git" in refused(project)
+    project.run("approve", "--settings")
+    git(other, "rm", "-q", f"work/{name}")
+    commit(other)
+    git(other, "push", "-q")
+    git(project.root, "pull", "-q")
+    assert f"work/{name} was removed through git" in refused(project)
+
+
+@pytest.mark.parametrize("how", ["pull", "squash", "checkout", "crlf", "gc", "rebase"])
+def test_whatever_way_git_brings_them(pulled, how):
+    project, other = pulled
+    push(other, {"work/orchestrator.yaml": BASE + HOOK, ".gitattributes": "*.yaml text eol=crlf\n"})
+    root = project.root
+    if how == "squash":
+        git(root, "fetch", "-q")
+        git(root, "merge", "-q", "--squash", "origin/main")
+        git(root, "commit", "-qm", "mine, they say")
+    elif how == "checkout":
+        git(root, "fetch", "-q")
+        git(root, "checkout", "-q", "origin/main", "--", ".")
+    elif how == "rebase":
+        git(root, "pull", "-q", "--rebase")
+    else:
+        git(root, "pull", "-q")
+    if how == "gc":
+        git(root, "gc", "-q")
+    assert "came through git" in refused(project)
+
+
+def test_a_fresh_clone_waits_and_ci_says_accept(pulled, tmp_path):
+    project, _ = pulled
+    project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    commit(project.root)
+    git(project.root, "push", "-q")
+    git(tmp_path, "clone", "-q", "origin.git", "fresh")
+    clone = Project(tmp_path / "fresh")
+    said = refused(clone)
+    assert "work/orchestrator.yaml came through git" in said
+    digest = said.split("--accept ")[1].split()[0]
+    assert "their sha256 is " + digest in refused_code(clone, "0" * 64)
+    clone.run("watch", "--until-empty", "--accept", digest, code=1)  # the task itself still waits
+    clone.run("approve", "a")
+    clone.run("watch", "--until-empty")
+    assert clone.where("a") == "done"
+
+
+def refused_code(project: Project, digest: str) -> str:
+    done = project.run("watch", "--until-empty", "--accept", digest, code=None)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_a_persons_own_edit_counts_without_a_word(pulled):
+    """Edited, edited and added, edited and committed: all of it is a person's."""
+    project, _ = pulled
+    for step in ("", "add", "commit"):
+        with open(project.work / "orchestrator.yaml", "a") as file:
+            file.write(f"# {step}\n")
+        if step == "add":
+            git(project.root, "add", "-A")
+        elif step == "commit":
+            commit(project.root)
+        project.run("new", "demo: work 10ms", "--id", f"a{step}", "--agent", "demo")
+        project.run("watch", "--until-empty")
+        assert project.where(f"a{step}") == "done"
+
+
+def test_what_an_attempt_wrote_stays_held_over_a_crash(project, watch):
+    """The watcher is killed, and whatever starts it again must not run the hook."""
+    project.config(BASE)
+    config = project.work / "orchestrator.yaml"
+    watcher = watch()
+    project.drop(
+        "a.yaml",
+        f"agent: sh\nprompt: |\n  echo '{HOOK[:6]}' >> {config}\n  echo '- {{run: [touch, evil]}}' >> {config}\n  sleep 60\n",
+    )
+    wait_until(lambda: "touch, evil" in config.read_text(), "it is written")
+    os.kill(watcher.process.pid, signal.SIGKILL)
+    watcher.process.wait()
+    again = watch()
+    wait_until(lambda: "changed while" in project.run("status").stdout, "it is held")
+    assert not (project.root / "evil").exists()
+    again.stop()
+    for pid in tagged(project):
+        os.kill(pid, signal.SIGKILL)
+    assert "changed while" in refused(project)
+    text = config.read_text()
+    config.write_text(BASE)  # undone: nothing needs a yes
+    project.run("watch", "--until-empty", code=None)
+    assert not (project.root / "evil").exists() and text != BASE
+
+
+def test_held_over_an_orderly_end(project, watch):
+    project.config(BASE)
+    config = project.work / "orchestrator.yaml"
+    watcher = watch()
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  echo 'on_lost: retry' >> {config}\n")
+    project.settled("a", "done")
+    wait_until(lambda: "changed while tasks ran" in project.run("status").stdout, "it is held")
+    watcher.stop()
+    assert "changed while tasks ran" in refused(project)
+    with open(config, "a") as file:
+        file.write("# a person's words do not make it a person's\n")
+    assert "changed while tasks ran" in refused(project)
+    project.run("approve", "--settings")
+    project.run("watch", "--until-empty")
+
+
+@pytest.mark.parametrize("how", ["copytree", "cp", "tar"])
+def test_a_copy_is_not_believed(project, tmp_path, how):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    target = tmp_path / "copy"
+    if how == "copytree":
+        shutil.copytree(project.root, target)
+    elif how == "cp":
+        subprocess.run(["cp", "-a", str(project.root), str(target)], check=True)
+    else:
+        target.mkdir()
+        pack = subprocess.run(["tar", "-c", "."], cwd=project.root, capture_output=True, check=True)
+        subprocess.run(["tar", "-x"], cwd=target, input=pack.stdout, check=True)
+    copy = Project(target)
+    claim = {
+        "record": "claim",
+        "v": 1,
+        "id": "j",
+        "file": "j.yaml",
+        "at": 0,
+        "ino": 1,
+        "mtime_ns": 1,
+    }
+    claim |= {
+        "text": "agent: sh\nprompt: touch evil\n",
+        "sha256": "0",
+        "agent": "sh",
+        "tool": "shell",
+    }
+    claim |= {"instance": (target / "work/.state/instance").read_text().strip()}
+    (target / "work/.state/active/j.jsonl").write_text(json.dumps(claim) + "\n")
+    (target / "work/running/j.yaml").write_text(str(claim["text"]))
+    assert "came as a copy" in refused(copy)
+    copy.run("approve", "--settings")
+    copy.run("watch", "--until-empty")
+    assert not (target / "evil").exists() and copy.where("j") == "review"
+    project.run("watch", "--until-empty")  # the original is none the worse
+
+
+def test_a_moved_project_is_the_same(project, tmp_path):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    os.rename(project.root, tmp_path / "moved")
+    Project(tmp_path / "moved").run("watch", "--until-empty")
+
+
+def test_state_that_was_unpacked_over_is_not_believed(project, tmp_path):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    shutil.copytree(project.work / ".state", tmp_path / "backup")
+    shutil.rmtree(project.work / ".state")
+    shutil.copytree(tmp_path / "backup", project.work / ".state")
+    assert "is a copy" in refused(project)
+
+
+def test_without_state_the_same_path_goes_on(project):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    shutil.rmtree(project.work / ".state")
+    project.run("watch", "--until-empty")
+
+
+@pytest.mark.parametrize("home", ["none", "a file", "others"])
+def test_without_a_home_it_works_for_one_process(project, tmp_path, home):
+    place = tmp_path / "home"
+    if home == "a file":
+        place.write_text("")
+    elif home == "others":
+        place.mkdir()
+        place.chmod(0o700)
+        (place / "orchestrator/projects").mkdir(parents=True)
+        os.chown(place / "orchestrator/projects", 1000, 1000)
+        place = place / "orchestrator/projects/nowhere" if os.geteuid() else place
+    project.env["XDG_STATE_HOME"] = str(place) if home != "none" else "/proc/nowhere"
+    project.config(BASE)
+    project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    project.run("watch", "--until-empty")
+    assert project.where("a") == "done"
+
+
+def test_a_verb_that_sees_another_home_says_so(project, watch, tmp_path):
+    project.config(BASE)
+    watch()
+    project.env["XDG_STATE_HOME"] = str(tmp_path / "elsewhere")
+    said = project.run("approve", "--settings", code=1).stderr
+    assert "keeps what it trusts in" in said and "XDG_STATE_HOME" in said
+
+
+def test_an_attempt_accepts_nothing(project, tmp_path):
+    project.config(BASE)
+    out = tmp_path / "out"
+    program = f"{sys.executable} -m orchestrator approve --settings > {out} 2>&1"
+    project.drop("a.yaml", f"agent: sh\nprompt: {program}\n")
+    project.run("watch", "--until-empty", code=None)
+    assert "this is for a person" in out.read_text()
+
+
+def test_claiming_stops_when_git_comes_to_track_the_state(pulled, watch):
+    project, _ = pulled
+    watch()
+    git(project.root, "add", "-f", "work/.state/instance")
+    wait_until(lambda: "git tracks work/.state/instance" in project.run("status").stdout, "told")
+    project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    wait_until(lambda: "git tracks" in project.run("why", "a").stdout, "it says why")
+    assert project.where("a") == "inbox"
+    git(project.root, "rm", "-q", "--cached", "work/.state/instance")
+    project.settled("a", "done")

@@ -1,0 +1,122 @@
+"""What a task may set: it can only tighten what the configuration allows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import Project
+
+from orchestrator.model.budget import Budget, Budgets, Running, Spent, closed, overrun
+from orchestrator.model.config import config_from
+from orchestrator.model.task import Task
+from orchestrator.model.units import cost_of
+from orchestrator.tools.routing import RouteProblem, routes
+from orchestrator.tools.specs import load_tools
+
+TOOLS = load_tools(None).tools
+ROLE = {"agents": {"r": {"tool": "claude", "permissions": "full", "env": {"MINE": "x"}}}}
+ALLOWING = ROLE | {"environment": {"tasks": ["CI", "APP_*"], "pass": ["GIVEN_*"]}}
+
+
+def refusal(data: dict, name: str) -> str:
+    try:
+        routes(Task("t", "p", agents=("r",), env={name: "x"}), config_from(data), TOOLS)
+    except RouteProblem as error:
+        return f"{error.message} - {error.hint}"
+    return ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    "ANTHROPIC_BASE_URL MAKEFLAGS Npm_Config_script_shell CI GOFLAGS BASHOPTS RUSTC_WRAPPER PATH Path "
+    "ORCHESTRATOR_TASK_ID ORCHESTRATOR_VARX TASK_X_TASKFILE_REMOTE A".split(),
+)
+def test_nothing_but_a_prefix_of_ours_without_a_word_in_the_configuration(name):
+    assert f"a task may not set {name}" in refusal(ROLE, name)
+
+
+def test_the_configuration_allows_by_name_and_the_refusal_says_how():
+    assert "environment: {tasks: [MAKEFLAGS]}" in refusal(ROLE, "MAKEFLAGS")
+    assert refusal(ROLE, "ORCHESTRATOR_VAR_X") == ""
+    assert refusal(ALLOWING, "CI") == refusal(ALLOWING, "APP_MODE") == ""
+    assert refusal(ALLOWING, "app_mode") and refusal(ALLOWING, "CIX")
+
+
+def test_never_what_the_tool_is_given_already():
+    everything = ALLOWING | {
+        "environment": {"tasks": ["P*", "M*", "G*", "A*", "O*"], "pass": ["GIVEN_*"]}
+    }
+    for name in ("PATH", "MINE", "GIVEN_X", "given_x", "ANTHROPIC_API_KEY", "ORCHESTRATOR_ROOT"):
+        assert "given it already" in refusal(everything, name), name
+
+
+def test_a_tool_of_the_tasks_choice_does_not_get_what_the_role_was_trusted_with():
+    config = config_from(ROLE)
+    (own,) = routes(Task("t", "p", agents=("r",)), config, TOOLS)
+    (other,) = routes(Task("t", "p", agents=("r",), tool="codex"), config, TOOLS)
+    assert own.agent.permissions == "full" and own.agent.env
+    assert other.agent.permissions == "default" and not other.agent.env
+
+
+def test_a_time_limit_has_a_ceiling():
+    (route,) = routes(Task("t", "p", agents=("r",), timeout=1e9), config_from(ROLE), TOOLS)
+    assert route.timeout == 86400
+    limited = config_from(ROLE | {"limits": {"timeout": "1h"}})
+    assert routes(Task("t", "p", agents=("r",), timeout=1e9), limited, TOOLS)[0].timeout == 3600
+
+
+def test_a_file_lifts_no_hard_limit():
+    budgets = Budgets(run=Budget(hard=1.0), task=Budget(hard=1.0), cancel=True)
+    spent = Spent("d", runs={"r": 2.0})
+    assert ("run", "r") in closed(budgets, spent, {"r": 1000.0}, 0.0)
+    running = Running("t", "a", "", 2.0, 0.0, 1000.0)
+    assert "t" in overrun(budgets, Spent("d"), {}, [running])
+    assert "t" in overrun(budgets, Spent("d"), {}, [replace(running, most=0.5)])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1000, True, "1", None, 10**400])
+def test_a_cost_is_a_finite_number_or_none(value):
+    assert cost_of(value) is None
+
+
+def test_costs_in_event_files_do_not_switch_a_budget_off(project: Project):
+    project.config("budgets: {day: {hard_usd: 1}}\n")
+    project.run("new", "demo: work 10ms", "--agent", "demo", "--id", "a")
+    project.run("watch", "--until-empty")
+    event = project.events("attempt_finished")[0]
+    path = next((project.work / "events").glob("*watch.jsonl"))
+    lines = [
+        json.dumps({**event, "event_id": f"x{n}", "task_id": f"x{n}", "cost_usd": cost})
+        for n, cost in enumerate((5.0, -1000.0))
+    ]
+    lines += [
+        json.dumps({**event, "event_id": "nan", "task_id": "nan"}).replace(
+            '"cost_usd": null', '"cost_usd": NaN'
+        )
+    ]
+    with open(path, "a") as file:
+        file.write("\n".join(lines) + "\n")
+    project.run("new", "demo: work 10ms", "--agent", "demo", "--id", "b")
+    assert "budget" in project.run("why", "b").stdout
+
+
+def test_a_relative_command_is_the_projects(project: Project):
+    """A task chooses its working folder, and by that no program."""
+    project.config("agents:\n  check: {tool: shell, command: [./check.sh]}\n")
+    for folder, word in ((project.root, "right"), (project.root / "sub", "wrong")):
+        folder.mkdir(exist_ok=True)
+        (folder / "check.sh").write_text(f"#!/bin/sh\ntouch {project.root}/{word}\n")
+        (folder / "check.sh").chmod(0o755)
+    project.drop("a.yaml", "agent: check\ncwd: sub\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    assert (project.root / "right").exists() and not (project.root / "wrong").exists()
+
+
+def test_what_is_masked_comes_from_what_is_passed_on(project: Project):
+    """A task cannot have words of the log masked by calling them a secret."""
+    project.config("environment: {tasks: ['A_*']}\nagents:\n  sh: {tool: shell, command: [sh]}\n")
+    project.drop("a.yaml", "agent: sh\nenv: {A_KEY: total_cost_usd}\nprompt: echo total_cost_usd\n")
+    project.run("watch", "--until-empty")
+    assert project.log("a") == "total_cost_usd\n"
