@@ -121,4 +121,4 @@ def test_the_watcher_runs_the_task_and_names_the_rest_once(project, watch):
 def test_doctor_and_counts_agree_that_they_are_no_tasks(project):
     for stem in LEFT[:6]:
         project.drop(f"{stem}.yaml", "prompt: x\n")
-    assert project.json("status")["counts"]["inbox"] == 0
+    assert project.json("status")["counts"]["waiting"] == 0
