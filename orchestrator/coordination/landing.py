@@ -22,7 +22,7 @@ from orchestrator.store import git, merging, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
-from orchestrator.tools.invocation import ALLOWED_ENV
+from orchestrator.tools.taskenv import ALLOWED_ENV
 
 LOG = "merge-checks.log"  # among the task's logs: what checks of a merge printed
 
