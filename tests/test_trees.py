@@ -502,3 +502,116 @@ def test_a_retry_goes_on_in_the_same_tree(repo):
         ref.rpartition("/")[2]
         for ref in repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").splitlines()
     ] == ["1", "2"]
+
+
+def test_a_task_dropped_in_the_inbox_of_a_tree_reaches_the_real_one_once(repo):
+    repo.do(
+        "x", "printf 'prompt: |\\n  echo 2 > m\\n  exit\\n' > work/inbox/child.yaml; echo 1 > n"
+    )
+    assert repo.where("child") == "review" and repo.result("child")["files_changed"] == ["m"]
+    (event,) = repo.events("task_submitted", "child")
+    assert event["parent"] == "x"
+    assert list((repo.tree("x") / "work/inbox").iterdir()) == []
+
+
+def test_archive_takes_the_tree_along(repo):
+    repo.do("x", "echo 1 > n")
+    repo.run("approve", "x")
+    repo.run("archive", "x")
+    assert not repo.tree("x").exists() and repo.git("branch", "--list", "task/*") == ""
+
+
+def test_trees_that_are_overdue_go(repo):
+    repo.settings(more="trees: {keep: 0s}\n")
+    repo.do("x", "echo 1 > n")
+    repo.run("approve", "x")
+    repo.do("y", "echo 1 > m")
+    repo.config((repo.work / "orchestrator.yaml").read_text() + "watch: {rescan: 100ms}\n")
+    repo.do("z", "sleep 1")
+    assert not repo.tree("x").exists() and repo.tree("y").exists()
+
+
+def test_init_in_a_repository_asks_for_trees(tmp_path):
+    (tmp_path / "q").mkdir()
+    made = Repo(tmp_path / "q")
+    made.git("init", "-q")
+    made.git(
+        "-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "--allow-empty", "-m", "first"
+    )
+    made.run("init")
+    assert "\nisolation: worktree " in (made.work / "orchestrator.yaml").read_text()
+    assert "/trees/" in (made.work / ".gitignore").read_text()
+    assert made.run("validate", "work/orchestrator.yaml", code=None).returncode == 0
+
+
+ODD = {
+    "a linked worktree": lambda root: None,
+    "a detached HEAD": lambda root: git(root, "checkout", "-q", "--detach"),
+    "a sparse checkout": lambda root: git(root, "sparse-checkout", "set", "src", "work"),
+    "a shallow clone": lambda root: None,
+    "a submodule": lambda root: (
+        git(root, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(root), "sub"),
+        git(root, "commit", "-qm", "sub"),
+    ),
+    "hooks that fail": lambda root: [
+        ((root / f".git/hooks/{name}").write_text("#!/bin/sh\nexit 1\n"), (root / f".git/hooks/{name}").chmod(0o755))
+        for name in ("pre-commit", "post-checkout", "reference-transaction", "commit-msg")
+    ],
+    "a filter that is not there": lambda root: (
+        (root / ".gitattributes").write_text("*.bin filter=lfs\n"),
+        git(root, "config", "filter.lfs.clean", "no-such-program"),
+        git(root, "config", "filter.lfs.smudge", "no-such-program"),
+        git(root, "config", "filter.lfs.required", "true"),
+        git(root, "add", ".gitattributes"),
+        git(root, "commit", "-qm", "attributes"),
+    ),
+    "names that differ in case": lambda root: ((root / "SRC").mkdir(), (root / "SRC/A.txt").write_text("A\n"), git(root, "add", "-A"), git(root, "commit", "-qm", "case")),
+    "a base with uncommitted changes": lambda root: ((root / "src/a.txt").write_text("mine\n"), (root / "work/orchestrator.yaml").write_text((root / "work/orchestrator.yaml").read_text() + "trees: {base: working}\n")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_repositories(repo, what, tmp_path):
+    if what == "a linked worktree":
+        repo.git("worktree", "add", "-q", "-b", "other", str(tmp_path / "linked"))
+        repo = Repo(tmp_path / "linked")
+    elif what == "a shallow clone":
+        git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repo.root}", "clone")
+        git(tmp_path / "clone", "config", "user.email", "e@example.org")
+        git(tmp_path / "clone", "config", "user.name", "n")
+        repo = Repo(tmp_path / "clone")
+        repo.config(CONFIG.format(role="", more="from_git: run\n"))
+    ODD[what](repo.root)
+    repo.do("x", "echo 1 > n; cat src/a.txt")
+    assert repo.where("x") == "review", repo.result("x")
+    assert repo.result("x")["files_changed"] == ["n"]
+    expected = "mine\n" if "uncommitted" in what else "one\ntwo\nthree\n"
+    assert repo.log("x") == expected
+    if what not in ("a detached HEAD", "hooks that fail"):
+        repo.run("approve", "x")
+        assert (repo.root / "n").read_text() == "1\n"
+        assert (repo.root / "src/a.txt").read_text() == expected
+
+
+def test_a_bare_repository_is_refused(repo):
+    repo.git("config", "core.bare", "true")
+    repo.do("x", "true", code=1)
+    assert "this repository is bare" in repo.result("x")["reason"]
+
+
+def test_a_copied_project_is_refused(repo, tmp_path):
+    git(repo.root, "worktree", "add", "-q", "-b", "other", str(tmp_path / "linked"))
+    subprocess.run(["cp", "-r", str(tmp_path / "linked"), str(tmp_path / "copy")], check=True)
+    copy = Repo(tmp_path / "copy")
+    copy.do("x", "echo 1 > n", code=1)
+    assert "this checkout is a copy" in copy.result("x")["reason"]
+
+
+def test_only_one_module_starts_git_to_write():
+    root = Path(__file__).resolve().parent.parent / "orchestrator"
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if '["git"' in path.read_text() or "'git'," in path.read_text()
+    }
+    assert found <= {"store/git.py", "files/git.py", "tools/changes.py"}, found

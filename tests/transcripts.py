@@ -30,6 +30,7 @@ FORMS = [
         "(<fs>, <n> inotify",
     ),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12}\b"), "<commit>"),
     (re.compile(r"python \d+\.\d+\.\d+, click [\d.]+"), "python <v>, click <v>"),
     (re.compile(r'duration_s("?): [\d.]+'), r"duration_s\1: <n>"),
     (re.compile(r"just now"), "<took> ago"),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from orchestrator.coordination.settings import Settings
+from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
-from orchestrator.files import opening
-from orchestrator.files.layout import WORK, Layout
+from orchestrator.files import opening, scan
+from orchestrator.files.layout import WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.task import Task
 from orchestrator.store import atomic, git, saving, trees
@@ -127,6 +129,48 @@ class Grounds:
             return told, ""
         why = f"while it ran, what git obeys here was changed: {', '.join(files[:5])}"
         return [*told, why], why
+
+    def collect(self, life: Worker, quiet: float = 0.0) -> list[str]:
+        """Bring task files from the inbox of the tree into the real one, each once; what could not be brought, in words.
+
+        ``quiet``: only files that nobody has written to for so many seconds.
+        """
+        if life.tree is None:
+            return []
+        folder, told = f"{self.folder(life)}/{WORK}/inbox", []
+        for name in scan.names(folder):
+            task_id, path = stem_of(name), f"{folder}/{name}"
+            if not task_id or is_draft(name):
+                continue
+            try:
+                if quiet and time.time() - os.lstat(path).st_mtime < quiet:
+                    continue
+                text = opening.read_bytes(path, 1 << 20).decode("utf-8")
+                self.store.submit(
+                    task_id,
+                    text,
+                    name[len(task_id) :],
+                    agent=life.route.agent.name,
+                    run_id=life.task.run,
+                    summary=f"from the tree of {life.id}",
+                    parent=life.id,
+                )
+            except (OSError, ValueError, OrchestratorError) as error:
+                if not self._is_there(name, path):
+                    told.append(
+                        f"work/inbox/{name} in its tree was not queued: {getattr(error, 'message', None) or error}"
+                    )
+                    continue
+            atomic.remove(path)
+        return told
+
+    def _is_there(self, name: str, path: str) -> bool:
+        """Whether the real inbox has this very file already: we were cut off between bringing it and taking it away."""
+        try:
+            there = opening.read_bytes(self.layout.file("inbox", name), 1 << 20)
+            return there == opening.read_bytes(path, 1 << 20)
+        except OSError:
+            return False
 
     def known(self, life: Worker, entry: Entry) -> None:
         """What the journal knows of the task's tree and change."""

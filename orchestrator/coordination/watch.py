@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import alone, guard, leaving
+from orchestrator.coordination import alone, clearing, guard, leaving
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.cardfacts import card_facts
 from orchestrator.coordination.groups import Groups
@@ -55,6 +55,7 @@ from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
+SWEEP = 120  # every how many rescans the trees of ended tasks are looked at
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
@@ -411,6 +412,10 @@ class Watcher:
         self._look_at_state()
         self._complete_runs()
         self._look_at_parked()
+        for life in self.running.values():
+            self.lives.grounds.collect(life, self.config.quiet)
+        if self._listed % SWEEP == 1:
+            self._add_task(self._sweep_trees())
         if self._settings_due == math.inf:
             self._check_settings()
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
@@ -436,6 +441,12 @@ class Watcher:
             if self._state.problem:
                 self.tell("misconfigured", "", text=self._state.problem)
             self._write_card()
+
+    async def _sweep_trees(self) -> None:
+        """Trees of ended tasks whose time is over go."""
+        if os.path.isdir(self.layout.trees) and not self.health.fault:
+            for text in await asyncio.to_thread(clearing.sweep, self.store, self.config):
+                self.tell("tidied", "", text=text)
 
     def _check_settings(self, whole: bool = False) -> None:
         """Read the settings if their files have changed: once they stand still, or at once if a notification told that they are ``whole``.

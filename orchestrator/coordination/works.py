@@ -44,6 +44,8 @@ class Works:
             life.change = None
             why = f"its work could not be saved and is in its tree: {error.message}"
             reading = replace(reading, warnings=(*reading.warnings, why))
+        lost = await asyncio.to_thread(self.grounds.collect, life)
+        reading = replace(reading, warnings=(*reading.warnings, *lost))
         if change is not None:
             reading = replace(reading, warnings=(*reading.warnings, *change.warnings))
         return await self.proof.proven(life, entry, reading)

@@ -9,12 +9,14 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, dry_run_option, each, examples, ids_argument, now
 from orchestrator.cli.screen.console import say
-from orchestrator.cli.writing import open_store
+from orchestrator.cli.writing import open_config, open_store
+from orchestrator.coordination import clearing
 from orchestrator.errors import FAILED, Refused
 from orchestrator.files import results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import duration, plural, when
+from orchestrator.store import trees
 
 
 @click.command(
@@ -59,6 +61,7 @@ def command(
             raise click.UsageError(f"{plural(len(chosen), 'task')} would be archived: say -y")
         click.confirm(f"archive {plural(len(chosen), 'task')}?", abort=True, err=True)
     store = open_store(app)
+    config, _ = open_config(app)
     code = 0
     for task_id in chosen:
         try:
@@ -68,6 +71,10 @@ def command(
                 if not app.console.tty
                 else f"{app.console.sign('archive')} archived     {app.layout.shown(moved.path)}"
             )
+            if os.path.isdir(app.layout.tree(task_id)):
+                why = clearing.clear(store, config, trees.repository(app.layout), task_id)
+                if why:
+                    say(f"its tree stays: {why}")
         except Refused as error:
             say(f"error: {error.message}")
             code = FAILED

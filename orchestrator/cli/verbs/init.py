@@ -13,6 +13,7 @@ from orchestrator.errors import Unusable
 from orchestrator.files import opening, schemas
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
 from orchestrator.files.schemas import did_you_mean
+from orchestrator.store import git
 from orchestrator.store.atomic import move, write_temporary
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
@@ -43,7 +44,7 @@ limits:
   # per_agent: {{lint: 1}}
   # per_tool: {{demo: 2}}
 
-defaults:
+{isolation}defaults:
   agent: {default}
   timeout: 30m                # of one attempt
   retries: 0                  # further attempts after a failed one
@@ -73,6 +74,7 @@ GITIGNORE = """\
 !/logs/.gitkeep
 /parked/*.yaml
 /.state/
+/trees/
 # half-written submissions, and notes about invalid files
 /inbox/.*
 !/inbox/.gitkeep
@@ -141,7 +143,7 @@ def command(app: App, targets: list[str] | None) -> None:
     listed = "".join(f"#   {name} {version}\n" for name, version in agents)
     found = f"\n# Agent programs found here:\n{listed}" if agents else ""
     for path, text in (
-        (layout.config, CONFIG.format(default=default, found=found)),
+        (layout.config, CONFIG.format(default=default, found=found, isolation=_isolation(root))),
         (f"{layout.work}/.gitignore", GITIGNORE),
         (f"{layout.work}/.gitattributes", GITATTRIBUTES),
     ):
@@ -167,6 +169,22 @@ def command(app: App, targets: list[str] | None) -> None:
         "\nnext       orchestrator watch                       in this pane"
         '\n           orchestrator new "Explain the README"    in another'
     )
+
+
+ISOLATION = """\
+# Each agent that edits works in a tree of its own, on a branch task/<id>; orchestrator diff shows it, approve merges it.
+isolation: worktree           # worktree | none: they take turns in this checkout
+
+"""
+
+
+def _isolation(root: str) -> str:
+    """In a git project with a commit agents get trees of their own."""
+    try:
+        repo = git.find(root)
+    except git.NoRepository:
+        return ""
+    return ISOLATION if repo.checkout.commit_of("HEAD") else ""
 
 
 def _write(path: str, data: bytes) -> str:

@@ -12,16 +12,15 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
+from orchestrator.coordination import clearing
 from orchestrator.errors import FAILED, NotFound, OrchestratorError
 from orchestrator.files import journals, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Journal
-from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.store import git, removal, trees
-from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
 
 CLEAN = "clean"
@@ -95,7 +94,7 @@ def command(app: App, words: tuple[str, ...], yes: bool, dry_run: bool, as_json:
 
 
 def _all(layout: Layout, config: Config) -> list[Found]:
-    """Every tree that lies here, the oldest first."""
+    """Every tree that lies here, by id."""
     try:
         entries = [
             entry for entry in os.scandir(layout.trees) if entry.is_dir(follow_symlinks=False)
@@ -104,7 +103,7 @@ def _all(layout: Layout, config: Config) -> list[Found]:
         return []
     repo = _repository(layout)
     found = [_found(layout, config, repo, entry) for entry in entries]
-    return sorted(found, key=lambda item: -item.age)
+    return sorted(found, key=lambda item: item.id)
 
 
 def _repository(layout: Layout) -> git.Repository | None:
@@ -126,7 +125,7 @@ def _found(
         entry.path,
         str(place[0]) if place else "nowhere",
         max(0.0, now() - entry.stat().st_mtime),
-        _size(entry.path),
+        clearing.size(entry.path),
         journal,
         trees.tree_from(layout, task_id, record),
         change_from(journal.change) if journal is not None else None,
@@ -138,7 +137,7 @@ def _found(
 def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Found) -> str:
     if found.tree is None:
         return "no journal here knows it"
-    if found.status not in [str(status) for status in (*FINISHED, Status.ARCHIVE)]:
+    if found.status not in [str(status) for status in clearing.ENDED]:
         return f"its task is in {found.status}/"
     if repo is None:
         return "there is no repository to save it into"
@@ -147,21 +146,6 @@ def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Fo
         return "; ".join(removal.holding(layout, config.trees, repo, found.tree, tip))
     except OrchestratorError as error:
         return error.message
-
-
-def _size(path: str) -> int:
-    """Bytes on disk; files that are linked more than once count once."""
-    total, seen = 0, set()
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                info = os.lstat(f"{folder}/{name}")
-            except OSError:
-                continue
-            if info.st_nlink == 1 or info.st_ino not in seen:
-                seen.add(info.st_ino)
-                total += info.st_blocks * 512
-    return total
 
 
 def _list(app: App, found: list[Found]) -> None:
@@ -208,7 +192,7 @@ def _clean(
     changed: list[dict[str, str]] = []
     refused: list[dict[str, str]] = []
     for item in free:
-        why = _remove(layout, config, repo, item, store)
+        why = clearing.clear(store, config, repo, item.id)
         (refused if why else changed).append(
             {"id": item.id, "why": why} if why else {"id": item.id}
         )
@@ -219,22 +203,3 @@ def _clean(
     if as_json:
         app.console.json("change", {"changed": changed, "refused": refused})
     return FAILED if refused else 0
-
-
-def _remove(layout: Layout, config: Config, repo: git.Repository, item: Found, store: Store) -> str:
-    """Take one tree away; why it stays, else empty."""
-    if item.tree is None or item.journal is None:
-        return "no journal here knows it"
-    entry = store.ledger.open(item.id)
-    if entry is None or not entry.lock(1.0):
-        return "something works on its task"
-    with entry:
-        number = entry.journal.attempt.number if entry.journal.attempt else 0
-        held = removal.remove(
-            layout, config.trees, repo, item.tree, item.id, number, removal.agent_of(item.journal)
-        )
-        if held:
-            return "; ".join(held)
-        if item.change is not None and entry.journal.merged:
-            removal.drop_branch(repo, item.tree, item.change, item.id)
-    return ""

@@ -1,0 +1,101 @@
+"""Trees of tasks that have ended go: when a person says so, when the task is archived, or after ``trees.keep``.
+
+A tree that holds what is nowhere else stays.  A branch goes with it only if it was merged; any other is a person's to delete.
+"""
+
+from __future__ import annotations
+
+import os
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import scan
+from orchestrator.model.config import Config
+from orchestrator.model.isolation import change_from
+from orchestrator.model.journal import Phase
+from orchestrator.model.status import FINISHED, Status
+from orchestrator.store import removal, trees
+from orchestrator.store.git import Repository
+from orchestrator.store.transitions import Store
+
+ENDED = (*FINISHED, Status.ARCHIVE)
+
+
+def clear(store: Store, config: Config, repo: Repository, task_id: str) -> str:
+    """Take the tree of a task that has ended away; why it stays, in words, else empty."""
+    place = scan.locate(store.layout, task_id)
+    if place is None or place[0] not in ENDED:
+        return f"its task is in {place[0]}/" if place else "its task is nowhere to be found"
+    entry = store.ledger.open(task_id)
+    if entry is None:
+        return "no journal here knows it"
+    with entry:
+        if not entry.lock():
+            return "something works on its task"
+        journal = entry.journal
+        tree = trees.tree_from(store.layout, task_id, journal.tree)
+        if tree is None or journal.phase is not Phase.FINAL:
+            return "its task has not ended" if tree else "no journal here knows it"
+        number = journal.attempt.number if journal.attempt else 0
+        agent = removal.agent_of(journal)
+        try:
+            held = removal.remove(store.layout, config.trees, repo, tree, task_id, number, agent)
+            change = change_from(journal.change)
+            if not held and change is not None and journal.merged:
+                removal.drop_branch(repo, tree, change, task_id)
+        except OrchestratorError as error:
+            return error.message
+        return "; ".join(held)
+
+
+def overdue(store: Store, config: Config) -> list[str]:
+    """Ids of ended tasks whose trees have stayed longer than ``trees.keep``, or are too many for ``trees.max_gb``: the oldest first."""
+    now, found = store.clock(), []
+    for name in scan.names(store.layout.trees):
+        path = store.layout.tree(name)
+        place = None if name.startswith(".") else scan.locate(store.layout, name)
+        if place is None or place[0] not in ENDED or not os.path.isdir(path):
+            continue
+        try:
+            ended = os.stat(store.layout.result(name)).st_mtime
+        except OSError:
+            ended = os.stat(path).st_mtime
+        found.append((ended, name))
+    found.sort()
+    due = [name for ended, name in found if now - ended > config.trees.keep]
+    if config.trees.max_gb is None:
+        return due
+    room = config.trees.max_gb * 2**30
+    for _, name in reversed(found):
+        room -= size(store.layout.tree(name))
+        if room < 0 and name not in due:
+            due.append(name)
+    return due
+
+
+def size(path: str) -> int:
+    """Bytes on disk; files that are linked more than once count once."""
+    total, seen = 0, set()
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                info = os.lstat(f"{folder}/{name}")
+            except OSError:
+                continue
+            if info.st_nlink == 1 or info.st_ino not in seen:
+                seen.add(info.st_ino)
+                total += info.st_blocks * 512
+    return total
+
+
+def sweep(store: Store, config: Config) -> list[str]:
+    """Take away what is overdue; what was done, in words.  Trees that something holds stay, silently: ``trees`` names what."""
+    for name in removal.strays(store.layout):
+        removal.come_back(store.layout, name)
+    due = overdue(store, config)
+    if not due:
+        return []
+    try:
+        repo = trees.repository(store.layout)
+    except OrchestratorError:
+        return []
+    return [f"removed the tree of {name}" for name in due if not clear(store, config, repo, name)]

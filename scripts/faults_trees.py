@@ -1,0 +1,212 @@
+"""`scripts/faults --kind trees`: agents that write, commit, rebase and break their trees, while everything is killed.
+
+Every line an agent writes it logs outside first.  Afterwards each of them is in a ref of ours, in a branch or in a tree that is there;
+no tree is left that no journal names; and the person's checkout is byte-identical throughout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from orchestrator.files import journals
+from orchestrator.files.layout import Layout
+
+AGENT = r"""
+line() { text="$ORCHESTRATOR_TASK_ID.$ORCHESTRATOR_ATTEMPT.$1 $$"; echo "$text" >> "lines-$1" && echo "$text" >> "$WROTE"; }
+commit() { git add -A && git commit -qm "$1"; }
+trap '' INT TERM
+for n in 1 2 3 4 5 6; do
+  line "$n"
+  case $((RANDOM % 9)) in
+    0) commit "c$n";;
+    1) commit "c$n"; git reset -q --hard HEAD~1;;
+    2) commit "c$n"; git commit -q --amend -m "a$n";;
+    3) git checkout -q -b "side-$ORCHESTRATOR_TASK_ID-$n"; commit s;;
+    4) rm -f .git;;
+    5) place=$(git rev-parse --git-dir) && : > "$place/index.lock";;
+    6) git checkout -q --detach; commit d;;
+    7) mkdir -p in; (cd in && git init -q; echo x > y);;
+    8) git rebase -q main || true;;
+  esac
+  sleep 0.0$((RANDOM % 9))
+done 2>/dev/null
+exit $((RANDOM % 3 == 0))
+"""
+CONFIG = """\
+limits: {{running: 3}}
+isolation: worktree
+retry: {{delay: 20ms}}
+on_lost: retry
+cancel: {{interrupt_grace: 100ms, terminate_grace: 100ms}}
+watch: {{rescan: 200ms}}
+defaults: {{agent: wild}}
+agents: {{wild: {{tool: wild, retries: 1, review: always, env: {{WROTE: '{wrote}'}}}}}}
+"""
+
+
+def git(root: Path, *words: str) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(["git", *words], cwd=root, env=env, capture_output=True, text=True, check=False).stdout
+
+
+class Field:
+    """A project whose agents work in trees."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.base = Path(tempfile.mkdtemp(prefix="orchestrator-faults-"))
+        self.root, self.wrote = self.base / "p", self.base / "wrote"
+        self.root.mkdir()
+        self.wrote.touch()
+        git(self.root, "init", "-q", "-b", "main")
+        git(self.root, "config", "user.name", "n")
+        git(self.root, "config", "user.email", "n@example.org")
+        (self.root / "src").mkdir()
+        for number in range(20):
+            (self.root / f"src/{number}").write_text(f"{number}\n" * 20)
+        (self.root / ".gitignore").write_text("work/\n")
+        self.run("init")
+        (self.root / "work/tools").mkdir(exist_ok=True)
+        (self.root / "agent.sh").write_text(AGENT)
+        tool = f"argv: [bash, '{self.root}/agent.sh']\nedits: true\n"
+        (self.root / "work/tools/wild.yaml").write_text(tool)
+        (self.root / "work/orchestrator.yaml").write_text(CONFIG.format(wrote=self.wrote))
+        git(self.root, "add", "-A")
+        git(self.root, "commit", "-qm", "first")
+        (self.root / "src/1").write_text("the person's edit\n")
+        self.layout = Layout(str(self.root))
+        self.persons = self.checkout()
+        self.counts: Counter[str] = Counter()
+        self.watcher: subprocess.Popen[bytes] | None = None
+
+    def run(self, *words: str) -> int:
+        return subprocess.run([sys.executable, "-m", "orchestrator", *words], cwd=self.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode  # fmt: skip
+
+    def watch(self, *words: str) -> None:
+        if self.watcher is None or self.watcher.poll() is not None:
+            self.watcher = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", "--quiet", *words], cwd=self.root, stdin=subprocess.DEVNULL, stdout=(self.base / "log").open("ab"), stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+
+    def drop(self) -> None:
+        task_id = f"t{self.counts['tasks']:04d}"
+        self.counts["tasks"] += 1
+        hidden = self.root / f"work/inbox/.{task_id}.tmp"
+        hidden.write_text(json.dumps({"prompt": "go"}))
+        hidden.rename(self.root / f"work/inbox/{task_id}.yaml")
+
+    def checkout(self) -> str:
+        """Everything the person has, as one hash."""
+        digest = hashlib.sha256()
+        for path in sorted(self.root.rglob("*")):
+            inside = path.relative_to(self.root).parts
+            if path.is_file() and inside[0] not in ("work", ".git"):
+                digest.update(str(path).encode() + path.read_bytes())
+        for name in ("index", "HEAD", "config", "refs/heads/main"):
+            digest.update((self.root / ".git" / name).read_bytes())
+        return digest.hexdigest()
+
+    def processes(self, kind: str) -> list[int]:
+        """Pids of what there is of a kind below this project: git, supervisors, tools."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == os.getpid():
+                continue
+            try:
+                words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+                env = Path(f"/proc/{name}/environ").read_bytes()
+                if kind == "supervisor":
+                    ours = any(b"supervisor.main" in word for word in words) and self._has_journal(name)
+                elif kind == "git":
+                    ours = os.path.basename(words[0]) == b"git" and os.fsencode(self.root) in env
+                else:
+                    ours = f"ORCHESTRATOR_WORK={self.root}/work".encode() in env.split(b"\0")
+            except OSError:
+                continue
+            if ours:
+                found.append(int(name))
+        return found
+
+    def _has_journal(self, name: str) -> bool:
+        folder = f"/proc/{name}/fd"
+        return any(os.readlink(f"{folder}/{fd}").startswith(f"{self.root}/work/.state") for fd in os.listdir(folder))
+
+    def kill(self) -> None:
+        kind = self.random.choice(("watcher", "supervisor", "tool", "git", "all"))
+        victims: list[int] = []
+        if kind in ("watcher", "all") and self.watcher is not None and self.watcher.poll() is None:
+            victims.append(self.watcher.pid)
+        for part in ("supervisor", "tool", "git"):
+            if kind in (part, "all"):
+                victims += self.processes(part)[: None if kind == "all" else 1]
+        for pid in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                self.counts["killed trees"] += 1
+                self.counts[kind] += 1
+            except ProcessLookupError:
+                continue
+        if self.watcher is not None and kind in ("watcher", "all"):
+            self.watcher.wait()
+
+    def broken(self) -> list[str]:
+        """Promises that do not hold now."""
+        found = []
+        if self.checkout() != self.persons:
+            found.append("the person's checkout was touched")
+        kept = self.kept()
+        for line in self.wrote.read_text().splitlines():
+            if line not in kept:
+                found.append(f"lost: {line}")
+        for path in (self.root / "work/trees").glob("[!.]*"):
+            journal = journals.of(self.layout, path.name)
+            if journal is None or not journal.tree:
+                found.append(f"nothing names {path.name}")
+        return found
+
+    def kept(self) -> set[str]:
+        """Every line in a commit that a ref holds, or in a tree."""
+        refs = git(self.root, "for-each-ref", "--format=%(refname)").split()
+        blobs = set()
+        for entry in git(self.root, "rev-list", "--objects", *refs).splitlines():
+            blob, _, path = entry.partition(" ")
+            if "lines-" in path:
+                blobs.add(blob)
+        asked = "".join(f"{blob}\n" for blob in blobs)
+        done = subprocess.run(["git", "cat-file", "--batch"], cwd=self.root, input=asked, capture_output=True, text=True, check=False)  # fmt: skip
+        lines = set(done.stdout.splitlines())
+        for path in (self.root / "work/trees").glob("*/lines-*"):
+            lines |= set(path.read_text().splitlines())
+        return lines
+
+
+def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
+    """So many kills, then a quiet watcher to the end; what was counted, and what was broken."""
+    field = Field(seed)
+    while field.counts["killed trees"] < kills:
+        field.watch()
+        if field.counts["tasks"] < field.counts["killed trees"] / 2 + 6:
+            field.drop()
+        time.sleep(field.random.random() * 0.3)
+        field.kill()
+    if field.watcher is not None and field.watcher.poll() is None:
+        field.watcher.send_signal(signal.SIGTERM)
+        field.watcher.wait()
+    field.watcher = None
+    field.run("watch", "--until-empty", "--quiet")
+    broken = field.broken()
+    field.counts["starts"] = len(field.wrote.read_text().splitlines())
+    if not broken:
+        shutil.rmtree(field.base, ignore_errors=True)
+    else:
+        broken.append(f"left for you to look at: {field.base}")
+    return field.counts, broken
