@@ -57,7 +57,9 @@ agents: {{wild: {{tool: wild, retries: 1, review: always, env: {{WROTE: '{wrote}
 
 def git(root: Path, *words: str) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return subprocess.run(["git", *words], cwd=root, env=env, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        ["git", *words], cwd=root, env=env, capture_output=True, text=True, check=False
+    ).stdout
 
 
 class Field:
@@ -125,7 +127,9 @@ class Field:
                 words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
                 env = Path(f"/proc/{name}/environ").read_bytes()
                 if kind == "supervisor":
-                    ours = any(b"supervisor.main" in word for word in words) and self._has_journal(name)
+                    ours = any(b"supervisor.main" in word for word in words) and self._has_journal(
+                        name
+                    )
                 elif kind == "git":
                     ours = os.path.basename(words[0]) == b"git" and os.fsencode(self.root) in env
                 else:
@@ -138,7 +142,10 @@ class Field:
 
     def _has_journal(self, name: str) -> bool:
         folder = f"/proc/{name}/fd"
-        return any(os.readlink(f"{folder}/{fd}").startswith(f"{self.root}/work/.state") for fd in os.listdir(folder))
+        return any(
+            os.readlink(f"{folder}/{fd}").startswith(f"{self.root}/work/.state")
+            for fd in os.listdir(folder)
+        )
 
     def kill(self) -> None:
         kind = self.random.choice(("watcher", "supervisor", "tool", "git", "all"))

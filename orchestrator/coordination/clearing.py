@@ -49,7 +49,7 @@ def clear(store: Store, config: Config, repo: Repository, task_id: str) -> str:
 
 def overdue(store: Store, config: Config) -> list[str]:
     """Ids of ended tasks whose trees have stayed longer than ``trees.keep``, or are too many for ``trees.max_gb``: the oldest first."""
-    now, found = store.clock(), []
+    now, found = store.clock.wall(), []
     for name in scan.names(store.layout.trees):
         path = store.layout.tree(name)
         place = None if name.startswith(".") else scan.locate(store.layout, name)

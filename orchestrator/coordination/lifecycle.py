@@ -28,8 +28,8 @@ from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
-from orchestrator.model.budget import tighter
 from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.budget import tighter
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane

@@ -187,7 +187,7 @@ def _brought(layout: Layout, changed: list[str], now: Snapshot, before: Snapshot
                         found[path] = "was removed through git"
         return found
     except git.Unclear as error:
-        return {path: f"may have come through git, which does not say: {error}" for path in changed}
+        return dict.fromkeys(changed, f"may have come through git, which does not say: {error}")
 
 
 def _inside(reader: git.Reader, layout: Layout, path: str) -> str:
