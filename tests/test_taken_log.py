@@ -120,3 +120,16 @@ def test_money_is_counted_once_though_the_log_is_gone(project, journals):
         assert spending.totals(project.layout, day, "9999") == (0.8, 30)
         shutil.rmtree(project.work / "events", ignore_errors=True)
     log.close()
+
+
+def test_a_copy_of_what_ended_here_is_put_away(project):
+    """`git stash -u`, the task ends, `stash pop`: running/a lies beside done/a."""
+    text = "agent: 'true'\nprompt: x\n"
+    project.drop("a.yaml", text)
+    project.run("watch", "--until-empty")
+    assert project.where("a") == "done"
+    project.drop("a.yaml", text, folder="running")
+    project.run("watch", "--until-empty")
+    assert project.where("a") == "done"
+    (kept,) = (project.work / "logs/a").glob("displaced-*")
+    assert kept.read_text() == text

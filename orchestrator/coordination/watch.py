@@ -110,6 +110,7 @@ class Watcher:
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._blocked: set[str] = set()  # journals that are not understood, told once
         self._hints: collections.deque[tuple[str, bool]] = collections.deque()
         self._settings_due = math.inf  # when (the loop's time) to look whether they have settled
         self._settings_read = timestamp(clock.wall())
@@ -537,6 +538,8 @@ class Watcher:
 
     def _look_at_parked(self) -> None:
         """Which tools are parked now; those whose time is over start again."""
+        for again in parked.set_back(self.layout, self.clock.wall()) if not self.health.fault else ():
+            self.store.park(*again)
         self.parked = parked.gates(self.layout, self.clock.wall())
         for name in scan.names(self.layout.folder("parked")) if not self.health.fault else ():
             tool = name.removesuffix(".yaml")
@@ -877,6 +880,8 @@ class Watcher:
             self._spawn(life, self.lives.resume(life, found.entry, found.step))
 
     def _foreign(self) -> None:
+        for text in recovery.newly_blocked(self.store, self._blocked):
+            self.tell("tidied", "", text=text)
         for task_id in recovery.foreign(self.store):
             if task_id in self.running:
                 continue
@@ -957,8 +962,6 @@ class Watcher:
     def _beat(self) -> None:
         try:
             self.store.beat()
-        except FileNotFoundError:  # removed by git clean: it is made again below
-            pass
         except OSError as error:  # a heartbeat that cannot be written is a fault
             self.health.failed(error)
 

@@ -30,3 +30,12 @@ def active(layout: Layout) -> list[Journal]:
             if journal.task_id:
                 found.append(journal)
     return found
+
+
+def blocked(layout: Layout) -> list[tuple[str, str]]:
+    """Journals in ``active`` that are not understood: the keys of their ids, and why."""
+    found = []
+    for name in sorted(scan.names(layout.active)):
+        if name.endswith(".jsonl") and (why := read(f"{layout.active}/{name}").problem):
+            found.append((name.removesuffix(".jsonl"), why))
+    return found

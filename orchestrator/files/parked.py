@@ -13,6 +13,8 @@ from orchestrator.files.text import one_line
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.units import timestamp, when
 
+SLACK = 2.0  # seconds by which a clock is corrected now and then
+
 
 def gates(layout: Layout, now: float) -> dict[str, Gate]:
     """The gate of every tool that is held now.  A file that cannot be understood holds its tool until it is mended."""
@@ -50,4 +52,24 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
             until=until,
             stuck=until is None,
         )
+    return found
+
+
+def set_back(layout: Layout, now: float) -> list[tuple[str, float, str]]:
+    """Tools that were parked in what is the future now, for the clock was set back: until when they are to be, and why.
+
+    A wait never becomes longer than it was to be; else 20 seconds turn into a month.
+    """
+    found = []
+    for name in sorted(names(layout.folder("parked"))):
+        if not name.endswith(".yaml") or name.startswith((".", "_")):
+            continue
+        try:
+            data = parse(read(f"{layout.folder('parked')}/{name}").raw).data
+            begun, until = when(str(data["parked_at"])), when(str(data["not_before"]))
+        except (OSError, Unreadable, ValueError, KeyError, TypeError):
+            continue
+        if begun is not None and until is not None and begun > now + SLACK:
+            reason = str(data.get("reason") or "")
+            found.append((name.removesuffix(".yaml"), now + max(until - begun, 0.0), reason))
     return found

@@ -108,10 +108,11 @@ def _attempts(records: list[dict[str, Any]]) -> Iterator[tuple[Key, Ended]]:
         if record.get("record") == "claim":
             task_id, run = str(record.get("id")), str(record.get("run") or "")
         elif record.get("record") in ("started", "exit", "lost"):
-            number = int(record.get("attempt") or 0)
+            attempt = record.get("attempt")
+            number = attempt if isinstance(attempt, int) else 0
         read = record.get("read")
         if isinstance(read, dict) and number:
             cost = cost_of(read.get("cost_usd"))
-            when = timestamp(float(record.get("at") or 0.0))
+            when = timestamp(cost_of(record.get("at")) or 0.0)
             agent = str(read.get("agent") or "")
             yield (task_id, number), Ended(when, agent, run, cost, read.get("usage") or {})

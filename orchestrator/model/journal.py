@@ -41,6 +41,7 @@ class Phase(Enum):
     RETRYING = "retrying"
     FINAL = "final"
     REQUEUED = "requeued"
+    BLOCKED = "blocked"  # it is not understood: nothing is done with its task
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Journal:
     merge: Record = field(default_factory=dict)  # the newest ``merge`` or ``merged``
     told: str = ""  # to the attempt that follows
     checks: tuple[AttemptFacts, ...] = ()  # numbered by the attempt that they prove
+    problem: str = ""  # why it is blocked
 
     @property
     def checking(self) -> bool:
@@ -114,8 +116,47 @@ _PHASES = {
 }
 
 
+VERSION = 1  # of the records: a journal with a higher one is left alone
+_NUMBERED = ("started", "exit", "lost")
+_KNOWN = frozenset((*_PHASES, *_FACTS, "told"))
+_TYPES = {"id": str, "file": str, "text": str, "attempt": int, "link": int, "ino": int}
+
+
 def fold(records: Iterable[Record]) -> Journal:
-    """The state that a sequence of records describes; unknown records of a later version are passed over."""
+    """The state that a sequence of records describes; `Phase.BLOCKED` if they are not understood.
+
+    What a later version wrote could mean that the task has run: it is never taken for less than it says.
+    """
+    known = list(records)
+    why = _problem(known)
+    return Journal(Phase.BLOCKED, problem=why) if why else _fold(known)
+
+
+def _problem(records: list[Record]) -> str:
+    """Why these records are not understood; empty if they are."""
+    for number, record in enumerate(records, 1):
+        kind, version = record.get("record"), record.get("v", VERSION)
+        if kind not in _KNOWN:
+            return f"record {number} is of a kind that this version does not know: {str(kind)[:40]}"
+        if not isinstance(version, int) or version > VERSION:
+            return f"record {number} is of version {str(version)[:20]}, and this is {VERSION}"
+        for name, expected in _TYPES.items():
+            if name in record and not isinstance(record[name], expected):
+                return f"record {number}: {name} is no {expected.__name__}"
+        if kind in _NUMBERED and "attempt" not in record:
+            return f"record {number} has no attempt"
+        for name in ("at", "not_before"):
+            if not isinstance(record.get(name, 0.0), (int, float)):
+                return f"record {number}: {name} is no moment"
+        for name in ("read", "next"):
+            if not isinstance(record.get(name, {}), dict):
+                return f"record {number}: {name} is no mapping"
+    if records and (records[0].get("record") != "claim" or "id" not in records[0]):
+        return "it does not begin with a claim"
+    return ""
+
+
+def _fold(records: list[Record]) -> Journal:
     phase, tries, link = Phase.UNCLAIMED, 0, 0
     claim: Record = {}
     last: Record = {}

@@ -225,8 +225,14 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
                     "orchestrator watch   takes it up",
                 )
             )
+    blocked = dict(journals.blocked(layout))
+    for key, why in blocked.items():
+        fix = "use the version that wrote it, or move the journal away by hand"
+        found.append(
+            Check("journal", "problem", f"{key}: its journal is not understood: {why}", fix)
+        )
     for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
-        if ids.key(task_id) not in active:
+        if ids.key(task_id) not in active and ids.key(task_id) not in blocked:
             found.append(
                 Check(
                     "orphan",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.files import opening, owners, scan
+from orchestrator.files import journals, opening, owners, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Phase
@@ -122,6 +123,8 @@ def step_of(store: Store, entry: Entry) -> Step | None:
         return Step.ADOPT if entry.journal.task_id else None
     entry.refresh()
     phase = entry.journal.phase
+    if phase is Phase.BLOCKED:
+        return None
     if phase in (Phase.FINAL, Phase.REQUEUED):
         store.ledger.retire(entry)
         return None
@@ -172,7 +175,7 @@ def foreign(store: Store) -> list[str]:
     """Files in running/ that this machine never claimed (git brought them) go to review/; their ids."""
     layout, found = store.layout, []
     for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
-        if os.path.exists(layout.journal(task_id)):
+        if os.path.exists(layout.journal(task_id)) or _ended_here(store, task_id, name):
             continue
         try:
             atomic.move(layout.file(Status.RUNNING, name), layout.file(Status.REVIEW, name))
@@ -180,6 +183,32 @@ def foreign(store: Store) -> list[str]:
             continue
         found.append(task_id)
     return found
+
+
+def _ended_here(store: Store, task_id: str, name: str) -> bool:
+    """Whether this machine knows the file in running/ after all: a copy of what has ended here (`git stash -u`, the task
+    ends, `stash pop`) is kept with its logs; a task whose journal was put away too early is taken up again."""
+    entry = store.ledger.open(task_id)
+    if entry is None:
+        return False
+    with entry:
+        journal, path = entry.journal, store.layout.file(Status.RUNNING, name)
+        if not entry.lock() or journal.phase is Phase.BLOCKED:
+            return True
+        if journal.phase not in (Phase.FINAL, Phase.REQUEUED):
+            store.ledger.activate(entry)
+            return True
+        if hashlib.sha256(opening.read_bytes(path)).hexdigest() != journal.claim.get("sha256"):
+            return False
+        store.put_away(task_id, path)
+    return True
+
+
+def newly_blocked(store: Store, told: set[str]) -> list[str]:
+    """Journals that are not understood and were not told yet, in words.  They block their ids and nothing else."""
+    found = [(key, why) for key, why in journals.blocked(store.layout) if key not in told]
+    told.update(key for key, _ in found)
+    return [f"{key} is left alone: its journal is not understood: {why}" for key, why in found]
 
 
 def stale_requests(store: Store) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -435,6 +435,10 @@ class Store:
                 return path
         return None
 
+    def put_away(self, task_id: str, path: str) -> None:
+        """A copy of what has ended here is kept with the logs."""
+        self._displace(task_id, path, [])
+
     def _displace(self, task_id: str, path: str, oddities: list[str]) -> None:
         """Another file is where this one belongs (git brought it): keep it with the logs, overwrite nothing."""
         if os.path.lexists(path):
@@ -591,6 +595,8 @@ class Store:
         try:
             if entry is not None:
                 self._lock(entry, task_id)
+                if entry.journal.phase is Phase.BLOCKED:
+                    raise Refused(f"{task_id}: {_has_run(entry.journal)}", "orchestrator doctor")
             status, name = self._place(task_id)
             if status not in sources:
                 wanted = " or ".join(f"{source}/" for source in sources)
@@ -686,7 +692,8 @@ class Store:
 
     def park(self, tool: str, until: float, reason: str) -> None:
         """``parked/<tool>.yaml``: the tool starts nothing before this moment.  A file that is there is replaced."""
-        text = result_text({"not_before": timestamp(until), "reason": reason}).decode()
+        moments = {"not_before": timestamp(until), "parked_at": timestamp(self.clock())}
+        text = result_text({**moments, "reason": reason}).decode()
         temporary = f"{self.layout.state}/tmp/{owners.own()}.parked"
         atomic.remove(temporary)
         os.makedirs(self.layout.folder("parked"), exist_ok=True)
@@ -725,7 +732,8 @@ class Store:
 
     def beat(self) -> None:
         """Say that the watcher lives.  OSError if the disk refused even that."""
-        os.utime(self.layout.watcher_card)
+        with suppress(FileNotFoundError):  # removed (git clean): it is made again soon
+            os.utime(self.layout.watcher_card)
 
 
 def _same(path: str, inode: int) -> bool:
@@ -760,6 +768,8 @@ def _taken(journal: Journal, task_id: str) -> Taken:
 
 
 def _has_run(journal: Journal) -> str:
+    if journal.phase is Phase.BLOCKED:
+        return f"its journal is not understood ({journal.problem})"
     if journal.phase is Phase.FINAL:
         return (
             f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "

@@ -1,0 +1,46 @@
+"""Each journal is judged by itself: one that is not understood blocks its id, is told once, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import wait_until
+
+from orchestrator.model.journal import Phase, fold
+
+CLAIM = {"record": "claim", "id": "x", "file": "x.yaml", "text": "prompt: x\n", "ino": 1, "v": 1}
+STRANGE = {
+    "a later version": [{**CLAIM, "v": 2}],
+    "an unknown record": [CLAIM, {"record": "teleported", "v": 1}],
+    "no claim": [{"record": "started", "attempt": 1}],
+    "no attempt": [CLAIM, {"record": "started"}],
+    "no id": [{"record": "claim"}],
+    "other types": [{**CLAIM, "file": 7}],
+    "no moment": [CLAIM, {"record": "retry", "not_before": "soon"}],
+}
+
+
+@pytest.mark.parametrize("records", STRANGE.values(), ids=STRANGE)
+def test_what_is_not_understood_is_blocked(records):
+    journal = fold(records)
+    assert journal.phase is Phase.BLOCKED and journal.problem
+    assert fold([CLAIM]).phase is Phase.CLAIMED and fold([]).phase is Phase.UNCLAIMED
+
+
+def test_one_strange_journal_stops_nobody_else(project, watch):
+    for number, records in enumerate(STRANGE.values()):
+        path = project.work / f".state/active/x{number}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        project.drop(f"x{number}.yaml", "agent: sh\nprompt: echo ran\n")
+        project.drop(f"y{number}.yaml", "agent: 'true'\nprompt: x\n")
+    watcher = watch()
+    for number in range(len(STRANGE)):
+        project.until(f"y{number}", "done")
+        assert project.where(f"x{number}") == "inbox" and not project.log(f"x{number}")
+        assert (project.work / f".state/active/x{number}.jsonl").exists()
+    wait_until(lambda: watcher.text().count("is left alone") == len(STRANGE), "each is told once")
+    project.run("status")
+    found = project.run("doctor", code=1).stdout
+    assert found.count("is not understood") == len(STRANGE)
