@@ -538,7 +538,9 @@ class Watcher:
 
     def _look_at_parked(self) -> None:
         """Which tools are parked now; those whose time is over start again."""
-        for again in parked.set_back(self.layout, self.clock.wall()) if not self.health.fault else ():
+        for again in (
+            parked.set_back(self.layout, self.clock.wall()) if not self.health.fault else ()
+        ):
             self.store.park(*again)
         self.parked = parked.gates(self.layout, self.clock.wall())
         for name in scan.names(self.layout.folder("parked")) if not self.health.fault else ():

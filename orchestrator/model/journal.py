@@ -213,5 +213,7 @@ def _fold(records: list[Record]) -> Journal:
         acting,
         checks=tuple(checks),
         told=told,
-        **facts,
+        tree=facts.get("tree", {}),
+        change=facts.get("change", {}),
+        merge=facts.get("merge", {}),
     )

@@ -692,7 +692,7 @@ class Store:
 
     def park(self, tool: str, until: float, reason: str) -> None:
         """``parked/<tool>.yaml``: the tool starts nothing before this moment.  A file that is there is replaced."""
-        moments = {"not_before": timestamp(until), "parked_at": timestamp(self.clock())}
+        moments = {"not_before": timestamp(until), "parked_at": timestamp(self.clock.wall())}
         text = result_text({**moments, "reason": reason}).decode()
         temporary = f"{self.layout.state}/tmp/{owners.own()}.parked"
         atomic.remove(temporary)
