@@ -47,7 +47,7 @@ PROCESS_FIXTURES = {"project", "watch", "full_project"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with exactly one kind."""
+    """Mark every test with exactly one kind, and run the fast ones first."""
     kind_of = {stem: kind for kind, stems in KINDS.items() for stem in stems}
     for item in items:
         if any(item.get_closest_marker(kind) for kind in (*KINDS, "fast")):
@@ -57,6 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             names = set(getattr(item, "fixturenames", ()))
             kind = "process" if names & PROCESS_FIXTURES else "fast"
         item.add_marker(kind)
+    items.sort(key=lambda item: item.get_closest_marker("fast") is None)
 
 
 class Project:

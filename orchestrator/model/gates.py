@@ -34,7 +34,7 @@ class GateName(StrEnum):
     TOOL = "tool"  # limits.per_tool
     RUN = "run"  # the run's max_parallel
     LOCK = "lock"  # another task has a word of its locks, or edits the checkout without a tree
-    PARKED = "parked"  # the tool's limit is used up, or a person parked it
+    PARKED = "tool_held"  # the tool's limit is used up, or a person parked it
     BUDGET = "budget"
     WATCHER = "watcher"  # nobody watches
     STORE = "store"  # the disk takes no writes
