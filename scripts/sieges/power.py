@@ -272,6 +272,11 @@ class House:
                         found.setdefault(name.removesuffix(".yaml"), []).append(folder)
         return found
 
+    def recorded(self, task_id: str) -> bool:
+        """Whether its start is recorded: that is on disk before the tool is executed, and the power may fail between."""
+        paths = self.project.glob(f"work/.state/*/{task_id}.jsonl")
+        return any(b'"record": "started"' in path.read_bytes() for path in paths)
+
     def judge(self) -> None:
         """Let everything come to its end, and compare."""
         self.settle(self.watch("--until-empty"))
@@ -283,7 +288,7 @@ class House:
                 self.broken.append(f"{task_id} was acknowledged, and is in {where or 'no folder'}")
             elif where[0] in ("inbox", "running"):
                 self.broken.append(f"{task_id} did not come to an end: it is in {where[0]}")
-            elif where[0] == "review" and not starts[task_id]:
+            elif where[0] == "review" and not starts[task_id] and not self.recorded(task_id):
                 self.broken.append(f"{task_id} never started, and is in review/")
             if task_id in self.done and where != ["done"]:
                 self.broken.append(f"{task_id} was done, and is in {where}")
