@@ -44,6 +44,10 @@ class Alone:
             self.met.add(name)
             if name in tools and tools[name].first_alone:
                 self.begin(name)
+        return self.capped(limits)
+
+    def capped(self, limits: Limits) -> Limits:
+        """These limits, with 1 for tools of which one attempt is on its way."""
         if not self.began:
             return limits
         ones = {tool: min(1, limits.per_tool.get(tool, 1)) for tool in self.began}

@@ -105,7 +105,7 @@ class Watcher:
             layout, settings.config.budgets, self.groups, clock, self._over_budget
         )
         self.today = Today(layout, clock)
-        self._told = 0.0  # what the card says of today's cost
+        self._told: tuple[float, frozenset[str]] = (0.0, frozenset())  # what the card says
         self.alone = alone.Alone()
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
@@ -397,7 +397,7 @@ class Watcher:
     def _rescan(self) -> None:
         """The slow timer: what no notification told."""
         self._listed += 1
-        if self.today.cost != self._told:
+        if (self.today.cost, frozenset(self.alone.began)) != self._told:
             self._write_card()
         self._beat()  # first: whatever fails below, it lives
         if self.health.fault:
@@ -975,8 +975,10 @@ class Watcher:
 
     def _write_card(self) -> None:
         self.today.turn()
-        self._told = self.today.cost
-        card = card_facts(self.settings, self.today, self.health.fault, self._state.problem)
+        self._told = (self.today.cost, frozenset(self.alone.began))
+        card = card_facts(
+            self.settings, self.today, self.alone, self.health.fault, self._state.problem
+        )
         self.store.write_card(
             {
                 **self._identity,
