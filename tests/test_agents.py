@@ -165,7 +165,7 @@ def test_success_with_exact_usage_and_cost(ground, agent):
     usage = result["usage"]
     # The provider reports 1000 tokens sent, 200 of them cached (beside the 1000 where that is its protocol's way), 50 received.
     beside = 200 if agent in BESIDE else 0
-    cached = 0 if agent == "llm" else 200
+    cached = 200
     assert (usage["input"], usage.get("cached", 0), usage["output"]) == (
         1000 + beside,
         cached,
