@@ -30,8 +30,8 @@ def said(tool: str, folder: Path, stdout: str = "", stderr: str = "", **files: s
     (folder / "stdout.log").write_text(stdout)
     (folder / "stderr.log").write_text(stderr)
     for name, text in files.items():
-        path = folder / name.replace("__", "/").replace("_json", ".json")
-        path.parent.mkdir(exist_ok=True)
+        path = folder / "tool" / name.replace("__", "/").replace("_json", ".json")
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return output.read(CATALOG[tool].parse, str(folder))
 
@@ -84,14 +84,14 @@ def recorded(tool: str, case: str, folder: Path) -> output.Said:
     end = "txt" if tool == "aider" else "jsonl"
     (folder / "stdout.log").write_text((RECORDED / f"{tool}-{case}.{end}").read_text())
     (folder / "stderr.log").write_text("")
-    (folder / "vibe").mkdir()
+    (folder / "tool/vibe").mkdir(parents=True)
     for name, target in (
         ("usage.json", "usage.json"),
         ("events.jsonl", "aider.jsonl"),
         ("export.json", "vibe/export.json"),
     ):
         if (RECORDED / f"{tool}-{case}.{name}").exists():
-            (folder / target).write_text((RECORDED / f"{tool}-{case}.{name}").read_text())
+            (folder / "tool" / target).write_text((RECORDED / f"{tool}-{case}.{name}").read_text())
     return output.read(CATALOG[tool].parse, str(folder))
 
 
@@ -800,7 +800,7 @@ def test_what_changed_and_how_to_go_on_by_hand(project, tools):
     (project.root.parent / "agent.py").write_text(
         "import json, subprocess\nopen('edited.txt', 'a').write('more')\nopen('new file.txt', 'w').write('x')\nopen('dirty.txt', 'a').write('again')\n"
         "open('committed.txt', 'w').write('x')\nsubprocess.run('git add committed.txt && git -c user.name=t -c user.email=t@e commit -qm agent', shell=True, check=True)\n"
-        "print(json.dumps({'type': 'init', 'session': 'abc; rm -rf'}))\nprint(json.dumps({'type': 'done', 'text': 'did it', 'input': 1, 'output': 1}))\n"
+        "print(json.dumps({'type': 'init', 'session': 'abc:1'}))\nprint(json.dumps({'type': 'done', 'text': 'did it', 'input': 1, 'output': 1}))\n"
     )
     for name in ("edited.txt", "untouched.txt", "dirty.txt", "dirty-before.txt"):
         (project.root / name).write_text("x\n")
@@ -813,7 +813,7 @@ def test_what_changed_and_how_to_go_on_by_hand(project, tools):
     project.run("watch", "--until-empty")
     result = project.result("a")
     assert result["files_changed"] == ["committed.txt", "dirty.txt", "edited.txt", "new file.txt"]
-    assert result["resume"] == "one --go-on 'abc; rm -rf'"
+    assert result["resume"] == "one --go-on abc:1"
     shown = project.run("show", "a").stdout
     assert "resume: one --go-on" in shown and "edited.txt" in shown
 

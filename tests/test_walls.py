@@ -185,3 +185,183 @@ def test_why_of_a_file_that_is_no_task_says_so(project, text):
     for words in (["why", "n"], ["show", "n"], ["list"], ["status"]):
         done = project.run(*words, code=None)
         assert "Traceback" not in done.stderr and "internal error" not in done.stderr, words
+
+
+# -- an agent inside its attempt -------------------------------------------------------------------------------------
+
+
+def agent(project, name: str, text: str, **keys) -> None:
+    """A tool that runs this Python text."""
+    program = project.root.parent / f"{name}.py"
+    program.write_text("import json, os, signal, subprocess, sys, time\n" + text)
+    (project.work / "tools").mkdir(exist_ok=True)
+    more = "".join(f"{key}: {value}\n" for key, value in keys.items())
+    (project.work / "tools" / f"{name}.yaml").write_text(
+        f"argv: ['{project.python}', '{program}', '{{session_options}}']\nprompt: stdin\n{more}"
+    )
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_logs_and_results_that_an_agent_made_something_else_of(project, watch, kind):
+    """It finds its own log folder beside its artifacts; what it puts there stops nobody."""
+    agent(
+        project,
+        "spoil",
+        f"kind = {kind!r}\n"
+        "work = os.environ['ORCHESTRATOR_WORK']; here = os.path.dirname(os.environ['ORCHESTRATOR_ARTIFACTS'])\n"
+        "def odd(path):\n"
+        "    if os.path.lexists(path): os.unlink(path)\n"
+        "    if kind == 'fifo': os.mkfifo(path)\n"
+        "    elif kind == 'folder': os.mkdir(path)\n"
+        "    else: os.symlink('/dev/zero' if kind == 'link' else '/nowhere/x', path)\n"
+        "for name in ('stdout.log', 'stderr.log', 'git-before.json', 'command.json', 'artifacts/a', 'tool/u.json', '../2'):\n"
+        "    odd(f'{here}/{name}')\n"
+        "odd(f'{work}/results/t.yaml'); odd(f'{work}/done/t.yaml'); odd(f'{work}/results/next.yaml')\n"
+        "odd(f'{work}/logs/next'); odd(f'{work}/events/2026-11-01.aaaa-watch.jsonl')\n"
+        "print(json.dumps({'type': 'done'}))\n",
+        parse="{done: \"[?type=='done']\", usage_from: '{run_dir}/u.json', usage: {input: input}}",
+    )
+    project.drop("t.yaml", "agent: spoil\nprompt: x\n")
+    watcher = watch()
+    wait_until(lambda: project.events("task_finished", "t"), "the end of t")
+    project.drop("next.yaml", "agent: 'true'\nprompt: x\n")
+    wait_until(lambda: project.events("task_finished", "next"), "the end of next")
+    goes_on(project, watch, watcher)
+    for words in (["status"], ["logs", "t"], ["show", "t"], ["show", "next"], ["list"]):
+        done = project.run(*words, code=None, patience=30)
+        assert "Traceback" not in done.stderr and "internal error" not in done.stderr, words
+    assert watcher.text().count("recovered") < 3, watcher.text()
+
+
+def test_an_artifact_of_60_gb_is_listed_and_not_hashed(project, watch):
+    agent(
+        project,
+        "huge",
+        "os.truncate(os.open(os.environ['ORCHESTRATOR_ARTIFACTS'] + '/huge', os.O_CREAT | os.O_WRONLY), 60 << 30)\n"
+        "open(os.environ['ORCHESTRATOR_ARTIFACTS'] + '/small', 'w').write('x')\n",
+    )
+    project.drop("t.yaml", "agent: huge\nprompt: x\n")
+    watcher = watch()
+    project.settled("t", "done")
+    huge, small = project.result("t")["artifacts"]
+    assert huge == {"path": "work/logs/t/1/artifacts/huge", "bytes": 60 << 30}
+    assert small["sha256"] and small["bytes"] == 1
+    goes_on(project, watch, watcher)
+
+
+@pytest.mark.parametrize(
+    "session",
+    ("--dangerously-skip-permissions", "-c", "a b", "", "a\nb", "x" * 300, ["--x"], {"a": 1}, True),
+    ids=str,
+)
+def test_a_session_that_is_none_is_never_a_word_of_the_next_command(project, session):
+    agent(
+        project,
+        "talk",
+        f"print(json.dumps({{'type': 'init', 'session': {session!r}}}))\n"
+        "open(os.environ['ORCHESTRATOR_ROOT'] + '/argv.txt', 'a').write(json.dumps(sys.argv[1:]) + '\\n'); sys.exit(1)\n",
+        parse="{session: \"[?type=='init'] | [0].session\"}",
+        resume="[--resume, '{session}']",
+    )
+    project.drop("t.yaml", "agent: talk\nprompt: x\nretries: 1\n")
+    project.run("watch", "--until-empty", code=None)
+    lines = (project.root / "argv.txt").read_text().splitlines()
+    assert lines == ["[]", "[]"]
+
+
+def test_no_value_of_a_placeholder_begins_with_a_dash():
+    from orchestrator.tools.invocation import CannotStart, fill
+
+    with pytest.raises(CannotStart):
+        fill(("tool", "{model}"), {"model": "--evil"})
+    with pytest.raises(CannotStart):
+        fill(("tool", "{model}x"), {"model": "-e"})
+    assert fill(("tool", "--model={model}"), {"model": "-e"}) == ["tool", "--model=-e"]
+
+
+def test_what_outlives_its_supervisor_without_a_tag_is_ended(project, watch):
+    """A tool that kills its supervisor, and goes on in a session and an environment of its own."""
+    agent(
+        project,
+        "escape",
+        "mark = os.environ['ORCHESTRATOR_ROOT'] + '/alive.txt'\n"
+        "os.environ.clear()\n"
+        'code = \'import os,time,sys\\nos.setsid()\\nwhile True: open(sys.argv[1],"a").write("x"); time.sleep(0.05)\'\n'
+        "subprocess.Popen([sys.executable, '-c', code, mark], env={})\n"
+        "while not os.path.exists(mark): time.sleep(0.02)\n"
+        "os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)\n",
+    )
+    project.drop("t.yaml", "agent: escape\nprompt: x\n")
+    watcher = watch()
+    wait_until(lambda: project.events("attempt_finished", "t"), "the end of the attempt")
+    mark = project.root / "alive.txt"
+    size = mark.stat().st_size
+    time.sleep(0.3)  # it wrote every 50 ms
+    assert mark.stat().st_size == size
+    goes_on(project, watch, watcher)
+
+
+@pytest.mark.parametrize(
+    "folder", ("results", "logs", "done", "inbox", "events", "parked", ".state")
+)
+def test_a_folder_that_became_a_link_is_not_followed(project, watch, folder):
+    watcher = watch()
+    outside = project.root.parent / "outside"
+    (project.work / folder).rename(outside)
+    (project.work / folder).symlink_to(outside)
+    before = sorted(os.listdir(outside))
+    wait_until(lambda: "is a link" in watcher.text(), "a word about it")
+    if folder != "inbox":
+        project.drop("t.yaml", "agent: 'true'\nprompt: x\n")
+        time.sleep(1.2)  # two listings
+        assert sorted(os.listdir(outside)) == before or folder in ("events", ".state")
+        assert project.where("t") == "inbox"
+    (project.work / folder).unlink()
+    outside.rename(project.work / folder)
+    goes_on(project, watch, watcher)
+
+
+SECRET = 'pass/word "quoted" \u00e9\u00e9'
+
+
+def test_a_secret_that_json_escapes_is_in_no_text(project, watch):
+    project.env["SOME_TOKEN"] = SECRET
+    agent(
+        project,
+        "leak",
+        "secret = os.environ['SOME_TOKEN']\n"
+        "print(json.dumps({'type': 'done', 'text': 'it is ' + secret}))\n"
+        "print(json.dumps({'type': 'error', 'text': 'no: ' + secret}, ensure_ascii=False))\n"
+        "print('{\"type\": \"warn\", \"text\": \"' + ''.join('\\\\u%04x' % ord(c) for c in secret) + '\"}')\n"
+        "sys.exit(1)\n",
+        parse="{done: \"[?type=='done']\", text: \"[?type=='done'].text | [0]\", error: \"[?type=='error'].text | [0]\", "
+        "warnings: \"[?type=='warn'].text\"}",
+        pass_env="[SOME_TOKEN]",
+    )
+    project.drop("t.yaml", "agent: leak\nprompt: x\n")
+    project.run("watch", "--until-empty", code=None)
+    for path in (*project.work.glob("results/*"), *project.work.glob("events/*.jsonl")):
+        text = path.read_text()
+        assert "quoted" not in text and "pass/word" not in text, path
+    journal = (project.work / ".state/closed/t.jsonl").read_text()
+    assert "quoted" not in journal
+    assert "pass/word" not in project.log("t")
+
+
+def test_a_secret_is_not_shown_before_it_is_masked(project, watch):
+    project.env["SOME_TOKEN"] = "s3cr3t-value-long"
+    agent(
+        project,
+        "leak",
+        "print('first', flush=True)\n"
+        "for n in range(300): print(os.environ['SOME_TOKEN'], flush=True); time.sleep(0.01)\n",
+        pass_env="[SOME_TOKEN]",
+    )
+    project.drop("t.yaml", "agent: leak\nprompt: x\n")
+    watch()
+    seen = ""
+    while project.where("t") != "done":
+        for words in (["status"], ["logs", "t"]):
+            seen += project.run(*words, code=None).stdout
+    assert "first" in seen and "s3cr3t" not in seen
+    assert "s3cr3t" not in project.log("t") and "*" * 17 in project.log("t")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.files import opening
@@ -35,27 +35,22 @@ class Allowance:
         return self.left >= 0 and time.monotonic() < self.end
 
 
-def collect(
-    layout: Layout, declared: Iterable[str], folder: str, own: Collection[str]
-) -> list[dict[str, Any]]:
+def collect(layout: Layout, declared: Iterable[str], folder: str) -> list[dict[str, Any]]:
     """``{path, bytes, sha256}`` of every file, ``{path, missing: true}`` of a declared one that is not there.
 
-    ``own`` are names in ``folder`` that are ours.  A file that is too large to be hashed has no ``sha256``.
+    ``folder`` is the attempt's $ORCHESTRATOR_ARTIFACTS.  A file that is too large to be hashed has no ``sha256``.
     """
     allowance = Allowance()
     found = [_described(layout.root, path, allowance) for path in declared]
-    for path in _below(folder, own):
+    for path in _below(folder):
         found.append({**_described(layout.root, path, allowance), "path": layout.shown(path)})
     return found
 
 
-def _below(folder: str, own: Collection[str]) -> Iterator[str]:
+def _below(folder: str) -> Iterator[str]:
     """Paths in the folder and below it, as many as a result lists; links are not followed."""
     count = 0
     for place, folders, names in os.walk(folder):
-        if place == folder:
-            folders[:] = [name for name in folders if name not in own]
-            names = [name for name in names if name not in own]
         folders.sort()
         for name in sorted(names):
             if count == MOST_FILES:

@@ -18,7 +18,7 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
 from orchestrator.files import opening, scan
-from orchestrator.files.layout import WORK, Layout, is_draft, stem_of
+from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.task import Task
 from orchestrator.store import atomic, git, saving, trees
@@ -198,7 +198,7 @@ def own_environment(layout: Layout, life: Worker, run_dir: str, tag: str) -> dic
         "ORCHESTRATOR_ATTEMPT": str(life.attempt),
         "ORCHESTRATOR_WORK": layout.work,
         "ORCHESTRATOR_ROOT": layout.root,
-        "ORCHESTRATOR_ARTIFACTS": run_dir,
+        "ORCHESTRATOR_ARTIFACTS": f"{run_dir}/{ARTIFACTS}",
         TAG: tag,
     }
     if life.tree is not None:

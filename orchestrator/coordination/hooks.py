@@ -16,8 +16,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Hook
 
@@ -95,18 +97,21 @@ class Hooks:
                     + b"\n"
                 )
                 given.seek(0)
-                process = subprocess.Popen(
-                    argv,
-                    stdin=given,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
-                    cwd=self._root,
-                    start_new_session=True,
-                    env={
-                        **os.environ,
-                        "ORCHESTRATOR_EVENT": str(event["event"]),
-                        "ORCHESTRATOR_ROOT": self._root,
-                    },
+                told = {
+                    "ORCHESTRATOR_EVENT": str(event["event"]),
+                    "ORCHESTRATOR_ROOT": self._root,
+                }
+                process = orphans.own(
+                    partial(
+                        subprocess.Popen,
+                        argv,
+                        stdin=given,
+                        stdout=subprocess.DEVNULL,
+                        stderr=errors,
+                        cwd=self._root,
+                        start_new_session=True,
+                        env={**os.environ, **told},
+                    )
                 )
                 try:
                     code = process.wait(hook.timeout)

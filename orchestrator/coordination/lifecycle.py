@@ -17,15 +17,15 @@ from typing import Any
 
 from orchestrator.coordination import artifacts
 from orchestrator.coordination.accounting import priced, probes, with_session_log
-from orchestrator.coordination.grounds import SHARED, Grounds, own_environment
+from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.health import Health
-from orchestrator.coordination.proof import FOLDER as CHECKS
 from orchestrator.coordination.proof import Proof, reds
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.works import Works
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.errors import OrchestratorError, StoreFault
-from orchestrator.files.layout import Layout
+from orchestrator.execution import masking
+from orchestrator.files.layout import ARTIFACTS, OWN, Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd, end_from
@@ -56,7 +56,7 @@ from orchestrator.store.recovery import Step, step_of
 from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
 from orchestrator.store.waiting import when_free
-from orchestrator.tools import changes
+from orchestrator.tools import changes, secrecy
 from orchestrator.tools.activity import Progress
 from orchestrator.tools.adapters import SpecAdapter, adapter
 from orchestrator.tools.invocation import (
@@ -66,6 +66,7 @@ from orchestrator.tools.invocation import (
     Session,
     by_hand,
     chooses_session,
+    environment,
     program,
     secret_values,
 )
@@ -75,16 +76,6 @@ from orchestrator.tools.specs import ToolSpec
 Tell = Callable[..., None]
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 BEFORE = "git-before.json"  # what git said of the tree before the attempt
-OWN_LOGS = (
-    "prompt.md",
-    "command.json",
-    "stdout.log",
-    "stderr.log",
-    "attach.sock",
-    BEFORE,
-    SHARED,
-    CHECKS,
-)
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
 LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
 
@@ -111,6 +102,7 @@ class Life:
     inode: int = 0
     moving: bool = False  # it is claimed, and its file still lies in the inbox
     cost: float = 0.0  # of its attempts that have ended
+    secrets: tuple[str, ...] = ()  # what its texts must not have, if this watcher began it
     progress: Progress | None = None  # of the attempt that runs
     status: Status = Status.RUNNING  # where it is in the end
     records: list[Mapping[str, Any]] = field(
@@ -228,6 +220,7 @@ class Lives:
                 f"{self.layout.logs(life.id, life.attempt)}/stdout.log",
                 life.route.tool.presentation,
                 self.config.models.get(life.route.model or ""),
+                secrets=self._secrets(life),
             )
 
     def retry_due(self, entry: Entry) -> float:
@@ -393,7 +386,8 @@ class Lives:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
         try:
             places.check_folders(self.layout)
-            for folder in (self.layout.logs(life.id), run_dir):
+            own = f"{run_dir}/{OWN}"
+            for folder in (self.layout.logs(life.id), run_dir, f"{run_dir}/{ARTIFACTS}", own):
                 places.make_folder(self.layout, folder)
         except (
             OSError
@@ -422,7 +416,7 @@ class Lives:
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
         given = {name: value for name, value in made.env.items() if name not in life.task.env}
-        secrets_ = secret_values(given, self.config.redact)
+        secrets_ = life.secrets = secrecy.forms(secret_values(given, self.config.redact))
         prompt_file = f"{run_dir}/prompt.md"
         try:
             atomic.remove(prompt_file)
@@ -479,6 +473,14 @@ class Lives:
             return Session(before["session"], True, ended, told)
         return Session(str(uuid.uuid4()) if chooses else "", told=told)
 
+    def _secrets(self, life: Life) -> tuple[str, ...]:
+        """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""
+        if not life.secrets and life.route.tool.argv:
+            values = {name: "" for name in ("model", "session", "run_dir", "project", "cwd")}
+            env = environment(life.route, life.task, self.config, {}, values)
+            life.secrets = secrecy.forms(secret_values(env, self.config.redact))
+        return life.secrets
+
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
         record = {
@@ -507,7 +509,10 @@ class Lives:
         life.handle = None
         life.ending = True
         run_dir = self.layout.logs(life.id, life.attempt)
+        if end.cause == "lost":
+            await asyncio.to_thread(masking.finish, run_dir, self._secrets(life))
         reading = await self._understood(life, entry, run_dir, end)
+        reading = secrecy.masked(reading, self._secrets(life))
         life.progress = None
         if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
             life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
@@ -851,12 +856,9 @@ class Lives:
 
     async def _artifacts(self, life: Life) -> list[dict[str, Any]]:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
-        run_dir = self.layout.logs(life.id, life.attempt)
+        folder = f"{self.layout.logs(life.id, life.attempt)}/{ARTIFACTS}"
         declared = {path: self.grounds.file(life, path) for path in life.task.artifacts}
-        own = {*OWN_LOGS, *life.route.tool.own_files}
-        found = await asyncio.to_thread(
-            artifacts.collect, self.layout, declared.values(), run_dir, own
-        )
+        found = await asyncio.to_thread(artifacts.collect, self.layout, declared.values(), folder)
         for item, path in zip(found, declared, strict=False):  # as the task names them
             item["path"] = path
         return found

@@ -15,7 +15,7 @@ from typing import Protocol
 from orchestrator.coordination.grounds import Grounds, Worker, own_environment
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
-from orchestrator.files.layout import Layout
+from orchestrator.files.layout import ARTIFACTS, Layout
 from orchestrator.files.text import last_lines
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.isolation import Check, CheckResult
@@ -97,7 +97,7 @@ class Proof:
             if same and ended is not None and ended.get("record") != "lost":
                 return entry, self._reading(life, check, end_from(ended))
         run_dir = self.folder(life, check.name)
-        os.makedirs(run_dir, exist_ok=True)
+        os.makedirs(f"{run_dir}/{ARTIFACTS}", exist_ok=True)
         order = self._order(life, entry, check, run_dir)
         if order is None:
             return entry, CheckResult(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from orchestrator.distributors.base import ExecutionHandle, Order
+from orchestrator.execution import orphans
 from orchestrator.execution.pool import DEATHS, SupervisorPool, Worker
 from orchestrator.execution.processes import pin, send, sweep
 from orchestrator.files import journals
@@ -88,7 +89,7 @@ class DirectHandle:
         self, pool: SupervisorPool, order: Order, on_started: Callable[[int], None]
     ) -> None:
         self._pool = pool
-        self._tag = order.tag
+        self._tag, self._began = order.tag, orphans.now()
         self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
         job = {item.name: getattr(order, item.name) for item in fields(order)}
         job["stdout"], job["stderr"] = f"{order.run_dir}/stdout.log", f"{order.run_dir}/stderr.log"
@@ -108,7 +109,7 @@ class DirectHandle:
     async def wait(self) -> AttemptEnd:
         end = await asyncio.shield(self._end)
         if end.cause == "lost":
-            return await lost(self._tag)
+            return await lost(self._tag, self._began)
         return end
 
 
@@ -156,7 +157,12 @@ class AdoptedHandle:
         return await lost(self._tag)
 
 
-async def lost(tag: str) -> AttemptEnd:
-    """The supervisor was killed: end what it left running, so that no two attempts are ever alive together."""
+async def lost(tag: str, began: float | None = None) -> AttemptEnd:
+    """The supervisor was killed: end what it left running, so that no two attempts are ever alive together.
+
+    Such processes are known by their tag, and as orphans of ours if the attempt ``began`` under this watcher.
+    """
     count = await asyncio.to_thread(sweep, tag)
+    if began is not None:  # after the sweep: whom it killed may have left us children
+        count += await asyncio.to_thread(orphans.end, began - orphans.TICK)
     return AttemptEnd("lost", leftovers=count)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.execution import program
+from orchestrator.execution import orphans, program
 from orchestrator.model.attempt import AttemptEnd, end_from
 
 IDLE_MAX = 4  # warm supervisors kept when nothing runs
@@ -30,22 +30,18 @@ class Worker:
     def __init__(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    "-c",
-                    program.BOOT,
-                    str(program.descriptor()),
-                    str(theirs.fileno()),
-                ],
-                pass_fds=(theirs.fileno(), program.descriptor()),
-                start_new_session=True,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+            argv = [sys.executable, "-I", "-S", "-c", program.BOOT]
+            argv += [str(program.descriptor()), str(theirs.fileno())]
+            self.process = orphans.own(
+                lambda: subprocess.Popen(
+                    argv,
+                    pass_fds=(theirs.fileno(), program.descriptor()),
+                    start_new_session=True,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
             )
         self.socket = mine
         self.buffer = b""
@@ -86,6 +82,7 @@ class SupervisorPool:
         self.dead: dict[str, None] = {}  # tasks in a row whose supervisor died before it began
         program.descriptor()
         self._trim_later: asyncio.TimerHandle | None = None
+        orphans.adopt_all()
 
     def prewarm(self, count: int = 1) -> None:
         """Have so many idle supervisors ready: starting a process takes longer than starting a tool."""

@@ -187,6 +187,8 @@ class Attempt:
         if self.terminal is not None:
             self.terminal.close()
         self.mask()
+        for mask in self.masks:
+            mask.finish()
         for log in self.logs:
             try:
                 size = os.fstat(log).st_size
@@ -266,10 +268,10 @@ class Attempt:
         self.opening = False
         os.chdir(job["cwd"])
         self.opening = True
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self.logs = [os.open(job["stdout"], flags, 0o644), os.open(job["stderr"], flags, 0o644)]
-        if job["secrets"]:
-            self.masks = [Mask(path, job["secrets"]) for path in (job["stdout"], job["stderr"])]
+        for path in (job["stdout"], job["stderr"]):
+            self.logs.append(new_log(path))
+            if job["secrets"]:
+                self.masks.append(Mask(path, job["secrets"], self.logs[-1]))
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             actions = [
@@ -449,9 +451,12 @@ class Mask:
 
     BLOCK = 1 << 20
 
-    def __init__(self, path: str, secrets: list[str]) -> None:
+    def __init__(self, path: str, secrets: list[str], log: int) -> None:
         # Not the tool's descriptor: in append mode even a positioned write goes to the end.
-        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.fd = os.open(f"/proc/self/fd/{log}", os.O_RDWR | os.O_CLOEXEC)
+        self.marker = path + ".masked"  # up to where readers may look, see files/masked.py
+        self.looked = new_log(self.marker, append=False)
+        os.pwrite(self.looked, b"0".ljust(20), 0)
         self.secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
         self.overlap = max(len(secret) for secret in self.secrets) - 1
         self.position = 0
@@ -469,9 +474,44 @@ class Mask:
                     at = block.find(secret, at + len(secret))
             start += self.BLOCK
         self.position = size
+        os.pwrite(self.looked, b"%-20d" % (size - self.begun(size)), 0)
+
+    def begun(self, size: int) -> int:
+        """How many bytes at the end may be the beginning of a secret whose rest is still to come."""
+        end = os.pread(self.fd, self.overlap, max(0, size - self.overlap))
+        return max(
+            (
+                count
+                for secret in self.secrets
+                for count in range(1, min(len(secret), len(end) + 1))
+                if end.endswith(secret[:count])
+            ),
+            default=0,
+        )
+
+    def finish(self) -> None:
+        """The log is whole and looked through: all of it may be shown."""
+        try:
+            self.run()
+            os.unlink(self.marker)
+        except OSError:  # then its end stays hidden
+            pass
 
     def __del__(self) -> None:
         os.close(self.fd)
+        os.close(self.looked)
+
+
+def new_log(path: str, append: bool = True) -> int:
+    """A log that nobody else has made.  What lies in its place (a pipe, a link, another's file) is moved aside."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags |= os.O_APPEND if append else 0
+    for _ in range(3):
+        try:
+            return os.open(path, flags, 0o644)
+        except FileExistsError:
+            os.rename(path, f"{path}.displaced-{time.time_ns()}")
+    return os.open(path, flags, 0o644)
 
 
 def sweep(meanwhile: Callable[[], object]) -> int:
@@ -537,8 +577,8 @@ def signal_one(pid: int, number: int, still: Any) -> bool:
             os.close(pinned)
 
 
-def descendants() -> list[tuple[int, tuple[int, int]]]:
-    """Every process below this one, with its parent and start time."""
+def descendants(root: int = 0) -> list[tuple[int, tuple[int, int]]]:
+    """Every process below this one (or ``root``), with its parent and start time."""
     children: dict[int, list[int]] = {}
     facts: dict[int, tuple[int, int]] = {}
     for name in os.listdir("/proc"):
@@ -547,7 +587,7 @@ def descendants() -> list[tuple[int, tuple[int, int]]]:
             if identity:
                 facts[int(name)] = identity
                 children.setdefault(identity[0], []).append(int(name))
-    result, waiting = [], [os.getpid()]
+    result, waiting = [], [root or os.getpid()]
     while waiting:
         for pid in children.get(waiting.pop(), ()):
             result.append((pid, facts[pid]))

@@ -20,6 +20,10 @@ from orchestrator.model.status import FOLDERS, Status
 WORK = "work"
 CANCEL = ".cancel"  # a request: stop the running task this is named after
 FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs", "parked")
+ARTIFACTS, OWN = (
+    "artifacts",
+    "tool",
+)  # below an attempt's logs: what the task leaves, and {run_dir} of its tool
 STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "log", "tmp")
 
 

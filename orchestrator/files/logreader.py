@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from orchestrator.files import opening
+from orchestrator.files import masked, opening
 
 PIECE = 1 << 16
 
@@ -32,12 +32,11 @@ class LogReader:
         with file:
             if self._last is not None:
                 self._position, self._last = start_of_last(file, self._last), None
-            self._position = min(
-                self._position, os.fstat(file.fileno()).st_size
-            )  # a log over its limit is cut
+            shown = masked.end(self.path)
+            self._position = min(self._position, shown)  # a log over its limit is cut
             while True:
                 file.seek(self._position)
-                data = file.read(PIECE)
+                data = file.read(min(PIECE, max(shown - self._position, 0)))
                 cut = data.rfind(b"\n") + 1
                 if len(data) == PIECE:
                     cut = cut or _whole_characters(data)

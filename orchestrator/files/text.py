@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 
-from orchestrator.files import opening
+from orchestrator.files import masked, opening
 
 # CSI and OSC sequences, other escapes, and control characters beside tab and newline.
 _ESCAPES = re.compile(
@@ -67,11 +66,11 @@ def tail(path: str, size: int = 8192) -> str:
     """The end of a file, decoded as well as it goes; empty if there is none."""
     try:
         with opening.open_file(path) as file:
-            length = os.fstat(file.fileno()).st_size
+            length = masked.end(path)
             if not length:
                 return ""
             file.seek(max(length - size, 0))
-            return file.read(size).decode("utf-8", "replace")
+            return file.read(min(size, length)).decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -11,18 +11,19 @@ import json
 import os
 import shlex
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import masked, opening
 from orchestrator.files.documents import MAX_BYTES, parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.config import Model
 from orchestrator.model.units import plural
 from orchestrator.tools.queries import event_of, search
+from orchestrator.tools.secrecy import mask
 from orchestrator.tools.tally import Tally
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
@@ -197,8 +198,14 @@ class Renderer:
 class Progress:
     """A running attempt: its last line, and its tokens and cost so far.  `look` reads what was added since the last look."""
 
-    def __init__(self, path: str, how: Presentation, model: Model | None = None) -> None:
-        self.path, self.how, self.model = path, how, model
+    def __init__(
+        self,
+        path: str,
+        how: Presentation,
+        model: Model | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self.path, self.how, self.model, self.secrets = path, how, model, secrets
         self.line = ""
         self.answered = False  # whether its agent has said or done something
         self.usage: dict[str, int] = {}
@@ -218,7 +225,7 @@ class Progress:
 
     def _look(self) -> bool:
         try:
-            size = os.stat(self.path).st_size
+            size = masked.end(self.path)
             if size == self._position:
                 return False
             with opening.open_file(self.path) as file:
@@ -229,7 +236,7 @@ class Progress:
                     file.seek(self._position)
                     self._position += len(file.readline())
                 file.seek(self._position)
-                data = file.read(STEP)
+                data = file.read(min(STEP, max(size - self._position, 0)))
         except OSError:
             return False
         self._position += len(data)
@@ -244,6 +251,7 @@ class Progress:
             self.line = last
         elif self._renderer.unfinished.strip():
             self.line = one_line(self._renderer.unfinished, 200)
+        self.line = mask(self.line, self.secrets)
         return True
 
     def _take(self, raw: bytes) -> None:

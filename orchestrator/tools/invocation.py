@@ -13,7 +13,7 @@ from fnmatch import translate
 from functools import cache
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files.layout import WORK, data_file, outside_trees
+from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, outside, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
@@ -133,7 +133,7 @@ def placeholders(
         "model": route.model_name or "",
         "session": session,
         "prompt": f" {prompt}" if prompt.startswith("-") else prompt,
-        "run_dir": run_dir,
+        "run_dir": f"{run_dir}/{OWN}",
         "project": root,
         "prompt_file": f"{run_dir}/prompt.md",
         "cwd": project_path(root, task.cwd or "."),
@@ -172,9 +172,11 @@ def by_hand(route: Route, session: str) -> str:
     """The command, for a shell, by which a person goes on in a session; empty if there is none."""
     if not session or not route.tool.resume_by_hand:
         return ""
-    return shlex.join(
-        fill(route.tool.resume_by_hand, {"session": session, "model": route.model_name or ""})
-    )
+    values = {"session": session, "model": route.model_name or ""}
+    try:
+        return shlex.join(fill(route.tool.resume_by_hand, values))
+    except CannotStart:
+        return ""
 
 
 def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
@@ -186,7 +188,10 @@ def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
             if part == "{" + used[0] + "}" and result and result[-1].startswith("-"):
                 result.pop()
             continue
-        result.append(_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), part))
+        word = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), part)
+        if word.startswith("-") and not part.startswith("-"):
+            raise CannotStart(f"the value of {part} begins with a dash: it would be an option")
+        result.append(word)
     return result
 
 

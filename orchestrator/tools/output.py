@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.files import opening
+from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, tail
 from orchestrator.tools.ending import verdict
 from orchestrator.tools.parsers import PARSERS
@@ -22,6 +23,7 @@ from orchestrator.tools.tally import TOKENS
 from orchestrator.tools.tally import figure as sensible
 
 HEAD, TAIL = 1 << 20, 16 << 20
+SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def read(parse: Parse, run_dir: str) -> Said:
     ending = verdict(parse.done, parse.failed, parse.error, events)
     windows = ask(parse.quota)
     return Said(
-        session=_text(ask(parse.session)),
+        session=_session(ask(parse.session)),
         done=ending.done,
         failed=ending.failed,
         final=ending.final,
@@ -145,9 +147,15 @@ def _pattern_text(parse: Parse, run_dir: str) -> str:
     """The last words in a file that is no JSON."""
     if not parse.text_pattern:
         return ""
-    text = clean(tail(parse.text_from.replace("{run_dir}", run_dir), 1 << 20))
+    text = clean(tail(parse.text_from.replace("{run_dir}", f"{run_dir}/{OWN}"), 1 << 20))
     found = list(re.finditer(parse.text_pattern, text))
     return found[-1]["text"].strip() if found else ""
+
+
+def _session(value: Any) -> str:
+    """A session that a tool named, if it is one: it becomes a word of the next command, and the tool chose it."""
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return text if SESSION.match(text) else ""
 
 
 def _text(value: Any) -> str:
@@ -162,7 +170,11 @@ def _text(value: Any) -> str:
 
 def _document(source: str, run_dir: str) -> tuple[Any, bool]:
     """The data that queries are asked of, and whether the middle of it was left out."""
-    path = f"{run_dir}/stdout.log" if source == "stdout" else source.replace("{run_dir}", run_dir)
+    path = (
+        f"{run_dir}/stdout.log"
+        if source == "stdout"
+        else source.replace("{run_dir}", f"{run_dir}/{OWN}")
+    )
     raw, cut = _ends(path)
     if path.endswith(".json"):
         return _json(raw), cut

@@ -64,15 +64,6 @@ class ToolSpec:
         return self.argv[0].startswith("{") or shutil.which(self.argv[0]) is not None
 
     @property
-    def own_files(self) -> frozenset[str]:
-        """What it is told to write into its log folder, by the first part of the name: logs, figures, no artifacts."""
-        return frozenset(
-            word.partition("{run_dir}/")[2].partition("/")[0]
-            for word in self.argv
-            if "{run_dir}/" in word
-        )
-
-    @property
     def can_resume(self) -> bool:
         """Whether a session that ended can be gone on with."""
         return bool(self.resume or self.resume_argv)

@@ -20,6 +20,7 @@ from orchestrator.cli.screen.console import cost
 from orchestrator.cli.writing import open_config
 from orchestrator.errors import FAILED, NotFound
 from orchestrator.files import diagnostics
+from orchestrator.files.layout import OWN
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd
@@ -178,6 +179,7 @@ def _try(app: App, config: Config, spec: ToolSpec, prompt: str, model: str | Non
             {},
             Session(str(uuid.uuid4()) if spec.new_session else ""),
         )
+        os.mkdir(f"{folder}/{OWN}")
         atomic.write_temporary(f"{folder}/prompt.md", made.prompt.encode(), sync=False)
         began = time.monotonic()
         with (

@@ -1,0 +1,30 @@
+"""Masking the logs of an attempt whose supervisor was killed before it had looked through them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from orchestrator.execution.supervisor import Mask
+from orchestrator.files import masked, opening
+
+
+def finish(run_dir: str, secrets: Sequence[str]) -> None:
+    """Overwrite what secrets are still there, and let readers see all of the logs."""
+    for path in (f"{run_dir}/stdout.log", f"{run_dir}/stderr.log"):
+        try:
+            if secrets:
+                _mask(path, secrets)
+            os.unlink(path + masked.SUFFIX)
+        except OSError:  # no log, or no marker beside it
+            continue
+
+
+def _mask(path: str, secrets: Sequence[str]) -> None:
+    if os.path.lexists(path + masked.SUFFIX):
+        os.unlink(path + masked.SUFFIX)
+    log = opening.descriptor(path)
+    try:
+        Mask(path, list(secrets), log).finish()
+    finally:
+        os.close(log)
