@@ -365,3 +365,69 @@ def test_a_secret_is_not_shown_before_it_is_masked(project, watch):
             seen += project.run(*words, code=None).stdout
     assert "first" in seen and "s3cr3t" not in seen
     assert "s3cr3t" not in project.log("t") and "*" * 17 in project.log("t")
+
+
+# -- eyes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ("\x1b[2J", "\x1b]0;x\x07", "\x9b2J", "a\u202eb", "a\u2028b", "a\x85b")
+)
+def test_what_is_printed_steers_no_terminal(text):
+    from orchestrator.cli.screen.console import shown
+
+    plain = shown(f"before {text} after")
+    assert not any(char in plain for char in "\x1b\x07\x9b\u202e\u2028\x85")
+    assert shown("\x1b[31mred\x1b[0m") == "\x1b[31mred\x1b[0m"
+
+
+@pytest.mark.parametrize("char", ("\u2028", "\u2029", "\x85"))
+def test_a_line_end_that_editors_do_not_show_is_refused(char):
+    found = parse(f"prompt: fix # see{char}agent: sh\n".encode())
+    assert found.problems and "ends a line here" in found.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "sql",
+    (
+        "ATTACH '{path}' AS x",
+        "VACUUM INTO '{path}'",
+        "CREATE TABLE x (a)",
+        "DELETE FROM events",
+        "PRAGMA writable_schema = 1",
+        "SELECT load_extension('x')",
+    ),
+)
+def test_a_question_writes_no_file(project, tmp_path, sql):
+    path = tmp_path / "made.db"
+    done = project.run("query", sql.format(path=path), code=None)
+    assert done.returncode != 0 and "SQLite says" in done.stderr
+    assert not path.exists()
+
+
+def test_a_question_ends_in_time(project, monkeypatch):
+    import sqlite3
+
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.queries import usage
+
+    monkeypatch.setattr(usage, "SECONDS", 0.2)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with pytest.raises(OrchestratorError, match="took longer"):
+        usage.ask(sqlite3.connect(":memory:"), endless)
+
+
+def test_runs_of_layered_needs_are_told_in_time(project):
+    """Seven layers of four, each needing all of the layer before: 4 to the 7th ways through them."""
+    tasks = "".join(
+        f"  t{layer}{n}: {{prompt: x, agent: sh, needs: [{', '.join(f't{layer - 1}{m}' for m in range(4))}]}}\n"
+        if layer
+        else f"  t0{n}: {{prompt: x, agent: sh, not_before: '2190-01-01'}}\n"
+        for layer in range(12)
+        for n in range(4)
+    )
+    project.drop("r.yaml", "tasks:\n" + tasks)
+    project.run("watch", "--once", code=None)
+    began = time.monotonic()
+    project.run("runs", "r", code=None, patience=50)
+    assert time.monotonic() - began < 20

@@ -13,6 +13,8 @@ from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.queries.tasks import Row, finished_row, running, waiting_row
 from orchestrator.queries.world import Known, request_of
 
+MOST_NEEDED = 2000  # tasks that are looked at to tell whether one can ever start
+
 
 @dataclass(slots=True)
 class RunView:
@@ -78,6 +80,7 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
     active = {row.id: row for row in running(layout, now, known)}
     rows: list[Row] = []
     facts: list[tuple[Status | None, bool]] = []
+    never: dict[str, bool] = {}
     for task_id in ids:
         place = scan.locate(layout, task_id)
         stuck = False
@@ -88,7 +91,7 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
         status, name = place
         if status in (Status.INBOX, Status.HELD):
             row = waiting_row(layout, status, name, now, known)
-            stuck = "stuck" in row.flags or _never(layout, name, status)
+            stuck = "stuck" in row.flags or _never(layout, name, status, never)
         elif status is Status.RUNNING:
             row = active.get(task_id) or Row(
                 task_id, "running", layout.shown(layout.file(status, name))
@@ -102,15 +105,29 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
     return RunView(run.id, run.title, run_status(facts), rows, run.max_parallel, run.on_failure)
 
 
-def _never(layout: Layout, name: str, status: Status, depth: int = 0) -> bool:
-    """Whether a waiting task can never start by itself: something it needs, directly or not, has failed."""
-    request = request_of(layout, status, name)
-    if request is None or request.task is None or depth > 50:
-        return False
-    for gate in need_gates(request.task.needs, lambda need: results.status_of(layout, need)):
-        place = scan.locate(layout, gate.on, (Status.INBOX,)) if gate.on else None
-        if gate.stuck or (place is not None and _never(layout, place[1], place[0], depth + 1)):
-            return True
+def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) -> bool:
+    """Whether a waiting task can never start by itself: something it needs, directly or not, has failed.
+
+    ``known`` are the answers so far: many tasks may need the same ones, and each is looked at once.
+    """
+    waiting = [(name, status)]
+    seen: set[str] = set()
+    while waiting and len(seen) < MOST_NEEDED:
+        name, status = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        request = request_of(layout, status, name)
+        if request is None or request.task is None:
+            continue
+        for gate in need_gates(request.task.needs, lambda need: results.status_of(layout, need)):
+            place = scan.locate(layout, gate.on, (Status.INBOX,)) if gate.on else None
+            if gate.stuck or (place is not None and known.get(place[1])):
+                known[name] = True
+                return True
+            if place is not None and place[1] not in known:
+                waiting.append((place[1], place[0]))
+    known.update(dict.fromkeys(seen, False))
     return False
 
 

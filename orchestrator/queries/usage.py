@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import USAGE, OrchestratorError
 
+SECONDS = 30.0  # that a question may take
+MOST_ROWS = 1_000_000  # of an answer
+FORBIDDEN = ("load_extension", "readfile", "writefile", "edit")
 Index = sqlite3.Connection
 BY = ("agent", "tool", "model", "day", "run")
 
@@ -160,12 +164,29 @@ def costs(index: Index, since: str, until: str) -> dict[str, dict[str, float]]:
     return found
 
 
+def _authorized(action: int, first: str | None, second: str | None, *_: object) -> int:
+    """Reading only: no other file (ATTACH, VACUUM INTO), no extension, no setting, no write."""
+    if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE):
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in FORBIDDEN:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
 def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The answer to a question in SQL: names of columns, rows.  Raises `OrchestratorError` with what SQLite says."""
+    end = time.monotonic() + SECONDS
+    index.set_authorizer(_authorized)
+    index.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
         cursor = index.execute(sql)
-        return [column[0] for column in cursor.description or ()], cursor.fetchall()
+        rows = cursor.fetchmany(MOST_ROWS)
+        return [column[0] for column in cursor.description or ()], rows
     except (sqlite3.Error, sqlite3.Warning) as error:
+        if time.monotonic() > end:
+            raise OrchestratorError(
+                f"the question took longer than {SECONDS:.0f} s", "ask for less: WHERE, LIMIT"
+            ) from None
         raise OrchestratorError(
             f"SQLite says: {error}",
             'what there is: orchestrator query "SELECT sql FROM sqlite_master"',

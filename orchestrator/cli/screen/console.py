@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,7 @@ class Console:
 
     def out(self, text: str = "") -> None:
         """A line of data."""
+        text = shown(text)
         line = text if self.unicode else text.replace("…", "...").replace("→", "->")
         try:
             print(line, file=self.stream)
@@ -144,6 +146,26 @@ class Console:
             self.out((indent + "  ".join([*cells, last])).rstrip())
 
 
+# What the program itself writes to steer a terminal: colours, and links to files.  All else in a text came from outside.
+_OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\\\")
+_LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
+
+
+def shown(text: str) -> str:
+    """A text as it may go to a terminal, whoever made it: only our own colours and links steer it.
+
+    Called at the one place that prints, so that no verb can forget it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    parts, position = [], 0
+    for match in _OURS.finditer(text):
+        parts += [clean(text[position : match.start()]), match[0]]
+        position = match.end()
+    parts.append(clean(text[position:]))
+    return "".join(parts).translate(_LINE_ENDS)
+
+
 def _visible(text: str) -> int:
     return width(clean(text))
 
@@ -178,7 +200,7 @@ def _wants_color(choice: str, tty: bool) -> bool:
 
 def say(text: str) -> None:
     """Words for the person at the terminal: standard error, so that standard output stays data."""
-    click.echo(text, err=True)
+    click.echo(shown(text), err=True)
 
 
 def cost(usd: float | None) -> str:
