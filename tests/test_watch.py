@@ -519,7 +519,9 @@ def test_what_a_tool_is_told_to_write_into_its_log_folder_is_no_artifact(project
     )
     project.drop("t.yaml", "agent: own\nprompt: x\n")
     project.run("watch", "--until-empty")
-    assert [item["path"] for item in project.result("t")["artifacts"]] == ["work/logs/t/1/artifacts/z.txt"]
+    assert [item["path"] for item in project.result("t")["artifacts"]] == [
+        "work/logs/t/1/artifacts/z.txt"
+    ]
     assert (project.work / "logs" / "t" / "1" / "tool" / "session" / "in" / "x.json").exists()
 
 

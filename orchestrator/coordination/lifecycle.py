@@ -386,8 +386,13 @@ class Lives:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
         try:
             places.check_folders(self.layout)
-            own = f"{run_dir}/{OWN}"
-            for folder in (self.layout.logs(life.id), run_dir, f"{run_dir}/{ARTIFACTS}", own):
+            folder_of_ours = f"{run_dir}/{OWN}"
+            for folder in (
+                self.layout.logs(life.id),
+                run_dir,
+                f"{run_dir}/{ARTIFACTS}",
+                folder_of_ours,
+            ):
                 places.make_folder(self.layout, folder)
         except (
             OSError
@@ -476,7 +481,7 @@ class Lives:
     def _secrets(self, life: Life) -> tuple[str, ...]:
         """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""
         if not life.secrets and life.route.tool.argv:
-            values = {name: "" for name in ("model", "session", "run_dir", "project", "cwd")}
+            values = dict.fromkeys(("model", "session", "run_dir", "project", "cwd"), "")
             env = environment(life.route, life.task, self.config, {}, values)
             life.secrets = secrecy.forms(secret_values(env, self.config.redact))
         return life.secrets
