@@ -50,7 +50,7 @@ def test_edit_and_delete_in_the_inbox(project, watch, up):
 def test_mv_to_held_and_back(project, watch, up):
     if up:
         watch()
-    path = project.drop("a.yaml", "prompt: x\nnot_before: 2999-01-01\n")
+    path = project.drop("a.yaml", "prompt: x\nnot_before: 2199-01-01\n")
     held = project.work / "held" / "a.yaml"
     path.rename(held)
     held.write_text("prompt: x\n")
