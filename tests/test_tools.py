@@ -509,9 +509,9 @@ def test_a_usage_limit_parks_the_tool_and_others_go_on(project, tools, watch):
     project.settled("c", "done")
     assert project.where("a") == "running" and project.where("b") == "inbox"
     why = project.run("why", "b", code=None).stdout
-    assert "one is parked until" in why and "rm work/parked/one.yaml" in why
-    assert "parked" in watcher.text() and project.events("tool_parked")
-    assert "one is parked until" in project.run("status").stdout
+    assert "one is held until" in why and "rm work/parked/one.yaml" in why
+    assert "held" in watcher.text() and project.events("tool_parked")
+    assert "one is held until" in project.run("status").stdout
     (project.work / "parked/one.yaml").unlink()
     project.settled("a", "done")
     project.settled("b", "done")
