@@ -21,7 +21,7 @@ from orchestrator.files.scan import names
 
 # Files beside profiles that are none, whatever their case.
 NOT_PROFILES = frozenset(
-    "readme contributing changelog license licence code_of_conduct security index agents claude gemini copilot-instructions "
+    "readme contributing changelog license licence code_of_conduct index agents claude gemini copilot-instructions "
     "template _template todo notes overview summary".split()
 )
 # Endings that other programs put before .md.
@@ -65,6 +65,8 @@ def name_of(file_name: str) -> str:
     for ending in ENDINGS:
         stem = stem.removesuffix(ending)
     if suffix != ".md" or is_draft(file_name) or stem.lower() in NOT_PROFILES:
+        return ""
+    if stem == "SECURITY":  # the page of a repository; `security.md` is an agent that people write
         return ""
     return stem
 
