@@ -379,6 +379,9 @@ def test_what_is_printed_steers_no_terminal(text):
     plain = shown(f"before {text} after")
     assert not any(char in plain for char in "\x1b\x07\x9b\u202e\u2028\x85")
     assert shown("\x1b[31mred\x1b[0m") == "\x1b[31mred\x1b[0m"
+    link = "\x1b]8;;file://host/a\x1b\\a\x1b]8;;\x1b\\"
+    assert shown(link) == link
+    assert "\x1b" not in shown("\x1b]8;;https://elsewhere\x1b\\a")
 
 
 @pytest.mark.parametrize("char", ("\u2028", "\u2029", "\x85"))

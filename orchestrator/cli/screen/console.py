@@ -147,7 +147,7 @@ class Console:
 
 
 # What the program itself writes to steer a terminal: colours, and links to files.  All else in a text came from outside.
-_OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\\\")
+_OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\")
 _LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
 
 
