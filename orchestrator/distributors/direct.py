@@ -66,8 +66,9 @@ class DirectDistributor:
             "log_limit": 1 << 20,
             "on_log_limit": "end",
             "facts": {},
-            "stdout": os.devnull,
-            "stderr": os.devnull,
+            # Never os.devnull: what lies where a log is to be is moved aside, and root could move that.
+            "stdout": "",
+            "stderr": "",
             "secrets": [],
             "terminal": False,
         }

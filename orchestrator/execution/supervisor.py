@@ -269,7 +269,9 @@ class Attempt:
         os.chdir(job["cwd"])
         self.opening = True
         for path in (job["stdout"], job["stderr"]):
-            self.logs.append(new_log(path))
+            self.logs.append(
+                new_log(path) if path else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            )
             if job["secrets"]:
                 self.masks.append(Mask(path, job["secrets"], self.logs[-1]))
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
