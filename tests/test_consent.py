@@ -170,11 +170,10 @@ def test_held_over_an_orderly_end(project, watch):
     project.run("watch", "--until-empty")
 
 
-@pytest.mark.parametrize("how", ["copytree", "cp", "tar"])
-def test_a_copy_is_not_believed(project, tmp_path, how):
+def copied(project: Project, target: Path, how: str) -> Project:
+    """A copy of the project whose state tells of a claimed task that would do harm."""
     project.config(BASE)
     project.run("watch", "--until-empty")
-    target = tmp_path / "copy"
     if how == "copytree":
         shutil.copytree(project.root, target)
     elif how == "cp":
@@ -183,30 +182,37 @@ def test_a_copy_is_not_believed(project, tmp_path, how):
         target.mkdir()
         pack = subprocess.run(["tar", "-c", "."], cwd=project.root, capture_output=True, check=True)
         subprocess.run(["tar", "-x"], cwd=target, input=pack.stdout, check=True)
-    copy = Project(target)
-    claim = {
-        "record": "claim",
-        "v": 1,
-        "id": "j",
-        "file": "j.yaml",
-        "at": 0,
-        "ino": 1,
-        "mtime_ns": 1,
-    }
-    claim |= {
-        "text": "agent: sh\nprompt: touch evil\n",
-        "sha256": "0",
-        "agent": "sh",
-        "tool": "shell",
-    }
-    claim |= {"instance": (target / "work/.state/instance").read_text().strip()}
+    text = "agent: sh\nprompt: touch evil\n"
+    claim = {"record": "claim", "v": 1, "id": "j", "file": "j.yaml", "at": 0, "ino": 1}
+    claim |= {"text": text, "sha256": "0", "agent": "sh", "tool": "shell"}
+    claim |= {"instance": (target / "work/.state/instance").read_text().split()[0]}
     (target / "work/.state/active/j.jsonl").write_text(json.dumps(claim) + "\n")
-    (target / "work/running/j.yaml").write_text(str(claim["text"]))
+    (target / "work/running/j.yaml").write_text(text)
+    return Project(target)
+
+
+@pytest.mark.parametrize("how", ["copytree", "cp", "tar"])
+def test_a_copy_is_not_believed(project, tmp_path, how):
+    copy = copied(project, tmp_path / "copy", how)
     assert "came as a copy" in refused(copy)
     copy.run("approve", "--settings")
     copy.run("watch", "--until-empty")
-    assert not (target / "evil").exists() and copy.where("j") == "review"
+    assert not (copy.root / "evil").exists() and copy.where("j") == "review"
     project.run("watch", "--until-empty")  # the original is none the worse
+
+
+@pytest.mark.parametrize("home", ["relative", "a file", "/proc/nowhere", "another"])
+def test_a_copy_is_told_where_nothing_is_remembered(project, tmp_path, home):
+    copy = copied(project, tmp_path / "copy", "cp")
+    (tmp_path / "a file").write_text("")
+    copy.env |= {"XDG_STATE_HOME": home if home.startswith("/") else str(tmp_path / home)}
+    if home == "relative":
+        copy.env |= {"XDG_STATE_HOME": home, "HOME": "nowhere"}
+    said = refused(copy)
+    assert "came as a copy" in said
+    digest = said.split("--accept ")[1].split()[0]
+    copy.run("watch", "--until-empty", "--accept", digest, code=None)
+    assert not (copy.root / "evil").exists()
 
 
 def test_a_moved_project_is_the_same(project, tmp_path):
@@ -248,6 +254,9 @@ def test_without_a_home_it_works_for_one_process(project, tmp_path, home):
     project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
     project.run("watch", "--until-empty")
     assert project.where("a") == "done"
+    project.run("new", "demo: work 10ms", "--id", "b", "--agent", "demo")
+    project.run("watch", "--until-empty")  # what the first one left is no copy
+    assert project.where("b") == "done"
 
 
 def test_a_verb_that_sees_another_home_says_so(project, watch, tmp_path):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from orchestrator.files import opening
 from orchestrator.files.statehome import state_home
 
 SECONDS = 20.0
@@ -52,6 +53,18 @@ class Repository:
     def index(self) -> str:
         """The path of the index, whether or not there is one."""
         return f"{self.git_dir}/index"
+
+    def committed_last(self) -> bool:
+        """Whether a commit that was made here is the last thing that moved HEAD, as the reflog says (git never transfers it)."""
+        try:
+            with opening.open_file(f"{self.git_dir}/logs/HEAD") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        except OSError:
+            return False
+        return last.partition(b"\t")[2].startswith(
+            (b"commit: ", b"commit (initial)", b"commit (amend)")
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from orchestrator.files import jsonlines, scan
+from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.model.journal import Journal, fold
+from orchestrator.model.status import FOLDERS
 
 
 def read(path: str) -> Journal:
@@ -39,3 +41,15 @@ def blocked(layout: Layout) -> list[tuple[str, str]]:
         if name.endswith(".jsonl") and (why := read(f"{layout.active}/{name}").problem):
             found.append((name.removesuffix(".jsonl"), why))
     return found
+
+
+def knows_its_file(layout: Layout, journal: Journal) -> bool:
+    """Whether the task's file is the very one that was claimed, by inode and birth: no commit and no archive brings that."""
+    known = (journal.inode, journal.claim.get("born"))
+    for status in FOLDERS:
+        try:
+            if identity_of(layout.file(status, str(journal.claim.get("file")))) == known:
+                return True
+        except OSError:
+            continue
+    return False

@@ -2,7 +2,8 @@
 
 ``$XDG_STATE_HOME/orchestrator/projects/<key>/``, the key made of the project's real path.  It is believed only if the project
 is the one it was made for: the file ``work/.state/instance`` is still the very same file with the same text.  No commit, archive
-or copy can bring that about.
+or copy can bring that about.  The file also says by which inode and birth it is known, so that a copy can be told where nothing
+can be remembered (a home that cannot be written, another user's home).
 
     place.json       the project's path, its instance, and by what that file is known
     approved.jsonl   files of the inbox that count without a question: id, hash, and by what the file is known
@@ -20,7 +21,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.files import jsonlines, opening
+from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
@@ -72,20 +73,38 @@ def instance_path(layout: Layout) -> str:
 
 
 def instance_of(layout: Layout) -> str:
-    """The text of ``.state/instance``; empty if there is none that can be read."""
+    """The name in ``.state/instance``; empty if there is none that can be read."""
+    return _instance(layout)[0]
+
+
+def _instance(layout: Layout) -> tuple[str, str]:
+    """The name in ``.state/instance``, and what the file says it is known by."""
     try:
-        return read(instance_path(layout)).raw.decode("ascii").strip()[:64]
+        lines = read(instance_path(layout)).raw.decode("ascii").splitlines()
     except (OSError, Unreadable, UnicodeDecodeError):
-        return ""
+        return "", ""
+    name, known_by, *_ = [*lines, "", ""]
+    return name.strip()[:64], known_by
+
+
+def known_line(known_by: Identity) -> str:
+    """How ``.state/instance`` says by what it is known."""
+    inode, birth = known_by
+    return f"{inode} {birth}"
+
+
+def _made_here(layout: Layout) -> bool:
+    """Whether ``.state/instance`` is the file it says it is, and no copy of it."""
+    known_by = _known_by(layout)
+    return known_by is not None and _instance(layout)[1] == known_line(known_by)
 
 
 def of(layout: Layout) -> Trust:
     """What is known of this project, and whether it may be believed."""
     folder = folder_of(layout)
-    if not folder:
-        return Trust("", NOWHERE, why="there is no home folder")
-    if why := unsafe(folder):
-        return Trust("", NOWHERE, why=why)
+    why = unsafe_home(folder) if folder else "there is no home folder"
+    if why:
+        return _nowhere(layout, why)
     instance, place = instance_of(layout), read_json(f"{folder}/place.json")
     if place:
         return _at_its_place(layout, folder, instance, place)
@@ -95,6 +114,13 @@ def of(layout: Layout) -> Trust:
             return Trust(folder, COPIED, why=why)
         return Trust(folder, FRESH)
     return _elsewhere(layout, folder, instance)
+
+
+def _nowhere(layout: Layout, why: str) -> Trust:
+    instance = instance_of(layout)
+    if instance and not _made_here(layout) and _has_state(layout):
+        return Trust("", COPIED, why=f"its work/.state was made elsewhere, and {why}")
+    return Trust("", NOWHERE, instance, why=why)
 
 
 def _at_its_place(layout: Layout, folder: str, instance: str, place: dict[str, Any]) -> Trust:
@@ -118,14 +144,18 @@ def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
         if old and instance_of(Layout(old)) == instance:
             return Trust(folder, COPIED, why=f"it is a copy of {old}")
         return Trust(folder, MOVED, instance, source)
+    if _made_here(layout):  # with another home, or this one could not be written
+        return Trust(folder, FRESH, instance)
     why = f"its work/.state was made elsewhere: nothing is known of it in {home}"
     return Trust(folder, COPIED, why=why)
 
 
 def _has_state(layout: Layout) -> bool:
-    """Whether there is anything that a watcher would go by."""
-    if any(names(f"{layout.state}/{name}") for name in ("active", "expanding")):
-        return True
+    """Whether there is anything that a watcher would go by and that was not begun in this very place."""
+    if names(f"{layout.state}/active") or names(f"{layout.state}/expanding"):
+        # Version 0.1.0 kept no instance: one attempt of it that was begun here shows that the rest was not copied.
+        known = journals.active(layout)
+        return not any(journals.knows_its_file(layout, journal) for journal in known)
     fresh = not os.path.lexists(layout.state)
     return fresh and any(name.endswith(".jsonl") for name in names(layout.events))
 
@@ -150,6 +180,12 @@ def unsafe(folder: str) -> str:
     if info.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
         return f"{folder} can be written by others"
     return ""
+
+
+def unsafe_home(folder: str) -> str:
+    """`unsafe`, of a project's folder and the two that it lies in."""
+    projects = os.path.dirname(folder)
+    return next(filter(None, map(unsafe, (folder, projects, os.path.dirname(projects)))), "")
 
 
 def read_json(path: str) -> dict[str, Any]:

@@ -142,6 +142,14 @@ class Ledger:
                     raise
             entry.path, entry.closed = path, True
 
+    def set_aside(self, entry: Entry) -> None:
+        """A journal that was not begun here goes out of the way, unless somebody works by it; it is kept."""
+        if entry.lock():
+            folder = f"{self.layout.state}/aside"
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            os.rename(entry.path, f"{folder}/{os.path.basename(entry.path)}.{time.time_ns()}")
+        entry.close()
+
 
 def _read(fd: int) -> list[dict[str, Any]]:
     return jsonlines.split(os.pread(fd, os.fstat(fd).st_size, 0))[0]

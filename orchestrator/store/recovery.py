@@ -100,7 +100,9 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
         if entry is None or entry.closed:
             continue
         if not _ours(store, entry):
-            entry.close()  # git or a copy brought it: nothing of it was ever claimed here
+            store.ledger.set_aside(
+                entry
+            )  # git or a copy brought it: nothing of it was claimed here
             continue
         step = step_of(store, entry)
         if step is None:
@@ -111,9 +113,14 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
 
 
 def _ours(store: Store, entry: Entry) -> bool:
-    """Whether this journal was begun in this very work directory; one whose claim a power cut took says nothing at all."""
+    """Whether this journal was begun in this very work directory; one whose claim a power cut took says nothing at all.
+
+    Version 0.1.0 named no work directory: there the file has to be the one that was claimed.
+    """
     claim = entry.journal.claim
-    return not claim or claim.get("instance") == store.trust.instance
+    if not claim or "instance" in claim:
+        return not claim or claim["instance"] == store.trust.instance
+    return journals.knows_its_file(store.layout, entry.journal)
 
 
 def step_of(store: Store, entry: Entry) -> Step | None:

@@ -27,11 +27,11 @@ def establish(layout: Layout) -> Trust:
     found = trust.of(layout)
     if found.state in (KNOWN, COPIED):
         return found
+    instance = trust.instance_of(layout)
     try:
-        instance = trust.instance_of(layout)
         if not instance:
             instance = found.instance or secrets.token_hex(16)
-            _replace(trust.instance_path(layout), instance.encode() + b"\n")
+            _name(layout, instance)
         if found.state == NOWHERE:
             return Trust("", NOWHERE, instance, "", found.why)
         if found.state == trust.MOVED:
@@ -39,7 +39,17 @@ def establish(layout: Layout) -> Trust:
         return _settle(layout, found.folder, instance)
     except OSError as error:
         why = f"{error.filename or found.folder}: {error.strerror}"
-        return Trust("", NOWHERE, found.instance, "", why)
+        return Trust("", NOWHERE, instance, "", why)
+
+
+def _name(layout: Layout, instance: str) -> None:
+    """Give the work directory its name, and write beside it by what the file is known.
+
+    Only the name has to survive a power cut: the rest counts where there is no home to remember it.
+    """
+    path = trust.instance_path(layout)
+    _replace(path, f"{instance}\n".encode())
+    appending.append(path, f"{trust.known_line(identity_of(path))}\n".encode())
 
 
 def accept_copy(layout: Layout) -> Trust:
@@ -52,16 +62,19 @@ def accept_copy(layout: Layout) -> Trust:
             os.makedirs(aside, mode=0o700, exist_ok=True)
             os.rename(f"{layout.state}/{name}", f"{aside}/{name}")
             os.mkdir(f"{layout.state}/{name}", 0o700)
+    instance = secrets.token_hex(16)
+    if not folder:
+        _name(layout, instance)
+        return Trust("", NOWHERE, instance, "", "there is no home folder")
     for name in ("approved.jsonl", "settings.json", "alive.json"):
         atomic.remove(f"{folder}/{name}")
-    instance = secrets.token_hex(16)
-    _replace(trust.instance_path(layout), instance.encode() + b"\n")
+    _name(layout, instance)
     return _settle(layout, folder, instance)
 
 
 def _settle(layout: Layout, folder: str, instance: str) -> Trust:
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    if why := trust.unsafe(folder):
+    if why := trust.unsafe_home(folder):
         return Trust("", NOWHERE, instance, "", why)
     inode, birth = identity_of(trust.instance_path(layout))
     root = os.path.realpath(layout.root)
