@@ -262,6 +262,14 @@ def end_everything(project: Project) -> None:
             continue
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for (not every container's init does) is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def tagged(project: Project) -> list[int]:
     """Pids of tools of this project that are alive."""
     mark = f"ORCHESTRATOR_WORK={project.work}".encode()

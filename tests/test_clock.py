@@ -169,11 +169,11 @@ def test_without_inotify_it_looks_every_second_and_says_so(project, watch):
     limit.write_text("0")
     try:
         watch()
+        wait_until(lambda: "no notifications" in project.run("status").stdout, "status says so")
     finally:
         limit.write_text(before)
     project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
     project.settled("a", "done")
-    wait_until(lambda: "no notifications" in project.run("status").stdout, "status says so")
 
 
 def git(project, *words: str) -> str:

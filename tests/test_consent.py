@@ -108,6 +108,20 @@ def test_a_fresh_clone_waits_and_ci_says_accept(pulled, tmp_path):
     assert clone.where("a") == "done"
 
 
+def test_a_worktree_knows_what_its_repository_was_allowed(pulled, tmp_path):
+    """Bytes that were accepted at this path for this very repository need no second yes; others do."""
+    project, other = pulled
+    git(project.root, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    side = Project(tmp_path / "side")
+    side.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    side.run("watch", "--until-empty")
+    assert side.where("a") == "done"
+    push(other, {"work/orchestrator.yaml": BASE + HOOK})
+    git(side.root, "fetch", "-q")
+    git(side.root, "merge", "-q", "--ff-only", "origin/main")
+    assert "work/orchestrator.yaml came through git" in refused(side)
+
+
 def refused_code(project: Project, digest: str) -> str:
     done = project.run("watch", "--until-empty", "--accept", digest, code=None)
     assert done.returncode != 0

@@ -179,6 +179,7 @@ def test_a_flood_of_output_costs_no_memory(ground):
     """Three hundred megabytes go past the watcher, its supervisor and every reader."""
     here = ground()
     here.project.config(CONFIG + "limits: {log_mb: 400}\n")
+    here.project.run("approve", "--settings")  # they were changed while a task ran
     here.watcher.stop()
     here.watcher = WatcherProcess(here.project).ready()
     pid = here.watcher.process.pid

@@ -287,7 +287,7 @@ def test_own_gates():
         (["claim", "started", "exit", "final"], Phase.FINAL, 1),
         (["claim", "started", "exit", "final", "requeue"], Phase.REQUEUED, 1),
         (["claim", "started", "exit", "final", "requeue", "claim"], Phase.CLAIMED, 0),
-        (["claim", "unknown of a later version", "started"], Phase.STARTED, 1),
+        (["claim", "unknown of a later version", "started"], Phase.BLOCKED, 0),
     ],
 )
 def test_journals(records, phase, tries):

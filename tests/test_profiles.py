@@ -116,7 +116,7 @@ def test_the_watcher_runs_what_does_not_need_it_and_says_so(project, watch):
     project.drop("b.yaml", "agent: bad\nprompt: x\n")
     project.until("b", "done")
     write(project, "bad.md", "---\ntimeout: soon\n---\nx\n")
-    wait_until(lambda: "the former settings stay" in watcher.text(), "it is told of")
+    wait_until(lambda: "the previous settings stay" in watcher.text(), "it is told of")
     project.drop("c.yaml", "agent: bad\nprompt: x\n")
     project.until("c", "done")
 

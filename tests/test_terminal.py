@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import tagged, wait_until
+from conftest import alive, tagged, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux here")
 
@@ -132,7 +132,7 @@ def test_whatever_happens_to_the_pane_the_agent_goes_on(project, pane, watch, ho
             project.settled("a", "failed")
             untouched(project)
             return
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the watcher is gone")
+    wait_until(lambda: not alive(pid), "the watcher is gone")
     assert tagged(project) and project.where("a") == "running"
     watch()
     go.touch()
@@ -174,9 +174,7 @@ def test_started_in_the_background_with_sigint_ignored(project, pane):
     project.settled("a", "cancelled")
     assert project.result("a")["attempts"][0].get("signal") == "SIGINT"
     os.kill(pid, signal.SIGINT)
-    wait_until(
-        lambda: not os.path.exists(f"/proc/{pid}"), "SIGINT drains it although it was ignored"
-    )
+    wait_until(lambda: not alive(pid), "SIGINT drains it although it was ignored")
 
 
 def watcher_pid(project) -> int:

@@ -837,8 +837,10 @@ def test_markdown_profiles_are_agents(project):
     )
     assert "Looks for holes." in project.run("agents").stdout
     (folder / "bad.md").write_text("---\ntool: echo\ntimeout: soon\n---\nx\n")
-    done = project.run("agents", code=4)
-    assert "work/agents/bad.md:3:10: error: 'soon' is not a duration" in done.stderr
+    assert (
+        "left out: work/agents/bad.md:3:10: 'soon' is not a duration"
+        in project.run("agents").stdout
+    )
 
 
 def test_a_prompt_larger_than_the_context_is_not_sent(project, tools):

@@ -582,6 +582,8 @@ def test_odd_repositories(repo, what, tmp_path):
         repo = Repo(tmp_path / "clone")
         repo.config(CONFIG.format(role="", more="from_git: run\n"))
     ODD[what](repo.root)
+    if what in ("a linked worktree", "a shallow clone"):
+        repo.run("approve", "--settings")
     repo.do("x", "echo 1 > n; cat src/a.txt")
     assert repo.where("x") == "review", repo.result("x")
     assert repo.result("x")["files_changed"] == ["n"]

@@ -538,7 +538,7 @@ def test_yaml_tool_of_the_users_own(project):
     project.drop("b.yaml", "tool: mine\nprompt: no model\n")
     project.drop("c.yaml", "agent: args\nprompt: two words --dangerous $(id) 'x\n")
     project.run("watch", "--until-empty")
-    assert project.log("a") == f"Hello there--model fast-1 --dir {project.work}/logs/a/1\n"
+    assert project.log("a") == f"Hello there--model fast-1 --dir {project.work}/logs/a/1/tool\n"
     assert project.log("b") == f"no model--dir {project.work}/logs/b/1\n"
     assert project.log("c") == "two words --dangerous $(id) 'x|"
     assert "broken.yaml:1:7" in project.run("tools", code=1).stdout

@@ -170,9 +170,6 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
         )
         return document
     source, document.body = parts or (text, "")
-    if (hidden := _hidden_line_end(source)) is not None:
-        document.problems.append(hidden)
-        return document
     again = None if markdown else another_document(document.body)
     if again is not None:
         document.problems.append(_another_document(source, document.body, again))
@@ -182,23 +179,6 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
     except _Stop as stop:
         document.problems.append(stop.args[0])
     return document
-
-
-_HIDDEN = re.compile("[\x85\u2028\u2029]")
-
-
-def _hidden_line_end(source: str) -> Problem | None:
-    """A character that ends a line for this parser and not for an editor: what looks like a comment would be a key."""
-    found = _HIDDEN.search(source)
-    if found is None:
-        return None
-    before = source[: found.start()]
-    return Problem(
-        before.count("\n") + 1,
-        found.start() - (before.rfind("\n") + 1) + 1,
-        f"U+{ord(found[0]):04X} ends a line here, and editors do not show it",
-        "remove it; in a text in double quotes write it as an escape",
-    )
 
 
 def _build(source: str, document: Document) -> Any:

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.files import git, journals, opening, trust
@@ -80,6 +80,8 @@ class Acceptance:
         if self._remembered().get("held") and not trusting_attempts:
             return [f"work/{path} changed while tasks ran" for path in sorted(changed)]
         brought = _brought(self.layout, changed, now, before)
+        if brought:
+            brought = _without_known(self.layout, self.known, brought, now)
         found = [f"work/{path} {why}" for path, why in brought.items()]
         since = trust.read_json(f"{self.known.folder}/alive.json") if self.known.folder else {}
         touched = _touched(self.layout, changed, since) if since and not trusting_attempts else []
@@ -188,6 +190,48 @@ def _brought(layout: Layout, changed: list[str], now: Snapshot, before: Snapshot
         return found
     except git.Unclear as error:
         return dict.fromkeys(changed, f"may have come through git, which does not say: {error}")
+
+
+def _without_known(
+    layout: Layout, known: trust.Trust, brought: dict[str, str], now: Snapshot
+) -> dict[str, str]:
+    """What git brought, but for files that say what was accepted at the same path in another worktree of this repository."""
+    beside = [dict(_files(folder)) for folder in _worktrees(layout, known)]
+    return {
+        path: why
+        for path, why in brought.items()
+        if path not in now or not any(now[path] == files.get(path) for files in beside)
+    }
+
+
+def _worktrees(layout: Layout, known: trust.Trust) -> list[str]:
+    """Where what was accepted is kept for the other worktrees of the repository that this project lies in."""
+    home = os.path.dirname(known.folder)
+    try:
+        repository = git.nearest(layout.work)
+    except git.Unclear:
+        return []
+    if not home or repository is None:
+        return []
+    found = []
+    for name in names(home):
+        root = str(trust.read_json(f"{home}/{name}/place.json").get("root") or "")
+        if not root or trust.unsafe(f"{home}/{name}") or root == os.path.realpath(layout.root):
+            continue
+        try:
+            other = git.nearest(Layout(root).work)
+        except git.Unclear:
+            continue
+        if other is not None and other.common == repository.common:
+            found.append(f"{home}/{name}")
+    return found
+
+
+def _files(folder: str) -> Iterator[tuple[str, bytes]]:
+    files = trust.read_json(f"{folder}/settings.json").get("files")
+    if isinstance(files, dict):
+        for path, text in files.items():
+            yield path, str(text).encode("latin-1", "replace")
 
 
 def _inside(reader: git.Reader, layout: Layout, path: str) -> str:

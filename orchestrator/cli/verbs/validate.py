@@ -70,10 +70,7 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
                 (layout.shown(path), document, problems)
                 for path, document, problems in toolbox.broken
             ]
-            found += [
-                (layout.shown(item.path), item.document, [*item.problems, *_warned(item)])
-                for item in load_profiles(layout, schemas.check)
-            ]
+            found += _profiles(layout)
     paths = list(files)
     if not paths and layout is not None:
         paths = [
@@ -83,7 +80,11 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
             if stem_of(name) and not is_draft(name)
         ]
     for path in paths:
-        found.append(check(path, config, toolbox, layout))
+        settings = _settings(path, toolbox, layout)
+        if settings is None:
+            found.append(check(path, config, toolbox, layout))
+        else:
+            found += [item for item in settings if item not in found]
     errors = sum(not problem.warning or strict for _, _, problems in found for problem in problems)
     bad = sum(
         any(not problem.warning or strict for problem in problems) for _, _, problems in found
@@ -106,6 +107,33 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
 
 def _warned(profile: Profile) -> list[Problem]:
     return [replace(problem, warning=True) for problem in profile.warnings]
+
+
+def _profiles(layout: Layout) -> list[Found]:
+    return [
+        (layout.shown(item.path), item.document, [*item.problems, *_warned(item)])
+        for item in load_profiles(layout, schemas.check)
+    ]
+
+
+def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found] | None:
+    """What is wrong with a settings file that lies where it belongs; None if it is no such file."""
+    if layout is None or path == "-":
+        return None
+    real = os.path.realpath(path)
+    if real == os.path.realpath(layout.config):
+        try:
+            load_config(layout, schemas.check)
+        except ConfigProblems as error:
+            return [(error.path, error.document, error.problems)]
+        return []
+    folder = os.path.dirname(real)
+    if folder == os.path.realpath(layout.tools):
+        broken = [item for item in toolbox.broken if os.path.realpath(item[0]) == real]
+        return [(layout.shown(path), document, problems) for path, document, problems in broken]
+    if folder == os.path.realpath(layout.agents):
+        return [item for item in _profiles(layout) if item[0] == layout.shown(real)]
+    return None
 
 
 def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) -> Found:
