@@ -33,14 +33,20 @@ def wait_until(check: Callable[[], object], what: str = "", patience: float = PA
         time.sleep(0.01)
 
 
-# What a test needs, so that each kind can be run apart: pytest -m fast.  A file that is not named here is told by its fixtures.
+# What a test needs, so that each kind can be run apart: pytest -m fast.  A file that is not named here starts processes.
 KINDS = {
     "agents": ("test_agents",),
     "terminal": ("test_terminal", "test_interactive", "test_pane", "test_editors", "test_newcomer"),
-    "process": (
-        *("test_supervisor", "test_faults", "test_scale", "test_rivals", "test_packaging"),
-        *("test_disk", "test_stateful", "test_docs", "test_golden", "test_hostile"),
-        *("test_git_reading", "test_completion", "test_plugins", "test_corpus", "test_report"),
+    "fast": (
+        *(
+            "test_activity",
+            "test_appending",
+            "test_architecture",
+            "test_documents",
+            "test_hermetic",
+        ),
+        *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
+        *("test_import", "test_schedule"),
     ),
 }
 PROCESS_FIXTURES = {"project", "watch", "full_project"}
@@ -50,12 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test with exactly one kind, and run the fast ones first."""
     kind_of = {stem: kind for kind, stems in KINDS.items() for stem in stems}
     for item in items:
-        if any(item.get_closest_marker(kind) for kind in (*KINDS, "fast")):
+        if any(item.get_closest_marker(kind) for kind in (*KINDS, "process")):
             continue
-        kind = kind_of.get(item.path.stem, "")
-        if not kind:
-            names = set(getattr(item, "fixturenames", ()))
-            kind = "process" if names & PROCESS_FIXTURES else "fast"
+        kind = kind_of.get(item.path.stem, "process")
+        if kind == "fast" and PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+            kind = "process"
         item.add_marker(kind)
     items.sort(key=lambda item: item.get_closest_marker("fast") is None)
 

@@ -280,6 +280,7 @@ def words_of(value: object) -> set[str]:
     return set(re.findall(r"\w+", str(value)))
 
 
+@pytest.mark.process  # it takes its time
 @given(st.dictionaries(plain_keys, values, min_size=1, max_size=6), st.text(max_size=40))
 def test_all_text_is_in_the_prompt_but_what_keeps_books(data, body):
     data.pop("agent", None)
