@@ -6,8 +6,9 @@ A tree that holds what is nowhere else stays.  A branch goes with it only if it 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import scan
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import change_from
@@ -15,15 +16,21 @@ from orchestrator.model.journal import Phase
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.store import removal, trees
 from orchestrator.store.git import Repository
-from orchestrator.store.transitions import Store
+from orchestrator.store.transitions import PATIENCE, Store
 
 ENDED = (*FINISHED, Status.ARCHIVE)
 
 
-def clear(store: Store, config: Config, repo: Repository, task_id: str) -> str:
+def clear(
+    store: Store,
+    config: Config,
+    repo: Repository,
+    task_id: str,
+    ended: Collection[Status] = ENDED,
+) -> str:
     """Take the tree of a task that has ended away; why it stays, in words, else empty."""
     place = scan.locate(store.layout, task_id)
-    if place is None or place[0] not in ENDED:
+    if place is None or place[0] not in ended:
         return f"its task is in {place[0]}/" if place else "its task is nowhere to be found"
     entry = store.ledger.open(task_id)
     if entry is None:
@@ -45,6 +52,23 @@ def clear(store: Store, config: Config, repo: Repository, task_id: str) -> str:
         except OrchestratorError as error:
             return error.message
         return "; ".join(held)
+
+
+def begin_anew(store: Store, config: Config, task_id: str) -> None:
+    """The next attempt gets a tree of its own from the base.  `Refused` if something holds the one there is; its branch stays."""
+    entry = store.ledger.open(task_id)
+    if entry is None or not entry.journal.tree.get("branch"):
+        return
+    entry.close()
+    anywhere = (*ENDED, Status.REVIEW)
+    if held := clear(store, config, trees.repository(store.layout), task_id, anywhere):
+        raise Refused(f"the tree of {task_id} stays: {held}", f"orchestrator trees {task_id}")
+    entry = store.ledger.open(task_id)
+    assert entry is not None
+    with entry:
+        if not entry.lock(PATIENCE):
+            raise Refused(f"something works on {task_id}", f"orchestrator show {task_id}")
+        entry.append({"record": "tree", "branch": ""}, sync=True)
 
 
 def overdue(store: Store, config: Config) -> list[str]:

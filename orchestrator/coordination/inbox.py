@@ -34,6 +34,8 @@ WATCHED = (
     "agents",
 )  # "": the work directory itself
 OPTIONAL = ("tools", "agents")
+# Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
+REPLIES = ("held", "done", "failed", "archive")
 
 Hint = Callable[[str, bool], None]
 
@@ -41,12 +43,12 @@ Hint = Callable[[str, bool], None]
 class _Arrivals(FileSystemEventHandler):
     """Passes paths on and does nothing else: an exception here would silently end watchdog's thread."""
 
-    def __init__(self, hint: Hint) -> None:
-        self._hint = hint
+    def __init__(self, hint: Hint, replies: bool = False) -> None:
+        self._hint, self._replies = hint, replies
 
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
-            if not event.is_directory:
+            if not event.is_directory and (not self._replies or ".reply" in str(event.src_path)):
                 # A rename into the folder arrives as "created": with our mask there is no other kind of creation.
                 self._hint(os.fsdecode(event.src_path), event.event_type == "created")
         except Exception:
@@ -92,7 +94,7 @@ class Arrivals:
         logger.propagate = False
         self._observer = BaseObserver(_ArrivalEmitter)
         try:
-            for name in WATCHED:
+            for name in (*WATCHED, *REPLIES):
                 if name not in OPTIONAL or os.path.isdir(self._layout.folder(name)):
                     self._watch(name)
             self._observer.start()
@@ -105,14 +107,15 @@ class Arrivals:
         assert self._observer is not None
         path = self._layout.folder(name)
         self._inodes[name] = os.stat(path).st_ino
-        self._observer.schedule(_Arrivals(self._hint), path, recursive=False)
+        arrivals = _Arrivals(self._hint, name in REPLIES)
+        self._observer.schedule(arrivals, path, recursive=False)
 
     def refresh(self) -> bool:
         """Watch folders again that were removed and made anew; whether there were any."""
         if self._observer is None:
             return False
         again = False
-        for name in WATCHED:
+        for name in (*WATCHED, *REPLIES):
             try:
                 if os.stat(self._layout.folder(name)).st_ino == self._inodes.get(name):
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.waitlist import Waitlist
@@ -42,6 +42,19 @@ def what_waits(
         if life.retry_at is not None
     ]
     return [(task_id, gates) for task_id, gates in found if gates]
+
+
+def summary(tally: Mapping[str, int], lives: Collection[Life]) -> str:
+    """``12 done, 1 failed, 0 left running``."""
+    counts = [
+        f"{tally[name]} {name}"
+        for name in ("done", "failed", "cancelled", "review")
+        if tally[name] or name == "done"
+    ]
+    left = sum(life.retry_at is None for life in lives)
+    retrying = len(lives) - left
+    more = f", {retrying} to be retried" if retrying else ""
+    return ", ".join(counts) + f", {left} left running{more}"
 
 
 def ask_again(life: Life, world: World, monotonic: float) -> Ask:

@@ -7,7 +7,6 @@ be repeated by the next watcher, which enters the same code through `Life.resume
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import uuid
@@ -20,6 +19,7 @@ from orchestrator.coordination.accounting import priced, probes, with_session_lo
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.proof import Proof, reds
+from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.works import Works
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
@@ -68,6 +68,7 @@ from orchestrator.tools.invocation import (
     chooses_session,
     environment,
     program,
+    recorded,
     secret_values,
 )
 from orchestrator.tools.routing import Route, RouteProblem, routes
@@ -132,6 +133,7 @@ class Lives:
         self.grounds = Grounds(layout, settings, store)
         self.proof = Proof(layout, settings, store, distributor, self.grounds)
         self.works = Works(layout, settings, store, self.grounds, self.proof)
+        self.replies = Replies(layout, lambda: settings.config, store)
         self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
 
     @property
@@ -239,7 +241,7 @@ class Lives:
 
         `Withdrawn` if the ``claim`` came to nothing, and then it is undone.
         """
-        if not entry.journal.tries:
+        if not entry.journal.tries and not entry.journal.last.get("renew"):
             event = self._event(
                 life,
                 "task_claimed",
@@ -314,6 +316,7 @@ class Lives:
         life.records = [entry.journal.claim]
         run_dir = self.layout.logs(life.id, number)
         try:
+            self.replies.at_start(entry)
             await self.grounds.ready(life, entry)
             order = self._order(life, entry, run_dir)
             await self._before(life, run_dir)
@@ -465,9 +468,11 @@ class Lives:
         tool, chooses = life.route.tool, chooses_session(life.route)
         if life.route.mode == "interactive":
             return Session(str(uuid.uuid4()) if chooses else "")
-        goes_on = journal.attempt is not None and (journal.tries or journal.told)
+        goes_on = journal.attempt is not None and not journal.fresh
         before = journal.attempt.read if journal.attempt is not None and goes_on else {}
-        told = journal.told or (self.proof.words(life.id, journal) if before else "")
+        reds_ = self.proof.words(life.id, journal) if before and journal.tries else ""
+        told = "\n".join(text for text in (reds_, journal.told) if text)
+        again = not journal.tries and not journal.told
         if (
             tool.can_resume
             and before.get("session")
@@ -475,8 +480,8 @@ class Lives:
             and before.get("error_class") != "session"
         ):
             ended = one_line(str(before.get("reason") or ""), 200)
-            return Session(before["session"], True, ended, told)
-        return Session(str(uuid.uuid4()) if chooses else "", told=told)
+            return Session(before["session"], True, ended, told, again)
+        return Session(str(uuid.uuid4()) if chooses else "", told=told, again=goes_on)
 
     def _secrets(self, life: Life) -> tuple[str, ...]:
         """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""
@@ -553,6 +558,9 @@ class Lives:
         )
         if self.works.again(life.route, reading, red):
             step = Retry(0.0)
+        if self.replies.at_end(entry) and isinstance(step, Finish):
+            if reading.outcome is not Outcome.CANCELLED:
+                step = Retry(0.0, renew=True)
         if isinstance(step, Retry) and (why := self._too_expensive(life, entry, reading)):
             step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
         if isinstance(step, Retry):
@@ -696,6 +704,8 @@ class Lives:
             link = self._next_link(life) or link
             following = life.chain[link]
             words = f"falls back to {following.tool.name}: {reading.reason}"
+        if step.renew:
+            words = f"attempt {life.attempt + 1}: it has a reply"
         again = self._event(
             life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words
         )
@@ -716,6 +726,7 @@ class Lives:
                         "model": following.model,
                     },
                     "read": read,
+                    **({"renew": True} if step.renew else {}),
                 },
                 sync=True,
             )
@@ -732,6 +743,7 @@ class Lives:
             reading=reading,
             after=step.after,
             fall_back=step.fall_back,
+            renew=step.renew,
         )
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
@@ -948,28 +960,6 @@ def _disk_refused(facts: AttemptFacts) -> bool:
 def _cancelled(reading: Reading, by: str) -> Reading:
     return replace(
         reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
-    )
-
-
-def recorded(made: Invocation, secrets_: Sequence[str]) -> bytes:
-    """The command for whoever wants to run it again, secrets masked."""
-
-    def mask(text: str) -> str:
-        for secret in secrets_:
-            text = text.replace(secret, "*" * len(secret))
-        return text
-
-    return (
-        json.dumps(
-            {
-                "argv": [mask(word) for word in made.argv],
-                "cwd": made.cwd,
-                "stdin": "prompt.md" if made.stdin else None,
-                "env": {name: mask(value) for name, value in sorted(made.env.items())},
-            },
-            indent=1,
-        ).encode()
-        + b"\n"
     )
 
 

@@ -199,6 +199,7 @@ class Watcher:
                     self.waitlist.approvals()
                     self.alone.look(self.running.values(), now)
                     self.waitlist.look_again()
+                    self._look_at_replies()
                     self._start_due()
                     if self._exposed and not self._acting() and self._settings_due == math.inf:
                         self._check_settings()
@@ -237,6 +238,7 @@ class Watcher:
         now, wall = self._loop.time(), self.clock.wall()
         due = [next_rescan, self._settings_due, *self.waitlist.next_look(wall)]
         due += self.alone.next_look(now)
+        due += self.lives.replies.next_look()
         due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
         due += [
             life.retry_at
@@ -281,7 +283,7 @@ class Watcher:
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not busy and not self._retries_to_come()
-        if busy or resting or self._hints:
+        if busy or resting or self._hints or self.lives.replies.resting:
             return False
         return not self._retries_to_come() and not leaving.starts_to_come(
             self.waitlist, self.world()
@@ -337,6 +339,8 @@ class Watcher:
             folder = os.path.basename(folder)
             if not path:
                 listing_wanted = True
+            elif ".reply" in name and self.lives.replies.hint(name):
+                continue
             elif folder == "inbox":
                 names[name] = names.get(name, False) or renamed
             elif folder == "parked":
@@ -427,6 +431,7 @@ class Watcher:
         if full or changed:
             self.waitlist.list(everything=full)
         self._requests()
+        self.lives.replies.scan()
         for life in list(self.running.values()):
             if not os.path.lexists(self.layout.file(Status.RUNNING, life.name)):
                 self._moved_by_hand("cancelled", life.name)
@@ -801,6 +806,10 @@ class Watcher:
         except OSError:
             pass
 
+    def _look_at_replies(self) -> None:
+        for name in self.lives.replies.look(self.tell):
+            self.hint(self.layout.file(Status.INBOX, name), renamed=True)
+
     def _cancel(self, life: Life, by: str) -> None:
         fresh = self.store.request_cancel(life.id, by) if by else True
         if life.retry_at is not None:
@@ -847,6 +856,7 @@ class Watcher:
         self._look_at_parked()
         self._adopt_strays(first=True)
         self._foreign()
+        self.lives.replies.scan()
 
     def _complete_runs(self) -> None:
         """Place what a crash, or a disk that refused, left half placed."""
@@ -948,18 +958,7 @@ class Watcher:
 
     def summary(self) -> str:
         """``12 done, 1 failed, 0 left running``."""
-        counts = [
-            f"{self.tally[name]} {name}"
-            for name in ("done", "failed", "cancelled", "review")
-            if self.tally[name] or name == "done"
-        ]
-        left = sum(life.retry_at is None for life in self.running.values())
-        retrying = len(self.running) - left
-        return (
-            ", ".join(counts)
-            + f", {left} left running"
-            + (f", {retrying} to be retried" if retrying else "")
-        )
+        return leaving.summary(self.tally, self.running.values())
 
     def _beat(self) -> None:
         try:

@@ -33,14 +33,14 @@ class Origins:
     """Asks git which names of the inbox it tracks; again only when an index has changed."""
 
     layout: Layout
-    _asked: dict[str, tuple[Stamp, frozenset[str]]] = field(default_factory=dict)
+    _asked: dict[tuple[str, str], tuple[Stamp, frozenset[str]]] = field(default_factory=dict)
 
-    def tracked(self, name: str, now: float) -> bool | None:
-        """Whether git tracks ``inbox/<name>``, a file that the caller has seen; None if no repository holds the inbox.
+    def tracked(self, name: str, now: float, folder: str = "inbox") -> bool | None:
+        """Whether git tracks ``<folder>/<name>``, a file that the caller has seen; None if no repository holds it.
 
         Raises `Busy` while git works, and `git.Unclear` if there is no clear answer.
         """
-        inbox = os.path.realpath(self.layout.folder("inbox"))
+        inbox = os.path.realpath(self.layout.folder(folder))
         repositories = list(git.above(inbox))
         found = False if repositories else None
         for repository in repositories:
@@ -50,12 +50,12 @@ class Origins:
     def _names(self, repository: git.Repository, inbox: str, now: float) -> frozenset[str]:
         for _ in range(TRIES):
             before = stamp(repository, now)
-            known = self._asked.get(repository.git_dir)
+            known = self._asked.get((repository.git_dir, inbox))
             if known is not None and known[0] == before:
                 return known[1]
             names = _ask(repository, inbox)
             if stamp(repository, now) == before:
-                self._asked[repository.git_dir] = (before, names)
+                self._asked[repository.git_dir, inbox] = (before, names)
                 return names
         raise Busy
 

@@ -11,7 +11,7 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
 ``tree``     it has a tree of its own: its branch and the commit it began from (`store.trees.Tree`)
 ``saved``    what an attempt left in the tree is in a ref (`model.isolation.Change`)
-``told``     what the next attempt is to be told, in the session of the one before
+``told``     what the next attempt is to be told, in the session of the one before; with ``reply`` a person said it
 ``merge``    a merge is about to move a branch; ``merged``: it has
 
 A ``started`` record with a ``check`` is that of a check, and the ``exit`` or ``lost`` after it its end.
@@ -71,6 +71,10 @@ class Journal:
     change: Record = field(default_factory=dict)  # the newest ``saved``
     merge: Record = field(default_factory=dict)  # the newest ``merge`` or ``merged``
     told: str = ""  # to the attempt that follows
+    replies: tuple[
+        Record, ...
+    ] = ()  # ``told`` records of what people said, with the attempt they went to
+    fresh: bool = False  # the next attempt begins anew: no session, no tree of the one before
     checks: tuple[AttemptFacts, ...] = ()  # numbered by the attempt that they prove
     problem: str = ""  # why it is blocked
 
@@ -164,13 +168,17 @@ def _fold(records: list[Record]) -> Journal:
     attempts: list[AttemptFacts] = []
     checks: list[AttemptFacts] = []
     facts: dict[str, Record] = {}
-    told = ""
+    told: list[str] = []
+    replies: list[Record] = []
+    fresh = False
     for record in records:
         kind = record.get("record")
         if kind in _FACTS:
             facts[_FACTS[kind]] = record
         if kind == "told":
-            told = str(record.get("text", ""))
+            told.append(str(record.get("text", "")).strip("\n") + "\n")
+            if "reply" in record:
+                replies.append({**record, "to": len(attempts) + 1})
         if kind not in _PHASES:
             continue
         if kind == "started" and record.get("check"):
@@ -182,7 +190,7 @@ def _fold(records: list[Record]) -> Journal:
             phase = Phase.ENDED
             continue
         if kind == "started":
-            told = ""
+            told, fresh = [], False
         phase, last = _PHASES[kind], record
         if kind == "claim":
             claim, tries, link = record, 0, 0
@@ -199,7 +207,10 @@ def _fold(records: list[Record]) -> Journal:
             attempts[-1] = AttemptFacts(
                 attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"]
             )
+        if kind == "requeue":
+            fresh = bool(record.get("fresh"))
         if kind == "retry":
+            tries = 0 if record.get("renew") else tries
             acting = {**acting, **record.get("next", {})}
         if record.get("link", link) != link:
             link, tries = record["link"], 0
@@ -212,7 +223,9 @@ def _fold(records: list[Record]) -> Journal:
         last,
         acting,
         checks=tuple(checks),
-        told=told,
+        told="\n".join(told),
+        replies=tuple(replies),
+        fresh=fresh,
         tree=facts.get("tree", {}),
         change=facts.get("change", {}),
         merge=facts.get("merge", {}),

@@ -18,6 +18,7 @@ DRAFTS: tuple[tuple[str, str], ...] = (
     (r".*\.(?:tmp|temp|sw[a-z]|bak|orig|rej)", "what editors and patches leave"),
     (r".*\.(?:part|partial|crdownload|download|filepart)", "not yet downloaded"),
     (r".*\.error\.md", "a note of ours"),
+    (r".*\.(?:reply(?:\.\d+)?|answer|conflict)\.md", "words for an agent, or about its work"),
 )
 
 # The name without its suffix.  Each asks for a marker and for what programs put behind it (a date, a process id, brackets), so
@@ -91,7 +92,21 @@ def copy_of(name: str) -> str:
     return next(why for pattern, why in COPIES if re.fullmatch(pattern, stem, re.S | re.I))
 
 
+# What lies beside a task has the task's id and one of these behind it.
+BESIDE = (".reply", ".conflict", ".error", ".cancel", ".answer")
+_REPLY = re.compile(r"(?P<id>.+?)\.reply(?:\.\d{1,2})?(?:\.md)?", re.S)
+
+
+def replied_to(name: str) -> str:
+    """The id of the task for whose agent a file of this name has words; empty if it is no such file."""
+    found = _REPLY.fullmatch(name) if ".reply" in name and name[0] not in "._#" else None
+    return found["id"] if found else ""
+
+
 def problem(task_id: str) -> str:
     """Why no task is named so, in words that follow "the id "; empty if one may be."""
+    if task_id.endswith(BESIDE):
+        ending = task_id[task_id.rindex(".") :]
+        return f"ends with {ending}: such names belong to what lies beside a task"
     why = copy_of(f"{task_id}.yaml")
     return f"looks like a copy: {why}; such files are never run" if why else ""

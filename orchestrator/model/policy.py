@@ -44,6 +44,7 @@ class Retry:
 
     after: float
     fall_back: bool = False
+    renew: bool = False  # a person asked for it: it counts as the first
 
 
 @dataclass(frozen=True, slots=True)

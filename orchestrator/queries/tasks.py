@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, eventreader, journals, results, scan
+from orchestrator.files import card, eventreader, journals, replies, results, scan
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request
@@ -396,6 +396,7 @@ class Story:
     history: Sequence[Mapping[str, Any]]
     text: str = ""
     prompt: str = ""
+    untold: Sequence[str] = ()  # replies that its agent has not been told of yet, as files
 
 
 def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -> Story:
@@ -430,4 +431,8 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
         history,
         text=request.document.text if request else "",
         prompt=task.prompt if task else "",
+        untold=[
+            layout.shown(layout.file(folder, name))
+            for folder, name in replies.names_of(layout, task_id)
+        ],
     )

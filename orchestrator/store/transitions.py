@@ -542,12 +542,13 @@ class Store:
             task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected"
         )
 
-    def retry(self, task_id: str) -> Moved:
-        """A finished task runs again, as a new attempt."""
+    def retry(self, task_id: str, by: str = "retry", fresh: bool = False) -> Moved:
+        """A finished task runs again, as a new attempt: in its session, unless ``fresh``."""
         moved_from = self._place(task_id)[0]
         if moved_from is Status.INBOX:
             return self._retry_refused(task_id)
-        return self._verb(task_id, _SETTLED, Status.INBOX, "task_requeued", requeue=True)
+        more = {"by": by, **({"fresh": True} if fresh else {})}
+        return self._verb(task_id, _SETTLED, Status.INBOX, "task_requeued", requeue=more)
 
     def _retry_refused(self, task_id: str) -> Moved:
         """A file in the inbox whose id has run (a copy, git): the person says that it is meant."""
@@ -589,7 +590,7 @@ class Store:
         target: Status,
         kind: str,
         summary: str = "",
-        requeue: bool = False,
+        requeue: Mapping[str, Any] | None = None,
     ) -> Moved:
         entry = self.ledger.open(task_id)
         try:
@@ -635,11 +636,13 @@ class Store:
                 f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
             )
 
-    def _note_move(self, entry: Entry, source: str, target: Status, requeue: bool) -> None:
+    def _note_move(
+        self, entry: Entry, source: str, target: Status, requeue: Mapping[str, Any] | None
+    ) -> None:
         """Tell the ledger what a verb does with a task that has run before."""
         if requeue:
             entry.append(
-                {"record": "requeue", "at": self.clock.wall(), "by": "retry", **_identity(source)},
+                {"record": "requeue", "at": self.clock.wall(), **requeue, **_identity(source)},
                 sync=True,
             )
         elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (

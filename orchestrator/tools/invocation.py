@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -44,7 +45,10 @@ class Session:
     id: str = ""
     resume: bool = False
     ended: str = ""
-    told: str = ""  # what the agent is told of an attempt that ended well and was not accepted
+    told: str = ""  # what people and checks say of the attempt before
+    again: bool = (
+        False  # resumed: a person runs the task again; else: an earlier attempt has worked on it
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Sessi
     first.  A session that is resumed has all that already and is only told to go on."""
     if session.resume and session.told:
         return session.told
-    if session.resume:
+    if session.resume and not session.again:
         return f"Go on with the task where you left off; the last attempt was cut short ({session.ended or 'unknown reason'}).\n"
     text = _text_of(root, "prompt_file", task.prompt_file) if task.prompt_file else task.prompt
     context = task.context or agent.context
@@ -91,7 +95,11 @@ def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Sessi
         listed = "".join(f"- {_as_told(root, path)}\n" for path in context)
         text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
     if session.told:
-        text = f"{text.rstrip()}\n\nAn earlier attempt has worked on this; its files are as it left them. {session.told}"
+        earlier = "An earlier attempt has worked on this; its files are as it left them. "
+        text = f"{text.rstrip()}\n\n{earlier if session.again else ''}{session.told}"
+    if session.resume:  # the file may say something else by now
+        ended = f" (it ended: {session.ended})" if session.ended else ""
+        return f"This task is to be done again{ended}. Go on from where it stands now. The task:\n\n{text}"
     instructions = agent.profile or (
         # Of the project, not of the tree: an agent must not write its own instructions.
         _text_of(outside_trees(root), "instructions", agent.instructions)
@@ -241,3 +249,25 @@ def program(argv0: str, env: Mapping[str, str], root: str) -> str | None:
         path = os.path.join(root, argv0)
         return path if os.access(path, os.X_OK) and os.path.isfile(path) else None
     return shutil.which(argv0, path=env.get("PATH", os.defpath))
+
+
+def recorded(made: Invocation, secrets_: Sequence[str]) -> bytes:
+    """The command for whoever wants to run it again, secrets masked."""
+
+    def mask(text: str) -> str:
+        for secret in secrets_:
+            text = text.replace(secret, "*" * len(secret))
+        return text
+
+    return (
+        json.dumps(
+            {
+                "argv": [mask(word) for word in made.argv],
+                "cwd": made.cwd,
+                "stdin": "prompt.md" if made.stdin else None,
+                "env": {name: mask(value) for name, value in sorted(made.env.items())},
+            },
+            indent=1,
+        ).encode()
+        + b"\n"
+    )

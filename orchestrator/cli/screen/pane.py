@@ -118,9 +118,16 @@ class Pane:
         self._line(str(status), task_id, text, facts)
 
     def _retrying(
-        self, task_id: str, life: Life, after: float, reading: Any = None, fall_back: bool = False
+        self,
+        task_id: str,
+        life: Life,
+        after: float,
+        reading: Any = None,
+        fall_back: bool = False,
+        renew: bool = False,
     ) -> None:
         reason = one_line(reading.reason, 120) if reading else "an attempt failed before"
+        reason = f"it has a reply: attempt {life.attempt + 1}" if renew else reason
         how = f"with {life.route.tool.name}" if fall_back else f"in {show_duration(after)}"
         self._line(
             "retrying",
@@ -134,6 +141,9 @@ class Pane:
                 "reason": reason,
             },
         )
+
+    def _replied(self, task_id: str) -> None:
+        self._line("waiting", task_id, "it goes on with your reply", {}, word="replied")
 
     def _parked(self, task_id: str, tool: str, until: float, reason: str) -> None:
         moment = self.console.clock(until)

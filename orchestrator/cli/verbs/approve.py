@@ -12,6 +12,7 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
 from orchestrator.coordination import landing
+from orchestrator.coordination.replies import Replies
 from orchestrator.errors import Refused
 from orchestrator.files import scan
 from orchestrator.model.status import Status
@@ -50,6 +51,11 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> 
 
     def step(store: Store, task_id: str) -> Moved:
         place = scan.locate(app.layout, task_id)
+        if place is not None and (
+            names := Replies(app.layout, lambda: config, store).approve(task_id)
+        ):
+            say(f"{task_id}: {', '.join(names)} counts: its agent is told")
+            return Moved(task_id, place[0], place[0], app.layout.file(*place))
         if place is not None and place[0] is Status.REVIEW:
             made = landing.approve(store, config, task_id)
             if made:

@@ -80,6 +80,9 @@ GITIGNORE = """\
 !/inbox/.gitkeep
 /inbox/*.error.md
 /running/*.cancel
+# words for an agent: those that git brings are not told
+/*/*.reply
+/*/*.reply.*
 """
 
 GITATTRIBUTES = """\

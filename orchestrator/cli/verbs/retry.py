@@ -7,7 +7,8 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.moving import move_each
 from orchestrator.cli.options import dry_run_option, examples, ids_argument
-from orchestrator.coordination import landing
+from orchestrator.cli.writing import open_config
+from orchestrator.coordination import clearing, landing
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Moved, Store
 
@@ -21,21 +22,37 @@ FOLDERS = (
 )
 
 
-@click.command(epilog=examples("orchestrator retry review-retry"))
+@click.command(
+    epilog=examples("orchestrator retry review-retry", "orchestrator retry review-retry --fresh")
+)
 @ids_argument(*FOLDERS)
 @click.option(
     "--conflict",
     is_flag=True,
     help="Tell it in which files its branch collides, in its own session and tree.",
 )
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Begin anew: a new session, and a new tree from the base. What there was stays in git.",
+)
 @dry_run_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], conflict: bool, dry_run: bool) -> int:
-    """Run ended tasks again, as new attempts.  Their history is kept, and so is their tree."""
+def command(app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_run: bool) -> int:
+    """Run ended tasks again, as new attempts, in the same session and tree where the tool can go on with one.
+
+    Their history is kept.  To say why, use reply instead.
+    """
+    if conflict and fresh:
+        raise click.UsageError("--conflict goes on in its tree, and --fresh does not")
+    if fresh and not dry_run:
+        config, _ = open_config(app)
 
     def step(store: Store, task_id: str) -> Moved:
         if conflict:
             landing.give_back(store, task_id)
-        return store.retry(task_id)
+        if fresh:
+            clearing.begin_anew(store, config, task_id)
+        return store.retry(task_id, fresh=fresh)
 
     return move_each(app, tasks, step, "waiting", "run again", dry_run, FOLDERS)

@@ -175,6 +175,7 @@ def _show(
             else ""
         )
         facts.append(("prompt", "\n".join(lines) if full else console.cut(lines[0]) + more))
+    facts += _replies(console, found, full)
     message = clean(str(result.get("message") or "")).strip().splitlines()
     if message:
         facts.append(("said", "\n".join(message) if full else "\n".join(message[-3:])))
@@ -185,6 +186,17 @@ def _show(
             console.out(f"{name:<9} {first}")
             for other in others:
                 console.out(f"{'':<9} {other}")
+
+
+def _replies(console: Console, found: Story, full: bool) -> list[tuple[str, str]]:
+    """What people have said to its agent, and by which attempt that was told; what waits last."""
+    facts = []
+    for record in found.journal.replies if found.journal else ():
+        lines = clean(str(record.get("text", ""))).strip().splitlines() or [""]
+        more = "" if full or len(lines) == 1 else f"  … {plural(len(lines) - 1, 'more line')}"
+        text = "\n".join(lines) if full else console.cut(lines[0]) + more
+        facts.append(("replied", f"attempt {record['to']}: {text}"))
+    return facts + [("replied", f"not told yet: {path}") for path in found.untold]
 
 
 def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:

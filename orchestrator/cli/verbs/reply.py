@@ -1,0 +1,141 @@
+"""``reply``: words of a person for a task's agent, in the same session and tree."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.consent import refuse_in_attempt
+from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.writing import open_config, open_store
+from orchestrator.coordination import landing
+from orchestrator.coordination.replies import ENDED, Replies
+from orchestrator.errors import OrchestratorError, Refused
+from orchestrator.files import card, encodings, journals, results
+from orchestrator.files.text import clean
+from orchestrator.model.config import Config
+from orchestrator.model.status import Status
+from orchestrator.queries import whereabouts
+from orchestrator.store import replying
+from orchestrator.tools.specs import Toolbox
+
+MARK = "# ------ your reply is above this line ------"
+
+
+@click.command(
+    epilog=examples(
+        'orchestrator reply fix-login "Keep the legacy route, too"',
+        "orchestrator reply fix-login -e",
+        "git diff | orchestrator reply fix-login",
+        "echo 'Keep it' > work/review/fix-login.reply    # the same, without the command",
+    )
+)
+@click.argument("task", shell_complete=complete_ids())
+@click.argument("words", nargs=-1)
+@click.option("-e", "--edit", is_flag=True, help="Write it in your editor, below what was said.")
+@click.option(
+    "--conflict", is_flag=True, help="Tell it in which files its branch collides with the target."
+)
+@json_option
+@click.pass_obj
+def command(
+    app: App, task: str, words: tuple[str, ...], edit: bool, conflict: bool, as_json: bool
+) -> int:
+    """Say something to a task's agent.  It goes on in the same session and the same tree, by one further attempt.
+
+    A task that has ended starts again at once; one that runs is told at its end; one that waits, when it starts.  The
+    reply is no retry: the retries that are allowed begin anew.  A tool that cannot go on with a session is told what the
+    task was, and your words.
+    """
+    refuse_in_attempt("reply to a task")
+    task_id, status, _ = whereabouts.find(app.layout, task)
+    text = "" if conflict and not words and not edit else _text(app, task_id, words, edit)
+    config, toolbox = open_config(app)
+    store = open_store(app)
+    if conflict:
+        landing.give_back(store, task_id)
+        if not text:
+            store.retry(task_id, by="reply")
+            status = Status.INBOX
+    if text:
+        _refuse_terminal(app, task_id, status)
+        replying.place(store, task_id, status, text)
+    if text and status in ENDED:
+        try:
+            Replies(app.layout, lambda: config, store).send(task_id)
+        except OrchestratorError as error:
+            say(f"note: {error.message}; the next watcher sees to it")
+    said = _how(app, task_id, status, config, toolbox)
+    if as_json:
+        app.console.json("change", {"changed": [{"id": task_id, "told": said}], "refused": []})
+    elif app.console.tty:
+        app.console.out(f"{app.console.sign('ok')} {'replied':<12} {task_id}  {said}")
+    else:
+        app.console.out(f"replied\t{task_id}\t{said}")
+    return 0
+
+
+def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbox) -> str:
+    """When it is told, in words."""
+    journal = journals.of(app.layout, task_id)
+    if journal is None or journal.attempt is None:
+        return "told when it starts"
+    tool = toolbox.tools.get(str(journal.acting.get("tool") or ""))
+    read = journal.attempt.read or journal.attempt.started
+    goes_on = (
+        tool is not None and tool.can_resume and (read.get("session") or not journal.attempt.ended)
+    )
+    how = "same session" if goes_on else "a new session, told of the one before"
+    number = journal.next_attempt
+    known = card.read(app.layout, now())
+    if status is Status.RUNNING:
+        running = journal.attempt.ended is None
+        when = (
+            f"told at its end: then attempt {number} starts"
+            if running
+            else f"told in attempt {number}"
+        )
+    elif known is None or not known.alive:
+        when = f"attempt {number} waits for a watcher: orchestrator watch"
+    else:
+        when = f"starts attempt {number}"
+    return f"{when}, {how}"
+
+
+def _refuse_terminal(app: App, task_id: str, status: Status) -> None:
+    journal = journals.of(app.layout, task_id)
+    if status is Status.RUNNING and journal is not None:
+        if journal.claim.get("mode") == "interactive":
+            raise Refused(f"{task_id} talks to you in a terminal", f"orchestrator attach {task_id}")
+
+
+def _text(app: App, task_id: str, words: tuple[str, ...], edit: bool) -> str:
+    """The reply from the arguments, from standard input, or from the person's editor."""
+    parts = [encodings.readable(word) for word in words if word != "-"]
+    if len(parts) > 1:
+        raise click.UsageError(f'put the reply into quotes: "{" ".join(parts)}"')
+    if "-" in words or (not parts and not edit and not sys.stdin.isatty()):
+        parts.append(encodings.readable(sys.stdin.buffer.read()))
+    text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
+    if edit or (not text and sys.stdin.isatty()):
+        text = _edited(app, task_id, text)
+    if not text.strip():
+        raise click.UsageError(
+            f'there is no reply. Say something:  orchestrator reply {task_id} "..."'
+        )
+    return text
+
+
+def _edited(app: App, task_id: str, text: str) -> str:
+    """What the person writes above the agent's last words; empty if nothing."""
+    if not sys.stdin.isatty() and not os.environ.get("ORCHESTRATOR_FORCE_EDITOR"):
+        raise click.UsageError("an editor needs a terminal")
+    last = clean(str(results.read(app.layout, task_id).get("message") or "")).strip()
+    quoted = "".join(f"# {line}\n" for line in last.splitlines())
+    draft = f"{text}\n\n{MARK}\n# {task_id} said last:\n{quoted}"
+    written = click.edit(draft, extension=".md", require_save=False) or ""
+    return written.partition(MARK)[0].strip()

@@ -1,0 +1,193 @@
+"""What becomes of replies: told by the attempt that follows, which they bring about if the task has ended.
+
+A running task goes on with another attempt when it ends; one that has ended goes back to the inbox; one that waits is told
+when it starts.  Files that are not whole yet are looked at again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import replies, scan
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.replies import Reply
+from orchestrator.model.config import Config
+from orchestrator.model.gates import Gate
+from orchestrator.model.journal import Phase
+from orchestrator.model.status import FOLDERS, Status
+from orchestrator.store import replying
+from orchestrator.store.ledger import Entry
+from orchestrator.store.transitions import Store
+
+AGAIN = 0.1  # seconds until a file that is not whole yet is looked at again
+RESTS = 2.0  # seconds after which somebody is taken to be still at it
+ENDED = (Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED, Status.ARCHIVE)
+
+
+class Replies:
+    """The replies of one work directory."""
+
+    def __init__(self, layout: Layout, config: Callable[[], Config], store: Store) -> None:
+        self.layout, self.config, self.store = layout, config, store
+        self._due: dict[str, float] = {}  # ids that have replies, and when (monotonic) to look
+        self._since: dict[str, float] = {}  # when those that are not whole were first seen
+        self._stamps: dict[Status, int] = {}
+        self._complained: dict[str, str] = {}
+        self._news: list[tuple[str, str]] = []  # of complaints: ids and words
+
+    # -- finding them -----------------------------------------------------------------------------------------------
+
+    def hint(self, name: str) -> bool:
+        """A file of this name has come; whether it is a reply."""
+        task_id = replies.replied_to(name)
+        if task_id:
+            self._due[task_id] = 0.0
+        return bool(task_id)
+
+    def scan(self) -> None:
+        """The authoritative look: what lies in folders that have changed."""
+        for folder in FOLDERS:
+            try:
+                stamp = os.stat(self.layout.folder(folder)).st_mtime_ns
+            except OSError:
+                continue
+            if stamp != self._stamps.get(folder):
+                self._stamps[folder] = stamp
+                for task_id, _, _ in replies.listed(self.layout, (folder,)):
+                    self._due.setdefault(task_id, 0.0)
+
+    @property
+    def resting(self) -> bool:
+        """Whether some are to be looked at that nobody is still writing."""
+        now = self.store.clock.monotonic()
+        return any(now - self._since.get(task_id, now) < RESTS for task_id in self._due)
+
+    def next_look(self) -> list[float]:
+        """Moments (monotonic) of further looks."""
+        return list(self._due.values())
+
+    # -- telling them -----------------------------------------------------------------------------------------------
+
+    def look(self, tell: Callable[..., None]) -> list[str]:
+        """See to those that came; names of the files that are in the inbox again by that."""
+        now = self.store.clock.monotonic()
+        back: list[str] = []
+        for task_id in [task_id for task_id, due in self._due.items() if due <= now]:
+            del self._due[task_id]
+            ready, wait = self._ready(task_id)
+            self._look_again(task_id, wait)
+            place = scan.locate(self.layout, task_id)
+            if place is not None and place[0] in ENDED and ready:  # else told as it starts, or ends
+                try:
+                    back += self._again(task_id, place[1], ready)
+                except OrchestratorError:  # somebody works on it
+                    self._look_again(task_id, True)
+        for name in back:
+            tell("replied", stem_of(name))
+        for task_id, text in self._news:
+            tell("warned", task_id, text=text)
+        self._news.clear()
+        return back
+
+    def _look_again(self, task_id: str, wait: bool) -> None:
+        now = self.store.clock.monotonic()
+        if wait:
+            self._due[task_id] = now + AGAIN
+            self._since.setdefault(task_id, now)
+        else:
+            self._since.pop(task_id, None)
+
+    def send(self, task_id: str) -> None:
+        """See to the replies of one task now.  Raises `OrchestratorError` if somebody works on it."""
+        place = scan.locate(self.layout, task_id)
+        ready, _ = self._ready(task_id)
+        if place is not None and place[0] in ENDED and ready:
+            self._again(task_id, place[1], ready)
+
+    def at_start(self, entry: Entry) -> None:
+        """The attempt that is about to start is told what was said meanwhile."""
+        self._take(entry, self._ready(entry.journal.task_id)[0], "told as it starts")
+
+    def at_end(self, entry: Entry) -> bool:
+        """Whether an attempt that has ended is followed by another, because somebody has said something."""
+        number = entry.journal.next_attempt
+        ready, wait = self._ready(entry.journal.task_id)
+        self._look_again(entry.journal.task_id, wait)
+        self._take(entry, ready, f"attempt {number} follows at once")
+        return any(record["to"] == number for record in entry.journal.replies)
+
+    def approve(self, task_id: str) -> list[str]:
+        """A person's yes to replies that git brought: they count, and are seen to.  Their names."""
+        found = []
+        for folder, name in replies.names_of(self.layout, task_id):
+            reply = replies.look(self.layout, folder, name)
+            if reply is not None and not reply.problem and self._gate(reply) is not None:
+                self.store.vouch([reply.fact])
+                found.append(name)
+        if found:
+            self.send(task_id)
+        return found
+
+    def _again(self, task_id: str, name: str, ready: list[Reply]) -> list[str]:
+        """A task that has ended goes back to the inbox, and its next attempt is told.  A copy that was told already goes."""
+        entry = self.store.ledger.open(task_id)
+        waits = entry is None
+        if entry is not None:
+            with entry:
+                if not entry.lock() or entry.journal.phase is Phase.BLOCKED:
+                    raise OrchestratorError(f"{task_id} is busy")
+                number = entry.journal.next_attempt
+                for reply in ready:
+                    replying.tell(self.store, entry, reply, f"starts attempt {number}")
+                waits = any(record["to"] == number for record in entry.journal.replies)
+        if waits:
+            self.store.retry(task_id, by="reply")
+        for reply in ready if entry is not None else ():
+            replying.discard(self.store, reply)
+        return [name] if waits else []
+
+    def _take(self, entry: Entry, ready: list[Reply], summary: str) -> None:
+        for reply in ready:
+            replying.tell(self.store, entry, reply, summary)
+            replying.discard(self.store, reply)
+
+    def _ready(self, task_id: str) -> tuple[list[Reply], bool]:
+        """The replies of a task that count now, and whether there are some that are not whole yet."""
+        found, wait = [], False
+        for folder, name in replies.names_of(self.layout, task_id):
+            quiet = self.config().quiet
+            reply = replies.look(self.layout, folder, name, quiet, self._origin.vouched)
+            if reply is None:
+                wait = wait or _has_words(self.layout.file(folder, name))
+                continue
+            gate = None if reply.problem else self._gate(reply)
+            why = reply.problem or (gate.why if gate else "")
+            if why:
+                self._complain(reply, why)
+                continue
+            found.append(reply)
+        return found, wait
+
+    def _gate(self, reply: Reply) -> Gate | None:
+        return self._origin.gate(reply, self.config().from_git, self.store.clock.wall())
+
+    @cached_property
+    def _origin(self) -> replies.Origin:
+        return replies.Origin(self.layout, self.store.trust)
+
+    def _complain(self, reply: Reply, why: str) -> None:
+        """Say once what is wrong with a reply."""
+        if self._complained.get(reply.path) != why:
+            self._complained[reply.path] = why
+            self._news.append((reply.task_id, f"{reply.folder}/{reply.name}: {why}"))
+
+
+def _has_words(path: str) -> bool:
+    """Whether there is more than an empty file, which is a draft that nobody waits for."""
+    try:
+        return os.lstat(path).st_size > 0
+    except OSError:
+        return False
