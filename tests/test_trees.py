@@ -617,3 +617,14 @@ def test_only_one_module_starts_git_to_write():
         if '["git"' in path.read_text() or "'git'," in path.read_text()
     }
     assert found <= {"store/git.py", "files/git.py", "tools/changes.py"}, found
+
+
+def test_tools_that_do_not_say_whether_they_edit_are_told_before_they_run(repo):
+    (repo.work / "tools/mine.yaml").write_text("argv: [sh, -eu]\nprompt: stdin\n")
+    said = repo.run("watch", "--until-empty").stderr
+    assert "work/tools/mine.yaml run side by side in the same working tree" in said
+    for answer in ("true", "false"):
+        (repo.work / "tools/mine.yaml").write_text(
+            f"argv: [sh, -eu]\nprompt: stdin\nedits: {answer}\n"
+        )
+        assert "side by side" not in repo.run("watch", "--until-empty").stderr

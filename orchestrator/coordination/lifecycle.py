@@ -72,6 +72,7 @@ from orchestrator.tools.invocation import (
     secret_values,
 )
 from orchestrator.tools.routing import Route, RouteProblem, routes
+from orchestrator.tools.share import own_share, session_of
 from orchestrator.tools.specs import ToolSpec
 
 Tell = Callable[..., None]
@@ -581,32 +582,11 @@ class Lives:
         )
         facts = entry.journal.attempt
         started = facts.started if facts is not None else {}
-        earlier = [
-            before.read
-            for before in entry.journal.attempts[:-1]
-            if before.read.get("session")
-            and before.read.get("session") == (reading.session or started.get("session"))
-        ]
-        session = (
-            reading.session
-            if reading.session or end.cause in ("start", "not_installed")
-            else started.get("session", "")
-        )
-        reading = replace(reading, session=session, resumed=bool(started.get("resumed")))
         parse = life.route.tool.parse
-        if parse is not None and parse.cumulative and earlier and reading.usage:
-            before = total_usage(item.get("usage", {}) for item in earlier)
-            cost = reading.cost_usd
-            if cost is not None:
-                cost = max(0.0, cost - sum(item.get("cost_usd") or 0.0 for item in earlier))
-            reading = replace(
-                reading,
-                cost_usd=cost,
-                usage={
-                    name: max(0, count - before.get(name, 0))
-                    for name, count in reading.usage.items()
-                },
-            )
+        session = session_of(parse, reading, end.cause, str(started.get("session") or ""))
+        reading = replace(reading, session=session, resumed=bool(started.get("resumed")))
+        before = [facts.read for facts in entry.journal.attempts[:-1]]
+        reading = own_share(parse, reading, before)
         if "at" in started:
             reading = await with_session_log(life.route, run_dir, reading, started["at"])
         return priced(reading, self.config.models.get(life.route.model or ""))

@@ -16,7 +16,7 @@ class Reading:
 
     ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.  ``usage`` counts tokens,
     those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated`` or ``unknown`` (empty: nothing
-    was used); ``reset`` is when a limit ends (seconds since the epoch), if that was said;
+    was used), and ``session_cost`` what the whole session cost so far, if only that was said; ``reset`` is when a limit ends (seconds since the epoch), if that was said;
     ``windows`` what the tool knows of its plan's windows (`model.quota.window_from`).
     """
 
@@ -32,6 +32,7 @@ class Reading:
     cost_usd: float | None = None
     cost_source: str = ""
     reset: float | None = None
+    session_cost: float | None = None
     windows: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     duration_ms: int = 0

@@ -125,6 +125,7 @@ class SpecAdapter:
             usage=said.usage,
             cost_usd=said.cost_usd,
             cost_source="" if said.cost_usd is None else "reported",
+            session_cost=said.session_cost,
         )
         if end.cause in CAUSES:
             if said.done and not said.failed and said.final and end.cause in HUNG:

@@ -40,6 +40,10 @@ def verdict(done_query: str, failed_query: str, error_query: str, events: Any) -
         return Verdict(True, False, final, _recovered(error_query, events[bad]))
     if error_query and not search(error_query, [events[bad]]):
         return Verdict(True, False, final, ("it printed an empty error after its result",))
+    if (
+        bad == good + 1
+    ):  # nothing was done in between: the work that was done is not done over again
+        return Verdict(True, False, final, _after(error_query, events[bad]))
     return Verdict(False, True, final)
 
 
@@ -52,6 +56,15 @@ def _last(query: str, events: list[Any]) -> int:
 
 
 def _recovered(error_query: str, event: Any) -> tuple[str, ...]:
-    said = search(error_query, [event]) if error_query else None
-    text = " ".join(said.split())[:160] if isinstance(said, str) else ""
+    text = _error(error_query, event)
     return (f"it went on after an error: {text}" if text else "it went on after an error",)
+
+
+def _after(error_query: str, event: Any) -> tuple[str, ...]:
+    text = _error(error_query, event)
+    return (f"it printed an error after its result: {text}",)
+
+
+def _error(query: str, event: Any) -> str:
+    said = search(query, [event]) if query else None
+    return " ".join(said.split())[:160] if isinstance(said, str) else ""

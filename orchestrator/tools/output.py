@@ -62,7 +62,7 @@ class Said:
 
     ``final`` is whether nothing came after the event that ended its work; ``status`` an HTTP status of its failure,
     ``limited`` whether it says as data that its plan's limit is used up, ``reset`` when that ends, as it says it;
-    ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
+    ``session_cost`` is what the whole session cost so far; ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
     were read."""
 
     session: str = ""
@@ -78,6 +78,7 @@ class Said:
     warnings: tuple[str, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
+    session_cost: float | None = None
     partial: bool = False
 
 
@@ -103,6 +104,7 @@ def read(parse: Parse, run_dir: str) -> Said:
     warnings = ask(parse.warnings, told) or ()
     warnings = [warnings] if isinstance(warnings, str) else warnings
     cost = ask(parse.usage.get("cost", ""), counted)
+    session_cost = sensible(ask(parse.usage.get("session_cost", ""), counted))
     ending = verdict(parse.done, parse.failed, parse.error, events)
     windows = ask(parse.quota)
     return Said(
@@ -125,6 +127,7 @@ def read(parse: Parse, run_dir: str) -> Said:
         usage=(usage := _tokens(lambda name: ask(parse.usage.get(name, ""), counted), parse)),
         # The sum over no reports is 0, which says nothing.
         cost_usd=float(cost) if sensible(cost) is not None and (cost or usage) else None,
+        session_cost=session_cost,
         partial=cut and parse.sums,
     )
 

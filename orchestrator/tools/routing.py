@@ -187,7 +187,22 @@ def _for_tool(agent: Agent, task: Task, config: Config) -> Agent:
 
 def edits(agent: Agent, tool: ToolSpec) -> bool:
     """Whether this role, by this tool, changes files: what the role says, else the tool's spec."""
-    return tool.edits if agent.role.edits is None else agent.role.edits
+    return bool(tool.edits) if agent.role.edits is None else agent.role.edits
+
+
+def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
+    """Tools of the person's own of which neither spec nor role says whether they edit: their tasks share one tree."""
+    said = {
+        name
+        for agent in config.agents.values()
+        if agent.role.edits is not None
+        for name in agent.tools
+    }
+    return sorted(
+        name
+        for name, tool in tools.items()
+        if tool.edits is None and not tool.built_in and tool.adapter == "spec" and name not in said
+    )
 
 
 def isolated(task: Task, agent: Agent, tool: ToolSpec, config: Config) -> bool:

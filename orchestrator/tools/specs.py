@@ -54,7 +54,9 @@ class ToolSpec:
     failures: tuple[Pattern, ...] = ()
     description: str = ""
     built_in: bool = False
-    edits: bool = False  # it is an agent that changes files of the project
+    edits: bool | None = (
+        None  # whether it changes files of the project; None: its spec does not say
+    )
 
     @property
     def at_hand(self) -> bool:
@@ -189,5 +191,5 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         success_codes=tuple(data.get("success_codes", (0,))),
         description=data.get("description", ""),
         built_in=built_in,
-        edits=data.get("edits", False),
+        edits=data.get("edits"),
     )

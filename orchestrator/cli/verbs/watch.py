@@ -11,6 +11,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import examples
+from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.pane import Pane
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.hooks import Hooks
@@ -18,9 +19,12 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.registry import distributor
 from orchestrator.errors import FAILED, INTERRUPTED
+from orchestrator.files import git
+from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store
+from orchestrator.tools.routing import undeclared
 from orchestrator.tools.specs import Toolbox
 
 
@@ -92,6 +96,8 @@ def command(
         pane.tell,
     )
     pane.attach(watcher)
+    if not quiet and (note := _sharing(app.layout, settings)):
+        say(note)
     gc.freeze()  # what is loaded by now stays; the collector need not walk it again and again
     gc.set_threshold(20_000)
     try:
@@ -107,4 +113,22 @@ def command(
         FAILED
         if (until_empty or once) and (watcher.tally["failed"] or watcher.waitlist.stuck())
         else 0
+    )
+
+
+def _sharing(layout: Layout, settings: Settings) -> str:
+    """A warning before tasks of the person's own tools trample on each other in one git checkout."""
+    names = undeclared(settings.config, settings.toolbox.tools)
+    if not names or settings.config.limits.running < 2:
+        return ""
+    try:
+        if git.nearest(layout.root) is None:
+            return ""
+    except git.Unclear:
+        return ""
+    listed = ", ".join(f"work/tools/{name}.yaml" for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"note: tasks of {listed}{more} run side by side in the same working tree; edits: true there makes them take turns,"
+        " edits: false says that they only read"
     )

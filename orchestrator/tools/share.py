@@ -1,0 +1,41 @@
+"""What one attempt used of what its session used: some tools report the figures of the whole session again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.model.result import Reading, total_usage
+from orchestrator.tools.output import Parse
+
+Read = Mapping[str, Any]  # `model.result.kept` of an attempt
+
+
+def session_of(parse: Parse | None, reading: Reading, cause: str, begun: str) -> str:
+    """The session to go on with: the one that the tool named, else the one it was ``begun`` with, if it never names any.
+
+    A tool that names its session and did not has crashed before there was one.
+    """
+    if reading.session or cause in ("start", "not_installed"):
+        return reading.session
+    names_it = parse is not None and bool(parse.session)
+    return "" if names_it else begun
+
+
+def own_share(parse: Parse | None, reading: Reading, attempts: Sequence[Read]) -> Reading:
+    """The reading with what this attempt alone used; ``attempts`` are those before it."""
+    earlier = [read for read in attempts if read.get("session") == reading.session != ""]
+    if reading.cost_usd is None and reading.session_cost:
+        left = _left(reading.session_cost, earlier)
+        return replace(reading, cost_usd=left, cost_source="reported", session_cost=None)
+    if parse is None or not parse.cumulative or not earlier or not reading.usage:
+        return reading
+    before = total_usage(read.get("usage", {}) for read in earlier)
+    usage = {name: max(0, count - before.get(name, 0)) for name, count in reading.usage.items()}
+    cost = None if reading.cost_usd is None else _left(reading.cost_usd, earlier)
+    return replace(reading, cost_usd=cost, usage=usage)
+
+
+def _left(whole: float, earlier: Sequence[Read]) -> float:
+    return max(0.0, whole - sum(read.get("cost_usd") or 0.0 for read in earlier))
