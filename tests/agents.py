@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +70,25 @@ def _claude(home: Path, url: str) -> dict[str, str]:
     }
 
 
+def codex_home(home: Path) -> Path:
+    """``home/codex``, which leads to a folder outside of /tmp: below it codex does not make the helpers of its sandbox, which it
+    needs where bubblewrap is installed."""
+    link = home / "codex"
+    if not link.is_symlink():
+        place = INSTALLED / "homes"
+        place.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tempfile.mkdtemp(dir=place))
+    return link.resolve()
+
+
 def _codex(home: Path, url: str) -> dict[str, str]:
+    place = codex_home(home)
     _write(
-        home / "codex/config.toml",
+        place / "config.toml",
         f'model_provider = "fake"\n[model_providers.fake]\nname = "fake"\nbase_url = "{url}/v1"\n'
         'wire_api = "responses"\nenv_key = "OPENAI_API_KEY"\nrequest_max_retries = 1\nstream_max_retries = 1\n',
     )
-    return {"CODEX_HOME": str(home / "codex"), "OPENAI_API_KEY": KEY}
+    return {"CODEX_HOME": str(place), "OPENAI_API_KEY": KEY}
 
 
 def _opencode(home: Path, url: str) -> dict[str, str]:

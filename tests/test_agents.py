@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from agents import codex_home
 from conftest import ROOT, Project, tagged, wait_until
 
 from orchestrator.files.text import clean
@@ -79,7 +80,7 @@ class Ground:
                 "CLAUDE_CODE_MAX_RETRIES": "0",
             },
             "codex": {
-                "CODEX_HOME": str(self.home / "codex"),
+                "CODEX_HOME": str(codex_home(self.home)),
                 "OPENAI_API_KEY": "sk-test-0123456789",
             },
             "opencode": {"XDG_CONFIG_HOME": str(self.home / "config")},
@@ -462,6 +463,8 @@ def words(pid: int) -> str:
 
 
 def test_four_in_parallel(ground):
+    agents = json.loads((ground.project.work / "orchestrator.yaml").read_text())["agents"]
+    ground.use("", agents={name: {**agents[name], "edits": False} for name in CODERS})
     for number in range(4):
         ground.task(f"p{number}", CODERS[number], f"[[say number {number}]]")
     ground.run()
