@@ -850,7 +850,7 @@ class Watcher:
     # -- recovery -----------------------------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
-        for text in recovery.tidy(self.store):
+        for text in (*recovery.tidy(self.store), *recovery.take_up(self.store)):
             self.tell("tidied", "", text=text)
         self._complete_runs()
         self._look_at_parked()

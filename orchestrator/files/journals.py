@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from orchestrator.files import jsonlines, scan
 from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout
@@ -41,6 +43,18 @@ def blocked(layout: Layout) -> list[tuple[str, str]]:
         if name.endswith(".jsonl") and (why := read(f"{layout.active}/{name}").problem):
             found.append((name.removesuffix(".jsonl"), why))
     return found
+
+
+def undone(journal: Journal, path: str) -> bool:
+    """Whether the file has not been renamed since before its task ended: a power cut has taken its last move back.
+
+    A person who moves it gives it a later time of change, which nobody can set back.
+    """
+    ended = journal.last.get("ctime")
+    try:
+        return isinstance(ended, int) and os.lstat(path).st_ctime_ns <= ended
+    except OSError:
+        return False
 
 
 def knows_its_file(layout: Layout, journal: Journal) -> bool:

@@ -6,13 +6,15 @@ import hashlib
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from orchestrator.files import journals, opening, owners, scan
+from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
-from orchestrator.model.journal import Phase
+from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.store import atomic
 from orchestrator.store.ledger import Entry
@@ -192,6 +194,59 @@ def foreign(store: Store) -> list[str]:
     return found
 
 
+def take_up(store: Store) -> list[str]:
+    """Tasks in inbox/ and running/ whose journal has been put away follow it again; what was done, in words.
+
+    A power cut may take the renames of a task's file back and keep the later one of its journal.
+    """
+    layout, done = store.layout, []
+    closed = set(scan.names(layout.closed))
+    for status in (Status.INBOX, Status.RUNNING):
+        for task_id, name in scan.sorted_names(layout.folder(status)):
+            if f"{ids.key(task_id)}.jsonl" in closed:
+                with suppress(FileNotFoundError, FileExistsError):
+                    done += _follow(store, task_id, status, name)
+    return done
+
+
+def _follow(store: Store, task_id: str, status: Status, name: str) -> list[str]:
+    entry, path = store.ledger.open(task_id), store.layout.file(status, name)
+    if entry is None:
+        return []
+    with entry:
+        if not entry.closed or not entry.lock() or not _is_its_file(entry.journal, path):
+            return []
+        phase = entry.journal.phase
+        if phase in (Phase.BLOCKED, Phase.UNCLAIMED):
+            return []
+        if phase is Phase.FINAL:
+            return _to_its_end(store, entry.journal, status, name)
+        if phase is not Phase.REQUEUED:
+            store.ledger.activate(entry)
+            return [f"took {task_id} up again: its file was back in {status}/"]
+        if status is Status.INBOX:
+            return []
+        store.vouch_for(task_id, path)
+        atomic.move(path, store.layout.file(Status.INBOX, name))
+        return [f"completed a move: {name} is in inbox/"]
+
+
+def _is_its_file(journal: Journal, path: str) -> bool:
+    """Whether this very file is the one that the journal knows, and no copy of it."""
+    inode, birth = identity_of(path)
+    return inode == journal.inode and journal.last.get("born", birth) in (birth, None)
+
+
+def _to_its_end(store: Store, journal: Journal, status: Status, name: str) -> list[str]:
+    """It has ended; only who moved it into the inbox since then wants it to run again."""
+    path = store.layout.file(status, name)
+    if status is Status.INBOX and not journals.undone(journal, path):
+        return []
+    target = Status(str(journal.last.get("status")))
+    atomic.move(path, store.layout.file(target, name))
+    return [f"completed a move: {name} is in {target}/"]
+
+
 def _ended_here(store: Store, task_id: str, name: str) -> bool:
     """Whether this machine knows the file in running/ after all: a copy of what has ended here (`git stash -u`, the task
     ends, `stash pop`) is kept with its logs; a task whose journal was put away too early is taken up again."""
@@ -205,6 +260,10 @@ def _ended_here(store: Store, task_id: str, name: str) -> bool:
         if journal.phase not in (Phase.FINAL, Phase.REQUEUED):
             store.ledger.activate(entry)
             return True
+        if journal.phase is Phase.FINAL and _is_its_file(journal, path):
+            with suppress(FileNotFoundError, FileExistsError):
+                _to_its_end(store, journal, Status.RUNNING, name)
+                return True
         if hashlib.sha256(opening.read_bytes(path)).hexdigest() != journal.claim.get("sha256"):
             return False
         store.put_away(task_id, path)

@@ -20,7 +20,7 @@ import yaml
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
-from orchestrator.files import jsonlines, opening, owners, scan, trust
+from orchestrator.files import journals, jsonlines, opening, owners, scan, trust
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.requests import Content
@@ -35,6 +35,7 @@ from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 
 CARD_SIZE = 8191  # more than a card has to say
+RECENT = 60 * 10**9  # ns: what was renamed just now has changed within this time
 PATIENCE = 2.0  # seconds that a verb waits for a step of another process
 _SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
@@ -281,7 +282,7 @@ class Store:
             if entry.journal.phase in (Phase.REQUEUED, Phase.FINAL):
                 raise Vanished  # a verb is about to let go of it
             raise Taken(f"{task_id} is running", "wait for it, or rename this file")
-        journal = entry.journal
+        journal, path = entry.journal, self.layout.file(Status.INBOX, record["file"])
         same = _same_file(journal, record)
         half_done = (
             journal.phase is Phase.CLAIMED
@@ -291,7 +292,7 @@ class Store:
         if not half_done:
             if not (
                 journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED)
-                or (journal.phase is Phase.FINAL and same)
+                or (journal.phase is Phase.FINAL and same and not journals.undone(journal, path))
             ):
                 entry.close()
                 raise _taken(journal, task_id)
@@ -390,6 +391,7 @@ class Store:
                 "at": self.clock.wall(),
                 **(record or {}),
                 **_identity(self.layout.file(target, name)),
+                **_changed(self.layout.file(target, name)),
             }
         )
         self.ledger.retire(entry)
@@ -751,6 +753,12 @@ def _same(path: str, inode: int) -> bool:
 def _identity(path: str) -> dict[str, Any]:
     """What a file is known by, whatever its name and folder."""
     return {"ino": os.lstat(path).st_ino, "born": atomic.born(path)}
+
+
+def _changed(path: str) -> dict[str, Any]:
+    """When a rename was made, by the file system's own word for it; nothing where renames leave no such trace."""
+    moment = os.lstat(path).st_ctime_ns
+    return {"ctime": moment} if abs(time.time_ns() - moment) < RECENT else {}
 
 
 def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:

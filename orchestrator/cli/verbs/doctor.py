@@ -85,7 +85,7 @@ def _mend(app: App) -> int:
         return BUSY
     lock.acquire()
     try:
-        for text in recovery.tidy(store):
+        for text in (*recovery.tidy(store), *recovery.take_up(store)):
             app.console.out(f"mended   {text}")
         for run_id in runs.complete(store):
             app.console.out(f"mended   run {run_id}: its tasks are in the inbox")
