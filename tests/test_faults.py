@@ -63,3 +63,13 @@ def test_the_check_notices_broken_promises(tmp_path):
     text = "\n".join(field.check())
     assert "t00001 is in no folder" in text and "t00002 is in ['done', 'inbox']" in text
     assert "t00003 attempt 1 was started 2 times" in text and "t00000 attempt 1, and no end" in text
+
+
+@pytest.mark.parametrize("kind", faults.WORLDS)
+def test_promises_hold_while_the_world_moves(kind):
+    """git under eight running tasks, other PID namespaces, a quota, older and newer code."""
+    if why := faults.missing(kind):
+        pytest.skip(why)
+    counts, broken = faults.run(kind, 1, 0)
+    assert not broken, broken
+    assert counts[f"killed {kind}"] >= 1 and counts["starts"] > 0

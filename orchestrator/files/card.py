@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from dataclasses import dataclass
 
 from orchestrator.files import opening
+from orchestrator.files.held import held
 from orchestrator.files.layout import Layout
 from orchestrator.model.admission import InForce, in_force_from
 
+# A file system that copies on write may refuse to change the card, too: then only its mode says so.
+UNWRITTEN = "the disk takes nothing, not even the watcher's card"
 STALE = 30.0  # seconds without a heartbeat after which a watcher does not answer
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``beat`` is the age of the heartbeat in seconds; ``alive`` is what the kernel says, not the heartbeat."""
+    """``beat`` is the age of the heartbeat in seconds; ``alive`` is what the kernel says, not the heartbeat: the
+    process, or the lock where another container's process cannot be seen."""
 
     pid: int
     host: str
@@ -42,6 +47,7 @@ class Card:
     in_force: InForce | None = None  # None: an older watcher, which does not say
     settings_wait: bool = False  # nothing starts because of what `settings` says
     trust: str = ""  # the folder where it keeps what it trusts
+    here: bool = True  # whether its pid means it here, too: else it lives in another container
 
 
 def read(layout: Layout, now: float) -> Card | None:
@@ -49,18 +55,21 @@ def read(layout: Layout, now: float) -> Card | None:
     try:
         with opening.open_file(layout.watcher_card) as file:
             data = json.loads(file.read())
-            beat = now - os.fstat(file.fileno()).st_mtime
+            info = os.fstat(file.fileno())
+        beat = now - info.st_mtime
+        unwritten = "" if info.st_mode & stat.S_IWUSR else UNWRITTEN
+        here = process_lives(data["pid"], data["pid_start"], data["boot"])
         return Card(
             data["pid"],
             data["host"],
             data["started_at"],
             data["version"],
             data["slots"],
-            data["fault"],
+            data["fault"] or unwritten,
             data["draining"],
             data["notifications"],
             max(0.0, beat),
-            process_lives(data["pid"], data["pid_start"], data["boot"]),
+            here or held(layout.watcher_lock),
             *_today(data.get("today"), now),
             str(data.get("settings_read", "")),
             str(data.get("settings", "")),
@@ -68,6 +77,7 @@ def read(layout: Layout, now: float) -> Card | None:
             in_force_from(data["in_force"]) if "in_force" in data else None,
             bool(data.get("settings_wait")),
             str(data.get("trust", "")),
+            here,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -22,6 +22,7 @@ from orchestrator.files import (
     scan,
     schemas,
 )
+from orchestrator.files.held import held
 from orchestrator.files.layout import (
     CANCEL,
     FOLDER_NAMES,
@@ -211,10 +212,13 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
             if journal.phase in (Phase.FINAL, Phase.REQUEUED):
                 continue
             started = journal.attempt.started if journal.attempt else {}
-            alive = journal.phase is Phase.STARTED and card.process_lives(
-                started.get("supervisor", 0),
-                started.get("supervisor_start", 0),
-                started.get("boot", ""),
+            alive = journal.phase is Phase.STARTED and (
+                card.process_lives(
+                    started.get("supervisor", 0),
+                    started.get("supervisor_start", 0),
+                    started.get("boot", ""),
+                )
+                or held(layout.journal(journal.task_id))
             )
             state = "is still running under its supervisor" if alive else "was cut off"
             found.append(

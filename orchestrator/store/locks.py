@@ -14,6 +14,10 @@ from orchestrator.errors import Busy
 from orchestrator.files import card
 from orchestrator.files.layout import Layout
 
+BRIEFLY = (
+    0.2  # seconds: longer than a reader that asks for the lock holds a share of it (`files.held`)
+)
+
 
 class WatcherLock:
     """The right to coordinate a work directory: one process at a time, freed by the kernel when it ends."""
@@ -25,7 +29,7 @@ class WatcherLock:
     def acquire(self) -> None:
         """Raises `Busy`, naming the process that has it."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=BRIEFLY, poll_interval=BRIEFLY / 10)
         except Timeout:
             known = card.read(self.layout, time.time())
             who = (

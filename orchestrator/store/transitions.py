@@ -728,8 +728,12 @@ class Store:
         except OSError:
             if self._card < 0:
                 raise
-            os.pwrite(self._card, data, 0)
-            os.ftruncate(self._card, len(data))
+            try:
+                os.pwrite(self._card, data, 0)
+                os.ftruncate(self._card, len(data))
+            except OSError:
+                os.fchmod(self._card, 0o444)  # readers take that for a fault
+                raise
             return
         if self._card >= 0:
             os.close(self._card)

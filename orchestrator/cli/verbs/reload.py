@@ -39,6 +39,11 @@ def command(app: App) -> None:
             f"the watcher (pid {before.pid}) is of version {before.version}, which cannot do that",
             "stop it and start it again",
         )
+    if not before.here:
+        raise Refused(
+            f"the watcher (pid {before.pid} on {before.host}) runs in another container",
+            "say it there",
+        )
     Acceptance(app.layout, open_store(app).trust).accept(snapshot(app.layout))
     os.kill(before.pid, signal.SIGUSR1)
     end = time.monotonic() + PATIENCE
