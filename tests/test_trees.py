@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from conftest import Project, WatcherProcess, wait_until
 
 from orchestrator.files import journals
 from orchestrator.model import isolation
+from orchestrator.store import git as store_git
+from orchestrator.store import trees
 
 CONFIG = """\
 isolation: worktree
@@ -628,3 +631,23 @@ def test_tools_that_do_not_say_whether_they_edit_are_told_before_they_run(repo):
             f"argv: [sh, -eu]\nprompt: stdin\nedits: {answer}\n"
         )
         assert "side by side" not in repo.run("watch", "--until-empty").stderr
+
+
+def test_a_change_in_the_second_of_the_checkout_is_saved(repo):
+    """git believes that a file of the same size and second is unchanged, unless its index is as old as the file."""
+    path = repo.root / "racy.txt"
+    path.write_text("zero\n")
+    repo.git("add", "racy.txt")
+    repo.git("commit", "-qm", "racy")
+    for _ in range(20):
+        wait_until(lambda: time.time() % 1 < 0.2, "the beginning of a second")
+        began = int(time.time())
+        path.write_text("one\n")
+        repo.git("add", "racy.txt")
+        path.write_text("two\n")
+        if int(path.stat().st_ctime) == began:
+            break
+    wait_until(lambda: int(time.time()) > began, "the next second")
+    found = store_git.find(str(repo.root))
+    tree = trees.snapshot(repo.layout, found, found.shared.commit_of("HEAD"))
+    assert repo.git("show", f"{tree}:racy.txt") == "two"

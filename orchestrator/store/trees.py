@@ -162,10 +162,13 @@ def snapshot(layout: Layout, repo: Repository, head: str) -> str:
 
 
 def copy_index(git_dir: str, index: str, git: Git, head: str) -> None:
-    """A private copy of an index, or one made anew from ``head`` where there is none that can be read."""
+    """A private copy of an index, or one made anew from ``head`` where there is none that can be read.
+
+    With its time: by that git tells which files it must read although they look unchanged (same size, same second).
+    """
     forget_index(index)
     try:
-        shutil.copyfile(f"{git_dir}/index", index)
+        shutil.copy2(f"{git_dir}/index", index)
         git("ls-files", "-s", "--", ":(top)/no-such-file")
     except (OSError, GitFailed):
         forget_index(index)
