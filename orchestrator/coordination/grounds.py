@@ -20,6 +20,7 @@ from orchestrator.execution.processes import TAG
 from orchestrator.files import opening, scan
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
+from orchestrator.model.sandbox import Bounds
 from orchestrator.model.task import Task
 from orchestrator.store import atomic, git, saving, trees
 from orchestrator.store.ledger import Entry
@@ -27,6 +28,7 @@ from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
 from orchestrator.tools.routing import Route
 
+DROP = "drop"  # in the log folder: where an attempt in a sandbox drops tasks
 SHARED = "git-shared.json"  # what trees share with the person, before an attempt
 
 
@@ -131,13 +133,19 @@ class Grounds:
         return [*told, why], why
 
     def collect(self, life: Worker, quiet: float = 0.0) -> list[str]:
-        """Bring task files from the inbox of the tree into the real one, each once; what could not be brought, in words.
+        """Bring task files from where the attempt drops them into the real inbox, each once; what could not be brought, in words.
 
         ``quiet``: only files that nobody has written to for so many seconds.
         """
-        if life.tree is None:
-            return []
-        folder, told = f"{self.folder(life)}/{WORK}/inbox", []
+        told = []
+        if life.tree is not None:
+            told += self._collect(life, f"{self.folder(life)}/{WORK}/inbox", quiet)
+        if life.route.sandbox.on and life.attempt:
+            told += self._collect(life, f"{self.layout.logs(life.id, life.attempt)}/{DROP}", quiet)
+        return told
+
+    def _collect(self, life: Worker, folder: str, quiet: float) -> list[str]:
+        told = []
         for name in scan.names(folder):
             task_id, path = stem_of(name), f"{folder}/{name}"
             if not task_id or is_draft(name):
@@ -152,13 +160,14 @@ class Grounds:
                     name[len(task_id) :],
                     agent=life.route.agent.name,
                     run_id=life.task.run,
-                    summary=f"from the tree of {life.id}",
+                    summary=f"dropped by {life.id}",
                     parent=life.id,
+                    bounds=bounds_of(life),
                 )
             except (OSError, ValueError, OrchestratorError) as error:
                 if not self._is_there(name, path):
                     told.append(
-                        f"work/inbox/{name} in its tree was not queued: {getattr(error, 'message', None) or error}"
+                        f"work/inbox/{name}, which it dropped, was not queued: {getattr(error, 'message', None) or error}"
                     )
                     continue
             atomic.remove(path)
@@ -188,6 +197,14 @@ class Grounds:
         """A path that a task names: ``work/...`` is the project's, everything else is in its tree."""
         inside = path == WORK or path.startswith(f"{WORK}/")
         return os.path.join(self.layout.root if inside else self.folder(life), path)
+
+
+def bounds_of(life: Worker) -> Bounds | None:
+    """What a task that this attempt drops may have at most; None if it is in no sandbox."""
+    route = life.route
+    if not route.sandbox.on:
+        return None
+    return Bounds(life.id, route.sandbox, route.agent.permissions, tuple(route.agent.secrets))
 
 
 def own_environment(layout: Layout, life: Worker, run_dir: str, tag: str) -> dict[str, str]:

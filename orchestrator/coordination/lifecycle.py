@@ -11,6 +11,7 @@ import os
 import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,12 +20,15 @@ from orchestrator.coordination.accounting import priced, probes, with_session_lo
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.proof import Proof, reds
+from orchestrator.coordination.recording import brief
 from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.works import Works
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.errors import OrchestratorError, StoreFault
-from orchestrator.execution import masking
+from orchestrator.execution import masking, secretstore
+from orchestrator.files.bounds import of_task
 from orchestrator.files.layout import ARTIFACTS, OWN, Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
@@ -40,7 +44,6 @@ from orchestrator.model.result import (
     Reading,
     attempt_entry,
     kept,
-    reading_from,
     result,
     total_cost,
     total_usage,
@@ -71,7 +74,7 @@ from orchestrator.tools.invocation import (
     recorded,
     secret_values,
 )
-from orchestrator.tools.routing import Route, RouteProblem, routes
+from orchestrator.tools.routing import Route, RouteProblem, bounded, routes
 from orchestrator.tools.share import own_share, session_of
 from orchestrator.tools.specs import ToolSpec
 
@@ -105,6 +108,7 @@ class Life:
     moving: bool = False  # it is claimed, and its file still lies in the inbox
     cost: float = 0.0  # of its attempts that have ended
     secrets: tuple[str, ...] = ()  # what its texts must not have, if this watcher began it
+    fetched: Mapping[str, str] = field(default_factory=dict)  # the role's own secrets, by name
     progress: Progress | None = None  # of the attempt that runs
     status: Status = Status.RUNNING  # where it is in the end
     records: list[Mapping[str, Any]] = field(
@@ -132,7 +136,8 @@ class Lives:
         self.distributor, self.health, self.tell = distributor, health, tell
         self.spent = spent
         self.grounds = Grounds(layout, settings, store)
-        self.proof = Proof(layout, settings, store, distributor, self.grounds)
+        self.sandboxes = Sandboxes(layout, settings, self.grounds)
+        self.proof = Proof(layout, settings, store, distributor, self.grounds, self.sandboxes)
         self.works = Works(layout, settings, store, self.grounds, self.proof)
         self.replies = Replies(layout, lambda: settings.config, store)
         self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
@@ -199,12 +204,20 @@ class Lives:
             cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts),
         )
         self.grounds.known(life, entry)
+        self._bound(life)
         if attempt is not None and attempt.ended is None:
             self.follow(life)
             life.began = self.store.clock.monotonic() - max(
                 0.0, self.store.clock.wall() - attempt.started.get("at", self.store.clock.wall())
             )
         return life
+
+    def _bound(self, life: Life) -> None:
+        """Nothing of a task that an attempt in a sandbox has dropped is looser than what that attempt had."""
+        bounds = of_task(self.layout, life.task)
+        if bounds is not None:
+            life.chain = tuple(bounded(route, bounds) for route in life.chain)
+            life.route = bounded(life.route, bounds)
 
     def route_again(self, life: Life) -> None:
         """The next attempt goes by what is configured now, if that still knows its agent: at the same place of the chain."""
@@ -318,8 +331,10 @@ class Lives:
         run_dir = self.layout.logs(life.id, number)
         try:
             self.replies.at_start(entry)
+            self._bound(life)
             await self.grounds.ready(life, entry)
-            order = self._order(life, entry, run_dir)
+            await self._fetch(life)
+            order = await self.sandboxes.around(life, self._order(life, entry, run_dir))
             await self._before(life, run_dir)
         except (
             Exception
@@ -335,7 +350,7 @@ class Lives:
             end = AttemptEnd(cause, message=str(error) if known else f"internal error: {error!r}")
             self._record_end(entry, number, end)
         else:
-            entry.close()
+            order = replace(order, journal=entry.detach())
             end = await self._execute(life, order)
             reopened = self.store.ledger.open(life.id)
             if reopened is None:  # git clean removed the ledger while it ran: rebuild what is known
@@ -403,7 +418,7 @@ class Lives:
         ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
             raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
         tag = secrets.token_hex(8)
-        own = own_environment(self.layout, life, run_dir, tag)
+        own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
         if life.route.mode == "interactive":
             own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
         if not life.route.tool.argv:
@@ -425,7 +440,8 @@ class Lives:
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
         given = {name: value for name, value in made.env.items() if name not in life.task.env}
-        secrets_ = life.secrets = secrecy.forms(secret_values(given, self.config.redact))
+        redact = (*self.config.redact, *life.fetched)
+        secrets_ = life.secrets = secrecy.forms(secret_values(given, redact))
         prompt_file = f"{run_dir}/prompt.md"
         try:
             atomic.remove(prompt_file)
@@ -450,7 +466,7 @@ class Lives:
             run_dir=run_dir,
             stdin=prompt_file if made.stdin else None,
             tag=tag,
-            journal=entry.detach(),
+            journal=-1,  # handed over when nothing can fail any more
             cancel=self.layout.cancel_request(life.id),
             timeout=life.route.timeout,
             interrupt_grace=config.interrupt_grace,
@@ -488,9 +504,23 @@ class Lives:
         """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""
         if not life.secrets and life.route.tool.argv:
             values = dict.fromkeys(("model", "session", "run_dir", "project", "cwd"), "")
-            env = environment(life.route, life.task, self.config, {}, values)
-            life.secrets = secrecy.forms(secret_values(env, self.config.redact))
+            env = environment(life.route, life.task, self.config, life.fetched, values)
+            redact = (*self.config.redact, *life.fetched)
+            life.secrets = secrecy.forms(secret_values(env, redact))
         return life.secrets
+
+    async def _fetch(self, life: Life) -> None:
+        """Have the role's secrets, fetched anew for each attempt."""
+        life.fetched = {}
+        commands = life.route.agent.secrets
+        if commands:
+            life.fetched = await asyncio.to_thread(secretstore.fetch, commands, self.layout.root)
+
+    async def _fetch_to_mask(self, life: Life) -> None:
+        """Have them for an attempt that another watcher began; what cannot be fetched now was masked in its logs then."""
+        if not life.secrets and life.route.agent.secrets:
+            with suppress(OrchestratorError):
+                await self._fetch(life)
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -519,6 +549,7 @@ class Lives:
             self._record_end(entry, life.attempt, end)
         life.handle = None
         life.ending = True
+        await self._fetch_to_mask(life)
         run_dir = self.layout.logs(life.id, life.attempt)
         if end.cause == "lost":
             await asyncio.to_thread(masking.finish, run_dir, self._secrets(life))
@@ -528,6 +559,8 @@ class Lives:
         if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
             life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
             self.spent(life, reading)
+        told = await self.sandboxes.after(run_dir)
+        reading = replace(reading, warnings=(*reading.warnings, *told))
         entry, reading = await self.works.judged(life, entry, reading, run_dir)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
@@ -811,7 +844,7 @@ class Lives:
         attempts, readings = [], []
         for facts in entry.journal.attempts:
             newest = facts.number == life.attempt
-            its = reading if newest else _brief(facts)
+            its = reading if newest else brief(facts)
             who = self._kept(life, reading) if newest else facts.read
             readings.append(its)
             attempts.append(
@@ -940,25 +973,4 @@ def _disk_refused(facts: AttemptFacts) -> bool:
 def _cancelled(reading: Reading, by: str) -> Reading:
     return replace(
         reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
-    )
-
-
-def _brief(facts: AttemptFacts) -> Reading:
-    """An earlier attempt, from its journal alone."""
-    end = end_from(facts.ended or {"record": "lost"})
-    if facts.read:
-        return reading_from(
-            facts.read, end.duration_ms, end.code if end.signal is None else 128 + end.signal
-        )
-    outcome = {
-        "cancelled": Outcome.CANCELLED,
-        "timeout": Outcome.TIMED_OUT,
-        "lost": Outcome.LOST,
-    }.get(end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
-    code = end.code if end.signal is None else 128 + end.signal
-    return Reading(
-        outcome,
-        code,
-        error_class=end.cause or ("exit" if code else ""),
-        duration_ms=end.duration_ms,
     )

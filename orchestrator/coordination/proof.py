@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from orchestrator.coordination.grounds import Grounds, Worker, own_environment
+from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.files.layout import ARTIFACTS, Layout
@@ -24,7 +25,7 @@ from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
-from orchestrator.tools.invocation import environment, program, secret_values
+from orchestrator.tools.invocation import CannotStart, environment, program, secret_values
 
 LINES = 30  # that an agent is told of a red check
 FOLDER = "checks"
@@ -46,9 +47,10 @@ class Proof:
         store: Store,
         distributor: Distributor,
         grounds: Grounds,
+        sandboxes: Sandboxes,
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributor, self.grounds = distributor, grounds
+        self.distributor, self.grounds, self.sandboxes = distributor, grounds, sandboxes
 
     async def proven(self, life: Running, entry: Entry, reading: Reading) -> tuple[Entry, Reading]:
         """The reading of an attempt that ended well, after its declared files and its checks were looked at.
@@ -98,14 +100,20 @@ class Proof:
                 return entry, self._reading(life, check, end_from(ended))
         run_dir = self.folder(life, check.name)
         os.makedirs(f"{run_dir}/{ARTIFACTS}", exist_ok=True)
-        order = self._order(life, entry, check, run_dir)
+        order = self._order(life, check, run_dir)
         if order is None:
             return entry, CheckResult(
                 check.name, False, cause=f"there is no program '{check.command[0]}'"
             )
+        try:
+            order = await self.sandboxes.around(life, order, drops=False)
+        except CannotStart as error:
+            return entry, CheckResult(check.name, False, cause=error.message)
+        order = replace(order, journal=entry.detach())
         life.handle = self.distributor.dispatch(order, lambda _: None)
         end = await life.handle.wait()
         life.handle = None
+        await self.sandboxes.after(run_dir)
         entry = self._reopened(life, entry)
         self._complete(entry, life.attempt, end)
         return entry, self._reading(life, check, end)
@@ -157,7 +165,7 @@ class Proof:
         """Where a check of the newest attempt prints to."""
         return f"{self.layout.logs(life.id, life.attempt)}/{FOLDER}/{name}"
 
-    def _order(self, life: Worker, entry: Entry, check: Check, run_dir: str) -> Order | None:
+    def _order(self, life: Worker, check: Check, run_dir: str) -> Order | None:
         config, tag = self.settings.config, secrets.token_hex(8)
         cwd = self.grounds.folder(life)
         own = own_environment(self.layout, life, run_dir, tag)
@@ -175,7 +183,7 @@ class Proof:
             run_dir=run_dir,
             stdin=None,
             tag=tag,
-            journal=entry.detach(),
+            journal=-1,
             cancel=self.layout.cancel_request(life.id),
             timeout=check.timeout,
             interrupt_grace=config.interrupt_grace,

@@ -20,7 +20,7 @@ class Order:
 
     ``journal`` is the descriptor of the task's journal with the liveness lock on it; the distributor closes it.
     ``cancel`` is the path of a file whose existence asks the attempt to stop, ``secrets`` are texts that its logs must
-    not keep, ``silence`` (0: none) how long it may print nothing, ``terminal`` whether it runs on a terminal of its own; ``facts`` are kept in the record of its start.  Times are seconds, sizes bytes.
+    not keep, ``silence`` (0: none) how long it may print nothing, ``terminal`` whether it runs on a terminal of its own, ``sandboxed`` whether ``argv`` begins with what builds its walls; ``facts`` are kept in the record of its start.  Times are seconds, sizes bytes.
     """
 
     task_id: str
@@ -42,6 +42,7 @@ class Order:
     secrets: tuple[str, ...] = ()
     silence: float = 0.0
     terminal: bool = False
+    sandboxed: bool = False
     facts: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -71,6 +71,7 @@ class DirectDistributor:
             "stderr": "",
             "secrets": [],
             "terminal": False,
+            "sandboxed": False,
         }
         job.pop("journal")
         journal = os.memfd_create("trial", os.MFD_CLOEXEC)

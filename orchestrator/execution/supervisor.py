@@ -21,6 +21,7 @@ from __future__ import annotations
 import array
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # typing costs every supervisor a millisecond
     from collections.abc import Callable
     from typing import Any
 
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 POLL, POLL_MIN = 0.5, 0.025  # seconds between looks at the size of the logs
 LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
 PR_SET_CHILD_SUBREAPER = 36
@@ -50,6 +52,18 @@ DEFAULTS = [
     number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
 ]
 
+
+# What builds a sandbox must outlive the tool in it: it ignores what we ignore, and gives the tool its signals back.
+SANDBOX_DEFAULTS = [
+    number
+    for number in DEFAULTS
+    if number
+    not in (
+        *(signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP),
+        *(signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM),
+    )
+]
+SANDBOX_ENDS = 1.0  # seconds for an empty sandbox to go by itself
 
 LATER: dict[
     str, Any
@@ -80,6 +94,8 @@ def main(fd: int) -> None:
     ):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Blocked as it is below, it is still taken; but what builds the walls of a sandbox inherits that it is ignored.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)  # taken with sigtimedwait: no handler, no race
     become_subreaper()
     control = socket.socket(fileno=fd)
@@ -183,7 +199,7 @@ class Attempt:
             ):  # a log could not be looked at or the like: the tool must not go on
                 status = self.abandon()
         self.swept = True
-        leftovers = sweep(self.trim)
+        leftovers = sweep(self.trim, SANDBOX_ENDS if self.job["sandboxed"] else 0.0)
         if self.terminal is not None:
             self.terminal.close()
         self.mask()
@@ -275,6 +291,8 @@ class Attempt:
             if job["secrets"]:
                 self.masks.append(Mask(path, job["secrets"], self.logs[-1]))
         stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if job["sandboxed"]:
+            stdin = sealed(stdin)
         try:
             actions = [
                 (os.POSIX_SPAWN_DUP2, stdin, 0),
@@ -294,7 +312,7 @@ class Attempt:
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
-                setsigdef=DEFAULTS,
+                setsigdef=SANDBOX_DEFAULTS if job["sandboxed"] else DEFAULTS,
             )
             if self.terminal is not None:
                 self.terminal.started()
@@ -516,11 +534,36 @@ def new_log(path: str, append: bool = True) -> int:
     return os.open(path, flags, 0o644)
 
 
-def sweep(meanwhile: Callable[[], object]) -> int:
+def sealed(fd: int) -> int:
+    """The same text in memory, where nobody can change it: through a descriptor of a file its reader could reach the file.
+
+    ``fd`` is closed.
+    """
+    try:
+        memory = os.memfd_create("prompt", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        while data := os.read(fd, 1 << 20):
+            while data:
+                data = data[os.write(memory, data) :]
+        os.lseek(memory, 0, os.SEEK_SET)
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEALS)
+        return memory
+    finally:
+        os.close(fd)
+
+
+def sweep(meanwhile: Callable[[], object], patience: float = 0.0) -> int:
     """End everything the tool left behind; how many processes that were.  ``meanwhile()`` is called while it lasts.
 
-    Every orphan of the attempt is our child, so without children there is nothing left.
+    Every orphan of the attempt is our child, so without children there is nothing left.  ``patience`` is how long they
+    may go by themselves: the first process of a sandbox does, as soon as there is no other in it.
     """
+    end = time.monotonic() + patience
+    while patience and time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                signal.sigtimedwait((signal.SIGCHLD,), 0.02)
+        except ChildProcessError:
+            return 0
     try:
         pid, _ = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -532,7 +575,7 @@ def sweep(meanwhile: Callable[[], object]) -> int:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return len(found)
+            return max(len(found) - bool(patience), 0)
         if pid == 0:
             if time.monotonic() >= kill_at:
                 signal_all(signal.SIGKILL, found)

@@ -24,7 +24,7 @@ ARTIFACTS, OWN = (
     "artifacts",
     "tool",
 )  # below an attempt's logs: what the task leaves, and {run_dir} of its tool
-STATE_FOLDERS = ("active", "closed", "cancel", "expanding", "log", "tmp")
+STATE_FOLDERS = ("active", "closed", "cancel", "dropped", "expanding", "log", "tmp")
 
 
 @dataclass(frozen=True, slots=True)

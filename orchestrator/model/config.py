@@ -42,6 +42,9 @@ class Agent:
     context: tuple[str, ...] = ()
     permissions: str = "default"
     role: Role = Role()
+    secrets: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # the commands that print them
 
     @property
     def tool(self) -> str:
@@ -262,4 +265,5 @@ def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:
         context=tuple(body.get("context", ())),
         permissions=body.get("permissions", "default"),
         role=role_from(body),
+        secrets={name: tuple(item["command"]) for name, item in body.get("secrets", {}).items()},
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.model.sandbox import Sandbox, sandbox_from
 from orchestrator.model.units import duration
 
 CACHES = ("node_modules", "target", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
@@ -112,6 +113,7 @@ class Role:
     strategy: str = "merge"
     protect: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
+    sandbox: Sandbox = Sandbox()
 
     @property
     def reviews(self) -> str:
@@ -131,6 +133,7 @@ def role_from(body: Mapping[str, Any]) -> Role:
         strategy=body.get("strategy", "merge"),
         protect=tuple(body.get("protect", ())),
         locks=tuple(body.get("locks", ())),
+        sandbox=sandbox_from(body.get("sandbox")),
     )
 
 

@@ -39,6 +39,7 @@ class Task:
     artifacts: tuple[str, ...] = ()
     isolation: str = ""  # "worktree": a tree of its own, also where the configuration asks for none
     verify: tuple[str, ...] = ()  # checks beside those of the role
+    sandbox: str = ""  # at least this level, whatever its role says
     locks: tuple[str, ...] = ()  # tasks that name one word never run together
     notes: tuple[str, ...] = ()  # what became of keys of an older format
 
@@ -81,6 +82,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         artifacts=tuple(data.get("artifacts", ())),
         isolation=data.get("isolation", ""),
         verify=tuple(data.get("verify", ())),
+        sandbox=data.get("sandbox", ""),
         locks=tuple(data.get("locks", ())),
         notes=notes,
     )

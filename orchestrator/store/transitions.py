@@ -27,9 +27,10 @@ from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, places, trusting
+from orchestrator.store import atomic, bounding, places, trusting
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
@@ -124,11 +125,12 @@ class Store:
         suffix: str = ".yaml",
         folder: Status = Status.INBOX,
         kind: str = "task_submitted",
+        bounds: Bounds | None = None,
         **fields: Any,
     ) -> str:
         """Place a new task (or run) file; its path.  `Taken` if the id is in use anywhere.
 
-        The caller has validated the text.  When this returns the file survives a power cut.
+        The caller has validated the text.  ``bounds``: what it may have at most, for good.  When this returns the file survives a power cut.
         """
         why = ids.problem(task_id)
         if why:
@@ -142,6 +144,8 @@ class Store:
         try:
             atomic.write_temporary(temporary, raw)
             self.vouch_for(task_id, temporary)
+            if bounds is not None:
+                bounding.keep(self.layout, task_id, bounds)
             try:
                 atomic.move(temporary, path)
             except BaseException:

@@ -10,6 +10,7 @@ from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.gates import Lane
 from orchestrator.model.isolation import CHECKOUT
+from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.model.task import Task
 from orchestrator.tools.specs import ToolSpec
 from orchestrator.tools.taskenv import refusal
@@ -34,6 +35,7 @@ class Route:
     edits: bool = False  # whether it is an agent that changes files
     isolated: bool = False  # whether it works in a tree of its own
     checks: tuple[str, ...] = ()  # that prove its work
+    sandbox: Sandbox = Sandbox()
 
     def lane(self, task: Task) -> Lane:
         """What the limits count it as."""
@@ -173,16 +175,29 @@ def _route(
         edits=edits(agent, tool),
         isolated=isolated(task, agent, tool, config),
         checks=_checks(task, agent, config),
+        sandbox=at_least(agent.role.sandbox, task.sandbox),
+    )
+
+
+def bounded(route: Route, bounds: Bounds) -> Route:
+    """The route of a task that an attempt in a sandbox has dropped: nothing of it is looser than what that attempt had."""
+    agent = route.agent
+    permissions = min(agent.permissions, bounds.permissions, key=PERMISSIONS.index)
+    secrets = {name: words for name, words in agent.secrets.items() if name in bounds.secrets}
+    return replace(
+        route,
+        agent=replace(agent, permissions=permissions, secrets=secrets),
+        sandbox=within(route.sandbox, bounds.sandbox),
     )
 
 
 def _for_tool(agent: Agent, task: Task, config: Config) -> Agent:
     """The role as it acts by a tool that the task chose and the role does not name: what it was trusted with (its
-    permissions, its environment) was meant for its own tools."""
+    permissions, its environment, its secrets) was meant for its own tools."""
     if not task.tool or task.tool in agent.tools:
         return agent
     permissions = "default" if agent.permissions == "full" else agent.permissions
-    return replace(agent, permissions=permissions, env={}, command=())
+    return replace(agent, permissions=permissions, env={}, command=(), secrets={})
 
 
 def edits(agent: Agent, tool: ToolSpec) -> bool:

@@ -57,6 +57,10 @@ class ToolSpec:
     edits: bool | None = (
         None  # whether it changes files of the project; None: its spec does not say
     )
+    state: tuple[str, ...] = ()  # where it keeps its sessions: a sandbox leaves that writable
+    settings: tuple[
+        str, ...
+    ] = ()  # names in a project that steer it: a sandbox keeps them as they are
 
     @property
     def at_hand(self) -> bool:
@@ -192,4 +196,6 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         description=data.get("description", ""),
         built_in=built_in,
         edits=data.get("edits"),
+        state=tuple(data.get("state", ())),
+        settings=tuple(data.get("settings", ())),
     )

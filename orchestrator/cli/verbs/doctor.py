@@ -10,6 +10,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.app import App
 from orchestrator.cli.options import dry_run_option, examples, json_option, now
+from orchestrator.cli.proving import sandbox_checks
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import BUSY, FAILED, OrchestratorError
@@ -123,6 +124,7 @@ def _tools(layout: Layout) -> list[Check]:
         )
         for path, _, problems in box.broken
     ]
+    found += sandbox_checks(config)
     usable = []
     answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)
     for spec in box.tools.values():

@@ -1,0 +1,304 @@
+"""The sandbox of an attempt: from what its role says to the walls around its command, and what is looked at when it has ended.
+
+Read-only, also where the working folder contains them: ``work/``, what git obeys, the settings of tools, the instructions of roles.
+Not visible: logs, journals and events, what this machine trusts, the real inbox (a drop folder lies in its place), sockets and
+``/run``.  The walls are built once for nothing before each attempt: what cannot be built does not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.coordination.grounds import DROP, Grounds, Worker
+from orchestrator.coordination.settings import Settings
+from orchestrator.distributors.base import Order
+from orchestrator.execution import sandbox
+from orchestrator.execution.sandbox import EMPTY, READ, SEALED, WRITE, Mount, Walls, covered
+from orchestrator.files import opening
+from orchestrator.files.layout import ARTIFACTS, OWN, Layout, data_file
+from orchestrator.files.statehome import state_home
+from orchestrator.files.text import last_lines, one_line
+from orchestrator.model.sandbox import PROJECT, STRICT, Sandbox
+from orchestrator.store import atomic, git
+from orchestrator.tools.invocation import CannotStart
+from orchestrator.tools.specs import ToolSpec
+
+RECORD = "sandbox.json"  # in the log folder: the walls, for whoever wants to know, and what must not appear
+TAKEN = "taken"  # in the log folder: what appeared all the same
+UNSEEN = (".state", "logs", "events")  # below work/
+SHOWN = ("orchestrator.yaml", "tools", "agents")  # below work/, in a strict sandbox
+STEERING = (".git", ".vscode", ".idea", ".envrc")  # in any project
+ELSEWHERE = (
+    "SSH_AUTH_SOCK",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "WAYLAND_DISPLAY",
+    "DISPLAY",
+)
+REFUSAL = re.compile(r"Read-only file system|\bEROFS\b")
+MOST = 5  # refusals that a result tells
+LINES = 400  # of a log that are looked at for them
+_VARIABLE = re.compile(r"\{(\w+)\}")
+
+
+class Sandboxes:
+    """Builds the sandboxes of a work directory's attempts."""
+
+    def __init__(self, layout: Layout, settings: Settings, grounds: Grounds) -> None:
+        self.layout, self.settings, self.grounds = layout, settings, grounds
+
+    async def around(self, life: Worker, order: Order, drops: bool = True) -> Order:
+        """The order, behind the walls that its role and its task ask for.  ``drops``: it may drop tasks.
+
+        Raises `CannotStart` if there can be no such walls here.
+        """
+        box = life.route.sandbox
+        if not box.on:
+            return order
+        if self.settings.config.distributor != "direct":
+            raise _impossible(box, "it is for attempts on this machine (distributor: direct)")
+        if not box.network and not plain(life.route.tool):
+            raise _impossible(
+                box, "network: none is for plain commands: an agent needs its provider"
+            )
+        return await asyncio.to_thread(self._enclosed, life, box, order, drops)
+
+    def _enclosed(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Order:
+        if "=" in order.program:
+            raise _impossible(box, f"there is a = in the path of {order.program}")
+        env = self._environment(box, order)
+        if drops:
+            os.makedirs(f"{order.run_dir}/{DROP}", exist_ok=True)
+        for last in (False, True):  # a socket that was there may be gone by now: then once more
+            walls = self._walls(life, box, order, drops)
+            why = sandbox.refused(walls, order.program, env)
+            if not why:
+                break
+            if last:
+                raise _impossible(box, why)
+        prefix = sandbox.words(walls)
+        assert prefix is not None
+        missing = [
+            name for name in self._steering() if not os.path.lexists(f"{self._place(life)}/{name}")
+        ]
+        record = {"argv": prefix, "place": self._place(life), "missing": missing}
+        atomic.remove(f"{order.run_dir}/{RECORD}")
+        data = json.dumps(record, indent=1).encode() + b"\n"
+        atomic.write_temporary(f"{order.run_dir}/{RECORD}", data, mode=0o600, sync=False)
+        argv = (*prefix, order.program, *order.argv[1:])
+        return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True)
+
+    def _environment(self, box: Sandbox, order: Order) -> dict[str, str]:
+        """What the attempt is given, without what leads out: it has a /tmp of its own, and the drop folder for an inbox."""
+        env = {
+            name: value
+            for name, value in order.env.items()
+            if name not in ELSEWHERE or covered(value, map(_real, box.write))
+        }
+        return env | {"TMPDIR": "/tmp", "ORCHESTRATOR_DROP": f"{_real(self.layout.work)}/inbox"}
+
+    def _place(self, life: Worker) -> str:
+        """The working folder: the task's tree, or the project."""
+        return _real(life.tree.path if life.tree is not None else self.layout.root)
+
+    # -- the walls ------------------------------------------------------------------------------------------------
+
+    def _walls(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Walls:
+        place = self._place(life)
+        mounts = [
+            *self._ground(life, box, order),
+            *self._work(life, box, order, drops),
+            *self._guarded(life, place),
+        ]
+        return Walls(tuple(mounts), order.cwd, box.level == PROJECT, box.network)
+
+    def _ground(self, life: Worker, box: Sandbox, order: Order) -> Iterator[Mount]:
+        """What can be seen, and what can be changed."""
+        root, home = _real(self.layout.root), _real("~")
+        if box.level == PROJECT:
+            yield from (Mount(READ, path) for path in (home, root) if covered(path, sandbox.HIDDEN))
+        else:
+            yield from (Mount(READ, path) for path in interpreter() if os.path.exists(path))
+            yield from (Mount(READ, self._named(box, path)) for path in box.read)
+        if life.tree is None:
+            yield Mount(WRITE, root)
+        yield from (Mount(WRITE, path) for path in state_paths(life.route.tool, order.env))
+        yield from (Mount(WRITE, self._named(box, path)) for path in box.write)
+        if box.level == PROJECT:
+            yield from self._silenced(box, [root, home])
+
+    def _silenced(self, box: Sandbox, shown: list[str]) -> Iterator[Mount]:
+        """Sockets on which somebody listens now, where an attempt would see them; those that its role names stay."""
+        named = [_real(path) for path in box.write]
+        unseen = [f"{_real(self.layout.work)}/{name}" for name in UNSEEN]
+        for path in sandbox.sockets():
+            hidden = covered(path, sandbox.HIDDEN) and not covered(path, shown)
+            if not hidden and not covered(path, [*named, *unseen]):
+                yield Mount(READ, path, "/dev/null")
+
+    def _named(self, box: Sandbox, path: str) -> str:
+        real = _real(path)
+        if not os.path.exists(real):
+            raise _impossible(box, f"there is no {path}, which it names")
+        return real
+
+    def _work(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
+        """``work/``, of which an attempt can change its artifacts, its tool's folder, its drop folder and its tree."""
+        work, run_dir = _real(self.layout.work), _real(order.run_dir)
+        if box.level == STRICT:
+            yield Mount(EMPTY, work)
+            yield from (
+                Mount(READ, f"{work}/{name}") for name in SHOWN if os.path.exists(f"{work}/{name}")
+            )
+            yield from (Mount(READ, path) for path in self._context(life, work))
+        else:
+            yield Mount(READ, work)
+        unseen = [
+            f"{work}/{name}"
+            for name in UNSEEN
+            if box.level == STRICT or os.path.isdir(f"{work}/{name}")
+        ]
+        yield from (Mount(EMPTY, path) for path in unseen)
+        for name in (ARTIFACTS, OWN):
+            if os.path.isdir(f"{run_dir}/{name}"):
+                yield Mount(WRITE, f"{run_dir}/{name}")
+        if order.stdin or os.path.isfile(f"{run_dir}/prompt.md"):
+            yield Mount(READ, f"{run_dir}/prompt.md")
+        if drops:
+            yield Mount(WRITE, f"{work}/inbox", f"{run_dir}/{DROP}")
+        else:
+            yield Mount(EMPTY, f"{work}/inbox")
+            unseen.append(f"{work}/inbox")
+        if life.tree is not None:
+            yield Mount(WRITE, _real(life.tree.path))
+        yield from (Mount(SEALED, path) for path in unseen)
+        if box.level == STRICT:
+            yield Mount(SEALED, work)
+
+    def _context(self, life: Worker, work: str) -> Iterator[str]:
+        """Files below ``work/`` that the task names to be read."""
+        for path in life.task.context or life.route.agent.context:
+            real = _real(os.path.join(self.layout.root, path))
+            hidden = [f"{work}/{name}" for name in (*UNSEEN, "inbox")]
+            if covered(real, [work]) and not covered(real, hidden) and os.path.exists(real):
+                yield real
+
+    def _guarded(self, life: Worker, place: str) -> Iterator[Mount]:
+        """What steers git, tools and agents stays as it is, wherever it lies; what this machine trusts is not seen."""
+        for name in self._steering():
+            path = f"{place}/{name}"
+            if os.path.islink(path):
+                raise CannotStart(
+                    f"sandbox: {name} is a link, which could be replaced; put the real thing in its place"
+                )
+            if os.path.exists(path):
+                yield Mount(READ, path)
+        try:
+            repo = git.find(self.layout.root)
+            folders = dict.fromkeys((_real(repo.common), _real(repo.git_dir)))
+        except git.NoRepository:
+            folders = {}
+        yield from (Mount(READ, path) for path in folders)
+        for agent in self.settings.config.agents.values():
+            path = (
+                _real(os.path.join(self.layout.root, agent.instructions))
+                if agent.instructions
+                else ""
+            )
+            if path and covered(path, [place]) and os.path.isfile(path):
+                yield Mount(READ, path)
+        trusted = state_home()
+        if trusted and os.path.isdir(trusted):
+            yield Mount(EMPTY, _real(trusted))
+            yield Mount(SEALED, _real(trusted))
+
+    def _steering(self) -> list[str]:
+        """Names in a working folder that decide what programs do there: of git, of editors, of every tool that we know."""
+        tools = self.settings.toolbox.tools.values()
+        return list(dict.fromkeys((*STEERING, *(name for tool in tools for name in tool.settings))))
+
+    # -- afterwards -----------------------------------------------------------------------------------------------
+
+    async def after(self, run_dir: str) -> tuple[str, ...]:
+        """Take away what must not have appeared, and tell that, and what the walls refused."""
+        return await asyncio.to_thread(self._after, run_dir)
+
+    def _after(self, run_dir: str) -> tuple[str, ...]:
+        try:
+            record: Any = json.loads(opening.read_bytes(f"{run_dir}/{RECORD}"))
+        except (OSError, ValueError):
+            return ()  # there was none
+        told = []
+        for name in record["missing"]:
+            path = f"{record['place']}/{name}"
+            if not os.path.lexists(path):
+                continue
+            aside = f"{run_dir}/{TAKEN}/{name}"
+            try:
+                os.makedirs(f"{run_dir}/{TAKEN}", exist_ok=True)
+                os.rename(path, aside)
+                told.append(
+                    f"it made {name}, which steers programs here: taken away, to {self.layout.shown(aside)}"
+                )
+            except OSError as error:
+                told.append(
+                    f"it made {name}, which steers programs here; it is still there: {error.strerror}"
+                )
+        return (*told, *refusals(run_dir))
+
+
+def refusals(run_dir: str) -> list[str]:
+    """What a tool says that it could not write, in the end of its logs."""
+    found: dict[str, None] = {}
+    for name in ("stderr.log", "stdout.log"):
+        for line in last_lines(f"{run_dir}/{name}", LINES):
+            if REFUSAL.search(line):
+                found[f"the sandbox refused: {one_line(line.strip(), 160)}"] = None
+    return list(found)[:MOST]
+
+
+def state_paths(tool: ToolSpec, env: Any) -> list[str]:
+    """Where a tool keeps its sessions: folders (their names end in ``/``) are made if they are missing, files are not."""
+    found = []
+    for text in tool.state:
+        names = _VARIABLE.findall(text)
+        if any(not env.get(name) for name in names):
+            continue
+        path = _real(_VARIABLE.sub(lambda match: env[match[1]], text))
+        if text.endswith("/"):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.path.isabs(path) and os.path.exists(path):
+            found.append(path)
+    return found
+
+
+def interpreter() -> list[str]:
+    """What a tool of ours needs to run: Python and this package."""
+    folders = {
+        sys.prefix,
+        sys.base_prefix,
+        os.path.dirname(data_file("orchestrator")),
+        data_file("schemas"),
+    }
+    return sorted({_real(path) for path in folders} - {"/"})
+
+
+def plain(tool: ToolSpec) -> bool:
+    """Whether a tool is a plain command, which needs no provider."""
+    return tool.parse is None and not tool.edits
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(os.path.expanduser(path))
+
+
+def _impossible(box: Sandbox, why: str) -> CannotStart:
+    hint = "orchestrator doctor"
+    return CannotStart(f"sandbox: {box.level} is not possible here: {why}", hint)

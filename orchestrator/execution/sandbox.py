@@ -1,0 +1,203 @@
+"""Turns what a process may see and change into the words before its command, for bubblewrap (``bwrap``).
+
+The kernel keeps the walls: a mount namespace with nothing in it but what is listed here, process and IPC namespaces of its own,
+no capabilities, no new privileges.  A mount that is listed later lies over an earlier one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.files.text import one_line
+
+PROGRAM = "bwrap"
+SECONDS = 20.0  # for a trial
+READ, WRITE, EMPTY, SEALED = "read", "write", "empty", "sealed"
+SCRATCH = ("/tmp", "/var/tmp")
+# Services of the machine listen in /run: whoever reaches docker's socket, or the user's systemd, is out of any sandbox.
+HIDDEN = (*SCRATCH, "/run", "/var/run")
+FROM_RUN = ("/run/current-system", "/run/opengl-driver", "/run/booted-system")
+SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+)
+ETC = (
+    *"alternatives ca-certificates ca-certificates.conf crypto-policies fonts gai.conf group host.conf hosts".split(),
+    *"java-17-openjdk java-21-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias localtime magic mime.types".split(),
+    *"nsswitch.conf os-release passwd pki profile protocols python3 resolv.conf services ssl terminfo timezone".split(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``kind``: ``read`` or ``write`` (``source``, seen at ``path``), ``empty`` (a folder with nothing in it, which is forgotten
+    at the end) or ``sealed`` (what is laid over ``path`` so far can no longer be changed)."""
+
+    kind: str
+    path: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What a process sees.  ``whole``: all of the machine, read-only, below the mounts; else the system's programs only."""
+
+    mounts: tuple[Mount, ...]
+    cwd: str
+    whole: bool = True
+    network: bool = True
+
+
+def words(walls: Walls) -> list[str] | None:
+    """The command up to where the program's own begins; None without bubblewrap.
+
+    ``env`` gives the program its signals back: bubblewrap itself lives as long as it does, and ignores them.
+    """
+    bwrap, env = shutil.which(PROGRAM), shutil.which("env")
+    if bwrap is None or env is None:
+        return None
+    argv = [bwrap, "--unshare-user-try", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    argv += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
+    argv += [] if walls.network else ["--unshare-net"]
+    argv += _whole() if walls.whole else _system()
+    for mount in walls.mounts:
+        argv += _laid(mount)
+    return [*argv, "--chdir", walls.cwd, "--", env, "--default-signal"]
+
+
+def _laid(mount: Mount) -> list[str]:
+    if mount.kind == EMPTY:
+        return ["--tmpfs", mount.path]
+    if mount.kind == SEALED:
+        return ["--remount-ro", mount.path]
+    word = "--bind" if mount.kind == WRITE else "--ro-bind"
+    return [word, mount.source or mount.path, mount.path]
+
+
+def _whole() -> list[str]:
+    argv = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for folder in HIDDEN:
+        if os.path.isdir(folder) and not os.path.islink(folder):
+            argv += ["--tmpfs", folder]
+    return argv + _from_run()
+
+
+def _system() -> list[str]:
+    argv = ["--dev", "/dev", "--proc", "/proc"]
+    for path in (*SYSTEM, *(f"/etc/{name}" for name in ETC)):
+        if os.path.islink(path) and path in SYSTEM:
+            argv += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            argv += ["--ro-bind", os.path.realpath(path), path]
+    for folder in SCRATCH:
+        argv += ["--dir", folder]
+    return argv + _from_run()
+
+
+def _from_run() -> list[str]:
+    """What programs need of the hidden /run: how names are resolved, and the system where it is linked from there."""
+    found: list[str] = []
+    resolver = os.path.realpath("/etc/resolv.conf")
+    for path in (resolver, *FROM_RUN):
+        if covered(path, HIDDEN) and os.path.exists(path):
+            found += ["--ro-bind", os.path.realpath(path), path]
+    return found
+
+
+def covered(path: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of these or below one."""
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def sockets() -> list[str]:
+    """Named sockets of this machine on which somebody listens: read-only mounts do not keep anybody from connecting."""
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()[1:]
+    except OSError:
+        return []
+    listed = {line.split(None, 7)[7] for line in lines if line.count("/") and len(line.split()) > 7}
+    return sorted(
+        path
+        for path in listed
+        if os.path.isabs(path) and os.access(path, os.F_OK) and "\n" not in path
+    )
+
+
+def refused(walls: Walls, program: str, env: Mapping[str, str]) -> str:
+    """Why nothing can be started behind these walls; empty if the program can be.  They are really built, for a moment."""
+    prefix = words(walls)
+    if prefix is None:
+        return f"there is no program '{PROGRAM if shutil.which(PROGRAM) is None else 'env'}'"
+    said, code = run([*prefix, "test", "-x", program], env)
+    if code == 0:
+        return ""
+    if said:
+        return one_line(said.splitlines()[-1], 200)
+    return f"{program} is not visible in it" if code == 1 else f"{PROGRAM} ended with {code}"
+
+
+def run(argv: Sequence[str], env: Mapping[str, str], seconds: float = SECONDS) -> tuple[str, int]:
+    """What a short command says, and its exit code; a problem of ours is in its words, with code -1."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"PATH": env.get("PATH", os.defpath)},
+            cwd="/",
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error), -1
+    return done.stdout.decode("utf-8", "replace").strip(), done.returncode
+
+
+PROBE = """\
+(echo x > "$1") 2>/dev/null && echo 'it wrote outside'
+(cat "$2") >/dev/null 2>&1 && echo 'it read what is hidden'
+kill -0 "$3" 2>/dev/null && echo 'it reached a process outside'
+(echo x > "$4") 2>/dev/null || echo 'it cannot write its own folder'
+exit 0
+"""
+
+
+def proof(whole: bool) -> str:
+    """What a sandbox fails to do here, as tried by a process in one; empty if it holds."""
+    shell = shutil.which("sh") or "/bin/sh"
+    with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as scratch:
+        scratch = os.path.realpath(scratch)
+        for name in ("own", "hidden"):
+            os.mkdir(f"{scratch}/{name}")
+        with open(f"{scratch}/hidden/x", "w", encoding="ascii") as file:
+            file.write("x\n")
+        mounts = (
+            Mount(READ, scratch),
+            Mount(WRITE, f"{scratch}/own"),
+            Mount(EMPTY, f"{scratch}/hidden"),
+        )
+        walls = Walls(mounts, f"{scratch}/own", whole)
+        if why := refused(walls, shell, os.environ):
+            return why
+        tried = [f"{scratch}/outside", f"{scratch}/hidden/x", str(os.getpid()), f"{scratch}/own/x"]
+        said, code = run([*(words(walls) or ()), shell, "-c", PROBE, "probe", *tried], os.environ)
+        wrote = os.path.exists(f"{scratch}/outside")
+        if code or said or wrote:
+            return one_line(said, 200) or (
+                f"the trial ended with {code}" if code else "it wrote outside"
+            )
+    return ""

@@ -1,0 +1,79 @@
+"""Secrets of a role, fetched by its own commands when an attempt begins: without a terminal, with a time limit, never kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.execution import orphans
+from orchestrator.files.text import one_line
+
+SECONDS = 30.0
+MOST = 1 << 16  # bytes of a secret
+
+
+class NoSecret(OrchestratorError):
+    """A secret could not be fetched; the message says which and why, and nothing of what was printed."""
+
+
+def fetch(
+    commands: Mapping[str, Sequence[str]], root: str, seconds: float = SECONDS
+) -> dict[str, str]:
+    """The values, by name: what each command prints, without the line end.  They run in ``root``.  Raises `NoSecret`."""
+    return {name: _fetch(name, list(argv), root, seconds) for name, argv in commands.items()}
+
+
+def _fetch(name: str, argv: list[str], root: str, seconds: float) -> str:
+    shown = one_line(argv[0], 60)
+    # Files, not pipes: who leaves a process with its output open must not hold anything up.
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        try:
+            process = orphans.own(
+                partial(
+                    subprocess.Popen,
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=errors,
+                    cwd=root,
+                    start_new_session=True,
+                    env={key: value for key, value in os.environ.items() if key != "GPG_TTY"},
+                )
+            )
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise NoSecret(f"the secret {name}: {shown} could not be started: {why}") from None
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise NoSecret(
+                f"the secret {name}: {shown} took longer than {seconds:g} s and was ended",
+                "it has no terminal to ask on: unlock it before, or give it a longer cache",
+            ) from None
+        if code:
+            errors.seek(0)
+            said = errors.read(4096).decode("utf-8", "replace").strip().splitlines()
+            more = f": {one_line(said[-1], 120)}" if said else ""
+            raise NoSecret(f"the secret {name}: {shown} ended with {code}{more}")
+        printed.seek(0)
+        return _value(name, shown, printed.read(MOST + 1))
+
+
+def _value(name: str, shown: str, raw: bytes) -> str:
+    if len(raw) > MOST:
+        raise NoSecret(f"the secret {name}: {shown} printed more than {MOST >> 10} KiB")
+    try:
+        value = raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise NoSecret(f"the secret {name}: {shown} printed no text") from None
+    if not value or "\0" in value:
+        what = "nothing" if not value else "a NUL, which no variable can hold"
+        raise NoSecret(f"the secret {name}: {shown} printed {what}")
+    return value

@@ -1,0 +1,30 @@
+"""Writing down what bounds a dropped task, durably and before the task can be seen (see `files.bounds`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+from orchestrator.files import bounds as kept
+from orchestrator.files.layout import Layout
+from orchestrator.model.sandbox import Bounds, tighter_bounds
+from orchestrator.store import atomic
+
+_one_at_a_time = threading.Lock()
+
+
+def keep(layout: Layout, task_id: str, bounds: Bounds) -> None:
+    """From here on the task of this id is bound, for good.
+
+    What bound it before goes on to hold: two attempts may drop the same name at once, and only one of them wins it.
+    """
+    path = kept.path_of(layout, task_id)
+    with _one_at_a_time:
+        before = kept.of_id(layout, task_id)
+        both = bounds if before is None else tighter_bounds(bounds, before)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        data = json.dumps(both.as_record()).encode() + b"\n"
+        fd = atomic.publish(path, data, f"{path}.{os.getpid()}.tmp", replace=True, sync=True)
+    if fd >= 0:
+        os.close(fd)

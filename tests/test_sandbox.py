@@ -1,0 +1,473 @@
+"""The sandbox, really built: what an attempt in it can see, change and reach, and what becomes of what it drops.
+
+Everything but the pure decisions needs bubblewrap; where it is missing, or the kernel refuses it, those tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Project, WatcherProcess, wait_until
+
+from orchestrator.execution import sandbox
+from orchestrator.execution.sandbox import Walls
+from orchestrator.model.sandbox import (
+    Bounds,
+    Sandbox,
+    at_least,
+    bounds_from,
+    sandbox_from,
+    tighter_bounds,
+    within,
+)
+
+WHY = sandbox.refused(Walls((), "/"), "/bin/sh", os.environ)
+needs_bwrap = pytest.mark.skipif(bool(WHY), reason=f"no sandbox here: {WHY}")
+
+TOOL = """\
+description: Does what its prompt says, in a shell.
+argv: [sh, -u]
+prompt: stdin
+edits: true
+state: ["{STATE}/sessions/"]
+settings: [.mytool]
+"""
+CONFIG = """\
+defaults: {{agent: builder, timeout: 60s, retries: 0}}
+environment: {{pass: [STATE]}}
+agents:
+  builder: {{tool: mine, sandbox: {sandbox}{more}}}
+  free: {{tool: mine, permissions: full}}
+  watchful: {{tool: mine, secrets: {{GH_TOKEN: {{command: [sh, -c, "echo $SECRET_PLACE"]}}}}}}
+{rest}"""
+
+
+def git(folder: Path, *words: str) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", *words], cwd=folder, env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+class Fenced(Project):
+    """A repository whose agent, a shell, is in a sandbox."""
+
+    def settings(self, sandbox: str = "project", more: str = "", rest: str = "") -> None:
+        self.config(CONFIG.format(sandbox=sandbox, more=more, rest=rest))
+
+    def do(self, script: str, task_id: str = "a", code: int | None = 0, **keys) -> str:
+        """Run one task to its end; what it printed."""
+        self.drop(f"{task_id}.yaml", json.dumps({"prompt": f"{script}\nexit\n", **keys}))
+        self.run("watch", "--until-empty", code=code)
+        log = self.work / "logs" / task_id / "1" / "stdout.log"
+        errors = log.with_name("stderr.log")
+        return log.read_text() + errors.read_text() if log.exists() else ""
+
+    def result(self, task_id: str = "a") -> str:
+        return (self.work / "results" / f"{task_id}.yaml").read_text()
+
+
+@pytest.fixture
+def fenced(tmp_path) -> Fenced:
+    root = tmp_path / "p"
+    root.mkdir()
+    git(root, "init", "-q", "-b", "main")
+    (root / "code.txt").write_text("one\n")
+    (root / ".claude").mkdir()
+    (root / ".claude" / "settings.json").write_text("{}\n")
+    project = Fenced(root)
+    project.run("init")
+    (project.work / "tools").mkdir(exist_ok=True)
+    (project.work / "tools" / "mine.yaml").write_text(TOOL)
+    project.settings()
+    state = tmp_path / "state"
+    project.env |= {"STATE": str(state), "SECRET_PLACE": "hunter2-hunter2"}
+    git(root, "add", "-A")
+    git(root, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "first")
+    return project
+
+
+# -- the walls ------------------------------------------------------------------------------------------------------
+
+
+@needs_bwrap
+def test_the_working_folder_can_be_changed_and_nothing_else(fenced, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    said = fenced.do(
+        f"""
+        echo two > code.txt && echo CHANGED
+        for path in work/orchestrator.yaml work/tools/x.yaml work/done/x.yaml work/x .git/config .git/hooks/pre-commit \
+            .git/x .claude/settings.json .claude/x {outside}/x /usr/x /etc/x "$HOME/x"; do
+            (echo evil >> "$path") 2>/dev/null && echo "WROTE $path"
+        done
+        for path in .git .claude work; do mv $path moved 2>/dev/null && echo "MOVED $path"; done
+        rm -rf work/orchestrator.yaml .git/HEAD 2>/dev/null
+        echo here > "$ORCHESTRATOR_ARTIFACTS/note.txt" && echo here > /tmp/mine && echo here > "$TMPDIR/mine"
+        echo here > "$STATE/sessions/one"
+        """
+    )
+    assert said.split() == ["CHANGED"]
+    assert (fenced.root / "code.txt").read_text() == "two\n"
+    assert (fenced.work / "orchestrator.yaml").exists() and (fenced.root / ".git" / "HEAD").exists()
+    assert not (outside / "x").exists() and not os.path.exists("/tmp/mine")
+    assert (tmp_path / "state" / "sessions" / "one").read_text() == "here\n"
+    assert "note.txt" in fenced.result()
+
+
+@needs_bwrap
+def test_what_is_hidden_cannot_be_read(fenced):
+    said = fenced.do(
+        """
+        cat work/.state/instance work/logs/a/1/command.json work/events/*.jsonl "$HOME/.local/state/orchestrator"/*/*/place.json
+        ls -A work/.state work/logs/a/1 work/inbox /run /tmp
+        """
+    )
+    assert '"record"' not in said and '"env"' not in said and "task_claimed" not in said
+    assert "a.yaml" not in said
+
+
+@needs_bwrap
+def test_nobody_outside_can_be_seen_or_signalled(fenced):
+    said = fenced.do(
+        f"""
+        kill -0 {os.getpid()} 2>/dev/null && echo SEEN
+        kill -9 -1 2>/dev/null
+        echo processes $(ls -d /proc/[0-9]* | wc -l)
+        """
+    )
+    assert "SEEN" not in said
+    assert int(said.split("processes")[1].split()[0]) < 8
+
+
+@needs_bwrap
+def test_a_socket_of_somebody_else_cannot_be_reached(fenced, tmp_path):
+    path = str(tmp_path / "p" / "service.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        said = fenced.do(
+            f"""
+            python3 - <<'END'
+            import socket
+            try:
+                socket.socket(socket.AF_UNIX).connect({path!r})
+                print("REACHED")
+            except OSError as error:
+                print("refused")
+            END
+            """.replace("\n            ", "\n")
+        )
+    assert "REACHED" not in said and "refused" in said
+
+
+@needs_bwrap
+def test_strict_shows_only_what_is_named(fenced, tmp_path):
+    secret, shown = tmp_path / "secret", tmp_path / "shown"
+    for folder in (secret, shown):
+        folder.mkdir()
+        (folder / "x").write_text("content\n")
+    fenced.settings(f"{{level: strict, read: [{shown}], write: [{tmp_path}/cache]}}")
+    (tmp_path / "cache").mkdir()
+    said = fenced.do(
+        f"""
+        cat {shown}/x && cat code.txt && git log --oneline | wc -l
+        for path in {secret}/x /etc/shadow work/results work/.state/instance "{os.path.expanduser("~")}"/.ssh; do
+            ls "$path" >/dev/null 2>&1 && echo "SEEN $path"
+        done
+        (echo evil > {shown}/y) 2>/dev/null && echo WROTE
+        echo kept > {tmp_path}/cache/y
+        """
+    )
+    assert said.split() == ["content", "one", "1"]
+    assert (tmp_path / "cache" / "y").read_text() == "kept\n"
+
+
+@needs_bwrap
+def test_a_plain_command_can_be_without_a_network(fenced):
+    fenced.settings(
+        rest="  alone: {tool: shell, command: [cat, /proc/net/dev], sandbox: {level: project, network: none}}\n"
+    )
+    said = fenced.do("go", agent="alone")
+    assert [line.split(":")[0].strip() for line in said.splitlines() if ":" in line] == ["lo"]
+
+
+@needs_bwrap
+def test_an_agent_is_never_without_a_network(fenced):
+    fenced.settings("{level: project, network: none}")
+    fenced.do("true", code=1)
+    assert "network: none is for plain commands" in fenced.result()
+
+
+@needs_bwrap
+def test_a_task_can_only_tighten(fenced, tmp_path):
+    said = fenced.do(
+        "ls work/results 2>&1; echo $ORCHESTRATOR_DROP", sandbox="strict", agent="free"
+    )
+    assert "No such file" in said and said.rstrip().endswith("work/inbox")
+    fenced.drop("b.yaml", "prompt: x\nsandbox: off\n")
+    assert "sandbox" in fenced.run("validate", code=None).stdout
+
+
+@needs_bwrap
+def test_a_tree_is_a_working_folder_and_its_git_is_not(fenced):
+    fenced.config(
+        CONFIG.format(
+            sandbox="project", more=", isolation: worktree, review: never, merge: never", rest=""
+        )
+    )
+    said = fenced.do(
+        """
+        echo two > code.txt && echo CHANGED
+        root=$ORCHESTRATOR_ROOT
+        for path in $root/code.txt $root/.git/config .git $root/work/orchestrator.yaml; do
+            (echo evil >> "$path") 2>/dev/null && echo "WROTE $path"
+        done
+        git status --short
+        """
+    )
+    assert said.split() == ["CHANGED", "M", "code.txt"]
+    assert git(fenced.root, "show", "task/a:code.txt") == "two"
+    assert (fenced.root / "code.txt").read_text() == "one\n"
+
+
+# -- what it ends like ----------------------------------------------------------------------------------------------
+
+
+@needs_bwrap
+def test_exit_codes_and_warnings_are_told(fenced):
+    fenced.do("echo evil > work/x; exit 7", code=1)
+    assert "exit_code: 7" in fenced.result()
+    assert "the sandbox refused" in fenced.result() and "Read-only file system" in fenced.result()
+
+
+@needs_bwrap
+def test_what_steers_programs_and_appears_is_taken_away(fenced):
+    fenced.do(
+        "mkdir .mytool .vscode && echo evil > .mytool/hook && ln -s /etc/passwd opencode.json"
+    )
+    assert not any(
+        os.path.lexists(fenced.root / name) for name in (".mytool", ".vscode", "opencode.json")
+    )
+    assert (fenced.work / "logs" / "a" / "1" / "taken" / ".mytool" / "hook").exists()
+    assert "taken away" in fenced.result()
+
+
+@needs_bwrap
+def test_a_cancelled_attempt_may_finish_what_it_does(fenced):
+    script = "trap 'echo GRACE; exit 3' INT\necho READY\nwhile :; do sleep 0.05; done\n"
+    fenced.drop("a.yaml", json.dumps({"prompt": script}))
+    watcher = WatcherProcess(fenced).ready()
+    try:
+        log = fenced.work / "logs" / "a" / "1" / "stdout.log"
+        wait_until(lambda: log.exists() and "READY" in log.read_text(), "the attempt")
+        fenced.run("cancel", "a")
+        wait_until(lambda: (fenced.work / "cancelled" / "a.yaml").exists(), "the cancel")
+        assert "GRACE" in log.read_text()
+    finally:
+        watcher.stop()
+
+
+@needs_bwrap
+def test_nothing_outlives_the_attempt(fenced, tmp_path):
+    mark = f"sleep-{os.getpid()}"
+    script = tmp_path / "p" / mark
+    script.write_text("#!/bin/sh\nexec sleep 300\n")
+    script.chmod(0o755)
+    fenced.do(f"env -i setsid ./{mark} >/dev/null 2>&1 &\nsleep 0.2\n")
+    found = subprocess.run(
+        ["pgrep", "-f", f"{mark}|sleep 300$"], capture_output=True, text=True, check=False
+    ).stdout
+    lines = [
+        Path(f"/proc/{pid}/cwd").resolve() for pid in found.split() if Path(f"/proc/{pid}").exists()
+    ]
+    assert fenced.root not in lines
+
+
+@needs_bwrap
+def test_the_prompt_kept_in_the_log_cannot_be_changed(fenced):
+    fenced.do("exec 9<>/proc/$$/fd/0 && echo EVIL >&9; chmod 777 /proc/$$/fd/0; true")
+    assert "EVIL\n" not in (fenced.work / "logs" / "a" / "1" / "prompt.md").read_text().replace(
+        "echo EVIL", ""
+    )
+    assert (fenced.work / "logs" / "a" / "1" / "prompt.md").stat().st_mode & 0o777 == 0o600
+
+
+def test_impossible_means_not_started(fenced, tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "bwrap").write_text(
+        "#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n"
+    )
+    (folder / "bwrap").chmod(0o755)
+    fenced.env["PATH"] = f"{folder}:{fenced.env['PATH']}"
+    fenced.do("echo STARTED > started", code=1)
+    assert not (fenced.root / "started").exists()
+    assert "setting up uid map: Permission denied" in fenced.result()
+    assert "sandbox: project is not possible here" in fenced.result()
+
+
+@needs_bwrap
+def test_doctor_proves_the_walls(fenced):
+    said = fenced.run("doctor", code=None).stdout
+    assert "project: a write outside, a hidden file and a process outside are out of reach" in said
+
+
+def test_doctor_says_why_there_can_be_no_walls(fenced, tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "bwrap").write_text(
+        '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n'
+    )
+    (folder / "bwrap").chmod(0o755)
+    fenced.env["PATH"] = f"{folder}:{fenced.env['PATH']}"
+    said = fenced.run("doctor", code=1).stdout
+    assert "project: it wrote outside it read what is hidden" in said
+
+
+# -- what it drops ----------------------------------------------------------------------------------------------
+
+
+@needs_bwrap
+def test_what_is_dropped_is_bound_like_its_parent(fenced):
+    grandchild = {"agent": "free", "prompt": "echo evil > work/y\nexit\n"}
+    script = f"echo evil > work/x\ncat > work/inbox/grandchild.yaml <<'END'\n{json.dumps(grandchild)}\nEND\nexit\n"
+    child = {"agent": "free", "prompt": script}
+    fenced.do(f"cat > work/inbox/child.yaml <<'END'\n{json.dumps(child)}\nEND\n", code=1)
+    assert not (fenced.work / "x").exists() and not (fenced.work / "y").exists()
+    for name in ("child", "grandchild"):
+        assert "the sandbox refused" in fenced.result(name)
+    events = "".join(path.read_text() for path in (fenced.work / "events").glob("*.jsonl"))
+    assert '"parent":"a"' in events and '"parent":"child"' in events
+
+
+@needs_bwrap
+def test_a_dropped_run_is_bound_too(fenced):
+    run = {"tasks": {"one": {"agent": "free", "prompt": "echo evil > work/x\nexit\n"}}}
+    fenced.do(f"cat > work/inbox/both.yaml <<'END'\n{json.dumps(run)}\nEND\n", code=1)
+    assert not (fenced.work / "x").exists()
+    assert "the sandbox refused" in fenced.result("both.one")
+
+
+@needs_bwrap
+def test_a_child_gets_no_secret_that_its_parent_had_not(fenced):
+    fenced.do(
+        r"""printf 'agent: watchful\nprompt: "echo GOT-${GH_TOKEN:-nothing}"\n' > work/inbox/child.yaml"""
+    )
+    assert "GOT-nothing" in (fenced.work / "logs" / "child" / "1" / "stdout.log").read_text()
+
+
+@needs_bwrap
+def test_new_in_a_sandbox_drops_the_task(fenced):
+    said = fenced.do(f"{sys.executable} -m orchestrator new 'echo from-the-child' --id child")
+    assert "child" in said
+    assert "from-the-child" in (fenced.work / "logs" / "child" / "1" / "stdout.log").read_text()
+
+
+# -- checks -----------------------------------------------------------------------------------------------------
+
+
+@needs_bwrap
+def test_checks_run_behind_the_same_walls(fenced):
+    fenced.settings(
+        more=", verify: [tests], verify_retries: 0",
+        rest='checks:\n  tests: {command: [sh, -c, "echo evil > work/x; echo evil > work/inbox/y.yaml; test ! -e work/x"]}\n',
+    )
+    fenced.do("true")
+    assert not (fenced.work / "x").exists() and not (fenced.work / "inbox" / "y.yaml").exists()
+
+
+# -- secrets of a role ------------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_fetched_masked_and_given_to_its_role_only(fenced):
+    said = fenced.do('echo "GOT-$GH_TOKEN"', agent="watchful")
+    assert "GOT-***************" in said
+    fenced.drop(
+        "b.yaml", json.dumps({"prompt": 'echo "GOT-${GH_TOKEN:-nothing}"\n', "agent": "free"})
+    )
+    fenced.run("watch", "--until-empty")
+    assert "GOT-nothing" in (fenced.work / "logs" / "b" / "1" / "stdout.log").read_text()
+    kept = [
+        path
+        for path in fenced.work.rglob("*")
+        if path.is_file() and b"hunter2" in path.read_bytes()
+    ]
+    assert not kept
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ('["false"]', "ended with 1"),
+        ("[no-such-program]", "could not be started"),
+        ("[sh, -c, 'echo not this >&2; exit 3']", "not this"),
+        ('["true"]', "printed nothing"),
+        ("[sh, -c, '(read x < /dev/tty) 2>/dev/null && echo TERMINAL']", "ended with"),
+    ],
+)
+def test_without_its_secret_an_attempt_does_not_start(fenced, command, why):
+    fenced.settings(rest=f"  needy: {{tool: mine, secrets: {{A_TOKEN: {{command: {command}}}}}}}\n")
+    fenced.do("echo STARTED > started", code=1, agent="needy")
+    assert not (fenced.root / "started").exists()
+    assert "the secret A_TOKEN" in fenced.result() and why in fenced.result()
+
+
+def test_a_secret_that_does_not_come_is_given_up(tmp_path):
+    from orchestrator.execution import secretstore
+
+    with pytest.raises(secretstore.NoSecret, match="took longer than 0.2 s"):
+        secretstore.fetch({"A_TOKEN": ["sh", "-c", "sleep 60 & wait"]}, str(tmp_path), 0.2)
+
+
+# -- decisions --------------------------------------------------------------------------------------------------
+
+
+def test_levels_only_rise():
+    assert at_least(Sandbox("strict"), "project").level == "strict"
+    assert at_least(Sandbox("off"), "strict").level == "strict"
+    assert at_least(Sandbox("project"), "").level == "project"
+    assert at_least(Sandbox("project"), "nonsense").level == "project"
+
+
+@pytest.mark.parametrize(
+    "child", [Sandbox(), Sandbox("project", write=("/home",)), Sandbox("strict", ("/",), ("/",))]
+)
+@pytest.mark.parametrize(
+    "parent",
+    [Sandbox("project", write=("/cache",)), Sandbox("strict", ("/opt",), ("/cache/x",), False)],
+)
+def test_a_child_is_never_looser(child, parent):
+    inner = within(child, parent)
+    levels = ("off", "project", "strict")
+    assert levels.index(inner.level) >= max(levels.index(child.level), levels.index(parent.level))
+    assert all(
+        any(path == other or path.startswith(other + "/") for other in parent.write)
+        for path in inner.write
+    )
+    assert inner.network <= parent.network
+    assert within(inner, parent) == inner
+
+
+def test_a_record_that_is_damaged_bounds_most():
+    assert bounds_from({}).sandbox == Sandbox("strict", network=False)
+    assert bounds_from({"level": "none of these", "permissions": ["full"]}).permissions == "default"
+    whole = Bounds("a", Sandbox("project", write=("/c",)), "full", ("A", "B"))
+    assert bounds_from(whole.as_record()) == whole
+    assert tighter_bounds(whole, Bounds("b", Sandbox("strict"), "default", ("B",))).secrets == (
+        "B",
+    )
+
+
+def test_a_sandbox_is_a_word_or_a_mapping():
+    assert sandbox_from("strict") == Sandbox("strict") and sandbox_from(None) == Sandbox()
+    assert sandbox_from({"level": "project", "network": "none"}) == Sandbox(
+        "project", network=False
+    )
