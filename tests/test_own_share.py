@@ -83,13 +83,14 @@ DONE, FAILED = "[?d]", "[?f]"
     [
         ([{"d": 1}], True, False, False),
         ([{"f": "no"}], False, True, False),
-        ([{"d": 1}, {"f": "no"}], True, False, True),  # nothing was done in between
-        ([{"d": 1}, {"x": 1}, {"f": "no"}], False, True, False),
+        ([{"d": 1}, {"f": "no", "turns": 0}], True, False, True),  # the program's own
+        ([{"f": "no", "turns": 0}], False, True, False),
+        ([{"d": 1}, {"f": "no", "turns": 1}], False, True, False),
         ([{"f": "no"}, {"x": 1}, {"d": 1}], True, False, True),
     ],
 )
-def test_an_error_right_after_the_result_does_not_undo_it(events, done, failed, warned):
-    found = verdict(DONE, FAILED, "[?f] | [-1].f", events)
+def test_an_error_for_which_nothing_was_done_does_not_undo_the_result(events, done, failed, warned):
+    found = verdict(DONE, FAILED, "[?f] | [-1].f", events, "[?turns==`0`]")
     assert (found.done, found.failed, bool(found.warnings)) == (done, failed, warned)
 
 

@@ -25,8 +25,13 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
-def verdict(done_query: str, failed_query: str, error_query: str, events: Any) -> Verdict:
-    """What the events say of the end; a query that is empty is not asked."""
+def verdict(
+    done_query: str, failed_query: str, error_query: str, events: Any, idle_query: str = ""
+) -> Verdict:
+    """What the events say of the end; a query that is empty is not asked.
+
+    A failure after the result undoes it, unless nothing was done for it (``idle_query``): then it is the program's own.
+    """
     done = bool(search(done_query, events)) if done_query else None
     failed = bool(search(failed_query, events)) if failed_query else None
     if not isinstance(events, list):
@@ -40,9 +45,7 @@ def verdict(done_query: str, failed_query: str, error_query: str, events: Any) -
         return Verdict(True, False, final, _recovered(error_query, events[bad]))
     if error_query and not search(error_query, [events[bad]]):
         return Verdict(True, False, final, ("it printed an empty error after its result",))
-    if (
-        bad == good + 1
-    ):  # nothing was done in between: the work that was done is not done over again
+    if idle_query and search(idle_query, [events[bad]]):
         return Verdict(True, False, final, _after(error_query, events[bad]))
     return Verdict(False, True, final)
 

@@ -36,6 +36,7 @@ class Parse:
     done: str = ""
     failed: str = ""
     error: str = ""
+    idle: str = ""
     error_status: str = ""
     limited: str = ""
     reset: str = ""
@@ -105,7 +106,7 @@ def read(parse: Parse, run_dir: str) -> Said:
     warnings = [warnings] if isinstance(warnings, str) else warnings
     cost = ask(parse.usage.get("cost", ""), counted)
     session_cost = sensible(ask(parse.usage.get("session_cost", ""), counted))
-    ending = verdict(parse.done, parse.failed, parse.error, events)
+    ending = verdict(parse.done, parse.failed, parse.error, events, parse.idle)
     windows = ask(parse.quota)
     return Said(
         session=_session(ask(parse.session)),

@@ -115,6 +115,7 @@ def queries(document: Document) -> list[Problem]:
             "done",
             "failed",
             "error",
+            "idle",
             "error_status",
             "limited",
             "reset",
