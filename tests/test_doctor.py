@@ -169,3 +169,23 @@ def test_schemas_of_another_version(project):
     assert "task.schema.json is missing" in found(project)["schemas"][0]["summary"]
     project.run("init")
     assert found(project)["schemas"][0]["status"] == "ok"
+
+
+def test_an_end_that_the_log_has_lost_is_written_again(project):
+    """git, or a person, took the event log away; the ledger and the result still know how the task ended."""
+    project.drop("a.yaml", "agent: sh\nprompt: exit 3\n")
+    project.drop("b.yaml", "agent: sh\nprompt: 'true'\n")
+    project.run("watch", "--until-empty", code=1)
+    keys = ("event_id", "outcome", "exit_code", "status", "tool", "ts")
+    kinds = ("attempt_finished", "task_finished")
+    before = [[event[key] for key in keys[:5]] for kind in kinds for event in project.events(kind)]
+    for path in (project.work / "events").glob("*.jsonl"):
+        path.unlink()
+    (note,) = [
+        check for check in found(project)["events"] if "without an event" in check["summary"]
+    ]
+    assert "2 results" in note["summary"] and "a, b" in note["summary"]
+    project.run("doctor", "--fix", code=None)
+    after = [[event[key] for key in keys[:5]] for kind in kinds for event in project.events(kind)]
+    assert sorted(after) == sorted(before) and len(after) == 4
+    assert not any("without an event" in check["summary"] for check in found(project)["events"])

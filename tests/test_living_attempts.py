@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import shutil
@@ -10,14 +11,18 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT, end_everything, wait_until
 
 from orchestrator.execution import processes, supervisor
-from orchestrator.store import recovery
+from orchestrator.files import card
+from orchestrator.files.held import held
+from orchestrator.store import atomic, recovery
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.ledger import Ledger
+from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
 from orchestrator.store.waiting import when_free
 
@@ -140,3 +145,44 @@ def test_three_tasks_whose_supervisor_dies_stop_the_claiming_and_a_trial_resumes
         one.close()
 
     asyncio.run(play())
+
+
+def test_a_watcher_in_another_container_is_known_by_its_lock(project):
+    """Its pid means nothing here: nobody signals it, and nobody takes it for dead."""
+    store = Store(project.layout, EventLog(project.layout, "watch"))
+    facts = {"pid": 2**22 + 1, "pid_start": 1, "boot": supervisor.boot_id(), "host": "there"}
+    words = dict.fromkeys(("version", "fault", "notifications"), "")
+    store.write_card(
+        {**words, **facts, "started_at": "2026-11-26T12:00:00Z", "slots": 4, "draining": False}
+    )
+    lock = WatcherLock(project.layout)
+    lock.acquire()
+    found = card.read(project.layout, time.time())
+    assert found is not None and found.alive and not found.here
+    assert "runs in another container" in project.run("reload", code=None).stderr
+    assert project.json("status")["watcher"]["alive"]
+    lock.release()
+    assert not card.read(project.layout, time.time()).alive
+    assert not held(f"{project.root}/nothing")
+
+
+def test_a_card_that_could_not_be_written_says_so_by_its_mode(project, monkeypatch):
+    """A file system that copies on write refuses to change a file as it refuses to make one."""
+    store = Store(project.layout, EventLog(project.layout, "watch"))
+    facts = {"pid": os.getpid(), "pid_start": 1, "boot": "", "host": "here", "fault": ""}
+    words = dict.fromkeys(("version", "notifications", "started_at"), "")
+    whole = {**words, **facts, "slots": 4, "draining": False}
+    store.write_card(whole)
+    assert card.read(project.layout, time.time()).fault == ""
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "publish", full)
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError):
+            store.write_card({**whole, "fault": "Disk quota exceeded"})
+        assert card.read(project.layout, time.time()).fault == card.UNWRITTEN
+    store.write_card(whole)
+    assert card.read(project.layout, time.time()).fault == ""

@@ -36,6 +36,7 @@ from orchestrator.model import ids
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import plural, show_duration, when
+from orchestrator.queries.unlogged import unlogged
 
 NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs")
 LOW_DISK = 256 * 2**20
@@ -68,6 +69,7 @@ def checks(layout: Layout, now: float) -> list[Check]:
     found += [
         _clock(layout, now),
         _events(layout),
+        *_unlogged(layout),
         _index(layout),
         *_git(layout),
         _permissions(layout),
@@ -436,6 +438,17 @@ def _events(layout: Layout) -> Check:
             f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers skip them",
         )
     return Check("events", "ok", f"{plural(len(paths), 'file')}, every line whole")
+
+
+def _unlogged(layout: Layout) -> list[Check]:
+    missing = [journal.task_id for journal in unlogged(layout)]
+    if not missing:
+        return []
+    named = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+    words = (
+        f"{plural(len(missing), 'result')} without an event: the log has lost the end of {named}"
+    )
+    return [Check("events", "note", words, "orchestrator doctor --fix   writes it again", True)]
 
 
 def _index(layout: Layout) -> Check:

@@ -19,7 +19,8 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.queries.health import Check, checks, copies
-from orchestrator.store import recovery, runs
+from orchestrator.queries.unlogged import unlogged
+from orchestrator.store import recovery, relogging, runs
 from orchestrator.store.locks import WatcherLock
 from orchestrator.tools.specs import load_tools
 from orchestrator.tools.versions import ask_all
@@ -90,6 +91,9 @@ def _mend(app: App) -> int:
             app.console.out(f"mended   {text}")
         for run_id in runs.complete(store):
             app.console.out(f"mended   run {run_id}: its tasks are in the inbox")
+        for journal in unlogged(app.layout):
+            count = relogging.relog(store, journal)
+            app.console.out(f"mended   wrote {count} events of {journal.task_id} again")
         for task_id in recovery.foreign(store):
             app.console.out(f"mended   {task_id} is in review/")
         for name in recovery.stale_requests(store):
