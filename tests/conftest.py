@@ -41,6 +41,7 @@ KINDS = {
         *(
             "test_activity",
             "test_appending",
+            "test_chains",
             "test_architecture",
             "test_documents",
             "test_hermetic",

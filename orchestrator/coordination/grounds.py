@@ -59,7 +59,9 @@ class Grounds:
         config = self.settings.config.trees
         repo = await asyncio.to_thread(trees.repository, self.layout)
         if tree is None:
-            tree = await asyncio.to_thread(trees.plan, self.layout, config, life.id, repo)
+            tree = await asyncio.to_thread(
+                trees.plan, self.layout, config, life.id, repo, commit=life.task.base
+            )
             entry.append(tree.record(), sync=True)
         if not tree.ready or not os.path.isdir(tree.path):
             log = f"{self.layout.logs(life.id)}/setup.log"

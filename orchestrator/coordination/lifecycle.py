@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.coordination import artifacts
+from orchestrator.coordination import artifacts, chaining
 from orchestrator.coordination.accounting import priced, probes, with_session_log
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.health import Health
@@ -117,6 +117,7 @@ class Life:
     tree: Tree | None = None  # its own, if it has one
     change: Change | None = None  # what its branch holds, as of its last attempt
     checks: tuple[CheckResult, ...] = ()  # of its last attempt
+    led_to: tuple[str, ...] = ()  # what may have been made at its end
 
 
 class Lives:
@@ -779,7 +780,12 @@ class Lives:
         step = await self.works.destination(life, entry, step)
         now = timestamp(self.store.clock.wall())
         made = await self._artifacts(life)
-        document = self._document(life, entry, reading, step, now, made, await self._changed(life))
+        changed = await self._changed(life)
+        document = self._document(life, entry, reading, step, now, made, changed)
+        follows = chaining.follows(self.layout, self.config, life, entry, reading, step, changed)
+        document |= follows.told(document)
+        if follows.why:
+            self.tell("warned", life.id, text=follows.why)
         ended = self._attempt_event(life, reading)  # first: readers sort by time
         done = self._event(
             life,
@@ -804,10 +810,15 @@ class Lives:
             lambda: self.store.settle(
                 entry,
                 step.status,
-                {"outcome": str(reading.outcome), "read": self._kept(life, reading)},
+                {
+                    "outcome": str(reading.outcome),
+                    "read": self._kept(life, reading),
+                    **follows.record(),
+                },
             )
         )
         life.status = step.status
+        life.led_to = tuple(item.id for item in follows.made)
         for oddity in oddities or ():
             self.store.log.commit(
                 [

@@ -401,7 +401,12 @@ class Waitlist:
         lane = chosen.lane(task)
         candidate = Candidate(task.rank, look.signature[1], task.id, lane)
         asks = Task(
-            task.id, hold=task.hold, not_before=task.not_before, needs=task.needs, run=task.run
+            task.id,
+            hold=task.hold,
+            not_before=task.not_before,
+            needs=task.needs,
+            ends=task.ends,
+            run=task.run,
         )
         waiting = Waiting(
             task.id,

@@ -37,19 +37,14 @@ from orchestrator.execution.supervisor import boot_id, start_time
 from orchestrator.files import parked, scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
-from orchestrator.model.admission import (
-    Watching,
-    World,
-    admit,
-    ending_gate,
-)
+from orchestrator.model.admission import Watching, World, admit, ending_gate
 from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, InUse, Limits
 from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, places, recovery, runs
+from orchestrator.store import atomic, following, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
@@ -776,6 +771,8 @@ class Watcher:
         self.waitlist.keys.pop(ids.key(life.id), None)
         self.tally[str(life.status)] += 1
         self.waitlist.needed(life.id)
+        for task_id in life.led_to:
+            self._again(f"{task_id}.yaml")
         self._member_finished(life)
         if os.path.lexists(
             self.layout.file(Status.INBOX, life.name)
@@ -863,6 +860,7 @@ class Watcher:
         try:
             for run_id in runs.complete(self.store):
                 self.tell("tidied", run_id, text=f"completed run {run_id}")
+            following.complete(self.store)
         except (OSError, OrchestratorError) as error:
             self.health.failed(error)
 

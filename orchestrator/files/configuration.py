@@ -13,6 +13,7 @@ from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout
 from orchestrator.files.profiles import load_profiles
 from orchestrator.files.requests import Check
+from orchestrator.model import chain
 from orchestrator.model.config import Config, agent_from, config_from
 from orchestrator.model.isolation import problems as isolation_problems
 
@@ -41,7 +42,7 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
         ) from None
     problems = document.problems or (check("config", document) if check else [])
     if check and not problems:
-        found = isolation_problems(document.data or {})
+        found = [*isolation_problems(document.data or {}), *_chain_problems(document.data or {})]
         problems = [document.problem_at(path, text, hint) for path, text, hint in found]
     if not problems:
         try:
@@ -53,6 +54,15 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
                 )
             ]
     raise ConfigProblems(layout.shown(layout.config), document, problems)
+
+
+def _chain_problems(data: Mapping[str, Any]) -> list[tuple[chain.Path, str, str]]:
+    agents = data.get("agents") or {}
+    return [
+        problem
+        for name, body in agents.items()
+        for problem in chain.problems(body, ("agents", name))
+    ]
 
 
 def _with_profiles(

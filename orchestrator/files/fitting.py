@@ -13,7 +13,7 @@ from typing import Any
 
 # Words that only describe; every other word has a rule below, or nothing is sure.
 SILENT = frozenset(
-    "$schema $id title description examples default defaultSnippets patternErrorMessage then else".split()
+    "$schema $id title description examples default defaultSnippets patternErrorMessage then else $defs".split()
 )
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: type(value) is str,

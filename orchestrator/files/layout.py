@@ -24,7 +24,7 @@ ARTIFACTS, OWN = (
     "artifacts",
     "tool",
 )  # below an attempt's logs: what the task leaves, and {run_dir} of its tool
-STATE_FOLDERS = ("active", "closed", "cancel", "dropped", "expanding", "log", "tmp")
+STATE_FOLDERS = ("active", "closed", "cancel", "dropped", "expanding", "following", "log", "tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,10 @@ class Layout:
     def expanding(self, run_id: str) -> str:
         """Task files of a run that is being accepted, before they are in the inbox."""
         return f"{self.state}/expanding/{run_id}"
+
+    def following(self, task_id: str) -> str:
+        """Task files that follow from the end of a task, before they are in the inbox."""
+        return f"{self.state}/following/{ids.key(task_id)}"
 
     def result(self, task_id: str) -> str:
         return f"{self.work}/results/{task_id}.yaml"

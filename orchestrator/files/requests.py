@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.files import aliases, opening
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.nearness import Near
-from orchestrator.model import ids, legacy
+from orchestrator.model import chain, ids, legacy
 from orchestrator.model.meanings import status_of
 from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.status import Status
@@ -244,6 +244,9 @@ def _check_run(request: Request, document: Document) -> None:
                             warning=True,
                         )
                     )
+    if isinstance(document.data, dict):
+        for where, message, hint in chain.problems(document.data.get("defaults"), ("defaults",)):
+            request.problems.append(document.problem_at(where, message, hint))
     twins: dict[str, str] = {}
     for task_id in tasks:
         twin = twins.setdefault(ids.key(task_id), task_id)
@@ -312,6 +315,8 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
             report(("needs", place), "a task cannot need itself")
         elif ids.problem(need):
             report(("needs", place), f"'{need[:60]}' is not an id: it {ids.problem(need)}")
+    for where, message, hint in chain.problems(_at(document.data, base)):
+        report(where, message, hint)
     if task.timeout is not None and task.timeout <= 0:
         report(("timeout",), "the timeout is zero", "write 90s, 15m or 2h")
     prompt = document.data.get("prompt") if isinstance(document.data, dict) and not base else None
@@ -325,6 +330,12 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
                 "put the prompt into quotes, or a block:  prompt: |",
                 warning=True,
             )
+
+
+def _at(data: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
 
 
 def outside(path: str) -> str:

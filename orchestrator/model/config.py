@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.model.budget import Budgets, budget_from
+from orchestrator.model.chain import DEPTH, FollowUp, follow_ups
 from orchestrator.model.gates import Limits
 from orchestrator.model.isolation import Check, Role, Trees, checks_from, role_from, trees_from
 from orchestrator.model.policy import RetryPolicy
@@ -45,6 +46,7 @@ class Agent:
     secrets: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # the commands that print them
+    then: tuple[FollowUp, ...] = ()  # what follows every task of it
 
     @property
     def tool(self) -> str:
@@ -155,6 +157,7 @@ class Config:
     pane: PaneConfig = PaneConfig()
     hooks: tuple[Hook, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
+    depth: int = DEPTH  # how many tasks may follow one another
     isolation: str = "none"
     trees: Trees = Trees()
     checks: Mapping[str, Check] = field(default_factory=dict)
@@ -230,6 +233,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             )
             for body in data.get("hooks", ())
         ),
+        depth=limits.get("depth", base.depth),
         isolation=data.get("isolation", base.isolation),
         trees=trees_from(data.get("trees", {})),
         checks=checks_from(data.get("checks", {})),
@@ -266,4 +270,5 @@ def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:
         permissions=body.get("permissions", "default"),
         role=role_from(body),
         secrets={name: tuple(item["command"]) for name, item in body.get("secrets", {}).items()},
+        then=follow_ups(body),
     )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.status import Status
@@ -114,18 +115,38 @@ def own_gates(
                 until=task.not_before,
             )
         )
-    gates.extend(need_gates(task.needs, status_of))
+    gates.extend(need_gates(task.needs, status_of, task.ends))
     if run_stopped:
         gates.append(Gate(GateName.STOPPED, run_stopped, stuck=True))
     return gates
 
 
-def need_gates(needs: Iterable[str], status_of: Callable[[str], Status | None]) -> list[Gate]:
-    """A closed gate for each needed task that is not done."""
+_ENDS = {
+    "done": frozenset((Status.DONE,)),
+    "failed": frozenset((Status.FAILED,)),
+    "ended": frozenset((Status.DONE, Status.FAILED, Status.CANCELLED)),
+}
+
+
+def need_gates(
+    needs: Iterable[str],
+    status_of: Callable[[str], Status | None],
+    ends: Mapping[str, str] = MappingProxyType({}),
+) -> list[Gate]:
+    """A closed gate for each needed task that has not come to the end that is waited for: done, or what ``ends`` says."""
     gates = []
     for need in needs:
         status = status_of(need)
-        if status is Status.DONE:
+        end = ends.get(need, "done")
+        if status in _ENDS[end]:
+            continue
+        if end != "done" and status in (Status.DONE, Status.CANCELLED):
+            why = f"waits for {need} to fail, and it is {status}"
+            gates.append(
+                Gate(
+                    GateName.NEEDS, why, "orchestrator cancel, or edit needs:", stuck=True, on=need
+                )
+            )
             continue
         if status is None:
             gates.append(

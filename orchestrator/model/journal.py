@@ -75,6 +75,8 @@ class Journal:
         Record, ...
     ] = ()  # ``told`` records of what people said, with the attempt they went to
     fresh: bool = False  # the next attempt begins anew: no session, no tree of the one before
+    then: tuple[Record, ...] = ()  # tasks to be made when its file enters a folder: id, text, at
+    times: int = 0  # how often it has ended here
     checks: tuple[AttemptFacts, ...] = ()  # numbered by the attempt that they prove
     problem: str = ""  # why it is blocked
 
@@ -123,7 +125,15 @@ _PHASES = {
 VERSION = 1  # of the records: a journal with a higher one is left alone
 _NUMBERED = ("started", "exit", "lost")
 _KNOWN = frozenset((*_PHASES, *_FACTS, "told"))
-_TYPES = {"id": str, "file": str, "text": str, "attempt": int, "link": int, "ino": int}
+_TYPES = {
+    "id": str,
+    "file": str,
+    "text": str,
+    "attempt": int,
+    "link": int,
+    "ino": int,
+    "times": int,
+}
 
 
 def fold(records: Iterable[Record]) -> Journal:
@@ -171,6 +181,8 @@ def _fold(records: list[Record]) -> Journal:
     told: list[str] = []
     replies: list[Record] = []
     fresh = False
+    then: tuple[Record, ...] = ()
+    times = 0
     for record in records:
         kind = record.get("record")
         if kind in _FACTS:
@@ -203,6 +215,10 @@ def _fold(records: list[Record]) -> Journal:
                 attempts.append(AttemptFacts(record["attempt"], {}))  # it failed before it started
                 tries += 1
             attempts[-1] = AttemptFacts(record["attempt"], attempts[-1].started, record)
+        if kind == "final" and "times" in record:  # an end, and no move by a person
+            then, times = tuple(record.get("then", ())), record["times"]
+        if kind in ("claim", "requeue"):
+            then = ()
         if "read" in record and attempts:
             attempts[-1] = AttemptFacts(
                 attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"]
@@ -226,6 +242,8 @@ def _fold(records: list[Record]) -> Journal:
         told="\n".join(told),
         replies=tuple(replies),
         fresh=fresh,
+        then=then,
+        times=times,
         tree=facts.get("tree", {}),
         change=facts.get("change", {}),
         merge=facts.get("merge", {}),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.model import dependencies, ids
+from orchestrator.model import dependencies, handoff, ids
 from orchestrator.model.dependencies import Known
 from orchestrator.model.meanings import plain, priority_of
 from orchestrator.model.units import duration
@@ -124,6 +124,9 @@ def convert(
     needs = [need for need in found.needs if need != own]
     if needs:
         out["needs"] = needs
+    then = handoff.entries(data, agents, notes)
+    if then:
+        out["then"] = then
     notes += found.notes
     files = [item for key in ("artefacts", "artifacts") for item in _strings(data.get(key))]
     good = [item for item in dict.fromkeys(files) if _PATHLIKE.match(item)]

@@ -58,12 +58,17 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
         if "env" in own and "env" in data.get("defaults", {}):
             merged["env"] = {**data["defaults"]["env"], **own["env"]}
         if "needs" in merged:
-            merged["needs"] = [
-                ids.of_run_task(run_id, need) if need in listed else need
-                for need in merged["needs"]
-            ]
+            merged["needs"] = _needs(run_id, merged["needs"], listed)
         tasks[ids.of_run_task(run_id, name)] = merged
     return Run(run_id, title, tasks, tuple(tasks), **options)
+
+
+def _needs(run_id: str, needs: Any, listed: Mapping[str, Any]) -> Any:
+    """Keys of the run turned into ids; a mapping stays one."""
+    full = {need: ids.of_run_task(run_id, need) if need in listed else need for need in needs}
+    if isinstance(needs, Mapping):
+        return {full[need]: end for need, end in needs.items()}
+    return [full[need] for need in needs]
 
 
 def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.model.chain import FollowUp, follow_ups
 from orchestrator.model.units import duration, when
 
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
@@ -31,6 +32,7 @@ class Task:
     retries: int | None = None
     priority: str = "normal"
     needs: tuple[str, ...] = ()
+    ends: Mapping[str, str] = field(default_factory=dict)  # of needs whose end is not to be done
     run: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     hold: bool = False
@@ -41,6 +43,10 @@ class Task:
     verify: tuple[str, ...] = ()  # checks beside those of the role
     sandbox: str = ""  # at least this level, whatever its role says
     locks: tuple[str, ...] = ()  # tasks that name one word never run together
+    then: tuple[FollowUp, ...] = ()  # what follows its end
+    chain: tuple[str, ...] = ()  # the tasks that led to it, the first one first
+    depth: int | None = None  # how many may follow one another from its first one on
+    base: str = ""  # what its tree begins from
     notes: tuple[str, ...] = ()  # what became of keys of an older format
 
     @property
@@ -74,6 +80,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         retries=data.get("retries"),
         priority=data.get("priority", "normal"),
         needs=tuple(data.get("needs", ())),
+        ends=_ends(data.get("needs", ())),
         run=data.get("run"),
         env=data.get("env", {}),
         hold=data.get("hold", False),
@@ -84,8 +91,19 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         verify=tuple(data.get("verify", ())),
         sandbox=data.get("sandbox", ""),
         locks=tuple(data.get("locks", ())),
+        then=follow_ups(data),
+        chain=tuple(data.get("chain", ())),
+        depth=data.get("depth"),
+        base=data.get("base", ""),
         notes=notes,
     )
+
+
+def _ends(needs: Any) -> Mapping[str, str]:
+    """``{build: failed}``: the needs of which another end than done is waited for."""
+    if not isinstance(needs, Mapping):
+        return {}
+    return {need: end for need, end in needs.items() if end != "done"}
 
 
 def _listed(value: Any) -> tuple[str, ...]:

@@ -120,7 +120,8 @@ def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) ->
         request = request_of(layout, status, name)
         if request is None or request.task is None:
             continue
-        for gate in need_gates(request.task.needs, lambda need: results.status_of(layout, need)):
+        task = request.task
+        for gate in need_gates(task.needs, lambda need: results.status_of(layout, need), task.ends):
             place = scan.locate(layout, gate.on, (Status.INBOX,)) if gate.on else None
             if gate.stuck or (place is not None and known.get(place[1])):
                 known[name] = True

@@ -243,7 +243,7 @@ def _change(
 
 def parting(repo: Repository, tree: Tree, tip: str) -> str:
     """The commit that a change is counted from: where the branch and its target part, so that nothing of the target's is blamed."""
-    if not tree.target or tree.working:
+    if not tree.target or tree.working or tip == tree.base:  # it may begin with another task's work
         return tree.base
     found = repo.shared("merge-base", f"refs/heads/{tree.target}", tip, codes=(0, 1, 128))
     return found or tree.base

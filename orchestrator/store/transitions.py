@@ -30,7 +30,7 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, bounding, places, trusting
+from orchestrator.store import atomic, bounding, following, places, trusting
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
@@ -382,10 +382,16 @@ class Store:
     ) -> list[str]:
         """Move the task's file from running/ to ``target`` and close its journal; what was odd on the way.
 
-        Commit point: the rename.  Repeatable: a task that is there already is fine.
+        Commit point: the rename.  Repeatable: a task that is there already is fine.  Of the tasks in the record's ``then``
+        those that are to be made now are.
         """
         claim = entry.journal.claim
         task_id, name = claim["id"], claim["file"]
+        facts = dict(record or {})
+        made = following.due(facts.get("then", ()), target)
+        if made:
+            following.stage(self, task_id, target, made)
+            facts["then"] = [item for item in facts["then"] if item not in made]
         oddities = self._put(entry.journal, name, target)
         self.clear_cancel(task_id)
         entry.append(
@@ -393,11 +399,14 @@ class Store:
                 "record": "final",
                 "status": str(target),
                 "at": self.clock.wall(),
-                **(record or {}),
+                **facts,
                 **_identity(self.layout.file(target, name)),
                 **_changed(self.layout.file(target, name)),
-            }
+            },
+            sync=bool(made),
         )
+        if made:
+            following.place(self, task_id)
         self.ledger.retire(entry)
         entry.close()
         return oddities
@@ -604,6 +613,7 @@ class Store:
                 self._lock(entry, task_id)
                 if entry.journal.phase is Phase.BLOCKED:
                     raise Refused(f"{task_id}: {_has_run(entry.journal)}", "orchestrator doctor")
+                following.settled(self, entry)
             status, name = self._place(task_id)
             if status not in sources:
                 wanted = " or ".join(f"{source}/" for source in sources)
@@ -611,12 +621,17 @@ class Store:
                     f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}"
                 )
             source, path = self.layout.file(status, name), self.layout.file(target, name)
+            made = following.due(entry.journal.then, target) if entry is not None else []
             with self._acknowledged(task_id):
+                if made:
+                    following.stage(self, task_id, target, made)
                 if entry is not None:
                     self._note_move(entry, source, target, requeue)
                 if requeue or kind == "task_released":
                     self.vouch_for(task_id, source)
                 self._rename(source, path)
+                if made:
+                    following.place(self, task_id)
         finally:
             if entry is not None:
                 entry.close()

@@ -92,8 +92,14 @@ def _foreign(layout: Layout, found: Repository) -> str:
     return "" if meant == here else f"this checkout is a copy: its repository means {meant}"
 
 
-def plan(layout: Layout, trees: Trees, task_id: str, repo: Repository, start: str = "") -> Tree:
-    """What is to be made.  ``start`` is a branch to begin from and to merge into, instead of ``trees.base``."""
+def plan(
+    layout: Layout, trees: Trees, task_id: str, repo: Repository, start: str = "", commit: str = ""
+) -> Tree:
+    """What is to be made.
+
+    ``start`` is a branch to begin from and to merge into, instead of ``trees.base``; ``commit`` what to begin from all the same:
+    the tip of a task that this one follows, say.
+    """
     shared, checkout = repo.shared, repo.checkout
     here = checkout("symbolic-ref", "-q", "--short", "HEAD", codes=(0, 1, 128))
     wanted = start or trees.base
@@ -108,6 +114,10 @@ def plan(layout: Layout, trees: Trees, task_id: str, repo: Repository, start: st
             )
         raise CannotIsolate(f"there is no branch '{wanted}' (trees.base)", "git branch")
     notes = []
+    if commit:
+        base, wanted = shared.commit_of(commit), "HEAD"
+        if not base:
+            raise CannotIsolate(f"there is no commit or branch '{commit}' (base)", "git branch")
     working = wanted == "working"
     if working:
         base = snapshot(layout, repo, base)

@@ -20,7 +20,7 @@ from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.queries.health import Check, checks, copies
 from orchestrator.queries.unlogged import unlogged
-from orchestrator.store import recovery, relogging, runs
+from orchestrator.store import following, recovery, relogging, runs
 from orchestrator.store.locks import WatcherLock
 from orchestrator.tools.specs import load_tools
 from orchestrator.tools.versions import ask_all
@@ -89,6 +89,7 @@ def _mend(app: App) -> int:
     try:
         for text in (*recovery.tidy(store), *recovery.take_up(store)):
             app.console.out(f"mended   {text}")
+        following.complete(store)
         for run_id in runs.complete(store):
             app.console.out(f"mended   run {run_id}: its tasks are in the inbox")
         for journal in unlogged(app.layout):

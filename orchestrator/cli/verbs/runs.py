@@ -11,6 +11,7 @@ from orchestrator.cli.verbs.status import line
 from orchestrator.errors import NotFound
 from orchestrator.files import scan
 from orchestrator.files.text import one_line
+from orchestrator.queries.chains import drawn
 from orchestrator.queries.runs import RunView, all_runs, find_run, view_of
 
 
@@ -70,7 +71,11 @@ def _show(console: Console, view: RunView, moment: float) -> None:
     )
     if view.title != view.id:
         console.out(one_line(view.title, 200))
-    rows = [line(console, row, moment) for row in view.rows]
-    for row in rows:
-        row[0] = row[0].replace(f"{view.id}.", "", 1)
+    by_id = {row.id: row for row in view.rows}
+    rows = []
+    for task_id, depth in drawn([row.id for row in view.rows]):
+        cells = line(console, by_id[task_id], moment)
+        inset = "  " * depth if console.tty else ""
+        cells[0] = inset + cells[0].replace(f"{view.id}.", "", 1)
+        rows.append(cells)
     console.table(rows, indent="  ")

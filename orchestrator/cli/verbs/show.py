@@ -16,7 +16,7 @@ from orchestrator.files.text import clean, one_line
 from orchestrator.model.isolation import change_from, summary
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
-from orchestrator.queries import whereabouts
+from orchestrator.queries import chains, whereabouts
 from orchestrator.queries.runs import find_run
 from orchestrator.queries.tasks import Story, story
 
@@ -44,6 +44,8 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
         raise error
     moment = now()
     found = story(layout, task_id, status, name, moment)
+    asked = found.request.task if found.request else None
+    links = chains.before(layout, asked), chains.after(layout, asked, found.result)
     if as_json:
         app.console.json(
             "task",
@@ -53,14 +55,44 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
                 "result": dict(found.result),
                 "note": found.note,
                 "events": found.history,
+                "chain": [link.as_json() for link in links[0]],
+                "follow_ups": [link.as_json() for link in links[1]],
             },
         )
         return
-    _show(app.console, found, status, moment, full, layout)
+    _show(app.console, found, status, moment, full, layout, links)
+
+
+Links = tuple[list[chains.Link], list[chains.Link]]
+
+
+def _chain(links: Links) -> list[tuple[str, str]]:
+    """What it follows, and what follows it."""
+    before = " -> ".join(link.id for link in links[0])
+    after = [
+        f"{link.id} {link.status}" if link.status else f"{link.id} once {_ONCE[link.on]}"
+        for link in links[1]
+    ]
+    return [("follows", one_line(before, 300)), ("then", one_line(" · ".join(after), 300))]
+
+
+_ONCE = {
+    "proven": "it is proven",
+    "done": "it is done",
+    "failed": "it has failed",
+    "changed": "it has changed something",
+    "always": "it has ended",
+}
 
 
 def _show(
-    console: Console, found: Story, status: Status, moment: float, full: bool, layout: Any
+    console: Console,
+    found: Story,
+    status: Status,
+    moment: float,
+    full: bool,
+    layout: Any,
+    links: Links,
 ) -> None:
     row, result = found.row, found.result
     state = "retrying" if "retrying" in row.flags else row.status
@@ -94,6 +126,7 @@ def _show(
         )
     )
     facts.append(("run", row.run))
+    facts += _chain(links)
     if result.get("started_at") and result.get("finished_at"):
         facts.append(
             (
@@ -180,6 +213,10 @@ def _show(
     if message:
         facts.append(("said", "\n".join(message) if full else "\n".join(message[-3:])))
     facts.append(("history", " · ".join(_history(console, found))))
+    _print(console, facts)
+
+
+def _print(console: Console, facts: list[tuple[str, str]]) -> None:
     for name, value in facts:
         if value:
             first, *others = value.split("\n")
