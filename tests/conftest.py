@@ -42,6 +42,7 @@ KINDS = {
             "test_activity",
             "test_appending",
             "test_chains",
+            "test_matrix",
             "test_architecture",
             "test_documents",
             "test_hermetic",

@@ -20,9 +20,8 @@ def problems(request: Request, root: str) -> list[Problem]:
     if request.task is not None:
         found += list(_of(request, request.task, (), root))
     if request.run is not None:
-        prefix = len(request.run.id) + 1
         for task in request.run.all_tasks():
-            found += list(_of(request, task, ("tasks", task.id[prefix:]), root))
+            found += list(_of(request, task, ("tasks", request.run.keys[task.id]), root))
     return found
 
 

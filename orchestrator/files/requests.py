@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.files import aliases, opening
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.nearness import Near
-from orchestrator.model import chain, ids, legacy
+from orchestrator.model import chain, ids, legacy, matrix
 from orchestrator.model.meanings import status_of
 from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.status import Status
@@ -203,8 +203,10 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
     if not request.errors:
         try:
             if kind == "run":
-                request.run = run_from(request.id, data)
-                _check_run(request, document)
+                request.problems += _matrix_problems(document, data)
+                if not request.errors:
+                    request.run = run_from(request.id, data)
+                    _check_run(request, document)
             else:
                 request.task = task_from(
                     request.id, data, request.legacy.notes if request.legacy else ()
@@ -216,29 +218,48 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
         request.task = request.run = None
 
 
+def _matrix_problems(document: Document, data: Any) -> list[Problem]:
+    listed = data["tasks"] if isinstance(data["tasks"], dict) else {}
+    found = [
+        document.problem_at(("tasks", key, *path), message, hint)
+        for key, body in listed.items()
+        for path, message, hint in matrix.problems(body)
+    ]
+    if found:
+        return found
+    return [
+        document.problem_at(
+            ("tasks", key), f"another entry makes the task '{name}' as well", key=True
+        )
+        for key, name in matrix.twins(listed)
+    ]
+
+
 def _check_run(request: Request, document: Document) -> None:
     run = request.run
     assert run is not None
     prefix = len(run.id) + 1
     tasks = {task_id: task_from(task_id, body) for task_id, body in run.tasks.items()}
-    near = Near(name[prefix:] for name in tasks)
+    known = set(run.keys.values())
+    near = Near({name[prefix:] for name in tasks} | known)
     for task_id, task in tasks.items():
         if ids.problem(task_id):
             request.problems.append(
                 document.problem_at(
-                    ("tasks", task_id[prefix:]),
+                    ("tasks", run.keys[task_id]),
                     f"the id '{task_id[:60]}' {ids.problem(task_id)}",
                     key=True,
                 )
             )
-        _check_task(request, document, task, ("tasks", task_id[prefix:]))
+        _check_task(request, document, task, ("tasks", run.keys[task_id]))
         if isinstance(document.data, dict) and isinstance(document.data["tasks"], dict):
-            body = document.data["tasks"][task_id[prefix:]]
+            body = document.data["tasks"][run.keys[task_id]]
             for place, need in enumerate(body.get("needs", ()) if isinstance(body, dict) else ()):
-                if f"{run.id}.{need}" not in tasks and near.close_to(need):
+                ours = f"{run.id}.{need}" in tasks or need in known
+                if not ours and near.close_to(need):
                     request.problems.append(
                         document.problem_at(
-                            ("tasks", task_id[prefix:], "needs", place),
+                            ("tasks", run.keys[task_id], "needs", place),
                             f"'{need}' is no task of this run",
                             "it is taken for the id of another task",
                             warning=True,
@@ -253,7 +274,7 @@ def _check_run(request: Request, document: Document) -> None:
         if twin != task_id:
             request.problems.append(
                 document.problem_at(
-                    ("tasks", task_id[prefix:]),
+                    ("tasks", run.keys[task_id]),
                     f"'{task_id[prefix:][:60]}' and '{twin[prefix:][:60]}' would be the same id",
                     "ids differ by more than upper and lower case: rename one of them",
                     key=True,
@@ -263,11 +284,12 @@ def _check_run(request: Request, document: Document) -> None:
     if circle:
         request.problems.append(
             document.problem_at(
-                ("tasks", circle[0][prefix:], "needs"),
+                ("tasks", run.keys[circle[0]], "needs"),
                 "these tasks wait for each other: " + " -> ".join(name[prefix:] for name in circle),
                 "remove one of the needs",
             )
         )
+    request.problems = list(dict.fromkeys(request.problems))  # tasks of one matrix share a place
     if not run.tasks:
         for place, member in enumerate(run.members):
             if ids.problem(member):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.model import ids
+from orchestrator.model import ids, matrix
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task, task_from
 
@@ -22,6 +22,9 @@ class Run:
     max_parallel: int | None = None
     on_failure: str = "continue"
     max_cost: float | None = None
+    keys: Mapping[str, str] = field(
+        default_factory=dict
+    )  # under which key of the file each task stands
 
     def stopped(self, status_of: Callable[[str], Status | None]) -> str:
         """Why it takes no more tasks; empty if it does.  ``status_of`` tells where a task is."""
@@ -52,23 +55,31 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
     if isinstance(listed, list):
         return Run(run_id, title, {}, tuple(listed), **options)
     tasks: dict[str, Mapping[str, Any]] = {}
-    for name, body in listed.items():
-        own: dict[str, Any] = {"prompt": body} if isinstance(body, str) else dict(body)
+    keys: dict[str, str] = {}
+    entries = matrix.entries(listed)
+    for key, name, own in matrix.tasks(entries):
         merged = {**data.get("defaults", {}), **own, "run": run_id}
         if "env" in own and "env" in data.get("defaults", {}):
             merged["env"] = {**data["defaults"]["env"], **own["env"]}
         if "needs" in merged:
-            merged["needs"] = _needs(run_id, merged["needs"], listed)
+            merged["needs"] = _needs(run_id, merged["needs"], entries)
+        keys[ids.of_run_task(run_id, name)] = key
         tasks[ids.of_run_task(run_id, name)] = merged
-    return Run(run_id, title, tasks, tuple(tasks), **options)
+    return Run(run_id, title, tasks, tuple(tasks), keys=keys, **options)
 
 
-def _needs(run_id: str, needs: Any, listed: Mapping[str, Any]) -> Any:
-    """Keys of the run turned into ids; a mapping stays one."""
-    full = {need: ids.of_run_task(run_id, need) if need in listed else need for need in needs}
+def _needs(run_id: str, needs: Any, entries: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Keys of the run turned into ids, that of a matrix into all of its tasks; a mapping stays one."""
+    made = {name for entry in entries.values() for name in entry}
+    full = {
+        need: [ids.of_run_task(run_id, name) for name in entries[need]]
+        if need in entries
+        else [ids.of_run_task(run_id, need) if need in made else need]
+        for need in needs
+    }
     if isinstance(needs, Mapping):
-        return {full[need]: end for need, end in needs.items()}
-    return [full[need] for need in needs]
+        return {task_id: end for need, end in needs.items() for task_id in full[need]}
+    return list(dict.fromkeys(task_id for need in needs for task_id in full[need]))
 
 
 def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:

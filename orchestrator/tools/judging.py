@@ -23,12 +23,11 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
             problems.append(request.document.problem_at((error.key,), error.message, error.hint))
     problems += _next_agents(request, config, toolbox)
     if request.run is not None:
-        prefix = len(request.run.id) + 1
         for task_id, body in request.run.tasks.items():
             try:
                 routes(task_from(task_id, body), config, toolbox.tools)
             except RouteProblem as error:
-                key = task_id[prefix:]
+                key = request.run.keys[task_id]
                 place: tuple[str, ...] = ("tasks", key, error.key)
                 if place not in request.document.values:
                     place = (

@@ -18,6 +18,7 @@ from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.profiles import Profile, load_profiles
 from orchestrator.files.requests import Unreadable, load, read
+from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
 from orchestrator.tools.judging import route_problems
@@ -44,8 +45,11 @@ Found = tuple[str, Document, list[Problem]]
     help="For people, for editors, for programs, for GitHub.",
 )
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Also list the tasks that the files would make."
+)
 @click.pass_obj
-def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
+def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run: bool) -> int:
     """Check task and run files: all problems at once, with line, column and a hint.
 
     Without FILES: everything in work/inbox and work/held, orchestrator.yaml, the agents in work/agents and
@@ -92,6 +96,8 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
     text = diagnostics.render(style, found, app.console.paint)
     if text:
         app.console.out(text)
+    if dry_run:
+        app.console.table([row for path in paths for row in _made(path, config, toolbox)])
     if style == "full":
         total = len(paths)
         if errors:
@@ -103,6 +109,20 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool) -> int:
         elif app.console.tty:
             say(f"{plural(total, 'file')}, no problems")
     return INVALID if errors else 0
+
+
+def _made(path: str, config: Config, toolbox: Toolbox) -> list[list[str]]:
+    """The tasks that a file would make, with what they are about; none if it is not valid."""
+    if path == "-":
+        return []
+    try:
+        raw = read(path).raw
+    except (OSError, Unreadable):
+        return []
+    name = stem_of(os.path.basename(path))
+    request = load(path, name, raw, schemas.check, agent_names(config, toolbox.tools))
+    tasks = request.run.all_tasks() if request.run else [request.task] if request.task else []
+    return [[task.id, one_line(task.title, 120)] for task in tasks]
 
 
 def _warned(profile: Profile) -> list[Problem]:

@@ -1,0 +1,144 @@
+"""One entry of a run that stands for many tasks: ``matrix: {file: [a.py, b.py], lang: [de, fr]}``.
+
+Every combination of values is a task of its own.  A value takes the place of its name in braces inside texts that are parsed
+already, so that it can be anything and inject nothing.  The key of a task follows from its values, not from their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrator.model import filling, ids
+
+MOST = 500  # tasks of one matrix
+ROOM = 50  # bytes of the values in a key
+# Keys of a task whose texts are filled.
+FILLED = ("title", "prompt", "prompt_file", "context", "cwd", "artifacts", "env", "labels", "locks")
+OWN = ("matrix", "exclude")
+Path = tuple[Any, ...]
+Values = Mapping[str, str]
+
+
+def expand(key: str, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tasks that one entry of a run stands for, by key; an entry without a matrix is itself."""
+    rest = {name: value for name, value in body.items() if name not in OWN}
+    if not body.get("matrix"):
+        return {key: rest}
+    wanted = list(combinations(body))
+    plain = [_plain(key, values) for values in wanted]
+    often = Counter(ids.key(name) for name in plain)
+    return {
+        name if often[ids.key(name)] == 1 else _exact(key, values): _filled(rest, values)
+        for name, values in zip(plain, wanted, strict=True)
+    }
+
+
+def entries(listed: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The tasks of every entry of a run, by key and key."""
+    return {
+        key: expand(key, {"prompt": body} if isinstance(body, str) else body)
+        for key, body in listed.items()
+    }
+
+
+def tasks(expanded: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+    """Every task with the key of its entry and its own."""
+    for key, made in expanded.items():
+        for name, body in made.items():
+            yield key, name, body
+
+
+def twins(listed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Entries that would make a task that another entry makes, and its key; they fit otherwise."""
+    if not any(isinstance(body, Mapping) and body.get("matrix") for body in listed.values()):
+        return
+    seen: dict[str, str] = {}
+    for key, name, _ in tasks(entries(listed)):
+        if seen.setdefault(ids.key(name), key) != key:
+            yield key, name
+
+
+def combinations(body: Mapping[str, Any]) -> Iterator[Values]:
+    """The values of every task, those that are excluded left out; the last name changes fastest."""
+    axes = {name: [_text(value) for value in values] for name, values in body["matrix"].items()}
+    left_out = [
+        {name: _text(value) for name, value in item.items()} for item in body.get("exclude", ())
+    ]
+    for chosen in itertools.product(*axes.values()):
+        values = dict(zip(axes, chosen, strict=True))
+        if not any(item.items() <= values.items() for item in left_out):
+            yield values
+
+
+def problems(body: Any) -> list[tuple[Path, str, str]]:
+    """What is wrong with the matrix of one entry that fits its schema: path within the entry, message, hint."""
+    if not isinstance(body, Mapping) or not body.get("matrix"):
+        lonely = isinstance(body, Mapping) and "exclude" in body
+        return (
+            [(("exclude",), "there is no matrix to exclude from", "matrix: ...")] if lonely else []
+        )
+    axes = body["matrix"]
+    found: list[tuple[Path, str, str]] = []
+    for place, item in enumerate(body.get("exclude", ())):
+        for name in item:
+            if name not in axes:
+                found.append(
+                    (
+                        ("exclude", place, name),
+                        f"'{name}' is no name of the matrix",
+                        _near(name, axes),
+                    )
+                )
+    texts = {name: body[name] for name in FILLED if name in body}
+    for path, name in filling.unknown(texts, axes):
+        what = f"nothing fills {{{name}}}"
+        found.append((path, what, f"{_near(name, axes)}; {{{{{name}}}}} is the text itself"))
+    size = 1
+    for values in axes.values():
+        size *= len(values)
+    if size > MOST:
+        what = f"the matrix makes {size} tasks, more than {MOST}"
+        found.append((("matrix",), what, "use fewer values, or several runs"))
+    elif not any(True for _ in combinations(body)):
+        found.append((("exclude",), "everything is excluded: no task is left", ""))
+    return found
+
+
+def _near(name: str, axes: Mapping[str, Any]) -> str:
+    close = get_close_matches(name, list(axes), 1, 0.5)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(axes)}"
+
+
+def _text(value: Any) -> str:
+    """A value as it stands in the file: numbers and yes or no as JSON writes them."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _filled(body: Mapping[str, Any], values: Values) -> dict[str, Any]:
+    return {
+        name: filling.everywhere(value, lambda text: filling.fill(text, values))
+        if name in FILLED
+        else value
+        for name, value in body.items()
+    }
+
+
+def _plain(key: str, values: Values) -> str:
+    words = "-".join(ids.slug(value, ROOM) for value in values.values())
+    name = f"{key}-{words}"
+    return name if len(words.encode()) <= ROOM and "." not in words else _exact(key, values)
+
+
+def _exact(key: str, values: Values) -> str:
+    """A key that no other values have."""
+    text = json.dumps(dict(sorted(values.items())), ensure_ascii=False)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    words = "-".join(ids.slug(value, 16) for value in values.values())
+    short = words.encode()[:30].decode("utf-8", "ignore").rstrip("-")
+    return f"{key}-{short}-{digest}"
