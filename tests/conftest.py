@@ -51,7 +51,7 @@ KINDS = {
         *("test_import", "test_own_share", "test_schedule"),
     ),
 }
-PROCESS_FIXTURES = {"project", "watch", "full_project"}
+PROCESS_FIXTURES = {"project", "watch"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

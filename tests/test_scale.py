@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+
+import pytest
 
 COUNT = """
 import sys
@@ -64,6 +67,48 @@ def test_the_loop_makes_no_more_calls(project):
     before = cost()
     finish_many(project, 5000)
     assert cost() <= before + 5
+
+
+LOOKS = """
+import cProfile, pstats, sys
+import orchestrator.cli.main as m
+profile = cProfile.Profile()
+try: profile.runcall(m.main, ["watch", "--until-empty", "-q"])
+except SystemExit as e: assert not e.code, e.code
+print(sum(row[0] for name, row in pstats.Stats(profile).stats.items() if "posix.lstat" in name[2]), file=sys.stderr)
+"""
+SHAPES = {
+    "members": lambda number, count: {},
+    "a chain": lambda number, count: {"needs": [f"t{number - 1}"]} if number else {},
+    "a fan-in": lambda number, count: {"needs": [f"t{n}" for n in range(number)]} if number == count - 1 else {},
+    "a fan-out": lambda number, count: {"needs": ["t0"]} if number else {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_run_costs_what_its_tasks_cost(project, shape):
+    """Looks at files for each task of a run: no more of them in a run four times as large."""
+
+    def looks(run_id: str, count: int) -> float:
+        tasks = {
+            f"t{number}": {"agent": "true", "prompt": "x", **SHAPES[shape](number, count)}
+            for number in range(count)
+        }
+        project.drop(f"{run_id}.yaml", json.dumps({"tasks": tasks, "on_failure": "stop"}))
+        done = subprocess.run(
+            [sys.executable, "-c", LOOKS],
+            cwd=project.root,
+            env=project.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        assert project.where(f"{run_id}.t{count - 1}") == "done"
+        return int(done.stderr.splitlines()[-1]) / count
+
+    small = looks("a", 30)
+    assert looks("b", 120) <= 1.3 * small
 
 
 def test_a_hundred_thousand_files_keep_nothing_waiting(project, watch):

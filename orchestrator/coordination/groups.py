@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from orchestrator.coordination.intake import RunFile
 from orchestrator.files.layout import SUFFIXES, Layout
 from orchestrator.files.requests import load, read
 from orchestrator.model.gates import Lane, Limits
 from orchestrator.model.run import Run
-from orchestrator.model.status import Status
 from orchestrator.store import runs
 from orchestrator.store.transitions import Store
-
-StatusOf = Callable[[str], Status | None]
 
 
 class Groups:
@@ -46,11 +43,6 @@ class Groups:
             except Exception:  # whatever its file says by now: it only costs this run its limits
                 return None
         return None
-
-    def stopped(self, run_id: str | None, status_of: StatusOf) -> str:
-        """Why a run takes no more tasks; empty if it does."""
-        run = self.get(run_id)
-        return run.stopped(status_of) if run is not None else ""
 
     def limited(self, limits: Limits, lanes: Iterable[Lane]) -> Limits:
         """The limits with those of the runs in these lanes."""

@@ -29,13 +29,13 @@ from orchestrator.coordination.intake import (
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.statuses import Statuses
 from orchestrator.coordination.strangers import Strangers
 from orchestrator.errors import Taken
 from orchestrator.files import diagnostics, opening, origin
 from orchestrator.files.approval import Arrived, busy_gate
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.results import status_of
 from orchestrator.files.scan import names
 from orchestrator.model import ids
 from orchestrator.model.admission import Ask, World, standing_gates
@@ -123,6 +123,7 @@ class Waitlist:
         self.door = Door(layout, store, settings, clock)
         self.runs: dict[str, tuple[Signature, Gate]] = {}  # runs that may not be accepted yet
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
+        self.statuses = Statuses(layout, self._living)
 
     @property
     def timed(self) -> list[Waiting]:
@@ -138,6 +139,11 @@ class Waitlist:
             for waiting in self.waiting.values()
             if any(gate.stuck for gate in waiting.gates)
         ] + [stem_of(name) for name in self.runs]
+
+    def is_stuck(self, task_id: str) -> bool:
+        """Whether only a person can set this waiting task going."""
+        waiting = self.of(task_id)
+        return waiting is not None and any(gate.stuck for gate in waiting.gates)
 
     def of(self, task_id: str) -> Waiting | None:
         """The waiting task with this id."""
@@ -226,11 +232,9 @@ class Waitlist:
             if any(gate.until is not None and gate.until <= wall for gate in waiting.gates):
                 self._judge_guarded(waiting)
 
-    def _judge_guarded(
-        self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None
-    ) -> None:
+    def _judge_guarded(self, waiting: Waiting) -> None:
         try:
-            self.judge(waiting, status_of)
+            self.judge(waiting)
         except Exception as error:
             self.failed(waiting.name, error)
 
@@ -487,22 +491,13 @@ class Waitlist:
 
     def judge_gated(self) -> None:
         """Look at every closed gate again: what no notification tells, such as a task that now exists."""
-        known: dict[str, Status | None] = {}  # many may need the same task: it is looked for once
-
-        def status_of(task_id: str) -> Status | None:
-            if task_id not in known:
-                known[task_id] = self.status_of(task_id)
-            return known[task_id]
-
+        self.statuses.forget()
         for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
-            self._judge_guarded(waiting, status_of)
+            self._judge_guarded(waiting)
 
-    def judge(
-        self, waiting: Waiting, status_of: Callable[[str], Status | None] | None = None
-    ) -> None:
+    def judge(self, waiting: Waiting) -> None:
         """Open or close this task's own gates."""
-        status_of = status_of or self.status_of
-        waiting.gates = standing_gates(self.ask(waiting), self.world(status_of))
+        waiting.gates = standing_gates(self.ask(waiting), self.world())
         for gate in waiting.gates:
             if gate.on:
                 self._waiters.setdefault(gate.on, set()).add(waiting.name)
@@ -518,9 +513,10 @@ class Waitlist:
         lane = waiting.candidate.lane
         return Ask(waiting.asks, lane, approval=self._approval(waiting))
 
-    def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
+    def world(self) -> World:
         """What the gates of one task depend on; what else runs is added by who knows it."""
-        return World(self.clock.wall(), status_of or self.status_of, self.groups.get)
+        statuses = self.statuses
+        return World(self.clock.wall(), statuses.of, self.groups.get, stopped=statuses.stopped)
 
     def reread(self, waiting: Waiting) -> TaskFile | None:
         """The parsed file again; None if it has changed, and then it is looked at anew."""
@@ -533,13 +529,11 @@ class Waitlist:
         self._take(waiting.name, look)
         return None
 
-    def status_of(self, task_id: str) -> Status | None:
-        """Where a needed task is."""
+    def _living(self, task_id: str) -> Status | None:
+        """Where a task is that runs or waits here."""
         if task_id in self.running:
             return Status.RUNNING
-        if task_id in self.names:
-            return Status.INBOX
-        return status_of(self.layout, task_id)
+        return Status.INBOX if task_id in self.names else None
 
     def needed(self, task_id: str) -> None:
         """Something happened to this task: look at those that wait for it."""

@@ -572,30 +572,26 @@ class Watcher:
                 found["run", run.id] = ending_gate(life.id)
         return found
 
-    def world(self) -> World:
-        """What admission depends on, from what is known here."""
+    def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
+        """What admission depends on, from what is known here; ``status_of`` if that is to be asked anew."""
         watching = Watching(True, self.health.fault, bool(self.draining))
-        return replace(self.waitlist.world(), limits=self.limits, use=self.use, watching=watching)
+        known = replace(self.waitlist.world(), limits=self.limits, use=self.use, watching=watching)
+        return replace(known, status_of=status_of) if status_of else known
 
     def _member_finished(self, life: Life) -> None:
         """What a finished task means to its run."""
         run = self.groups.get(life.task.run)
         if run is None:
             return
-        stopped = self.groups.stopped(run.id, self.waitlist.status_of)
+        statuses = self.waitlist.statuses
+        stopped = statuses.stopped(run)
         if stopped:
             for member in run.members:
                 if member in self.waitlist.names:
                     self._cancel_waiting(member, stopped)
-        tasks = []
-        for member in run.members:
-            waiting = self.waitlist.of(member)
-            tasks.append(
-                (
-                    self.waitlist.status_of(member),
-                    waiting is not None and any(gate.stuck for gate in waiting.gates),
-                )
-            )
+        if statuses.is_open(run, self.waitlist.is_stuck):
+            return
+        tasks = [(statuses.fresh(member), self.waitlist.is_stuck(member)) for member in run.members]
         status = run_status(tasks)
         if status not in (RunStatus.WAITING, RunStatus.RUNNING):
             self._event(
@@ -660,7 +656,7 @@ class Watcher:
             return
         if look is None:
             return
-        if admit(self.waitlist.ask(waiting), self.world()):
+        if admit(self.waitlist.ask(waiting), self.world(self.waitlist.statuses.fresh)):
             self.waitlist.judge(waiting)  # it waits for what has changed since it was looked at
             return
         lane = waiting.candidate.lane
@@ -770,6 +766,7 @@ class Watcher:
         self.running.pop(life.id, None)
         self.waitlist.keys.pop(ids.key(life.id), None)
         self.tally[str(life.status)] += 1
+        self.waitlist.statuses.fresh(life.id)
         self.waitlist.needed(life.id)
         for task_id in life.led_to:
             self._again(f"{task_id}.yaml")
@@ -840,6 +837,7 @@ class Watcher:
             self.health.failed(error)
             return
         self.waitlist.forget(name)
+        self.waitlist.statuses.moved(task_id, Status.CANCELLED)
         self.tally["cancelled"] += 1
         self.tell("cancelled", task_id, text=reason)
         self.waitlist.needed(task_id)

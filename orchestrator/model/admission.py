@@ -140,7 +140,8 @@ class World:
     """Everything else that the answer depends on.
 
     ``status_of`` says where a task is (None: nowhere), ``run_of`` what an accepted run allows.  ``limits`` are those in force, with
-    what is closed: parked tools, spent budgets, runs whose end is being judged.
+    what is closed: parked tools, spent budgets, runs whose end is being judged.  ``stopped`` says why a run takes no more tasks,
+    for who knows that without asking for each of them.
     """
 
     now: float
@@ -149,6 +150,7 @@ class World:
     limits: Limits = Limits()
     use: InUse = field(default_factory=InUse)
     watching: Watching = Watching()
+    stopped: Callable[[Run], str] | None = None
 
 
 def admit(ask: Ask, world: World) -> list[Gate]:
@@ -165,7 +167,9 @@ def standing_gates(ask: Ask, world: World) -> list[Gate]:
     if ask.retry is not None:
         return retry_gates(ask.retry, world.now)
     run = world.run_of(ask.task.run) if ask.task.run else None
-    stopped = run.stopped(world.status_of) if run is not None else ""
+    stopped = ""
+    if run is not None:
+        stopped = world.stopped(run) if world.stopped else run.stopped(world.status_of)
     gates = own_gates(
         ask.task, world.status_of, world.now, approval=ask.approval, run_stopped=stopped
     )

@@ -1,0 +1,79 @@
+"""Where ended tasks are, remembered between two listings, so that the end of one task costs nothing for each of the others.
+
+A claim asks the folders anew (`fresh`): what is remembered only decides who is looked at.  Every listing forgets it all, for no
+notification tells of moves between the folders of ended tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.files.layout import Layout
+from orchestrator.files.results import status_of
+from orchestrator.model.run import Run
+from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
+
+OPEN = (RunStatus.WAITING, RunStatus.RUNNING)
+
+
+class Statuses:
+    """Of tasks that neither wait nor run here.  ``living`` says where one is that does; None if it does not."""
+
+    def __init__(self, layout: Layout, living: Callable[[str], Status | None]) -> None:
+        self._layout, self._living = layout, living
+        self._ended: dict[str, Status] = {}
+        self._failed: set[str] = set()
+        self._looked: set[str] = set()  # runs all of whose members were looked at
+        self._from: dict[str, int] = {}  # run -> the place of a member that was not at its end
+
+    def of(self, task_id: str) -> Status | None:
+        """Where a task is, as far as is known."""
+        found = self._living(task_id)
+        if found is None:
+            found = self._ended.get(task_id)
+        return self.fresh(task_id) if found is None else found
+
+    def fresh(self, task_id: str) -> Status | None:
+        """Where a task is now."""
+        found = self._living(task_id) or status_of(self._layout, task_id)
+        self.moved(task_id, found)
+        return found
+
+    def moved(self, task_id: str, status: Status | None) -> None:
+        """A task is known to be there now."""
+        if status in FINISHED:
+            self._ended[task_id] = status
+        else:
+            self._ended.pop(task_id, None)
+        if status is Status.FAILED:
+            self._failed.add(task_id)
+        else:
+            self._failed.discard(task_id)
+
+    def forget(self) -> None:
+        """Ask the folders again."""
+        self._ended.clear()
+        self._failed.clear()
+        self._looked.clear()
+
+    def stopped(self, run: Run) -> str:
+        """Why a run takes no more tasks; empty if it does.  Costs little where none of its tasks has failed."""
+        if run.on_failure != "stop":
+            return ""
+        if run.id not in self._looked:
+            self._looked.add(run.id)
+            for member in run.members:
+                self.of(member)
+        return run.stopped(self.of) if self._failed else ""
+
+    def is_open(self, run: Run, stuck: Callable[[str], bool]) -> bool:
+        """Whether a task of the run runs, or can still run.  Goes on from the one that was found open before."""
+        count = len(run.members)
+        start = self._from.get(run.id, 0)
+        for step in range(count):
+            place = (start + step) % count
+            member = run.members[place]
+            if run_status([(self.of(member), stuck(member))]) in OPEN:
+                self._from[run.id] = place
+                return True
+        return False
