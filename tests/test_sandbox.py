@@ -148,6 +148,61 @@ def test_nobody_outside_can_be_seen_or_signalled(fenced):
 
 
 @needs_bwrap
+def test_the_walls_hold_against_a_root_of_its_own(fenced):
+    """Neither mounts nor namespaces of its own nor the files of the kernel lead out, not even for root."""
+    said = fenced.do(
+        """
+        unshare -Urm sh -c '
+            for path in work work/.state work/logs work/inbox .git .claude; do
+                umount $path && echo "UNCOVERED $path"
+                mount -o remount,bind,rw $path && echo "OPENED $path"
+            done
+            (echo evil > work/x; echo evil > .git/x; echo evil > .claude/x) && echo WROTE
+            mount -t proc proc /proc && kill -0 1 && echo "SAW $(ls -d /proc/[0-9]* | wc -l)"
+        ' 2>/dev/null
+        ln work/orchestrator.yaml linked 2>/dev/null && echo LINKED
+        (cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern) 2>/dev/null && echo KERNEL
+        (echo h > /proc/sysrq-trigger) 2>/dev/null && echo KERNEL
+        unshare -U true 2>/dev/null && echo NAMESPACE
+        cat work/.state/watcher.json /proc/1/root/../work/.state/instance 2>/dev/null
+        true
+        """
+    )
+    assert not [
+        word for word in ("UNCOVERED", "WROTE", "LINKED", "KERNEL", "NAMESPACE") if word in said
+    ], said
+    assert not any((fenced.root / path).exists() for path in ("work/x", ".git/x", ".claude/x"))
+    assert "{" not in said
+
+
+@needs_bwrap
+@pytest.mark.parametrize("write", ["~/.", "~/.local/state", "{root}", "{root}/.."])
+def test_nothing_above_a_wall_may_be_written(fenced, write):
+    Path(fenced.env["HOME"], ".local/state").mkdir(parents=True, exist_ok=True)
+    fenced.env.pop("XDG_STATE_HOME", None)
+    fenced.settings(f"{{level: project, write: [{write.format(root=fenced.root)}]}}")
+    fenced.do("echo STARTED > started", code=1)
+    assert not (fenced.root / "started").exists()
+    assert "sandbox: project is not possible here" in fenced.result()
+
+
+@needs_bwrap
+def test_a_drop_folder_that_is_a_link_is_not_followed(fenced, tmp_path):
+    """The watcher takes files away from there: a link would let an attempt take anybody's."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "mine.md").write_text("mine\n")
+    fenced.config(
+        CONFIG.format(
+            sandbox="project", more=", isolation: worktree, review: never, merge: never", rest=""
+        )
+    )
+    fenced.do(f"rm -rf work; mkdir work; ln -s {victim} work/inbox")
+    assert (victim / "mine.md").exists() and not list(fenced.work.glob("*/mine.md"))
+    assert "work/inbox was not looked at" in fenced.result()
+
+
+@needs_bwrap
 def test_a_socket_of_somebody_else_cannot_be_reached(fenced, tmp_path):
     path = str(tmp_path / "p" / "service.sock")
     with socket.socket(socket.AF_UNIX) as listening:

@@ -29,6 +29,7 @@ from orchestrator.store.trees import Tree
 from orchestrator.tools.routing import Route
 
 DROP = "drop"  # in the log folder: where an attempt in a sandbox drops tasks
+MOST_DROPPED = 200  # files that are taken at one look from where an attempt drops tasks
 SHARED = "git-shared.json"  # what trees share with the person, before an attempt
 
 
@@ -139,16 +140,28 @@ class Grounds:
 
         ``quiet``: only files that nobody has written to for so many seconds.
         """
-        told = []
+        places: list[tuple[str, tuple[str, ...]]] = []
         if life.tree is not None:
-            told += self._collect(life, f"{self.folder(life)}/{WORK}/inbox", quiet)
+            places.append((self.folder(life), (WORK, "inbox")))
         if life.route.sandbox.on and life.attempt:
-            told += self._collect(life, f"{self.layout.logs(life.id, life.attempt)}/{DROP}", quiet)
+            places.append((self.layout.logs(life.id, life.attempt), (DROP,)))
+        told = []
+        for base, below in places:
+            try:
+                with opening.folder_below(base, *below) as folder:
+                    told += self._collect(life, folder, quiet)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                told.append(f"{'/'.join(below)} was not looked at: {error.strerror}")
         return told
 
     def _collect(self, life: Worker, folder: str, quiet: float) -> list[str]:
         told = []
-        for name in scan.names(folder):
+        listed = scan.names(folder)
+        if len(listed) > MOST_DROPPED:
+            told.append(f"it dropped {len(listed)} files; {MOST_DROPPED} at a time are taken")
+        for name in listed[:MOST_DROPPED]:
             task_id, path = stem_of(name), f"{folder}/{name}"
             if not task_id or is_draft(name):
                 continue

@@ -43,6 +43,7 @@ ELSEWHERE = (
     "DISPLAY",
 )
 REFUSAL = re.compile(r"Read-only file system|\bEROFS\b")
+MOST_SOCKETS = 2000
 MOST = 5  # refusals that a result tells
 LINES = 400  # of a log that are looked at for them
 _VARIABLE = re.compile(r"\{(\w+)\}")
@@ -71,6 +72,7 @@ class Sandboxes:
         return await asyncio.to_thread(self._enclosed, life, box, order, drops)
 
     def _enclosed(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Order:
+        self._check(life, box, order)
         if "=" in order.program:
             raise _impossible(box, f"there is a = in the path of {order.program}")
         env = self._environment(box, order)
@@ -94,6 +96,25 @@ class Sandboxes:
         atomic.write_temporary(f"{order.run_dir}/{RECORD}", data, mode=0o600, sync=False)
         argv = (*prefix, order.program, *order.argv[1:])
         return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True)
+
+    def _check(self, life: Worker, box: Sandbox, order: Order) -> None:
+        """`CannotStart` if what could be changed contains what must not be: whoever can rename a folder above a wall can go round it."""
+        for name in life.task.env:
+            if name.startswith(("LD_", "GLIBC_")):
+                raise _impossible(
+                    box, f"the task sets {name}, which would count outside of it, too"
+                )
+        place, trusted = self._place(life), _real(state_home())
+        writable = [_real(path) for path in (*box.write, *state_paths(life.route.tool, order.env))]
+        for path in writable:
+            if covered(place, [path]) or covered(_real(self.layout.root), [path]):
+                raise _impossible(box, f"{path} may be written, and the project lies in it")
+        for path in (*writable, place):
+            if state_home() and covered(trusted, [path]):
+                raise _impossible(
+                    box,
+                    f"{path} may be written, and what this machine trusts ({trusted}) lies in it",
+                )
 
     def _environment(self, box: Sandbox, order: Order) -> dict[str, str]:
         """What the attempt is given, without what leads out: it has a /tmp of its own, and the drop folder for an inbox."""
@@ -138,7 +159,10 @@ class Sandboxes:
         """Sockets on which somebody listens now, where an attempt would see them; those that its role names stay."""
         named = [_real(path) for path in box.write]
         unseen = [f"{_real(self.layout.work)}/{name}" for name in UNSEEN]
-        for path in sandbox.sockets():
+        found = sandbox.sockets()
+        if len(found) > MOST_SOCKETS:
+            raise _impossible(box, f"there are {len(found)} sockets to keep it from")
+        for path in found:
             hidden = covered(path, sandbox.HIDDEN) and not covered(path, shown)
             if not hidden and not covered(path, [*named, *unseen]):
                 yield Mount(READ, path, "/dev/null")
@@ -284,7 +308,7 @@ def interpreter() -> list[str]:
     folders = {
         sys.prefix,
         sys.base_prefix,
-        os.path.dirname(data_file("orchestrator")),
+        os.path.dirname(data_file("tools")),
         data_file("schemas"),
     }
     return sorted({_real(path) for path in folders} - {"/"})

@@ -21,6 +21,10 @@ READ, WRITE, EMPTY, SEALED = "read", "write", "empty", "sealed"
 SCRATCH = ("/tmp", "/var/tmp")
 # Services of the machine listen in /run: whoever reaches docker's socket, or the user's systemd, is out of any sandbox.
 HIDDEN = (*SCRATCH, "/run", "/var/run")
+# Of /proc, what root may write although it has no capability: a core_pattern is a command that the kernel runs.
+KERNEL = tuple(
+    f"/proc/{name}" for name in "sys sysrq-trigger irq bus fs acpi scsi driver mtrr".split()
+)
 FROM_RUN = ("/run/current-system", "/run/opengl-driver", "/run/booted-system")
 SYSTEM = (
     "/usr",
@@ -68,10 +72,19 @@ def words(walls: Walls) -> list[str] | None:
     bwrap, env = shutil.which(PROGRAM), shutil.which("env")
     if bwrap is None or env is None:
         return None
-    argv = [bwrap, "--unshare-user-try", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    argv = [
+        bwrap,
+        "--unshare-user",
+        "--disable-userns",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+    ]
     argv += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
     argv += [] if walls.network else ["--unshare-net"]
     argv += _whole() if walls.whole else _system()
+    for path in KERNEL if os.geteuid() == 0 else ():
+        argv += ["--ro-bind", path, path] if os.path.exists(path) else []
     for mount in walls.mounts:
         argv += _laid(mount)
     return [*argv, "--chdir", walls.cwd, "--", env, "--default-signal"]

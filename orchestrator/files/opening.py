@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 MOST = 64 << 20  # bytes that are read at once, unless the caller sets another limit
@@ -60,6 +62,28 @@ def read_bytes(path: str, most: int = MOST) -> bytes:
 def read_text(path: str, most: int = MOST) -> str:
     """`read_bytes` as text; what is no UTF-8 shows as U+FFFD."""
     return read_bytes(path, most).decode("utf-8", "replace")
+
+
+@contextmanager
+def folder_below(base: str, *names: str) -> Iterator[str]:
+    """A path that leads to ``base/name/...`` and nowhere else while this lasts, whatever is put into its place meanwhile.
+
+    No name may be a link: `NotAFile`.  FileNotFoundError if there is no such folder.
+    """
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in names:
+            try:
+                inner = os.open(name, os.O_DIRECTORY | FLAGS, dir_fd=fd)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    raise NotAFile(error.errno, "it is no folder of its own", name) from None
+                raise
+            os.close(fd)
+            fd = inner
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def is_folder(path: str) -> bool:
