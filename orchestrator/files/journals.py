@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from orchestrator.files import jsonlines, scan
 from orchestrator.files.identity import identity_of
@@ -34,6 +35,21 @@ def active(layout: Layout) -> list[Journal]:
             if journal.task_id:
                 found.append(journal)
     return found
+
+
+def closed_since(layout: Layout, since: float) -> Iterator[Journal]:
+    """The journals of tasks that were put away after this moment (seconds since the epoch)."""
+    try:
+        entries = os.scandir(layout.closed)
+    except OSError:
+        return
+    with entries:
+        for entry in entries:
+            if (
+                entry.name.endswith(".jsonl")
+                and entry.stat(follow_symlinks=False).st_ctime >= since
+            ):
+                yield read(entry.path)
 
 
 def blocked(layout: Layout) -> list[tuple[str, str]]:

@@ -110,10 +110,10 @@ class Acceptance:
             self._write({**found, "held": False})
 
     def begin(self) -> None:
-        """An attempt is about to start: what changes from now on may be its doing."""
+        """An attempt is about to start: what changes from now on may be its doing, also after a power cut."""
         path = f"{self.known.folder}/alive.json"
         if self.known.folder and not os.path.exists(path):
-            self._try(path, {"since": time.time()}, sync=False)
+            self._try(path, {"since": time.time()})
 
     def end(self) -> None:
         """No attempt is alive, and the settings are as they were accepted, or held."""
@@ -278,7 +278,7 @@ def _went(reader: git.Reader, layout: Layout, path: str, raw: bytes) -> bool:
 def _touched(layout: Layout, changed: list[str], alive: Mapping[str, object]) -> list[str]:
     """Which of these changed (by ctime, which no program can set) while an attempt was alive."""
     since = float(str(alive.get("since") or 0))
-    until = _last_end(layout)
+    until = _last_end(layout, since)
     found = []
     for path in changed:
         full = f"{layout.work}/{path}"
@@ -291,13 +291,18 @@ def _touched(layout: Layout, changed: list[str], alive: Mapping[str, object]) ->
     return found
 
 
-def _last_end(layout: Layout) -> float | None:
-    """When the last attempt ended that was not put away; None if one may still be alive, or nobody knows."""
+def _last_end(layout: Layout, since: float) -> float | None:
+    """When the last attempt, or check of one, ended that may have been alive after ``since``; None if one may still be alive.
+
+    Those whose task is put away count as well: it may have been put away a moment before the watcher was killed.
+    """
+    if journals.blocked(layout):
+        return None
     ends = []
-    for journal in journals.active(layout):
+    for journal in (*journals.active(layout), *journals.closed_since(layout, since)):
         if journal.phase is Phase.STARTED:
             return None
-        attempt = journal.attempt
-        if attempt is not None and attempt.ended is not None:
-            ends.append(float(attempt.ended.get("at", 0)))
+        for facts in (*journal.attempts, *journal.checks):
+            if facts.ended is not None:
+                ends.append(float(facts.ended.get("at", 0)))
     return max(ends) if ends else None
