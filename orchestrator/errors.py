@@ -17,16 +17,18 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
         "missing",
         "The work directory, the configuration or an agent program is missing or unusable.",
     ),
+    7: ("needs-you", "Nothing failed, and something waits for a person: see orchestrator review."),
     124: ("timed-out", "A task, or the waiting itself, ran out of time."),
     130: ("interrupted", "Stopped by Ctrl-C."),
 }
-FAILED, USAGE, NOT_FOUND, INVALID, BUSY, MISSING, TIMED_OUT, INTERRUPTED = (
+FAILED, USAGE, NOT_FOUND, INVALID, BUSY, MISSING, NEEDS_YOU, TIMED_OUT, INTERRUPTED = (
     1,
     2,
     3,
     4,
     5,
     6,
+    7,
     124,
     130,
 )

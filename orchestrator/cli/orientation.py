@@ -8,12 +8,16 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import now
+from orchestrator.cli.screen.console import cost
+from orchestrator.cli.screen.needs import block
 from orchestrator.cli.verbs.status import watcher_words
 from orchestrator.errors import Unusable
 from orchestrator.files import scan
-from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
+from orchestrator.queries.needs import needs_you
 from orchestrator.queries.world import Known
+
+NEEDS = 4  # rows: all of it is 8 lines at most
 
 
 def orientation(app: App) -> None:
@@ -26,27 +30,22 @@ def orientation(app: App) -> None:
             "      orchestrator --help      all commands"
         )
         return
-    counts = scan.counts(layout, (Status.RUNNING, Status.INBOX, Status.REVIEW))
+    counts = scan.counts(layout, (Status.RUNNING, Status.INBOX))
     look = Known(layout, now())
-    wrong = list(look.invalid)
-    parts = [f"{counts[Status.RUNNING]} running", f"{counts[Status.INBOX] - len(wrong)} waiting"]
-    parts += [f"{counts[Status.REVIEW]} review"] if counts[Status.REVIEW] else []
-    parts += [f"{len(wrong)} invalid"] if wrong else []
+    needs = needs_you(layout, now(), look)
     known = look.card
+    running = counts[Status.RUNNING]
+    parts = [f"{running} running", f"{counts[Status.INBOX] - len(look.invalid)} waiting"]
+    if known is not None and known.alive and known.cost_usd:
+        parts.append(f"{cost(known.cost_usd)} today")
     app.console.out(
-        f"{os.path.basename(layout.root)}  work/ · {watcher_words(known, now())} · {', '.join(parts)}"
+        f"{os.path.basename(layout.root)} · {watcher_words(known, now())} · {' · '.join(parts)}"
     )
-    if wrong:
-        steps = [
-            (
-                "orchestrator validate",
-                f"see what is wrong with work/inbox/{one_line(wrong[0])}",
-            )
-        ]
+    block(app.console, needs, now(), NEEDS)
+    if needs:
+        steps = [("orchestrator review", "decide what needs you")]
     elif known is None or not known.alive:
         steps = [("orchestrator watch", "run what is in work/inbox")]
-    elif counts[Status.REVIEW]:
-        steps = [("orchestrator list --status review", "what you have to decide")]
     else:
         steps = [('orchestrator new "..."', "make a task")]
     steps.append(("orchestrator --help", "all commands"))

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.coordination import artifacts, chaining
+from orchestrator.coordination import artifacts, chaining, questions
 from orchestrator.coordination.accounting import priced, probes, with_session_log
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.health import Health
@@ -593,6 +593,8 @@ class Lives:
         )
         if self.works.again(life.route, reading, red):
             step = Retry(0.0)
+        if isinstance(step, Finish) and questions.denied(self.layout, life, entry, reading):
+            step = Retry(0.0)
         if self.replies.at_end(entry) and isinstance(step, Finish):
             if reading.outcome is not Outcome.CANCELLED:
                 step = Retry(0.0, renew=True)
@@ -777,10 +779,10 @@ class Lives:
 
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
-        step = await self.works.destination(life, entry, step)
+        changed = await self._changed(life)
+        step = await self.works.destination(life, entry, step, reading, changed)
         now = timestamp(self.store.clock.wall())
         made = await self._artifacts(life)
-        changed = await self._changed(life)
         document = self._document(life, entry, reading, step, now, made, changed)
         follows = chaining.follows(self.layout, self.config, life, entry, reading, step, changed)
         document |= follows.told(document)
@@ -885,6 +887,7 @@ class Lives:
             reason=step.reason,
             resume=by_hand(life.route, reading.session),
             files_changed=changed,
+            question=questions.asked(self.layout, life, reading),
             usage=total_usage(item.usage for item in readings),
             cost_usd=cost,
             cost_source=source,

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import replies, scan
+from orchestrator.files import replies, results, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.replies import Reply
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
+from orchestrator.model.question import answer
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.store import replying
 from orchestrator.store.ledger import Entry
@@ -140,8 +142,10 @@ class Replies:
                 if not entry.lock() or entry.journal.phase is Phase.BLOCKED:
                     raise OrchestratorError(f"{task_id} is busy")
                 number = entry.journal.next_attempt
+                question = str(results.read(self.layout, task_id).get("question") or "")
                 for reply in ready:
-                    replying.tell(self.store, entry, reply, f"starts attempt {number}")
+                    said = replace(reply, text=answer(question, reply.text))
+                    replying.tell(self.store, entry, said, f"starts attempt {number}")
                 waits = any(record["to"] == number for record in entry.journal.replies)
         if waits:
             self.store.retry(task_id, by="reply")

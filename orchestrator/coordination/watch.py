@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import alone, clearing, guard, leaving
+from orchestrator.coordination import alone, clearing, guard, leaving, questions
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.cardfacts import card_facts
 from orchestrator.coordination.groups import Groups
@@ -433,6 +433,8 @@ class Watcher:
         if full:
             self._adopt_strays()
             self._foreign()
+            for name in questions.overdue(self.store, self.config):
+                self.hint(self.layout.file(Status.INBOX, name), renamed=True)
             self.waitlist.judge_gated()
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)

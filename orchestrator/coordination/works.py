@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import landing
+from orchestrator.coordination import landing, questions
 from orchestrator.coordination.grounds import Grounds, Worker
 from orchestrator.coordination.proof import Proof, Running
 from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import Layout
-from orchestrator.model.isolation import protected, verdict
+from orchestrator.model.isolation import protected, reviewing, verdict
 from orchestrator.model.policy import Finish
+from orchestrator.model.question import headline
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Status
 from orchestrator.store.ledger import Entry
@@ -58,14 +60,19 @@ class Works:
         speaks = route.tool.can_resume or route.edits or route.isolated
         return reading.error_class == "verify" and speaks and red < route.agent.role.verify_retries
 
-    async def destination(self, life: Worker, entry: Entry, step: Finish) -> Finish:
+    async def destination(
+        self, life: Worker, entry: Entry, step: Finish, reading: Reading, changed: Sequence[str]
+    ) -> Finish:
         """Where a task goes that has ended well: done only if nobody is to look at it and nothing is to be merged."""
         if step.status is not Status.DONE:
             return step
         if life.tree is not None and life.change is None:
             return Finish(Status.REVIEW, "its work could not be saved; it is in its tree")
-        role = life.route.agent.role
-        found = verdict(role, life.change)
+        asked = questions.asked(self.layout, life, reading)
+        if asked:
+            return Finish(Status.REVIEW, f"asks: {headline(asked)}")
+        role = reviewing(life.route.agent.role, self.settings.config.review, life.task.review)
+        found = verdict(role, life.change, changed)
         touched = protected(role.protect, life.change.files) if life.change else []
         also = f"; it changes how it is proven: {', '.join(touched[:5])}" if touched else ""
         if found.step == "review":

@@ -55,6 +55,20 @@ def gates(layout: Layout, now: float) -> dict[str, Gate]:
     return found
 
 
+def since(layout: Layout) -> dict[str, float]:
+    """When each tool began to be held, as its file says."""
+    found = {}
+    for name in names(layout.folder("parked")):
+        try:
+            data = parse(read(f"{layout.folder('parked')}/{name}").raw).data
+            began = when(str(data["parked_at"]))
+        except (OSError, Unreadable, ValueError, KeyError, TypeError):
+            continue
+        if began is not None:
+            found[name.removesuffix(".yaml")] = began
+    return found
+
+
 def set_back(layout: Layout, now: float) -> list[tuple[str, float, str]]:
     """Tools that were parked in what is the future now, for the clock was set back: until when they are to be, and why.
 

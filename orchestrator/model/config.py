@@ -159,6 +159,7 @@ class Config:
     left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
     depth: int = DEPTH  # how many tasks may follow one another
     isolation: str = "none"
+    review: str = ""  # of roles that do not say
     trees: Trees = Trees()
     checks: Mapping[str, Check] = field(default_factory=dict)
 
@@ -235,6 +236,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         ),
         depth=limits.get("depth", base.depth),
         isolation=data.get("isolation", base.isolation),
+        review=data.get("review", ""),
         trees=trees_from(data.get("trees", {})),
         checks=checks_from(data.get("checks", {})),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.model.sandbox import Sandbox, sandbox_from
@@ -109,6 +109,7 @@ class Role:
     verify: tuple[str, ...] = ()
     verify_retries: int = 2
     review: str = ""
+    ask: str = ""  # person, deny, or how long a person may take
     merge: str = "ask"
     strategy: str = "merge"
     protect: tuple[str, ...] = ()
@@ -129,12 +130,26 @@ def role_from(body: Mapping[str, Any]) -> Role:
         verify=tuple(body.get("verify", ())),
         verify_retries=body.get("verify_retries", 2),
         review=body.get("review", ""),
+        ask=body.get("ask", ""),
         merge=body.get("merge", "ask"),
         strategy=body.get("strategy", "merge"),
         protect=tuple(body.get("protect", ())),
         locks=tuple(body.get("locks", ())),
         sandbox=sandbox_from(body.get("sandbox")),
     )
+
+
+REVIEWS = ("never", "changed", "always")  # each asks for more than the one before
+
+
+def reviewing(role: Role, default: str, asked: str) -> Role:
+    """The role with the review that counts for one task: its own, else the ``default``, and what the task's file ``asked`` if
+    that is more."""
+    review = role.review or default
+    counts = replace(role, review=review).reviews
+    if asked and REVIEWS.index(asked) > REVIEWS.index(counts):
+        return replace(role, review=asked)
+    return replace(role, review=review or asked)
 
 
 def trees_from(data: Mapping[str, Any]) -> Trees:
@@ -166,13 +181,20 @@ def checks_from(data: Mapping[str, Any]) -> dict[str, Check]:
 def problems(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """What a schema cannot say of these settings: ``(path, message, hint)``."""
     checks = data.get("checks") or {}
+    default = data.get("review", "")
+    if default == "never" and not data.get("agents"):
+        yield (
+            ("review",),
+            "review: never leaves nobody to ask before a merge",
+            "write it at roles that say  merge: auto  or  merge: never",
+        )
     for name, body in (data.get("agents") or {}).items():
         if not isinstance(body, dict):
             continue
         role = role_from(body)
-        if role.review == "never" and role.merge == "ask":
+        if (role.review or default) == "never" and role.merge == "ask":
             yield (
-                ("agents", name, "review"),
+                ("agents", name, "review") if role.review else ("review",),
                 "review: never leaves nobody to ask before a merge",
                 "merge: auto merges what is proven; merge: never keeps the branch",
             )
@@ -235,10 +257,17 @@ class Verdict:
     reason: str = ""
 
 
-def verdict(role: Role, change: Change | None) -> Verdict:
-    """What follows when a task has ended well and all its checks are green."""
+def verdict(role: Role, change: Change | None, files: Sequence[str] = ()) -> Verdict:
+    """What follows when a task has ended well and all its checks are green.
+
+    ``files`` are what a task without a tree changed.
+    """
     if change is None:
-        return Verdict("review", "review: always") if role.review == "always" else Verdict("done")
+        if role.review == "always":
+            return Verdict("review", "review: always")
+        if role.review == "changed" and files:
+            return Verdict("review", f"it changed {', '.join(files[:5])}")
+        return Verdict("done")
     if change.unproven:
         return Verdict("review", f"not proven: {change.unproven}")
     if change.empty:

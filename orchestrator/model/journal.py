@@ -74,6 +74,7 @@ class Journal:
     replies: tuple[
         Record, ...
     ] = ()  # ``told`` records of what people said, with the attempt they went to
+    unanswered: int = 0  # questions since its claim, or a reply, that nobody answered
     fresh: bool = False  # the next attempt begins anew: no session, no tree of the one before
     then: tuple[Record, ...] = ()  # tasks to be made when its file enters a folder: id, text, at
     times: int = 0  # how often it has ended here
@@ -180,7 +181,7 @@ def _fold(records: list[Record]) -> Journal:
     facts: dict[str, Record] = {}
     told: list[str] = []
     replies: list[Record] = []
-    fresh = False
+    fresh, unanswered = False, 0
     then: tuple[Record, ...] = ()
     times = 0
     for record in records:
@@ -189,7 +190,9 @@ def _fold(records: list[Record]) -> Journal:
             facts[_FACTS[kind]] = record
         if kind == "told":
             told.append(str(record.get("text", "")).strip("\n") + "\n")
+            unanswered += bool(record.get("asked"))
             if "reply" in record:
+                unanswered = 0
                 replies.append({**record, "to": len(attempts) + 1})
         if kind not in _PHASES:
             continue
@@ -244,6 +247,7 @@ def _fold(records: list[Record]) -> Journal:
         fresh=fresh,
         then=then,
         times=times,
+        unanswered=unanswered,
         tree=facts.get("tree", {}),
         change=facts.get("change", {}),
         merge=facts.get("merge", {}),

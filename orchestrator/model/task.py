@@ -40,6 +40,7 @@ class Task:
     labels: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     isolation: str = ""  # "worktree": a tree of its own, also where the configuration asks for none
+    review: str = ""  # always, or changed: a person looks at it, also where its role asks for none
     verify: tuple[str, ...] = ()  # checks beside those of the role
     sandbox: str = ""  # at least this level, whatever its role says
     locks: tuple[str, ...] = ()  # tasks that name one word never run together
@@ -88,6 +89,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         labels=tuple(data.get("labels", ())),
         artifacts=tuple(data.get("artifacts", ())),
         isolation=data.get("isolation", ""),
+        review=data.get("review", ""),
         verify=tuple(data.get("verify", ())),
         sandbox=data.get("sandbox", ""),
         locks=tuple(data.get("locks", ())),

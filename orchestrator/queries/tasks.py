@@ -20,6 +20,7 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
 from orchestrator.queries import whereabouts
+from orchestrator.queries.needs import Need, needs_you
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import Known, request_of
 from orchestrator.tools.activity import glance, presentation
@@ -97,6 +98,7 @@ class Overview:
     more_waiting: int = 0
     runs: int = 0
     parked: dict[str, Gate] = field(default_factory=dict)  # by tool
+    needs: list[Need] = field(default_factory=list)
 
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:
@@ -124,6 +126,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         more_waiting=len(inbox) + len(held) - len(shown),
         runs=len(scan.runs(layout)),
         parked=known.parked,
+        needs=needs_you(layout, now, known),
     )
 
 

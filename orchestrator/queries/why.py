@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.files import (
+    eventreader,
     journals,
     results,
     scan,
 )
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
 from orchestrator.model.admission import SLOTS, process_gates
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.question import headline, options
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.task import Task
+from orchestrator.queries.needs import checks_of
 from orchestrator.queries.world import Known, request_of
+
+# Events after which a task lies somewhere else than before.
+MOVES = ("task_requeued", "task_approved", "task_rejected", "task_cancelled")
 
 
 @dataclass(slots=True)
@@ -44,14 +53,7 @@ def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float)
     if status is Status.RUNNING:
         return _running(known, task_id, journal)
     if status is Status.REVIEW:
-        found = results.read(layout, task_id)
-        gate = Gate(
-            GateName.REVIEW,
-            found.get("reason") or "a person decides",
-            f"orchestrator approve {task_id}   or reject, or retry",
-            stuck=True,
-        )
-        return Reasons(task_id, "review", "it waits for a person's decision", [gate])
+        return _reviewed(layout, task_id, journal)
     found = results.read(layout, task_id)
     how = found.get("reason") or found.get("outcome") or ""
     return Reasons(
@@ -60,6 +62,53 @@ def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float)
         f"it has ended: {status}" + (f" ({how})" if how and status in FINISHED else ""),
         passed=[f"run it again: orchestrator retry {task_id}"],
     )
+
+
+def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
+    """Why a task is in review: what its last attempt came to, or who brought it there."""
+    found = results.read(layout, task_id)
+    if question := str(found.get("question") or ""):
+        known = [f"{number} {text}" for number, text in enumerate(options(question), 1)]
+        gate = Gate(
+            GateName.REVIEW,
+            f"it asks: {headline(question)}",
+            f"orchestrator reply {task_id} {'NUMBER' if known else chr(34) + '...' + chr(34)}",
+            stuck=True,
+        )
+        return Reasons(task_id, "review", "its agent asks you something", [gate], known)
+    gate = Gate(
+        GateName.REVIEW,
+        _why_there(layout, task_id, found, journal),
+        f"orchestrator approve {task_id}   or reject, reply, retry",
+        stuck=True,
+    )
+    passed = checks_of(found)
+    if found.get("branch") and found.get("files_changed"):
+        passed.append(f"what it changed: orchestrator diff {task_id}")
+    return Reasons(task_id, "review", "it waits for a person's decision", [gate], passed)
+
+
+def _why_there(
+    layout: Layout, task_id: str, found: Mapping[str, Any], journal: Journal | None
+) -> str:
+    last = next(
+        (
+            event
+            for event in reversed(eventreader.about(layout, "task_id", task_id))
+            if event.get("status") == "review" or event.get("event") in MOVES
+        ),
+        {},
+    )
+    said = str(last.get("summary") or "") if last.get("status") == "review" else ""
+    if last.get("event") == "task_finished":
+        said = str(found.get("reason") or said)
+    if said and said != "succeeded":
+        return one_line(said, 300)
+    if journal is None:
+        return "it was put there by hand, or by git: it has never run on this machine"
+    if last:
+        return "its file was moved to review/ by hand"
+    return str(found.get("reason") or "its file was moved to review/ by hand")
 
 
 def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:

@@ -203,6 +203,14 @@ class Known:
         limits = {run.id: run.max_cost} if run is not None else {}
         return found | closed(budgets, spent, limits, (self.now // DAY + 1) * DAY)
 
+    @property
+    def spent_budgets(self) -> dict[tuple[str, str], Gate]:
+        """The gates of budgets of the day and of agents that are spent."""
+        budgets = self.in_force.budgets
+        if budgets == Budgets():
+            return {}
+        return closed(budgets, self._spent_today, {}, (self.now // DAY + 1) * DAY)
+
     @cached_property
     def _spent_today(self) -> Spent:
         return spending.of_day(self.layout, timestamp(self.now)[:10])

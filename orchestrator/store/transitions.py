@@ -549,13 +549,30 @@ class Store:
             )
         self.vouch_for(task_id, path)
 
-    def reject(self, task_id: str) -> Moved:
-        """A task that has not started is cancelled; one in review/ has failed."""
+    def reject(self, task_id: str, why: str = "") -> Moved:
+        """A task that has not started is cancelled; one in review/ has failed, and a failure is taken note of.
+
+        ``why`` is told by the next attempt, should there be one.
+        """
         place = self._place(task_id)
+        if why and place[0] in (Status.REVIEW, Status.FAILED):
+            self._tell_next(task_id, f"It was rejected: {why}\n")
+        if place[0] is Status.FAILED:
+            with self._acknowledged(task_id):
+                self._say("task_rejected", task_id, phase="request", status="failed", summary=why)
+            return Moved(task_id, *(Status.FAILED,) * 2, self.layout.file(*place))
         target = Status.FAILED if place[0] is Status.REVIEW else Status.CANCELLED
         return self._verb(
-            task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected"
+            task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected", why
         )
+
+    def _tell_next(self, task_id: str, text: str) -> None:
+        """Have the next attempt told, if there will be one."""
+        entry = self.ledger.open(task_id)
+        if entry is not None:
+            with entry:
+                self._lock(entry, task_id)
+                entry.append({"record": "told", "text": text, "at": self.clock.wall()}, sync=True)
 
     def retry(self, task_id: str, by: str = "retry", fresh: bool = False) -> Moved:
         """A finished task runs again, as a new attempt: in its session, unless ``fresh``."""

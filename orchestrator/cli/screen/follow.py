@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import say
-from orchestrator.errors import FAILED, TIMED_OUT
+from orchestrator.errors import FAILED, NEEDS_YOU, TIMED_OUT
 from orchestrator.files import results, scan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.status import FINISHED, Status
@@ -31,8 +31,8 @@ def until_ended(
 ) -> int:
     """Wait until all (or any) of the tasks have ended; the exit code for their outcomes.
 
-    0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled, is in
-    review, or was withdrawn.  Gates whose names are in ``told`` are not told again.
+    0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled or withdrawn; 7: none
+    of that, and one is in review.  Gates whose names are in ``told`` are not told again.
     """
     deadline = time.monotonic() + limit if limit is not None else None
     waiting, codes = list(ids), []
@@ -56,7 +56,12 @@ def until_ended(
                 said |= _tell_what_is_stuck(app, waiting[:5], said)
                 look = time.monotonic() + 10 * OBSTACLE
             time.sleep(INTERVAL)
-    return max(codes, default=0)
+    return worst(codes)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The code of several: what ran out of time, what failed, what waits for a person, in this order."""
+    return max(codes, key=(0, NEEDS_YOU, FAILED, TIMED_OUT).index, default=0)
 
 
 def _tell_what_is_stuck(app: App, ids: list[str], told: set[str]) -> set[str]:
@@ -94,6 +99,8 @@ def _code(app: App, task_id: str, status: Status | None, quiet: bool) -> int:
         status is Status.ARCHIVE and found.get("outcome", "succeeded") == "succeeded"
     ):
         return 0
+    if status is Status.REVIEW and found.get("outcome", "lost") in ("succeeded", "lost"):
+        return NEEDS_YOU
     return TIMED_OUT if found.get("outcome") == "timed_out" else FAILED
 
 

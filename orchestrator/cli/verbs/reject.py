@@ -1,26 +1,41 @@
-"""``reject``: a person's decision about tasks, made as a safe move of their files."""
+"""``reject``: a person's no, and why, made as a safe move of the task's file."""
 
 from __future__ import annotations
 
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.moving import move_each
 from orchestrator.cli.options import dry_run_option, examples, ids_argument
 from orchestrator.model.status import Status
-from orchestrator.store.transitions import Store
+from orchestrator.store.transitions import Moved, Store
 
-FOLDERS = (
-    Status.REVIEW,
-    Status.INBOX,
-    Status.HELD,
+FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator reject review-retry",
+        'orchestrator reject review-retry "The old route must stay"',
+    )
 )
-
-
-@click.command(epilog=examples("orchestrator reject review-retry"))
 @ids_argument(*FOLDERS)
 @dry_run_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Reject tasks: waiting ones are cancelled, those in review have failed."""
-    return move_each(app, tasks, Store.reject, "rejected", "reject", dry_run)
+    """Reject tasks: waiting ones are cancelled, those in review have failed; a branch stays.
+
+    A last word with a space in it says why; an attempt that follows is told. Rejecting what has failed takes note of it: it
+    needs you no more.
+    """
+    refuse_in_attempt("reject anything")
+    why = tasks[-1].strip() if " " in tasks[-1] else ""
+    named = tasks[:-1] if why else tasks
+    if not named:
+        raise click.UsageError('name a task:  orchestrator reject TASK "why"')
+
+    def step(store: Store, task_id: str) -> Moved:
+        return store.reject(task_id, why)
+
+    return move_each(app, named, step, "rejected", "reject", dry_run, FOLDERS)

@@ -18,6 +18,7 @@ from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import card, encodings, journals, results
 from orchestrator.files.text import clean
 from orchestrator.model.config import Config
+from orchestrator.model.question import options
 from orchestrator.model.status import Status
 from orchestrator.queries import whereabouts
 from orchestrator.store import replying
@@ -30,6 +31,7 @@ MARK = "# ------ your reply is above this line ------"
     epilog=examples(
         'orchestrator reply fix-login "Keep the legacy route, too"',
         "orchestrator reply fix-login -e",
+        "orchestrator reply migrate-db 2          # an option of its question",
         "git diff | orchestrator reply fix-login",
         "echo 'Keep it' > work/review/fix-login.reply    # the same, without the command",
     )
@@ -49,7 +51,7 @@ def command(
 
     A task that has ended starts again at once; one that runs is told at its end; one that waits, when it starts.  The
     reply is no retry: the retries that are allowed begin anew.  A tool that cannot go on with a session is told what the
-    task was, and your words.
+    task was, and your words.  Where it asks, a number takes one of the options.
     """
     refuse_in_attempt("reply to a task")
     task_id, status, _ = whereabouts.find(app.layout, task)
@@ -63,6 +65,7 @@ def command(
             status = Status.INBOX
     if text:
         _refuse_terminal(app, task_id, status)
+        _check_option(app, task_id, text)
         replying.place(store, task_id, status, text)
     if text and status in ENDED:
         try:
@@ -111,6 +114,14 @@ def _refuse_terminal(app: App, task_id: str, status: Status) -> None:
     if status is Status.RUNNING and journal is not None:
         if journal.claim.get("mode") == "interactive":
             raise Refused(f"{task_id} talks to you in a terminal", f"orchestrator attach {task_id}")
+
+
+def _check_option(app: App, task_id: str, text: str) -> None:
+    known = options(str(results.read(app.layout, task_id).get("question") or ""))
+    if known and text.strip().isdecimal() and not 1 <= int(text) <= len(known):
+        raise Refused(
+            f"{task_id} gives the options 1 to {len(known)}", f"orchestrator show {task_id}"
+        )
 
 
 def _text(app: App, task_id: str, words: tuple[str, ...], edit: bool) -> str:

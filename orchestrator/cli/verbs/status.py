@@ -16,11 +16,14 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost
+from orchestrator.cli.screen.needs import block
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.queries.tasks import Overview, Row, overview
+
+NEEDS = 12  # rows of what needs you
 
 
 def watcher_words(card: Card | None, moment: float) -> str:
@@ -92,18 +95,18 @@ def _redrawn(console: Console) -> Iterator[None]:
 
 
 def short_line(console: Console, view: Overview) -> str:
-    """``3▶ 2· 1✗ $5.81``; a trailing ``!`` means that no watcher runs, that it claims nothing (the disk), or that a file is invalid."""
+    """``3▶ 2· 1✗ 2? $5.81``: running, waiting, failed, what needs you.  A trailing ``!`` means that no watcher runs, or that it claims
+    nothing (the disk, the settings)."""
     parts = [
         f"{view.counts[Status.RUNNING]}{'▶' if console.unicode else '>'}",
         f"{view.counts[Status.INBOX]}{'·' if console.unicode else '.'}",
     ]
     if view.counts[Status.FAILED]:
         parts.append(f"{view.counts[Status.FAILED]}{'✗' if console.unicode else 'x'}")
-    if view.counts[Status.REVIEW]:
-        parts.append(f"{view.counts[Status.REVIEW]}?")
+    if view.needs:
+        parts.append(f"{len(view.needs)}?")
     if (
-        view.invalid
-        or view.watcher is None
+        view.watcher is None
         or not view.watcher.answers
         or view.watcher.fault
         or view.watcher.settings
@@ -160,10 +163,18 @@ def show(console: Console, view: Overview, moment: float) -> None:
     counted += [f"{len(view.invalid)} invalid"] if view.invalid else []
     counted += [f"{len(view.editing)} being edited"] if view.editing else []
     console.out(" · ".join(counted))
+    told = {need.id for need in view.needs}
     rows = [
         line(console, row, moment)
-        for row in (*view.review, *view.invalid, *view.running, *view.waiting, *view.recent)
+        for row in (
+            *view.running,
+            *view.waiting,
+            *(row for row in view.recent if row.id not in told),
+        )
     ]
+    if view.needs:
+        console.out()
+        block(console, view.needs, moment, NEEDS)
     if rows:
         console.out()
         console.table(rows)
@@ -172,9 +183,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
     older = view.counts[Status.FAILED] - len(view.recent)
     if older > 0 and view.recent:
         console.out(f"  {older} more failed: orchestrator list --status failed")
-    if view.review:
-        ids = view.review[0].id if len(view.review) == 1 else "ID"
-        console.out(f"decide: orchestrator approve {ids}   or reject, or retry")
+    if view.needs:
+        console.out("next: orchestrator review")
     if not rows and not any(view.counts.values()):
         console.out(
             '\nnothing here yet: orchestrator new "..."   or drop a YAML file into work/inbox'
@@ -205,6 +215,7 @@ def _document(view: Overview) -> dict[str, Any]:
             "editing": len(view.editing),
             "runs": view.runs,
         },
+        "needs": [need.as_json() for need in view.needs],
         "running": [row.as_json() for row in view.running],
         "waiting": [row.as_json() for row in view.waiting],
         "review": [row.as_json() for row in view.review],

@@ -22,7 +22,8 @@ from orchestrator.model.units import duration
 @click.option("--any", "any_of", is_flag=True, help="Return when any one has ended.")
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], timeout: str | None, any_of: bool) -> int:
-    """Wait for tasks.  Exit code 0 if all are done, 1 if one failed, 124 if one ran out of time.
+    """Wait for tasks.  Exit code 0 if all are done, 1 if one failed, 7 if none failed and one is in review, 124 if one ran out of
+    time.
 
     What only a person can change (an invalid file, a hold, no watcher) is told on standard error after a second.
     """

@@ -18,7 +18,7 @@ from orchestrator.coordination.hooks import Hooks
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.registry import distributor
-from orchestrator.errors import FAILED, INTERRUPTED
+from orchestrator.errors import FAILED, INTERRUPTED, NEEDS_YOU
 from orchestrator.files import git
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
@@ -31,7 +31,7 @@ from orchestrator.tools.specs import Toolbox
 @click.command(
     epilog=examples(
         "orchestrator watch",
-        "orchestrator watch --until-empty    # then exit: 0, or 1 if a task failed",
+        "orchestrator watch --until-empty    # then exit: 0; 1 if a task failed; 7 if one needs you",
         "orchestrator watch | tee watch.log    # plain lines",
     )
 )
@@ -109,11 +109,11 @@ def command(
         pane.close()
     if watcher.draining and watcher.interrupted:
         return INTERRUPTED
-    return (
-        FAILED
-        if (until_empty or once) and (watcher.tally["failed"] or watcher.waitlist.stuck())
-        else 0
-    )
+    if not (until_empty or once):
+        return 0
+    if watcher.tally["failed"] or watcher.waitlist.stuck():
+        return FAILED
+    return NEEDS_YOU if watcher.tally["review"] else 0
 
 
 def _sharing(layout: Layout, settings: Settings) -> str:

@@ -1,0 +1,126 @@
+"""``review``: walk through all that needs you, one key each."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.consent import refuse_in_attempt
+from orchestrator.cli.options import examples, json_option, now
+from orchestrator.cli.screen.acting import ask_key, run_verb
+from orchestrator.cli.screen.console import Console
+from orchestrator.cli.screen.needs import block
+from orchestrator.errors import INTERRUPTED, NEEDS_YOU
+from orchestrator.files.text import clean, one_line
+from orchestrator.queries.needs import Need, needs_you
+
+KEYS = {
+    "diff": "d",
+    "show": "s",
+    "reply": "r",
+    "approve": "a",
+    "reject": "x",
+    "retry": "t",
+    "edit": "e",
+}
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator review",
+        "orchestrator review --list        # print it; in a pipe it always does",
+        "orchestrator review --json | jq -r '.needs[].id'",
+    )
+)
+@click.option("--list", "listed", is_flag=True, help="Print what needs you, and do nothing.")
+@json_option
+@click.pass_obj
+def command(app: App, listed: bool, as_json: bool) -> int:
+    """Walk through all that needs you: questions, work in review, failures, what git brought.
+
+    One key each; every key is a verb, so that whatever you have decided counts even if the terminal goes.  n passes over
+    one, q ends the walk.  Exit code 0: nothing needs you; 7: something does.
+    """
+    needs = needs_you(app.layout, now())
+    if as_json:
+        app.console.json("needs", {"needs": [need.as_json() for need in needs]})
+    elif listed or not app.console.tty or not sys.stdin.isatty():
+        block(app.console, needs, now())
+    else:
+        refuse_in_attempt("decide anything")
+        return _walk(app)
+    return NEEDS_YOU if needs else 0
+
+
+def _walk(app: App) -> int:
+    passed: set[tuple[str, str]] = set()
+    while True:
+        needs = needs_you(app.layout, now())  # again: others decide, too
+        left = [need for need in needs if (need.id, need.kind) not in passed]
+        if not left:
+            block(app.console, needs, now())
+            return NEEDS_YOU if needs else 0
+        need = left[0]
+        _present(app.console, need, len(passed) + 1, len(passed) + len(left))
+        try:
+            if not _decide(app, need):
+                passed.add((need.id, need.kind))
+        except (EOFError, KeyboardInterrupt):
+            app.console.out()
+            return INTERRUPTED
+        except StopIteration:
+            app.console.out()
+            return NEEDS_YOU
+
+
+def _present(console: Console, need: Need, number: int, total: int) -> None:
+    console.out()
+    since = f"  {console.ago(need.since, now())}" if need.since is not None else ""
+    sign = console.sign("review" if need.kind == "asks" else need.kind)
+    console.out(
+        f"{number} of {total}  {sign} {one_line(need.id)}  {console.word(need.kind)}  {need.why}{since}"
+    )
+    if need.title:
+        console.out(f"        {console.cut(need.title)}")
+    if need.question:
+        for line in clean(need.question).splitlines():
+            console.out(f"        {line}")
+    elif need.said:
+        console.out(f"        {console.cut(need.said)}")
+
+
+def _decide(app: App, need: Need) -> bool:
+    """Ask for a key until something was decided; False if the person passes over it.  StopIteration ends the walk."""
+    keys = {KEYS[verb]: verb for verb in need.verbs if verb in KEYS}
+    words = [f"{key} {verb}" for key, verb in keys.items()]
+    if not need.verbs:
+        app.console.out(f"        {need.command}")
+    while True:
+        key = ask_key(f"{'  '.join((*words, 'n next', 'q quit'))} > ")
+        if key in ("", "\x04", "q"):
+            raise StopIteration
+        if key in ("n", " ", "\r", "\n"):
+            return False
+        verb = keys.get(key)
+        if verb is None:
+            continue
+        if _act(app, verb, need) and verb in ("approve", "reject", "reply", "retry"):
+            return True
+
+
+def _act(app: App, verb: str, need: Need) -> bool:
+    """Run the verb; whether it did what was asked."""
+    if verb == "edit":
+        click.edit(filename=f"{app.layout.root}/{need.command.partition(' ')[2]}")
+        return True
+    words = [verb, need.id]
+    if verb in ("reply", "reject"):
+        said = input("reply: " if verb == "reply" else "why (Enter for none): ").strip()
+        if not said and verb == "reply":
+            return False
+        if verb == "reject" and said and " " not in said:
+            said += " "
+        words += [said] if said else []
+    return run_verb(app, *words) == 0

@@ -1,0 +1,41 @@
+"""What an agent asks, and how an answer is understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+DENIED = "permission denied"  # how the warnings begin that tell of it
+NOBODY = (
+    "Nobody answers your question. Go on as you think best, keep to what is safe and can be undone, and say at the end what you"
+    " decided.\n"
+)
+_OPTION = re.compile(r"^\s*(?:[-*]\s+)?(\d{1,2})[.)]\s+(\S.*)$", re.M)
+
+
+def options(question: str) -> list[str]:
+    """The numbered lines of a question, if they are numbered from 1 on."""
+    found = [(int(number), text.strip()) for number, text in _OPTION.findall(question)]
+    return (
+        [text for _, text in found] if [n for n, _ in found] == [*range(1, len(found) + 1)] else []
+    )
+
+
+def headline(question: str) -> str:
+    """Its first line with something in it, without Markdown's signs."""
+    lines = (line.strip().lstrip("#>").strip() for line in question.splitlines())
+    return next((line for line in lines if line), "")
+
+
+def answer(question: str, words: str) -> str:
+    """The text of a reply: an option by its number, anything else as it is."""
+    known = options(question)
+    chosen = words.strip().rstrip(".")
+    if chosen.isdecimal() and 1 <= int(chosen) <= len(known):
+        return f"{chosen}. {known[int(chosen) - 1]}"
+    return words
+
+
+def choices(question: str, known: Sequence[str] = ()) -> str:
+    """``1 yes 2 no 3 rename``; empty without options."""
+    return " ".join(f"{number} {text}" for number, text in enumerate(known or options(question), 1))

@@ -1,0 +1,219 @@
+"""What needs you: all that only a person can move on, as one list.  Empty means that nothing waits for you.
+
+``status``, ``review``, the short line, the pane and the report show this list and no other; each entry has the command that
+moves it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.files import eventreader, git, origin, parked, replies, results, scan, trust
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.text import one_line
+from orchestrator.model.gates import GateName
+from orchestrator.model.question import choices, headline
+from orchestrator.model.status import Status
+from orchestrator.model.units import timestamp, when
+from orchestrator.queries.world import Known
+
+NEW = 7 * 86400.0  # seconds for which a failure is new
+LOOKED = 2000  # events that are looked at for failures
+HELD_LONG = 3600.0  # seconds after which a held tool needs a person
+MOST = 200  # waiting files that git may have brought
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing.  ``kind`` is ``asks``, ``review``, ``failed``, ``invalid``, ``held`` or ``budget``; ``why`` one clean line; ``command``
+    what to type next; ``since`` seconds since the epoch."""
+
+    id: str
+    kind: str
+    why: str
+    command: str
+    since: float | None = None
+    title: str = ""
+    said: str = ""  # the first line of the agent's answer
+    question: str = ""
+    verbs: tuple[str, ...] = ()  # that can be done with it
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        found["since"] = timestamp(self.since) if self.since is not None else None
+        found["verbs"] = list(self.verbs)
+        return {key: value for key, value in found.items() if value not in (None, "", [])}
+
+
+def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Need]:
+    """Everything that waits for a person, the most urgent first."""
+    known = known or Known(layout, now)
+    reviewed = list(_reviews(layout))
+    return [
+        *[need for need in reviewed if need.kind == "asks"],
+        *_settings(known),
+        *[need for need in reviewed if need.kind == "review"],
+        *_failures(layout, now),
+        *_invalid(known),
+        *_held(layout, known),
+        *_tools(layout, now),
+        *_budgets(known),
+    ]
+
+
+def _reviews(layout: Layout) -> Iterator[Need]:
+    for task_id, _ in scan.sorted_names(layout.folder(Status.REVIEW)):
+        found = results.read(layout, task_id)
+        question = str(found.get("question") or "")
+        facts: dict[str, Any] = {
+            "since": _moment(found.get("finished_at")),
+            "title": one_line(str(found.get("title") or ""), 200),
+            "said": one_line(headline(str(found.get("message") or "")), 200),
+        }
+        if question:
+            why = " ".join((one_line(headline(question), 160), one_line(choices(question), 120)))
+            verbs = ("reply", "reject", "show")
+            yield Need(
+                task_id,
+                "asks",
+                why.strip(),
+                f"reply {task_id}",
+                question=question,
+                verbs=verbs,
+                **facts,
+            )
+            continue
+        diff = bool(found.get("files_changed") and found.get("branch"))
+        look = "diff" if diff else "why"
+        verbs = (*(("diff",) if diff else ()), "show", "approve", "reject", "reply", "retry")
+        yield Need(task_id, "review", _work(found), f"{look} {task_id}", verbs=verbs, **facts)
+
+
+def _work(found: dict[str, Any]) -> str:
+    """``+12 -3 in 2 files · tests ✓ · $0.85``, or why it is there."""
+    parts = []
+    if found.get("branch") and found.get("files_changed"):
+        count = len(found["files_changed"])
+        figures = f"+{found.get('insertions', 0)} -{found.get('deletions', 0)}"
+        parts.append(f"{figures} in {count} file{'s' * (count != 1)}")
+    reason = one_line(str(found.get("reason") or ""), 160)
+    if reason and not (parts and reason.startswith("+")):
+        parts.append(reason)
+    parts += checks_of(found)
+    if found.get("cost_usd"):
+        parts.append(f"${float(found['cost_usd']):.2f}")
+    return " · ".join(parts) or "a person decides"
+
+
+def checks_of(found: dict[str, Any]) -> list[str]:
+    """``tests ✓``, ``lint ✗``: how its checks ended."""
+    entries = [item for item in found.get("checks") or () if isinstance(item, dict)]
+    return [
+        f"{one_line(str(item.get('check')), 40)} {'✓' if item.get('passed') else '✗'}"
+        for item in entries
+    ]
+
+
+def _failures(layout: Layout, now: float) -> Iterator[Need]:
+    """Tasks that failed lately and lie where they fell, unless a person has said that it may be so (``reject``)."""
+    seen: set[str] = set()
+    for looked, event in enumerate(eventreader.newest_first(layout)):
+        moment = _moment(event.get("ts"))
+        if looked > LOOKED or (moment is not None and now - moment > NEW):
+            return
+        task_id = event.get("task_id")
+        if event.get("event") not in ("task_finished", "task_rejected") or task_id in seen:
+            continue
+        seen.add(str(task_id))
+        if event.get("event") != "task_finished" or event.get("status") != "failed":
+            continue
+        if scan.locate(layout, str(task_id), (Status.FAILED,)) is None:
+            continue
+        verbs = ("show", "reply", "retry", "reject")
+        why = one_line(str(event.get("summary") or event.get("error_class") or ""), 160)
+        yield Need(str(task_id), "failed", why, f"show {task_id}", moment, verbs=verbs)
+
+
+def _invalid(known: Known) -> Iterator[Need]:
+    for name, judged in known.invalid.items():
+        shown = known.layout.shown(known.layout.file(Status.INBOX, name))
+        yield Need(
+            stem_of(name),
+            "invalid",
+            one_line(judged.told, 160),
+            f"validate {shown}",
+            verbs=("edit",),
+        )
+
+
+def _settings(known: Known) -> Iterator[Need]:
+    card = known.card
+    if card is None or not card.alive or not card.settings:
+        return
+    if card.settings_held or card.settings_wait:
+        yield Need("settings", "held", one_line(card.settings, 160), "approve --settings")
+    else:
+        yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
+
+
+def _held(layout: Layout, known: Known) -> Iterator[Need]:
+    """Tasks, runs and replies that git brought."""
+    judge = replies.Origin(layout, trust.of(layout))
+    for task_id, folder, name in replies.listed(layout, (Status.REVIEW, Status.RUNNING)):
+        reply = replies.look(layout, folder, name)
+        if reply is None:
+            continue
+        why = reply.problem
+        if not why:
+            gate = judge.gate(reply, known.in_force.from_git, known.now)
+            why = gate.why if gate else ""
+        if why:
+            yield Need(
+                task_id, "held", f"{folder}/{name}: {one_line(why, 120)}", f"approve {task_id}"
+            )
+    if known.in_force.from_git == "run":
+        return
+    origins, found = origin.Origins(layout), 0
+    for task_id, name in scan.sorted_names(layout.folder(Status.INBOX)):
+        try:
+            if found >= MOST or name in known.invalid or not origins.tracked(name, known.now):
+                continue
+        except (origin.Busy, git.Unclear):
+            pass
+        found += 1
+        judged = known.judge.file(Status.INBOX, name)
+        if judged.request is None:
+            continue
+        held = known.verdict(judged.request, name).gate
+        if held is not None and held.name is GateName.APPROVAL and held.stuck:
+            verbs = ("show", "approve", "reject")
+            yield Need(task_id, "held", one_line(held.why, 160), f"approve {task_id}", verbs=verbs)
+
+
+def _tools(layout: Layout, now: float) -> Iterator[Need]:
+    since = parked.since(layout)
+    for tool, gate in parked.gates(layout, now).items():
+        began = since.get(tool)
+        left = gate.until - now if gate.until is not None else HELD_LONG + 1
+        if (began is not None and now - began > HELD_LONG) or left > HELD_LONG:
+            yield Need(tool, "held", one_line(gate.why, 160), gate.hint, began)
+
+
+def _budgets(known: Known) -> Iterator[Need]:
+    for scope, gate in known.spent_budgets.items():
+        yield Need(
+            "-".join(part for part in scope if part) or "day",
+            "budget",
+            one_line(gate.why, 160),
+            gate.hint,
+        )
+
+
+def _moment(text: object) -> float | None:
+    try:
+        return when(str(text)) if text else None
+    except ValueError:
+        return None
