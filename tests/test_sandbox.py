@@ -412,6 +412,23 @@ def test_a_dropped_run_is_bound_too(fenced):
 
 
 @needs_bwrap
+def test_what_follows_from_a_dropped_task_is_bound_too(fenced):
+    child = {
+        "agent": "free",
+        "prompt": "exit 0\n",
+        "then": {"agent": "free", "prompt": "echo evil > work/x\nexit\n"},
+    }
+    fenced.do(f"cat > work/inbox/child.yaml <<'END'\n{json.dumps(child)}\nEND\n", code=1)
+    assert not (fenced.work / "x").exists()
+    refused = [
+        path.name
+        for path in (fenced.work / "results").glob("*")
+        if "the sandbox refused" in path.read_text()
+    ]
+    assert len(refused) == 1 and refused[0].startswith("child.")
+
+
+@needs_bwrap
 def test_a_child_gets_no_secret_that_its_parent_had_not(fenced):
     fenced.do(
         r"""printf 'agent: watchful\nprompt: "echo GOT-${GH_TOKEN:-nothing}"\n' > work/inbox/child.yaml"""

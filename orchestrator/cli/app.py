@@ -6,7 +6,8 @@ import keyword
 import os
 
 from orchestrator.cli.screen.console import Console
-from orchestrator.files.layout import Layout, find_layout
+from orchestrator.files.layout import Layout
+from orchestrator.files.ownership import find_own_layout
 
 # verb -> (section, what it does).  Its module in ``cli/verbs`` has the same name, and a trailing _ where Python has the word.
 VERBS: dict[str, tuple[str, str]] = {
@@ -107,5 +108,5 @@ class App:
     def layout(self) -> Layout:
         """The work directory; `Unusable` if there is none."""
         if self._layout is None:
-            self._layout = find_layout(self.start)
+            self._layout = find_own_layout(self.start)
         return self._layout

@@ -10,7 +10,8 @@ import click
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import scan
-from orchestrator.files.layout import Layout, find_layout
+from orchestrator.files.layout import Layout
+from orchestrator.files.ownership import find_own_layout
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import duration
 
@@ -54,7 +55,7 @@ def complete_ids(*folders: Status) -> Callable[[click.Context, click.Parameter, 
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
         try:
-            layout = find_layout(ctx.find_root().params.get("directory"))
+            layout = find_own_layout(ctx.find_root().params.get("directory"))
         except OrchestratorError:
             return []
         found = [
@@ -70,7 +71,7 @@ def complete_ids(*folders: Status) -> Callable[[click.Context, click.Parameter, 
 
 def complete_runs(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     try:
-        layout = find_layout(ctx.find_root().params.get("directory"))
+        layout = find_own_layout(ctx.find_root().params.get("directory"))
     except OrchestratorError:
         return []
     return [run_id for run_id, _ in scan.runs(layout) if incomplete in run_id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from orchestrator.files import ownership
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import Status
 
@@ -28,7 +29,7 @@ def unsafe(layout: Layout) -> list[tuple[str, str]]:
             info = os.stat(path)
         except FileNotFoundError:
             continue
-        if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+        if info.st_uid not in ownership.ours() and not ownership.is_safe(layout.root):
             found.append((path, "belongs to another user"))
         elif info.st_mode & stat.S_IWOTH:
             found.append((path, "can be written by everybody"))

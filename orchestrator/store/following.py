@@ -16,14 +16,14 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from orchestrator.files import opening, owners, scan
+from orchestrator.files import bounds, opening, owners, scan
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.trust import Trust
 from orchestrator.model.journal import Phase, Record
 from orchestrator.model.status import Status
-from orchestrator.store import atomic
+from orchestrator.store import atomic, bounding
 from orchestrator.store.eventlog import Event, EventLog, GroupCommit
 from orchestrator.store.ledger import Entry, Ledger
 
@@ -78,6 +78,10 @@ def place(store: Writer, cause: str) -> list[str]:
     told += [_refusal(store, cause, name) for name in staged if _others(store, folder, name)]
     if told:
         store.log.commit(told).result()
+    inherited = bounds.of_id(layout, cause)
+    if inherited is not None:
+        for name in fresh:
+            bounding.keep(layout, name.removesuffix(".yaml"), inherited)
     store.vouch(_fact(f"{folder}/{name}", name) for name in fresh)
     placed = []
     for name in staged:

@@ -26,7 +26,7 @@ from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
 from orchestrator.files import card, diagnostics, encodings, named, scan, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.files.documents import MAX_BYTES, parse
-from orchestrator.files.layout import find_layout
+from orchestrator.files.ownership import find_own_layout
 from orchestrator.files.requests import load
 from orchestrator.model import ids
 from orchestrator.model.status import Status
@@ -335,7 +335,7 @@ def _first_words(text: str) -> str:
 
 def _agents(ctx: click.Context, word: str) -> list[str]:
     try:
-        layout = find_layout(ctx.find_root().params.get("directory"))
+        layout = find_own_layout(ctx.find_root().params.get("directory"))
         return [name for name in (*load_config(layout).agents, "demo") if name.startswith(word)]
     except OrchestratorError:
         return []
