@@ -17,6 +17,7 @@ from pathlib import Path
 FORMS = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d{4}"), "<minute>"),
+    (re.compile(r"(?<=-)\d{8}T\d{4}"), "<minute>"),
     (re.compile(r"\d{4}-\d\d-\d\d\.[0-9a-f]{4}-"), "<day>.<clone>-"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<clock>"),
     (

@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("Look", "What was done, how long it took, what it cost"),
     "query": ("Look", "Query the history in SQL"),
     "runs": ("Look", "Show the runs and their progress"),
+    "schedules": ("Look", "What is made again and again, and when next"),
     "trees": ("Look", "Trees of tasks, and what holds each"),
     "tools": ("Look", "List the tools that can act"),
     "agents": ("Look", "List the agents a task can name"),

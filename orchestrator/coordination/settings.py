@@ -25,6 +25,7 @@ from orchestrator.tools.specs import Toolbox
 AT_START = ("distributor", "notify")  # what is built once, when the watcher starts
 FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is left out"
 NO_AGENT = "; this agent is left out"
+NO_SCHEDULE = "; this schedule is left out"
 HELD = " changed while tasks ran; to take it over: orchestrator reload"
 
 Load = Callable[[], tuple[Config, Toolbox]]
@@ -75,7 +76,8 @@ class Settings:
         gone = {
             name: why
             for name, why in config.left_out.items()
-            if name in self.config.agents and name not in config.agents
+            if (name in self.config.agents and name not in config.agents)
+            or name.removeprefix("schedule ") in self.config.schedules
         }
         self.problem = self.problem or _left_out(gone, FORMER) or _left_out(config.left_out)
         if news or gone:
@@ -153,7 +155,7 @@ class Settings:
             self._layout.config,
             *(
                 f"{folder}/{name}"
-                for folder in (self._layout.tools, self._layout.agents)
+                for folder in (self._layout.tools, self._layout.agents, self._layout.schedules)
                 for name in sorted(names(folder))
                 if not is_draft(name)
             ),
@@ -173,7 +175,9 @@ class Settings:
 
 def _left_out(profiles: Mapping[str, str], consequence: str = NO_AGENT) -> str:
     """The first profile that cannot be read; empty if all can."""
-    first = next(iter(profiles.values()), "")
+    name, first = next(iter(profiles.items()), ("", ""))
+    if name.startswith("schedule ") and consequence == NO_AGENT:
+        consequence = NO_SCHEDULE
     more = f" (and {len(profiles) - 1} more)" if len(profiles) > 1 else ""
     return one_line(first, 300) + more + consequence if first else ""
 

@@ -30,6 +30,7 @@ from orchestrator.coordination.schedule import Candidate, choose
 from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
+from orchestrator.coordination.timetable import Timetable
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.base import Distributor
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
@@ -102,6 +103,7 @@ class Watcher:
         self.today = Today(layout, clock)
         self._told: tuple[float, frozenset[str]] = (0.0, frozenset())  # what the card says
         self.alone = alone.Alone()
+        self.timetable = Timetable(layout, store, clock)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,6 +195,8 @@ class Watcher:
                         self._look_at_parked()
                     self.waitlist.approvals()
                     self.alone.look(self.running.values(), now)
+                    for name in self.timetable.look(self.config.schedules):
+                        self.waitlist.look(name, renamed=True)
                     self.waitlist.look_again()
                     self._look_at_replies()
                     self._start_due()
@@ -233,6 +237,7 @@ class Watcher:
         now, wall = self._loop.time(), self.clock.wall()
         due = [next_rescan, self._settings_due, *self.waitlist.next_look(wall)]
         due += self.alone.next_look(now)
+        due += [now + left for left in self.timetable.next_look(self.config.schedules)]
         due += self.lives.replies.next_look()
         due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
         due += [
@@ -328,7 +333,11 @@ class Watcher:
         while self._hints:
             path, renamed = self._hints.popleft()
             folder, name = os.path.split(path)
-            if path == self.layout.config or folder in (self.layout.tools, self.layout.agents):
+            if path == self.layout.config or folder in (
+                self.layout.tools,
+                self.layout.agents,
+                self.layout.schedules,
+            ):
                 self._check_settings(whole=True)  # before the files that were dropped after them
                 continue
             folder = os.path.basename(folder)
@@ -820,15 +829,8 @@ class Watcher:
         elif life.handle is not None:
             life.handle.cancel()
         if fresh and by:
-            self._event(
-                "task_cancel_requested",
-                subject=life.id,
-                attempt=life.attempt,
-                task_id=life.id,
-                phase="request",
-                status="running",
-                summary=by,
-            )
+            said = {"task_id": life.id, "phase": "request", "status": "running", "summary": by}
+            self._event("task_cancel_requested", life.id, life.attempt, **said)
             self.tell("cancelling", life.id, life=life, by=by)
 
     def _cancel_waiting(self, task_id: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout
 from orchestrator.files.profiles import load_profiles
 from orchestrator.files.requests import Check
+from orchestrator.files.schedules import load_schedules
 from orchestrator.model import chain
 from orchestrator.model.config import Config, agent_from, config_from
 from orchestrator.model.isolation import problems as isolation_problems
@@ -46,7 +47,8 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
         problems = [document.problem_at(path, text, hint) for path, text, hint in found]
     if not problems:
         try:
-            return _with_profiles(layout, config_from(document.data), document.data or {}, check)
+            config = _with_profiles(layout, config_from(document.data), document.data or {}, check)
+            return _with_schedules(layout, config, check)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [
                 document.problem_at(
@@ -63,6 +65,19 @@ def _chain_problems(data: Mapping[str, Any]) -> list[tuple[chain.Path, str, str]
         for name, body in agents.items()
         for problem in chain.problems(body, ("agents", name))
     ]
+
+
+def _with_schedules(layout: Layout, config: Config, check: Check | None) -> Config:
+    """The configuration with the schedules of ``work/schedules``; one that is wrong is left out."""
+    made, left_out = {}, dict(config.left_out)
+    for item in load_schedules(layout, check):
+        if item.schedule is not None:
+            made[item.name] = item.schedule
+        else:
+            first = item.problems[0]
+            place = f"{layout.shown(item.path)}:{first.line}:{first.column}"
+            left_out[f"schedule {item.name}"] = f"{place}: {first.message}"
+    return replace(config, schedules=made, left_out=left_out) if made or left_out else config
 
 
 def _with_profiles(

@@ -59,6 +59,15 @@ class Layout:
         return f"{self.work}/tools"
 
     @property
+    def schedules(self) -> str:
+        """What is made again and again; those in ``held/`` below it are not."""
+        return f"{self.work}/schedules"
+
+    def schedule_state(self, name: str) -> str:
+        """How far a schedule has come: JSON."""
+        return f"{self.state}/schedules/{name}.json"
+
+    @property
     def events(self) -> str:
         return f"{self.work}/events"
 

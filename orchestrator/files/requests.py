@@ -136,13 +136,15 @@ def load(
     agents: Collection[str] | None = None,
     known: Callable[[str], str] | None = None,
     offered: bool = True,
+    parsed: Document | None = None,
 ) -> Request:
     """What the bytes of ``path`` ask for.
 
     ``agents`` are the roles an older-format file may name, ``known`` finds the tasks it depends on by what they call
     themselves (None: those of the same work directory).  A file that is ``offered`` to be run must not say that it is done.
+    ``parsed`` is a part of a document that is read already, instead of ``raw``.
     """
-    document = parse(raw, markdown=path.endswith(".md"))
+    document = parsed or parse(raw, markdown=path.endswith(".md"))
     request = Request(task_id, path, document)
     why = ids.problem(task_id)
     if why:

@@ -14,7 +14,8 @@ SCHEMA_VERSION = 1
 
 # Every event there is, and what it says (docs/reference/events.md is generated from this).
 EVENTS: dict[str, str] = {
-    "task_submitted": "A task was placed in the inbox by a verb or by a run.",
+    "task_submitted": "A task was placed in the inbox by a verb, a run, a schedule, or as the follow-up of another.",
+    "schedule_skipped": "A time of a schedule was left out: it was missed, or what was made before has not ended.",
     "task_invalid": "A file in the inbox cannot be a task; <id>.error.md beside it says why. Once per content.",
     "task_claimed": "The watcher took the task: it lies in running/ and will be started.",
     "attempt_started": "The supervisor started the tool.",

@@ -42,8 +42,11 @@ def command(app: App, as_json: bool) -> None:
                 "description": agent.description or (tool.description if tool else ""),
             }
         )
+    agents_left_out = {
+        name: why for name, why in config.left_out.items() if not name.startswith("schedule ")
+    }
     if as_json:
-        left_out = [{"name": name, "why": why} for name, why in config.left_out.items()]
+        left_out = [{"name": name, "why": why} for name, why in agents_left_out.items()]
         app.console.json("agents", {"agents": rows, "left_out": left_out})
         return
     away = [
@@ -67,5 +70,5 @@ def command(app: App, as_json: bool) -> None:
     )
     if away:
         app.console.out(f"not installed: {', '.join(away)}")
-    for why in config.left_out.values():
+    for why in agents_left_out.values():
         app.console.out(f"left out: {why}")

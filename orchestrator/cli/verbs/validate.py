@@ -18,6 +18,7 @@ from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.profiles import Profile, load_profiles
 from orchestrator.files.requests import Unreadable, load, read
+from orchestrator.files.schedules import load_schedules
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
@@ -75,6 +76,7 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run:
                 for path, document, problems in toolbox.broken
             ]
             found += _profiles(layout)
+            found += _schedules(layout)
     paths = list(files)
     if not paths and layout is not None:
         paths = [
@@ -129,6 +131,14 @@ def _warned(profile: Profile) -> list[Problem]:
     return [replace(problem, warning=True) for problem in profile.warnings]
 
 
+def _schedules(layout: Layout) -> list[Found]:
+    return [
+        (layout.shown(item.path), item.document, list(item.problems))
+        for folder in ("", "held")
+        for item in load_schedules(layout, schemas.check, folder)
+    ]
+
+
 def _profiles(layout: Layout) -> list[Found]:
     return [
         (layout.shown(item.path), item.document, [*item.problems, *_warned(item)])
@@ -148,6 +158,12 @@ def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found]
             return [(error.path, error.document, error.problems)]
         return []
     folder = os.path.dirname(real)
+    if folder in (os.path.realpath(layout.schedules), os.path.realpath(f"{layout.schedules}/held")):
+        return [
+            item
+            for item in _schedules(layout)
+            if os.path.realpath(f"{layout.root}/{item[0]}") == real
+        ]
     if folder == os.path.realpath(layout.tools):
         broken = [item for item in toolbox.broken if os.path.realpath(item[0]) == real]
         return [(layout.shown(path), document, problems) for path, document, problems in broken]
