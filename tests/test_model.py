@@ -19,7 +19,20 @@ from orchestrator.model.task import Task, first_line, task_from
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "review-retry", "2026-11-22T0941-review", "日本語", "a.b_c-d", "हिन्दी", "x" * 120]
+    "text",
+    [
+        "a",
+        "review-retry",
+        "2026-11-22T0941-review",
+        "日本語",
+        "a.b_c-d",
+        "हिन्दी",
+        "x" * 120,
+        "\u043f\u0440\u043e\u0435\u043a\u0442",
+        "\u03bb-calculus",
+        "\u0394x",
+        "caf\u00e9",
+    ],
 )
 def test_good_ids(text):
     assert ids.problem(text) == ""
@@ -43,6 +56,10 @@ def test_good_ids(text):
         ("a*", "contains"),
         ("a\0", "contains"),
         ("a\u202eb", "contains"),
+        ("dep\u043ey", "mixes '\\u043e' (cyrillic small letter o)"),
+        ("x.\u0441lean-up", "mixes"),
+        ("\u0391lpha", "mixes"),
+        ("\uff41bc", "mixes"),
     ],
 )
 def test_bad_ids(text, why):

@@ -13,6 +13,11 @@ from datetime import datetime
 from orchestrator.model import names
 
 MAX_BYTES = 120
+# Cyrillic and Greek letters that look like Latin ones: between Latin letters nobody sees which is meant.
+_TWINS = frozenset("аеорсухіјѕԁһԛԝАВЕКМНОРСТУХІЈЅԌοανικυρχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ")
+_STAND_INS = re.compile(
+    "[\uff21-\uff3a\uff41-\uff5a\uff10-\uff19\U0001d400-\U0001d7ff]"
+)  # whole alphabets of them
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 
 
@@ -31,7 +36,20 @@ def problem(task_id: str) -> str:
         if not (kind in "LN" or (position and (kind == "M" or char in "._-"))):
             where = "starts with" if position == 0 else "contains"
             return f"{where} {char!a}; letters, digits and . _ - are allowed"
+    twin = _twin(task_id)
+    if twin:
+        name = unicodedata.name(twin, "").lower()
+        return f"mixes {twin!a} ({name}) with Latin letters that look the same; two ids must not look like one"
     return names.problem(task_id)
+
+
+def _twin(text: str) -> str:
+    """A letter that looks like a Latin one and stands in a word with Latin ones, or that only looks like one; else empty."""
+    for word in re.split(r"[._-]", text):
+        found = next((char for char in word if char in _TWINS), "")
+        if found and any(unicodedata.name(char, "").startswith("LATIN ") for char in word):
+            return found
+    return next((char for char in text if _STAND_INS.match(char)), "")
 
 
 def key(task_id: str) -> str:
@@ -44,7 +62,7 @@ def key(task_id: str) -> str:
 def slug(text: str, limit: int = 48) -> str:
     """The first words of a text as part of an id: ``Review retry logic!`` -> ``review-retry-logic``."""
     text = unicodedata.normalize("NFC", text).lower()
-    words = re.findall(r"[^\W_]+", text)
+    words = [word for word in re.findall(r"[^\W_]+", text) if not _twin(word)]
     result = ""
     for word in words:
         longer = f"{result}-{word}" if result else word
