@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from orchestrator.coordination.intake import RunFile
 from orchestrator.files.layout import SUFFIXES, Layout
@@ -51,8 +52,4 @@ class Groups:
             for lane in lanes
             if lane.run and (run := self.get(lane.run)) is not None and run.max_parallel
         }
-        return (
-            Limits(limits.running, limits.per_agent, limits.per_tool, per_run)
-            if per_run
-            else limits
-        )
+        return replace(limits, per_run=per_run) if per_run else limits

@@ -51,7 +51,7 @@ from orchestrator.model.result import (
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, places
+from orchestrator.store import atomic, places, quotas
 from orchestrator.store.claiming import Claim, Withdrawn
 from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
@@ -625,7 +625,15 @@ class Lives:
         reading = own_share(parse, reading, before)
         if "at" in started:
             reading = await with_session_log(life.route, run_dir, reading, started["at"])
+        self._remember_quota(life, reading)
         return priced(reading, self.config.models.get(life.route.model or ""))
+
+    def _remember_quota(self, life: Life, reading: Reading) -> None:
+        """What its tool said of its plan.  A disk that refuses that costs nothing but the figure."""
+        with suppress(OSError):
+            quotas.remember(
+                self.layout, life.route.tool.name, reading.windows, self.store.clock.wall()
+            )
 
     def _too_expensive(self, life: Life, entry: Entry, reading: Reading) -> str:
         """Why a task gets no further attempt: what it may cost is spent."""

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import alone, clearing, guard, leaving, questions
+from orchestrator.coordination import alone, clearing, guard, leaving, questions, reserving
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.cardfacts import card_facts
 from orchestrator.coordination.groups import Groups
@@ -568,6 +568,7 @@ class Watcher:
         closed = {
             **self.spending.gates(lanes),
             **{("tool", tool): gate for tool, gate in self.parked.items()},
+            **reserving.gates(self.layout, self.config, self.clock.wall()),
         }
         closed |= self._endings()
         limits = self.groups.limited(self.config.limits, lanes)

@@ -81,7 +81,8 @@ class InForce:
         if task.isolation:
             own.discard(CHECKOUT)
         locks = tuple(sorted({*task.locks, *own}))
-        return Lane(agent, task.tool or self.tools.get(agent, agent), task.run or "", locks)
+        tool = task.tool or self.tools.get(agent, agent)
+        return Lane(agent, tool, task.run or "", locks, task.low)
 
     def as_json(self) -> dict[str, Any]:
         """For the card."""
@@ -91,6 +92,7 @@ class InForce:
                 "running": limits.running,
                 "per_agent": dict(limits.per_agent),
                 "per_tool": dict(limits.per_tool),
+                "reserve": dict(limits.reserve),
             },
             "budgets": _without_none(asdict(self.budgets)),
             "from_git": self.from_git,
@@ -125,7 +127,12 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
     """The inverse of `InForce.as_json`.  Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
     limits = data["limits"]
     return InForce(
-        Limits(int(limits["running"]), dict(limits["per_agent"]), dict(limits["per_tool"])),
+        Limits(
+            int(limits["running"]),
+            dict(limits["per_agent"]),
+            dict(limits["per_tool"]),
+            reserve=dict(limits.get("reserve", {})),
+        ),
         _budgets(data["budgets"]),
         str(data["from_git"]),
         str(data["default_agent"]),
@@ -213,7 +220,7 @@ def ending_gate(task_id: str) -> Gate:
 
 def hopeless(gates: list[Gate]) -> bool:
     """Whether nothing that runs, and no moment within this day's work, opens these gates: only a person, or midnight, does."""
-    return any(gate.stuck or gate.name is GateName.BUDGET for gate in gates)
+    return any(gate.stuck or gate.name in (GateName.BUDGET, GateName.QUOTA) for gate in gates)
 
 
 def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from orchestrator.model.gates import Limits
 from orchestrator.model.isolation import Check, Role, Trees, checks_from, role_from, trees_from
 from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.schedule import Schedule
-from orchestrator.model.units import duration
+from orchestrator.model.units import duration, share
 
 DEFAULT_TIMEOUT = 1800.0
 DAY = 86400.0
@@ -186,6 +186,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             limits.get("running", base.limits.running),
             limits.get("per_agent", {}),
             limits.get("per_tool", {}),
+            reserve={name: share(text) for name, text in limits.get("reserve", {}).items()},
         ),
         default_agent=defaults.get("agent", base.default_agent),
         default_timeout=seconds(defaults, "timeout", base.default_timeout),

@@ -36,6 +36,7 @@ class GateName(StrEnum):
     RUN = "run"  # the run's max_parallel
     LOCK = "lock"  # another task has a word of its locks, or edits the checkout without a tree
     PARKED = "tool_held"  # the tool's limit is used up, or a person parked it
+    QUOTA = "quota"  # limits.reserve: what is left of a plan's window is for more urgent tasks
     BUDGET = "budget"
     WATCHER = "watcher"  # nobody watches
     STORE = "store"  # the disk takes no writes
@@ -69,6 +70,7 @@ class Lane:
     tool: str
     run: str = ""
     locks: tuple[str, ...] = ()  # words of which each is with one attempt at a time
+    low: bool = False  # whether its priority is below normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,10 @@ class Limits:
     per_agent: Mapping[str, int] = field(default_factory=dict)
     per_tool: Mapping[str, int] = field(default_factory=dict)
     per_run: Mapping[str, int] = field(default_factory=dict)
-    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: gates of parked tools and spent budgets
+    # By tool or agent: the part of a plan's window that is kept for tasks of normal and high priority
+    reserve: Mapping[str, float] = field(default_factory=dict)
+    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: gates of parked tools and spent budgets;
+    # ("low", tool or agent): of what is kept back from tasks of low priority
     closed: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
 
 
@@ -237,8 +242,12 @@ def lock_gate(word: str) -> Gate:
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     """The limits that are reached for this lane, and what is closed for it."""
-    scopes = (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run))
-    gates = [limits.closed[scope] for scope in scopes if scope in limits.closed]
+    scopes: tuple[tuple[str, str], ...] = (
+        *(("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run)),
+    )
+    if lane.low:
+        scopes += (("low", lane.tool), ("low", lane.agent))
+    gates = [limits.closed[scope] for scope in dict.fromkeys(scopes) if scope in limits.closed]
     if not limits.running:
         gates.append(_paused("it is paused: nothing new starts", "limits.running"))
     elif use.running >= limits.running:

@@ -56,6 +56,11 @@ class Task:
         return self.agents[0] if self.agents else None
 
     @property
+    def low(self) -> bool:
+        """Whether it is less urgent than others."""
+        return self.rank > PRIORITIES["normal"]
+
+    @property
     def rank(self) -> int:
         """0 is first."""
         return PRIORITIES[self.priority]

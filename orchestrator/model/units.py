@@ -22,6 +22,14 @@ def duration(text: str) -> float:
     return total
 
 
+def share(text: str) -> float:
+    """The part that ``20%`` is: 0.2.  ValueError if it is no share of a whole."""
+    number = float(text.removesuffix("%")) / 100
+    if not text.endswith("%") or not 0 <= number <= 1:
+        raise ValueError(f"{text[:40]!r} is not a share such as 20%")
+    return number
+
+
 def show_duration(seconds: float) -> str:
     """``40ms``, ``2.5s``, ``28s``, ``2m14s``, ``1h12m``, ``3d4h``: two units at the most."""
     if seconds < 0.9995:

@@ -17,6 +17,7 @@ from orchestrator.files.text import one_line, tail
 from orchestrator.model.config import Model
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.quota import Window
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
 from orchestrator.queries import whereabouts
@@ -99,6 +100,7 @@ class Overview:
     runs: int = 0
     parked: dict[str, Gate] = field(default_factory=dict)  # by tool
     needs: list[Need] = field(default_factory=list)
+    quotas: dict[str, list[Window]] = field(default_factory=dict)  # by tool
 
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:
@@ -127,6 +129,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         runs=len(scan.runs(layout)),
         parked=known.parked,
         needs=needs_you(layout, now, known),
+        quotas=known.quotas,
     )
 
 

@@ -17,6 +17,7 @@ from orchestrator.files import (
     journals,
     origin,
     parked,
+    quotas,
     results,
     scan,
     spending,
@@ -41,6 +42,7 @@ from orchestrator.model.admission import (
 from orchestrator.model.budget import DAY, Budgets, Spent, closed
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.quota import Window, reserved
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
@@ -134,6 +136,11 @@ class Known:
         return parked.gates(self.layout, self.now)
 
     @cached_property
+    def quotas(self) -> dict[str, list[Window]]:
+        """What tools last said of their plans' windows."""
+        return quotas.read(self.layout, self.now)
+
+    @cached_property
     def judge(self) -> Judge:
         """Says whether a file can run as written."""
         return Judge(self.layout)
@@ -190,6 +197,8 @@ class Known:
 
     def _closed(self, run: Run | None) -> dict[tuple[str, str], Gate]:
         found = {("tool", name): gate for name, gate in self.parked.items()}
+        reserve, tools = self.in_force.limits.reserve, self.in_force.tools
+        found |= reserved(reserve, tools, self.quotas, self.now) if reserve else {}
         if run is not None and run.on_failure == "stop":
             ending = next((item for item in self.journals if _is_ending(item, run.id)), None)
             if ending is not None:

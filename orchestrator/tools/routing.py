@@ -41,7 +41,7 @@ class Route:
         """What the limits count it as."""
         turn = {CHECKOUT} if self.edits and not self.isolated else set()
         locks = sorted({*task.locks, *self.agent.role.locks, *turn})
-        return Lane(self.agent.name, self.tool.name, task.run or "", tuple(locks))
+        return Lane(self.agent.name, self.tool.name, task.run or "", tuple(locks), task.low)
 
 
 class RouteProblem(Exception):

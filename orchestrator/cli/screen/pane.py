@@ -17,6 +17,7 @@ from orchestrator.cli.screen.windows import in_tmux, open_window
 from orchestrator.coordination.lifecycle import Life
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
+from orchestrator.files import quotas
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, one_line, width
@@ -25,6 +26,7 @@ from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
 
 BELLS = ("failed", "review", "problem")  # a failure, or a question
+MUCH = 0.5  # of a window: from here on the footer tells
 RUN_MOST = 200  # members of a run whose progress is looked at
 QUIET = (
     "failed",
@@ -348,6 +350,12 @@ class Pane:
         notes = [
             f"{tool} held" + (f" until {self.console.clock(gate.until)}" if gate.until else "")
             for tool, gate in list(watcher.parked.items())
+        ]
+        notes += [
+            f"{tool} {window.words(watcher.clock.wall())}"
+            for tool, windows in quotas.read(self.layout, watcher.clock.wall()).items()
+            for window in windows
+            if window.used >= MUCH
         ]
         notes += (
             ["settings held" if self.settings.held else "settings wrong"]

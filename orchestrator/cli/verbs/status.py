@@ -145,6 +145,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
         words += "   start one: orchestrator watch"
     for gate in view.parked.values():
         words += "\n" + console.paint(f"held     {gate.why}", "yellow") + f"   {gate.hint}"
+    for tool, windows in view.quotas.items():
+        words += f"\nquota    {tool} " + " · ".join(window.words(moment) for window in windows)
     console.out(words)
     counted = [
         f"{view.counts[status]} {name}"
@@ -225,5 +227,16 @@ def _document(view: Overview) -> dict[str, Any]:
         "held_tools": [
             {"tool": tool, "why": gate.why, "until": timestamp(gate.until) if gate.until else None}
             for tool, gate in view.parked.items()
+        ],
+        "quota": [
+            {
+                "tool": tool,
+                "window": window.name,
+                "used": window.used,
+                "resets": timestamp(window.resets) if window.resets else None,
+                "seen": timestamp(window.seen),
+            }
+            for tool, windows in view.quotas.items()
+            for window in windows
         ],
     }
