@@ -163,6 +163,7 @@ class Lives:
             "retries": chosen.retries,
             "why": chosen.why,
             "locks": list(chosen.lane(task).locks),
+            **({"low": True} if task.low else {}),
         }
 
     def life_of(self, entry: Entry) -> Life:

@@ -261,6 +261,7 @@ def lane_of(journal: Journal) -> Lane:
         acting.get("tool") or "",
         claim.get("run") or "",
         tuple(claim.get("locks") or ()),
+        bool(claim.get("low")),
     )
 
 
