@@ -7,6 +7,7 @@ Where a tool has to misbehave on demand it is a small script behind a tool spec 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -677,6 +678,23 @@ def test_a_task_has_a_budget_for_all_its_attempts(project, tools):
     result = project.result("a")
     assert len(result["attempts"]) == 2 and result["cost_usd"] == pytest.approx(0.8)
     assert "no further attempt: $0.80 of $0.75 are spent" in result["reason"]
+
+
+def test_a_program_that_keeps_to_a_budget_is_told_what_is_left(project, tools):
+    tools(one=[{"cost": 0.4}] * 5)
+    spec = project.work / "tools/one.yaml"
+    text = spec.read_text().replace("done: \"[?type=='done']\"", "done: \"[?type=='never']\"")
+    spec.write_text(re.sub(r"(?m)^(argv: \[.*)\]$", r'\1, --most, "{budget}"]', text))
+    assert "{budget}" in spec.read_text()
+    project.config("retry: {delay: 10ms}\nbudgets: {task: {hard_usd: 0.75}}\n")
+    project.drop("a.yaml", "agent: one\nretries: 4\nprompt: x\n")
+    project.run("watch", "--until-empty", code=1)
+    given = [json.loads(project.log("a", number, "command.json"))["argv"][-2:] for number in (1, 2)]
+    assert given == [["--most", "0.7500"], ["--most", "0.3500"]]
+    project.config("retry: {delay: 10ms}\n")  # without a limit there is no such option
+    project.drop("b.yaml", "agent: one\nprompt: x\n")
+    project.run("watch", "--until-empty", code=1)
+    assert "--most" not in json.loads(project.log("b", 1, "command.json"))["argv"]
 
 
 SPENDER = """

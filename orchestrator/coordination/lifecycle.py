@@ -16,7 +16,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.coordination import artifacts, chaining, questions
-from orchestrator.coordination.accounting import priced, probes, with_session_log
+from orchestrator.coordination.accounting import (
+    left,
+    priced,
+    probes,
+    too_expensive,
+    with_session_log,
+)
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.proof import Proof, reds
@@ -33,7 +39,6 @@ from orchestrator.files.layout import ARTIFACTS, OWN, Layout
 from orchestrator.files.requests import load
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd, end_from
-from orchestrator.model.budget import tighter
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane
@@ -427,7 +432,8 @@ class Lives:
             raise CannotStart(life.route.why)
         session = self._session(life, entry.journal)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
-            life.task, life.route, self.config, self.grounds.folder(life), run_dir, own, session
+            replace(life.task, max_cost=left(life.task, self.config, entry.journal)),
+            *(life.route, self.config, self.grounds.folder(life), run_dir, own, session),
         )
         model = self.config.models.get(life.route.model or "")
         if (
@@ -599,7 +605,9 @@ class Lives:
         if self.replies.at_end(entry) and isinstance(step, Finish):
             if reading.outcome is not Outcome.CANCELLED:
                 step = Retry(0.0, renew=True)
-        if isinstance(step, Retry) and (why := self._too_expensive(life, entry, reading)):
+        if isinstance(step, Retry) and (
+            why := too_expensive(life.task, self.config, entry.journal, reading)
+        ):
             step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
         if isinstance(step, Retry):
             await self._retry(life, entry, reading, step)
@@ -635,18 +643,6 @@ class Lives:
             quotas.remember(
                 self.layout, life.route.tool.name, reading.windows, self.store.clock.wall()
             )
-
-    def _too_expensive(self, life: Life, entry: Entry, reading: Reading) -> str:
-        """Why a task gets no further attempt: what it may cost is spent."""
-        limit = tighter(life.task.max_cost, self.config.budgets.task.hard)
-        cost = (reading.cost_usd or 0.0) + sum(
-            facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts[:-1]
-        )
-        return (
-            f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent"
-            if limit is not None and cost >= limit
-            else ""
-        )
 
     async def _before(self, life: Life, run_dir: str) -> None:
         """Have git say what the tree is like before an agent changes it."""

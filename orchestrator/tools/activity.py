@@ -64,7 +64,6 @@ class Presentation:
 
     show: Show | None = None
     live: Live | None = None
-    ends: tuple[str, ...] = ()  # queries over one event that is the last of a turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class SpecAdapter:
                 return _ended_late(base, f"it did not end after its result: {HUNG[end.cause]}")
             return self._stopped(route, run_dir, base, said, end)
         clean = end.signal is None and code in route.tool.success_codes
-        if said.done is not False and not said.failed and (clean or end.cause == OVER):
+        if said.done is not False and not said.failed and clean:
             return replace(base, outcome=Outcome.SUCCEEDED)
         if said.done and not said.failed and said.final:  # its result is there: the work is done
             how = f"by {base.signal}" if base.signal else f"with exit {code}"
@@ -228,7 +228,6 @@ def capped(text: str) -> str:
     return f"{text[:MESSAGE_MOST].rstrip()}\n[… cut: {len(text)} characters in all; the whole text is in the log of the attempt]"
 
 
-OVER = "over"  # the cause of an end after the result had come and nothing followed
 HUNG = {"timeout": "its time was up", "silence": "it went silent", "cancelled": "it was stopped"}
 
 

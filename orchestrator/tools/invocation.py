@@ -148,6 +148,8 @@ def placeholders(
         "python": sys.executable,
         "package": _PACKAGE,
         "task_id": task.id,
+        # What the task may still cost, for a program that keeps to it by itself.
+        "budget": f"{task.max_cost:.4f}" if task.max_cost is not None else "",
     }
 
 
