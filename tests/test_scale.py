@@ -9,6 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from conftest import wait_until
+
+from orchestrator.files.requests import load
 
 COUNT = """
 import sys
@@ -66,7 +69,9 @@ def test_the_loop_makes_no_more_calls(project):
     cost()
     before = cost()
     finish_many(project, 5000)
-    assert cost() <= before + 5
+    assert (
+        cost() <= before + 500
+    )  # a busy machine lists the inbox more often; each of those 5,000 would be one more
 
 
 LOOKS = """
@@ -162,3 +167,24 @@ def test_the_last_events_cost_no_more_after_a_long_history(project):
     after, again = bytes_read(project, "events", "-n", "3")
     assert again == printed and len(printed.splitlines()) == 3
     assert after <= before + (1 << 17)  # a block of the log, not 4 MB
+
+
+def test_a_large_run_keeps_nothing_waiting(project, watch):
+    """It is expanded in a thread: a task that is dropped meanwhile starts and ends before the run's tasks are there."""
+    project.config("agents:\n  'true': {tool: shell, command: ['true']}\n")
+    tasks = {f"t{number}": {"agent": "true", "prompt": "x", "hold": True} for number in range(3000)}
+    watch()
+    project.drop("big.yaml", json.dumps({"tasks": tasks}))
+    project.drop("small.yaml", "agent: 'true'\nprompt: x\n")
+    project.settled("small", "done")
+    inbox = project.work / "inbox"
+    wait_until(lambda: len(list(inbox.glob("big.t*.yaml"))) == 3000, "all are there", 120)
+    assert (project.work / "runs/big.yaml").exists()
+
+
+def test_a_run_has_ten_thousand_tasks_at_most(tmp_path):
+    """Its tasks are counted apart from the values in them."""
+    tasks = "".join(f"  t{number}: {{agent: t, prompt: x}}\n" for number in range(10_000))
+    assert not load("r.yaml", "r", f"tasks:\n{tasks}".encode()).problems
+    (problem,) = load("r.yaml", "r", f"tasks:\n{tasks}  more: x\n".encode()).problems
+    assert "more than 10,000 tasks" in problem.message and problem.line == 10_002

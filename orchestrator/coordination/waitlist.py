@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from orchestrator.clock import Clock
 from orchestrator.coordination import guard
 from orchestrator.coordination.door import Door
+from orchestrator.coordination.expansion import LARGE, LOOK, Expansions
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import (
@@ -124,6 +125,7 @@ class Waitlist:
         self.runs: dict[str, tuple[Signature, Gate]] = {}  # runs that may not be accepted yet
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
         self.statuses = Statuses(layout, self._living)
+        self.expansions = Expansions(self._expand)
 
     @property
     def timed(self) -> list[Waiting]:
@@ -131,6 +133,12 @@ class Waitlist:
         return [
             self.waiting[name] for name in self._waiters.get("@time", ()) if name in self.waiting
         ]
+
+    @property
+    def resting(self) -> bool:
+        """Whether there are files of which it is not known yet what they are."""
+        rests = any(not why for _, why in self.not_yet.values())
+        return rests or bool(self.todo) or bool(self.expansions)
 
     def stuck(self) -> list[str]:
         """Ids of tasks that only a person can set going."""
@@ -153,6 +161,7 @@ class Waitlist:
         """Monotonic moments at which something has to be looked at again."""
         now = self.clock.monotonic()
         return [
+            *([now + LOOK] if self.expansions else ()),
             *(due for due, _ in self.not_yet.values()),
             *(now + gate.until - wall for _, gate in self.runs.values() if gate.until),
             *(
@@ -219,6 +228,8 @@ class Waitlist:
 
     def look_again(self) -> None:
         """Look at what was listed or was not ready, or whose time may have come."""
+        for name, look, error in self.expansions.ended():
+            self._expanded(name, look, error)
         self.look_on(SLICE)
         now = self.clock.monotonic()
         for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
@@ -238,11 +249,21 @@ class Waitlist:
         except Exception as error:
             self.failed(waiting.name, error)
 
+    def look_at(self, names: Mapping[str, bool]) -> None:
+        """Look at files that notifications named, with whether each was renamed: the first at once, many in slices."""
+        for number, (name, renamed) in enumerate(names.items()):
+            if number < LARGE:
+                self.look(name, renamed)
+            else:
+                self.todo[name] = None
+
     def look(self, name: str, renamed: bool = False, listed: bool = False) -> None:
         """Look at one file; whatever goes wrong concerns that file only."""
         life = self.running.get(stem_of(name))
         if life is not None and life.moving and life.name == name:
             return  # it is on its way to running/
+        if name in self.expansions:
+            return
         try:
             self._take(name, self.intake.look(name, renamed, listed=listed))
         except Exception as error:
@@ -459,18 +480,38 @@ class Waitlist:
             if before is None or before[1].why != verdict.gate.why:
                 self.tell("waiting", look.run.id, gates=[verdict.gate])
             return
+        if len(look.run.tasks) > LARGE:
+            self.expansions.begin(name, look)
+            return
         try:
-            self.groups.accept(self.store, name, look)
-        except Taken as error:
+            self._expand(name, look)
+        except Exception as error:
+            self._expanded(name, look, error)
+        else:
+            self._expanded(name, look)
+
+    def _expand(self, name: str, look: RunFile) -> None:
+        self.groups.accept(self.store, name, look)
+
+    def _expanded(self, name: str, look: RunFile, error: Exception | None = None) -> None:
+        """A run was accepted, or could not be."""
+        if isinstance(error, Taken):
             self.refuse(name, look.signature, error.message, error.hint)
-            return
-        except Vanished:
+        elif isinstance(error, Vanished):
             self.again(name)
-            return
-        self._drop_note(look.run.id)
-        self.tell("run", look.run.id, run=look.run)
-        for task_id in look.run.tasks:
-            self.look(task_id + ".yaml", renamed=True)
+        elif error is not None:
+            self.failed(name, error)
+        else:
+            self._drop_note(look.run.id)
+            self.tell("run", look.run.id, run=look.run)
+            self._members([f"{task_id}.yaml" for task_id in look.run.tasks])
+
+    def _members(self, names: Sequence[str]) -> None:
+        """Look at the tasks of a new run: at once, or in slices, in the order of its file."""
+        for name in reversed(names[LARGE:]):  # the last one is taken first
+            self.todo[name] = None
+        for name in names[:LARGE]:
+            self.look(name, renamed=True)
 
     def forget(self, name: str) -> None:
         """A file that is not there any more, or not what it was."""

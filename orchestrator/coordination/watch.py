@@ -277,9 +277,7 @@ class Watcher:
             return not busy
         if self.health.fault or not (until_empty or once):
             return False
-        resting = bool(self.waitlist.todo) or any(
-            not why for _, why in self.waitlist.not_yet.values()
-        )
+        resting = self.waitlist.resting
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not busy and not self._retries_to_come()
@@ -355,8 +353,7 @@ class Watcher:
                 self._moved_by_hand(folder, name)
         if listing_wanted:
             self.waitlist.list(everything=True)
-        for name, renamed in names.items():
-            self.waitlist.look(name, renamed)
+        self.waitlist.look_at(names)
 
     def _install_signals(self) -> None:
         signal.signal(
@@ -619,9 +616,7 @@ class Watcher:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
-        if self._once and (
-            self.waitlist.todo or any(not why for _, why in self.waitlist.not_yet.values())
-        ):
+        if self._once and self.waitlist.resting:
             return False  # files that still rest are part of what can start now
         return (
             not self.draining

@@ -17,7 +17,8 @@ from orchestrator.files import encodings, mistakes
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24
-MAX_NODES = 20_000
+MAX_NODES = 20_000  # of a file, but for a run's tasks: of each of those
+MAX_TASKS = 10_000  # of a run
 MAX_DIGITS = 300
 
 Path = tuple[Any, ...]
@@ -224,7 +225,7 @@ class _Builder:
 
     def __init__(self, document: Document, events: Any, yaml: Any, source: str) -> None:
         self.document, self.events, self.yaml, self.source = document, events, yaml, source
-        self.nodes = 0
+        self.nodes = self.tasks = 0
         self.lines = _Lines(source)
         self.quoted: list[tuple[int, int]] = []  # from where to where in the source
 
@@ -249,6 +250,8 @@ class _Builder:
                 if type(container) is dict and not have_key:
                     key = self._key(event, container, span)
                     keys[path + (key,)] = span
+                    if path == ("tasks",):
+                        self._next_task(event)
                     have_key = True
                     continue
                 value = _scalar(event.value, self, event) if event.implicit[0] else event.value
@@ -293,6 +296,13 @@ class _Builder:
                 container, path = value, here
                 have_key = False
         return root[0] if root else None
+
+    def _next_task(self, event: Any) -> None:
+        self.nodes = 0
+        self.tasks += 1
+        if self.tasks > MAX_TASKS:
+            hint = "make several runs of it: a run may need another's tasks"
+            raise self._stop(event, f"more than {MAX_TASKS:,} tasks", hint)
 
     def _guard(self, event: Any) -> None:
         self.nodes += 1

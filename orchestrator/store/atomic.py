@@ -10,9 +10,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from orchestrator.files import opening
 from orchestrator.files.identity import born as born
 
 # Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and may work later.
@@ -94,6 +96,41 @@ def write_temporary(
         return fd
     os.close(fd)
     return -1
+
+
+MANY = 64  # files from which on the whole file system is synced once, instead of each of them
+
+
+def write_many(files: Mapping[str, bytes]) -> None:
+    """New files by their paths, all in one folder and all on disk when this returns."""
+    many = len(files) >= MANY
+    for path, data in files.items():
+        write_temporary(path, data, sync=not many)
+    if many:
+        _sync_file_system(files)
+
+
+def _sync_file_system(paths: Iterable[str]) -> None:
+    for number, path in enumerate(paths):
+        fd = opening.descriptor(path)
+        try:
+            if number == 0 and _syncfs(fd):
+                return
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _syncfs(fd: int) -> bool:
+    """Sync the file system that this file is on; False if there is no such call here."""
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return False
+    if function(ctypes.c_int(fd)) == 0:
+        return True
+    code = ctypes.get_errno()
+    raise OSError(code, os.strerror(code))
 
 
 def publish(

@@ -92,8 +92,8 @@ def _stage(store: Store, run: Run) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(store.layout.expanding(run.id), ignore_errors=True)
     os.mkdir(folder)
-    for task_id, body in run.tasks.items():
-        atomic.write_temporary(f"{folder}/{task_id}.yaml", task_text(body).encode())
+    texts = {f"{folder}/{name}.yaml": task_text(body) for name, body in run.tasks.items()}
+    atomic.write_many({path: text.encode() for path, text in texts.items()})
     atomic.write_temporary(f"{folder}/{MADE_BY}", store.trust.instance.encode())
     atomic.sync_folder(folder)
     os.rename(folder, store.layout.expanding(run.id))

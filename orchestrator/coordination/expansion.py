@@ -1,0 +1,50 @@
+"""Large runs are expanded in a thread, so that the loop goes on meanwhile; small ones are not worth it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from orchestrator.coordination.intake import RunFile
+
+LARGE = 200  # tasks of a run
+LOOK = 0.05  # seconds between two looks at whether one has ended
+Ended = tuple[str, RunFile, Exception | None]
+
+
+class Expansions:
+    """``accept(name, look)`` does it, and raises as `coordination.groups.Groups.accept`.  A crash in the middle is made good by
+    `store.runs.complete`; so the thread keeps nobody from leaving."""
+
+    def __init__(self, accept: Callable[[str, RunFile], None]) -> None:
+        self._accept = accept
+        self._names: set[str] = set()
+        self._done: SimpleQueue[Ended] = SimpleQueue()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def begin(self, name: str, look: RunFile) -> None:
+        """Expand the run in this file of the inbox."""
+        self._names.add(name)
+        threading.Thread(target=self._work, args=(name, look), daemon=True, name="expand").start()
+
+    def ended(self) -> list[Ended]:
+        """Those that have ended since the last call: the file's name, what it said, and what was raised."""
+        found = []
+        while not self._done.empty():
+            found.append(self._done.get())
+        self._names -= {name for name, _, _ in found}
+        return found
+
+    def _work(self, name: str, look: RunFile) -> None:
+        try:
+            self._accept(name, look)
+        except Exception as error:  # told by who asks how it ended
+            self._done.put((name, look, error))
+        else:
+            self._done.put((name, look, None))
