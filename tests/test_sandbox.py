@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import Project, WatcherProcess, wait_until
 
+from orchestrator.coordination.sandboxing import refusals
 from orchestrator.execution import sandbox
 from orchestrator.execution.sandbox import Walls
 from orchestrator.model.sandbox import (
@@ -500,6 +501,12 @@ def test_a_secret_that_does_not_come_is_given_up(tmp_path):
 
 
 # -- decisions --------------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_told_without_the_json_around_it(tmp_path):
+    line = {"tool_use_result": {"stdout": "line 1: work/x: Read-only file system", "stderr": ""}}
+    (tmp_path / "stdout.log").write_text(json.dumps(line) + "\n")
+    assert refusals(str(tmp_path)) == ["the sandbox refused: line 1: work/x: Read-only file system"]
 
 
 def test_levels_only_rise():

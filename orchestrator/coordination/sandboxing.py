@@ -42,7 +42,9 @@ ELSEWHERE = (
     "WAYLAND_DISPLAY",
     "DISPLAY",
 )
-REFUSAL = re.compile(r"Read-only file system|\bEROFS\b")
+REFUSAL = re.compile(
+    r"[^\"\\]{0,100}(?:Read-only file system|\bEROFS\b)[^\"\\]{0,60}"
+)  # as a line of JSON has it
 MOST_SOCKETS = 2000
 MOST = 5  # refusals that a result tells
 LINES = 400  # of a log that are looked at for them
@@ -283,8 +285,8 @@ def refusals(run_dir: str) -> list[str]:
     found: dict[str, None] = {}
     for name in ("stderr.log", "stdout.log"):
         for line in last_lines(f"{run_dir}/{name}", LINES):
-            if REFUSAL.search(line):
-                found[f"the sandbox refused: {one_line(line.strip(), 160)}"] = None
+            if refusal := REFUSAL.search(line):
+                found[f"the sandbox refused: {one_line(refusal[0].strip(), 160)}"] = None
     return list(found)[:MOST]
 
 
