@@ -12,6 +12,7 @@ from orchestrator.model.status import Outcome
 import os
 
 class Handle:
+    where = ''
     def __init__(self, end): self.end = end
     def cancel(self): pass
     def is_running(self): return False

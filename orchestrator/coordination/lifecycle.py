@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.coordination import artifacts, chaining, questions
+from orchestrator.coordination import artifacts, chaining, portable, questions
 from orchestrator.coordination.accounting import (
     left,
     priced,
@@ -28,10 +28,18 @@ from orchestrator.coordination.health import Health
 from orchestrator.coordination.proof import Proof, reds
 from orchestrator.coordination.recording import brief
 from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.retold import (
+    cancelled,
+    disk_refused,
+    end_record,
+    reopened,
+    retry_due,
+)
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.works import Works
-from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
+from orchestrator.distributors.base import ExecutionHandle, Order
+from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.execution import masking, secretstore
 from orchestrator.files.bounds import of_task
@@ -43,7 +51,7 @@ from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
 from orchestrator.model.gates import Lane
 from orchestrator.model.isolation import Change, CheckResult
-from orchestrator.model.journal import AttemptFacts, Journal
+from orchestrator.model.journal import Journal
 from orchestrator.model.policy import Finish, Retry, decide, held_until
 from orchestrator.model.result import (
     Reading,
@@ -124,6 +132,11 @@ class Life:
     checks: tuple[CheckResult, ...] = ()  # of its last attempt
     led_to: tuple[str, ...] = ()  # what may have been made at its end
 
+    @property
+    def where(self) -> str:
+        """Where its attempt is, for people; empty for this machine."""
+        return self.handle.where if self.handle is not None else ""
+
 
 class Lives:
     """Runs lives: shared by ``watch`` and ``run``."""
@@ -133,17 +146,19 @@ class Lives:
         layout: Layout,
         settings: Settings,
         store: Store,
-        distributor: Distributor,
+        distributors: Distributors,
         health: Health,
         tell: Tell,
         spent: Callable[[Life, Reading], None],
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributor, self.health, self.tell = distributor, health, tell
+        self.distributors, self.health, self.tell = distributors, health, tell
         self.spent = spent
         self.grounds = Grounds(layout, settings, store)
         self.sandboxes = Sandboxes(layout, settings, self.grounds)
-        self.proof = Proof(layout, settings, store, distributor, self.grounds, self.sandboxes)
+        self.proof = Proof(
+            layout, settings, store, distributors.default, self.grounds, self.sandboxes
+        )
         self.works = Works(layout, settings, store, self.grounds, self.proof)
         self.replies = Replies(layout, lambda: settings.config, store)
         self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
@@ -169,6 +184,7 @@ class Lives:
             "why": chosen.why,
             "locks": list(chosen.lane(task).locks),
             **({"low": True} if task.low else {}),
+            **({"on": str(chosen.place)} if chosen.place.lane else {}),
         }
 
     def life_of(self, entry: Entry) -> Life:
@@ -247,15 +263,8 @@ class Lives:
             )
 
     def retry_due(self, entry: Entry) -> float:
-        """When (monotonic) the attempt that a former watcher announced is due.
-
-        Only the wall clock bridges two watchers; should it have jumped, the wait is never longer than it was to be.
-        """
-        last = entry.journal.last
-        due, said = float(last.get("not_before", 0.0)), float(last.get("at", 0.0))
-        return self.store.clock.monotonic() + min(
-            max(due - self.store.clock.wall(), 0.0), max(due - said, 0.0)
-        )
+        """When (monotonic) the attempt that a former watcher announced is due."""
+        return retry_due(entry.journal.last, self.store.clock)
 
     async def start(self, life: Life, entry: Entry, claim: Claim | None = None) -> None:
         """A fresh claim (or a due retry): run it until it finishes or has to wait.
@@ -294,6 +303,8 @@ class Lives:
         elif step is Step.FINISH:
             assert facts is not None and facts.ended is not None
             await self.ended(life, entry, end_from(facts.ended))
+        elif step is Step.REATTACH:
+            await self._reattach(life, entry)
         elif entry.journal.checking:
             assert facts is not None and facts.ended is not None
             again = await self.proof.resume(life, entry, adopted=False)
@@ -301,7 +312,7 @@ class Lives:
                 await self.ended(life, again, end_from(facts.ended))
         else:
             assert facts is not None
-            life.handle = self.distributor.adopt(facts, entry.path)
+            life.handle = self.distributors.default.adopt(facts, entry.path)
             if self.store.cancel_request(life.id) is not None:
                 life.handle.cancel()
             await self.ended(life, entry, await life.handle.wait())
@@ -316,7 +327,7 @@ class Lives:
         )
         self.store.log.commit([adopted])
         if facts is not None and facts.ended is None:
-            life.handle = self.distributor.adopt(facts, entry.path)
+            life.handle = self.distributors.default.adopt(facts, entry.path)
             if self.store.cancel_request(life.id) is not None:
                 life.handle.cancel()
         entry.close()
@@ -343,6 +354,8 @@ class Lives:
             await self._fetch(life)
             order = await self.sandboxes.around(life, self._order(life, entry, run_dir))
             await self._before(life, run_dir)
+            if order.portable:
+                self._offer(life, entry, order)
         except (
             Exception
         ) as error:  # whatever it is, it concerns this task only, and the task must come to an end
@@ -359,54 +372,60 @@ class Lives:
         else:
             order = replace(order, journal=entry.detach())
             end = await self._execute(life, order)
-            reopened = self.store.ledger.open(life.id)
-            if reopened is None:  # git clean removed the ledger while it ran: rebuild what is known
-                self.store.prepare()
-                reopened = self.store.ledger.create(life.id, life.records[0])
-                for record in life.records[1:]:
-                    reopened.append(record)
-            entry = reopened
-            if not entry.lock():  # reads it again: the supervisor has appended
-                entry.close()  # it has not let go yet: nothing is appended without the lock
-                freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
-                if freed is not None:
-                    entry = freed
-            journal = entry.journal
-            if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
-                self._record_end(entry, number, end)
+            entry = await self._reopened(life, number, end)
         await self.ended(life, entry, end)
 
+    async def _reopened(self, life: Life, number: int, end: AttemptEnd) -> Entry:
+        """The journal after an attempt, with the lock and with the attempt's end."""
+        entry = await reopened(self.store, life.id, life.records)
+        journal = entry.journal
+        if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
+            self._record_end(entry, number, end)
+        return entry
+
+    def _offer(self, life: Life, entry: Entry, order: Order) -> None:
+        """From here on the attempt may run elsewhere, whatever becomes of this process."""
+        record = portable.record(order, self.store.clock.wall())
+        entry.append(record, sync=True)
+        life.records.append(record)
+        at = {"phase": "attempt", "status": "running", "summary": portable.words(record)}
+        self.store.log.commit([self._event(life, "attempt_dispatched", order.attempt, **at)])
+
+    async def _reattach(self, life: Life, entry: Entry) -> None:
+        """An attempt that a former watcher has offered elsewhere: whoever has it is asked, never this machine's locks."""
+        facts = entry.journal.attempt
+        assert facts is not None
+        life.records = [entry.journal.claim, facts.dispatched]
+        run_dir = self.layout.logs(life.id, facts.number)
+        order = portable.again(self.layout, self.config, facts, run_dir, entry.detach())
+        entry.close()
+        distributor = self.distributors.at(facts.where)
+        life.handle = distributor.reattach(order, facts, self._started(life, order))
+        if self.store.cancel_request(life.id) is not None:
+            life.handle.cancel()
+        end = await life.handle.wait()
+        await self.ended(life, await self._reopened(life, facts.number, end), end)
+
     async def _execute(self, life: Life, order: Order) -> AttemptEnd:
-        loop = asyncio.get_running_loop()
-        life.began = loop.time()
+        life.began = asyncio.get_running_loop().time()
+        distributor = self.distributors.at(life.route.place.name)
+        life.handle = distributor.dispatch(order, self._started(life, order))
+        return await life.handle.wait()
+
+    def _started(self, life: Life, order: Order) -> Callable[[int], None]:
+        """What follows when the tool of an attempt has been started."""
 
         def started(pid: int) -> None:
             life.pid = pid
             self.follow(life)
-            life.records.append(
-                {
-                    "record": "started",
-                    "attempt": order.attempt,
-                    "at": self.store.clock.wall(),
-                    "tag": order.tag,
-                }
-            )
-            self.store.log.commit(
-                [
-                    self._event(
-                        life,
-                        "attempt_started",
-                        order.attempt,
-                        phase="attempt",
-                        status="running",
-                        summary=os.path.basename(order.argv[0]),
-                    )
-                ]
-            )
+            begun = {"record": "started", "attempt": order.attempt, "tag": order.tag}
+            life.records.append(begun | {"at": self.store.clock.wall()})
+            summary = os.path.basename(order.argv[0]) if order.argv else life.where
+            at = {"phase": "attempt", "status": "running", "summary": summary}
+            self.store.log.commit([self._event(life, "attempt_started", order.attempt, **at)])
             self.tell("started", life.id, life=life)
 
-        life.handle = self.distributor.dispatch(order, started)
-        return await life.handle.wait()
+        return started
 
     def _order(self, life: Life, entry: Entry, run_dir: str) -> Order:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
@@ -425,6 +444,12 @@ class Lives:
         ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
             raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
         tag = secrets.token_hex(8)
+        distributor = self.distributors.at(life.route.place.name)
+        if distributor.portable:
+            if why := distributor.fault():
+                raise CannotStart(why)
+            told = self.proof.words(life.id, entry.journal) or entry.journal.told
+            return portable.order(self.layout, self.config, self.grounds, life, entry, tag, told)
         own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
         if life.route.mode == "interactive":
             own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
@@ -532,20 +557,7 @@ class Lives:
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
-        record = {
-            "record": "lost" if end.cause == "lost" else "exit",
-            "attempt": number,
-            "at": self.store.clock.wall(),
-            "cause": end.cause,
-            "code": end.code,
-            "signal": end.signal,
-            "duration_ms": end.duration_ms,
-        }
-        if end.message:
-            record["message"] = end.message
-        if end.leftovers:
-            record["leftovers"] = end.leftovers
-        entry.append(record, sync=True)
+        entry.append(end_record(number, end, self.store.clock.wall()), sync=True)
 
     # -- after it ---------------------------------------------------------------------------------------------------
 
@@ -574,8 +586,8 @@ class Lives:
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
                 return await self._give_back(life, entry, reading, str(request.get("by", "")))
-            reading = _cancelled(reading, str(request.get("by") or "a person"))
-        refusals = sum(_disk_refused(facts) for facts in entry.journal.attempts)
+            reading = cancelled(reading, str(request.get("by") or "a person"))
+        refusals = sum(disk_refused(facts) for facts in entry.journal.attempts)
         if end.errno and reading.outcome is Outcome.FAILED and refusals <= REFUSALS:
             # The tool was never executed, and the task is not to blame: once more, when the disk works.
             self.health.failed(OSError(end.errno, os.strerror(end.errno)))
@@ -745,6 +757,7 @@ class Lives:
                         "agent": following.agent.name,
                         "tool": following.tool.name,
                         "model": following.model,
+                        "on": str(following.place) if following.place.lane else "",
                     },
                     "read": read,
                     **({"renew": True} if step.renew else {}),
@@ -982,14 +995,3 @@ class Lives:
 
     def _prompt_if_wanted(self, life: Life) -> dict[str, str]:
         return {"prompt": life.task.prompt} if self.config.prompts_in_events else {}
-
-
-def _disk_refused(facts: AttemptFacts) -> bool:
-    """Whether an attempt came to nothing because the disk, or the system's limits, refused to begin it."""
-    return facts.ended is not None and bool(facts.ended.get("errno"))
-
-
-def _cancelled(reading: Reading, by: str) -> Reading:
-    return replace(
-        reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
-    )

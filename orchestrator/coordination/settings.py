@@ -22,7 +22,7 @@ from orchestrator.store.acceptance import Acceptance, snapshot
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 
-AT_START = ("distributor", "notify")  # what is built once, when the watcher starts
+AT_START = ("distributor", "distributors", "notify")  # what is built once, when the watcher starts
 FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is left out"
 NO_AGENT = "; this agent is left out"
 NO_SCHEDULE = "; this schedule is left out"

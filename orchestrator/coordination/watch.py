@@ -32,7 +32,7 @@ from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.timetable import Timetable
 from orchestrator.coordination.waitlist import Waiting, Waitlist
-from orchestrator.distributors.base import Distributor
+from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
 from orchestrator.execution.supervisor import boot_id, start_time
 from orchestrator.files import parked, scan
@@ -65,7 +65,7 @@ class Watcher:
         self,
         layout: Layout,
         settings: Settings,
-        distributor: Distributor,
+        distributors: Distributors,
         store: Store,
         tell: Tell,
         clock: Clock = SYSTEM,
@@ -74,12 +74,12 @@ class Watcher:
     ) -> None:
         self.layout, self.settings, self.store, self.clock = layout, settings, store, clock
         self.tell = tell
-        self.distributor = distributor
+        self.distributors = distributors
         self._signals = signals  # whether those of this process are meant for us
         self._arrivals = arrivals
         self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
-        self.lives = Lives(layout, settings, store, distributor, self.health, tell, self._spent)
+        self.lives = Lives(layout, settings, store, distributors, self.health, tell, self._spent)
         self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.groups = Groups(layout)
@@ -149,7 +149,7 @@ class Watcher:
         self._wake = asyncio.Event()
         arrivals = self._arrivals(self.layout, self._hint_from_thread, self._overflow_from_thread)
         try:
-            self.distributor.prepare(1)
+            self.distributors.default.prepare(1)
             self._write_card()
             self._event(
                 "watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots"
@@ -229,7 +229,7 @@ class Watcher:
                     self.tell("left", life.id, life=life)
             for task in self._tasks:
                 task.cancel()
-            self.distributor.close()
+            self.distributors.close()
             atomic.remove(self.layout.watcher_card)
             self.lock.release()
 
@@ -407,7 +407,7 @@ class Watcher:
         self._beat()  # first: whatever fails below, it lives
         if self.health.fault:
             self._probe()
-        if (why := self.distributor.fault()) and not self.health.fault:
+        if (why := self.distributors.fault()) and not self.health.fault:
             self.health.failed(StoreFault(why))
         self.store.log.look()
         places.check_folders(self.layout)
@@ -511,7 +511,7 @@ class Watcher:
         self._write_card()
 
     def _warm_up(self) -> None:
-        self.distributor.prepare(
+        self.distributors.default.prepare(
             min(self.config.limits.running, max(1, len(self.waitlist.waiting)))
         )
 
@@ -939,7 +939,7 @@ class Watcher:
 
     def _probe(self) -> None:
         """A trial whether work can go on."""
-        if self.distributor.fault() or not takes_writes(self.store):
+        if self.distributors.fault() or not takes_writes(self.store):
             return
         self.health.recovered()
         self._mended()

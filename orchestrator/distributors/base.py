@@ -2,13 +2,23 @@
 
 The coordination hands an `Order` to a `Distributor` and gets an `ExecutionHandle`; it never learns where or how the
 tool runs.  Distributors plug in through the entry point group ``orchestrator.distributors``.
+
+Who writes which record of the task's journal:
+
+``dispatched``  the coordination, fsynced, before `Distributor.dispatch` of a distributor that is ``portable``
+``started``     who starts the tool, before it is executed; a portable distributor, when it hears of that
+``exit``        who saw it end, fsynced, before `ExecutionHandle.wait` returns; then ``Order.journal`` is closed, which frees
+                the lock
+``lost``        the coordination alone, when `wait` returns an end whose cause is ``lost``
+
+`orchestrator.testing.DistributorContract` is this as tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.journal import AttemptFacts
@@ -21,6 +31,10 @@ class Order:
     ``journal`` is the descriptor of the task's journal with the liveness lock on it; the distributor closes it.
     ``cancel`` is the path of a file whose existence asks the attempt to stop, ``secrets`` are texts that its logs must
     not keep, ``silence`` (0: none) how long it may print nothing, ``terminal`` whether it runs on a terminal of its own, ``sandboxed`` whether ``argv`` begins with what builds its walls; ``facts`` are kept in the record of its start.  Times are seconds, sizes bytes.
+
+
+    For a distributor that is ``portable`` there is no command: ``portable`` says what is to be done in words that mean the same
+    on any machine (`coordination.portable`), and ``program``, ``argv`` and ``env`` are empty.
     """
 
     task_id: str
@@ -44,10 +58,15 @@ class Order:
     terminal: bool = False
     sandboxed: bool = False
     facts: Mapping[str, object] = field(default_factory=dict)
+    portable: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ExecutionHandle(Protocol):
     """A running attempt."""
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people: ``queued at farm: pool claude``, ``on w1 (farm)``; empty for this machine."""
 
     def cancel(self) -> None:
         """Make it look at its cancel request (`Order.cancel`), which must exist by now."""
@@ -62,6 +81,10 @@ class ExecutionHandle(Protocol):
 class Distributor(Protocol):
     """A strategy for executing attempts."""
 
+    @property
+    def portable(self) -> bool:
+        """Whether it executes elsewhere, from `Order.portable`, and so outlives this process and its locks."""
+
     def prepare(self, slots: int) -> None:
         """Get ready for so many attempts soon."""
 
@@ -70,6 +93,14 @@ class Distributor(Protocol):
 
     def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
         """Take over an attempt that a former watcher started; ``journal`` is the path of the task's journal."""
+
+    def reattach(
+        self, order: Order, facts: AttemptFacts, on_started: Callable[[int], None]
+    ) -> ExecutionHandle:
+        """Go on with an attempt that a former watcher has, or may have, offered; only asked of one that is ``portable``.
+
+        ``order`` has the journal with its lock, and no command; ``facts.dispatched`` is what was recorded before.
+        """
 
     def fault(self) -> str:
         """Why nothing should be claimed now: ends that cannot be recorded, attempts that cannot begin; else empty.

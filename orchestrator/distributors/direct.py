@@ -23,6 +23,8 @@ TRIAL = 30.0  # seconds between trials whether supervisors start tools again
 class DirectDistributor:
     """Runs attempts under supervisors that outlive the watcher."""
 
+    portable = False
+
     def __init__(self) -> None:
         self._pool = SupervisorPool()
         self._next_trial = 0.0
@@ -35,6 +37,11 @@ class DirectDistributor:
 
     def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
         return AdoptedHandle(facts, journal)
+
+    def reattach(
+        self, order: Order, facts: AttemptFacts, on_started: Callable[[int], None]
+    ) -> ExecutionHandle:
+        raise AssertionError("an attempt of this machine is adopted")
 
     def fault(self) -> str:
         if self._pool.refused:
@@ -66,6 +73,7 @@ class DirectDistributor:
             "log_limit": 1 << 20,
             "on_log_limit": "end",
             "facts": {},
+            "portable": {},
             # Never os.devnull: what lies where a log is to be is moved aside, and root could move that.
             "stdout": "",
             "stderr": "",
@@ -73,7 +81,7 @@ class DirectDistributor:
             "terminal": False,
             "sandboxed": False,
         }
-        job.pop("journal")
+        del job["journal"], job["portable"]
         journal = os.memfd_create("trial", os.MFD_CLOEXEC)
         try:
             self._pool.start(job, journal, lambda _: None, lambda _: None)
@@ -87,6 +95,8 @@ class DirectDistributor:
 class DirectHandle:
     """An attempt that this process started."""
 
+    where = ""
+
     def __init__(
         self, pool: SupervisorPool, order: Order, on_started: Callable[[int], None]
     ) -> None:
@@ -94,6 +104,7 @@ class DirectHandle:
         self._tag, self._began = order.tag, orphans.now()
         self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
         job = {item.name: getattr(order, item.name) for item in fields(order)}
+        del job["portable"]
         job["stdout"], job["stderr"] = f"{order.run_dir}/stdout.log", f"{order.run_dir}/stderr.log"
         self._worker: Worker = pool.start(job, job.pop("journal"), on_started, self._ended)
 
@@ -117,6 +128,8 @@ class DirectHandle:
 
 class AdoptedHandle:
     """An attempt that a former watcher started: its supervisor goes on, and its journal tells how it ended."""
+
+    where = ""
 
     def __init__(self, facts: AttemptFacts, journal: str) -> None:
         started = facts.started

@@ -14,12 +14,15 @@ from orchestrator.model.budget import Budget, Budgets
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, limit_gates, own_gates
 from orchestrator.model.isolation import CHECKOUT
+from orchestrator.model.place import Places, places_from, places_of
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 
 # Only other attempts stand in the way: these open as they end.
-SLOTS = frozenset((GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN, GateName.LOCK))
+SLOTS = frozenset(
+    (GateName.RUNNING, GateName.AGENT, GateName.TOOL, GateName.RUN, GateName.LOCK, GateName.PLACE)
+)
 # What stands in the way of everything, whatever is asked.
 PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING, GateName.SETTINGS))
 
@@ -73,6 +76,7 @@ class InForce:
     tools: Mapping[str, str] = field(default_factory=dict)
     locks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of agents that have some
     trusted: str = ""  # the remote branch of from_git: {trusted: ...}
+    places: Places = field(default_factory=Places)
 
     def lane(self, task: Task) -> Lane:
         """What the limits count a task as."""
@@ -82,7 +86,8 @@ class InForce:
             own.discard(CHECKOUT)
         locks = tuple(sorted({*task.locks, *own}))
         tool = task.tool or self.tools.get(agent, agent)
-        return Lane(agent, tool, task.run or "", locks, task.low)
+        on = self.places.of(task.on, agent, tool).lane
+        return Lane(agent, tool, task.run or "", locks, task.low, on)
 
     def as_json(self) -> dict[str, Any]:
         """For the card."""
@@ -93,7 +98,9 @@ class InForce:
                 "per_agent": dict(limits.per_agent),
                 "per_tool": dict(limits.per_tool),
                 "reserve": dict(limits.reserve),
+                "in_flight": dict(limits.in_flight),
             },
+            "places": self.places.as_json(),
             "budgets": _without_none(asdict(self.budgets)),
             "from_git": self.from_git,
             "trusted": self.trusted,
@@ -120,6 +127,7 @@ def in_force(config: Config, turns: Collection[str] = ()) -> InForce:
         tools,
         locks,
         config.trusted,
+        places_of(config),
     )
 
 
@@ -132,6 +140,7 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
             dict(limits["per_agent"]),
             dict(limits["per_tool"]),
             reserve=dict(limits.get("reserve", {})),
+            in_flight=dict(limits.get("in_flight", {})),
         ),
         _budgets(data["budgets"]),
         str(data["from_git"]),
@@ -139,6 +148,7 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
         dict(data["tools"]),
         {name: tuple(words) for name, words in dict(data["locks"]).items()},
         str(data.get("trusted", "")),
+        places_from(data.get("places", {})),
     )
 
 

@@ -16,6 +16,7 @@ from orchestrator.model.units import duration, share
 
 DEFAULT_TIMEOUT = 1800.0
 DAY = 86400.0
+IN_FLIGHT = 50  # attempts that a distributor of `distributors` has at once
 REDACTED = (
     "*_KEY",
     "*_TOKEN",
@@ -48,6 +49,7 @@ class Agent:
         default_factory=dict
     )  # the commands that print them
     then: tuple[FollowUp, ...] = ()  # what follows every task of it
+    on: str = ""  # where its attempts are executed (`model.place`)
 
     @property
     def tool(self) -> str:
@@ -155,6 +157,8 @@ class Config:
     reload: str = "idle"
     prompts_in_events: bool = False
     distributor: str = "direct"
+    distributors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tool_places: Mapping[str, str] = field(default_factory=dict)  # `on` of tools
     pane: PaneConfig = PaneConfig()
     hooks: tuple[Hook, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
@@ -187,6 +191,10 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             limits.get("per_agent", {}),
             limits.get("per_tool", {}),
             reserve={name: share(text) for name, text in limits.get("reserve", {}).items()},
+            in_flight={
+                name: (body or {}).get("in_flight", IN_FLIGHT)
+                for name, body in data.get("distributors", {}).items()
+            },
         ),
         default_agent=defaults.get("agent", base.default_agent),
         default_timeout=seconds(defaults, "timeout", base.default_timeout),
@@ -227,6 +235,8 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         reload=watch.get("reload", base.reload),
         prompts_in_events=data.get("events", {}).get("prompts", False),
         distributor=data.get("distributor", base.distributor),
+        distributors=data.get("distributors", {}),
+        tool_places={name: body["on"] for name, body in tools.items() if body and body.get("on")},
         pane=PaneConfig(**data.get("pane", {})),
         hooks=tuple(
             Hook(
@@ -276,4 +286,5 @@ def agent_from(name: str, body: Mapping[str, Any], profile: str = "") -> Agent:
         role=role_from(body),
         secrets={name: tuple(item["command"]) for name, item in body.get("secrets", {}).items()},
         then=follow_ups(body),
+        on=body.get("on", ""),
     )

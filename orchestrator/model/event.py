@@ -18,6 +18,7 @@ EVENTS: dict[str, str] = {
     "schedule_skipped": "A time of a schedule was left out: it was missed, or what was made before has not ended.",
     "task_invalid": "A file in the inbox cannot be a task; <id>.error.md beside it says why. Once per content.",
     "task_claimed": "The watcher took the task: it lies in running/ and will be started.",
+    "attempt_dispatched": "The attempt is about to be offered to a distributor that is not on this machine.",
     "attempt_started": "The supervisor started the tool.",
     "attempt_finished": "The tool ended; how is in outcome, exit_code and error_class.",
     "task_retrying": "Another attempt follows after a wait.",

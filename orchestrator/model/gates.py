@@ -34,6 +34,7 @@ class GateName(StrEnum):
     AGENT = "agent"  # limits.per_agent
     TOOL = "tool"  # limits.per_tool
     RUN = "run"  # the run's max_parallel
+    PLACE = "place"  # in_flight of the distributor that is to have it
     LOCK = "lock"  # another task has a word of its locks, or edits the checkout without a tree
     PARKED = "tool_held"  # the tool's limit is used up, or a person parked it
     QUOTA = "quota"  # limits.reserve: what is left of a plan's window is for more urgent tasks
@@ -71,6 +72,9 @@ class Lane:
     run: str = ""
     locks: tuple[str, ...] = ()  # words of which each is with one attempt at a time
     low: bool = False  # whether its priority is below normal
+    on: str = (
+        ""  # the distributor of `distributors` that is to have it; empty: a slot of this machine
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Limits:
     per_agent: Mapping[str, int] = field(default_factory=dict)
     per_tool: Mapping[str, int] = field(default_factory=dict)
     per_run: Mapping[str, int] = field(default_factory=dict)
+    in_flight: Mapping[str, int] = field(default_factory=dict)  # by distributor
     # By tool or agent: the part of a plan's window that is kept for tasks of normal and high priority
     reserve: Mapping[str, float] = field(default_factory=dict)
     # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: gates of parked tools and spent budgets;
@@ -204,17 +209,21 @@ def need_gates(
 
 @dataclass(slots=True)
 class InUse:
-    """How many attempts run now: in all, and by agent, tool and run."""
+    """How many attempts run now: in all on this machine, and by agent, tool, run and distributor."""
 
     running: int = 0
     agents: Counter[str] = field(default_factory=Counter)
     tools: Counter[str] = field(default_factory=Counter)
     runs: Counter[str] = field(default_factory=Counter)
     locks: Counter[str] = field(default_factory=Counter)
+    places: Counter[str] = field(default_factory=Counter)  # what is elsewhere takes no slot here
 
     def count(self, lane: Lane, step: int = 1) -> None:
         """One more attempt of this lane (or one less, with step -1)."""
-        self.running += step
+        if lane.on:
+            self.places[lane.on] += step
+        else:
+            self.running += step
         self.agents[lane.agent] += step
         self.tools[lane.tool] += step
         self.runs[lane.run] += step
@@ -223,7 +232,7 @@ class InUse:
 
     def copy(self) -> InUse:
         """An independent count that starts from this one."""
-        counts = (self.agents, self.tools, self.runs, self.locks)
+        counts = (self.agents, self.tools, self.runs, self.locks, self.places)
         return InUse(self.running, *(count.copy() for count in counts))
 
 
@@ -250,6 +259,11 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     gates = [limits.closed[scope] for scope in dict.fromkeys(scopes) if scope in limits.closed]
     if not limits.running:
         gates.append(_paused("it is paused: nothing new starts", "limits.running"))
+    elif lane.on:
+        most = limits.in_flight.get(lane.on)
+        if most is not None and use.places[lane.on] >= most:
+            why = f"{lane.on} has {use.places[lane.on]} of {most} already"
+            gates.append(Gate(GateName.PLACE, why, f"distributors.{lane.on}.in_flight"))
     elif use.running >= limits.running:
         taken = (
             f"all {limits.running} slots are taken" if limits.running > 1 else "the slot is taken"

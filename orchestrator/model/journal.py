@@ -3,6 +3,8 @@
 A journal is a list of records (one JSON object a line in ``.state/active`` or ``.state/closed``):
 
 ``claim``    the exact text of the request, its hash and inode, and how it was routed
+``dispatched``  a distributor that is not on this machine is about to be offered the attempt, or (``offered``) has been: from
+             here on it *may* have run, and only that distributor knows
 ``started``  written by the supervisor before the tool is executed: from here on it *has* run
 ``exit``     written by the supervisor: how the tool ended (the result is committed)
 ``lost``     written by recovery: the supervisor is gone and left no exit record
@@ -23,12 +25,12 @@ Only the holder of the journal's lock appends, so the order of records is the or
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 Record = Mapping[str, Any]
-ACTING = ("agent", "tool", "model")
+ACTING = ("agent", "tool", "model", "on")
 
 
 class Phase(Enum):
@@ -36,6 +38,7 @@ class Phase(Enum):
 
     UNCLAIMED = "unclaimed"  # nothing durable was written: never started
     CLAIMED = "claimed"
+    DISPATCHED = "dispatched"  # offered elsewhere: nobody here knows whether it has started
     STARTED = "started"
     ENDED = "ended"
     RETRYING = "retrying"
@@ -47,12 +50,18 @@ class Phase(Enum):
 @dataclass(frozen=True, slots=True)
 class AttemptFacts:
     """One execution: ``started``; once it ended, ``ended`` (an ``exit`` or ``lost`` record); once it was understood, ``read``
-    (`model.result.kept`)."""
+    (`model.result.kept`).  ``dispatched`` says where it was offered; it is empty for an attempt of this machine."""
 
     number: int
     started: Record
     ended: Record | None = None
     read: Record = field(default_factory=dict)
+    dispatched: Record = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The distributor that has it; empty: a supervisor of this machine."""
+        return str(self.dispatched.get("where", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,7 @@ class Journal:
 _FACTS = {"tree": "tree", "saved": "change", "merge": "merge", "merged": "merge"}
 _PHASES = {
     "claim": Phase.CLAIMED,
+    "dispatched": Phase.DISPATCHED,
     "started": Phase.STARTED,
     "exit": Phase.ENDED,
     "lost": Phase.ENDED,
@@ -124,7 +134,7 @@ _PHASES = {
 
 
 VERSION = 1  # of the records: a journal with a higher one is left alone
-_NUMBERED = ("started", "exit", "lost")
+_NUMBERED = ("dispatched", "started", "exit", "lost")
 _KNOWN = frozenset((*_PHASES, *_FACTS, "told"))
 _TYPES = {
     "id": str,
@@ -210,22 +220,30 @@ def _fold(records: list[Record]) -> Journal:
         if kind == "claim":
             claim, tries, link = record, 0, 0
             acting = {name: record.get(name) for name in ACTING}
+        elif kind == "dispatched":
+            if attempts and attempts[-1].number == record["attempt"]:
+                attempts[-1] = replace(attempts[-1], dispatched=record)
+                phase = Phase.STARTED if attempts[-1].started else Phase.DISPATCHED
+            else:
+                attempts.append(AttemptFacts(record["attempt"], {}, dispatched=record))
+                tries += 1
         elif kind == "started":
-            attempts.append(AttemptFacts(record["attempt"], record))
-            tries += 1
+            if attempts and attempts[-1].dispatched and attempts[-1].number == record["attempt"]:
+                attempts[-1] = replace(attempts[-1], started=record)
+            else:
+                attempts.append(AttemptFacts(record["attempt"], record))
+                tries += 1
         elif kind in ("exit", "lost"):
             if not attempts or attempts[-1].number != record["attempt"]:
                 attempts.append(AttemptFacts(record["attempt"], {}))  # it failed before it started
                 tries += 1
-            attempts[-1] = AttemptFacts(record["attempt"], attempts[-1].started, record)
+            attempts[-1] = replace(attempts[-1], ended=record)
         if kind == "final" and "times" in record:  # an end, and no move by a person
             then, times = tuple(record.get("then", ())), record["times"]
         if kind in ("claim", "requeue"):
             then = ()
         if "read" in record and attempts:
-            attempts[-1] = AttemptFacts(
-                attempts[-1].number, attempts[-1].started, attempts[-1].ended, record["read"]
-            )
+            attempts[-1] = replace(attempts[-1], read=record["read"])
         if kind == "requeue":
             fresh = bool(record.get("fresh"))
         if kind == "retry":

@@ -48,6 +48,7 @@ class Task:
     chain: tuple[str, ...] = ()  # the tasks that led to it, the first one first
     depth: int | None = None  # how many may follow one another from its first one on
     base: str = ""  # what its tree begins from
+    on: str = ""  # where it is executed, of what the configuration names
     notes: tuple[str, ...] = ()  # what became of keys of an older format
 
     @property
@@ -102,6 +103,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         chain=tuple(data.get("chain", ())),
         depth=data.get("depth"),
         base=data.get("base", ""),
+        on=data.get("on", ""),
         notes=notes,
     )
 

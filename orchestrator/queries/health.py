@@ -223,6 +223,8 @@ def _unfinished(layout: Layout, now: float) -> list[Check]:
                 or held(layout.journal(journal.task_id))
             )
             state = "is still running under its supervisor" if alive else "was cut off"
+            if (where := journal.attempt.where if journal.attempt else "") and not alive:
+                state = f"is at {where}, which goes on without a watcher"
             found.append(
                 Check(
                     "unfinished",

@@ -20,7 +20,7 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.quota import Window
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
-from orchestrator.queries import whereabouts
+from orchestrator.queries import elsewhere, whereabouts
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import Known, request_of
@@ -53,6 +53,9 @@ class Row:
     cost_usd: float | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    where: str = (
+        ""  # of a running one: the distributor that has it, and its worker; empty for this machine
+    )
 
     def as_json(self) -> dict[str, Any]:
         """The row for ``--json``: moments as timestamps, missing values left out."""
@@ -77,6 +80,7 @@ class Row:
             "cost_usd": self.cost_usd,
             "usage": dict(self.usage),
             "flags": list(self.flags),
+            "where": self.where,
         }
         return {
             **{key: value for key, value in plain.items() if value not in (None, "", [], {})},
@@ -196,6 +200,11 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
                 before + (progress.cost or 0.0) or None,
                 progress.usage,
             )
+        row.where = elsewhere.place(attempt)
+    elif attempt is not None and journal.phase is Phase.DISPATCHED:
+        row.where, row.flags = elsewhere.place(attempt), ("queued",)
+        row.seconds = max(0.0, now - attempt.dispatched.get("at", now))
+        row.detail = f"queued at {row.where}: pool {attempt.dispatched.get('pool', '')}"
     elif journal.phase is Phase.ENDED:
         row.detail = "finishing"
     else:

@@ -8,7 +8,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import Status
 
-RUNS = (Phase.CLAIMED, Phase.STARTED, Phase.ENDED, Phase.RETRYING)
+RUNS = (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED, Phase.RETRYING)
 
 
 def running(layout: Layout) -> dict[str, Journal]:

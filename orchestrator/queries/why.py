@@ -21,6 +21,7 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.question import headline, options
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.task import Task
+from orchestrator.queries import elsewhere
 from orchestrator.queries.needs import checks_of
 from orchestrator.queries.world import Known, request_of
 
@@ -133,6 +134,11 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
             "its attempt has ended and is about to be recorded",
             process_gates(known.watching),
         )
+    attempt = journal.attempt
+    if attempt is not None and attempt.where and attempt.ended is None:
+        summary, gates = elsewhere.waits(attempt, journal.phase, known.now)
+        following = [f"to follow it: orchestrator logs -f {task_id}"]
+        return Reasons(task_id, "running", summary, gates, following)
     return Reasons(
         task_id,
         "running",

@@ -42,6 +42,7 @@ from orchestrator.model.admission import (
 from orchestrator.model.budget import DAY, Budgets, Spent, closed
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.place import place_from
 from orchestrator.model.quota import Window, reserved
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
@@ -126,7 +127,7 @@ class Known:
         """The attempts that have a slot.  One that has ended has it until its end is judged."""
         use = InUse()
         for journal in self.journals:
-            if journal.phase in (Phase.CLAIMED, Phase.STARTED, Phase.ENDED):
+            if journal.phase in (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED):
                 use.count(lane_of(journal))
         return use
 
@@ -262,6 +263,7 @@ def lane_of(journal: Journal) -> Lane:
         claim.get("run") or "",
         tuple(claim.get("locks") or ()),
         bool(claim.get("low")),
+        place_from(str(acting.get("on") or "")).lane,
     )
 
 

@@ -28,6 +28,7 @@ class Step(Enum):
 
     START = "start"  # claimed, never started
     ADOPT = "adopt"  # its supervisor lives
+    REATTACH = "reattach"  # offered elsewhere: who has it knows
     LOST = "lost"  # started, and nobody is there
     FINISH = "finish"  # ended, not finished
     RETRY = "retry"  # another attempt is due
@@ -144,6 +145,11 @@ def step_of(store: Store, entry: Entry) -> Step | None:
         return None
     if phase is Phase.CLAIMED:
         return Step.START if _in_running(store, entry) else None
+    attempt = entry.journal.attempt
+    if phase is Phase.DISPATCHED or (
+        phase is Phase.STARTED and not entry.journal.checking and attempt and attempt.where
+    ):
+        return Step.REATTACH
     return {Phase.STARTED: Step.LOST, Phase.ENDED: Step.FINISH, Phase.RETRYING: Step.RETRY}[phase]
 
 

@@ -10,7 +10,8 @@ directory with a watcher on both: hours of its life pass in milliseconds.  Publi
     assert tube.where("a") == "done" and tube.started == [(0.0, "a", 1), (10.1, "a", 2)]
 """
 
+from orchestrator.testing.contract import DistributorContract
 from orchestrator.testing.fakes import End, FakeClock, FakeDistributor
 from orchestrator.testing.tube import Tube
 
-__all__ = ["End", "FakeClock", "FakeDistributor", "Tube"]
+__all__ = ["DistributorContract", "End", "FakeClock", "FakeDistributor", "Tube"]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.clock import Clock
@@ -57,10 +57,12 @@ class FakeDistributor:
 
     As the contract of `distributors.base` says, it writes ``started`` before the attempt counts as started and ``exit`` before the
     watcher hears of the end.
+
+    One that is ``portable`` stands for another machine: its attempts go on when the watcher is gone, and hold no lock then.
     """
 
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
+    def __init__(self, clock: FakeClock, portable: bool = False) -> None:
+        self.clock, self.portable = clock, portable
         self.dispatched: list[Order] = []
         self.alive: dict[str, FakeHandle] = {}
         self._plans: dict[str, list[End]] = {}
@@ -94,16 +96,32 @@ class FakeDistributor:
                 return handle
         return _Ended(end_from(facts.ended) if facts.ended is not None else AttemptEnd("lost"))
 
+    def reattach(
+        self, order: Order, facts: AttemptFacts, on_started: Callable[[int], None]
+    ) -> ExecutionHandle:
+        """Go on with what runs elsewhere; what does not was never begun, and begins now."""
+        for handle in self.alive.values():
+            if handle.order.tag == order.tag:
+                handle.order = order
+                handle.attach()
+                return handle
+        return self.dispatch(order, on_started)
+
     def kill(self, task_id: str) -> None:
         """Its supervisor is killed: no end is recorded."""
         self.alive[task_id].lose()
 
     def close(self) -> None:
-        """What runs goes on."""
+        """What runs goes on; what runs elsewhere, without this process's lock."""
+        for handle in self.alive.values():
+            if self.portable:
+                handle.release()
 
 
 class FakeHandle:
     """A fake attempt."""
+
+    where = ""
 
     def __init__(self, owner: FakeDistributor, order: Order, end: End) -> None:
         self.order, self._owner, self._plan = order, owner, end
@@ -167,8 +185,14 @@ class FakeHandle:
     def _finish(self, end: AttemptEnd) -> None:
         self._result = end
         self._owner.alive.pop(self.order.task_id, None)
-        os.close(self.order.journal)  # frees the lock: from here on it is known to have ended
+        self.release()  # frees the lock: from here on it is known to have ended
         self._over.set()
+
+    def release(self) -> None:
+        """Let go of the journal, and so of its lock."""
+        if self.order.journal >= 0:
+            os.close(self.order.journal)
+        self.order = replace(self.order, journal=-1)
 
     def _record(self, record: dict[str, Any]) -> None:
         record = {**record, "at": self._owner.clock.wall()}
@@ -177,6 +201,8 @@ class FakeHandle:
 
 class _Ended:
     """An attempt that had ended before anybody could take it over."""
+
+    where = ""
 
     def __init__(self, end: AttemptEnd) -> None:
         self._end = end

@@ -16,6 +16,8 @@ from typing import Any
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
+from orchestrator.distributors.base import Distributor
+from orchestrator.distributors.registry import Distributors
 from orchestrator.files import results, scan, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
@@ -39,6 +41,7 @@ class Tube:
         self.layout = Layout(str(root))
         self.clock = FakeClock(start)
         self.fake = FakeDistributor(self.clock)
+        self.elsewhere: dict[str, Distributor] = {}  # by name of `distributors`
         self.news: list[tuple[str, str, dict[str, Any]]] = []
         self.started: list[tuple[float, str, int]] = []
         self.watcher: Watcher | None = None
@@ -87,7 +90,7 @@ class Tube:
         self.watcher = Watcher(
             self.layout,
             settings,
-            self.fake,
+            Distributors(self.fake, settings.config.distributors, self.elsewhere),
             self.store,
             self._tell,
             self.clock,

@@ -10,6 +10,7 @@ from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.gates import Lane
 from orchestrator.model.isolation import CHECKOUT
+from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.model.task import Task
 from orchestrator.tools.specs import ToolSpec
@@ -36,12 +37,15 @@ class Route:
     isolated: bool = False  # whether it works in a tree of its own
     checks: tuple[str, ...] = ()  # that prove its work
     sandbox: Sandbox = Sandbox()
+    place: Place = DIRECT
 
     def lane(self, task: Task) -> Lane:
         """What the limits count it as."""
         turn = {CHECKOUT} if self.edits and not self.isolated else set()
         locks = sorted({*task.locks, *self.agent.role.locks, *turn})
-        return Lane(self.agent.name, self.tool.name, task.run or "", tuple(locks), task.low)
+        run = task.run or ""
+        on = self.place.lane
+        return Lane(self.agent.name, self.tool.name, run, tuple(locks), task.low, on)
 
 
 class RouteProblem(Exception):
@@ -176,6 +180,7 @@ def _route(
         isolated=isolated(task, agent, tool, config),
         checks=_checks(task, agent, config),
         sandbox=at_least(agent.role.sandbox, task.sandbox),
+        place=_place(task, config, agent, tool),
     )
 
 
@@ -235,6 +240,25 @@ def turns(config: Config, tools: Mapping[str, ToolSpec]) -> frozenset[str]:
         if tool is not None and edits(agent, tool) and not isolated(Task(""), agent, tool, config):
             found.add(name)
     return frozenset(found)
+
+
+def _place(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> Place:
+    """Where it is executed: what the task, its role or its tool says, among what the configuration names."""
+    place = places_of(config).of(task.on, agent.name, tool.name)
+    known = sorted({"direct", *config.distributors})
+    if place.name not in known:
+        raise RouteProblem(
+            "on",
+            f"there is no distributor '{place.name[:60]}'",
+            f"{did_you_mean(place.name, known)} distributors in orchestrator.yaml: {', '.join(known)}".strip(),
+        )
+    if task.mode == "interactive" and place.lane:
+        raise RouteProblem(
+            "mode",
+            f"an interactive task needs this machine's terminals, and {place.name} is elsewhere",
+            "on: direct",
+        )
+    return place
 
 
 def _checks(task: Task, agent: Agent, config: Config) -> tuple[str, ...]:

@@ -396,10 +396,14 @@ class Pane:
                 sign="retrying",
                 line=f"attempt {life.attempt + 1} in {show_duration(max(0.0, retry_at - now))}",
             )
-        line = f"orchestrator attach {life.id}" if life.route.mode == "interactive" else "starting"
+        line = (
+            f"orchestrator attach {life.id}"
+            if life.route.mode == "interactive"
+            else life.where or "starting"
+        )
         if progress is not None:
             progress.look()
-            line = progress.line
+            line = f"{life.where}: {progress.line}" if life.where else progress.line
         return Doing(
             **common,
             seconds=max(0.0, now - life.began) if life.began else 0.0,

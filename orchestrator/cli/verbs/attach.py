@@ -39,6 +39,11 @@ def command(app: App, task: str) -> int:
         or journal.phase is not Phase.STARTED
     ):
         raise Refused(f"{task_id} is not running", f"orchestrator why {task_id}")
+    if attempt.where:
+        raise Refused(
+            f"{task_id} runs at {attempt.where}, not on this machine",
+            f"orchestrator logs -f {task_id}   shows what it prints",
+        )
     folder = layout.logs(task_id, attempt.number)
     if not is_open(folder):
         raise Refused(

@@ -22,7 +22,7 @@ from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.lifecycle import Life, Lives
 from orchestrator.coordination.settings import Settings
-from orchestrator.distributors.registry import distributor
+from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
 from orchestrator.files import diagnostics, scan
 from orchestrator.files.layout import Layout
@@ -154,7 +154,7 @@ async def _run(
             f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"
         )
     )
-    where = distributor(settings.config.distributor)
+    where = distributors(settings.config)
     lives = Lives(layout, settings, store, where, health, tell, lambda *_: None)
     try:
         entry = store.claim(

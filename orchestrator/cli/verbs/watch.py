@@ -17,7 +17,7 @@ from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.hooks import Hooks
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
-from orchestrator.distributors.registry import distributor
+from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INTERRUPTED, NEEDS_YOU
 from orchestrator.files import git
 from orchestrator.files.layout import Layout
@@ -91,7 +91,7 @@ def command(
     watcher = Watcher(
         app.layout,
         settings,
-        distributor(settings.config.distributor),
+        distributors(settings.config),
         Store(app.layout, log),
         pane.tell,
     )

@@ -1,0 +1,71 @@
+"""An attempt that has ended: its journal opened again, its end as a record, and what its reading comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.clock import Clock
+from orchestrator.model.attempt import AttemptEnd
+from orchestrator.model.journal import AttemptFacts
+from orchestrator.model.result import Reading
+from orchestrator.model.status import Outcome
+from orchestrator.store.ledger import Entry
+from orchestrator.store.transitions import Store
+from orchestrator.store.waiting import when_free
+
+
+async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
+    """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if git clean has removed it."""
+    entry = store.ledger.open(task_id)
+    if entry is None:
+        store.prepare()
+        entry = store.ledger.create(task_id, records[0])
+        for record in records[1:]:
+            entry.append(record)
+    if not entry.lock():  # reads it again: the supervisor has appended
+        entry.close()  # it has not let go yet: nothing is appended without the lock
+        freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
+        entry = freed or entry
+    return entry
+
+
+def end_record(number: int, end: AttemptEnd, now: float) -> dict[str, Any]:
+    """An end that no supervisor could record: it was killed, or never began."""
+    record: dict[str, Any] = {
+        "record": "lost" if end.cause == "lost" else "exit",
+        "attempt": number,
+        "at": now,
+        "cause": end.cause,
+        "code": end.code,
+        "signal": end.signal,
+        "duration_ms": end.duration_ms,
+    }
+    if end.message:
+        record["message"] = end.message
+    if end.leftovers:
+        record["leftovers"] = end.leftovers
+    return record
+
+
+def disk_refused(facts: AttemptFacts) -> bool:
+    """Whether an attempt came to nothing because the disk, or the system's limits, refused to begin it."""
+    return facts.ended is not None and bool(facts.ended.get("errno"))
+
+
+def cancelled(reading: Reading, by: str) -> Reading:
+    """The reading of an attempt that somebody asked to stop."""
+    return replace(
+        reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
+    )
+
+
+def retry_due(last: Mapping[str, Any], clock: Clock) -> float:
+    """When (monotonic) the attempt of a ``retry`` record is due.
+
+    Only the wall clock bridges two watchers; should it have jumped, the wait is never longer than it was to be.
+    """
+    due, said = float(last.get("not_before", 0.0)), float(last.get("at", 0.0))
+    return clock.monotonic() + min(max(due - clock.wall(), 0.0), max(due - said, 0.0))
