@@ -222,7 +222,7 @@ show:
 def scripted(project):
     """Makes a tool ``s`` that follows a script, and tasks for it."""
     (project.root.parent / "agent.py").write_text(SCRIPTED)
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     for name in ("s", "t"):
         (project.work / f"tools/{name}.yaml").write_text(
             SCRIPTED_SPEC.format(agent=project.root.parent / "agent.py", name=name)

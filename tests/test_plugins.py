@@ -58,7 +58,7 @@ def test_a_distributor_of_others(project):
 
 def test_an_adapter_of_others(project):
     install(project)
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools" / "odd.yaml").write_text("argv: [sh, -c, 'exit 3']\nadapter: upper\n")
     project.drop("a.yaml", "agent: odd\nprompt: x\n")
     project.run("watch", "--until-empty")
@@ -74,7 +74,7 @@ def test_what_is_not_installed_is_named(project):
         "there is no distributor 'nowhere'" in project.run("watch", "--until-empty", code=6).stderr
     )
     project.config("")
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools" / "odd.yaml").write_text("argv: [sh]\nadapter: missing\n")
     project.drop("a.yaml", "agent: odd\nprompt: x\n")
     project.run("watch", "--until-empty", code=1)

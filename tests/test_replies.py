@@ -47,7 +47,7 @@ for line in prompt.splitlines():
 
 @pytest.fixture
 def chat(project):
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/chat.yaml").write_text(CHAT.format(home=project.root))
     (project.root / "chat.py").write_text(PROGRAM)
     project.config(

@@ -148,7 +148,7 @@ def test_tools_and_profiles_count_too(project, watch):
     project.drop("a.yaml", "agent: mine\nprompt: x\n")
     project.drop("b.yaml", "agent: role\nprompt: x\n")
     wait_until(lambda: len(project.events("task_invalid")) == 2, "neither is known")
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/mine.yaml").write_text("argv: ['true']\nprompt: nowhere\n")
     wait_until(lambda: "work/tools/mine.yaml:2:9" in watcher.text(), "the tool is wrong")
     (project.work / "tools/mine.yaml").write_text("argv: ['true']\n")
@@ -178,7 +178,7 @@ def test_half_a_file_is_not_taken(project, watch):
 
 def test_a_tool_that_is_wrong_from_the_start_is_left_out(project, watch):
     """The rest counts, also what is saved later."""
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/bad.yaml").write_text("argv: true\n")
     project.config(BASE)
     watcher = watch("-q")

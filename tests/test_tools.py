@@ -380,7 +380,7 @@ parse:
 def tools(project):
     """Makes tools ``one``, ``two`` ... that go through a plan: one step for each of their attempts."""
     (project.root.parent / "agent.py").write_text(AGENT)
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
 
     def make(cumulative: bool = False, **plans: list[dict]) -> None:
         for name, plan in plans.items():
@@ -587,7 +587,7 @@ def test_silence_ends_an_attempt_and_talking_does_not(project):
 
 def test_every_agent_has_both_limits_and_what_a_person_sets_comes_first(project):
     """A built-in agent that hangs is ended even where nothing is configured; the silence of a command tells nothing."""
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/mine.yaml").write_text("argv: ['true']\nsilence: 1m\n")
 
     def silences() -> dict:
@@ -607,7 +607,7 @@ def test_every_agent_has_both_limits_and_what_a_person_sets_comes_first(project)
 
 
 def test_instructions_context_and_permissions_of_an_agent(project):
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/echo.yaml").write_text(
         "argv: [sh, -c, 'cat; echo \"$@\"', sh]\npermissions: {default: [--ask], full: [--yes]}\n"
     )
@@ -719,7 +719,7 @@ for number in range(1000):
     ],
 )
 def test_a_hard_budget_ends_what_runs_if_that_is_wanted(project, watch, budgets, task, why):
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.root / "spender.py").write_text(SPENDER)
     (project.work / "tools/spender.yaml").write_text(
         json.dumps(
@@ -740,7 +740,7 @@ def test_a_hard_budget_ends_what_runs_if_that_is_wanted(project, watch, budgets,
 
 
 def test_a_hard_budget_lets_what_runs_go_on_by_default(project, watch):
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.root / "spender.py").write_text(SPENDER.replace("range(1000)", "range(6)"))
     (project.work / "tools/spender.yaml").write_text(
         json.dumps(
@@ -837,7 +837,7 @@ def test_what_changed_and_how_to_go_on_by_hand(project, tools):
 
 
 def test_markdown_profiles_are_agents(project):
-    (project.work / "tools").mkdir()
+    (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/echo.yaml").write_text("argv: [sh, -c, 'cat; echo $1', sh, '{model}']\n")
     folder = project.work / "agents"
     folder.mkdir()

@@ -70,7 +70,7 @@ def repo(tmp_path) -> Repo:
     (root / "src/a.txt").write_text("one\ntwo\nthree\n")
     (root / ".gitignore").write_text("*.pyc\nignored/\n")
     made.run("init")
-    (made.work / "tools").mkdir()
+    (made.work / "tools").mkdir(exist_ok=True)
     (made.work / "tools/fake.yaml").write_text(TOOL)
     made.settings()
     git(root, "add", "-A")

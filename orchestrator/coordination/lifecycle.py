@@ -668,7 +668,11 @@ class Lives:
     async def _changed(self, life: Life) -> list[str]:
         if life.change is not None:
             return list(life.change.files)
-        before = changes.load(f"{self.layout.logs(life.id, life.attempt)}/{BEFORE}")
+        looks = (
+            changes.load(f"{self.layout.logs(life.id, number)}/{BEFORE}")
+            for number in range(1, life.attempt + 1)
+        )
+        before = next((found for found in looks if found is not None), None)  # of all attempts
         after = (
             await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
             if before is not None

@@ -12,6 +12,10 @@ _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
     re.S,
 )
+# A move to a column, or over so many cells, where a program leaves the cells between as they are: words stand on both sides.
+_COLUMN = re.compile(r"(?<=[^\s\x1b])\x1b\[[0-9;]*[GC`](?=[^\s])")
+# Moves to another row: what a program on a full screen writes instead of line ends.
+_ROW = re.compile(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
 _NO_TEXT = re.compile("[\ud800-\udfff]")
@@ -22,6 +26,8 @@ _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]
 def clean(text: str, colour: bool = False) -> str:
     """The text without anything that steers a terminal; with ``colour`` colours are kept."""
     if not colour:
+        if "\x1b" in text:
+            text = _COLUMN.sub(" ", text)
         return _NO_TEXT.sub("?", _HIDDEN.sub("", _ESCAPES.sub("", text)))
     parts, position = [], 0
     for match in _COLOUR.finditer(text):
@@ -29,6 +35,14 @@ def clean(text: str, colour: bool = False) -> str:
         position = match.end()
     parts.append(clean(text[position:]))
     return "".join(parts)
+
+
+def last_states(text: str) -> str:
+    """Of lines that were written over (a carriage return, as progress bars do) only what stood there last."""
+    if "\r" not in text and "\x1b" not in text:
+        return text
+    text = _ROW.sub("\n", text).replace("\r\n", "\n")
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 
 def one_line(text: str, limit: int = 0) -> str:

@@ -231,9 +231,9 @@ def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:
         status.word,
         layout.shown(layout.file(status, claim["file"])),
         title=one_line(claim.get("title") or "", 200),
-        agent=claim.get("agent") or "",
-        tool=claim.get("tool") or "",
-        model=claim.get("model") or "",
+        agent=journal.acting.get("agent") or claim.get("agent") or "",
+        tool=journal.acting.get("tool") or "",
+        model=journal.acting.get("model") or "",
         run=claim.get("run") or "",
         attempt=journal.attempt.number if journal.attempt else None,
         timeout=claim.get("timeout"),
@@ -382,6 +382,13 @@ def listed(
         for task_id in rest[:room]
     ]
     return rows, len(rest) - len(rest[:room])
+
+
+def labels_of(layout: Layout, task_id: str) -> set[str]:
+    """The labels in a task's file; none if it has gone or cannot be read."""
+    place = scan.locate(layout, task_id)
+    request = request_of(layout, *place) if place is not None else None
+    return set(request.task.labels) if request is not None and request.task is not None else set()
 
 
 def _first_day(layout: Layout, journal: Journal | None, status: Status, name: str) -> str:

@@ -11,7 +11,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, NEEDS_YOU, TIMED_OUT
 from orchestrator.files import results, scan
-from orchestrator.files.text import clean, one_line
+from orchestrator.files.text import clean, last_states, one_line
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.queries.why import reasons
 from orchestrator.tools.activity import Line, Presentation, Renderer
@@ -163,9 +163,7 @@ class LogWriter:
 def write_log(app: App, data: bytes, raw: bool = False) -> None:
     """Show a piece of a log, rid of all control sequences but colours (``raw``: as it is)."""
     if not raw:
-        text = clean(
-            data.decode("utf-8", "replace").replace("\r\n", "\n"), colour=app.console.color
-        )
+        text = clean(last_states(data.decode("utf-8", "replace")), colour=app.console.color)
         data = text.encode(sys.stdout.encoding or "utf-8", "replace")
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -152,6 +152,8 @@ def command(app: App, targets: list[str] | None) -> None:
     ):
         report.append((_write(path, text.encode()), layout.shown(path), ""))
     os.makedirs(f"{layout.work}/schemas", exist_ok=True)
+    os.makedirs(layout.tools, exist_ok=True)
+    _write(f"{layout.tools}/.gitkeep", b"")
     states = {_write_schema(layout, kind) for kind in schemas.KINDS}
     state = next((word for word in ("created", "updated") if word in states), "unchanged")
     report.append((state, "work/schemas/", "for completion and checks in your editor"))

@@ -8,9 +8,13 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples, json_option, now
 from orchestrator.cli.verbs.status import line
 from orchestrator.errors import NotFound
+from orchestrator.files.configuration import load_config
+from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.queries.runs import find_run
-from orchestrator.queries.tasks import listed
+from orchestrator.queries.tasks import Row, labels_of, listed
+from orchestrator.tools.routing import agent_names
+from orchestrator.tools.specs import load_tools
 
 
 @click.command(
@@ -30,6 +34,13 @@ from orchestrator.queries.tasks import listed
 @click.option("--run", "run_id", help="Only tasks of this run.")
 @click.option("--agent", help="Only tasks of this agent.")
 @click.option(
+    "-l",
+    "--label",
+    "labels",
+    multiple=True,
+    help="Only tasks with this label; several: all of them.",
+)
+@click.option(
     "-n",
     "most",
     type=click.IntRange(0),
@@ -46,6 +57,7 @@ def command(
     statuses: tuple[str, ...],
     run_id: str | None,
     agent: str | None,
+    labels: tuple[str, ...],
     most: int,
     everything: bool,
     as_json: bool,
@@ -55,8 +67,15 @@ def command(
     if run_id is not None and find_run(app.layout, run_id) is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     wanted = _folders(statuses) or (FOLDERS if everything else None)
-    rows, left_out = listed(app.layout, now(), wanted, None if everything else most)
+    filtered = run_id is not None or agent is not None or bool(labels)
+    rows, left_out = listed(app.layout, now(), wanted, None if everything or filtered else most)
     rows = [row for row in rows if run_id in (None, row.run) and agent in (None, row.agent)]
+    if agent is not None and not rows:
+        _check_agent(app, agent)
+    if labels:
+        rows = [row for row in rows if set(labels) <= labels_of(app.layout, row.id)]
+    if filtered and not everything:
+        rows, left_out = _newest(rows, most)
     if len({"invalid", "waiting"} & set(statuses)) == 1:  # both lie in inbox/
         other = "waiting" if "invalid" in statuses else "invalid"
         rows = [row for row in rows if row.status != other]
@@ -72,6 +91,26 @@ def command(
             app.console.out(
                 'nothing here; drop a YAML file into work/inbox, or: orchestrator new "..."'
             )
+
+
+def _newest(rows: list[Row], most: int) -> tuple[list[Row], int]:
+    """All that has not ended, and so many of what has; and how many were left out."""
+    ended = {status.word for status in FINISHED}
+    kept: list[Row] = []
+    seen = 0
+    for row in rows:
+        seen += row.status in ended
+        if row.status not in ended or seen <= most:
+            kept.append(row)
+    return kept, len(rows) - len(kept)
+
+
+def _check_agent(app: App, agent: str) -> None:
+    """Nothing is found of an agent that does not exist: that is a mistyped name."""
+    known = agent_names(load_config(app.layout), load_tools(app.layout).tools)
+    if agent not in known:
+        hint = did_you_mean(agent, known) or "orchestrator agents   lists them"
+        raise NotFound(f"there is no agent '{agent}'", hint)
 
 
 def _folders(words: tuple[str, ...]) -> tuple[Status, ...]:

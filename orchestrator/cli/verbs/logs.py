@@ -15,7 +15,7 @@ from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
-from orchestrator.files.text import clean
+from orchestrator.files.text import clean, last_states
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration
 from orchestrator.tools.activity import Presentation, Renderer, presentation
@@ -128,7 +128,7 @@ def _document(
         renderer = Renderer(how.show)
         shown = [line.text for line in (*renderer.feed(data), *renderer.end())]
     else:
-        shown = clean(data.decode("utf-8", "replace").replace("\r\n", "\n")).splitlines()
+        shown = clean(last_states(data.decode("utf-8", "replace"))).splitlines()
     app.console.json(
         "logs", {"task": task_id, "attempt": number, "file": app.layout.shown(path), "lines": shown}
     )

@@ -20,6 +20,8 @@ from orchestrator.queries import chains, whereabouts
 from orchestrator.queries.runs import find_run
 from orchestrator.queries.tasks import Story, story
 
+SAID = 400  # characters of a line of the agent's last words, in a pipe
+
 
 @click.command(
     epilog=examples(
@@ -111,8 +113,7 @@ def _show(
         console.out(row.title)
     console.out()
     claim = found.journal.claim if found.journal else {}
-    agent = row.agent or str(claim.get("agent") or "")
-    tool, model = str(claim.get("tool") or row.tool), str(claim.get("model") or row.model)
+    agent, tool, model = _acting(found)
     facts: list[tuple[str, str]] = []
     facts.append(
         (
@@ -134,7 +135,7 @@ def _show(
                 (
                     f"{console.clock(when(str(result['started_at'])))} -> "
                     f"{console.clock(when(str(result['finished_at'])))}  "
-                    f"{show_duration(float(result.get('duration_s', 0)))}"
+                    f"{_took(result)}"
                 ),
             )
         )
@@ -154,10 +155,12 @@ def _show(
             ),
         )
     )
-    label = {"waits": "waits", "invalid": "error"}.get(
+    label = {"invalid": "error"}.get(
         row.status,
-        "waits"
-        if status in (Status.INBOX, Status.HELD)
+        "waiting"
+        if status is Status.INBOX
+        else "held"
+        if status is Status.HELD
         else "now"
         if status is Status.RUNNING
         else "reason",
@@ -211,7 +214,9 @@ def _show(
     facts += _replies(console, found, full)
     message = clean(str(result.get("message") or "")).strip().splitlines()
     if message:
-        facts.append(("said", "\n".join(message) if full else "\n".join(message[-3:])))
+        facts.append(
+            ("said", "\n".join(message) if full else "\n".join(_few(console, message[-3:])))
+        )
     facts.append(("history", " · ".join(_history(console, found))))
     _print(console, facts)
 
@@ -223,6 +228,31 @@ def _print(console: Console, facts: list[tuple[str, str]]) -> None:
             console.out(f"{name:<9} {first}")
             for other in others:
                 console.out(f"{'':<9} {other}")
+
+
+def _acting(found: Story) -> tuple[str, str, str]:
+    """Agent, tool and model of the attempt that acted last, or is to act next: after a fallback not the first of the chain."""
+    row, result = found.row, found.result
+    acting = dict(found.journal.acting) if found.journal else {}
+    if row.ended is not None or "outcome" in result:
+        acting |= {name: result.get(name) for name in ("agent", "tool", "model")}
+    agent, tool, model = (
+        str(acting.get(name) or getattr(row, name) or "") for name in ("agent", "tool", "model")
+    )
+    return agent, tool, "" if acting.get("tool") and not acting.get("model") else model
+
+
+def _took(result: Mapping[str, Any]) -> str:
+    """``88ms``; with several attempts their sum, which is not the time between start and end: ``88ms in 2 attempts``."""
+    took = show_duration(float(result.get("duration_s", 0)))
+    attempts = len(result.get("attempts") or ())
+    return took if attempts < 2 else f"{took} in {attempts} attempts"
+
+
+def _few(console: Console, lines: list[str]) -> list[str]:
+    """Lines cut to `SAID` characters each, or to two rows of the terminal: what an agent says may be one line without end."""
+    most = max(2 * (console.width - 10), 60) if console.width else SAID
+    return [one_line(line, most) if len(line) > most else line for line in lines]
 
 
 def _replies(console: Console, found: Story, full: bool) -> list[tuple[str, str]]:
@@ -260,15 +290,13 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
 
 
 def _cost(result: Mapping[str, Any]) -> str:
-    """``$0.40 reported · 48.1k in (39.8k cached) · 2.2k out``."""
+    """``$0.40 reported · 48.1k in (39.8k cached) · 2.2k out``; what is not known is not $0.00."""
     usage = result.get("usage") or {}
-    parts = [
-        " ".join(
-            part
-            for part in (cost(result.get("cost_usd")), str(result.get("cost_source") or ""))
-            if part
-        )
-    ]
+    source = str(result.get("cost_source") or "")
+    known = result.get("cost_usd")
+    if source == "unknown":
+        source, known = ("in part unknown", known) if known else ("unknown", None)
+    parts = [" ".join(part for part in (cost(known), source) if part)]
     if usage.get("input"):
         parts.append(
             f"{tokens(usage['input'])} in"
