@@ -136,7 +136,7 @@ def test_a_healthy_project_has_no_problem_and_reading_writes_nothing(project):
     project.run("watch", "--until-empty")
     before = {path: path.lstat().st_mtime_ns for path in project.work.rglob("*")}
     done = project.run("doctor")
-    assert "0 wrong" in done.stdout
+    assert "0 problems" in done.stdout
     assert {path: path.lstat().st_mtime_ns for path in project.work.rglob("*")} == before
     assert "mended" not in project.run("doctor", "--fix").stdout
 

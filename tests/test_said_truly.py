@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,105 @@ def test_list_by_label(project):
 def test_init_makes_the_folder_for_tools(project):
     project.run("init")
     assert (project.work / "tools").is_dir()
+
+
+@pytest.mark.parametrize("tool_name", ["claude", "qwen", "gemini", "pi", "copilot"])
+def test_the_model_that_acted_is_read_from_the_stream(tool_name, tmp_path):
+    from orchestrator.tools.output import read
+    from orchestrator.tools.specs import load_tools
+
+    recorded = next(Path(__file__).parent.glob(f"recorded/{tool_name}-write.jsonl"))
+    (tmp_path / "stdout.log").write_bytes(recorded.read_bytes())
+    parse = load_tools(None).tools[tool_name].parse
+    assert parse is not None and read(parse, str(tmp_path)).model == "fake-1"
+
+
+def test_the_model_is_in_result_and_report(project):
+    program = "import json\nprint(json.dumps({'model': 'm-7', 'done': 1, 'n': 5}))\n"
+    tool(project, "says", program, "parse: {model: '[0].model', done: '[?done]'}\n")
+    project.drop("a.yaml", "agent: says\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    assert project.result("a")["model"] == "m-7"
+    assert project.run("report", "--by", "model").stdout.splitlines()[-1].startswith("m-7\t")
+
+
+def test_a_retried_task_counts_once_in_reports(project):
+    tool(
+        project,
+        "second-time",
+        "import os, sys\nn = os.path.exists('n')\nopen('n', 'w')\nsys.exit(not n)\n",
+    )
+    project.drop("a.yaml", "agent: second-time\nprompt: x\n")
+    project.run("watch", "--until-empty", code=1)
+    project.run("retry", "a")
+    project.run("watch", "--until-empty")
+    assert "1 done · 0 failed or cancelled · 100%" in project.run("report").stdout
+
+
+def test_small_costs_are_not_nothing():
+    from orchestrator.cli.screen.console import cost_each
+
+    assert [cost_each(0.06, 12), cost_each(3, 2), cost_each(None, 1), cost_each(1, 10**6)] == [
+        "$0.005",
+        "$1.50",
+        "",
+        "<$0.0001",
+    ]
+
+
+def test_doctor_looks_at_tasks_and_roles(project):
+    project.config("agents:\n  builder: {tool: cluade}\nbudgets: {per_day_usd: 0.01}\n")
+    project.drop("bad.yaml", "promt: x\n")
+    project.drop("one.yaml", "prompt: x\nneeds: [two]\n")
+    project.drop("two.yaml", "prompt: x\nneeds: [one]\n")
+    told = project.run("doctor", code=1).stdout
+    assert "1 file in inbox/ cannot run as written: bad.yaml 1:1 unknown key 'promt'" in told
+    assert "these tasks wait for each other: one needs two needs one" in told
+    assert "agent builder: there is no tool 'cluade'" in told
+
+
+def test_a_lock_that_a_killed_git_left(project):
+    subprocess.run(["git", "init", "-q", str(project.root)], check=True)
+    lock = project.root / ".git/index.lock"
+    lock.touch()
+    assert "index.lock" not in project.run("doctor").stdout
+    os.utime(lock, (1, 1))
+    told = project.run("doctor", code=1).stdout
+    assert ".git/index.lock is" in told and "if no git runs: rm" in told
+
+
+def test_a_wrong_option_is_told_of_the_option(project):
+    done = project.run("new", "x", "-t", "10 minutes", code=4)
+    assert done.stderr.startswith("error: -t: '10 minutes' is not a duration\nhint:  write 90s")
+    assert "task:2" not in done.stderr
+    done = project.run("new", "x", "-a", "nosuch", code=4)
+    assert "error: -a: unknown agent 'nosuch'" in done.stderr and "aider" not in done.stderr
+
+
+def test_new_says_that_the_program_is_missing(project):
+    said = project.run("new", "x", "-a", "claude").stderr
+    assert "'claude' is not installed here" in said
+    assert "installed" not in project.run("new", "x", "-a", "demo").stderr
+
+
+def test_ids_stay_different_when_they_are_cut():
+    from orchestrator.cli.screen.pane import name_room
+    from orchestrator.files.text import fit_middle
+
+    one, two = "2026-11-26T0637-review-retry-logic", "2026-11-26T0637-review-redirect"
+    assert fit_middle(one, 20) == "2026-11-26…try-logic" and fit_middle(two, 20) != fit_middle(
+        one, 20
+    )
+    assert fit_middle("short", 8) == "short   "
+    assert name_room(one, "demo", 59) == len(one)  # the rest of the row is empty
+    assert name_room(one, "x" * 80, 59) == 19
+
+
+def test_moments_are_local_on_a_terminal_and_exact_in_a_pipe():
+    from orchestrator.cli.screen.console import Console
+
+    console, text = Console(), "not before 2099-01-01T00:00:00.000Z"
+    console.tty = False
+    assert console.local(text) == text
+    console.tty = True
+    assert console.local(text).startswith("not before 20") and "Z" not in console.local(text)

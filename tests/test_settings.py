@@ -83,7 +83,7 @@ def test_what_is_wrong_is_told_and_the_former_settings_stay(project, watch):
     wait_until(lambda: status(project)["watcher"]["slots"] == 2, "the new limit counts")
     assert (
         status(project)["watcher"]["settings"] == ""
-        and 'changed="limits, rescan"' in watcher.text()
+        and 'changed="limits, watch.rescan"' in watcher.text()
     )
 
 

@@ -647,7 +647,7 @@ class Lives:
         if "at" in started:
             reading = await with_session_log(life.route, run_dir, reading, started["at"])
         self._remember_quota(life, reading)
-        return priced(reading, self.config.models.get(life.route.model or ""))
+        return priced(reading, self.config.models.get(life.route.model or reading.model))
 
     def _remember_quota(self, life: Life, reading: Reading) -> None:
         """What its tool said of its plan.  A disk that refuses that costs nothing but the figure."""
@@ -826,6 +826,7 @@ class Lives:
             usage=document.get("usage", {}),
             cost_usd=document.get("cost_usd"),
             cost_source=document.get("cost_source", ""),
+            model=document.get("model"),
             error_class=reading.error_class,
             **self.works.facts(life, entry),
         )
@@ -896,7 +897,7 @@ class Lives:
             **entry.journal.claim,
             "agent": life.route.agent.name,
             "tool": life.route.tool.name,
-            "model": life.route.model,
+            "model": life.route.model or reading.model,
             "why": life.route.why,
         }
         folder = self.layout.logs(life.id, life.attempt)
@@ -965,7 +966,7 @@ class Lives:
             attempt=attempt,
             agent=life.route.agent.name,
             tool=life.route.tool.name,
-            model=life.route.model,
+            model=fields.pop("model", None) or life.route.model,
             mode=life.route.mode,
             **fields,
         )
@@ -988,6 +989,7 @@ class Lives:
             session=reading.session,
             resumed=reading.resumed,
             error_class=reading.error_class,
+            model=life.route.model or reading.model,
         )
 
     def _kept(self, life: Life, reading: Reading) -> dict[str, Any]:

@@ -23,6 +23,27 @@ from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
 
 AT_START = ("distributor", "distributors", "notify")  # what is built once, when the watcher starts
+# Fields of `Config` that orchestrator.yaml calls otherwise.
+KEYS = {
+    "default_agent": "defaults.agent",
+    "default_timeout": "defaults.timeout",
+    "default_retries": "defaults.retries",
+    "default_silence": "defaults.silence",
+    "model_rules": "policy.models",
+    "shell_allow": "tools.shell.allow",
+    "disabled_tools": "tools",
+    "pass_env": "environment.pass",
+    "task_env": "environment.tasks",
+    "max_timeout": "limits.timeout",
+    "redact": "environment.redact",
+    "interrupt_grace": "cancel.interrupt_grace",
+    "terminate_grace": "cancel.terminate_grace",
+    "log_limit": "limits.log_mb",
+    "on_log_limit": "limits.on_log_limit",
+    "rescan": "watch.rescan",
+    "quiet": "watch.quiet",
+    "prompts_in_events": "events.prompts",
+}
 FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is left out"
 NO_AGENT = "; this agent is left out"
 NO_SCHEDULE = "; this schedule is left out"
@@ -125,7 +146,7 @@ class Settings:
 
     def _changes(self, config: Config, toolbox: Toolbox) -> list[str]:
         found = [
-            field.name
+            KEYS.get(field.name, field.name)
             for field in fields(Config)
             if field.name != "left_out"
             and getattr(self.config, field.name) != getattr(config, field.name)

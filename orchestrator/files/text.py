@@ -76,6 +76,14 @@ def fit(text: str, cells: int, ellipsis: str = "…") -> str:
     return result + " " * (cells - width(result))
 
 
+def fit_middle(text: str, cells: int, ellipsis: str = "…") -> str:
+    """As `fit`, but what is left out is the middle: two ids that begin alike stay different."""
+    if width(text) <= cells or cells < 8 or not text.isascii():
+        return fit(text, cells, ellipsis)
+    end = (cells - width(ellipsis)) // 2
+    return text[: cells - width(ellipsis) - end] + ellipsis + text[-end:]
+
+
 def tail(path: str, size: int = 8192) -> str:
     """The end of a file, decoded as well as it goes; empty if there is none."""
     try:

@@ -70,9 +70,8 @@ def decide(
 
     ``tries`` counts attempts with this tool, ``retries`` how many more than one are allowed; ``failure`` is what is
     known of this kind of failure, ``chain_left`` whether there is another tool that could act.  A tool whose limit is
-    used up is parked: another one takes over, or the task waits for the limit's end, which costs it no retry.  A lost
-    ``pause`` is how many seconds the provider asks to wait.  A lost
-    attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default a
+    used up is held: another one takes over, or the task waits for the limit's end, which costs it no retry.
+    ``pause`` is how many seconds the provider asks to wait.  A lost attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default a
     person looks at it first.  ``may_retry`` is False for failures that would repeat for certain.
     """
     if outcome is Outcome.LOST:

@@ -16,7 +16,7 @@ class Reading:
 
     ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.  ``usage`` counts tokens,
     those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated`` or ``unknown`` (empty: nothing
-    was used), and ``session_cost`` what the whole session cost so far, if only that was said; ``reset`` is when a limit ends (seconds since the epoch), if that was said;
+    was used), and ``model`` what the tool says acted; ``session_cost`` what the whole session cost so far, if only that was said; ``reset`` is when a limit ends (seconds since the epoch), if that was said;
     ``windows`` what the tool knows of its plan's windows (`model.quota.window_from`).
     """
 
@@ -27,6 +27,7 @@ class Reading:
     reason: str = ""
     message: str = ""
     session: str = ""
+    model: str = ""
     resumed: bool = False
     usage: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
@@ -46,7 +47,7 @@ def kept(reading: Reading, agent: str, tool: str, model: str | None) -> dict[str
             "outcome": str(reading.outcome),
             "agent": agent,
             "tool": tool,
-            "model": model,
+            "model": model or reading.model,
             "error_class": reading.error_class,
             "reason": reading.reason,
             "session": reading.session,

@@ -70,7 +70,8 @@ def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
     """What the tasks of a run add up to.
 
     Each task is ``(status, stuck)``; None is a task that is nowhere (withdrawn), stuck one whose needs can
-    no longer be met.  A run is failed only once nothing of it runs or can still run.
+    no longer be met.  A run is failed only once nothing of it runs or can still run, and only if one of
+    its tasks has failed: one that waits for a need that does not exist waits for a person.
     """
     known = [(status, stuck) for status, stuck in tasks if status is not None]
     statuses = {status for status, _ in known}
@@ -81,8 +82,8 @@ def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
     ]
     if any(not stuck for stuck in waiting):
         return RunStatus.RUNNING if statuses & set(FINISHED) else RunStatus.WAITING
-    if waiting or Status.FAILED in statuses:
+    if Status.FAILED in statuses:
         return RunStatus.FAILED
     if Status.CANCELLED in statuses or not known:
         return RunStatus.CANCELLED
-    return RunStatus.DONE
+    return RunStatus.WAITING if waiting else RunStatus.DONE

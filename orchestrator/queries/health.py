@@ -194,6 +194,13 @@ def _watcher(layout: Layout, now: float) -> Check:
             "watcher", "problem", f"pid {known.pid} found {known.settings}", "orchestrator validate"
         )
     beat = f"beat {show_duration(known.beat)} ago"
+    if not known.answers:
+        return Check(
+            "watcher",
+            "problem",
+            f"pid {known.pid} does not answer ({beat})",
+            f"is it stopped (Ctrl-Z)?  kill -CONT {known.pid}",
+        )
     if known.notifications:
         return Check(
             "watcher",
@@ -437,7 +444,7 @@ def _events(layout: Layout) -> Check:
         return Check(
             "events",
             "note",
-            f"{plural(bad, 'line')} cut off or spoilt in {plural(len(paths), 'file')}; readers skip them",
+            f"{plural(bad, 'line')} damaged (skipped)",
         )
     return Check("events", "ok", f"{plural(len(paths), 'file')}, every line whole")
 

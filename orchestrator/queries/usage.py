@@ -14,12 +14,15 @@ SECONDS = 30.0  # that a question may take
 MOST_ROWS = 1_000_000  # of an answer
 FORBIDDEN = ("load_extension", "readfile", "writefile", "edit")
 Index = sqlite3.Connection
+# A task counts once, by its last end: one that failed and was done when it ran again is done.
+LAST = """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY ts DESC, rowid DESC) AS newest
+  FROM events WHERE event = 'task_finished' AND ts >= ? AND ts < ?) WHERE newest = 1"""
 BY = ("agent", "tool", "model", "day", "run")
 
 
 @dataclass(slots=True)
 class Group:
-    """Sums for one agent, tool, model, day or run.  Tasks are counted where they ended, attempts where they were made.
+    """Sums for one agent, tool, model, day or run.  Tasks are counted once, where they ended last, attempts where they were made.
 
     ``median_s`` and ``p95_s`` are of attempts; ``cost_usd`` is what is known, ``unknown`` how many attempts used tokens at
     an unknown price.
@@ -70,8 +73,8 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
 
     chosen = "FROM events WHERE event = ? AND ts >= ? AND ts < ?"
     for name, tasks, good in index.execute(
-        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded') {chosen} GROUP BY grp",
-        ("task_finished", since, until),
+        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded') FROM ({LAST}) GROUP BY grp",
+        (since, until),
     ):
         group(name).tasks, group(name).succeeded = tasks, good or 0
     for row in index.execute(
@@ -147,7 +150,7 @@ def ended(index: Index, since: str, until: str) -> list[Ended]:
         )
         for row in index.execute(
             "SELECT ts, task_id, run_id, agent, tool, model, outcome, duration_ms, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), "
-            "cost_usd, summary FROM events WHERE event = 'task_finished' AND ts >= ? AND ts < ? ORDER BY ts DESC",
+            f"cost_usd, summary FROM ({LAST}) ORDER BY ts DESC",
             (since, until),
         )
     ]

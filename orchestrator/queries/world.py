@@ -136,6 +136,11 @@ class Known:
         """The gates of parked tools."""
         return parked.gates(self.layout, self.now)
 
+    @property
+    def day_budget(self) -> Gate | None:
+        """The gate of today's budget, if it is spent: nothing starts until tomorrow."""
+        return self._closed(None).get(("", ""))
+
     @cached_property
     def quotas(self) -> dict[str, list[Window]]:
         """What tools last said of their plans' windows."""

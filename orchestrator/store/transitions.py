@@ -141,6 +141,9 @@ class Store:
         temporary = self.layout.file(folder, f".{task_id}{suffix}.{owners.own()}.tmp")
         raw = text.encode() if isinstance(text, str) else text
         atomic.remove(temporary)  # of a process with our pid that was killed
+        moment = timestamp(
+            self.clock.wall()
+        )  # the watcher may claim it before the event is written
         try:
             atomic.write_temporary(temporary, raw)
             self.vouch_for(task_id, temporary)
@@ -164,7 +167,7 @@ class Store:
             task_id, lambda: os.unlink(path)
         ):  # unless the watcher has taken it by then
             atomic.sync_folder(os.path.dirname(path))
-            self._say(kind, task_id, phase="submit", status=str(folder), **fields)
+            self._say(kind, task_id, phase="submit", status=str(folder), ts=moment, **fields)
         return path
 
     def check_free(self, task_id: str) -> None:

@@ -122,6 +122,7 @@ class SpecAdapter:
             ),
             windows=said.windows,
             session=said.session,
+            model=said.model,
             usage=said.usage,
             cost_usd=said.cost_usd,
             cost_source="" if said.cost_usd is None else "reported",

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.files import opening
 from orchestrator.files.layout import OWN
-from orchestrator.files.text import clean, tail
+from orchestrator.files.text import clean, one_line, tail
 from orchestrator.tools.ending import verdict
 from orchestrator.tools.parsers import PARSERS
 from orchestrator.tools.queries import event_of, search
@@ -33,6 +33,7 @@ class Parse:
     source: str = "stdout"
     parser: str = ""
     session: str = ""
+    model: str = ""
     done: str = ""
     failed: str = ""
     error: str = ""
@@ -67,6 +68,7 @@ class Said:
     were read."""
 
     session: str = ""
+    model: str = ""
     done: bool | None = None
     failed: bool | None = None
     final: bool = False
@@ -110,6 +112,7 @@ def read(parse: Parse, run_dir: str) -> Said:
     windows = ask(parse.quota)
     return Said(
         session=_session(ask(parse.session)),
+        model=one_line(_text(ask(parse.model)), 120),
         done=ending.done,
         failed=ending.failed,
         final=ending.final,

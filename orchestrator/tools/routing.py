@@ -66,6 +66,15 @@ def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     return sorted({*config.agents, *free})
 
 
+def _instead(name: str, known: list[str], config: Config, tools: Mapping[str, ToolSpec]) -> str:
+    """What a hint offers for an unknown agent: those that are configured, or whose program is installed."""
+    usable = sorted({*config.agents, *agents_at_hand(config, tools)})
+    near = did_you_mean(name, usable)
+    if not near and (near := did_you_mean(name, known)):
+        near = f"{near} (it is not installed here)"
+    return f"{near} agents here: {', '.join(usable)}".strip()
+
+
 def agents_at_hand(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     """Those of `agent_names` that can act: the program of their first tool is there."""
     first = {
@@ -116,7 +125,7 @@ def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str)
         raise RouteProblem(
             "agent",
             f"unknown agent '{name[:60]}'{source}",
-            f"{did_you_mean(name, known)} configured: {', '.join(known)}".strip(),
+            _instead(name, known, config, tools),
         )
     return Agent(name, (name,))
 

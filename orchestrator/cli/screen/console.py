@@ -13,9 +13,10 @@ from typing import Any, TextIO
 import click
 
 from orchestrator.files.text import clean, fit, width
-from orchestrator.model.units import show_duration, timestamp
+from orchestrator.model.units import show_duration, timestamp, when
 
 SCHEMA_VERSION = 2
+MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _COLOURS = {
     "red": "31",
     "green": "32",
@@ -123,6 +124,10 @@ class Console:
         same_day = time.strftime("%F", here) == time.strftime("%F")
         return time.strftime("%H:%M:%S" if same_day else "%F %H:%M", here)
 
+    def local(self, text: str) -> str:
+        """A sentence with its moments as people read them: local time on a terminal, RFC 3339 in a pipe."""
+        return MOMENT.sub(lambda found: self.clock(when(found[0])), text) if self.tty else text
+
     def ago(self, seconds: float, now: float) -> str:
         if not self.tty:
             return timestamp(seconds)
@@ -205,6 +210,14 @@ def say(text: str) -> None:
 
 def cost(usd: float | None) -> str:
     return "" if usd is None else f"${usd:.2f}"
+
+
+def cost_each(usd: float | None, count: int) -> str:
+    """Dollars for one of so many, with as many places as it takes to see that it is not nothing."""
+    if not usd or not count:
+        return ""
+    each = usd / count
+    return f"${each:.2f}" if each >= 0.05 else f"${each:.2g}" if each >= 0.0001 else "<$0.0001"
 
 
 def tokens(count: int) -> str:

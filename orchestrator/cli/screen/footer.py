@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.cli.screen.console import Console, cost, tokens
-from orchestrator.files.text import fit, one_line, width
+from orchestrator.files.text import fit, fit_middle, one_line, width
 from orchestrator.model.units import show_duration
 
 NO_COST, NO_AGENT = 60, 48  # below so many columns these are left out
@@ -113,11 +113,15 @@ def _tasks(doing: Sequence[Doing], console: Console, columns: int, room: int) ->
         else []
     )
     if sizes:
-        sizes[0] = min(sizes[0], 34 if columns >= LIMITS else max(12, columns // 3))
+        others = sum(sizes[1:]) + 2 * len(sizes) + 2
+        free = columns - others - max(width(row[-1]) for row in cells) - 2
+        sizes[0] = min(sizes[0], max(34 if columns >= LIMITS else columns // 3, 12, free))
     rows = []
     for item, row in zip(shown, cells, strict=True):
         text = "  ".join(
-            fit(cell, size, _dots(console)) for cell, size in zip(row, sizes, strict=False) if size
+            (fit if place else fit_middle)(cell, size, _dots(console))
+            for place, (cell, size) in enumerate(zip(row, sizes, strict=False))
+            if size
         )
         left = columns - 2 - width(text) - 2
         text += "  " + fit(row[-1], left, _dots(console)) if left > 4 else ""

@@ -20,7 +20,7 @@ from orchestrator.coordination.watch import Watcher
 from orchestrator.files import quotas
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
-from orchestrator.files.text import fit, one_line, width
+from orchestrator.files.text import fit, fit_middle, one_line, width
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
@@ -196,7 +196,7 @@ class Pane:
 
     def _waiting(self, task_id: str, gates: list[Any]) -> None:
         why = gates[0].why + (f", and {len(gates) - 1} more" if len(gates) > 1 else "")
-        self._line("waiting", task_id, why, {"why": why})
+        self._line("waiting", task_id, self.console.local(why), {"why": why})
 
     def _cancelling(self, task_id: str, life: Life, by: str) -> None:
         self._line("cancelled", task_id, f"stopping it ({by})", {"by": by}, word="stopping")
@@ -245,7 +245,7 @@ class Pane:
         self._line("ok", "", "the disk takes writes again", {}, word="recovered")
 
     def _configured(self, _: str, text: str) -> None:
-        self._line("ok", "", text, {"changed": text}, word="settings")
+        self._line("ok", "", f"reloaded: {text}", {"changed": text}, word="settings")
 
     def _held_settings(self, _: str, text: str) -> None:
         self._line("review", "", text, {"held": text}, word="settings")
@@ -307,13 +307,11 @@ class Pane:
         painted = console.paint(f"{word:<9}", _colour(status))
         head = f"{time.strftime('%H:%M:%S', time.localtime(now))} {console.sign(status)} {painted} "
         room = max(20, console.width - 21)
-        name = fit(task_id, min(34, max(16, room // 3)), "…" if console.unicode else "~")
+        dots = "…" if console.unicode else "~"
         rest = " ".join(part for part in (text, more) if part)
+        name = fit_middle(task_id, name_room(task_id, rest, room), dots)
         self._print(
-            head
-            + name
-            + " "
-            + fit(rest, max(10, room - width(name) - 1), "…" if console.unicode else "~").rstrip(),
+            head + name + " " + fit(rest, max(10, room - width(name) - 1), dots).rstrip(),
             status in BELLS,
         )
 
@@ -426,6 +424,12 @@ class Pane:
             done = sum(status_of(self.layout, member) is Status.DONE for member in run.members)
             seen = self._runs[run_id] = (now, f"{run_id} {done}/{len(run.members)}")
         return seen[1]
+
+
+def name_room(name: str, rest: str, room: int) -> int:
+    """Columns for an id before a text: a third of the room so that the lines stand below each other, and what is free."""
+    column = min(34, max(16, room // 3))
+    return max(column, min(width(name), room - width(rest) - 1))
 
 
 def _colour(status: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from orchestrator import __version__
-from orchestrator.cli.screen.console import tokens
+from orchestrator.cli.screen.console import cost_each, tokens
 from orchestrator.files.layout import data_file
 from orchestrator.model.units import show_duration
 from orchestrator.queries.usage import BY, Ended, Group
@@ -186,7 +186,7 @@ def _table(by: str, groups: Iterable[Group]) -> str:
             show_duration(group.p95_s) if group.p95_s is not None else "",
             tokens(group.total_tokens) if group.tokens else "",
             f"${group.cost_usd:.2f}" if group.cost_usd else "",
-            f"${group.cost_usd / group.tasks:.2f}" if group.cost_usd and group.tasks else "",
+            cost_each(group.cost_usd, group.tasks),
         ]
         lines.append(
             f"<tr><td>{escape(group.name or '-')}</td>"

@@ -18,12 +18,19 @@ from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
+from orchestrator.model.units import plural
+from orchestrator.queries.findings import findings
 from orchestrator.queries.health import Check, checks, copies
 from orchestrator.queries.unlogged import unlogged
 from orchestrator.store import following, recovery, relogging, runs
 from orchestrator.store.locks import WatcherLock
 from orchestrator.tools.specs import load_tools
 from orchestrator.tools.versions import ask_all
+
+STOP_FIRST = (
+    "a watcher is running: it mends folders, orphans and notes itself within half a minute; "
+    "for the rest (copies of a task, half-finished moves) stop it first"
+)
 
 
 @click.command(
@@ -40,17 +47,20 @@ from orchestrator.tools.versions import ask_all
 def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
     """Look at everything that can be wrong.  Exit code 1 if a problem is left."""
     layout = app.layout
-    found = [*checks(layout, now()), *_tools(layout)]
+    found = _everything(layout)
     if fix:
         fixable = [check for check in found if check.fixable]
         if dry_run:
+            if fixable and WatcherLock(layout).held_by_another():
+                say(STOP_FIRST)
+                return BUSY
             for check in fixable:
                 app.console.out(f"would mend: {check.summary}")
             return 0
         code = _mend(app)
         if code:
             return code
-        found = [*checks(layout, now()), *_tools(layout)]
+        found = _everything(layout)
     if as_json:
         app.console.json(
             "health",
@@ -72,8 +82,15 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
             status: sum(check.status == status for check in found)
             for status in ("ok", "note", "problem")
         }
-        app.console.out(f"{count['ok']} ok · {count['note']} to note · {count['problem']} wrong")
+        app.console.out(
+            f"{count['ok']} ok · {plural(count['note'], 'note')} · {plural(count['problem'], 'problem')}"
+        )
     return FAILED if any(check.status == "problem" for check in found) else 0
+
+
+def _everything(layout: Layout) -> list[Check]:
+    moment = now()
+    return [*checks(layout, moment), *findings(layout, moment), *_tools(layout)]
 
 
 def _mend(app: App) -> int:
@@ -81,9 +98,7 @@ def _mend(app: App) -> int:
     store = open_store(app)
     lock = WatcherLock(app.layout)
     if lock.held_by_another():
-        say(
-            "a watcher is running: it mends these things itself, at its next full look (within half a minute)"
-        )
+        say(STOP_FIRST)
         return BUSY
     lock.acquire()
     try:

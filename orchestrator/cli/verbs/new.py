@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,21 +26,37 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
 from orchestrator.files import card, diagnostics, encodings, named, scan, schemas
 from orchestrator.files.configuration import load_config
-from orchestrator.files.documents import MAX_BYTES, parse
+from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.ownership import find_own_layout
 from orchestrator.files.requests import load
 from orchestrator.model import ids
+from orchestrator.model.config import Config
 from orchestrator.model.status import Status
+from orchestrator.model.task import Task
 from orchestrator.store import atomic
 from orchestrator.store.transitions import task_text
 from orchestrator.tools.judging import route_problems
+from orchestrator.tools.routing import routes
+from orchestrator.tools.specs import Toolbox
 
 DRAFT = """\
 # yaml-language-server: $schema={schema}
 # Write the prompt, save and close: the task waits in inbox/ once it is valid. An empty prompt makes no task.
 {keys}prompt: |
   {prompt}
-"""
+{more}"""
+# What people set most often, as comments; `orchestrator help task` has all keys.
+OPTIONAL = {
+    "title": "A name for people",
+    "agent": "demo",
+    "priority": "high            # high | normal | low",
+    "timeout": "15m",
+    "retries": "1",
+    "needs": "[other-task]",
+    "context": "[docs/design.md]",
+    "labels": "[docs]",
+}
+NONE: Mapping[str, str] = {}
 
 DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the watcher takes tasks
 
@@ -136,7 +153,7 @@ def command(
     why = ids.problem(name)
     if why:
         raise click.UsageError(f"the id '{name}' {why}")
-    problems = _problems(app, name, text)
+    problems = _problems(app, name, text, {} if edit else _given(keys))
     if problems:
         click.echo(problems, err=True)
         say("no task was made")
@@ -163,6 +180,17 @@ def command(
             app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False, told=(obstacle,)
         )
     return 0
+
+
+def _given(keys: Mapping[str, Any]) -> dict[str, str]:
+    """By which option each of the keys can be given, as ``--help`` names it."""
+    return {
+        {"id": "task_id"}.get(str(parameter.name), str(parameter.name)).removesuffix("_id"): min(
+            parameter.opts, key=len
+        )
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and str(parameter.name).removesuffix("_id") in keys
+    }
 
 
 def _keys(options: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +253,8 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
         raise click.UsageError("an editor needs a terminal")
     schema = f"{app.layout.work}/schemas/task.schema.json"
     body = "".join(f"{line}\n" for line in task_text(keys).splitlines()[1:]) if keys else ""
-    text = DRAFT.format(schema=schema, keys=body, prompt=prompt.replace("\n", "\n  "))
+    more = "".join(f"# {key}: {example}\n" for key, example in OPTIONAL.items() if key not in keys)
+    text = DRAFT.format(schema=schema, keys=body, prompt=prompt.replace("\n", "\n  "), more=more)
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
         path = f"{folder}/task.yaml"
         while True:
@@ -242,16 +271,25 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
                 return ""
             problems = _problems(app, "draft", text)
             if not problems:
-                return text.replace(
-                    f"$schema={schema}", "$schema=../schemas/task.schema.json"
-                ).replace(DRAFT.splitlines()[1] + "\n", "")
+                return (
+                    _without_examples(text)
+                    .replace(f"$schema={schema}", "$schema=../schemas/task.schema.json")
+                    .replace(DRAFT.splitlines()[1] + "\n", "")
+                )
             click.echo(problems, err=True)
             if not click.confirm("edit again?", default=True, err=True):
                 return ""
 
 
-def _problems(app: App, name: str, text: str) -> str:
-    """What is wrong with the text, rendered; empty if nothing is."""
+def _without_examples(text: str) -> str:
+    """The draft without the examples that were left as comments."""
+    examples_left = {f"# {key}: {example}" for key, example in OPTIONAL.items()}
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.rstrip("\n") not in examples_left)
+
+
+def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -> str:
+    """What is wrong with the text, rendered; empty if nothing is.  ``given``: by which option a key was given."""
     config, toolbox = open_config(app)
     raw = text.encode()
     if len(raw) > MAX_BYTES:
@@ -270,11 +308,35 @@ def _problems(app: App, name: str, text: str) -> str:
     for need in request.task.needs if request.task else ():
         if scan.locate(app.layout, need) is None:
             say(f"note: needs {need}, which does not exist yet")
-    return (
-        diagnostics.render("full", [("task", request.document, request.errors)])
-        if request.errors
-        else ""
+    if not request.errors:
+        _tell_what_is_missing(request.task, config, toolbox)
+        return ""
+    return "\n".join(
+        _by_option(problem, request.document, given)
+        or diagnostics.render("full", [("task", request.document, [problem])])
+        for problem in request.errors
     )
+
+
+def _by_option(problem: Problem, document: Document, given: Mapping[str, str]) -> str:
+    """A problem of a value that was given by an option, told of the option: the person has seen no file."""
+    for key, option in given.items():
+        span = document.values.get((key,))
+        if span is not None and span.line == problem.line:
+            hint = f"\nhint:  {problem.hint}" if problem.hint else ""
+            return f"error: {option}: {problem.message}{hint}"
+    return ""
+
+
+def _tell_what_is_missing(task: Task | None, config: Config, toolbox: Toolbox) -> None:
+    """A note if no tool of the task's chain has its program here: it would fail as soon as it starts."""
+    chain = routes(task, config, toolbox.tools) if task is not None else ()
+    if chain and not any(route.tool.at_hand for route in chain):
+        first = chain[0].tool
+        what = f"the package '{first.module}'" if first.module else f"'{first.argv[0]}'"
+        say(
+            f"warning: {what} is not installed here, and {first.name} needs it: install it before this task starts"
+        )
 
 
 def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:

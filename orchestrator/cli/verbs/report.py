@@ -8,9 +8,9 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, age, examples, json_option, now
-from orchestrator.cli.screen.console import Console, cost, tokens
+from orchestrator.cli.screen.console import Console, cost, cost_each, tokens
 from orchestrator.cli.screen.report_page import page
-from orchestrator.model.units import show_duration, timestamp
+from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.projection.index import open_index
 from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
 
@@ -93,11 +93,11 @@ def _show(
     console: Console, index: Index, total: Group, by: str, start: str, end: str, since: float
 ) -> None:
     if not total.attempts and not total.tasks:
-        console.out(f"no task ended in the last {show_duration(since)}")
+        console.out(f"no tasks finished in the last {_span(since)}")
         return
     parts = [
         f"{total.succeeded} done",
-        f"{total.tasks - total.succeeded} not done",
+        f"{total.tasks - total.succeeded} failed or cancelled",
         _share(total),
         cost(total.cost_usd) if total.cost_usd else "",
         f"{tokens(total.total_tokens)} tokens" if total.tokens else "",
@@ -122,7 +122,7 @@ def _show(
                 ),
                 tokens(group.total_tokens) if group.tokens else "",
                 f"${group.cost_usd:.2f}" if group.cost_usd else "",
-                f"${group.cost_usd / group.tasks:.2f}" if group.cost_usd and group.tasks else "",
+                cost_each(group.cost_usd, group.tasks),
             ]
         )
     console.table(rows)
@@ -133,6 +133,14 @@ def _show(
             "\nday  "
             + " ".join(f"{day.name[8:]} {BARS[round(day.tasks / most * 8)]}" for day in days[-14:])
         )
+
+
+def _span(seconds: float) -> str:
+    """``7 days``, ``24 hours`` or ``90s``."""
+    for size, unit in ((86400, "day"), (3600, "hour")):
+        if seconds >= size and seconds % size == 0:
+            return plural(int(seconds // size), unit)
+    return show_duration(seconds)
 
 
 def _share(group: Group) -> str:

@@ -155,17 +155,7 @@ def _show(
             ),
         )
     )
-    label = {"invalid": "error"}.get(
-        row.status,
-        "waiting"
-        if status is Status.INBOX
-        else "held"
-        if status is Status.HELD
-        else "now"
-        if status is Status.RUNNING
-        else "reason",
-    )
-    facts.append((label, row.detail))
+    facts.append((_label(row.status, status), row.detail))
     facts += _change(result, found, layout)
     if result.get("session"):
         resume = one_line(str(result.get("resume") or ""), 200)
@@ -228,6 +218,14 @@ def _print(console: Console, facts: list[tuple[str, str]]) -> None:
             console.out(f"{name:<9} {first}")
             for other in others:
                 console.out(f"{'':<9} {other}")
+
+
+def _label(word: str, status: Status) -> str:
+    """What stands before the line that says the most useful thing about a task now."""
+    if word == "invalid":
+        return "error"
+    words = {Status.INBOX: "waiting", Status.HELD: "held", Status.RUNNING: "now"}
+    return words.get(status, "reason")
 
 
 def _acting(found: Story) -> tuple[str, str, str]:

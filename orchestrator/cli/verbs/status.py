@@ -202,7 +202,7 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
         clock = show_duration(row.seconds)
     else:
         clock = ""
-    detail = " ".join(part for part in (cost(row.cost_usd), row.detail) if part)
+    detail = " ".join(part for part in (cost(row.cost_usd), console.local(row.detail)) if part)
     shown = one_line(row.id)
     name = f"{console.sign(state)} {shown}" if console.tty else shown
     return [name, console.word(state), row.agent, clock, detail]
