@@ -1,3 +1,3 @@
-"""orchestrator: a control plane for coding agents that is nothing but files."""
+"""orchestrator: a control plane for coding agents, built from nothing but files."""
 
 __version__ = "0.1.0"

@@ -194,7 +194,7 @@ def test_why_goes_by_the_settings_in_force(project, watch):
     wait_until(lambda: project.json("why", "b")["gates"], "b waits")
     assert project.json("why", "b")["gates"][0]["name"] == "running"
     (row,) = [row for row in project.json("list")["tasks"] if row["id"] == "b"]
-    assert row["detail"] == "the slot is taken"
+    assert row["detail"] == "the only slot is taken"
     (project.root / "go").touch()
     project.settled("b", "done")
 

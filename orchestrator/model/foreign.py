@@ -110,21 +110,21 @@ KINDS: tuple[Kind, ...] = (
     Kind("a MkDocs configuration", "site_name"),
     Kind("an aider configuration", "", "auto-commits edit-format weak-model"),
     Kind("a package.json", "name version", "scripts dependencies devDependencies"),
-    Kind("a tool file of ours", "argv", "", None, "it belongs into work/tools/"),
-    Kind("a result of ours", "outcome", "attempts task_id", None, "it belongs into work/results/"),
+    Kind("a tool file of ours", "argv", "", None, "put it in work/tools/"),
+    Kind("a result of ours", "outcome", "attempts task_id", None, "put it in work/results/"),
     Kind(
         "settings of ours",
         "",
         "limits budgets policy cancel",
         None,
-        "they belong into work/orchestrator.yaml",
+        "put them in work/orchestrator.yaml",
     ),
     Kind(
         "an agent's profile",
         "name description",
         "tools color model",
         None,
-        "it belongs into work/agents/",
+        "put it in work/agents/",
     ),
 )
 

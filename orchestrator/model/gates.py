@@ -36,7 +36,7 @@ class GateName(StrEnum):
     RUN = "run"  # the run's max_parallel
     PLACE = "place"  # in_flight of the distributor that is to have it
     LOCK = "lock"  # another task has a word of its locks, or edits the checkout without a tree
-    PARKED = "tool_held"  # the tool's limit is used up, or a person parked it
+    PARKED = "tool_held"  # the tool's limit is used up, or a person holds it
     QUOTA = "quota"  # limits.reserve: what is left of a plan's window is for more urgent tasks
     BUDGET = "budget"
     WATCHER = "watcher"  # nobody watches
@@ -266,7 +266,9 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
             gates.append(Gate(GateName.PLACE, why, f"distributors.{lane.on}.in_flight"))
     elif use.running >= limits.running:
         taken = (
-            f"all {limits.running} slots are taken" if limits.running > 1 else "the slot is taken"
+            f"all {limits.running} slots are taken"
+            if limits.running > 1
+            else "the only slot is taken"
         )
         gates.append(Gate(GateName.RUNNING, taken, "limits.running in orchestrator.yaml"))
     gates += [lock_gate(word) for word in lane.locks if use.locks[word] > 0]

@@ -54,7 +54,7 @@ def _circle(layout: Layout) -> list[Check]:
     if not found:
         return []
     text = f"these tasks wait for each other: {' needs '.join(found)}"
-    return [Check("needs", "problem", text, f"orchestrator edit {found[0]}")]
+    return [Check("needs", "problem", text, "take one of them out of needs:")]
 
 
 def _roles(layout: Layout) -> list[Check]:

@@ -177,7 +177,7 @@ class Pane:
         text = {
             "adopt": "still running: adopted",
             "lost": "its supervisor was killed",
-            "finish": "had ended meanwhile",
+            "finish": "finished in the meantime",
             "start": "was claimed, not started",
         }.get(step, step)
         self._line("running", task_id, text, {"step": step}, word="recovered")

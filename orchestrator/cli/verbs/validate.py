@@ -103,8 +103,12 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run:
     if style == "full":
         total = len(paths)
         if errors:
-            stay = "It stays where it is and is" if bad == 1 else "They stay where they are and are"
-            place = f" {stay} not run." if not files else ""
+            stay = (
+                "It stays put and won't run until it's"
+                if bad == 1
+                else "They stay put and won't run until they're"
+            )
+            place = f" {stay} fixed." if not files and bad <= total else ""
             app.console.out(
                 f"{plural(errors, 'problem')} in {bad} of {plural(max(total, bad), 'file')}.{place}"
             )

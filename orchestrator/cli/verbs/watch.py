@@ -49,7 +49,9 @@ from orchestrator.tools.specs import Toolbox
     help="Show a badge in the terminal's title. Default: pane.title.",
 )
 @click.option(
-    "--bell/--no-bell", default=None, help="Ring on a failure or a question. Default: pane.bell."
+    "--bell/--no-bell",
+    default=None,
+    help="Ring the bell on a failure or a question. Default: pane.bell.",
 )
 @click.option(
     "--accept",
