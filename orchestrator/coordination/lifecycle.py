@@ -668,20 +668,9 @@ class Lives:
     async def _changed(self, life: Life) -> list[str]:
         if life.change is not None:
             return list(life.change.files)
-        looks = (
-            changes.load(f"{self.layout.logs(life.id, number)}/{BEFORE}")
-            for number in range(1, life.attempt + 1)
-        )
-        before = next((found for found in looks if found is not None), None)  # of all attempts
-        after = (
-            await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
-            if before is not None
-            else None
-        )
-        if before is None or after is None:
-            return []
+        logs = [self.layout.logs(life.id, number) for number in range(1, life.attempt + 1)]
         return await asyncio.to_thread(
-            changes.between, self.layout.root, self.layout.work, before, after
+            changes.since, self.layout.root, self.layout.work, [f"{log}/{BEFORE}" for log in logs]
         )
 
     async def _park(self, life: Life, reading: Reading) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.files import git, opening
@@ -119,3 +120,13 @@ def load(path: str) -> Look | None:
         )
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def since(root: str, work: str, paths: Iterable[str]) -> list[str]:
+    """The files that changed since the first look that was kept in one of these files; empty if none was."""
+    kept = (load(path) for path in paths)
+    before = next((found for found in kept if found is not None), None)
+    after = look(root, work) if before is not None else None
+    if before is None or after is None:
+        return []
+    return between(root, work, before, after)
