@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+from orchestrator.cli.app import VERBS
 from orchestrator.model.status import RunStatus, Status
 
 NEVER = re.compile(r"\b(queued|pending|completed|waits|parked|succeeded)\b")
@@ -52,3 +55,16 @@ def test_transcripts_use_no_other_word():
             state = re.match(r"\S+\t(\S+)\t", line)  # a row in a pipe: id, state
             if state and not line.startswith("$"):
                 assert not NEVER.fullmatch(state[1]), f"{path.name}: {line}"
+
+
+def test_the_help_fits_a_small_terminal_and_names_every_verb():
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "--help"], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 40 and max(len(line) for line in lines) <= 80
+    words = set(done.stdout.replace("\n", " ").split())
+    assert set(VERBS) <= words
+    for section in ("Give work", "Look", "Decide", "Steer"):
+        assert section in lines
+    assert not words & {"queued", "pending", "parked", "paused", "attention", "finished"}

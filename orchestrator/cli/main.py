@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 import click
@@ -54,23 +55,23 @@ class Verbs(click.Group):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
-            "Usage: orchestrator [-C DIR] COMMAND\n\n"
             "Run coding agents from YAML files in work/inbox. No server.\n\n"
             '  orchestrator new "Explain src/retry.py in five lines"\n'
-            "  orchestrator watch\n"
-            "  orchestrator show retry\n"
+            "  orchestrator watch                 run what waits, in this pane\n"
+            "  orchestrator review                decide what needs you\n\n"
         )
-        for section in SECTIONS:
-            formatter.write(f"\n{section}\n")
+        for section in SECTIONS[:-1]:
+            formatter.write(f"{section}\n")
             for name, (where, text) in VERBS.items():
                 if where == section:
-                    formatter.write(f"  {name:<11} {text}\n")
+                    formatter.write(f"  {name:<9} {text}\n")
+        also = " ".join(name for name, (where, _) in VERBS.items() if where == SECTIONS[-1])
+        lines = textwrap.wrap(also, 72, break_on_hyphens=False)
+        formatter.write("\nAlso  " + "\n      ".join(lines) + "\n")
         formatter.write(
-            "\nOptions\n  -C DIR             act in DIR instead of the current folder\n"
-            "  --color WHEN       auto, always or never\n"
-            "  --plain            the form that pipes get, also on a terminal\n"
-            "  --version          print versions\n\n"
-            "orchestrator COMMAND --help   options and examples of one command\n"
+            "Ids   any unique part of one; verbs that act take several\n"
+            "All   -C DIR  --plain  --color WHEN  -h  --version; most: --json, -n dry run\n"
+            "More  help VERB · help all · help task · help exit-codes · guide\n"
         )
 
 

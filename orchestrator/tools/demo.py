@@ -7,6 +7,7 @@ say how:
     demo: fail 1               fail the first attempt and succeed afterwards
     demo: exit 3               end with this exit code
     demo: write PATH TEXT      write a file below the current folder
+    demo: ask QUESTION | A | B ask a person at the end of the first attempt, with options
     demo: ignore signals       do not stop when asked politely
 
 With ``--interactive PROMPT`` it talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
@@ -44,14 +45,26 @@ def main() -> int:
         elif found := re.match(r"write (\S+) (.*)$", order):
             path = os.path.join(os.getcwd(), found[1])
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(found[2] + "\n")
+            _write(path, found[2])
             print(f"Wrote {found[1]}")
+        elif order.startswith("ask ") and attempt == 1:
+            _ask(*(part.strip() for part in order[4:].split("|")))
         elif order == "ignore signals":
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("Done." if code == 0 else f"Giving up with {code}.")
     return code
+
+
+def _ask(question: str, *options: str) -> None:
+    lines = [question, "", *(f"{number}. {text}" for number, text in enumerate(options, 1))]
+    _write(f"{os.environ['ORCHESTRATOR_ARTIFACTS']}/question.md", "\n".join(lines))
+    print(f"I need an answer: {question}")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
 
 
 def _talk(prompt: str) -> int:

@@ -26,16 +26,19 @@ FORMATS = ("task", "run", "config", "tool", "result")
     "topic",
     required=False,
     shell_complete=lambda _, __, word: [
-        name for name in (*VERBS, "exit-codes", "events", *FORMATS) if name.startswith(word)
+        name for name in (*VERBS, "all", "exit-codes", "events", *FORMATS) if name.startswith(word)
     ],
 )
 @click.pass_context
 def command(ctx: click.Context, topic: str | None) -> None:
-    """Help on a command; on exit-codes or events; on the keys of a task, run, config, tool or result file."""
+    """Help on a command, or on all of them in a line each; on exit-codes or events; on the keys of a task, run, config, tool or result file."""
     root = ctx.find_root()
     app: App = ctx.obj
     if topic is None:
         click.echo(root.get_help())
+    elif topic == "all":
+        for name, (_, text) in VERBS.items():
+            app.console.out(f"{name:<11} {text}")
     elif topic == "exit-codes":
         for code, (name, text) in EXIT_CODES.items():
             app.console.out(f"{code:>4}  {name:<12} {text}")
@@ -50,7 +53,8 @@ def command(ctx: click.Context, topic: str | None) -> None:
             click.echo(found.get_help(inner))
     else:
         raise NotFound(
-            f"there is no help on '{topic}'", f"a command, exit-codes, events, {', '.join(FORMATS)}"
+            f"there is no help on '{topic}'",
+            f"a command, all, exit-codes, events, {', '.join(FORMATS)}",
         )
 
 
