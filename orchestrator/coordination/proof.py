@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from orchestrator.coordination.grounds import Grounds, Worker, own_environment
+from orchestrator.coordination.retold import reopened
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
@@ -114,7 +115,7 @@ class Proof:
         end = await life.handle.wait()
         life.handle = None
         await self.sandboxes.after(run_dir)
-        entry = self._reopened(life, entry)
+        entry = await reopened(self.store, life.id, life.records)
         self._complete(entry, life.attempt, end)
         return entry, self._reading(life, check, end)
 
@@ -129,23 +130,13 @@ class Proof:
         end = await life.handle.wait()
         life.handle = None
         if adopted:
-            reopened = self.store.ledger.open(life.id)
-            if reopened is None or reopened.closed:
+            found = self.store.ledger.open(life.id)
+            if found is None or found.closed:
                 return None
-            entry = reopened
+            entry = found
             entry.lock()
         self._complete(entry, facts.number, end)
         return entry
-
-    def _reopened(self, life: Worker, entry: Entry) -> Entry:
-        reopened = self.store.ledger.open(life.id)
-        if reopened is None:  # git clean removed the ledger while it ran: rebuild what is known
-            self.store.prepare()
-            reopened = self.store.ledger.create(life.id, life.records[0])
-            for record in life.records[1:]:
-                reopened.append(record)
-        reopened.lock()
-        return reopened
 
     def _complete(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """Have the check's end in the journal, if its supervisor could not write it."""
