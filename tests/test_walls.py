@@ -387,7 +387,7 @@ def test_what_is_printed_steers_no_terminal(text):
 @pytest.mark.parametrize("char", ("\u2028", "\u2029", "\x85"))
 def test_a_line_end_that_editors_do_not_show_is_refused(char):
     found = parse(f"prompt: fix # see{char}agent: sh\n".encode())
-    assert found.problems and "ends a line here" in found.problems[0].message
+    assert found.problems and "begins a new line here" in found.problems[0].message
 
 
 @pytest.mark.parametrize(
