@@ -525,7 +525,7 @@ def test_what_a_tool_is_told_to_write_into_its_log_folder_is_no_artifact(project
 
 def test_yaml_tool_of_the_users_own(project):
     tools = project.work / "tools"
-    tools.mkdir()
+    tools.mkdir(exist_ok=True)
     (tools / "mine.yaml").write_text(
         "description: Mine\nargv: [sh, -c, 'cat \"$0\"; echo \"$@\"', '{prompt_file}', --model, '{model}', --dir, '{run_dir}']\n"
         "prompt: file\nenv: {MODEL: '{model}'}\ntimeout: 1m\nsuccess_codes: [0, 3]\nversion: [sh, -c, 'echo 1.2']\n"
@@ -539,7 +539,7 @@ def test_yaml_tool_of_the_users_own(project):
     project.drop("c.yaml", "agent: args\nprompt: two words --dangerous $(id) 'x\n")
     project.run("watch", "--until-empty")
     assert project.log("a") == f"Hello there--model fast-1 --dir {project.work}/logs/a/1/tool\n"
-    assert project.log("b") == f"no model--dir {project.work}/logs/b/1\n"
+    assert project.log("b") == f"no model--dir {project.work}/logs/b/1/tool\n"
     assert project.log("c") == "two words --dangerous $(id) 'x|"
     assert "broken.yaml:1:7" in project.run("tools", code=1).stdout
     assert "says 1.2" in project.run("tools", "check", "mine").stdout

@@ -249,14 +249,6 @@ class Waitlist:
         except Exception as error:
             self.failed(waiting.name, error)
 
-    def look_at(self, names: Mapping[str, bool]) -> None:
-        """Look at files that notifications named, with whether each was renamed: the first at once, many in slices."""
-        for number, (name, renamed) in enumerate(names.items()):
-            if number < LARGE:
-                self.look(name, renamed)
-            else:
-                self.todo[name] = None
-
     def look(self, name: str, renamed: bool = False, listed: bool = False) -> None:
         """Look at one file; whatever goes wrong concerns that file only."""
         life = self.running.get(stem_of(name))

@@ -353,7 +353,8 @@ class Watcher:
                 self._moved_by_hand(folder, name)
         if listing_wanted:
             self.waitlist.list(everything=True)
-        self.waitlist.look_at(names)
+        for name, renamed in names.items():
+            self.waitlist.look(name, renamed)
 
     def _install_signals(self) -> None:
         signal.signal(
