@@ -50,31 +50,34 @@ def examples(*lines: str) -> str:
     return "\b\nExamples\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def complete_ids(*folders: Status) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def complete_ids(*folders: Status) -> Completion:
     """Completion with the ids in these folders: a directory listing, nothing is parsed."""
+    return complete_from(
+        lambda layout: sorted(
+            task_id
+            for folder in (folders or FOLDERS)
+            for task_id, _ in scan.task_names(layout.folder(folder))
+        )
+    )
+
+
+def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
+    """Completion with what is listed of the work directory; with nothing if there is none, or it is another user's."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
         try:
             layout = find_own_layout(ctx.find_root().params.get("directory"))
         except OrchestratorError:
             return []
-        found = [
-            task_id
-            for folder in (folders or FOLDERS)
-            for task_id, _ in scan.task_names(layout.folder(folder))
-            if incomplete in task_id
-        ]
-        return sorted(found)
+        return [name for name in names(layout) if incomplete in name]
 
     return complete
 
 
-def complete_runs(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    try:
-        layout = find_own_layout(ctx.find_root().params.get("directory"))
-    except OrchestratorError:
-        return []
-    return [run_id for run_id, _ in scan.runs(layout) if incomplete in run_id]
+complete_runs = complete_from(lambda layout: [run_id for run_id, _ in scan.runs(layout)])
 
 
 def ids_argument(*folders: Status, required: bool = True) -> Callable[[Any], Any]:

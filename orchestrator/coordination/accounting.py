@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.model.budget import Running, tighter
 from orchestrator.model.config import Config, Model
-from orchestrator.model.journal import Journal
+from orchestrator.model.journal import AttemptFacts, Journal
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
@@ -83,17 +83,18 @@ def so_far(lives: Iterable[Any]) -> list[Running]:
 
 def left(task: Task, config: Config, journal: Journal) -> float | None:
     """Dollars that a task may still cost after its attempts so far; None if nobody limits it."""
-    spent = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts)
     limit = tighter(task.max_cost, config.budgets.task.hard)
-    return None if limit is None else max(limit - spent, 0.0)
+    return None if limit is None else max(limit - _spent(journal.attempts), 0.0)
 
 
 def too_expensive(task: Task, config: Config, journal: Journal, reading: Reading) -> str:
     """Why a task gets no further attempt: what it may cost is spent.  Empty if it is not."""
-    cost = (reading.cost_usd or 0.0) + sum(
-        facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1]
-    )
+    cost = (reading.cost_usd or 0.0) + _spent(journal.attempts[:-1])
     limit = tighter(task.max_cost, config.budgets.task.hard)
     if limit is None or cost < limit:
         return ""
     return f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent"
+
+
+def _spent(attempts: Iterable[AttemptFacts]) -> float:
+    return sum(facts.read.get("cost_usd") or 0.0 for facts in attempts)

@@ -41,10 +41,13 @@ class Expansions:
         self._names -= {name for name, _, _ in found}
         return found
 
-    def _work(self, name: str, look: RunFile) -> None:
+    def now(self, name: str, look: RunFile) -> Ended:
+        """Expand a small one here; how it ended."""
         try:
             self._accept(name, look)
         except Exception as error:  # told by who asks how it ended
-            self._done.put((name, look, error))
-        else:
-            self._done.put((name, look, None))
+            return name, look, error
+        return name, look, None
+
+    def _work(self, name: str, look: RunFile) -> None:
+        self._done.put(self.now(name, look))

@@ -475,17 +475,12 @@ class Waitlist:
         if len(look.run.tasks) > LARGE:
             self.expansions.begin(name, look)
             return
-        try:
-            self._expand(name, look)
-        except Exception as error:
-            self._expanded(name, look, error)
-        else:
-            self._expanded(name, look)
+        self._expanded(*self.expansions.now(name, look))
 
     def _expand(self, name: str, look: RunFile) -> None:
         self.groups.accept(self.store, name, look)
 
-    def _expanded(self, name: str, look: RunFile, error: Exception | None = None) -> None:
+    def _expanded(self, name: str, look: RunFile, error: Exception | None) -> None:
         """A run was accepted, or could not be."""
         if isinstance(error, Taken):
             self.refuse(name, look.signature, error.message, error.hint)

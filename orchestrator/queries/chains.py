@@ -45,7 +45,7 @@ def after(layout: Layout, task: Task | None, result: Mapping[str, Any]) -> list[
 
 def _status(layout: Layout, task_id: str) -> str:
     found = scan.locate(layout, task_id)
-    return "" if found is None else "waiting" if str(found[0]) == "inbox" else str(found[0])
+    return "" if found is None else found[0].word
 
 
 def drawn(ids: Sequence[str]) -> list[tuple[str, int]]:

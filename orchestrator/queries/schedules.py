@@ -64,7 +64,7 @@ def _view(layout: Layout, schedule: Schedule, now: float, held: bool) -> Schedul
     first = state.first if state is not None else now
     known = schedule.cron is not None or state is not None
     place = scan.locate(layout, state.made) if state is not None and state.made else None
-    status = "" if place is None else "waiting" if str(place[0]) == "inbox" else str(place[0])
+    status = "" if place is None else place[0].word
     return ScheduleView(
         schedule.name,
         schedule.said,

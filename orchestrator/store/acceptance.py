@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.files import git, journals, opening, trust
@@ -141,10 +141,7 @@ class Acceptance:
         return "\n".join(clean(line) for line in lines)
 
     def _accepted(self) -> dict[str, bytes]:
-        files = self._remembered().get("files")
-        if not isinstance(files, dict):
-            return {}
-        return {path: str(text).encode("latin-1", "replace") for path, text in files.items()}
+        return _files(self._remembered())
 
     def _remembered(self) -> dict[str, object]:
         if self._memory is not None and not self.known.believed:
@@ -158,9 +155,9 @@ class Acceptance:
         if self.known.folder and self.known.believed:
             self._try(f"{self.known.folder}/settings.json", data)
 
-    def _try(self, path: str, data: object, sync: bool = True) -> None:
+    def _try(self, path: str, data: object) -> None:
         try:
-            trusting.write_json(path, data, sync)
+            trusting.write_json(path, data)
         except OSError as error:
             why = f"{error.filename or path}: {error.strerror}"
             self.known = trust.Trust("", trust.NOWHERE, self.known.instance, "", why)
@@ -196,7 +193,8 @@ def _without_known(
     layout: Layout, known: trust.Trust, brought: dict[str, str], now: Snapshot
 ) -> dict[str, str]:
     """What git brought, but for files that say what was accepted at the same path in another worktree of this repository."""
-    beside = [dict(_files(folder)) for folder in _worktrees(layout, known)]
+    kept = [trust.read_json(f"{folder}/settings.json") for folder in _worktrees(layout, known)]
+    beside = [_files(remembered) for remembered in kept]
     return {
         path: why
         for path, why in brought.items()
@@ -227,11 +225,12 @@ def _worktrees(layout: Layout, known: trust.Trust) -> list[str]:
     return found
 
 
-def _files(folder: str) -> Iterator[tuple[str, bytes]]:
-    files = trust.read_json(f"{folder}/settings.json").get("files")
-    if isinstance(files, dict):
-        for path, text in files.items():
-            yield path, str(text).encode("latin-1", "replace")
+def _files(remembered: Mapping[str, object]) -> dict[str, bytes]:
+    """What settings files said, by their paths, as it was taken down when they were accepted."""
+    files = remembered.get("files")
+    if not isinstance(files, dict):
+        return {}
+    return {path: str(text).encode("latin-1", "replace") for path, text in files.items()}
 
 
 def _inside(reader: git.Reader, layout: Layout, path: str) -> str:

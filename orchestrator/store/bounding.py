@@ -25,6 +25,4 @@ def keep(layout: Layout, task_id: str, bounds: Bounds) -> None:
         both = bounds if before is None else tighter_bounds(bounds, before)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         data = json.dumps(both.as_record()).encode() + b"\n"
-        fd = atomic.publish(path, data, f"{path}.{os.getpid()}.tmp", replace=True, sync=True)
-    if fd >= 0:
-        os.close(fd)
+        atomic.publish(path, data, f"{path}.{os.getpid()}.tmp", replace=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from orchestrator.files import bounds, opening, owners, scan
-from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.trust import Trust
@@ -26,6 +26,7 @@ from orchestrator.model.status import Status
 from orchestrator.store import atomic, bounding
 from orchestrator.store.eventlog import Event, EventLog, GroupCommit
 from orchestrator.store.ledger import Entry, Ledger
+from orchestrator.store.trusting import fact_of
 
 CAUSE = ".cause"  # in each folder: instance of the work directory, id of the cause, the folder it is to enter
 
@@ -82,7 +83,7 @@ def place(store: Writer, cause: str) -> list[str]:
     if inherited is not None:
         for name in fresh:
             bounding.keep(layout, name.removesuffix(".yaml"), inherited)
-    store.vouch(_fact(f"{folder}/{name}", name) for name in fresh)
+    store.vouch(fact_of(name.removesuffix(".yaml"), f"{folder}/{name}") for name in fresh)
     placed = []
     for name in staged:
         if name in fresh and _moved(f"{folder}/{name}", f"{layout.folder('inbox')}/{name}"):
@@ -152,11 +153,6 @@ def _refusal(store: Writer, cause: str, name: str) -> Event:
         summary=f"it was to follow {cause}, but there is another task of this id",
         parent=cause,
     )
-
-
-def _fact(path: str, name: str) -> tuple[str, str, Identity]:
-    digest = hashlib.sha256(opening.read_bytes(path)).hexdigest()
-    return name.removesuffix(".yaml"), digest, identity_of(path)
 
 
 def complete(store: Writer) -> list[str]:

@@ -14,15 +14,13 @@ watcher's lock) would otherwise throw away what the other has staged.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Taken
-from orchestrator.files import opening, owners, scan
-from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files import owners, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content, Unreadable, read
 from orchestrator.model.run import Run
@@ -30,6 +28,7 @@ from orchestrator.model.units import plural
 from orchestrator.store import atomic
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store, task_text
+from orchestrator.store.trusting import fact_of
 
 MADE_BY = ".instance"  # in each folder: the instance of the work directory that staged it
 
@@ -131,7 +130,7 @@ def _place(store: Store, run_id: str) -> None:
             ),
         ]
     ).result()
-    store.vouch(_fact(folder, name) for name in staged)
+    store.vouch(fact_of(name.removesuffix(".yaml"), f"{folder}/{name}") for name in staged)
     for name in staged:
         try:
             atomic.move(f"{folder}/{name}", f"{layout.folder('inbox')}/{name}")
@@ -140,12 +139,6 @@ def _place(store: Store, run_id: str) -> None:
     atomic.sync_folder(layout.folder("inbox"))
     atomic.remove(f"{folder}/{MADE_BY}")
     os.rmdir(folder)
-
-
-def _fact(folder: str, name: str) -> tuple[str, str, Identity]:
-    path = f"{folder}/{name}"
-    digest = hashlib.sha256(opening.read_bytes(path)).hexdigest()
-    return name.removesuffix(".yaml"), digest, identity_of(path)
 
 
 def _ours(store: Store, run_id: str) -> bool:

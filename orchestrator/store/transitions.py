@@ -21,7 +21,7 @@ import yaml
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
 from orchestrator.files import journals, jsonlines, opening, owners, scan, trust
-from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files.identity import Identity
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
@@ -211,8 +211,7 @@ class Store:
 
     def vouch_for(self, task_id: str, path: str) -> None:
         """`vouch` for the file that lies at this path now."""
-        digest = hashlib.sha256(opening.read_bytes(path)).hexdigest()
-        self.vouch([(task_id, digest, identity_of(path))])
+        self.vouch([trusting.fact_of(task_id, path)])
 
     # -- claim ------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterable
 
-from orchestrator.files import trust
+from orchestrator.files import opening, trust
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
@@ -84,6 +85,11 @@ def _settle(layout: Layout, folder: str, instance: str) -> Trust:
     return Trust(folder, KNOWN, instance, folder)
 
 
+def fact_of(task_id: str, path: str) -> tuple[str, str, Identity]:
+    """What is vouched for: a file's id, sha256 and identity, as it lies there now."""
+    return task_id, hashlib.sha256(opening.read_bytes(path)).hexdigest(), identity_of(path)
+
+
 def vouch(known: Trust, facts: Iterable[tuple[str, str, Identity]]) -> bool:
     """Remember files that count without a question: id, sha256, identity.  False if there is nowhere to remember them."""
     data = b"".join(
@@ -104,6 +110,4 @@ def write_json(path: str, data: object, sync: bool = True) -> None:
 
 def _replace(path: str, data: bytes, sync: bool = True) -> None:
     temporary = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    fd = atomic.publish(path, data, temporary, replace=True, sync=sync)
-    if fd >= 0:
-        os.close(fd)
+    atomic.publish(path, data, temporary, replace=True, sync=sync)

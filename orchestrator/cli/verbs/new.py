@@ -366,13 +366,11 @@ def _drop(folder: str, name: str, text: str, held: bool, chosen: bool) -> str:
     for number in range(1, 100):
         path = f"{folder}/{name if number == 1 else f'{name}-{number}'}.yaml"
         try:
-            fd = atomic.publish(path, text.encode(), f"{folder}/.{os.getpid()}.tmp", sync=False)
+            atomic.publish(path, text.encode(), f"{folder}/.{os.getpid()}.tmp", sync=False)
         except FileExistsError:
             if chosen:
                 raise Taken(f"there is a task '{name}' already", "choose another name") from None
             continue
-        if fd >= 0:
-            os.close(fd)
         return path
     raise OrchestratorError(f"there are too many tasks named {name}", "choose a name with --id")
 

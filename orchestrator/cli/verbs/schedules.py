@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import dry_run_option, examples, json_option, now
+from orchestrator.cli.options import complete_from, dry_run_option, examples, json_option, now
 from orchestrator.cli.writing import open_store
 from orchestrator.coordination import timetable
-from orchestrator.errors import NotFound, OrchestratorError, Refused, Taken
+from orchestrator.errors import NotFound, Refused, Taken
 from orchestrator.files import schemas
-from orchestrator.files.layout import find_layout
+from orchestrator.files.layout import Layout
 from orchestrator.files.nearness import Near
 from orchestrator.files.schedules import load_schedules
 from orchestrator.files.schedulestate import state_of
@@ -19,12 +19,9 @@ from orchestrator.queries.schedules import ScheduleView, all_schedules, next_tim
 from orchestrator.store.transitions import task_text
 
 
-def _complete(ctx: click.Context, _: click.Parameter, word: str) -> list[str]:
-    try:
-        layout = find_layout(ctx.find_root().params.get("directory"))
-    except OrchestratorError:
-        return []
-    return [item.name for item in load_schedules(layout) if item.name.startswith(word)]
+def schedule_names(layout: Layout) -> list[str]:
+    """For completion."""
+    return [item.name for item in load_schedules(layout)]
 
 
 @click.command(
@@ -35,7 +32,7 @@ def _complete(ctx: click.Context, _: click.Parameter, word: str) -> list[str]:
         "mv work/schedules/nightly.yaml work/schedules/held/     # hold it",
     )
 )
-@click.argument("name", required=False, shell_complete=_complete)
+@click.argument("name", required=False, shell_complete=complete_from(schedule_names))
 @click.option(
     "--now", "at_once", is_flag=True, help="Make its task (or run) now, beside its times."
 )
