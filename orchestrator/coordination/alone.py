@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.life import Life
 from orchestrator.model.gates import Lane, Limits
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.life import Life
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.model.admission import Ask, Retry, World, admit, hopeless
 from orchestrator.model.gates import Gate, limit_gates

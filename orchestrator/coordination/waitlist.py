@@ -27,7 +27,7 @@ from orchestrator.coordination.intake import (
     TaskFile,
     signature_of,
 )
-from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.life import Life
 from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses

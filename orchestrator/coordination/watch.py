@@ -11,37 +11,39 @@ import collections
 import math
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import alone, clearing, guard, leaving, questions, reserving
+from orchestrator.coordination import alone, clearing, guard, leaving, questions
 from orchestrator.coordination.accounting import so_far
-from orchestrator.coordination.cardfacts import card_facts
+from orchestrator.coordination.card import Card
+from orchestrator.coordination.changes import Changes
+from orchestrator.coordination.closings import Closings
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
+from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
-from orchestrator.coordination.lifecycle import Life, Lives
+from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.schedule import Candidate, choose
-from orchestrator.coordination.settings import AT_START, Settings
+from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.timetable import Timetable
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
-from orchestrator.execution.supervisor import boot_id, start_time
-from orchestrator.files import parked, scan
+from orchestrator.files import scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import ids
-from orchestrator.model.admission import Watching, World, admit, ending_gate
+from orchestrator.model.admission import Watching, World, admit
 from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, InUse, Limits
+from orchestrator.model.gates import InUse, Limits
 from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
@@ -54,8 +56,6 @@ FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the 
 SWEEP = 120  # every how many rescans the trees of ended tasks are looked at
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
-
-Tell = Callable[..., None]
 
 
 class Watcher:
@@ -80,8 +80,9 @@ class Watcher:
         self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
         self.lives = Lives(layout, settings, store, distributors, self.health, tell, self._spent)
-        self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
+        self.changes = Changes(layout, settings, self.running)
+        self.lock = WatcherLock(layout)
         self.groups = Groups(layout)
         self.waitlist = Waitlist(
             layout,
@@ -95,39 +96,30 @@ class Watcher:
             self._again,
             clock,
         )
+        self.hints = Hints()
+        self._settings_folders = (layout.tools, layout.agents, layout.schedules)
         self.use = InUse()
-        self.parked: dict[str, Gate] = {}  # by tool
+        self.closings = Closings(layout, settings, store, self.groups, clock)
         self.spending = Spending(
             layout, settings.config.budgets, self.groups, clock, self._over_budget
         )
         self.today = Today(layout, clock)
-        self._told: tuple[float, frozenset[str]] = (0.0, frozenset())  # what the card says
         self.alone = alone.Alone()
         self.timetable = Timetable(layout, store, clock)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._blocked: set[str] = set()  # journals that are not understood, told once
-        self._hints: collections.deque[tuple[str, bool]] = collections.deque()
-        self._settings_due = math.inf  # when (the loop's time) to look whether they have settled
-        self._settings_read = timestamp(clock.wall())
-        self._exposed = False  # an attempt runs, or has run since the settings were looked at
+        self._next_rescan = 0.0  # when (the loop's time) the inbox is listed again
+        self._next_costs = 0.0  # when running attempts are asked what they have cost
         self._reload = False
         self._state = StateGuard(layout)
         self._listed = 0
-        self._poked = False
         self._leave = False
         self.interrupted = False
         self._once = False
         self._claimed_once = False
-        self._started_at = timestamp(clock.wall())
-        # Found out once: on the day when nothing can be opened the card must still be written.
-        self._identity = {
-            "pid": os.getpid(),
-            "pid_start": start_time("self"),
-            "boot": boot_id(),
-            "host": socket.gethostname(),
-        }
+        self.card = Card(settings, store, self.today, self.alone, self._state, clock)
         self.notifications = ""
 
     @property
@@ -147,99 +139,116 @@ class Watcher:
         self.lock.acquire()
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        arrivals = self._arrivals(self.layout, self._hint_from_thread, self._overflow_from_thread)
+        self.hints.begin(self._loop, self._wake)
+        arrivals = self._arrivals(self.layout, self.hints.from_thread, self.hints.overflow)
         try:
-            self.distributors.default.prepare(1)
-            self._write_card()
-            self._event(
-                "watcher_started", summary=f"pid {os.getpid()}, {self.config.limits.running} slots"
-            )
-            if self._signals:
-                self._install_signals()
-            if self.settings.problem:
-                self.tell("misconfigured", "", text=self.settings.problem)
-            self.notifications = (
-                "switched off" if self.config.notify == "poll" else arrivals.start()
-            )
-            if self.notifications:
-                self._write_card()
-            self._add_task(self._load_today())
-            await self._recover()
-            self.waitlist.list(everything=True)
-            self._check_settings()  # nothing told of what was saved before the notifications began
-            self._warm_up()
-            next_rescan = self._loop.time() + self.config.rescan
-            next_costs = 0.0
+            await self._begin(arrivals)
             while True:
                 self._wake.clear()
-                self._poked = False
-                now = self._loop.time()
-                try:
-                    if self._reload:
-                        self._reload = False
-                        self._read_settings(self._may_take())
-                    if now >= self._settings_due:
-                        self._check_settings()
-                    self._take_hints()
-                    if self.config.budgets.cancel and self.running and now >= next_costs:
-                        next_costs = now + COSTS
-                        self._look_at_costs()
-                    if now >= next_rescan:
-                        next_rescan = now + self._pause()
-                        arrivals.refresh()
-                        self._rescan()
-                    if any(
-                        gate.until is not None and gate.until <= self.clock.wall()
-                        for gate in self.parked.values()
-                    ):
-                        self._look_at_parked()
-                    self.waitlist.approvals()
-                    self.alone.look(self.running.values(), now)
-                    for name in self.timetable.look(self.config.schedules):
-                        self.waitlist.look(name, renamed=True)
-                    self.waitlist.look_again()
-                    self._look_at_replies()
-                    self._start_due()
-                    if self._exposed and not self._acting() and self._settings_due == math.inf:
-                        self._check_settings()
-                    self.waitlist.flush_vouch()
-                except (
-                    OSError,
-                    StoreFault,
-                ) as error:  # what was left out is found by the listing once the disk works again
-                    self.health.failed(error)
-                    next_rescan = min(next_rescan, now + self._pause())
-                except Exception as error:  # a bug of ours must not stop everything else; no faster than the listing
-                    self.tell("internal", "", error=error)
-                    await asyncio.sleep(min(self.config.rescan, 1.0))
+                self.hints.heard()
+                await self._pass(arrivals)
                 if self._finished(until_empty, once):
-                    if until_empty and not self._leave:
-                        self._tell_what_waits()
                     break
-                await self._sleep(
-                    min(next_rescan, next_costs)
-                    if self.config.budgets.cancel and self.running
-                    else next_rescan
-                )
+                await self._sleep()
+            if until_empty and not self._leave:
+                self._tell_what_waits()
         finally:
-            arrivals.stop()
-            self._event("watcher_stopped", summary=self.summary())
-            for life in list(self.running.values()):
-                if life.handle is not None:
-                    self.tell("left", life.id, life=life)
-            for task in self._tasks:
-                task.cancel()
-            self.distributors.close()
-            atomic.remove(self.layout.watcher_card)
-            self.lock.release()
+            self._end(arrivals)
 
-    async def _sleep(self, next_rescan: float) -> None:
+    async def _begin(self, arrivals: Arrivals) -> None:
+        """Say that we are here, hear what arrives, take up what another watcher left, list the inbox."""
+        self.distributors.default.prepare(1)
+        self._write_card()
+        slots = f"{self.config.limits.running} slots"
+        self._event("watcher_started", summary=f"pid {os.getpid()}, {slots}")
+        if self._signals:
+            self._install_signals()
+        if self.settings.problem:
+            self.tell("misconfigured", "", text=self.settings.problem)
+        self.notifications = arrivals.start() if self.config.notify != "poll" else "switched off"
+        if self.notifications:
+            self._write_card()
+        self._add_task(self._load_today())
+        await self._recover()
+        self.waitlist.list(everything=True)
+        self._check_settings()  # nothing told of what was saved before the notifications began
+        self._warm_up()
+        self._next_rescan = self._loop.time() + self.config.rescan
+
+    async def _pass(self, arrivals: Arrivals) -> None:
+        """One pass.  A disk that refuses, or a bug of ours, ends this pass and nothing else."""
+        now = self._loop.time()
+        try:
+            self._listen(now)
+            self._look(now, arrivals)
+            self._start_due()
+            self._settle()
+        except (OSError, StoreFault) as error:
+            self.health.failed(error)  # what was left out is found by the listing afterwards
+            self._next_rescan = min(self._next_rescan, now + self._pause())
+        except Exception as error:
+            self.tell("internal", "", error=error)
+            await asyncio.sleep(min(self.config.rescan, 1.0))  # no faster than the listing
+
+    def _listen(self, now: float) -> None:
+        """What was told since the last pass: settings, files, signals."""
+        if self._reload:
+            self._reload = False
+            self._read_settings()
+        if now >= self.changes.due:
+            self._check_settings()
+        self._take_hints()
+
+    def _look(self, now: float, arrivals: Arrivals) -> None:
+        """What the clock makes due: costs, the listing, parked tools, schedules, waiting tasks."""
+        if self._costs_count and now >= self._next_costs:
+            self._next_costs = now + COSTS
+            self._look_at_costs()
+        if now >= self._next_rescan:
+            self._next_rescan = now + self._pause()
+            arrivals.refresh()
+            self._rescan()
+        if any(end <= self.clock.wall() for end in self.closings.ends):
+            self._look_at_parked()
+        self.waitlist.approvals()
+        self.alone.look(self.running.values(), now)
+        for name in self.timetable.look(self.config.schedules):
+            self.waitlist.look(name, renamed=True)
+        self.waitlist.look_again()
+        self._look_at_replies()
+
+    def _settle(self) -> None:
+        """What follows when nothing runs any more, and what must be durable before the next wait."""
+        if self.changes.exposed and not self._acting() and self.changes.due == math.inf:
+            self._check_settings()
+        self.waitlist.flush_vouch()
+
+    def _end(self, arrivals: Arrivals) -> None:
+        arrivals.stop()
+        self._event("watcher_stopped", summary=self.summary())
+        for life in list(self.running.values()):
+            if life.handle is not None:
+                self.tell("left", life.id, life=life)
+        for task in self._tasks:
+            task.cancel()
+        self.distributors.close()
+        atomic.remove(self.layout.watcher_card)
+        self.lock.release()
+
+    @property
+    def _costs_count(self) -> bool:
+        """Whether a budget may end what runs."""
+        return self.config.budgets.cancel and bool(self.running)
+
+    async def _sleep(self) -> None:
         now, wall = self._loop.time(), self.clock.wall()
-        due = [next_rescan, self._settings_due, *self.waitlist.next_look(wall)]
+        due = [self._next_rescan, self.changes.due, *self.waitlist.next_look(wall)]
+        if self._costs_count:
+            due.append(self._next_costs)
         due += self.alone.next_look(now)
         due += [now + left for left in self.timetable.next_look(self.config.schedules)]
         due += self.lives.replies.next_look()
-        due += [now + gate.until - wall for gate in self.parked.values() if gate.until is not None]
+        due += [now + end - wall for end in self.closings.ends]
         due += [
             life.retry_at
             for life in self.running.values()
@@ -281,7 +290,7 @@ class Watcher:
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not busy and not self._retries_to_come()
-        if busy or resting or self._hints or self.lives.replies.resting:
+        if busy or resting or self.hints.any or self.lives.replies.resting:
             return False
         return not self._retries_to_come() and not leaving.starts_to_come(
             self.waitlist, self.world()
@@ -300,50 +309,19 @@ class Watcher:
 
     def _again(self, name: str) -> None:
         """Look at a file of the inbox once more in the next pass."""
-        self.hint(self.layout.file(Status.INBOX, name), renamed=True)
-
-    def hint(self, path: str, renamed: bool) -> None:
-        """Something may have happened to this file: look at it in the next pass."""
-        self._hints.append((path, renamed))
-        self._wake.set()
-
-    def _hint_from_thread(self, path: str, renamed: bool) -> None:
-        self._hints.append((path, renamed))
-        self._poke_from_thread()
-
-    def _overflow_from_thread(self) -> None:
-        self._hints.append(("", False))
-        self._poke_from_thread()
-
-    def _poke_from_thread(self) -> None:
-        # Once until it is seen: every call writes to the loop's wake-up socket, and a full one would lose a signal.
-        if self._poked:
-            return
-        self._poked = True
-        try:
-            self._loop.call_soon_threadsafe(self._wake.set)
-        except RuntimeError:  # the loop is closed: we are leaving
-            pass
+        self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
 
     def _take_hints(self) -> None:
-        listing_wanted = False
         names: dict[str, bool] = {}
-        while self._hints:
-            path, renamed = self._hints.popleft()
+        for path, renamed in self.hints.take():
             folder, name = os.path.split(path)
-            if path == self.layout.config or folder in (
-                self.layout.tools,
-                self.layout.agents,
-                self.layout.schedules,
-            ):
+            if path == self.layout.config or folder in self._settings_folders:
                 self._check_settings(whole=True)  # before the files that were dropped after them
                 continue
             folder = os.path.basename(folder)
-            if not path:
-                listing_wanted = True
-            elif ".reply" in name and self.lives.replies.hint(name):
+            if ".reply" in name and self.lives.replies.hint(name):
                 continue
-            elif folder == "inbox":
+            if folder == "inbox":
                 names[name] = names.get(name, False) or renamed
             elif folder == "parked":
                 self._look_at_parked()
@@ -351,7 +329,7 @@ class Watcher:
                 self._requests()
             elif folder in ("cancelled", "review") and renamed:
                 self._moved_by_hand(folder, name)
-        if listing_wanted:
+        if self.hints.overflown():
             self.waitlist.list(everything=True)
         for name, renamed in names.items():
             self.waitlist.look(name, renamed)
@@ -378,7 +356,7 @@ class Watcher:
 
     def _continued(self) -> None:
         """It was stopped: hints may be old, and others have written to the terminal."""
-        self._overflow_from_thread()
+        self.hints.overflow()
         self.tell("resumed", "")
 
     def signalled(self, number: int) -> None:
@@ -403,7 +381,7 @@ class Watcher:
     def _rescan(self) -> None:
         """The slow timer: what no notification told."""
         self._listed += 1
-        if (self.today.cost, frozenset(self.alone.began)) != self._told:
+        if self.card.stale:
             self._write_card()
         self._beat()  # first: whatever fails below, it lives
         if self.health.fault:
@@ -423,7 +401,7 @@ class Watcher:
             self.lives.grounds.collect(life, self.config.quiet)
         if self._listed % SWEEP == 1:
             self._add_task(self._sweep_trees())
-        if self._settings_due == math.inf:
+        if self.changes.due == math.inf:
             self._check_settings()
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
         try:
@@ -441,7 +419,7 @@ class Watcher:
             self._adopt_strays()
             self._foreign()
             for name in questions.overdue(self.store, self.config):
-                self.hint(self.layout.file(Status.INBOX, name), renamed=True)
+                self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
             self.waitlist.judge_gated()
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
@@ -459,57 +437,25 @@ class Watcher:
                 self.tell("tidied", "", text=text)
 
     def _check_settings(self, whole: bool = False) -> None:
-        """Read the settings if their files have changed: once they stand still, or at once if a notification told that they are ``whole``.
+        """Take what the settings' files say now; at once if a notification told that they are ``whole``."""
+        if self.changes.look(self._loop.time(), self._acting(), whole):
+            self._read_settings()
 
-        If nothing runs after this, nothing that has run can have changed them unnoticed.
-        """
-        self._settings_due = math.inf
-        if self.settings.differ():
-            if not whole and not self.settings.settled():
-                self._settings_due = self._loop.time() + self.config.quiet
-                return
-            self._read_settings(self._may_take())
-        if self._exposed and not self._acting():
-            self._exposed = False
-            self.settings.quiet(self._others_run())
-
-    def _may_take(self) -> bool:
-        theirs = self._exposed or self._others_run()
-        return self.settings.may_take(theirs, self.config.reload == "always")
-
-    def _acting(self) -> bool:
-        """Whether an attempt runs.  One that has ended, and keeps its slot until that is judged, changes nothing any more."""
-        return any(life.in_slot and not life.ending for life in self.running.values())
-
-    def _others_run(self) -> bool:
-        """Whether `orchestrator run` is at a task."""
-        mine = {ids.key(task_id) for task_id in self.running}
-        return any(
-            name.removesuffix(".jsonl") not in mine for name in scan.names(self.layout.active)
-        )
-
-    def _read_settings(self, take: bool) -> None:
+    def _read_settings(self) -> None:
         """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
-        before = self.settings.problem
-        changed = self.settings.read(take)
-        self._settings_read = timestamp(self.clock.wall())
-        text = ", ".join(
-            f"{name} (at the next start)" if name in AT_START else name for name in changed
-        )
-        if self.settings.problem not in ("", before):
-            self.tell(
-                "held_settings" if self.settings.held else "misconfigured",
-                "",
-                text=self.settings.problem,
-            )
-        elif text or (before and not self.settings.problem):
-            self.tell("configured", "", text=text or "as they were")
+        changed = self.changes.read(self.tell)
+        self.card.settings_read = timestamp(self.clock.wall())
         if changed:
             self._event("settings_changed", summary=", ".join(changed))
             self.spending.limit(self.config.budgets)
             self.waitlist.anew()
             self._warm_up()
         self._write_card()
+        self.changes.settle(self._acting())
+
+    def _acting(self) -> bool:
+        """Whether an attempt runs.  One that has ended, and keeps its slot until that is judged, changes nothing any more."""
+        return any(life.in_slot and not life.ending for life in self.running.values())
 
     def _warm_up(self) -> None:
         self.distributors.default.prepare(
@@ -547,40 +493,18 @@ class Watcher:
 
     def _look_at_parked(self) -> None:
         """Which tools are parked now; those whose time is over start again."""
-        for again in (
-            parked.set_back(self.layout, self.clock.wall()) if not self.health.fault else ()
-        ):
-            self.store.park(*again)
-        self.parked = parked.gates(self.layout, self.clock.wall())
-        for name in scan.names(self.layout.folder("parked")) if not self.health.fault else ():
-            tool = name.removesuffix(".yaml")
-            if name.endswith(".yaml") and not name.startswith(".") and tool not in self.parked:
-                self.store.unpark(tool)
-                self.alone.begin(tool)
-                self.tell("unparked", "", tool=tool)
+        for tool in self.closings.look(not self.health.fault):
+            self.alone.begin(tool)
+            self.tell("unparked", "", tool=tool)
 
     @property
     def limits(self) -> Limits:
-        """The configured limits, those of the runs whose tasks wait, and what is closed: parked tools, spent budgets."""
+        """The configured limits, those of the runs whose tasks wait, and what is closed."""
         lanes = self.waitlist.ready.lanes
-        closed = {
-            **self.spending.gates(lanes),
-            **{("tool", tool): gate for tool, gate in self.parked.items()},
-            **reserving.gates(self.layout, self.config, self.clock.wall()),
-        }
-        closed |= self._endings()
+        closed = {**self.spending.gates(lanes), **self.closings.gates(self.running.values())}
         limits = self.groups.limited(self.config.limits, lanes)
         limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
         return replace(limits, closed=closed) if closed else limits
-
-    def _endings(self) -> dict[tuple[str, str], Gate]:
-        """Runs that stop at a failure start nothing while it is not known yet how one of their tasks has ended."""
-        found = {}
-        for life in self.running.values():
-            run = self.groups.get(life.task.run) if life.ending else None
-            if run is not None and run.on_failure == "stop":
-                found["run", run.id] = ending_gate(life.id)
-        return found
 
     def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
         """What admission depends on, from what is known here; ``status_of`` if that is to be asked anew."""
@@ -725,9 +649,7 @@ class Watcher:
 
     def _occupy(self, life: Life) -> None:
         life.in_slot = True
-        if not self._exposed:
-            self.settings.exposed()
-        self._exposed = True
+        self.changes.expose()
         life.retry_at = None
         self.use.count(life.lane)
 
@@ -810,7 +732,7 @@ class Watcher:
 
     def _look_at_replies(self) -> None:
         for name in self.lives.replies.look(self.tell):
-            self.hint(self.layout.file(Status.INBOX, name), renamed=True)
+            self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
 
     def _cancel(self, life: Life, by: str) -> None:
         fresh = self.store.request_cancel(life.id, by) if by else True
@@ -970,22 +892,7 @@ class Watcher:
             self.health.failed(error)
 
     def _write_card(self) -> None:
-        self.today.turn()
-        self._told = (self.today.cost, frozenset(self.alone.began))
-        card = card_facts(
-            self.settings, self.today, self.alone, self.health.fault, self._state.problem
-        )
-        self.store.write_card(
-            {
-                **self._identity,
-                **card,
-                "started_at": self._started_at,
-                "settings_read": self._settings_read,
-                "trust": self.store.trust.folder,
-                "draining": bool(self.draining),
-                "notifications": self.notifications,
-            }
-        )
+        self.card.write(self.health.fault, bool(self.draining), self.notifications)
 
     def _event(
         self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any

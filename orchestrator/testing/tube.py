@@ -72,7 +72,7 @@ class Tube:
         os.utime(hidden, (moment, moment))
         os.rename(hidden, path)
         if self.watcher is not None:
-            self.watcher.hint(path, renamed=True)
+            self.watcher.hints.add(path, renamed=True)
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
         """Do something when so much time has passed since the beginning; if nobody watches then, as soon as somebody does."""

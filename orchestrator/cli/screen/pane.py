@@ -14,7 +14,7 @@ from orchestrator.cli.screen.console import SIGNS, Console, cost
 from orchestrator.cli.screen.footer import Doing, View, badge, footer
 from orchestrator.cli.screen.printer import Footer, Printer
 from orchestrator.cli.screen.windows import in_tmux, open_window
-from orchestrator.coordination.lifecycle import Life
+from orchestrator.coordination.life import Life
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.files import quotas
@@ -347,7 +347,7 @@ class Pane:
         )
         notes = [
             f"{tool} held" + (f" until {self.console.clock(gate.until)}" if gate.until else "")
-            for tool, gate in list(watcher.parked.items())
+            for tool, gate in list(watcher.closings.parked.items())
         ]
         notes += [
             f"{tool} {window.words(watcher.clock.wall())}"

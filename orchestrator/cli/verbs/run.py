@@ -20,7 +20,8 @@ from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
-from orchestrator.coordination.lifecycle import Life, Lives
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused

@@ -1,0 +1,73 @@
+"""When the settings' files have changed: whether that counts now, or waits for a person."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.settings import AT_START, Settings
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout
+from orchestrator.model import ids
+
+
+class Changes:
+    """Looks at the settings' files.  While an attempt runs, what changed in them may be the attempt's doing."""
+
+    def __init__(self, layout: Layout, settings: Settings, running: Mapping[str, Life]) -> None:
+        self.layout, self.settings, self.running = layout, settings, running
+        self.due = math.inf  # when (the loop's time) to look whether they have settled
+        self.exposed = False  # an attempt runs, or has run since they were looked at
+
+    def look(self, now: float, acting: bool, whole: bool) -> bool:
+        """Whether they are to be read: they differ, and stand still or were told to be ``whole``.
+
+        If nothing runs after this, nothing that has run can have changed them unnoticed.
+        """
+        self.due = math.inf
+        if self.settings.differ():
+            if not whole and not self.settings.settled():
+                self.due = now + self.settings.config.quiet
+                return False
+            return True
+        self.settle(acting)
+        return False
+
+    def settle(self, acting: bool) -> None:
+        """They are as they were read; once nothing runs, whatever comes next is a person's."""
+        if self.exposed and not acting:
+            self.exposed = False
+            self.settings.quiet(self._others_run())
+
+    def expose(self) -> None:
+        """An attempt begins: from here on changes may be its doing."""
+        if not self.exposed:
+            self.settings.exposed()
+        self.exposed = True
+
+    def read(self, tell: Tell) -> list[str]:
+        """Take them over, or tell what they would change; the names of what counts from now on."""
+        before = self.settings.problem
+        theirs = self.exposed or self._others_run()
+        take = self.settings.may_take(theirs, self.settings.config.reload == "always")
+        changed = list(self.settings.read(take))
+        problem = self.settings.problem
+        if problem not in ("", before):
+            kind = "held_settings" if self.settings.held else "misconfigured"
+            tell(kind, "", text=problem)
+        elif changed or (before and not problem):
+            text = ", ".join(_at_start(name) for name in changed)
+            tell("configured", "", text=text or "as they were")
+        return changed
+
+    def _others_run(self) -> bool:
+        """Whether `orchestrator run` is at a task."""
+        mine = {ids.key(task_id) for task_id in self.running}
+        return any(
+            name.removesuffix(".jsonl") not in mine for name in scan.names(self.layout.active)
+        )
+
+
+def _at_start(name: str) -> str:
+    return f"{name} (at the next start)" if name in AT_START else name

@@ -1,0 +1,192 @@
+"""The order of one attempt: its command, environment, session, secrets and log folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+
+from orchestrator.coordination import portable
+from orchestrator.coordination.accounting import (
+    left,
+)
+from orchestrator.coordination.grounds import Grounds, own_environment
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.proof import Proof
+from orchestrator.coordination.settings import Settings
+from orchestrator.distributors.base import Order
+from orchestrator.distributors.registry import Distributors
+from orchestrator.errors import OrchestratorError, StoreFault
+from orchestrator.execution import secretstore
+from orchestrator.files.layout import ARTIFACTS, OWN, Layout
+from orchestrator.files.text import one_line
+from orchestrator.model.config import Config
+from orchestrator.model.journal import Journal
+from orchestrator.store import atomic, places
+from orchestrator.store.ledger import Entry
+from orchestrator.tools import secrecy
+from orchestrator.tools.adapters import adapter
+from orchestrator.tools.invocation import (
+    CannotStart,
+    Invocation,
+    NotInstalled,
+    Session,
+    chooses_session,
+    environment,
+    program,
+    recorded,
+    secret_values,
+)
+
+MOST_CHARACTERS = 6  # that a token stands for, by a generous count
+
+
+class Orders:
+    """Builds what a distributor is handed."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Settings,
+        distributors: Distributors,
+        grounds: Grounds,
+        proof: Proof,
+    ) -> None:
+        self.layout, self.settings, self.distributors = layout, settings, distributors
+        self.grounds, self.proof = grounds, proof
+
+    @property
+    def config(self) -> Config:
+        """What is configured now."""
+        return self.settings.config
+
+    def order(self, life: Life, entry: Entry, run_dir: str) -> Order:
+        """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
+        try:
+            places.check_folders(self.layout)
+            folder_of_ours = f"{run_dir}/{OWN}"
+            for folder in (
+                self.layout.logs(life.id),
+                run_dir,
+                f"{run_dir}/{ARTIFACTS}",
+                folder_of_ours,
+            ):
+                places.make_folder(self.layout, folder)
+        except (
+            OSError
+        ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
+            raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
+        tag = secrets.token_hex(8)
+        distributor = self.distributors.at(life.route.place.name)
+        if distributor.portable:
+            if why := distributor.fault():
+                raise CannotStart(why)
+            told = self.proof.words(life.id, entry.journal) or entry.journal.told
+            return portable.order(self.layout, self.config, self.grounds, life, entry, tag, told)
+        own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
+        if life.route.mode == "interactive":
+            own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
+        if not life.route.tool.argv:
+            raise CannotStart(life.route.why)
+        session = self._session(life, entry.journal)
+        made: Invocation = adapter(life.route.tool.adapter).invocation(
+            replace(life.task, max_cost=left(life.task, self.config, entry.journal)),
+            *(life.route, self.config, self.grounds.folder(life), run_dir, own, session),
+        )
+        model = self.config.models.get(life.route.model or "")
+        if (
+            model is not None
+            and model.context is not None
+            and len(made.prompt) > model.context * MOST_CHARACTERS
+        ):
+            raise CannotStart(
+                f"the prompt has {len(made.prompt)} characters, more than {model.name} takes at once ({model.context} tokens)"
+            )
+        path = program(made.argv[0], made.env, self.layout.root)
+        if path is None:
+            raise NotInstalled(f"there is no program '{made.argv[0]}'")
+        given = {name: value for name, value in made.env.items() if name not in life.task.env}
+        redact = (*self.config.redact, *life.fetched)
+        secrets_ = life.secrets = secrecy.forms(secret_values(given, redact))
+        prompt_file = f"{run_dir}/prompt.md"
+        try:
+            atomic.remove(prompt_file)
+            atomic.write_temporary(
+                prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False
+            )
+            atomic.remove(f"{run_dir}/command.json")
+            atomic.write_temporary(
+                f"{run_dir}/command.json", recorded(made, secrets_), mode=0o600, sync=False
+            )
+        except OSError as error:
+            raise StoreFault(f"{self.layout.shown(prompt_file)}: {error.strerror}") from None
+        config = self.config
+        facts = {"session": session.id, "resumed": session.resume} if session.id else {}
+        return Order(
+            task_id=life.id,
+            attempt=life.attempt,
+            program=path,
+            argv=made.argv,
+            env=made.env,
+            cwd=made.cwd,
+            run_dir=run_dir,
+            stdin=prompt_file if made.stdin else None,
+            tag=tag,
+            journal=-1,  # handed over when nothing can fail any more
+            cancel=self.layout.cancel_request(life.id),
+            timeout=life.route.timeout,
+            interrupt_grace=config.interrupt_grace,
+            terminate_grace=config.terminate_grace,
+            log_limit=config.log_limit,
+            on_log_limit=config.on_log_limit,
+            secrets=secrets_,
+            silence=life.route.silence or 0.0,
+            terminal=life.route.mode == "interactive",
+            facts=facts,
+        )
+
+    def _session(self, life: Life, journal: Journal) -> Session:
+        """Go on with the session of the attempt before, if the same tool can; else begin one, under an id of ours if it
+        lets us choose."""
+        tool, chooses = life.route.tool, chooses_session(life.route)
+        if life.route.mode == "interactive":
+            return Session(str(uuid.uuid4()) if chooses else "")
+        goes_on = journal.attempt is not None and not journal.fresh
+        before = journal.attempt.read if journal.attempt is not None and goes_on else {}
+        reds_ = self.proof.words(life.id, journal) if before and journal.tries else ""
+        told = "\n".join(text for text in (reds_, journal.told) if text)
+        again = not journal.tries and not journal.told
+        if (
+            tool.can_resume
+            and before.get("session")
+            and before.get("tool") == tool.name
+            and before.get("error_class") != "session"
+        ):
+            ended = one_line(str(before.get("reason") or ""), 200)
+            return Session(before["session"], True, ended, told, again)
+        return Session(str(uuid.uuid4()) if chooses else "", told=told, again=goes_on)
+
+    def secrets(self, life: Life) -> tuple[str, ...]:
+        """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""
+        if not life.secrets and life.route.tool.argv:
+            values = dict.fromkeys(("model", "session", "run_dir", "project", "cwd"), "")
+            env = environment(life.route, life.task, self.config, life.fetched, values)
+            redact = (*self.config.redact, *life.fetched)
+            life.secrets = secrecy.forms(secret_values(env, redact))
+        return life.secrets
+
+    async def fetch(self, life: Life) -> None:
+        """Have the role's secrets, fetched anew for each attempt."""
+        life.fetched = {}
+        commands = life.route.agent.secrets
+        if commands:
+            life.fetched = await asyncio.to_thread(secretstore.fetch, commands, self.layout.root)
+
+    async def fetch_to_mask(self, life: Life) -> None:
+        """Have them for an attempt that another watcher began; what cannot be fetched now was masked in its logs then."""
+        if not life.secrets and life.route.agent.secrets:
+            with suppress(OrchestratorError):
+                await self.fetch(life)

@@ -1,0 +1,109 @@
+"""The result of a task: what `results/<id>.yaml` says when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.coordination import artifacts, questions
+from orchestrator.coordination.grounds import Grounds
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.readings import BEFORE
+from orchestrator.coordination.recording import brief
+from orchestrator.coordination.records import Records
+from orchestrator.coordination.works import Works
+from orchestrator.files.layout import ARTIFACTS, Layout
+from orchestrator.model.policy import Finish
+from orchestrator.model.result import (
+    Reading,
+    attempt_entry,
+    result,
+    total_cost,
+    total_usage,
+)
+from orchestrator.model.units import timestamp
+from orchestrator.store.ledger import Entry
+from orchestrator.tools import changes
+from orchestrator.tools.invocation import (
+    by_hand,
+)
+
+
+class Results:
+    """Composes result documents from the journal, the tree and what the attempt left."""
+
+    def __init__(self, layout: Layout, grounds: Grounds, works: Works, records: Records) -> None:
+        self.layout, self.grounds, self.works, self.records = layout, grounds, works, records
+
+    async def changed(self, life: Life) -> list[str]:
+        if life.change is not None:
+            return list(life.change.files)
+        logs = [self.layout.logs(life.id, number) for number in range(1, life.attempt + 1)]
+        return await asyncio.to_thread(
+            changes.since, self.layout.root, self.layout.work, [f"{log}/{BEFORE}" for log in logs]
+        )
+
+    def document(
+        self,
+        life: Life,
+        entry: Entry,
+        reading: Reading,
+        step: Finish,
+        now: str,
+        made: Sequence[Mapping[str, Any]],
+        changed: list[str],
+    ) -> dict[str, Any]:
+        attempts, readings = [], []
+        for facts in entry.journal.attempts:
+            newest = facts.number == life.attempt
+            its = reading if newest else brief(facts)
+            who = self.records.kept(life, reading) if newest else facts.read
+            readings.append(its)
+            attempts.append(
+                attempt_entry(
+                    facts.number,
+                    timestamp(facts.started["at"]) if "at" in facts.started else "",
+                    timestamp(facts.ended["at"]) if facts.ended else now,
+                    its,
+                    **{name: who.get(name) for name in ("agent", "tool", "model")},
+                )
+            )
+        cost, source = total_cost(readings)
+        claim = {
+            **entry.journal.claim,
+            "agent": life.route.agent.name,
+            "tool": life.route.tool.name,
+            "model": life.route.model or reading.model,
+            "why": life.route.why,
+        }
+        folder = self.layout.logs(life.id, life.attempt)
+        return result(
+            life.id,
+            str(reading.outcome),
+            claim,
+            attempts,
+            reading,
+            reason=step.reason,
+            resume=by_hand(life.route, reading.session),
+            files_changed=changed,
+            question=questions.asked(self.layout, life, reading),
+            usage=total_usage(item.usage for item in readings),
+            cost_usd=cost,
+            cost_source=source,
+            finished_at=now,
+            artifacts=list(made),
+            notes=list(life.task.notes),
+            log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "",
+            **self.works.facts(life, entry),
+        )
+
+    async def artifacts(self, life: Life) -> list[dict[str, Any]]:
+        """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
+        folder = f"{self.layout.logs(life.id, life.attempt)}/{ARTIFACTS}"
+        declared = {path: self.grounds.file(life, path) for path in life.task.artifacts}
+        found = await asyncio.to_thread(artifacts.collect, self.layout, declared.values(), folder)
+        for item, path in zip(found, declared, strict=False):  # as the task names them
+            item["path"] = path
+        return found
