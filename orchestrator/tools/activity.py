@@ -194,6 +194,11 @@ class Renderer:
         return clean(self._piece)
 
 
+def speaks(show: Show, event: Mapping[str, Any]) -> bool:
+    """Whether an event tells of words, deeds or errors, and not only of figures or housekeeping."""
+    return bool(_texts(show.pieces, event)) or any(True for _ in Renderer(show).event(event))
+
+
 class Progress:
     """A running attempt: its last line, and its tokens and cost so far.  `look` reads what was added since the last look."""
 

@@ -101,7 +101,8 @@ class SpecAdapter:
         """Succeeded is: exit 0, and the spec's ``done`` found, and ``failed`` not.  Exit codes alone are not to be trusted."""
         # On a terminal there are no events to read: its exit code is all that is known.
         parse = route.tool.parse if route.mode != "interactive" else None
-        said = read(parse, run_dir) if parse is not None else Said()
+        show = route.tool.presentation.show
+        said = read(parse, run_dir, show) if parse is not None else Said()
         live = route.tool.presentation.live
         if said.partial and live is not None:  # sums need every event, however large the log
             counted = total(f"{run_dir}/stdout.log", live)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.tools.activity import Show, speaks
 from orchestrator.tools.queries import search
 
 LOOK_BACK = 400  # events from the end that are asked one by one
@@ -17,7 +18,10 @@ LOOK_BACK = 400  # events from the end that are asked one by one
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``done`` and ``failed`` are None if the spec does not ask; ``final``: nothing came after the event that decided."""
+    """``done`` and ``failed`` are None if the spec does not ask; ``final``: no word and no deed came after the event that decided.
+
+    Figures, and what a program tells of its own housekeeping, may still come: its ``show`` says which events are which.
+    """
 
     done: bool | None = None
     failed: bool | None = None
@@ -26,7 +30,12 @@ class Verdict:
 
 
 def verdict(
-    done_query: str, failed_query: str, error_query: str, events: Any, idle_query: str = ""
+    done_query: str,
+    failed_query: str,
+    error_query: str,
+    events: Any,
+    idle_query: str = "",
+    show: Show | None = None,
 ) -> Verdict:
     """What the events say of the end; a query that is empty is not asked.
 
@@ -38,7 +47,7 @@ def verdict(
         return Verdict(done, failed, final=bool(done or failed))
     good = _last(done_query, events) if done else -1
     bad = _last(failed_query, events) if failed else -1
-    final = max(good, bad) == len(events) - 1 and bool(events)
+    final = max(good, bad) >= 0 and _quiet(show, events[max(good, bad) + 1 :])
     if not done or not failed or good < 0 or bad < 0 or good == bad:
         return Verdict(done, failed, final)
     if good > bad:
@@ -48,6 +57,11 @@ def verdict(
     if idle_query and search(idle_query, [events[bad]]):
         return Verdict(True, False, final, _after(error_query, events[bad]))
     return Verdict(False, True, final)
+
+
+def _quiet(show: Show | None, later: list[Any]) -> bool:
+    """Whether these events tell of no further work; without a ``show`` nobody knows of any event."""
+    return not later if show is None else not any(speaks(show, event) for event in later)
 
 
 def _last(query: str, events: list[Any]) -> int:

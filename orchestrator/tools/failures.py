@@ -42,6 +42,11 @@ def _entries() -> tuple[Mapping[str, Any], ...]:
 
 
 @cache
+def _statuses() -> frozenset[str]:
+    return frozenset(_as_status(code) for item in _entries() for code in item.get("status", ()))
+
+
+@cache
 def common() -> tuple[Pattern, ...]:
     """The patterns for every tool; statuses are patterns too."""
     found = []
@@ -78,7 +83,7 @@ def classify(
 def _by_text(text: str, own: Sequence[Pattern], now: float) -> Failure | None:
     for kind, pattern in (*own, *common()):
         for found in _compiled(pattern).finditer(text):
-            if kind in DENIABLE and (pattern, kind) not in own and _denied(text, found):
+            if (kind in DENIABLE or pattern in _statuses()) and not _told(text, found):
                 continue
             return Failure(kind, _reset(found.groupdict(), now) or when.ends(text, now))
     return None
@@ -89,16 +94,45 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
-_LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually"
+# A quantity near a limit, or a part of one, is no limit that was met.
+_PART_OF = re.compile(
+    r"(?:\b(?:approaching|nearing|near|close to|far from|below|within|under|towards?|remaining (?:of|in|until|before)|left (?:of|in|until|before)|before (?:you )?(?:hit|reach)(?:ing)?)"
+    r"|(?<!\d)(?<!\d[.,])(?:\d{1,2})(?:\.\d+)? ?%(?: used)? of)\s+(?:(?:the|your|its|our|a|an|this)\s+){0,2}(?:\S+\s+){0,2}?[\"'“‘(]?$",
+    re.IGNORECASE,
+)
+# The words in a name: of a file, a test, a variable.  What an API calls its errors is no such name.
+_NAME_BEFORE = re.compile(r"[A-Za-z0-9_/.\\]$")
+_ERROR_AFTER = re.compile(r"_?(?:Error|Exception)", re.IGNORECASE)
+_NAME_AFTER = re.compile(
+    r"\.[a-z]{1,5}\b|ers?\b|_(?!error|exceeded|reached|hit)\w|::|\(\)",
+    re.IGNORECASE,
+)
+# A line that tells of a mistake in a program, or of a test: its words are about code.
+_OF_CODE = re.compile(
+    r"\b(?:(?:Type|Reference|Syntax|Name|Attribute|Key|Index|Import|ModuleNotFound|FileNotFound|Assertion|Unbound|ZeroDivision|Recursion|Indentation|Unicode\w*)Error\b"
+    r"|ENOENT|EACCES|EDQUOT|EISDIR|Cannot find (?:module|name|package)|No module named|no such (?:file|module)|cannot (?:open|read|find) \S*[./]"
+    r"|(?:expected|expects?|assert\w*|should (?:be|have|equal)|toBe|to equal)\b.{0,40}\b\d{3}\b|FAILED\s*$|panicked at)",
+)
+
+_LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually|mean|means|meant|that|you|we|it|have|has|do|does|did|with|from"
 _DENIED_BEFORE = re.compile(
-    rf"(?:\b(?:not|no|never|nor|neither|without|cannot|rather than|instead of|unrelated to)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    rf"(?:\b(?:not|no|never|nor|neither|without|cannot|rather than|instead of|unrelated to|nothing to do with)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
     r"s?\s+(?:(?:is|was|are|were|has|have|had|did|does|do)\s*)?(?:not|never|n['’]t)\s+(?:been |yet )*(?:hit|reached|exceeded|the|a|your|used|involved|to blame|responsible)\b"
-    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b",
+    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b|s?\s+(?:is|are|was|were) (?:fine|okay|ok|far|high enough|unlimited|unchanged)\b|\s*[:=]\s*(?:unlimited|none|no|off|\d{1,2}(?:\.\d+)? ?%)(?!\w)",
     re.IGNORECASE,
 )
+
+
+def _told(text: str, found: re.Match[str]) -> bool:
+    """Whether the text says that this has happened, and does not only speak of it."""
+    before = text[max(0, found.start() - 80) : found.start()]
+    line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
+    error = _ERROR_AFTER.match(text, found.end())
+    named = (_NAME_BEFORE.search(before) or _NAME_AFTER.match(text, found.end())) and not error
+    return not (_denied(text, found) or _PART_OF.search(before) or named or _OF_CODE.search(line))
 
 
 def _denied(text: str, found: re.Match[str]) -> bool:
@@ -115,7 +149,7 @@ def _as_status(code: int) -> str:
     except ValueError:
         phrase = "overloaded"
     counted = r"(?!\s+(?:(?:(?!access|process|address)[a-z_-]+s|of|out|passed|failed|skipped|more|new|times|bytes|lines)\b))(?![\d.,]*\d)"
-    behind = r"(?<!exit )(?<!exited with )(?:HTTP(?:/\d(?:\.\d)?)?|status(?:[ _-]?code)?|(?<!exit )(?<!return )error(?:[ _-]?code)?|(?<!exit )(?<!exited with )(?<!exit_)(?<!exit status )(?<!return )code|API ?Error|injected|failed with|responded with|returned)[\"']?\s*[:=(\[]?\s*[\"']?"
+    behind = r"(?<!exit )(?<!exited with )(?:HTTP(?:/\d(?:\.\d)?)?|status(?:[ _-]?code)?|(?<!exit )(?<!return )error(?:[ _-]?code)?|(?<!exit )(?<!exited with )(?<!exit_)(?<!exit status )(?<!return )code|API ?Error(?: \([^)\n]{0,60}\))?|injected|failed with|responded with|returned|got|received|response)[\"']?\s*[:=(\[]?\s*[\"']?"
     return (
         rf"\b{behind}{code}\b{counted}|\b{code}\b[\s:\-–('\"]*(?:{phrase}\b|\{{\s*\"|error\b)"
         rf"|[\[(]{code}[\])]|\A\W*(?:[\w.]+(?:Error|Exception):?\s*)?{code}\b{counted}(?=\W+\w|\s*\Z)"

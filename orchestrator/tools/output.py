@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.files import opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
+from orchestrator.tools.activity import Show
 from orchestrator.tools.ending import verdict
 from orchestrator.tools.parsers import PARSERS
 from orchestrator.tools.queries import event_of, search
@@ -62,7 +63,7 @@ class Said:
     """What a tool said of itself.  ``done`` and ``failed`` are None if its spec does not ask; ``usage`` is in tokens with
     the cached ones included in ``input``, and covers the whole session if the tool counts that way.
 
-    ``final`` is whether nothing came after the event that ended its work; ``status`` an HTTP status of its failure,
+    ``final`` is whether nothing more was said or done after the event that ended its work; ``status`` an HTTP status of its failure,
     ``limited`` whether it says as data that its plan's limit is used up, ``reset`` when that ends, as it says it;
     ``session_cost`` is what the whole session cost so far; ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
     were read."""
@@ -85,7 +86,7 @@ class Said:
     partial: bool = False
 
 
-def read(parse: Parse, run_dir: str) -> Said:
+def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
     """What the output in a log folder says.  What cannot be found is left out; nothing in the output raises."""
     if parse.parser:
         said = PARSERS[parse.parser](
@@ -108,7 +109,7 @@ def read(parse: Parse, run_dir: str) -> Said:
     warnings = [warnings] if isinstance(warnings, str) else warnings
     cost = ask(parse.usage.get("cost", ""), counted)
     session_cost = sensible(ask(parse.usage.get("session_cost", ""), counted))
-    ending = verdict(parse.done, parse.failed, parse.error, events, parse.idle)
+    ending = verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
     windows = ask(parse.quota)
     return Said(
         session=_session(ask(parse.session)),

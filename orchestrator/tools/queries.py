@@ -7,8 +7,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
-# What may stand before an event on its line: a terminal's control sequences, blanks, a byte order mark.
-_BEFORE = re.compile(
+# What may stand before and after an event on its line: a terminal's control sequences, blanks, a byte order mark.
+_AROUND = re.compile(
     rb"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\xef\xbb\xbf)*"
 )
 
@@ -48,11 +48,15 @@ def search(query: str, data: Any) -> Any:
 def event_of(raw: bytes) -> dict[str, Any] | None:
     """The JSON object that a line of output is; None if it is none."""
     if raw[:1] != b"{":
-        raw = raw[_BEFORE.match(raw).end() :]  # type: ignore[union-attr]
+        raw = raw[_AROUND.match(raw).end() :]  # type: ignore[union-attr]
         if raw[:1] != b"{":
             return None
+    text = raw.decode("utf-8", "replace")
     try:
-        event = json.loads(raw.decode("utf-8", "replace"))
+        event, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
+        return None
+    after = text[end:].encode()
+    if _AROUND.fullmatch(after) is None:
         return None
     return event if isinstance(event, dict) else None

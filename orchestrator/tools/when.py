@@ -19,17 +19,25 @@ _DAYS = "mon tue wed thu fri sat sun".split()
 _ZONES = {
     "UTC": 0, "GMT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6,
     "PST": -8, "PDT": -7, "CET": 1, "CEST": 2, "BST": 1, "EET": 2, "EEST": 3, "JST": 9, "IST": 5.5,
+    "MSK": 3, "SGT": 8, "HKT": 8, "KST": 9, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13, "WET": 0, "WEST": 1,
+}  # fmt: skip
+# Names that stand for summer and winter alike.
+_PLACES = {
+    "PT": "America/Los_Angeles", "PACIFIC": "America/Los_Angeles", "MT": "America/Denver", "MOUNTAIN": "America/Denver",
+    "CT": "America/Chicago", "CENTRAL": "America/Chicago", "ET": "America/New_York", "EASTERN": "America/New_York",
 }  # fmt: skip
 
 # What must come before a moment for it to be the end of something, not a figure in passing.
 _ANCHOR = re.compile(
-    r"\b(?:(?:will )?reset(?:s|ting)?(?!\w)(?:[ _-]?(?:at|on|in|after|time))?|(?:try|retry|retrying|available|back|usable)(?: it)? ?again"
-    r"|retry[ _-]?(?:after|delay)|retry(?:ing)?|available|wait|until|renew(?:s|ed)?|refresh(?:es)?|lifted|expires|resumes?)"
-    r"(?:[\s:,.·•\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from)\b)*",
+    r"\b(?:(?:will )?reset(?:s|ting)?(?:_?(?:at|in|after|time))?(?!\w)(?:[ _-]?(?:at|on|in|after|time|requests|tokens))?"
+    r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry[ _-]?(?:after|delay)|retry(?:ing)?|available|wait|until"
+    r"|renew(?:s|ed)?|refresh(?:es)?|lifted|expires|resumes?|continue|come back)"
+    r"(?:[\s:,.·•~≈\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from|less than|under|up to|another)\b)*",
     re.I,
 )
 _NUMBER = r"(\d{1,7}(?:\.\d{1,9})?)"
 _UNITS = {
+    "mo(?:nth)?s?": 2592000.0,
     "w(?:eeks?|ks?)?": 604800.0,
     "d(?:ays?)?": 86400.0,
     "h(?:(?:ou)?rs?)?": 3600.0,
@@ -40,8 +48,18 @@ _UNITS = {
 _PART = re.compile(
     rf"{_NUMBER} ?(?:{'|'.join(f'({unit})' for unit in _UNITS)})(?![a-z])[ ,]*(?:and )?", re.I
 )
-_A_UNIT = re.compile(r"an? (week|day|hour|minute|moment|second)\b", re.I)
-_WORDS = {"week": 604800.0, "day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0}
+_COUNTS = "a an one two three four five six seven eight nine ten eleven twelve".split()
+_A_UNIT = re.compile(rf"({'|'.join(_COUNTS)}) (month|week|day|hour|minute|moment|second)s?\b", re.I)
+_WORDS = {
+    "month": 2592000.0, "week": 604800.0, "day": 86400.0, "hour": 3600.0, "minute": 60.0, "moment": 60.0, "second": 1.0,
+}  # fmt: skip
+_WITHIN = re.compile(r"\bin\W*\Z", re.I)
+_RUNNING = re.compile(r"(\d{1,3}):(\d\d)(?::(\d\d))?(?![\d:]| ?[ap]\.?m)", re.I)  # 1:23:45
+# 请在 15 分钟后重试, 2 小时后: the span comes before the word that says so.
+_EASTERN = re.compile(
+    r"(\d{1,6}(?:\.\d+)?) ?(天|日|小时|時間|分钟|分鐘|分|秒钟|秒)(?:钟|间|間)?(?:之)?[后後]"
+)
+_EASTERN_UNITS = {"天": 86400.0, "日": 86400.0, "小": 3600.0, "時": 3600.0, "分": 60.0, "秒": 1.0}
 _KEYED = re.compile(
     r"(?:resets?|retry|reset|available)[_-]?(?:in|after|delay)?[_-]?(seconds|secs|sec|s|ms|milliseconds|after)[\"']?\s*[:=]\s*[\"']?"
     rf"{_NUMBER}(?![\d:.-])",
@@ -55,18 +73,24 @@ _ISO = re.compile(
     re.I,
 )
 _CLOCK = r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::\d\d)?)? ?(?P<half>[ap]\.?m\b\.?)?"
-_ZONE = r"(?:\s*\(?(?P<zone>[A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+){1,2}|(?:UTC|GMT)[+-]\d{1,2}(?::?\d\d)?|[A-Z]{1,5}\b)\)?)?"
+_ZONE = r"(?:\s*\(?(?P<zone>[A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+){1,2}|(?:UTC|GMT)[+-]\d{1,2}(?::?\d\d)?|[+-]\d\d:?\d\d\b|[A-Z]{1,5}\b|Pacific|Mountain|Central|Eastern)\)?)?"
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
-_DATES = tuple(
-    re.compile(form + rf"(?:(?:,| at|, at| @)? ?{_CLOCK}{_ZONE})?", re.I)
-    for form in (
-        rf"{_MONTH} {_DAY}(?!\d|:)(?:,? (?P<year>\d{{4}})\b)?",
-        rf"{_DAY} {_MONTH}(?:,? (?P<year>\d{{4}})\b)?",
-    )
+_NAMED = rf"(?:(?:{'|'.join(_DAYS)})[a-z]*,? )?"
+_DATES = (
+    *(
+        re.compile(_NAMED + form + rf"(?:(?:,| at|, at| @)? ?{_CLOCK}{_ZONE})?", re.I)
+        for form in (
+            rf"{_MONTH} {_DAY}(?!\d|:)(?:,? (?P<year>\d{{4}})\b)?",
+            rf"{_DAY}[ -]{_MONTH}(?:,?[ -](?P<year>\d{{4}})\b)?",
+            r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})\b",
+        )
+    ),
+    re.compile(rf"{_CLOCK}{_ZONE},? on {_NAMED}{_MONTH} {_DAY}(?:,? (?P<year>\d{{4}})\b)?", re.I),
 )
 _WEEKDAY = re.compile(
-    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?", re.I
+    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?",
+    re.I,
 )
 _TIME = re.compile(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
 
@@ -96,7 +120,13 @@ def _moments(text: str, now: float, local: tzinfo | None) -> Iterator[float]:
         yield float(match[1])
     for match in _KEYED.finditer(text):
         yield now + float(match[2]) * (0.001 if match[1].lower().startswith("m") else 1.0)
+    for match in _EASTERN.finditer(text):
+        yield now + float(match[1]) * _EASTERN_UNITS[match[2][0]]
     for anchor in _ANCHOR.finditer(text):
+        running = _RUNNING.match(text, anchor.end()) if _WITHIN.search(anchor[0]) else None
+        if running:
+            yield now + int(running[1]) * 3600 + int(running[2]) * 60 + int(running[3] or 0)
+            continue
         found = _after(text, anchor.end(), now, local)
         if found is not None:
             yield found
@@ -126,7 +156,7 @@ def _after(text: str, start: int, now: float, local: tzinfo | None) -> float | N
 def _span(text: str, start: int) -> float | None:
     word = _A_UNIT.match(text, start)
     if word:
-        return _WORDS.get(word[1].lower(), 60.0)
+        return max(1, _COUNTS.index(word[1].lower()) - 1) * _WORDS[word[2].lower()]
     total, position = 0.0, start
     while part := _PART.match(text, position):
         size = next(
@@ -145,7 +175,8 @@ def _zone(name: str | None, local: tzinfo | None) -> tzinfo | None:
         return local
     if name.upper() in _ZONES:
         return timezone(timedelta(hours=_ZONES[name.upper()]))
-    offset = re.fullmatch(r"(?:UTC|GMT)([+-])(\d{1,2}):?(\d\d)?", name, re.I)
+    name = _PLACES.get(name.upper(), name)
+    offset = re.fullmatch(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d\d)?", name, re.I)
     if offset:
         minutes = int(offset[2]) * 60 + int(offset[3] or 0)
         minutes = -minutes if offset[1] == "-" else minutes
@@ -197,9 +228,7 @@ def _date(match: re.Match[str], now: float, local: tzinfo | None) -> float | Non
     found = []
     for year in years:
         try:
-            day = datetime(
-                year, _MONTHS.index(match["month"][:3].lower()) + 1, int(match["day"]), *clock
-            )
+            day = datetime(year, _month(match["month"]), int(match["day"]), *clock)
         except ValueError:  # 29 February
             continue
         stamp = _stamp(day.replace(tzinfo=zone))
@@ -208,18 +237,24 @@ def _date(match: re.Match[str], now: float, local: tzinfo | None) -> float | Non
     return min(found, key=lambda stamp: abs(stamp - now), default=None)
 
 
+def _month(text: str) -> int:
+    return int(text) if text.isdigit() else _MONTHS.index(text[:3].lower()) + 1
+
+
 def _weekday(match: re.Match[str], now: float, local: tzinfo | None) -> float | None:
     zone, clock = _zone(match["zone"], local), _hour(match)
     if clock is None:
         return None
     today = datetime.fromtimestamp(now, zone)
     name = match["name"].lower()
-    ahead = 1 if name == "tomorrow" else (_DAYS.index(name) - today.weekday()) % 7
+    near = {"today": 0, "tomorrow": 1}
+    ahead = near[name] if name in near else (_DAYS.index(name) - today.weekday()) % 7
     day = (today + timedelta(days=ahead)).replace(
         hour=clock[0], minute=clock[1], second=0, microsecond=0
     )
     stamp = _stamp(day)
-    return stamp + 7 * 86400 if stamp is not None and stamp <= now else stamp
+    again = stamp is not None and stamp <= now and name not in near
+    return stamp + 7 * 86400 if stamp is not None and again else stamp
 
 
 def _clock(match: re.Match[str], now: float, local: tzinfo | None) -> float | None:
