@@ -48,7 +48,7 @@ def clear(
             held = removal.remove(store.layout, config.trees, repo, tree, task_id, number, agent)
             change = change_from(journal.change)
             if not held and change is not None and journal.merged:
-                removal.drop_branch(repo, tree, change, task_id)
+                removal.drop_branch(repo, tree, change)
         except OrchestratorError as error:
             return error.message
         return "; ".join(held)

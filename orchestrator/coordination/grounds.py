@@ -7,7 +7,6 @@ next watcher goes on with the same one.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.task import Task
-from orchestrator.store import atomic, git, saving, trees
+from orchestrator.store import atomic, belonging, git, saving, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
@@ -73,21 +72,20 @@ class Grounds:
             )
             entry.append(tree.record(), sync=True)
         else:
-            await asyncio.to_thread(trees.mend, repo, tree)
+            tip = str(entry.journal.change.get("tip") or tree.base)
+            await asyncio.to_thread(belonging.settle, repo, tree, tip)
         life.tree = tree
         life.records.append(tree.record())
 
     async def remember(self, life: Worker, run_dir: str) -> None:
         """Write down what the tree shares with the person, to see afterwards whether an agent changed it."""
         if life.tree is not None:
-            seen = await asyncio.to_thread(self._shared, life.tree)
-            atomic.remove(f"{run_dir}/{SHARED}")
-            atomic.write_temporary(f"{run_dir}/{SHARED}", json.dumps(seen).encode(), sync=False)
+            await asyncio.to_thread(self._remember, life.id, life.tree, run_dir)
 
-    def _shared(self, tree: Tree) -> dict[str, Any]:
+    def _remember(self, task_id: str, tree: Tree, run_dir: str) -> None:
         repo = trees.repository(self.layout)
-        refs = git.shared_refs(repo, {f"refs/heads/{tree.branch}": ""})
-        return {"refs": refs, "settings": git.settings_state(repo)}
+        sharing.expose(self.layout, repo, task_id)
+        sharing.save_look(f"{run_dir}/{SHARED}", sharing.look(self.layout, repo, tree, task_id))
 
     async def saved(self, life: Worker, entry: Entry, run_dir: str) -> Change | None:
         """Save what the attempt left; None without a tree.  Raises `GitFailed` or OSError: then the tree stays as it is."""
@@ -102,34 +100,21 @@ class Grounds:
         repo = trees.repository(self.layout)
         agent = life.route.agent.name
         change = saving.save(self.layout, repo, tree, life.id, life.attempt, agent)
-        told, suspicious = self._compare(tree, run_dir)
+        told, suspicious = self._compare(life, tree, repo, run_dir)
         warnings = (*(tree.notes if life.attempt == 1 else ()), *change.warnings, *told)
         return replace(change, warnings=warnings, suspicious=suspicious)
 
-    def _compare(self, tree: Tree, run_dir: str) -> tuple[list[str], str]:
+    def _compare(
+        self, life: Worker, tree: Tree, repo: git.Repository, run_dir: str
+    ) -> tuple[list[str], str]:
         """What has changed of that which trees share: told, and whether git would execute something else now."""
-        try:
-            before = json.loads(opening.read_bytes(f"{run_dir}/{SHARED}"))
-        except (OSError, ValueError):
-            return [], ""
-        now = self._shared(tree)
-        prefix = f"refs/heads/{self.settings.config.trees.prefix}/"
-        old, new = before.get("refs", {}), now["refs"]
-        names = [name for name in {*old, *new} if old.get(name) != new.get(name)]
-        changed = sorted(
-            name.removeprefix("refs/") for name in names if not name.startswith(prefix)
-        )
-        told = (
-            [f"while it ran, these changed in your repository: {', '.join(changed[:5])}"]
-            if changed
-            else []
-        )
-        old, new = before.get("settings", {}), now["settings"]
-        files = sorted(
-            os.path.relpath(path, self.layout.root)
-            for path in {*old, *new}
-            if old.get(path) != new.get(path)
-        )
+        told: list[str] = []
+        before = sharing.known_look(f"{run_dir}/{SHARED}")
+        if before is not None:
+            ref = f"{saving.saved_ref(tree.branch, life.attempt)}.shared"
+            own = f"refs/heads/{self.settings.config.trees.prefix}/"
+            told = sharing.told(self.layout, repo, tree, ref, before, own, life.id)
+        files = sharing.changed(self.layout, repo)
         if not files:
             return told, ""
         why = f"while it ran, what git obeys here was changed: {', '.join(files[:5])}"

@@ -18,7 +18,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
-from orchestrator.store import git, merging, trees
+from orchestrator.store import git, merging, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -52,6 +52,8 @@ def land(store: Store, config: Config, entry: Entry) -> str:
             f"orchestrator retry {task_id}   goes on in its tree",
         )
     repo = trees.repository(store.layout)
+    if why := sharing.holds_merges(store.layout, repo):
+        raise CannotMerge(why, "look at it; orchestrator approve --settings accepts it")
     role = role_of(config, journal)
     checks = [config.checks[name] for name in role.role.verify if name in config.checks]
 
@@ -92,7 +94,7 @@ def red_on(
     layout: Layout, repo: git.Repository, checks: Sequence[Check], commit: str, task_id: str
 ) -> str:
     """Which of the checks are red on a commit, in words; empty if none is.  They run in a checkout of it that goes afterwards."""
-    scratch = f"{layout.state}/tmp/{os.getpid()}.proof.{os.path.basename(layout.tree(task_id))}"
+    scratch = trees.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
     shutil.rmtree(scratch, ignore_errors=True)
     os.makedirs(scratch)
     acting = git.Git(repo.common, scratch, f"{scratch}.index", filters=repo.filters)

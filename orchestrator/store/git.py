@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -194,10 +194,10 @@ def find(root: str) -> Repository:
     top, git_dir, common, prefix = lines[1:5]
     common = os.path.realpath(os.path.join(root, common))
     found = Repository(top, git_dir, common, prefix.rstrip("/"))
-    return replace(found, filters=_own_filters(found))
+    return replace(found, filters=own_filters(found))
 
 
-def _own_filters(repository: Repository) -> tuple[str, ...]:
+def own_filters(repository: Repository) -> tuple[str, ...]:
     """Settings that switch off the filters and drivers of the repository's own configuration, which an agent can write."""
     found: set[str] = set()
     files = [f"{repository.common}/config", f"{repository.git_dir}/config.worktree"]
@@ -229,34 +229,3 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
         return list(os.scandir(folder))
     except OSError:
         return []
-
-
-def settings_state(repository: Repository) -> dict[str, list[int | str]]:
-    """What git would execute or obey here, by path: size, time and inode of the configuration and the hooks."""
-    paths = [
-        f"{repository.common}/config",
-        f"{repository.git_dir}/config.worktree",
-        f"{repository.common}/info/attributes",
-    ]
-    paths += [
-        entry.path
-        for entry in _scan(f"{repository.common}/hooks")
-        if not entry.name.endswith(".sample")
-    ]
-    state: dict[str, list[int | str]] = {}
-    for path in paths:
-        try:
-            info = os.stat(path)
-            state[path] = [info.st_size, info.st_mtime_ns, info.st_ino]
-        except OSError:
-            continue
-    return state
-
-
-def shared_refs(repository: Repository, but: Mapping[str, str]) -> dict[str, str]:
-    """Refs that trees share with the person, by name: branches, tags, the stash; without ours and ``but``."""
-    listed = repository.shared(
-        "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags", "refs/stash"
-    )
-    pairs = (line.split(" ", 1) for line in listed.splitlines())
-    return {name: value for value, name in pairs if name not in but}

@@ -21,9 +21,9 @@ from orchestrator.errors import Refused
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change, branch_part
-from orchestrator.store import atomic, saving
+from orchestrator.store import atomic, belonging, saving
 from orchestrator.store.git import Git, Repository
-from orchestrator.store.trees import Tree, forget_index
+from orchestrator.store.trees import Tree, forget_index, scratch
 
 PATIENCE = 60.0  # seconds that a merge waits for another into the same target
 
@@ -194,7 +194,7 @@ class Maker:
         content = self._three_way(base, ours, theirs)
         if self._state(theirs) == self._state(base):
             return content
-        index = f"{self.layout.state}/tmp/{os.getpid()}.{os.path.basename(self.tree.path)}.merge"
+        index = scratch(self.layout, "merge.index")
         git = self.git.at(index=index)
         place = self.repo.below(WORK)
         try:
@@ -243,11 +243,11 @@ class Maker:
 
     def _three_way_by_index(self, base: str, ours: str, theirs: str) -> str:
         """The same for a git that has no ``merge-tree --write-tree``: in a scratch index and folder."""
-        scratch = f"{self.layout.state}/tmp/{os.getpid()}.merge.d"
-        shutil.rmtree(scratch, ignore_errors=True)
-        os.makedirs(scratch)
-        git = self.git.at(work_tree=scratch, index=f"{scratch}.index")
-        forget_index(f"{scratch}.index")
+        folder = scratch(self.layout, "merge.d")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        git = self.git.at(work_tree=folder, index=f"{folder}.index")
+        forget_index(f"{folder}.index")
         try:
             git("read-tree", "-i", "-m", "--aggressive", base, ours, theirs)
             state = f":(top,exclude,literal){self.repo.below(WORK)}"
@@ -276,8 +276,8 @@ class Maker:
                 )
             return git("write-tree")
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            forget_index(f"{scratch}.index")
+            shutil.rmtree(folder, ignore_errors=True)
+            forget_index(f"{folder}.index")
 
 
 # -- moving the target ----------------------------------------------------------------------------------------------
@@ -303,7 +303,9 @@ def checkouts(repo: Repository, target: str) -> list[Checkout]:
             dot = os.fsdecode(opening.read_bytes(f"{entry}/gitdir", 1 << 16)).strip()
         except OSError:
             continue
-        places.append((entry, os.path.dirname(os.path.join(entry, dot))))
+        folder = os.path.dirname(os.path.join(entry, dot))
+        if belonging.is_of(entry, folder):  # a copied repository still names the original's
+            places.append((entry, folder))
     found = []
     for git_dir, path in places:
         if not os.path.isdir(path):

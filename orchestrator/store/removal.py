@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Iterator
 
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.model.isolation import Change, Trees, branch_part
+from orchestrator.model.isolation import Change, Trees
 from orchestrator.model.journal import Journal
-from orchestrator.store import atomic, saving, trees
+from orchestrator.store import atomic, saving, submodules, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.trees import GONE, Tree
 
@@ -25,9 +25,6 @@ def holding(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: st
     if not os.path.isdir(tree.path):
         return []
     found = []
-    admin = trees.admin_of(repo, tree.path)
-    if admin and os.path.isdir(f"{admin}/modules"):
-        found.append("repositories of submodules")
     lost = list(_lost(layout, config, repo, tree, tip))
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
@@ -37,8 +34,7 @@ def holding(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: st
 
 def _lost(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str) -> Iterator[str]:
     """Paths of what only the tree has."""
-    listed = repo.shared("ls-tree", "-r", "-z", "--name-only", tip)
-    kept = set(listed.split("\0"))
+    kept = _kept(repo, tip)
     known = trees.known_inventory(layout, tree)
     caches = set(config.caches)
     state = repo.below(WORK) + "/"
@@ -53,6 +49,12 @@ def _lost(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str)
         count += 1
         if count == MOST:
             return
+
+
+def _kept(repo: Repository, tip: str) -> set[str]:
+    """Paths of a tree that a commit, or a commit of a submodule that it links to, has."""
+    listed = repo.shared("ls-tree", "-r", "-z", "--name-only", tip)
+    return {*listed.split("\0"), *submodules.saved_paths(repo, tip)}
 
 
 def remove(
@@ -94,7 +96,7 @@ def remove(
 def _lost_aside(
     layout: Layout, config: Trees, repo: Repository, tree: Tree, aside: Tree, tip: str
 ) -> list[str]:
-    kept = set(repo.shared("ls-tree", "-r", "-z", "--name-only", tip).split("\0"))
+    kept = _kept(repo, tip)
     known, caches = trees.known_inventory(layout, tree), set(config.caches)
     now = trees.inventory(layout, aside)
     state = repo.below(WORK) + "/"
@@ -116,7 +118,7 @@ def _forget(repo: Repository, layout: Layout, tree: Tree, path: str) -> None:
         shutil.rmtree(admin)
 
 
-def drop_branch(repo: Repository, tree: Tree, change: Change, task_id: str) -> bool:
+def drop_branch(repo: Repository, tree: Tree, change: Change) -> bool:
     """Delete a merged branch and what was saved of its task; False if the branch has moved since."""
     shared, ref = repo.shared, f"refs/heads/{tree.branch}"
     now = shared.commit_of(ref)
@@ -128,7 +130,7 @@ def drop_branch(repo: Repository, tree: Tree, change: Change, task_id: str) -> b
     if now:
         shared("update-ref", "-d", ref, now)
     for name in shared(
-        "for-each-ref", "--format=%(refname)", f"{saving.SAVED}/{branch_part(task_id)}/"
+        "for-each-ref", "--format=%(refname)", f"{saving.saved_refs(tree.branch)}/"
     ).splitlines():
         shared("update-ref", "-d", name)
     return True

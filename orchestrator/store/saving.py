@@ -12,12 +12,11 @@ from collections.abc import Iterator
 
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.model.isolation import Change, branch_part
-from orchestrator.store import atomic, trees
+from orchestrator.model.isolation import Change
+from orchestrator.store import atomic, submodules, trees
 from orchestrator.store.git import Git, Repository
-from orchestrator.store.trees import Tree
+from orchestrator.store.trees import SAVED, Tree
 
-SAVED = "refs/orchestrator/saved"
 UNFINISHED = {
     "rebase-merge": "a rebase is unfinished",
     "rebase-apply": "a rebase is unfinished",
@@ -31,16 +30,21 @@ MOST = 2000  # paths of a change that are kept in a result
 _HASH = re.compile(r"^[0-9a-f]{40,64}$")
 
 
-def saved_ref(task_id: str, attempt: int) -> str:
+def saved_refs(branch: str) -> str:
+    """Where the refs of a task's attempts lie.  By its branch, which no other project in the same repository has."""
+    return f"{SAVED}/{branch.rpartition('/')[2]}"
+
+
+def saved_ref(branch: str, attempt: int) -> str:
     """The ref that holds what an attempt left."""
-    return f"{SAVED}/{branch_part(task_id)}/{attempt}"
+    return f"{saved_refs(branch)}/{attempt}"
 
 
 def save(
     layout: Layout, repo: Repository, tree: Tree, task_id: str, attempt: int, agent: str
 ) -> Change:
     """Save what is in the tree now; nobody works in it any more.  Raises `GitFailed` or OSError, and may be repeated."""
-    ref = saved_ref(task_id, attempt)
+    ref = saved_ref(tree.branch, attempt)
     branch_ref = f"refs/heads/{tree.branch}"
     shared = repo.shared
     branch = shared.commit_of(branch_ref)
@@ -51,11 +55,12 @@ def save(
     warnings = _take_locks_away(repo, admin, tree)
     git = trees.in_tree(repo, tree)
     head = (git.commit_of("HEAD") if admin else "") or branch or tree.base
-    index = f"{layout.state}/tmp/{os.getpid()}.{os.path.basename(tree.path)}.index"
+    index = trees.scratch(layout, f"{os.path.basename(tree.path)}.index")
     try:
         private = git.at(index=index)
         trees.copy_index(admin, index, private, head)
         add_all(repo, tree, private)
+        told = _save_submodules(repo, tree, private, f"{index}.sub", ref, task_id)
         content = private("write-tree")
         tip = head
         if content != shared.tree_of(head):
@@ -63,11 +68,11 @@ def save(
             tip = shared.signed()(
                 "commit-tree", content, "-p", head, stdin=message.encode("utf-8", "replace")
             )
-        _keep(shared, ref, tip)
+        keep(shared, ref, tip)
         lost = [commit for commit in _past(git, admin) if commit != tip]
         others = _unreachable(shared, [*lost, *([branch] if branch else [])], tip)
         if others:
-            _keep(shared, f"{ref}.past", _bundle(shared, tip, others, task_id, attempt))
+            keep(shared, f"{ref}.past", _bundle(shared, tip, others, task_id, attempt))
         unproven = _unproven(git, admin, tree, branch_ref)
         if not unproven and tip != branch:
             shared("update-ref", "-m", f"orchestrator: attempt {attempt}", branch_ref, tip, head)
@@ -75,10 +80,10 @@ def save(
     finally:
         trees.forget_index(index)
     trees.mend(repo, tree)
-    return _change(repo, tree, tip, unproven, warnings)
+    return _change(repo, tree, tip, unproven, (*warnings, *told))
 
 
-def _keep(git: Git, ref: str, commit: str) -> None:
+def keep(git: Git, ref: str, commit: str) -> None:
     """Have a ref hold a commit.  What it held before, should another run of the same attempt have saved more, stays as well."""
     before = git.commit_of(ref)
     if before and before != commit:
@@ -170,7 +175,8 @@ def add_all(repo: Repository, tree: Tree, git: Git) -> None:
 
     A repository within the tree is added as its files: a link to a commit that nobody has would keep nothing.
     """
-    nested = list(nested_repositories(tree.path, _submodules(git)))
+    nested = list(nested_repositories(tree.path, set(submodules.links(git))))
+    _unhide(git, tree.path, repo.below(WORK) + "/")
     left_out = [repo.below(WORK), *tree.placed, *nested]
     specs = [f":(top,exclude,literal){path}" for path in left_out]
     git("add", "-A", "--ignore-errors", "--", ":(top)", *specs, codes=(0, 1))
@@ -179,9 +185,39 @@ def add_all(repo: Repository, tree: Tree, git: Git) -> None:
             _add_as_files(git, tree.path, folder)
 
 
-def _submodules(git: Git) -> set[str]:
-    listed = git("ls-files", "-s", "-z")
-    return {entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("160000 ")}
+def _save_submodules(
+    repo: Repository, tree: Tree, git: Git, index: str, ref: str, task_id: str
+) -> list[str]:
+    """Save what is in submodules, and have the tree link to it; what a person has to know of it, in words."""
+    told = []
+    own = set(submodules.links(git))
+    for sub in submodules.checked_out(git, repo, tree.path):
+        tip = submodules.save(
+            sub, tree.path, index, ref, f"{task_id}: what it left in {sub.path}\n"
+        )
+        if sub.path not in own:
+            continue  # within another one, which links to it
+        git("update-index", "--cacheinfo", f"160000,{tip},{sub.path}")
+        if git("rev-parse", "-q", "--verify", f"{tree.base}:{sub.path}", codes=(0, 1, 128)) != tip:
+            place = os.path.relpath(sub.home, os.path.dirname(repo.common))
+            told.append(f"{sub.path}: its commit {tip[:12]} is in {place}, and nowhere else yet")
+    return told
+
+
+def _unhide(git: Git, top: str, state: str) -> None:
+    """Have the index pass over no file that is there: an agent may have marked some as unchanged, or as not checked out."""
+    marks: dict[str, list[str]] = {"--no-assume-unchanged": [], "--no-skip-worktree": []}
+    for entry in git("ls-files", "-v", "-z").split("\0"):
+        mark, path = entry[:1], entry[2:]
+        if not path or path.startswith(state) or not os.path.lexists(f"{top}/{path}"):
+            continue
+        if mark.islower():
+            marks["--no-assume-unchanged"].append(path)
+        if mark in "Ss":
+            marks["--no-skip-worktree"].append(path)
+    for option, paths in marks.items():
+        if paths:
+            git("update-index", option, "-z", "--stdin", stdin=os.fsencode("\0".join(paths)))
 
 
 def nested_repositories(top: str, but: set[str]) -> Iterator[str]:

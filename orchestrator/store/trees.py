@@ -14,17 +14,20 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import opening
+from orchestrator.files import opening, owners
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.store import atomic
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 
+SAVED = "refs/orchestrator/saved"  # below it what attempts left: <name>/<attempt>
+ASIDE = "orchestrator-"  # how a worktree's folder is called in the repository while it is written
 GONE = ".gone-"  # the beginning of the name of a tree that is on its way out
 
 
@@ -124,20 +127,26 @@ def plan(
     else:
         notes += unseen(layout, repo)
     wanted = f"{trees.prefix}/{branch_part(task_id)}"
-    branch = free_name(wanted, _taken(repo))
+    branch = free_name(wanted, _taken(repo, trees.prefix))
     if branch != wanted:
         notes.append(f"the branch {wanted} is not ours or cannot be; this one is {branch}")
     return Tree(layout.tree(task_id), branch, base, target, working, notes=tuple(notes))
 
 
-def _taken(repo: Repository) -> list[str]:
-    """Names that a new branch must not have: of branches here, and of those that a remote has."""
-    listed = repo.shared("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes")
+def _taken(repo: Repository, prefix: str) -> list[str]:
+    """Names that a new branch must not have: of branches here, of those that a remote has, and of tasks that have saved something."""
+    places = ("refs/heads", "refs/remotes", SAVED)
+    listed = repo.shared("for-each-ref", "--format=%(refname)", *places)
     names = []
     for ref in listed.splitlines():
         kind, _, rest = ref.removeprefix("refs/").partition("/")
-        names.append(rest if kind == "heads" else rest.partition("/")[2])
-    return [name for name in names if name]
+        if kind == "heads":
+            names.append(rest)
+        elif kind == "remotes":
+            names.append(rest.partition("/")[2])
+        else:
+            names.append(f"{prefix}/{ref.removeprefix(SAVED + '/').partition('/')[0]}")
+    return [name for name in dict.fromkeys(names) if name]
 
 
 def unseen(layout: Layout, repo: Repository) -> list[str]:
@@ -156,7 +165,7 @@ def unseen(layout: Layout, repo: Repository) -> list[str]:
 
 def snapshot(layout: Layout, repo: Repository, head: str) -> str:
     """A commit with HEAD and the uncommitted changes of tracked files outside ``work/``; nothing of the person's is touched."""
-    index = f"{layout.state}/tmp/{os.getpid()}.index"
+    index = scratch(layout, "working.index")
     git = repo.checkout.at(index=index)
     try:
         copy_index(repo.git_dir, index, git, head)
@@ -169,6 +178,11 @@ def snapshot(layout: Layout, repo: Repository, head: str) -> str:
     return repo.shared.signed()(
         "commit-tree", tree, "-p", head, "-m", "Uncommitted changes of the checkout"
     )
+
+
+def scratch(layout: Layout, name: str) -> str:
+    """A path for something that goes again, which no other thread or process has."""
+    return f"{layout.state}/tmp/{owners.own()}.{threading.get_ident()}.{name}"
 
 
 def copy_index(git_dir: str, index: str, git: Git, head: str) -> None:
@@ -254,15 +268,14 @@ def make(
         _add(repo, tree)
         git = in_tree(repo, tree)
         git("read-tree", "HEAD")
-        state = git("ls-files", "-z", "--", f":(top,literal){repo.below(WORK)}")
-        if state:
-            git("update-index", "--skip-worktree", "-z", "--stdin", stdin=os.fsencode(state))
+        hide_state(git, repo.below(WORK))
         git("checkout-index", "-a", "-u", "-q")
         base = os.path.join(tree.path, repo.prefix)
         os.makedirs(f"{base}/{WORK}/inbox", exist_ok=True)
         _ignore_all(f"{base}/{WORK}/.gitignore")
-        placed = tuple(_place(layout, trees, repo, tree))
+        copied = tuple(_copied(layout, trees, repo, tree))
         _set_up(trees, base, log, stopped)
+        placed = (*copied, *_linked(layout, trees, repo, tree))
     except (OSError, OrchestratorError) as error:
         discard(layout, repo, tree)
         raise CannotIsolate(
@@ -286,19 +299,31 @@ def _add(repo: Repository, tree: Tree) -> None:
         shared("worktree", "add", "--lock", "--no-checkout", tree.path, tree.branch)
         return
     os.makedirs(tree.path)
-    aside = f"{repo.common}/orchestrator-{os.getpid()}-{os.path.basename(tree.path)}"
+    admin = new_admin(repo, tree)
+    atomic.write_temporary(f"{tree.path}/.git", os.fsencode(f"gitdir: {admin}\n"))
+
+
+def new_admin(repo: Repository, tree: Tree) -> str:
+    """A new folder in the repository for the worktree at the tree's path, on the tree's branch."""
+    aside = f"{repo.common}/{ASIDE}{os.path.basename(tree.path)}.{owners.own()}"
     shutil.rmtree(aside, ignore_errors=True)
     os.mkdir(aside)
     for name, text in (
         ("gitdir", f"{tree.path}/.git"),
         ("commondir", "../.."),
-        ("HEAD", f"ref: {ref}"),
+        ("HEAD", f"ref: refs/heads/{tree.branch}"),
         ("locked", "a task of orchestrator works in it"),
     ):
         atomic.write_temporary(f"{aside}/{name}", os.fsencode(f"{text}\n"))
     os.makedirs(f"{repo.common}/worktrees", exist_ok=True)
-    admin = _into(aside, f"{repo.common}/worktrees/{os.path.basename(tree.path)}")
-    atomic.write_temporary(f"{tree.path}/.git", os.fsencode(f"gitdir: {admin}\n"))
+    return _into(aside, f"{repo.common}/worktrees/{os.path.basename(tree.path)}")
+
+
+def hide_state(git: Git, state: str) -> None:
+    """Have the index of a tree say that the project's ``work/`` is not checked out there."""
+    listed = git("ls-files", "-z", "--", f":(top,literal){state}")
+    if listed:
+        git("update-index", "--skip-worktree", "-z", "--stdin", stdin=os.fsencode(listed))
 
 
 def _into(aside: str, wanted: str) -> str:
@@ -322,34 +347,51 @@ def _ignore_all(path: str) -> None:
         atomic.write_temporary(path, b"*\n", sync=False)
 
 
-def _place(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
-    """Give it what ``copy`` and ``link`` name; the paths that were placed, as git names them."""
-    base = os.path.join(tree.path, repo.prefix)
-    for path in (*trees.copy, *trees.link):
-        source, target = os.path.join(layout.root, path), os.path.join(base, path)
-        if os.path.isabs(path) or ".." in path.split("/"):
-            raise CannotIsolate(
-                f"'{path}' is outside the project", "copy and link in orchestrator.yaml"
-            )
-        if not os.path.lexists(source) or os.path.lexists(target):
-            continue  # not there, or tracked: then it is in the tree already
+def _copied(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
+    """Give it what ``copy`` names; the paths that were placed, as git names them."""
+    for path, source, target in _wanted(layout, trees.copy, repo, tree):
+        if os.path.lexists(target):
+            continue  # tracked: it is in the tree already
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        if path in trees.link:
-            os.symlink(source, target)
-        elif os.path.isdir(source):
+        if os.path.isdir(source):
             shutil.copytree(source, target, symlinks=True)
         else:
             shutil.copy2(source, target)
         yield repo.below(path)
 
 
+def _linked(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
+    """Give it what ``link`` names, after ``setup``: a command that fills such a folder would empty the person's through the link."""
+    git = in_tree(repo, tree)
+    for path, source, target in _wanted(layout, trees.link, repo, tree):
+        if git("ls-files", "-z", "--", f":(top,literal){repo.below(path)}"):
+            continue
+        if os.path.lexists(target):
+            raise CannotIsolate(
+                f"setup has made {path}, which is to be a link to yours",
+                "take it out of trees.link, or the command out of trees.setup",
+            )
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.symlink(source, target)
+        yield repo.below(path)
+
+
+def _wanted(
+    layout: Layout, paths: Sequence[str], repo: Repository, tree: Tree
+) -> Iterator[tuple[str, str, str]]:
+    """Those of the paths that the project has, with where they are there and in the tree."""
+    for path in paths:
+        if os.path.isabs(path) or ".." in path.split("/"):
+            raise CannotIsolate(
+                f"'{path}' is outside the project", "copy and link in orchestrator.yaml"
+            )
+        source = os.path.join(layout.root, path)
+        if os.path.lexists(source):
+            yield path, source, os.path.join(tree.path, repo.prefix, path)
+
+
 def _set_up(trees: Trees, base: str, log: str, stopped: Callable[[], bool]) -> None:
     """Run the commands of ``setup``, one after the other, nothing left behind."""
-    links = {
-        path: os.readlink(f"{base}/{path}")
-        for path in trees.link
-        if os.path.islink(f"{base}/{path}")
-    }
     for command in trees.setup:
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         env["GIT_CEILING_DIRECTORIES"] = os.path.dirname(base)
@@ -363,11 +405,6 @@ def _set_up(trees: Trees, base: str, log: str, stopped: Callable[[], bool]) -> N
             why = _wait(process, trees.setup_timeout, stopped)
         if why:
             raise CannotIsolate(f"{' '.join(command)}: {why}", f"its log: {log}")
-        for path, meant in links.items():
-            if not os.path.islink(f"{base}/{path}") or os.readlink(f"{base}/{path}") != meant:
-                raise CannotIsolate(
-                    f"{command[0]} replaced {path}, which is linked", "take it out of trees.link"
-                )
 
 
 def _wait(process: subprocess.Popen[bytes], limit: float, stopped: Callable[[], bool]) -> str:
@@ -406,7 +443,7 @@ def discard(layout: Layout, repo: Repository, tree: Tree) -> None:
     while admin := admin_of(repo, tree.path):
         shutil.rmtree(admin)
     for entry in _entries(repo.common):
-        if re.fullmatch(rf"orchestrator-\d+-{re.escape(os.path.basename(tree.path))}", entry.name):
+        if re.fullmatch(rf"{ASIDE}{re.escape(os.path.basename(tree.path))}\.\d+-\d*", entry.name):
             shutil.rmtree(entry.path, ignore_errors=True)
     if os.path.lexists(tree.path):
         shutil.rmtree(tree.path, ignore_errors=True)

@@ -16,6 +16,7 @@ from orchestrator.coordination.replies import Replies
 from orchestrator.errors import Refused
 from orchestrator.files import scan
 from orchestrator.model.status import Status
+from orchestrator.store import sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.transitions import Moved, Store
 
@@ -84,5 +85,6 @@ def _accept(app: App, dry_run: bool) -> None:
             f"the settings cannot be accepted for longer than a moment: {acceptance.known.why}",
             "give it a folder it may write to, by XDG_STATE_HOME",
         )
+    sharing.accept(app.layout)
     wake(app.layout, now())
     app.console.out(f"accepted the settings of work/ (sha256 {digest_of(files)})")

@@ -1,0 +1,231 @@
+# ruff: noqa: F811 - fixtures come by their names
+"""What agents, people and copies can do to trees, and what must be left of the work and of the person's things after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
+
+HIDDEN = {
+    "assume-unchanged": "git update-index --assume-unchanged src/a.txt; echo kept > src/a.txt",
+    "skip-worktree": "git update-index --skip-worktree src/a.txt; echo kept > src/a.txt",
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_a_change_that_the_index_hides_is_saved(repo: Repo, how):
+    """git passes over such files; what an agent wrote into them would go with its tree."""
+    repo.do("x", HIDDEN[how])
+    assert repo.git("show", "task/x:src/a.txt") == "kept"
+
+
+def with_submodule(repo: Repo) -> None:
+    other = repo.root.parent / "lib"
+    other.mkdir()
+    git(other, "init", "-q", "-b", "main")
+    git(
+        other, "-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "--allow-empty", "-m", "0"
+    )
+    repo.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other), "sub")
+    repo.git("commit", "-qm", "sub")
+
+
+SUBMODULE = "git -c protocol.file.allow=always submodule -q update --init; cd sub; git config user.name n; git config user.email e; "
+
+
+@pytest.mark.parametrize("how", ["committed", "edited"])
+def test_what_was_done_in_a_submodule_survives_its_tree(repo: Repo, how):
+    with_submodule(repo)
+    more = (
+        "git add -A; git commit -qm in; cd ..; git add sub; git commit -qm out"
+        if how == "committed"
+        else ""
+    )
+    repo.do("x", f"{SUBMODULE} echo kept > kept; {more}")
+    repo.run("reject", "x") if repo.where("x") == "review" else None
+    repo.run("trees", "clean", "-y", code=None)
+    sub = repo.root / ".git/modules/sub"
+    refs = subprocess.run(
+        [
+            "git",
+            "--git-dir",
+            str(sub),
+            "for-each-ref",
+            "--format=%(objectname)",
+            "refs/orchestrator",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    found = [
+        subprocess.run(
+            ["git", "--git-dir", str(sub), "show", f"{ref}:kept"], capture_output=True, text=True
+        ).stdout
+        for ref in refs
+    ]
+    assert "kept\n" in found
+    assert not repo.tree("x").exists()
+
+
+def test_a_copy_of_a_project_leaves_the_original_alone(repo: Repo, tmp_path):
+    """The tree's .git file in the copy names the original's repository."""
+    repo.do("x", "echo 1 > n")
+    shutil.copytree(repo.root, tmp_path / "copy", symlinks=True)
+    before = repo.git("for-each-ref"), persons(repo.root)
+    copy = Repo(tmp_path / "copy")
+    copy.run("approve", "--settings")
+    copy.run("retry", "x", code=None)
+    copy.run("watch", "--until-empty", code=None)
+    assert (repo.git("for-each-ref"), persons(repo.root)) == before
+    assert "copy" in copy.result("x").get("reason", ""), copy.result("x")
+
+
+def test_a_moved_project_keeps_its_trees(repo: Repo, tmp_path):
+    repo.do("x", "echo 1 >> n; git status --porcelain > /dev/null")
+    os.rename(repo.root, tmp_path / "moved")
+    moved = Repo(tmp_path / "moved")
+    moved.run("approve", "--settings")
+    moved.run("retry", "x")
+    moved.run("watch", "--until-empty")
+    assert moved.where("x") == "review", moved.result("x")
+    assert moved.git("show", "task/x:n") == "1\n1"
+    assert (
+        moved.result("x")["branch"] == "task/x" and "not proven" not in moved.result("x")["reason"]
+    )
+
+
+def test_a_stash_that_an_agent_takes_is_kept(repo: Repo):
+    (repo.root / "src/a.txt").write_text("mine\n")
+    repo.git("stash")
+    (repo.root / "src/a.txt").write_text("mine too\n")
+    repo.git("stash")
+    kept = repo.git("stash", "list", "--format=%H").split()
+    repo.do("x", "git stash clear; echo 1 > n")
+    assert any("refs/stash" in text or "stash" in text for text in repo.result("x")["warnings"]), (
+        repo.result("x")["warnings"]
+    )
+    refs = repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").split()
+    assert set(kept) <= set(repo.git("rev-list", *refs).split())
+
+
+HOOK = "mkdir -p $ORCHESTRATOR_ROOT/.git/hooks; printf '#!/bin/sh\\ntouch %s/hooked' $ORCHESTRATOR_ROOT > $ORCHESTRATOR_ROOT/.git/hooks/post-merge; chmod +x $ORCHESTRATOR_ROOT/.git/hooks/post-merge; echo 1 > n"
+
+
+def test_a_changed_hook_holds_every_merge_until_a_person_accepts_it(repo: Repo):
+    repo.settings("merge: auto")
+    repo.do("x", HOOK)
+    assert repo.where("x") == "review" and "hooks/post-merge" in repo.result("x")["reason"]
+    repo.do("y", "echo 2 > m")  # it began after the change, and never saw what was before
+    assert repo.where("y") == "review" and "hooks/post-merge" in repo.result("y")["reason"]
+    done = repo.run("approve", "y", code=1)
+    assert "hooks/post-merge" in done.stderr and not (repo.root / "hooked").exists()
+    repo.run("approve", "--settings")
+    repo.run("approve", "y")
+    assert repo.where("y") == "done" and (repo.root / "hooked").exists()
+
+
+def test_two_projects_in_one_repository_keep_apart_what_they_saved(repo: Repo, tmp_path):
+    repo.git("worktree", "add", "-q", "-b", "other", str(tmp_path / "linked"))
+    other = Repo(tmp_path / "linked")
+    other.run("approve", "--settings")
+    repo.do("x", "echo 1 > n")
+    other.do("x", "echo kept > m; exit 1", code=1)
+    repo.run("approve", "x")
+    repo.run("trees", "clean", "-y")
+    refs = repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").split()
+    assert any(repo.git("show", f"{ref}:m", code=None) == "kept" for ref in refs), refs
+
+
+def test_a_linked_folder_is_out_of_reach_of_setup(repo: Repo):
+    (repo.root / "node_modules").mkdir()
+    (repo.root / "node_modules/mine").write_text("mine\n")
+    script = repo.root / "fill.sh"
+    script.write_text(
+        "rm -rf node_modules/*; mkdir -p node_modules; echo theirs > node_modules/theirs\n"
+    )
+    repo.git("add", "fill.sh"), repo.git("commit", "-qm", "fill")
+    repo.settings(more="trees: {link: [node_modules], setup: [[sh, fill.sh]]}\n")
+    repo.do("x", "echo 1 > n", code=None)
+    assert (repo.root / "node_modules/mine").read_text() == "mine\n"
+    assert not (repo.root / "node_modules/theirs").exists()
+    assert repo.where("x") == "failed" and "node_modules" in repo.result("x")["reason"]
+
+
+def test_everything_ignored_is_cleaned_away_while_a_task_waits(repo: Repo):
+    repo.do("x", "echo 1 >> n")
+    repo.git(
+        "clean", "-q", "-ffdx", "-e", "work/orchestrator.yaml", "-e", ".state", "-e", "work/review"
+    )
+    repo.run("retry", "x")
+    repo.run("watch", "--until-empty")
+    assert repo.git("show", "task/x:n") == "1\n1", repo.result("x")
+
+
+def test_work_paths_mean_the_real_work_folder(repo: Repo):
+    (repo.work / "notes.txt").write_text("from work\n")
+    (repo.work / "prompt.md").write_text(
+        "echo 1 > n; echo made > $ORCHESTRATOR_WORK/made.txt; cat src/a.txt > seen\nexit\n"
+    )
+    repo.drop(
+        "x.yaml",
+        json.dumps(
+            {
+                "prompt_file": "work/prompt.md",
+                "context": ["work/notes.txt", "src/a.txt"],
+                "artifacts": ["work/made.txt", "n"],
+            }
+        ),
+    )
+    repo.run("watch", "--until-empty")
+    assert repo.where("x") == "review", repo.result("x")
+    read = (repo.work / "logs/x/1/prompt.md").read_text().splitlines()
+    assert f"- {repo.work}/notes.txt" in read and "- src/a.txt" in read
+    (repo.work / "made.txt").unlink()
+
+
+def test_a_partial_clone_works(repo: Repo, tmp_path):
+    repo.git("config", "uploadpack.allowFilter", "true")
+    git(
+        tmp_path,
+        "clone",
+        "-q",
+        "--filter=blob:none",
+        "--no-checkout",
+        f"file://{repo.root}",
+        "clone",
+    )
+    git(tmp_path / "clone", "checkout", "-q", "main")
+    clone = Repo(tmp_path / "clone")
+    clone.run("approve", "--settings")
+    clone.config((repo.work / "orchestrator.yaml").read_text() + "from_git: run\n")
+    clone.run("approve", "--settings")
+    clone.do("x", "echo 1 > n; cat src/a.txt")
+    assert clone.where("x") == "review", clone.result("x")
+
+
+def test_other_attempts_alive_are_named(repo: Repo):
+    repo.drop(
+        "a.yaml",
+        json.dumps(
+            {
+                "prompt": "touch $ORCHESTRATOR_ROOT/work/go; until [ -e $ORCHESTRATOR_ROOT/work/results/b.yaml ]; do sleep 0.05; done; echo 1 > n\nexit\n"
+            }
+        ),
+    )
+    repo.drop(
+        "b.yaml",
+        json.dumps(
+            {
+                "prompt": "until [ -e $ORCHESTRATOR_ROOT/work/go ]; do sleep 0.05; done; git tag hello; echo 1 > m\nexit\n"
+            }
+        ),
+    )
+    repo.run("watch", "--until-empty")
+    told = [text for text in repo.result("b")["warnings"] if "tags/hello" in text]
+    assert told and "(alive as well: a)" in told[0], repo.result("b")["warnings"]
