@@ -17,7 +17,7 @@ import termios
 import time
 
 import pytest
-from conftest import wait_until
+from conftest import Project, wait_until
 from transcripts import Stage
 
 READING = [
@@ -387,6 +387,13 @@ def test_init_finds_agents_that_answer(tmp_path):
     printed = "\n".join(stage.run("orchestrator init"))
     assert "claude 2.1.330, codex 0.169.0" in printed and "gemini" not in printed
     assert "#   claude 2.1.330" in (stage.root / "work" / "orchestrator.yaml").read_text()
+
+
+def test_init_can_be_quiet(tmp_path):
+    (tmp_path / "p").mkdir()
+    made = Project(tmp_path / "p")
+    assert made.run("init", "-q").stdout == ""
+    assert (made.work / "orchestrator.yaml").is_file()
 
 
 def test_init_stays_in_the_current_folder(project):

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.notes import TARGETS, install, remove
 from orchestrator.cli.options import examples
+from orchestrator.cli.screen.console import Console
 from orchestrator.errors import Unusable
 from orchestrator.files import opening, schemas
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
@@ -120,14 +121,14 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     help="Notes for agents that work here: agents (a block in AGENTS.md, and a skill), "
     "claude (a skill), both by a comma, all, or none (remove them).",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_obj
-def command(app: App, targets: list[str] | None) -> None:
+def command(app: App, targets: list[str] | None, quiet: bool) -> None:
     """Create the work directory in the current folder.  Asks nothing, overwrites nothing; run it again at any time."""
     root = os.path.realpath(app.start)
     if not os.path.isdir(root):
         raise Unusable(f"{root} is not a folder")
     layout = Layout(root)
-    app.console.out(f"work directory  {layout.work}")
     report: list[tuple[str, str, str]] = []
     fresh = not os.path.isdir(layout.work)
     store = Store(layout, EventLog.__new__(EventLog))
@@ -164,13 +165,24 @@ def command(app: App, targets: list[str] | None) -> None:
         report.append(
             ("skipped", "AGENTS.md", "tell agents about it: orchestrator init --agents all")
         )
+    if not quiet:
+        _print(app.console, layout, report, agents)
+
+
+def _print(
+    console: Console,
+    layout: Layout,
+    report: list[tuple[str, str, str]],
+    agents: list[tuple[str, str]],
+) -> None:
+    console.out(f"work directory  {layout.work}")
     for state, what, text in report:
-        app.console.out(f"{state:<10} {what:<26} {text}".rstrip())
+        console.out(f"{state:<10} {what:<26} {text}".rstrip())
     if agents:
-        app.console.out(
+        console.out(
             f"{'found':<10} {', '.join(f'{name} {version}'.strip() for name, version in agents)}"
         )
-    app.console.out(
+    console.out(
         "\nnext       orchestrator watch                       in this pane"
         '\n           orchestrator new "Explain the README"    in another'
     )
