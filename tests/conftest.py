@@ -132,8 +132,7 @@ class Project:
             folder.name
             for folder in self.work.iterdir()
             if folder.is_dir()
-            and folder.name
-            not in ("results", "events", "logs", "schemas", "tools", "runs", "parked")
+            and folder.name not in ("results", "events", "logs", "schemas", "tools", "runs")
             for suffix in (".yaml", ".yml", ".md")
             if (folder / f"{task_id}{suffix}").exists()
         ]

@@ -71,7 +71,7 @@ A = Lane("a", "x")
         (Ask(Task("t", hold=True), A, retry=Retry(2, NOW + 5)), {}, ["retry"]),
         (
             Ask(Task("t"), A, retry=Retry(2, NOW)),
-            {"limits": Limits(4, closed={("tool", "x"): Gate(GateName.PARKED, "x is parked")})},
+            {"limits": Limits(4, held={("tool", "x"): Gate(GateName.TOOL_HELD, "x is held")})},
             ["tool_held"],
         ),
     ],
@@ -199,18 +199,18 @@ def test_why_goes_by_the_settings_in_force(project, watch):
     project.settled("b", "done")
 
 
-def test_a_retry_of_a_parked_tool_says_so_everywhere(project, watch):
+def test_a_retry_of_a_held_tool_says_so_everywhere(project, watch):
     project.config(AGENTS + "retry: {delay: 100ms}\n")
     watch()
     project.drop(
         "a.yaml",
         "agent: sh\nretries: 1\nprompt: |\n"
-        "  echo 'reason: I need it myself' > work/parked/shell.yaml; exit 1\n",
+        "  echo 'reason: I need it myself' > work/held/@shell.yaml; exit 1\n",
     )
     wait_until(lambda: project.events("task_retrying", "a"), "it has failed once")
     wait_until(
-        lambda: "I need it myself" in project.run("why", "a").stdout, "why names the parked tool"
+        lambda: "I need it myself" in project.run("why", "a").stdout, "why names the held tool"
     )
     assert "I need it myself" in project.run("list").stdout
-    (project.work / "parked" / "shell.yaml").unlink()
+    (project.work / "held" / "@shell.yaml").unlink()
     project.settled("a", "failed")

@@ -6,13 +6,11 @@ import os
 
 import pytest
 
-from orchestrator.files import parked
 from orchestrator.files.requests import read
 from orchestrator.store import atomic, recovery
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store
-from orchestrator.testing import FakeClock
 
 
 @pytest.fixture
@@ -87,14 +85,3 @@ def test_a_claim_of_a_file_that_was_saved_anew_or_withdrawn_comes_to_nothing(pro
     log.close()
     claim.undo()
     assert not os.path.exists(project.layout.journal("a")) and project.where("a") == ""
-
-
-def test_a_park_becomes_no_longer_when_the_clock_is_set_back(project):
-    """A park of 20 s became one of 30 days."""
-    now = 1_800_000_000.0
-    store = Store(project.layout, EventLog(project.layout, "watch"), clock=FakeClock(now))
-    store.park("t", now + 20, "used up")
-    assert parked.set_back(project.layout, now + 5) == []
-    month_before = now - 30 * 86400
-    ((tool, until, reason),) = parked.set_back(project.layout, month_before)
-    assert (tool, reason) == ("t", "used up") and 19 <= until - month_before <= 21

@@ -316,8 +316,8 @@ def test_a_plan_limit_is_waited_for_until_the_time_told_and_the_chain_goes_on(
     limited = {"out": [{"type": "limit", "status": "rejected", "resets": resets}], "err": ["You've hit your Opus limit"], "exit": 1}  # fmt: skip
     scripted("a", limited)
     watch()
-    wait_until((project.work / "parked/s.yaml").exists, "it is held")
-    held = yaml(project.work / "parked/s.yaml")
+    wait_until((project.work / "held/@s.yaml").exists, "it is held")
+    held = yaml(project.work / "held/@s.yaml")
     assert abs(datetime.fromisoformat(held["not_before"]).timestamp() - resets) < 1.5
     scripted("b", {"out": [RESULT]}, agent=["t"])
     project.settled("b", "done")
@@ -384,7 +384,7 @@ def test_after_a_limit_one_attempt_starts_first(project, scripted, watch):
     """The rest follow when it has its first answer."""
     project.config("limits: {running: 3}\n")
     moment = datetime.fromtimestamp(time.time() + 3, UTC).isoformat()
-    project.drop("s.yaml", f"not_before: '{moment}'\nreason: a limit\n", "parked")
+    project.drop("@s.yaml", f"not_before: '{moment}'\nreason: a limit\n", "held")
     answer = {"type": "says", "text": "on it"}
     for name in ("a", "b", "c"):
         scripted(name, {"sleep": 2}, {"out": [answer]}, {"sleep": 1}, {"out": [RESULT]})

@@ -177,7 +177,7 @@ LIMIT = End(code=1, output='{"type":"error","message":"usage limit reached"}\n')
 DONE = End(output='{"type":"done"}\n')
 
 
-def test_a_tool_whose_limit_is_used_up_is_parked(tube):
+def test_a_tool_whose_limit_is_used_up_is_held(tube):
     made = tube("watch: {rescan: 10m}\nretry: {delay: 5m}\n")
     tools = Path(made.layout.tools)
     tools.mkdir()
@@ -187,7 +187,7 @@ def test_a_tool_whose_limit_is_used_up_is_parked(tube):
     made.drop("a", task("one"))
     made.at(3, lambda: made.drop("b", task("one")))
     made.run()
-    assert made.told("parked") == ["a"] and made.where("a") == made.where("b") == "done"
+    assert made.told("hold") == ["one"] and made.where("a") == made.where("b") == "done"
     assert [at >= 300 for at, *_ in made.started] == [False, True, True]
 
 
@@ -204,9 +204,9 @@ def test_a_tool_that_cannot_act_is_followed_by_the_next(tube):
 
 
 @pytest.mark.parametrize("until", [30, 7200])
-def test_a_parked_tool_is_waited_for(tube, until):
+def test_a_held_tool_is_waited_for(tube, until):
     made = tube("watch: {rescan: 10m}\n")
-    parked = Path(made.layout.folder("parked")) / "shell.yaml"
+    parked = Path(made.layout.folder("held")) / "@shell.yaml"
     moment = timestamp(made.clock.wall() + until)
     parked.write_text(f"not_before: {moment}\nreason: a moment\n")
     made.drop("a")
@@ -239,11 +239,11 @@ def test_until_empty_ends_on_a_spent_budget_of_a_run(tube):
     assert made.where("r.a") == "inbox" and "r.a" in made.told("waiting")
 
 
-def test_until_empty_ends_on_a_retry_whose_tool_a_person_parked(tube):
+def test_until_empty_ends_on_a_retry_whose_tool_a_person_holds(tube):
     made = tube("retry: {delay: 5s}\n")
     made.plan("a", FAILS)
     made.drop("a", task(retries=1))
-    parked = Path(made.layout.folder("parked")) / "shell.yaml"
+    parked = Path(made.layout.folder("held")) / "@shell.yaml"
     made.at(2, lambda: parked.write_text("reason: I need it\n"))
     made.run(most=120)
     assert made.where("a") == "running" and "a" in made.told("waiting")
@@ -396,7 +396,7 @@ class History:
     def deeds(self) -> list[Callable[[], object]]:
         """What people and bad luck do to it."""
         tube, name = self.tube, f"t{self.random.randint(0, 3)}"
-        parked = Path(tube.layout.folder("parked")) / "shell.yaml"
+        parked = Path(tube.layout.folder("held")) / "@shell.yaml"
         soon = timestamp(tube.clock.wall() + 70)
 
         def kill() -> None:

@@ -76,7 +76,7 @@ BUSY = View(
     ],
     4,
     (("waiting", 2), ("review", 1), ("done", 39), ("failed", 1), ("invalid", 1)),
-    ("codex parked until 14:00:00",),
+    ("codex held until 14:00:00",),
     5.81,
     20.0,
     1_900_000,

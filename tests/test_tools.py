@@ -504,16 +504,16 @@ def test_a_usage_limit_parks_the_tool_and_others_go_on(project, tools, watch):
     )
     watcher = watch()
     project.drop("a.yaml", "agent: one\nprompt: x\n")
-    wait_until((project.work / "parked/one.yaml").exists, "it is parked")
+    wait_until((project.work / "held/@one.yaml").exists, "it is parked")
     project.drop("b.yaml", "agent: one\nprompt: x\n")
     project.drop("c.yaml", "agent: two\nprompt: x\n")
     project.settled("c", "done")
     assert project.where("a") == "running" and project.where("b") == "inbox"
     why = project.run("why", "b", code=None).stdout
-    assert "one is held until" in why and "rm work/parked/one.yaml" in why
+    assert "one is held until" in why and "release --tool one" in why
     assert "held" in watcher.text() and project.events("tool_parked")
     assert "one is held until" in project.run("status").stdout
-    (project.work / "parked/one.yaml").unlink()
+    (project.work / "held/@one.yaml").unlink()
     project.settled("a", "done")
     project.settled("b", "done")
     assert attempts(project, "a") == [("one", "usage_limit", False), ("one", "", True)]
@@ -521,7 +521,7 @@ def test_a_usage_limit_parks_the_tool_and_others_go_on(project, tools, watch):
 
 def test_a_person_parks_a_tool(project, tools, watch):
     tools(one=[{}])
-    (project.work / "parked/one.yaml").write_text("reason: I need it myself\n")
+    (project.work / "held/@one.yaml").write_text("reason: I need it myself\n")
     watch()
     project.drop("a.yaml", "agent: one\nprompt: x\n")
     wait_until(
@@ -529,10 +529,10 @@ def test_a_person_parks_a_tool(project, tools, watch):
     )
     assert project.where("a") == "inbox"
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1.5))
-    project.drop("one.yaml", f"not_before: {moment}\nreason: a moment\n", "parked")
+    project.drop("@one.yaml", f"not_before: {moment}\nreason: a moment\n", "held")
     project.settled("a", "done")
     wait_until(
-        lambda: not (project.work / "parked/one.yaml").exists(),
+        lambda: not (project.work / "held/@one.yaml").exists(),
         "the file goes when its time is over",
     )
 

@@ -85,7 +85,7 @@ PLACES = (
     "results/old.yaml",
     "events/2026-11-20.abcd-watch.jsonl",
     "tools/own.yaml",
-    "parked/own.yaml",
+    "held/@own.yaml",
     "runs/r.yaml",
     "held/h.yaml",
     "done/d.yaml",
@@ -301,9 +301,7 @@ def test_what_outlives_its_supervisor_without_a_tag_is_ended(project, watch):
     goes_on(project, watch, watcher)
 
 
-@pytest.mark.parametrize(
-    "folder", ("results", "logs", "done", "inbox", "events", "parked", ".state")
-)
+@pytest.mark.parametrize("folder", ("results", "logs", "done", "inbox", "events", "held", ".state"))
 def test_a_folder_that_became_a_link_is_not_followed(project, watch, folder):
     watcher = watch()
     outside = project.root.parent / "outside"

@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Changes
 from orchestrator.cli.options import each
-from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
-from orchestrator.errors import FAILED, Refused
+from orchestrator.errors import Refused
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Moved, Store
+
+Step = Callable[[Store, str], Moved]
 
 
 def move_each(
     app: App,
     words: tuple[str, ...],
-    step: Callable[[Store, str], Moved],
+    step: Step,
     said: str,
     would: str,
     dry_run: bool,
     sources: Collection[Status] = (),
 ) -> int:
     """Do one step to every task that is named; a refusal of one does not stop the others."""
-    found = each(app.layout, words)
+    changes = Changes(app)
+    move(changes, each(app.layout, words), step, said, would, dry_run, sources)
+    return changes.end()
+
+
+def move(
+    changes: Changes,
+    found: Iterable[tuple[str, Status, str]],
+    step: Step,
+    said: str,
+    would: str,
+    dry_run: bool,
+    sources: Collection[Status] = (),
+) -> None:
+    """Do one step to every task that was found."""
+    app, found = changes.app, list(found)
     if dry_run:
-        code = 0
         for task_id, status, _ in found:
             if sources and status not in sources:
                 wanted = " or ".join(source.word for source in sources)
-                say(f"error: {task_id} is {status.word}, not {wanted}")
-                code = FAILED
+                changes.refuse(task_id, Refused(f"{task_id} is {status.word}, not {wanted}"))
                 continue
-            app.console.out(f"would {would} {task_id} ({status.word} now)")
-        return code
-    store = open_store(app)
-    code = 0
-    for task_id, _, _ in found:
+            line = f"would {would} {task_id} ({status.word} now)"
+            changes.done(task_id, status.word, said, line)
+        return
+    store = open_store(app) if found else None
+    for task_id, status, _ in found:
+        assert store is not None
         try:
             moved = step(store, task_id)
         except Refused as error:
-            say(f"error: {error.message}" + (f"\nhint:  {error.hint}" if error.hint else ""))
-            code = FAILED
+            changes.refuse(task_id, error)
             continue
         sign = app.console.sign(str(moved.target))
-        app.console.out(
-            f"{sign} {said:<12} {app.layout.shown(moved.path)}"
-            if app.console.tty
-            else f"{said}\t{task_id}\t{app.layout.shown(moved.path)}"
-        )
-    return code
+        shown = app.layout.shown(moved.path)
+        line = f"{sign} {said:<12} {shown}" if app.console.tty else f"{said}\t{task_id}\t{shown}"
+        changes.done(task_id, status.word, moved.target.word, line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -51,8 +52,13 @@ class Card:
         """Whether it says less than is known: of the day's cost, of tools that begin alone."""
         return self._now() != self._told
 
-    def write(self, fault: str, draining: bool, notifications: str) -> None:
-        """Write it anew.  ``notifications``: why there are none.  OSError if the disk refuses."""
+    def write(
+        self, fault: str, draining: bool, notifications: str, held: Mapping[str, str]
+    ) -> None:
+        """Write it anew.  ``notifications``: why there are none; ``held``: what may not start, and why.
+
+        OSError if the disk refuses.
+        """
         self._today.turn()
         self._told = self._now()
         card = card_facts(self._settings, self._today, self._alone, fault, self._state.problem)
@@ -60,6 +66,7 @@ class Card:
             "settings_read": self.settings_read,
             "draining": draining,
             "notifications": notifications,
+            "held": dict(held),
         }
         self._store.write_card({**self._identity, **card, **own})
 

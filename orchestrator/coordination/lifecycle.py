@@ -53,7 +53,7 @@ from orchestrator.model.result import (
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic
+from orchestrator.store import atomic, holding
 from orchestrator.store.claiming import Claim, Withdrawn
 from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
@@ -444,7 +444,8 @@ class Lives:
         until = held_until(
             reading.reset, self.store.clock.wall(), self.blocked[tool], self.config.retry
         )
-        await self._settled(lambda: self.store.park(tool, until, reading.reason))
+        scope, now = ("tool", tool), self.store.clock.wall()
+        await self._settled(lambda: holding.place(self.layout, scope, now, until, reading.reason))
         life.parks = True
         self.store.log.commit(
             [
@@ -458,7 +459,6 @@ class Lives:
                 )
             ]
         )
-        self.tell("parked", life.id, tool=tool, until=until, reason=reading.reason)
 
     def _next_link(self, life: Life) -> int | None:
         """The next tool of the chain whose program is there."""

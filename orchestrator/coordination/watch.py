@@ -25,6 +25,7 @@ from orchestrator.coordination.closings import Closings
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.life import Life, Tell
@@ -39,7 +40,7 @@ from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
 from orchestrator.files import scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
-from orchestrator.model import ids
+from orchestrator.model import hold, ids
 from orchestrator.model.admission import Watching, World, admit
 from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
@@ -99,7 +100,8 @@ class Watcher:
         self.hints = Hints()
         self._settings_folders = (layout.tools, layout.agents, layout.schedules)
         self.use = InUse()
-        self.closings = Closings(layout, settings, store, self.groups, clock)
+        self.closings = Closings(layout, settings, self.groups, clock)
+        self.holds = Holds(layout, store, clock)
         self.spending = Spending(
             layout, settings.config.budgets, self.groups, clock, self._over_budget
         )
@@ -200,7 +202,7 @@ class Watcher:
         self._take_hints()
 
     def _look(self, now: float, arrivals: Arrivals) -> None:
-        """What the clock makes due: costs, the listing, parked tools, schedules, waiting tasks."""
+        """What the clock makes due: costs, the listing, holds, schedules, waiting tasks."""
         if self._costs_count and now >= self._next_costs:
             self._next_costs = now + COSTS
             self._look_at_costs()
@@ -208,8 +210,8 @@ class Watcher:
             self._next_rescan = now + self._pause()
             arrivals.refresh()
             self._rescan()
-        if any(end <= self.clock.wall() for end in self.closings.ends):
-            self._look_at_parked()
+        if self.holds.due(self.clock.wall()):
+            self._look_at_holds()
         self.waitlist.approvals()
         self.alone.look(self.running.values(), now)
         for name in self.timetable.look(self.config.schedules):
@@ -248,7 +250,7 @@ class Watcher:
         due += self.alone.next_look(now)
         due += [now + left for left in self.timetable.next_look(self.config.schedules)]
         due += self.lives.replies.next_look()
-        due += [now + end - wall for end in self.closings.ends]
+        due += [now + left for left in self.holds.next_look(wall)]
         due += [
             life.retry_at
             for life in self.running.values()
@@ -323,8 +325,8 @@ class Watcher:
                 continue
             if folder == "inbox":
                 names[name] = names.get(name, False) or renamed
-            elif folder == "parked":
-                self._look_at_parked()
+            elif folder in ("held", "parked"):
+                self._look_at_holds()
             elif folder == "running" and name.endswith(CANCEL):
                 self._requests()
             elif folder in ("cancelled", "review") and renamed:
@@ -396,7 +398,7 @@ class Watcher:
             self._rebuild()
         self._look_at_state()
         self._complete_runs()
-        self._look_at_parked()
+        self._look_at_holds()
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
         if self._listed % SWEEP == 1:
@@ -491,11 +493,19 @@ class Watcher:
     def _today(self) -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(self.clock.wall()))
 
-    def _look_at_parked(self) -> None:
-        """Which tools are parked now; those whose time is over start again."""
-        for tool in self.closings.look(not self.health.fault):
+    def _look_at_holds(self) -> None:
+        """What is held now; what is not any more may start."""
+        news = self.holds.look(not self.health.fault)
+        for tool in news.over:
             self.alone.begin(tool)
-            self.tell("unparked", "", tool=tool)
+        for tool in news.moved:
+            self.tell("tidied", "", text=f"moved parked/{tool} to held/@{tool}")
+        for scope, gate in news.began.items():
+            self.tell("hold", hold.words(scope), gate=gate)
+        for scope in news.ended:
+            self.tell("released", hold.words(scope))
+        if news.began or news.ended:
+            self._try_card()
 
     @property
     def limits(self) -> Limits:
@@ -504,7 +514,7 @@ class Watcher:
         closed = {**self.spending.gates(lanes), **self.closings.gates(self.running.values())}
         limits = self.groups.limited(self.config.limits, lanes)
         limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
-        return replace(limits, closed=closed) if closed else limits
+        return replace(limits, closed=closed, held=self.holds.gates)
 
     def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
         """What admission depends on, from what is known here; ``status_of`` if that is to be asked anew."""
@@ -688,7 +698,7 @@ class Watcher:
             life.ending = False
             if life.parks:  # at once: a notification may come after the next start
                 life.parks = False
-                self._look_at_parked()
+                self._look_at_holds()
             self._slot_free(life)
             self._wake.set()
         if life.retry_at is not None:
@@ -771,7 +781,7 @@ class Watcher:
         for text in (*recovery.tidy(self.store), *recovery.take_up(self.store)):
             self.tell("tidied", "", text=text)
         self._complete_runs()
-        self._look_at_parked()
+        self._look_at_holds()
         self._adopt_strays(first=True)
         self._foreign()
         self.lives.replies.scan()
@@ -892,7 +902,8 @@ class Watcher:
             self.health.failed(error)
 
     def _write_card(self) -> None:
-        self.card.write(self.health.fault, bool(self.draining), self.notifications)
+        held = self.holds.facts()
+        self.card.write(self.health.fault, bool(self.draining), self.notifications, held)
 
     def _event(
         self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any

@@ -6,7 +6,8 @@ import json
 import os
 import stat
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.files import opening
 from orchestrator.files.held import held
@@ -47,6 +48,7 @@ class Card:
     in_force: InForce | None = None  # None: an older watcher, which does not say
     settings_wait: bool = False  # nothing starts because of what `settings` says
     trust: str = ""  # the folder where it keeps what it trusts
+    held: Mapping[str, str] = field(default_factory=dict)  # what may not start, and why
     here: bool = True  # whether its pid means it here, too: else it lives in another container
 
 
@@ -77,6 +79,7 @@ def read(layout: Layout, now: float) -> Card | None:
             in_force_from(data["in_force"]) if "in_force" in data else None,
             bool(data.get("settings_wait")),
             str(data.get("trust", "")),
+            dict(data.get("held", {})),
             here,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -19,7 +19,7 @@ from orchestrator.model.status import FOLDERS, Status
 
 WORK = "work"
 CANCEL = ".cancel"  # a request: stop the running task this is named after
-FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs", "parked")
+FOLDER_NAMES = (*(str(status) for status in FOLDERS), "runs", "results", "events", "logs")
 ARTIFACTS, OWN = (
     "artifacts",
     "tool",

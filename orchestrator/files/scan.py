@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.model import ids
+from orchestrator.model.hold import MARK
 from orchestrator.model.status import FOLDERS, Status
 
 
@@ -24,8 +25,9 @@ def names(folder: str) -> list[str]:
 def task_names(folder: str) -> list[tuple[str, str]]:
     """``(id, file name)`` of the task files in a folder."""
     found = []
+    beside = MARK if folder.endswith(f"/{Status.HELD}") else "/"
     for name in names(folder):
-        if not is_draft(name):
+        if not is_draft(name) and not name.startswith(beside):
             stem = stem_of(name)
             if stem:
                 found.append((stem, name))
@@ -41,7 +43,8 @@ def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, 
     """How many task files each folder holds, by their names."""
     return {
         status: sum(
-            name.endswith(SUFFIXES) and not is_draft(name) for name in names(layout.folder(status))
+            name.endswith(SUFFIXES) and not is_draft(name) and name[0] != MARK
+            for name in names(layout.folder(status))
         )
         for status in folders
     }
@@ -60,7 +63,7 @@ def locate(
     layout: Layout, task_id: str, folders: Iterable[Status] = FOLDERS
 ) -> tuple[Status, str] | None:
     """``(status, file name)`` of the task with exactly this id: a few stat calls, however many tasks there are."""
-    for status in folders:
+    for status in folders if not task_id.startswith(MARK) else ():
         for suffix in SUFFIXES:
             if os.path.lexists(f"{layout.work}/{status}/{task_id}{suffix}"):
                 return status, task_id + suffix

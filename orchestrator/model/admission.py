@@ -157,7 +157,7 @@ class World:
     """Everything else that the answer depends on.
 
     ``status_of`` says where a task is (None: nowhere), ``run_of`` what an accepted run allows.  ``limits`` are those in force, with
-    what is closed: parked tools, spent budgets, runs whose end is being judged.  ``stopped`` says why a run takes no more tasks,
+    what is held and what is closed: spent budgets, runs whose end is being judged.  ``stopped`` says why a run takes no more tasks,
     for who knows that without asking for each of them.
     """
 

@@ -36,7 +36,10 @@ class GateName(StrEnum):
     RUN = "run"  # the run's max_parallel
     PLACE = "place"  # in_flight of the distributor that is to have it
     LOCK = "lock"  # another task has a word of its locks, or edits the checkout without a tree
-    PARKED = "tool_held"  # the tool's limit is used up, or a person holds it
+    TOOL_HELD = "tool_held"  # the tool's limit is used up, or a person holds it
+    AGENT_HELD = "agent_held"  # a person holds the agent
+    RUN_HELD = "run_held"  # a person holds the run
+    ALL_HELD = "all_held"  # a person holds everything
     QUOTA = "quota"  # limits.reserve: what is left of a plan's window is for more urgent tasks
     BUDGET = "budget"
     WATCHER = "watcher"  # nobody watches
@@ -88,7 +91,9 @@ class Limits:
     in_flight: Mapping[str, int] = field(default_factory=dict)  # by distributor
     # By tool or agent: the part of a plan's window that is kept for tasks of normal and high priority
     reserve: Mapping[str, float] = field(default_factory=dict)
-    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: gates of parked tools and spent budgets;
+    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: what is held by a file in held/
+    held: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
+    # The same scopes: gates of spent budgets, and of runs whose end is being judged;
     # ("low", tool or agent): of what is kept back from tasks of low priority
     closed: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
 
@@ -254,9 +259,10 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     scopes: tuple[tuple[str, str], ...] = (
         *(("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run)),
     )
+    gates = [limits.held[scope] for scope in scopes if scope in limits.held]
     if lane.low:
         scopes += (("low", lane.tool), ("low", lane.agent))
-    gates = [limits.closed[scope] for scope in dict.fromkeys(scopes) if scope in limits.closed]
+    gates += [limits.closed[scope] for scope in dict.fromkeys(scopes) if scope in limits.closed]
     if not limits.running:
         gates.append(_paused("it is paused: nothing new starts", "limits.running"))
     elif lane.on:

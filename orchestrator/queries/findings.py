@@ -78,8 +78,8 @@ def _roles(layout: Layout) -> list[Check]:
 
 
 def _held(known: Known) -> list[Check]:
-    """Tools and budgets that keep tasks from starting."""
-    gates = [*known.parked.values()]
+    """What is held, and budgets that keep tasks from starting."""
+    gates = [*known.held.values()]
     spent = known.day_budget
     if spent is not None:
         gates.insert(0, spent)

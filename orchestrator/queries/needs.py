@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.files import eventreader, git, origin, parked, replies, results, scan, trust
+from orchestrator.files import eventreader, git, holds, origin, replies, results, scan, trust
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import one_line
+from orchestrator.model import hold
 from orchestrator.model.gates import GateName
 from orchestrator.model.question import choices, headline
 from orchestrator.model.status import Status
@@ -59,7 +60,7 @@ def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Ne
         *_failures(layout, now),
         *_invalid(known),
         *_held(layout, known),
-        *_tools(layout, now),
+        *_long_held(layout, now),
         *_budgets(known),
     ]
 
@@ -193,13 +194,17 @@ def _held(layout: Layout, known: Known) -> Iterator[Need]:
             yield Need(task_id, "held", one_line(held.why, 160), f"approve {task_id}", verbs=verbs)
 
 
-def _tools(layout: Layout, now: float) -> Iterator[Need]:
-    since = parked.since(layout)
-    for tool, gate in parked.gates(layout, now).items():
-        began = since.get(tool)
-        left = gate.until - now if gate.until is not None else HELD_LONG + 1
-        if (began is not None and now - began > HELD_LONG) or left > HELD_LONG:
-            yield Need(tool, "held", one_line(gate.why, 160), gate.hint, began)
+def _long_held(layout: Layout, now: float) -> Iterator[Need]:
+    """What is held beside single tasks, and has been, or will be, for long."""
+    for held in holds.listed(layout):
+        if held.over(now):
+            continue
+        closed, end = hold.gate(held, now), held.ends(now)
+        left = end - now if end is not None else HELD_LONG + 1
+        if (held.since is not None and now - held.since > HELD_LONG) or left > HELD_LONG:
+            command = f"release {hold.option(held.scope)}"
+            what = hold.words(held.scope)
+            yield Need(what, "held", one_line(closed.why, 160), command, held.since)
 
 
 def _budgets(known: Known) -> Iterator[Need]:

@@ -16,6 +16,7 @@ from orchestrator.files.requests import Request
 from orchestrator.files.text import one_line, tail
 from orchestrator.model.config import Model
 from orchestrator.model.gates import Gate, GateName
+from orchestrator.model.hold import Scope
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.quota import Window
 from orchestrator.model.status import FINISHED, FOLDERS, Status
@@ -102,7 +103,7 @@ class Overview:
     recent: list[Row]
     more_waiting: int = 0
     runs: int = 0
-    parked: dict[str, Gate] = field(default_factory=dict)  # by tool
+    held: dict[Scope, Gate] = field(default_factory=dict)  # beside single tasks
     needs: list[Need] = field(default_factory=list)
     quotas: dict[str, list[Window]] = field(default_factory=dict)  # by tool
 
@@ -131,7 +132,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         recent=recent(layout, RECENT, (Status.FAILED,)),
         more_waiting=len(inbox) + len(held) - len(shown),
         runs=len(scan.runs(layout)),
-        parked=known.parked,
+        held=known.held,
         needs=needs_you(layout, now, known),
         quotas=known.quotas,
     )

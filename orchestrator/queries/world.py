@@ -14,9 +14,9 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import (
     card,
     configuration,
+    holds,
     journals,
     origin,
-    parked,
     quotas,
     results,
     scan,
@@ -41,6 +41,7 @@ from orchestrator.model.admission import (
 )
 from orchestrator.model.budget import DAY, Budgets, Spent, closed
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
+from orchestrator.model.hold import Scope
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.place import place_from
 from orchestrator.model.quota import Window, reserved
@@ -132,9 +133,9 @@ class Known:
         return use
 
     @cached_property
-    def parked(self) -> dict[str, Gate]:
-        """The gates of parked tools."""
-        return parked.gates(self.layout, self.now)
+    def held(self) -> dict[Scope, Gate]:
+        """The gates of what is held beside single tasks."""
+        return holds.gates(self.layout, self.now)
 
     @property
     def day_budget(self) -> Gate | None:
@@ -199,10 +200,11 @@ class Known:
     def _limits(self, lane: Lane) -> Limits:
         run = self.run_of(lane.run) if lane.run else None
         per_run = {run.id: run.max_parallel} if run is not None and run.max_parallel else {}
-        return replace(self.in_force.limits, per_run=per_run, closed=self._closed(run))
+        closed = self._closed(run)
+        return replace(self.in_force.limits, per_run=per_run, held=self.held, closed=closed)
 
     def _closed(self, run: Run | None) -> dict[tuple[str, str], Gate]:
-        found = {("tool", name): gate for name, gate in self.parked.items()}
+        found: dict[Scope, Gate] = {}
         reserve, tools = self.in_force.limits.reserve, self.in_force.tools
         found |= reserved(reserve, tools, self.quotas, self.now) if reserve else {}
         if run is not None and run.on_failure == "stop":

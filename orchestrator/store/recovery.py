@@ -50,11 +50,12 @@ def tidy(store: Store) -> list[str]:
         if _leftover(path, name.split(".", 1)[0]):
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else atomic.remove(path)
             done.append(f"removed a leftover: .state/tmp/{name}")
-    for name in scan.names(layout.folder(Status.INBOX)):
-        found = _SUBMIT_LEFTOVER.match(name)
-        if found and _leftover(layout.file(Status.INBOX, name), found[1]):
-            atomic.remove(layout.file(Status.INBOX, name))
-            done.append(f"removed a half-written submission: inbox/{name}")
+    for folder in (Status.INBOX, Status.HELD):
+        for name in scan.names(layout.folder(folder)):
+            found = _SUBMIT_LEFTOVER.match(name)
+            if found and _leftover(layout.file(folder, name), found[1]):
+                atomic.remove(layout.file(folder, name))
+                done.append(f"removed a half-written submission: {folder}/{name}")
     for first, second, name in doubled(layout):
         # A move by link and unlink that was cut in the middle: the later folder was the commit.
         later, earlier = (

@@ -502,9 +502,9 @@ class Store:
 
     # -- people's verbs -------------------------------------------------------------------------------------------
 
-    def hold(self, task_id: str) -> Moved:
+    def hold(self, task_id: str, reason: str = "") -> Moved:
         """inbox/ -> held/."""
-        return self._verb(task_id, (Status.INBOX,), Status.HELD, "task_held")
+        return self._verb(task_id, (Status.INBOX,), Status.HELD, "task_held", reason)
 
     def release(self, task_id: str) -> Moved:
         """held/ -> inbox/."""
@@ -730,24 +730,6 @@ class Store:
 
     def remove_note(self, task_id: str) -> None:
         atomic.remove(self.layout.note(task_id))
-
-    # -- parked tools -------------------------------------------------------------------------------------------------
-
-    def park(self, tool: str, until: float, reason: str) -> None:
-        """``parked/<tool>.yaml``: the tool starts nothing before this moment.  A file that is there is replaced."""
-        moments = {"not_before": timestamp(until), "parked_at": timestamp(self.clock.wall())}
-        text = result_text({**moments, "reason": reason}).decode()
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.parked"
-        atomic.remove(temporary)
-        os.makedirs(self.layout.folder("parked"), exist_ok=True)
-        places.clear(self.layout, f"{self.layout.folder('parked')}/{tool}.yaml")
-        atomic.publish(
-            f"{self.layout.folder('parked')}/{tool}.yaml", text.encode(), temporary, replace=True
-        )
-
-    def unpark(self, tool: str) -> None:
-        """Its time is over."""
-        atomic.remove(f"{self.layout.folder('parked')}/{tool}.yaml")
 
     # -- the watcher's card ----------------------------------------------------------------------------------------------
 

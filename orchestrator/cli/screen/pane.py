@@ -21,6 +21,8 @@ from orchestrator.files import quotas
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, fit_middle, one_line, width
+from orchestrator.model import hold
+from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
@@ -147,14 +149,14 @@ class Pane:
     def _replied(self, task_id: str) -> None:
         self._line("waiting", task_id, "it goes on with your reply", {}, word="replied")
 
-    def _parked(self, task_id: str, tool: str, until: float, reason: str) -> None:
-        moment = self.console.clock(until)
-        self._line(
-            "held",
-            tool,
-            f"until {moment}  {one_line(reason, 120)}",
-            {"until": moment, "reason": one_line(reason, 200)},
-        )
+    def _hold(self, name: str, gate: Gate) -> None:
+        reason = gate.why.partition(": ")[2] or gate.why
+        if gate.until is None:
+            self._line("held", name, one_line(reason, 120), {"reason": one_line(reason, 200)})
+            return
+        moment = self.console.clock(gate.until)
+        facts = {"until": moment, "reason": one_line(reason, 200)}
+        self._line("held", name, f"until {moment}  {one_line(reason, 120)}", facts)
 
     def _budget(self, name: str, text: str) -> None:
         self._line("warning", name or "budget", text, {"text": text}, word="budget")
@@ -162,8 +164,8 @@ class Pane:
     def _hook(self, task_id: str, text: str) -> None:
         self._line("warning", task_id or "hook", text, {"text": text}, word="hook")
 
-    def _unparked(self, _: str, tool: str) -> None:
-        self._line("ok", tool, "starts again", {}, word="released")
+    def _released(self, name: str) -> None:
+        self._line("ok", name, "may start again", {}, word="released")
 
     def _requeued(self, task_id: str, life: Life, reading: Any) -> None:
         self._line(
@@ -346,8 +348,9 @@ class Pane:
             ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))),
         )
         notes = [
-            f"{tool} held" + (f" until {self.console.clock(gate.until)}" if gate.until else "")
-            for tool, gate in list(watcher.closings.parked.items())
+            f"{hold.words(scope)} held"
+            + (f" until {self.console.clock(gate.until)}" if gate.until else "")
+            for scope, gate in list(watcher.holds.gates.items())
         ]
         notes += [
             f"{tool} {window.words(watcher.clock.wall())}"

@@ -1,22 +1,104 @@
-"""``hold``: a person's decision about tasks, made as a safe move of their files."""
+"""``hold``: keep tasks from starting; one by one as a safe move of their files, or all of a tool, an agent, a run."""
 
 from __future__ import annotations
 
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.moving import move_each
-from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.moving import move
+from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
+from orchestrator.cli.scopes import check_exists, moment, named, scope_options
+from orchestrator.cli.writing import open_store
+from orchestrator.errors import OrchestratorError
+from orchestrator.model import hold
+from orchestrator.model.hold import Scope
 from orchestrator.model.status import Status
-from orchestrator.store.transitions import Store
+from orchestrator.model.units import timestamp
+from orchestrator.store import holding
+from orchestrator.store.transitions import Moved, Store
 
-FOLDERS = (Status.INBOX,)
 
-
-@click.command(epilog=examples("orchestrator hold bump-deps"))
-@ids_argument(*FOLDERS)
+@click.command(
+    epilog=examples(
+        "orchestrator hold bump-deps",
+        'orchestrator hold --tool claude --until 18:00 "I need it myself"',
+        'orchestrator hold --all "the build is broken"',
+        "orchestrator hold --run release-0.2 --agent builder",
+    )
+)
+@click.argument(
+    "words", nargs=-1, metavar='[TASK...] ["WHY"]', shell_complete=complete_ids(Status.INBOX)
+)
+@scope_options
+@click.option("--until", metavar="WHEN", help="Until then: 18:00, 2h, 2026-11-30, ...T08:00.")
+@click.option("--reason", metavar="TEXT", help="Why; a last word with a space in it is one, too.")
 @dry_run_option
+@json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Keep waiting tasks from starting: they stay in held/ until you release them."""
-    return move_each(app, tasks, Store.hold, "held", "hold", dry_run, FOLDERS)
+def command(
+    app: App,
+    /,
+    words: tuple[str, ...],
+    until: str | None,
+    reason: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: object,
+) -> int:
+    """Keep tasks from starting until you release them.  What runs goes on.
+
+    A task that waits goes to held/. A tool, an agent, a run or everything is held by a file there: held/@claude.yaml.
+    """
+    found = named(app, words, options, Status.INBOX)
+    if len(found.words) > 1 or (found.words and reason):
+        raise click.UsageError("one reason is enough: put it into quotes")
+    reason = reason or " ".join(found.words)
+    if not found.tasks and not found.scopes:
+        raise click.UsageError("name tasks, or --tool, --agent, --run or --all")
+    end = _end(until)
+    if end is not None and found.tasks:
+        raise click.UsageError(
+            "--until is for tools, agents, runs and everything; a task has not_before: in its file"
+        )
+    for scope in found.scopes:
+        check_exists(app, scope)
+    changes = Changes(app, as_json)
+
+    def step(store: Store, task_id: str) -> Moved:
+        return store.hold(task_id, reason)
+
+    move(changes, found.tasks, step, "held", "hold", dry_run, (Status.INBOX,))
+    for scope in found.scopes:
+        _hold(changes, scope, end, reason, dry_run)
+    return changes.end()
+
+
+def _end(until: str | None) -> float | None:
+    try:
+        return moment(until, now()) if until is not None else None
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}; write 18:00, 2h or 2026-11-30T08:00") from None
+
+
+def _hold(changes: Changes, scope: Scope, end: float | None, reason: str, dry_run: bool) -> None:
+    app, what = changes.app, hold.words(scope)
+    lasts = f" until {app.console.clock(end)}" if end is not None else ""
+    if dry_run:
+        changes.done(what, None, None, f"would hold {what}{lasts}")
+        return
+    store = open_store(app)
+    moment_now = now()
+    try:
+        path = holding.place(app.layout, scope, moment_now, end, reason)
+    except OSError as error:
+        changes.refuse(what, OrchestratorError(f"{what}: the disk refused: {error.strerror}"))
+        return
+    until = f"until {timestamp(end)[:19]}Z" if end is not None else ""
+    why = ": ".join(part for part in (until, reason) if part)
+    told = holding.event(store.log, "hold_placed", scope, moment_now, why)
+    store.log.commit([told]).result()
+    shown = app.layout.shown(path)
+    sign = app.console.sign("held")
+    line = f"{sign} held{lasts:<8} {shown}" if app.console.tty else f"held\t{what}\t{shown}"
+    changes.done(what, None, "held", line)

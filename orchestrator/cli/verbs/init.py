@@ -73,6 +73,9 @@ GITIGNORE = """\
 # Written by orchestrator init. Task state is meant to be committed; these are not:
 /logs/*
 !/logs/.gitkeep
+/held/@*.yaml
+/held/.*
+!/held/.gitkeep
 /parked/*.yaml
 /.state/
 /trees/

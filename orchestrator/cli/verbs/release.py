@@ -1,22 +1,72 @@
-"""``release``: a person's decision about tasks, made as a safe move of their files."""
+"""``release``: what was held may start again."""
 
 from __future__ import annotations
 
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.moving import move_each
-from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_in_attempt
+from orchestrator.cli.moving import move
+from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
+from orchestrator.cli.scopes import held_words, named, scope_options
+from orchestrator.cli.writing import open_store
+from orchestrator.errors import Refused
+from orchestrator.files import holds
+from orchestrator.model import hold
+from orchestrator.model.hold import Scope
 from orchestrator.model.status import Status
+from orchestrator.store import holding
 from orchestrator.store.transitions import Store
 
-FOLDERS = (Status.HELD,)
 
-
-@click.command(epilog=examples("orchestrator release bump-deps"))
-@ids_argument(*FOLDERS)
+@click.command(
+    epilog=examples(
+        "orchestrator release bump-deps",
+        "orchestrator release --tool claude",
+        "orchestrator release --all",
+    )
+)
+@click.argument("words", nargs=-1, metavar="[TASK...]", shell_complete=complete_ids(Status.HELD))
+@scope_options
 @dry_run_option
+@json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
-    """Let held tasks start again: they go back to inbox/."""
-    return move_each(app, tasks, Store.release, "waiting", "release", dry_run, FOLDERS)
+def command(
+    app: App, /, words: tuple[str, ...], dry_run: bool, as_json: bool, **options: object
+) -> int:
+    """Let held tasks start again: they go back to inbox/.  Or a tool, an agent, a run, or everything.
+
+    --all ends what hold --all began; a tool, an agent or a task that is held for itself stays so.
+    """
+    refuse_in_attempt("release what is held")
+    found = named(app, words, options, Status.HELD)
+    if found.words:
+        raise click.UsageError(f"'{found.words[0]}' is no task")
+    if not found.tasks and not found.scopes:
+        raise click.UsageError("name tasks, or --tool, --agent, --run or --all")
+    changes = Changes(app, as_json)
+    move(changes, found.tasks, Store.release, "waiting", "release", dry_run, (Status.HELD,))
+    for scope in found.scopes:
+        _release(changes, scope, dry_run)
+    return changes.end()
+
+
+def _release(changes: Changes, scope: Scope, dry_run: bool) -> None:
+    app, what = changes.app, hold.words(scope)
+    known = {item.scope for item in holds.listed(app.layout)}
+    if scope not in known:
+        others = held_words(app.layout)
+        hint = f"held are: {others}" if others else "orchestrator status   says what is held"
+        changes.refuse(what, Refused(f"{what} is not held", hint))
+        return
+    if dry_run:
+        changes.done(what, None, None, f"would release {what}")
+        return
+    store = open_store(app)
+    holding.lift(app.layout, scope)
+    told = holding.event(store.log, "hold_released", scope, now(), "by orchestrator release")
+    store.log.commit([told]).result()
+    sign = app.console.sign("ok")
+    line = f"{sign} released     {what}" if app.console.tty else f"released\t{what}"
+    changes.done(what, "held", None, line)

@@ -143,7 +143,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
             words += f"\nnote     no notifications ({card.notifications}): folders are listed every second"
     else:
         words += "   start one: orchestrator watch"
-    for gate in view.parked.values():
+    for gate in view.held.values():
         words += "\n" + console.paint(f"held     {gate.why}", "yellow") + f"   {gate.hint}"
     for tool, windows in view.quotas.items():
         words += f"\nquota    {tool} " + " · ".join(window.words(moment) for window in windows)
@@ -224,9 +224,14 @@ def _document(view: Overview) -> dict[str, Any]:
         "ended": [row.as_json() for row in view.recent],
         "invalid": [row.as_json() for row in view.invalid],
         "editing": view.editing,
-        "held_tools": [
-            {"tool": tool, "why": gate.why, "until": timestamp(gate.until) if gate.until else None}
-            for tool, gate in view.parked.items()
+        "held": [
+            {
+                "what": kind or "all",
+                "name": name or None,
+                "why": gate.why,
+                "until": timestamp(gate.until) if gate.until else None,
+            }
+            for (kind, name), gate in view.held.items()
         ],
         "quota": [
             {

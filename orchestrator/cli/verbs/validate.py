@@ -12,7 +12,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
-from orchestrator.files import diagnostics, named, scan, schemas
+from orchestrator.files import diagnostics, holds, named, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft, stem_of
@@ -162,6 +162,8 @@ def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found]
             return [(error.path, error.document, error.problems)]
         return []
     folder = os.path.dirname(real)
+    if folder == os.path.realpath(layout.folder("held")) and holds.is_hold(os.path.basename(real)):
+        return [(layout.shown(path), *holds.judged(real, schemas.check))]
     if folder in (os.path.realpath(layout.schedules), os.path.realpath(f"{layout.schedules}/held")):
         return [
             item

@@ -1,0 +1,77 @@
+"""What is held beside single tasks, as the watcher goes by it: looked at when a file comes or goes, and when a time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.clock import Clock
+from orchestrator.files import holds
+from orchestrator.files.layout import Layout
+from orchestrator.model import hold
+from orchestrator.model.gates import Gate
+from orchestrator.model.hold import SLACK, Scope
+from orchestrator.store import holding
+from orchestrator.store.transitions import Store
+
+ON_CARD = 12
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What changed since the last look: what is held now, what is not any more, and what was moved from ``parked/``."""
+
+    began: Mapping[Scope, Gate] = field(default_factory=dict)
+    ended: tuple[Scope, ...] = ()
+    over: tuple[
+        str, ...
+    ] = ()  # tools whose time has come: nobody knows yet whether their limit is gone
+    moved: tuple[str, ...] = ()
+
+
+class Holds:
+    """The holds of one work directory.  ``gates`` are those that are closed."""
+
+    def __init__(self, layout: Layout, store: Store, clock: Clock) -> None:
+        self.layout, self.store, self.clock = layout, store, clock
+        self.gates: dict[Scope, Gate] = {}
+
+    def look(self, writable: bool = True) -> News:
+        """Look at the files.  If the disk is ``writable``, what is over goes, and what a clock set back is written anew."""
+        now = self.clock.wall()
+        moved = holding.adopt_parked(self.layout) if writable else []
+        listed, over = holds.listed(self.layout), list[str]()
+        for item in listed if writable else ():
+            end = item.ends(now)
+            if item.over(now):
+                if holding.lift(self.layout, item.scope, only=item):
+                    self._released(item.scope, now)
+                    over += [item.scope[1]] if item.scope[0] == "tool" else []
+            elif end is not None and item.since is not None and item.since > now + SLACK:
+                holding.place(self.layout, item.scope, now, end, item.reason)
+        before, self.gates = self.gates, hold.gates(listed, now)
+        began = {
+            scope: gate
+            for scope, gate in self.gates.items()
+            if scope not in before or before[scope].why != gate.why
+        }
+        ended = tuple(scope for scope in before if scope not in self.gates)
+        return News(began, ended, tuple(over), tuple(moved))
+
+    def due(self, now: float) -> bool:
+        """Whether the time of one of them is over."""
+        return any(gate.until is not None and gate.until <= now for gate in self.gates.values())
+
+    def next_look(self, now: float) -> list[float]:
+        """In how many seconds each of them is over."""
+        return [gate.until - now for gate in self.gates.values() if gate.until is not None]
+
+    def facts(self) -> dict[str, str]:
+        """For the card: what is held, and why; no more of it than a card has room for."""
+        shown = list(self.gates.items())[:ON_CARD]
+        return {hold.words(scope): gate.why for scope, gate in shown}
+
+    def _released(self, scope: Scope, now: float) -> None:
+        self.store.log.commit(
+            [holding.event(self.store.log, "hold_released", scope, now, "its time is over")]
+        )

@@ -1,0 +1,94 @@
+"""What is held beside single tasks: ``work/held/@*.yaml`` and, from before, ``work/parked/<tool>.yaml``.
+
+The watcher writes such a file when a tool's limit is used up, the verb ``hold`` when a person says so; anybody may write, edit or
+delete one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.files.documents import Document, Problem, parse
+from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.requests import Check, Unreadable, read
+from orchestrator.files.scan import names
+from orchestrator.files.text import one_line
+from orchestrator.model import hold
+from orchestrator.model.gates import Gate
+from orchestrator.model.hold import MARK, Hold, Scope
+from orchestrator.model.units import when
+
+HELD, BEFORE = "held", "parked"
+ENDINGS = (".yaml", ".yml")
+
+
+def listed(layout: Layout) -> list[Hold]:
+    """Every hold there is, those whose time is over included.  A file that cannot be understood holds until it is mended."""
+    found = []
+    for scope, folder, name in places(layout):
+        made = read_hold(layout, scope, folder, name)
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def places(layout: Layout) -> Iterator[tuple[Scope, str, str]]:
+    """What is held by which file of which folder."""
+    for name in sorted(names(layout.folder(HELD))):
+        scope = hold.scope_of(stem_of(name)) if is_hold(name) else None
+        if scope is not None:
+            yield scope, HELD, name
+    for name in sorted(names(layout.folder(BEFORE))):
+        if name.endswith(ENDINGS) and not is_draft(name):
+            yield ("tool", stem_of(name)), BEFORE, name
+
+
+def is_hold(name: str) -> bool:
+    """Whether a file of this name in held/ is no task but holds something else."""
+    return name.startswith(MARK) and name.endswith(ENDINGS)
+
+
+def read_hold(layout: Layout, scope: Scope, folder: str, name: str) -> Hold | None:
+    """What one file says; None if it is gone."""
+    path = layout.file(folder, name)
+    shown = layout.shown(path)
+    try:
+        document = parse(read(path).raw)
+        if document.problems:
+            raise ValueError(document.problems[0].message)
+        data = document.data if isinstance(document.data, dict) else {}
+        until = when(str(data["not_before"])) if "not_before" in data else None
+    except FileNotFoundError:
+        return None
+    except (OSError, Unreadable, ValueError) as error:
+        return Hold(scope, shown, problem=one_line(str(error), 80))
+    return Hold(scope, shown, until, _since(data), one_line(str(data.get("reason") or ""), 120))
+
+
+def judged(path: str, check: Check) -> tuple[Document, list[Problem]]:
+    """What is wrong with one file, for who wants to know before it counts."""
+    try:
+        document = parse(read(path).raw)
+    except (OSError, Unreadable) as error:
+        return Document(""), [Problem(1, 1, str(error))]
+    problems = list(document.problems) or check("hold", document)
+    data = document.data if isinstance(document.data, dict) and not problems else {}
+    for key in ("held_at", "not_before"):
+        try:
+            when(str(data[key])) if key in data else None
+        except ValueError as error:
+            problems.append(document.problem_at((key,), str(error), "write 2026-11-30T08:00:00Z"))
+    return document, problems
+
+
+def gates(layout: Layout, now: float) -> dict[Scope, Gate]:
+    """The gate of everything that is held now."""
+    return hold.gates(listed(layout), now)
+
+
+def _since(data: dict[str, object]) -> float | None:
+    text = data.get("held_at") or data.get("parked_at")
+    try:
+        return when(str(text)) if text else None
+    except ValueError:
+        return None

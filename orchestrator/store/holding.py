@@ -1,0 +1,96 @@
+"""Writing what is held beside single tasks: ``held/@<what>.yaml``.  Each step is one rename."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from orchestrator.files import holds, owners
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.requests import Unreadable, read
+from orchestrator.model import hold
+from orchestrator.model.hold import Hold, Scope
+from orchestrator.model.status import Status
+from orchestrator.model.units import timestamp
+from orchestrator.store import atomic, places
+from orchestrator.store.eventlog import Event, EventLog, GroupCommit
+from orchestrator.store.transitions import result_text
+
+MODELINE = "# yaml-language-server: $schema=../schemas/hold.schema.json\n"
+
+
+def place(layout: Layout, scope: Scope, now: float, until: float | None, reason: str) -> str:
+    """Hold this from now on, until a moment or until it is released; the file's path.  A file that is there is replaced."""
+    document = {"held_at": timestamp(now)}
+    if until is not None:
+        document["not_before"] = timestamp(until)
+    if reason:
+        document["reason"] = reason
+    path = layout.file(Status.HELD, f"{hold.stem_of(scope)}.yaml")
+    os.makedirs(layout.folder(Status.HELD), exist_ok=True)
+    places.clear(layout, path)
+    temporary = f"{layout.state}/tmp/{owners.own()}.hold"
+    atomic.remove(temporary)
+    text = MODELINE.encode() + result_text(document)
+    atomic.publish(path, text, temporary, replace=True)
+    return path
+
+
+def lift(layout: Layout, scope: Scope, only: Hold | None = None) -> bool:
+    """Remove what holds this; whether anything did.
+
+    ``only``: what the file must still say; one that was written anew meanwhile stays.  The file takes a hidden name first: that
+    is what notifications tell of.
+    """
+    lifted = False
+    for found, folder, name in list(holds.places(layout)):
+        if found != scope:
+            continue
+        path, hidden = layout.file(folder, name), layout.file(folder, f".{name}.{owners.own()}.tmp")
+        with suppress(FileNotFoundError):
+            os.rename(path, hidden)
+            hidden_name = os.path.basename(hidden)
+            said = holds.read_hold(layout, scope, folder, hidden_name) if only else None
+            if only is not None and said is not None and not _same(said, only):
+                with suppress(FileExistsError):
+                    atomic.move(hidden, path)
+            else:
+                lifted = True
+            atomic.remove(hidden)
+    if lifted:
+        atomic.sync_folder(layout.folder(Status.HELD))
+    return lifted
+
+
+def _same(one: Hold, other: Hold) -> bool:
+    return (one.until, one.since, one.reason, one.problem) == (
+        other.until,
+        other.since,
+        other.reason,
+        other.problem,
+    )
+
+
+def adopt_parked(layout: Layout) -> list[str]:
+    """Move what ``parked/`` of an older version holds to ``held/``; the tools.  What is held there already stays as it is."""
+    moved = []
+    for scope, folder, name in list(holds.places(layout)):
+        if folder != holds.BEFORE:
+            continue
+        source = layout.file(folder, name)
+        target = layout.file(Status.HELD, f"{hold.stem_of(scope)}.yaml")
+        try:
+            read(source)  # a link, a folder or another's file is obeyed where it is, and not moved
+            atomic.move(source, target)
+        except (FileNotFoundError, FileExistsError, Unreadable):
+            continue
+        moved.append(stem_of(name))
+    return moved
+
+
+def event(log: EventLog | GroupCommit, kind: str, scope: Scope, now: float, summary: str) -> Event:
+    """What happened to a hold, for the log."""
+    about = {"run_id" if scope[0] == "run" else scope[0]: scope[1]} if scope[1] else {}
+    subject = f"hold/{hold.stem_of(scope)}"
+    text = f"{hold.words(scope)}: {summary}" if summary else hold.words(scope)
+    return log.event(kind, subject, f"@{int(now * 1000)}", summary=text[:300], **about)

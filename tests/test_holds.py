@@ -1,0 +1,242 @@
+"""What is held beside single tasks: a tool, an agent, a run, everything.  The names, the times, the one gate, the verbs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cli.scopes import moment
+from orchestrator.files import holds, scan
+from orchestrator.model import hold
+from orchestrator.model.admission import Ask, World, admit
+from orchestrator.model.gates import Lane, Limits
+from orchestrator.model.hold import ALL, Hold
+from orchestrator.model.status import Status
+from orchestrator.model.task import Task
+from orchestrator.model.units import timestamp
+from orchestrator.store import holding
+from orchestrator.testing import End, Tube
+
+SCOPES = [("tool", "shell"), ("agent", "ok"), ("run", "r"), ALL]
+NAMES = st.text("abz.019_-ag", min_size=1, max_size=12)
+
+
+@pytest.fixture
+def tube(tmp_path):
+    return lambda config="": Tube(tmp_path, config)
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(hold.KINDS), NAMES)
+@pytest.mark.fast
+def test_every_name_is_read_as_it_is_written(kind, name):
+    assert hold.scope_of(hold.stem_of((kind, name))) == (kind, name)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "stem, scope",
+    [
+        ("@claude", ("tool", "claude")),
+        ("@agent.builder", ("agent", "builder")),
+        ("@run.release-0.2", ("run", "release-0.2")),
+        ("@tool.all", ("tool", "all")),
+        ("@all", ALL),
+        ("@gpt.4", ("tool", "gpt.4")),
+        ("@agent", ("tool", "agent")),
+        ("@agent.", None),
+        ("@", None),
+        ("claude", None),
+    ],
+)
+def test_names_of_holds(stem, scope):
+    assert hold.scope_of(stem) == scope
+
+
+# -- the one gate ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fast
+def test_a_hold_closes_the_gate_of_its_lanes_and_of_no_other():
+    lanes = [Lane(*parts) for parts in itertools.product("ab", "st", ("", "r"))]
+    for scope in [("agent", "a"), ("tool", "s"), ("run", "r"), ALL]:
+        gates = hold.gates([Hold(scope, "f", reason="why not")], 0.0)
+        world = World(0.0, lambda _: None, lambda _: None, Limits(held=gates))
+        for lane in lanes:
+            meant = scope == ALL or scope[1] in (lane.agent, lane.tool, lane.run)
+            closed = admit(Ask(Task("x"), lane), world)
+            assert bool(closed) == meant, (scope, lane)
+            assert all("why not" in gate.why and gate.stuck for gate in closed)
+
+
+@pytest.mark.fast
+@given(st.floats(1e9, 2e9), st.floats(0, 1e6), st.floats(-1e7, 1e7))
+def test_a_wait_becomes_no_longer_whatever_the_clock_does(since, length, jump):
+    held = Hold(("tool", "t"), "f", since + length, since)
+    end = held.ends(since + jump)
+    assert end is not None and end - (since + jump) <= length + hold.SLACK + 1e-3
+
+
+@pytest.mark.fast
+@given(st.lists(st.one_of(st.none(), st.floats(1, 1e6)), min_size=1, max_size=5))
+def test_of_several_holds_of_one_thing_the_longest_counts(ends):
+    gates = hold.gates([Hold(ALL, "f", end) for end in ends], 0.0)
+    longest = None if None in ends else max(ends)
+    assert gates[ALL].until == longest and gates[ALL].stuck == (longest is None)
+
+
+# -- the watcher --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("until", [30, 7200])
+def test_what_is_held_waits_and_starts_when_its_time_has_come(tube, scope, until):
+    made = tube("watch: {rescan: 10m}\n")
+    now = made.clock.wall()
+    path = holding.place(made.layout, scope, now, now + until, "a moment")
+    made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
+    made.run()
+    assert made.where("r.a") == "done" and made.started[0][0] >= until
+    assert not os.path.exists(path) and made.told("released") == [hold.words(scope)]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_hold_counts_while_tasks_run_and_stops_none_of_them(tube, scope):
+    made = tube("limits: {running: 1}\nwatch: {rescan: 1s}\n")
+    made.plan("r.a", End(after=20))
+    made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n  b: {agent: ok, prompt: x}\n")
+    path = Path(made.layout.file("held", f"{hold.stem_of(scope)}.yaml"))
+    made.at(5, lambda: path.write_text("reason: not now\n"))
+    made.run()
+    assert made.where("r.a") == "done" and made.where("r.b") == "inbox"
+    assert "not now" in " ".join(gate.why for gate in made.watcher.holds.gates.values())
+    path.unlink()
+    made.run()
+    assert made.where("r.b") == "done"
+
+
+@pytest.mark.fast
+def test_what_is_parked_is_obeyed_and_moved(tube):
+    made = tube("watch: {rescan: 10m}\n")
+    parked = Path(made.layout.work, "parked")
+    parked.mkdir()
+    until = timestamp(made.clock.wall() + 50)
+    old = parked / "shell.yaml"
+    old.write_text(f"not_before: '{until}'\nreason: of old\n")
+    assert list(holds.gates(made.layout, made.clock.wall())) == [("tool", "shell")]
+    made.drop("a")
+    made.run()
+    assert made.started[0][0] >= 50 and not old.exists() and made.where("a") == "done"
+
+
+@pytest.mark.fast
+def test_a_file_that_is_not_understood_holds_until_it_is_mended(tube):
+    made = tube()
+    path = Path(made.layout.file("held", "@shell.yaml"))
+    path.write_text("not_before: soon\n")
+    made.drop("a")
+    made.run()
+    ((told, gate),) = holds.gates(made.layout, made.clock.wall()).items()
+    assert told == ("tool", "shell") and gate.stuck and "held/@shell.yaml" in gate.why
+    assert made.where("a") == "inbox"
+
+
+@pytest.mark.fast
+def test_holds_are_no_tasks(tube):
+    made = tube()
+    for scope in SCOPES:
+        holding.place(made.layout, scope, 0.0, None, "")
+    made.drop("a")
+    os.rename(made.layout.file("inbox", "a.yaml"), made.layout.file("held", "a.yaml"))
+    assert scan.task_names(made.layout.folder("held")) == [("a", "a.yaml")]
+    assert scan.counts(made.layout)[Status.HELD] == 1
+    assert scan.locate(made.layout, "@all") is None
+
+
+@pytest.mark.fast
+def test_one_that_is_written_anew_is_not_lifted_with_the_old_one(tube):
+    made = tube()
+    holding.place(made.layout, ALL, 0.0, 5.0, "old")
+    (old,) = holds.listed(made.layout)
+    holding.place(made.layout, ALL, 0.0, None, "new")
+    assert not holding.lift(made.layout, ALL, only=old)
+    assert [item.reason for item in holds.listed(made.layout)] == ["new"]
+    assert holding.lift(made.layout, ALL) and not holding.lift(made.layout, ALL)
+
+
+@pytest.mark.fast
+def test_moments_of_until(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    now = 1_800_000_000.0  # 08:00
+    assert moment("2h", now) == now + 7200
+    assert moment("09:30", now) == now + 5400 and moment("07:00", now) == now + 82800
+    assert moment("2027-01-16", now) > now
+    for text in ("soon", "2020-01-01", "25:00", ""):
+        with pytest.raises(ValueError):
+            moment(text, now)
+
+
+# -- the verbs ------------------------------------------------------------------------------------------------------------
+
+
+def test_hold_and_release_by_the_verbs_and_everybody_says_the_same(project, watch):
+    """One watcher: a hold counts at once while a task runs, and why, status, the card and the pane tell of it alike."""
+    project.config(
+        "limits: {running: 2}\nwatch: {rescan: 20s}\n"
+        "agents:\n  long: {tool: shell, command: [sh, -c, 'until [ -e go ]; do sleep 0.02; done']}\n"
+        "  ok: {tool: shell, command: ['true']}\n"
+    )
+    watcher = watch()
+    project.drop("long.yaml", "agent: long\nprompt: x\n")
+    wait_until(lambda: project.where("long") == "running", "it runs")
+    for words, name in (
+        (("--tool", "shell"), "@shell"),
+        (("--agent", "ok", "--until", "2h"), "@agent.ok"),
+        (("--all",), "@all"),
+    ):
+        made = project.json("hold", *words, "not while I look")
+        assert made["kind"] == "change" and made["changed"][0]["to"] == "held"
+        assert (project.work / "held" / f"{name}.yaml").exists()
+        project.drop(f"t{name[1:]}.yaml", "agent: ok\nprompt: x\n")
+        wait_until(lambda: "not while I look" in watcher.text(), "the pane tells it")
+        card = project.work / ".state/watcher.json"
+        wait_until(lambda: "not while I look" in card.read_text(), "the card has it")
+        why = project.json("why", f"t{name[1:]}")
+        assert any("not while I look" in gate["why"] for gate in why["gates"])
+        (told,) = project.json("status")["held"]
+        assert "not while I look" in told["why"]
+        released = project.json("release", *words[:2] if words[0] != "--all" else words)
+        assert released["changed"][0]["from"] == "held"
+        project.settled(f"t{name[1:]}", "done")
+    assert project.where("long") == "running"
+    (project.root / "go").touch()
+    project.settled("long", "done")
+    kinds = [event["event"] for event in project.events() if event["event"].startswith("hold")]
+    assert kinds.count("hold_placed") == kinds.count("hold_released") == 3
+
+
+def test_what_hold_and_release_refuse(project):
+    project.drop("a.yaml", "prompt: x\n")
+    assert "did you mean 'shell'" in project.run("hold", "--tool", "shel", code=3).stderr
+    assert "there is no run" in project.run("hold", "--run", "nix", code=3).stderr
+    assert "18:00" in project.run("hold", "--all", "--until", "soon", code=2).stderr
+    assert "not_before" in project.run("hold", "a", "--until", "2h", code=2).stderr
+    assert "name tasks" in project.run("hold", code=2).stderr
+    project.run("hold", "--tool", "claude", "--dry-run")
+    assert "is not held" in project.run("release", "--tool", "claude", code=1).stderr
+    project.run("hold", "a", "--tool", "claude", "--reason", "lunch")
+    assert project.where("a") == "held" and project.events("task_held")[0]["summary"] == "lunch"
+    refused = project.run("release", "--all", code=1).stderr
+    assert "--tool claude" in refused
+    project.run("release", "@claude", "a")
+    assert project.where("a") == "inbox" and not list((project.work / "held").glob("@*"))
