@@ -414,3 +414,43 @@ def test_the_last_words_are_capped(project, scripted):
     result = project.result("a")
     assert 16_000 < len(result["message"]) < 17_000 and "the log" in result["message"]
     assert project.where("a") == "done" and len(result["attempts"]) == 1
+
+
+@pytest.mark.parametrize("verb", ["watch", "run"])
+def test_who_has_printed_its_result_and_does_not_end_is_ended(project, scripted, verb):
+    project.config("cancel: {result_grace: 1s, interrupt_grace: 300ms}\n")
+    scripted("a", {"out": [RESULT]}, {"sleep": 60}, timeout="50s")
+    project.run(*(["watch", "--until-empty"] if verb == "watch" else ["run", "a"]), code=None)
+    result = project.result("a")
+    assert project.where("a") == "done" and len(result["attempts"]) == 1
+    assert any("did not end after its result" in text for text in result["warnings"])
+    assert result["duration_s"] < 20
+
+
+def test_whoever_goes_on_after_a_result_has_not_ended(project, scripted):
+    """Each further event cancels the grace; the last one that ends the work decides."""
+    project.config("cancel: {result_grace: 2s}\n")
+    more = [{"sleep": 1.2}, {"out": [{"type": "says", "text": "and this"}]}] * 2
+    last = {"type": "result", "text": "the second"}
+    scripted("a", {"out": [RESULT]}, *more, {"sleep": 2.6}, {"out": [last]})
+    run(project)
+    result = project.result("a")
+    assert project.where("a") == "done" and result["message"] == "the second", result
+    assert "warnings" not in result
+
+
+def test_an_error_that_was_the_last_word_is_a_failure_though_the_program_hangs(project, scripted):
+    project.config("cancel: {result_grace: 1s, interrupt_grace: 300ms}\n")
+    error = {"type": "result", "error": "529 Overloaded", "status": 529}
+    scripted("a", {"out": [error]}, {"sleep": 60}, agent=["s", "t"], retries=0)
+    run(project)
+    first, second = project.result("a")["attempts"]
+    assert first["error_class"] == "overloaded" and second["tool"] == "t"
+
+
+def test_a_command_at_work_is_no_silence(project, scripted):
+    scripted("busy", {"burn": 4}, {"out": [RESULT]}, silence="1500ms", retries=0)
+    scripted("idle", {"sleep": 30}, {"out": [RESULT]}, silence="1500ms", retries=0)
+    run(project)
+    assert project.where("busy") == "done", project.result("busy")
+    assert project.result("idle")["error_class"] == "silence"

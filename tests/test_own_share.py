@@ -12,7 +12,7 @@ from orchestrator.model.status import Outcome
 from orchestrator.tools.ending import verdict
 from orchestrator.tools.failures import classify
 from orchestrator.tools.output import Said, read
-from orchestrator.tools.share import own_share, session_of
+from orchestrator.tools.share import came_to_nothing, own_share, session_of
 from orchestrator.tools.specs import load_tools
 
 CLAUDE = load_tools(None).tools["claude"].parse
@@ -117,3 +117,12 @@ def test_a_model_that_is_not_to_be_had_is_no_passing_failure(text):
 )
 def test_other_words_of_models_say_nothing(text):
     assert classify(text, (), 0.0) is None
+
+
+def test_one_resume_that_came_to_nothing_is_enough():
+    failed = {"outcome": "failed", "error_class": "exit", "resumed": True}
+    assert came_to_nothing(failed) and came_to_nothing({**failed, "outcome": "timed_out"})
+    assert not came_to_nothing({**failed, "resumed": False})  # its first attempt
+    assert not came_to_nothing({**failed, "usage": {"input": 5}})  # it has worked in it
+    assert not came_to_nothing({**failed, "error_class": "overloaded"})
+    assert not came_to_nothing({**failed, "outcome": "succeeded"})

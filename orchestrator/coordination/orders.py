@@ -40,6 +40,7 @@ from orchestrator.tools.invocation import (
     recorded,
     secret_values,
 )
+from orchestrator.tools.share import came_to_nothing
 
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
 
@@ -164,6 +165,7 @@ class Orders:
             and before.get("session")
             and before.get("tool") == tool.name
             and before.get("error_class") != "session"
+            and not came_to_nothing(before)
         ):
             ended = one_line(str(before.get("reason") or ""), 200)
             return Session(before["session"], True, ended, told, again)

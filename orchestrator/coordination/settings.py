@@ -36,6 +36,7 @@ KEYS = {
     "task_env": "environment.tasks",
     "max_timeout": "limits.timeout",
     "redact": "environment.redact",
+    "result_grace": "cancel.result_grace",
     "interrupt_grace": "cancel.interrupt_grace",
     "terminate_grace": "cancel.terminate_grace",
     "log_limit": "limits.log_mb",

@@ -32,6 +32,7 @@ from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.schedule import Candidate, choose
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.settling import Settling
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.timetable import Timetable
@@ -107,6 +108,7 @@ class Watcher:
         )
         self.today = Today(layout, clock)
         self.alone = alone.Alone()
+        self.settling = Settling()
         self.timetable = Timetable(layout, store, clock)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
@@ -214,6 +216,7 @@ class Watcher:
             self._look_at_holds()
         self.waitlist.approvals()
         self.alone.look(self.running.values(), now)
+        self.settling.look(self.layout, self.running.values(), now, self.config.result_grace)
         for name in self.timetable.look(self.config.schedules):
             self.waitlist.look(name, renamed=True)
         self.waitlist.look_again()
@@ -248,6 +251,7 @@ class Watcher:
         if self._costs_count:
             due.append(self._next_costs)
         due += self.alone.next_look(now)
+        due += self.settling.next_look(self.running.values())
         due += [now + left for left in self.timetable.next_look(self.config.schedules)]
         due += self.lives.replies.next_look()
         due += [now + left for left in self.holds.next_look(wall)]

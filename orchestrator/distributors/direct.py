@@ -116,6 +116,8 @@ class DirectHandle:
         if self.is_running():
             self._pool.poke(self._worker)
 
+    settle = cancel  # the supervisor looks which of the two is wanted
+
     def is_running(self) -> bool:
         return not self._end.done()
 
@@ -143,6 +145,8 @@ class AdoptedHandle:
 
     def cancel(self) -> None:
         send(*self._identity, signal.SIGTERM)
+
+    settle = cancel
 
     def is_running(self) -> bool:
         return not self._ended

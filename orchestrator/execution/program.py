@@ -27,7 +27,12 @@ supervisor.main(int(sys.argv[2]))
 def descriptor() -> int:
     """The program, for whoever inherits this descriptor; read once, when the first supervisors are prepared."""
     fd = os.memfd_create("supervisor", os.MFD_CLOEXEC)
-    os.write(fd, marshal.dumps((_code("supervisor"), {"terminal": _code("terminal")})))
+    os.write(
+        fd,
+        marshal.dumps(
+            (_code("supervisor"), {name: _code(name) for name in ("terminal", "stirring")})
+        ),
+    )
     return fd
 
 

@@ -151,8 +151,9 @@ class Attempt:
 
     def __init__(self, job: dict[str, Any], journal: int) -> None:
         self.job, self.journal = job, journal
-        self.cause = ""  # why it was stopped: cancelled, timeout, silence, log_limit
+        self.cause = ""  # why it was stopped: cancelled, timeout, silence, settled, log_limit
         self.said = (0, time.monotonic())  # size of its logs, and since when
+        self.worked: tuple[float, float] | None = None  # processor time of its commands, and when
         self.step = 0  # of the escalation: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent
         self.next_step = 0.0
         self.pid = 0
@@ -347,12 +348,11 @@ class Attempt:
             elif deadline is not None:
                 pause = min(pause, deadline - now)
             self.mask()
-            if (
-                self.nap(max(pause, 0.001)) == signal.SIGTERM
-                and not self.step
-                and self.cancel_requested()
-            ):
-                self.stop("cancelled", time.monotonic())
+            if self.nap(max(pause, 0.001)) == signal.SIGTERM and not self.step:
+                if self.cancel_requested():
+                    self.stop("cancelled", time.monotonic())
+                elif neighbour("stirring").settled(f"{self.job['run_dir']}/settled", self.logs[0]):
+                    self.stop("settled", time.monotonic())
 
     def nap(self, seconds: float) -> int | None:
         """Wait for a signal, so long at most; its number.  A terminal is served meanwhile."""
@@ -433,9 +433,25 @@ class Attempt:
         if not limit:
             return False
         size = sum(os.fstat(log).st_size for log in self.logs)
+        quiet = now - self.said[1]
         if size != self.said[0]:
-            self.said = (size, now)
-        return bool(now - self.said[1] >= limit)
+            self.said, self.worked = (size, now), None
+        elif quiet >= limit:
+            return not self.at_work(now)
+        elif quiet >= limit / 2 and self.worked is None:
+            self.at_work(now)
+        return False
+
+    def at_work(self, now: float) -> bool:
+        """Whether its commands have used the processor since the last such look: a long build prints nothing."""
+        stirring = neighbour("stirring")
+        below = [pid for pid, _ in descendants()]
+        before = self.worked
+        self.worked = (stirring.worked(self.pid, below, self.job["sandboxed"]), now)
+        if before is None or self.worked[0] - before[0] < stirring.BUSY * (now - before[1]):
+            return False
+        self.said = (self.said[0], now)
+        return True
 
     def too_much_output(self) -> bool:
         """Whether the attempt is to end because a log is over its limit.

@@ -142,6 +142,7 @@ class Config:
     max_timeout: float = DAY  # the longest time limit of an attempt, whatever a task asks for
     redact: tuple[str, ...] = REDACTED
     interrupt_grace: float = 10.0
+    result_grace: float = 10.0
     terminate_grace: float = 5.0
     log_limit: int = 256 * 1024 * 1024
     on_log_limit: str = "end"
@@ -217,6 +218,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
         task_env=tuple(data.get("environment", {}).get("tasks", ())),
         max_timeout=seconds(limits, "timeout", base.max_timeout),
         redact=(*REDACTED, *data.get("environment", {}).get("redact", ())),
+        result_grace=seconds(cancel, "result_grace", base.result_grace),
         interrupt_grace=seconds(cancel, "interrupt_grace", base.interrupt_grace),
         terminate_grace=seconds(cancel, "terminate_grace", base.terminate_grace),
         log_limit=int(limits.get("log_mb", base.log_limit / 2**20) * 2**20),

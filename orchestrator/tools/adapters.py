@@ -129,6 +129,8 @@ class SpecAdapter:
             cost_source="" if said.cost_usd is None else "reported",
             session_cost=said.session_cost,
         )
+        if end.cause == "settled":  # it was over, and the program only did not end
+            return self._settled(route, run_dir, base, said)
         if end.cause in CAUSES:
             if said.done and not said.failed and said.final and end.cause in HUNG:
                 return _ended_late(base, f"it did not end after its result: {HUNG[end.cause]}")
@@ -140,6 +142,16 @@ class SpecAdapter:
             how = f"by {base.signal}" if base.signal else f"with exit {code}"
             return _ended_late(base, f"it ended {how} after its result")
         return self._failure(route, run_dir, base, said)
+
+    def _settled(self, route: Route, run_dir: str, base: Reading, said: Said) -> Reading:
+        """An attempt whose last event had come, and which was ended since it did not end by itself."""
+        late = "it did not end after its result: it was ended"
+        if said.done and not said.failed:
+            return _ended_late(base, late)
+        failed = self._failure(route, run_dir, replace(base, signal="", exit_code=None), said)
+        kind = "exit" if failed.error_class == "signal" else failed.error_class
+        warnings = (*failed.warnings, late)
+        return replace(failed, error_class=kind, warnings=warnings)
 
     def _stopped(
         self, route: Route, run_dir: str, base: Reading, said: Said, end: AttemptEnd

@@ -137,6 +137,16 @@ def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
     )
 
 
+def settled(parse: Parse, run_dir: str, show: Show | None) -> bool:
+    """Whether the end of the log says that the work is over: its last word was its last event.  Only of tools that print events."""
+    if parse.source != "stdout" or parse.parser or not parse.done:
+        return False
+    raw = tail(f"{run_dir}/stdout.log", HEAD).encode("utf-8", "replace")
+    events = [event for line in raw.split(b"\n") if (event := event_of(line)) is not None]
+    ending = verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
+    return bool(ending.final and (ending.done or ending.failed))
+
+
 def _tokens(figure: Callable[[str], Any], parse: Parse) -> dict[str, int]:
     """Counts by kind; empty if nothing was counted."""
     found = {}

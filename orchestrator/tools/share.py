@@ -23,6 +23,17 @@ def session_of(parse: Parse | None, reading: Reading, cause: str, begun: str) ->
     return "" if names_it else begun
 
 
+# Failures of which a session is innocent: it is gone on with, however often.
+_OUTSIDE = frozenset({"usage_limit", "rate_limit", "overloaded", "network", "auth", "cancelled"})
+
+
+def came_to_nothing(before: Read) -> bool:
+    """Whether an attempt that went on with its session did nothing in it: the next one begins a new session."""
+    failed = before.get("outcome") in ("failed", "timed_out")
+    outside = before.get("error_class") in _OUTSIDE
+    return bool(before.get("resumed")) and failed and not outside and not before.get("usage")
+
+
 def own_share(parse: Parse | None, reading: Reading, attempts: Sequence[Read]) -> Reading:
     """The reading with what this attempt alone used; ``attempts`` are those before it."""
     earlier = [read for read in attempts if read.get("session") == reading.session != ""]

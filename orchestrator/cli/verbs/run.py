@@ -23,6 +23,7 @@ from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, T
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.settling import Settling
 from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
 from orchestrator.files import diagnostics, scan
@@ -173,6 +174,8 @@ async def _run(
         target=shows, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True
     )
     printer.start()
+    settling = Settling().keep_looking(layout, life, lambda: settings.config)
+    looking = asyncio.ensure_future(settling)
     try:
         await lives.start(life, entry)
         while life.retry_at is not None:
@@ -187,6 +190,7 @@ async def _run(
                 )
             await lives.start(life, again)
     finally:
+        looking.cancel()
         stop.set()
         printer.join()
         where.close()
