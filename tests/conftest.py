@@ -41,6 +41,7 @@ KINDS = {
         *(
             "test_activity",
             "test_appending",
+            "test_byhand",
             "test_chains",
             "test_matrix",
             "test_architecture",

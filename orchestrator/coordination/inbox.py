@@ -16,7 +16,6 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
 
 from orchestrator.files.layout import Layout
-from orchestrator.model.hold import MARK
 
 try:
     from watchdog.observers.inotify import InotifyEmitter
@@ -29,14 +28,15 @@ WATCHED = (
     "running",
     "cancelled",
     "review",
+    "held",
     "parked",  # as older versions had it
     "",
     "tools",
     "agents",
 )  # "": the work directory itself
 OPTIONAL = ("tools", "agents", "parked")
-# Of these only replies, and what is held beside tasks, are of interest: tasks come there by our own doing, and there may be very many.
-REPLIES = ("held", "done", "failed", "archive")
+# Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
+REPLIES = ("done", "failed", "archive")
 
 Hint = Callable[[str, bool], None]
 
@@ -49,16 +49,11 @@ class _Arrivals(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
-            if not event.is_directory and (not self._replies or _concerns_us(event.src_path)):
+            if not event.is_directory and (not self._replies or ".reply" in str(event.src_path)):
                 # A rename into the folder arrives as "created": with our mask there is no other kind of creation.
                 self._hint(os.fsdecode(event.src_path), event.event_type == "created")
         except Exception:
             logging.getLogger(__name__).exception("hint")
-
-
-def _concerns_us(path: bytes | str) -> bool:
-    name = os.path.basename(os.fsdecode(path))
-    return ".reply" in name or MARK in name[:2]
 
 
 if InotifyEmitter is not None:

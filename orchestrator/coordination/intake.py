@@ -18,12 +18,14 @@ from orchestrator.model.task import Task
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import Route, routes
 
+EMPTY = 5.0  # seconds between looks at a file in which nothing has been written yet
+
 Signature = tuple[int, int, int]  # inode, mtime in ns, size: a file that has the same is the same
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Not a task: gone, a draft, or empty."""
+    """Not a task: gone, or a draft."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class Intake:
             return Ignored()
         signature = signature_of(info)
         if not info.st_size and stat_module.S_ISREG(info.st_mode):
-            return Ignored()
+            left = self._rest_left(name, signature, listed=True)
+            return NotYet(signature, left if left > 0 else EMPTY, "" if left > 0 else "it is empty")
         if self._open_in_editor(name):
             return NotYet(signature, 0.1, "open in an editor")
         if not renamed and (left := self._rest_left(name, signature, listed)) > 0:

@@ -118,6 +118,7 @@ class Waitlist:
         ] = {}  # name -> when to look again (monotonic), why
         self.ready = Ready()
         self.todo: dict[str, None] = {}  # listed and not looked at yet
+        self.gone: list[str] = []  # names that the last listings did not find any more
         self.stamp = 0  # the inbox folder's time at the last listing
         self._strangers = Strangers(layout)
         self._warned: dict[str, str] = {}  # file name -> the warnings that were told of
@@ -157,6 +158,11 @@ class Waitlist:
         """The waiting task with this id."""
         return self.waiting.get(self.names.get(task_id, ""))
 
+    def inode(self, name: str) -> int:
+        """Of the file that was looked at under this name; 0 if there was none."""
+        known = self._signature(name)
+        return known[0] if known is not None else 0
+
     def next_look(self, wall: float) -> list[float]:
         """Monotonic moments at which something has to be looked at again."""
         now = self.clock.monotonic()
@@ -190,6 +196,7 @@ class Waitlist:
             for name in (*self.waiting, *self.invalid, *self.not_yet, *self.runs)
             if name not in present
         ]:
+            self.gone += [name] if name not in self.not_yet else []
             self.forget(name)
         self._warned = {name: text for name, text in self._warned.items() if name in present}
         for name in present:

@@ -19,6 +19,7 @@ from typing import Any
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import alone, clearing, guard, leaving, questions
 from orchestrator.coordination.accounting import so_far
+from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import Card
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.closings import Closings
@@ -57,6 +58,7 @@ from orchestrator.store.transitions import Store
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 SWEEP = 120  # every how many rescans the trees of ended tasks are looked at
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
+MOVED_TO = ("inbox", "held", "cancelled", "review")  # by people; what comes to others we put there
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 
@@ -98,6 +100,7 @@ class Watcher:
             self._again,
             clock,
         )
+        self.byhand = ByHand(layout, store, self.waitlist, self.running, tell)
         self.hints = Hints()
         self._settings_folders = (layout.tools, layout.agents, layout.schedules)
         self.use = InUse()
@@ -174,6 +177,7 @@ class Watcher:
             self._write_card()
         self._add_task(self._load_today())
         await self._recover()
+        self.byhand.begin()
         self.waitlist.list(everything=True)
         self._check_settings()  # nothing told of what was saved before the notifications began
         self._warm_up()
@@ -220,6 +224,9 @@ class Watcher:
         for name in self.timetable.look(self.config.schedules):
             self.waitlist.look(name, renamed=True)
         self.waitlist.look_again()
+        if self.waitlist.gone:
+            gone, self.waitlist.gone = self.waitlist.gone, []
+            self.byhand.removed(gone)
         self._look_at_replies()
 
     def _settle(self) -> None:
@@ -327,14 +334,14 @@ class Watcher:
             folder = os.path.basename(folder)
             if ".reply" in name and self.lives.replies.hint(name):
                 continue
+            if renamed and folder in MOVED_TO:
+                self._moved_by_hand(folder, name)
             if folder == "inbox":
                 names[name] = names.get(name, False) or renamed
             elif folder in ("held", "parked"):
                 self._look_at_holds()
             elif folder == "running" and name.endswith(CANCEL):
                 self._requests()
-            elif folder in ("cancelled", "review") and renamed:
-                self._moved_by_hand(folder, name)
         if self.hints.overflown():
             self.waitlist.list(everything=True)
         for name, renamed in names.items():
@@ -420,7 +427,8 @@ class Watcher:
         self.lives.replies.scan()
         for life in list(self.running.values()):
             if not os.path.lexists(self.layout.file(Status.RUNNING, life.name)):
-                self._moved_by_hand("cancelled", life.name)
+                if self.byhand.missing(life):
+                    self._cancel(life, "mv to cancelled/")
         if full:
             self._adopt_strays()
             self._foreign()
@@ -734,15 +742,8 @@ class Watcher:
                     self._cancel(life, "")
 
     def _moved_by_hand(self, folder: str, name: str) -> None:
-        """A person moved a running task's file to cancelled/: that is a request to stop it."""
-        life = self.running.get(stem_of(name))
-        if life is None or folder != "cancelled":
-            return
-        try:
-            if os.lstat(self.layout.file(Status.CANCELLED, name)).st_ino == life.inode:
-                self._cancel(life, "mv to cancelled/")
-        except OSError:
-            pass
+        if self.byhand.arrived(Status(folder), name):
+            self._cancel(self.running[stem_of(name)], "mv to cancelled/")
 
     def _look_at_replies(self) -> None:
         for name in self.lives.replies.look(self.tell):

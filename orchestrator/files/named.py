@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from orchestrator.files import encodings, opening
+from orchestrator.files import encodings, opening, scan
 from orchestrator.files.documents import MAX_BYTES, Problem
+from orchestrator.files.layout import SUFFIXES, Layout
 from orchestrator.files.requests import Request
 from orchestrator.model.task import Task
+
+HINTS = 5  # mistyped names that are compared with all there are
 
 
 def problems(request: Request, root: str) -> list[Problem]:
@@ -23,6 +26,36 @@ def problems(request: Request, root: str) -> list[Problem]:
         for task in request.run.all_tasks():
             found += list(_of(request, task, ("tasks", request.run.keys[task.id]), root))
     return found
+
+
+def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Problem]:
+    """A warning for each need that no task has as its id, neither here nor, as a file, in ``folder``.
+
+    The task waits then, for a task that may still come; more often the name is mistyped.
+    """
+    tasks: list[tuple[Task, tuple[str, ...]]] = []
+    if request.task is not None:
+        tasks.append((request.task, ()))
+    if request.run is not None:
+        run = request.run
+        tasks += [(task, ("tasks", run.keys[task.id])) for task in run.all_tasks()]
+    own = {task.id for task, _ in tasks}
+    found: list[Problem] = []
+    for task, base in tasks:
+        for number, need in enumerate(task.needs):
+            if need in own or _is_task(need, layout, folder):
+                continue
+            hint = scan.suggest(layout, need) if len(found) < HINTS else ""
+            place = (*base, "needs", number)
+            message = f"needs: there is no task '{need[:200]}'"
+            found.append(request.document.problem_at(place, message, hint, warning=True))
+    return found
+
+
+def _is_task(need: str, layout: Layout, folder: str) -> bool:
+    if scan.locate(layout, need) is not None:
+        return True
+    return bool(folder) and any(os.path.exists(f"{folder}/{need}{end}") for end in SUFFIXES)
 
 
 def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Iterator[Problem]:

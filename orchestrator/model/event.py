@@ -27,6 +27,7 @@ EVENTS: dict[str, str] = {
     "task_cancel_requested": "Somebody asked for a running task to be stopped.",
     "task_held": "A waiting task was moved to held/.",
     "task_released": "A held task was moved back to the inbox.",
+    "task_removed": "The file of a waiting task was removed by hand.",
     "task_approved": "A person approved the task: to start, or its result.",
     "task_rejected": "A person rejected the task or its result.",
     "task_replied": "A person said something to the task's agent; summary says when it is told.",
@@ -63,6 +64,14 @@ FIELDS = (
     "status",
     "summary",
 )
+
+
+def move_step(ctime_ns: int) -> str:
+    """The step of a move from folder to folder, by when the file system says that it happened.
+
+    Whoever tells of a move, the verb that made it or the watcher that saw it, tells it under the same id.
+    """
+    return f"moved@{ctime_ns}"
 
 
 def event(kind: str, now: float, event_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:

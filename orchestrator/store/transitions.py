@@ -26,6 +26,7 @@ from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layou
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
+from orchestrator.model.event import move_step
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import FINISHED, Status
@@ -85,10 +86,10 @@ class Store:
 
     # -- events -----------------------------------------------------------------------------------------------
 
-    def _say(self, kind: str, task_id: str, **fields: Any) -> None:
+    def _say(self, kind: str, task_id: str, step: str = "", **fields: Any) -> None:
         """An event of a verb, on disk when this returns; its id is its own, since a person may do things twice."""
-        moment = f"@{int(self.clock.wall() * 1000)}"
-        self.log.commit([self.log.event(kind, task_id, moment, task_id=task_id, **fields)]).result()
+        step = step or f"@{int(self.clock.wall() * 1000)}"
+        self.log.commit([self.log.event(kind, task_id, step, task_id=task_id, **fields)]).result()
 
     @contextmanager
     def _acknowledged(self, task_id: str, undo: Callable[[], None] | None = None) -> Iterator[None]:
@@ -418,8 +419,8 @@ class Store:
         oddities: list[str] = []
         source, final = self.layout.file(Status.RUNNING, name), self.layout.file(target, name)
         task_id, inode = journal.task_id, journal.inode
-        place = self._whereabouts(name, inode)
-        if place is None:
+        found = self.whereabouts(name, inode)
+        if found is None:
             if not _same(final, inode):
                 self._displace(task_id, final, oddities)
                 temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.restored"
@@ -427,6 +428,7 @@ class Store:
                 atomic.publish(final, journal.claim["text"].encode(), temporary)
                 oddities.append("its file was gone and has been put back")
             return oddities
+        place = self.layout.file(found, name)
         if place != final:
             self._displace(task_id, final, oddities)
             try:
@@ -435,7 +437,7 @@ class Store:
                 self.prepare()
                 atomic.move(place, final)
             if place != source:
-                oddities.append(f"its file was in {os.path.basename(os.path.dirname(place))}/")
+                oddities.append(f"its file was in {found}/")
         info = os.lstat(final)
         if info.st_mtime_ns != journal.claim.get("mtime_ns"):
             edited = opening.read_bytes(final)
@@ -444,13 +446,23 @@ class Store:
                 oddities.append("its file was edited while it ran; the edit is kept with its logs")
         return oddities
 
-    def _whereabouts(self, name: str, inode: int) -> str | None:
-        """The path under which the very file that was claimed lies now."""
+    def whereabouts(self, name: str, inode: int) -> Status | None:
+        """The folder in which the very file that was claimed lies now."""
         for status in (Status.RUNNING, *FINISHED, Status.REVIEW, Status.HELD, Status.INBOX):
-            path = self.layout.file(status, name)
-            if _same(path, inode):
-                return path
+            if _same(self.layout.file(status, name), inode):
+                return status
         return None
+
+    def put_back(self, name: str, inode: int) -> bool:
+        """A running task's file that somebody moved lies in running/ again; whether it had to be moved."""
+        status = self.whereabouts(name, inode)
+        if status is None or status is Status.RUNNING:
+            return False
+        try:
+            atomic.move(self.layout.file(status, name), self.layout.file(Status.RUNNING, name))
+        except (FileExistsError, FileNotFoundError):
+            return False
+        return True
 
     def put_away(self, task_id: str, path: str) -> None:
         """A copy of what has ended here is kept with the logs."""
@@ -660,6 +672,7 @@ class Store:
             self._say(
                 kind,
                 task_id,
+                move_step(os.lstat(path).st_ctime_ns),
                 phase="request",
                 status=str(target),
                 summary=summary or f"{status} -> {target}",

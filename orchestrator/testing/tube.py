@@ -18,7 +18,7 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.base import Distributor
 from orchestrator.distributors.registry import Distributors
-from orchestrator.files import results, scan, schemas
+from orchestrator.files import eventreader, results, scan, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
@@ -73,6 +73,17 @@ class Tube:
         os.rename(hidden, path)
         if self.watcher is not None:
             self.watcher.hints.add(path, renamed=True)
+
+    def move(self, task_id: str, source: str, target: str) -> None:
+        """As ``mv`` does: the file of a task from one folder to another."""
+        path = self.layout.file(target, f"{task_id}.yaml")
+        os.rename(self.layout.file(source, f"{task_id}.yaml"), path)
+        if self.watcher is not None:
+            self.watcher.hints.add(path, renamed=True)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the log says, each fact once, in order."""
+        return eventreader.events(self.layout)[0]
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
         """Do something when so much time has passed since the beginning; if nobody watches then, as soon as somebody does."""

@@ -206,6 +206,9 @@ class Pane:
     def _cancelled(self, task_id: str, text: str) -> None:
         self._line("cancelled", task_id, text, {"reason": text})
 
+    def _moved(self, task_id: str, word: str, text: str) -> None:
+        self._line("note", task_id, text, {"note": text}, word=word)
+
     def _restored(self, task_id: str, text: str) -> None:
         self._line("warning", task_id, text, {"note": text}, word="restored")
 

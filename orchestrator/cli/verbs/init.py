@@ -10,8 +10,9 @@ from orchestrator.cli.app import App
 from orchestrator.cli.notes import TARGETS, install, remove
 from orchestrator.cli.options import examples
 from orchestrator.cli.screen.console import Console
-from orchestrator.errors import Unusable
+from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files import opening, schemas
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.store import git
@@ -185,10 +186,27 @@ def _print(
         console.out(
             f"{'found':<10} {', '.join(f'{name} {version}'.strip() for name, version in agents)}"
         )
+    if note := _default_agent(layout, [name for name, _ in agents]):
+        console.out(f"{'default':<10} {note}")
     console.out(
         "\nnext       orchestrator watch                       in this pane"
         '\n           orchestrator new "Explain the README"    in another'
     )
+
+
+def _default_agent(layout: Layout, here: list[str]) -> str:
+    """What is said of the agent that acts when a task names none, if that is the stand-in; empty else."""
+    try:
+        default = load_config(layout).default_agent
+    except OrchestratorError:  # the file is a person's, and told of elsewhere
+        return ""
+    if default != "demo":
+        return ""
+    note = "demo, a stand-in that asks no model"
+    if here:
+        config = layout.shown(layout.config)
+        note += f"; to use {here[0]}, set agent: {here[0]} under defaults: in {config}"
+    return note
 
 
 ISOLATION = """\

@@ -64,12 +64,12 @@ def command(
     jsonl: bool,
 ) -> None:
     """Tasks that have not ended, and the newest that have."""
-    if run_id is not None and find_run(app.layout, run_id) is None:
-        raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     wanted = _folders(statuses) or (FOLDERS if everything else None)
     filtered = run_id is not None or agent is not None or bool(labels)
     rows, left_out = listed(app.layout, now(), wanted, None if everything or filtered else most)
     rows = [row for row in rows if run_id in (None, row.run) and agent in (None, row.agent)]
+    if run_id is not None and not rows and find_run(app.layout, run_id) is None:
+        raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
         _check_agent(app, agent)
     if labels:

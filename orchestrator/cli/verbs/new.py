@@ -24,7 +24,7 @@ from orchestrator.cli.screen import follow
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
-from orchestrator.files import card, diagnostics, encodings, named, scan, schemas
+from orchestrator.files import card, diagnostics, encodings, named, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.ownership import find_own_layout
@@ -303,11 +303,9 @@ def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -
         request.problems += route_problems(request, config, toolbox)
     if not request.errors:
         request.problems += named.problems(request, app.layout.root)
+        request.problems += named.unknown_needs(request, app.layout)
     for problem in request.warnings:
         say(f"warning: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
-    for need in request.task.needs if request.task else ():
-        if scan.locate(app.layout, need) is None:
-            say(f"note: needs {need}, which does not exist yet")
     if not request.errors:
         _tell_what_is_missing(request.task, config, toolbox)
         return ""

@@ -126,6 +126,8 @@ def _show(
             ),
         )
     )
+    if tool == "demo":
+        facts[-1] = ("agent", f"{agent} (a stand-in: no model was asked)")
     facts.append(("run", row.run))
     facts += _chain(links)
     if result.get("started_at") and result.get("finished_at"):

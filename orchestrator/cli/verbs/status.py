@@ -187,7 +187,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
         console.out(f"  {older} more failed: orchestrator list --status failed")
     if view.needs:
         console.out("next: orchestrator review")
-    if not rows and not any(view.counts.values()):
+    if not rows and not view.needs and not any(view.counts.values()):
         console.out(
             '\nnothing here yet: orchestrator new "..."   or drop a YAML file into work/inbox'
         )

@@ -207,19 +207,8 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
         request.problems += route_problems(request, config, toolbox)
     if not request.errors and layout is not None:
         request.problems += named.problems(request, layout.root)
-    if request.task is not None and layout is not None:
-        for place, need in enumerate(request.task.needs):
-            if scan.locate(layout, need) is None and not os.path.exists(
-                os.path.join(os.path.dirname(path), f"{need}.yaml")
-            ):
-                request.problems.append(
-                    request.document.problem_at(
-                        ("needs", place),
-                        f"there is no task '{need}'",
-                        scan.suggest(layout, need),
-                        warning=True,
-                    )
-                )
+    if layout is not None:
+        request.problems += named.unknown_needs(request, layout, os.path.dirname(path) or ".")
     return (
         shown,
         request.document,

@@ -1,0 +1,114 @@
+"""What people do to task files with `mv` and `rm`: it counts, it is told, and it is in the log.
+
+A verb that moves a file writes the same event under the same id (`model.event.move_step`), so readers see it once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.waitlist import Waitlist
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.model.event import move_step
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import Store
+
+KINDS = {
+    Status.HELD: "task_held",
+    Status.INBOX: "task_released",
+    Status.CANCELLED: "task_cancelled",
+}
+ONE_BY_ONE = 20  # removed files that are told by name; more of them are told as a number
+
+
+class ByHand:
+    """Looks at files that came to a folder, or went from the inbox, without the watcher's doing."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        store: Store,
+        waitlist: Waitlist,
+        running: Mapping[str, Life],
+        tell: Tell,
+    ) -> None:
+        self.layout, self.store, self.waitlist = layout, store, waitlist
+        self.running, self.tell = running, tell
+        self._held: dict[str, int] = {}  # file name -> inode, of what lies in held/
+
+    def begin(self) -> None:
+        """Learn what lies in held/."""
+        for name in scan.names(self.layout.folder(Status.HELD)):
+            self._held[name] = self._inode(Status.HELD, name)
+
+    def arrived(self, status: Status, name: str) -> bool:
+        """A file came to this folder by a rename; whether a running task is to be cancelled by that."""
+        task_id, inode = stem_of(name), self._inode(status, name)
+        if not inode or not task_id:
+            return False
+        life = self.running.get(task_id)
+        if life is not None:
+            return not life.moving and inode == life.inode and self._of_running(life, status)
+        if status is Status.INBOX:
+            if self._held.pop(name, 0) == inode:
+                self._told(Status.HELD, status, name)
+        elif self.waitlist.inode(name) == inode:
+            self.waitlist.forget(name)
+            self.waitlist.statuses.moved(task_id, status)
+            self._told(Status.INBOX, status, name)
+            self.waitlist.needed(task_id)
+        elif self._held.pop(name, 0) == inode and status is Status.CANCELLED:
+            self._told(Status.HELD, status, name)
+        if status is Status.HELD:
+            self._held[name] = inode
+        return False
+
+    def missing(self, life: Life) -> bool:
+        """The file of a running task is not in running/; whether that cancels it."""
+        status = self.store.whereabouts(life.name, life.inode)
+        return status is not None and self._of_running(life, status)
+
+    def removed(self, names: Iterable[str]) -> None:
+        """Files that have gone from the inbox: those that are nowhere else were removed."""
+        gone = [name for name in names if self._removed(name)]
+        for name in gone:
+            task_id = stem_of(name)
+            self._note("task_removed", task_id, f"@{int(self.store.clock.wall() * 1000)}", "")
+            if len(gone) <= ONE_BY_ONE:
+                self.tell("moved", task_id, word="removed", text="its file was removed")
+        if len(gone) > ONE_BY_ONE:
+            self.tell("moved", "", word="removed", text=f"{len(gone)} files of waiting tasks")
+
+    def _removed(self, name: str) -> bool:
+        task_id = stem_of(name)
+        return task_id not in self.running and scan.locate(self.layout, task_id) is None
+
+    def _of_running(self, life: Life, status: Status) -> bool:
+        if status is Status.CANCELLED:
+            return True
+        if status is not Status.RUNNING and self.store.put_back(life.name, life.inode):
+            why = f"it runs: its file was moved to {status}/ and has been put back"
+            self.tell("restored", life.id, text=f"{why}; orchestrator cancel {life.id}   stops it")
+        return False
+
+    def _told(self, before: Status, status: Status, name: str) -> None:
+        task_id = stem_of(name)
+        step = move_step(os.lstat(self.layout.file(status, name)).st_ctime_ns)
+        self._note(
+            KINDS.get(status, "task_held"), task_id, step, str(status), f"{before} -> {status}"
+        )
+        word = "released" if status is Status.INBOX else str(status)
+        self.tell("moved", task_id, word=word, text=f"{before}/ -> {status}/")
+
+    def _note(self, kind: str, task_id: str, step: str, status: str, summary: str = "") -> None:
+        said = {"task_id": task_id, "phase": "request", "status": status, "summary": summary}
+        self.store.log.note(self.store.log.event(kind, task_id, step, **said))
+
+    def _inode(self, status: Status, name: str) -> int:
+        try:
+            return os.lstat(self.layout.file(status, name)).st_ino
+        except OSError:
+            return 0

@@ -1,0 +1,137 @@
+"""What people do to task files with mv and rm while somebody watches: it counts, is told, and is in the log once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model.units import timestamp
+from orchestrator.store.eventlog import EventLog
+from orchestrator.store.transitions import Store
+from orchestrator.testing import End, Tube
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Tube:
+    return Tube(tmp_path)
+
+
+def waits(tube: Tube) -> str:
+    return f"agent: ok\nprompt: x\nnot_before: {timestamp(tube.clock.wall() + 3600)}\n"
+
+
+def facts(tube: Tube, task_id: str) -> list[str]:
+    return [item["event"] for item in tube.events() if item["task_id"] == task_id]
+
+
+def words(tube: Tube) -> list[tuple[str, str]]:
+    return [(task_id, told["word"]) for kind, task_id, told in tube.news if kind == "moved"]
+
+
+def test_a_move_to_held_and_back(made):
+    made.drop("a", waits(made))
+    made.at(1, lambda: made.move("a", "inbox", "held"))
+    made.at(2, lambda: made.move("a", "held", "inbox"))
+    made.at(3, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert facts(made, "a") == ["task_held", "task_released"]
+    assert words(made) == [("a", "held"), ("a", "released")]
+
+
+def test_what_was_held_before_anybody_watched(made):
+    path = made.layout.file("held", "a.yaml")
+    Path(path).write_text(waits(made))
+    made.at(1, lambda: made.move("a", "held", "inbox"))
+    made.at(2, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert facts(made, "a") == ["task_released"]
+
+
+def test_a_move_to_cancelled_frees_who_waits_for_its_end(made):
+    made.drop("a", waits(made))
+    made.drop("b", "agent: ok\nprompt: x\nneeds: {a: ended}\n")
+    made.at(1, lambda: made.move("a", "inbox", "cancelled"))
+    made.at(5, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert facts(made, "a") == ["task_cancelled"] and words(made) == [("a", "cancelled")]
+    assert made.where("b") == "done"
+
+
+@pytest.mark.parametrize("verb, folder, kind", [("hold", "held", "task_held")])
+def test_a_move_by_a_verb_is_one_fact(made, verb, folder, kind):
+    """The verb is another process with a log of its own; both tell of the move under the same id."""
+    other = Store(made.layout, EventLog(made.layout, "cli", made.clock), made.clock)
+
+    def hold() -> None:
+        moved = getattr(other, verb)("a")
+        made.watcher.hints.add(moved.path, renamed=True)
+
+    made.drop("a", waits(made))
+    made.at(1, hold)
+    made.at(2, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert facts(made, "a") == [kind] and words(made) == [("a", folder)]
+
+
+def test_a_removed_file(made):
+    made.drop("a", waits(made))
+    made.drop("b")
+    made.at(1, lambda: os.unlink(made.layout.file("inbox", "a.yaml")))
+    made.at(20, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert facts(made, "a") == ["task_removed"] and words(made) == [("a", "removed")]
+    assert "task_removed" not in facts(made, "b")
+
+
+def test_many_removed_files_are_one_line(made):
+    names = [f"t{number}" for number in range(30)]
+    for name in names:
+        made.drop(name, waits(made))
+    made.at(1, lambda: [os.unlink(made.layout.file("inbox", f"{name}.yaml")) for name in names])
+    made.at(20, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert words(made) == [("", "removed")]
+    assert all(facts(made, name) == ["task_removed"] for name in names)
+
+
+@pytest.mark.parametrize("folder", ["held", "review", "inbox", "done", "failed"])
+@pytest.mark.parametrize("hinted", [True, False])
+def test_the_file_of_a_running_task_is_put_back(made, folder, hinted):
+    def move() -> None:
+        if hinted:
+            made.move("a", "running", folder)
+        else:
+            os.rename(made.layout.file("running", "a.yaml"), made.layout.file(folder, "a.yaml"))
+
+    made.plan("a", End(after=60.0))
+    made.drop("a")
+    made.at(1, move)
+    made.at(20, lambda: where.append(made.where("a")))
+    where: list[str] = []
+    made.run()
+    assert where == ["running"] and made.where("a") == "done"
+    assert made.told("restored") == ["a"]
+
+
+def test_a_move_of_a_running_task_to_cancelled_stops_it(made):
+    made.plan("a", End(after=None))
+    made.drop("a")
+    made.at(1, lambda: made.move("a", "running", "cancelled"))
+    made.run()
+    assert made.where("a") == "cancelled"
+
+
+def test_an_empty_file_is_told_once_and_counts_when_it_is_written(made):
+    path = Path(made.layout.file("inbox", "a.yaml"))
+
+    def write() -> None:
+        path.write_text("agent: ok\nprompt: x\n")
+        made.watcher.hints.add(str(path), renamed=False)
+
+    path.touch()
+    made.at(30, write)
+    made.at(60, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert made.told("editing") == ["a"] and made.where("a") == "done"
