@@ -49,7 +49,7 @@ KINDS = {
             "test_hermetic",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
-        *("test_import", "test_limit_words", "test_own_share", "test_schedule"),
+        *("test_import", "test_allowances", "test_limit_words", "test_own_share", "test_schedule"),
     ),
 }
 PROCESS_FIXTURES = {"project", "watch"}

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.model.budget import Running, tighter
+from orchestrator.model.budget import DOLLARS, TOKENS, Running, tighter
 from orchestrator.model.config import Config, Model
 from orchestrator.model.journal import AttemptFacts, Journal
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
 from orchestrator.model.units import cost_of
+from orchestrator.model.usage import counted
 from orchestrator.tools import sessionlog
 from orchestrator.tools.routing import Route
 
@@ -67,18 +68,19 @@ def probes(journal: Journal) -> int:
     return sum(facts.read.get("error_class") == "usage_limit" for facts in mine)
 
 
-def so_far(lives: Iterable[Any]) -> list[Running]:
-    """What running attempts have cost so far, of those whose tool tells."""
-    running = []
+def so_far(lives: Iterable[Any]) -> tuple[list[Running], list[Running]]:
+    """What running attempts have used so far, of those whose tool tells: in dollars and in tokens."""
+    dollars, tokens = [], []
     for life in lives:
         progress = life.progress
         if life.handle is None or progress is None or progress.how.live is None:
             continue
         progress.look()
         agent, run = life.route.agent.name, life.task.run or ""
-        cost = progress.cost or 0.0
-        running.append(Running(life.id, agent, run, cost, life.cost, life.task.max_cost))
-    return running
+        cost, used = progress.cost or 0.0, counted(progress.usage)
+        dollars.append(Running(life.id, agent, run, cost, life.cost, life.task.max_cost))
+        tokens.append(Running(life.id, agent, run, used, life.tokens, life.task.max_tokens))
+    return dollars, tokens
 
 
 def left(task: Task, config: Config, journal: Journal) -> float | None:
@@ -91,9 +93,18 @@ def too_expensive(task: Task, config: Config, journal: Journal, reading: Reading
     """Why a task gets no further attempt: what it may cost is spent.  Empty if it is not."""
     cost = (reading.cost_usd or 0.0) + _spent(journal.attempts[:-1])
     limit = tighter(task.max_cost, config.budgets.task.hard)
-    if limit is None or cost < limit:
-        return ""
-    return f"no further attempt: ${cost:.2f} of ${limit:.2f} are spent"
+    if limit is not None and cost >= limit:
+        return f"no further attempt: {DOLLARS.words(cost, limit)} are spent"
+    used = counted(reading.usage) + tokens_of(journal.attempts[:-1])
+    limit = tighter(task.max_tokens, config.budgets.task.tokens)
+    if limit is not None and used >= limit:
+        return f"no further attempt: {TOKENS.words(used, limit)} are used"
+    return ""
+
+
+def tokens_of(attempts: Iterable[AttemptFacts]) -> int:
+    """Tokens of these attempts together."""
+    return sum(counted(facts.read.get("usage") or {}) for facts in attempts)
 
 
 def _spent(attempts: Iterable[AttemptFacts]) -> float:

@@ -40,6 +40,7 @@ class Life:
     inode: int = 0
     moving: bool = False  # it is claimed, and its file still lies in the inbox
     cost: float = 0.0  # of its attempts that have ended
+    tokens: int = 0  # the same
     secrets: tuple[str, ...] = ()  # what its texts must not have, if this watcher began it
     fetched: Mapping[str, str] = field(default_factory=dict)  # the role's own secrets, by name
     progress: Progress | None = None  # of the attempt that runs

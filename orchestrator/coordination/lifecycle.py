@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.coordination import chaining, portable, questions
 from orchestrator.coordination.accounting import (
     probes,
+    tokens_of,
     too_expensive,
 )
 from orchestrator.coordination.grounds import Grounds
@@ -53,6 +54,7 @@ from orchestrator.model.result import (
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
+from orchestrator.model.usage import counted
 from orchestrator.store import atomic, holding
 from orchestrator.store.claiming import Claim, Withdrawn
 from orchestrator.store.eventlog import Event, NewFile
@@ -162,6 +164,7 @@ class Lives:
             inode=entry.journal.inode,
             attempt=attempt.number if attempt else 0,
             cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts),
+            tokens=tokens_of(entry.journal.attempts),
         )
         self.grounds.known(life, entry)
         self._bound(life)
@@ -389,6 +392,7 @@ class Lives:
         life.progress = None
         if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
             life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
+            life.tokens += counted(reading.usage)
             self.spent(life, reading)
         told = await self.sandboxes.after(run_dir)
         reading = replace(reading, warnings=(*reading.warnings, *told))

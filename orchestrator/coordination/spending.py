@@ -9,8 +9,23 @@ from orchestrator.clock import Clock
 from orchestrator.coordination.groups import Groups
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
-from orchestrator.model.budget import DAY, Budgets, Running, Scope, Spent, closed, overrun, warnings
+from orchestrator.model.budget import (
+    DAY,
+    DOLLARS,
+    HOUR,
+    TOKENS,
+    Budgets,
+    Running,
+    Scope,
+    Spent,
+    Unit,
+    closed,
+    overrun,
+    paced,
+    warnings,
+)
 from orchestrator.model.gates import Gate, Lane
+from orchestrator.model.run import Run
 from orchestrator.model.units import timestamp
 
 
@@ -63,7 +78,8 @@ class Spending:
             clock,
             warn,
         )
-        self._spent = Spent()
+        self._spent, self._tokens = Spent(), Spent()
+        self._begun: list[tuple[float, str]] | None = None  # of the last hour; None: not read yet
         self._warned: set[tuple[Scope, str]] = set()
         self._active = budgets != Budgets()
 
@@ -76,22 +92,48 @@ class Spending:
                 ""  # so far only what ended here was counted: the log knows the whole day
             )
         self._budgets, self._active = budgets, budgets != Budgets()
+        self._begun = None
         self._warned.clear()
 
-    def add(self, agent: str, run: str, cost: float | None) -> None:
+    def add(self, agent: str, run: str, cost: float | None, tokens: int) -> None:
         """An attempt has ended; its event is in the log, or about to be."""
-        if cost:
+        if cost or tokens:
             self._today()
-            self._spent.add(agent, run, cost)
+            self._spent.add(agent, run, cost or 0.0)
+            self._tokens.add(agent, run, tokens)
             self._tell()
+
+    def begins(self, agent: str) -> None:
+        """An attempt begins now."""
+        if self._paced:
+            self._recent().append((self._clock.wall(), agent))
+
+    @property
+    def _paced(self) -> bool:
+        """Whether attempts are counted by the hour."""
+        every = (self._budgets.day, *self._budgets.agents.values())
+        return any(budget.attempts is not None for budget in every)
+
+    def _recent(self) -> list[tuple[float, str]]:
+        since = self._clock.wall() - HOUR
+        if self._begun is None:
+            self._begun = spending.begun(self._layout, since)
+        self._begun = [item for item in self._begun if item[0] > since]
+        return self._begun
 
     def gates(self, lanes: Iterable[Lane]) -> dict[Scope, Gate]:
         """The gates that are closed for these lanes because a budget is spent."""
-        limits = self._run_limits(lane.run for lane in lanes)
+        runs = {lane.run for lane in lanes}
+        limits = self._run_limits(runs)
         if not self._active and not limits:
             return {}
         self._today()
-        return closed(self._budgets, self._spent, limits, (self._clock.wall() // DAY + 1) * DAY)
+        midnight = (self._clock.wall() // DAY + 1) * DAY
+        found = paced(self._budgets, self._recent(), self._clock.wall()) if self._paced else {}
+        found |= closed(
+            self._budgets, self._tokens, self._of_files(limits, TOKENS), midnight, TOKENS
+        )
+        return found | closed(self._budgets, self._spent, self._of_files(limits, DOLLARS), midnight)
 
     def task(self, task_id: str, cost: float) -> None:
         """An attempt of this task has ended; ``cost`` is that of all its attempts."""
@@ -104,32 +146,46 @@ class Spending:
             self._warned.add(known)
             self._warn(known[0], f"task {task_id} has cost ${cost:.2f}, more than ${soft:.2f}")
 
-    def overrun(self, running: Sequence[Running]) -> dict[str, str]:
-        """Those of the running attempts that a hard limit ends, and why."""
-        if not self._budgets.cancel or not running:
+    def overrun(self, dollars: Sequence[Running], tokens: Sequence[Running]) -> dict[str, str]:
+        """Those of the running attempts that a hard limit ends, and why; the same attempts in both units."""
+        if not self._budgets.cancel or not dollars:
             return {}
         self._today()
-        return overrun(
-            self._budgets, self._spent, self._run_limits(item.run for item in running), running
+        runs = self._run_limits(item.run for item in dollars)
+        limits = self._of_files(runs, TOKENS)
+        found = overrun(self._budgets, self._tokens, limits, tokens, TOKENS)
+        return found | overrun(
+            self._budgets, self._spent, self._of_files(runs, DOLLARS), dollars, DOLLARS
         )
 
-    def _run_limits(self, run_ids: Iterable[str]) -> dict[str, float | None]:
-        """What these runs may cost, and from now on what they have cost; runs without a limit are left out."""
-        limits: dict[str, float | None] = {}
+    def _run_limits(self, run_ids: Iterable[str]) -> dict[str, Run]:
+        """Those of these runs that have a limit; from now on it is counted what they have cost."""
+        of_all = (self._budgets.run.hard, self._budgets.run.tokens)
+        limited: dict[str, Run] = {}
         for run_id in run_ids:
             run = self._groups.get(run_id) if run_id else None
-            if run is not None and (run.max_cost is not None or self._budgets.run.hard is not None):
-                limits[run_id] = run.max_cost
-                if run_id not in self._spent.runs:
-                    self._spent.runs[run_id] = spending.of_run(self._layout, run_id)
-        return limits
+            if run is None or (run.max_cost, run.max_tokens, *of_all) == (None,) * 4:
+                continue
+            limited[run_id] = run
+            if run_id not in self._spent.runs:
+                dollars, tokens = spending.both_of_run(self._layout, run_id)
+                self._spent.runs[run_id], self._tokens.runs[run_id] = dollars, tokens
+        return limited
+
+    @staticmethod
+    def _of_files(runs: Mapping[str, Run], unit: Unit) -> dict[str, float | None]:
+        """What the files of these runs allow."""
+        tokens = unit is TOKENS
+        return {name: run.max_tokens if tokens else run.max_cost for name, run in runs.items()}
 
     def _today(self) -> None:
         day = time.strftime("%Y-%m-%d", time.gmtime(self._clock.wall()))
         if day != self._spent.day:
-            runs = self._spent.runs
-            self._spent = spending.of_day(self._layout, day) if self._active else Spent(day)
-            self._spent.runs = runs
+            runs = self._spent.runs, self._tokens.runs
+            self._spent, self._tokens = Spent(day), Spent(day)
+            if self._active:
+                self._spent, self._tokens = spending.both_of_day(self._layout, day)
+            self._spent.runs, self._tokens.runs = runs
             self._tell()
 
     def _tell(self) -> None:

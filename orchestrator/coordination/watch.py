@@ -46,10 +46,11 @@ from orchestrator.model import hold, ids
 from orchestrator.model.admission import Watching, World, admit
 from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
-from orchestrator.model.gates import InUse, Limits
+from orchestrator.model.gates import InUse, Limits, limit_gates
 from orchestrator.model.result import Reading
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
+from orchestrator.model.usage import counted
 from orchestrator.store import atomic, following, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
@@ -480,14 +481,14 @@ class Watcher:
         self._wake.set()  # it acts no more: settings that have changed since are a person's
         self.alone.ended(life.route.tool.name, reading)
         self.today.add(reading.cost_usd, reading.usage)
-        self.spending.add(life.route.agent.name, life.task.run or "", reading.cost_usd)
+        tokens = counted(reading.usage)
+        self.spending.add(life.route.agent.name, life.task.run or "", reading.cost_usd, tokens)
         if reading.cost_usd:
             self.spending.task(life.id, life.cost)
 
     def _look_at_costs(self) -> None:
         """End what has spent its budget while it runs, if that is wanted and its tool tells."""
-        running = so_far(self.running.values())
-        for task_id, why in self.spending.overrun(running).items():
+        for task_id, why in self.spending.overrun(*so_far(self.running.values())).items():
             self._cancel(self.running[task_id], why)
 
     def _over_budget(self, scope: tuple[str, str], text: str) -> None:
@@ -593,7 +594,9 @@ class Watcher:
                 break
             self.waitlist.ready.remove(candidate.id)
             claimed = self.running.get(candidate.id)
-            if claimed is not None:
+            if claimed is not None and limit_gates(candidate.lane, self.limits, self.use):
+                self.waitlist.ready.add(candidate)  # what began just now leaves no room for it
+            elif claimed is not None:
                 self._start_again(claimed)
             else:
                 self._claim(self.waitlist.waiting[self.waitlist.names[candidate.id]])
@@ -671,6 +674,7 @@ class Watcher:
 
     def _occupy(self, life: Life) -> None:
         life.in_slot = True
+        self.spending.begins(life.route.agent.name)
         self.changes.expose()
         life.retry_at = None
         self.use.count(life.lane)

@@ -17,7 +17,8 @@ from orchestrator.files import eventreader, jsonlines
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.budget import Spent
-from orchestrator.model.units import cost_of, timestamp
+from orchestrator.model.units import cost_of, timestamp, when
+from orchestrator.model.usage import counted
 
 Key = tuple[str, int]
 
@@ -35,11 +36,16 @@ class Ended:
 
 def of_day(layout: Layout, day: str) -> Spent:
     """The costs of all attempts that ended on this day (``2026-11-22``, UTC)."""
-    spent = Spent(day)
+    return both_of_day(layout, day)[0]
+
+
+def both_of_day(layout: Layout, day: str) -> tuple[Spent, Spent]:
+    """The same in dollars and in tokens."""
+    dollars, tokens = Spent(day), Spent(day)
     for ended in _on(layout, day):
-        if ended.cost is not None:
-            spent.add(ended.agent, "", ended.cost)
-    return spent
+        dollars.add(ended.agent, "", ended.cost or 0.0)
+        tokens.add(ended.agent, "", counted(ended.usage))
+    return dollars, tokens
 
 
 def totals(layout: Layout, day: str, before: str) -> tuple[float, int]:
@@ -48,15 +54,39 @@ def totals(layout: Layout, day: str, before: str) -> tuple[float, int]:
     for ended in _on(layout, day):
         if ended.ts < before:
             dollars += ended.cost or 0.0
-            tokens += sum(int(ended.usage.get(kind) or 0) for kind in ("input", "output"))
+            tokens += counted(ended.usage)
     return dollars, tokens
 
 
 def of_run(layout: Layout, run_id: str) -> float:
     """The costs of all attempts of a run's tasks, on whatever day."""
+    return both_of_run(layout, run_id)[0]
+
+
+def both_of_run(layout: Layout, run_id: str) -> tuple[float, int]:
+    """Dollars and tokens of all attempts of a run's tasks, on whatever day."""
     found = _logged(eventreader.about(layout, "run_id", run_id))
     found.update(_recorded(layout, prefix=ids.key(run_id) + "."))
-    return sum(ended.cost or 0.0 for ended in found.values() if ended.run == run_id)
+    mine = [ended for ended in found.values() if ended.run == run_id]
+    return sum(ended.cost or 0.0 for ended in mine), sum(counted(ended.usage) for ended in mine)
+
+
+def begun(layout: Layout, since: float) -> list[tuple[float, str]]:
+    """When attempts began since a moment (seconds), and of which agents."""
+    found: dict[Key, tuple[float, str]] = {}
+    for day in sorted({timestamp(since)[:10], timestamp(since + 3600)[:10]}):
+        for event in eventreader.events(layout, day)[0]:
+            if event.get("event") == "attempt_started":
+                key = (str(event.get("task_id")), int(event.get("attempt") or 0))
+                found[key] = (_moment(event.get("ts")), str(event.get("agent") or ""))
+    return [item for item in found.values() if item[0] >= since]
+
+
+def _moment(text: Any) -> float:
+    try:
+        return when(str(text))
+    except ValueError:
+        return 0.0
 
 
 def _on(layout: Layout, day: str) -> list[Ended]:

@@ -1,23 +1,52 @@
-"""Budgets: what may be spent, and which gates are closed when it has been.  Dollars; days are days of UTC."""
+"""Budgets: what may be spent, in dollars, tokens and attempts, and which gates are closed when it has been.
+
+Days are days of UTC.  Who pays by subscription counts tokens, or attempts by the hour, where dollars mean nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.model.gates import Gate, GateName
 
-DAY = 86400.0
+DAY, HOUR = 86400.0, 3600.0
 Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("tool", name)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """``soft`` is where a warning is given, ``hard`` where nothing more is started; None: no such limit."""
+    """``soft`` is where a warning is given, ``hard`` where nothing more is started, both in dollars; ``tokens`` the same as
+    ``hard`` in tokens, ``attempts`` how many may begin within an hour.  None: no such limit."""
 
     soft: float | None = None
     hard: float | None = None
+    tokens: int | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a budget counts: the field of `Budget`, the keys that limit it in the settings and in a file, and its words."""
+
+    field: str
+    key: str
+    file_key: str
+    form: str
+    name: str = ""
+
+    def limit(self, budget: Budget) -> float | None:
+        found: float | None = getattr(budget, self.field)
+        return found
+
+    def words(self, amount: float, limit: float) -> str:
+        """``$1.50 of $1.00``, ``12,000 of 10,000 tokens``."""
+        return f"{self.form.format(amount)} of {self.form.format(limit)}{self.name}"
+
+
+DOLLARS = Unit("hard", "hard_usd", "max_cost_usd", "${:.2f}")
+TOKENS = Unit("tokens", "hard_tokens", "max_tokens", "{:,.0f}", " tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +62,10 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt that runs and has cost ``so_far``; ``before`` is what earlier attempts of its task did, ``most`` what the task may."""
+    """An attempt that runs and has cost ``so_far``; ``before`` is what earlier attempts of its task did, ``most`` what the task may.
+
+    All three are in dollars, or in tokens.
+    """
 
     id: str
     agent: str
@@ -45,7 +77,7 @@ class Running:
 
 @dataclass(slots=True)
 class Spent:
-    """What a day has cost so far, and runs in all."""
+    """What a day has cost so far, and runs in all; in dollars, or in tokens."""
 
     day: str = ""
     total: float = 0.0
@@ -61,8 +93,9 @@ class Spent:
 
 
 def budget_from(data: Mapping[str, Any] | None) -> Budget:
-    """The budget in ``{soft_usd: 1, hard_usd: 2}``."""
-    return Budget((data or {}).get("soft_usd"), (data or {}).get("hard_usd"))
+    """The budget in ``{soft_usd: 1, hard_usd: 2, hard_tokens: 100000, max_attempts_per_hour: 10}``."""
+    keys = ("soft_usd", "hard_usd", "hard_tokens", "max_attempts_per_hour")
+    return Budget(*((data or {}).get(key) for key in keys))
 
 
 def tighter(asked: float | None, configured: float | None) -> float | None:
@@ -72,7 +105,11 @@ def tighter(asked: float | None, configured: float | None) -> float | None:
 
 
 def closed(
-    budgets: Budgets, spent: Spent, run_limits: Mapping[str, float | None], midnight: float
+    budgets: Budgets,
+    spent: Spent,
+    run_limits: Mapping[str, float | None],
+    midnight: float,
+    unit: Unit = DOLLARS,
 ) -> dict[Scope, Gate]:
     """The gates that spent budgets close.  ``run_limits``: what the files of these runs allow (None: they do not say)."""
     found: dict[Scope, Gate] = {}
@@ -80,46 +117,43 @@ def closed(
     def close(
         scope: Scope, what: str, amount: float, limit: float, hint: str, until: float | None
     ) -> None:
-        found[scope] = Gate(
-            GateName.BUDGET,
-            f"the budget of {what} is spent: ${amount:.2f} of ${limit:.2f}",
-            hint,
-            until,
-            until is None,
-        )
+        why = f"the budget of {what} is spent: {unit.words(amount, limit)}"
+        found[scope] = Gate(GateName.BUDGET, why, hint, until, until is None)
 
-    if budgets.day.hard is not None and spent.total >= budgets.day.hard:
-        close(
-            ("", ""),
-            f"{spent.day}",
-            spent.total,
-            budgets.day.hard,
-            "budgets.day.hard_usd in orchestrator.yaml",
-            midnight,
-        )
+    limit = unit.limit(budgets.day)
+    if limit is not None and spent.total >= limit:
+        hint = f"budgets.day.{unit.key} in orchestrator.yaml"
+        close(("", ""), f"{spent.day}", spent.total, limit, hint, midnight)
     for name, budget in budgets.agents.items():
-        amount = spent.agents.get(name, 0.0)
-        if budget.hard is not None and amount >= budget.hard:
-            close(
-                ("agent", name),
-                f"agent {name} for {spent.day}",
-                amount,
-                budget.hard,
-                f"budgets.agents.{name} in orchestrator.yaml",
-                midnight,
-            )
-    for run_id, limit in run_limits.items():
-        allowed = tighter(limit, budgets.run.hard)
+        amount, limit = spent.agents.get(name, 0.0), unit.limit(budget)
+        if limit is not None and amount >= limit:
+            hint = f"budgets.agents.{name} in orchestrator.yaml"
+            close(("agent", name), f"agent {name} for {spent.day}", amount, limit, hint, midnight)
+    for run_id, of_file in run_limits.items():
+        limit = tighter(of_file, unit.limit(budgets.run))
         amount = spent.runs.get(run_id, 0.0)
-        if allowed is not None and amount >= allowed:
-            close(
-                ("run", run_id),
-                f"run {run_id}",
-                amount,
-                allowed,
-                f"max_cost_usd in work/runs/{run_id}.yaml",
-                None,
-            )
+        if limit is not None and amount >= limit:
+            hint = f"{unit.file_key} in work/runs/{run_id}.yaml"
+            close(("run", run_id), f"run {run_id}", amount, limit, hint, None)
+    return found
+
+
+def paced(budgets: Budgets, begun: Iterable[tuple[float, str]], now: float) -> dict[Scope, Gate]:
+    """The gates that ``max_attempts_per_hour`` closes.  ``begun``: when attempts began (seconds), and of which agents."""
+    recent = sorted((moment, agent) for moment, agent in begun if now - HOUR < moment <= now)
+    found: dict[Scope, Gate] = {}
+    every: list[tuple[Scope, str, Budget]] = [(("", ""), "day", budgets.day)]
+    every += [(("agent", name), f"agents.{name}", item) for name, item in budgets.agents.items()]
+    for scope, key, budget in every:
+        mine = [moment for moment, agent in recent if scope[1] in ("", agent)]
+        most = budget.attempts
+        if most is None or len(mine) < most:
+            continue
+        who = f" of agent {scope[1]}" if scope[1] else ""
+        why = f"{len(mine)} attempts{who} began within the last hour, as many as may"
+        hint = f"budgets.{key}.max_attempts_per_hour in orchestrator.yaml"
+        until = mine[-most] + HOUR if most else None
+        found[scope] = Gate(GateName.BUDGET, why, hint, until, until is None)
     return found
 
 
@@ -128,15 +162,16 @@ def overrun(
     spent: Spent,
     run_limits: Mapping[str, float | None],
     running: Sequence[Running],
+    unit: Unit = DOLLARS,
 ) -> dict[str, str]:
     """The running attempts whose budget is spent, with what they have cost so far, and in what words."""
     live = Spent(spent.day, spent.total, dict(spent.agents), dict(spent.runs))
     for item in running:
         live.add(item.agent, item.run, item.so_far)
-    scopes = closed(budgets, live, run_limits, 0.0)
+    scopes = closed(budgets, live, run_limits, 0.0, unit)
     found: dict[str, str] = {}
     for item in running:
-        most = tighter(item.most, budgets.task.hard)
+        most = tighter(item.most, unit.limit(budgets.task))
         gate = next(
             (
                 scopes[scope]
@@ -146,9 +181,8 @@ def overrun(
             None,
         )
         if most is not None and item.before + item.so_far >= most:
-            found[item.id] = (
-                f"the budget of the task is spent: ${item.before + item.so_far:.2f} of ${most:.2f}"
-            )
+            amount = unit.words(item.before + item.so_far, most)
+            found[item.id] = f"the budget of the task is spent: {amount}"
         elif gate is not None:
             found[item.id] = gate.why
     return found

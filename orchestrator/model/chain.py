@@ -24,7 +24,16 @@ VALUES = (
 # Keys of an entry of `then` that are the next task's own.
 OWN = (
     *("title", "agent", "tool", "model", "prompt", "context", "cwd", "timeout", "silence"),
-    *("max_cost_usd", "retries", "priority", "labels", "artifacts", "isolation", "verify"),
+    *(
+        "max_cost_usd",
+        "max_tokens",
+        "retries",
+        "priority",
+        "labels",
+        "artifacts",
+        "isolation",
+        "verify",
+    ),
     *("locks", "env", "then"),
 )
 

@@ -22,6 +22,7 @@ class Run:
     max_parallel: int | None = None
     on_failure: str = "continue"
     max_cost: float | None = None
+    max_tokens: int | None = None
     keys: Mapping[str, str] = field(
         default_factory=dict
     )  # under which key of the file each task stands
@@ -51,6 +52,7 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
         "max_parallel": data.get("max_parallel"),
         "on_failure": data.get("on_failure", "continue"),
         "max_cost": data.get("max_cost_usd"),
+        "max_tokens": data.get("max_tokens"),
     }
     if isinstance(listed, list):
         return Run(run_id, title, {}, tuple(listed), **options)

@@ -29,6 +29,7 @@ class Task:
     timeout: float | None = None
     silence: float | None = None
     max_cost: float | None = None
+    max_tokens: int | None = None
     retries: int | None = None
     priority: str = "normal"
     needs: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         timeout=duration(data["timeout"]) if "timeout" in data else None,
         silence=duration(data["silence"]) if "silence" in data else None,
         max_cost=data.get("max_cost_usd"),
+        max_tokens=data.get("max_tokens"),
         retries=data.get("retries"),
         priority=data.get("priority", "normal"),
         needs=tuple(data.get("needs", ())),

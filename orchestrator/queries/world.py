@@ -39,7 +39,7 @@ from orchestrator.model.admission import (
     ending_gate,
     in_force,
 )
-from orchestrator.model.budget import DAY, Budgets, Spent, closed
+from orchestrator.model.budget import DAY, HOUR, TOKENS, Budgets, Spent, closed, paced
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
 from orchestrator.model.hold import Scope
 from orchestrator.model.journal import Journal, Phase
@@ -212,25 +212,36 @@ class Known:
             if ending is not None:
                 found["run", run.id] = ending_gate(ending.task_id)
         budgets = self.in_force.budgets
-        if budgets == Budgets() and (run is None or run.max_cost is None):
+        limited = run is not None and (run.max_cost is not None or run.max_tokens is not None)
+        if budgets == Budgets() and not limited:
             return found
-        spent = self._spent_today
-        if run is not None and run.id not in spent.runs:
-            spent.runs[run.id] = spending.of_run(self.layout, run.id)
-        limits = {run.id: run.max_cost} if run is not None else {}
-        return found | closed(budgets, spent, limits, (self.now // DAY + 1) * DAY)
+        dollars, tokens = self._spent_today
+        if run is not None and run.id not in dollars.runs:
+            spent = spending.both_of_run(self.layout, run.id)
+            dollars.runs[run.id], tokens.runs[run.id] = spent
+        return found | self._spent_gates(run)
+
+    def _spent_gates(self, run: Run | None) -> dict[Scope, Gate]:
+        """The gates of budgets, in attempts, tokens and dollars."""
+        budgets, midnight = self.in_force.budgets, (self.now // DAY + 1) * DAY
+        dollars, tokens = self._spent_today
+        found: dict[Scope, Gate] = {}
+        if any(item.attempts is not None for item in (budgets.day, *budgets.agents.values())):
+            found |= paced(budgets, spending.begun(self.layout, self.now - HOUR), self.now)
+        limits = {run.id: run.max_tokens} if run is not None else {}
+        found |= closed(budgets, tokens, limits, midnight, TOKENS)
+        costs = {run.id: run.max_cost} if run is not None else {}
+        return found | closed(budgets, dollars, costs, midnight)
 
     @property
     def spent_budgets(self) -> dict[tuple[str, str], Gate]:
         """The gates of budgets of the day and of agents that are spent."""
-        budgets = self.in_force.budgets
-        if budgets == Budgets():
-            return {}
-        return closed(budgets, self._spent_today, {}, (self.now // DAY + 1) * DAY)
+        return {} if self.in_force.budgets == Budgets() else self._spent_gates(None)
 
     @cached_property
-    def _spent_today(self) -> Spent:
-        return spending.of_day(self.layout, timestamp(self.now)[:10])
+    def _spent_today(self) -> tuple[Spent, Spent]:
+        """In dollars and in tokens."""
+        return spending.both_of_day(self.layout, timestamp(self.now)[:10])
 
     # -- files that git brought ------------------------------------------------------------------------------------------
 
