@@ -45,6 +45,7 @@ KINDS = {
             "test_chains",
             "test_matrix",
             "test_architecture",
+            "test_hand",
             "test_documents",
             "test_hermetic",
         ),

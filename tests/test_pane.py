@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from test_terminal import Pane
 from transcripts import normal
 
 from orchestrator.cli.screen.console import Console
-from orchestrator.cli.screen.footer import Doing, View, badge, footer
+from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, targets
+from orchestrator.cli.screen.hand import Act, Hand, Key, press
 from orchestrator.cli.screen.printer import Printer
 from orchestrator.files.text import clean, width
+from orchestrator.queries.needs import Need
 
 GOLDEN = ROOT / "tests/golden/screens"
 PROGRAM = f"{shlex.quote(sys.executable)} -m orchestrator"
@@ -82,13 +85,44 @@ BUSY = View(
     1_900_000,
     4324,
 )
+NEEDS = (
+    Need(
+        "migrate-db",
+        "asks",
+        "Drop column users.nick? 1 yes 2 no 3 rename",
+        "reply migrate-db",
+        2e9 - 40,
+        question="Drop column users.nick?\n1. yes\n2. no\n3. rename",
+        verbs=("reply", "reject", "show"),
+    ),
+    Need(
+        "fix-login",
+        "review",
+        "+12 -3 in 2 files · tests ✓ · $0.85",
+        "diff fix-login",
+        2e9 - 120,
+        "Keep the query on redirect",
+        "Redirects now keep the query string. The legacy /old route is as it was.",
+        branch="task/fix-login",
+        verbs=("diff", "show", "approve", "reject", "reply", "retry"),
+    ),
+    Need(
+        "review-retry",
+        "failed",
+        "tests ✗ test_backoff",
+        "show review-retry",
+        2e9 - 240,
+        verbs=("show", "reply", "retry", "reject"),
+    ),
+)
+TYPING = Hand("needs", "migrate-db", "type", "reply migrate-db", "2", Act(("reply", "migrate-db")))
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 250])
 @pytest.mark.parametrize("rows", [3, 8, 12, 24, 60])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_it_fits_any_terminal(columns, rows, encoding):
-    """Never wider than the terminal, never more than a third of it, never a sign that the terminal does not have."""
+    """Never wider than the terminal, never more than half of it, never a sign that the terminal does not have."""
     console = Console("never", stream=Screen(encoding))
     for count in (0, 1, 4, 50):
         view = View(
@@ -101,11 +135,12 @@ def test_it_fits_any_terminal(columns, rows, encoding):
             10,
             100.0,
         )
-        drawn = footer(view, console, columns, rows)
-        assert 1 <= len(drawn) <= max(1, rows // 3)
-        assert all(width(row) < columns for row in drawn)
-        if encoding == "ascii":
-            assert all(re.sub("[日本語]", "", row).isascii() for row in drawn)
+        for needs, hand in ((NEEDS, None), (NEEDS * 9, Hand()), ((), Hand()), (NEEDS, TYPING)):
+            drawn = footer(replace(view, needs=needs, now=2e9), console, columns, rows, hand)
+            assert 1 <= len(drawn) <= max(1, rows // 2)
+            assert all(width(row) < max(columns, 12) for row in drawn)
+            if encoding == "ascii":
+                assert all(re.sub("[日本語·✓✗]", "", row).isascii() for row in drawn)
 
 
 def test_colours_take_no_room():
@@ -121,6 +156,8 @@ def test_what_it_says_of_trouble():
     draining = footer(View(BUSY.doing, 4, BUSY.counts, draining=True), console, 80, 24)
     assert "DRAINING 3 running, no new tasks; Ctrl-C interrupts them" in draining[0]
     assert "FAULT" in footer(View((), 4, BUSY.counts, fault="x"), console, 80, 6)[0]
+    held = footer(View((), 0, BUSY.counts), console, 80, 24)
+    assert "HELD 0 running, nothing new starts" in held[0]
     assert badge(BUSY, console) == "orch 3▶ 2· 1✗ 1? !"
     assert badge(View(), console) == "orch 0▶ 0·"
 
@@ -140,6 +177,35 @@ def test_golden_footers():
         )
     )
     compare(GOLDEN / "footers.txt", drawn)
+
+
+def test_golden_screens_under_a_hand():
+    """What needs you, what runs, and what the keys do, at the two sizes of the design; then a question, a reply, the keys."""
+    console = Console("never", stream=Screen())
+    waiting = (Row("bump-deps", "waiting", "waiting", "after add-schema-tests"),)
+    view = replace(BUSY, needs=NEEDS, waiting=waiting, doing=BUSY.doing[:2], now=2e9)
+    there = targets(view)
+    asked, _ = press(Hand("running", "add-schema-tests"), Key("c", "c"), there, 0.0)
+    merging, _ = press(Hand("needs", "fix-login"), Key("a", "a"), there, 0.0)
+    replying, _ = press(Hand("needs", "migrate-db"), Key("r", "r"), there, 0.0)
+    keys, _ = press(Hand("needs", "fix-login"), Key("?", "?"), there, 0.0)
+    in_waiting = Hand("waiting", "bump-deps")
+    drawn = []
+    for columns, rows, name, hand in (
+        (80, 24, "at first", Hand()),
+        (120, 30, "a selection", Hand("needs", "fix-login")),
+        (80, 24, "no keys", None),
+        (80, 24, "cancel", asked),
+        (120, 30, "merge", merging),
+        (80, 24, "reply", replying),
+        (80, 24, "keys", keys),
+        (80, 24, "what waits", in_waiting),
+        (80, 9, "few rows", Hand()),
+        (80, 9, "few rows, a question", asked),
+        (50, 24, "few columns", Hand()),
+    ):
+        drawn += [f"{columns}x{rows} {name}", *footer(view, console, columns, rows, hand)]
+    compare(GOLDEN / "hands.txt", "\n".join(drawn))
 
 
 def compare(path: Path, text: str, form=str) -> None:
@@ -226,7 +292,7 @@ def seconds(line: str) -> str:
 @in_tmux
 def test_no_ghosts_and_no_lost_lines_however_it_is_resized(project, pane):
     """Tasks come and go while the terminal takes on sizes at random: every line is in the history once, the footer never is."""
-    start(pane, 100, 30, env="TERM=xterm-256color")
+    start(pane, 100, 30, "--no-keys", env="TERM=xterm-256color")
     chance = random.Random(20)
     go = [hold(project, f"long-{number}", "Reading") for number in range(2)]
     for number in range(24):
@@ -249,7 +315,7 @@ def test_no_ghosts_and_no_lost_lines_however_it_is_resized(project, pane):
             number,
             "\n".join(lines),
         )
-    assert sum("── RUNNING" in line for line in lines) == 1, "\n".join(lines)
+    assert sum("── running" in line for line in lines) == 1, "\n".join(lines)
     assert (
         sum("waiting 0" in line for line in lines) == 1
         and sum("▶ long-0" in line for line in lines) == 1
@@ -264,8 +330,7 @@ def fits(pane: Pane, rows: int) -> bool:
     shown = pane.screen()
     return (
         "waiting 0" in shown
-        and "── RUNNING" in shown
-        and ("RUNNING 2/4:" in shown) == (rows < 9)
+        and ("── running 2 of 4" in shown) == (rows >= 10)
         and shown.rstrip().count("\n") < rows
     )
 
@@ -303,6 +368,61 @@ def test_the_terminal_is_given_back_as_it_was(project, pane):
     assert "orch" not in pane.tmux(
         "display-message", "-p", "-t", pane.pane, "#{pane_title}"
     ) or title.startswith("orch")
+
+
+@in_tmux
+def test_keys_decide_in_a_real_terminal(project, pane):
+    """Select, ask, cancel, look at it in the same terminal, reply; then the shell has its terminal back as it was."""
+    project.config("agents: {sh: {tool: shell, command: [sh]}}\n")
+    pane.line(
+        f"clear; env -u COLUMNS -u TMUX {PROGRAM} watch; stty -a | grep -o '.icanon'; stty -a | grep -o '.echo '"
+    )
+    wait_until(lambda: "slot" in pane.screen(), "it watches")
+    hold(project, "long", "Reading")
+    project.drop("bad.yaml", "agent: sh\nprompt: exit 3\n")
+    wait_until(lambda: "needs you 1" in pane.screen(), "the failure needs a person")
+    assert "> ✗ bad" in pane.screen() and "t retry" in pane.screen()
+    pane.key("j")
+    wait_until(lambda: "> ▶ long" in pane.screen(), "the next row is selected")
+    pane.type("cy")  # typed ahead of the question: no answer
+    wait_until(lambda: "cancel long, running" in pane.screen(), "it asks")
+    assert project.where("long") == "running"
+    pane.key("n")
+    wait_until(lambda: "y/N" not in pane.screen(), "no")
+    pane.key("c")
+    wait_until(lambda: "cancel long, running" in pane.screen(), "it asks again")
+    pane.key("y")
+    project.settled("long", "cancelled")
+    wait_until(lambda: "you       cancelled long" in pane.screen(), "the act leaves a line")
+    pane.key("Escape", "k")
+    wait_until(lambda: "> ✗ bad" in pane.screen(), "the first row is selected again")
+    pane.key("Enter")
+    pane.until("[Enter goes back]")
+    assert "reason    exit 3" in pane.screen()
+    pane.key("C-c")  # its, not the watcher's
+    wait_until(lambda: "> ✗ bad" in pane.screen().split("goes back]")[-1], "the pane is back")
+    assert "DRAINING" not in pane.screen()
+    pane.key("r")
+    wait_until(lambda: "reply bad: _" in pane.screen(), "a line to type in")
+    pane.type("once more")
+    pane.key("Enter")
+    wait_until(lambda: len(project.events("attempt_started", "bad")) == 2, "a further attempt")
+    pane.key("q")
+    pane.until("stopped: ")
+    pane.until("\n icanon")
+    pane.until("\n echo")
+    assert "long" not in pane.screen().split("stopped: ")[-1]
+
+
+@in_tmux
+def test_keys_can_be_switched_off(project, pane):
+    start(pane, 80, 24, "--no-keys")
+    project.drop("bad.yaml", "agent: 'false'\nprompt: x\n")
+    wait_until(lambda: "needs you 1" in pane.screen(), "what needs you is told all the same")
+    assert "q drain" not in pane.screen() and "> ✗" not in pane.screen()
+    pane.key("q")
+    project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
+    project.settled("b", "done")
 
 
 @in_tmux
@@ -371,10 +491,10 @@ def test_nothing_is_written_when_nothing_changes(project):
 def test_a_clock_repaints_one_row(project):
     with Written(project) as written:
         go = hold(project, "a")
-        wait_until(lambda: b"RUNNING 1/4" in written.read(), "it runs")
+        wait_until(lambda: b"running 1 of 4" in written.read(), "it runs")
         size = len(written.data)
         wait_until(lambda: len(written.read()) > size, "the clock")
-        assert written.data[size:].count(b"\n") == 0 and b"RUNNING" not in written.data[size:]
+        assert written.data[size:].count(b"\n") == 0 and b"running" not in written.data[size:]
         go.touch()
 
 

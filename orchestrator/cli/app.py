@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "list": ("Also", "list tasks"),
     "wait": ("Also", "wait for tasks; exit with their outcome"),
     "run": ("Also", "claim one task and run it here, in the foreground"),
+    "edit": ("Also", "the file of a task that has not started"),
     "attach": ("Also", "attach to a running interactive task"),
     "events": ("Also", "what happened, from the event log"),
     "report": ("Also", "what was done, how long it took, what it cost"),
@@ -77,7 +78,6 @@ ELSEWHERE = {
     "rm": "'cancel' withdraws a task, 'archive' puts an ended one away",
     "delete": "'cancel' withdraws a task, 'archive' puts an ended one away",
     "tail": "'logs -f' follows what an agent prints",
-    "edit": "Edit the file in work/inbox: it is read again when you save it",
     "config": "Edit work/orchestrator.yaml: a running watcher reads it again",
 }
 SECTIONS = ("Give work", "Look", "Decide", "Steer", "Also")

@@ -166,11 +166,12 @@ class Watcher:
     async def _begin(self, arrivals: Arrivals) -> None:
         """Say that we are here, hear what arrives, take up what another watcher left, list the inbox."""
         self.distributors.default.prepare(1)
+        if self._signals:
+            self._install_signals()
+        self.tell("watching", "")
         self._write_card()
         slots = f"{self.config.limits.running} slots"
         self._event("watcher_started", summary=f"pid {os.getpid()}, {slots}")
-        if self._signals:
-            self._install_signals()
         if self.settings.problem:
             self.tell("misconfigured", "", text=self.settings.problem)
         self.notifications = arrivals.start() if self.config.notify != "poll" else "switched off"

@@ -115,11 +115,14 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class PaneConfig:
-    """What the pane does to its terminal: ``title`` a badge, ``bell`` on failures and questions, ``windows`` of tmux for interactive tasks."""
+    """What the pane does to its terminal: ``title`` a badge, ``bell`` on failures and questions, ``windows`` of tmux for
+    interactive tasks; ``keys`` can be typed, and what they show opens in a ``split`` or a ``popup`` of tmux or ``here``."""
 
     title: bool = True
     bell: bool = True
     windows: bool = True
+    keys: bool = True
+    open: str = "split"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Need:
     title: str = ""
     said: str = ""  # the first line of the agent's answer
     question: str = ""
+    branch: str = ""
     verbs: tuple[str, ...] = ()  # that can be done with it
 
     def as_json(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def _reviews(layout: Layout) -> Iterator[Need]:
             "since": _moment(found.get("finished_at")),
             "title": one_line(str(found.get("title") or ""), 200),
             "said": one_line(headline(str(found.get("message") or "")), 200),
+            "branch": one_line(str(found.get("branch") or ""), 200),
         }
         if question:
             why = " ".join((one_line(headline(question), 160), one_line(choices(question), 120)))

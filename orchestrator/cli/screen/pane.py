@@ -6,13 +6,18 @@ On a terminal the lines scroll into its history, above a footer that tells what 
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.cli.screen import keyboard
 from orchestrator.cli.screen.console import SIGNS, Console, cost
-from orchestrator.cli.screen.footer import Doing, View, badge, footer
-from orchestrator.cli.screen.printer import Footer, Printer
+from orchestrator.cli.screen.eyes import Eyes
+from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, steady
+from orchestrator.cli.screen.hand import STILL, Hand
+from orchestrator.cli.screen.printer import REPAINT, Footer, Printer
+from orchestrator.cli.screen.steering import Steering
 from orchestrator.cli.screen.windows import in_tmux, open_window
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.settings import Settings
@@ -23,12 +28,14 @@ from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, fit_middle, one_line, width
 from orchestrator.model import hold
 from orchestrator.model.gates import Gate
+from orchestrator.model.question import headline
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.tools.routing import agents_at_hand
 
 BELLS = ("failed", "review", "problem")  # a failure, or a question
 MUCH = 0.5  # of a window: from here on the footer tells
+WAITING_MOST = 200  # waiting tasks that can be selected
 RUN_MOST = 200  # members of a run whose progress is looked at
 QUIET = (
     "failed",
@@ -59,9 +66,28 @@ class Pane:
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
+        self._eyes = Eyes(layout)
+        self._view_at, self._last_view = -1.0, View()
+        self._stopped = False  # by Ctrl-Z
+        self._began_watching = False
+        self._steering: Steering | None = None
+        steers = console.steers and not quiet
+        keys = keyboard.of_terminal(console.stream.fileno()) if steers else None
+        keys = keys if settings.config.pane.keys else None
         self._printer = Printer(
-            console.stream, self._footer if console.steers and not quiet else None
+            console.stream, self._footer if steers else None, keys=keys is not None
         )
+        if steers:
+            self._eyes.start()
+        if keys is not None:
+            self._steering = Steering(
+                layout,
+                self._printer,
+                keys,
+                lambda: self._last_view,
+                self._acted,
+                lambda: settings.config.pane.open,
+            )
 
     def attach(self, watcher: Watcher) -> None:
         """Say what is about to be watched."""
@@ -78,6 +104,9 @@ class Pane:
 
     def close(self) -> None:
         """Print what is left."""
+        self._eyes.close()
+        if self._steering is not None:
+            self._steering.close()
         self._printer.close()
 
     def tell(self, kind: str, task_id: str, **facts: Any) -> None:
@@ -85,6 +114,7 @@ class Pane:
         line = getattr(self, f"_{kind}", None)
         if line is not None:
             line(task_id, **facts)
+        self._eyes.look_soon()
 
     # -- one method for each thing the watcher tells -----------------------------------------------------------
 
@@ -119,7 +149,8 @@ class Pane:
             text += f"  {one_line(reason, 120)} · {log}"
             if not self.console.tty:
                 facts["reason"] = one_line(reason, 200)
-        self._line(str(status), task_id, text, facts)
+        text, facts = _with_work(text, facts, life)
+        self._line(str(status), task_id, text, facts, said=headline(reading.message))
 
     def _retrying(
         self,
@@ -274,11 +305,22 @@ class Pane:
     def _interrupting(self, _: str, running: int) -> None:
         self._print(f"interrupting {running}: SIGINT, then SIGTERM, then SIGKILL")
 
+    def _watching(self, _: str) -> None:
+        """From here on a signal is understood, so from here on keys count."""
+        self._began_watching = True
+        if self._steering is not None:
+            self._steering.start()
+
     def _resumed(self, _: str) -> None:
-        self._printer.redraw()
+        if self._stopped:
+            self._stopped = False
+            self._printer.redraw_after_loan()
+        else:
+            self._printer.redraw()
 
     def _suspended(self, _: str) -> None:
-        self._printer.give_back()
+        self._stopped = True
+        self._printer.lend()
 
     def _left(self, task_id: str, life: Life) -> None:
         self._line(
@@ -299,6 +341,7 @@ class Pane:
         facts: dict[str, str],
         more: str = "",
         word: str = "",
+        said: str = "",
     ) -> None:
         word, task_id = word or status, one_line(task_id)
         if self.quiet and status not in QUIET and word not in QUIET:
@@ -319,6 +362,19 @@ class Pane:
             head + name + " " + fit(rest, max(10, room - width(name) - 1), dots).rstrip(),
             status in BELLS,
         )
+        if said:
+            self._print(" " * 21 + fit(one_line(said), room, dots).rstrip())
+
+    def _acted(self, ok: bool, text: str) -> None:
+        """What came of a key."""
+        sign = self.console.sign("ok" if ok else "problem")
+        moment = time.strftime("%H:%M:%S", time.localtime())
+        room = max(20, self.console.width - 21)
+        word = self.console.paint(f"{'you':<9}", "cyan")
+        dots = "…" if self.console.unicode else "~"
+        self._print(f"{moment} {sign} {word} {fit(text, room, dots).rstrip()}")
+        self._eyes.look_soon()
+        self._printer.poke()
 
     def _print(self, text: str, bell: bool = False) -> None:
         self._printer.line(text, bell and self.settings.config.pane.bell and self.console.tty)
@@ -326,16 +382,27 @@ class Pane:
     # -- the footer, from here on in the printer's thread ------------------------------------------------------------
 
     def _footer(self, columns: int, rows: int) -> Footer:
-        if self._watcher is None:
+        if self._watcher is None or not self._began_watching:
             return Footer()
-        view = self._view(self._watcher)
+        hand = self._steering.hand if self._steering is not None else None
+        view = self._fresh_view(self._watcher, hand)
         return Footer(
-            footer(view, self.console, columns, rows),
+            footer(view, self.console, columns, rows, hand),
             badge(view, self.console) if self.settings.config.pane.title else "",
         )
 
-    def _view(self, watcher: Watcher) -> View:
+    def _fresh_view(self, watcher: Watcher, hand: Hand | None) -> View:
+        """The view, looked at anew now and then: a key is shown with what is known already."""
         now = time.monotonic()
+        if now - self._view_at >= REPAINT * 0.8:
+            view = self._view(watcher)
+            if hand is not None and now - hand.last < STILL:
+                view = steady(self._last_view, view)
+            self._view_at, self._last_view = now, view
+        return self._last_view
+
+    def _view(self, watcher: Watcher) -> View:
+        now, seen = time.monotonic(), self._eyes.seen
         tally, waiting, today = watcher.tally, watcher.waitlist, watcher.today
         today.turn()
         listed = sum(
@@ -343,10 +410,7 @@ class Pane:
         )  # after a change of the settings some are in both
         counts = (
             ("waiting", len(waiting.waiting) + listed),
-            ("review", tally["review"]),
-            ("done", tally["done"]),
-            ("failed", tally["failed"]),
-            ("cancelled", tally["cancelled"]),
+            *(seen.counts or [("done", tally["done"])]),
             ("invalid", len(waiting.invalid)),
             ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))),
         )
@@ -383,6 +447,10 @@ class Pane:
             watcher.health.fault,
             bool(watcher.draining),
             watcher.interrupted,
+            needs=seen.needs,
+            waiting=[*_waiting(watcher), *seen.held],
+            ended=seen.ended,
+            now=time.time(),
         )
 
     def _doing(self, life: Life, now: float) -> Doing:
@@ -393,6 +461,9 @@ class Pane:
             "run": self._run_so_far(life, now),
             "model": life.route.model or "",
             "attempt": life.attempt,
+            "title": life.task.title or "",
+            "branch": life.tree.branch if life.tree is not None else "",
+            "interactive": life.route.mode == "interactive",
         }
         if retry_at is not None:
             return Doing(
@@ -430,6 +501,28 @@ class Pane:
             done = sum(status_of(self.layout, member) is Status.DONE for member in run.members)
             seen = self._runs[run_id] = (now, f"{run_id} {done}/{len(run.members)}")
         return seen[1]
+
+
+def _waiting(watcher: Watcher) -> list[Row]:
+    """Tasks that wait, and the first thing that each waits for."""
+    rows = []
+    for waiting in itertools.islice(list(watcher.waitlist.waiting.values()), WAITING_MOST):
+        why = waiting.gates[0].why if waiting.gates else "a free slot"
+        rows.append(Row(waiting.id, "waiting", "waiting", one_line(why, 200)))
+    return rows
+
+
+def _with_work(text: str, facts: dict[str, str], life: Life) -> tuple[str, dict[str, str]]:
+    """What its branch holds and how its checks ended, added to a line and to its facts."""
+    if life.change is not None and not life.change.empty:
+        figures = f"+{life.change.insertions} -{life.change.deletions}"
+        text, facts = f"{text} · {figures}", {**facts, "change": figures}
+    for check in life.checks:
+        text += f" · {one_line(check.name, 40)} {'✓' if check.passed else '✗'}"
+    if life.checks:
+        red = [check.name for check in life.checks if not check.passed]
+        facts = {**facts, "checks": f"failed: {' '.join(red)}" if red else "passed"}
+    return text, facts
 
 
 def name_room(name: str, rest: str, room: int) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import termios
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ KEPT = 10_000  # lines; of more than that, the oldest are left out
 REPAINT = 0.5  # seconds between looks at what the footer has to say
 BELL = "\a"
 NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"
+PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # pasted text comes between marks of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,13 @@ class Footer:
 class Printer:
     """Writes lines to a stream, in order, from a thread.  ``footer(columns, rows)`` is asked from that thread what stays below."""
 
-    def __init__(self, stream: TextIO, footer: Callable[[int, int], Footer] | None = None) -> None:
-        self._stream, self._footer = stream, footer
+    def __init__(
+        self,
+        stream: TextIO,
+        footer: Callable[[int, int], Footer] | None = None,
+        keys: bool = False,
+    ) -> None:
+        self._stream, self._footer, self._keys = stream, footer, keys
         self._fd = stream.fileno()
         self._lines: deque[str] = deque()
         self._left_out = 0
@@ -47,7 +54,13 @@ class Printer:
         self._size = (0, 0)
         self._condition = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="printer", daemon=True)
-        self._modes = _without_echo(self._fd) if footer is not None else None
+        self._lent = False  # somebody else writes to the terminal
+        self._gone = False  # and the footer is off the screen
+        self._poked = False
+        self._drawn = 0  # footers that were looked at
+        self._modes: list[Any] | None = None
+        if footer is not None:
+            self._take()
         self._thread.start()
 
     def line(self, text: str, bell: bool = False) -> None:
@@ -63,17 +76,66 @@ class Printer:
     def redraw(self) -> None:
         """Others have written to the terminal: draw the footer where the cursor is now."""
         with self._condition:
+            if self._lent:
+                return
             if self._footer is not None:
-                _without_echo(self._fd)
+                self._take()
             self._whole = True
-            self._condition.notify()
+            self._condition.notify_all()
+
+    def poke(self) -> None:
+        """Look at once at what the footer has to say."""
+        with self._condition:
+            self._poked = True
+            self._condition.notify_all()
+
+    def shown(self, patience: float = 1.0) -> None:
+        """Wait until what was known when this is called is on the screen."""
+        with self._condition:
+            wanted = self._drawn + 2  # one may be on its way that has not seen it
+            self._poked = True
+            self._condition.notify_all()
+            end = time.monotonic() + patience
+            while self._drawn < wanted and not self._closing and time.monotonic() < end:
+                self._poked = True
+                self._condition.notify_all()
+                self._condition.wait(0.02)
+
+    def lend(self) -> None:
+        """Take the footer away and give the terminal to another program until `redraw_after_loan`; lines are kept."""
+        with self._condition:
+            self._lent = True
+            self._poked = True
+            self._condition.notify_all()
+            end = time.monotonic() + 1.0
+            while not self._gone and not self._closing and time.monotonic() < end:
+                self._condition.wait(0.05)
+        self.give_back()
+
+    def redraw_after_loan(self) -> None:
+        """The other program has ended: what happened meanwhile follows, and the footer."""
+        with self._condition:
+            self._lent, self._gone, self._shown = False, False, Footer()
+        self.redraw()
 
     def give_back(self) -> None:
         """Let the terminal show typed keys again, because the shell has it now."""
         if self._modes is not None:
             try:
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
-            except termios.error:
+                if self._keys:
+                    self._write(PASTE_OFF)
+            except (OSError, termios.error):
+                pass
+
+    def _take(self) -> None:
+        """Have the terminal show no typed keys, and give each at once where they are read."""
+        modes = _without_echo(self._fd, self._keys)
+        self._modes = self._modes or modes
+        if modes is not None and self._keys:
+            try:
+                self._write(PASTE_ON)
+            except OSError:
                 pass
 
     def close(self, patience: float = 2.0) -> None:
@@ -87,8 +149,17 @@ class Printer:
     def _run(self) -> None:
         while True:
             with self._condition:
-                if not self._lines and not self._closing and not self._whole:
+                while self._lent and not self._closing and self._gone:
+                    self._condition.wait(REPAINT)
+                if not (self._lines or self._closing or self._whole or self._poked):
                     self._condition.wait(REPAINT if self._footer is not None else None)
+                self._poked = False
+                if self._lent and not self._closing:
+                    away = self._painted([], True, True)
+                    self._put(away, False)
+                    self._gone = True
+                    self._condition.notify_all()
+                    continue
                 lines = [f"... {self._left_out} lines left out"] if self._left_out else []
                 lines += self._lines
                 closing, whole, bell = self._closing, self._whole, self._bell
@@ -98,17 +169,21 @@ class Printer:
                 data = "".join(f"{line}\n" for line in lines)
             else:
                 data = self._painted(lines, closing, whole)
-            if data:
-                try:
-                    self._write(
-                        (data + (BELL if bell else "")).encode(
-                            self._stream.encoding or "utf-8", "replace"
-                        )
-                    )
-                except OSError:  # the terminal is gone (closed pane, broken pipe): the work goes on
-                    pass
+            self._put(data, bell)
+            with self._condition:
+                self._drawn += 1
+                self._condition.notify_all()
             if closing:
                 return
+
+    def _put(self, data: str, bell: bool) -> None:
+        if not data:
+            return
+        text = data + (BELL if bell else "")
+        try:
+            self._write(text.encode(self._stream.encoding or "utf-8", "replace"))
+        except OSError:  # the terminal is gone (closed pane, broken pipe): the work goes on
+            pass
 
     def _painted(self, lines: list[str], closing: bool, whole: bool) -> str:
         """What has to be written so that these lines stand above the footer as it is now."""
@@ -161,7 +236,7 @@ def _size(fd: int) -> tuple[int, int]:
         return 80, 24
 
 
-def _without_echo(fd: int) -> list[Any] | None:
+def _without_echo(fd: int, keys: bool = False) -> list[Any] | None:
     """Have the terminal show no typed keys, which would move the cursor; its modes before, None if they cannot be set.
 
     Only from the foreground: a process in the background that tries is stopped.
@@ -172,6 +247,10 @@ def _without_echo(fd: int) -> list[Any] | None:
         modes = termios.tcgetattr(fd)
         quiet = list(modes)
         quiet[3] &= ~termios.ECHO
+        if keys:  # Ctrl-C and Ctrl-Z stay signals
+            quiet[3] &= ~termios.ICANON
+            quiet[6] = [*quiet[6]]
+            quiet[6][termios.VMIN], quiet[6][termios.VTIME] = 1, 0
         termios.tcsetattr(fd, termios.TCSANOW, quiet)
         return modes
     except (OSError, termios.error):

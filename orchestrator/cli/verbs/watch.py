@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -54,6 +55,11 @@ from orchestrator.tools.specs import Toolbox
     help="Ring the bell on a failure or a question. Default: pane.bell.",
 )
 @click.option(
+    "--keys/--no-keys",
+    default=None,
+    help="Take keys: select, look, decide (? lists them). Default: pane.keys.",
+)
+@click.option(
     "--accept",
     metavar="SHA256",
     default="",
@@ -68,6 +74,7 @@ def command(
     slots: int | None,
     title: bool | None,
     bell: bool | None,
+    keys: bool | None,
     accept: str,
 ) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
@@ -75,7 +82,8 @@ def command(
     Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
     If this process is killed, running tasks go on, and the next watcher takes them over.
     """
-    given = {name: value for name, value in (("title", title), ("bell", bell)) if value is not None}
+    chosen = {"title": title, "bell": bell, "keys": keys}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
 
     def load() -> tuple[Config, Toolbox]:
         """What the files say, and over it what was said on the command line."""

@@ -1,0 +1,93 @@
+"""What the files say, for the pane: looked at in a thread of its own, never by the loop and never while a key is drawn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.cli.screen.footer import Row
+from orchestrator.files import eventreader, scan
+from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
+from orchestrator.model.status import Status
+from orchestrator.queries.needs import Need, needs_you
+
+SOON, SELDOM = 0.3, 5.0  # seconds between looks: when something has happened, when nothing has
+SHARE = 10  # a look may take a tenth of the time at most
+ENDED = 30  # tasks that ended last
+EVENTS = 400  # that are looked at for them
+COUNTED = (Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED, Status.HELD)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look.  ``counts`` are files in folders."""
+
+    needs: Sequence[Need] = ()
+    counts: Sequence[tuple[str, int]] = ()
+    held: Sequence[Row] = ()
+    ended: Sequence[Row] = ()
+
+
+def look(layout: Layout, now: float) -> Seen:
+    """What the files say now."""
+    counts = scan.counts(layout, COUNTED)
+    held = [
+        Row(task_id, "held", "held") for task_id, _ in scan.sorted_names(layout.folder(Status.HELD))
+    ]
+    return Seen(
+        needs_you(layout, now),
+        [(status.word, counts[status]) for status in COUNTED],
+        held,
+        list(_ended(layout).values()),
+    )
+
+
+def _ended(layout: Layout) -> dict[str, Row]:
+    """The tasks that ended last and still lie where they fell."""
+    found: dict[str, Row] = {}
+    for looked, event in enumerate(eventreader.newest_first(layout)):
+        if looked > EVENTS or len(found) >= ENDED:
+            break
+        task_id, state = str(event.get("task_id")), str(event.get("status"))
+        if event.get("event") != "task_finished" or task_id in found:
+            continue
+        if scan.locate(layout, task_id, (Status.DONE, Status.FAILED, Status.CANCELLED)):
+            line = one_line(str(event.get("summary") or ""), 200)
+            found[task_id] = Row(task_id, state, state, line)
+    return found
+
+
+class Eyes:
+    """Looks again and again until `close`.  ``seen`` is the last look; ``changed`` is called after one that differs."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.seen = Seen()
+        self._layout = layout
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="eyes", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def look_soon(self) -> None:
+        """Something has happened."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.clear()
+            began = time.monotonic()
+            try:
+                self.seen = look(self._layout, time.time())
+            except Exception:  # a file that vanished: the last look stays
+                pass
+            time.sleep(max(SOON, SHARE * (time.monotonic() - began)))
+            self._wake.wait(SELDOM)

@@ -1,0 +1,64 @@
+"""``edit``: the file of a task that has not started, in your editor."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.screen.console import say
+from orchestrator.errors import INVALID, OrchestratorError, Refused
+from orchestrator.files import scan
+from orchestrator.model.status import Status
+from orchestrator.queries.validity import Judge
+
+FOLDERS = (Status.INBOX, Status.HELD)
+
+
+@click.command(
+    epilog=examples("orchestrator edit fix-login", "EDITOR=nano orchestrator edit fix-login")
+)
+@click.argument("task", shell_complete=complete_ids(*FOLDERS))
+@json_option
+@click.pass_obj
+def command(app: App, task: str, as_json: bool) -> int:
+    """Edit a task that has not started.  While your editor has the file it is not claimed; it is checked when you leave.
+
+    What runs or has ended is not edited: say what you want with reply.
+    """
+    task_id, status, name = scan.find(app.layout, task)
+    if status not in FOLDERS:
+        raise Refused(
+            f"{task_id} is {status.word}: its file says what was run",
+            f'orchestrator reply {task_id} "..."   tells its agent',
+        )
+    path = app.layout.file(status, name)
+    if not sys.stdin.isatty() and not os.environ.get("ORCHESTRATOR_FORCE_EDITOR"):
+        raise click.UsageError(f"an editor needs a terminal; the file is {path}")
+    before = _bytes(path)
+    click.edit(filename=path)
+    changed = _bytes(path) != before
+    place = scan.locate(app.layout, task_id)
+    if changed and (place is None or place[0] not in FOLDERS):
+        say(f"note: {task_id} has started meanwhile, with what its file said before")
+    wrong = "" if place is None else Judge(app.layout).file(status, name).told
+    if wrong:
+        say(f"error: {app.layout.shown(path)}: {wrong}\nhint:  orchestrator validate {task_id}")
+    if as_json:
+        moved = [{"id": task_id, "changed": changed}]
+        app.console.json("change", {"changed": moved, "refused": []})
+    else:
+        word = "changed" if changed else "unchanged"
+        app.console.out(f"{app.console.sign('ok')} {word:<12} {app.layout.shown(path)}")
+    return INVALID if wrong else 0
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise OrchestratorError(f"{path}: {error.strerror}") from None
