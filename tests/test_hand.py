@@ -75,6 +75,14 @@ def test_a_question_that_nobody_answers_is_a_no():
     assert gone.mode == "" and gone.note == "add-schema has ended meanwhile"
 
 
+def test_everything_is_held_and_released_by_one_key():
+    hand, done = play(["p"])
+    assert hand.mode == "ask" and "nothing new starts" in hand.prompt and not done
+    assert play(["y"], hand)[1] == [Act(("hold", "--all"))]
+    hand, _ = play(["p"], Hand(all_held=True))
+    assert play(["y"], hand)[1] == [Act(("release", "--all"))]
+
+
 def test_reject_says_why():
     hand, done = play(["x", "y"], Hand("needs", "fix-login"))
     assert hand.mode == "type" and not done

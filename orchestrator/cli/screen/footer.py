@@ -72,6 +72,7 @@ class View:
     waiting: Sequence[Row] = ()
     ended: Sequence[Row] = ()
     now: float = 0.0  # seconds since the epoch
+    all_held: bool = False  # by a person
 
 
 def footer(
@@ -200,6 +201,8 @@ def _state(view: View, names: object) -> tuple[str, str]:
         return f"INTERRUPTING {running}", "yellow"
     if view.draining:
         return f"DRAINING {running} running, no new tasks; Ctrl-C interrupts them", "yellow"
+    if view.all_held:
+        return f"HELD {running} running, nothing new starts: release --all", "yellow"
     if not view.slots:
         return f"HELD {running} running, nothing new starts: limits.running is 0", "yellow"
     waiting = dict(view.counts).get("waiting", 0)
@@ -384,6 +387,7 @@ def _bottom(
         return [*shown, head + typed + "_"]
     if hand.mode == "help":
         rows = [f"{key:<6} {KEYS[key][1]}" for key in valid(at)]
+        rows.append("p      hold everything, or release it")
         rows.append("up down j k 1-9 select · Tab next block · / filter · Esc back")
         rows.append("q or Ctrl-C: start nothing more, wait for what runs; again: interrupt")
         return [fit(row, columns, dots).rstrip() for row in rows][-max(most, 1) :]

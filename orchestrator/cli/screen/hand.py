@@ -63,6 +63,7 @@ class Hand:
     filter: str = ""
     note: str = ""  # told in the key line until the next key
     drafts: Mapping[str, str] = field(default_factory=dict)  # replies that were not sent, by id
+    all_held: bool = False  # whether everything is held now
 
 
 # key -> (verb, what it does): each is a verb of the command line.
@@ -79,6 +80,7 @@ KEYS = {
     "t": ("retry", "run it again in the same session"),
     "h": ("hold", "it may not start"),
     "H": ("release", "it may start again"),
+    "p": ("hold", "hold everything, or release it"),
 }
 
 
@@ -86,7 +88,9 @@ def valid(target: Target | None) -> list[str]:
     """The keys that mean something for a target now, in the order they are shown."""
     if target is None:
         return []
-    return [key for key, (verb, _) in KEYS.items() if not verb or verb in target.verbs]
+    return [
+        key for key, (verb, _) in KEYS.items() if key != "p" and (not verb or verb in target.verbs)
+    ]
 
 
 def selected(hand: Hand, targets: Sequence[Target]) -> Target | None:
@@ -119,7 +123,8 @@ def passed(hand: Hand, targets: Sequence[Target], now: float) -> Hand:
         return hand
     if now - hand.since >= PATIENCE:
         return replace(hand, mode="", note="nobody answered: no")
-    if hand.id and not any(target.id == hand.id for target in targets):
+    about = hand.act is not None and "--all" not in hand.act.words
+    if about and hand.id and not any(target.id == hand.id for target in targets):
         return replace(hand, mode="", note=f"{hand.id} has ended meanwhile")
     return hand
 
@@ -192,6 +197,11 @@ def _chosen(
         return replace(hand, mode="filter", prompt="filter", text=hand.filter), ()
     if name == "esc":
         return replace(hand, block="", id="", filter=""), ()
+    if name == "p":
+        everything = ("release" if hand.all_held else "hold", "--all")
+        what = "release everything" if hand.all_held else "hold everything: nothing new starts"
+        prompt = f"{what}? y/N"
+        return replace(hand, mode="ask", prompt=prompt, act=Act(everything), since=now), ()
     target = selected(hand, targets)
     if name in ("up", "down", "j", "k", "tab") or name.isdecimal():
         return _moved(hand, name, target, targets), ()

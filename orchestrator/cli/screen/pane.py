@@ -451,6 +451,7 @@ class Pane:
             waiting=[*_waiting(watcher), *seen.held],
             ended=seen.ended,
             now=time.time(),
+            all_held=hold.ALL in watcher.holds.gates,
         )
 
     def _doing(self, life: Life, now: float) -> Doing:

@@ -57,7 +57,9 @@ class Steering:
         """Keys, in order.  What was typed ahead of a question is dropped: an answer is typed by one who has read it."""
         for key in keys:
             asked = self.hand.mode == "ask"
-            self.hand, acts = press(self.hand, key, targets(self.view(), self.hand), _now())
+            view = self.view()
+            hand = replace(self.hand, all_held=view.all_held)
+            self.hand, acts = press(hand, key, targets(view, hand), _now())
             self.printer.poke()
             for act in acts:
                 self._do(act)
