@@ -36,12 +36,10 @@ def tube(tmp_path):
 
 
 @given(st.sampled_from(hold.KINDS), NAMES)
-@pytest.mark.fast
 def test_every_name_is_read_as_it_is_written(kind, name):
     assert hold.scope_of(hold.stem_of((kind, name))) == (kind, name)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "stem, scope",
     [
@@ -64,7 +62,6 @@ def test_names_of_holds(stem, scope):
 # -- the one gate ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 def test_a_hold_closes_the_gate_of_its_lanes_and_of_no_other():
     lanes = [Lane(*parts) for parts in itertools.product("ab", "st", ("", "r"))]
     for scope in [("agent", "a"), ("tool", "s"), ("run", "r"), ALL]:
@@ -77,7 +74,6 @@ def test_a_hold_closes_the_gate_of_its_lanes_and_of_no_other():
             assert all("why not" in gate.why and gate.stuck for gate in closed)
 
 
-@pytest.mark.fast
 @given(st.floats(1e9, 2e9), st.floats(0, 1e6), st.floats(-1e7, 1e7))
 def test_a_wait_becomes_no_longer_whatever_the_clock_does(since, length, jump):
     held = Hold(("tool", "t"), "f", since + length, since)
@@ -85,7 +81,6 @@ def test_a_wait_becomes_no_longer_whatever_the_clock_does(since, length, jump):
     assert end is not None and end - (since + jump) <= length + hold.SLACK + 1e-3
 
 
-@pytest.mark.fast
 @given(st.lists(st.one_of(st.none(), st.floats(1, 1e6)), min_size=1, max_size=5))
 def test_of_several_holds_of_one_thing_the_longest_counts(ends):
     gates = hold.gates([Hold(ALL, "f", end) for end in ends], 0.0)
@@ -96,7 +91,6 @@ def test_of_several_holds_of_one_thing_the_longest_counts(ends):
 # -- the watcher --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("until", [30, 7200])
 def test_what_is_held_waits_and_starts_when_its_time_has_come(tube, scope, until):
@@ -109,7 +103,6 @@ def test_what_is_held_waits_and_starts_when_its_time_has_come(tube, scope, until
     assert not os.path.exists(path) and made.told("released") == [hold.words(scope)]
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_hold_counts_while_tasks_run_and_stops_none_of_them(tube, scope):
     made = tube("limits: {running: 1}\nwatch: {rescan: 1s}\n")
@@ -125,7 +118,6 @@ def test_a_hold_counts_while_tasks_run_and_stops_none_of_them(tube, scope):
     assert made.where("r.b") == "done"
 
 
-@pytest.mark.fast
 def test_what_is_parked_is_obeyed_and_moved(tube):
     made = tube("watch: {rescan: 10m}\n")
     parked = Path(made.layout.work, "parked")
@@ -139,7 +131,6 @@ def test_what_is_parked_is_obeyed_and_moved(tube):
     assert made.started[0][0] >= 50 and not old.exists() and made.where("a") == "done"
 
 
-@pytest.mark.fast
 def test_a_file_that_is_not_understood_holds_until_it_is_mended(tube):
     made = tube()
     path = Path(made.layout.file("held", "@shell.yaml"))
@@ -151,7 +142,6 @@ def test_a_file_that_is_not_understood_holds_until_it_is_mended(tube):
     assert made.where("a") == "inbox"
 
 
-@pytest.mark.fast
 def test_holds_are_no_tasks(tube):
     made = tube()
     for scope in SCOPES:
@@ -163,7 +153,6 @@ def test_holds_are_no_tasks(tube):
     assert scan.locate(made.layout, "@all") is None
 
 
-@pytest.mark.fast
 def test_one_that_is_written_anew_is_not_lifted_with_the_old_one(tube):
     made = tube()
     holding.place(made.layout, ALL, 0.0, 5.0, "old")
@@ -174,7 +163,6 @@ def test_one_that_is_written_anew_is_not_lifted_with_the_old_one(tube):
     assert holding.lift(made.layout, ALL) and not holding.lift(made.layout, ALL)
 
 
-@pytest.mark.fast
 def test_moments_of_until(monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
     now = 1_800_000_000.0  # 08:00

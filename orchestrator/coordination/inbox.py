@@ -33,8 +33,10 @@ WATCHED = (
     "",
     "tools",
     "agents",
+    "templates",
+    "schedules",
 )  # "": the work directory itself
-OPTIONAL = ("tools", "agents", "parked")
+OPTIONAL = ("tools", "agents", "templates", "schedules", "parked")
 # Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
 REPLIES = ("done", "failed", "archive")
 

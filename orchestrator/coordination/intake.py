@@ -146,6 +146,7 @@ class Intake:
                 content.raw,
                 schemas.check,
                 self.settings.agents,
+                find=self.settings.config.templates.get,
             )
             self._route(request)
             names = [] if request.errors else named.problems(request, self.layout.root)

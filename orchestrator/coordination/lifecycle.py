@@ -53,6 +53,7 @@ from orchestrator.model.result import (
 )
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 from orchestrator.model.task import Task
+from orchestrator.model.template import Template
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
 from orchestrator.store import atomic, holding
@@ -123,6 +124,7 @@ class Lives:
             "why": chosen.why,
             "locks": list(chosen.lane(task).locks),
             **({"low": True} if task.low else {}),
+            **({"template": dict(task.template)} if task.template is not None else {}),
             **({"on": str(chosen.place)} if chosen.place.lane else {}),
         }
 
@@ -135,6 +137,7 @@ class Lives:
             claim["text"].encode(),
             None,
             list(self.config.agents) + list(self.settings.toolbox.tools),
+            find=lambda name: Template(name, body=claim.get("template", {}), filled=True),
         )
         task = request.task or Task(id=claim["id"], title=claim.get("title") or "")
         try:

@@ -48,6 +48,7 @@ KEYS = {
 FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is left out"
 NO_AGENT = "; this agent is left out"
 NO_SCHEDULE = "; this schedule is left out"
+NO_TEMPLATE = "; this template is left out"
 HELD = " changed while tasks ran; to take it over: orchestrator reload"
 
 Load = Callable[[], tuple[Config, Toolbox]]
@@ -100,6 +101,7 @@ class Settings:
             for name, why in config.left_out.items()
             if (name in self.config.agents and name not in config.agents)
             or name.removeprefix("schedule ") in self.config.schedules
+            or name.removeprefix("template ") in self.config.templates
         }
         self.problem = self.problem or _left_out(gone, FORMER) or _left_out(config.left_out)
         if news or gone:
@@ -177,7 +179,12 @@ class Settings:
             self._layout.config,
             *(
                 f"{folder}/{name}"
-                for folder in (self._layout.tools, self._layout.agents, self._layout.schedules)
+                for folder in (
+                    self._layout.tools,
+                    self._layout.agents,
+                    self._layout.schedules,
+                    self._layout.templates,
+                )
                 for name in sorted(names(folder))
                 if not is_draft(name)
             ),
@@ -200,6 +207,8 @@ def _left_out(profiles: Mapping[str, str], consequence: str = NO_AGENT) -> str:
     name, first = next(iter(profiles.items()), ("", ""))
     if name.startswith("schedule ") and consequence == NO_AGENT:
         consequence = NO_SCHEDULE
+    if name.startswith("template ") and consequence == NO_AGENT:
+        consequence = NO_TEMPLATE
     more = f" (and {len(profiles) - 1} more)" if len(profiles) > 1 else ""
     return one_line(first, 300) + more + consequence if first else ""
 

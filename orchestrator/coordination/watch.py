@@ -103,7 +103,9 @@ class Watcher:
         )
         self.byhand = ByHand(layout, store, self.waitlist, self.running, tell)
         self.hints = Hints()
-        self._settings_folders = (layout.tools, layout.agents, layout.schedules)
+        self._settings_folders = (
+            *(layout.tools, layout.agents, layout.schedules, layout.templates),
+        )
         self.use = InUse()
         self.closings = Closings(layout, settings, self.groups, clock)
         self.holds = Holds(layout, store, clock)

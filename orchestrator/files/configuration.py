@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import INVALID, OrchestratorError, Unusable
-from orchestrator.files import opening
+from orchestrator.files import opening, templating
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout
 from orchestrator.files.profiles import load_profiles
@@ -48,7 +48,7 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
     if not problems:
         try:
             config = _with_profiles(layout, config_from(document.data), document.data or {}, check)
-            return _with_schedules(layout, config, check)
+            return _with_schedules(layout, _with_templates(layout, config, check), check)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [
                 document.problem_at(
@@ -65,6 +65,14 @@ def _chain_problems(data: Mapping[str, Any]) -> list[tuple[chain.Path, str, str]
         for name, body in agents.items()
         for problem in chain.problems(body, ("agents", name))
     ]
+
+
+def _with_templates(layout: Layout, config: Config, check: Check | None) -> Config:
+    """The configuration with the templates of ``work/templates``; one that is wrong is left out."""
+    made, wrong = templating.usable(layout, check)
+    if not made and not wrong:
+        return config
+    return replace(config, templates=made, left_out={**config.left_out, **wrong})
 
 
 def _with_schedules(layout: Layout, config: Config, check: Check | None) -> Config:

@@ -63,6 +63,11 @@ class Layout:
         """What is made again and again; those in ``held/`` below it are not."""
         return f"{self.work}/schedules"
 
+    @property
+    def templates(self) -> str:
+        """Tasks with parameters."""
+        return f"{self.work}/templates"
+
     def schedule_state(self, name: str) -> str:
         """How far a schedule has come: JSON."""
         return f"{self.state}/schedules/{name}.json"

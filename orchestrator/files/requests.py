@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.files import aliases, opening
+from orchestrator.files import aliases, opening, templates
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.nearness import Near
 from orchestrator.files.ownership import allows
-from orchestrator.model import chain, ids, legacy, matrix
+from orchestrator.model import chain, ids, legacy, matrix, template
 from orchestrator.model.meanings import status_of
 from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task, task_from
+from orchestrator.model.template import Find, Template
 
 Check = Callable[..., list[Problem]]
 
@@ -62,6 +63,10 @@ class Content:
         return hashlib.sha256(self.raw).hexdigest()
 
 
+def _nothing(_: str) -> Template | None:
+    return None
+
+
 @dataclass(slots=True)
 class Request:
     """A file that asks for something: a task, a run, or only problems."""
@@ -73,6 +78,9 @@ class Request:
     task: Task | None = None
     run: Run | None = None
     legacy: legacy.Conversion | None = None
+    find: Find = _nothing
+    lenient: bool = False  # for who only reads: a template that is gone is passed over
+    made_of: Mapping[str, Any] | None = None  # what its template made, filled
 
     @property
     def warnings(self) -> list[Problem]:
@@ -137,15 +145,18 @@ def load(
     known: Callable[[str], str] | None = None,
     offered: bool = True,
     parsed: Document | None = None,
+    find: Find | None = None,
 ) -> Request:
     """What the bytes of ``path`` ask for.
 
     ``agents`` are the roles an older-format file may name, ``known`` finds the tasks it depends on by what they call
     themselves (None: those of the same work directory).  A file that is ``offered`` to be run must not say that it is done.
-    ``parsed`` is a part of a document that is read already, instead of ``raw``.
+    ``parsed`` is a part of a document that is read already, instead of ``raw``.  ``find`` finds templates (None: those of the same
+    work directory, as they are now).
     """
     document = parsed or parse(raw, markdown=path.endswith(".md"))
-    request = Request(task_id, path, document)
+    request = Request(task_id, path, document, find=find or templates.beside(path))
+    request.lenient = check is None
     why = ids.problem(task_id)
     if why:
         request.problems.append(
@@ -211,14 +222,41 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
                     request.run = run_from(request.id, data)
                     _check_run(request, document)
             else:
-                request.task = task_from(
-                    request.id, data, request.legacy.notes if request.legacy else ()
-                )
+                data = _expanded(request, document, data, ())
+                notes = request.legacy.notes if request.legacy else ()
+                task = task_from(request.id, data, notes)
+                request.task = replace(task, template=request.made_of)
                 _check_task(request, document, request.task, ())
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             request.problems.append(document.problem_at((), f"does not fit the schema: {error}"))
     if request.errors:
         request.task = request.run = None
+
+
+def _expanded(request: Request, document: Document, data: Any, base: tuple[Any, ...]) -> Any:
+    """The task with what its template says; as it is if it names none, or one that is not there."""
+    name = data.get("use") if isinstance(data, dict) else None
+    if not name:
+        if isinstance(data, dict) and "with" in data:
+            what, hint = "there is no template to use this with", "use: TEMPLATE"
+            request.problems.append(document.problem_at((*base, "with"), what, hint, key=True))
+        return data
+    found = request.find(str(name))
+    if found is None and request.lenient:
+        return data
+    if found is None:
+        what = f"there is no template '{str(name)[:60]}'"
+        hint = "work/templates has them; is it valid?  orchestrator validate"
+        request.problems.append(document.problem_at((*base, "use"), what, hint))
+        return data
+    given = data.get("with") or {}
+    for path, message, hint in template.problems_of(found, given):
+        where = (*base, "with", *path) if given else (*base, "use")
+        unknown = bool(path) and path[0] not in found.params
+        request.problems.append(document.problem_at(where, message, hint, key=unknown))
+    if not base:
+        request.made_of = template.body_of(found, given)
+    return template.merged(found, data)
 
 
 def _matrix_problems(document: Document, data: Any) -> list[Problem]:
@@ -242,7 +280,12 @@ def _check_run(request: Request, document: Document) -> None:
     run = request.run
     assert run is not None
     prefix = len(run.id) + 1
-    tasks = {task_id: task_from(task_id, body) for task_id, body in run.tasks.items()}
+    tasks = {
+        task_id: task_from(
+            task_id, _expanded(request, document, body, ("tasks", run.keys[task_id]))
+        )
+        for task_id, body in run.tasks.items()
+    }
     known = set(run.keys.values())
     near = Near({name[prefix:] for name in tasks} | known)
     for task_id, task in tasks.items():

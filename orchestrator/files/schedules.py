@@ -6,13 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import opening, templates
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Check, load
 from orchestrator.files.scan import names
 from orchestrator.model import ids
-from orchestrator.model.schedule import Schedule, schedule_from
+from orchestrator.model.schedule import Schedule, body_of, schedule_from
+from orchestrator.model.template import Find
 
 ENDINGS = (".yaml", ".yml")
 
@@ -48,13 +49,13 @@ def _load(path: str, name: str, check: Check | None) -> ScheduleFile:
         return ScheduleFile(name, path, Document(""), problems=(Problem(1, 1, why),))
     problems = list(document.problems) or (check("schedule", document) if check else [])
     if not problems:
-        problems = _meaning(document, name, check)
+        problems = _meaning(document, name, check, templates.beside(path.replace("/held/", "/")))
     if problems:
         return ScheduleFile(name, path, document, problems=tuple(problems))
     return ScheduleFile(name, path, document, schedule_from(name, document.data))
 
 
-def _meaning(document: Document, name: str, check: Check | None) -> list[Problem]:
+def _meaning(document: Document, name: str, check: Check | None, find: Find) -> list[Problem]:
     """What a schema cannot say."""
     why = ids.problem(f"{name}-20260101T0000")
     if why:
@@ -72,7 +73,7 @@ def _meaning(document: Document, name: str, check: Check | None) -> list[Problem
             (key for key in ("cron", "tz", "every") if key in data and _blames(key, data)), "task"
         )
         return [document.problem_at((key,), str(error))]
-    return _of_task(document, name, check)
+    return _of_task(document, name, check, find)
 
 
 def _blames(key: str, data: dict[str, Any]) -> bool:
@@ -84,8 +85,16 @@ def _blames(key: str, data: dict[str, Any]) -> bool:
     return False
 
 
-def _of_task(document: Document, name: str, check: Check | None) -> list[Problem]:
+def _of_task(document: Document, name: str, check: Check | None, find: Find) -> list[Problem]:
     """The problems of what it makes, at their places in this file."""
+    task_id = f"{name}-20260101T0000"
+    if "use" in document.data:
+        if "task" in document.data:
+            what, hint = "a schedule has either task or use", "put use: into task:"
+            return [document.problem_at(("use",), what, hint, key=True)]
+        body = body_of(document.data)
+        whole = Document(document.text, body, values=document.values, keys=document.keys)
+        return load(f"{name}.yaml", task_id, b"", check, parsed=whole, find=find).errors
     inner = Document(
         document.text,
         document.data["task"],
@@ -96,5 +105,5 @@ def _of_task(document: Document, name: str, check: Check | None) -> list[Problem
             if len(path) > 1 and path[0] == "task"
         },
     )
-    made = load(f"{name}.yaml", f"{name}-20260101T0000", b"", check, parsed=inner)
+    made = load(f"{name}.yaml", task_id, b"", check, parsed=inner, find=find)
     return made.errors

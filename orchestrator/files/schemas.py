@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 MOST_PROBLEMS = 100  # that are told of one file
-KINDS = ("task", "run", "result", "event", "config", "tool", "schedule", "hold")
+KINDS = ("task", "run", "result", "event", "config", "tool", "schedule", "hold", "template")
 _TYPES = {
     "str": "text",
     "int": "a number",

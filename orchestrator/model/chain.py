@@ -24,17 +24,8 @@ VALUES = (
 # Keys of an entry of `then` that are the next task's own.
 OWN = (
     *("title", "agent", "tool", "model", "prompt", "context", "cwd", "timeout", "silence"),
-    *(
-        "max_cost_usd",
-        "max_tokens",
-        "retries",
-        "priority",
-        "labels",
-        "artifacts",
-        "isolation",
-        "verify",
-    ),
-    *("locks", "env", "then"),
+    *("max_cost_usd", "max_tokens", "retries", "priority", "labels", "artifacts", "isolation"),
+    *("verify", "locks", "env", "then", "use", "with"),
 )
 
 
@@ -50,7 +41,7 @@ class FollowUp:
         """What its id ends in: who acts, or what it is called."""
         agent = self.body.get("agent")
         agent = agent[0] if isinstance(agent, list) and agent else agent
-        word = str(agent or self.body.get("title") or "next")
+        word = str(self.body.get("use") or agent or self.body.get("title") or "next")
         return word if ids.problem(word) == "" and "." not in word else ids.slug(word, 30)
 
 
@@ -181,11 +172,11 @@ def _data(
     deeper = own.pop("then", None)
     filled = {
         key: filling.everywhere(value, lambda text: filling.fill(text, values))
-        if key in ("title", "prompt", "context")
+        if key in ("title", "prompt", "context", "with")
         else value
         for key, value in own.items()
     }
-    if "prompt" not in filled:
+    if "prompt" not in filled and "use" not in filled:
         filled["prompt"] = _same_subject(asked, ended)
         filled.setdefault("title", ended.title or task_id)
     filled["context"] = list(dict.fromkeys([*filled.get("context", ()), ended.result]))
@@ -229,7 +220,7 @@ def problems(data: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
     """What is wrong with ``then`` in data that fits its schema: path, message, hint."""
     found = []
     for where, entry in entries(data, path):
-        texts = {key: entry[key] for key in ("title", "prompt", "context") if key in entry}
+        texts = {key: entry[key] for key in ("title", "prompt", "context", "with") if key in entry}
         for inside, name in filling.unknown(texts, VALUES):
             close = get_close_matches(name, VALUES, 1, 0.6)
             hint = f"did you mean {{{close[0]}}}?" if close else f"there are: {', '.join(VALUES)}"
@@ -240,7 +231,7 @@ def problems(data: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
                     f"{hint}; {{{{{name}}}}} is the text itself",
                 )
             )
-        if not (entry.get("agent") or entry.get("prompt")):
+        if not (entry.get("agent") or entry.get("prompt") or entry.get("use")):
             why = "an entry of then says neither who acts nor what is to be done"
-            found.append((where, why, "write agent: or prompt:"))
+            found.append((where, why, "write agent:, prompt: or use:"))
     return found

@@ -12,6 +12,7 @@ from orchestrator.model.gates import Limits
 from orchestrator.model.isolation import Check, Role, Trees, checks_from, role_from, trees_from
 from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.schedule import Schedule
+from orchestrator.model.template import Template
 from orchestrator.model.units import duration, share
 
 DEFAULT_TIMEOUT = 1800.0
@@ -168,6 +169,7 @@ class Config:
     left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
     depth: int = DEPTH  # how many tasks may follow one another
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    templates: Mapping[str, Template] = field(default_factory=dict)
     isolation: str = "none"
     review: str = ""  # of roles that do not say
     trees: Trees = Trees()

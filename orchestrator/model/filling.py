@@ -14,13 +14,16 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)*"
 _PLACE = re.compile(r"\{\{(" + _NAME + r")\}\}?|\{(" + _NAME + r")\}")
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """The text with its places filled; a name that has no value stays as it stands."""
+def fill(text: str, values: Mapping[str, str], keep: bool = False) -> str:
+    """The text with its places filled; a name that has no value stays as it stands.
+
+    ``keep``: what stands for a literal brace stays so, for the text is filled once more.
+    """
 
     def put(found: re.Match[str]) -> str:
         literal, name = found[1], found[2]
         if literal:
-            return "{" + literal + "}"
+            return found[0] if keep else "{" + literal + "}"
         return values.get(name, found[0])
 
     return _PLACE.sub(put, text)

@@ -19,7 +19,10 @@ from orchestrator.model import filling, ids
 MOST = 500  # tasks of one matrix
 ROOM = 50  # bytes of the values in a key
 # Keys of a task whose texts are filled.
-FILLED = ("title", "prompt", "prompt_file", "context", "cwd", "artifacts", "env", "labels", "locks")
+FILLED = (
+    *("title", "prompt", "prompt_file", "context", "cwd", "artifacts", "env", "labels", "locks"),
+    "with",
+)
 OWN = ("matrix", "exclude")
 Path = tuple[Any, ...]
 Values = Mapping[str, str]
@@ -66,9 +69,9 @@ def twins(listed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def combinations(body: Mapping[str, Any]) -> Iterator[Values]:
     """The values of every task, those that are excluded left out; the last name changes fastest."""
-    axes = {name: [_text(value) for value in values] for name, values in body["matrix"].items()}
+    axes = {name: [as_text(value) for value in values] for name, values in body["matrix"].items()}
     left_out = [
-        {name: _text(value) for name, value in item.items()} for item in body.get("exclude", ())
+        {name: as_text(value) for name, value in item.items()} for item in body.get("exclude", ())
     ]
     for chosen in itertools.product(*axes.values()):
         values = dict(zip(axes, chosen, strict=True))
@@ -115,7 +118,7 @@ def _near(name: str, axes: Mapping[str, Any]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(axes)}"
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as it stands in the file: numbers and yes or no as JSON writes them."""
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -96,6 +96,13 @@ def turn(schedule: Schedule, due: list[float], now: float, busy: str) -> Turn:
     return Turn(tuple(chosen), tuple(leave))
 
 
+def body_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The task or run that is made: ``task``, or the template and the values that the schedule names."""
+    if "task" in data:
+        return dict(data["task"])
+    return {key: data[key] for key in ("use", "with") if key in data}
+
+
 def schedule_from(name: str, data: Mapping[str, Any]) -> Schedule:
     """The schedule in a mapping that fits ``schedule.schema.json``.  ValueError if an expression or a zone is none."""
     zone: tzinfo | None = None
@@ -109,7 +116,7 @@ def schedule_from(name: str, data: Mapping[str, Any]) -> Schedule:
         raise ValueError("the shortest schedule is every minute: write 1m or more")
     return Schedule(
         name,
-        data["task"],
+        body_of(data),
         cron_from(data["cron"]) if "cron" in data else None,
         every,
         str(data.get("cron") or f"every {data.get('every')}"),

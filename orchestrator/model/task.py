@@ -50,6 +50,7 @@ class Task:
     depth: int | None = None  # how many may follow one another from its first one on
     base: str = ""  # what its tree begins from
     on: str = ""  # where it is executed, of what the configuration names
+    template: Mapping[str, Any] | None = None  # what its template said, filled
     notes: tuple[str, ...] = ()  # what became of keys of an older format
 
     @property
@@ -75,7 +76,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         id=task_id,
         prompt=prompt,
         prompt_file=data.get("prompt_file"),
-        title=data.get("title") or first_line(prompt) or data.get("prompt_file", ""),
+        title=data.get("title") or first_line(prompt) or data.get("prompt_file") or _use(data),
         agents=_listed(data.get("agent")),
         tool=data.get("tool"),
         model=data.get("model"),
@@ -115,6 +116,12 @@ def _ends(needs: Any) -> Mapping[str, str]:
     if not isinstance(needs, Mapping):
         return {}
     return {need: end for need, end in needs.items() if end != "done"}
+
+
+def _use(data: Mapping[str, Any]) -> str:
+    """The title of a task of which only the template and its values are known."""
+    values = " ".join(f"{name}={value}" for name, value in (data.get("with") or {}).items())
+    return first_line(f"{data.get('use', '')} {values}".strip())
 
 
 def _listed(value: Any) -> tuple[str, ...]:

@@ -94,7 +94,9 @@ class Judge:
 
     def _trusted(self) -> list[str]:
         layout = self._layout
-        folders = [path for path in (layout.tools, layout.agents) if os.path.isdir(path)]
+        folders = [
+            path for path in (layout.tools, layout.agents, layout.templates) if os.path.isdir(path)
+        ]
         files = [entry.path for folder in folders for entry in os.scandir(folder)]
         return [layout.config, *folders, *files]
 

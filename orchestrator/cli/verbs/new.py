@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli import templated
 from orchestrator.cli.app import App
 from orchestrator.cli.options import (
     Choice,
@@ -68,9 +69,11 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
         'orchestrator new "Plan the release" -a claude -i      # to talk to: orchestrator attach plan',
         "orchestrator new -e                                   # write it in $EDITOR",
         'orchestrator new "Fix login" --wait; echo $?          # exit code of the task',
+        "orchestrator new -T fix file=src/retry.py             # of work/templates/fix.yaml",
+        "orchestrator new -T fix --each 'src/**/*.py' -n        # one for every file of git's",
     )
 )
-@click.argument("prompt", nargs=-1)
+@click.argument("prompt", nargs=-1, shell_complete=templated.complete_words)
 @click.option(
     "-a",
     "--agent",
@@ -116,6 +119,18 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
 @click.option(
     "--id", "task_id", help="The task's id. Default: date, time and the first words of the prompt."
 )
+@click.option(
+    "-T",
+    "--template",
+    is_eager=True,
+    shell_complete=templated.complete_templates,
+    help="Make it of a template: the words are NAME=VALUE, and - is standard input.",
+)
+@click.option(
+    "--each",
+    metavar="[NAME=]PATTERN",
+    help="With -T: a run, with a task for every file of git's that is like this.",
+)
 @click.option("--held", is_flag=True, help="Put it in held/: it starts once you release it.")
 @click.option("-e", "--edit", is_flag=True, help="Write it in $VISUAL or $EDITOR.")
 @click.option(
@@ -132,6 +147,8 @@ def command(
     held: bool,
     dry_run: bool,
     task_id: str | None,
+    template: str | None,
+    each: str | None,
     **options: Any,
 ) -> int:
     """Make a task.  Prints the path of its file; the file's name is its id.
@@ -139,17 +156,25 @@ def command(
     PROMPT is what the agent is asked to do; - stands for standard input.
     """
     keys = _keys(options)
-    text = _prompt(prompt, edit)
-    if edit:
+    if each and not template:
+        raise click.UsageError("--each goes with -T TEMPLATE")
+    if template:
+        found, values = templated.named(app.layout, template), templated.values_of(prompt)
+        keys = templated.task_of(found, values, keys) if not each else keys
+        text = keys.pop("prompt", "")
+    else:
+        text = _prompt(prompt, edit)
+    if template and each:
+        text = templated.run_of(app.layout, found, values, keys, each)
+    elif edit:
         text = _edit(app, keys, text)
         if not text:
             say("no task was made: the prompt is empty")
             return 1
     else:
-        text = task_text({**keys, "prompt": text})
-    name = task_id or ids.dated(
-        datetime.fromtimestamp(now()), keys.get("title") or _first_words(text)
-    )
+        text = task_text({**keys, **({"prompt": text} if text else {})})
+    about = str(template) if each else keys.get("title") or _first_words(text)
+    name = task_id or ids.dated(datetime.fromtimestamp(now()), about)
     why = ids.problem(name)
     if why:
         raise click.UsageError(f"the id '{name}' {why}")
@@ -161,6 +186,9 @@ def command(
     if dry_run:
         click.echo(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:", err=True)
         app.console.out(text.rstrip())
+        if each:
+            click.echo("which makes:", err=True)
+            app.console.table([[made.id, made.title] for made in _made(app, name, text)])
         return 0
     path = _submit(app, name, text, held, chosen=task_id is not None)
     app.console.out(
@@ -180,6 +208,13 @@ def command(
             app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False, told=(obstacle,)
         )
     return 0
+
+
+def _made(app: App, name: str, text: str) -> list[Task]:
+    """The tasks of a run that is not accepted yet."""
+    find = open_config(app)[0].templates.get
+    run = load(f"{name}.yaml", name, text.encode(), find=find).run
+    return run.all_tasks() if run is not None else []
 
 
 def _given(keys: Mapping[str, Any]) -> dict[str, str]:
@@ -298,7 +333,8 @@ def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -
             f"error: the task would be {size}, and one of more than {MAX_BYTES >> 20} MiB is never run\n"
             "  hint: put long material into a file and name it: --context FILE"
         )
-    request = load(f"{name}.yaml", name, raw, schemas.check)
+    find = config.templates.get
+    request = load(f"{name}.yaml", name, raw, schemas.check, find=find)
     if not request.errors:
         request.problems += route_problems(request, config, toolbox)
     if not request.errors:

@@ -19,6 +19,7 @@ from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.profiles import Profile, load_profiles
 from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.files.schedules import load_schedules
+from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
@@ -77,6 +78,7 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run:
             ]
             found += _profiles(layout)
             found += _schedules(layout)
+            found += _templates(layout)
     paths = list(files)
     if not paths and layout is not None:
         paths = [
@@ -126,7 +128,8 @@ def _made(path: str, config: Config, toolbox: Toolbox) -> list[list[str]]:
     except (OSError, Unreadable):
         return []
     name = stem_of(os.path.basename(path))
-    request = load(path, name, raw, schemas.check, agent_names(config, toolbox.tools))
+    agents, find = agent_names(config, toolbox.tools), config.templates.get
+    request = load(path, name, raw, schemas.check, agents, find=find)
     tasks = request.run.all_tasks() if request.run else [request.task] if request.task else []
     return [[task.id, one_line(task.title, 120)] for task in tasks]
 
@@ -140,6 +143,13 @@ def _schedules(layout: Layout) -> list[Found]:
         (layout.shown(item.path), item.document, list(item.problems))
         for folder in ("", "held")
         for item in load_schedules(layout, schemas.check, folder)
+    ]
+
+
+def _templates(layout: Layout) -> list[Found]:
+    return [
+        (layout.shown(item.path), item.document, list(item.problems))
+        for item in load_templates(layout, schemas.check)
     ]
 
 
@@ -164,6 +174,9 @@ def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found]
     folder = os.path.dirname(real)
     if folder == os.path.realpath(layout.folder("held")) and holds.is_hold(os.path.basename(real)):
         return [(layout.shown(path), *holds.judged(real, schemas.check))]
+    if folder == os.path.realpath(layout.templates):
+        item = judged(real, schemas.check)
+        return [(layout.shown(path), item.document, list(item.problems))]
     if folder in (os.path.realpath(layout.schedules), os.path.realpath(f"{layout.schedules}/held")):
         return [
             item
@@ -202,6 +215,7 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
         raw,
         schemas.check,
         agent_names(config, toolbox.tools),
+        find=config.templates.get,
     )
     if not request.errors:
         request.problems += route_problems(request, config, toolbox)
