@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
+from orchestrator.queries.why import Reasons, reasons
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
 from orchestrator.testing import End, Tube
@@ -135,3 +137,20 @@ def test_an_empty_file_is_told_once_and_counts_when_it_is_written(made):
     made.at(60, lambda: made.watcher.signalled(15))
     made.run(until_empty=False)
     assert made.told("editing") == ["a"] and made.where("a") == "done"
+
+
+def test_only_what_could_start_is_before_another(made):
+    def ask() -> None:
+        now = made.clock.wall()
+        asked.append(reasons(made.layout, "second", Status.INBOX, "second.yaml", now))
+
+    asked: list[Reasons] = []
+    made.plan("runs", End(after=60.0))
+    made.drop("runs")
+    made.drop("later", waits(made))
+    made.drop("first")
+    made.drop("second")
+    made.at(5, ask)
+    made.at(90, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False, slots=1)
+    assert asked[0].passed == ["1 before it by priority and age"]

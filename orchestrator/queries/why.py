@@ -187,7 +187,7 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
         passed.append("its time has come")
     if verdict.source:
         passed.append(verdict.source)
-    ahead = _ahead(layout, task, name) if names & SLOTS else 0
+    ahead = _ahead(known, task, name) if names & SLOTS else 0
     if ahead:
         passed.append(f"{ahead} before it by priority and age")
     summary = (
@@ -200,8 +200,9 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
     return Reasons(task_id, "waiting", summary, gates, passed)
 
 
-def _ahead(layout: Layout, task: Task, name: str) -> int:
-    """How many files of the inbox come before this one; counted among the first thousand."""
+def _ahead(known: Known, task: Task, name: str) -> int:
+    """How many tasks that wait for a slot only come before this one; counted among the first thousand files."""
+    layout = known.layout
     mine = (task.rank, os.stat(layout.file(Status.INBOX, name)).st_mtime_ns, task.id)
     before = 0
     for _, other in scan.task_names(layout.folder(Status.INBOX))[:1000]:
@@ -212,5 +213,9 @@ def _ahead(layout: Layout, task: Task, name: str) -> int:
                 os.stat(layout.file(Status.INBOX, other)).st_mtime_ns,
                 request.task.id,
             )
-            before += rank < mine
+            before += rank < mine and _waits_for_a_slot(known, request.task, other)
     return before
+
+
+def _waits_for_a_slot(known: Known, task: Task, name: str) -> bool:
+    return all(gate.name in SLOTS for gate in known.gates(task, name))
