@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import scan
+from orchestrator.files import runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.ownership import find_own_layout
 from orchestrator.model.status import FOLDERS, Status
@@ -77,7 +77,7 @@ def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
     return complete
 
 
-complete_runs = complete_from(lambda layout: [run_id for run_id, _ in scan.runs(layout)])
+complete_runs = complete_from(lambda layout: [run_id for run_id, _ in runrecords.listed(layout)])
 
 
 def ids_argument(*folders: Status, required: bool = True) -> Callable[[Any], Any]:

@@ -14,7 +14,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_from, complete_runs, each
 from orchestrator.cli.writing import open_config
 from orchestrator.errors import NotFound, OrchestratorError
-from orchestrator.files import holds, scan
+from orchestrator.files import holds, runrecords, scan
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.nearness import Near
@@ -91,7 +91,7 @@ def named(app: App, words: Iterable[str], options: dict[str, Any], folder: Statu
 
 
 def _add(app: App, found: Named, word: str, folder: Status) -> None:
-    runs = {run_id for run_id, _ in scan.runs(app.layout)}
+    runs = {run_id for run_id, _ in runrecords.listed(app.layout)}
     if word in runs and scan.locate(app.layout, word) is None:
         found.scopes.append(("run", word))
         return
@@ -110,7 +110,7 @@ def check_exists(app: App, scope: Scope) -> None:
     known = {
         "tool": list(toolbox.tools),
         "agent": [*config.agents, *toolbox.tools],
-        "run": [run_id for run_id, _ in scan.runs(app.layout)],
+        "run": [run_id for run_id, _ in runrecords.listed(app.layout)],
     }[kind]
     if name in known:
         return

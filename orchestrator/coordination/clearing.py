@@ -9,12 +9,13 @@ import os
 from collections.abc import Collection
 
 from orchestrator.errors import OrchestratorError, Refused
-from orchestrator.files import scan
+from orchestrator.files import journals, runrecords, scan
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import change_from
 from orchestrator.model.journal import Phase
+from orchestrator.model.runbranch import RunBranch
 from orchestrator.model.status import FINISHED, Status
-from orchestrator.store import removal, trees
+from orchestrator.store import removal, runbranches, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.transitions import PATIENCE, Store
 
@@ -52,6 +53,22 @@ def clear(
         except OrchestratorError as error:
             return error.message
         return "; ".join(held)
+
+
+def follow(store: Store, config: Config, task_id: str) -> str:
+    """What had a tree or a branch, and is put away for good: both go as far as nothing holds them; why the tree stays, in words."""
+    run = runrecords.known(store.layout, task_id)
+    journal = journals.of(store.layout, task_id)
+    if run is None and (journal is None or not journal.tree.get("branch")):
+        return ""
+    try:
+        repo = trees.repository(store.layout)
+    except OrchestratorError as error:
+        return error.message
+    if run is not None:
+        runbranches.drop_merged(repo, run)
+        return ""
+    return clear(store, config, repo, task_id)
 
 
 def begin_anew(store: Store, config: Config, task_id: str) -> None:
@@ -115,11 +132,26 @@ def sweep(store: Store, config: Config) -> list[str]:
     """Take away what is overdue; what was done, in words.  Trees that something holds stay, silently: ``trees`` names what."""
     for name in removal.strays(store.layout):
         removal.come_back(store.layout, name)
-    due = overdue(store, config)
-    if not due:
+    due, over = overdue(store, config), _runs_over(store, config)
+    if not due and not over:
         return []
     try:
         repo = trees.repository(store.layout)
     except OrchestratorError:
         return []
-    return [f"removed the tree of {name}" for name in due if not clear(store, config, repo, name)]
+    done = [f"removed the tree of {name}" for name in due if not clear(store, config, repo, name)]
+    dropped = [run for run in over if runbranches.drop_merged(repo, run)]
+    return [*done, *(f"removed the merged branch {run.branch}" for run in dropped)]
+
+
+def _runs_over(store: Store, config: Config) -> list[RunBranch]:
+    """Merged runs that have lain in done/ or the archive for longer than ``trees.keep``."""
+    found = []
+    for run in runrecords.all_known(store.layout):
+        place = runrecords.place(store.layout, run.run)
+        if place is None or place[0] not in (Status.DONE, Status.ARCHIVE):
+            continue
+        moment = os.stat(store.layout.file(*place)).st_ctime
+        if run.merge.get("record") == "merged" and store.clock.wall() - moment > config.trees.keep:
+            found.append(run)
+    return found

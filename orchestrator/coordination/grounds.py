@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
-from orchestrator.files import opening, scan
+from orchestrator.files import journals, opening, runrecords, scan
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.task import Task
-from orchestrator.store import atomic, belonging, git, saving, sharing, trees
+from orchestrator.store import atomic, belonging, git, runbranches, saving, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
@@ -59,9 +59,7 @@ class Grounds:
         config = self.settings.config.trees
         repo = await asyncio.to_thread(trees.repository, self.layout)
         if tree is None:
-            tree = await asyncio.to_thread(
-                trees.plan, self.layout, config, life.id, repo, commit=life.task.base
-            )
+            tree = await asyncio.to_thread(self._plan, life, repo)
             entry.append(tree.record(), sync=True)
         if not tree.ready or not os.path.isdir(tree.path):
             log = f"{self.layout.logs(life.id)}/setup.log"
@@ -76,6 +74,31 @@ class Grounds:
             await asyncio.to_thread(belonging.settle, repo, tree, tip)
         life.tree = tree
         life.records.append(tree.record())
+
+    def _plan(self, life: Worker, repo: git.Repository) -> Tree:
+        """What tree it is to have: of its run's branch, of another task's, or of what is configured."""
+        config, task = self.settings.config.trees, life.task
+        start = ""
+        if task.run and runrecords.place(self.layout, task.run) is not None:
+            start = runbranches.begin(self.layout, config, repo, task.run).branch
+        commit = self._grown(task.grows_from) if task.grows_from else task.base
+        tree = trees.plan(self.layout, config, life.id, repo, start, commit)
+        return replace(tree, grows_from=task.grows_from)
+
+    def _grown(self, task_id: str) -> str:
+        """The commit that another task's work ends with.  Raises `CannotIsolate` if it has none."""
+        journal = journals.of(self.layout, task_id)
+        change = change_from(journal.change) if journal is not None else None
+        if change is None:
+            raise trees.CannotIsolate(
+                f"{task_id} has no branch to begin from (base)", f"orchestrator show {task_id}"
+            )
+        if change.unproven:
+            raise trees.CannotIsolate(
+                f"the branch of {task_id} is not whole (base): {change.unproven}",
+                f"orchestrator show {task_id}",
+            )
+        return change.tip
 
     async def remember(self, life: Worker, run_dir: str) -> None:
         """Write down what the tree shares with the person, to see afterwards whether an agent changed it."""

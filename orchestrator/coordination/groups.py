@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.coordination.intake import RunFile
-from orchestrator.files.layout import SUFFIXES, Layout
+from orchestrator.files import runrecords
+from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load, read
 from orchestrator.model.gates import Lane, Limits
 from orchestrator.model.run import Run
@@ -35,15 +36,14 @@ class Groups:
         return self._runs[run_id]
 
     def _read(self, run_id: str) -> Run | None:
-        for suffix in SUFFIXES:
-            path = f"{self.layout.folder('runs')}/{run_id}{suffix}"
-            try:
-                return load(path, run_id, read(path).raw).run
-            except FileNotFoundError:
-                continue
-            except Exception:  # whatever its file says by now: it only costs this run its limits
-                return None
-        return None
+        place = runrecords.place(self.layout, run_id)
+        if place is None:
+            return None
+        path = self.layout.file(*place)
+        try:
+            return load(path, run_id, read(path).raw).run
+        except Exception:  # whatever its file says by now: it only costs this run its limits
+            return None
 
     def limited(self, limits: Limits, lanes: Iterable[Lane]) -> Limits:
         """The limits with those of the runs in these lanes."""

@@ -13,17 +13,20 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import OrchestratorError, Refused
-from orchestrator.files import opening
-from orchestrator.files.layout import Layout
+from orchestrator.files import journals, opening, runrecords
+from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
+from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
 from orchestrator.store import git, merging, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
 from orchestrator.tools.taskenv import ALLOWED_ENV
 
+LOOK = "look at it; orchestrator approve --settings accepts it"
 LOG = "merge-checks.log"  # among the task's logs: what checks of a merge printed
 
 
@@ -53,8 +56,10 @@ def land(store: Store, config: Config, entry: Entry) -> str:
         )
     repo = trees.repository(store.layout)
     if why := sharing.holds_merges(store.layout, repo):
-        raise CannotMerge(why, "look at it; orchestrator approve --settings accepts it")
+        raise CannotMerge(why, LOOK)
+    _refuse_ungrown(store.layout, repo, journal)
     role = role_of(config, journal)
+    strategy = (within_run(role.role) if run_of(store.layout, journal) else role.role).strategy
     checks = [config.checks[name] for name in role.role.verify if name in config.checks]
 
     def proven(old: str, new: str) -> str:
@@ -66,7 +71,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
         repo,
         tree,
         change,
-        role.role.strategy,
+        strategy,
         title,
         task_id,
         journal.merge,
@@ -88,6 +93,40 @@ def land(store: Store, config: Config, entry: Entry) -> str:
         ]
     ).result()
     return words
+
+
+def run_of(layout: Layout, journal: Journal) -> RunBranch | None:
+    """The branch of the run that a task's branch goes into; None if it goes elsewhere."""
+    run_id = str(journal.claim.get("run") or "")
+    known = runrecords.known(layout, run_id) if run_id else None
+    same = known is not None and known.branch == journal.tree.get("target")
+    return known if same else None
+
+
+def _refuse_ungrown(layout: Layout, repo: git.Repository, journal: Journal) -> None:
+    """`CannotMerge` for a branch that began with another task's work, as long as that is not merged: it would come along unseen."""
+    grown = str(journal.tree.get("grows_from") or "")
+    base, target = str(journal.tree.get("base") or ""), str(journal.tree.get("target") or "")
+    if not grown or not target:
+        return
+    ancestor = ("merge-base", "--is-ancestor", base, f"refs/heads/{target}")
+    other = journals.of(layout, grown)
+    if repo.shared.raw(*ancestor, codes=None).returncode and not (other and other.merged):
+        raise CannotMerge(
+            f"it began with the work of {grown}, which is not merged into {target}",
+            f"orchestrator approve {grown}   first",
+        )
+
+
+def members_of(layout: Layout, folder: str, name: str) -> tuple[str, ...]:
+    """Ids of the tasks of an accepted run; none if its file cannot be read."""
+    try:
+        run = load(
+            layout.file(folder, name), stem_of(name), read(layout.file(folder, name)).raw
+        ).run
+    except (OSError, Unreadable):
+        return ()
+    return run.members if run is not None else ()
 
 
 def red_on(
@@ -186,11 +225,7 @@ def give_back(store: Store, task_id: str) -> None:
             raise Refused(
                 f"{task_id} collides with nothing: {state}", f"orchestrator approve {task_id}"
             )
-        text = (
-            f"Your branch {change.branch} cannot be merged into {change.target}: {state}.\n"
-            f"Merge it here (git merge {change.target}), or put your work on top of it. Resolve what collides so that what "
-            "both sides meant is kept, and end when nothing is unfinished.\n"
-        )
+        text = conflict_turn(change, change.target, state)
         entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)
 
 

@@ -419,7 +419,7 @@ class Lives:
         red = reds(entry.journal.attempts[-entry.journal.tries :])
         step = decide(
             reading.outcome,
-            entry.journal.tries - refusals - red - probes(entry.journal),
+            entry.journal.tries - refusals - red - entry.journal.collided - probes(entry.journal),
             life.route.retries,
             self.config.retry,
             self.config.on_lost,
@@ -439,6 +439,13 @@ class Lives:
             why := too_expensive(life.task, self.config, entry.journal, reading)
         ):
             step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
+        if isinstance(step, Finish):
+            changed = await self.results.changed(life)
+            step = await self.works.destination(life, entry, step, reading, changed)
+            if isinstance(step, Retry) and (
+                why := too_expensive(life.task, self.config, entry.journal, reading)
+            ):
+                step = Finish(Status.REVIEW, f"{step.why}; {why}")
         if isinstance(step, Retry):
             await self._retry(life, entry, reading, step)
         else:
@@ -487,6 +494,8 @@ class Lives:
             words = f"falls back to {following.tool.name}: {reading.reason}"
         if step.renew:
             words = f"attempt {life.attempt + 1}: it has a reply"
+        if step.why:
+            words = f"attempt {life.attempt + 1}: {step.why}"
         again = self.records.event(
             life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words
         )
@@ -546,7 +555,6 @@ class Lives:
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
         changed = await self.results.changed(life)
-        step = await self.works.destination(life, entry, step, reading, changed)
         now = timestamp(self.store.clock.wall())
         made = await self.results.artifacts(life)
         document = self.results.document(life, entry, reading, step, now, made, changed)

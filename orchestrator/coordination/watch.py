@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import alone, clearing, guard, leaving, questions
+from orchestrator.coordination import alone, clearing, guard, leaving, questions, runreviews
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import Card
@@ -48,7 +48,8 @@ from orchestrator.model.attempt import end_from
 from orchestrator.model.config import Config
 from orchestrator.model.gates import InUse, Limits, limit_gates
 from orchestrator.model.result import Reading
-from orchestrator.model.status import RunStatus, Status, run_status
+from orchestrator.model.run import Run
+from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
 from orchestrator.store import atomic, following, places, recovery, runs
@@ -123,6 +124,8 @@ class Watcher:
         self._next_rescan = 0.0  # when (the loop's time) the inbox is listed again
         self._next_costs = 0.0  # when running attempts are asked what they have cost
         self._reload = False
+        self._reviewing: set[str] = set()  # runs whose branches are being looked at
+        self._moved = False  # a task was put where tasks end, by whomever
         self._state = StateGuard(layout)
         self._listed = 0
         self._leave = False
@@ -183,6 +186,7 @@ class Watcher:
         await self._recover()
         self.byhand.begin()
         self.waitlist.list(everything=True)
+        self._look_at_runs(*runreviews.open_runs(self.store))
         self._check_settings()  # nothing told of what was saved before the notifications began
         self._warm_up()
         self._next_rescan = self._loop.time() + self.config.rescan
@@ -238,6 +242,9 @@ class Watcher:
         if self.changes.exposed and not self._acting() and self.changes.due == math.inf:
             self._check_settings()
         self.waitlist.flush_vouch()
+        if self._moved:
+            self._moved = False
+            self._look_at_runs(*runreviews.open_runs(self.store))
 
     def _end(self, arrivals: Arrivals) -> None:
         arrivals.stop()
@@ -307,7 +314,7 @@ class Watcher:
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not busy and not self._retries_to_come()
-        if busy or resting or self.hints.any or self.lives.replies.resting:
+        if busy or resting or self.hints.any or self.lives.replies.resting or self._reviewing:
             return False
         return not self._retries_to_come() and not leaving.starts_to_come(
             self.waitlist, self.world()
@@ -346,6 +353,7 @@ class Watcher:
                 self._look_at_holds()
             elif folder == "running" and name.endswith(CANCEL):
                 self._requests()
+            self._moved = self._moved or folder in FINISHED
         if self.hints.overflown():
             self.waitlist.list(everything=True)
         for name, renamed in names.items():
@@ -413,6 +421,7 @@ class Watcher:
             self._rebuild()
         self._look_at_state()
         self._complete_runs()
+        self._moved = True
         self._look_at_holds()
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
@@ -563,6 +572,33 @@ class Watcher:
                 summary=f"{status}: {sum(item[0] is Status.DONE for item in tasks)} of {len(tasks)} done",
             )
             self.tell("run_finished", run.id, status=status, tasks=tasks)
+
+    def _look_at_runs(self, *run_ids: str) -> None:
+        """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
+        for run_id in run_ids:
+            run = self.groups.get(run_id)
+            stuck = self.waitlist.is_stuck
+            if (
+                run is None
+                or run_id in self._reviewing
+                or self.waitlist.statuses.is_open(run, stuck)
+            ):
+                continue
+            self._reviewing.add(run_id)
+            self._add_task(self._review(run))
+
+    async def _review(self, run: Run) -> None:
+        try:
+            fresh = self.waitlist.statuses.fresh
+            words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
+            if words:
+                self.tally[str(Status.REVIEW)] += 1
+                self.tell("tidied", run.id, text=f"run {run.id} is in review: {words}")
+        except (OSError, OrchestratorError) as error:
+            self.tell("warned", run.id, text=runreviews.told(error))
+        finally:
+            self._reviewing.discard(run.id)
+            self._wake.set()
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -730,6 +766,7 @@ class Watcher:
         for task_id in life.led_to:
             self._again(f"{task_id}.yaml")
         self._member_finished(life)
+        self._look_at_runs(*([life.task.run] if life.task.run else []))
         if os.path.lexists(
             self.layout.file(Status.INBOX, life.name)
         ):  # sent back, or one that was refused meanwhile

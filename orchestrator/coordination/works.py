@@ -14,11 +14,13 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import protected, reviewing, verdict
-from orchestrator.model.policy import Finish
+from orchestrator.model.policy import Finish, Retry
 from orchestrator.model.question import headline
 from orchestrator.model.result import Reading
+from orchestrator.model.runbranch import conflict_turn, within_run
 from orchestrator.model.status import Status
 from orchestrator.store.ledger import Entry
+from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
 from orchestrator.tools.routing import Route
 
@@ -31,6 +33,7 @@ class Works:
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
         self.grounds, self.proof = grounds, proof
+        self._queues: dict[str, asyncio.Lock] = {}  # by target: who ended first is merged first
 
     async def judged(
         self, life: Running, entry: Entry, reading: Reading, run_dir: str
@@ -62,8 +65,11 @@ class Works:
 
     async def destination(
         self, life: Worker, entry: Entry, step: Finish, reading: Reading, changed: Sequence[str]
-    ) -> Finish:
-        """Where a task goes that has ended well: done only if nobody is to look at it and nothing is to be merged."""
+    ) -> Finish | Retry:
+        """Where a task goes that has ended well: done only if nobody is to look at it and nothing is to be merged.
+
+        In a run the first conflict is a turn for its own session; the second waits for a person.
+        """
         if step.status is not Status.DONE:
             return step
         if life.tree is not None and life.change is None:
@@ -72,6 +78,8 @@ class Works:
         if asked:
             return Finish(Status.REVIEW, f"asks: {headline(asked)}")
         role = reviewing(life.route.agent.role, self.settings.config.review, life.task.review)
+        if landing.run_of(self.layout, entry.journal) is not None:
+            role = within_run(role)
         found = verdict(role, life.change, changed)
         touched = protected(role.protect, life.change.files) if life.change else []
         also = f"; it changes how it is proven: {', '.join(touched[:5])}" if touched else ""
@@ -83,13 +91,32 @@ class Works:
             return await self._merged(life, entry, step)
         return step
 
-    async def _merged(self, life: Worker, entry: Entry, step: Finish) -> Finish:
+    async def _merged(self, life: Worker, entry: Entry, step: Finish) -> Finish | Retry:
         """Done, once it is merged; what cannot be merged waits for a person, with the reason."""
         try:
-            made = await asyncio.to_thread(landing.land, self.store, self.settings.config, entry)
+            target = str(entry.journal.tree.get("target", ""))
+            async with self._queues.setdefault(target, asyncio.Lock()):
+                config = self.settings.config
+                made = await asyncio.to_thread(landing.land, self.store, config, entry)
+        except CannotMerge as error:
+            if error.conflicts and self._may_resolve(entry):
+                self._tell_conflict(life, entry, error)
+                return Retry(0.0, why=error.message)
+            return Finish(Status.REVIEW, error.message)
         except OrchestratorError as error:
             return Finish(Status.REVIEW, error.message)
         return Finish(step.status, made)
+
+    def _tell_conflict(self, life: Worker, entry: Entry, error: CannotMerge) -> None:
+        assert life.change is not None
+        text = conflict_turn(life.change, life.change.target, error.message)
+        if text.strip() not in entry.journal.told:  # we were cut off after it was said
+            said = {"record": "told", "text": text, "conflict": True}
+            entry.append({**said, "at": self.store.clock.wall()}, sync=True)
+
+    def _may_resolve(self, entry: Entry) -> bool:
+        """Whether its own session gets a turn at a conflict with what else is in its run."""
+        return not entry.journal.collided and landing.run_of(self.layout, entry.journal) is not None
 
     def facts(self, life: Worker, entry: Entry) -> dict[str, Any]:
         """What a result and an event tell of the work; nothing for a task without a tree and checks."""

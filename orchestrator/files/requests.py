@@ -379,10 +379,13 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
         if path is not None and (why := outside(path)):
             report(where, f"'{path[:60]}' {why}", "name a path inside the project")
     for place, need in enumerate(task.needs):
+        grown = task.ends.get(need) == "proven"
+        where = ("base", "task") if grown else ("needs", place)
         if need == task.id:
-            report(("needs", place), "a task cannot need itself")
+            words = "begin from its own branch" if grown else "need itself"
+            report(where, f"a task cannot {words}")
         elif ids.problem(need):
-            report(("needs", place), f"'{need[:60]}' is not an id: it {ids.problem(need)}")
+            report(where, f"'{need[:60]}' is not an id: it {ids.problem(need)}")
     for where, message, hint in chain.problems(_at(document.data, base)):
         report(where, message, hint)
     if task.timeout is not None and task.timeout <= 0:

@@ -105,11 +105,6 @@ def suggest(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> s
     return f"did you mean '{close[0]}'?" if close else "orchestrator list   shows all tasks"
 
 
-def runs(layout: Layout) -> list[tuple[str, str]]:
-    """``(id, file name)`` of the accepted runs."""
-    return sorted(task_names(layout.folder("runs")))
-
-
 def cancel_requests(layout: Layout) -> list[str]:
     """Ids that somebody asked to stop by a file ``running/<id>.cancel`` (or ``<id>.yaml.cancel``)."""
     found = []

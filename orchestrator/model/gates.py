@@ -140,6 +140,7 @@ _ENDS = {
     "done": frozenset((Status.DONE,)),
     "failed": frozenset((Status.FAILED,)),
     "ended": frozenset((Status.DONE, Status.FAILED, Status.CANCELLED)),
+    "proven": frozenset((Status.DONE, Status.REVIEW)),  # of base: {task: ...}
 }
 
 
@@ -154,6 +155,9 @@ def need_gates(
         status = status_of(need)
         end = ends.get(need, "done")
         if status in _ENDS[end]:
+            continue
+        if end == "proven":
+            gates.append(_base_gate(need, status))
             continue
         if end != "done" and status in (Status.DONE, Status.CANCELLED):
             why = f"waits for {need} to fail, and it is {status}"
@@ -210,6 +214,21 @@ def need_gates(
                 )
             )
     return gates
+
+
+def _base_gate(task_id: str, status: Status | None) -> Gate:
+    """A task begins with what another has done, and that is not proven."""
+    words = {
+        None: ("does not exist", "create it, or correct base: in the task's file"),
+        Status.FAILED: ("is failed", f"orchestrator retry {task_id}"),
+        Status.CANCELLED: ("is cancelled", f"orchestrator retry {task_id}"),
+        Status.HELD: ("is held", f"orchestrator release {task_id}"),
+    }
+    state = "has not ended" if status is Status.RUNNING else "waits"
+    state, hint = words.get(status, (state, ""))
+    stuck = status in (None, Status.FAILED, Status.CANCELLED)
+    why = f"begins from the branch of {task_id}, which {state}"
+    return Gate(GateName.NEEDS, why, hint, stuck=stuck, on=task_id)
 
 
 @dataclass(slots=True)

@@ -83,6 +83,7 @@ class Journal:
     replies: tuple[
         Record, ...
     ] = ()  # ``told`` records of what people said, with the attempt they went to
+    collided: int = 0  # attempts that were told to resolve a conflict, since its claim or a retry
     unanswered: int = 0  # questions since its claim, or a reply, that nobody answered
     fresh: bool = False  # the next attempt begins anew: no session, no tree of the one before
     then: tuple[Record, ...] = ()  # tasks to be made when its file enters a folder: id, text, at
@@ -191,7 +192,7 @@ def _fold(records: list[Record]) -> Journal:
     facts: dict[str, Record] = {}
     told: list[str] = []
     replies: list[Record] = []
-    fresh, unanswered = False, 0
+    fresh, unanswered, collided, turn = False, 0, 0, False
     then: tuple[Record, ...] = ()
     times = 0
     for record in records:
@@ -201,6 +202,7 @@ def _fold(records: list[Record]) -> Journal:
         if kind == "told":
             told.append(str(record.get("text", "")).strip("\n") + "\n")
             unanswered += bool(record.get("asked"))
+            turn = turn or bool(record.get("conflict"))
             if "reply" in record:
                 unanswered = 0
                 replies.append({**record, "to": len(attempts) + 1})
@@ -216,6 +218,7 @@ def _fold(records: list[Record]) -> Journal:
             continue
         if kind == "started":
             told, fresh = [], False
+            collided, turn = collided + turn, False
         phase, last = _PHASES[kind], record
         if kind == "claim":
             claim, tries, link = record, 0, 0
@@ -241,7 +244,7 @@ def _fold(records: list[Record]) -> Journal:
         if kind == "final" and "times" in record:  # an end, and no move by a person
             then, times = tuple(record.get("then", ())), record["times"]
         if kind in ("claim", "requeue"):
-            then = ()
+            then, collided, turn = (), 0, False
         if "read" in record and attempts:
             attempts[-1] = replace(attempts[-1], read=record["read"])
         if kind == "requeue":
@@ -266,6 +269,7 @@ def _fold(records: list[Record]) -> Journal:
         then=then,
         times=times,
         unanswered=unanswered,
+        collided=collided,
         tree=facts.get("tree", {}),
         change=facts.get("change", {}),
         merge=facts.get("merge", {}),

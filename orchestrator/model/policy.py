@@ -45,6 +45,7 @@ class Retry:
     after: float
     fall_back: bool = False
     renew: bool = False  # a person asked for it: it counts as the first
+    why: str = ""  # it follows an attempt that ended well
 
 
 @dataclass(frozen=True, slots=True)

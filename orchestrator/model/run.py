@@ -65,6 +65,9 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
             merged["env"] = {**data["defaults"]["env"], **own["env"]}
         if "needs" in merged:
             merged["needs"] = _needs(run_id, merged["needs"], entries)
+        if isinstance(merged.get("base"), Mapping):
+            full = _needs(run_id, [merged["base"].get("task", "")], entries)
+            merged["base"] = {"task": full[0]}
         keys[ids.of_run_task(run_id, name)] = key
         tasks[ids.of_run_task(run_id, name)] = merged
     return Run(run_id, title, tasks, tuple(tasks), keys=keys, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,8 @@ class Task:
     then: tuple[FollowUp, ...] = ()  # what follows its end
     chain: tuple[str, ...] = ()  # the tasks that led to it, the first one first
     depth: int | None = None  # how many may follow one another from its first one on
-    base: str = ""  # what its tree begins from
+    base: str = ""  # what its tree begins from: a commit or a branch
+    grows_from: str = ""  # the task from whose branch it begins instead
     on: str = ""  # where it is executed, of what the configuration names
     template: Mapping[str, Any] | None = None  # what its template said, filled
     notes: tuple[str, ...] = ()  # what became of keys of an older format
@@ -89,8 +90,8 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         max_tokens=data.get("max_tokens"),
         retries=data.get("retries"),
         priority=data.get("priority", "normal"),
-        needs=tuple(data.get("needs", ())),
-        ends=_ends(data.get("needs", ())),
+        needs=tuple(dict.fromkeys((*data.get("needs", ()), *_grown(data)))),
+        ends=_ends(data),
         run=data.get("run"),
         env=data.get("env", {}),
         hold=data.get("hold", False),
@@ -105,17 +106,27 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         then=follow_ups(data),
         chain=tuple(data.get("chain", ())),
         depth=data.get("depth"),
-        base=data.get("base", ""),
+        base=data["base"] if isinstance(data.get("base"), str) else "",
+        grows_from=next(_grown(data), ""),
         on=data.get("on", ""),
         notes=notes,
     )
 
 
-def _ends(needs: Any) -> Mapping[str, str]:
-    """``{build: failed}``: the needs of which another end than done is waited for."""
-    if not isinstance(needs, Mapping):
-        return {}
-    return {need: end for need, end in needs.items() if end != "done"}
+def _ends(data: Mapping[str, Any]) -> Mapping[str, str]:
+    """``{build: failed}``: the needs of which another end than done is waited for; of the task that it grows from a proven one."""
+    needs = data.get("needs", ())
+    ends = {task_id: "proven" for task_id in _grown(data) if task_id not in needs}
+    if isinstance(needs, Mapping):
+        ends |= {need: end for need, end in needs.items() if end != "done"}
+    return ends
+
+
+def _grown(data: Mapping[str, Any]) -> Iterator[str]:
+    """The task of ``base: {task: ...}``."""
+    base = data.get("base")
+    if isinstance(base, Mapping) and base.get("task"):
+        yield str(base["task"])
 
 
 def _use(data: Mapping[str, Any]) -> str:

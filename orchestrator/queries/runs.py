@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.files import eventreader, results, scan
+from orchestrator.files import eventreader, results, runrecords, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.gates import need_gates
 from orchestrator.model.run import Run
@@ -26,6 +26,8 @@ class RunView:
     rows: list[Row]
     max_parallel: int | None = None
     on_failure: str = "continue"
+    folder: str = runrecords.RUNS  # where its file lies
+    branch: str = ""  # of its own, if its tasks have trees
 
     @property
     def done(self) -> int:
@@ -38,6 +40,8 @@ class RunView:
             "status": str(self.status),
             "done": self.done,
             "total": len(self.rows),
+            "folder": self.folder,
+            "branch": self.branch or None,
             "tasks": [row.as_json() for row in self.rows],
         }
 
@@ -46,18 +50,23 @@ def all_runs(layout: Layout, now: float) -> list[RunView]:
     """Every accepted run."""
     return [
         view
-        for run_id, name in scan.runs(layout)
+        for run_id, name in runrecords.listed(layout)
         if (view := view_of(layout, run_id, name, now)) is not None
     ]
 
 
 def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | None:
     """One run; None if its file cannot be read as one."""
-    request = request_of(layout, "runs", name)
+    folder, _ = runrecords.place(layout, run_id) or (runrecords.RUNS, name)
+    request = request_of(layout, folder, name)
     if request is None or request.run is None:
         return RunView(run_id, "its file cannot be read", RunStatus.FAILED, [])
     run = request.run
-    return _view(layout, run, members(layout, run), now)
+    view = _view(layout, run, members(layout, run), now)
+    view.folder = str(folder)
+    branch = runrecords.known(layout, run_id)
+    view.branch = branch.branch if branch is not None else ""
+    return view
 
 
 def members(layout: Layout, run: Run) -> list[str]:
@@ -134,7 +143,7 @@ def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) ->
 
 def find_run(layout: Layout, word: str) -> tuple[str, str] | None:
     """``(id, file name)`` of the one run that ``word`` names; None if none does."""
-    known = scan.runs(layout)
+    known = runrecords.listed(layout)
     word = stem_of(word) or word
     exact = [item for item in known if item[0] == word]
     partial = [item for item in known if word in item[0]]

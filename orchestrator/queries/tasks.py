@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, eventreader, journals, replies, results, scan
+from orchestrator.files import card, eventreader, journals, replies, results, runrecords, scan
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request
@@ -131,7 +131,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         ],
         recent=recent(layout, RECENT, (Status.FAILED,)),
         more_waiting=len(inbox) + len(held) - len(shown),
-        runs=len(scan.runs(layout)),
+        runs=len(runrecords.listed(layout)),
         held=known.held,
         needs=needs_you(layout, now, known),
         quotas=known.quotas,

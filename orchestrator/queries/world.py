@@ -19,6 +19,7 @@ from orchestrator.files import (
     origin,
     quotas,
     results,
+    runrecords,
     scan,
     spending,
     trust,
@@ -26,7 +27,7 @@ from orchestrator.files import (
 from orchestrator.files.approval import Approval, Arrived, Verdict, busy_gate, named_files
 from orchestrator.files.documents import Document
 from orchestrator.files.identity import identity_of
-from orchestrator.files.layout import SUFFIXES, Layout, stem_of
+from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.model.admission import (
     PROCESS,
@@ -191,11 +192,9 @@ class Known:
         return self._runs[run_id]
 
     def _read_run(self, run_id: str) -> Run | None:
-        for suffix in SUFFIXES:
-            request = request_of(self.layout, "runs", run_id + suffix)
-            if request is not None:
-                return request.run
-        return None
+        place = runrecords.place(self.layout, run_id)
+        request = request_of(self.layout, *place) if place is not None else None
+        return request.run if request is not None else None
 
     def _limits(self, lane: Lane) -> Limits:
         run = self.run_of(lane.run) if lane.run else None

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Taken
-from orchestrator.files import owners, scan
+from orchestrator.files import owners, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content, Unreadable, read
 from orchestrator.model.run import Run
@@ -51,7 +51,7 @@ def _accept(store: Store, run: Run, name: str, content: Content) -> None:
     source, target = f"{layout.folder('inbox')}/{name}", f"{layout.folder('runs')}/{name}"
     if not os.path.lexists(source):  # withdrawn, or accepted by another since it was read
         raise Vanished
-    if run.id in {known for known, _ in scan.runs(layout)}:
+    if run.id in {known for known, _ in runrecords.listed(layout)}:
         raise Taken(f"there is a run '{run.id}' already", "rename this file")
     for task_id in run.tasks:
         store.check_free(task_id)
@@ -157,7 +157,7 @@ def complete(store: Store) -> list[str]:
         return []
     done = []
     with _alone(layout) as alone:
-        accepted = {run_id for run_id, _ in scan.runs(layout)}
+        accepted = {run_id for run_id, _ in runrecords.listed(layout)}
         for run_id in sorted(scan.names(f"{layout.state}/expanding")) if alone else ():
             if not _ours(store, run_id):
                 continue  # git or a copy brought it: what it says was never accepted here

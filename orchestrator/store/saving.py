@@ -50,7 +50,7 @@ def save(
     branch = shared.commit_of(branch_ref)
     if not os.path.isdir(tree.path):
         tip = branch or shared.commit_of(ref) or tree.base
-        return _change(repo, tree, tip, "its tree is gone; what was saved before is under " + SAVED)
+        return figures(repo, tree, tip, "its tree is gone; what was saved before is under " + SAVED)
     admin = trees.admin_of(repo, tree.path)
     warnings = _take_locks_away(repo, admin, tree)
     git = trees.in_tree(repo, tree)
@@ -80,7 +80,7 @@ def save(
     finally:
         trees.forget_index(index)
     trees.mend(repo, tree)
-    return _change(repo, tree, tip, unproven, (*warnings, *told))
+    return figures(repo, tree, tip, unproven, (*warnings, *told))
 
 
 def keep(git: Git, ref: str, commit: str) -> None:
@@ -265,8 +265,8 @@ def _add_as_files(git: Git, top: str, folder: str) -> None:
 # -- figures --------------------------------------------------------------------------------------------------------
 
 
-def _change(
-    repo: Repository, tree: Tree, tip: str, unproven: str, warnings: tuple[str, ...] = ()
+def figures(
+    repo: Repository, tree: Tree, tip: str, unproven: str = "", warnings: tuple[str, ...] = ()
 ) -> Change:
     """The figures of a branch, from where it parts from its target now."""
     base = parting(repo, tree, tip)
@@ -281,8 +281,13 @@ def parting(repo: Repository, tree: Tree, tip: str) -> str:
     """The commit that a change is counted from: where the branch and its target part, so that nothing of the target's is blamed."""
     if not tree.target or tree.working or tip == tree.base:  # it may begin with another task's work
         return tree.base
-    found = repo.shared("merge-base", f"refs/heads/{tree.target}", tip, codes=(0, 1, 128))
-    return found or tree.base
+    shared = repo.shared
+    found = shared("merge-base", f"refs/heads/{tree.target}", tip, codes=(0, 1, 128))
+    if not found or found == tree.base:
+        return tree.base
+    # Where it began with another task's work, which the target does not have, that work is not its own.
+    older = shared.raw("merge-base", "--is-ancestor", found, tree.base, codes=None).returncode == 0
+    return tree.base if older else found
 
 
 def numbers(repo: Repository, base: str, tip: str) -> tuple[list[str], int, int]:

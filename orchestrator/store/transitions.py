@@ -20,7 +20,7 @@ import yaml
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
-from orchestrator.files import journals, jsonlines, opening, owners, scan, trust
+from orchestrator.files import journals, jsonlines, opening, owners, runrecords, scan, trust
 from orchestrator.files.identity import Identity
 from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.requests import Content
@@ -179,7 +179,8 @@ class Store:
                 f"there is a task '{task_id}' already, in {place[0]}/",
                 "choose another name with --id",
             )
-        if any(ids.key(name) == ids.key(task_id) for name, _ in scan.runs(self.layout)):
+        placed = {ids.key(name) for name, _ in scan.task_names(self.layout.folder("runs"))}
+        if ids.key(task_id) in placed or runrecords.known(self.layout, task_id) is not None:
             raise Taken(f"there is a run '{task_id}' already", "choose another name with --id")
         for closed in (False, True):
             if os.path.exists(self.layout.journal(task_id, closed)):

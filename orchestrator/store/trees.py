@@ -51,6 +51,7 @@ class Tree:
     placed: tuple[str, ...] = ()
     ready: bool = False
     notes: tuple[str, ...] = ()
+    grows_from: str = ""  # the task with whose work it began
 
     def record(self) -> dict[str, Any]:
         """The tree as a journal's ``tree`` record, without its path: the project may be moved."""
@@ -103,37 +104,44 @@ def plan(
     ``start`` is a branch to begin from and to merge into, instead of ``trees.base``; ``commit`` what to begin from all the same:
     the tip of a task that this one follows, say.
     """
-    shared, checkout = repo.shared, repo.checkout
-    here = checkout("symbolic-ref", "-q", "--short", "HEAD", codes=(0, 1, 128))
-    wanted = start or trees.base
-    target, name = here, "HEAD"
-    if wanted not in ("HEAD", "working"):
-        target, name = wanted, f"refs/heads/{wanted}"
-    base = (checkout if name == "HEAD" else shared).commit_of(name)
-    if not base:
-        if name == "HEAD":
-            raise CannotIsolate(
-                "a tree needs a commit to begin from, and there is none yet", "git commit"
-            )
-        raise CannotIsolate(f"there is no branch '{wanted}' (trees.base)", "git branch")
+    base, target = beginning(trees, repo, start)
     notes = []
     if commit:
-        base, wanted = shared.commit_of(commit), "HEAD"
+        base = repo.shared.commit_of(commit)
         if not base:
             raise CannotIsolate(f"there is no commit or branch '{commit}' (base)", "git branch")
-    working = wanted == "working"
+    working = trees.base == "working" and not start and not commit
     if working:
         base = snapshot(layout, repo, base)
     else:
         notes += unseen(layout, repo)
     wanted = f"{trees.prefix}/{branch_part(task_id)}"
-    branch = free_name(wanted, _taken(repo, trees.prefix))
+    branch = free_name(wanted, taken(repo, trees.prefix))
     if branch != wanted:
         notes.append(f"the branch {wanted} is not ours or cannot be; this one is {branch}")
     return Tree(layout.tree(task_id), branch, base, target, working, notes=tuple(notes))
 
 
-def _taken(repo: Repository, prefix: str) -> list[str]:
+def beginning(trees: Trees, repo: Repository, start: str = "") -> tuple[str, str]:
+    """The commit that a branch begins from, and the branch that it is to be merged into (empty: none).  Raises `CannotIsolate`.
+
+    ``start`` is a branch to begin from instead of ``trees.base``.
+    """
+    wanted = start or trees.base
+    if wanted not in ("HEAD", "working"):
+        base = repo.shared.commit_of(f"refs/heads/{wanted}")
+        if not base:
+            raise CannotIsolate(f"there is no branch '{wanted}' (trees.base)", "git branch")
+        return base, wanted
+    base = repo.checkout.commit_of("HEAD")
+    if not base:
+        raise CannotIsolate(
+            "a tree needs a commit to begin from, and there is none yet", "git commit"
+        )
+    return base, repo.checkout("symbolic-ref", "-q", "--short", "HEAD", codes=(0, 1, 128))
+
+
+def taken(repo: Repository, prefix: str) -> list[str]:
     """Names that a new branch must not have: of branches here, of those that a remote has, and of tasks that have saved something."""
     places = ("refs/heads", "refs/remotes", SAVED)
     listed = repo.shared("for-each-ref", "--format=%(refname)", *places)
@@ -274,7 +282,7 @@ def make(
         os.makedirs(f"{base}/{WORK}/inbox", exist_ok=True)
         _ignore_all(f"{base}/{WORK}/.gitignore")
         copied = tuple(_copied(layout, trees, repo, tree))
-        _set_up(trees, base, log, stopped)
+        _set_up(trees, layout.root, base, log, stopped)
         placed = (*copied, *_linked(layout, trees, repo, tree))
     except (OSError, OrchestratorError) as error:
         discard(layout, repo, tree)
@@ -390,11 +398,11 @@ def _wanted(
             yield path, source, os.path.join(tree.path, repo.prefix, path)
 
 
-def _set_up(trees: Trees, base: str, log: str, stopped: Callable[[], bool]) -> None:
+def _set_up(trees: Trees, root: str, base: str, log: str, stopped: Callable[[], bool]) -> None:
     """Run the commands of ``setup``, one after the other, nothing left behind."""
     for command in trees.setup:
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        env["GIT_CEILING_DIRECTORIES"] = os.path.dirname(base)
+        env |= {"GIT_CEILING_DIRECTORIES": os.path.dirname(base), "ORCHESTRATOR_ROOT": root}
         with os.fdopen(
             opening.descriptor(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab", buffering=0
         ) as out:

@@ -11,7 +11,7 @@ from orchestrator.cli.options import dry_run_option, examples, ids_argument, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
-from orchestrator.coordination import landing
+from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.errors import Refused
 from orchestrator.files import scan
@@ -39,7 +39,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> 
     """Approve tasks: those that came through git may start, those in review are done.
 
     The branch of a task in review is merged first, unless its role says merge: never. What cannot be merged stays where
-    it is, and the files in the way are named.
+    it is, and the files in the way are named. A run in review is merged as one change.
     """
     refuse_in_attempt("approve anything")
     if not tasks and not settings:
@@ -58,7 +58,8 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> 
             say(f"{task_id}: {', '.join(names)} counts: its agent is told")
             return Moved(task_id, place[0], place[0], app.layout.file(*place))
         if place is not None and place[0] is Status.REVIEW:
-            made = landing.approve(store, config, task_id)
+            made = runreviews.approve(store, config, task_id)
+            made = made or landing.approve(store, config, task_id)
             if made:
                 say(f"{task_id}: {made}")
         return store.approve(task_id)

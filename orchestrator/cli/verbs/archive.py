@@ -16,7 +16,6 @@ from orchestrator.files import results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import duration, plural, when
-from orchestrator.store import trees
 
 
 @click.command(
@@ -71,10 +70,8 @@ def command(
                 if not app.console.tty
                 else f"{app.console.sign('archive')} archived     {app.layout.shown(moved.path)}"
             )
-            if os.path.isdir(app.layout.tree(task_id)):
-                why = clearing.clear(store, config, trees.repository(app.layout), task_id)
-                if why:
-                    say(f"its tree stays: {why}")
+            if why := clearing.follow(store, config, task_id):
+                say(f"its tree stays: {why}")
         except Refused as error:
             say(f"error: {error.message}")
             code = FAILED

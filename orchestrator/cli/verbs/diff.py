@@ -13,15 +13,18 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.errors import NotFound, OrchestratorError
-from orchestrator.files import git, journals, scan
+from orchestrator.files import git, journals, results, runrecords, scan
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.model.isolation import Change, change_from
+from orchestrator.model.isolation import change_from
+from orchestrator.model.runbranch import RunBranch
+from orchestrator.queries.runs import find_run
 
 
 @click.command(
     epilog=examples(
         "orchestrator diff fix-login",
         "orchestrator diff fix-login --stat",
+        "orchestrator diff release             # the whole run",
         "orchestrator diff fix-login > fix.patch",
     )
 )
@@ -31,11 +34,15 @@ from orchestrator.model.isolation import Change, change_from
 @json_option
 @click.pass_obj
 def command(app: App, task: str, stat: bool, name_only: bool, as_json: bool) -> None:
-    """What a task changed, on its branch, since that parted from its target.
+    """What a task, or a whole run, changed, on its branch, since that parted from its target.
 
     While the task runs: what is in its tree now. On a terminal in your pager, with colours; plain text in a pipe.
     """
     layout = app.layout
+    run = _run(layout, task)
+    if run is not None:
+        _print_run(app, run, stat, name_only, as_json)
+        return
     task_id, _, _ = scan.find(layout, task)
     journal = journals.of(layout, task_id)
     tree = journal.tree if journal is not None else {}
@@ -49,30 +56,77 @@ def command(app: App, task: str, stat: bool, name_only: bool, as_json: bool) -> 
         facts = {**change.facts(), "files": list(change.files)} if change is not None else {}
         app.console.json("diff", {"task": task_id, **facts})
         return
-    how = ["--stat"] if stat else ["--name-only"] if name_only else ["-p"]
-    if app.console.color and not name_only:
-        how.append("--color=always")
+    ends = [change.base, change.tip] if change is not None else [tree.get("base", "")]
+    folder = layout.root if change is not None else layout.tree(task_id)
+    _print(app, task_id, folder, ends, _how(app, stat, name_only))
+
+
+def _run(layout: Layout, word: str) -> RunBranch | None:
+    """The branch of the run that is meant; None if a task is, or if the run has none."""
+    known = runrecords.known(layout, word)
+    if known is not None or scan.locate(layout, word) is not None:
+        return known
+    found = find_run(layout, word)
+    return runrecords.known(layout, found[0]) if found is not None else None
+
+
+def _print_run(app: App, run: RunBranch, stat: bool, name_only: bool, as_json: bool) -> None:
+    """The one diff of a run: what its branch holds now, or what was merged."""
+    layout = app.layout
+    how = _how(app, stat, name_only)
     try:
-        text = _diff(layout, task_id, tree.get("base", ""), change, how)
+        repository = git.nearest(layout.root)
+        if repository is None:
+            raise git.Unclear("there is no repository here any more")
+        with git.reading(repository) as reader:
+            ends = _ends_of_run(reader, layout, run)
     except git.Unclear as error:
-        raise OrchestratorError(
-            f"git gives no clear answer: {error}", "orchestrator doctor"
-        ) from None
+        raise _unclear(error) from None
+    if not as_json:
+        _print(app, run.run, layout.root, ends, how)
+        return
+    text = _text(layout, layout.root, ends, ["--name-only"])
+    facts = {"branch": run.branch, "base": ends[0], "tip": ends[1], "target": run.target}
+    app.console.json("diff", {"task": run.run, **facts, "files": text.decode().splitlines()})
+
+
+def _ends_of_run(reader: git.Reader, layout: Layout, run: RunBranch) -> list[str]:
+    told = results.read(layout, run.run)
+    if run.merge.get("record") == "merged" and told.get("tip") == run.merge.get("tip"):
+        return [str(told["base"]), str(told["tip"])]
+    named = reader.ask("rev-parse", "-q", "--verify", f"refs/heads/{run.branch}", codes=(0, 1))
+    tip = named.out.decode().strip() or run.looked_at or run.base
+    parts = reader.ask("merge-base", f"refs/heads/{run.target}", tip, codes=(0, 1, 128))
+    return [parts.out.decode().strip() or run.base, tip]
+
+
+def _how(app: App, stat: bool, name_only: bool) -> list[str]:
+    how = ["--stat"] if stat else ["--name-only"] if name_only else ["-p"]
+    return [*how, "--color=always"] if app.console.color and not name_only else how
+
+
+def _unclear(error: git.Unclear) -> OrchestratorError:
+    return OrchestratorError(f"git gives no clear answer: {error}", "orchestrator doctor")
+
+
+def _print(app: App, name: str, folder: str, ends: list[str], how: list[str]) -> None:
+    try:
+        text = _text(app.layout, folder, ends, how)
+    except git.Unclear as error:
+        raise _unclear(error) from None
     if not text:
-        app.console.out(f"{task_id} has changed nothing" if app.console.tty else "")
+        app.console.out(f"{name} has changed nothing" if app.console.tty else "")
         return
     _show(text, app.console.tty)
 
 
-def _diff(layout: Layout, task_id: str, base: str, change: Change | None, how: list[str]) -> bytes:
-    """The text that git makes of the change."""
-    folder = layout.tree(task_id) if change is None else layout.root
+def _text(layout: Layout, folder: str, ends: list[str], how: list[str]) -> bytes:
+    """The text that git makes of what lies between two commits, or between one and a folder's files."""
     repository = git.nearest(folder)
     if repository is None:
         raise git.Unclear("there is no repository here any more")
     place = os.path.relpath(layout.root, (git.nearest(layout.root) or repository).folder)
     state = WORK if place == "." else f"{place}/{WORK}"
-    ends = [base] if change is None else [change.base, change.tip]
     with git.reading(repository) as reader:
         answer = reader.ask(
             "diff", *how, "--no-renames", *ends, "--", ":(top)", f":(top,exclude,literal){state}"

@@ -12,7 +12,7 @@ from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
-from orchestrator.coordination import landing
+from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import ENDED, Replies
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import card, encodings, journals, results
@@ -58,6 +58,7 @@ def command(
     text = "" if conflict and not words and not edit else _text(app, task_id, words, edit)
     config, toolbox = open_config(app)
     store = open_store(app)
+    runreviews.refuse_run(store, task_id, "reply")
     if conflict:
         landing.give_back(store, task_id)
         if not text:

@@ -8,7 +8,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.moving import move_each
 from orchestrator.cli.options import dry_run_option, examples, ids_argument
 from orchestrator.cli.writing import open_config
-from orchestrator.coordination import clearing, landing
+from orchestrator.coordination import clearing, landing, runreviews
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Moved, Store
 
@@ -49,6 +49,7 @@ def command(app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_r
         config, _ = open_config(app)
 
     def step(store: Store, task_id: str) -> Moved:
+        runreviews.refuse_run(store, task_id, "retry")
         if conflict:
             landing.give_back(store, task_id)
         if fresh:

@@ -9,7 +9,7 @@ from orchestrator.cli.options import complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.verbs.status import line
 from orchestrator.errors import NotFound
-from orchestrator.files import scan
+from orchestrator.files import runrecords
 from orchestrator.files.text import one_line
 from orchestrator.queries.chains import drawn
 from orchestrator.queries.runs import RunView, all_runs, find_run, view_of
@@ -36,6 +36,7 @@ def command(app: App, run: str | None, as_json: bool) -> None:
                     app.console.word(str(view.status)),
                     f"{view.done}/{len(view.rows)} done",
                     one_line(view.title, 80),
+                    *_branch(view),
                 ]
                 for view in views
             ]
@@ -46,7 +47,7 @@ def command(app: App, run: str | None, as_json: bool) -> None:
     known = find_run(layout, run)
     view = view_of(layout, *known, now()) if known else None
     if view is None:
-        listed = ", ".join(run_id for run_id, _ in scan.runs(layout)[:8])
+        listed = ", ".join(run_id for run_id, _ in runrecords.listed(layout)[:8])
         raise NotFound(
             f"there is no run '{run}'", f"runs: {listed}" if listed else "there are no runs yet"
         )
@@ -54,6 +55,13 @@ def command(app: App, run: str | None, as_json: bool) -> None:
         app.console.json("run", {"run": view.as_json()})
         return
     _show(app.console, view, now())
+
+
+def _branch(view: RunView) -> list[str]:
+    """Its branch, and whether that waits for a person."""
+    if not view.branch:
+        return []
+    return [f"{view.branch}, in review" if view.folder == "review" else view.branch]
 
 
 def _show(console: Console, view: RunView, moment: float) -> None:
@@ -71,6 +79,8 @@ def _show(console: Console, view: RunView, moment: float) -> None:
     )
     if view.title != view.id:
         console.out(one_line(view.title, 200))
+    for branch in _branch(view):
+        console.out(f"{branch}   orchestrator diff {view.id}")
     by_id = {row.id: row for row in view.rows}
     rows = []
     for task_id, depth in drawn([row.id for row in view.rows]):

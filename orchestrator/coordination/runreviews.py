@@ -1,0 +1,160 @@
+"""A run whose tasks have trees is one change: when its last task has ended its file goes to review/, is looked at once, and merged.
+
+What the file is moved by can be repeated: the result first, then the rename.  Failures are no hindrance: "3 of 4" is a review, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.coordination import landing
+from orchestrator.errors import OrchestratorError, Refused
+from orchestrator.files import journals, results, runrecords
+from orchestrator.model.config import Config
+from orchestrator.model.isolation import Change, Check, summary
+from orchestrator.model.run import Run
+from orchestrator.model.status import Outcome, Status
+from orchestrator.model.units import timestamp
+from orchestrator.store import atomic, merging, runbranches, sharing, trees
+from orchestrator.store.merging import CannotMerge
+from orchestrator.store.transitions import Store
+
+StatusOf = Callable[[str], Status | None]
+ENDED = ("done", "failed", "cancelled")  # where a person may have put the file of a run before
+
+
+def open_runs(store: Store) -> list[str]:
+    """Ids of the runs with a branch whose files still lie in runs/."""
+    found = runrecords.all_known(store.layout)
+    return [item.run for item in found if _place(store, item.run) == runrecords.RUNS]
+
+
+def settle(store: Store, run: Run, status_of: StatusOf) -> str:
+    """Have a run whose tasks have all ended reviewed, if its branch holds anything new; what was done, in words.
+
+    Raises `OrchestratorError` or OSError, and may be repeated.
+    """
+    layout = store.layout
+    known = runrecords.known(layout, run.id)
+    place = runrecords.place(layout, run.id)
+    if known is None or place is None or place[0] == Status.ARCHIVE:
+        return ""
+    repo = trees.repository(layout)
+    change = runbranches.change_of(layout, repo, known)
+    if change is None or change.empty or known.merged(change.tip):
+        return ""
+    folder, name = place
+    if folder == Status.REVIEW and known.looked_at == change.tip:
+        return ""
+    if folder in ENDED and known.looked_at == change.tip:
+        return ""  # a person has decided about this
+    document = _document(store, run, change, status_of)
+    runbranches.looked_at(layout, known, change.tip)
+    store.log.commit([], [store.stage_result(run.id, document)]).result()
+    if folder != Status.REVIEW:
+        atomic.move(layout.file(folder, name), layout.file(Status.REVIEW, name))
+        for touched in (folder, Status.REVIEW):
+            atomic.sync_folder(layout.folder(touched))
+    return str(document["reason"])
+
+
+def _document(store: Store, run: Run, change: Change, status_of: StatusOf) -> dict[str, Any]:
+    """The result of a run: its figures, and how its tasks ended."""
+    statuses = {member: status_of(member) for member in run.members}
+    done = sum(status is Status.DONE for status in statuses.values())
+    others = [
+        f"{member}: {status or 'missing'}"
+        for member, status in statuses.items()
+        if status is not Status.DONE
+    ]
+    found = [results.read(store.layout, member) for member in run.members]
+    costs = [float(item["cost_usd"]) for item in found if item.get("cost_usd")]
+    document = {
+        "task": run.id,
+        "title": run.title,
+        "outcome": str(Outcome.SUCCEEDED if done == len(statuses) else Outcome.FAILED),
+        "reason": f"{done} of {len(statuses)} done: {summary(change)}",
+        "finished_at": timestamp(store.clock.wall()),
+        "cost_usd": round(sum(costs), 6) if costs else None,
+        "files_changed": list(change.files),
+        "notes": others[:50],
+        "attempts": [],
+        **change.facts(),
+    }
+    return {
+        key: value
+        for key, value in document.items()
+        if key == "attempts" or value not in (None, "", [])
+    }
+
+
+def approve(store: Store, config: Config, run_id: str) -> str:
+    """Merge a run's branch into its target; what was done, in words.  Raises `CannotMerge`: then nothing has changed."""
+    layout = store.layout
+    known = runrecords.known(layout, run_id)
+    if known is None:
+        return ""
+    repo = trees.repository(layout)
+    if why := sharing.holds_merges(layout, repo):
+        raise CannotMerge(why, landing.LOOK)
+    change = runbranches.change_of(layout, repo, known)
+    if change is None:
+        raise CannotMerge(f"there is no branch '{known.branch}' any more", "orchestrator doctor")
+    if known.merged(change.tip):
+        return ""
+    if change.tip != known.looked_at:
+        raise CannotMerge(
+            f"{known.branch} has moved since the review: one of its tasks was merged meanwhile",
+            f"orchestrator diff {run_id}   then approve it again, once its tasks have ended",
+        )
+    checks = _checks(store, config, run_id)
+
+    def proven(old: str, new: str) -> str:
+        return landing.red_on(layout, repo, checks, new, run_id) if checks else ""
+
+    def note(record: Mapping[str, Any]) -> None:
+        runbranches.write(layout, known.with_merge(record))
+
+    title = f"{results.read(layout, run_id).get('title') or run_id} ({known.branch})"
+    tree = runbranches.tree_of(layout, known)
+    made = merging.merge(
+        layout, repo, tree, change, "merge", title, run_id, known.merge, note, proven
+    )
+    words = f"merged {known.branch} into {made.target} as {made.new[:12]}"
+    event = store.log.event(
+        "task_merged", run_id, made.new[:12], run_id=run_id, phase="merge", summary=words
+    )
+    store.log.commit([event]).result()
+    return words
+
+
+def _checks(store: Store, config: Config, run_id: str) -> list[Check]:
+    """Every check by which a task of the run was proven."""
+    place = runrecords.place(store.layout, run_id)
+    members = landing.members_of(store.layout, *place) if place is not None else ()
+    names: dict[str, None] = {}
+    for member in members:
+        journal = journals.of(store.layout, member)
+        if journal is not None:
+            names |= dict.fromkeys(landing.role_of(config, journal).role.verify)
+    return [config.checks[name] for name in names if name in config.checks]
+
+
+def refuse_run(store: Store, task_id: str, verb: str) -> None:
+    """`Refused` if this is the id of a run in review: it has no session, and its tasks are what can be run again."""
+    place = runrecords.place(store.layout, task_id)
+    if place is not None:
+        raise Refused(
+            f"{task_id} is a run", f"orchestrator {verb} {task_id}.KEY   is one task of it"
+        )
+
+
+def _place(store: Store, run_id: str) -> str:
+    place = runrecords.place(store.layout, run_id)
+    return str(place[0]) if place is not None else ""
+
+
+def told(error: Exception) -> str:
+    """Why a run could not be put in review, for people."""
+    return error.message if isinstance(error, OrchestratorError) else str(error)

@@ -1,0 +1,58 @@
+"""Where run files are, and the branches that runs have.
+
+A run file lies in runs/.  One whose tasks have trees goes to review/ when the last has ended, and from there where a person puts
+it: that it is a run, and no task, is known by the record of its branch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from orchestrator.files import opening, scan
+from orchestrator.files.layout import SUFFIXES, Layout
+from orchestrator.model import ids
+from orchestrator.model.runbranch import RunBranch, run_branch_from
+from orchestrator.model.status import FOLDERS
+
+RUNS = "runs"
+
+
+def path_of(layout: Layout, run_id: str) -> str:
+    """Where the record of a run's branch is."""
+    return f"{layout.state}/runs/{ids.key(run_id)}.json"
+
+
+def known(layout: Layout, run_id: str) -> RunBranch | None:
+    """The branch of a run; None if it has none."""
+    try:
+        return run_branch_from(json.loads(opening.read_bytes(path_of(layout, run_id))))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def all_known(layout: Layout) -> list[RunBranch]:
+    """Every branch of a run, by the run's id."""
+    names = (name for name in scan.names(f"{layout.state}/runs") if name.endswith(".json"))
+    found = [known(layout, name.removesuffix(".json")) for name in names]
+    return sorted((item for item in found if item is not None), key=lambda item: item.run)
+
+
+def place(layout: Layout, run_id: str) -> tuple[str, str] | None:
+    """``(folder, file name)`` of an accepted run's file; None if there is none."""
+    for suffix in SUFFIXES:
+        if os.path.lexists(layout.file(RUNS, run_id + suffix)):
+            return RUNS, run_id + suffix
+    if not os.path.exists(path_of(layout, run_id)):
+        return None
+    return scan.locate(layout, run_id, FOLDERS)
+
+
+def listed(layout: Layout) -> list[tuple[str, str]]:
+    """``(id, file name)`` of every accepted run, wherever its file is."""
+    found = dict(scan.task_names(layout.folder(RUNS)))
+    for item in all_known(layout):
+        where = place(layout, item.run)
+        if where is not None:
+            found.setdefault(item.run, where[1])
+    return sorted(found.items())

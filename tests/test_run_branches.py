@@ -1,0 +1,145 @@
+# ruff: noqa: F811 - fixtures come by their names
+"""A run is a feature branch: its tasks grow from it and are merged into it, and a person looks at it once."""
+
+from __future__ import annotations
+
+import json
+
+from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
+
+from orchestrator.files import journals, runrecords
+
+
+def drop_run(repo: Repo, run_id: str, tasks: dict[str, dict], **keys) -> None:
+    for body in tasks.values():
+        body["prompt"] = f"{body['prompt']}\nexit\n"
+    repo.drop(f"{run_id}.yaml", json.dumps({"title": "A feature", "tasks": tasks, **keys}))
+
+
+def test_a_run_is_one_branch_reviewed_and_merged_once(repo: Repo):
+    before = persons(repo.root)
+    drop_run(
+        repo,
+        "feature",
+        {
+            "one": {"prompt": "echo 1 > one"},
+            "two": {"prompt": "cat one; echo 2 > two", "needs": ["one"]},
+            "three": {"prompt": "echo 3 > three; exit 1"},
+        },
+    )
+    repo.run("watch", "--until-empty", code=1)
+    after = persons(repo.root)
+    before.pop("refs"), after.pop("refs")
+    assert after == before
+    assert [repo.where(f"feature.{key}") for key in ("one", "two", "three")] == [
+        "done",
+        "done",
+        "failed",
+    ]
+    assert repo.log("feature.two") == "1\n"  # it began with what the other had done
+    assert repo.where("feature") == "review" and not (repo.work / "runs/feature.yaml").exists()
+    result = repo.result("feature")
+    assert result["reason"].startswith("2 of 3 done: +2 -0 in 2 files on run/feature")
+    assert (result["files_changed"], result["insertions"]) == (["one", "two"], 2)
+    assert result["notes"] == ["feature.three: failed"]
+    assert repo.run("diff", "feature", "--name-only").stdout == "one\ntwo\n"
+    needs = json.loads(repo.run("review", "--json", code=7).stdout)["needs"]
+    assert [item["id"] for item in needs if item["kind"] == "review"] == ["feature"]
+    (view,) = repo.json("runs")["runs"]
+    assert (view["folder"], view["branch"]) == ("review", "run/feature")
+    assert "feature is a run" in repo.run("retry", "feature", code=1).stderr
+    assert "+2 -0 in 2 files on run/feature" in repo.run("show", "feature").stdout
+    done = repo.run("approve", "feature")
+    assert "merged run/feature into main" in done.stderr and repo.where("feature") == "done"
+    assert (repo.root / "one").read_text() == "1\n" and (repo.root / "two").read_text() == "2\n"
+    assert repo.git("log", "-1", "--format=%s") == "A feature (run/feature)"
+    assert repo.run("diff", "feature", "--name-only").stdout == "one\ntwo\n"
+    repo.run("trees", "clean", "-y")
+    repo.run("archive", "feature", "feature.one", "feature.two")
+    assert repo.git("branch", "--list", "run/*", "task/*") == "task/feature.three"
+
+
+def test_what_a_task_adds_later_is_reviewed_again(repo: Repo):
+    drop_run(repo, "f", {"a": {"prompt": "echo $ORCHESTRATOR_ATTEMPT > a"}})
+    repo.run("watch", "--until-empty")
+    repo.run("approve", "f")
+    repo.run("watch", "--until-empty")
+    assert repo.where("f") == "done"
+    repo.run("retry", "f.a")
+    repo.run("watch", "--until-empty")
+    assert repo.where("f") == "review"
+    repo.run("reject", "f")
+    repo.run("watch", "--until-empty")
+    assert repo.where("f") == "failed" and (repo.root / "a").read_text() == "1\n"
+    assert repo.git("show", "run/f:a") == "2"
+
+
+def test_a_conflict_is_a_turn_for_its_own_session_and_then_waits(repo: Repo):
+    stubborn = "touch $ORCHESTRATOR_ROOT/work/go; echo stubborn >> src/a.txt; git commit -qam x --allow-empty; "
+    wait = "until [ -e $ORCHESTRATOR_ROOT/work/results/r.a.yaml ]; do sleep 0.02; done; "
+    resolve = (
+        f'if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then {wait} echo mild >> src/a.txt; else git merge -q run/r || true; '
+        "sed -i '/^[<=>]/d' src/a.txt; git add -A; git commit -qm both; fi"
+    )
+    drop_run(
+        repo,
+        "r",
+        {
+            "a": {"prompt": "echo first >> src/a.txt"},
+            "mild": {"prompt": resolve},
+            "stubborn": {"prompt": f"{wait} {stubborn}"},
+        },
+    )
+    repo.run("watch", "--until-empty")
+    assert repo.where("r.mild") == "done" and repo.where("r.stubborn") == "review"
+    assert "cannot be merged into run/r" in (repo.work / "logs/r.mild/2/prompt.md").read_text()
+    assert len(journals.of(repo.layout, "r.stubborn").attempts) == 2
+    assert "collide in src/a.txt" in repo.result("r.stubborn")["reason"]
+    assert (repo.work / "runs/r.yaml").exists()  # one of its tasks waits for a person
+    assert {"first", "mild"} <= set(repo.git("show", "run/r:src/a.txt").splitlines())
+    repo.run("reject", "r.stubborn")
+    repo.run("watch", "--until-empty")
+    assert repo.result("r")["reason"].startswith("2 of 3 done")
+
+
+def test_only_review_always_stops_a_task_of_a_run(repo: Repo):
+    repo.settings("review: always")
+    drop_run(repo, "r", {"a": {"prompt": "echo 1 > a"}, "b": {"prompt": "cat a", "needs": ["a"]}})
+    repo.run("watch", "--until-empty")
+    assert repo.where("r.a") == "review"
+    assert "which is in review" in repo.run("why", "r.b").stdout
+    repo.run("approve", "r.a")
+    repo.run("watch", "--until-empty")
+    assert (
+        repo.log("r.b") == "1\n"
+        and repo.git("rev-parse", "main:src")
+        and not (repo.root / "a").exists()
+    )
+
+
+def test_a_branch_of_that_name_is_left_alone(repo: Repo):
+    repo.git("branch", "run/r")
+    drop_run(repo, "r", {"a": {"prompt": "echo 1 > a"}})
+    repo.run("watch", "--until-empty")
+    assert runrecords.known(repo.layout, "r").branch == "run/r-2"
+    assert repo.git("rev-parse", "run/r") == repo.git("rev-parse", "main")
+
+
+def test_a_run_without_a_change_stays_where_it_is(repo: Repo):
+    drop_run(repo, "r", {"a": {"prompt": "true"}})
+    repo.run("watch", "--until-empty")
+    assert repo.where("r.a") == "done" and (repo.work / "runs/r.yaml").exists()
+
+
+def test_a_task_begins_from_another_ones_branch(repo: Repo):
+    repo.drop("y.yaml", json.dumps({"prompt": "cat n; echo 2 > m\nexit\n", "base": {"task": "x"}}))
+    assert "begins from the branch of x, which does not exist" in repo.run("why", "y").stdout
+    repo.do("x", "echo 1 > n")
+    assert repo.where("y") == "review" and repo.log("y") == "1\n"
+    result = repo.result("y")
+    assert (result["files_changed"], result["commits"], result["target"]) == (["m"], 1, "main")
+    refused = repo.run("approve", "y", code=1).stderr
+    assert "it began with the work of x, which is not merged into main" in refused
+    repo.run("approve", "x")
+    repo.run("approve", "y")
+    assert (repo.root / "m").read_text() == "2\n"
