@@ -36,6 +36,7 @@ def wait_until(check: Callable[[], object], what: str = "", patience: float = PA
 # What a test needs, so that each kind can be run apart: pytest -m fast.  A file that is not named here starts processes.
 KINDS = {
     "agents": ("test_agents",),
+    "engines": (),
     "terminal": ("test_terminal", "test_interactive", "test_pane", "test_editors", "test_newcomer"),
     "fast": (
         *(

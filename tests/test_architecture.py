@@ -42,6 +42,8 @@ DOORS = {
     "watchdog": ["coordination/inbox.py"],
     "sqlite3": ["projection/", "queries/"],
     "jmespath": ["tools/queries.py"],
+    "nats": ["distributors/engines/nats.py"],
+    "redis": ["distributors/engines/redis.py"],
 }
 
 

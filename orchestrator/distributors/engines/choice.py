@@ -1,0 +1,30 @@
+"""Which broker an address means, and whether its client is installed: without importing it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from orchestrator.distributors.engines.base import Engine, shown
+from orchestrator.distributors.engines.nats import NatsEngine
+from orchestrator.distributors.engines.redis import RedisEngine
+
+SCHEMES = {"nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis"}
+
+
+def lacking(url: str) -> str:
+    """What is missing for a broker at this address, with the way out; empty if nothing is."""
+    scheme, found, _ = url.partition("://")
+    client = SCHEMES.get(scheme) if found else None
+    if client is None:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        return f"'{shown(url)[:80]}' is not a broker's address; they begin with {known}"
+    if find_spec(client) is None:
+        return f"the client for {scheme}:// is not installed: pip install 'orchestrator[{client}]'"
+    return ""
+
+
+def engine(url: str, consumer: str) -> Engine:
+    """The broker at this address; `lacking` has said nothing."""
+    if SCHEMES[url.partition("://")[0]] == "nats":
+        return NatsEngine(url, consumer)
+    return RedisEngine(url, consumer)

@@ -1,0 +1,232 @@
+"""The primitives over Redis 7 or newer (extra ``[redis]``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from orchestrator.distributors.engines.base import (
+    BLOB_MOST,
+    KEPT,
+    OFFERED,
+    PATIENCE,
+    Down,
+    Offer,
+    Record,
+    shown,
+)
+
+CHUNK = 1 << 19
+IDLE = 30_000  # milliseconds after which an offer that was pulled and not acknowledged is given to another
+AT_ONCE = 16  # events of one answer
+GROUP = "workers"
+OFFERS, MARKS, RECORDS, EVENTS, BLOBS, NOTES, CARDS = (
+    f"orc:{name}" for name in ("offer", "offered", "rec", "event", "blob", "note", "cards")
+)
+_SET = """
+local r = redis.call('HGET', KEYS[1], 'r')
+if ARGV[2] == '' then if r then return 0 end r = 0 elseif r ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'v', ARGV[1], 'r', r + 1)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return r + 1
+"""
+_PUSH = """
+local old = redis.call('GET', KEYS[2])
+if old then redis.call('XDEL', KEYS[1], old) end
+local id = redis.call('XADD', KEYS[1], '*', 'd', ARGV[1], 'v', ARGV[2])
+redis.call('SET', KEYS[2], id, 'EX', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
+
+
+class RedisEngine:
+    """``url`` is ``redis://`` or ``rediss://`` (TLS); ``consumer`` names this process to the broker."""
+
+    def __init__(self, url: str, consumer: str) -> None:
+        self._url, self._consumer = url, consumer
+        self._client: Any = None
+        self._heard: dict[str, Callable[[str], None]] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._pubsub: Any = None
+
+    async def _ask(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        from redis.exceptions import RedisError
+
+        try:
+            return await work(self._opened())
+        except (TimeoutError, RedisError, OSError) as error:
+            raise Down(f"{shown(self._url)}: {shown(str(error)) or 'it does not answer'}") from None
+
+    def _opened(self) -> Any:
+        """The client; it connects when it is asked something, with few connections, which are used again."""
+        from redis.asyncio import BlockingConnectionPool, Redis
+
+        if self._client is None:
+            pool = BlockingConnectionPool.from_url(
+                self._url,
+                max_connections=8,
+                timeout=PATIENCE * 4,
+                socket_timeout=PATIENCE * 2,
+                socket_connect_timeout=PATIENCE,
+                client_name=self._consumer,
+            )
+            self._client = Redis(connection_pool=pool)
+        return self._client
+
+    async def connect(self) -> None:
+        await self._ask(lambda redis: redis.ping())
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+            await self._client.connection_pool.disconnect()
+
+    async def push(self, pool: str, dispatch: str, data: bytes) -> None:
+        keys = (f"{OFFERS}:{pool}", f"{MARKS}:{dispatch}")
+        await self._ask(lambda redis: redis.eval(_PUSH, 2, *keys, dispatch, data, OFFERED))
+
+    async def pull(self, pool: str) -> Offer | None:
+        key = f"{OFFERS}:{pool}"
+        return await self._ask(lambda redis: self._pull(redis, key))  # type: ignore[no-any-return]
+
+    async def _pull(self, redis: Any, key: str) -> Offer | None:
+        from redis.exceptions import ResponseError
+
+        try:
+            found = await redis.xreadgroup(GROUP, self._consumer, {key: ">"}, count=1)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            try:
+                await redis.xgroup_create(key, GROUP, id="0", mkstream=True)
+            except ResponseError as other:
+                if "BUSYGROUP" not in str(other):  # else another worker was faster
+                    raise
+            found = await redis.xreadgroup(GROUP, self._consumer, {key: ">"}, count=1)
+        items = _entries(found)
+        if not items:
+            claimed = await redis.xautoclaim(key, GROUP, self._consumer, IDLE, count=1)
+            items = [item for item in claimed[1] if item[1]]
+        if not items:
+            return None
+        entry, fields = items[0]
+        return Offer(fields[b"d"].decode(), fields[b"v"], (key, entry))
+
+    async def acknowledge(self, offer: Offer) -> None:
+        token: Any = offer.token
+        key, entry = token
+        await self._ask(lambda redis: redis.xack(key, GROUP, entry))
+        await self._ask(lambda redis: redis.xdel(key, entry))
+
+    async def read(self, name: str) -> Record | None:
+        value, revision = await self._ask(
+            lambda redis: redis.hmget(f"{RECORDS}:{name}", ["v", "r"])
+        )
+        return None if value is None else Record(value, int(revision))
+
+    async def write(self, name: str, value: bytes, revision: int | None) -> int | None:
+        known = "" if revision is None else str(revision)
+        key = f"{RECORDS}:{name}"
+        done = await self._ask(lambda redis: redis.eval(_SET, 1, key, value, known, KEPT))
+        return int(done) or None
+
+    async def append(self, dispatch: str, data: bytes) -> None:
+        key = f"{EVENTS}:{dispatch}"
+        await self._ask(lambda redis: redis.xadd(key, {"v": data}))
+        await self._ask(lambda redis: redis.expire(key, KEPT))
+
+    async def events(self, dispatch: str, after: str) -> list[tuple[str, bytes]]:
+        start = f"({after}" if after else "-"
+        key = f"{EVENTS}:{dispatch}"
+        found = await self._ask(lambda redis: redis.xrange(key, min=start, count=AT_ONCE))
+        return [(entry.decode(), fields[b"v"]) for entry, fields in found]
+
+    async def store(self, name: str, data: bytes) -> None:
+        if len(data) > BLOB_MOST:
+            raise ValueError(f"{name} has more than {BLOB_MOST >> 20} MiB")
+
+        async def put(redis: Any) -> None:
+            count = 0
+            for count, start in enumerate(range(0, len(data), CHUNK), 1):
+                piece = data[start : start + CHUNK]
+                await redis.set(f"{BLOBS}:{name}:{count}", piece, ex=KEPT)
+            await redis.set(f"{BLOBS}:{name}", f"{count} {len(data)}", ex=KEPT)
+
+        await self._ask(put)
+
+    async def load(self, name: str, most: int) -> bytes | None:
+        async def get(redis: Any) -> bytes | None:
+            head = (await redis.get(f"{BLOBS}:{name}") or b"").split()
+            if len(head) != 2 or int(head[1]) > most:
+                return None
+            pieces: list[bytes] = []
+            size = 0
+            for number in range(1, int(head[0]) + 1):
+                piece = await redis.get(f"{BLOBS}:{name}:{number}")
+                size += len(piece or b"")
+                if piece is None or size > most:
+                    return None
+                pieces.append(piece)
+            return b"".join(pieces)
+
+        return await self._ask(get)  # type: ignore[no-any-return]
+
+    async def drop(self, dispatch: str, blobs: list[str]) -> None:
+        async def away(redis: Any) -> None:
+            keys = [f"{EVENTS}:{dispatch}"]
+            for name in blobs:
+                head = (await redis.get(f"{BLOBS}:{name}") or b"0").split()
+                count = min(int(head[0]), BLOB_MOST // CHUNK + 1)
+                keys += [f"{BLOBS}:{name}"]
+                keys += [f"{BLOBS}:{name}:{number}" for number in range(1, count + 1)]
+            await redis.delete(*keys)
+
+        await self._ask(away)
+
+    async def notify(self, topic: str, word: str) -> None:
+        await self._ask(lambda redis: redis.publish(f"{NOTES}:{topic}", word))
+
+    async def listen(self, topic: str, heard: Callable[[str], None]) -> None:
+        self._heard[topic] = heard
+        if self._listener is None:
+            self._listener = asyncio.get_running_loop().create_task(self._hear())
+        elif self._pubsub is not None:
+            await self._ask(lambda _: self._pubsub.subscribe(f"{NOTES}:{topic}"))
+
+    async def _hear(self) -> None:
+        """One connection for all topics; after an outage it subscribes again."""
+        from redis.exceptions import RedisError
+
+        while True:
+            try:
+                async with self._opened().pubsub(ignore_subscribe_messages=True) as self._pubsub:
+                    await self._pubsub.subscribe(*(f"{NOTES}:{topic}" for topic in self._heard))
+                    while True:
+                        message = await self._pubsub.get_message(timeout=PATIENCE)
+                        if message is not None:
+                            topic = message["channel"].decode().removeprefix(f"{NOTES}:")
+                            self._heard[topic](message["data"].decode("utf-8", "replace"))
+            except (RedisError, OSError):
+                self._pubsub = None
+                await asyncio.sleep(0.5)
+
+    async def show(self, worker: str, card: bytes) -> None:
+        if card:
+            await self._ask(lambda redis: redis.hset(CARDS, worker, card))
+        else:
+            await self._ask(lambda redis: redis.hdel(CARDS, worker))
+
+    async def cards(self) -> dict[str, bytes]:
+        found = await self._ask(lambda redis: redis.hgetall(CARDS))
+        return {name.decode("utf-8", "replace"): card for name, card in found.items()}
+
+
+def _entries(found: Any) -> list[Any]:
+    """The entries of an answer to XREADGROUP, in either of its shapes."""
+    if isinstance(found, dict):
+        return [item for part in found.values() for item in (part[0] if part else [])]
+    return list(found[0][1]) if found else []

@@ -1,0 +1,97 @@
+"""Real brokers for tests: on the loopback, with a folder of their own.  ``scripts/test-engines`` installs them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+KINDS = ("nats", "redis")
+NATS_SERVER = Path(sys.executable).parent / "nats-server"
+
+
+def missing(kind: str) -> str:
+    """Why tests with this broker are skipped; empty if they can run."""
+    server = NATS_SERVER if kind == "nats" else shutil.which("redis-server")
+    if server is None or not Path(server).exists() or find_spec(kind) is None:
+        return f"{kind} is not installed: ./scripts/test-engines {kind}"
+    return ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Broker:
+    """One broker process; its data survives `kill` and `start`, and not `wipe`.  ``more`` is added to its configuration."""
+
+    def __init__(self, kind: str, folder: Path, more: str = "") -> None:
+        self.kind, self.folder, self.port = kind, folder, free_port()
+        self.more = more
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"{self.kind}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "broker.conf"
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
+        if self.kind == "nats":
+            text = f"listen: 127.0.0.1:{self.port}\njetstream {{store_dir: {data}}}\n"
+            words = [str(NATS_SERVER), "-c", str(path)]
+        else:
+            text = f"bind 127.0.0.1\nport {self.port}\ndir {data}\nappendonly yes\nappendfsync always\n"
+            words = ["redis-server", str(path)]
+        path.write_text(text + self.more)
+        with open(self.folder / "broker.log", "ab") as log:
+            self.process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._await()
+
+    def _await(self) -> None:
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                    probe.sendall(b"PING\r\n")
+                    if probe.recv(16):
+                        return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError((self.folder / "broker.log").read_text()[-2000:])
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.process.wait(10)
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """It is killed and starts again without its data."""
+        self.kill()
+        shutil.rmtree(self.folder / "data")
+        self.start()
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.thaw()
+            self.kill()

@@ -1,0 +1,214 @@
+"""The six primitives, over each broker that there is: the real ones, on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from brokers import KINDS, Broker, missing
+
+from orchestrator.distributors.engines import choice
+from orchestrator.distributors.engines.base import Down, Engine, epoch, shown
+from orchestrator.distributors.engines.choice import engine, lacking
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def broker(request, tmp_path_factory):
+    if why := missing(request.param):
+        pytest.skip(why)
+    made = Broker(request.param, tmp_path_factory.mktemp(request.param))
+    yield made
+    made.close()
+
+
+def ask(url: str, work: Callable[[Engine, Engine], Awaitable[Any]]) -> Any:
+    """Two connections to one broker, as a watcher's and a worker's."""
+
+    async def run() -> Any:
+        here, there = engine(url, "here"), engine(url, "there")
+        await here.connect()
+        try:
+            return await asyncio.wait_for(work(here, there), 60)
+        finally:
+            await here.close()
+            await there.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.engines
+def test_an_offer_is_taken_once(broker):
+    async def work(here: Engine, there: Engine) -> None:
+        assert await there.pull("shell+x.y") is None
+        await here.push("shell+x.y", "d1", b"one")
+        await here.push("shell+x.y", "d1", b"two")  # the same dispatch again
+        offer = await there.pull("shell+x.y")
+        assert offer is not None and (offer.dispatch, offer.data) == ("d1", b"two")
+        assert await here.pull("shell+x.y") is None
+        await there.acknowledge(offer)
+        assert await here.pull("shell+x.y") is None and await here.pull("shell") is None
+
+    ask(broker.url, work)
+
+
+@pytest.mark.engines
+def test_a_record_is_written_by_one_of_many(broker):
+    async def work(here: Engine, there: Engine) -> None:
+        both = [here, there] * 5
+        done = await asyncio.gather(
+            *(side.write("d.1", b"%d" % number, None) for number, side in enumerate(both))
+        )
+        (revision,) = [item for item in done if item is not None]
+        known = await there.read("d.1")
+        assert known is not None and known.revision == revision
+        assert await here.write("d.1", b"next", revision)
+        assert await there.write("d.1", b"late", revision) is None
+        assert (await there.read("d.1")).value == b"next"
+        assert await here.read("none") is None
+        assert await here.write("none", b"x", 7) is None
+        assert await epoch(here) == await epoch(there) != ""
+
+    ask(broker.url, work)
+
+
+@pytest.mark.engines
+def test_events_and_blobs_come_back_as_they_were(broker):
+    async def work(here: Engine, there: Engine) -> None:
+        for number in range(40):
+            await there.append("d2", b"%d" % number)
+        await there.append("d3", b"another")
+        found, cursor = [], ""
+        while part := await here.events("d2", cursor):
+            found += [int(data) for _, data in part]
+            cursor = part[-1][0]
+        assert found == list(range(40))
+        large = os.urandom(2_000_000)
+        await there.store("d2.work", large)
+        assert await here.load("d2.work", len(large)) == large
+        assert await here.load("d2.work", len(large) - 1) is None
+        assert await here.load("none", 1 << 20) is None
+        await here.drop("d2", ["d2.work", "none"])
+        assert await here.events("d2", "") == [] and await here.load("d2.work", 1 << 30) is None
+        assert len(await here.events("d3", "")) == 1
+
+    ask(broker.url, work)
+
+
+@pytest.mark.engines
+def test_words_and_cards(broker):
+    async def work(here: Engine, there: Engine) -> None:
+        heard: list[str] = []
+        come = asyncio.Event()
+
+        def hear(word: str) -> None:
+            heard.append(word)
+            come.set()
+
+        await there.listen("one", hear)
+        while not come.is_set():  # a word may be lost before the other side listens
+            await here.notify("one", "hello")
+            await asyncio.sleep(0.05)
+        await here.notify("two", "not for us")
+        assert set(heard) == {"hello"}
+        await there.show("w1", b"busy")
+        await there.show("w2", b"idle")
+        assert await here.cards() == {"w1": b"busy", "w2": b"idle"}
+        await there.show("w2", b"")
+        assert await here.cards() == {"w1": b"busy"}
+
+    ask(broker.url, work)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_broker_goes_and_comes_back(kind, tmp_path):
+    """Killed: `Down`, in words.  Back: everything is there.  Wiped: another epoch, and everything works."""
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = Broker(kind, tmp_path)
+
+    async def until(work: Callable[[], Awaitable[Any]]) -> Any:
+        while True:
+            try:
+                return await work()
+            except Down:
+                await asyncio.sleep(0.05)
+
+    async def work(here: Engine, there: Engine) -> None:
+        known = await epoch(here)
+        await here.write("d.1", b"kept", None)
+        await there.connect()
+        broker.kill()
+        with pytest.raises(Down) as told:
+            await there.read("d.1")
+        assert f"{kind}://127.0.0.1" in told.value.message
+        broker.start()
+        assert (await until(lambda: here.read("d.1"))).value == b"kept"
+        assert await until(lambda: epoch(there)) == known
+        broker.wipe()
+        assert await until(lambda: epoch(here)) != known
+        await until(lambda: there.push("p", "d2", b"x"))
+        assert (await until(lambda: here.pull("p"))).dispatch == "d2"
+
+    try:
+        ask(broker.url, work)
+    finally:
+        broker.close()
+
+
+CONFIGS = {
+    "nats": "authorization {users: [{user: w, password: right-password}]}\n",
+    "redis": "user default off\nuser w on >right-password ~* &* +@all\n",
+}
+
+WORDS = {"nats": "authorization", "redis": "invalid username-password pair"}
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_credentials_are_told_without_them(kind, tmp_path):
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = Broker(kind, tmp_path, CONFIGS[kind])
+
+    async def connect(password: str) -> None:
+        one = engine(broker.url.replace("//", f"//w:{password}@"), "x")
+        try:
+            await one.connect()
+        finally:
+            await one.close()
+
+    try:
+        asyncio.run(connect("right-password"))
+        with pytest.raises(Down) as told:
+            asyncio.run(connect("wrong-password"))
+        assert "wrong-password" not in told.value.message
+        assert WORDS[kind] in told.value.message.lower(), told.value.message
+    finally:
+        broker.close()
+
+
+@pytest.mark.fast
+def test_an_address_says_which_client_is_missing(monkeypatch):
+    assert "begin with nats://" in lacking("http://u:secret@host")
+    assert "secret" not in lacking("http://u:secret@host")
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    assert lacking("nats://h").endswith("pip install 'orchestrator[nats]'")
+    assert lacking("rediss://h").endswith("pip install 'orchestrator[redis]'")
+    assert shown("tls://u:p@h:1: no") == "tls://h:1: no"
+
+
+@pytest.mark.process
+def test_status_and_the_watcher_import_no_client():
+    """Nobody pays for brokers who has none."""
+    program = (
+        "import sys\nimport orchestrator.cli.verbs.status, orchestrator.cli.verbs.watch\n"
+        "print([n for n in ('nats', 'redis') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
