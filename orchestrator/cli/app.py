@@ -41,6 +41,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("Also", "show the runs and their progress"),
     "agents": ("Also", "list the agents a task can name"),
     "schedules": ("Also", "what is made again and again, and when next"),
+    "worker": ("Also", "run what watchers on other machines offer"),
+    "workers": ("Also", "the machines that take what is offered"),
     "trees": ("Also", "trees of tasks, and what holds each"),
     "tools": ("Also", "list the tools that can act"),
     "why": ("Also", "why a task does not run yet"),

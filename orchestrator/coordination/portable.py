@@ -45,7 +45,7 @@ def order(
         )
     folder = grounds.folder(life)
     # A session is a file of the machine where it began: the next attempt may be on another one.
-    prompt = compose_prompt(task, route.agent, folder, Session(told=told))
+    prompt = compose_prompt(task, route.agent, folder, Session(told=told), elsewhere=True)
     run_dir = layout.logs(life.id, life.attempt)
     try:
         atomic.remove(f"{run_dir}/prompt.md")
@@ -76,6 +76,8 @@ def order(
         "on_log_limit": config.on_log_limit,
         "artifacts": list(task.artifacts),
         "code": code(life, entry),
+        "edits": route.edits,
+        "given": given(life, config),
     }
     return _order(config, life.id, life.attempt, run_dir, folder, tag, layout, told_of)
 
@@ -85,6 +87,12 @@ def code(life: Worker, entry: Entry) -> dict[str, Any]:
     if life.tree is None:
         return {}
     return {"commit": entry.journal.change.get("tip") or life.tree.base, "branch": life.tree.branch}
+
+
+def given(life: Worker, config: Config) -> list[str]:
+    """Paths of files that the attempt is to have, whatever its commit holds: those to be read first, and what trees get."""
+    placed = config.trees.copy if life.tree is not None else ()
+    return list(dict.fromkeys((*(life.task.context or life.route.agent.context), *placed)))
 
 
 def again(layout: Layout, config: Config, facts: AttemptFacts, run_dir: str, journal: int) -> Order:

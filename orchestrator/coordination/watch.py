@@ -171,6 +171,7 @@ class Watcher:
     async def _begin(self, arrivals: Arrivals) -> None:
         """Say that we are here, hear what arrives, take up what another watcher left, list the inbox."""
         self.distributors.default.prepare(1)
+        self.distributors.begin()
         if self._signals:
             self._install_signals()
         self.tell("watching", "")

@@ -10,12 +10,15 @@ from typing import Any
 
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.distributors.direct import DirectDistributor
+from orchestrator.distributors.queue import QueueDistributor
 from orchestrator.errors import OrchestratorError, Unusable
+from orchestrator.files.layout import Layout
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.config import Config
 from orchestrator.model.journal import AttemptFacts
 
 GROUP = "orchestrator.distributors"
+QUEUE = "queue"  # the kind that comes with us, beside direct
 PLAIN = frozenset(("kind", "in_flight"))  # options of every kind
 
 
@@ -26,7 +29,12 @@ def distributor(name: str) -> Distributor:
     return _made(name, name, {})
 
 
-def _made(name: str, kind: str, options: Mapping[str, Any]) -> Distributor:
+def _made(
+    name: str, kind: str, options: Mapping[str, Any], layout: Layout | None = None
+) -> Distributor:
+    if kind == QUEUE and layout is not None:
+        given = {key: value for key, value in options.items() if key not in PLAIN}
+        return QueueDistributor(name, layout, given)
     for entry in entry_points(group=GROUP):
         if entry.name == kind:
             given = {key: value for key, value in options.items() if key not in PLAIN}
@@ -46,8 +54,9 @@ class Distributors:
         default: Distributor,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         made: Mapping[str, Distributor] | None = None,
+        layout: Layout | None = None,
     ) -> None:
-        self.default = default
+        self.default, self._layout = default, layout
         self._settings = dict(settings or {})
         self._made: dict[str, Distributor] = dict(made or {})
 
@@ -64,9 +73,15 @@ class Distributors:
         if options is None:
             return Missing(name, f"the distributor '{name}' is not configured any more")
         try:
-            return _made(name, str(options.get("kind", "")), options)
+            return _made(name, str(options.get("kind", "")), options, self._layout)
         except OrchestratorError as error:
             return Missing(name, error.message + (f"; {error.hint}" if error.hint else ""))
+
+    def begin(self) -> None:
+        """Look at the queues already: what their workers say of themselves is there for readers before a task asks for one."""
+        for name, options in self._settings.items():
+            if options.get("kind") == QUEUE:
+                self.at(name).prepare(0)
 
     def fault(self) -> str:
         """Why nothing should be claimed now, as far as this machine's distributor knows: the others wait by themselves."""
@@ -78,15 +93,14 @@ class Distributors:
             one.close()
 
 
-def distributors(config: Config) -> Distributors:
+def distributors(config: Config, layout: Layout) -> Distributors:
     """Those that a configuration names; `Unusable` if the default one is not installed.
 
     One of ``distributors`` whose package is missing says so to the tasks that ask for it.
     """
     named = config.distributor in config.distributors
-    return Distributors(
-        DirectDistributor() if named else distributor(config.distributor), config.distributors
-    )
+    default = DirectDistributor() if named else distributor(config.distributor)
+    return Distributors(default, config.distributors, layout=layout)
 
 
 class Missing:

@@ -151,7 +151,7 @@ class Attempt:
 
     def __init__(self, job: dict[str, Any], journal: int) -> None:
         self.job, self.journal = job, journal
-        self.cause = ""  # why it was stopped: cancelled, timeout, silence, settled, log_limit
+        self.cause = ""  # why it was stopped: cancelled, timeout, silence, settled, log_limit, leash
         self.said = (0, time.monotonic())  # size of its logs, and since when
         self.worked: tuple[float, float] | None = None  # processor time of its commands, and when
         self.step = 0  # of the escalation: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent
@@ -174,6 +174,8 @@ class Attempt:
         try:
             if self.cancel_requested():
                 self.cause = "cancelled"
+            elif self.leash_ended():
+                self.cause = "leash"
             else:
                 self.record(
                     {
@@ -337,6 +339,8 @@ class Attempt:
                 self.stop("timeout", now)
             elif not self.step and self.silent(now):
                 self.stop("silence", now)
+            elif not self.step and self.leash_ended():
+                self.stop("leash", now)
             elif self.too_much_output():
                 self.stop("log_limit", now)
             elif not self.step and self.cancel_requested():
@@ -426,6 +430,17 @@ class Attempt:
 
     def cancel_requested(self) -> bool:
         return os.path.exists(self.job["cancel"])
+
+    def leash_ended(self) -> bool:
+        """Whether nobody has touched the leash for too long.  Its clock goes on while the machine sleeps."""
+        if not self.job["leash"]:
+            return False
+        try:
+            with open(self.job["leash"], "rb") as file:
+                touched = float(file.read(40) or 0.0)
+        except (OSError, ValueError):
+            return True
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - touched > float(self.job["leash_limit"])
 
     def silent(self, now: float) -> bool:
         """Whether the tool has printed nothing for longer than it may."""

@@ -80,9 +80,12 @@ def project_path(root: str, path: str) -> str:
     return resolved
 
 
-def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Session()) -> str:
+def compose_prompt(
+    task: Task, agent: Agent, root: str, session: Session = Session(), elsewhere: bool = False
+) -> str:
     """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file, and the files to read
-    first.  A session that is resumed has all that already and is only told to go on."""
+    first.  A session that is resumed has all that already and is only told to go on.  ``elsewhere``: it has no path of this machine.
+    """
     if session.resume and session.told:
         return session.told
     if session.resume and not session.again:
@@ -92,7 +95,7 @@ def compose_prompt(task: Task, agent: Agent, root: str, session: Session = Sessi
     if context:
         for path in context:
             project_path(root, path)
-        listed = "".join(f"- {_as_told(root, path)}\n" for path in context)
+        listed = "".join(f"- {path if elsewhere else _as_told(root, path)}\n" for path in context)
         text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
     if session.told:
         earlier = "An earlier attempt has worked on this; its files are as it left them. "

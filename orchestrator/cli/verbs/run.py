@@ -156,7 +156,7 @@ async def _run(
             f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"
         )
     )
-    where = distributors(settings.config)
+    where = distributors(settings.config, app.layout)
     lives = Lives(layout, settings, store, where, health, tell, lambda *_: None)
     try:
         entry = store.claim(

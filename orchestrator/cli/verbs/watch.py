@@ -101,7 +101,7 @@ def command(
     watcher = Watcher(
         app.layout,
         settings,
-        distributors(settings.config),
+        distributors(settings.config, app.layout),
         Store(app.layout, log),
         pane.tell,
     )

@@ -1,0 +1,161 @@
+"""``worker``: runs what watchers on other machines offer over a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.consent import obtain
+from orchestrator.cli.options import examples
+from orchestrator.cli.writing import open_config
+from orchestrator.coordination.elsewhere.hub import Hub
+from orchestrator.coordination.elsewhere.spool import Spool
+from orchestrator.coordination.elsewhere.worker import Worker
+from orchestrator.coordination.elsewhere.workplace import Workplace
+from orchestrator.distributors.direct import DirectDistributor
+from orchestrator.distributors.engines.base import has_password, shown
+from orchestrator.distributors.engines.choice import engine, lacking
+from orchestrator.distributors.queue import URL_ENV
+from orchestrator.errors import Unusable
+from orchestrator.model.config import Config
+from orchestrator.tools.specs import Toolbox
+
+
+@click.command(
+    epilog=examples(
+        "export ORCHESTRATOR_QUEUE=nats://broker:4222",
+        "orchestrator worker --slots 4",
+        "orchestrator worker --queue redis://broker:6379 --label gpu --tool claude",
+    )
+)
+@click.option(
+    "--queue",
+    metavar="URL",
+    default="",
+    help=f"The broker: nats://, tls://, redis:// or rediss://. Default: ${URL_ENV}.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    help="What this machine has; on: farm+LABEL asks for it.",
+)
+@click.option(
+    "--tool",
+    "tools",
+    multiple=True,
+    metavar="TOOL",
+    help="Only these tools. Default: all that are installed here.",
+)
+@click.option(
+    "--slots", type=click.IntRange(1, 512), default=4, show_default=True, help="Attempts at once."
+)
+@click.option(
+    "--spool",
+    metavar="DIR",
+    default="",
+    help="Where attempts work and are kept until they are home. Default: ~/.local/state/orchestrator/spool.",
+)
+@click.option("--name", default="", help="What people call it. Default: the host's name.")
+@click.option(
+    "--until-empty", is_flag=True, help="Exit when there is nothing to take and nothing runs."
+)
+@click.option(
+    "--accept",
+    metavar="SHA256",
+    default="",
+    help="Accept the settings that have this sum (which a refused worker prints); for CI.",
+)
+@click.pass_obj
+def command(
+    app: App,
+    queue: str,
+    labels: tuple[str, ...],
+    tools: tuple[str, ...],
+    slots: int,
+    spool: str,
+    name: str,
+    until_empty: bool,
+    accept: str,
+) -> None:
+    """Run attempts that watchers on other machines offer over a broker.
+
+    What may run here is decided here: the agents, tools and limits in this project's work/orchestrator.yaml count, and an offer only
+    chooses among them.  They are read when the worker starts.
+
+    Ctrl-C once: take nothing more, wait for what runs.  Twice: leave at once; what runs goes on, and the next worker with the same
+    spool folder takes it over.
+    """
+    url = _address(queue)
+    obtain(app, accept, wait=not until_empty)
+    config, toolbox = open_config(app)
+    offered = _tools(tools, config, toolbox)
+    for label in labels:
+        if not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise Unusable(
+                f"'{label[:40]}' is not a label", "letters, digits and . _ - are allowed"
+            )
+    folder = Spool(spool or _default_spool())
+    called = name or socket.gethostname()
+
+    def tell(text: str) -> None:
+        app.console.out(f"{time.strftime('%H:%M:%S')}  {text}")
+        sys.stdout.flush()
+
+    async def serve() -> None:
+        broker = engine(url, f"worker-{folder.worker[:8]}")
+        place = Workplace(app.layout, folder.folder)
+        hub = Hub(
+            called,
+            broker,
+            folder,
+            place,
+            DirectDistributor(),
+            config,
+            toolbox.tools,
+            app.layout.root,
+            tell,
+        )
+        await Worker(hub, offered, sorted(set(labels)), slots).run(until_empty)
+
+    tell(f"worker {called}, {shown(url)}, spool {folder.folder}")
+    asyncio.run(serve())
+
+
+def _address(given: str) -> str:
+    url = given or os.environ.get(URL_ENV, "")
+    if not url:
+        raise Unusable("no broker is named", f"--queue URL, or export {URL_ENV}=nats://broker:4222")
+    if has_password(given):
+        raise Unusable(
+            "an address with a password would be seen by everybody who lists processes",
+            f"export {URL_ENV}=... instead of --queue",
+        )
+    if why := lacking(url):
+        raise Unusable(why)
+    return url
+
+
+def _tools(wanted: tuple[str, ...], config: Config, toolbox: Toolbox) -> list[str]:
+    """The tools that are offered: those of them that are there and that the settings allow."""
+    there = [
+        name
+        for name, tool in toolbox.tools.items()
+        if tool.at_hand and name not in config.disabled_tools
+    ]
+    for name in wanted:
+        if name not in there:
+            raise Unusable(f"the tool '{name[:60]}' is not here", "orchestrator tools")
+    return sorted(set(wanted or there))
+
+
+def _default_spool() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{base}/orchestrator/spool"

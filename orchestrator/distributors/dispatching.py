@@ -1,0 +1,515 @@
+"""One dispatch, from its offer to its end, as its watcher sees it.
+
+`QueueHandle` looks at the record and the events again and again: a word from the worker only makes it look at once.  What it finds
+is always acted upon in the same way, so a watcher that was killed, a broker that was away and one that lost its data are no cases
+of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.distributors import packing
+from orchestrator.distributors.base import Order
+from orchestrator.distributors.dispatches import (
+    BLOBS,
+    CANCELLED_UNCLAIMED,
+    CODE_MOST,
+    ENVELOPE_MOST,
+    FILES_MOST,
+    FINISHED,
+    LEFTOVERS,
+    LOGS,
+    LOST,
+    OFFERED,
+    OVER,
+    PROMPT_MOST,
+    TOPIC,
+    UNKNOWN,
+    VERSION,
+    Nonsense,
+    Piece,
+    State,
+    blob,
+    envelope,
+    piece_from,
+    record_name,
+    state_from,
+    worker_topic,
+)
+from orchestrator.distributors.engines.base import Down, Engine, Record
+from orchestrator.distributors.home import Home, NotHome, digest
+from orchestrator.errors import OrchestratorError
+from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.units import show_duration
+from orchestrator.store.ledger import append_record
+
+LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
+RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
+ASKED_MOST = 3  # how often what is missing of an end is asked for again
+FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Farm:
+    """A broker with workers, for one work directory.  Times are seconds; ``trouble`` is why it does not answer."""
+
+    name: str
+    engine: Engine
+    project: str
+    epoch: str
+    lease: float
+    leash: float
+    code: str
+    home: Home
+    wiped: bool = False  # it has lost its data since the last watcher
+    trouble: str = ""
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Ended(Exception):
+    """The dispatch is over before anybody had it."""
+
+    def __init__(self, end: AttemptEnd) -> None:
+        self.end = end
+
+
+class QueueHandle:
+    """An attempt that was offered, or is about to be.  ``known``: a former watcher may have offered it; ``started``: and knew that it ran."""
+
+    def __init__(
+        self,
+        farm: Farm,
+        order: Order,
+        on_started: Callable[[int], None],
+        known: bool,
+        started: bool,
+    ) -> None:
+        self._farm, self._order, self._on_started = farm, order, on_started
+        self._known, self._started = known, started
+        self._journal = order.journal
+        self.dispatch = str(order.portable["dispatch"])
+        self._name = record_name(self.dispatch)
+        self._wake = asyncio.Event()
+        self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+        self._logs: dict[str, int] = {}
+        self._cursor, self._told = "", 0
+        self._state = State("")  # as last seen
+        self._offered = -RENEWED  # when we offered it
+        self._looked = 0.0  # when the broker answered last
+        self._silent = 0.0  # seconds without a beat while it answered
+        self._absent = 0.0  # and without a record
+        self._asked, self._ready_to_ask = (
+            0,
+            0.0,
+        )  # for what is missing of its end; when to ask again
+        # Longer than anything that a worker may still have running without us knowing of it.
+        graces = order.interrupt_grace + order.terminate_grace + LEFTOVERS + 1.0
+        self._patience = farm.leash + graces + 2 * farm.lease
+
+    # -- as a handle --------------------------------------------------------------------------------------------------
+
+    def begin(self, over: Callable[[], None]) -> None:
+        """Follow it; ``over`` is called when there is nothing more to follow."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(lambda _: over())
+
+    def wake(self) -> None:
+        """Look at it now."""
+        self._wake.set()
+
+    def cancel(self) -> None:
+        self.wake()  # the request is a file, which every look sees
+
+    def is_running(self) -> bool:
+        return not self._end.done()
+
+    async def wait(self) -> AttemptEnd:
+        return await asyncio.shield(self._end)
+
+    @property
+    def where(self) -> str:
+        name, farm = self._state.name, self._farm
+        if farm.trouble:
+            return f"{farm.name} does not answer"
+        if not self._state.worker:
+            return f"queued at {farm.name}: pool {self._order.portable['pool']}"
+        if self._silent > 2 * farm.lease:
+            return f"no word from {name} for {show_duration(self._silent)}"
+        return f"on {name} ({farm.name})"
+
+    def release(self) -> None:
+        """Let go of the journal, and so of its lock; what runs elsewhere goes on."""
+        if self._task is not None:
+            self._task.cancel()
+        self._close()
+
+    def _close(self) -> None:
+        for fd in (*self._logs.values(), self._journal):
+            if fd >= 0:
+                os.close(fd)
+        self._logs, self._journal = {}, -1
+
+    # -- following it -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        end = await self._until_over()
+        self._close()  # frees the lock: its end is in the journal, or the coordination writes it
+        if not self._end.done():
+            self._end.set_result(end)
+        await self._forget()
+
+    async def _until_over(self) -> AttemptEnd:
+        while True:
+            self._wake.clear()
+            try:
+                await self._farm.ready.wait()
+                end = await self._look()
+                self._farm.trouble = ""
+                if end is not None:
+                    return end
+            except Ended as over:
+                return over.end
+            except Down as error:
+                self._farm.trouble = error.message
+            except (
+                OSError
+            ) as error:  # this machine's disk: nothing is forgotten, and the next look tries again
+                self._farm.trouble = f"this machine: {error.strerror}"
+            pause = min(max(self._farm.lease / 2, LOOK_LEAST), LOOK_MOST)
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                pass
+
+    async def _look(self) -> AttemptEnd | None:
+        """Act on the record as it is now; how the attempt ended, if it has."""
+        record = await self._farm.engine.read(self._name)
+        passed = self._passed()
+        if record is None:
+            await self._without_record(passed)
+            return None
+        self._absent = 0.0
+        try:
+            state = state_from(record.value)
+        except Nonsense:
+            state = self._state  # nobody who beats writes such a thing
+        before, self._state = self._state, state
+        alive = state.beat != before.beat or state.state != before.state
+        self._silent = 0.0 if alive else self._silent + passed
+        if state.told != self._told:
+            self._told, self._cursor = state.told, ""
+        if state.state == LOST:
+            return AttemptEnd("lost")
+        if state.state == OFFERED:
+            await self._while_offered(record, state)
+            return None
+        if state.started and not self._started:
+            self._note_start(state)
+        if state.state == FINISHED:
+            return await self._finished(record, state)
+        await self._read_events()
+        await self._while_running(record, state)
+        return None
+
+    def _passed(self) -> float:
+        """Seconds since the broker's last answer: no more than a lease counts, for nobody knows what happened while it was away."""
+        now = time.monotonic()
+        passed = min(now - self._looked, self._farm.lease) if self._looked else 0.0
+        self._looked = now
+        return passed
+
+    def _cancelled(self) -> bool:
+        return os.path.exists(self._order.cancel)
+
+    async def _without_record(self, passed: float) -> None:
+        """Nobody has it, unless the broker lost its data: then whoever may have it has time to say so, or has ended by its leash."""
+        if self._cancelled() and await self._withdraw(None):
+            raise Ended(AttemptEnd("cancelled"))
+        seen = bool(self._state.state) or (self._known and (self._farm.wiped or self._started))
+        if seen:
+            self._cursor = ""
+            self._absent += passed
+            if self._absent < self._patience:
+                return
+        await self._offer()
+        self._absent = 0.0
+
+    async def _while_offered(self, record: Record, state: State) -> None:
+        if self._cancelled():
+            if await self._withdraw(record.revision):
+                raise Ended(AttemptEnd("cancelled"))
+            return
+        if time.monotonic() - self._offered > RENEWED:
+            # Also after a watcher that was killed between the record and the offer.
+            if await self._farm.engine.write(self._name, state.bytes(), record.revision):
+                await self._push(await self._envelope())
+
+    async def _while_running(self, record: Record, state: State) -> None:
+        if self._silent > self._patience:
+            lost = State(LOST, state.worker, state.name)
+            if await self._farm.engine.write(self._name, lost.bytes(), record.revision):
+                raise Ended(AttemptEnd("lost"))
+        elif self._cancelled() and not state.cancel:
+            wanted = state.but(cancel=True)
+            if await self._farm.engine.write(self._name, wanted.bytes(), record.revision):
+                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
+            else:
+                self.wake()
+
+    async def _withdraw(self, revision: int | None) -> bool:
+        """Cancel what nobody has claimed; False if somebody has by now."""
+        withdrawn = State(FINISHED, end=CANCELLED_UNCLAIMED, done=True)
+        done = await self._farm.engine.write(self._name, withdrawn.bytes(), revision)
+        if not done:
+            self.wake()
+            return False
+        self._state = withdrawn
+        self._write_exit(CANCELLED_UNCLAIMED)
+        return True
+
+    # -- offering it --------------------------------------------------------------------------------------------------
+
+    async def _offer(self) -> None:
+        told = await self._envelope()
+        state = State(OFFERED)
+        if await self._farm.engine.write(self._name, state.bytes(), None) is None:
+            self.wake()  # it is there, after all
+            return
+        self._state = state
+        await self._push(told)
+
+    async def _push(self, told: bytes) -> None:
+        await self._farm.engine.push(str(self._order.portable["pool"]), self.dispatch, told)
+        self._offered = time.monotonic()
+        await self._farm.engine.notify(TOPIC, str(self._order.portable["pool"]))
+
+    async def _envelope(self) -> bytes:
+        """What is offered; what is too large for it is at the broker already.  Raises `Ended` if it cannot be made."""
+        try:
+            return await self._made()
+        except (OrchestratorError, ValueError) as error:
+            if isinstance(error, Down):
+                raise
+            why = getattr(error, "message", None) or str(error)
+            end = {"cause": "start", "message": why}
+            self._write_exit(end)
+            raise Ended(AttemptEnd("start", message=why)) from None
+
+    async def _made(self) -> bytes:
+        told, farm, order = self._order.portable, self._farm, self._order
+        shared = farm.code == "shared"
+        branch = (told.get("code") or {}).get("branch")
+        if told.get("edits") and not branch and not shared:
+            raise OrchestratorError(
+                f"what it changes could not come back from {farm.name}: isolation: worktree"
+            )
+        begin = farm.home.share if shared else farm.home.begin
+        code = await asyncio.to_thread(begin, self.dispatch, told)
+        prompt = str(told.get("prompt", ""))
+        keys = (
+            *(
+                "version",
+                "dispatch",
+                "task",
+                "attempt",
+                "agent",
+                "tool",
+                "model",
+                "permissions",
+                "labels",
+            ),
+            *("cwd", "env", "timeout", "silence", "log_limit", "artifacts"),
+        )
+        document = {key: told[key] for key in keys if key in told} | {
+            "v": VERSION,
+            "project": farm.project,
+            "prompt": prompt,
+            "interrupt_grace": order.interrupt_grace,
+            "terminate_grace": order.terminate_grace,
+            "lease": farm.lease,
+            "leash": farm.leash,
+            "code": code,
+            "given": False,
+        }
+        if not shared:
+            document["given"] = await self._give(code.get("commit", ""))
+        if len(prompt.encode("utf-8", "replace")) > ENVELOPE_MOST // 2:
+            data = prompt.encode("utf-8", "replace")
+            if len(data) > PROMPT_MOST:
+                raise OrchestratorError(f"the prompt has more than {PROMPT_MOST >> 20} MiB")
+            await farm.engine.store(blob(self.dispatch, "prompt"), data)
+            document["prompt"] = None
+        return envelope(document)
+
+    async def _give(self, commit: str) -> bool:
+        def packed() -> bytes:
+            files = self._farm.home.given(self._order.cwd, self._order.portable, commit)
+            return packing.pack(files, FILES_MOST)
+
+        data = await asyncio.to_thread(packed)
+        if data:
+            await self._farm.engine.store(blob(self.dispatch, "given"), data)
+        return bool(data)
+
+    async def _send_code(self, has: tuple[str, ...]) -> None:
+        """A worker asks for the commits that it lacks.  An empty answer: it cannot have them."""
+        try:
+            data = await asyncio.to_thread(self._farm.home.bundle, self.dispatch, has)
+        except OrchestratorError:
+            data = b""
+        await self._farm.engine.store(blob(self.dispatch, "code"), data)
+        await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
+
+    # -- hearing of it ------------------------------------------------------------------------------------------------
+
+    def _note_start(self, state: State) -> None:
+        self._started = True
+        record = {"record": "started", "attempt": self._order.attempt, "at": time.time(), "tag": self._order.tag, "worker": state.name}  # fmt: skip
+        if state.session:
+            record |= {"session": state.session, "resumed": False}
+        append_record(self._journal, record, sync=True)
+        self._on_started(0)
+
+    async def _read_events(self) -> None:
+        while part := await self._farm.engine.events(self.dispatch, self._cursor):
+            for cursor, data in part:
+                try:
+                    await self._take(piece_from(data))
+                except Nonsense:
+                    pass
+                self._cursor = cursor
+
+    async def _take(self, piece: Piece) -> None:
+        if not piece.log:
+            if not self._state.started and self._state.state not in OVER:
+                await self._send_code(piece.has)
+            return
+        fd = self._log(piece.log)
+        limit = self._order.log_limit
+        if piece.cut:
+            os.ftruncate(fd, min(piece.at, limit))
+        room = max(0, limit - piece.at)
+        if piece.at <= os.fstat(fd).st_size:  # a hole is never written around: it is asked for
+            os.pwrite(fd, piece.data[:room], piece.at)
+
+    def _log(self, name: str) -> int:
+        if name not in self._logs:
+            self._logs[name] = os.open(f"{self._order.run_dir}/{name}.log", FILE, 0o644)
+        return self._logs[name]
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    async def _finished(self, record: Record, state: State) -> AttemptEnd | None:
+        """Bring home what there is, then record the end; None while something is still missing."""
+        if state.done:  # it was brought home, or withdrawn, by a watcher that was killed before it could say so here
+            self._write_exit(state.end)
+            return end_from({"record": "exit", **state.end})
+        await self._read_events()
+        missing = await self._bring(state)
+        end = dict(state.end)
+        if missing and self._asked < ASKED_MOST:
+            if time.monotonic() >= self._ready_to_ask:
+                self._asked += 1
+                self._ready_to_ask = time.monotonic() + self._farm.lease
+                again = state.but(again=state.again + 1)
+                await self._farm.engine.write(self._name, again.bytes(), record.revision)
+                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
+            return None
+        if missing and self._silent < self._patience:
+            return None
+        if missing:
+            end |= {
+                "cause": "start",
+                "message": f"{', '.join(missing)} did not come from {state.name}",
+            }
+        if end["cause"] in UNKNOWN:
+            return AttemptEnd("lost")
+        self._write_exit(end)
+        return end_from({"record": "exit", **end})
+
+    async def _bring(self, state: State) -> list[str]:
+        """Have logs, work and files here; what of them is not, in words."""
+        missing = []
+        for name in LOGS:
+            wanted = state.end.get(name)
+            if wanted and not await asyncio.to_thread(self._whole, name, wanted):
+                missing.append(f"{name}.log")
+        for what, most in (("work", CODE_MOST), ("made", FILES_MOST * 2)):
+            wanted = state.end.get(what)
+            if not wanted:
+                continue
+            data = await self._farm.engine.load(blob(self.dispatch, what), most)
+            if data is None or len(data) != wanted["size"] or digest(data) != wanted["sha256"]:
+                missing.append("its work" if what == "work" else "its files")
+                continue
+            try:
+                await asyncio.to_thread(self._settle, what, wanted, data)
+            except (NotHome, ValueError, OSError) as error:
+                why = getattr(error, "message", None) or str(error)
+                end = {
+                    **state.end,
+                    "cause": "start",
+                    "message": f"what came back from {state.name} was not taken: {why}",
+                }
+                self._write_exit(end, home=False)  # it keeps what it has
+                raise Ended(end_from({"record": "exit", **end})) from None
+        return missing
+
+    def _settle(self, what: str, wanted: Mapping[str, Any], data: bytes) -> None:
+        told, home = self._order.portable, self._farm.home
+        code = told.get("code") or {}
+        if what == "made":
+            home.place(self._order.run_dir, self._order.cwd, data, tuple(told.get("artifacts", ())))
+        elif code.get("branch"):
+            home.take(self.dispatch, self._order.task_id, code["commit"], wanted["commit"], data)
+
+    def _whole(self, name: str, wanted: Mapping[str, Any]) -> bool:
+        """Whether a log is what the worker says that it is."""
+        fd, size = self._log(name), min(wanted["size"], self._order.log_limit)
+        if os.fstat(fd).st_size < size:
+            return False
+        os.ftruncate(fd, size)
+        found, at = hashlib.sha256(), 0
+        while at < size and (data := os.pread(fd, 1 << 20, at)):
+            found.update(data)
+            at += len(data)
+        if size:
+            os.fdatasync(fd)
+        return bool(size != wanted["size"] or found.hexdigest() == wanted["sha256"])
+
+    def _write_exit(self, end: Mapping[str, Any], home: bool = True) -> None:
+        record = {"record": "exit", "attempt": self._order.attempt, "at": time.time(), **end}
+        for name in (*LOGS, "work", "made"):
+            record.pop(name, None)
+        append_record(self._journal, record, sync=True)
+        self._state = self._state.but(done=home)
+
+    async def _forget(self) -> None:
+        """Say that all of it is home; the broker and the worker need keep nothing.  If that fails, both forget it in a week."""
+        try:
+            await asyncio.to_thread(self._farm.home.end, self.dispatch)
+            record = await self._farm.engine.read(self._name)
+            if record is None or not self._state.done:
+                return
+            state = state_from(record.value)
+            if state.state == FINISHED and not state.done:
+                done = State(
+                    FINISHED, state.worker, state.name, end={"cause": state.end["cause"]}, done=True
+                )
+                await self._farm.engine.write(self._name, done.bytes(), record.revision)
+            if state.worker:
+                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
+            await self._farm.engine.drop(
+                self.dispatch, [blob(self.dispatch, what) for what in BLOBS]
+            )
+        except (Down, Nonsense, OSError):
+            pass

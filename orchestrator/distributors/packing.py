@@ -1,0 +1,114 @@
+"""Small files as one blob: a line of JSON with their names and sizes, then their bytes.  Names that come from elsewhere are not trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from orchestrator.files import opening
+from orchestrator.store.atomic import write_all
+
+MOST_FILES = 1000
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class TooMuch(ValueError):
+    """More files, or more bytes, than are sent."""
+
+
+def found_below(base: str, path: str) -> Iterator[str]:
+    """The regular files that a path below ``base`` means, itself or those in it, by their paths below ``base``; no links."""
+    whole = os.path.join(base, path)
+    try:
+        kind = os.lstat(whole).st_mode
+    except OSError:
+        return
+    if stat.S_ISREG(kind):
+        yield path
+    elif stat.S_ISDIR(kind):
+        for folder, folders, names in os.walk(whole):
+            folders[:] = sorted(name for name in folders if name != ".git")
+            for name in sorted(names):
+                if os.path.isfile(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):
+                    yield os.path.relpath(f"{folder}/{name}", base)
+
+
+def pack(files: Iterable[tuple[str, str]], most: int) -> bytes:
+    """A blob of files: name in the blob, path here.  Raises `TooMuch`; what cannot be read is left out."""
+    heads: list[list[object]] = []
+    bodies: list[bytes] = []
+    size = 0
+    for name, path in files:
+        try:
+            data = opening.read_bytes(path, most)
+            executable = os.access(path, os.X_OK)
+        except opening.TooLarge:
+            raise TooMuch(f"{name} has more than {most >> 20} MiB") from None
+        except OSError:
+            continue
+        size += len(data)
+        heads.append([name, len(data), executable])
+        bodies.append(data)
+        if size > most or len(heads) > MOST_FILES:
+            raise TooMuch(f"more than {most >> 20} MiB or {MOST_FILES} files")
+    return json.dumps(heads).encode() + b"\n" + b"".join(bodies) if heads else b""
+
+
+def unpack(blob: bytes) -> list[tuple[str, bytes, bool]]:
+    """Names, contents, whether executable.  ValueError if it is no such blob, or a name leads elsewhere."""
+    head, _, body = blob.partition(b"\n")
+    try:
+        heads = json.loads(head)
+        found = []
+        for name, size, executable in heads[: MOST_FILES + 1]:
+            if not safe(name) or not isinstance(size, int) or not 0 <= size <= len(body):
+                raise ValueError(f"a name or a size that is none: {str(name)[:100]!r}")
+            found.append((name, body[:size], executable is True))
+            body = body[size:]
+    except (TypeError, RecursionError):
+        raise ValueError("it is no blob of files") from None
+    if len(found) > MOST_FILES:
+        raise ValueError(f"more than {MOST_FILES} files")
+    return found
+
+
+def safe(name: object) -> bool:
+    """Whether a name stays below the folder that it is meant for, and out of ``.git``."""
+    if not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) < 4000:
+        return False
+    parts = name.split("/")
+    return "\0" not in name and not any(
+        part in ("", ".", "..") or part.lower() == ".git" for part in parts
+    )
+
+
+def place(base: str, name: str, data: bytes, executable: bool = False) -> None:
+    """Write a file below ``base``, whatever links lie there: none is followed, and what lies in its place is replaced.
+
+    Raises OSError.
+    """
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    *folders, last = name.split("/")
+    try:
+        for folder in folders:
+            try:
+                os.mkdir(folder, dir_fd=fd)
+            except FileExistsError:
+                pass
+            inner = os.open(folder, _FOLDER, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        try:
+            os.unlink(last, dir_fd=fd)
+        except FileNotFoundError:
+            pass
+        file = os.open(last, _NEW, 0o755 if executable else 0o644, dir_fd=fd)
+        try:
+            write_all(file, data)
+        finally:
+            os.close(file)
+    finally:
+        os.close(fd)
