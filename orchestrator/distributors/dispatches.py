@@ -32,7 +32,17 @@ LOGS = ("stdout", "stderr")
 # How an attempt can end over there (`model.attempt.AttemptEnd`).  Of those that nobody can account for the coordination says that
 # they are lost: the supervisor was killed, or ended it because its worker had lost touch.
 UNKNOWN = ("lost", "leash")
-CAUSES = ("", "cancelled", "timeout", "silence", "log_limit", "start", "not_installed", *UNKNOWN)
+CAUSES = (
+    "",
+    "cancelled",
+    "timeout",
+    "silence",
+    "log_limit",
+    "start",
+    "not_installed",
+    "not_home",
+    *UNKNOWN,
+)
 TOPIC = "offers"
 CANCELLED_UNCLAIMED: Mapping[str, Any] = {"cause": "cancelled", "code": None, "signal": None}
 

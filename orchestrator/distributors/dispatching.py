@@ -427,13 +427,12 @@ class QueueHandle:
         if missing and self._silent < self._patience:
             return None
         if missing:
-            end |= {
-                "cause": "start",
-                "message": f"{', '.join(missing)} did not come from {state.name}",
-            }
+            why = f"{', '.join(missing)} did not come from {state.name}"
+            end |= {"cause": "not_home", "message": why}
         if end["cause"] in UNKNOWN:
+            self._state = self._state.but(done=True)  # the coordination records it
             return AttemptEnd("lost")
-        self._write_exit(end)
+        self._write_exit(end, home=not missing)
         return end_from({"record": "exit", **end})
 
     async def _bring(self, state: State) -> list[str]:
@@ -455,11 +454,8 @@ class QueueHandle:
                 await asyncio.to_thread(self._settle, what, wanted, data)
             except (NotHome, ValueError, OSError) as error:
                 why = getattr(error, "message", None) or str(error)
-                end = {
-                    **state.end,
-                    "cause": "start",
-                    "message": f"what came back from {state.name} was not taken: {why}",
-                }
+                why = f"what came back from {state.name} was not taken: {why}"
+                end = {**state.end, "cause": "not_home", "message": why}
                 self._write_exit(end, home=False)  # it keeps what it has
                 raise Ended(end_from({"record": "exit", **end})) from None
         return missing

@@ -151,7 +151,7 @@ class Attempt:
 
     def __init__(self, job: dict[str, Any], journal: int) -> None:
         self.job, self.journal = job, journal
-        self.cause = ""  # why it was stopped: cancelled, timeout, silence, settled, log_limit, leash
+        self.cause = ""  # why it was stopped: cancelled, timeout, silence, settled, leash ...
         self.said = (0, time.monotonic())  # size of its logs, and since when
         self.worked: tuple[float, float] | None = None  # processor time of its commands, and when
         self.step = 0  # of the escalation: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent

@@ -11,6 +11,7 @@ from typing import Any
 class AttemptEnd:
     """``cause`` is empty if the tool ended by itself, else one of ``cancelled``, ``timeout``, ``silence``, ``log_limit``, ``leash`` (its worker
     had lost touch with the broker);
+    ``not_home`` (it ran elsewhere, and what it did did not come back);
     ``not_installed`` or ``start`` (it could not be executed, ``message`` says why, ``errno`` is the system's number if that
     was not the task's fault); ``lost`` (its supervisor was killed; nobody knows)."""
 

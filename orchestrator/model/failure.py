@@ -36,12 +36,15 @@ KINDS: dict[str, Kind] = {
     "exit": Kind(True, False, "the tool failed by itself"),
     "incomplete": Kind(True, False, "it ended without saying that it is done"),
     "signal": Kind(True, False, "a signal ended it"),
-    "lost": Kind(False, False, "its supervisor was killed; nobody knows"),
+    "lost": Kind(
+        False, False, "its supervisor was killed, or its machine is out of reach; nobody knows"
+    ),
     "cancelled": Kind(False, False, "somebody stopped it"),
     "log_limit": Kind(False, False, "it printed more than is allowed"),
     "verify": Kind(
         False, False, "it was not proven: a check is red, or a declared file is missing"
     ),
+    "not_home": Kind(False, False, "what it did on another machine could not be brought home"),
     "output": Kind(False, False, "its output could not be read"),
 }
 OTHER = Kind(True, False, "another kind")

@@ -202,6 +202,9 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
                 progress.usage,
             )
         row.where = elsewhere.place(attempt)
+        if row.where:
+            line = f"{row.where}: {row.detail}" if row.detail else f"at {row.where}"
+            row.detail = elsewhere.silence(layout, attempt) or line
     elif attempt is not None and journal.phase is Phase.DISPATCHED:
         row.where, row.flags = elsewhere.place(attempt), ("queued",)
         row.seconds = max(0.0, now - attempt.dispatched.get("at", now))

@@ -136,7 +136,7 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
         )
     attempt = journal.attempt
     if attempt is not None and attempt.where and attempt.ended is None:
-        summary, gates = elsewhere.waits(attempt, journal.phase, known.now)
+        summary, gates = elsewhere.waits(known.layout, attempt, journal.phase, known.now)
         following = [f"to follow it: orchestrator logs -f {task_id}"]
         return Reasons(task_id, "running", summary, gates, following)
     return Reasons(

@@ -258,6 +258,7 @@ CAUSES: dict[str, tuple[Outcome, bool, str]] = {
     "log_limit": (Outcome.FAILED, False, "printed more than limits.log_mb allows"),
     "not_installed": (Outcome.FAILED, False, "could not be started: {}"),
     "start": (Outcome.FAILED, False, "could not be started: {}"),
+    "not_home": (Outcome.FAILED, False, "ran on another machine, but {}"),
 }
 
 

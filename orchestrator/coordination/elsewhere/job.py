@@ -445,7 +445,7 @@ class Job:
         except (OrchestratorError, packing.TooMuch) as error:
             why = getattr(error, "message", None) or str(error)
             kept = f"what it did stays on {self.hub.name} in {self.entry.folder}: {why}"
-            return document | {"cause": end.cause or "start", "message": kept}
+            return document | {"cause": end.cause or "not_home", "message": kept}
         for what, data in (("work", bundle), ("made", files)):
             if data:
                 await self.hub.engine.store(blob(self.entry.dispatch, what), data)

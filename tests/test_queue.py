@@ -1,0 +1,280 @@
+"""Attempts on other machines, with real brokers: watcher, workers and broker are processes that are killed, frozen and wiped."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from brokers import KINDS, Broker, missing
+from conftest import wait_until
+from farms import LEASE, LEASH, Farm
+from test_distributors import plain_order
+
+from orchestrator.distributors.base import Distributor, Order
+from orchestrator.distributors.dispatches import OFFERED, State, record_name, state_from
+from orchestrator.distributors.engines.base import Engine
+from orchestrator.distributors.engines.choice import engine
+from orchestrator.distributors.queue import QueueDistributor
+from orchestrator.testing import DistributorContract
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture(params=KINDS)
+def farm(request, tmp_path) -> Iterator[Farm]:
+    if why := missing(request.param):
+        pytest.skip(why)
+    broker = Broker(request.param, tmp_path / "broker")
+    made = Farm(tmp_path, broker)
+    yield made
+    made.close()
+    broker.close()
+
+
+class TestContract(DistributorContract):
+    """What every distributor promises, with a worker behind it."""
+
+    @pytest.fixture(autouse=True)
+    def _farm(self, farm: Farm) -> None:
+        farm.worker()
+        self.farm, self.made = farm, 0
+
+    def make(self) -> Distributor:
+        return QueueDistributor(
+            "farm",
+            self.farm.near.layout,
+            {"url": self.farm.broker.url, "lease": f"{LEASE}s", "leash": f"{LEASH}s"},
+        )
+
+    def order(self, run_dir: str, journal: int, script: str) -> Order:
+        return replace(plain_order(run_dir, journal, script), portable=portable(script))
+
+
+def portable(script: str, **more: object) -> dict[str, object]:
+    return {
+        "dispatch": os.urandom(16).hex(), "task": "a", "attempt": 1, "agent": "sh", "tool": "shell", "model": None,
+        "permissions": "default", "labels": [], "pool": "shell", "where": "farm", "prompt": script, "cwd": ".", "env": {},
+        "timeout": 30.0, "silence": 0.0, "log_limit": 1 << 20, "artifacts": [], **more,
+    }  # fmt: skip
+
+
+def at_broker(farm: Farm, work) -> object:
+    """Ask the broker as a third party."""
+
+    async def run() -> object:
+        third: Engine = engine(farm.broker.url, "third")
+        try:
+            return await work(third)
+        finally:
+            await third.close()
+
+    return asyncio.run(run())
+
+
+def test_a_dirty_tree_goes_out_and_a_branch_comes_back(farm):
+    (farm.near.root / "f").write_text("one\n")
+    (farm.near.root / "notes").write_text("not tracked\n")
+    farm.git(farm.near, "add", "f")
+    farm.git(farm.near, "commit", "-qm", "base")
+    (farm.near.root / "f").write_text("one\nuncommitted\n")
+    before = farm.git(farm.near, "status", "--porcelain")
+    big = "x" * 70_000  # more than an envelope holds
+    farm.drop(
+        "seen",
+        f"cat f notes; echo odd >&2; echo made > $ORCHESTRATOR_ARTIFACTS/a.txt\nexit 0\n{big}",
+        more="context: [notes]\n",
+    )
+    farm.drop(
+        "changed", "echo more >> f; echo new > g; mkdir -p work/inbox; echo no > work/x", agent="ed"
+    )
+    farm.worker()
+    farm.near.run("watch", "--until-empty")
+    assert farm.log("seen").decode().splitlines()[:3] == ["one", "uncommitted", "not tracked"]
+    assert farm.near.log("seen", name="stderr.log") == "odd\n"
+    assert (Path(farm.near.layout.logs("seen", 1)) / "artifacts" / "a.txt").read_text() == "made\n"
+    result = farm.near.result("changed")
+    assert result["outcome"] == "succeeded" and result["files_changed"] == ["f", "g"]
+    assert farm.git(farm.near, "show", "task/changed:f") == "one\nmore\n"
+    assert farm.git(farm.near, "status", "--porcelain") == before
+    assert "refs/orchestrator/offers" not in farm.git(farm.near, "for-each-ref")
+    spool = farm.workers[0].spool
+    wait_until(lambda: len(os.listdir(spool)) == 3, f"nothing is left: {os.listdir(spool)}")
+    kinds = [item["event"] for item in farm.near.events(task_id="seen")]
+    assert kinds.index("attempt_dispatched") < kinds.index("attempt_started")
+
+
+def test_whoever_dies_nothing_is_lost_and_nothing_runs_twice(farm):
+    """Watcher, worker and broker are killed one after the other while a task runs, and the broker is away for three leases."""
+    runs = farm.folder / "runs"
+    worker = farm.worker()
+    watcher = farm.watch()
+    go = farm.folder / "go"
+    farm.drop(
+        "a",
+        f"echo begun >> {runs}\nseq 1 2000\nwhile [ ! -e {go} ]; do sleep 0.05; done\nseq 2001 4000",
+    )
+    farm.until_printed("a", b"2000\n")
+    watcher.send(signal.SIGKILL)
+    watcher.wait()
+    worker.kill()
+    worker = farm.worker()
+    farm.broker.kill()
+    time.sleep(3 * LEASE)
+    farm.broker.start()
+    watcher = farm.watch()
+    go.write_text("")
+    farm.near.settled("a", "done")
+    assert runs.read_text() == "begun\n"
+    assert farm.log("a") == b"".join(b"%d\n" % number for number in range(1, 4001))
+
+
+def test_a_broker_that_loses_its_data_costs_nothing(farm):
+    """What runs is told again; what waited is offered again, once nobody can have it any more."""
+    farm.set_leash(3.0)
+    runs = farm.folder / "runs"
+    farm.worker("w1", "--slots", "1")
+    farm.watch()
+    go = farm.folder / "go"
+    farm.drop(
+        "a", f"echo a >> {runs}; seq 1 500; while [ ! -e {go} ]; do sleep 0.05; done; seq 501 600"
+    )
+    farm.until_printed("a", b"500\n")
+    farm.drop("b", f"echo b >> {runs}")
+    wait_until(lambda: "queued at farm" in farm.near.run("why", "b").stdout, "b is queued")
+    farm.broker.wipe()
+    go.write_text("")
+    farm.near.settled("a", "done")
+    farm.near.settled("b", "done")
+    assert sorted(runs.read_text().split()) == ["a", "b"]
+    assert farm.log("a") == b"".join(b"%d\n" % number for number in range(1, 601))
+
+
+@pytest.mark.parametrize("fate", ["frozen", "killed"])
+def test_a_worker_that_is_gone_for_good_is_given_up_and_never_meets_its_successor(farm, fate):
+    farm.near.config(
+        (farm.near.work / "orchestrator.yaml").read_text()
+        + "on_lost: retry\ndefaults: {retries: 1}\n"
+    )
+    farm.set_leash(2.0)
+    first = farm.worker("w1")
+    farm.watch()
+    lives, second_run = farm.folder / "lives", farm.folder / "second"
+    farm.drop(
+        "a",
+        f"if [ -e {second_run} ]; then date +%s.%N >> {lives}; echo again; exit 0; fi\n"
+        f"touch {second_run}; echo first\nwhile :; do date +%s.%N > {lives}.first; sleep 0.05; done",
+    )
+    farm.until_printed("a", b"first")
+    first.send(signal.SIGSTOP if fate == "frozen" else signal.SIGKILL)
+    wait_until(
+        lambda: "no word for" in farm.near.run("workers").stdout, "it is told that w1 is silent"
+    )
+    farm.worker("w2")
+    farm.near.settled("a", "done")
+    assert float(lives.read_text()) > float(Path(f"{lives}.first").read_text())
+    assert farm.log("a", 2) == b"again\n"
+    if fate == "frozen":
+        first.send(signal.SIGCONT)
+        first.says("had given it up")
+
+
+def test_cancel_in_every_phase(farm):
+    watcher = farm.watch()
+    farm.drop("a", "echo never")
+    wait_until(lambda: "queued at farm" in farm.near.run("why", "a").stdout, "a is queued")
+    why = farm.near.run("why", "a").stdout
+    assert "no worker" in why and "shell" in why
+    farm.near.run("cancel", "a")
+    farm.near.settled("a", "cancelled")
+    farm.worker()
+    farm.drop("b", "echo begun; while :; do sleep 0.05; done")
+    farm.until_printed("b", b"begun")
+    wait_until(lambda: "w1" in farm.near.run("status").stdout, "the worker is named")
+    assert "w1" in farm.near.run("workers").stdout
+    farm.near.run("cancel", "b")
+    farm.near.settled("b", "cancelled")
+    assert not farm.log("a")
+    watcher.stop()
+
+
+def test_what_another_sends_is_refused_in_words(farm):
+    """An order of another version, of an agent that is not here, or with permissions that the worker's settings do not give."""
+    worker = farm.worker()
+
+    async def offer(third: Engine, document: dict) -> State:
+        dispatch = document["dispatch"]
+        assert await third.write(record_name(dispatch), State(OFFERED).bytes(), None)
+        for _ in range(2):  # the same offer twice
+            await third.push("shell", dispatch, json.dumps(document).encode())
+            await third.notify("offers", "shell")
+        while True:
+            record = await third.read(record_name(dispatch))
+            assert record is not None
+            state = state_from(record.value)
+            if state.state == "finished":
+                return state
+            await asyncio.sleep(0.02)
+
+    plain = {
+        **{key: value for key, value in portable("echo x").items() if key not in ("pool", "where")},
+        "v": 1, "project": "0" * 32, "interrupt_grace": 0.2, "terminate_grace": 0.2, "lease": LEASE, "leash": LEASH,
+        "code": {"kind": "none"}, "given": False,
+    }  # fmt: skip
+    cases = [
+        ({"v": 2}, "version"),
+        ({"argv": ["rm"]}, "schema"),
+        ({"agent": "nobody"}, "unknown agent 'nobody'"),
+        ({"tool": "claude"}, "claude"),
+        ({"cwd": "../.."}, "schema"),
+        ({"env": {"PATH": "/tmp"}}, "may not set PATH"),
+        ({"code": {"kind": "shared", "nonce": "0" * 64}}, "not the watcher's folder"),
+    ]
+    for change, words in cases:
+        document = {**plain, **change, "dispatch": os.urandom(16).hex()}
+        state = at_broker(farm, lambda third, document=document: offer(third, document))
+        assert state.end["cause"] in ("start", "not_installed") and words in state.end["message"], (
+            state
+        )
+    document = {**plain, "dispatch": os.urandom(16).hex()}
+    state = at_broker(farm, lambda third: offer(third, document))
+    assert state.end["code"] == 0
+    assert state.end["stdout"] == {"size": 2, "sha256": hashlib.sha256(b"x\n").hexdigest()}
+    assert worker.process.poll() is None
+
+
+def test_two_watchers_and_a_large_log(farm):
+    """Two projects at one broker, and more output than fits into many events."""
+    other = Farm(farm.folder / "other", farm.broker)
+    try:
+        farm.worker("w1", "--slots", "3")
+        farm.drop("same", "head -c 5000000 /dev/zero | tr '\\0' x; echo end")
+        other.drop("same", "echo other")
+        watcher = other.watch()
+        farm.near.run("watch", "--until-empty")
+        other.near.settled("same", "done")
+        watcher.stop()
+        assert farm.log("same") == b"x" * 5_000_000 + b"end\n" and other.log("same") == b"other\n"
+    finally:
+        other.close()
+
+
+def test_code_on_a_file_system_that_both_have(farm):
+    shared = Farm(farm.folder / "shared", farm.broker, code="shared")
+    try:
+        shared.far = shared.near
+        shared.worker()
+        shared.drop("a", "echo here > made; cat f")
+        (shared.near.root / "f").write_text("untouched by git\n")
+        shared.near.run("watch", "--until-empty")
+        assert shared.log("a") == b"untouched by git\n"
+        assert (shared.near.root / "made").read_text() == "here\n"
+    finally:
+        shared.close()
