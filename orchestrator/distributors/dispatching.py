@@ -46,6 +46,7 @@ from orchestrator.distributors.dispatches import (
 from orchestrator.distributors.engines.base import Down, Engine, Record
 from orchestrator.distributors.home import Home, NotHome, digest
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import opening
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.units import show_duration
 from orchestrator.store.ledger import append_record
@@ -53,7 +54,6 @@ from orchestrator.store.ledger import append_record
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
 RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
 ASKED_MOST = 3  # how often what is missing of an end is asked for again
-FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -403,7 +403,9 @@ class QueueHandle:
 
     def _log(self, name: str) -> int:
         if name not in self._logs:
-            self._logs[name] = os.open(f"{self._order.run_dir}/{name}.log", FILE, 0o644)
+            self._logs[name] = opening.descriptor(
+                f"{self._order.run_dir}/{name}.log", os.O_RDWR | os.O_CREAT
+            )
         return self._logs[name]
 
     # -- its end ------------------------------------------------------------------------------------------------------

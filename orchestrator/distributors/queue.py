@@ -20,6 +20,7 @@ from orchestrator.distributors.engines.base import Down, epoch, has_password, sh
 from orchestrator.distributors.engines.choice import engine, lacking
 from orchestrator.distributors.home import Home
 from orchestrator.errors import Unusable
+from orchestrator.files import opening
 from orchestrator.files.layout import Layout
 from orchestrator.files.pools import workers_file
 from orchestrator.model.journal import AttemptFacts
@@ -239,8 +240,7 @@ def _write_workers(layout: Layout, farm: Farm) -> None:
 def _identity(layout: Layout, name: str) -> dict[str, str]:
     """What names this work directory to workers, and the broker's data as last seen."""
     try:
-        with open(_identity_path(layout, name), encoding="utf-8") as file:
-            known = json.load(file)
+        known = json.loads(opening.read_bytes(_identity_path(layout, name)))
         if isinstance(known, dict) and len(str(known.get("project", ""))) == 32:
             return {key: str(value) for key, value in known.items()}
     except (OSError, ValueError):

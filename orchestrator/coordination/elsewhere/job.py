@@ -44,7 +44,7 @@ from orchestrator.distributors.dispatches import (
 from orchestrator.distributors.engines.base import KEPT, Down, Record
 from orchestrator.distributors.home import digest
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import masked
+from orchestrator.files import masked, opening
 from orchestrator.files.layout import ARTIFACTS, OWN
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.tools.invocation import NotInstalled
@@ -540,7 +540,7 @@ def _state(record: Record | None) -> State | None:
 
 
 def _read(path: str, at: int, size: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = opening.descriptor(path)
     try:
         return os.pread(fd, size, at)
     finally:
@@ -551,7 +551,7 @@ def _sum(path: str) -> Mapping[str, Any]:
     """Size and hash of a log."""
     found, size = hashlib.sha256(), 0
     try:
-        with open(path, "rb") as file:
+        with opening.open_file(path) as file:
             while data := file.read(1 << 20):
                 found.update(data)
                 size += len(data)

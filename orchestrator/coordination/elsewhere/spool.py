@@ -69,8 +69,7 @@ class Entry:
 
     def touch(self, moment: float) -> None:
         """At this moment (`boottime`) the dispatch was still ours."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self.leash, flags, 0o600)
+        fd = opening.descriptor(self.leash, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(fd, b"%-24.3f" % moment, 0)
         finally:
@@ -117,9 +116,7 @@ class Spool:
         self.folder = os.path.abspath(folder)
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            self._lock = os.open(
-                f"{self.folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            self._lock = opening.descriptor(f"{self.folder}/lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise Unusable(f"the spool folder {folder}: {error.strerror}") from None
         try:
