@@ -84,6 +84,7 @@ def follows(
         change.branch if change else "",
         change.base if change else "",
         change.tip if change and not entry.journal.merged else "",
+        reading.data,
         bool(changed),
         agent.role.merge != "never",
         times,

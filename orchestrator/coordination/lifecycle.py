@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import chaining, portable, questions
+from orchestrator.coordination import answering, chaining, portable, questions
 from orchestrator.coordination.accounting import (
     probes,
     tokens_of,
@@ -416,10 +416,16 @@ class Lives:
             await self._park(life, reading)
         elif reading.outcome is Outcome.SUCCEEDED:
             self.blocked.pop(life.route.tool.name, None)
-        red = reds(entry.journal.attempts[-entry.journal.tries :])
+        turn = entry.journal.attempts[-entry.journal.tries :]
+        red = reds(turn)
         step = decide(
             reading.outcome,
-            entry.journal.tries - refusals - red - entry.journal.collided - probes(entry.journal),
+            entry.journal.tries
+            - refusals
+            - red
+            - answering.misfits(turn)
+            - entry.journal.collided
+            - probes(entry.journal),
             life.route.retries,
             self.config.retry,
             self.config.on_lost,
@@ -428,7 +434,7 @@ class Lives:
             self._next_link(life) is not None,
             reading.reset - self.store.clock.wall() if reading.reset is not None else 0.0,
         )
-        if self.works.again(life.route, reading, red):
+        if self.works.again(life.route, reading, red) or answering.again(reading, turn):
             step = Retry(0.0)
         if isinstance(step, Finish) and questions.denied(self.layout, life, entry, reading):
             step = Retry(0.0)

@@ -9,7 +9,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.coordination import portable
+from orchestrator.coordination import answering, portable
 from orchestrator.coordination.accounting import (
     left,
 )
@@ -80,12 +80,13 @@ class Orders:
             OSError
         ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
             raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
+        answering.place(self.layout, life, run_dir)
         tag = secrets.token_hex(8)
         distributor = self.distributors.at(life.route.place.name)
         if distributor.portable:
             if why := distributor.fault():
                 raise CannotStart(why)
-            told = self.proof.words(life.id, entry.journal) or entry.journal.told
+            told = self._reds(life, entry.journal) or entry.journal.told
             return portable.order(self.layout, self.config, self.grounds, life, entry, tag, told)
         own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
         if life.route.mode == "interactive":
@@ -157,7 +158,7 @@ class Orders:
             return Session(str(uuid.uuid4()) if chooses else "")
         goes_on = journal.attempt is not None and not journal.fresh
         before = journal.attempt.read if journal.attempt is not None and goes_on else {}
-        reds_ = self.proof.words(life.id, journal) if before and journal.tries else ""
+        reds_ = self._reds(life, journal) if before and journal.tries else ""
         told = "\n".join(text for text in (reds_, journal.told) if text)
         again = not journal.tries and not journal.told
         if (
@@ -170,6 +171,10 @@ class Orders:
             ended = one_line(str(before.get("reason") or ""), 200)
             return Session(before["session"], True, ended, told, again)
         return Session(str(uuid.uuid4()) if chooses else "", told=told, again=goes_on)
+
+    def _reds(self, life: Life, journal: Journal) -> str:
+        """What is to be mended of the attempt before; empty if nothing is."""
+        return self.proof.words(life.id, journal) or answering.words(journal)
 
     def secrets(self, life: Life) -> tuple[str, ...]:
         """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import landing, questions
+from orchestrator.coordination import answering, landing, questions
 from orchestrator.coordination.grounds import Grounds, Worker
 from orchestrator.coordination.proof import Proof, Running
 from orchestrator.coordination.settings import Settings
@@ -53,6 +53,7 @@ class Works:
         reading = replace(reading, warnings=(*reading.warnings, *lost))
         if change is not None:
             reading = replace(reading, warnings=(*reading.warnings, *change.warnings))
+        reading = await answering.checked(life, reading, run_dir)
         return await self.proof.proven(life, entry, reading)
 
     def again(self, route: Route, reading: Reading, red: int) -> bool:

@@ -114,6 +114,8 @@ def named_files(tasks: Iterable[Task], config: Config) -> tuple[str, ...]:
         agents = [config.agents.get(name) for name in task.agents or (config.default_agent,)]
         if task.prompt_file:
             found[task.prompt_file] = None
+        if task.result_schema:
+            found[task.result_schema] = None
         for agent in agents:
             found.update(dict.fromkeys(task.context or (agent.context if agent else ())))
             if agent and agent.instructions and not agent.profile:

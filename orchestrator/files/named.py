@@ -67,6 +67,11 @@ def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Itera
             message = f"prompt_file: {why}"
             place = (*base, "prompt_file")
             yield request.document.problem_at(place, message, hint, warning=warning)
+    if task.result_schema and not os.path.isfile(os.path.join(root, task.result_schema)):
+        message = f"result.schema: there is no file {task.result_schema[:200]} in the project"
+        hint = "write it, or correct the path"
+        place = (*base, "result", "schema")
+        yield request.document.problem_at(place, message, hint, warning=later)
     if task.cwd is not None and not os.path.isdir(os.path.join(root, task.cwd)):
         message = f"cwd: there is no folder {task.cwd[:200]} in the project"
         hint = "make it, or correct the path"

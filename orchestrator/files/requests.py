@@ -372,6 +372,7 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
     paths = [
         (("cwd",), task.cwd),
         (("prompt_file",), task.prompt_file),
+        (("result", "schema"), task.result_schema or None),
         *((("context", place), item) for place, item in enumerate(task.context)),
         *((("artifacts", place), item) for place, item in enumerate(task.artifacts)),
     ]

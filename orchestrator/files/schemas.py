@@ -53,6 +53,31 @@ def schema(kind: str) -> dict[str, Any]:
     return found
 
 
+def judge(own: Any, value: Any) -> str:
+    """What is wrong with a value by a schema of somebody's own, in words; empty if nothing is.
+
+    Nothing is fetched: a schema refers to itself only.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError, best_match
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    try:
+        Draft202012Validator.check_schema(own)
+        errors = list(islice(Draft202012Validator(own, registry=Registry()).iter_errors(value), 20))
+    except SchemaError as error:
+        return f"the schema is none: {error.message[:200]}"
+    except (Unresolvable, ValueError, TypeError, re.error, RecursionError) as error:
+        return f"the schema cannot be used: {str(error)[:200]}"
+    if not errors:
+        return ""
+    worst = best_match(errors)
+    where = worst.json_path if worst is not None else "$"
+    message = worst.message if worst is not None else ""
+    return f"{where}: {message[:300]}"
+
+
 @cache
 def _validator(kind: str) -> Any:
     from jsonschema import Draft202012Validator  # here: what surely fits (`fitting`) does not pay

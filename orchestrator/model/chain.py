@@ -6,6 +6,7 @@ Everything here is pure.  An id follows from its cause, the task and the place i
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -19,13 +20,13 @@ CONDITIONS = ("proven", "done", "failed", "changed", "always")
 DEPTH = 5  # how many tasks may follow one another, if nothing is configured
 VALUES = (
     *("task.id", "task.title", "task.agent", "task.status", "task.outcome"),
-    *("task.result", "task.log", "task.branch", "task.base", "task.tip"),
+    *("task.result", "task.log", "task.branch", "task.base", "task.tip", "task.data"),
 )
 # Keys of an entry of `then` that are the next task's own.
 OWN = (
     *("title", "agent", "tool", "model", "prompt", "context", "cwd", "timeout", "silence"),
     *("max_cost_usd", "max_tokens", "retries", "priority", "labels", "artifacts", "isolation"),
-    *("verify", "locks", "env", "then", "use", "with"),
+    *("verify", "locks", "env", "then", "use", "with", "result"),
 )
 
 
@@ -62,6 +63,7 @@ class Ended:
     branch: str = ""
     base: str = ""
     tip: str = ""
+    data: Any = None
     changed: bool = False
     merges: bool = True
     times: int = 1
@@ -167,6 +169,7 @@ def _data(
         "task.branch": ended.branch,
         "task.base": ended.base,
         "task.tip": ended.tip,
+        **_of_data(ended.data),
     }
     own = {key: entry.body[key] for key in OWN if key in entry.body}
     deeper = own.pop("then", None)
@@ -197,6 +200,18 @@ def _data(
     }
 
 
+def _of_data(data: Any) -> dict[str, str]:
+    """``task.data`` and, of a mapping, ``task.data.KEY``: texts as they are, anything else as JSON."""
+    found = {"task.data": data}
+    if isinstance(data, Mapping):
+        found |= {f"task.data.{key}": value for key, value in data.items()}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in found.items()
+        if value is not None
+    }
+
+
 def _same_subject(asked: Mapping[str, Any], ended: Ended) -> str:
     """The prompt of a follow-up that says none: the same subject, for somebody else."""
     head = f"Go on after {ended.agent or 'another agent'}: what was done is in {ended.result}."
@@ -222,6 +237,8 @@ def problems(data: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
     for where, entry in entries(data, path):
         texts = {key: entry[key] for key in ("title", "prompt", "context", "with") if key in entry}
         for inside, name in filling.unknown(texts, VALUES):
+            if name.startswith("task.data."):
+                continue
             close = get_close_matches(name, VALUES, 1, 0.6)
             hint = f"did you mean {{{close[0]}}}?" if close else f"there are: {', '.join(VALUES)}"
             found.append(

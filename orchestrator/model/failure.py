@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
         False, False, "it was not proven: a check is red, or a declared file is missing"
     ),
     "not_home": Kind(False, False, "what it did on another machine could not be brought home"),
+    "answer": Kind(False, False, "its answer does not fit the task's schema"),
     "output": Kind(False, False, "its output could not be read"),
 }
 OTHER = Kind(True, False, "another kind")

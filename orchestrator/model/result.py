@@ -18,6 +18,8 @@ class Reading:
     those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated`` or ``unknown`` (empty: nothing
     was used), and ``model`` what the tool says acted; ``session_cost`` what the whole session cost so far, if only that was said; ``reset`` is when a limit ends (seconds since the epoch), if that was said;
     ``windows`` what the tool knows of its plan's windows (`model.quota.window_from`).
+    ``answer`` is what may be an answer as data, its last words in whole if the tool says nothing better; ``data`` is the value once
+    it fits the task's schema.
     """
 
     outcome: Outcome
@@ -35,6 +37,8 @@ class Reading:
     reset: float | None = None
     session_cost: float | None = None
     windows: tuple[Mapping[str, Any], ...] = ()
+    answer: Any = None
+    data: Any = None
     warnings: tuple[str, ...] = ()
     duration_ms: int = 0
     may_retry: bool = True
@@ -162,6 +166,7 @@ def result(
         "cost_source": more.pop("cost_source", reading.cost_source if reading else ""),
         "warnings": list(reading.warnings) if reading else [],
         "message": reading.message if reading else "",
+        "data": reading.data if reading else None,
         "artifacts": more.pop("artifacts", []),
         "files_changed": more.pop("files_changed", []),
         "log": more.pop("log", ""),

@@ -30,6 +30,7 @@ class Task:
     silence: float | None = None
     max_cost: float | None = None
     max_tokens: int | None = None
+    result_schema: str = ""
     retries: int | None = None
     priority: str = "normal"
     needs: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         silence=duration(data["silence"]) if "silence" in data else None,
         max_cost=data.get("max_cost_usd"),
         max_tokens=data.get("max_tokens"),
+        result_schema=(data.get("result") or {}).get("schema", ""),
         retries=data.get("retries"),
         priority=data.get("priority", "normal"),
         needs=tuple(dict.fromkeys((*data.get("needs", ()), *_grown(data)))),

@@ -71,7 +71,8 @@ class SpecAdapter:
         own_env: Mapping[str, str],
         session: Session = Session(),
     ) -> Invocation:
-        prompt = compose_prompt(task, route.agent, root, session)
+        given = bool(route.tool.result_schema) and route.mode != "interactive"
+        prompt = compose_prompt(task, route.agent, root, session, given=given)
         values = placeholders(task, route, root, run_dir, prompt, session.id)
         if not os.path.isdir(values["cwd"]):
             raise CannotStart(f"cwd '{task.cwd}' is not a folder")
@@ -95,7 +96,7 @@ class SpecAdapter:
         self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session
     ) -> list[str]:
         """The words of the command."""
-        return fill(command(route, session), values)
+        return fill(command(route, session, bool(values.get("schema"))), values)
 
     def reading(self, route: Route, run_dir: str, end: AttemptEnd) -> Reading:
         """Succeeded is: exit 0, and the spec's ``done`` found, and ``failed`` not.  Exit codes alone are not to be trusted."""
@@ -122,6 +123,9 @@ class SpecAdapter:
                 said.text or ("" if parse is not None and not parse.parser else "\n".join(printed))
             ),
             windows=said.windows,
+            answer=(said.text or "\n".join(printed))
+            if said.structured is None
+            else said.structured,
             session=said.session,
             model=said.model,
             usage=said.usage,

@@ -14,10 +14,12 @@ from fnmatch import translate
 from functools import cache
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.files.documents import parse
 from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, outside, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
+from orchestrator.tools import answers
 from orchestrator.tools.routing import Route
 from orchestrator.tools.taskenv import ALLOWED_ENV, allowed
 
@@ -81,10 +83,16 @@ def project_path(root: str, path: str) -> str:
 
 
 def compose_prompt(
-    task: Task, agent: Agent, root: str, session: Session = Session(), elsewhere: bool = False
+    task: Task,
+    agent: Agent,
+    root: str,
+    session: Session = Session(),
+    elsewhere: bool = False,
+    given: bool = False,
 ) -> str:
-    """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file, and the files to read
-    first.  A session that is resumed has all that already and is only told to go on.  ``elsewhere``: it has no path of this machine.
+    """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file, the files to read first,
+    and what its answer must fit unless the tool is ``given`` that.  A session that is resumed has all that already and is only told
+    to go on.  ``elsewhere``: it has no path of this machine.
     """
     if session.resume and session.told:
         return session.told
@@ -97,6 +105,8 @@ def compose_prompt(
             project_path(root, path)
         listed = "".join(f"- {path if elsewhere else _as_told(root, path)}\n" for path in context)
         text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
+    if task.result_schema and not given:
+        text = text.rstrip() + answers.request(schema_text(root, task.result_schema))
     if session.told:
         earlier = "An earlier attempt has worked on this; its files are as it left them. "
         text = f"{text.rstrip()}\n\n{earlier if session.again else ''}{session.told}"
@@ -128,6 +138,20 @@ def _text_of(root: str, key: str, path: str) -> str:
         ) from None
 
 
+def schema_text(root: str, path: str) -> str:
+    """The JSON Schema that a task's answer must fit, as JSON.  `CannotStart` if the file has none."""
+    raw = _text_of(outside_trees(root), "result.schema", path)
+    document = parse(raw.encode())
+    found = document.data
+    if document.problems or not isinstance(found, (dict, bool)):
+        why = document.problems[0].message if document.problems else "it is no mapping"
+        raise CannotStart(f"result.schema '{path}' is no JSON Schema: {why}")
+    text = json.dumps(found)
+    if len(text) > answers.SCHEMA_MOST:
+        raise CannotStart(f"result.schema '{path}' is larger than {answers.SCHEMA_MOST >> 10} KiB")
+    return text
+
+
 def chooses_session(route: Route) -> bool:
     """Whether this tool, run this way, begins its session under an id of our choice."""
     return bool(route.tool.new_session) and (
@@ -148,6 +172,8 @@ def placeholders(
         "project": root,
         "prompt_file": f"{run_dir}/prompt.md",
         "cwd": project_path(root, task.cwd or "."),
+        "schema": schema_text(root, task.result_schema) if task.result_schema else "",
+        "schema_file": f"{run_dir}/{OWN}/result-schema.json" if task.result_schema else "",
         "python": sys.executable,
         "package": _PACKAGE,
         "task_id": task.id,
@@ -156,14 +182,17 @@ def placeholders(
     }
 
 
-def command(route: Route, session: Session) -> tuple[str, ...]:
-    """The words of a spec's command, placeholders not replaced: with its permissions, and its way into a session."""
+def command(route: Route, session: Session, schema: bool = False) -> tuple[str, ...]:
+    """The words of a spec's command, placeholders not replaced: with its permissions, its way into a session, and the
+    ``schema`` of an answer."""
     tool = route.tool
     interactive = route.mode == "interactive"
     permissions = tool.permissions.get(route.agent.permissions, tool.permissions.get("default", ()))
     whole = session.resume and bool(tool.resume_argv)
     begin = tool.new_session if session.id else ()
     options = () if whole else tool.resume if session.resume else begin
+    if schema and not interactive:
+        options = (*options, *tool.result_schema)
     words: list[str] = []
     argv = tool.interactive if interactive else tool.resume_argv if whole else tool.argv
     for part in argv:

@@ -45,6 +45,7 @@ class Parse:
     quota: str = ""
     warnings: str = ""
     text: str = ""
+    structured: str = ""
     text_from: str = ""
     text_pattern: str = ""
     usage_from: str = ""
@@ -65,7 +66,7 @@ class Said:
 
     ``final`` is whether nothing more was said or done after the event that ended its work; ``status`` an HTTP status of its failure,
     ``limited`` whether it says as data that its plan's limit is used up, ``reset`` when that ends, as it says it;
-    ``session_cost`` is what the whole session cost so far; ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
+    ``structured`` is its answer as data, if it gives one; ``session_cost`` is what the whole session cost so far; ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
     were read."""
 
     session: str = ""
@@ -79,6 +80,7 @@ class Said:
     reset: Any = None
     windows: tuple[Mapping[str, Any], ...] = ()
     text: str = ""
+    structured: Any = None
     warnings: tuple[str, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
@@ -124,6 +126,7 @@ def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
         windows=tuple(item for item in windows if isinstance(item, dict))
         if isinstance(windows, list)
         else (),
+        structured=ask(parse.structured),
         text=_pattern_text(parse, run_dir) or _text(ask(parse.text, told)),
         warnings=(
             *dict.fromkeys(_text(warning) for warning in warnings if warning),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from orchestrator.model import filling
 from orchestrator.model.result import Reading
 
 
@@ -36,6 +37,7 @@ def masked(reading: Reading, secrets: Sequence[str]) -> Reading:
         reading,
         reason=mask(reading.reason, secrets),
         message=mask(reading.message, secrets),
+        answer=filling.everywhere(reading.answer, lambda text: mask(text, secrets)),
         warnings=tuple(mask(text, secrets) for text in reading.warnings),
         session=session,
     )

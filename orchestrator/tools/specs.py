@@ -45,6 +45,7 @@ class ToolSpec:
     resume_argv: tuple[str, ...] = ()
     interactive: tuple[str, ...] = ()
     resume_by_hand: tuple[str, ...] = ()
+    result_schema: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
     session_log: SessionLog | None = None
     first_alone: bool = False
@@ -122,6 +123,7 @@ def queries(document: Document) -> list[Problem]:
             "quota",
             "warnings",
             "text",
+            "structured",
         )
         if key in parse_
     ]
@@ -184,7 +186,14 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         permissions={name: tuple(words) for name, words in data.get("permissions", {}).items()},
         **{
             key: tuple(data.get(key, ()))
-            for key in ("new_session", "resume", "resume_argv", "interactive", "resume_by_hand")
+            for key in (
+                "new_session",
+                "resume",
+                "resume_argv",
+                "interactive",
+                "resume_by_hand",
+                "result_schema",
+            )
         },
         verified=_listed(data.get("verified")),
         first_alone=data.get("first_alone", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -209,6 +210,9 @@ def _show(
         facts.append(
             ("said", "\n".join(message) if full else "\n".join(_few(console, message[-3:])))
         )
+    if result.get("data") is not None:
+        data = json.dumps(result["data"], indent=None if not full else 2, ensure_ascii=False)
+        facts.append(("data", clean(data) if full else console.cut(clean(data))))
     facts.append(("history", " · ".join(_history(console, found))))
     _print(console, facts)
 

@@ -1,0 +1,97 @@
+"""Last words as data: a task's ``result: {schema: FILE}``.
+
+Programs that can keep to a schema are given it (``result_schema`` in a spec), others are asked for it in the prompt; whatever they
+say is judged here.  Schema and answer are other people's, and some schemas take for ever: so the judging is done by a process
+of its own, which has a time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+SECONDS = 10.0  # that judging an answer may take
+SCHEMA_MOST = 64 << 10  # bytes of a schema: it may have to be an argument
+MOST = 256 << 10  # bytes of an answer as a result keeps it
+LINES = 200  # lines of the last words at which a value may begin
+_FENCED = re.compile(r"^```[\w-]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+REQUEST = """
+
+End your work with your answer as data: one JSON value that fits the JSON Schema below, as the whole of your last message. No other
+words, no code fence.
+
+{schema}
+"""
+
+
+def request(schema: str) -> str:
+    """What is added to the prompt of a program that cannot be given a schema."""
+    return REQUEST.format(schema=schema)
+
+
+def words(problem: str) -> str:
+    """What the agent is told whose answer does not fit."""
+    return (
+        f"Your answer is not accepted: {problem}.\n\nSend it again: one JSON value that fits the schema you were given, as the whole"
+        " message. Change nothing else.\n"
+    )
+
+
+def value_of(answer: Any) -> tuple[Any, str]:
+    """The value in an answer, and why there is none (empty: there is).
+
+    Of a text it is the whole, else the last fenced block, else the JSON value that the text ends with.
+    """
+    if not isinstance(answer, str):
+        return answer, "" if answer is not None else "there is no answer"
+    for text in _candidates(answer.strip()):
+        try:
+            return json.loads(text, parse_constant=_refuse), ""
+        except (ValueError, RecursionError):
+            continue
+    return None, "it is not JSON" if answer.strip() else "there is no answer"
+
+
+def problem(schema: str, answer: Any) -> tuple[Any, str]:
+    """The value in an answer, and what is wrong with it by this schema (a JSON text); empty if nothing is."""
+    value, why = value_of(answer)
+    if why:
+        return None, why
+    text = json.dumps(value)
+    if len(text) > MOST:
+        return None, f"it has {len(text)} bytes of JSON, more than {MOST}"
+    return value, _judged(json.dumps({"schema": json.loads(schema), "value": value}))
+
+
+def _judged(question: str) -> str:
+    command = [sys.executable, "-I", "-m", "orchestrator.tools.answer_check"]
+    try:
+        done = subprocess.run(
+            command, input=question, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"judging it by its schema took longer than {SECONDS:g} s"
+    if done.returncode:
+        return "it could not be judged by its schema"
+    return done.stdout.strip()
+
+
+def _candidates(text: str) -> Iterator[str]:
+    yield text
+    fenced = _FENCED.findall(text + "\n")
+    if fenced:
+        yield fenced[-1]
+    lines = text.split("\n")
+    begin = max(0, len(lines) - LINES)
+    for place in range(begin, len(lines)):
+        if lines[place].lstrip()[:1] in ("{", "["):
+            yield "\n".join(lines[place:])
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
