@@ -51,7 +51,7 @@ KINDS = {
             "test_hermetic",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
-        *("test_holds", "test_templates"),
+        *("test_holds", "test_templates", "test_ahead"),
         *("test_import", "test_allowances", "test_limit_words", "test_own_share", "test_schedule"),
     ),
 }

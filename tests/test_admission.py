@@ -9,7 +9,6 @@ from conftest import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.coordination.schedule import Candidate, choose
 from orchestrator.model.admission import (
     SLOTS,
     Ask,
@@ -24,6 +23,7 @@ from orchestrator.model.admission import (
     in_force_from,
 )
 from orchestrator.model.budget import Budget, Budgets
+from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import config_from
 from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits
 from orchestrator.model.run import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.coordination.schedule import Candidate, Ready, choose
+from orchestrator.model.choice import Candidate, Ready, choose
 from orchestrator.model.gates import InUse, Lane, Limits, limit_gates
 
 A, B = Lane("a", "x"), Lane("b", "x")

@@ -28,7 +28,6 @@ from orchestrator.coordination.intake import (
     signature_of,
 )
 from orchestrator.coordination.life import Life
-from orchestrator.coordination.schedule import Candidate, Ready
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
 from orchestrator.coordination.strangers import Strangers
@@ -40,6 +39,7 @@ from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.scan import names
 from orchestrator.model import ids
 from orchestrator.model.admission import Ask, World, standing_gates
+from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task

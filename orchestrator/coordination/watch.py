@@ -31,7 +31,6 @@ from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.lifecycle import Lives
-from orchestrator.coordination.schedule import Candidate, choose
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
 from orchestrator.coordination.spending import Spending, Today
@@ -45,6 +44,7 @@ from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import hold, ids
 from orchestrator.model.admission import Watching, World, admit
 from orchestrator.model.attempt import end_from
+from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import Config
 from orchestrator.model.gates import InUse, Limits, limit_gates
 from orchestrator.model.result import Reading

@@ -7,6 +7,7 @@ the same facts, and nothing is listed twice.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
@@ -91,6 +92,15 @@ class Known:
         return World(
             self.now, self.status_of, self.run_of, self._limits(lane), self.use, self.watching
         )
+
+    def limits_of(self, runs: Iterable[Run]) -> Limits:
+        """The limits for tasks of these runs and of none, with what is held and closed."""
+        listed = list(runs)
+        closed = self._closed(None)
+        for run in listed:
+            closed |= self._closed(run)
+        per_run = {run.id: run.max_parallel for run in listed if run.max_parallel}
+        return replace(self.in_force.limits, per_run=per_run, held=self.held, closed=closed)
 
     # -- the facts ---------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli import elsewhen
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost
@@ -42,6 +43,8 @@ def watcher_words(card: Card | None, moment: float) -> str:
         "orchestrator status",
         "orchestrator status --json | jq .counts",
         "orchestrator status -w          # keep looking",
+        "orchestrator status --ahead --slots 8 --without gemini",
+        "orchestrator status --at 2h     # or at a time, or in a commit: HEAD~3",
     )
 )
 @json_option
@@ -62,9 +65,33 @@ def watcher_words(card: Card | None, moment: float) -> str:
     show_default=True,
     help="Seconds between looks with -w.",
 )
+@click.option(
+    "--ahead", is_flag=True, help="What will start, in which order, until when, at what cost."
+)
+@click.option("--slots", type=click.IntRange(0), help="With --ahead: as if there were so many.")
+@click.option("--without", multiple=True, metavar="NAME", help="... without this tool or agent.")
+@click.option("--at", "moment", metavar="WHEN", help="Where all was: 2h ago, at a time, in HEAD~3.")
 @click.pass_obj
-def command(app: App, as_json: bool, short: bool, keep: bool, interval: float) -> None:
+def command(
+    app: App,
+    as_json: bool,
+    short: bool,
+    keep: bool,
+    interval: float,
+    ahead: bool,
+    slots: int | None,
+    without: tuple[str, ...],
+    moment: str | None,
+) -> None:
     """What runs, what waits, what went wrong.  Reads files only; works with or without a watcher."""
+    if (slots is not None or without) and not ahead:
+        raise click.UsageError("--slots and --without go with --ahead")
+    if ahead and moment is not None:
+        raise click.UsageError("either --ahead or --at")
+    if ahead:
+        return elsewhen.show_ahead(app, as_json, slots, without)
+    if moment is not None:
+        return elsewhen.show_past(app, as_json, moment)
     while True:
         view = overview(app.layout, now())
         if as_json:
@@ -75,7 +102,7 @@ def command(app: App, as_json: bool, short: bool, keep: bool, interval: float) -
             with _redrawn(app.console) if keep and app.console.steers else nullcontext():
                 show(app.console, view, now())
         if not keep:
-            return
+            return None
         sys.stdout.flush()
         time.sleep(interval)
 
