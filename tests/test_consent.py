@@ -70,7 +70,10 @@ def test_tools_roles_and_templates_wait_too(pulled, name):
     assert f"work/{name} was removed through git" in refused(project)
 
 
-@pytest.mark.parametrize("how", ["pull", "squash", "checkout", "crlf", "gc", "rebase"])
+WAYS = ["pull", "squash", "checkout", "crlf", "gc", "rebase", "restore", "reset"]
+
+
+@pytest.mark.parametrize("how", WAYS)
 def test_whatever_way_git_brings_them(pulled, how):
     project, other = pulled
     push(other, {"work/orchestrator.yaml": BASE + HOOK, ".gitattributes": "*.yaml text eol=crlf\n"})
@@ -82,10 +85,15 @@ def test_whatever_way_git_brings_them(pulled, how):
     elif how == "checkout":
         git(root, "fetch", "-q")
         git(root, "checkout", "-q", "origin/main", "--", ".")
+    elif how == "restore":
+        git(root, "fetch", "-q")
+        git(root, "restore", "--source=origin/main", "--", "work", ".gitattributes")
     elif how == "rebase":
         git(root, "pull", "-q", "--rebase")
     else:
         git(root, "pull", "-q")
+    if how == "reset":
+        git(root, "reset", "-q", "HEAD~1")
     if how == "gc":
         git(root, "gc", "-q")
     assert "came through git" in refused(project)
@@ -129,8 +137,9 @@ def refused_code(project: Project, digest: str) -> str:
 
 
 def test_a_persons_own_edit_counts_without_a_word(pulled):
-    """Edited, edited and added, edited and committed: all of it is a person's."""
+    """Edited, edited and added, edited and committed, and edited back: all of it is a person's."""
     project, _ = pulled
+    before = (project.work / "orchestrator.yaml").read_text()
     for step in ("", "add", "commit"):
         with open(project.work / "orchestrator.yaml", "a") as file:
             file.write(f"# {step}\n")
@@ -141,6 +150,10 @@ def test_a_persons_own_edit_counts_without_a_word(pulled):
         project.run("new", "demo: work 10ms", "--id", f"a{step}", "--agent", "demo")
         project.run("watch", "--until-empty")
         assert project.where(f"a{step}") == "done"
+    (project.work / "orchestrator.yaml").write_text(before)
+    project.run("new", "demo: work 10ms", "--id", "back", "--agent", "demo")
+    project.run("watch", "--until-empty")
+    assert project.where("back") == "done"
 
 
 def test_what_an_attempt_wrote_stays_held_over_a_crash(project, watch):

@@ -119,6 +119,21 @@ def test_a_pull_that_takes_its_time(pulled, watch):
     assert project.where("a") == "inbox" and not (project.root / "evil").exists()
 
 
+@pytest.mark.parametrize("how", ["restore", "reset"])
+def test_what_git_wrote_and_its_index_does_not_name(pulled, how):
+    """Git has had these very bytes at this path (more ways: tests/test_git_history.py)."""
+    project, other = pulled
+    push(other, {"work/inbox/a.yaml": evil(project)})
+    if how == "restore":
+        git(project.root, "fetch", "-q")
+        git(project.root, "restore", "--source=origin/main", "--", "work/inbox")
+    else:
+        git(project.root, "pull", "-q")
+        git(project.root, "reset", "-q", "HEAD~1")
+    assert "it came through git" in held(project, "a")
+    assert "it came through git" in project.run("status").stdout
+
+
 def test_a_lock_that_a_killed_git_left_is_named(pulled, watch):
     project, _ = pulled
     watch()

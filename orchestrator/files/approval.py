@@ -63,14 +63,25 @@ class Approval:
         if from_git == "run" or arrived.fact in self.vouched:
             return Verdict()
         try:
-            tracked = self._origins.tracked(arrived.name, now)
-            if not tracked:
-                return Verdict(mine=tracked is not None)
+            brought = self._brought(arrived, now)
+            if not brought:
+                return Verdict(mine=brought is not None)
             if from_git == "trusted":
                 return self._by_branch(arrived, trusted, now)
         except git.Unclear as error:
             return Verdict(_gate(arrived, origin.unclear_text(error), now + UNCLEAR_AGAIN))
         return Verdict(_gate(arrived, "it came through git"))
+
+    def _brought(self, arrived: Arrived, now: float) -> bool | None:
+        if self._origins.tracked(arrived.name, now) is None:
+            return None
+        try:
+            data = opening.read_bytes(f"{self.layout.folder('inbox')}/{arrived.name}")
+        except OSError as error:
+            raise git.Unclear(f"{arrived.name} cannot be read again: {error.strerror}") from None
+        if hashlib.sha256(data).hexdigest() != arrived.sha256:
+            raise origin.Busy  # another one lies there by now
+        return self._origins.brought(arrived.name, data, now)
 
     def _by_branch(self, arrived: Arrived, branch: str, now: float) -> Verdict:
         inbox = os.path.realpath(self.layout.folder("inbox"))

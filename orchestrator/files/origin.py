@@ -2,16 +2,17 @@
 
 Git writes the files of a pull first and its index last, under ``index.lock``.  So "not tracked" is believed only of a file that was
 seen before the question was asked, if there is no lock and the index is the same before and after it.  What cannot be answered
-clearly is not "no".
+clearly is not "no".  Nor is "not tracked": git may have written a file that its index does not name (`files.history`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from dataclasses import dataclass, field
 
-from orchestrator.files import git
+from orchestrator.files import git, history
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model import ids
@@ -34,6 +35,7 @@ class Origins:
 
     layout: Layout
     _asked: dict[tuple[str, str], tuple[Stamp, frozenset[str]]] = field(default_factory=dict)
+    _brought: set[tuple[str, str]] = field(default_factory=set)
 
     def tracked(self, name: str, now: float, folder: str = "inbox") -> bool | None:
         """Whether git tracks ``<folder>/<name>``, a file that the caller has seen; None if no repository holds it.
@@ -46,6 +48,26 @@ class Origins:
         for repository in repositories:
             found = ids.key(name) in self._names(repository, inbox, now) or found
         return found
+
+    def brought(self, name: str, data: bytes, now: float, folder: str = "inbox") -> bool | None:
+        """Whether git may have brought ``<folder>/<name>``, which says ``data``: it tracks the name, or has had these bytes there.
+
+        None if no repository holds it.  Raises as `tracked`.
+        """
+        tracked = self.tracked(name, now, folder)
+        if tracked is not False:
+            return tracked
+        path = f"{os.path.realpath(self.layout.folder(folder))}/{name}"
+        fact = path, hashlib.sha256(data).hexdigest()
+        if fact not in self._brought:
+            found = (
+                history.brought(repository, os.path.relpath(path, repository.folder), data)
+                for repository in git.above(os.path.dirname(path))
+            )
+            if not any(found):
+                return False
+            self._brought.add(fact)
+        return True
 
     def _names(self, repository: git.Repository, inbox: str, now: float) -> frozenset[str]:
         for _ in range(TRIES):

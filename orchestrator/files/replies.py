@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.files import git, origin, scan
+from orchestrator.files import git, opening, origin, scan
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
@@ -134,7 +134,7 @@ class Origin:
         if from_git == "run" or self.vouched(reply):
             return None
         try:
-            if not self._origins.tracked(reply.name, now, str(reply.folder)):
+            if not self._brought(reply, now):
                 return None
             why = "its reply came through git"
         except origin.Busy:
@@ -147,6 +147,15 @@ class Origin:
             f"orchestrator approve {reply.task_id}",
             stuck=True,
         )
+
+    def _brought(self, reply: Reply, now: float) -> bool | None:
+        try:
+            data = opening.read_bytes(reply.path, MOST)
+        except OSError as error:
+            raise git.Unclear(f"{reply.name} cannot be read again: {error.strerror}") from None
+        if reply.sha256 and hashlib.sha256(data).hexdigest() != reply.sha256:
+            raise origin.Busy  # another one lies there by now
+        return self._origins.brought(reply.name, data, now, str(reply.folder))
 
 
 def digest(text: str) -> str:

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.files import eventreader, git, holds, origin, replies, results, scan, trust
+from orchestrator.files import (
+    eventreader,
+    git,
+    holds,
+    opening,
+    origin,
+    replies,
+    results,
+    scan,
+    trust,
+)
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import one_line
 from orchestrator.model import hold
@@ -180,12 +190,13 @@ def _held(layout: Layout, known: Known) -> Iterator[Need]:
     if known.in_force.from_git == "run":
         return
     origins, found = origin.Origins(layout), 0
-    for task_id, name in scan.sorted_names(layout.folder(Status.INBOX)):
-        try:
-            if found >= MOST or name in known.invalid or not origins.tracked(name, known.now):
-                continue
-        except (origin.Busy, git.Unclear):
-            pass
+    listed = scan.sorted_names(layout.folder(Status.INBOX))
+    few = len(listed) <= MOST
+    for task_id, name in listed:
+        if found >= MOST or name in known.invalid:
+            continue
+        if not _may_be_brought(layout, origins, name, known.now, few):
+            continue
         found += 1
         judged = known.judge.file(Status.INBOX, name)
         if judged.request is None:
@@ -194,6 +205,21 @@ def _held(layout: Layout, known: Known) -> Iterator[Need]:
         if held is not None and held.name is GateName.APPROVAL and held.stuck:
             verbs = ("show", "approve", "reject")
             yield Need(task_id, "held", one_line(held.why, 160), f"approve {task_id}", verbs=verbs)
+
+
+def _may_be_brought(
+    layout: Layout, origins: origin.Origins, name: str, now: float, closely: bool
+) -> bool:
+    """Whether the file is worth a look; ``closely``: also of what the index does not name, which has to be read."""
+    try:
+        if not closely:
+            return bool(origins.tracked(name, now))
+        data = opening.read_bytes(layout.file("inbox", name))
+        return bool(origins.brought(name, data, now))
+    except OSError:
+        return False
+    except (origin.Busy, git.Unclear):
+        return True
 
 
 def _long_held(layout: Layout, now: float) -> Iterator[Need]:

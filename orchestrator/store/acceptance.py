@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.files import git, journals, opening, trust
+from orchestrator.files import git, history, journals, opening, trust
 from orchestrator.files.identity import born
 from orchestrator.files.layout import WORK, Layout, is_draft
 from orchestrator.files.scan import names
@@ -28,6 +28,7 @@ FOLDERS = {
     "templates": (".yaml", ".yml", ".md"),
     "schedules": (".yaml", ".yml"),
 }
+MOST_EARLIER = 1000  # accepted versions of files that are remembered
 Snapshot = Mapping[str, bytes]  # what each settings file says, by its path below work/
 
 
@@ -79,7 +80,7 @@ class Acceptance:
             return []
         if self._remembered().get("held") and not trusting_attempts:
             return [f"work/{path} changed while tasks ran" for path in sorted(changed)]
-        brought = _brought(self.layout, changed, now, before)
+        brought = _brought(self.layout, changed, now, before, self._earlier())
         if brought:
             brought = _without_known(self.layout, self.known, brought, now)
         found = [f"work/{path} {why}" for path, why in brought.items()]
@@ -95,7 +96,10 @@ class Acceptance:
         """These settings count from now on."""
         if self.known.state == trust.COPIED:
             self.known = trusting.accept_copy(self.layout)
-        self._write({"files": {path: _text(raw) for path, raw in files.items()}, "at": time.time()})
+        said = {path: _text(raw) for path, raw in files.items()}
+        sums = [_sum(path, raw) for path, raw in files.items()]
+        earlier = list(dict.fromkeys([*self._earlier(), *sums]))[-MOST_EARLIER:]
+        self._write({"files": said, "at": time.time(), "earlier": earlier})
 
     def hold(self) -> None:
         """What has changed is held, over crashes and restarts, until it is undone or accepted."""
@@ -143,6 +147,11 @@ class Acceptance:
     def _accepted(self) -> dict[str, bytes]:
         return _files(self._remembered())
 
+    def _earlier(self) -> list[str]:
+        """The sums of what was accepted here at any time, by path and text."""
+        found = self._remembered().get("earlier")
+        return [str(item) for item in found] if isinstance(found, list) else []
+
     def _remembered(self) -> dict[str, object]:
         if self._memory is not None and not self.known.believed:
             return self._memory
@@ -171,7 +180,13 @@ def _lines(raw: bytes) -> list[str]:
     return raw.decode("utf-8", "replace").splitlines()
 
 
-def _brought(layout: Layout, changed: list[str], now: Snapshot, before: Snapshot) -> dict[str, str]:
+def _sum(path: str, raw: bytes) -> str:
+    return hashlib.sha256(os.fsencode(path) + b"\0" + raw).hexdigest()
+
+
+def _brought(
+    layout: Layout, changed: list[str], now: Snapshot, before: Snapshot, earlier: list[str]
+) -> dict[str, str]:
     """Which of these files git brought, and in what words."""
     try:
         repositories = list(git.above(layout.work))
@@ -180,7 +195,7 @@ def _brought(layout: Layout, changed: list[str], now: Snapshot, before: Snapshot
             with git.reading(repository) as reader:
                 for path in changed:
                     raw = now.get(path)
-                    if raw is not None and _came(reader, layout, path):
+                    if raw is not None and _came(reader, layout, path, raw, earlier):
                         found[path] = "came through git"
                     elif raw is None and _went(reader, layout, path, before[path]):
                         found[path] = "was removed through git"
@@ -238,7 +253,7 @@ def _inside(reader: git.Reader, layout: Layout, path: str) -> str:
     return os.path.relpath(real, reader.repository.folder)
 
 
-def _came(reader: git.Reader, layout: Layout, path: str) -> bool:
+def _came(reader: git.Reader, layout: Layout, path: str, raw: bytes, earlier: list[str]) -> bool:
     """Whether git wrote this file: it has the same, and had it before the file was there.
 
     Of a person's own edit, committed since, git's object is younger than the file; times of files on disk cannot be brought
@@ -249,11 +264,17 @@ def _came(reader: git.Reader, layout: Layout, path: str) -> bool:
         return False
     listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
     facts, _, _ = listed.split(b"\0")[0].partition(b"\t")
-    if not facts:
+    changed = bool(reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out)
+    if facts and not changed:
+        return _older(reader, facts.split()[1].decode(), inside)
+    # Others than the index has: a person's, unless the history has them.  What a person accepted here once, they may write again.
+    if _sum(path, raw) in earlier:
         return False
-    if reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out:
-        return False  # others than git's bytes: nobody but a person here wrote them
-    oid = facts.split()[1].decode()
+    return any(_older(reader, oid, inside) for oid in history.blobs(reader, inside, raw))
+
+
+def _older(reader: git.Reader, oid: str, inside: str) -> bool:
+    """Whether git had an object before the file that says the same was there."""
     object_ = f"{reader.repository.common}/objects/{oid[:2]}/{oid[2:]}"
     made = born(object_)
     changed = os.stat(os.path.join(reader.repository.folder, inside)).st_ctime_ns

@@ -1,0 +1,90 @@
+"""Whether git has had what a file says (`files.history`): the very bytes, at the very path, in any ref's history but the stash."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.files import git, history
+
+TEXT = "prompt: $Id$\nagent: sh\n"
+WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")
+
+
+def run(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *WHO, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A repository whose last commit brings a task."""
+    folder = tmp_path / "theirs"
+    (folder / "inbox").mkdir(parents=True)
+    run(folder, "init", "-q", "-b", "main")
+    run(folder, "commit", "-q", "--allow-empty", "-m", "first")
+    (folder / "inbox/a.yaml").write_text(TEXT)
+    run(folder, "add", ".")
+    run(folder, "commit", "-q", "-m", "a task")
+    return folder
+
+
+def cloned(theirs: Path, *words: str) -> Path:
+    here = theirs.parent / "here"
+    run(theirs.parent, "clone", "-q", "--no-checkout", *words, str(theirs), "here")
+    run(here, "reset", "-q", "HEAD~1")
+    return here
+
+
+def brought(here: Path, name: str = "inbox/a.yaml", text: str = TEXT) -> bool:
+    repository = git.nearest(str(here))
+    assert repository is not None
+    return history.brought(repository, name, text.encode())
+
+
+@pytest.mark.parametrize("how", [(), ("--shared",), ("--no-hardlinks", "--no-local")], ids=str)
+def test_objects_by_themselves_borrowed_and_packed(theirs, how):
+    here = cloned(theirs, *how)
+    assert brought(here)
+    assert not brought(here, text=TEXT + "# mine\n")
+    assert not brought(here, "inbox/b.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT.replace("\n", "\r\n"), TEXT.replace("$Id$", "$Id: 0123abcd $")], ids=repr
+)
+def test_as_git_writes_it(theirs, text):
+    assert brought(cloned(theirs), text=text)
+
+
+def test_the_case_of_a_name_is_no_difference(theirs):
+    assert brought(cloned(theirs), "Inbox/A.yaml")
+
+
+def test_fetched_and_in_no_ref(theirs):
+    here = theirs.parent / "here"
+    run(theirs.parent, "init", "-q", "here")
+    run(here, "fetch", "-q", str(theirs), "main")
+    assert brought(here)
+
+
+def test_only_in_a_merge(theirs):
+    run(theirs, "switch", "-q", "-c", "side", "HEAD~1")
+    run(theirs, "commit", "-q", "--allow-empty", "-m", "side")
+    run(theirs, "merge", "-q", "--no-commit", "main")
+    (theirs / "inbox/a.yaml").write_text("prompt: of the merge\n")
+    run(theirs, "commit", "-q", "-a", "-m", "merged")
+    run(theirs, "branch", "merged")
+    run(theirs, "reset", "-q", "HEAD~1")
+    assert brought(theirs, text="prompt: of the merge\n")
+
+
+def test_what_a_person_staged_or_stashed_is_their_own(theirs):
+    mine = "prompt: mine\n"
+    (theirs / "inbox/a.yaml").write_text(mine)
+    run(theirs, "add", ".")
+    run(theirs, "reset", "-q")
+    assert not brought(theirs, text=mine)
+    run(theirs, "stash")
+    assert not brought(theirs, text=mine)
