@@ -7,7 +7,6 @@ anything moves.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
-from orchestrator.store import git, merging, sharing, trees
+from orchestrator.store import atomic, git, merging, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -134,7 +133,7 @@ def red_on(
 ) -> str:
     """Which of the checks are red on a commit, in words; empty if none is.  They run in a checkout of it that goes afterwards."""
     scratch = trees.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
-    shutil.rmtree(scratch, ignore_errors=True)
+    atomic.remove_tree(scratch)
     os.makedirs(scratch)
     acting = git.Git(repo.common, scratch, f"{scratch}.index", filters=repo.filters)
     try:
@@ -146,7 +145,7 @@ def red_on(
         return "; ".join(why for why in told if why)
     finally:
         trees.forget_index(f"{scratch}.index")
-        shutil.rmtree(scratch, ignore_errors=True)
+        atomic.remove_tree(scratch)
 
 
 def _run(check: Check, cwd: str, log: str) -> str:

@@ -56,7 +56,7 @@ def read(layout: Layout, now: float) -> Card | None:
     """The card of the last watcher; None if there is none (it ended in good order, or never was)."""
     try:
         with opening.open_file(layout.watcher_card) as file:
-            data = json.loads(file.read())
+            data = json.loads(file.read(opening.MOST))
             info = os.fstat(file.fileno())
         beat = now - info.st_mtime
         unwritten = "" if info.st_mode & stat.S_IWUSR else UNWRITTEN

@@ -43,7 +43,7 @@ def about(layout: Layout, key: str, value: str, first_day: str = "") -> list[Eve
     found = []
     for path in files(layout, first_day):
         try:
-            with opening.open_file(path) as file:
+            with opening.open_log(path) as file:
                 data = file.read()
         except (FileNotFoundError, opening.NotAFile):
             continue
@@ -124,7 +124,7 @@ class Follower:
             try:
                 if os.path.getsize(path) <= start:
                     continue
-                with opening.open_file(path) as file:
+                with opening.open_log(path) as file:
                     file.seek(start)
                     data = file.read()
             except (FileNotFoundError, opening.NotAFile):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from orchestrator.files import jsonlines, scan
+from orchestrator.files import jsonlines, opening, scan
 from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.model.journal import Journal, fold
@@ -56,9 +56,19 @@ def blocked(layout: Layout) -> list[tuple[str, str]]:
     """Journals in ``active`` that are not understood: the keys of their ids, and why."""
     found = []
     for name in sorted(scan.names(layout.active)):
-        if name.endswith(".jsonl") and (why := read(f"{layout.active}/{name}").problem):
+        if name.endswith(".jsonl") and (why := _problem(f"{layout.active}/{name}")):
             found.append((name.removesuffix(".jsonl"), why))
     return found
+
+
+def _problem(path: str) -> str:
+    try:
+        opening.open_file(path).close()
+    except opening.NotAFile as error:
+        return str(error.strerror)
+    except OSError:
+        return ""
+    return read(path).problem
 
 
 def undone(journal: Journal, path: str) -> bool:

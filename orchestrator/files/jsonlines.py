@@ -23,7 +23,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
     """All objects in a file, and how many lines were bad.  A missing file is an empty one."""
     try:
-        with opening.open_file(path) as file:
+        with opening.open_log(path) as file:
             data = file.read()
     except FileNotFoundError:
         return [], 0
@@ -52,7 +52,7 @@ def backwards(path: str, block: int = 1 << 16) -> Iterator[dict[str, Any]]:
     A line longer than `LONGEST` is none of ours and is passed over.
     """
     try:
-        opened = opening.open_file(path)
+        opened = opening.open_log(path)
     except (FileNotFoundError, opening.NotAFile):
         return
     with opened as file:

@@ -50,6 +50,32 @@ def open_file(path: str) -> BinaryIO:
     return os.fdopen(descriptor(path), "rb")
 
 
+def open_log(path: str) -> BinaryIO:
+    """`open_file`, of a file that is only ever appended to and is read as a whole: one that is mostly a hole is none of ours."""
+    file = open_file(path)
+    size = os.fstat(file.fileno()).st_size
+    if size > MOST and _written(file.fileno(), size // 2) < size // 2:
+        file.close()
+        raise NotAFile(errno.EFBIG, "most of it is a hole", path)
+    file.seek(0)
+    return file
+
+
+def _written(fd: int, enough: int) -> int:
+    """How many bytes of a file are no holes; no more than ``enough`` are counted."""
+    total = place = 0
+    while total < enough:
+        try:
+            begin = os.lseek(fd, place, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing comes after this
+                return total
+            raise
+        place = os.lseek(fd, begin, os.SEEK_HOLE)
+        total += place - begin
+    return total
+
+
 def read_bytes(path: str, most: int = MOST) -> bytes:
     """The whole content of a regular file; `TooLarge` if it is more than ``most`` bytes; else raises as `descriptor`."""
     with open_file(path) as file:

@@ -7,6 +7,7 @@ import stat
 
 from orchestrator.files import ownership
 from orchestrator.files.layout import Layout
+from orchestrator.files.scan import NO_FOLDER
 from orchestrator.model.status import Status
 
 
@@ -27,8 +28,10 @@ def unsafe(layout: Layout) -> list[tuple[str, str]]:
     for path in paths:
         try:
             info = os.stat(path)
-        except FileNotFoundError:
-            continue
+        except OSError as error:
+            if error.errno in NO_FOLDER:  # nothing that could be read
+                continue
+            raise
         if info.st_uid not in ownership.ours() and not ownership.is_safe(layout.root):
             found.append((path, "belongs to another user"))
         elif info.st_mode & stat.S_IWOTH:

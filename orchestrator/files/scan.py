@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 
@@ -11,15 +12,17 @@ from orchestrator.model import ids
 from orchestrator.model.hold import MARK
 from orchestrator.model.status import FOLDERS, Status
 
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
 
 def names(folder: str) -> list[str]:
-    """The names in a folder; none if it is missing (git removes empty folders)."""
+    """The names in a folder; none if it is missing (git removes empty folders), or no folder lies there."""
     try:
         return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except NotADirectoryError:
-        return []
+    except OSError as error:
+        if error.errno in NO_FOLDER:
+            return []
+        raise
 
 
 def task_names(folder: str) -> list[tuple[str, str]]:

@@ -228,7 +228,7 @@ class Vouched:
         if inode != self._read[0] or size < self._read[1]:
             self._seen, self._read = set(), (inode, 0)
         try:
-            with opening.open_file(self.path) as file:
+            with opening.open_log(self.path) as file:
                 file.seek(self._read[1])
                 data = file.read()
         except OSError:

@@ -121,7 +121,7 @@ def update(connection: sqlite3.Connection, layout: Layout) -> int:
 
 def _only_appended(path: str, size: int, tail: bytes) -> bool:
     try:
-        with opening.open_file(path) as file:
+        with opening.open_log(path) as file:
             file.seek(max(0, size - MARK))
             return file.read(min(size, MARK)) == tail
     except OSError:
@@ -131,7 +131,7 @@ def _only_appended(path: str, size: int, tail: bytes) -> bool:
 def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> int:
     """Add the whole lines of a file from ``start`` on."""
     try:
-        with opening.open_file(path) as file:
+        with opening.open_log(path) as file:
             if os.fstat(file.fileno()).st_size <= start:
                 return 0
             file.seek(start)

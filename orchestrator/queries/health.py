@@ -464,7 +464,8 @@ def _index(layout: Layout) -> Check:
     """The index is made from the log, so nothing about it can be a problem; it may be large, or of no use."""
     path = f"{layout.state}/index.sqlite"
     try:
-        size = os.path.getsize(path)
+        with opening.open_file(path) as file:  # sqlite would wait at a pipe
+            size = os.fstat(file.fileno()).st_size
     except OSError:
         return Check("index", "ok", "none yet; report and query make it from the events")
     try:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
+import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -162,10 +165,26 @@ def publish(
     return fd
 
 
+def remove_tree(path: str) -> None:
+    """Remove whatever lies there, as far as it goes.  `shutil.rmtree` would wait for ever for who writes to a pipe."""
+    if stat.S_ISDIR(_mode(path)):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
+
+
 def remove(path: str) -> bool:
-    """Unlink a file; whether it was there."""
+    """Unlink a file; whether it was there.  A folder in its place is somebody else's and stays."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return False
     return True

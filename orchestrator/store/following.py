@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -57,7 +56,7 @@ def stage(store: Writer, cause: str, target: Status, made: Sequence[Record]) -> 
     """Step 1.  OSError if the disk refuses: then there is nothing but a leftover."""
     layout = store.layout
     folder = f"{layout.state}/tmp/{owners.own()}.follow.{os.path.basename(layout.following(cause))}"
-    shutil.rmtree(folder, ignore_errors=True)
+    atomic.remove_tree(folder)
     os.makedirs(os.path.dirname(layout.following(cause)), mode=0o700, exist_ok=True)
     os.mkdir(folder)
     for item in made:
@@ -65,7 +64,7 @@ def stage(store: Writer, cause: str, target: Status, made: Sequence[Record]) -> 
     facts = f"{store.trust.instance}\n{cause}\n{target}\n"
     atomic.write_temporary(f"{folder}/{CAUSE}", facts.encode())
     atomic.sync_folder(folder)
-    shutil.rmtree(layout.following(cause), ignore_errors=True)
+    atomic.remove_tree(layout.following(cause))
     os.rename(folder, layout.following(cause))
     atomic.sync_folder(os.path.dirname(layout.following(cause)))
 
@@ -91,7 +90,7 @@ def place(store: Writer, cause: str) -> list[str]:
         else:
             atomic.remove(f"{folder}/{name}")
     atomic.sync_folder(layout.folder("inbox"))
-    shutil.rmtree(folder, ignore_errors=True)
+    atomic.remove_tree(folder)
     return placed
 
 
@@ -171,7 +170,7 @@ def _facts(folder: str) -> tuple[str, str, str] | None:
         instance, cause, target, *_ = read(f"{folder}/{CAUSE}").raw.decode().split("\n")
     except (OSError, Unreadable, ValueError):
         if not scan.names(folder):  # what a crash left of a folder whose files were all placed
-            shutil.rmtree(folder, ignore_errors=True)
+            atomic.remove_tree(folder)
         return None
     return instance, cause, target
 
@@ -197,5 +196,5 @@ def settled(store: Writer, entry: Entry) -> list[str]:
     said = journal.last.get("status") == facts[2]
     if said and ("times" in journal.last or entered):
         return place(store, journal.task_id)
-    shutil.rmtree(folder, ignore_errors=True)
+    atomic.remove_tree(folder)
     return []

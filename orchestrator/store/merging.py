@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -244,7 +243,7 @@ class Maker:
     def _three_way_by_index(self, base: str, ours: str, theirs: str) -> str:
         """The same for a git that has no ``merge-tree --write-tree``: in a scratch index and folder."""
         folder = scratch(self.layout, "merge.d")
-        shutil.rmtree(folder, ignore_errors=True)
+        atomic.remove_tree(folder)
         os.makedirs(folder)
         git = self.git.at(work_tree=folder, index=f"{folder}.index")
         forget_index(f"{folder}.index")
@@ -276,7 +275,7 @@ class Maker:
                 )
             return git("write-tree")
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            atomic.remove_tree(folder)
             forget_index(f"{folder}.index")
 
 

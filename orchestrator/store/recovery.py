@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -48,7 +47,7 @@ def tidy(store: Store) -> list[str]:
     for name in scan.names(f"{layout.state}/tmp"):
         path = f"{layout.state}/tmp/{name}"
         if _leftover(path, name.split(".", 1)[0]):
-            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else atomic.remove(path)
+            atomic.remove_tree(path)
             done.append(f"removed a leftover: .state/tmp/{name}")
     for folder in (Status.INBOX, Status.HELD):
         for name in scan.names(layout.folder(folder)):
@@ -100,7 +99,10 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
         key = name.removesuffix(".jsonl")
         if key in known or key == name:
             continue
-        entry = store.ledger.open(key)
+        try:
+            entry = store.ledger.open(key)
+        except opening.NotAFile:  # it blocks its id, and nothing else (`journals.blocked` tells)
+            continue
         if entry is None or entry.closed:
             continue
         if not _ours(store, entry):

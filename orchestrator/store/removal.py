@@ -75,7 +75,7 @@ def remove(
     if held:
         return held
     aside = f"{os.path.dirname(tree.path)}/{GONE}{os.path.basename(tree.path)}"
-    shutil.rmtree(aside, ignore_errors=True)
+    atomic.remove_tree(aside)
     os.rename(
         tree.path, aside
     )  # whoever still writes by its name writes nowhere now; look again at what came meanwhile
@@ -145,7 +145,7 @@ def come_back(layout: Layout, name: str) -> None:
     """Give a tree its name back whose way out was cut off; whether it may go is looked at anew."""
     path = f"{layout.trees}/{name.removeprefix(GONE)}"
     if os.path.lexists(path):
-        shutil.rmtree(f"{layout.trees}/{name}", ignore_errors=True)
+        atomic.remove_tree(f"{layout.trees}/{name}")
     else:
         os.rename(f"{layout.trees}/{name}", path)
 

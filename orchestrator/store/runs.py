@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,14 +58,14 @@ def _accept(store: Store, run: Run, name: str, content: Content) -> None:
     try:
         atomic.move(source, target)
     except FileNotFoundError:
-        shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+        atomic.remove_tree(layout.expanding(run.id))
         raise Vanished from None
     except FileExistsError:
-        shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+        atomic.remove_tree(layout.expanding(run.id))
         raise Taken(f"runs/{name} is there already", "rename this file") from None
     if os.lstat(target).st_ino != content.stat.st_ino:
         atomic.move(target, source)
-        shutil.rmtree(layout.expanding(run.id), ignore_errors=True)
+        atomic.remove_tree(layout.expanding(run.id))
         raise Vanished
     _place(store, run.id)
 
@@ -88,8 +87,8 @@ def _alone(layout: Layout) -> Iterator[bool]:
 
 def _stage(store: Store, run: Run) -> None:
     folder = f"{store.layout.state}/tmp/{owners.own()}.expand"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(store.layout.expanding(run.id), ignore_errors=True)
+    atomic.remove_tree(folder)
+    atomic.remove_tree(store.layout.expanding(run.id))
     os.mkdir(folder)
     texts = {f"{folder}/{name}.yaml": task_text(body) for name, body in run.tasks.items()}
     atomic.write_many({path: text.encode() for path, text in texts.items()})
@@ -165,5 +164,5 @@ def complete(store: Store) -> list[str]:
                 _place(store, run_id)
                 done.append(run_id)
             else:
-                shutil.rmtree(layout.expanding(run_id), ignore_errors=True)
+                atomic.remove_tree(layout.expanding(run_id))
     return done

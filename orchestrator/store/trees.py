@@ -314,7 +314,7 @@ def _add(repo: Repository, tree: Tree) -> None:
 def new_admin(repo: Repository, tree: Tree) -> str:
     """A new folder in the repository for the worktree at the tree's path, on the tree's branch."""
     aside = f"{repo.common}/{ASIDE}{os.path.basename(tree.path)}.{owners.own()}"
-    shutil.rmtree(aside, ignore_errors=True)
+    atomic.remove_tree(aside)
     os.mkdir(aside)
     for name, text in (
         ("gitdir", f"{tree.path}/.git"),
@@ -452,9 +452,9 @@ def discard(layout: Layout, repo: Repository, tree: Tree) -> None:
         shutil.rmtree(admin)
     for entry in _entries(repo.common):
         if re.fullmatch(rf"{ASIDE}{re.escape(os.path.basename(tree.path))}\.\d+-\d*", entry.name):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            atomic.remove_tree(entry.path)
     if os.path.lexists(tree.path):
-        shutil.rmtree(tree.path, ignore_errors=True)
+        atomic.remove_tree(tree.path)
     atomic.remove(inventory_path(layout, tree))
     ref = f"refs/heads/{tree.branch}"
     if repo.shared.commit_of(ref) == tree.base:
