@@ -48,6 +48,8 @@ KINDS = {
             "test_architecture",
             "test_hand",
             "test_documents",
+            "test_event_shape",
+            "test_git_history",
             "test_hermetic",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),

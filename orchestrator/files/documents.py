@@ -394,7 +394,10 @@ def _scalar(text: str, builder: _Builder, event: Any) -> Any:
                 )
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         if _FLOAT.match(text):
-            return float(text)
+            number = float(text)
+            if number in (float("inf"), float("-inf")):
+                raise builder._stop(event, "a number that is too large", "write a smaller one")
+            return number
     return text
 
 

@@ -6,13 +6,11 @@ import heapq
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from orchestrator.files import jsonlines, opening
+from orchestrator.files.eventshape import Event, fitted
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
-
-Event = dict[str, Any]
 
 
 def files(layout: Layout, first_day: str = "") -> list[str]:
@@ -29,8 +27,9 @@ def events(layout: Layout, since: str = "") -> tuple[list[Event], int]:
     bad = 0
     for path in files(layout, since[:10]):
         more, spoilt = jsonlines.read(path)
-        found += more
-        bad += spoilt
+        fitting = _fitting(more)
+        found += fitting
+        bad += spoilt + len(more) - len(fitting)
     return [event for event in _in_order(found) if str(event.get("ts", "")) >= since], bad
 
 
@@ -51,11 +50,19 @@ def about(layout: Layout, key: str, value: str, first_day: str = "") -> list[Eve
         while place >= 0:
             end = data.find(b"\n", place)
             end = len(data) if end < 0 else end
-            event = jsonlines.parse_line(data[data.rfind(b"\n", 0, place) + 1 : end])
+            event = fitted(jsonlines.parse_line(data[data.rfind(b"\n", 0, place) + 1 : end]))
             if event is not None and event.get(key) == value:
                 found.append(event)
             place = data.find(needle, end)
     return _in_order(found)
+
+
+def _fitting(found: list[Event]) -> list[Event]:
+    return [event for event in map(fitted, found) if event is not None]
+
+
+def _backwards(path: str) -> Iterator[Event]:
+    return (event for event in map(fitted, jsonlines.backwards(path)) if event is not None)
 
 
 def _in_order(found: list[Event]) -> list[Event]:
@@ -77,7 +84,7 @@ def newest_first(layout: Layout, first_day: str = "") -> Iterator[Event]:
         by_day.setdefault(os.path.basename(path)[:10], []).append(path)
     for day in sorted(by_day, reverse=True):
         yield from heapq.merge(
-            *(jsonlines.backwards(path) for path in by_day[day]),
+            *(_backwards(path) for path in by_day[day]),
             key=lambda event: str(event.get("ts", "")),
             reverse=True,
         )
@@ -131,5 +138,5 @@ class Follower:
                 continue
             whole = data[: data.rfind(b"\n") + 1]
             self.positions[path] = start + len(whole)
-            found += jsonlines.split(whole)[0]
+            found += _fitting(jsonlines.split(whole)[0])
         return sorted(found, key=lambda event: str(event.get("ts", "")))

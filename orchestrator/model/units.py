@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 LONGEST = 3650 * 86400.0  # seconds
+MOST_COST = 1e12  # dollars: what is more was never paid, and sums stay finite
 EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
 
@@ -85,11 +86,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def cost_of(value: object) -> float | None:
-    """A cost that somebody else wrote, in dollars; None unless it is a finite number of at least 0."""
+    """A cost that somebody else wrote, in dollars; None unless it is a number of at least 0 that can be meant."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         dollars = float(value)
     except OverflowError:
         return None
-    return dollars if 0.0 <= dollars < float("inf") else None
+    return dollars if 0.0 <= dollars < MOST_COST else None

@@ -7,16 +7,16 @@ otherwise (git merged it) makes it start anew.  Where nothing can be written the
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.files import eventreader, opening
+from orchestrator.files import eventreader, jsonlines, opening
+from orchestrator.files.eventshape import fitted
 from orchestrator.files.layout import Layout
 
-VERSION = 2
+VERSION = 3
 # Columns of ``events``: the common fields, and those of an attempt's or task's end; tokens and dollars.
 COLUMNS = (
     "ts",
@@ -168,7 +168,9 @@ def _rows(name: str, place: int, lines: list[bytes]) -> Iterator[list[Any]]:
     for line in lines:
         place += len(line)
         try:
-            event = json.loads(line.decode())
+            event = fitted(jsonlines.parse_line(line))
+            if event is None:
+                continue
             get, usage = event.get, event.get("usage") or NO_USAGE
             row = [get(column) for column in COLUMNS]
             row += [usage.get(token) for token in TOKENS]

@@ -91,7 +91,7 @@ class Console:
 
     def out(self, text: str = "") -> None:
         """A line of data."""
-        text = shown(text)
+        text = shown(text) if self.color or self.steers else clean(text)
         line = text if self.unicode else text.replace("…", "...").replace("→", "->")
         try:
             print(line, file=self.stream)

@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option
+from orchestrator.files.text import clean
 from orchestrator.projection.index import open_index
 from orchestrator.queries.usage import ask
 
@@ -36,4 +37,4 @@ def command(app: App, sql: str, as_json: bool) -> None:
 
 
 def _shown(value: object) -> str:
-    return "" if value is None else str(value).replace("\t", " ").replace("\n", " ")
+    return "" if value is None else clean(str(value)).replace("\t", " ").replace("\n", " ")
