@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import time
 import uuid
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ class Entry:
         return os.path.exists(f"{self.folder}/{ZOMBIE}")
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        atomic.remove_tree(self.folder)
 
 
 class Spool:
