@@ -41,6 +41,7 @@ KINDS = {
     "fast": (
         *(
             "test_activity",
+            "test_dispatches",
             "test_appending",
             "test_byhand",
             "test_chains",

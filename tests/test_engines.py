@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from brokers import KINDS, Broker, missing
+from conftest import ROOT
 
 from orchestrator.distributors.engines import choice
 from orchestrator.distributors.engines.base import Down, Engine, epoch, shown
@@ -189,6 +191,65 @@ def test_wrong_credentials_are_told_without_them(kind, tmp_path):
             asyncio.run(connect("wrong-password"))
         assert "wrong-password" not in told.value.message
         assert WORDS[kind] in told.value.message.lower(), told.value.message
+    finally:
+        broker.close()
+
+
+PAGE = (ROOT / "docs/how-to/operate-a-broker.md").read_text()
+
+
+def accounts(kind: str) -> str:
+    """The broker's configuration with one account for each role, as the documentation has it."""
+    if kind == "nats":
+        (block,) = re.findall(r"^authorization \{.*?^\}", PAGE, re.S | re.M)
+        return block.replace("$WATCHER", "secret-of-watcher").replace("$WORKER", "secret-of-worker")
+    lines = [line for line in PAGE.splitlines() if line.startswith("user ")]
+    text = "\n".join(lines).replace("watcher on >...", "watcher on >secret-of-watcher")
+    return text.replace("worker on >...", "worker on >secret-of-worker") + "\n"
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_s_account_can_do_its_work_and_make_no_offers(kind, tmp_path):
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = Broker(kind, tmp_path, accounts(kind))
+
+    def account(role: str) -> Engine:
+        return engine(broker.url.replace("//", f"//{role}:secret-of-{role}@"), role)
+
+    async def work() -> None:
+        watcher, worker = account("watcher"), account("worker")
+        await watcher.connect()
+        await watcher.push("p", "d1", b"x")
+        await watcher.write("d.d1", b"offered", None)
+        await worker.connect()
+        offer = await worker.pull("p")
+        assert offer is not None
+        known = await worker.read("d.d1")
+        assert known is not None and await worker.write("d.d1", b"claimed", known.revision)
+        await worker.acknowledge(offer)
+        heard = asyncio.Event()
+        await worker.listen("k.w", lambda _: heard.set())
+        await worker.append("d1", b"log")
+        await worker.store("d1.work", b"work")
+        await worker.show("w", b"card")
+        while not heard.is_set():
+            await watcher.notify("k.w", "d1")
+            await asyncio.sleep(0.05)
+        assert (
+            await watcher.load("d1.work", 100) == b"work"
+            and len(await watcher.events("d1", "")) == 1
+        )
+        with pytest.raises(Down):
+            await worker.push("p", "d2", b"an order of a worker's own")
+        assert await watcher.pull("p") is None
+        await watcher.drop("d1", ["d1.work"])
+        await watcher.close()
+        await worker.close()
+
+    try:
+        asyncio.run(asyncio.wait_for(work(), 60))
     finally:
         broker.close()
 

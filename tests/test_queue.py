@@ -6,7 +6,10 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from brokers import KINDS, Broker, missing
-from conftest import wait_until
+from conftest import ROOT, wait_until
 from farms import LEASE, LEASH, Farm
 from test_distributors import plain_order
 
@@ -278,3 +281,28 @@ def test_code_on_a_file_system_that_both_have(farm):
         assert (shared.near.root / "made").read_text() == "here\n"
     finally:
         shared.close()
+
+
+def test_a_second_machine_in_ten_minutes(farm):
+    """What the page says, on two machines that share nothing."""
+    page = (ROOT / "docs/how-to/a-second-machine.md").read_text()
+    blocks = dict(re.findall(r"```sh\n# (\w+)\n(.*?)```", page, re.S))
+    (farm.near.root / "README").write_text("words\n")
+    farm.git(farm.near, "add", "README")
+    farm.git(farm.near, "commit", "-qm", "base")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    far = subprocess.Popen(
+        ["sh", "-c", blocks["far"]],
+        cwd=farm.far.root,
+        env={**farm.far.env, "PATH": path},
+        start_new_session=True,
+    )
+    try:
+        done = subprocess.run(
+            ["sh", "-c", blocks["near"]], cwd=farm.near.root, env={**farm.near.env, "PATH": path},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        os.killpg(far.pid, signal.SIGINT)
+        far.wait(20)
+    assert "words" in done.stdout and "+better" in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,159 @@
+"""What watcher and worker say to each other, in a test tube: what is wrong is refused, what is right comes back as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.coordination.elsewhere.worker import pools_of
+from orchestrator.distributors import packing
+from orchestrator.distributors.dispatches import (
+    ENVELOPE_MOST,
+    Nonsense,
+    Piece,
+    State,
+    envelope,
+    opened,
+    piece_from,
+    state_from,
+)
+from orchestrator.distributors.queue import options_from
+from orchestrator.errors import Unusable
+from orchestrator.model.place import Place, place_from
+
+PLAIN = {
+    "v": 1, "dispatch": "0" * 32, "project": "1" * 32, "task": "a", "attempt": 1, "agent": "sh", "tool": "shell",
+    "timeout": 1.0, "log_limit": 1 << 20, "interrupt_grace": 1.0, "terminate_grace": 1.0, "lease": 1.0, "leash": 4.0,
+    "code": {"kind": "none"},
+}  # fmt: skip
+ANY = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=8)  # fmt: skip
+
+
+@given(st.binary(max_size=300) | ANY.map(lambda value: json.dumps(value).encode()))
+def test_whatever_comes_is_understood_or_refused(data):
+    for read in (state_from, piece_from, opened):
+        try:
+            read(data)
+        except Nonsense:
+            pass
+    try:
+        packing.unpack(data)
+    except ValueError:
+        pass
+
+
+@given(
+    st.sampled_from(
+        ["state", "worker", "beat", "cancel", "started", "end", "done", "again", "told"]
+    ),
+    ANY,
+)
+def test_a_record_with_anything_in_it_is_a_record_or_refused(key, value):
+    state = State("finished", "w", "w1", 3, end={"cause": "", "code": 0})
+    told = {**json.loads(state.bytes()), key: value}
+    try:
+        found = state_from(json.dumps(told).encode())
+    except Nonsense:
+        return
+    assert found.state in ("offered", "claimed", "running", "finished", "lost")
+    assert isinstance(found.beat, int) and isinstance(found.end, dict)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"argv": ["rm"]}, {"cwd": "/etc"}, {"cwd": "a/../../b"}, {"task": "../x"}, {"dispatch": "x"}, {"permissions": "root"},
+        {"code": {"kind": "git", "commit": "HEAD"}}, {"code": {"kind": "git", "below": "../.."}}, {"leash": 0}, {"attempt": 0},
+    ],
+)  # fmt: skip
+def test_an_order_has_nothing_that_is_not_in_its_schema(change):
+    assert opened(envelope(PLAIN)) == PLAIN
+    with pytest.raises(Nonsense):
+        envelope({**PLAIN, **change})
+
+
+def test_an_order_of_another_version_or_size_is_refused_in_words():
+    with pytest.raises(Nonsense, match="version 2 and this worker's is 1"):
+        opened(json.dumps({**PLAIN, "v": 2}).encode())
+    with pytest.raises(Nonsense, match=f"{ENVELOPE_MOST} at most"):
+        envelope({**PLAIN, "prompt": "x" * ENVELOPE_MOST})
+    with pytest.raises(Nonsense):
+        opened(b"[" * 30_000)
+
+
+def test_states_and_pieces_come_back_as_they_were():
+    state = State("running", "w", "w1", 7, True, 1.5, "s", told=2)
+    assert state_from(state.bytes()) == state
+    for piece in (
+        Piece("stdout", 12, data=b"a\n\0"),
+        Piece("stderr", 3, cut=True),
+        Piece(has=("a" * 40,)),
+    ):
+        assert piece_from(piece.bytes()) == piece
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x", "../x", "a/../../x", "a//b", ".git/config", "a/.GIT/x", "", "a\0", "."]
+)
+def test_a_name_that_leads_elsewhere_is_refused(name):
+    blob = json.dumps([[name, 1, False]]).encode() + b"\nx"
+    with pytest.raises(ValueError):
+        packing.unpack(blob)
+
+
+def test_files_are_placed_through_no_link(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("mine")
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "folder").symlink_to(outside)
+    (base / "file").symlink_to(outside / "kept")
+    packing.place(str(base), "file", b"theirs")
+    with pytest.raises(OSError):
+        packing.place(str(base), "folder/x", b"theirs")
+    assert (outside / "kept").read_text() == "mine" and os.listdir(outside) == ["kept"]
+    assert (base / "file").read_text() == "theirs" and not (base / "file").is_symlink()
+
+
+def test_files_come_back_as_they_were(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(b"\0\n")
+    (tmp_path / "run").write_text("#!")
+    (tmp_path / "run").chmod(0o755)
+    (tmp_path / "link").symlink_to("run")
+    names = [
+        *packing.found_below(str(tmp_path), "a"),
+        *packing.found_below(str(tmp_path), "run"),
+        *packing.found_below(str(tmp_path), "link"),
+    ]
+    blob = packing.pack([(name, f"{tmp_path}/{name}") for name in names], 100)
+    assert packing.unpack(blob) == [("a/b", b"\0\n", False), ("run", b"#!", True)]
+    with pytest.raises(packing.TooMuch):
+        packing.pack([("run", f"{tmp_path}/run")], 1)
+
+
+def test_a_worker_serves_every_choice_of_its_labels():
+    pools = pools_of(["claude", "shell"], ["gpu", "big"])
+    assert pools[0] == "claude+big+gpu" and pools[-1] == "shell" and len(pools) == 8
+    place: Place = place_from("farm+gpu+big")
+    assert place.pool("claude") in pools
+    with pytest.raises(Unusable):
+        pools_of(["claude"], list("abcdefg"))
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"leash": "30s"}, "shorter than four leases"), ({"lease": "soon"}, "soon"), ({"code": "svn"}, "git or shared"),
+        ({"colour": "red"}, "no option colour"), ({"url": "nats://me:secret@h"}, "password"),
+    ],
+)  # fmt: skip
+def test_a_queue_that_is_configured_wrongly_says_what_is_wrong(given, words):
+    with pytest.raises(Unusable) as told:
+        options_from("farm", given)
+    assert words in told.value.message and "secret" not in told.value.message
