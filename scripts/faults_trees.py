@@ -1,7 +1,9 @@
 """`scripts/faults --kind trees`: agents that write, commit, rebase and break their trees, while everything is killed.
 
-Every line an agent writes it logs outside first.  Afterwards each of them is in a ref of ours, in a branch or in a tree that is there;
-no tree is left that no journal names; and the person's checkout is byte-identical throughout.
+Some tasks wait for a person, some are merged into a branch that nobody has checked out, some are of runs with a branch of their own.  Kills
+come at random moments, and before, during and after any call of git (a stand-in for git in PATH is told to).  Every line an agent writes
+it logs outside, too.  Afterwards each of them is in a ref of ours, in a branch or in a tree that is there; nothing is left that nothing
+names, once `doctor --fix` has run; and the person's checkout is byte-identical throughout.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from orchestrator.files import journals
+from orchestrator.coordination import strays
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 
 AGENT = r"""
@@ -28,7 +31,7 @@ commit() { git add -A && git commit -qm "$1"; }
 trap '' INT TERM
 for n in 1 2 3 4 5 6; do
   line "$n"
-  case $((RANDOM % 9)) in
+  case $((RANDOM % 11)) in
     0) commit "c$n";;
     1) commit "c$n"; git reset -q --hard HEAD~1;;
     2) commit "c$n"; git commit -q --amend -m "a$n";;
@@ -37,7 +40,9 @@ for n in 1 2 3 4 5 6; do
     5) place=$(git rev-parse --git-dir) && : > "$place/index.lock";;
     6) git checkout -q --detach; commit d;;
     7) mkdir -p in; (cd in && git init -q; echo x > y);;
-    8) git rebase -q main || true;;
+    8) git rebase -q trunk || true;;
+    9) git update-index --assume-unchanged "lines-$n" || true;;
+    10) git stash -q && git stash pop -q || true;;
   esac
   sleep 0.0$((RANDOM % 9))
 done 2>/dev/null
@@ -51,7 +56,23 @@ on_lost: retry
 cancel: {{interrupt_grace: 100ms, terminate_grace: 100ms}}
 watch: {{rescan: 200ms}}
 defaults: {{agent: wild}}
-agents: {{wild: {{tool: wild, retries: 1, review: always, env: {{WROTE: '{wrote}'}}}}}}
+trees: {{base: trunk}}
+agents:
+  wild: {{tool: wild, retries: 1, review: always, env: {{WROTE: '{wrote}'}}}}
+  merger: {{tool: wild, retries: 1, merge: auto, env: {{WROTE: '{wrote}'}}}}
+"""
+# A git that is told, by a file, to kill whoever has called it, or itself: at this call, in the middle, or after it.
+SHIM = """#!/bin/sh
+if [ -e '{told}' ] && rm '{told}' 2>/dev/null; then
+  echo call >> '{told}.done'
+  case $(($$ % 4)) in
+    0) kill -9 $PPID; exit 137;;
+    1) {git} "$@"; kill -9 $PPID; exit 137;;
+    2) {git} "$@" & sleep 0.00$(($$ % 10)); kill -9 $! $PPID; exit 137;;
+    3) {git} "$@" & sleep 0.00$(($$ % 10)); kill -9 $!; exit 137;;
+  esac
+fi
+exec {git} "$@"
 """
 
 
@@ -86,6 +107,11 @@ class Field:
         (self.root / "work/orchestrator.yaml").write_text(CONFIG.format(wrote=self.wrote))
         git(self.root, "add", "-A")
         git(self.root, "commit", "-qm", "first")
+        git(self.root, "branch", "trunk")
+        self.told = self.base / "told"
+        (self.base / "bin").mkdir()
+        (self.base / "bin/git").write_text(SHIM.format(told=self.told, git=shutil.which("git")))
+        (self.base / "bin/git").chmod(0o755)
         (self.root / "src/1").write_text("the person's edit\n")
         self.layout = Layout(str(self.root))
         self.persons = self.checkout()
@@ -97,13 +123,17 @@ class Field:
 
     def watch(self, *words: str) -> None:
         if self.watcher is None or self.watcher.poll() is not None:
-            self.watcher = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", "--quiet", *words], cwd=self.root, stdin=subprocess.DEVNULL, stdout=(self.base / "log").open("ab"), stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+            env = {**os.environ, "PATH": f"{self.base}/bin:{os.environ['PATH']}"}
+            self.watcher = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", "--quiet", *words], cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=(self.base / "log").open("ab"), stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
 
     def drop(self) -> None:
         task_id = f"t{self.counts['tasks']:04d}"
         self.counts["tasks"] += 1
         hidden = self.root / f"work/inbox/.{task_id}.tmp"
-        hidden.write_text(json.dumps({"prompt": "go"}))
+        kind = self.counts["tasks"] % 3
+        task = {"prompt": "go", "agent": "wild" if kind == 1 else "merger"}
+        run = {"tasks": {"a": task, "b": {**task, "needs": {"a": "ended"}}, "c": task}}
+        hidden.write_text(json.dumps(run if kind == 2 else task))
         hidden.rename(self.root / f"work/inbox/{task_id}.yaml")
 
     def checkout(self) -> str:
@@ -148,7 +178,9 @@ class Field:
         )
 
     def kill(self) -> None:
-        kind = self.random.choice(("watcher", "supervisor", "tool", "git", "all"))
+        kind = self.random.choice(("watcher", "supervisor", "tool", "git", "call", "call", "all"))
+        if kind == "call":
+            return self._kill_at_a_call()
         victims: list[int] = []
         if kind in ("watcher", "all") and self.watcher is not None and self.watcher.poll() is None:
             victims.append(self.watcher.pid)
@@ -165,6 +197,19 @@ class Field:
         if self.watcher is not None and kind in ("watcher", "all"):
             self.watcher.wait()
 
+    def _kill_at_a_call(self) -> None:
+        """The next call of git that anybody makes here ends badly."""
+        done = Path(f"{self.told}.done")
+        before = done.stat().st_size if done.exists() else 0
+        self.told.touch()
+        until = time.monotonic() + 2
+        while time.monotonic() < until and self.told.exists():
+            time.sleep(0.005)
+        self.told.unlink(missing_ok=True)
+        if done.exists() and done.stat().st_size > before:
+            self.counts["killed trees"] += 1
+            self.counts["call"] += 1
+
     def broken(self) -> list[str]:
         """Promises that do not hold now."""
         found = []
@@ -174,10 +219,18 @@ class Field:
         for line in self.wrote.read_text().splitlines():
             if line not in kept:
                 found.append(f"lost: {line}")
-        for path in (self.root / "work/trees").glob("[!.]*"):
-            journal = journals.of(self.layout, path.name)
-            if journal is None or not journal.tree:
-                found.append(f"nothing names {path.name}")
+        for stray in strays.find(self.layout, load_config(self.layout)):
+            found.append(f"left over: {stray.words}")
+        for place in ("running", "inbox"):
+            found += [
+                f"{path.name} is in {place}/"
+                for path in (self.root / "work" / place).glob("*.yaml")
+            ]
+        for name in ("MERGE_HEAD", "index.lock"):
+            if (self.root / ".git" / name).exists():
+                found.append(f"the person's checkout has {name}")
+        if "<<<<<<<" in git(self.root, "grep", "<<<<<<<", "trunk"):
+            found.append("conflict markers were merged")
         return found
 
     def kept(self) -> set[str]:
@@ -210,6 +263,7 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
         field.watcher.wait()
     field.watcher = None
     field.run("watch", "--until-empty", "--quiet")
+    field.run("doctor", "--fix")
     broken = field.broken()
     field.counts["starts"] = len(field.wrote.read_text().splitlines())
     if not broken:

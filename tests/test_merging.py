@@ -72,7 +72,10 @@ def test_a_conflict_is_named_given_back_and_resolved(repo: Repo):
     before = persons(repo.root)
     repo.run("approve", "b", code=1)
     assert persons(repo.root) == before
-    repo.run("retry", "b", "--conflict")
+    note = repo.work / "review/b.conflict"
+    assert "\n  src/a.txt\n" in note.read_text()
+    repo.run("reply", "b", "--conflict")
+    assert not note.exists()
     repo.run("watch", "--until-empty")
     prompt = (repo.work / "logs/b/2/prompt.md").read_text()
     assert "cannot be merged into main" in prompt and "src/a.txt" in prompt

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import pytest
+from conftest import ROOT
 from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
 
 HIDDEN = {
@@ -165,6 +166,80 @@ def test_everything_ignored_is_cleaned_away_while_a_task_waits(repo: Repo):
     repo.run("retry", "x")
     repo.run("watch", "--until-empty")
     assert repo.git("show", "task/x:n") == "1\n1", repo.result("x")
+
+
+def test_doctor_finds_what_is_left_of_trees_and_mends_it(repo: Repo):
+    repo.settings("merge: auto")
+    repo.do("x", "echo 1 > n")
+    repo.do("y", "echo 2 > m; exit 1", code=1)
+    repo.git("branch", "task/nobody")
+    shutil.rmtree(repo.tree("x"))  # a merged one
+    shutil.rmtree(repo.tree("y"))
+    (repo.work / "trees/mine").mkdir()
+    (repo.root / ".git/orchestrator-x.999999-").mkdir()
+    lock = repo.root / ".git/refs/heads/task/z.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    said = repo.run("doctor", code=1).stdout
+    for words in (
+        "work/trees/x, which is gone", "work/trees/y, which is gone", "a half-made worktree", "refs/heads/task/z.lock",
+        "task/x is merged", "no task here has the branch task/nobody", "work/trees/mine: no journal",
+    ):  # fmt: skip
+        assert words in said
+    repo.run("doctor", "--fix", code=None)
+    found = json.loads(repo.run("doctor", "--json", code=None).stdout)["checks"]
+    left = [item["summary"] for item in found if item["id"] == "trees"]
+    assert left == [
+        "work/trees/mine: no journal here knows it",
+        "no task here has the branch task/nobody",
+    ]
+    assert repo.git("branch", "--list", "task/*").split() == ["task/nobody", "task/y"]
+    assert repo.git("show", "task/y:m") == "2"
+    assert len(repo.git("worktree", "list").splitlines()) == 1
+
+
+def fate_table() -> list[list[str]]:
+    """The lines of the table in the reference: folder, what is done, branch, tree, saved refs."""
+    text = (ROOT / "docs/reference/on-disk-format.md").read_text()
+    table = text.partition("| the task is in |")[2].partition("\n\n")[0]
+    lines = table.splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_what_becomes_of_trees_is_true(repo: Repo):
+    rows = {f"r{number}": row for number, row in enumerate(fate_table())}
+    assert len(rows) > 12
+    for task_id, (place, *_) in rows.items():
+        end = "exit 1" if place in ("failed/", "cancelled/") or "once more" in place else "exit"
+        repo.drop(f"{task_id}.yaml", json.dumps({"prompt": f"echo 1 > {task_id}\n{end}\n"}))
+    repo.run("watch", "--until-empty", code=1)
+
+    def those(test) -> list[str]:
+        return [task_id for task_id, row in rows.items() if test(row)]
+
+    repo.run("approve", *those(lambda row: "merged" in row[0]))
+    again = those(lambda row: "once more" in row[0] or row[0] == "cancelled/")
+    repo.run("retry", *again)
+    repo.run("cancel", *those(lambda row: row[0] == "cancelled/"))
+    for task_id, (place, *_) in rows.items():
+        assert repo.where(task_id) == place.partition("/")[0], task_id
+    for words in dict.fromkeys(row[1] for row in rows.values()):
+        ids = those(lambda row, words=words: row[1] == words)
+        if "by hand" in words:
+            for task_id in ids:
+                shutil.rmtree(repo.tree(task_id))
+        verb = words.rpartition("`")[0].rpartition("`")[2].split()
+        if verb:
+            repo.run(*verb, *([] if verb[0] == "doctor" else ids), code=None)
+    refs = repo.git("for-each-ref", "--format=%(refname)").splitlines()
+    for task_id, (place, done, branch, tree, saved) in rows.items():
+        has = (
+            f"refs/heads/task/{task_id}" in refs,
+            repo.tree(task_id).exists(),
+            f"refs/orchestrator/saved/{task_id}/1" in refs,
+        )
+        expected = (branch.startswith("stays"), tree == "stays", saved == "stay")
+        assert has == expected, (place, done, has)
 
 
 def test_work_paths_mean_the_real_work_folder(repo: Repo):

@@ -19,7 +19,7 @@ from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
-from orchestrator.store import atomic, git, merging, sharing, trees
+from orchestrator.store import atomic, conflictnotes, git, merging, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -205,7 +205,14 @@ def approve(store: Store, config: Config, task_id: str) -> str:
             )
         if unmerged(entry.journal) is None:
             return ""
-        return land(store, config, entry)
+        try:
+            made = land(store, config, entry)
+        except CannotMerge as error:
+            if error.conflicts:
+                conflictnotes.write(store.layout, task_id, error.message, error.conflicts)
+            raise
+        conflictnotes.remove(store.layout, task_id)
+        return made
 
 
 def give_back(store: Store, task_id: str) -> None:
@@ -226,6 +233,7 @@ def give_back(store: Store, task_id: str) -> None:
             )
         text = conflict_turn(change, change.target, state)
         entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)
+        conflictnotes.remove(store.layout, task_id)
 
 
 def conflicts(layout: Layout, journal: Journal) -> str:

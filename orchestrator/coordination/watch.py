@@ -52,7 +52,7 @@ from orchestrator.model.run import Run
 from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
-from orchestrator.store import atomic, following, places, recovery, runs
+from orchestrator.store import atomic, conflictnotes, following, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
@@ -451,6 +451,7 @@ class Watcher:
             self.waitlist.judge_gated()
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
+            conflictnotes.sweep(self.layout)
 
     def _look_at_state(self) -> None:
         if self._state.look():

@@ -19,6 +19,7 @@ from orchestrator.model.question import headline
 from orchestrator.model.result import Reading
 from orchestrator.model.runbranch import conflict_turn, within_run
 from orchestrator.model.status import Status
+from orchestrator.store import conflictnotes
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -103,6 +104,8 @@ class Works:
             if error.conflicts and self._may_resolve(entry):
                 self._tell_conflict(life, entry, error)
                 return Retry(0.0, why=error.message)
+            if error.conflicts:
+                conflictnotes.write(self.layout, life.id, error.message, error.conflicts)
             return Finish(Status.REVIEW, error.message)
         except OrchestratorError as error:
             return Finish(Status.REVIEW, error.message)

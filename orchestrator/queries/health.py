@@ -356,7 +356,7 @@ def _files(layout: Layout) -> list[Check]:
         odd = [
             name
             for name in scan.names(layout.folder(status))
-            if not stem_of(name) and not is_draft(name) and not name.endswith(CANCEL)
+            if not stem_of(name) and not is_draft(name) and not name.endswith((CANCEL, ".conflict"))
         ]
         if odd:
             found.append(

@@ -236,7 +236,7 @@ class Maker:
             return self._three_way_by_index(base, ours, theirs)
         raise CannotMerge(
             f"{self.change.branch} and {self.change.target} collide in {', '.join(files[:10])}",
-            f"orchestrator retry {os.path.basename(self.tree.path)} --conflict   gives it back to its own session",
+            f"orchestrator reply {os.path.basename(self.tree.path)} --conflict   gives it back to its own session",
             files,
         )
 

@@ -80,7 +80,7 @@ def told(
     if not changed and not taken:
         return []
     lost = [before.refs[name] for name in changed if name in before.refs]
-    kept = _keep(repo, ref, [*lost, *taken], task_id)
+    kept = keep_lost(repo, ref, [*lost, *taken], task_id)
     others = sorted({*before.alive, *now.alive})
     also = f" (alive as well: {', '.join(others[:5])})" if others else ""
     words = []
@@ -96,7 +96,7 @@ def told(
     return words
 
 
-def _keep(repo: Repository, ref: str, commits: Collection[str], task_id: str) -> str:
+def keep_lost(repo: Repository, ref: str, commits: Collection[str], task_id: str) -> str:
     """Hold those of the commits that nothing else holds; the name of the ref, empty if there are none."""
     there = [commit for commit in (repo.shared.commit_of(name) for name in commits) if commit]
     if not there:

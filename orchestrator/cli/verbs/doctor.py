@@ -13,6 +13,7 @@ from orchestrator.cli.options import dry_run_option, examples, json_option, now
 from orchestrator.cli.proving import sandbox_checks
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
+from orchestrator.coordination import strays
 from orchestrator.errors import BUSY, FAILED, OrchestratorError
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
@@ -90,7 +91,22 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
 
 def _everything(layout: Layout) -> list[Check]:
     moment = now()
-    return [*checks(layout, moment), *findings(layout, moment), *_tools(layout)]
+    found = [*checks(layout, moment), *findings(layout, moment), *_trees(layout)]
+    return [*found, *_tools(layout)]
+
+
+def _trees(layout: Layout) -> list[Check]:
+    """What is left of trees that nothing names."""
+    try:
+        left = strays.find(layout, load_config(layout))
+    except OrchestratorError as error:
+        return [Check("trees", "problem", error.message, error.hint)]
+    return [
+        Check("trees", "problem", stray.words, "orchestrator doctor --fix", True)
+        if stray.mends
+        else Check("trees", "note", stray.words, stray.fix)
+        for stray in left
+    ]
 
 
 def _mend(app: App) -> int:
@@ -110,6 +126,8 @@ def _mend(app: App) -> int:
         for journal in unlogged(app.layout):
             count = relogging.relog(store, journal)
             app.console.out(f"mended   wrote {count} events of {journal.task_id} again")
+        for text in strays.mend(store, load_config(app.layout)):
+            app.console.out(f"mended   {text}")
         for task_id in recovery.foreign(store):
             app.console.out(f"mended   {task_id} is in review/")
         for name in recovery.stale_requests(store):

@@ -88,6 +88,8 @@ GITIGNORE = """\
 # words for an agent: those that git brings are not told
 /*/*.reply
 /*/*.reply.*
+# in which files a branch collides
+/*/*.conflict
 """
 
 GITATTRIBUTES = """\

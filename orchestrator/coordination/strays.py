@@ -1,0 +1,205 @@
+"""What is left of trees in the repository and on the disk that nothing names any more: found by ``doctor``, mended where nobody can lose by it.
+
+Mended is what only we have made and what holds nothing.  A branch, a tree with files, a saved ref is a person's to remove: it is named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.coordination import clearing
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import journals, opening, owners, runrecords, scan
+from orchestrator.files.layout import Layout
+from orchestrator.model.config import Config
+from orchestrator.model.isolation import branch_part, change_from
+from orchestrator.model.journal import Journal
+from orchestrator.store import atomic, removal, runbranches, saving, sharing, trees
+from orchestrator.store.git import Repository
+from orchestrator.store.transitions import Store
+
+OLD = 600.0  # seconds after which a lock that no attempt holds is a leftover
+MOST = 200  # branches that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """``kind`` of what is left, ``path`` of it (a ref, or a file), in ``words`` for people; ``mends`` says whether `mend` takes it away."""
+
+    kind: str
+    path: str
+    words: str
+    mends: bool = False
+    fix: str = ""
+
+
+def find(layout: Layout, config: Config) -> list[Stray]:
+    """Everything that is left; nothing where there is no repository, or nobody ever had a tree."""
+    if not os.path.isdir(layout.trees) and not os.path.isdir(f"{layout.state}/runs"):
+        return []
+    try:
+        repo = trees.repository(layout)
+    except OrchestratorError:
+        return []
+    return [
+        *_leaving(layout),
+        *_unnamed(layout),
+        *_worktrees(layout, repo),
+        *_halves(layout, repo),
+        *_branches(layout, config, repo),
+        *_runs(layout, repo),
+        *_locks(layout, config, repo),
+    ]
+
+
+def mend(store: Store, config: Config) -> list[str]:
+    """Take away what can be; what was done, in words."""
+    layout = store.layout
+    found = [stray for stray in find(layout, config) if stray.mends]
+    if not found:
+        return []
+    repo = trees.repository(layout)
+    return [stray.words for stray in found if _mend(store, config, repo, stray)]
+
+
+def _mend(store: Store, config: Config, repo: Repository, stray: Stray) -> bool:
+    if stray.kind == "leaving":
+        removal.come_back(store.layout, os.path.basename(stray.path))
+    elif stray.kind == "worktree":
+        _keep_past(repo, stray.path)
+        atomic.remove_tree(stray.path)
+    elif stray.kind == "half":
+        atomic.remove_tree(stray.path)
+    elif stray.kind == "merged":
+        return not clearing.follow(store, config, stray.path)
+    elif stray.kind == "lock":
+        return atomic.remove(stray.path)
+    return True
+
+
+def _leaving(layout: Layout) -> Iterator[Stray]:
+    for name in removal.strays(layout):
+        words = f"the removal of trees/{name.removeprefix(trees.GONE)} was cut off: it is back"
+        yield Stray("leaving", f"{layout.trees}/{name}", words, True)
+
+
+def _unnamed(layout: Layout) -> Iterator[Stray]:
+    """Folders in work/trees that no journal knows: what is in them is nowhere else."""
+    for name in sorted(scan.names(layout.trees)):
+        if name.startswith(".") or not os.path.isdir(layout.tree(name)):
+            continue
+        journal = journals.of(layout, name)
+        if journal is None or not journal.tree.get("branch"):
+            words = f"work/trees/{name}: no journal here knows it"
+            yield Stray("tree", layout.tree(name), words, fix="look into it, then remove it")
+
+
+def _worktrees(layout: Layout, repo: Repository) -> Iterator[Stray]:
+    """Worktrees that the repository has for trees of ours whose folders are gone."""
+    home = os.path.realpath(layout.trees) + "/"
+    for name in sorted(scan.names(f"{repo.common}/worktrees")):
+        admin = f"{repo.common}/worktrees/{name}"
+        try:
+            folder = os.path.dirname(os.fsdecode(opening.read_bytes(f"{admin}/gitdir")).strip())
+        except OSError:
+            continue
+        if os.path.realpath(folder).startswith(home) and not os.path.lexists(folder):
+            words = f"the repository has a worktree for {layout.shown(folder)}, which is gone"
+            yield Stray("worktree", admin, words, not os.path.isdir(f"{admin}/modules"))
+
+
+def _keep_past(repo: Repository, admin: str) -> None:
+    """What HEAD of a worktree stood on is kept before its log goes."""
+    name = os.path.basename(admin)
+    lost = list(saving.past(repo.shared, admin))
+    sharing.keep_lost(repo, f"{trees.SAVED}/{branch_part(name)}/stray", lost, name)
+
+
+def _halves(layout: Layout, repo: Repository) -> Iterator[Stray]:
+    """Folders of worktrees that somebody was writing when they were killed."""
+    for name in sorted(scan.names(repo.common)):
+        match = re.fullmatch(rf"{trees.ASIDE}.+\.(\d+-\d*)", name)
+        path = f"{repo.common}/{name}"
+        if match and owners.abandoned(path, match[1]):
+            yield Stray("half", path, f"a half-made worktree in the repository: {name}", True)
+
+
+def _branches(layout: Layout, config: Config, repo: Repository) -> Iterator[Stray]:
+    """Branches of ours: merged ones without a tree, and those that nothing here names."""
+    prefix = f"refs/heads/{config.trees.prefix}/"
+    names = repo.shared("for-each-ref", f"--count={MOST}", "--format=%(refname)", prefix)
+    for ref in names.splitlines():
+        branch = ref.removeprefix("refs/heads/")
+        journal = _owner(layout, branch)
+        if journal is None:
+            words = f"no task here has the branch {branch}"
+            yield Stray("branch", ref, words, fix=f"git branch -D {branch}, if nobody needs it")
+        elif _is_over(layout, repo, ref, journal):
+            words = f"{branch} is merged, and its tree is gone: it was deleted"
+            yield Stray("merged", journal.task_id, words, True)
+
+
+def _owner(layout: Layout, branch: str) -> Journal | None:
+    """The journal of the task that a branch belongs to."""
+    name = branch.rpartition("/")[2].replace("%2E", ".")
+    for task_id in dict.fromkeys((name, re.sub(r"-\d+$", "", name))):
+        journal = journals.of(layout, task_id)
+        if journal is not None and journal.tree.get("branch") == branch:
+            return journal
+    return None
+
+
+def _is_over(layout: Layout, repo: Repository, ref: str, journal: Journal) -> bool:
+    change, place = change_from(journal.change), scan.locate(layout, journal.task_id)
+    ended = place is not None and place[0] in clearing.ENDED
+    gone = not os.path.lexists(layout.tree(journal.task_id))
+    same = change is not None and repo.shared.commit_of(ref) == change.tip
+    return bool(ended and gone and same and journal.merged)
+
+
+def _runs(layout: Layout, repo: Repository) -> Iterator[Stray]:
+    known = runrecords.all_known(layout)
+    for run in known:
+        if runrecords.place(layout, run.run) is None:
+            words = f"the run {run.run} has the branch {run.branch}, and its file is gone"
+            yield Stray("run", run.branch, words, fix=f"git log {run.branch}")
+    named = {run.branch for run in known}
+    prefix = f"refs/heads/{runbranches.PREFIX}/"
+    for ref in repo.shared("for-each-ref", "--format=%(refname)", prefix).splitlines():
+        branch = ref.removeprefix("refs/heads/")
+        if branch not in named and named:
+            words = f"no run here has the branch {branch}"
+            yield Stray("branch", ref, words, fix=f"git branch -D {branch}, if nobody needs it")
+
+
+def _locks(layout: Layout, config: Config, repo: Repository) -> Iterator[Stray]:
+    """Locks that a killed git has left, old enough that no living one can have them."""
+    if next(sharing.alive(layout), ""):
+        return
+    own = [f"{repo.common}/worktrees/{name}" for name in scan.names(f"{repo.common}/worktrees")]
+    home = os.path.realpath(layout.trees) + "/"
+    for admin in own:
+        try:
+            folder = os.fsdecode(opening.read_bytes(f"{admin}/gitdir")).strip()
+        except OSError:
+            continue
+        if os.path.realpath(os.path.dirname(folder)).startswith(home):
+            yield from _old_locks(admin, saving.LOCKS)
+    for prefix in (config.trees.prefix, runbranches.PREFIX):
+        folder = f"{repo.common}/refs/heads/{prefix}"
+        yield from _old_locks(folder, [n for n in scan.names(folder) if n.endswith(".lock")])
+
+
+def _old_locks(folder: str, names: tuple[str, ...] | list[str]) -> Iterator[Stray]:
+    for name in names:
+        path = f"{folder}/{name}"
+        try:
+            age = time.time() - os.lstat(path).st_mtime
+        except OSError:
+            continue
+        if age > OLD:
+            yield Stray("lock", path, f"a killed git left {path}", True)

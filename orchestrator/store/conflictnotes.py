@@ -1,0 +1,40 @@
+"""``review/<id>.conflict``: beside a task whose branch collides with its target, in which files, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout
+from orchestrator.model.status import Status
+from orchestrator.store import atomic, trees
+
+CONFLICT = ".conflict"
+
+
+def path_of(layout: Layout, task_id: str) -> str:
+    """Where the note on a task is."""
+    return layout.file(Status.REVIEW, task_id + CONFLICT)
+
+
+def write(layout: Layout, task_id: str, message: str, files: Sequence[str]) -> None:
+    """Say in which files it collides; a note that is there is replaced."""
+    listed = "".join(f"  {path}\n" for path in files)
+    hint = f"orchestrator reply {task_id} --conflict   gives it back to its own session, in its own tree"
+    text = f"{message}\n\n{listed}\n{hint}\n"
+    place = path_of(layout, task_id)
+    temporary = trees.scratch(layout, "conflict")
+    atomic.publish(place, text.encode("utf-8", "replace"), temporary, replace=True, sync=False)
+
+
+def remove(layout: Layout, task_id: str) -> None:
+    """It collides no more, or somebody is at it."""
+    atomic.remove(path_of(layout, task_id))
+
+
+def sweep(layout: Layout) -> None:
+    """Notes on tasks that are not in review go."""
+    for name in scan.names(layout.folder(Status.REVIEW)):
+        task_id = name.removesuffix(CONFLICT)
+        if name.endswith(CONFLICT) and scan.locate(layout, task_id, (Status.REVIEW,)) is None:
+            remove(layout, task_id)
