@@ -55,7 +55,14 @@ KINDS = {
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
         *("test_holds", "test_templates", "test_ahead"),
-        *("test_import", "test_allowances", "test_limit_words", "test_own_share", "test_schedule"),
+        *(
+            "test_import",
+            "test_allowances",
+            "test_limit_words",
+            "test_records",
+            "test_own_share",
+            "test_schedule",
+        ),
     ),
 }
 PROCESS_FIXTURES = {"project", "watch"}

@@ -16,6 +16,8 @@ from orchestrator.cli.app import VERBS, module_of
 PACKAGE = ROOT / "orchestrator"
 # Imports point down this list only.
 LAYERS = [
+    "records",
+    "patterns",
     "errors",
     "clock",
     "model",

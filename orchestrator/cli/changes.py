@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, OrchestratorError
+from orchestrator.records import dataclass
 
 
 @dataclass(slots=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -22,10 +20,12 @@ from orchestrator.model import hold
 from orchestrator.model.hold import ALL, Scope
 from orchestrator.model.status import Status
 from orchestrator.model.units import duration, when
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools.specs import load_tools
 
 Found = list[tuple[str, Status, str]]
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)\Z")
+_CLOCK = regex(r"(\d{1,2}):(\d\d)\Z")
 
 
 @dataclass(slots=True)

@@ -8,12 +8,13 @@ its first answer, has succeeded, or after `PATIENCE`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from orchestrator.coordination.life import Life
 from orchestrator.model.gates import Lane, Limits
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
+from orchestrator.records import dataclass
 from orchestrator.tools.specs import ToolSpec
 
 PATIENCE = 60.0  # seconds that the others wait for the first answer

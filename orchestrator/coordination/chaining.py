@@ -6,7 +6,6 @@ The texts of the tasks to be made are kept in the journal with the end, so that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.files.layout import Layout
@@ -16,6 +15,7 @@ from orchestrator.model.isolation import Change
 from orchestrator.model.policy import Finish
 from orchestrator.model.result import Reading
 from orchestrator.model.task import Task
+from orchestrator.records import dataclass
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import task_text
 from orchestrator.tools.routing import Route

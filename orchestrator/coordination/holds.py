@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.clock import Clock
 from orchestrator.files import holds
@@ -11,6 +11,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model import hold
 from orchestrator.model.gates import Gate
 from orchestrator.model.hold import SLACK, Scope
+from orchestrator.records import dataclass
 from orchestrator.store import holding
 from orchestrator.store.transitions import Store
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import tempfile
@@ -22,10 +21,11 @@ from typing import Any
 from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Hook
+from orchestrator.patterns import regex
 
 AT_ONCE = 2
 KEPT = 1000  # events that may wait for a slow hook; of more, the newest are left out
-_PLACEHOLDER = re.compile(r"\{(event|task_id|run_id|status|outcome|agent|tool|summary|cost_usd)\}")
+_PLACEHOLDER = regex(r"\{(event|task_id|run_id|status|outcome|agent|tool|summary|cost_usd)\}")
 _STOP = None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.errors import NotFound
@@ -24,6 +24,7 @@ from orchestrator.model.aliases import Aliases
 from orchestrator.model.dependencies import Known
 from orchestrator.model.meanings import FINAL, folder_of, plain, status_of
 from orchestrator.model.status import Status
+from orchestrator.records import dataclass
 
 MANY = 64 << 20  # bytes of a file with many tasks
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from dataclasses import dataclass
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
@@ -15,6 +14,7 @@ from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Content, Request, Unreadable, load, read
 from orchestrator.model.run import Run
 from orchestrator.model.task import Task
+from orchestrator.records import dataclass
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import Route, routes
 

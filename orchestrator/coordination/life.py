@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.distributors.base import ExecutionHandle
@@ -11,6 +11,7 @@ from orchestrator.model.gates import Lane
 from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
+from orchestrator.records import dataclass
 from orchestrator.store.trees import Tree
 from orchestrator.tools.activity import Progress
 from orchestrator.tools.routing import Route

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +25,7 @@ from orchestrator.files.layout import ARTIFACTS, OWN, Layout, data_file
 from orchestrator.files.statehome import state_home
 from orchestrator.files.text import last_lines, one_line
 from orchestrator.model.sandbox import PROJECT, STRICT, Sandbox
+from orchestrator.patterns import regex
 from orchestrator.store import atomic, git
 from orchestrator.tools.invocation import CannotStart
 from orchestrator.tools.specs import ToolSpec
@@ -42,13 +42,13 @@ ELSEWHERE = (
     "WAYLAND_DISPLAY",
     "DISPLAY",
 )
-REFUSAL = re.compile(
+REFUSAL = regex(
     r"[^\"\\]{0,100}(?:Read-only file system|\bEROFS\b)[^\"\\]{0,60}"
 )  # as a line of JSON has it
 MOST_SOCKETS = 2000
 MOST = 5  # refusals that a result tells
 LINES = 400  # of a log that are looked at for them
-_VARIABLE = re.compile(r"\{(\w+)\}")
+_VARIABLE = regex(r"\{(\w+)\}")
 
 
 class Sandboxes:

@@ -10,12 +10,13 @@ import asyncio
 import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.coordination.life import Life
 from orchestrator.distributors.direct import AdoptedHandle, DirectHandle
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.tools.output import settled
 

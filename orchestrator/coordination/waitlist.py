@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.clock import Clock
 from orchestrator.coordination import guard
@@ -43,6 +43,7 @@ from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
+from orchestrator.records import dataclass
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store
 

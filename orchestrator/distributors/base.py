@@ -17,11 +17,12 @@ Who writes which record of the task's journal:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.journal import AttemptFacts
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import schemas
 from orchestrator.files.documents import Document
+from orchestrator.records import dataclass
 
 VERSION = 1  # of all that is said here
 ENVELOPE_MOST = 64 << 10  # bytes; what is larger travels as blobs

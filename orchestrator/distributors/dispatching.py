@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.distributors import packing
@@ -49,6 +49,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.units import show_duration
+from orchestrator.records import dataclass
 from orchestrator.store.ledger import append_record
 
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word

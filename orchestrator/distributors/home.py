@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.distributors import packing
@@ -17,6 +16,7 @@ from orchestrator.distributors.dispatches import CODE_MOST
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.records import dataclass
 from orchestrator.store import atomic, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 

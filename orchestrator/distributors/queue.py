@@ -10,7 +10,6 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.distributors.base import ExecutionHandle, Order
@@ -25,6 +24,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.pools import workers_file
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.units import duration
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 
 URL_ENV = "ORCHESTRATOR_QUEUE"

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from orchestrator.files.text import one_line
+from orchestrator.records import dataclass
 
 PROGRAM = "bwrap"
 SECONDS = 20.0  # for a trial

@@ -15,10 +15,11 @@ from orchestrator.model import ids
 from orchestrator.model.aliases import Aliases
 from orchestrator.model.names import is_draft, stem_of
 from orchestrator.model.status import FOLDERS
+from orchestrator.patterns import bytes_regex
 
 HEAD = 4096  # bytes in which a file says its own id
 MOST = 20_000  # files of a folder that are looked at
-_OWN = re.compile(
+_OWN = bytes_regex(
     rb"^(?:x-)?(?:id|task_id)[ \t]*:[ \t]*['\"]?([^'\"\s#][^'\"\n#]{0,100}?)['\"]?[ \t]*\r?$", re.M
 )
 

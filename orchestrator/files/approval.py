@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from orchestrator.files import git, opening, origin, trust
 from orchestrator.files.identity import Identity
@@ -19,6 +18,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration
+from orchestrator.records import dataclass
 
 UNCLEAR_AGAIN = 2.0  # seconds
 MOST_FILES = 2000  # below a folder that a task names

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.files import encodings, mistakes
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24
@@ -113,7 +115,7 @@ def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
 
 
 # A later part of a file is another document if it begins with one of these, and not text.
-_KEY_LINE = re.compile(
+_KEY_LINE = regex(
     r"(?:prompt|prompt_file|agent|title|tasks|needs|id|task_id|name|status|description|model|tool)[ \t]*:(?:[ \t]|$)"
 )
 
@@ -363,8 +365,8 @@ class _Builder:
         return _Stop(Problem(*self.lines.place(event.start_mark), message, hint))
 
 
-_INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_INT = regex(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT = regex(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _WORDS = {
     "": None,
     "~": None,

@@ -11,10 +11,11 @@ from typing import Any
 
 from orchestrator.files.text import clean
 from orchestrator.model.units import cost_of
+from orchestrator.patterns import regex
 
 Event = dict[str, Any]
 
-_WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
+_WHEN = regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
 _TEXTS = (
     *("ts", "event_id", "event", "task_id", "run_id", "agent", "tool", "model", "mode", "phase"),
     *("status", "summary", "outcome", "error_class", "cost_source", "session"),

@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from orchestrator.files import opening
 from orchestrator.files.statehome import state_home
+from orchestrator.records import dataclass
 
 SECONDS = 20.0
 # Keys that execute nothing and change how files and objects are read.

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 
 from orchestrator.files import git, opening
 from orchestrator.files.scan import names
+from orchestrator.patterns import bytes_regex
 
 _PACK_HEAD = b"\xfftOc\0\0\0\x02"
 _FANOUT = 256 * 4  # bytes
-_IDENT = re.compile(rb"\$Id: [^$\n]*\$")
+_IDENT = bytes_regex(rb"\$Id: [^$\n]*\$")
 _MOST_STORES = 16  # object stores that borrow from one another
 
 

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
+from orchestrator.patterns import regex
+
 NO_BREAK = "\u00a0\u2007\u202f"
 WIDE = "\u1680\u2000-\u2006\u2008-\u200a\u205f\u3000"
 UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
@@ -124,14 +126,14 @@ CUT_SHORT: tuple[tuple[str, str], ...] = (
 )
 
 # What starts a line for YAML and not for an editor, or the other way round.
-HIDDEN_BREAKS = re.compile("[\u0085\u2028\u2029]|\r(?!\n)")
+HIDDEN_BREAKS = regex("[\u0085\u2028\u2029]|\r(?!\n)")
 _BREAK_NAMES = {
     "\r": "a carriage return without a line feed",
     "\u0085": "a next-line character (U+0085)",
     "\u2028": "a line separator (U+2028)",
     "\u2029": "a paragraph separator (U+2029)",
 }
-_SHAPES = [(re.compile(pattern), hint) for pattern, hint in SHAPES]
+_SHAPES = [(regex(pattern), hint) for pattern, hint in SHAPES]
 
 
 class Mistake(NamedTuple):
@@ -251,7 +253,7 @@ def hidden_break(text: str, quoted: list[tuple[int, int]]) -> tuple[int, str, st
 
 
 # Escapes that turn what was meant as a path or a pattern into something else, without an error.
-_SILENT = re.compile(
+_SILENT = regex(
     r"(?:(?<![A-Za-z])[A-Za-z]:|\0\0[\w.-]+)\\(?P<a>[abefnrtv0])(?=\w)"  # C:\temp, \\server\new
     r"|(?P<b>(?<!\\)\\[abefv0](?![0-9]))"  # a bell, a backspace, ...
     r"|\w(?P<c>\\[tr])(?=\w)"  # src\test

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.files import git, history
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model import ids
+from orchestrator.records import dataclass
 
 AGAIN = 0.25  # seconds after which git is asked again
 OLD_LOCK = 10.0  # seconds after which a lock is told of: its git may have been killed

@@ -11,13 +11,15 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.files.documents import Document, Problem, Span, parse
 from orchestrator.files.layout import Layout, is_draft
 from orchestrator.files.requests import Check, Unreadable, read
 from orchestrator.files.scan import names
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 
 # Files beside profiles that are none, whatever their case.
 NOT_PROFILES = frozenset(
@@ -147,7 +149,7 @@ def _slips(document: Document) -> list[Problem]:
     return found
 
 
-_KEY = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*:(?:[ \t]+(.*))?$")
+_KEY = regex(r"([A-Za-z_][\w.-]*)[ \t]*:(?:[ \t]+(.*))?$")
 
 
 def leniently(document: Document) -> Document:

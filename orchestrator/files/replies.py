@@ -10,7 +10,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import git, opening, origin, scan
@@ -21,6 +20,7 @@ from orchestrator.files.trust import Trust, Vouched
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.names import replied_to as replied_to
 from orchestrator.model.status import FOLDERS, Status
+from orchestrator.records import dataclass
 
 MOST = 64 * 1024  # bytes
 ENDINGS = (".reply", ".reply.md")

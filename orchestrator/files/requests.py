@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from orchestrator.files import aliases, opening, templates
@@ -22,6 +22,7 @@ from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task, task_from
 from orchestrator.model.template import Find, Template
+from orchestrator.records import dataclass
 
 Check = Callable[..., list[Problem]]
 

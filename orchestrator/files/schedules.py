@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import opening, templates
@@ -14,6 +13,7 @@ from orchestrator.files.scan import names
 from orchestrator.model import ids
 from orchestrator.model.schedule import Schedule, body_of, schedule_from
 from orchestrator.model.template import Find
+from orchestrator.records import dataclass
 
 ENDINGS = (".yaml", ".yml")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from orchestrator.files import opening
 from orchestrator.files.layout import Layout
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

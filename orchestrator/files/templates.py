@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from orchestrator.files import opening
 from orchestrator.files.documents import Document, Problem, parse
@@ -11,6 +10,7 @@ from orchestrator.files.layout import SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.files.scan import names
 from orchestrator.model import ids
 from orchestrator.model.template import Find, Template, template_from
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

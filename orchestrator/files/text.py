@@ -6,21 +6,22 @@ import re
 import unicodedata
 
 from orchestrator.files import masked, opening
+from orchestrator.patterns import regex
 
 # CSI and OSC sequences, other escapes, and control characters beside tab and newline.
-_ESCAPES = re.compile(
+_ESCAPES = regex(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
     re.S,
 )
 # A move to a column, or over so many cells, where a program leaves the cells between as they are: words stand on both sides.
-_COLUMN = re.compile(r"(?<=[^\s\x1b])\x1b\[[0-9;]*[GC`](?=[^\s])")
+_COLUMN = regex(r"(?<=[^\s\x1b])\x1b\[[0-9;]*[GC`](?=[^\s])")
 # Moves to another row: what a program on a full screen writes instead of line ends.
-_ROW = re.compile(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_ROW = regex(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
+_COLOUR = regex(r"\x1b\[[0-9;:]*m")
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
-_NO_TEXT = re.compile("[\ud800-\udfff]")
+_NO_TEXT = regex("[\ud800-\udfff]")
 # Characters that reorder or hide text on a terminal.
-_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_HIDDEN = regex("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def clean(text: str, colour: bool = False) -> str:

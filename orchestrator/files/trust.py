@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.files import journals, jsonlines, opening
@@ -27,6 +27,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.statehome import state_home
+from orchestrator.records import dataclass
 
 # How a project and what is known of it fit together.
 KNOWN = "known"  # it is the one

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_LEADING = re.compile(r"(?P<id>(?:[A-Za-z]{1,12}[-_]?)?\d+(?:\.\d+)*)(?=[-_. ]|\Z)")
-_NUMBER = re.compile(r"(?P<words>[A-Za-z]*)[-_ ]?0*(?P<number>\d+)\Z")
+from orchestrator.patterns import regex
+
+_LEADING = regex(r"(?P<id>(?:[A-Za-z]{1,12}[-_]?)?\d+(?:\.\d+)*)(?=[-_. ]|\Z)")
+_NUMBER = regex(r"(?P<words>[A-Za-z]*)[-_ ]?0*(?P<number>\d+)\Z")
 
 
-_NUMBERED = re.compile(
+_NUMBERED = regex(
     r"(?!draft|doc|decision|milestone)(?:[A-Za-z]{1,12}[-_ ]?)?0*(?P<number>\d+(?:\.\d+)*)\Z", re.I
 )
-_ANY = re.compile(
+_ANY = regex(
     r"(?:task|issue|ticket|item|story|step|todo|no)?[-_ .#]*0*(?P<number>\d+(?:\.\d+)*)\Z", re.I
 )
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.model import filling, ids
 from orchestrator.model.status import Outcome, Status
+from orchestrator.records import dataclass
 
 Path = tuple[Any, ...]
 CONDITIONS = ("proven", "done", "failed", "changed", "always")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.model.gates import InUse, Lane, Limits, limit_gates
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,10 +7,11 @@ that comes twice (summer time ends) counts once, the first time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 
 NAMES = {
     "@yearly": "0 0 1 1 *",
@@ -30,7 +31,7 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("month", 1, 12, {name: place for place, name in enumerate(_MONTHS, 1)}),
     ("day of the week", 0, 7, {name: place for place, name in enumerate(_DAYS)}),
 )
-_PART = re.compile(r"(\*|[a-z]{3}|\d+)(?:-([a-z]{3}|\d+))?(?:/(\d+))?\Z")
+_PART = regex(r"(\*|[a-z]{3}|\d+)(?:-([a-z]{3}|\d+))?(?:/(\d+))?\Z")
 FAR = (
     366 * 9
 )  # days that are looked through for the next time: longer than between two 29ths of February

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.model import ids
 from orchestrator.model.meanings import is_soft, plain, sounds_soft, status_of
 from orchestrator.model.status import Status
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 
 Known = Callable[
     [str], str
@@ -31,14 +33,14 @@ KIND_KEYS = "type kind relation relationship relation_type dependency_type stren
 NOTHING = frozenset("none n/a na - -- nil null nothing no tbd keine {} [] ~".split())
 
 # Words with digits that are no ids: programs and formats with their versions.
-NOT_IDS = re.compile(
+NOT_IDS = regex(
     r"(?:python|node|nodejs|java|jdk|php|ruby|go|golang|rust|postgres|postgresql|mysql|redis|ubuntu|debian|windows|ios|android|"
     r"react|vue|angular|django|es|http|utf|oauth|sha|md|ipv|s|ec|v|k|x|h|py|pytest|numpy|i|l)[-_.]?\d[\d.x]*\+?\Z",
     re.I,
 )
-_WORD = re.compile(r"[^\W_](?:[\w.-]*\w)?|\w")
-_LONG = re.compile(r"\d{4}-\d\d-\d\d[T_-]?\d*-[\w.-]*\w")
-_LEADING = re.compile(
+_WORD = regex(r"[^\W_](?:[\w.-]*\w)?|\w")
+_LONG = regex(r"\d{4}-\d\d-\d\d[T_-]?\d*-[\w.-]*\w")
+_LEADING = regex(
     r"[\s\[#@'\"`*]*(?P<id>[\w][\w./+-]*\w|\w)[\]'\"`*]*\s*(?:(?:[(:;,\u2013\u2014]|-+\s|$).*)?\Z",
     re.S,
 )

@@ -5,7 +5,7 @@ Which kind a failure is, is data: patterns in the tool specs (``failures:``) and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from orchestrator.patterns import regex
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)*"
-_PLACE = re.compile(r"\{\{(" + _NAME + r")\}\}?|\{(" + _NAME + r")\}")
+_PLACE = regex(r"\{\{(" + _NAME + r")\}\}?|\{(" + _NAME + r")\}")
 
 
 def fill(text: str, values: Mapping[str, str], keep: bool = False) -> str:

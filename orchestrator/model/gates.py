@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
+from orchestrator.records import dataclass
 
 
 class GateName(StrEnum):

@@ -7,10 +7,10 @@ everything.  No id begins with ``@``.  A tool whose name would mean something el
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.units import timestamp
+from orchestrator.records import dataclass
 
 Scope = tuple[str, str]  # what kind of thing, and its name; `ALL` for everything
 KINDS = ("tool", "agent", "run")

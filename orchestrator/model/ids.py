@@ -11,14 +11,15 @@ import unicodedata
 from datetime import datetime
 
 from orchestrator.model import names
+from orchestrator.patterns import regex
 
 MAX_BYTES = 120
 # Cyrillic and Greek letters that look like Latin ones: between Latin letters nobody sees which is meant.
 _TWINS = frozenset("аеорсухіјѕԁһԛԝАВЕКМНОРСТУХІЈЅԌοανικυρχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ")
-_STAND_INS = re.compile(
+_STAND_INS = regex(
     "[\uff21-\uff3a\uff41-\uff5a\uff10-\uff19\U0001d400-\U0001d7ff]"
 )  # whole alphabets of them
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
+_PLAIN = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 
 
 def problem(task_id: str) -> str:

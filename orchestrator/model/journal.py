@@ -25,9 +25,11 @@ Only the holder of the journal's lock appends, so the order of records is the or
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any
+
+from orchestrator.records import dataclass
 
 Record = Mapping[str, Any]
 ACTING = ("agent", "tool", "model", "on")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.model import dependencies, handoff, ids
 from orchestrator.model.dependencies import Known
 from orchestrator.model.meanings import plain, priority_of
 from orchestrator.model.units import duration
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 
 # Keys that keep books: who, when, how much, and how it hangs together.  All other text is what is to be done.
 BOOKKEEPING = frozenset(
@@ -68,7 +69,7 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("notes", "Notes"),
 )
 _HEADINGS = dict(SECTIONS)
-_PATHLIKE = re.compile(r"(?!/)(?!.*\.\.(?:/|$))[\w@+-][\w./@+ -]*\.\w+\Z")
+_PATHLIKE = regex(r"(?!/)(?!.*\.\.(?:/|$))[\w@+-][\w./@+ -]*\.\w+\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from orchestrator.model.status import Status
+from orchestrator.patterns import regex
 
 # Written with underscores, in lower case, without apostrophes.
 _STATUSES: Mapping[Status, str] = {
@@ -73,7 +74,7 @@ SOFT = frozenset(
     "supports nice_to_have recommended suggested similar duplicates duplicate_of follow_up followup blocks enables unblocks "
     "downstream dependents child parent_of weak none external inspiration extends".split()
 )
-_SOFT_PROSE = re.compile(
+_SOFT_PROSE = regex(
     r"\(context\)|\b(?:synerg\w*|optional\w*|not (?:required|blocking|needed)|non-blocking|nice to have|in parallel|informational|"
     r"for context|see also|related to|relates to|complement\w*|similar to|recommended|no (?:hard )?dependenc\w+)",
     re.I,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.patterns import regex
+
 SUFFIXES = (".yaml", ".yml", ".md")
 NOTE = ".error.md"  # what is wrong with a file in the inbox, beside it
 
@@ -49,9 +51,9 @@ _SIGNS = tuple(
     "|.orig|.rej|.bak|.save|.old|.tmp|.temp|.sw|.part|.crdownload".split("|")
 )
 
-_ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\.ya?ml\Z")
-_DRAFT = re.compile("|".join(f"(?:{pattern})" for pattern, _ in DRAFTS), re.S)
-_COPY = re.compile("|".join(f"(?:{pattern})" for pattern, _ in COPIES), re.S | re.I)
+_ORDINARY = regex(r"[A-Za-z0-9][A-Za-z0-9-]*\.ya?ml\Z")
+_DRAFT = regex("|".join(f"(?:{pattern})" for pattern, _ in DRAFTS), re.S)
+_COPY = regex("|".join(f"(?:{pattern})" for pattern, _ in COPIES), re.S | re.I)
 
 
 def stem_of(name: str) -> str:
@@ -94,7 +96,7 @@ def copy_of(name: str) -> str:
 
 # What lies beside a task has the task's id and one of these behind it.
 BESIDE = (".reply", ".conflict", ".error", ".cancel", ".answer")
-_REPLY = re.compile(r"(?P<id>.+?)\.reply(?:\.\d{1,2})?(?:\.md)?", re.S)
+_REPLY = regex(r"(?P<id>.+?)\.reply(?:\.\d{1,2})?(?:\.md)?", re.S)
 
 
 def replied_to(name: str) -> str:

@@ -6,10 +6,11 @@ Pure.  ``direct`` is this machine.  A task may only choose among what ``distribu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from orchestrator.model.config import Config
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

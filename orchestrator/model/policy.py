@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchestrator.model.failure import OTHER, Kind
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
+from orchestrator.records import dataclass
 
 PAUSE_MOST = 86400.0  # seconds; a provider that asks for more is not believed
 PROBE_MOST = 3600.0  # seconds between looks whether a limit is over whose end nobody tells

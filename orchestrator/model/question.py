@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from orchestrator.patterns import regex
+
 DENIED = "permission denied"  # how the warnings begin that tell of it
 NOBODY = (
     "Nobody answers your question. Go on as you think best, keep to what is safe and can be undone, and say at the end what you"
     " decided.\n"
 )
-_OPTION = re.compile(r"^\s*(?:[-*]\s+)?(\d{1,2})[.)]\s+(\S.*)$", re.M)
+_OPTION = regex(r"^\s*(?:[-*]\s+)?(\d{1,2})[.)]\s+(\S.*)$", re.M)
 
 
 def options(question: str) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.model.status import Outcome
 from orchestrator.model.units import cost_of
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

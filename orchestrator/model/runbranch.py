@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from orchestrator.model.isolation import Change, Role
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ is named is visible.  A task file can only tighten it; so can the attempt that a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from orchestrator.records import dataclass
 
 OFF, PROJECT, STRICT = LEVELS = ("off", "project", "strict")
 PERMISSIONS = ("default", "full")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Any
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.model.cron import Cron, cron_from, times
 from orchestrator.model.units import duration
+from orchestrator.records import dataclass
 
 MOST = 100  # missed times that are made up for at once, the newest ones
 LATE = 60.0  # seconds after which a time that was due counts as missed

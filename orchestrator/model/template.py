@@ -7,13 +7,14 @@ further place, no value of a follow-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.model import filling
 from orchestrator.model.chain import VALUES
 from orchestrator.model.matrix import FILLED, as_text
+from orchestrator.records import dataclass
 
 TYPES: Mapping[str, Callable[[str], object]] = {
     "string": str,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
+
+from orchestrator.patterns import regex
 
 LONGEST = 3650 * 86400.0  # seconds
 MOST_COST = 1e12  # dollars: what is more was never paid, and sums stay finite
 EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
+_DURATION = regex(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
 
 
 def duration(text: str) -> float:

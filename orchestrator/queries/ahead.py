@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from orchestrator.files import eventreader, scan
@@ -21,6 +21,7 @@ from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.queries.usage import percentile
 from orchestrator.queries.world import Known, being_edited, lane_of, request_of
+from orchestrator.records import dataclass
 
 PAST = 2000  # attempts that are looked at
 UNKNOWN = 60.0  # seconds, for what nobody has ever seen run

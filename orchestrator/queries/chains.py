@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.task import Task
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

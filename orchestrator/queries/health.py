@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from orchestrator.errors import OrchestratorError
@@ -37,6 +36,7 @@ from orchestrator.model.journal import Phase
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import plural, show_duration, when
 from orchestrator.queries.unlogged import unlogged
+from orchestrator.records import dataclass
 
 NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs")
 LOW_DISK = 256 * 2**20

@@ -7,7 +7,6 @@ moves it on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import (
@@ -29,6 +28,7 @@ from orchestrator.model.question import choices, headline
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp, when
 from orchestrator.queries.world import Known
+from orchestrator.records import dataclass
 
 NEW = 7 * 86400.0  # seconds for which a failure is new
 LOOKED = 2000  # events that are looked at for failures

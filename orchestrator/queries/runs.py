@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import eventreader, results, runrecords, scan
@@ -12,6 +11,7 @@ from orchestrator.model.run import Run
 from orchestrator.model.status import RunStatus, Status, run_status
 from orchestrator.queries.tasks import Row, finished_row, running, waiting_row
 from orchestrator.queries.world import Known, request_of
+from orchestrator.records import dataclass
 
 MOST_NEEDED = 2000  # tasks that are looked at to tell whether one can ever start
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,6 +13,7 @@ from orchestrator.files.schedulestate import state_of
 from orchestrator.model.cron import times
 from orchestrator.model.schedule import Schedule
 from orchestrator.model.units import timestamp
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from orchestrator.queries import elsewhere, whereabouts
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import Known, request_of
+from orchestrator.records import dataclass
 from orchestrator.tools.activity import glance, presentation
 
 RECENT = 5

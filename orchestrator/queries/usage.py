@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from orchestrator.errors import USAGE, OrchestratorError
+from orchestrator.records import dataclass
 
 SECONDS = 30.0  # that a question may take
 MOST_ROWS = 1_000_000  # of an answer

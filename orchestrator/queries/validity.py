@@ -8,8 +8,6 @@ show by itself: that the watcher refused it because its id has run already.
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import configuration, schemas, text
@@ -18,11 +16,13 @@ from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Content, Request, Unreadable, load, read
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
 
-PLACE = re.compile(r"(\d+):(\d+) (.*)")  # how a note begins
+PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
 
 @dataclass(frozen=True, slots=True)

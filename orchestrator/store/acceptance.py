@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.files import git, history, journals, opening, trust
 from orchestrator.files.identity import born
@@ -19,6 +19,7 @@ from orchestrator.files.layout import WORK, Layout, is_draft
 from orchestrator.files.scan import names
 from orchestrator.files.text import clean
 from orchestrator.model.journal import Phase
+from orchestrator.records import dataclass
 from orchestrator.store import atomic, trusting
 
 # The folders whose files are settings, and how such files end.

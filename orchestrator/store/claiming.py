@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.store.ledger import Entry
 

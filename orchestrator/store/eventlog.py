@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
@@ -23,6 +23,7 @@ from orchestrator.errors import StoreFault
 from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model.event import event as make_event
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.store.appending import TRIES, append_to, is_named
 from orchestrator.store.atomic import remove, sync_folder

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.records import dataclass
 
 SECONDS = 600.0
 ZERO = "0" * 40

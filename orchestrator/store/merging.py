@@ -13,13 +13,13 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import Refused
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change, branch_part
+from orchestrator.records import dataclass
 from orchestrator.store import atomic, belonging, saving
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree, forget_index, scratch

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 
 from orchestrator.files import journals, opening, owners, scan
@@ -15,11 +13,13 @@ from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FOLDERS, Status
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
-_SUBMIT_LEFTOVER = re.compile(r"\..+\.(\d+(?:-\d*)?)\.tmp\Z")
+_SUBMIT_LEFTOVER = regex(r"\..+\.(\d+(?:-\d*)?)\.tmp\Z")
 
 
 class Step(Enum):

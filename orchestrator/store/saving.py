@@ -7,12 +7,12 @@ stops it.  The task's branch follows only if HEAD is that branch and nothing is 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change
+from orchestrator.patterns import regex
 from orchestrator.store import atomic, submodules, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import SAVED, Tree
@@ -27,7 +27,7 @@ UNFINISHED = {
 }
 LOCKS = ("index.lock", "HEAD.lock")
 MOST = 2000  # paths of a change that are kept in a result
-_HASH = re.compile(r"^[0-9a-f]{40,64}$")
+_HASH = regex(r"^[0-9a-f]{40,64}$")
 
 
 def saved_refs(branch: str) -> str:

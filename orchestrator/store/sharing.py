@@ -12,12 +12,13 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from orchestrator.files import journals, opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model.journal import Phase
+from orchestrator.records import dataclass
 from orchestrator.store import atomic, saving
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from orchestrator.files import opening
+from orchestrator.records import dataclass
 from orchestrator.store import git as git_door
 from orchestrator.store import trees
 from orchestrator.store.git import Git, Repository

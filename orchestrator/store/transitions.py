@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -31,6 +30,7 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import timestamp
+from orchestrator.records import dataclass
 from orchestrator.store import atomic, bounding, following, places, trusting
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile

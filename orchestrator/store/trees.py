@@ -16,13 +16,13 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening, owners
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 

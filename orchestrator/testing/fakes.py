@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.journal import AttemptFacts
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.store.ledger import append_record
 

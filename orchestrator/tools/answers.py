@@ -14,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.patterns import regex
+
 SECONDS = 10.0  # that judging an answer may take
 SCHEMA_MOST = 64 << 10  # bytes of a schema: it may have to be an argument
 MOST = 256 << 10  # bytes of an answer as a result keeps it
 LINES = 200  # lines of the last words at which a value may begin
-_FENCED = re.compile(r"^```[\w-]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FENCED = regex(r"^```[\w-]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 REQUEST = """
 

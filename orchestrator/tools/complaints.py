@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.files.text import last_lines, one_line, tail
+from orchestrator.patterns import regex
 from orchestrator.tools.activity import Show
 from orchestrator.tools.queries import event_of, search
 
 RECENT = 15  # events, or lines, from the end in which a complaint may stand
 TRAILING = 2.0  # seconds by which events may be later than a complaint on standard error and still say nothing new
 
-_TRIES = re.compile(
+_TRIES = regex(
     r"\b(?:re-?try(?:ing)?|re-?connecting|attempt \d+|will try again|backing off|backoff)\b",
     re.IGNORECASE,
 )

@@ -7,9 +7,9 @@ one event is asked of all of them, as before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.records import dataclass
 from orchestrator.tools.activity import Show, speaks
 from orchestrator.tools.queries import search
 

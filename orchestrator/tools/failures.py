@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from http import HTTPStatus
@@ -16,6 +15,8 @@ from typing import Any
 
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import data_file
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools import when
 
 UNITS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
@@ -95,31 +96,31 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 # A quantity near a limit, or a part of one, is no limit that was met.
-_PART_OF = re.compile(
+_PART_OF = regex(
     r"(?:\b(?:approaching|nearing|near|close to|far from|below|within|under|towards?|remaining (?:of|in|until|before)|left (?:of|in|until|before)|before (?:you )?(?:hit|reach)(?:ing)?)"
     r"|(?<!\d)(?<!\d[.,])(?:\d{1,2})(?:\.\d+)? ?%(?: used)? of)\s+(?:(?:the|your|its|our|a|an|this)\s+){0,2}(?:\S+\s+){0,2}?[\"'“‘(]?$",
     re.IGNORECASE,
 )
 # The words in a name: of a file, a test, a variable.  What an API calls its errors is no such name.
-_NAME_BEFORE = re.compile(r"[A-Za-z0-9_/.\\]$")
-_ERROR_AFTER = re.compile(r"_?(?:Error|Exception)", re.IGNORECASE)
-_NAME_AFTER = re.compile(
+_NAME_BEFORE = regex(r"[A-Za-z0-9_/.\\]$")
+_ERROR_AFTER = regex(r"_?(?:Error|Exception)", re.IGNORECASE)
+_NAME_AFTER = regex(
     r"\.[a-z]{1,5}\b|ers?\b|_(?!error|exceeded|reached|hit)\w|::|\(\)",
     re.IGNORECASE,
 )
 # A line that tells of a mistake in a program, or of a test: its words are about code.
-_OF_CODE = re.compile(
+_OF_CODE = regex(
     r"\b(?:(?:Type|Reference|Syntax|Name|Attribute|Key|Index|Import|ModuleNotFound|FileNotFound|Assertion|Unbound|ZeroDivision|Recursion|Indentation|Unicode\w*)Error\b"
     r"|ENOENT|EACCES|EDQUOT|EISDIR|Cannot find (?:module|name|package)|No module named|no such (?:file|module)|cannot (?:open|read|find) \S*[./]"
     r"|(?:expected|expects?|assert\w*|should (?:be|have|equal)|toBe|to equal)\b.{0,40}\b\d{3}\b|FAILED\s*$|panicked at)",
 )
 
 _LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually|mean|means|meant|that|you|we|it|have|has|do|does|did|with|from"
-_DENIED_BEFORE = re.compile(
+_DENIED_BEFORE = regex(
     rf"(?:\b(?:not|no|never|nor|neither|without|cannot|rather than|instead of|unrelated to|nothing to do with)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
 )
-_DENIED_AFTER = re.compile(
+_DENIED_AFTER = regex(
     r"s?\s+(?:(?:is|was|are|were|has|have|had|did|does|do)\s*)?(?:not|never|n['’]t)\s+(?:been |yet )*(?:hit|reached|exceeded|the|a|your|used|involved|to blame|responsible)\b"
     r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b|s?\s+(?:is|are|was|were) (?:fine|okay|ok|far|high enough|unlimited|unchanged)\b|\s*[:=]\s*(?:unlimited|none|no|off|\d{1,2}(?:\.\d+)? ?%)(?!\w)",
     re.IGNORECASE,

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
 
@@ -19,12 +18,14 @@ from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, outside, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools import answers
 from orchestrator.tools.routing import Route
 from orchestrator.tools.taskenv import ALLOWED_ENV, allowed
 
 _PACKAGE = os.path.dirname(data_file("tools"))
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = regex(r"\{(\w+)\}")
 MAX_ARGUMENT = 128 * 1024 - 1
 SECRET_MIN = 8
 

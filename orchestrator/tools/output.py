@@ -10,12 +10,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.files import opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools.activity import Show
 from orchestrator.tools.ending import verdict
 from orchestrator.tools.parsers import PARSERS
@@ -24,7 +26,7 @@ from orchestrator.tools.tally import TOKENS
 from orchestrator.tools.tally import figure as sensible
 
 HEAD, TAIL = 1 << 20, 16 << 20
-SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
+SESSION = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,23 @@ import os
 import re
 
 from orchestrator.files.text import clean, last_lines, tail
+from orchestrator.patterns import regex
 
 LINES = 40  # of each log's end
 FOLLOWING = 3  # lines after one that names an error which belong to it
 UNMARKED = 5  # last lines of standard error that are asked if none names an error
 
 # A line that names an error.
-_MARK = re.compile(
+_MARK = regex(
     r"^\W{0,6}(?:(?:error|fatal|failed|failure|panic|exception|critical|uncaught)\b|[\w.]*(?:Error|Exception|Failure)\b(?=\s*[:(\[]|\s*$)|API error|litellm\.)"
     r"|^.{0,60}?(?-i:\bERROR\b|\bFATAL\b)|^[\w./-]{1,40}: (?:error|fatal)\b",
     re.IGNORECASE,
 )
 # Lines that explain nothing to a person: stack frames, brackets, keys without a value.
-_NOISE = re.compile(
+_NOISE = regex(
     r"^\s*(?:at\s.+|File \".*|[\w.-]+:\s*|[\s{}\[\](),;^~|=*-]*|Node\.js v.*|\.\.\. \d+ .*|Traceback .*|note: .*backtrace.*)$"
 )
-_EVENT = re.compile(r"^\s*[{\[]\"?")
+_EVENT = regex(r"^\s*[{\[]\"?")
 
 
 def words(run_dir: str, events: bool) -> str:

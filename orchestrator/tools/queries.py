@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import lru_cache
 from typing import Any
 
+from orchestrator.patterns import bytes_regex
+
 # What may stand before and after an event on its line: a terminal's control sequences, blanks, a byte order mark.
-_AROUND = re.compile(
+_AROUND = bytes_regex(
     rb"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\xef\xbb\xbf)*"
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
@@ -13,6 +13,7 @@ from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.model.task import Task
+from orchestrator.records import dataclass
 from orchestrator.tools.specs import ToolSpec
 from orchestrator.tools.taskenv import refusal
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import glob
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.files.opening import open_file, read_bytes
 from orchestrator.model.units import when
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools.queries import event_of, search
 from orchestrator.tools.tally import Tally
 
@@ -24,7 +25,7 @@ LONGEST = 1 << 24  # bytes of one line; a longer one is passed over
 HEAD = 1 << 16  # bytes in which a log names its folder
 MOST = 50  # files that are looked at
 SLACK = 2.0  # seconds by which a log may seem older than its attempt
-_VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+_VARIABLE = regex(r"\{([A-Z][A-Z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True)

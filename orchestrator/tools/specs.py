@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orchestrator.files import opening
@@ -16,6 +16,7 @@ from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.scan import names
 from orchestrator.files.schemas import check
 from orchestrator.model.units import duration
+from orchestrator.records import dataclass
 from orchestrator.tools.activity import Presentation, presentation_from
 from orchestrator.tools.failures import Pattern, patterns
 from orchestrator.tools.output import Parse

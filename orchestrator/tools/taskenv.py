@@ -6,14 +6,14 @@ set what its tool is given already: what the spec or the role sets, or what is p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from orchestrator.model.config import Agent, Config
+from orchestrator.patterns import regex
 from orchestrator.tools.specs import ToolSpec
 
 PREFIX = "ORCHESTRATOR_VAR_"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NAME = regex(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 # What a tool sees of the watcher's environment, beside what its spec and orchestrator.yaml name.
 ALLOWED_ENV = (

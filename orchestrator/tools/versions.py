@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from orchestrator.files.layout import data_file
 from orchestrator.files.text import one_line
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.tools.specs import ToolSpec
 
 SECONDS = 20.0
-_NUMBER = re.compile(r"\d+(?:\.\d+)+\S*")
+_NUMBER = regex(r"\d+(?:\.\d+)+\S*")
 
 
 @dataclass(frozen=True, slots=True)

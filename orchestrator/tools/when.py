@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
+from orchestrator.patterns import regex
+
 FARTHEST = 400 * 86400.0  # seconds; no plan has longer windows
 JUST_NOW = 90.0  # seconds: a time of day is told in whole minutes, and clocks differ
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
@@ -28,7 +30,7 @@ _PLACES = {
 }  # fmt: skip
 
 # What must come before a moment for it to be the end of something, not a figure in passing.
-_ANCHOR = re.compile(
+_ANCHOR = regex(
     r"\b(?:(?:will )?reset(?:s|ting)?(?:_?(?:at|in|after|time))?(?!\w)(?:[ _-]?(?:at|on|in|after|time|requests|tokens))?"
     r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry[ _-]?(?:after|delay)|retry(?:ing)?|available|wait|until"
     r"|renew(?:s|ed)?|refresh(?:es)?|lifted|expires|resumes?|continue|come back)"
@@ -45,30 +47,30 @@ _UNITS = {
     "s(?:ec(?:ond)?s?)?": 1.0,
     "(?:ms|milli(?:second)?s?)": 0.001,
 }
-_PART = re.compile(
+_PART = regex(
     rf"{_NUMBER} ?(?:{'|'.join(f'({unit})' for unit in _UNITS)})(?![a-z])[ ,]*(?:and )?", re.I
 )
 _COUNTS = "a an one two three four five six seven eight nine ten eleven twelve".split()
-_A_UNIT = re.compile(rf"({'|'.join(_COUNTS)}) (month|week|day|hour|minute|moment|second)s?\b", re.I)
+_A_UNIT = regex(rf"({'|'.join(_COUNTS)}) (month|week|day|hour|minute|moment|second)s?\b", re.I)
 _WORDS = {
     "month": 2592000.0, "week": 604800.0, "day": 86400.0, "hour": 3600.0, "minute": 60.0, "moment": 60.0, "second": 1.0,
 }  # fmt: skip
-_WITHIN = re.compile(r"\bin\W*\Z", re.I)
-_RUNNING = re.compile(r"(\d{1,3}):(\d\d)(?::(\d\d))?(?![\d:]| ?[ap]\.?m)", re.I)  # 1:23:45
+_WITHIN = regex(r"\bin\W*\Z", re.I)
+_RUNNING = regex(r"(\d{1,3}):(\d\d)(?::(\d\d))?(?![\d:]| ?[ap]\.?m)", re.I)  # 1:23:45
 # 请在 15 分钟后重试, 2 小时后: the span comes before the word that says so.
-_EASTERN = re.compile(
+_EASTERN = regex(
     r"(\d{1,6}(?:\.\d+)?) ?(天|日|小时|時間|分钟|分鐘|分|秒钟|秒)(?:钟|间|間)?(?:之)?[后後]"
 )
 _EASTERN_UNITS = {"天": 86400.0, "日": 86400.0, "小": 3600.0, "時": 3600.0, "分": 60.0, "秒": 1.0}
-_KEYED = re.compile(
+_KEYED = regex(
     r"(?:resets?|retry|reset|available)[_-]?(?:in|after|delay)?[_-]?(seconds|secs|sec|s|ms|milliseconds|after)[\"']?\s*[:=]\s*[\"']?"
     rf"{_NUMBER}(?![\d:.-])",
     re.I,
 )
-_EPOCH = re.compile(
+_EPOCH = regex(
     r"(?:\||\breset(?:s|_?at|s_?at|_?time)?[\"']?\s*[:=]?\s*[\"']?)(1\d{9})(\d{3})?(?!\d)", re.I
 )
-_ISO = re.compile(
+_ISO = regex(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)? ?(Z\b|UTC\b|GMT\b|[+-]\d\d:?\d\d)?)?",
     re.I,
 )
@@ -79,20 +81,20 @@ _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _NAMED = rf"(?:(?:{'|'.join(_DAYS)})[a-z]*,? )?"
 _DATES = (
     *(
-        re.compile(_NAMED + form + rf"(?:(?:,| at|, at| @)? ?{_CLOCK}{_ZONE})?", re.I)
+        regex(_NAMED + form + rf"(?:(?:,| at|, at| @)? ?{_CLOCK}{_ZONE})?", re.I)
         for form in (
             rf"{_MONTH} {_DAY}(?!\d|:)(?:,? (?P<year>\d{{4}})\b)?",
             rf"{_DAY}[ -]{_MONTH}(?:,?[ -](?P<year>\d{{4}})\b)?",
             r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})\b",
         )
     ),
-    re.compile(rf"{_CLOCK}{_ZONE},? on {_NAMED}{_MONTH} {_DAY}(?:,? (?P<year>\d{{4}})\b)?", re.I),
+    regex(rf"{_CLOCK}{_ZONE},? on {_NAMED}{_MONTH} {_DAY}(?:,? (?P<year>\d{{4}})\b)?", re.I),
 )
-_WEEKDAY = re.compile(
+_WEEKDAY = regex(
     rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?",
     re.I,
 )
-_TIME = re.compile(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
+_TIME = regex(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
 
 
 def ends(text: str, now: float, local: tzinfo | None = None) -> float | None:

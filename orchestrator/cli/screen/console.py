@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,10 @@ import click
 
 from orchestrator.files.text import clean, fit, width
 from orchestrator.model.units import show_duration, timestamp, when
+from orchestrator.patterns import regex
 
 SCHEMA_VERSION = 2
-MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+MOMENT = regex(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _COLOURS = {
     "red": "31",
     "green": "32",
@@ -152,7 +152,7 @@ class Console:
 
 
 # What the program itself writes to steer a terminal: colours, and links to files.  All else in a text came from outside.
-_OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\")
+_OURS = regex(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\")
 _LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
 
 

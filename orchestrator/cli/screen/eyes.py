@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from orchestrator.cli.screen.footer import Row
 from orchestrator.files import eventreader, scan
@@ -13,6 +12,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.queries.needs import Need, needs_you
+from orchestrator.records import dataclass
 
 SOON, SELDOM = 0.3, 5.0  # seconds between looks: when something has happened, when nothing has
 SHARE = 10  # a look may take a tenth of the time at most

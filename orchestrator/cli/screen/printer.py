@@ -16,8 +16,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TextIO
+
+from orchestrator.records import dataclass
 
 KEPT = 10_000  # lines; of more than that, the oldest are left out
 REPAINT = 0.5  # seconds between looks at what the footer has to say

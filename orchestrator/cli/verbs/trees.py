@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 
 import click
 
@@ -20,6 +19,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.units import show_duration
+from orchestrator.records import dataclass
 from orchestrator.store import git, removal, trees
 from orchestrator.store.trees import Tree
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from orchestrator.coordination.elsewhere.spool import Spool
@@ -12,6 +11,7 @@ from orchestrator.coordination.elsewhere.workplace import Workplace
 from orchestrator.distributors.direct import DirectDistributor
 from orchestrator.distributors.engines.base import Down, Engine
 from orchestrator.model.config import Config
+from orchestrator.records import dataclass
 from orchestrator.tools.specs import ToolSpec
 
 Answer = TypeVar("Answer")

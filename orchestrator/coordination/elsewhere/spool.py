@@ -9,19 +9,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
 import uuid
-from dataclasses import dataclass
 
 from orchestrator.errors import Busy, Unusable
 from orchestrator.files import journals, opening
 from orchestrator.files.layout import ARTIFACTS, OWN
 from orchestrator.model.journal import AttemptFacts
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.store.ledger import append_record
 
-DISPATCH = re.compile(r"^[0-9a-f]{32}\Z")
+DISPATCH = regex(r"^[0-9a-f]{32}\Z")
 ZOMBIE = "zombie"  # the watcher has given it up: what it did is kept here, and told
 
 

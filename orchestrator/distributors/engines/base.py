@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.records import dataclass
 
 DAY = 86400
 KEPT = 7 * DAY  # seconds for which records, events, blobs and cards are kept
