@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import random
 import signal
 from collections.abc import Callable
@@ -471,3 +472,20 @@ def test_whatever_happens(tmp_path, seed):
     history = History(tmp_path, seed)
     history.live()
     history.check()
+
+
+def test_a_start_that_nobody_told_of_is_told_by_the_next_watcher(tube):
+    """A watcher that is killed right after a start has not written the event; the journal knows."""
+    made = tube()
+    made.plan("a", SLOW)
+    made.drop("a")
+    made.at(5, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    (path,) = Path(made.layout.events).glob("*.jsonl")
+    lines = path.read_text().splitlines(keepends=True)
+    told = [line for line in lines if '"attempt_started"' in line]
+    path.write_text("".join(line for line in lines if line not in told))
+    made.run()
+    again = [item for item in made.events() if item["event"] == "attempt_started"]
+    assert [item["ts"] for item in again] == [json.loads(told[0])["ts"]]
+    assert [item["event_id"] for item in again] == [json.loads(told[0])["event_id"]]

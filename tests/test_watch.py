@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from conftest import tagged, wait_until
@@ -614,3 +615,13 @@ def test_secrets_are_masked_wherever_they_could_stay(project):
                 b"sk-0123456789abcdef" not in path.read_bytes()
                 and b"pin-99887766" not in path.read_bytes()
             ), path
+
+
+@pytest.mark.parametrize("after", [0.2, 0.4, 0.6, 0.8])
+def test_ctrl_c_at_the_very_start_is_not_lost(watch, after):
+    """Whether it comes while Python starts, while the watcher does, or later: the watcher ends."""
+    watcher = watch(ready=False)
+    with suppress(subprocess.TimeoutExpired):
+        watcher.wait(after)
+    watcher.send(signal.SIGINT)
+    assert watcher.wait() in (0, 130, -signal.SIGINT)

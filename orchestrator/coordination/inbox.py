@@ -40,6 +40,8 @@ OPTIONAL = ("tools", "agents", "templates", "schedules", "parked")
 # Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
 REPLIES = ("done", "failed", "archive")
 
+PATIENCE = 2.0  # seconds for the observer's threads to end
+
 Hint = Callable[[str, bool], None]
 
 
@@ -136,7 +138,8 @@ class Arrivals:
     def stop(self) -> None:
         if self._observer is not None and self._observer.is_alive():
             self._observer.stop()
-            self._observer.join()
+            # An observer that is stopped right after its start may never end; its threads die with the process.
+            self._observer.join(PATIENCE)
         self._observer = None
         logger = logging.getLogger("watchdog")
         logger.addHandler(

@@ -47,6 +47,7 @@ from orchestrator.files.requests import load
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
+from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.policy import Finish, Retry, decide, held_until
 from orchestrator.model.result import (
     Reading,
@@ -236,6 +237,8 @@ class Lives:
     async def resume(self, life: Life, entry: Entry, step: Step) -> None:
         """Go on where a former watcher was cut off."""
         facts = entry.journal.attempt
+        if facts is not None and "at" in facts.started:
+            self._retell_start(life, facts)
         if step is Step.ADOPT:
             await self._adopt(life, entry)
         elif step is Step.START:
@@ -259,6 +262,12 @@ class Lives:
             if self.store.cancel_request(life.id) is not None:
                 life.handle.cancel()
             await self.ended(life, entry, await life.handle.wait())
+
+    def _retell_start(self, life: Life, facts: AttemptFacts) -> None:
+        """A watcher that is killed right after a start may not have told of it; told again, it is the same event."""
+        summary = life.where or life.route.tool.name
+        moment = timestamp(facts.started["at"])
+        self.store.log.note(self.records.started(life, facts.number, summary, ts=moment))
 
     async def _adopt(self, life: Life, entry: Entry) -> None:
         """Somebody works on it: wait for the lock, and go by what the journal says then."""
@@ -364,10 +373,7 @@ class Lives:
             begun = {"record": "started", "attempt": order.attempt, "tag": order.tag}
             life.records.append(begun | {"at": self.store.clock.wall()})
             summary = os.path.basename(order.argv[0]) if order.argv else life.where
-            at = {"phase": "attempt", "status": "running", "summary": summary}
-            self.store.log.commit(
-                [self.records.event(life, "attempt_started", order.attempt, **at)]
-            )
+            self.store.log.commit([self.records.started(life, order.attempt, summary)])
             self.tell("started", life.id, life=life)
 
         return started

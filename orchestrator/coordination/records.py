@@ -36,6 +36,11 @@ class Records:
             **fields,
         )
 
+    def started(self, life: Life, attempt: int, summary: str, **fields: Any) -> Event:
+        """The supervisor has started the tool; ``summary`` names its program, or where it runs."""
+        at = {"phase": "attempt", "status": "running", "summary": summary, **fields}
+        return self.event(life, "attempt_started", attempt, **at)
+
     def attempt_event(self, life: Life, reading: Reading) -> Event:
         return self.event(
             life,

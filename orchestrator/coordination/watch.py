@@ -148,10 +148,12 @@ class Watcher:
         Raises `Busy` if another watcher has the work directory.
         """
         self._once = once
-        self.store.prepare()
-        self.lock.acquire()
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        if self._signals:  # first: until then Ctrl-C cancels this very coroutine, wherever it is
+            self._install_signals()
+        self.store.prepare()
+        self.lock.acquire()
         self.hints.begin(self._loop, self._wake)
         arrivals = self._arrivals(self.layout, self.hints.from_thread, self.hints.overflow)
         try:
@@ -172,8 +174,6 @@ class Watcher:
         """Say that we are here, hear what arrives, take up what another watcher left, list the inbox."""
         self.distributors.default.prepare(1)
         self.distributors.begin()
-        if self._signals:
-            self._install_signals()
         self.tell("watching", "")
         self._write_card()
         slots = f"{self.config.limits.running} slots"
