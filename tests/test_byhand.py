@@ -117,6 +117,25 @@ def test_the_file_of_a_running_task_is_put_back(made, folder, hinted):
     assert made.told("restored") == ["a"]
 
 
+def test_a_task_that_is_just_being_claimed_was_not_moved_by_hand(made):
+    """Between its claim and our own move its file lies in the inbox still; a rescan at that moment leaves it there."""
+    made.plan("a", End(after=5.0))
+    made.drop("a")
+    seen = []
+
+    def look() -> None:
+        watcher = made.watcher
+        life = watcher.running["a"]
+        made.move("a", "running", "inbox")
+        life.moving = True
+        seen.append((watcher.byhand.missing(life), made.where("a")))
+        life.moving = False
+
+    made.at(1, look)
+    made.run()
+    assert seen == [(False, "inbox")] and made.where("a") == "done"
+
+
 def test_a_move_of_a_running_task_to_cancelled_stops_it(made):
     made.plan("a", End(after=None))
     made.drop("a")

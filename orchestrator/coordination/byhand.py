@@ -68,6 +68,8 @@ class ByHand:
 
     def missing(self, life: Life) -> bool:
         """The file of a running task is not in running/; whether that cancels it."""
+        if life.moving:  # it has been claimed a moment ago, and our own move is still to come
+            return False
         status = self.store.whereabouts(life.name, life.inode)
         return status is not None and self._of_running(life, status)
 
