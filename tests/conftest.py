@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             kind = "process"
         item.add_marker(kind)
     items.sort(key=lambda item: item.get_closest_marker("fast") is None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held_for_all() -> Iterator[None]:
+    """What one test holds for all projects is not held in the next."""
+    yield
+    shutil.rmtree(f"{os.environ['XDG_STATE_HOME']}/orchestrator/held", ignore_errors=True)
 
 
 class Project:

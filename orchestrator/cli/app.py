@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("Also", "try it all in a temporary project"),
     "runs": ("Also", "show the runs and their progress"),
     "agents": ("Also", "list the agents a task can name"),
+    "projects": ("Also", "your projects, and what each is at"),
     "schedules": ("Also", "what is made again and again, and when next"),
     "worker": ("Also", "run what watchers on other machines offer"),
     "workers": ("Also", "the machines that take what is offered"),

@@ -14,6 +14,7 @@ from orchestrator.model.hold import SLACK, Scope
 from orchestrator.records import dataclass
 from orchestrator.store import holding
 from orchestrator.store.transitions import Store
+from orchestrator.tools.specs import of_account
 
 ON_CARD = 12
 
@@ -49,7 +50,8 @@ class Holds:
                     self._released(item.scope, now)
                     over += [item.scope[1]] if item.scope[0] == "tool" else []
             elif end is not None and item.since is not None and item.since > now + SLACK:
-                holding.place(self.layout, item.scope, now, end, item.reason)
+                common = item.scope[0] == "tool" and of_account(item.scope[1])
+                holding.place(self.layout, item.scope, now, end, item.reason, common)
         before, self.gates = self.gates, hold.gates(listed, now)
         began = {
             scope: gate

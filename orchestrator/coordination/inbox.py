@@ -15,6 +15,7 @@ from typing import Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
 
+from orchestrator.files import holds
 from orchestrator.files.layout import Layout
 
 try:
@@ -23,6 +24,7 @@ except (ImportError, OSError):  # not Linux: the timer's listing does it all
     InotifyEmitter = None  # type: ignore[assignment,misc]
 
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE_SELF, IN_ONLYDIR = 0x8, 0x80, 0x400, 0x01000000
+SHARED = "@"  # where tools are held for all projects of this person
 WATCHED = (
     "inbox",
     "running",
@@ -35,8 +37,9 @@ WATCHED = (
     "agents",
     "templates",
     "schedules",
+    SHARED,
 )  # "": the work directory itself
-OPTIONAL = ("tools", "agents", "templates", "schedules", "parked")
+OPTIONAL = ("tools", "agents", "templates", "schedules", "parked", SHARED)
 # Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
 REPLIES = ("done", "failed", "archive")
 
@@ -100,7 +103,7 @@ class Arrivals:
         self._observer = BaseObserver(_ArrivalEmitter)
         try:
             for name in (*WATCHED, *REPLIES):
-                if name not in OPTIONAL or os.path.isdir(self._layout.folder(name)):
+                if name not in OPTIONAL or os.path.isdir(self._path(name)):
                     self._watch(name)
             self._observer.start()
         except OSError as error:
@@ -110,10 +113,13 @@ class Arrivals:
 
     def _watch(self, name: str) -> None:
         assert self._observer is not None
-        path = self._layout.folder(name)
+        path = self._path(name)
         self._inodes[name] = os.stat(path).st_ino
         arrivals = _Arrivals(self._hint, name in REPLIES)
         self._observer.schedule(arrivals, path, recursive=False)
+
+    def _path(self, name: str) -> str:
+        return holds.shared_folder() if name == SHARED else self._layout.folder(name)
 
     def refresh(self) -> bool:
         """Watch folders again that were removed and made anew; whether there were any."""
@@ -122,9 +128,9 @@ class Arrivals:
         again = False
         for name in (*WATCHED, *REPLIES):
             try:
-                if os.stat(self._layout.folder(name)).st_ino == self._inodes.get(name):
+                path = self._path(name)
+                if os.stat(path).st_ino == self._inodes.get(name):
                     continue
-                path = self._layout.folder(name)
                 for watch in [
                     watch for watch in self._observer.emitters if watch.watch.path == path
                 ]:

@@ -70,7 +70,7 @@ from orchestrator.tools.invocation import (
     NotInstalled,
 )
 from orchestrator.tools.routing import Route, RouteProblem, bounded, routes
-from orchestrator.tools.specs import ToolSpec
+from orchestrator.tools.specs import ToolSpec, of_account
 
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 
@@ -471,7 +471,8 @@ class Lives:
             reading.reset, self.store.clock.wall(), self.blocked[tool], self.config.retry
         )
         scope, now = ("tool", tool), self.store.clock.wall()
-        await self._settled(lambda: holding.place(self.layout, scope, now, until, reading.reason))
+        why, common = reading.reason, of_account(tool)
+        await self._settled(lambda: holding.place(self.layout, scope, now, until, why, common))
         life.parks = True
         self.store.log.commit(
             [

@@ -1,5 +1,7 @@
 """What is held beside single tasks: ``work/held/@*.yaml`` and, from before, ``work/parked/<tool>.yaml``.
 
+A tool that has an account elsewhere is held for all projects of this person: by a file in ``$XDG_STATE_HOME/orchestrator/held``, too.
+
 The watcher writes such a file when a tool's limit is used up, the verb ``hold`` when a person says so; anybody may write, edit or
 delete one.
 """
@@ -12,6 +14,7 @@ from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Check, Unreadable, read
 from orchestrator.files.scan import names
+from orchestrator.files.statehome import state_home
 from orchestrator.files.text import one_line
 from orchestrator.model import hold
 from orchestrator.model.gates import Gate
@@ -25,22 +28,30 @@ ENDINGS = (".yaml", ".yml")
 def listed(layout: Layout) -> list[Hold]:
     """Every hold there is, those whose time is over included.  A file that cannot be understood holds until it is mended."""
     found = []
-    for scope, folder, name in places(layout):
-        made = read_hold(layout, scope, folder, name)
+    for scope, path in places(layout):
+        made = read_hold(layout, scope, path)
         if made is not None:
             found.append(made)
     return found
 
 
-def places(layout: Layout) -> Iterator[tuple[Scope, str, str]]:
-    """What is held by which file of which folder."""
-    for name in sorted(names(layout.folder(HELD))):
-        scope = hold.scope_of(stem_of(name)) if is_hold(name) else None
-        if scope is not None:
-            yield scope, HELD, name
+def shared_folder() -> str:
+    """Where tools are held for all projects of this person; empty if there is no home."""
+    home = state_home()
+    return f"{home}/{HELD}" if home else ""
+
+
+def places(layout: Layout) -> Iterator[tuple[Scope, str]]:
+    """What is held by which file."""
+    shared = shared_folder()
+    for folder in (layout.folder(HELD), *([shared] if shared else ())):
+        for name in sorted(names(folder)):
+            scope = hold.scope_of(stem_of(name)) if is_hold(name) else None
+            if scope is not None and (folder != shared or scope[0] == "tool"):
+                yield scope, f"{folder}/{name}"
     for name in sorted(names(layout.folder(BEFORE))):
         if name.endswith(ENDINGS) and not is_draft(name):
-            yield ("tool", stem_of(name)), BEFORE, name
+            yield ("tool", stem_of(name)), layout.file(BEFORE, name)
 
 
 def is_hold(name: str) -> bool:
@@ -48,9 +59,8 @@ def is_hold(name: str) -> bool:
     return name.startswith(MARK) and name.endswith(ENDINGS)
 
 
-def read_hold(layout: Layout, scope: Scope, folder: str, name: str) -> Hold | None:
+def read_hold(layout: Layout, scope: Scope, path: str) -> Hold | None:
     """What one file says; None if it is gone."""
-    path = layout.file(folder, name)
     shown = layout.shown(path)
     try:
         document = parse(read(path).raw)

@@ -16,6 +16,7 @@ from orchestrator.errors import Unusable
 from orchestrator.files import opening
 from orchestrator.files.documents import MAX_BYTES, parse
 from orchestrator.files.layout import Layout, find_layout
+from orchestrator.files.statehome import config_home
 
 KEY = "safe_directories"
 
@@ -57,13 +58,8 @@ def ours() -> set[int]:
 
 def settings_path() -> str:
     """The user's own settings file, which need not exist; empty without a home."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            return ""
-        base = f"{home}/.config"
-    return f"{base.rstrip('/')}/orchestrator/config.yaml"
+    home = config_home()
+    return f"{home}/config.yaml" if home else ""
 
 
 def is_safe(root: str) -> bool:

@@ -14,3 +14,14 @@ def state_home() -> str:
             return ""
         base = f"{home}/.local/state"
     return f"{base.rstrip('/')}/orchestrator"
+
+
+def config_home() -> str:
+    """Where a person's own settings are: ``$XDG_CONFIG_HOME/orchestrator``, else below ``~/.config``; empty without a home."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            return ""
+        base = f"{home}/.config"
+    return f"{base.rstrip('/')}/orchestrator"

@@ -39,7 +39,7 @@ EVENTS: dict[str, str] = {
     "task_merged": "The task's branch was merged; summary says into what, and by which commit.",
     "task_archived": "A finished task was moved to archive/.",
     "task_imported": "A task file of an older format was taken over.",
-    "tool_parked": "A tool's limit is used up. The tool is held until the moment in held/@<tool>.yaml, or until it is released.",
+    "tool_parked": "A tool's limit is used up. The tool is held until the moment that is given, or until it is released.",
     "hold_placed": "A person or a program held a tool, an agent, a run, or everything, by the verb hold: summary says what and why.",
     "hold_released": "What was held may start again: somebody released it, or its time is over.",
     "budget_exceeded": "A soft limit of a budget was passed; hard limits are gates (see why).",

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from orchestrator.files import holds, owners
-from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.model import hold
 from orchestrator.model.hold import Hold, Scope
@@ -19,38 +19,58 @@ from orchestrator.store.transitions import result_text
 MODELINE = "# yaml-language-server: $schema=../schemas/hold.schema.json\n"
 
 
-def place(layout: Layout, scope: Scope, now: float, until: float | None, reason: str) -> str:
-    """Hold this from now on, until a moment or until it is released; the file's path.  A file that is there is replaced."""
+def place(
+    layout: Layout,
+    scope: Scope,
+    now: float,
+    until: float | None,
+    reason: str,
+    shared: bool = False,
+) -> str:
+    """Hold this from now on, until a moment or until it is released; the file's path.  A file that is there is replaced.
+
+    ``shared``: a tool of an account, which is held for all projects of this person, by one file that they share.  Where that cannot
+    be written it is held here.
+    """
     document = {"held_at": timestamp(now)}
     if until is not None:
         document["not_before"] = timestamp(until)
     if reason:
         document["reason"] = reason
-    path = layout.file(Status.HELD, f"{hold.stem_of(scope)}.yaml")
+    text = MODELINE.encode() + result_text(document)
+    name, folder = f"{hold.stem_of(scope)}.yaml", holds.shared_folder() if shared else ""
+    if folder:
+        with suppress(OSError):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            _publish(f"{folder}/{name}", text, f"{folder}/.{owners.own()}.tmp")
+            return f"{folder}/{name}"
+    path = layout.file(Status.HELD, name)
     os.makedirs(layout.folder(Status.HELD), exist_ok=True)
     places.clear(layout, path)
-    temporary = f"{layout.state}/tmp/{owners.own()}.hold"
-    atomic.remove(temporary)
-    text = MODELINE.encode() + result_text(document)
-    atomic.publish(path, text, temporary, replace=True)
+    _publish(path, text, f"{layout.state}/tmp/{owners.own()}.hold")
     return path
 
 
-def lift(layout: Layout, scope: Scope, only: Hold | None = None) -> bool:
-    """Remove what holds this; whether anything did.
+def _publish(path: str, text: bytes, temporary: str) -> None:
+    atomic.remove(temporary)
+    atomic.publish(path, text, temporary, replace=True)
 
-    ``only``: what the file must still say; one that was written anew meanwhile stays.  The file takes a hidden name first: that
+
+def lift(layout: Layout, scope: Scope, only: Hold | None = None) -> bool:
+    """Remove what holds this, for all projects if it is held so; whether anything did.
+
+    ``only``: what a file must still say; one that was written anew meanwhile stays.  The file takes a hidden name first: that
     is what notifications tell of.
     """
     lifted = False
-    for found, folder, name in list(holds.places(layout)):
+    for found, path in list(holds.places(layout)):
         if found != scope:
             continue
-        path, hidden = layout.file(folder, name), layout.file(folder, f".{name}.{owners.own()}.tmp")
-        with suppress(FileNotFoundError):
+        folder, _, name = path.rpartition("/")
+        hidden = f"{folder}/.{name}.{owners.own()}.tmp"
+        with suppress(FileNotFoundError):  # another watcher was quicker
             os.rename(path, hidden)
-            hidden_name = os.path.basename(hidden)
-            said = holds.read_hold(layout, scope, folder, hidden_name) if only else None
+            said = holds.read_hold(layout, scope, hidden) if only else None
             if only is not None and said is not None and not _same(said, only):
                 with suppress(FileExistsError):
                     atomic.move(hidden, path)
@@ -74,17 +94,16 @@ def _same(one: Hold, other: Hold) -> bool:
 def adopt_parked(layout: Layout) -> list[str]:
     """Move what ``parked/`` of an older version holds to ``held/``; the tools.  What is held there already stays as it is."""
     moved = []
-    for scope, folder, name in list(holds.places(layout)):
-        if folder != holds.BEFORE:
+    for scope, source in list(holds.places(layout)):
+        if os.path.dirname(source) != layout.folder(holds.BEFORE):
             continue
-        source = layout.file(folder, name)
         target = layout.file(Status.HELD, f"{hold.stem_of(scope)}.yaml")
         try:
             read(source)  # a link, a folder or another's file is obeyed where it is, and not moved
             atomic.move(source, target)
         except (FileNotFoundError, FileExistsError, Unreadable):
             continue
-        moved.append(stem_of(name))
+        moved.append(scope[1])
     return moved
 
 

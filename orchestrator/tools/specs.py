@@ -77,6 +77,13 @@ class ToolSpec:
         return bool(self.resume or self.resume_argv)
 
 
+def of_account(name: str) -> bool:
+    """Whether a tool of this name belongs to an account of the person's, which all projects share: those of the catalog do."""
+    if name in ("demo", "shell"):
+        return False
+    return any(file.rpartition(".")[0] == name for file in names(data_file("tools", "catalog")))
+
+
 @dataclass(slots=True)
 class Toolbox:
     """All tools that can be used here, by name, and the spec files that cannot: ``(path, document, problems)``."""

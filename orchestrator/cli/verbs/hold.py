@@ -17,6 +17,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import holding
 from orchestrator.store.transitions import Moved, Store
+from orchestrator.tools.specs import of_account
 
 
 @click.command(
@@ -90,7 +91,8 @@ def _hold(changes: Changes, scope: Scope, end: float | None, reason: str, dry_ru
     store = open_store(app)
     moment_now = now()
     try:
-        path = holding.place(app.layout, scope, moment_now, end, reason)
+        common = scope[0] == "tool" and of_account(scope[1])
+        path = holding.place(app.layout, scope, moment_now, end, reason, common)
     except OSError as error:
         changes.refuse(what, OrchestratorError(f"{what}: the disk refused: {error.strerror}"))
         return

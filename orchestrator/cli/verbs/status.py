@@ -18,10 +18,12 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost
 from orchestrator.cli.screen.needs import block
+from orchestrator.cli.screen.projects import rows as project_rows
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp, when
+from orchestrator.queries.projects import all_projects
 from orchestrator.queries.tasks import Overview, Row, overview
 
 NEEDS = 12  # rows of what needs you
@@ -65,6 +67,7 @@ def watcher_words(card: Card | None, moment: float) -> str:
     show_default=True,
     help="Seconds between looks with -w.",
 )
+@click.option("--all", "everywhere", is_flag=True, help="All your projects, one line each.")
 @click.option(
     "--ahead", is_flag=True, help="What will start, in which order, until when, at what cost."
 )
@@ -82,19 +85,31 @@ def command(
     slots: int | None,
     without: tuple[str, ...],
     moment: str | None,
+    everywhere: bool,
 ) -> None:
     """What runs, what waits, what went wrong.  Reads files only; works with or without a watcher."""
     if (slots is not None or without) and not ahead:
         raise click.UsageError("--slots and --without go with --ahead")
     if ahead and moment is not None:
         raise click.UsageError("either --ahead or --at")
+    if everywhere and (ahead or moment is not None or short):
+        raise click.UsageError("--all goes with --json, -w and --interval")
     if ahead:
         return elsewhen.show_ahead(app, as_json, slots, without)
     if moment is not None:
         return elsewhen.show_past(app, as_json, moment)
     while True:
-        view = overview(app.layout, now())
-        if as_json:
+        if everywhere:
+            views = all_projects(now())
+        else:
+            view = overview(app.layout, now())
+        if everywhere and as_json:
+            found = [item.as_json() for item in views]
+            app.console.json("projects", {"projects": found})
+        elif everywhere:
+            with _redrawn(app.console) if keep and app.console.steers else nullcontext():
+                app.console.table(project_rows(app.console, views))
+        elif as_json:
             app.console.json("status", _document(view))
         elif short:
             app.console.out(short_line(app.console, view))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli import watching_all
 from orchestrator.cli.app import App
 from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import examples
@@ -34,6 +35,7 @@ from orchestrator.tools.specs import Toolbox
         "orchestrator watch",
         "orchestrator watch --until-empty    # then exit: 0; 1 if a task failed; 7 if one needs you",
         "orchestrator watch | tee watch.log    # plain lines",
+        "orchestrator watch --all              # every project of `orchestrator projects`",
     )
 )
 @click.option(
@@ -65,6 +67,9 @@ from orchestrator.tools.specs import Toolbox
     default="",
     help="Accept the settings that have this sum (which a refused watch prints); for CI.",
 )
+@click.option(
+    "--all", "everywhere", is_flag=True, help="A watcher for each of your projects, in one pane."
+)
 @click.pass_obj
 def command(
     app: App,
@@ -76,12 +81,19 @@ def command(
     bell: bool | None,
     keys: bool | None,
     accept: str,
+    everywhere: bool,
 ) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
 
     Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
     If this process is killed, running tasks go on, and the next watcher takes them over.
     """
+    if everywhere:
+        if accept or any(choice is not None for choice in (title, bell, keys)):
+            raise click.UsageError("--all goes with --until-empty, --once, --quiet and --slots")
+        words = [("--until-empty", until_empty), ("--once", once), ("--quiet", quiet)]
+        more = ["--slots", str(slots)] if slots is not None else []
+        return watching_all.run(app, [*(word for word, said in words if said), *more])
     chosen = {"title": title, "bell": bell, "keys": keys}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
 

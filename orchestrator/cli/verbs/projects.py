@@ -1,0 +1,101 @@
+"""``projects``: the projects of this person, and what each is at."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from orchestrator.cli.app import App
+from orchestrator.cli.options import Choice, dry_run_option, examples, json_option, now
+from orchestrator.cli.screen.projects import rows
+from orchestrator.errors import NotFound
+from orchestrator.files import projects as files
+from orchestrator.files.nearness import Near
+from orchestrator.files.ownership import find_own_layout
+from orchestrator.queries.projects import all_projects
+from orchestrator.store import projects as store
+
+
+def complete_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [item.name for item in files.listed() if incomplete in item.name]
+
+
+@click.command(
+    epilog=examples(
+        "orchestrator projects add .",
+        "orchestrator projects",
+        "orchestrator projects remove acme-api",
+        "orchestrator status --all",
+    )
+)
+@click.argument("action", required=False, type=Choice(["add", "remove"]))
+@click.argument("where", required=False, shell_complete=complete_names)
+@click.option("--name", help="With add: what it is called. Default: the name of its folder.")
+@dry_run_option
+@json_option
+@click.pass_obj
+def command(
+    app: App,
+    action: str | None,
+    where: str | None,
+    name: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Your projects, and what each is at.  add remembers one, remove forgets it; nothing in it is touched.
+
+    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  A tool whose limit is used up in one is held in all, added or not.
+    """
+    if name is not None and action != "add":
+        raise click.UsageError("--name goes with: orchestrator projects add")
+    if action == "add":
+        _add(app, where, name or "", dry_run, as_json)
+    elif action == "remove":
+        _remove(app, where, dry_run, as_json)
+    elif as_json:
+        found = [item.as_json() for item in all_projects(now())]
+        app.console.json("projects", {"projects": found})
+    else:
+        found_views = all_projects(now())
+        app.console.table(rows(app.console, found_views))
+        if not found_views and app.console.tty:
+            app.console.out("no projects yet: orchestrator projects add .")
+
+
+def _add(app: App, where: str | None, name: str, dry_run: bool, as_json: bool) -> None:
+    layout = find_own_layout(os.path.join(app.start, where or "."))
+    if dry_run:
+        app.console.out(f"would add {layout.root}")
+        return
+    made = store.add(layout, name)
+    _told(app, made, None, "added", f"added {made}: {layout.root}", as_json)
+
+
+def _remove(app: App, where: str | None, dry_run: bool, as_json: bool) -> None:
+    if not where:
+        raise click.UsageError("which project? orchestrator projects remove NAME")
+    known = files.listed()
+    root = os.path.realpath(os.path.join(app.start, where))
+    found = next((item for item in known if item.name == where), None)
+    found = found or next((item for item in known if item.root == root), None)
+    if found is None:
+        near = Near(item.name for item in known).close_to(where)
+        hint = f"did you mean '{near}'?" if near else "orchestrator projects   lists them"
+        raise NotFound(f"there is no project '{where}'", hint)
+    if dry_run:
+        app.console.out(f"would remove {found.name}; {found.root} stays as it is")
+        return
+    store.remove(found.name)
+    line = f"removed {found.name}; {found.root} stays as it is"
+    _told(app, found.name, "added", None, line, as_json)
+
+
+def _told(
+    app: App, name: str, before: str | None, after: str | None, line: str, as_json: bool
+) -> None:
+    if as_json:
+        changed = [{"id": name, "from": before, "to": after}]
+        app.console.json("change", {"changed": changed, "refused": []})
+    else:
+        app.console.out(line)

@@ -1,0 +1,119 @@
+"""Several projects of one person: what belongs to the account is shared, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+from orchestrator.files import holds, projects
+from orchestrator.model import hold
+from orchestrator.store import holding
+from orchestrator.store import projects as store
+from orchestrator.testing import End, Tube
+from orchestrator.tools.specs import of_account
+
+TOOL = """argv: ['true']
+parse: {done: "[?type=='done']", error: "[?type=='error'].message | [0]"}
+"""
+LIMIT = End(code=1, output='{"type":"error","message":"usage limit reached"}\n')
+DONE = End(output='{"type":"done"}\n')
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def made(folder: Path, tool: str) -> Tube:
+    tube = Tube(folder, "watch: {rescan: 10m}\nretry: {delay: 5m}\n")
+    Path(tube.layout.tools).mkdir()
+    Path(tube.layout.tools, f"{tool}.yaml").write_text(TOOL)
+    return tube
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("tool, shared", [("codex", True), ("mine", False)])
+def test_a_limit_that_is_hit_in_one_project_holds_the_tool_in_all(tmp_path, tool, shared):
+    assert of_account(tool) == shared
+    one, other = made(tmp_path / "one", tool), made(tmp_path / "other", tool)
+    one.plan("a", LIMIT, DONE)
+    one.drop("a", f"agent: {tool}\nprompt: x\n")
+    one.at(60, lambda: one.watcher.signalled(15))
+    one.run(until_empty=False)
+    other.clock.move(60)
+    other.plan("b", DONE)
+    other.drop("b", f"agent: {tool}\nprompt: x\n")
+    gates = holds.gates(other.layout, other.clock.wall())
+    assert (("tool", tool) in gates) == shared
+    other.run()
+    assert other.where("b") == "done"
+    (began, _, _), = other.started  # fmt: skip
+    assert (began >= 295) == shared
+    assert not holds.gates(other.layout, other.clock.wall())
+
+
+@pytest.mark.fast
+def test_agents_runs_and_everything_are_held_in_their_project_only(tmp_path):
+    one, other = Tube(tmp_path / "one"), Tube(tmp_path / "other")
+    for scope in (("agent", "codex"), ("run", "r"), hold.ALL):
+        holding.place(one.layout, scope, 0.0, None, "")
+    shared = Path(holds.shared_folder())
+    shared.mkdir(parents=True, exist_ok=True)
+    (shared / "@all.yaml").write_text("reason: nobody said so\n")
+    assert len(holds.gates(one.layout, 1.0)) == 3 and not holds.gates(other.layout, 1.0)
+
+
+@pytest.mark.fast
+def test_whoever_releases_a_shared_tool_releases_it_for_all(tmp_path):
+    one, other = Tube(tmp_path / "one"), Tube(tmp_path / "other")
+    holding.place(one.layout, ("tool", "codex"), 0.0, None, "mine", shared=True)
+    assert holding.lift(other.layout, ("tool", "codex"))
+    assert not holds.gates(other.layout, 1.0) and not holds.gates(one.layout, 1.0)
+    assert not holding.lift(one.layout, ("tool", "codex"))
+
+
+@pytest.mark.fast
+def test_names_of_projects(tmp_path):
+    one = Tube(tmp_path / "a" / "api")
+    other = Tube(tmp_path / "b" / "api")
+    assert store.add(one.layout) == "api" == store.add(one.layout)
+    with pytest.raises(Exception, match="already"):
+        store.add(other.layout)
+    assert store.add(other.layout, "second") == "second"
+    assert [item.problem for item in projects.listed()] == ["", ""]
+    shutil.rmtree(tmp_path / "a")
+    Path(other.layout.config).unlink()
+    first, second = projects.listed()
+    assert "is not there" in first.problem and "work/orchestrator.yaml" in second.problem
+    store.remove("api")
+    assert [item.name for item in projects.listed()] == ["second"]
+
+
+def test_one_that_vanishes_or_is_broken_harms_no_other(project, tmp_path):
+    project.env["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    project.config("agents: {ok: {tool: shell, command: ['true']}}\n")
+    project.run("projects", "add", ".", "--name", "good")
+    for name in ("gone", "broken"):
+        root = tmp_path / name
+        root.mkdir()
+        other = Project(root)
+        other.env = project.env
+        other.run("init")
+        other.run("projects", "add")
+    (tmp_path / "broken/work/orchestrator.yaml").write_text("limits: [\n")
+    shutil.rmtree(tmp_path / "gone")
+    project.drop("a.yaml", "agent: ok\nprompt: x\n")
+    told = {item["name"]: item for item in project.json("status", "--all")["projects"]}
+    assert told["good"]["counts"]["waiting"] == 1 and "is not there" in told["gone"]["problem"]
+    done = project.run("watch", "--all", "--until-empty", code=1)
+    assert project.where("a") == "done", done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "gone" in said and any(
+        line.startswith("good ") and " done " in line for line in said.splitlines()
+    )
+    assert "broken" in said and "orchestrator.yaml" in said
+    assert project.json("projects", "remove", "gone")["changed"][0]["to"] is None
+    assert "did you mean 'good'" in project.run("projects", "remove", "god", code=3).stderr
