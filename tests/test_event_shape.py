@@ -9,7 +9,7 @@ from conftest import Project
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import eventreader, spending
+from orchestrator.files import eventreader, results, spending
 from orchestrator.files.eventshape import fitted
 from orchestrator.files.layout import Layout
 
@@ -89,3 +89,23 @@ def test_no_reader_stumbles(project: Project):
     project.drop("good.yaml", "agent: sh\nprompt: 'true'\n")
     project.run("watch", "--until-empty")
     assert project.where("good") == "done"
+
+
+RESULT = (
+    *("started_at: x", "finished_at: 9999-12-31T23:59:59-14:00", "duration_s: []", "usage: 5"),
+    *("usage: {input: x}", "cost_usd: much", "checks: -5", "artifacts: x", "artifacts: [1]"),
+    *("warnings: 5", "attempts: null", "attempts: [{}]", "exit_code: {}", "outcome: splendid"),
+)
+
+
+def test_no_reader_of_results_stumbles(project: Project):
+    project.drop("a.yaml", "prompt: x\n", folder="failed")
+    for text in RESULT:
+        (project.work / "results/a.yaml").write_text(f"task: a\ntool: sh\n{text}\n")
+        found = results.read(Layout(str(project.root)), "a")
+        key = text.partition(":")[0]
+        assert found.get("tool") == "sh" and key not in found, text
+    everything = "\n".join({text.partition(":")[0]: text for text in RESULT}.values())
+    (project.work / "results/a.yaml").write_text(f"task: a\n{everything}\n")
+    for words in (["show", "a"], ["list", "--all"], ["status"], ["why", "a"]):
+        assert "internal error" not in project.run(*words, code=None).stderr, words

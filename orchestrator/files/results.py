@@ -7,17 +7,24 @@ from typing import Any
 from orchestrator.files import opening
 from orchestrator.files.documents import parse
 from orchestrator.files.eventreader import about
+from orchestrator.files.fitting import fits
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import locate
+from orchestrator.files.schemas import schema
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 
 
 def read(layout: Layout, task_id: str) -> dict[str, Any]:
-    """The result of a task; empty if it has none or it cannot be read."""
+    """The result of a task; empty if it has none or it cannot be read.
+
+    Results are meant for git, so others write them: what does not fit its key's rule in the schema counts as missing.
+    """
     try:
-        return _read(layout, task_id) or {}
+        found = _read(layout, task_id) or {}
     except OSError:
         return {}
+    rules = schema("result")["properties"]
+    return {key: value for key, value in found.items() if fits(rules.get(key, True), value)}
 
 
 def _read(layout: Layout, task_id: str) -> dict[str, Any] | None:
