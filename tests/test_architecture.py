@@ -250,6 +250,12 @@ def test_trees_are_removed_in_one_way():
     assert not wrong
 
 
+def test_no_walk_calls_itself_for_every_level():
+    """Whoever makes a folder in a folder a thousand times would end it: `scan.walk` does not."""
+    wrong = [name for name, path in MODULES.items() if "os.walk(" in path.read_text()]
+    assert not wrong
+
+
 def test_every_module_says_what_it_is():
     silent = [name for name, path in MODULES.items() if not ast.get_docstring(tree_of(path))]
     assert not silent

@@ -12,6 +12,7 @@ from orchestrator.files import schemas
 from orchestrator.files.documents import parse
 from orchestrator.files.requests import load
 from orchestrator.model.units import duration, timestamp, when
+from orchestrator.store import atomic
 
 
 def goes_on(project, watch, watcher=None) -> None:
@@ -449,3 +450,32 @@ def test_runs_of_layered_needs_are_told_in_time(project):
     began = time.monotonic()
     project.run("runs", "r", code=None, patience=50)
     assert time.monotonic() - began < 20
+
+
+def test_artifacts_in_a_folder_of_any_depth(project, watch):
+    agent(
+        project,
+        "deep",
+        "os.chdir(os.environ['ORCHESTRATOR_ARTIFACTS'])\n"
+        "open('top', 'w').close()\n"
+        "for _ in range(1500): os.mkdir('d'); os.chdir('d')\n",
+    )
+    project.drop("t.yaml", "agent: deep\nprompt: x\n")
+    watcher = watch()
+    project.settled("t", "done")
+    assert "internal" not in watcher.text()
+    assert [item["path"] for item in project.result("t")["artifacts"]] == [
+        "work/logs/t/1/artifacts/top"
+    ]
+    atomic.remove_tree(project.layout.logs("t"))
+    assert not os.path.exists(project.layout.logs("t"))
+
+
+def test_tasks_of_several_files_that_wait_for_each_other_are_told(project, watch):
+    for name, need in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
+        project.drop(f"{name}.yaml", f"prompt: x\nneeds: [{need}]\n")
+    watcher = watch()
+    wait_until(lambda: "wait for each other" in watcher.text(), "the circle")
+    assert watcher.text().count("wait for each other") == 1
+    assert "it waits for itself: " in project.run("why", "b").stdout
+    assert "it waits for itself" not in project.run("why", "d").stdout

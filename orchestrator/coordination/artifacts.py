@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import opening, scan
 from orchestrator.files.layout import Layout
 
 MOST_FILES = 1000  # of the folder for artifacts that a result lists
@@ -50,7 +50,7 @@ def collect(layout: Layout, declared: Iterable[str], folder: str) -> list[dict[s
 def _below(folder: str) -> Iterator[str]:
     """Paths in the folder and below it, as many as a result lists; links are not followed."""
     count = 0
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in scan.walk(folder):
         folders.sort()
         for name in sorted(names):
             if count == MOST_FILES:

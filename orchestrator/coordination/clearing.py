@@ -116,7 +116,7 @@ def overdue(store: Store, config: Config) -> list[str]:
 def size(path: str) -> int:
     """Bytes on disk; files that are linked more than once count once."""
     total, seen = 0, set()
-    for folder, _, names in os.walk(path):
+    for folder, _, names in scan.walk(path):
         for name in names:
             try:
                 info = os.lstat(f"{folder}/{name}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.errors import NotFound
 from orchestrator.files import aliases as work_aliases
-from orchestrator.files import collections, schemas
+from orchestrator.files import collections, scan, schemas
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.profiles import leniently
@@ -83,7 +83,7 @@ def files(paths: tuple[str, ...]) -> list[tuple[str, str]]:
     found = []
     for path in paths:
         if os.path.isdir(path):
-            for folder, folders, listed in os.walk(path):
+            for folder, folders, listed in scan.walk(path):
                 folders[:] = sorted((name for name in folders if name != ".git"), key=_natural)
                 found += [
                     (os.path.join(folder, name), path) for name in sorted(listed, key=_natural)

@@ -12,6 +12,7 @@ from dataclasses import field
 
 from orchestrator.clock import Clock
 from orchestrator.coordination import guard
+from orchestrator.coordination.circles import Circles
 from orchestrator.coordination.door import Door
 from orchestrator.coordination.expansion import LARGE, LOOK, Expansions
 from orchestrator.coordination.groups import Groups
@@ -40,7 +41,7 @@ from orchestrator.files.scan import names
 from orchestrator.model import ids
 from orchestrator.model.admission import Ask, World, standing_gates
 from orchestrator.model.choice import Candidate, Ready
-from orchestrator.model.gates import Gate
+from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
@@ -128,6 +129,7 @@ class Waitlist:
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
         self.statuses = Statuses(layout, self._living)
         self.expansions = Expansions(self._expand)
+        self._circles = Circles()
 
     @property
     def timed(self) -> list[Waiting]:
@@ -530,6 +532,13 @@ class Waitlist:
         self.statuses.forget()
         for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
             self._judge_guarded(waiting)
+        needs = {
+            waiting.id: tuple(waiting.asks.needs)
+            for waiting in self.waiting.values()
+            if any(gate.name is GateName.NEEDS for gate in waiting.gates)
+        }
+        for task_id, text in self._circles.news(needs):
+            self.tell("warned", task_id, text=text)
 
     def judge(self, waiting: Waiting) -> None:
         """Open or close this task's own gates."""

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from orchestrator.files import opening
+from orchestrator.files import opening, scan
 from orchestrator.store.atomic import write_all
 
 MOST_FILES = 1000
@@ -29,7 +29,7 @@ def found_below(base: str, path: str) -> Iterator[str]:
     if stat.S_ISREG(kind):
         yield path
     elif stat.S_ISDIR(kind):
-        for folder, folders, names in os.walk(whole):
+        for folder, folders, names in scan.walk(whole):
             folders[:] = sorted(name for name in folders if name != ".git")
             for name in sorted(names):
                 if os.path.isfile(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 
-from orchestrator.files import git, opening, origin, trust
+from orchestrator.files import git, opening, origin, scan, trust
 from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
@@ -189,7 +189,7 @@ def _files_below(path: str, folder: str) -> set[str] | None:
     if not os.path.isdir(path):
         return {os.path.relpath(path, folder)} if os.path.lexists(path) else set()
     found: set[str] = set()
-    for place, folders, names in os.walk(path):
+    for place, folders, names in scan.walk(path):
         linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
         found.update(os.path.relpath(os.path.join(place, name), folder) for name in names + linked)
         if len(found) > MOST_FILES:

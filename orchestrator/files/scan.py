@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
@@ -23,6 +23,24 @@ def names(folder: str) -> list[str]:
         if error.errno in NO_FOLDER:
             return []
         raise
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, top down and without following links, for trees of any depth: `os.walk` calls itself for every level."""
+    todo = [folder]
+    while todo:
+        place = todo.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    (folders if entry.is_dir() else files).append(entry.name)
+        except OSError:  # gone, not ours to read, or too deep to be named
+            continue
+        yield place, folders, files
+        inner = [os.path.join(place, name) for name in reversed(folders)]
+        todo += [path for path in inner if not os.path.islink(path)]
 
 
 def task_names(folder: str) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from orchestrator.model.admission import SLOTS, process_gates
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.question import headline, options
+from orchestrator.model.run import cycle
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.task import Task
 from orchestrator.queries import elsewhere
@@ -28,6 +29,8 @@ from orchestrator.records import dataclass
 
 # Events after which a task lies somewhere else than before.
 MOVES = ("task_requeued", "task_approved", "task_rejected", "task_cancelled")
+
+MOST_NEEDED = 200  # tasks that are looked at for a circle
 
 
 @dataclass(slots=True)
@@ -198,7 +201,24 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
         if len(gates) == 1
         else f"it waits for {len(gates)} things"
     )
+    circle = _circle(layout, task) if GateName.NEEDS in names else []
+    if circle:
+        summary = f"it waits for itself: {' needs '.join(circle)}"
     return Reasons(task_id, "waiting", summary, gates, passed)
+
+
+def _circle(layout: Layout, task: Task) -> list[str]:
+    """The circle in which this task waits for itself, over other waiting tasks; empty if there is none."""
+    needs, todo = {task.id: tuple(task.needs)}, list(task.needs)
+    while todo and len(needs) < MOST_NEEDED:
+        needed = todo.pop()
+        place = scan.locate(layout, needed, (Status.INBOX, Status.HELD))
+        request = request_of(layout, *place) if place and needed not in needs else None
+        if request is not None and request.task is not None:
+            needs[needed] = tuple(request.task.needs)
+            todo += request.task.needs
+    found = cycle(needs)
+    return found if task.id in found else []
 
 
 def _ahead(known: Known, task: Task, name: str) -> int:

@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -168,7 +169,10 @@ def publish(
 def remove_tree(path: str) -> None:
     """Remove whatever lies there, as far as it goes.  `shutil.rmtree` would wait for ever for who writes to a pipe."""
     if stat.S_ISDIR(_mode(path)):
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)
+        if os.path.lexists(path):  # too deep for a function that calls itself for each level
+            subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False)
         return
     with suppress(OSError):
         os.unlink(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from orchestrator.files import opening
+from orchestrator.files import opening, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change
 from orchestrator.patterns import regex
@@ -241,7 +241,7 @@ def nested_repositories(top: str, but: set[str]) -> Iterator[str]:
 
 def _add_as_files(git: Git, top: str, folder: str) -> None:
     found: list[tuple[str, str]] = []
-    for place, folders, names in os.walk(f"{top}/{folder}"):
+    for place, folders, names in scan.walk(f"{top}/{folder}"):
         folders[:] = [name for name in folders if name != ".git"]
         for name in names:
             path = os.path.join(place, name)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import opening, owners
+from orchestrator.files import opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
@@ -490,7 +490,7 @@ def inventory_path(layout: Layout, tree: Tree) -> str:
 def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[int]]:
     """Every file of a tree but ``.git``: size, time of content and of inode in ns.  With ``save`` it is kept."""
     found: dict[str, list[int]] = {}
-    for folder, folders, names in os.walk(tree.path):
+    for folder, folders, names in scan.walk(tree.path):
         for name in (*names, *(name for name in folders if os.path.islink(f"{folder}/{name}"))):
             path = f"{folder}/{name}"
             try:
