@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,8 +70,13 @@ KINDS = {
 PROCESS_FIXTURES = {"project", "watch"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with exactly one kind, and run the fast ones first."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--half 1`` and ``--half 2`` run side by side (scripts/test): most tests wait for processes, not for a core."""
+    parser.addoption("--half", type=int, choices=(1, 2), help="only this half of the files")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test with exactly one kind, run the fast ones first, and only the half that is asked for."""
     kind_of = {stem: kind for kind, stems in KINDS.items() for stem in stems}
     for item in items:
         if any(item.get_closest_marker(kind) for kind in (*KINDS, "process")):
@@ -80,6 +86,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             kind = "process"
         item.add_marker(kind)
     items.sort(key=lambda item: item.get_closest_marker("fast") is None)
+    half = config.getoption("half")
+    if half:
+        others = [item for item in items if zlib.crc32(item.path.stem.encode()) % 2 != half - 1]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture(autouse=True)

@@ -292,7 +292,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_anything_in_any_order():
-    examples = int(os.environ.get("ORCHESTRATOR_EXAMPLES", "12"))
+    examples = int(os.environ.get("ORCHESTRATOR_EXAMPLES", "8"))
     run_state_machine_as_test(
         Machine,
         settings=settings(
