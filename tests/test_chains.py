@@ -217,7 +217,7 @@ STEPS = [
     (following.atomic, "sync_folder"),
     (following.atomic, "move"),
     (following.atomic, "remove"),
-    (following.shutil, "rmtree"),
+    (following.atomic.shutil, "rmtree"),
     (following.os, "rename"),
     (following.os, "mkdir"),
     (following.os, "write"),
