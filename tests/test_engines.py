@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from brokers import KINDS, Broker, missing
+from brokers import KINDS, Broker, free_port, missing
 from conftest import ROOT
 
 from orchestrator.distributors.engines import choice
@@ -252,6 +252,58 @@ def test_a_worker_s_account_can_do_its_work_and_make_no_offers(kind, tmp_path):
         asyncio.run(asyncio.wait_for(work(), 60))
     finally:
         broker.close()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", KINDS)
+def test_tls_and_whom_it_trusts(kind, tmp_path, monkeypatch):
+    """The broker's certificate must be signed by whom this machine, or SSL_CERT_FILE, trusts."""
+    if why := missing(kind):
+        pytest.skip(why)
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=broker"
+    )
+    subprocess.run(
+        [
+            "openssl",
+            *words.split(),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            str(key),
+            "-out",
+            str(cert),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    plain = Broker(kind, tmp_path / "broker")
+    plain.kill()
+    if kind == "nats":
+        plain.more = f"tls {{cert_file: {cert}, key_file: {key}}}\n"
+        url = plain.url.replace("nats://", "tls://")
+    else:
+        tls = free_port()
+        plain.more = f"tls-port {tls}\ntls-cert-file {cert}\ntls-key-file {key}\ntls-ca-cert-file {cert}\ntls-auth-clients no\n"
+        url = f"rediss://127.0.0.1:{tls}"
+    plain.start()
+
+    async def connect() -> None:
+        one = engine(url, "x")
+        try:
+            await one.connect()
+            assert await epoch(one)
+        finally:
+            await one.close()
+
+    try:
+        with pytest.raises(Down):
+            asyncio.run(connect())
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        asyncio.run(connect())
+    finally:
+        plain.close()
 
 
 @pytest.mark.fast

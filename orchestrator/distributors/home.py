@@ -153,8 +153,11 @@ class Home:
                 "--",
                 f":(top,literal){state}",
             )
-            if repo.shared.tree_of(f"{base}:{state}"):
-                private("read-tree", f"--prefix={state}/", f"{base}:{state}")
+            before = repo.shared(
+                "rev-parse", "-q", "--verify", f"{base}:{state}", codes=(0, 1, 128)
+            )
+            if before:
+                private("read-tree", f"--prefix={state}/", before)
             return private("write-tree")
         finally:
             trees.forget_index(index)

@@ -16,7 +16,7 @@ from orchestrator.distributors.home import RESULT, shared_file
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.store import atomic, saving
+from orchestrator.store import atomic, saving, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 from orchestrator.store.trees import Tree
 
@@ -155,9 +155,7 @@ class Workplace:
         git("update-ref", f"refs/heads/task/{told['task']}", commit)
         git("symbolic-ref", "HEAD", f"refs/heads/task/{told['task']}")
         git("read-tree", "HEAD")
-        kept = git("ls-files", "-z", "--", f":(top,literal){state}")
-        if kept:
-            git("update-index", "--skip-worktree", "-z", "--stdin", stdin=os.fsencode(kept))
+        trees.hide_state(git, state)
         git("checkout-index", "-a", "-u", "-q")
 
     def work(

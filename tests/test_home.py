@@ -1,0 +1,151 @@
+"""What comes back from another machine is taken in only if it is one commit on what was sent, and reaches nothing but the task's tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.coordination.elsewhere.spool import Entry
+from orchestrator.coordination.elsewhere.workplace import Workplace
+from orchestrator.distributors.home import RESULT, Home, NotHome
+from orchestrator.files.layout import Layout
+from orchestrator.model.isolation import Trees
+from orchestrator.store import trees
+
+DISPATCH = "d" * 32
+
+
+def git(folder: Path, *words: str, text: str = "") -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    who = ("-c", "user.name=n", "-c", "user.email=e@x")
+    done = subprocess.run(["git", *who, *words], cwd=folder, env=env, input=text, capture_output=True, text=True, check=True)  # fmt: skip
+    return done.stdout.strip()
+
+
+class Both:
+    """A watcher's project with a task's tree, and a worker's spool: ``take`` brings a commit of the worker's home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.near, self.far, self.spool = folder / "near", folder / "far", folder / "spool"
+        for project in (self.near, self.far):
+            (project / "work/.state/tmp").mkdir(parents=True)
+            git(project, "init", "-q")
+        self.spool.mkdir()
+        (self.near / "f").write_text("one\n")
+        (self.near / "work/kept").write_text("state\n")
+        git(self.near, "add", "f", "work/kept")
+        git(self.near, "commit", "-qm", "base")
+        self.layout = Layout(str(self.near))
+        self.home = Home(self.layout)
+        repo = trees.repository(self.layout)
+        plan = trees.plan(self.layout, Trees(), "a", repo)
+        self.tree = trees.make(self.layout, Trees(), repo, plan, str(folder / "setup.log"))
+        self.base = self.tree.base
+        code = {"commit": self.base, "branch": self.tree.branch}
+        self.told = {"task": "a", "attempt": 1, "code": self.home.begin(DISPATCH, {"code": code})}
+        self.place = Workplace(Layout(str(self.far)), str(self.spool))
+        self.place.prepare()
+        self.entry = Entry(str(self.spool / DISPATCH))
+        os.mkdir(self.entry.folder)
+
+    def work(self) -> Path:
+        """The folder in which an attempt works over there."""
+        assert self.place.lacks(self.told["code"])
+        bundle = self.home.bundle(DISPATCH, self.place.has())
+        self.place.take(self.entry, self.base, bundle)
+        assert not self.place.lacks(self.told["code"])
+        return Path(self.place.ready(self.entry, self.told))
+
+    def take(self, commit: str, bundle: bytes) -> None:
+        self.home.take(DISPATCH, "a", self.base, commit, bundle)
+
+    def store(self, *words: str, text: str = "") -> str:
+        """A git command in the worker's store: a worker that lies."""
+        return git(self.spool / "code.git", *words, text=text)
+
+    def bundle(self, commit: str) -> bytes:
+        self.store("update-ref", f"{RESULT}/{DISPATCH}", commit)
+        path = self.spool / "lie.bundle"
+        self.store("bundle", "create", "-q", str(path), f"{RESULT}/{DISPATCH}", f"^{self.base}")
+        return path.read_bytes()
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Both:
+    return Both(tmp_path)
+
+
+def test_work_comes_home_and_nothing_else(both):
+    """What git ignores, what was lent and the state of tasks stay there, whatever the agent did to its own repository."""
+    folder = both.work()
+    assert not (folder / "work/kept").exists()
+    (folder / "f").write_text("two\n")
+    (folder / "lent").write_text("not ours\n")
+    (folder / "new").mkdir()
+    (folder / "new/g").write_text("new\n")
+    (folder / "work").mkdir(exist_ok=True)
+    (folder / "work/inbox.yaml").write_text("agent: x\n")
+    git(folder, "commit", "-qam", "a commit of the agent's own")
+    git(folder, "config", "core.fsmonitor", "false; touch /nowhere/never")
+    commit, bundle = both.place.work(both.entry, both.told, ["lent"])
+    for _ in range(2):  # a watcher that was killed takes it once more
+        both.take(commit, bundle)
+    tree = Path(both.tree.path)
+    assert (tree / "f").read_text() == "two\n" and (tree / "new/g").read_text() == "new\n"
+    assert not (tree / "lent").exists() and not (tree / "work/inbox.yaml").exists()
+    assert (both.near / "work/kept").read_text() == "state\n" and (
+        both.near / "f"
+    ).read_text() == "one\n"
+    assert git(tree, "status", "--porcelain").splitlines() == ["M  f", "A  new/g"]
+    assert git(both.near, "rev-parse", both.tree.branch) == both.base
+
+
+def test_a_worker_that_changed_nothing_sends_nothing(both):
+    both.work()
+    assert both.place.work(both.entry, both.told, []) == ("", b"")
+
+
+@pytest.mark.parametrize("lie", ["another parent", "two parents", "another commit", "dotgit", "dotdot", "no bundle"])  # fmt: skip
+def test_what_a_lying_worker_sends_is_refused(both, lie):
+    folder = both.work()
+    (folder / "f").write_text("two\n")
+    commit, bundle = both.place.work(both.entry, both.told, [])
+    blob = both.store("hash-object", "-w", "--stdin", text="#!/bin/sh\n")
+    name = {"dotgit": ".git", "dotdot": ".."}.get(lie)
+    if name:
+        inner = both.store("mktree", text=f"100755 blob {blob}\tpost-checkout\n")
+        path = both.spool / "raw"
+        path.write_bytes(f"40000 {name}\0".encode() + bytes.fromhex(inner))
+        tree = both.store("hash-object", "-w", "-t", "tree", "--literally", str(path))
+        commit = both.store("commit-tree", tree, "-p", both.base, "-m", "x")
+    elif lie == "another parent":
+        commit = both.store("commit-tree", f"{commit}^{{tree}}", "-p", commit, "-m", "x")
+    elif lie == "two parents":
+        other = both.store("commit-tree", f"{commit}^{{tree}}", "-m", "root")
+        commit = both.store(
+            "commit-tree", f"{commit}^{{tree}}", "-p", both.base, "-p", other, "-m", "x"
+        )
+    sent = b"nonsense" if lie == "no bundle" else both.bundle(commit)
+    announced = both.base if lie == "another commit" else commit
+    with pytest.raises(NotHome):
+        both.take(announced, sent)
+    tree_now = Path(both.tree.path)
+    assert (tree_now / "f").read_text() == "one\n" and git(tree_now, "status", "--porcelain") == ""
+    assert sorted(os.listdir(both.near)) == [".git", "f", "work"]
+
+
+def test_files_that_come_back_land_where_they_may(both, tmp_path):
+    run_dir, folder = tmp_path / "run", tmp_path / "folder"
+    for path in (run_dir / "artifacts", folder):
+        path.mkdir(parents=True)
+    names = ["artifacts/x", "code/out", "code/other", "code/work/inbox/x.yaml", "stdout.log"]
+    blob = json.dumps([[name, 1, False] for name in names]).encode() + b"\nabcde"
+    declared = ("out", "work/inbox/x.yaml")
+    refused = both.home.place(str(run_dir), str(folder), blob, declared)
+    assert refused == ["code/other", "code/work/inbox/x.yaml", "stdout.log"]
+    assert (run_dir / "artifacts/x").read_text() == "a" and (folder / "out").read_text() == "b"
+    assert os.listdir(folder) == ["out"] and os.listdir(run_dir) == ["artifacts"]
