@@ -223,6 +223,7 @@ def test_there_is_one_way_to_open_what_lies_below_work():
         "files/git.py": 3,  # what git keeps, and a scratch folder of its own
         "tools/demo.py": 1,  # the demo agent, in its own process
         "distributors/packing.py": 3,  # below a folder that is open, no link followed, new files only
+        "tools/asking.py": 1,  # the same: an agent's hook
         "queries/health.py": 1,  # a number below /proc, by a name that is handed to it
     }
     wrong = {}

@@ -13,6 +13,7 @@ from orchestrator.coordination import answering, portable
 from orchestrator.coordination.accounting import (
     left,
 )
+from orchestrator.coordination.asking import asks_while_running
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.proof import Proof
@@ -21,7 +22,7 @@ from orchestrator.distributors.base import Order
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.execution import secretstore
-from orchestrator.files.layout import ARTIFACTS, OWN, Layout
+from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.journal import Journal
@@ -74,6 +75,11 @@ class Orders:
                 run_dir,
                 f"{run_dir}/{ARTIFACTS}",
                 folder_of_ours,
+                *(
+                    [f"{run_dir}/{ASKED}", f"{run_dir}/{ANSWERS}"]
+                    if asks_while_running(life)
+                    else ()
+                ),
             ):
                 places.make_folder(self.layout, folder)
         except (

@@ -21,7 +21,7 @@ from orchestrator.distributors.base import Order
 from orchestrator.execution import sandbox
 from orchestrator.execution.sandbox import EMPTY, READ, SEALED, WRITE, Mount, Walls, covered
 from orchestrator.files import opening
-from orchestrator.files.layout import ARTIFACTS, OWN, Layout, data_file
+from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, Layout, data_file
 from orchestrator.files.statehome import state_home
 from orchestrator.files.text import last_lines, one_line
 from orchestrator.model.sandbox import PROJECT, STRICT, Sandbox
@@ -192,9 +192,11 @@ class Sandboxes:
             if box.level == STRICT or os.path.isdir(f"{work}/{name}")
         ]
         yield from (Mount(EMPTY, path) for path in unseen)
-        for name in (ARTIFACTS, OWN):
+        for name in (ARTIFACTS, OWN, ASKED):
             if os.path.isdir(f"{run_dir}/{name}"):
                 yield Mount(WRITE, f"{run_dir}/{name}")
+        if os.path.isdir(f"{run_dir}/{ANSWERS}"):
+            yield Mount(READ, f"{run_dir}/{ANSWERS}")
         if order.stdin or os.path.isfile(f"{run_dir}/prompt.md"):
             yield Mount(READ, f"{run_dir}/prompt.md")
         if drops:

@@ -19,6 +19,7 @@ from typing import Any
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import alone, clearing, guard, leaving, questions, runreviews
 from orchestrator.coordination.accounting import so_far
+from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import Card
 from orchestrator.coordination.changes import Changes
@@ -85,6 +86,7 @@ class Watcher:
         self._arrivals = arrivals
         self.intake = Intake(layout, settings, clock)
         self.health = Health(self._health_changed)
+        self.asking = Asking(layout, store, tell)
         self.lives = Lives(layout, settings, store, distributors, self.health, tell, self._spent)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.changes = Changes(layout, settings, self.running)
@@ -237,6 +239,8 @@ class Watcher:
             gone, self.waitlist.gone = self.waitlist.gone, []
             self.byhand.removed(gone)
         self._look_at_replies()
+        self.asking.look(self.running, now, self._slot_again)
+        self._idle_slots()
 
     def _settle(self) -> None:
         """What follows when nothing runs any more, and what must be durable before the next wait."""
@@ -273,6 +277,7 @@ class Watcher:
         due += self.settling.next_look(self.running.values())
         due += [now + left for left in self.timetable.next_look(self.config.schedules)]
         due += self.lives.replies.next_look()
+        due += self.asking.next_look(self.running.values())
         due += [now + left for left in self.holds.next_look(wall)]
         due += [
             life.retry_at
@@ -306,7 +311,9 @@ class Watcher:
     def _finished(self, until_empty: bool, once: bool) -> bool:
         if self._leave:
             return True
-        busy = any(life.retry_at is None for life in self.running.values())
+        busy = any(
+            life.retry_at is None and not self.asking.waits(life) for life in self.running.values()
+        )
         if self.draining:
             return not busy
         if self.health.fault or not (until_empty or once):
@@ -725,6 +732,25 @@ class Watcher:
             life.in_slot = False
             self.use.count(life.lane, -1)
             self._wake.set()
+
+    def _idle_slots(self) -> None:
+        """Attempts that wait for a person give their slots back, so many of them as may."""
+        waiting = [life for life in self.running.values() if self.asking.waits(life)]
+        without = sum(not life.in_slot for life in waiting)
+        for life in waiting:
+            if life.in_slot and without < self.limits.asking:
+                without += 1
+                self._slot_free(life)
+
+    def _slot_again(self, life: Life) -> bool:
+        """Give an attempt its slot back that goes on now; False if none is free."""
+        if life.in_slot:
+            return True
+        if limit_gates(life.lane, self.limits, self.use) and not self.draining:
+            return False
+        life.in_slot = True
+        self.use.count(life.lane)
+        return True
 
     def _add_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

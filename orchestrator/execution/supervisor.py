@@ -154,6 +154,7 @@ class Attempt:
         self.cause = ""  # why it was stopped: cancelled, timeout, silence, settled, leash ...
         self.said = (0, time.monotonic())  # size of its logs, and since when
         self.worked: tuple[float, float] | None = None  # processor time of its commands, and when
+        self.looked = time.monotonic()  # whether it asks
         self.step = 0  # of the escalation: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent
         self.next_step = 0.0
         self.pid = 0
@@ -333,6 +334,12 @@ class Attempt:
             if status is not None:
                 return status
             now = time.monotonic()
+            if not self.step and asking(self.job["run_dir"]):
+                # A person is asked: time and silence stand still until then.
+                stood, self.worked = now - self.looked, None
+                self.said = (self.said[0], self.said[1] + stood)
+                deadline = deadline + stood if deadline is not None else None
+            self.looked = now
             if self.step and now >= self.next_step:
                 self.escalate(now)
             elif not self.step and deadline is not None and now >= deadline:
@@ -495,6 +502,31 @@ class Attempt:
             left = max(self.job["log_limit"] - size, 0) / ((size - before) / (now - then))
             self.pause = min(self.pause, max(left / 2, POLL_MIN))
         return self.pause
+
+
+def asking(run_dir: str) -> bool:
+    """Whether the tool waits for a person: a question that has no answer, and whose asker holds its lock."""
+    try:
+        names = os.listdir(f"{run_dir}/asked")
+    except OSError:
+        return False
+    for name in names:
+        if name.startswith(".") or os.path.lexists(f"{run_dir}/answers/{name}"):
+            continue
+        try:
+            fd = os.open(
+                f"{run_dir}/asked/{name}",
+                os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
+            )
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+    return False
 
 
 class Mask:

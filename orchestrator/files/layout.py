@@ -25,6 +25,10 @@ ARTIFACTS, OWN = (
     "artifacts",
     "tool",
 )  # below an attempt's logs: what the task leaves, and {run_dir} of its tool
+ASKED, ANSWERS = (
+    "asked",
+    "answers",
+)  # the same: what its tool asks while it runs, and what it is told
 STATE_FOLDERS = ("active", "closed", "cancel", "dropped", "expanding", "following", "log", "tmp")
 
 
@@ -49,6 +53,11 @@ class Layout:
     @property
     def config(self) -> str:
         return f"{self.work}/orchestrator.yaml"
+
+    @property
+    def asks(self) -> str:
+        """Questions of agents that wait for a person while they run."""
+        return f"{self.work}/asks"
 
     @property
     def agents(self) -> str:

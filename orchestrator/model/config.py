@@ -197,6 +197,7 @@ def config_from(data: Mapping[str, Any] | None) -> Config:
             limits.get("running", base.limits.running),
             limits.get("per_agent", {}),
             limits.get("per_tool", {}),
+            asking=limits.get("asking", base.limits.asking),
             reserve={name: share(text) for name, text in limits.get("reserve", {}).items()},
             in_flight={
                 name: (body or {}).get("in_flight", IN_FLIGHT)

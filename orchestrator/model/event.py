@@ -31,6 +31,8 @@ EVENTS: dict[str, str] = {
     "task_approved": "A person approved the task: to start, or its result.",
     "task_rejected": "A person rejected the task or its result.",
     "task_replied": "A person said something to the task's agent; summary says when it is told.",
+    "question_asked": "An agent asks a person while it runs; summary says which of its tools wants a permission.",
+    "question_answered": "A person has answered such a question: summary says allowed or denied.",
     "task_requeued": "A task was moved back to the inbox to run again.",
     "task_adopted": "A new watcher took over an attempt that was still running.",
     "task_restored": "A file that was removed or edited while its task ran was put back.",

@@ -90,6 +90,7 @@ class Limits:
     per_tool: Mapping[str, int] = field(default_factory=dict)
     per_run: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)  # by distributor
+    asking: int = 8  # attempts that have given their slot back because they ask
     # By tool or agent: the part of a plan's window that is kept for tasks of normal and high priority
     reserve: Mapping[str, float] = field(default_factory=dict)
     # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: what is held by a file in held/

@@ -122,6 +122,11 @@ class Role:
         """``always``, ``changed`` or ``never``: what is proven and merged by itself needs no look by default."""
         return self.review or ("changed" if self.merge == "ask" else "never")
 
+    @property
+    def waits(self) -> bool:
+        """Whether a person may be asked while its agent runs."""
+        return self.ask not in ("", "deny")
+
 
 def role_from(body: Mapping[str, Any]) -> Role:
     """The part of a role that is about its work."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.files import (
+    asks,
     eventreader,
     git,
     holds,
@@ -65,6 +66,7 @@ def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Ne
     known = known or Known(layout, now)
     reviewed = list(_reviews(layout))
     return [
+        *_asks(layout),
         *[need for need in reviewed if need.kind == "asks"],
         *_settings(known),
         *[need for need in reviewed if need.kind == "review"],
@@ -74,6 +76,22 @@ def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Ne
         *_long_held(layout, now),
         *_budgets(known),
     ]
+
+
+def _asks(layout: Layout) -> Iterator[Need]:
+    """Questions of agents that run and wait."""
+    for ask in sorted(asks.unanswered(layout), key=lambda ask: ask.since):
+        why = f"{one_line(headline(ask.question), 160)} {one_line(choices(ask.question), 120)}"
+        verbs = ("reply", "cancel", "show")
+        yield Need(
+            ask.task_id,
+            "asks",
+            why.strip(),
+            f"reply {ask.task_id}",
+            ask.since,
+            question=ask.question,
+            verbs=verbs,
+        )
 
 
 def _reviews(layout: Layout) -> Iterator[Need]:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import card, eventreader, journals, replies, results, runrecords, scan
+from orchestrator.files import asks, card, eventreader, journals, replies, results, runrecords, scan
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request
@@ -18,6 +18,7 @@ from orchestrator.model.config import Model
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.hold import Scope
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.question import headline
 from orchestrator.model.quota import Window
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
@@ -214,6 +215,8 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
         row.detail = "finishing"
     else:
         row.detail = "starting"
+    if open_ := asks.unanswered(layout, journal.task_id):
+        row.status, row.detail = "asks", one_line(headline(open_[0].question), 200)
     if os.path.exists(layout.cancel_request(journal.task_id)):
         row.flags += ("cancelling",)
         row.detail = row.detail or "stopping"

@@ -8,6 +8,7 @@ say how:
     demo: exit 3               end with this exit code
     demo: write PATH TEXT      write a file below the current folder
     demo: ask QUESTION | A | B ask a person at the end of the first attempt, with options
+    demo: permit COMMAND       ask a person while it runs, if its role has ask: person
     demo: ignore signals       do not stop when asked politely
 
 With ``--interactive PROMPT`` it talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
@@ -15,9 +16,11 @@ With ``--interactive PROMPT`` it talks to a person instead: it answers every lin
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -49,6 +52,8 @@ def main() -> int:
             print(f"Wrote {found[1]}")
         elif order.startswith("ask ") and attempt == 1:
             _ask(*(part.strip() for part in order[4:].split("|")))
+        elif order.startswith("permit "):
+            _permit(order[7:].strip())
         elif order == "ignore signals":
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -60,6 +65,21 @@ def _ask(question: str, *options: str) -> None:
     lines = [question, "", *(f"{number}. {text}" for number, text in enumerate(options, 1))]
     _write(f"{os.environ['ORCHESTRATOR_ARTIFACTS']}/question.md", "\n".join(lines))
     print(f"I need an answer: {question}")
+
+
+def _permit(command: str) -> None:
+    """As an agent that may not do something by itself: by the hook that it was given, else it does not."""
+    if sys.argv[1:2] != ["--ask"]:
+        print(f"I may not run {command}, and nobody is to be asked.")
+        return
+    request = json.dumps({"tool_name": "Bash", "tool_input": {"command": command}})
+    hook = json.loads(sys.argv[2])[0]
+    done = subprocess.run(
+        ["/bin/sh", "-c", hook], input=request, capture_output=True, text=True, check=False
+    )
+    decision = json.loads(done.stdout)["hookSpecificOutput"]["decision"]
+    why = f": {decision['message']}" if decision.get("message") else ""
+    print(f"{decision['behavior']} {command}{why}", flush=True)
 
 
 def _write(path: str, text: str) -> None:

@@ -18,6 +18,7 @@ from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, outside, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
+from orchestrator.model.units import duration
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.tools import answers
@@ -177,6 +178,7 @@ def placeholders(
         "schema_file": f"{run_dir}/{OWN}/result-schema.json" if task.result_schema else "",
         "python": sys.executable,
         "package": _PACKAGE,
+        "ask": asker(run_dir, route.agent.role.ask),
         "task_id": task.id,
         # What the task may still cost, for a program that keeps to it by itself.
         "budget": f"{task.max_cost:.4f}" if task.max_cost is not None else "",
@@ -208,7 +210,16 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
         words += permissions
     if "{session_options}" not in argv and not interactive:
         words += options
+    if not interactive and route.agent.role.waits:
+        words += tool.ask
     return tuple(words)
+
+
+def asker(run_dir: str, ask: str) -> str:
+    """The command that asks a person, quoted for a shell and for the inside of a JSON string."""
+    limit = duration(ask) if ask and ask not in ("person", "deny") else 0.0
+    words = [sys.executable, "-I", f"{_PACKAGE}/tools/asking.py", run_dir, f"{limit:g}"]
+    return json.dumps(shlex.join(words))[1:-1]
 
 
 def by_hand(route: Route, session: str) -> str:

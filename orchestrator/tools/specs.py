@@ -45,6 +45,7 @@ class ToolSpec:
     resume: tuple[str, ...] = ()
     resume_argv: tuple[str, ...] = ()
     interactive: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()  # options by which it asks a person while it runs
     resume_by_hand: tuple[str, ...] = ()
     result_schema: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
@@ -201,6 +202,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
                 "interactive",
                 "resume_by_hand",
                 "result_schema",
+                "ask",
             )
         },
         verified=_listed(data.get("verified")),

@@ -29,6 +29,7 @@ _COLOURS = {
 # Sign, sign without Unicode, colour.  The word always stands beside it: never colour or sign alone.
 SIGNS = {
     "running": ("▶", ">", "cyan"),
+    "asks": ("?", "?", "yellow"),
     "retrying": ("↻", "~", "yellow"),
     "held": ("‖", "=", "dim"),
     "waiting": ("·", ".", ""),

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, NEEDS_YOU, TIMED_OUT
-from orchestrator.files import results, scan
+from orchestrator.files import asks, results, scan
 from orchestrator.files.text import clean, last_states, one_line
+from orchestrator.model.question import headline
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.queries.why import reasons
 from orchestrator.tools.activity import Line, Presentation, Renderer
@@ -41,6 +42,15 @@ def until_ended(
         for task_id in list(waiting):
             place = scan.locate(app.layout, task_id)
             if place is not None and place[0] not in ENDED:
+                if place[0] is not Status.RUNNING or not (
+                    open_ := asks.unanswered(app.layout, task_id)
+                ):
+                    continue
+                waiting.remove(task_id)
+                codes.append(NEEDS_YOU)
+                say(
+                    f"{task_id} asks: {one_line(headline(open_[0].question), 160)} (orchestrator reply {task_id})"
+                )
                 continue
             if place is None and scan.locate(app.layout, task_id) is not None:
                 continue  # it moved between two looks

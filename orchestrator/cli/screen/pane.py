@@ -180,6 +180,12 @@ class Pane:
     def _replied(self, task_id: str) -> None:
         self._line("waiting", task_id, "it goes on with your reply", {}, word="replied")
 
+    def _asked(self, task_id: str, text: str) -> None:
+        self._line("review", task_id, text, {"question": text}, word="asks")
+
+    def _answered(self, task_id: str, text: str) -> None:
+        self._line("running", task_id, f"goes on with your answer: {text}", {"answer": text})
+
     def _hold(self, name: str, gate: Gate) -> None:
         reason = gate.why.partition(": ")[2] or gate.why
         if gate.until is None:
@@ -472,12 +478,15 @@ class Pane:
                 sign="retrying",
                 line=f"attempt {life.attempt + 1} in {show_duration(max(0.0, retry_at - now))}",
             )
+        asked = watcher.asking.open.get(life.id) if (watcher := self._watcher) else None
         line = (
-            f"orchestrator attach {life.id}"
+            f"asks you: {headline(asked[0].question)}"
+            if asked
+            else f"orchestrator attach {life.id}"
             if life.route.mode == "interactive"
             else life.where or "starting"
         )
-        if progress is not None:
+        if progress is not None and not asked:
             progress.look()
             line = f"{life.where}: {progress.line}" if life.where else progress.line
         return Doing(

@@ -80,6 +80,7 @@ GITIGNORE = """\
 /parked/*.yaml
 /.state/
 /trees/
+/asks/
 # half-written submissions, and notes about invalid files
 /inbox/.*
 !/inbox/.gitkeep

@@ -15,13 +15,16 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import ENDED, Replies
 from orchestrator.errors import OrchestratorError, Refused
-from orchestrator.files import card, encodings, journals, results
+from orchestrator.files import asks, card, encodings, journals, results
+from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
 from orchestrator.model.config import Config
 from orchestrator.model.question import options
 from orchestrator.model.status import Status
+from orchestrator.model.units import plural
 from orchestrator.queries import whereabouts
-from orchestrator.store import replying
+from orchestrator.store import answering, replying
+from orchestrator.store.transitions import Store
 from orchestrator.tools.specs import Toolbox
 
 MARK = "# ------ your reply is above this line ------"
@@ -52,6 +55,8 @@ def command(
     A task that has ended starts again at once; one that runs is told at its end; one that waits, when it starts.  The
     reply is no retry: the retries that are allowed begin anew.  A tool that cannot go on with a session is told what the
     task was, and your words.  Where it asks, a number takes one of the options.
+
+    An agent that asks while it runs waits for the answer: 1 allows, 2 denies, other words deny and say what to do instead.
     """
     refuse_in_attempt("reply to a task")
     task_id, status, _ = whereabouts.find(app.layout, task)
@@ -59,6 +64,8 @@ def command(
     config, toolbox = open_config(app)
     store = open_store(app)
     runreviews.refuse_run(store, task_id, "reply")
+    if status is Status.RUNNING and text and (known := asks.unanswered(app.layout, task_id)):
+        return _answer(app, store, known[0], len(known) - 1, text, as_json)
     if conflict:
         landing.give_back(store, task_id)
         if not text:
@@ -80,6 +87,27 @@ def command(
         app.console.out(f"{app.console.sign('ok')} {'replied':<12} {task_id}  {said}")
     else:
         app.console.out(f"replied\t{task_id}\t{said}")
+    return 0
+
+
+def _answer(app: App, store: Store, ask: Ask, more: int, text: str, as_json: bool) -> int:
+    """Answer the oldest open question of an agent that waits; at once, also where nobody watches."""
+    _check_number(ask.task_id, ask.question, text)
+    answering.answer(store, ask, text)
+    known = card.read(app.layout, now())
+    watched = known is not None and known.answers
+    if not watched:
+        answering.deliver(store, ask, text)
+    allowed = answering.verdict(ask.question, text)["allow"] is True
+    said = "allowed" if allowed else "denied"
+    left = f"; {plural(more, 'question')} left" if more else ""
+    if as_json:
+        changed = [{"id": ask.task_id, "question": ask.number, "told": said, "left": more}]
+        app.console.json("change", {"changed": changed, "refused": []})
+    elif app.console.tty:
+        app.console.out(f"{app.console.sign('ok')} {'answered':<12} {ask.name}  {said}{left}")
+    else:
+        app.console.out(f"answered\t{ask.name}\t{said}{left}")
     return 0
 
 
@@ -118,7 +146,11 @@ def _refuse_terminal(app: App, task_id: str, status: Status) -> None:
 
 
 def _check_option(app: App, task_id: str, text: str) -> None:
-    known = options(str(results.read(app.layout, task_id).get("question") or ""))
+    _check_number(task_id, str(results.read(app.layout, task_id).get("question") or ""), text)
+
+
+def _check_number(task_id: str, question: str, text: str) -> None:
+    known = options(question)
     if known and text.strip().isdecimal() and not 1 <= int(text) <= len(known):
         raise Refused(
             f"{task_id} gives the options 1 to {len(known)}", f"orchestrator show {task_id}"

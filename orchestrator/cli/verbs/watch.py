@@ -135,7 +135,7 @@ def command(
         return 0
     if watcher.tally["failed"] or watcher.waitlist.stuck():
         return FAILED
-    return NEEDS_YOU if watcher.tally["review"] else 0
+    return NEEDS_YOU if watcher.tally["review"] or watcher.asking.open else 0
 
 
 def _sharing(layout: Layout, settings: Settings) -> str:

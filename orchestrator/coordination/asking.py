@@ -1,0 +1,103 @@
+"""Questions while an agent runs: found below the attempts' logs, made known in ``asks/``, their answers taken to the agents.
+
+Everything is in files: what is asked, what is known and what is answered.  So a watcher that is killed with a question open loses none,
+and the next one asks nothing twice.  While a question is open its attempt gives its slot back, up to ``limits.asking`` of them; an
+answer is taken to the agent when there is a slot again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from orchestrator.coordination.life import Life, Tell
+from orchestrator.files import asks
+from orchestrator.files.asks import Ask
+from orchestrator.files.layout import Layout
+from orchestrator.files.requests import Unreadable, read
+from orchestrator.model.question import headline
+from orchestrator.store import answering
+from orchestrator.store.transitions import Store
+
+LOOK = 0.4  # seconds between looks while somebody might ask
+
+
+def may_ask(life: Life) -> bool:
+    """Whether its attempt was given a way to ask."""
+    running = life.handle is not None and not life.ending
+    return running and asks_while_running(life)
+
+
+def asks_while_running(life: Life) -> bool:
+    """Whether its role and its tool allow questions in the middle of a turn."""
+    route = life.route
+    return bool(route.tool.ask) and route.mode != "interactive" and route.agent.role.waits
+
+
+@dataclass(slots=True)
+class Asking:
+    """The open questions of the watcher's tasks.  ``open`` are those without an answer, by task."""
+
+    layout: Layout
+    store: Store
+    tell: Tell
+    open: dict[str, list[Ask]] = field(default_factory=dict)
+    _due: float = 0.0
+
+    def next_look(self, running: Iterable[Life]) -> list[float]:
+        """When (monotonic) to look again."""
+        return [self._due] if any(map(may_ask, running)) or self.open else []
+
+    def look(self, running: dict[str, Life], now: float, room: Callable[[Life], bool]) -> None:
+        """Make new questions known, take answers to those that wait; ``room(life)`` gives an attempt a slot, if there is one."""
+        if now < self._due:
+            return
+        self._due = now + LOOK
+        lives = {life.id: life for life in running.values() if may_ask(life)}
+        if not lives and not self.open:
+            return
+        known = asks.listed(self.layout)
+        for life in lives.values():
+            self._publish(life, known)
+        self.open = {}
+        for ask in asks.listed(self.layout):
+            owner = running.get(ask.task_id)
+            if not self._is_open(ask):
+                answering.forget(ask)
+            elif (words := _words(ask)) is not None and (owner is None or room(owner)):
+                self._answer(owner, ask, words)
+            else:
+                self.open.setdefault(ask.task_id, []).append(ask)
+
+    def waits(self, life: Life) -> bool:
+        """Whether it can go on only by a person's answer."""
+        found = self.open.get(life.id, ())
+        return bool(found) and all(_words(ask) is None for ask in found)
+
+    def _publish(self, life: Life, known: list[Ask]) -> None:
+        keys = {ask.key for ask in known}
+        run_dir = self.layout.logs(life.id, life.attempt)
+        for raw in asks.open_questions(run_dir):
+            if raw.key in keys:
+                continue
+            answering.publish(self.store, life.id, life.attempt, raw)
+            self.tell("asked", life.id, text=headline(raw.question))
+
+    def _is_open(self, ask: Ask) -> bool:
+        """Whether its agent still waits: it has no answer, has not given up and has not ended.  The files say so, not our memory."""
+        run_dir = self.layout.logs(ask.task_id, ask.attempt)
+        return any(raw.key == ask.key for raw in asks.open_questions(run_dir))
+
+    def _answer(self, life: Life | None, ask: Ask, words: str) -> None:
+        if answering.deliver(self.store, ask, words):
+            allowed = answering.verdict(ask.question, words)["allow"] is True
+            self.tell("answered", ask.task_id, text="yes" if allowed else "no")
+        answering.forget(ask)
+
+
+def _words(ask: Ask) -> str | None:
+    """What a person has answered; None if nothing yet."""
+    try:
+        return read(ask.answer_path).raw.decode("utf-8", "replace")
+    except (OSError, Unreadable):
+        return None

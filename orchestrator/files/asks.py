@@ -1,0 +1,171 @@
+"""Questions that agents ask while they run: ``asks/<id>.<n>.md``, and ``asks/<id>.<n>.answer`` beside it.
+
+The tool's side is below the attempt's logs: ``asked/<key>.json``, which its asker keeps locked for as long as it waits, and
+``answers/<key>.json``.  The watcher makes the one from the other; ``key`` binds them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.files import opening
+from orchestrator.files.layout import ANSWERS, ASKED, Layout
+from orchestrator.files.requests import Unreadable, read
+from orchestrator.files.scan import names
+from orchestrator.files.text import clean, one_line
+from orchestrator.model.units import timestamp, when
+
+ANSWER = ".answer"
+SHOWN = 4000  # characters of what is asked
+_NAME = re.compile(r"^(.+)\.(\d{1,6})\.md$")
+_KEY = re.compile(r"^[0-9a-f]{32}$")
+CHOICES = ("allow", "deny")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question that is open.  ``since`` is seconds since the epoch, ``question`` text with numbered options."""
+
+    task_id: str
+    number: int
+    path: str
+    attempt: int
+    key: str
+    since: float
+    question: str
+
+    @property
+    def answer_path(self) -> str:
+        """Where its answer is expected."""
+        return self.path.removesuffix(".md") + ANSWER
+
+    @property
+    def name(self) -> str:
+        """``fix-login.1``, as its files are called."""
+        return f"{self.task_id}.{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A question as the tool's side has it."""
+
+    key: str
+    since: float
+    question: str
+    what: str  # a word for the log: the name of the agent's tool
+
+
+def listed(layout: Layout, task_id: str = "") -> list[Ask]:
+    """The questions that were made known, of one task or of all, the oldest first."""
+    found = []
+    for name in names(layout.asks):
+        match = _NAME.match(name)
+        if match is None or (task_id and match[1] != task_id):
+            continue
+        ask = _read(f"{layout.asks}/{name}", match[1], int(match[2]))
+        found += [ask] if ask is not None else []
+    return sorted(found, key=lambda ask: (ask.task_id, ask.number))
+
+
+def unanswered(layout: Layout, task_id: str = "") -> list[Ask]:
+    """Those that have no answer yet, not even one that waits to be taken."""
+    return [ask for ask in listed(layout, task_id) if not os.path.lexists(ask.answer_path)]
+
+
+def _read(path: str, task_id: str, number: int) -> Ask | None:
+    try:
+        text = read(path).raw.decode("utf-8", "replace")
+    except (OSError, Unreadable):
+        return None
+    head, _, body = text.removeprefix("---\n").partition("\n---\n")
+    facts = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+    key = facts.get("key", "")
+    try:
+        since, attempt = when(facts["since"]), int(facts["attempt"])
+    except (KeyError, ValueError):
+        return None
+    if not _KEY.match(key):
+        return None
+    return Ask(task_id, number, path, attempt, key, since, clean(body).strip())
+
+
+def text_of(task_id: str, attempt: int, raw: Raw) -> str:
+    """What the file of a question says."""
+    head = f"task: {task_id}\nattempt: {attempt}\nkey: {raw.key}\nsince: {timestamp(raw.since)}\n"
+    return f"---\n{head}---\n{raw.question}\n"
+
+
+def next_number(layout: Layout, task_id: str) -> int:
+    """A number that no question of this task ever had, and no answer that lies there: what was written for another one, or before
+    there was a question, is of none."""
+    used = [0]
+    for name in names(layout.asks):
+        stem, _, _ = name.rpartition(".")
+        before, _, number = stem.rpartition(".")
+        if before == task_id and number.isdecimal():
+            used.append(int(number))
+    for attempt in names(layout.logs(task_id)):
+        used += _numbers(f"{layout.logs(task_id)}/{attempt}").values()
+    return max(used) + 1
+
+
+def number_of(run_dir: str, key: str) -> int | None:
+    """The number that a question has been given."""
+    return _numbers(run_dir).get(key)
+
+
+def _numbers(run_dir: str) -> dict[str, int]:
+    """What is written down beside the answers: ``<key>.<number>``, an empty file."""
+    found = {}
+    for name in names(f"{run_dir}/{ANSWERS}"):
+        key, _, number = name.partition(".")
+        if number.isdecimal():
+            found[key] = int(number)
+    return found
+
+
+def open_questions(run_dir: str) -> Iterator[Raw]:
+    """What the tool of an attempt waits for now: asked, not answered, and its asker lives."""
+    folder = f"{run_dir}/{ASKED}"
+    for name in sorted(names(folder)):
+        key = name.removesuffix(".json")
+        if not _KEY.match(key) or os.path.lexists(f"{run_dir}/{ANSWERS}/{name}"):
+            continue
+        try:
+            with opening.open_file(f"{folder}/{name}") as file:
+                if not _locked(file.fileno()):
+                    continue
+                body = json.loads(file.read(1 << 18))
+            yield Raw(key, float(body["since"]), question_of(body), one_line(str(body["tool"]), 60))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+def question_of(body: dict[str, Any]) -> str:
+    """``May it use Bash: npm test?``, with what it would do, and the options."""
+    tool, given = one_line(str(body["tool"]), 60), body.get("input")
+    facts = given if isinstance(given, dict) else {"": given}
+    said = [facts.get(key) for key in ("command", "file_path", "url") if facts.get(key)]
+    first = one_line(str(said[0]), 160) if said else ""
+    lines = [f"May it use {tool}{': ' + first if first else ''}?", ""]
+    detail = json.dumps(given, ensure_ascii=False, indent=2) if given else ""
+    if isinstance(said[:1] and said[0], str) and len(facts) == 1:
+        detail = str(said[0])
+    lines += [f"    {line}" for line in clean(detail)[:SHOWN].splitlines()]
+    options = [f"{number}. {word}" for number, word in enumerate(CHOICES, 1)]
+    return "\n".join([*lines, "", *options])

@@ -1,0 +1,98 @@
+"""Questions of agents that wait, made known in ``asks/``, and their answers, taken to the agent: each once, wherever it is cut off.
+
+The answer in the attempt's own folder is the commit point: it is published under a name that can be made only once, so that the first
+answer counts and a second watcher, or a verb beside it, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+
+from orchestrator.errors import Refused
+from orchestrator.files import owners
+from orchestrator.files.asks import CHOICES, Ask, Raw, next_number, number_of, text_of
+from orchestrator.files.layout import ANSWERS
+from orchestrator.files.text import clean
+from orchestrator.model.question import answer as option_of
+from orchestrator.store import atomic, places
+from orchestrator.store.transitions import Store
+
+MOST = 16 * 1024  # bytes of an answer
+YES = ("allow", "yes", "y", "ok", "1")
+NO = ("deny", "no", "n", "2")
+
+
+def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
+    """Make a question known; the name of its file."""
+    places.make_folder(store.layout, store.layout.asks)
+    _tell(store, "question_asked", task_id, attempt, raw.key, raw.what)  # first, under one id
+    run_dir = store.layout.logs(task_id, attempt)
+    while True:
+        number = number_of(run_dir, raw.key) or next_number(store.layout, task_id)
+        path = f"{store.layout.asks}/{task_id}.{number}.md"
+        try:
+            _publish(store, path, text_of(task_id, attempt, raw).encode("utf-8", "replace"))
+            with suppress(FileExistsError):
+                _publish(store, f"{run_dir}/{ANSWERS}/{raw.key}.{number}", b"")
+            return path
+        except FileExistsError:
+            continue
+
+
+def answer(store: Store, ask: Ask, words: str) -> None:
+    """Leave a person's answer beside its question.  `Refused` if it has one."""
+    raw = (words.strip() + "\n").encode("utf-8", "replace")
+    if len(raw) > MOST:
+        raise Refused(f"the answer has more than {MOST // 1024} KiB", "reply with more at its end")
+    try:
+        _publish(store, ask.answer_path, raw)
+    except FileExistsError:
+        raise Refused(f"{ask.name} is answered already") from None
+
+
+def deliver(store: Store, ask: Ask, words: str) -> bool:
+    """Take an answer to the agent that waits; whether it was the first one."""
+    folder = f"{store.layout.logs(ask.task_id, ask.attempt)}/{ANSWERS}"
+    data = json.dumps(verdict(ask.question, words), ensure_ascii=False).encode("utf-8", "replace")
+    allowed = verdict(ask.question, words)["allow"] is True
+    said = "allowed" if allowed else "denied"
+    try:
+        _publish(store, f"{folder}/{ask.key}.json", data)
+    except FileExistsError:
+        return False
+    _tell(store, "question_answered", ask.task_id, ask.attempt, ask.key, said)
+    return True
+
+
+def verdict(question: str, words: str) -> dict[str, object]:
+    """What an answer means: a yes, a no, or a no that says what to do instead."""
+    said = clean(words).strip()
+    chosen = option_of(question, said).partition(". ")[2] or said
+    if chosen.casefold() in YES:
+        return {"allow": True}
+    if chosen.casefold() in NO or chosen in CHOICES:
+        return {"allow": False, "message": "A person said no."}
+    return {"allow": False, "message": f"A person said: {said}"}
+
+
+def forget(ask: Ask) -> None:
+    """Take a question that is over off the list, and what was answered to it."""
+    for path in (ask.path, ask.answer_path):
+        atomic.remove(path)
+
+
+def _tell(store: Store, kind: str, task_id: str, attempt: int, key: str, summary: str) -> None:
+    facts = {"phase": "attempt", "status": "running", "summary": summary}
+    told = store.log.event(
+        kind, task_id, f"{attempt}.{key}", task_id=task_id, attempt=attempt, **facts
+    )
+    store.log.commit([told]).result()
+
+
+def _publish(store: Store, path: str, data: bytes) -> None:
+    temporary = f"{store.layout.state}/tmp/{owners.own()}.ask"
+    atomic.remove(temporary)
+    os.makedirs(os.path.dirname(temporary), exist_ok=True)
+    atomic.publish(path, data, temporary)

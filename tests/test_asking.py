@@ -1,0 +1,141 @@
+"""Questions while an agent runs: asked once, bound to their answers, whatever is killed meanwhile; time stands still for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import wait_until
+
+from orchestrator.files import asks
+from orchestrator.files.layout import data_file
+from orchestrator.store.answering import verdict
+
+CONFIG = "agents: {{helper: {{tool: demo, ask: {ask}}}}}\nlimits: {{running: 1}}\n"
+TASK = "agent: helper\n{more}prompt: |\n  Do it\n{lines}"
+
+
+def asking(project, *commands: str, ask: str = "person", more: str = "", name: str = "a") -> None:
+    project.config(CONFIG.format(ask=ask))
+    lines = "".join(f"  demo: permit {command}\n" for command in commands)
+    project.drop(f"{name}.yaml", TASK.format(more=more, lines=lines))
+
+
+def open_ones(project, count: int = 1) -> list[asks.Ask]:
+    wait_until(lambda: len(asks.unanswered(project.layout)) == count, f"{count} open questions")
+    return asks.unanswered(project.layout)
+
+
+def test_a_question_is_a_file_and_so_is_its_answer(project, watch):
+    asking(project, "npm test", "rm -rf build", "make")
+    watch()
+    assert open_ones(project)[0].name == "a.1"
+    text = (project.work / "asks/a.1.md").read_text()
+    assert "May it use Bash: npm test?" in text and "1. allow\n2. deny" in text
+    assert project.json("status")["running"][0]["status"] == "asks"
+    need = project.json("review")["needs"][0]
+    assert (need["kind"], need["command"], need["verbs"]) == ("asks", "reply a", ["reply", "cancel", "show"])  # fmt: skip
+    project.run("wait", "a", code=7)
+    assert project.run("reply", "a", "3", code=1).stderr.startswith("error: a gives the options")
+    project.run("reply", "a", "1")
+    wait_until(lambda: "allow npm test" in project.log("a"), "it goes on")
+    wait_until(
+        lambda: [ask.name for ask in asks.unanswered(project.layout)] == ["a.2"]
+    )  # bound to its question: the first answer is gone
+    (project.work / "asks/a.2.answer").write_text("use git clean\n")
+    wait_until(lambda: "deny rm -rf build: A person said: use git clean" in project.log("a"))
+    open_ones(project)
+    project.run("reply", "a", "no")
+    project.settled("a", "done")
+    assert [event["summary"] for event in project.events("question_answered", "a")] == [
+        "allowed",
+        "denied",
+        "denied",
+    ]
+    assert not os.listdir(project.work / "asks")
+
+
+def test_time_and_silence_stand_still_and_the_slot_is_given_back(project, watch):
+    asking(project, "npm test", more="timeout: 2s\nsilence: 1s\n")
+    watch()
+    open_ones(project)
+    began = project.events("question_asked", "a")[0]
+    project.drop("b.yaml", "agent: helper\nprompt: |\n  demo: work 3s\n")  # the only slot
+    project.settled("b", "done")  # and so more than both limits have passed
+    assert project.where("a") == "running" and began
+    project.run("reply", "a", "allow")
+    project.settled("a", "done")
+    assert "allow npm test" in project.log("a")
+
+
+def test_a_killed_watcher_loses_no_question_and_asks_none_twice(project, watch):
+    asking(project, "one", "two")
+    first = watch()
+    asked = open_ones(project)[0]
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    project.run("reply", "a", "1")  # nobody watches: the agent is told all the same
+    wait_until(lambda: "allow one" in project.log("a"), "it goes on")
+    watch()
+    second = open_ones(project)[0]
+    assert second.key != asked.key and "two" in second.question
+    assert len(project.events("question_asked", "a")) == 2
+    project.run("reply", "a", "1")
+    project.settled("a", "done")
+    assert [event["attempt"] for event in project.events("attempt_started", "a")] == [1]
+
+
+def test_until_empty_leaves_a_question_to_the_next_watcher(project, watch):
+    asking(project, "one")
+    assert project.run("watch", "--until-empty", code=None).returncode == 7
+    assert open_ones(project)[0].name == "a.1"
+    (project.work / "asks/a.1.answer").write_text("1\n")  # by hand, while nobody watches
+    project.run("watch", "--until-empty", code=0)
+    assert project.where("a") == "done" and "allow one" in project.log("a")
+    assert len(project.events("question_asked", "a")) == 1
+
+
+def test_cancel_with_a_question_open_leaves_nothing(project, watch):
+    asking(project, "one")
+    watch()
+    open_ones(project)
+    project.run("cancel", "a", code=None)
+    project.settled("a", "cancelled")
+    wait_until(lambda: not os.listdir(project.work / "asks"), "the question is gone")
+
+
+@pytest.mark.parametrize("ask", ["deny", "300ms"])
+def test_roles_that_nobody_answers_for(project, ask):
+    asking(project, "one", ask=ask)
+    project.run("watch", "--until-empty", code=0)
+    wanted = "nobody is to be asked" if ask == "deny" else "deny one: Nobody answered in time"
+    assert wanted in project.log("a")
+
+
+def test_an_asker_that_was_killed_asks_nothing_any_more(tmp_path):
+    for name in ("asked", "answers"):
+        (tmp_path / name).mkdir()
+    hook = [sys.executable, "-I", f"{data_file('tools')}/asking.py", str(tmp_path), "0"]
+    asker = subprocess.Popen(hook, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    asker.stdin.write(json.dumps({"tool_name": "Write", "tool_input": {"file_path": "/x"}}))
+    asker.stdin.close()
+    wait_until(lambda: list(asks.open_questions(str(tmp_path))), "it asks")
+    question = next(asks.open_questions(str(tmp_path)))
+    assert question.question.startswith("May it use Write: /x?")
+    asker.kill()
+    asker.wait()
+    assert not list(asks.open_questions(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [("1", True), ("allow", True), ("Yes", True), ("1. allow", True), ("2", False), ("no", False), ("allow it later", False), ("", False)],
+)  # fmt: skip
+def test_only_a_plain_yes_is_a_yes(words, allowed):
+    said = verdict("May it?\n\n1. allow\n2. deny", words)
+    assert said["allow"] is allowed
+    assert allowed or said["message"]
