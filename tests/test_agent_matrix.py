@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 
 import pytest
 from agents import INSTALLED, PRICES, PROGRAMS, Program, provider_module
 from conftest import Project, tagged, wait_until
+
+from orchestrator.files import asks
 
 pytestmark = [
     pytest.mark.skipif(
@@ -159,3 +162,37 @@ def test_a_plan_limit_is_understood_and_its_end_is_known(project, provider, watc
     field.task("[[say x]]")
     wait_until(lambda: project.events("tool_parked"), "it is held", 60)
     assert "5-hour limit" in project.events("tool_parked")[0]["summary"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [program for program in PROGRAMS if program.name == "claude 2.1.332"],
+    ids=lambda p: p.name,
+)
+def test_claude_asks_while_it_runs(project, provider, watch, program):
+    """Its permission hook: allowed, and denied with words, after the watcher was killed; nothing asked twice, nothing left."""
+    field = Field(project, provider, program)
+    field.use(permissions="default")
+    settings = json.loads((project.work / "orchestrator.yaml").read_text())
+    settings["agents"]["a"] |= {"ask": "person", "silence": "5s"}
+    project.config(json.dumps(settings))
+    made = project.root / "made"
+    first = watch()
+    field.task(f"[[shell curl -s http://127.0.0.1:9/ -o {made}; touch {made}]]")
+    wait_until(lambda: asks.unanswered(project.layout), "it asks", 90)
+    assert "curl" in asks.unanswered(project.layout)[0].question
+    first.process.kill()
+    first.process.wait()
+    time.sleep(6)  # longer than it may be silent
+    project.run("reply", "t", "1")
+    wait_until(made.exists, "it was allowed", 60)
+    project.run("watch", "--until-empty", code=0, patience=120)
+    assert project.where("t") == "done" and len(project.events("question_asked", "t")) == 1
+    assert project.result("t")["cost_usd"] > 0
+    project.drop("d.yaml", json.dumps({"agent": "a", "prompt": f"[[shell curl -s http://127.0.0.1:9/ -o {made}2]]"}))  # fmt: skip
+    watch()
+    wait_until(lambda: asks.unanswered(project.layout), "it asks", 90)
+    project.run("reply", "d", "use a file instead")
+    wait_until(lambda: project.where("d") != "running", "its end", 90)
+    assert "use a file instead" in project.log("d") and not (project.root / "made2").exists()
+    wait_until(lambda: not tagged(project), "nothing is left")

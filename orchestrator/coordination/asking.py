@@ -7,10 +7,13 @@ answer is taken to the agent when there is a slot again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.coordination.life import Life, Tell
+from orchestrator.errors import OrchestratorError
 from orchestrator.files import asks
 from orchestrator.files.asks import Ask
 from orchestrator.files.layout import Layout
@@ -68,6 +71,14 @@ class Asking:
                 self._answer(owner, ask, words)
             else:
                 self.open.setdefault(ask.task_id, []).append(ask)
+
+    async def keep_looking(self, life: Life) -> None:
+        """Look for one task, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(OSError, OrchestratorError):
+                self.look({life.id: life}, loop.time(), lambda _: True)
+            await asyncio.sleep(LOOK)
 
     def waits(self, life: Life) -> bool:
         """Whether it can go on only by a person's answer."""

@@ -18,6 +18,7 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import LogWriter
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
+from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.life import Life
@@ -148,6 +149,8 @@ async def _run(
             )
         elif kind == "finished":
             ended.update(facts)
+        elif kind == "asked":
+            say(f"==> it asks: {facts['text']}  orchestrator reply {life.id}")
         elif kind in ("restored", "fault"):
             say(f"note: {facts.get('text', '')}")
 
@@ -176,6 +179,7 @@ async def _run(
     printer.start()
     settling = Settling().keep_looking(layout, life, lambda: settings.config)
     looking = asyncio.ensure_future(settling)
+    asking = asyncio.ensure_future(Asking(layout, store, tell).keep_looking(life))
     try:
         await lives.start(life, entry)
         while life.retry_at is not None:
@@ -191,6 +195,7 @@ async def _run(
             await lives.start(life, again)
     finally:
         looking.cancel()
+        asking.cancel()
         stop.set()
         printer.join()
         where.close()
