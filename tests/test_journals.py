@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from conftest import wait_until
 
+from orchestrator.files import jsonlines
 from orchestrator.model.journal import Phase, fold
+from orchestrator.store.ledger import append_record
 
 CLAIM = {"record": "claim", "id": "x", "file": "x.yaml", "text": "prompt: x\n", "ino": 1, "v": 1}
 STRANGE = {
@@ -44,3 +47,13 @@ def test_one_strange_journal_stops_nobody_else(project, watch):
     project.run("status")
     found = project.run("doctor", code=1).stdout
     assert found.count("is not understood") >= len(STRANGE)
+
+
+def test_a_name_that_is_no_utf_8_costs_no_record(tmp_path):
+    """Raw bytes of it would make the line unreadable, and what it says would be lost."""
+    path = tmp_path / "t.jsonl"
+    record = {"record": "saved", "files": ["a\udcff\n", "\ud800", "é"]}
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    append_record(fd, record, sync=False)
+    os.close(fd)
+    assert jsonlines.read(str(path)) == ([record], 0)

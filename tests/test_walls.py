@@ -452,12 +452,12 @@ def test_runs_of_layered_needs_are_told_in_time(project):
     assert time.monotonic() - began < 20
 
 
-def test_artifacts_in_a_folder_of_any_depth(project, watch):
+def test_artifacts_of_any_name_in_a_folder_of_any_depth(project, watch):
     agent(
         project,
         "deep",
         "os.chdir(os.environ['ORCHESTRATOR_ARTIFACTS'])\n"
-        "open('top', 'w').close()\n"
+        "open('top', 'w').close(); open(b'\\xff\\n\\x1b[31m', 'w').close()\n"
         "for _ in range(1500): os.mkdir('d'); os.chdir('d')\n",
     )
     project.drop("t.yaml", "agent: deep\nprompt: x\n")
@@ -465,7 +465,8 @@ def test_artifacts_in_a_folder_of_any_depth(project, watch):
     project.settled("t", "done")
     assert "internal" not in watcher.text()
     assert [item["path"] for item in project.result("t")["artifacts"]] == [
-        "work/logs/t/1/artifacts/top"
+        "work/logs/t/1/artifacts/top",
+        "work/logs/t/1/artifacts/?\n\x1b[31m",
     ]
     atomic.remove_tree(project.layout.logs("t"))
     assert not os.path.exists(project.layout.logs("t"))

@@ -165,9 +165,10 @@ def append_record(fd: int, record: Mapping[str, Any], sync: bool) -> None:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
+    # A file's name may be no UTF-8; raw bytes of it would make the whole line unreadable, an escape is read back as it was.
     return (
         json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(
-            "utf-8", "surrogateescape"
+            "utf-8", "backslashreplace"
         )
         + b"\n"
     )

@@ -839,6 +839,7 @@ class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ign
 
 
 def _text(dumper: Any, value: str) -> Any:
+    value = value.encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
     return dumper.represent_scalar(
         "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
     )
