@@ -169,6 +169,30 @@ def test_the_last_events_cost_no_more_after_a_long_history(project):
     assert after <= before + (1 << 17)  # a block of the log, not 4 MB
 
 
+@pytest.mark.parametrize(
+    "verb", [("show", "a"), ("status",), ("status", "-s"), ("list",)], ids=lambda verb: verb[0]
+)
+def test_what_people_look_at_costs_no_more_after_a_long_history(project, verb):
+    """The laws: the log is read from its end or where the task's time is, results are opened for what is shown."""
+    project.drop("a.yaml", "prompt: x\n")
+    project.run("watch", "--until-empty")
+    bytes_read(project, *verb)  # compiles modules
+    before, printed = bytes_read(project, *verb)
+    kinds = ("task_claimed", "attempt_started", "attempt_finished", "task_finished")
+    today = project.events("task_finished", "a")[0]["ts"][:10]
+    with open(f"{project.layout.events}/{today}.another-watch.jsonl", "w") as file:
+        file.writelines(
+            f'{{"ts":"{today}T00:00:{number % 60:02d}.000Z","event_id":"o{number}","schema_version":1,'
+            f'"event":"{kinds[number % 4]}","task_id":"t{number // 4}","status":"done"}}\n'
+            for number in range(40_000)
+        )
+    for number in range(2000):
+        (project.work / f"done/t{number}.yaml").write_text("prompt: x\n")
+    after, again = bytes_read(project, *verb)
+    assert after <= before + (1 << 19), "the end of the log, not 6 MB; no file of each task"
+    assert verb[0] != "show" or again == printed
+
+
 def test_a_large_run_keeps_nothing_waiting(project, watch):
     """It is expanded in a thread: a task that is dropped meanwhile starts and ends before the run's tasks are there."""
     project.config("agents:\n  'true': {tool: shell, command: ['true']}\n")

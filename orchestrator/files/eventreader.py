@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
-from orchestrator.files import jsonlines, opening
+from orchestrator.files import jsonlines, logtimes, opening
 from orchestrator.files.eventshape import Event, fitted
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
@@ -33,19 +34,20 @@ def events(layout: Layout, since: str = "") -> tuple[list[Event], int]:
     return [event for event in _in_order(found) if str(event.get("ts", "")) >= since], bad
 
 
-def about(layout: Layout, key: str, value: str, first_day: str = "") -> list[Event]:
+def about(
+    layout: Layout, key: str, value: str, first_day: str = "", since: str = "", until: str = ""
+) -> list[Event]:
     """The events in which ``key`` (``task_id``, ``run_id``) is ``value``, from ``first_day`` on.
 
-    Only their lines are parsed: finding them is a search for bytes.
+    Only their lines are parsed: finding them is a search for bytes.  Of large files only what was written from ``since`` to ``until``
+    (timestamps) is read: a file is in order of time.
     """
     needle = f'"{key}":{json.dumps(value, ensure_ascii=False)}'.encode()
     found = []
-    for path in files(layout, first_day):
-        try:
-            with opening.open_log(path) as file:
-                data = file.read()
-        except (FileNotFoundError, opening.NotAFile):
-            continue
+    for path in files(layout, max(first_day, since[:10])):
+        if until and os.path.basename(path)[:10] > until[:10]:
+            break
+        data = logtimes.between(path, since, until)
         place = data.find(needle)
         while place >= 0:
             end = data.find(b"\n", place)
@@ -79,15 +81,46 @@ def _in_order(found: list[Event]) -> list[Event]:
 
 def newest_first(layout: Layout, first_day: str = "") -> Iterator[Event]:
     """Events from the newest back to ``first_day``, reading no more of the files than is taken."""
+    for paths in _by_day(layout, first_day):
+        yield from _merged(_backwards(path) for path in paths)
+
+
+def _by_day(layout: Layout, first_day: str) -> list[list[str]]:
+    """The files of each day, the newest day first."""
     by_day: dict[str, list[str]] = {}
     for path in files(layout, first_day):
         by_day.setdefault(os.path.basename(path)[:10], []).append(path)
-    for day in sorted(by_day, reverse=True):
-        yield from heapq.merge(
-            *(_backwards(path) for path in by_day[day]),
-            key=lambda event: str(event.get("ts", "")),
-            reverse=True,
-        )
+    return [by_day[day] for day in sorted(by_day, reverse=True)]
+
+
+def _merged(parts: Iterable[Iterator[Event]]) -> Iterator[Event]:
+    """Events that come newest first, of several files, as one."""
+    return heapq.merge(*parts, key=lambda event: str(event.get("ts", "")), reverse=True)
+
+
+ENDS = (b"task_finished", b"task_rejected")
+
+
+def ends(layout: Layout, most: int) -> Iterator[Event]:
+    """How tasks ended, and which of the failed ones a person has seen, the newest first, among the last ``most`` lines of the log.
+
+    Only lines that hold such an event are parsed.
+    """
+    left = most
+    for paths in _by_day(layout, ""):
+        tails = [list(islice(jsonlines.lines_backwards(path), left)) for path in paths]
+        yield from _merged(_ends(lines) for lines in tails)
+        left -= sum(map(len, tails))
+        if left <= 0:
+            return
+
+
+def _ends(lines: list[bytes]) -> Iterator[Event]:
+    for line in lines:
+        if any(word in line for word in ENDS):
+            event = fitted(jsonlines.parse_line(line))
+            if event is not None and event.get("event") in ("task_finished", "task_rejected"):
+                yield event
 
 
 def last(

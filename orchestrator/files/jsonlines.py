@@ -46,8 +46,16 @@ def split(data: bytes) -> tuple[list[dict[str, Any]], int]:
     return found, bad
 
 
-def backwards(path: str, block: int = 1 << 16) -> Iterator[dict[str, Any]]:
-    """The objects of a file from the last to the first, reading only as much as is asked for.
+def backwards(path: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file from the last to the first, reading only as much as is asked for."""
+    for line in lines_backwards(path):
+        value = parse_line(line)
+        if value is not None:
+            yield value
+
+
+def lines_backwards(path: str, block: int = 1 << 16) -> Iterator[bytes]:
+    """The lines of a file from the last to the first, empty ones left out.
 
     A line longer than `LONGEST` is none of ours and is passed over.
     """
@@ -66,18 +74,16 @@ def backwards(path: str, block: int = 1 << 16) -> Iterator[dict[str, Any]]:
             if rest:
                 yield from _whole(pieces, rest.pop(), held)
                 pieces, held = [], 0
-                for line in reversed(rest):
-                    yield from _whole([], line)
+                yield from (line for line in reversed(rest) if line)
             held += len(first)
             if held <= LONGEST:
                 pieces.append(first)
         yield from _whole(pieces, b"", held)
 
 
-def _whole(pieces: list[bytes], begin: bytes, held: int = 0) -> Iterator[dict[str, Any]]:
+def _whole(pieces: list[bytes], begin: bytes, held: int) -> Iterator[bytes]:
     if held + len(begin) > LONGEST:
         return
     line = begin + b"".join(reversed(pieces))
-    value = parse_line(line) if line else None
-    if value is not None:
-        yield value
+    if line:
+        yield line

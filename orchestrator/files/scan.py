@@ -10,7 +10,9 @@ from orchestrator.errors import NotFound
 from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.hold import MARK
+from orchestrator.model.names import SIGNS
 from orchestrator.model.status import FOLDERS, Status
+from orchestrator.patterns import regex
 
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -62,13 +64,40 @@ def sorted_names(folder: str) -> list[tuple[str, str]]:
 
 def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
     """How many task files each folder holds, by their names."""
-    return {
-        status: sum(
-            name.endswith(SUFFIXES) and not is_draft(name) and name[0] != MARK
-            for name in names(layout.folder(status))
-        )
-        for status in folders
-    }
+    return {status: _count(names(layout.folder(status))) for status in folders}
+
+
+_NEVER = regex(rf"\n(?=[._#{MARK}])[^\n]*\.ya?ml(?=\n)")
+_OTHER = regex(r"\n([^\n]*\.md)(?=\n)")
+
+
+def _count(listed: list[str]) -> int:
+    """How many of these names are those of task files.
+
+    There may be very many, so all are looked at as one text; only names with the sign of a copy are looked at one by one.
+    """
+    text = "\n" + "\n".join(listed) + "\n"
+    if text.count("\n") != len(listed) + 1:  # a name with a line end in it
+        return sum(map(_counts, listed))
+    yaml = text.count(".yaml\n") + text.count(".yml\n")
+    other = text.count(".md\n")
+    hidden = text.count("\n.") - sum(text.count(f"\n{suffix}\n") for suffix in SUFFIXES)
+    dots = text.count(".") - yaml - other - hidden  # that are no part of an ordinary name
+    found = yaml - len(_NEVER.findall(text))
+    if dots or "conflict" in text.lower() or any(sign in text for sign in " (~_"):  # as copies have
+        low = text.lower()
+        signs = [sign for sign in SIGNS if sign in low]
+        odd = {name for sign in signs for name in listed if sign in name.lower()}
+        copies = (name for name in odd if name.endswith(YAML) and name[0] not in NEVER)
+        found -= sum(map(is_draft, copies))
+    return found + (sum(map(_counts, _OTHER.findall(text))) if other else 0)
+
+
+YAML, NEVER = (".yaml", ".yml"), f"._#{MARK}"
+
+
+def _counts(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not is_draft(name) and name[0] != MARK
 
 
 def invalid(layout: Layout) -> list[str]:

@@ -46,7 +46,7 @@ COPIES: tuple[tuple[str, str], ...] = (
     (r".*\(in konflikt [^()]*\)", "a sync program left it"),
 )
 # Every one of them has one of these: most names are told from copies by that alone.
-_SIGNS = tuple(
+SIGNS = tuple(
     " |(|~|conflict|variant-|backup|base|local|remote|merged|ours|theirs"
     "|.orig|.rej|.bak|.save|.old|.tmp|.temp|.sw|.part|.crdownload".split("|")
 )
@@ -82,7 +82,7 @@ def is_copy(name: str) -> bool:
     stem = stem_of(name)
     low = stem.lower()
     return (
-        any(sign in low for sign in _SIGNS) and bool(_COPY.fullmatch(stem)) and not _is_draft(name)
+        any(sign in low for sign in SIGNS) and bool(_COPY.fullmatch(stem)) and not _is_draft(name)
     )
 
 

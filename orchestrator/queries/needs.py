@@ -11,7 +11,6 @@ from typing import Any
 
 from orchestrator.files import (
     asks,
-    eventreader,
     git,
     holds,
     opening,
@@ -32,7 +31,6 @@ from orchestrator.queries.world import Known
 from orchestrator.records import dataclass
 
 NEW = 7 * 86400.0  # seconds for which a failure is new
-LOOKED = 2000  # events that are looked at for failures
 HELD_LONG = 3600.0  # seconds after which a held tool needs a person
 MOST = 200  # waiting files that git may have brought
 
@@ -70,7 +68,7 @@ def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Ne
         *[need for need in reviewed if need.kind == "asks"],
         *_settings(known),
         *[need for need in reviewed if need.kind == "review"],
-        *_failures(layout, now),
+        *_failures(known),
         *_invalid(known),
         *_held(layout, known),
         *_long_held(layout, now),
@@ -148,20 +146,20 @@ def checks_of(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _failures(layout: Layout, now: float) -> Iterator[Need]:
+def _failures(known: Known) -> Iterator[Need]:
     """Tasks that failed lately and lie where they fell, unless a person has said that it may be so (``reject``)."""
     seen: set[str] = set()
-    for looked, event in enumerate(eventreader.newest_first(layout)):
+    for event in known.ends:
         moment = _moment(event.get("ts"))
-        if looked > LOOKED or (moment is not None and now - moment > NEW):
+        if moment is not None and known.now - moment > NEW:
             return
         task_id = event.get("task_id")
-        if event.get("event") not in ("task_finished", "task_rejected") or task_id in seen:
+        if task_id in seen:
             continue
         seen.add(str(task_id))
         if event.get("event") != "task_finished" or event.get("status") != "failed":
             continue
-        if scan.locate(layout, str(task_id), (Status.FAILED,)) is None:
+        if scan.locate(known.layout, str(task_id), (Status.FAILED,)) is None:
             continue
         verbs = ("show", "reply", "retry", "reject")
         why = one_line(str(event.get("summary") or event.get("error_class") or ""), 160)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -25,7 +26,7 @@ from orchestrator.model.units import plural, timestamp, when
 from orchestrator.queries import elsewhere, whereabouts
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.queries.validity import Judged
-from orchestrator.queries.world import Known, request_of
+from orchestrator.queries.world import ENDS, Known, request_of
 from orchestrator.records import dataclass
 from orchestrator.tools.activity import glance, presentation
 
@@ -131,7 +132,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
             finished_row(layout, task_id, Status.REVIEW, name, results.read(layout, task_id))
             for task_id, name in scan.sorted_names(layout.folder(Status.REVIEW))
         ],
-        recent=recent(layout, RECENT, (Status.FAILED,)),
+        recent=recent(layout, RECENT, (Status.FAILED,), known.ends),
         more_waiting=len(inbox) + len(held) - len(shown),
         runs=len(runrecords.listed(layout)),
         held=known.held,
@@ -285,12 +286,17 @@ def _invalid_row(layout: Layout, name: str, judged: Judged) -> Row:
     return Row(stem_of(name), "invalid", path, detail=judged.told)
 
 
-def recent(layout: Layout, most: int, only: tuple[Status, ...] = FINISHED) -> list[Row]:
-    """The tasks that ended last and still lie in one of these folders, from the end of the event log."""
+def recent(
+    layout: Layout,
+    most: int,
+    only: tuple[Status, ...] = FINISHED,
+    ends: Iterable[Mapping[str, Any]] | None = None,
+) -> list[Row]:
+    """The tasks that ended last and still lie in one of these folders, from the end of the event log (``ends``, if it was read)."""
     rows: list[Row] = []
     seen: set[str] = set()
-    for looked, event in enumerate(eventreader.newest_first(layout)):
-        if looked > 2000 or len(rows) >= most:
+    for event in eventreader.ends(layout, ENDS) if ends is None else ends:
+        if len(rows) >= most:
             break
         task_id = event.get("task_id")
         if event.get("event") != "task_finished" or not isinstance(task_id, str) or task_id in seen:
@@ -372,24 +378,31 @@ def listed(
         for status in (Status.REVIEW, *FINISHED, Status.ARCHIVE)
         if status in wanted and (statuses or status is not Status.ARCHIVE)
     ]
+    found, left_out = _ended(layout, tuple(ended), most)
+    return rows + found, left_out
+
+
+def _ended(layout: Layout, ended: tuple[Status, ...], most: int | None) -> tuple[list[Row], int]:
+    """The newest tasks that have ended, and how many were left out.
+
+    What ended last is at the end of the log; only if that does not know enough are the names of all looked through.
+    """
+    count = sum(scan.counts(layout, ended).values())
+    newest = recent(layout, count if most is None else min(most, count), ended)
+    if most is not None and len(newest) >= min(most, count):
+        return newest, count - len(newest)
     names = {
         task_id: (status, name)
         for status in ended
         for task_id, name in scan.task_names(layout.folder(status))
     }
-    newest = (
-        recent(layout, min(most if most is not None else len(names), len(names)), tuple(ended))
-        if names
-        else []
-    )
-    rows += newest
-    rest = sorted(set(names) - {row.id for row in newest}, reverse=True)
+    rest = set(names) - {row.id for row in newest}
     room = len(rest) if most is None else max(0, most - len(newest))
-    rows += [
+    older = [
         finished_row(layout, task_id, *names[task_id], results.read(layout, task_id))
-        for task_id in rest[:room]
+        for task_id in heapq.nlargest(room, rest)
     ]
-    return rows, len(rest) - len(rest[:room])
+    return newest + older, len(rest) - len(older)
 
 
 def labels_of(layout: Layout, task_id: str) -> set[str]:
@@ -397,6 +410,38 @@ def labels_of(layout: Layout, task_id: str) -> set[str]:
     place = scan.locate(layout, task_id)
     request = request_of(layout, *place) if place is not None else None
     return set(request.task.labels) if request is not None and request.task is not None else set()
+
+
+SLACK = 3600.0  # seconds by which events may lie outside of what files and journal tell of a task
+
+
+def _span(
+    layout: Layout,
+    journal: Journal | None,
+    result: Mapping[str, Any],
+    status: Status,
+    name: str,
+    now: float,
+) -> tuple[str, str, str]:
+    """The day before which nothing can have happened to a task, and the span in which all did, if it has ended here.
+
+    Each of its moves gives its file another change time, and what else happens to it is in its journal.
+    """
+    day = _first_day(layout, journal, status, name)
+    known = journal is not None and journal.phase is Phase.FINAL and "at" in journal.claim
+    moments = [journal.claim["at"], journal.last.get("at", 0.0)] if journal and known else []
+    try:
+        if not moments and journal is None:  # of another clone, or from before .state was removed
+            moments = [when(str(result[key])) for key in ("started_at", "finished_at")]
+        moved = os.lstat(layout.file(status, name))
+    except (OSError, KeyError, ValueError):
+        return day, "", ""
+    moments = [moment for moment in moments if moment]
+    if not moments or status not in (*FINISHED, Status.ARCHIVE):
+        return day, "", ""
+    began = min(*moments, moved.st_mtime) - SLACK
+    ended = max(*moments, moved.st_ctime) + SLACK
+    return day, timestamp(began), timestamp(ended) if ended < now else ""
 
 
 def _first_day(layout: Layout, journal: Journal | None, status: Status, name: str) -> str:
@@ -448,9 +493,8 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     task = request.task if request else None
     if task is not None:
         row.title = row.title or one_line(task.title, 200)
-    history = eventreader.about(
-        layout, "task_id", task_id, _first_day(layout, journal, status, name)
-    )
+    span = _span(layout, journal, found, status, name, now)
+    history = eventreader.about(layout, "task_id", task_id, *span)
     note = tail(layout.note(task_id), 1 << 16) if row.status == "invalid" else ""
     return Story(
         row,

@@ -10,11 +10,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import (
     card,
     configuration,
+    eventreader,
     holds,
     journals,
     origin,
@@ -54,6 +56,7 @@ from orchestrator.model.units import show_duration, timestamp
 from orchestrator.queries.validity import Judge, Judged
 
 JUDGED = 1000  # files of the inbox that one look judges
+ENDS = 2000  # lines of the log that are looked at for how tasks ended
 FRESH = 5.0  # seconds for which a file is younger than what a watcher is sure to have seen
 
 
@@ -152,6 +155,11 @@ class Known:
     def day_budget(self) -> Gate | None:
         """The gate of today's budget, if it is spent: nothing starts until tomorrow."""
         return self._closed(None).get(("", ""))
+
+    @cached_property
+    def ends(self) -> list[dict[str, Any]]:
+        """How tasks ended lately, the newest first."""
+        return list(eventreader.ends(self.layout, ENDS))
 
     @cached_property
     def quotas(self) -> dict[str, list[Window]]:

@@ -1,0 +1,53 @@
+"""Counting names as one text says what asking each name says; a part of a log has what was written then."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.files import jsonlines, logtimes, scan
+from orchestrator.files.eventreader import about
+from orchestrator.files.layout import Layout
+
+PARTS = ["a", "t1", ".", "_", "#", "@", "~", " ", "(1)", ".tmp", ".bak", "-conflict-", "conflict", ".reply", ".error", "base", "\n", "."]  # fmt: skip
+ENDS = [".yaml", ".yml", ".md", "", ".txt", ".yaml~", ".error.md", ".gitkeep"]
+NAMES = st.builds(lambda parts, end: "".join(parts) + end, st.lists(st.sampled_from(PARTS), max_size=4), st.sampled_from(ENDS)).filter(bool)  # fmt: skip
+
+
+@given(st.lists(NAMES, unique=True, max_size=12))
+def test_names_are_counted_as_they_are_judged(names):
+    assert scan._count(names) == sum(map(scan._counts, names))
+
+
+def line(second: int, task: str = "x") -> str:
+    moment = f"2026-11-22T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.000Z"
+    more = {"schema_version": 1, "event": "task_note", "task_id": task, "pad": "x" * 100}
+    return json.dumps({"ts": moment, "event_id": f"e{second}", **more}, separators=(",", ":")) + "\n"  # fmt: skip
+
+
+def test_a_part_of_a_log_has_what_was_written_then(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [line(second) for second in range(20_000)]
+    path.write_text("".join(lines))
+    for since, until in ((0, 19_999), (5_000, 5_003), (12_345, 12_345), (19_990, 19_999), (0, 0)):
+        moments = [json.loads(lines[place])["ts"] for place in (since, until)]
+        data = logtimes.between(str(path), *moments)
+        found = [event["event_id"] for event in jsonlines.split(data)[0]]
+        assert {f"e{second}" for second in range(since, until + 1)} <= set(found)
+        if until - since < 10:
+            assert len(data) < 1 << 19
+    assert logtimes.between(str(path), "", "") == path.read_bytes()
+    assert logtimes.between(str(tmp_path / "none"), "", "") == b""
+
+
+def test_events_of_a_task_are_found_in_the_middle_of_a_long_log(tmp_path):
+    layout = Layout(str(tmp_path))
+    (tmp_path / "work/events").mkdir(parents=True)
+    lines = [line(second, "mine" if second in (9_000, 9_007) else "x") for second in range(18_000)]
+    (tmp_path / "work/events/2026-11-22.w.jsonl").write_text("".join(lines))
+    span = ("2026-11-22T02:29:00.000Z", "2026-11-22T02:31:00.000Z")
+    found = about(layout, "task_id", "mine", "2026-11-21", *span)
+    assert [event["event_id"] for event in found] == ["e9000", "e9007"]
+    assert about(layout, "task_id", "mine") == found
