@@ -12,6 +12,8 @@ from orchestrator.cli.screen.console import Console, cost, cost_each, tokens
 from orchestrator.cli.screen.report_page import page
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.projection.index import open_index
+from orchestrator.queries.metrics import text
+from orchestrator.queries.tasks import overview
 from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -23,6 +25,7 @@ BARS = " ▁▂▃▄▅▆▇█"
         "orchestrator report --since 24h --by model",
         "orchestrator report --html report.html",
         "orchestrator report --json | jq .total.cost_usd",
+        "orchestrator report --metrics /var/lib/node_exporter/orchestrator.prom",
     )
 )
 @click.option(
@@ -47,8 +50,16 @@ BARS = " ▁▂▃▄▅▆▇█"
     type=click.Path(dir_okay=False, writable=True),
     help="Write it as one HTML file, with charts and all tasks.",
 )
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write figures as Prometheus reads them from a file; - prints them.",
+)
 @click.pass_obj
-def command(app: App, since: float, by: str, as_json: bool, html: str | None) -> None:
+def command(
+    app: App, since: float, by: str, as_json: bool, html: str | None, metrics: str | None
+) -> None:
     """Tasks, success, duration, tokens and cost by agent, tool, model, day or run.
 
     Reads the event log through an index (.state/index.sqlite), which may be deleted at any time.
@@ -56,10 +67,15 @@ def command(app: App, since: float, by: str, as_json: bool, html: str | None) ->
     moment = now()
     start, end = timestamp(moment - since), timestamp(moment + 86400)
     index = open_index(app.layout)
+    if metrics is not None:
+        name = os.path.basename(app.layout.root)
+        with click.open_file(metrics, "w", encoding="utf-8", atomic=metrics != "-") as file:
+            file.write(text(overview(app.layout, moment), index, name))
+        return
     total = (report(index, "", start, end) or [Group("")])[0]
     if html is not None:
         groups = {name: report(index, name, start, end) for name in BY}
-        text = page(
+        written = page(
             f"{os.path.basename(app.layout.root)}: the last {show_duration(since)}",
             f"{start[:16].replace('T', ' ')} to {timestamp(moment)[:16].replace('T', ' ')} UTC",
             total,
@@ -68,7 +84,7 @@ def command(app: App, since: float, by: str, as_json: bool, html: str | None) ->
             costs(index, start, end),
         )
         with click.open_file(html, "w", encoding="utf-8", atomic=html != "-") as file:
-            file.write(text)
+            file.write(written)
         if html != "-":
             app.console.out(html)
         return
