@@ -44,6 +44,7 @@ DOORS = {
     "watchdog": ["coordination/inbox.py"],
     "sqlite3": ["projection/", "queries/"],
     "jmespath": ["tools/queries.py"],
+    "mcp": ["cli/verbs/mcp.py"],
     "nats": ["distributors/engines/nats.py"],
     "redis": ["distributors/engines/redis.py"],
 }

@@ -50,6 +50,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "query": ("Also", "query the history in SQL"),
     "reload": ("Also", "let the watcher take over changed settings"),
     "guide": ("Also", "what an agent or a newcomer needs to know, on one page"),
+    "mcp": ("Also", "an agent's own door, by the Model Context Protocol"),
     "service": ("Also", "a systemd unit that keeps the watcher running"),
     "completion": ("Also", "completion for your shell"),
     "help": ("Also", "help on a command, or on exit-codes"),

@@ -1,0 +1,90 @@
+"""``mcp``: an agent's own door, as a server of the Model Context Protocol on standard input and output."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.agentdoor import Door
+from orchestrator.cli.app import App
+from orchestrator.cli.options import examples
+from orchestrator.errors import OrchestratorError, Unusable
+
+ABOUT = (
+    "Queue work for other agents and follow it. Tasks are files that a watcher runs; nothing here starts, approves or merges. "
+    "Make a task with new, wait for it, and read its answer with show."
+)
+
+
+@click.command(
+    epilog=examples(
+        "claude mcp add orchestrator -- orchestrator mcp",
+        "orchestrator mcp    # speaks MCP on standard input and output; nothing listens",
+    )
+)
+@click.pass_obj
+def command(app: App) -> None:
+    """Serve an agent by MCP on standard input and output: new, list, show, wait, reply.
+
+    reply reaches only tasks that this agent made. Nothing here decides: no start, no approval, no merge, no release.
+    It needs the package mcp: pip install 'orchestrator[mcp]'.
+    """
+    door = Door(app)
+    app.layout  # noqa: B018  without a work directory it says so before the first call
+    server(door).run("stdio")
+
+
+def server(door: Door) -> Any:
+    """The server with its tools.  `Unusable` without the package."""
+    try:
+        from mcp.server.mcpserver import MCPServer
+        from mcp.server.mcpserver.exceptions import ToolError
+    except ImportError:
+        raise Unusable(
+            "the package mcp (2 or later) is not installed", "pip install 'orchestrator[mcp]'"
+        ) from None
+
+    made = MCPServer("orchestrator", instructions=ABOUT, version=__version__, log_level="ERROR")
+
+    async def answer(step: Callable[..., dict[str, Any]], *values: Any) -> dict[str, Any]:
+        try:
+            return await asyncio.to_thread(step, *values)
+        except OrchestratorError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            raise ToolError(f"{error.message}{hint}") from None
+
+    async def new(
+        prompt: str,
+        agent: str | None = None,
+        title: str | None = None,
+        needs: list[str] | None = None,
+        timeout: str | None = None,
+        priority: str | None = None,
+    ) -> dict[str, Any]:
+        """Make a task for another agent. Returns its id. needs: ids that must be done first. timeout: 90s, 15m or 2h."""
+        options = {"agent": agent, "title": title, "timeout": timeout, "priority": priority}
+        return await answer(door.new, prompt, options, needs or [])
+
+    async def list_(status: str | None = None) -> dict[str, Any]:
+        """The tasks here. status: waiting, running, review, done, failed, cancelled or held."""
+        return await answer(door.list, status)
+
+    async def show(task: str) -> dict[str, Any]:
+        """One task: where it is, its answer, its checks, what it cost."""
+        return await answer(door.show, task)
+
+    async def wait(task: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until a task has ended, at most so many seconds (600). ended says whether it has."""
+        return await answer(door.wait, task, seconds)
+
+    async def reply(task: str, text: str) -> dict[str, Any]:
+        """Say something to the agent of a task that you made: it goes on in the same session."""
+        return await answer(door.reply, task, text)
+
+    for step in (new, list_, show, wait, reply):
+        made.add_tool(step, name=step.__name__.rstrip("_"))
+    return made

@@ -1,0 +1,72 @@
+"""An agent's own door, by a real client of the official package (the extra [mcp])."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from conftest import wait_until
+
+
+def test_without_its_package_it_says_what_to_install(project):
+    hidden = "import sys; sys.modules['mcp'] = None; from orchestrator.cli.main import main; main(['mcp'])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", hidden],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6 and "orchestrator[mcp]" in done.stderr, done.stderr
+
+
+def test_a_client_makes_follows_and_talks_to_its_own_tasks_only(project, watch):
+    mcp = pytest.importorskip(
+        "mcp", reason="the extra [mcp] is not installed: pip install -e '.[mcp]'"
+    )
+    project.config(
+        "agents:\n  ok: {tool: shell, command: [sh, -c, 'cat; echo done']}\n"
+        "  asks: {tool: shell, command: [cat]}\n"
+    )
+    project.run("new", "Not yours", "--id", "other", "-a", "ok")
+    watch()
+    project.settled("other", "done")
+    server = mcp.StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "orchestrator", "mcp"],
+        cwd=str(project.root),
+        env=project.env,
+    )
+
+    async def talk() -> None:
+        async with mcp.Client(server) as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert tools == {"new", "list", "show", "wait", "reply"}
+
+            async def call(name, **values):
+                made = await client.call_tool(name, values)
+                text = "".join(getattr(item, "text", "") for item in made.content)
+                return made.is_error, made.structured_content, text
+
+            _, made, _ = await call("new", prompt="Say --hello", agent="ok", title="Mine")
+            task_id = made["id"]
+            failed, seen, text = await call("wait", task=task_id, seconds=30)
+            assert not failed and seen["ended"], text
+            assert seen["task"]["status"] == "done"
+            _, listed, _ = await call("list", status="done")
+            assert {row["id"] for row in listed["tasks"]} == {"other", task_id}
+            failed, _, text = await call("reply", task="other", text="Do more")
+            assert failed and "not a task that you made" in text
+            failed, told, text = await call("reply", task=task_id, text="Say it again")
+            assert not failed, text
+            failed, _, text = await call("new", prompt="x", agent="nobody")
+            assert failed and "nobody" in text
+            failed, _, text = await call("show", task="nothing")
+            assert failed and "nothing" in text
+            wait_until(lambda: len(project.events("attempt_finished", task_id)) == 2, "it went on")
+
+    asyncio.run(asyncio.wait_for(talk(), 90))
