@@ -30,17 +30,27 @@ def free_port() -> int:
 
 
 class Broker:
-    """One broker process; its data survives `kill` and `start`, and not `wipe`.  ``more`` is added to its configuration."""
+    """One broker process; its data survives `kill` and `start`, and not `wipe`.  ``more`` is added to its configuration.
 
-    def __init__(self, kind: str, folder: Path, more: str = "") -> None:
+    ``prefix`` puts it into a network namespace, where it listens at ``host``.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        folder: Path,
+        more: str = "",
+        host: str = "127.0.0.1",
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         self.kind, self.folder, self.port = kind, folder, free_port()
-        self.more = more
+        self.more, self.host, self.prefix = more, host, prefix
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
     def url(self) -> str:
-        return f"{self.kind}://127.0.0.1:{self.port}"
+        return f"{self.kind}://{self.host}:{self.port}"
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -48,20 +58,31 @@ class Broker:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         if self.kind == "nats":
-            text = f"listen: 127.0.0.1:{self.port}\njetstream {{store_dir: {data}}}\n"
+            text = f"listen: {self.host}:{self.port}\njetstream {{store_dir: {data}}}\n"
             words = [str(NATS_SERVER), "-c", str(path)]
         else:
-            text = f"bind 127.0.0.1\nport {self.port}\ndir {data}\nappendonly yes\nappendfsync always\n"
+            text = f"bind {self.host}\nprotected-mode no\nport {self.port}\ndir {data}\nappendonly yes\nappendfsync always\n"
             words = ["redis-server", str(path)]
         path.write_text(text + self.more)
         with open(self.folder / "broker.log", "ab") as log:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self.prefix, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._await()
 
     def _await(self) -> None:
         end = time.monotonic() + 15
+        if self.prefix:
+            look = f"import socket; socket.create_connection(('{self.host}', {self.port}), 1)"
+            while subprocess.run(
+                [*self.prefix, sys.executable, "-c", look], stderr=subprocess.DEVNULL, check=False
+            ).returncode:
+                assert time.monotonic() < end, (self.folder / "broker.log").read_text()[-2000:]
+            return
         while time.monotonic() < end:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as probe:

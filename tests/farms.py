@@ -24,7 +24,9 @@ agents:
 class WorkerProcess:
     """``orchestrator worker`` in the background; what it says is in ``text()``."""
 
-    def __init__(self, project: Project, url: str, name: str, *words: str) -> None:
+    def __init__(
+        self, project: Project, url: str, name: str, *words: str, prefix: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.path = project.root.parent / f"{name}.log"
         self.spool = project.root.parent / f"spool-{name}"
@@ -32,6 +34,7 @@ class WorkerProcess:
         said = self.path.stat().st_size
         self.process = subprocess.Popen(
             [
+                *prefix,
                 project.python,
                 "-m",
                 "orchestrator",
@@ -124,13 +127,13 @@ class Farm:
         )
         return done.stdout
 
-    def worker(self, name: str = "w1", *words: str) -> WorkerProcess:
-        made = WorkerProcess(self.far, self.broker.url, name, *words)
+    def worker(self, name: str = "w1", *words: str, prefix: tuple[str, ...] = ()) -> WorkerProcess:
+        made = WorkerProcess(self.far, self.broker.url, name, *words, prefix=prefix)
         self.workers.append(made)
         return made.ready()
 
-    def watch(self, *words: str) -> WatcherProcess:
-        made = WatcherProcess(self.near, *words)
+    def watch(self, *words: str, prefix: tuple[str, ...] = ()) -> WatcherProcess:
+        made = WatcherProcess(self.near, *words, prefix=prefix)
         self.watchers.append(made)
         return made.ready()
 

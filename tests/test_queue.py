@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -306,3 +307,56 @@ def test_a_second_machine_in_ten_minutes(farm):
         os.killpg(far.pid, signal.SIGINT)
         far.wait(20)
     assert "words" in done.stdout and "+better" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, connected with each other and with nothing else; they have 10.213.77.1 and .2."""
+    near, far = (f"orc-{side}-{os.getpid()}" for side in ("near", "far"))
+    steps = [
+        f"netns add {near}", f"netns add {far}",
+        f"-n {near} link add wire type veth peer name wire netns {far}",
+        f"-n {near} addr add 10.213.77.1/24 dev wire", f"-n {far} addr add 10.213.77.2/24 dev wire",
+        *(f"-n {side} link set {device} up" for side in (near, far) for device in ("lo", "wire")),
+    ]  # fmt: skip
+    try:
+        for step in steps:
+            done = subprocess.run(
+                ["ip", *step.split()], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
+        yield near, far
+    finally:
+        for side in (near, far):
+            subprocess.run(["ip", "netns", "delete", side], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip"), reason="only root makes network namespaces"
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_network_namespaces_without_shared_files(kind, wire, tmp_path):
+    """The worker's side cannot see the watcher's files at all: a dirty tree goes out, a branch comes back."""
+    if why := missing(kind):
+        pytest.skip(why)
+    near, far = (("ip", "netns", "exec", side) for side in wire)
+    broker = Broker(kind, tmp_path / "broker", host="10.213.77.1", prefix=near)
+    farm = Farm(tmp_path, broker)
+    try:
+        (farm.near.root / "f").write_text("one\n")
+        farm.git(farm.near, "add", "f")
+        farm.git(farm.near, "commit", "-qm", "base")
+        (farm.near.root / "f").write_text("one\ndirty\n")
+        hide = f'mount -t tmpfs none {farm.near.root} && exec "$@"'
+        farm.worker("w1", prefix=(*far, "unshare", "--mount", "sh", "-c", hide, "sh"))
+        farm.drop("seen", f"cat f; ls -A {farm.near.root} | wc -l")
+        farm.drop("changed", "echo more >> f", agent="ed")
+        farm.watch("--until-empty", prefix=near)
+        farm.near.settled("seen", "done")
+        farm.near.until("changed", "done")
+        assert farm.log("seen") == b"one\ndirty\n0\n"
+        assert farm.git(farm.near, "show", "task/changed:f") == "one\nmore\n"
+    finally:
+        farm.close()
+        broker.close()

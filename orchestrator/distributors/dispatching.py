@@ -103,6 +103,7 @@ class QueueHandle:
         self._task: asyncio.Task[None] | None = None
         self._logs: dict[str, int] = {}
         self._cursor, self._told = "", 0
+        self._left = True  # whether something was left for the worker that is to be taken away
         self._state = State("")  # as last seen
         self._offered = -RENEWED  # when we offered it
         self._looked = 0.0  # when the broker answered last
@@ -315,6 +316,7 @@ class QueueHandle:
             )
         begin = farm.home.share if shared else farm.home.begin
         code = await asyncio.to_thread(begin, self.dispatch, told)
+        self._left = code["kind"] != "none"
         prompt = str(told.get("prompt", ""))
         keys = (
             *(
@@ -495,7 +497,8 @@ class QueueHandle:
     async def _forget(self) -> None:
         """Say that all of it is home; the broker and the worker need keep nothing.  If that fails, both forget it in a week."""
         try:
-            await asyncio.to_thread(self._farm.home.end, self.dispatch)
+            if self._left:
+                await asyncio.to_thread(self._farm.home.end, self.dispatch)
             record = await self._farm.engine.read(self._name)
             if record is None or not self._state.done:
                 return

@@ -17,7 +17,7 @@ from orchestrator.distributors.dispatches import TOPIC, VERSION, worker_topic
 from orchestrator.distributors.engines.base import Down, Offer
 from orchestrator.errors import Unusable
 
-POLL = 2.0  # seconds between looks for offers, if nobody says that there are some
+POLL, POLL_MOST = 2.0, 8.0  # seconds between looks for offers, if nobody says that there are some
 SHOWN = 2.0  # seconds between two of a worker's cards
 LABELS_MOST = 6
 
@@ -71,6 +71,7 @@ class Worker:
             await self._goodbye()
 
     async def _serve(self, until_empty: bool) -> None:
+        pause = POLL
         while True:
             self._wake.clear()
             found = False
@@ -82,9 +83,10 @@ class Worker:
             if until_empty and not found and not self._tasks:
                 return
             try:
-                await asyncio.wait_for(self._wake.wait(), POLL)
+                await asyncio.wait_for(self._wake.wait(), pause)
+                pause = POLL
             except TimeoutError:
-                pass
+                pause = min(pause * 2, POLL_MOST)
 
     async def _fill(self) -> bool:
         """Take offers while there are slots; whether any was taken."""
