@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from conftest import wait_until
+from conftest import tagged, wait_until
 
 from orchestrator.files import schemas
 from orchestrator.files.documents import parse
@@ -480,3 +480,19 @@ def test_tasks_of_several_files_that_wait_for_each_other_are_told(project, watch
     assert watcher.text().count("wait for each other") == 1
     assert "it waits for itself: " in project.run("why", "b").stdout
     assert "it waits for itself" not in project.run("why", "d").stdout
+
+
+def test_an_agent_that_stops_its_supervisor_does_not_get_past_its_limits(project, watch):
+    agent(project, "once", "os.kill(os.getppid(), signal.SIGSTOP)\n")
+    agent(
+        project,
+        "always",
+        "parent = os.getppid()\nwhile os.getppid() == parent: os.kill(parent, signal.SIGSTOP)\n",
+    )
+    watcher = watch()
+    project.drop("a.yaml", "agent: once\nprompt: x\n")
+    project.drop("b.yaml", "agent: always\nprompt: x\ntimeout: 1s\n")
+    project.settled("a", "done")
+    wait_until(lambda: project.where("b") in ("failed", "review"), "b ends")
+    wait_until(lambda: not tagged(project), "nothing of it is left")
+    assert watcher.process.poll() is None

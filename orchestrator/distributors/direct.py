@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from orchestrator.distributors.base import ExecutionHandle, Order
+from orchestrator.distributors.waking import keep_awake
 from orchestrator.execution import orphans
 from orchestrator.execution.pool import DEATHS, SupervisorPool, Worker
 from orchestrator.execution.processes import pin, send, sweep
@@ -107,6 +108,8 @@ class DirectHandle:
         del job["portable"]
         job["stdout"], job["stderr"] = f"{order.run_dir}/stdout.log", f"{order.run_dir}/stderr.log"
         self._worker: Worker = pool.start(job, job.pop("journal"), on_started, self._ended)
+        process = self._worker.process
+        keep_awake(process.pid, process.send_signal, self.is_running)
 
     def _ended(self, end: AttemptEnd) -> None:
         if not self._end.done():
@@ -142,6 +145,7 @@ class AdoptedHandle:
             started.get("boot", ""),
         )
         self._ended = False
+        keep_awake(self._identity[0], lambda number: send(*self._identity, number), self.is_running)
 
     def cancel(self) -> None:
         send(*self._identity, signal.SIGTERM)

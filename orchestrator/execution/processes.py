@@ -30,6 +30,15 @@ def pin(pid: int, started: int, boot: str) -> int | None:
     return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped it (SIGSTOP); False if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
+
+
 def send(pid: int, started: int, boot: str, number: int) -> bool:
     """Send a signal to exactly this process; whether it was there."""
     try:
