@@ -29,20 +29,21 @@ AGENT = r"""
 line() { text="$ORCHESTRATOR_TASK_ID.$ORCHESTRATOR_ATTEMPT.$1 $$"; echo "$text" >> "lines-$1" && echo "$text" >> "$WROTE"; }
 commit() { git add -A && git commit -qm "$1"; }
 trap '' INT TERM
+git update-index --no-assume-unchanged lines-* 2>/dev/null
 for n in 1 2 3 4 5 6; do
   line "$n"
   case $((RANDOM % 11)) in
     0) commit "c$n";;
-    1) commit "c$n"; git reset -q --hard HEAD~1;;
-    2) commit "c$n"; git commit -q --amend -m "a$n";;
+    1) commit "c$n" && git reset -q --hard HEAD~1;;
+    2) commit "c$n" && git commit -q --amend -m "a$n";;
     3) git checkout -q -b "side-$ORCHESTRATOR_TASK_ID-$n"; commit s;;
     4) rm -f .git;;
     5) place=$(git rev-parse --git-dir) && : > "$place/index.lock";;
     6) git checkout -q --detach; commit d;;
     7) mkdir -p in; (cd in && git init -q; echo x > y);;
     8) git rebase -q trunk || true;;
-    9) git update-index --assume-unchanged "lines-$n" || true;;
-    10) git stash -q && git stash pop -q || true;;
+    9) git update-index --assume-unchanged "lines-$n" && line "$n"; exit 0;;  # more git of its own would overwrite it
+    10) git stash push -q;;
   esac
   sleep 0.0$((RANDOM % 9))
 done 2>/dev/null
@@ -221,11 +222,8 @@ class Field:
                 found.append(f"lost: {line}")
         for stray in strays.find(self.layout, load_config(self.layout)):
             found.append(f"left over: {stray.words}")
-        for place in ("running", "inbox"):
-            found += [
-                f"{path.name} is in {place}/"
-                for path in (self.root / "work" / place).glob("*.yaml")
-            ]
+        running = (self.root / "work/running").glob("*.yaml")
+        found += [f"{path.name} is in running/" for path in running]
         for name in ("MERGE_HEAD", "index.lock"):
             if (self.root / ".git" / name).exists():
                 found.append(f"the person's checkout has {name}")
@@ -235,7 +233,8 @@ class Field:
 
     def kept(self) -> set[str]:
         """Every line in a commit that a ref holds, or in a tree."""
-        refs = git(self.root, "for-each-ref", "--format=%(refname)").split()
+        places = ("refs/heads", "refs/orchestrator")
+        refs = git(self.root, "for-each-ref", "--format=%(refname)", *places).split()
         blobs = set()
         for entry in git(self.root, "rev-list", "--objects", *refs).splitlines():
             blob, _, path = entry.partition(" ")
@@ -256,7 +255,7 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
         field.watch()
         if field.counts["tasks"] < field.counts["killed trees"] / 2 + 6:
             field.drop()
-        time.sleep(field.random.random() * 0.3)
+        time.sleep(field.random.random() * 0.1)
         field.kill()
     if field.watcher is not None and field.watcher.poll() is None:
         field.watcher.send_signal(signal.SIGTERM)

@@ -200,6 +200,38 @@ def test_a_tool_call_writes_a_file(ground, agent):
     assert result["artifacts"][0]["path"] == "made.txt" and result["artifacts"][0]["bytes"] > 0
 
 
+def in_git(project: Project, *words: str) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", *words],
+        cwd=project.root, env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("agent", CODERS)
+def test_it_edits_in_a_tree_of_its_own(ground, agent):
+    project = ground.project
+    (project.root / "AGENTS.md").write_text("Be brief.\n")
+    in_git(project, "init", "-q", "-b", "main")
+    in_git(project, "add", "-A")
+    in_git(project, "commit", "-qm", "first")
+    ground.use("", isolation="worktree")
+    ground.task("w", agent, "[[write made.txt|by an agent]]")
+    before = in_git(project, "status", "--porcelain", "--", "AGENTS.md", "made.txt")
+    ground.run()
+    result = project.result("w")
+    assert project.where("w") == "review", (result, project.log("w")[-800:])
+    assert (result["files_changed"], result["insertions"], result["commits"]) == (
+        ["made.txt"],
+        1,
+        1,
+    )
+    assert in_git(project, "show", "task/w:made.txt") == "by an agent"
+    assert in_git(project, "status", "--porcelain", "--", "AGENTS.md", "made.txt") == before
+    assert not (project.root / "made.txt").exists()
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(
     "status,kinds", [(500, {"overloaded"}), (401, {"auth"}), (400, {"bad_request"})]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
 
@@ -100,6 +101,32 @@ def test_a_conflict_is_a_turn_for_its_own_session_and_then_waits(repo: Repo):
     repo.run("reject", "r.stubborn")
     repo.run("watch", "--until-empty")
     assert repo.result("r")["reason"].startswith("2 of 3 done")
+
+
+COLLIDING = int(os.environ.get("COLLIDING_TASKS", "5"))  # twenty take a minute
+
+
+def test_tasks_that_collide_are_put_on_top_of_each_other(repo: Repo):
+    """Each adds a line to the same place; the turn of its session is a real rebase, and who collides once more is told again."""
+    repo.config((repo.work / "orchestrator.yaml").read_text() + "limits: {running: 4}\n")
+    script = (
+        'if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then echo "$ORCHESTRATOR_TASK_ID" >> src/a.txt; else '
+        "git rebase -q run/r || { sed -i '/^[<=>]/d' src/a.txt; git add src/a.txt; "
+        "GIT_EDITOR=true git rebase --continue; }; fi"
+    )
+    tasks = {f"t{number:02}": {"prompt": script} for number in range(COLLIDING)}
+    drop_run(repo, "r", tasks)
+    repo.run("watch", "--until-empty", patience=120)
+    for _ in range(COLLIDING):
+        waiting = [key for key in tasks if repo.where(f"r.{key}") == "review"]
+        if not waiting:
+            break
+        for key in waiting:
+            repo.run("reply", f"r.{key}", "--conflict", code=None)
+        repo.run("watch", "--until-empty", patience=120)
+    text = repo.git("show", "run/r:src/a.txt").splitlines()
+    assert sorted(text[3:]) == [f"r.{key}" for key in tasks]
+    assert repo.result("r")["reason"].startswith(f"{COLLIDING} of {COLLIDING} done")
 
 
 def test_only_review_always_stops_a_task_of_a_run(repo: Repo):

@@ -115,6 +115,15 @@ def test_a_stash_that_an_agent_takes_is_kept(repo: Repo):
     assert set(kept) <= set(repo.git("rev-list", *refs).split())
 
 
+def test_a_stash_that_an_agent_leaves_is_kept(repo: Repo):
+    repo.do("x", "echo kept > src/a.txt; git stash -q")
+    repo.git("stash", "clear")
+    refs = repo.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").split()
+    commits = repo.git("rev-list", *refs).split()
+    assert "kept" in {repo.git("show", f"{commit}:src/a.txt", code=None) for commit in commits}
+    assert any("stashes grew by 1" in text for text in repo.result("x")["warnings"])
+
+
 HOOK = "mkdir -p $ORCHESTRATOR_ROOT/.git/hooks; printf '#!/bin/sh\\ntouch %s/hooked' $ORCHESTRATOR_ROOT > $ORCHESTRATOR_ROOT/.git/hooks/post-merge; chmod +x $ORCHESTRATOR_ROOT/.git/hooks/post-merge; echo 1 > n"
 
 

@@ -135,7 +135,8 @@ class Grounds:
         before = sharing.known_look(f"{run_dir}/{SHARED}")
         if before is not None:
             ref = f"{saving.saved_ref(tree.branch, life.attempt)}.shared"
-            own = f"refs/heads/{self.settings.config.trees.prefix}/"
+            prefixes = (self.settings.config.trees.prefix, runbranches.PREFIX)
+            own = tuple(f"refs/heads/{prefix}/" for prefix in prefixes)
             told = sharing.told(self.layout, repo, tree, ref, before, own, life.id)
         files = sharing.changed(self.layout, repo)
         if not files:

@@ -65,9 +65,15 @@ def known_look(path: str) -> Shared | None:
 
 
 def told(
-    layout: Layout, repo: Repository, tree: Tree, ref: str, before: Shared, own: str, task_id: str
+    layout: Layout,
+    repo: Repository,
+    tree: Tree,
+    ref: str,
+    before: Shared,
+    own: tuple[str, ...],
+    task_id: str,
 ) -> list[str]:
-    """What has changed, in words.  ``own`` is how refs of tasks' branches begin: those are moved by their own ends.
+    """What has changed, in words.  ``own`` is how refs of the branches of tasks and runs begin: those are moved by us.
 
     What nothing holds any more is kept under ``ref``.
     """
@@ -78,10 +84,11 @@ def told(
         if before.refs.get(name) != now.refs.get(name) and not name.startswith(own)
     )
     taken = [commit for commit in before.stash if commit not in now.stash]
-    if not changed and not taken:
+    left = [commit for commit in now.stash if commit not in before.stash]
+    if not changed and not taken and not left:
         return []
     lost = [before.refs[name] for name in changed if name in before.refs]
-    kept = keep_lost(repo, ref, [*lost, *taken], task_id)
+    kept = keep_lost(repo, ref, [*lost, *taken, *left], task_id)
     others = sorted({*before.alive, *now.alive})
     also = f" (alive as well: {', '.join(others[:5])})" if others else ""
     words = []
@@ -92,6 +99,8 @@ def told(
         words.append(
             f"while it ran, {len(taken)} of your stashes went{also}:  git stash apply {taken[0][:12]}"
         )
+    if left:
+        words.append(f"while it ran, your list of stashes grew by {len(left)}{also}")
     if kept:
         words.append(f"what nothing else holds of that is kept: {kept}")
     return words
@@ -103,7 +112,8 @@ def keep_lost(repo: Repository, ref: str, commits: Collection[str], task_id: str
     if not there:
         return ""
     asked = "".join(f"{commit}\n" for commit in there).encode()
-    listed = repo.shared("rev-list", "--stdin", "--not", "--all", stdin=asked)
+    held = ("--not", "--exclude=refs/stash", "--all")  # a stash goes with the next  git stash pop
+    listed = repo.shared("rev-list", "--stdin", *held, stdin=asked)
     outside = set(listed.splitlines())
     lost = [commit for commit in dict.fromkeys(there) if commit in outside]
     if not lost:
