@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 
+from conftest import wait_until
 from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
 
 from orchestrator.files import journals, runrecords
@@ -55,6 +56,9 @@ def test_a_run_is_one_branch_reviewed_and_merged_once(repo: Repo):
     assert (repo.root / "one").read_text() == "1\n" and (repo.root / "two").read_text() == "2\n"
     assert repo.git("log", "-1", "--format=%s") == "A feature (run/feature)"
     assert repo.run("diff", "feature", "--name-only").stdout == "one\ntwo\n"
+    assert "+3 -0 in 3 commits" in repo.run("report").stdout
+    (row,) = [row for row in repo.json("list")["tasks"] if row["id"] == "feature.one"]
+    assert (row["branch"], row["insertions"], row["deletions"]) == ("task/feature.one", 1, 0)
     repo.run("trees", "clean", "-y")
     repo.run("archive", "feature", "feature.one", "feature.two")
     assert repo.git("branch", "--list", "run/*", "task/*") == "task/feature.three"
@@ -142,6 +146,27 @@ def test_only_review_always_stops_a_task_of_a_run(repo: Repo):
         and repo.git("rev-parse", "main:src")
         and not (repo.root / "a").exists()
     )
+
+
+def test_a_move_to_done_is_a_request_to_merge(repo: Repo, watcher):
+    repo.do("x", "echo 1 > n")
+    repo.do("z", "echo 2 > z")
+    (repo.root / "z").write_text("mine\n")
+    for task_id in ("x", "z"):  # while nobody watches
+        (repo.work / f"review/{task_id}.yaml").rename(repo.work / f"done/{task_id}.yaml")
+    repo.drop("y.yaml", json.dumps({"prompt": "cat n", "needs": ["x"]}))
+    assert "needs x, which is in review" in repo.run("why", "y").stdout
+    repo.run("approve", "x")
+    assert (repo.root / "n").read_text() == "1\n" and repo.where("x") == "done"
+    repo.run("approve", "z", code=1)
+    assert repo.where("z") == "review"
+    (repo.root / "z").unlink()
+    repo.config((repo.work / "orchestrator.yaml").read_text() + "watch: {rescan: 200ms}\n")
+    watcher()
+    wait_until(lambda: repo.where("y") == "done")
+    (repo.work / "review/z.yaml").rename(repo.work / "done/z.yaml")
+    wait_until(lambda: (repo.root / "z").exists() and repo.where("z") == "done")
+    assert repo.log("y") == "1\n" and len(repo.events("task_approved", "z")) == 1
 
 
 def test_a_branch_of_that_name_is_left_alone(repo: Repo):

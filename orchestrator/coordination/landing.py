@@ -12,13 +12,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import OrchestratorError, Refused
-from orchestrator.files import journals, opening, runrecords
+from orchestrator.files import journals, opening, results, runrecords, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
+from orchestrator.model.status import Status
 from orchestrator.store import atomic, conflictnotes, git, merging, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
@@ -213,6 +214,36 @@ def approve(store: Store, config: Config, task_id: str) -> str:
             raise
         conflictnotes.remove(store.layout, task_id)
         return made
+
+
+def obey(store: Store, config: Config, task_id: str) -> str:
+    """A person has put a task from review/ into done/: that is a yes.  What was done, in words.
+
+    Raises `CannotMerge`, and then it is in review/ again.
+    """
+    place = scan.locate(store.layout, task_id)
+    if (
+        place is None
+        or place[0] is not Status.DONE
+        or not results.awaits_merge(store.layout, task_id)
+    ):
+        return ""
+    name = place[1]
+    atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
+    made = approve(store, config, task_id)
+    store.approve(task_id)
+    return made
+
+
+def is_by_hand(layout: Layout, name: str) -> bool:
+    """Whether a file that came to done/ is the very one that lay in review/: a commit that a pull brings is another."""
+    journal = journals.of(layout, stem_of(name))
+    if journal is None or not results.awaits_merge(layout, stem_of(name)):
+        return False
+    try:
+        return os.lstat(layout.file(Status.DONE, name)).st_ino == journal.inode
+    except OSError:
+        return False
 
 
 def give_back(store: Store, task_id: str) -> None:

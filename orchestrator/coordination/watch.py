@@ -17,7 +17,15 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import alone, clearing, guard, leaving, questions, runreviews
+from orchestrator.coordination import (
+    alone,
+    clearing,
+    guard,
+    landing,
+    leaving,
+    questions,
+    runreviews,
+)
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.byhand import ByHand
@@ -128,6 +136,7 @@ class Watcher:
         self._reload = False
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
         self._moved = False  # a task was put where tasks end, by whomever
+        self._in_review: set[str] = set()  # files, as of the last listing
         self._state = StateGuard(layout)
         self._listed = 0
         self._leave = False
@@ -190,6 +199,7 @@ class Watcher:
         self.byhand.begin()
         self.waitlist.list(everything=True)
         self._look_at_runs(*runreviews.open_runs(self.store))
+        self._look_at_review()
         self._check_settings()  # nothing told of what was saved before the notifications began
         self._warm_up()
         self._next_rescan = self._loop.time() + self.config.rescan
@@ -213,6 +223,7 @@ class Watcher:
         """What was told since the last pass: settings, files, signals."""
         if self._reload:
             self._reload = False
+            self._moved = True  # verbs wake us, too
             self._read_settings()
         if now >= self.changes.due:
             self._check_settings()
@@ -430,6 +441,7 @@ class Watcher:
         self._look_at_state()
         self._complete_runs()
         self._moved = True
+        self._look_at_review()
         self._look_at_holds()
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
@@ -595,6 +607,27 @@ class Watcher:
                 continue
             self._reviewing.add(run_id)
             self._add_task(self._review(run))
+
+    def _look_at_review(self) -> None:
+        """Files that were moved from review/ to done/ by hand are to be merged."""
+        now = set(scan.names(self.layout.folder(Status.REVIEW)))
+        for name in self._in_review - now:
+            if landing.is_by_hand(self.layout, name):
+                self._add_task(self._obey(stem_of(name)))
+        self._in_review = now
+
+    async def _obey(self, task_id: str) -> None:
+        """Somebody has moved a task from review/ to done/: merge it; what cannot be merged comes back."""
+        try:
+            made = await asyncio.to_thread(landing.obey, self.store, self.config, task_id)
+            if made:
+                self.tell("tidied", task_id, text=f"{task_id} was moved to done/: {made}")
+        except (OSError, OrchestratorError) as error:
+            why = runreviews.told(error)
+            self.tell("warned", task_id, text=f"it was moved to done/ and cannot be merged: {why}")
+        self.waitlist.statuses.fresh(task_id)
+        self.waitlist.needed(task_id)
+        self._wake.set()
 
     async def _review(self, run: Run) -> None:
         try:

@@ -19,10 +19,12 @@ _WHEN = regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
 _TEXTS = (
     *("ts", "event_id", "event", "task_id", "run_id", "agent", "tool", "model", "mode", "phase"),
     *("status", "summary", "outcome", "error_class", "cost_source", "session"),
+    *("branch", "base", "tip", "target", "merged"),
 )
 _TYPES: dict[str, type] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(("attempt", "exit_code", "duration_ms"), int),
+    **dict.fromkeys(("commits", "insertions", "deletions"), int),
     **dict.fromkeys(("artifacts", "log_paths"), list),
     "usage": dict,
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import journals, opening
 from orchestrator.files.documents import parse
 from orchestrator.files.eventreader import about
 from orchestrator.files.fitting import fits
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import locate
 from orchestrator.files.schemas import schema
+from orchestrator.model.isolation import change_from
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 
 
@@ -40,7 +41,18 @@ def status_of(layout: Layout, task_id: str) -> Status | None:
         return None
     if place[0] is Status.ARCHIVE:
         return ended_as(layout, task_id)
+    if place[0] is Status.DONE and awaits_merge(layout, task_id):
+        return Status.REVIEW
     return place[0]
+
+
+def awaits_merge(layout: Layout, task_id: str) -> bool:
+    """Whether somebody has put a task from review/ into done/ whose branch is not merged: a request, until that is obeyed."""
+    journal = journals.of(layout, task_id)
+    if journal is None or journal.last.get("status") != Status.REVIEW or journal.merged:
+        return False
+    change = change_from(journal.change)
+    return change is not None and not change.empty and bool(change.target)
 
 
 def ended_as(layout: Layout, task_id: str) -> Status:

@@ -16,7 +16,7 @@ from orchestrator.files import eventreader, jsonlines, opening
 from orchestrator.files.eventshape import fitted
 from orchestrator.files.layout import Layout
 
-VERSION = 3
+VERSION = 4
 # Columns of ``events``: the common fields, and those of an attempt's or task's end; tokens and dollars.
 COLUMNS = (
     "ts",
@@ -38,6 +38,10 @@ COLUMNS = (
     "cost_source",
     "error_class",
     "session",
+    "branch",
+    "commits",
+    "insertions",
+    "deletions",
 )
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
 SCHEMA = f"""

@@ -24,7 +24,7 @@ from orchestrator.model.quota import Window
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural, timestamp, when
 from orchestrator.queries import elsewhere, whereabouts
-from orchestrator.queries.needs import Need, needs_you
+from orchestrator.queries.needs import Need, checks_of, needs_you
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import ENDS, Known, request_of
 from orchestrator.records import dataclass
@@ -60,6 +60,10 @@ class Row:
     where: str = (
         ""  # of a running one: the distributor that has it, and its worker; empty for this machine
     )
+    branch: str = ""  # of its own, once an attempt has ended
+    insertions: int | None = None  # on that branch, as are the deletions
+    deletions: int | None = None
+    checks: tuple[str, ...] = ()  # ``tests ✓``
 
     def as_json(self) -> dict[str, Any]:
         """The row for ``--json``: moments as timestamps, missing values left out."""
@@ -85,6 +89,10 @@ class Row:
             "usage": dict(self.usage),
             "flags": list(self.flags),
             "where": self.where,
+            "branch": self.branch,
+            "insertions": self.insertions,
+            "deletions": self.deletions,
+            "checks": list(self.checks),
         }
         return {
             **{key: value for key, value in plain.items() if value not in (None, "", [], {})},
@@ -338,7 +346,14 @@ def finished_row(
         facts.get("summary") if facts.get("outcome") != "succeeded" else ""
     )
     row.detail = one_line(str(reason or ""), 200)
+    row.branch = one_line(str(facts.get("branch") or ""), 200)
+    row.insertions, row.deletions = (_count(facts.get(key)) for key in ("insertions", "deletions"))
+    row.checks = tuple(checks_of(dict(facts)))
     return row
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def listed(

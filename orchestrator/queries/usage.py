@@ -26,7 +26,7 @@ class Group:
     """Sums for one agent, tool, model, day or run.  Tasks are counted once, where they ended last, attempts where they were made.
 
     ``median_s`` and ``p95_s`` are of attempts; ``cost_usd`` is what is known, ``unknown`` how many attempts used tokens at
-    an unknown price.
+    an unknown price.  ``commits``, ``insertions`` and ``deletions`` are those of tasks with a branch of their own.
     """
 
     name: str
@@ -38,6 +38,9 @@ class Group:
     tokens: dict[str, int] = field(default_factory=dict)
     median_s: float | None = None
     p95_s: float | None = None
+    commits: int = 0
+    insertions: int = 0
+    deletions: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -61,6 +64,9 @@ class Group:
             "tokens": self.tokens,
             "median_s": self.median_s,
             "p95_s": self.p95_s,
+            "commits": self.commits,
+            "insertions": self.insertions,
+            "deletions": self.deletions,
         }
 
 
@@ -73,11 +79,13 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
         return groups.setdefault(name or "", Group(name or ""))
 
     chosen = "FROM events WHERE event = ? AND ts >= ? AND ts < ?"
-    for name, tasks, good in index.execute(
-        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded') FROM ({LAST}) GROUP BY grp",
+    for name, tasks, good, *work in index.execute(
+        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded'), sum(commits), sum(insertions), sum(deletions) FROM ({LAST}) GROUP BY grp",
         (since, until),
     ):
-        group(name).tasks, group(name).succeeded = tasks, good or 0
+        found = group(name)
+        found.tasks, found.succeeded = tasks, good or 0
+        found.commits, found.insertions, found.deletions = (count or 0 for count in work)
     for row in index.execute(
         f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), sum(cache_write_tokens), "
         f"sum(output_tokens), sum(reasoning_tokens) {chosen} GROUP BY grp",

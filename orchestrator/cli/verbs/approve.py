@@ -57,6 +57,13 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> 
         ):
             say(f"{task_id}: {', '.join(names)} counts: its agent is told")
             return Moved(task_id, place[0], place[0], app.layout.file(*place))
+        if (
+            place is not None
+            and place[0] is Status.DONE
+            and (made := landing.obey(store, config, task_id))
+        ):
+            say(f"{task_id}: {made}")
+            return Moved(task_id, Status.REVIEW, Status.DONE, app.layout.file(*place))
         if place is not None and place[0] is Status.REVIEW:
             made = runreviews.approve(store, config, task_id)
             made = made or landing.approve(store, config, task_id)

@@ -118,6 +118,7 @@ def _show(
         cost(total.cost_usd) if total.cost_usd else "",
         f"{tokens(total.total_tokens)} tokens" if total.tokens else "",
         _times(total),
+        _work(total),
     ]
     console.out(f"{show_duration(since)}   " + " · ".join(part for part in parts if part))
     if total.unknown:
@@ -161,6 +162,13 @@ def _span(seconds: float) -> str:
 
 def _share(group: Group) -> str:
     return f"{group.success:.0%}" if group.success is not None else ""
+
+
+def _work(group: Group) -> str:
+    """What was written on branches of tasks; empty if nothing was."""
+    if not group.commits:
+        return ""
+    return f"+{group.insertions} -{group.deletions} in {plural(group.commits, 'commit')}"
 
 
 def _times(group: Group) -> str:
