@@ -21,10 +21,8 @@ from orchestrator.coordination import (
     alone,
     clearing,
     guard,
-    landing,
     leaving,
     questions,
-    runreviews,
 )
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.asking import Asking
@@ -45,6 +43,7 @@ from orchestrator.coordination.settling import Settling
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.timetable import Timetable
+from orchestrator.coordination.verdicts import Verdicts
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault, Taken
@@ -57,7 +56,6 @@ from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import Config
 from orchestrator.model.gates import InUse, Limits, limit_gates
 from orchestrator.model.result import Reading
-from orchestrator.model.run import Run
 from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
@@ -129,14 +127,16 @@ class Watcher:
         self.timetable = Timetable(layout, store, clock)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
+        self.verdicts = Verdicts(
+            *(settings, store, self.groups, self.waitlist, tell, self.tally),
+            self._add_task,
+            self._awake,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._blocked: set[str] = set()  # journals that are not understood, told once
         self._next_rescan = 0.0  # when (the loop's time) the inbox is listed again
         self._next_costs = 0.0  # when running attempts are asked what they have cost
         self._reload = False
-        self._reviewing: set[str] = set()  # runs whose branches are being looked at
-        self._moved = False  # a task was put where tasks end, by whomever
-        self._in_review: set[str] = set()  # files, as of the last listing
         self._state = StateGuard(layout)
         self._listed = 0
         self._leave = False
@@ -198,8 +198,8 @@ class Watcher:
         await self._recover()
         self.byhand.begin()
         self.waitlist.list(everything=True)
-        self._look_at_runs(*runreviews.open_runs(self.store))
-        self._look_at_review()
+        self.verdicts.scan()
+        self.verdicts.look()
         self._check_settings()  # nothing told of what was saved before the notifications began
         self._warm_up()
         self._next_rescan = self._loop.time() + self.config.rescan
@@ -223,7 +223,7 @@ class Watcher:
         """What was told since the last pass: settings, files, signals."""
         if self._reload:
             self._reload = False
-            self._moved = True  # verbs wake us, too
+            self.verdicts.due = True  # verbs wake us, too
             self._read_settings()
         if now >= self.changes.due:
             self._check_settings()
@@ -258,9 +258,7 @@ class Watcher:
         if self.changes.exposed and not self._acting() and self.changes.due == math.inf:
             self._check_settings()
         self.waitlist.flush_vouch()
-        if self._moved:
-            self._moved = False
-            self._look_at_runs(*runreviews.open_runs(self.store))
+        self.verdicts.look()
 
     def _end(self, arrivals: Arrivals) -> None:
         arrivals.stop()
@@ -333,7 +331,7 @@ class Watcher:
         if once:
             self._claimed_once = not resting
             return self._claimed_once and not busy and not self._retries_to_come()
-        if busy or resting or self.hints.any or self.lives.replies.resting or self._reviewing:
+        if busy or resting or self.hints.any or self.lives.replies.resting or self.verdicts.busy:
             return False
         return not self._retries_to_come() and not leaving.starts_to_come(
             self.waitlist, self.world()
@@ -372,7 +370,7 @@ class Watcher:
                 self._look_at_holds()
             elif folder == "running" and name.endswith(CANCEL):
                 self._requests()
-            self._moved = self._moved or folder in FINISHED
+            self.verdicts.due = self.verdicts.due or folder in FINISHED
         if self.hints.overflown():
             self.waitlist.list(everything=True)
         for name, renamed in names.items():
@@ -440,8 +438,7 @@ class Watcher:
             self._rebuild()
         self._look_at_state()
         self._complete_runs()
-        self._moved = True
-        self._look_at_review()
+        self.verdicts.scan()
         self._look_at_holds()
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
@@ -594,54 +591,6 @@ class Watcher:
             )
             self.tell("run_finished", run.id, status=status, tasks=tasks)
 
-    def _look_at_runs(self, *run_ids: str) -> None:
-        """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
-        for run_id in run_ids:
-            run = self.groups.get(run_id)
-            stuck = self.waitlist.is_stuck
-            if (
-                run is None
-                or run_id in self._reviewing
-                or self.waitlist.statuses.is_open(run, stuck)
-            ):
-                continue
-            self._reviewing.add(run_id)
-            self._add_task(self._review(run))
-
-    def _look_at_review(self) -> None:
-        """Files that were moved from review/ to done/ by hand are to be merged."""
-        now = set(scan.names(self.layout.folder(Status.REVIEW)))
-        for name in self._in_review - now:
-            if landing.is_by_hand(self.layout, name):
-                self._add_task(self._obey(stem_of(name)))
-        self._in_review = now
-
-    async def _obey(self, task_id: str) -> None:
-        """Somebody has moved a task from review/ to done/: merge it; what cannot be merged comes back."""
-        try:
-            made = await asyncio.to_thread(landing.obey, self.store, self.config, task_id)
-            if made:
-                self.tell("tidied", task_id, text=f"{task_id} was moved to done/: {made}")
-        except (OSError, OrchestratorError) as error:
-            why = runreviews.told(error)
-            self.tell("warned", task_id, text=f"it was moved to done/ and cannot be merged: {why}")
-        self.waitlist.statuses.fresh(task_id)
-        self.waitlist.needed(task_id)
-        self._wake.set()
-
-    async def _review(self, run: Run) -> None:
-        try:
-            fresh = self.waitlist.statuses.fresh
-            words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
-            if words:
-                self.tally[str(Status.REVIEW)] += 1
-                self.tell("tidied", run.id, text=f"run {run.id} is in review: {words}")
-        except (OSError, OrchestratorError) as error:
-            self.tell("warned", run.id, text=runreviews.told(error))
-        finally:
-            self._reviewing.discard(run.id)
-            self._wake.set()
-
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
@@ -785,6 +734,9 @@ class Watcher:
         self.use.count(life.lane)
         return True
 
+    def _awake(self) -> None:
+        self._wake.set()
+
     def _add_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -827,7 +779,7 @@ class Watcher:
         for task_id in life.led_to:
             self._again(f"{task_id}.yaml")
         self._member_finished(life)
-        self._look_at_runs(*([life.task.run] if life.task.run else []))
+        self.verdicts.runs(life.task.run or "")
         if os.path.lexists(
             self.layout.file(Status.INBOX, life.name)
         ):  # sent back, or one that was refused meanwhile

@@ -1,0 +1,98 @@
+"""What goes to review/ by itself, and what a person has moved out of it: whole runs, and `mv review/x done/`."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from orchestrator.coordination import landing, runreviews
+from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.life import Tell
+from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.waitlist import Waitlist
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import scan
+from orchestrator.files.layout import stem_of
+from orchestrator.model.run import Run
+from orchestrator.model.status import Status
+from orchestrator.store.transitions import Store
+
+
+class Verdicts:
+    """Its git runs in threads; ``add_task`` keeps the coroutines, ``again`` has the loop look once more when one has ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        groups: Groups,
+        waitlist: Waitlist,
+        tell: Tell,
+        tally: collections.Counter[str],
+        add_task: Callable[[Coroutine[Any, Any, None]], None],
+        again: Callable[[], None],
+    ) -> None:
+        self.settings, self.store, self.layout = settings, store, store.layout
+        self.groups, self.waitlist, self.tell, self.tally = groups, waitlist, tell, tally
+        self._add_task, self._again = add_task, again
+        self._reviewing: set[str] = set()  # runs whose branches are being looked at
+        self._in_review: set[str] = set()  # files, as of the last listing
+        self.due = False  # a task was put where tasks end, by whomever
+
+    @property
+    def busy(self) -> bool:
+        """Whether something may still go to review."""
+        return bool(self._reviewing)
+
+    def look(self) -> None:
+        """See to it if something is due."""
+        if self.due:
+            self.due = False
+            self.runs(*runreviews.open_runs(self.store))
+
+    def scan(self) -> None:
+        """Files that were moved from review/ to done/ by hand are to be merged; and any run may be over."""
+        self.due = True
+        now = set(scan.names(self.layout.folder(Status.REVIEW)))
+        for name in self._in_review - now:
+            if landing.is_by_hand(self.layout, name):
+                self._add_task(self._obey(stem_of(name)))
+        self._in_review = now
+
+    def runs(self, *run_ids: str) -> None:
+        """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
+        for run_id in run_ids:
+            run, stuck = self.groups.get(run_id), self.waitlist.is_stuck
+            if run is None or run_id in self._reviewing:
+                continue
+            if not self.waitlist.statuses.is_open(run, stuck):
+                self._reviewing.add(run_id)
+                self._add_task(self._review(run))
+
+    async def _review(self, run: Run) -> None:
+        try:
+            fresh = self.waitlist.statuses.fresh
+            words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
+            if words:
+                self.tally[str(Status.REVIEW)] += 1
+                self.tell("tidied", run.id, text=f"run {run.id} is in review: {words}")
+        except (OSError, OrchestratorError) as error:
+            self.tell("warned", run.id, text=runreviews.told(error))
+        finally:
+            self._reviewing.discard(run.id)
+            self._again()
+
+    async def _obey(self, task_id: str) -> None:
+        config = self.settings.config
+        try:
+            made = await asyncio.to_thread(landing.obey, self.store, config, task_id)
+            if made:
+                self.tell("tidied", task_id, text=f"{task_id} was moved to done/: {made}")
+        except (OSError, OrchestratorError) as error:
+            why = runreviews.told(error)
+            self.tell("warned", task_id, text=f"it was moved to done/ and cannot be merged: {why}")
+        self.waitlist.statuses.fresh(task_id)
+        self.waitlist.needed(task_id)
+        self._again()
