@@ -50,6 +50,7 @@ KINDS = {
             "test_matrix",
             "test_architecture",
             "test_hand",
+            "test_levels",
             "test_documents",
             "test_event_shape",
             "test_git_history",

@@ -14,6 +14,7 @@ from agents import INSTALLED, PRICES, PROGRAMS, Program, provider_module
 from conftest import Project, tagged, wait_until
 
 from orchestrator.files import asks
+from orchestrator.tools.specs import load_tools
 
 pytestmark = [
     pytest.mark.skipif(
@@ -196,3 +197,46 @@ def test_claude_asks_while_it_runs(project, provider, watch, program):
     wait_until(lambda: project.where("d") != "running", "its end", 90)
     assert "use a file instead" in project.log("d") and not (project.root / "made2").exists()
     wait_until(lambda: not tagged(project), "nothing is left")
+
+
+# What each level was seen to allow: a file of the project, a command, a file outside of it.
+LEVELS = {
+    ("claude 2.1.332", "read"): "",
+    ("claude 2.1.332", "edit"): "write",
+    ("claude 2.1.332", "shell"): "write command",
+    ("codex 0.169.0", "read"): "",
+    ("codex 0.169.0", "shell"): "write command",
+    ("gemini 0.61.0", "edit"): "write",
+}
+
+
+@pytest.mark.parametrize(("name", "level"), LEVELS, ids=lambda part: part.replace(" ", "-"))
+def test_a_level_of_permissions_is_kept(project, provider, name, level):
+    """The options in the catalog do what the word says, whatever the model wants."""
+    field = Field(project, provider, next(item for item in PROGRAMS if item.name == name))
+    field.use(permissions=level)
+    places = {"write": project.root / "made.txt", "command": project.root / "touched.txt"}
+    outside = INSTALLED.resolve() / f"outside-{field.tag}.txt"  # codex may write in /tmp
+    wishes = {
+        "write": f"[[write {places['write']}|by an agent]]",
+        "command": f"[[shell touch {places['command']}]]",
+        "outside": f"[[write {outside}|by an agent]]",
+    }
+    for kind, prompt in wishes.items():
+        project.drop(f"{kind}.yaml", json.dumps({"agent": "a", "prompt": prompt}))
+    project.run("watch", "--until-empty", code=None, patience=240)
+    made = " ".join(kind for kind, path in places.items() if path.exists())
+    written = outside.exists()
+    outside.unlink(missing_ok=True)
+    assert made == LEVELS[name, level] and not written
+
+
+def test_every_level_in_the_catalog_is_measured():
+    """A level that no test has seen kept is a promise of nobody."""
+    told = {
+        (spec.name, level)
+        for spec in load_tools(None).tools.values()
+        for level in spec.permissions
+        if level not in ("default", "full")
+    }
+    assert told == {(name.split()[0], level) for name, level in LEVELS}

@@ -13,7 +13,8 @@ from typing import Any
 from orchestrator.records import dataclass
 
 OFF, PROJECT, STRICT = LEVELS = ("off", "project", "strict")
-PERMISSIONS = ("default", "full")
+# Each allows more than the one before; where "default" stands is what the programs that know more levels do.
+PERMISSIONS = ("read", "edit", "default", "shell", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def bounds_from(record: Mapping[str, Any]) -> Bounds:
         tuple(record.get("write", ())),
         record.get("network") is True,
     )
-    permissions = "full" if record.get("permissions") == "full" else "default"
+    permissions = str(record.get("permissions"))
+    permissions = permissions if permissions in PERMISSIONS else "default"
     return Bounds(str(record.get("parent", "")), box, permissions, tuple(record.get("secrets", ())))
 
 

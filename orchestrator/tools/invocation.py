@@ -21,7 +21,7 @@ from orchestrator.model.task import Task
 from orchestrator.model.units import duration
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
-from orchestrator.tools import answers
+from orchestrator.tools import answers, levels
 from orchestrator.tools.routing import Route
 from orchestrator.tools.taskenv import ALLOWED_ENV, allowed
 
@@ -190,6 +190,8 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
     ``schema`` of an answer."""
     tool = route.tool
     interactive = route.mode == "interactive"
+    if wrong := levels.refusal(tool, route.agent.permissions, interactive):
+        raise CannotStart(*wrong)  # bounded since it was chosen
     permissions = tool.permissions.get(route.agent.permissions, tool.permissions.get("default", ()))
     whole = session.resume and bool(tool.resume_argv)
     begin = tool.new_session if session.id else ()

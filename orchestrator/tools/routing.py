@@ -14,6 +14,7 @@ from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
+from orchestrator.tools import levels
 from orchestrator.tools.specs import ToolSpec
 from orchestrator.tools.taskenv import refusal
 
@@ -148,6 +149,8 @@ def _route(
     agent = _for_tool(agent, task, config)
     if wrong := refusal(task.env, agent, tool, config):
         raise RouteProblem("env", *wrong)
+    if wrong := levels.refusal(tool, agent.permissions, task.mode == "interactive"):
+        raise RouteProblem("agent", *wrong)
     if task.mode == "interactive" and not tool.interactive:
         raise RouteProblem(
             "mode",
