@@ -191,7 +191,15 @@ def test_a_worker_that_is_gone_for_good_is_given_up_and_never_meets_its_successo
 
 
 def test_cancel_in_every_phase(farm):
+    farm.broker.kill()
     watcher = farm.watch()
+    farm.drop("z", "echo never")
+    wait_until(
+        lambda: "does not answer" in farm.near.run("why", "z").stdout, "it is said why it waits"
+    )
+    farm.near.run("cancel", "z")
+    farm.near.settled("z", "cancelled")
+    farm.broker.start()
     farm.drop("a", "echo never")
     wait_until(lambda: "queued at farm" in farm.near.run("why", "a").stdout, "a is queued")
     why = farm.near.run("why", "a").stdout

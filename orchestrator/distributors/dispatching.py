@@ -95,6 +95,7 @@ class QueueHandle:
     ) -> None:
         self._farm, self._order, self._on_started = farm, order, on_started
         self._known, self._started = known, started
+        self._heard_of = known  # whether anybody but us may know of it
         self._journal = order.journal
         self.dispatch = str(order.portable["dispatch"])
         self._name = record_name(self.dispatch)
@@ -173,11 +174,14 @@ class QueueHandle:
         while True:
             self._wake.clear()
             try:
-                await self._farm.ready.wait()
-                end = await self._look()
-                self._farm.trouble = ""
-                if end is not None:
-                    return end
+                if self._cancelled() and not self._heard_of:
+                    self._write_exit(CANCELLED_UNCLAIMED)
+                    return AttemptEnd("cancelled")
+                if self._farm.ready.is_set():
+                    end = await self._look()
+                    self._farm.trouble = ""
+                    if end is not None:
+                        return end
             except Ended as over:
                 return over.end
             except Down as error:
@@ -283,6 +287,7 @@ class QueueHandle:
     async def _offer(self) -> None:
         told = await self._envelope()
         state = State(OFFERED)
+        self._heard_of = True
         if await self._farm.engine.write(self._name, state.bytes(), None) is None:
             self.wake()  # it is there, after all
             return

@@ -156,6 +156,8 @@ class QueueDistributor:
                 farm.wiped = bool(known) and known != farm.epoch
                 _remember(self.layout, self.name, {"project": farm.project, "epoch": farm.epoch})
                 farm.ready.set()
+                for handle in self._handles:
+                    handle.wake()
                 await farm.engine.listen(watcher_topic(farm.project), heard)
                 return
             except Down as error:
@@ -164,7 +166,6 @@ class QueueDistributor:
 
     async def _watch_workers(self, farm: Farm) -> None:
         """Leave what workers say of themselves where readers find it."""
-        await farm.ready.wait()
         seen: dict[str, tuple[bytes, float]] = {}
         loop = asyncio.get_running_loop()
         while True:
