@@ -39,6 +39,8 @@ def made(folder: Path, tool: str) -> Tube:
 def test_a_limit_that_is_hit_in_one_project_holds_the_tool_in_all(tmp_path, tool, shared):
     assert of_account(tool) == shared
     one, other = made(tmp_path / "one", tool), made(tmp_path / "other", tool)
+    for tube in (one, other):
+        store.add(tube.layout)
     one.plan("a", LIMIT, DONE)
     one.drop("a", f"agent: {tool}\nprompt: x\n")
     one.at(60, lambda: one.watcher.signalled(15))
@@ -60,7 +62,9 @@ def test_agents_runs_and_everything_are_held_in_their_project_only(tmp_path):
     one, other = Tube(tmp_path / "one"), Tube(tmp_path / "other")
     for scope in (("agent", "codex"), ("run", "r"), hold.ALL):
         holding.place(one.layout, scope, 0.0, None, "")
-    shared = Path(holds.shared_folder())
+    for tube in (one, other):
+        store.add(tube.layout)
+    shared = Path(holds.shared_folder(one.layout))
     shared.mkdir(parents=True, exist_ok=True)
     (shared / "@all.yaml").write_text("reason: nobody said so\n")
     assert len(holds.gates(one.layout, 1.0)) == 3 and not holds.gates(other.layout, 1.0)
@@ -69,10 +73,25 @@ def test_agents_runs_and_everything_are_held_in_their_project_only(tmp_path):
 @pytest.mark.fast
 def test_whoever_releases_a_shared_tool_releases_it_for_all(tmp_path):
     one, other = Tube(tmp_path / "one"), Tube(tmp_path / "other")
+    for tube in (one, other):
+        store.add(tube.layout)
     holding.place(one.layout, ("tool", "codex"), 0.0, None, "mine", shared=True)
     assert holding.lift(other.layout, ("tool", "codex"))
     assert not holds.gates(other.layout, 1.0) and not holds.gates(one.layout, 1.0)
     assert not holding.lift(one.layout, ("tool", "codex"))
+
+
+@pytest.mark.fast
+def test_a_project_that_is_not_listed_shares_nothing(tmp_path):
+    one, other, apart = (Tube(tmp_path / name) for name in ("one", "other", "apart"))
+    for tube in (one, other):
+        store.add(tube.layout)
+    path = holding.place(apart.layout, ("tool", "codex"), 0.0, None, "its own", shared=True)
+    assert path == apart.layout.file("held", "@codex.yaml")
+    assert not holds.gates(one.layout, 1.0) and not holds.gates(other.layout, 1.0)
+    holding.lift(apart.layout, ("tool", "codex"))
+    holding.place(one.layout, ("tool", "codex"), 0.0, None, "theirs", shared=True)
+    assert holds.gates(other.layout, 1.0) and not holds.gates(apart.layout, 1.0)
 
 
 @pytest.mark.fast

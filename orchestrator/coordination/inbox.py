@@ -119,7 +119,7 @@ class Arrivals:
         self._observer.schedule(arrivals, path, recursive=False)
 
     def _path(self, name: str) -> str:
-        return holds.shared_folder() if name == SHARED else self._layout.folder(name)
+        return holds.shared_folder(self._layout) if name == SHARED else self._layout.folder(name)
 
     def refresh(self) -> bool:
         """Watch folders again that were removed and made anew; whether there were any."""
@@ -128,7 +128,9 @@ class Arrivals:
         again = False
         for name in (*WATCHED, *REPLIES):
             try:
-                path = self._path(name)
+                path = self._path(
+                    name
+                )  # a project may be listed, or not any more, while it is watched
                 if os.stat(path).st_ino == self._inodes.get(name):
                     continue
                 for watch in [

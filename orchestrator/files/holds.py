@@ -1,6 +1,7 @@
 """What is held beside single tasks: ``work/held/@*.yaml`` and, from before, ``work/parked/<tool>.yaml``.
 
-A tool that has an account elsewhere is held for all projects of this person: by a file in ``$XDG_STATE_HOME/orchestrator/held``, too.
+A tool that has an account elsewhere is held for all listed projects of this person (`files.projects`): by a file in
+``$XDG_STATE_HOME/orchestrator/held``.
 
 The watcher writes such a file when a tool's limit is used up, the verb ``hold`` when a person says so; anybody may write, edit or
 delete one.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.files import projects
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Check, Unreadable, read
@@ -35,15 +37,15 @@ def listed(layout: Layout) -> list[Hold]:
     return found
 
 
-def shared_folder() -> str:
-    """Where tools are held for all projects of this person; empty if there is no home."""
+def shared_folder(layout: Layout) -> str:
+    """Where tools are held for all listed projects of this person; empty if this is none of them, or there is no home."""
     home = state_home()
-    return f"{home}/{HELD}" if home else ""
+    return f"{home}/{HELD}" if home and projects.includes(layout.root) else ""
 
 
 def places(layout: Layout) -> Iterator[tuple[Scope, str]]:
     """What is held by which file."""
-    shared = shared_folder()
+    shared = shared_folder(layout)
     for folder in (layout.folder(HELD), *([shared] if shared else ())):
         for name in sorted(names(folder)):
             scope = hold.scope_of(stem_of(name)) if is_hold(name) else None

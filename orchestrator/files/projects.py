@@ -36,6 +36,14 @@ def listed() -> list[Project]:
     return [_project(place, name) for name in sorted(names(place)) if not name.startswith(".")]
 
 
+def includes(root: str) -> bool:
+    """Whether this folder is in the person's list; without a home nothing is."""
+    home = config_home()
+    place = f"{home}/projects"
+    root = os.path.realpath(root)
+    return bool(home) and any(os.path.realpath(f"{place}/{name}") == root for name in names(place))
+
+
 def _project(place: str, name: str) -> Project:
     try:
         root = os.path.realpath(f"{place}/{name}", strict=True)

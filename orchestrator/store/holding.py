@@ -29,8 +29,8 @@ def place(
 ) -> str:
     """Hold this from now on, until a moment or until it is released; the file's path.  A file that is there is replaced.
 
-    ``shared``: a tool of an account, which is held for all projects of this person, by one file that they share.  Where that cannot
-    be written it is held here.
+    ``shared``: a tool of an account, which is held for all listed projects of this person, by one file that they share.  In a project
+    that is not listed, or where that cannot be written, it is held here.
     """
     document = {"held_at": timestamp(now)}
     if until is not None:
@@ -38,7 +38,7 @@ def place(
     if reason:
         document["reason"] = reason
     text = MODELINE.encode() + result_text(document)
-    name, folder = f"{hold.stem_of(scope)}.yaml", holds.shared_folder() if shared else ""
+    name, folder = f"{hold.stem_of(scope)}.yaml", holds.shared_folder(layout) if shared else ""
     if folder:
         with suppress(OSError):
             os.makedirs(folder, mode=0o700, exist_ok=True)
