@@ -158,6 +158,37 @@ def test_what_follows_a_verdict_is_made_by_the_verb(tube, verb, expected):
     assert set(everything(made)) - {"a"} == expected
 
 
+@pytest.mark.parametrize("folder", ["done", "failed"])
+@pytest.mark.parametrize("watching", [True, False])
+def test_a_verdict_by_mv_makes_what_the_verb_makes(tube, folder, watching):
+    """While somebody watches, and before the next watcher; once, whoever looks again."""
+    made = tube("watch: {rescan: 1s}\non_lost: hold\n")
+    made.plan("a", End(cause="lost"))
+    entries = (
+        "[{on: done, title: d, prompt: x, agent: ok}, {on: failed, title: f, prompt: x, agent: ok}]"
+    )
+    made.drop("a", f"agent: ok\nprompt: x\nthen: {entries}\n")
+
+    def move() -> None:
+        os.rename(made.layout.file("review", "a.yaml"), made.layout.file(folder, "a.yaml"))
+
+    if watching:
+        made.at(20, move)
+        made.at(40, lambda: made.watcher.signalled(15))
+    else:
+        made.at(10, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    if not watching:
+        move()
+        made.run()
+    children = [name for name in everything(made) if name.startswith("a.")]
+    assert len(children) == 1 and made.where(children[0]) == "done"
+    told = "task_approved" if folder == "done" else "task_rejected"
+    assert events(made, "a").count(told) == 1
+    made.run()
+    assert [name for name in everything(made) if name.startswith("a.")] == children
+
+
 def git(root: Path, *words: str) -> str:
     return subprocess.run(
         ["git", *words], cwd=root, check=True, capture_output=True, text=True

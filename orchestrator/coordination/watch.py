@@ -30,6 +30,7 @@ from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import Card
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.closings import Closings
+from orchestrator.coordination.decided import Decided
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.hints import Hints
@@ -111,6 +112,7 @@ class Watcher:
             clock,
         )
         self.byhand = ByHand(layout, store, self.waitlist, self.running, tell)
+        self.decided = Decided(layout, store, tell)
         self.hints = Hints()
         self._settings_folders = (
             *(layout.tools, layout.agents, layout.schedules, layout.templates),
@@ -197,6 +199,7 @@ class Watcher:
         self._add_task(self._load_today())
         await self._recover()
         self.byhand.begin()
+        self.decided.look()
         self.waitlist.list(everything=True)
         self.verdicts.scan()
         self.verdicts.look()
@@ -440,6 +443,8 @@ class Watcher:
         self._complete_runs()
         self.verdicts.scan()
         self._look_at_holds()
+        for name in self.decided.look() if not self.health.fault else ():
+            self._again(name)
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
         if self._listed % SWEEP == 1:
