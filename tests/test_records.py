@@ -16,6 +16,7 @@ from dataclasses import field
 import pytest
 
 import orchestrator
+from orchestrator.libraries import later
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 
@@ -106,6 +107,12 @@ def test_a_pattern_is_a_pattern():
     assert [match[1] for match in found.finditer("1-a 2-b")] == ["1", "2"]
 
 
+def test_only_the_standard_library_is_loaded_later():
+    assert later("json").dumps([1]) == "[1]"
+    with pytest.raises(ValueError, match="only of the standard library"):
+        later("orchestrator")
+
+
 def test_every_pattern_of_ours_is_one():
     count = 0
     for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
@@ -131,7 +138,11 @@ def test_what_is_not_used_is_not_made():
         "before = re._cache.copy(); made.clear()\n"
         "import orchestrator.cli.main, orchestrator.cli.verbs.status, orchestrator.cli.verbs.list\n"
         "print(len(made), len(set(re._cache) - set(before)))\n"
+        "import sys\n"
+        "print([name for name in ('ctypes', 'difflib', 'sqlite3', 'zoneinfo') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    classes, patterns = map(int, done.stdout.split())
-    assert classes <= 16 and patterns <= 12, done.stdout
+    figures, libraries = done.stdout.splitlines()
+    classes, patterns = map(int, figures.split())
+    assert libraries == "[]"
+    assert classes <= 24 and patterns <= 12, done.stdout

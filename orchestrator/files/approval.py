@@ -7,18 +7,24 @@ the same, byte for byte, in the tip of that branch.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from orchestrator.files import git, opening, origin, scan, trust
 from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
+from orchestrator.libraries import later
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 UNCLEAR_AGAIN = 2.0  # seconds
 MOST_FILES = 2000  # below a folder that a task names

@@ -7,14 +7,20 @@ The stash does not count: no fetch brings it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from orchestrator.files import git, opening
 from orchestrator.files.scan import names
+from orchestrator.libraries import later
 from orchestrator.patterns import bytes_regex
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 _PACK_HEAD = b"\xfftOc\0\0\0\x02"
 _FANOUT = 256 * 4  # bytes

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.libraries import later
+
+if TYPE_CHECKING:
+    import ctypes
+else:
+    ctypes = later("ctypes")
 
 _AT_FDCWD, _NOFOLLOW, _STATX_BTIME = -100, 0x100, 0x800
 Identity = tuple[int, int]

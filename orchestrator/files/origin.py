@@ -7,16 +7,22 @@ clearly is not "no".  Nor is "not tracked": git may have written a file that its
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from orchestrator.files import git, history
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
+from orchestrator.libraries import later
 from orchestrator.model import ids
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 AGAIN = 0.25  # seconds after which git is asked again
 OLD_LOCK = 10.0  # seconds after which a lock is told of: its git may have been killed

@@ -7,19 +7,24 @@ the profile is left out, and it alone.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files.documents import Document, Problem, Span, parse
 from orchestrator.files.layout import Layout, is_draft
 from orchestrator.files.requests import Check, Unreadable, read
 from orchestrator.files.scan import names
+from orchestrator.libraries import later
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    difflib = later("difflib")
 
 # Files beside profiles that are none, whatever their case.
 NOT_PROFILES = frozenset(

@@ -6,21 +6,26 @@ care: a regular file, not too large, whole, text.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import git, opening, origin, scan
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.trust import Trust, Vouched
+from orchestrator.libraries import later
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.names import replied_to as replied_to
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 MOST = 64 * 1024  # bytes
 ENDINGS = (".reply", ".reply.md")

@@ -6,7 +6,6 @@ Sentences for patterns come from ``patternErrorMessage`` in the schema, which ed
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,13 @@ from orchestrator.files.documents import Document, Path, Problem
 from orchestrator.files.fitting import fits
 from orchestrator.files.layout import schema_bytes
 from orchestrator.files.nearness import Near
+from orchestrator.libraries import later
 from orchestrator.model import foreign
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    difflib = later("difflib")
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

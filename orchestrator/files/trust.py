@@ -14,12 +14,11 @@ can be remembered (a home that cannot be written, another user's home).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.identity import Identity, identity_of
@@ -27,7 +26,13 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.statehome import state_home
+from orchestrator.libraries import later
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 # How a project and what is known of it fit together.
 KNOWN = "known"  # it is the one

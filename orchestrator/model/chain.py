@@ -5,16 +5,22 @@ Everything here is pure.  An id follows from its cause, the task and the place i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.libraries import later
 from orchestrator.model import filling, ids
 from orchestrator.model.status import Outcome, Status
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import difflib
+    import hashlib
+else:
+    difflib = later("difflib")
+    hashlib = later("hashlib")
 
 Path = tuple[Any, ...]
 CONDITIONS = ("proven", "done", "failed", "changed", "always")
@@ -240,7 +246,7 @@ def problems(data: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
         for inside, name in filling.unknown(texts, VALUES):
             if name.startswith("task.data."):
                 continue
-            close = get_close_matches(name, VALUES, 1, 0.6)
+            close = difflib.get_close_matches(name, VALUES, 1, 0.6)
             hint = f"did you mean {{{close[0]}}}?" if close else f"there are: {', '.join(VALUES)}"
             found.append(
                 (

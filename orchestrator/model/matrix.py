@@ -6,15 +6,21 @@ already, so that it can be anything and inject nothing.  The key of a task follo
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.libraries import later
 from orchestrator.model import filling, ids
+
+if TYPE_CHECKING:
+    import difflib
+    import hashlib
+else:
+    difflib = later("difflib")
+    hashlib = later("hashlib")
 
 MOST = 500  # tasks of one matrix
 ROOM = 50  # bytes of the values in a key
@@ -114,7 +120,7 @@ def problems(body: Any) -> list[tuple[Path, str, str]]:
 
 
 def _near(name: str, axes: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, list(axes), 1, 0.5)
+    close = difflib.get_close_matches(name, list(axes), 1, 0.5)
     return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(axes)}"
 
 

@@ -10,12 +10,17 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.libraries import later
 from orchestrator.model.cron import Cron, cron_from, times
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import zoneinfo
+else:
+    zoneinfo = later("zoneinfo")
 
 MOST = 100  # missed times that are made up for at once, the newest ones
 LATE = 60.0  # seconds after which a time that was due counts as missed
@@ -109,7 +114,7 @@ def schedule_from(name: str, data: Mapping[str, Any]) -> Schedule:
     zone: tzinfo | None = None
     if data.get("tz"):
         try:
-            zone = ZoneInfo(str(data["tz"]))
+            zone = zoneinfo.ZoneInfo(str(data["tz"]))
         except (KeyError, OSError, ValueError):
             raise ValueError(f"there is no time zone '{str(data['tz'])[:60]}'") from None
     every = duration(data["every"]) if "every" in data else 0.0

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.libraries import later
 from orchestrator.model import filling
 from orchestrator.model.chain import VALUES
 from orchestrator.model.matrix import FILLED, as_text
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    difflib = later("difflib")
 
 TYPES: Mapping[str, Callable[[str], object]] = {
     "string": str,
@@ -161,7 +166,7 @@ def sample(template: Template) -> dict[str, str]:
 
 def near(name: str, known: Mapping[str, Any]) -> str:
     """A hint for a name that is not known."""
-    close = get_close_matches(name, list(known), 1, 0.5)
+    close = difflib.get_close_matches(name, list(known), 1, 0.5)
     if close:
         return f"did you mean '{close[0]}'?"
     return f"there are: {', '.join(known)}" if known else "it has no parameters"

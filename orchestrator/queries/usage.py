@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import time
 from dataclasses import asdict, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import USAGE, OrchestratorError
+from orchestrator.libraries import later
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    Index = sqlite3.Connection
+else:
+    sqlite3 = later("sqlite3")
+    Index = object  # for annotations only
 
 SECONDS = 30.0  # that a question may take
 MOST_ROWS = 1_000_000  # of an answer
 FORBIDDEN = ("load_extension", "readfile", "writefile", "edit")
-Index = sqlite3.Connection
+
 # A task counts once, by its last end: one that failed and was done when it ran again is done.
 LAST = """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY ts DESC, rowid DESC) AS newest
   FROM events WHERE event = 'task_finished' AND ts >= ? AND ts < ?) WHERE newest = 1"""

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.libraries import later
 from orchestrator.patterns import regex
+
+if TYPE_CHECKING:
+    import subprocess
+else:
+    subprocess = later("subprocess")
 
 SECONDS = 10.0  # that judging an answer may take
 SCHEMA_MOST = 64 << 10  # bytes of a schema: it may have to be an argument

@@ -10,14 +10,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import data_file
+from orchestrator.libraries import later
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.tools import when
+
+if TYPE_CHECKING:
+    import http
+else:
+    http = later("http")
 
 UNITS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 Pattern = tuple[str, str]  # class, regular expression
@@ -146,7 +151,7 @@ def _as_status(code: int) -> str:
     """Where a number is an HTTP status, not a count: behind words such as ``status`` and ``HTTP``, before its name or a JSON
     body, in brackets, or at the very beginning."""
     try:
-        phrase = re.escape(HTTPStatus(code).phrase)
+        phrase = re.escape(http.HTTPStatus(code).phrase)
     except ValueError:
         phrase = "overloaded"
     counted = r"(?!\s+(?:(?:(?!access|process|address)[a-z_-]+s|of|out|passed|failed|skipped|more|new|times|bytes|lines)\b))(?![\d.,]*\d)"

@@ -6,16 +6,17 @@ import json
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
 from functools import cache
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, outside, read
+from orchestrator.libraries import later
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
 from orchestrator.model.units import duration
@@ -24,6 +25,11 @@ from orchestrator.records import dataclass
 from orchestrator.tools import answers, levels
 from orchestrator.tools.routing import Route
 from orchestrator.tools.taskenv import ALLOWED_ENV, allowed
+
+if TYPE_CHECKING:
+    import shutil
+else:
+    shutil = later("shutil")
 
 _PACKAGE = os.path.dirname(data_file("tools"))
 _PLACEHOLDER = regex(r"\{(\w+)\}")

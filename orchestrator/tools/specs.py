@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import opening
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.scan import names
 from orchestrator.files.schemas import check
+from orchestrator.libraries import later
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass
 from orchestrator.tools.activity import Presentation, presentation_from
@@ -22,6 +22,11 @@ from orchestrator.tools.failures import Pattern, patterns
 from orchestrator.tools.output import Parse
 from orchestrator.tools.queries import problem
 from orchestrator.tools.sessionlog import SessionLog, session_log_from
+
+if TYPE_CHECKING:
+    import shutil
+else:
+    shutil = later("shutil")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from orchestrator.files.layout import data_file
 from orchestrator.files.text import one_line
+from orchestrator.libraries import later
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.tools.specs import ToolSpec
+
+if TYPE_CHECKING:
+    import subprocess
+else:
+    subprocess = later("subprocess")
 
 SECONDS = 20.0
 _NUMBER = regex(r"\d+(?:\.\d+)+\S*")

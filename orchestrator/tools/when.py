@@ -10,9 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone, tzinfo
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
+from orchestrator.libraries import later
 from orchestrator.patterns import regex
+
+if TYPE_CHECKING:
+    import zoneinfo
+else:
+    zoneinfo = later("zoneinfo")
 
 FARTHEST = 400 * 86400.0  # seconds; no plan has longer windows
 JUST_NOW = 90.0  # seconds: a time of day is told in whole minutes, and clocks differ
@@ -184,7 +190,7 @@ def _zone(name: str | None, local: tzinfo | None) -> tzinfo | None:
         minutes = -minutes if offset[1] == "-" else minutes
         return timezone(timedelta(minutes=minutes)) if abs(minutes) < 1440 else local
     try:
-        return ZoneInfo(name)
+        return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         return local
 
