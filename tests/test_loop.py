@@ -16,6 +16,7 @@ from orchestrator.model.admission import admit
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.queries.world import Known, lane_of, request_of
+from orchestrator.store.transitions import Store
 from orchestrator.testing import End, Tube
 
 MIDNIGHT = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 86400.0
@@ -489,3 +490,26 @@ def test_a_start_that_nobody_told_of_is_told_by_the_next_watcher(tube):
     again = [item for item in made.events() if item["event"] == "attempt_started"]
     assert [item["ts"] for item in again] == [json.loads(told[0])["ts"]]
     assert [item["event_id"] for item in again] == [json.loads(told[0])["event_id"]]
+
+
+def test_a_heartbeat_that_cannot_be_written_is_a_fault(tube, monkeypatch):
+    """A disk may refuse that alone, as an aborted file system does: then nobody else can tell."""
+    made = tube("watch: {rescan: 1s}\n")
+    made.plan("a", SLOW)
+    made.drop("a", task())
+    beat, now = Store.beat, made.clock.monotonic
+    began = now()
+
+    def refused(self) -> None:
+        if 10.0 < now() - began < 20.0:
+            raise OSError(errno.EROFS, "Read-only file system")
+        beat(self)
+
+    monkeypatch.setattr(Store, "beat", refused)
+    made.run()
+    assert made.where("a") == "done"
+    assert any(
+        "Read-only" in str(event["summary"])
+        for event in made.events()
+        if event["event"] == "store_failed"
+    )
