@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import hashlib
 import json
 import os
@@ -134,6 +135,9 @@ def test_whoever_dies_nothing_is_lost_and_nothing_runs_twice(farm):
     time.sleep(3 * LEASE)
     farm.broker.start()
     watcher = farm.watch()
+    farm.broker.freeze()  # as a link that is cut: nothing arrives, nothing is refused
+    time.sleep(3 * LEASE)
+    farm.broker.thaw()
     go.write_text("")
     farm.near.settled("a", "done")
     assert runs.read_text() == "begun\n"
@@ -368,3 +372,16 @@ def test_two_network_namespaces_without_shared_files(kind, wire, tmp_path):
     finally:
         farm.close()
         broker.close()
+
+
+@pytest.mark.skipif(not shutil.which("faketime"), reason="there is no faketime here")
+def test_a_worker_whose_clock_is_off_by_an_hour(farm):
+    """What is recorded here goes by the clock here."""
+    farm.worker("w1", prefix=("faketime", "-f", "+1h"))
+    farm.drop("a", "echo done")
+    began = time.time()
+    farm.near.run("watch", "--until-empty")
+    (started,) = [item for item in farm.near.events("attempt_started") if item["task_id"] == "a"]
+    moment = datetime.datetime.fromisoformat(started["ts"])
+    assert began - 1 <= moment.timestamp() <= time.time() + 1
+    assert farm.log("a") == b"done\n"
