@@ -23,9 +23,10 @@ def move_each(
     would: str,
     dry_run: bool,
     sources: Collection[Status] = (),
+    as_json: bool = False,
 ) -> int:
     """Do one step to every task that is named; a refusal of one does not stop the others."""
-    changes = Changes(app)
+    changes = Changes(app, as_json)
     move(changes, each(app.layout, words), step, said, would, dry_run, sources)
     return changes.end()
 

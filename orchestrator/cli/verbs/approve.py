@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt, show
-from orchestrator.cli.moving import move_each
-from orchestrator.cli.options import dry_run_option, examples, ids_argument, now
+from orchestrator.cli.moving import move
+from orchestrator.cli.options import dry_run_option, each, examples, ids_argument, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
@@ -34,8 +35,9 @@ FOLDERS = (
     help="Accept what orchestrator.yaml, tools, agents and templates say now; shows what is new.",
 )
 @dry_run_option
+@json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> int:
+def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_json: bool) -> int:
     """Approve tasks: those that came through git may start, those in review are done.
 
     The branch of a task in review is merged first, unless its role says merge: never. What cannot be merged stays where
@@ -44,10 +46,11 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> 
     refuse_in_attempt("approve anything")
     if not tasks and not settings:
         raise click.UsageError("name a task, or --settings")
+    changes = Changes(app, as_json)
     if settings:
-        _accept(app, dry_run)
+        _accept(changes, dry_run)
     if not tasks:
-        return 0
+        return changes.end()
     config, _ = open_config(app)
 
     def step(store: Store, task_id: str) -> Moved:
@@ -71,21 +74,23 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool) -> 
                 say(f"{task_id}: {made}")
         return store.approve(task_id)
 
-    code = move_each(app, tasks, step, "approved", "approve", dry_run)
+    move(changes, each(app.layout, tasks), step, "approved", "approve", dry_run)
     if not dry_run:
         wake(app.layout, now())
-    return code
+    return changes.end()
 
 
-def _accept(app: App, dry_run: bool) -> None:
+def _accept(changes: Changes, dry_run: bool) -> None:
     """A person has looked at the settings: they count."""
+    app = changes.app
     refuse_unsafe(app)
     acceptance = Acceptance(app.layout, open_store(app).trust)
     refuse_other_home(app.layout, acceptance.known.folder, now())
     files = snapshot(app.layout)
-    show(app, acceptance)
+    if not changes.as_json:
+        show(app, acceptance)
     if dry_run:
-        app.console.out("would accept these settings")
+        changes.done("settings", "held", "accepted", "would accept these settings")
         return
     acceptance.accept(files)
     if not acceptance.known.folder:
@@ -95,4 +100,5 @@ def _accept(app: App, dry_run: bool) -> None:
         )
     sharing.accept(app.layout)
     wake(app.layout, now())
-    app.console.out(f"accepted the settings of work/ (sha256 {digest_of(files)})")
+    line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
+    changes.done("settings", "held", "accepted", line)

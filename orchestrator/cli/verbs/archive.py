@@ -7,11 +7,20 @@ import os
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import Choice, dry_run_option, each, examples, ids_argument, now
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.options import (
+    Choice,
+    dry_run_option,
+    each,
+    examples,
+    ids_argument,
+    json_option,
+    now,
+)
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import clearing
-from orchestrator.errors import FAILED, Refused
+from orchestrator.errors import Refused
 from orchestrator.files import results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED, Status
@@ -36,9 +45,16 @@ from orchestrator.model.units import duration, plural, when
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @dry_run_option
+@json_option
 @click.pass_obj
 def command(
-    app: App, tasks: tuple[str, ...], age: str | None, status: str | None, yes: bool, dry_run: bool
+    app: App,
+    tasks: tuple[str, ...],
+    age: str | None,
+    status: str | None,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Move ended tasks to work/archive.  Results, logs and events stay where they are."""
     if not tasks and not age:
@@ -50,32 +66,37 @@ def command(
         ]
     else:
         chosen = _older(app, age or "", (Status(status),) if status else FINISHED)
+    changes = Changes(app, as_json)
     if dry_run or not chosen:
         for task_id in chosen:
-            app.console.out(f"would archive {task_id}")
+            changes.done(task_id, _state(app, task_id), "archive", f"would archive {task_id}")
         say(f"{plural(len(chosen), 'task')} to archive")
-        return 0
+        return changes.end()
     if not tasks and not yes:
         if not app.console.tty:
             raise click.UsageError(f"{plural(len(chosen), 'task')} would be archived: say -y")
         click.confirm(f"archive {plural(len(chosen), 'task')}?", abort=True, err=True)
     store = open_store(app)
     config, _ = open_config(app)
-    code = 0
     for task_id in chosen:
+        before = _state(app, task_id)
         try:
             moved = store.archive(task_id)
-            app.console.out(
-                f"archived\t{task_id}\t{app.layout.shown(moved.path)}"
-                if not app.console.tty
-                else f"{app.console.sign('archive')} archived     {app.layout.shown(moved.path)}"
-            )
+            shown = app.layout.shown(moved.path)
+            sign = app.console.sign("archive")
+            plain = f"archived\t{task_id}\t{shown}"
+            line = f"{sign} archived     {shown}" if app.console.tty else plain
+            changes.done(task_id, before, "archive", line)
             if why := clearing.follow(store, config, task_id):
                 say(f"its tree stays: {why}")
         except Refused as error:
-            say(f"error: {error.message}")
-            code = FAILED
-    return code
+            changes.refuse(task_id, error)
+    return changes.end()
+
+
+def _state(app: App, task_id: str) -> str | None:
+    place = scan.locate(app.layout, task_id)
+    return place[0].word if place is not None else None
 
 
 def _older(app: App, age: str, folders: tuple[Status, ...]) -> list[str]:

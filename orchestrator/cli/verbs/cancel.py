@@ -9,8 +9,15 @@ import time
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_runs, dry_run_option, examples, ids_argument, now
-from orchestrator.cli.screen.console import say
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.options import (
+    complete_runs,
+    dry_run_option,
+    examples,
+    ids_argument,
+    json_option,
+    now,
+)
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.execution.processes import send
@@ -42,14 +49,21 @@ OPEN = (Status.RUNNING, Status.INBOX, Status.HELD, Status.REVIEW)
 )
 @click.option("--no-wait", is_flag=True, help="Ask and return; do not wait until it has stopped.")
 @dry_run_option
+@json_option
 @click.pass_obj
 def command(
-    app: App, tasks: tuple[str, ...], run_id: str | None, no_wait: bool, dry_run: bool
+    app: App,
+    tasks: tuple[str, ...],
+    run_id: str | None,
+    no_wait: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Stop running tasks (SIGINT, then SIGTERM, then SIGKILL), withdraw waiting ones."""
     if bool(tasks) == bool(run_id):
         raise click.UsageError("name tasks, or a run with --run")
     found = _of_run(app, run_id) if run_id else _of_words(app, tasks)
+    changes = Changes(app, as_json)
     if dry_run:
         for task_id, status in found:
             would = (
@@ -59,30 +73,34 @@ def command(
                 if status is Status.RUNNING
                 else "would cancel"
             )
-            app.console.out(f"{would} {task_id} ({status.word})")
-        return 0
+            after = status.word if status in FINISHED else "cancelled"
+            changes.done(task_id, status.word, after, f"{would} {task_id} ({status.word})")
+        return changes.end()
     store = open_store(app)
-    code, stopping = 0, []
+    stopping = []
     for task_id, status in found:
         if run_id and status in (*FINISHED, Status.ARCHIVE):
             continue
         try:
             if status is Status.RUNNING:
-                _ask(app, store, task_id)
+                _ask(app, store, task_id, as_json)
                 stopping.append(task_id)
             else:
                 moved = store.cancel_waiting(task_id, "cancelled by a person")
-                app.console.out(
-                    f"{app.console.sign('cancelled')} cancelled    {task_id} was waiting; nothing was running"
-                    if app.console.tty
-                    else f"cancelled\t{task_id}\t{app.layout.shown(moved.path)}"
-                )
+                sign = app.console.sign("cancelled")
+                told = f"{sign} cancelled    {task_id} was waiting; nothing was running"
+                plain = f"cancelled\t{task_id}\t{app.layout.shown(moved.path)}"
+                line = told if app.console.tty else plain
+                changes.done(task_id, status.word, "cancelled", line)
         except Refused as error:
-            say(f"error: {error.message}")
-            code = FAILED
-    if not no_wait:
-        code = max(code, *[_wait(app, task_id) for task_id in stopping], 0)
-    return code
+            changes.refuse(task_id, error)
+    codes = [0]
+    if no_wait:  # it is asked, and where it is now is where it was
+        running = Status.RUNNING.word
+        changes.changed += [{"id": name, "from": running, "to": running} for name in stopping]
+    else:
+        codes += [_wait(changes, task_id) for task_id in stopping]
+    return max(changes.end(), *codes)
 
 
 def _of_words(app: App, words: tuple[str, ...]) -> list[tuple[str, Status]]:
@@ -109,7 +127,7 @@ def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:
     return [(task_id, status) for task_id, status in places if status is not None]
 
 
-def _ask(app: App, store: Store, task_id: str) -> None:
+def _ask(app: App, store: Store, task_id: str, as_json: bool) -> None:
     """Leave the request, and wake whoever has to obey: the watcher, and the supervisor itself."""
     fresh = store.request_cancel(task_id, "orchestrator cancel")
     if fresh:
@@ -136,7 +154,7 @@ def _ask(app: App, store: Store, task_id: str) -> None:
             started.get("boot", ""),
             signal.SIGTERM,
         )
-        if reached and app.console.tty:
+        if reached and app.console.tty and not as_json:
             app.console.out(f"{app.console.sign('running')} {task_id}  asked to stop: SIGINT ...")
     # For the watcher's eyes: a file that it is told of at once.
     try:
@@ -146,19 +164,18 @@ def _ask(app: App, store: Store, task_id: str) -> None:
         pass
 
 
-def _wait(app: App, task_id: str) -> int:
+def _wait(changes: Changes, task_id: str) -> int:
     """Until the attempt has stopped and, if a watcher runs, until it is recorded."""
+    app = changes.app
     began = time.monotonic()
     while True:
         place = whereabouts.locate(app.layout, task_id)
         took = show_duration(time.monotonic() - began)
         if place is not Status.RUNNING:
             where = place.word if place else "nowhere"
-            app.console.out(
-                f"{app.console.sign(str(where))} {where:<12} {task_id} stopped after {took}"
-                if app.console.tty
-                else f"{where}\t{task_id}"
-            )
+            told = f"{app.console.sign(str(where))} {where:<12} {task_id} stopped after {took}"
+            line = told if app.console.tty else f"{where}\t{task_id}"
+            changes.done(task_id, "running", where, line)
             return 0 if place is Status.CANCELLED else FAILED
         journal = journals.of(app.layout, task_id)
         known = card.read(app.layout, now())
@@ -167,9 +184,10 @@ def _wait(app: App, task_id: str) -> int:
             and journal is not None
             and journal.phase in (Phase.ENDED, Phase.RETRYING)
         ):
-            app.console.out(
+            line = (
                 f"{task_id} stopped after {took}; the next watcher records it: orchestrator watch"
             )
+            changes.done(task_id, "running", "running", line)
             return 0
         if not os.path.exists(app.layout.cancel_request(task_id)) and journal is None:
             return 0

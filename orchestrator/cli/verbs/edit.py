@@ -48,7 +48,7 @@ def command(app: App, task: str, as_json: bool) -> int:
     if wrong:
         say(f"error: {app.layout.shown(path)}: {wrong}\nhint:  orchestrator validate {task_id}")
     if as_json:
-        moved = [{"id": task_id, "changed": changed}]
+        moved = [{"id": task_id, "from": status.word, "to": status.word}] if changed else []
         app.console.json("change", {"changed": moved, "refused": []})
     else:
         word = "changed" if changed else "unchanged"

@@ -7,7 +7,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.moving import move_each
-from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Moved, Store
 
@@ -22,8 +22,9 @@ FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
 )
 @ids_argument(*FOLDERS)
 @dry_run_option
+@json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
+def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Reject tasks: waiting ones are cancelled, those in review have failed; a branch stays.
 
     A last word with a space in it says why; an attempt that follows is told. Rejecting what has failed takes note of it: it
@@ -38,4 +39,4 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool) -> int:
     def step(store: Store, task_id: str) -> Moved:
         return store.reject(task_id, why)
 
-    return move_each(app, named, step, "rejected", "reject", dry_run, FOLDERS)
+    return move_each(app, named, step, "rejected", "reject", dry_run, FOLDERS, as_json)

@@ -15,7 +15,7 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import ENDED, Replies
 from orchestrator.errors import OrchestratorError, Refused
-from orchestrator.files import asks, card, encodings, journals, results
+from orchestrator.files import asks, card, encodings, journals, results, scan
 from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
 from orchestrator.model.config import Config
@@ -60,6 +60,7 @@ def command(
     """
     refuse_in_attempt("reply to a task")
     task_id, status, _ = whereabouts.find(app.layout, task)
+    before = status
     text = "" if conflict and not words and not edit else _text(app, task_id, words, edit)
     config, toolbox = open_config(app)
     store = open_store(app)
@@ -82,7 +83,10 @@ def command(
             say(f"note: {error.message}; the next watcher sees to it")
     said = _how(app, task_id, status, config, toolbox)
     if as_json:
-        app.console.json("change", {"changed": [{"id": task_id, "told": said}], "refused": []})
+        place = scan.locate(app.layout, task_id)
+        after = place[0].word if place is not None else None
+        entry = {"id": task_id, "from": before.word, "to": after, "told": said}
+        app.console.json("change", {"changed": [entry], "refused": []})
     elif app.console.tty:
         app.console.out(f"{app.console.sign('ok')} {'replied':<12} {task_id}  {said}")
     else:
@@ -102,7 +106,8 @@ def _answer(app: App, store: Store, ask: Ask, more: int, text: str, as_json: boo
     said = "allowed" if allowed else "denied"
     left = f"; {plural(more, 'question')} left" if more else ""
     if as_json:
-        changed = [{"id": ask.task_id, "question": ask.number, "told": said, "left": more}]
+        facts = {"question": ask.number, "told": said, "left": more}
+        changed = [{"id": ask.task_id, "from": "asks", "to": "running", **facts}]
         app.console.json("change", {"changed": changed, "refused": []})
     elif app.console.tty:
         app.console.out(f"{app.console.sign('ok')} {'answered':<12} {ask.name}  {said}{left}")

@@ -6,7 +6,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.moving import move_each
-from orchestrator.cli.options import dry_run_option, examples, ids_argument
+from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
 from orchestrator.cli.writing import open_config
 from orchestrator.coordination import clearing, landing, runreviews
 from orchestrator.model.status import Status
@@ -37,8 +37,11 @@ FOLDERS = (
     help="Begin anew: a new session, and a new tree from the base. What there was stays in git.",
 )
 @dry_run_option
+@json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_run: bool) -> int:
+def command(
+    app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_run: bool, as_json: bool
+) -> int:
     """Run ended tasks again, as new attempts, in the same session and tree where the tool can go on with one.
 
     Their history is kept.  To say why, use reply instead.
@@ -56,4 +59,4 @@ def command(app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_r
             clearing.begin_anew(store, config, task_id)
         return store.retry(task_id, fresh=fresh)
 
-    return move_each(app, tasks, step, "waiting", "run again", dry_run, FOLDERS)
+    return move_each(app, tasks, step, "waiting", "run again", dry_run, FOLDERS, as_json)
