@@ -59,6 +59,17 @@ def test_events_follow_the_name_and_what_was_taken_is_put_back(project, kind):
     log.close()
 
 
+def test_a_file_that_git_puts_in_its_place_is_written_to(project):
+    """The name is there all the time; the open file is another one."""
+    log = EventLog(project.layout, "watch")
+    say(log, 1)
+    (path,) = (project.work / "events").glob("*.jsonl")
+    os.replace(shutil.copy(path, path.with_suffix(".copy")), path)
+    say(log, 2)
+    log.close()
+    assert said(project) == {"1", "2"}
+
+
 def test_a_log_that_nobody_writes_to_is_put_back_too(project):
     log = GroupCommit(EventLog(project.layout, "watch"))
     say(log, 1)
