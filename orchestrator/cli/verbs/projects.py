@@ -45,7 +45,7 @@ def command(
 ) -> None:
     """Your projects, and what each is at.  add remembers one, remove forgets it; nothing in it is touched.
 
-    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  A tool whose limit is used up in one is held in all, added or not.
+    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  A tool of the catalog whose limit is used up in one is held in all of them.
     """
     if name is not None and action != "add":
         raise click.UsageError("--name goes with: orchestrator projects add")
