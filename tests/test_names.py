@@ -91,7 +91,7 @@ def test_no_slug_is_taken_for_a_copy(stem):
 def test_the_signs_leave_out_no_pattern(row, data):
     stem = data.draw(st.from_regex(row[0].replace("(?-i:", "(?:"), fullmatch=True))
     if "\n" not in stem and names.stem_of(f"{stem}.yaml") == stem and stem[0] not in "._#":
-        assert any(sign in stem.lower() for sign in names._SIGNS), stem
+        assert any(sign in stem.lower() for sign in names.SIGNS), stem
 
 
 def test_a_run_cannot_have_tasks_that_look_like_copies(project):
