@@ -228,3 +228,11 @@ def test_what_hold_and_release_refuse(project):
     assert "--tool claude" in refused
     project.run("release", "@claude", "a")
     assert project.where("a") == "inbox" and not list((project.work / "held").glob("@*"))
+
+
+def test_a_clock_that_is_set_back_makes_no_hold_longer():
+    """20 seconds stay 20 seconds, though the clock says that they begin in a month."""
+    month = 30 * 86400.0
+    held = Hold(ALL, "x", until=month + 20.0, since=month)
+    assert held.ends(month) == month + 20.0
+    assert held.ends(100.0) == 120.0 and not held.over(100.0)
