@@ -86,8 +86,11 @@ class Job:
         """Everything, from the claim to the watcher's last word."""
         try:
             self.told = opened(self.entry.order())
-        except (Nonsense, OSError) as error:
-            await self._refuse(getattr(error, "message", None) or str(error))
+        except OSError:  # a worker was killed before it was whole: nothing was claimed, and the offer comes again
+            self.entry.remove()
+            return
+        except Nonsense as error:
+            await self._refuse(error.message)
             return
         try:
             await self._own()
