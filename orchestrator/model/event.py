@@ -54,6 +54,9 @@ EVENTS: dict[str, str] = {
     "store_recovered": "The disk works again; claiming goes on.",
 }
 
+# Moves that a watcher sees and tells of, whoever made them.
+SEEN = ("task_held", "task_released", "task_cancelled")
+
 FIELDS = (
     "task_id",
     "run_id",

@@ -25,7 +25,7 @@ from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layou
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
-from orchestrator.model.event import move_step
+from orchestrator.model.event import SEEN, move_step
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import FINISHED, Status
@@ -662,6 +662,7 @@ class Store:
                 if requeue or kind == "task_released":
                     self.vouch_for(task_id, source)
                 self._rename(source, path)
+                step = _step_of(kind, path)
                 if made:
                     following.place(self, task_id)
         finally:
@@ -673,7 +674,7 @@ class Store:
             self._say(
                 kind,
                 task_id,
-                move_step(os.lstat(path).st_ctime_ns),
+                step,
                 phase="request",
                 status=str(target),
                 summary=summary or f"{status} -> {target}",
@@ -779,6 +780,16 @@ class Store:
         now = self.clock.wall()
         with suppress(FileNotFoundError):  # removed (git clean): it is made again soon
             os.utime(self.layout.watcher_card, (now, now))
+
+
+def _step_of(kind: str, path: str) -> str:
+    """The step of a move that a watcher tells of, too; empty if it is told by the verb alone, or the file has gone on already."""
+    if kind not in SEEN:
+        return ""
+    try:
+        return move_step(os.lstat(path).st_ctime_ns)
+    except FileNotFoundError:
+        return ""
 
 
 def _same(path: str, inode: int) -> bool:
