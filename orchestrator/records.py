@@ -7,7 +7,10 @@ Type checkers see the standard library's decorator.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
+
+_MAKING = threading.RLock()
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
@@ -33,6 +36,7 @@ class _Later:
 
     def __init__(self, plain: type, frozen: bool) -> None:
         self.plain, self.frozen = plain, frozen
+        self.made = False
         kinds = plain.__dict__.get("__annotations__", {})  # noqa: RUF063 (its own, unread)
         names = [name for name, kind in kinds.items() if not str(kind).startswith("ClassVar")]
         taken = {slot for base in plain.__mro__[1:] for slot in base.__dict__.get("__slots__", ())}
@@ -48,14 +52,18 @@ class _Later:
         self.slotted: Any = type(plain)(plain.__name__, plain.__bases__, body)
 
     def finish(self) -> None:
-        """Make the methods.  Doing it twice, in two threads, makes the same ones."""
+        """Make the methods, once: the standard library takes the defaults out of the class that it is given."""
         import dataclasses
 
-        made: Any = dataclasses.dataclass(self.plain, frozen=self.frozen)
-        for name in self.COPIED:
-            if name in made.__dict__:
-                setattr(self.slotted, name, made.__dict__[name])
-        self.slotted.__init__ = made.__dict__["__init__"]
+        with _MAKING:  # two threads may make their first values at the same moment
+            if self.made:
+                return
+            made: Any = dataclasses.dataclass(self.plain, frozen=self.frozen)
+            for name in self.COPIED:
+                if name in made.__dict__:
+                    setattr(self.slotted, name, made.__dict__[name])
+            self.slotted.__init__ = made.__dict__["__init__"]
+            self.made = True
 
 
 class _Fact:

@@ -163,6 +163,7 @@ def test_top_level_is_as_agreed():
         ".gitignore",
         ".ruff.toml",
         ".editorconfig",
+        ".gitattributes",
         ".pre-commit-config.yaml",
         "CONTRIBUTING.md",
     }

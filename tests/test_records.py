@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
+from typing import Any
 
 import pytest
 
@@ -146,3 +148,35 @@ def test_what_is_not_used_is_not_made():
     classes, patterns = map(int, figures.split())
     assert libraries == "[]"
     assert classes <= 24 and patterns <= 12, done.stdout
+
+
+@pytest.fixture
+def eager_threads():
+    """Threads that take turns as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_that_make_the_first_values_at_once_agree():
+    """A watcher's threads do: the printer's and the loop's."""
+    for _ in range(30):
+
+        @dataclass(frozen=True, slots=True)
+        class Row:
+            name: str
+            more: tuple[str, ...] = ()
+            env: dict[str, str] = field(default_factory=dict)
+            count: int = 3
+
+        ready = threading.Barrier(8)
+
+        def make(number: int, row: Any = Row, ready: threading.Barrier = ready) -> Any:
+            ready.wait(10)
+            return row(str(number))
+
+        with ThreadPoolExecutor(8) as pool:
+            rows = list(pool.map(make, range(8)))
+        assert [row.count for row in rows] == [3] * 8 and rows[0] == Row("0")
