@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,9 +126,15 @@ class Workplace:
         if code["kind"] == "shared":
             return self._shared(entry, told)
         if not os.path.isdir(entry.tree):
-            os.mkdir(entry.tree, 0o700)
+            making = (
+                f"{entry.folder}/making"  # whole, or not there: a worker may be killed meanwhile
+            )
+            if os.path.lexists(making):
+                os.rename(making, f"{making}-{time.time_ns()}")
+            os.mkdir(making, 0o700)
             if code["kind"] == "git":
-                self._check_out(entry, told)
+                self._check_out(making, told)
+            os.rename(making, entry.tree)
         base = os.path.join(entry.tree, code.get("below", ""))
         os.makedirs(base, exist_ok=True)
         return base.rstrip("/")
@@ -144,9 +151,9 @@ class Workplace:
             )
         return self.layout.tree(told["task"]) if told["code"].get("tree") else self.layout.root
 
-    def _check_out(self, entry: Entry, told: Mapping[str, Any]) -> None:
+    def _check_out(self, folder: str, told: Mapping[str, Any]) -> None:
         """A repository of the attempt's own, on a branch of its own, with the files of the commit; without ``work/``."""
-        git = Git(f"{entry.tree}/.git", entry.tree)
+        git = Git(f"{folder}/.git", folder)
         commit, state = told["code"]["commit"], _below(told, WORK)
         os.mkdir(git.git_dir)
         git("init", "-q")
