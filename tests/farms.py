@@ -75,8 +75,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            self.send(signal.SIGCONT)
-            self.send(signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGCONT)
+            os.killpg(self.process.pid, signal.SIGKILL)  # a prefix may be a process of its own
             self.process.wait(10)
         self.file.close()
 
