@@ -146,7 +146,8 @@ class Sandboxes:
         """What can be seen, and what can be changed."""
         root, home = _real(self.layout.root), _real("~")
         if box.level == PROJECT:
-            yield from (Mount(READ, path) for path in (home, root) if covered(path, sandbox.HIDDEN))
+            shown = [home, root, *(path for path in interpreter() if os.path.exists(path))]
+            yield from (Mount(READ, path) for path in shown if covered(path, sandbox.HIDDEN))
         else:
             yield from (Mount(READ, path) for path in interpreter() if os.path.exists(path))
             yield from (Mount(READ, self._named(box, path)) for path in box.read)
