@@ -625,3 +625,17 @@ def test_ctrl_c_at_the_very_start_is_not_lost(watch, after):
         watcher.wait(after)
     watcher.send(signal.SIGINT)
     assert watcher.wait() in (0, 130, -signal.SIGINT)
+
+
+def test_rm_counts_at_once(project, watch):
+    """No listing is needed for it: of a waiting task's file, and of what holds a tool."""
+    project.config("watch: {rescan: 10m}\nagents: {ok: {tool: shell, command: ['true']}}\n")
+    project.run("hold", "--tool", "shell")
+    project.drop("waits.yaml", "agent: ok\nprompt: x\nhold: true\n")
+    project.drop("goes.yaml", "agent: ok\nprompt: x\n")
+    watcher = watch()
+    wait_until(lambda: "waits" in watcher.text(), "it is told")
+    (project.work / "inbox/waits.yaml").unlink()
+    wait_until(lambda: project.events("task_removed", "waits"), "the removal is in the log")
+    (project.work / "held/@shell.yaml").unlink()
+    project.settled("goes", "done")

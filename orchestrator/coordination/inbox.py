@@ -1,8 +1,9 @@
 """Being told that something changed.  A notification is only a hint: nothing is believed but the listing.
 
 Linux: one inotify instance (watchdog's) for a handful of folders, none of them recursive, so that logs and the
-ledger cost no watches.  Only arrivals are asked for (``IN_MOVED_TO``, ``IN_CLOSE_WRITE``): asking for departures as
-well makes watchdog hold every later event back for half a second, waiting for the other half of a move.
+ledger cost no watches.  Only arrivals are asked for (``IN_MOVED_TO``, ``IN_CLOSE_WRITE``), and removals where a person's
+``rm`` is to count at once.  Asking for the other half of a move as well (``IN_MOVED_FROM``) makes watchdog hold every later
+event back for half a second.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ try:
 except (ImportError, OSError):  # not Linux: the timer's listing does it all
     InotifyEmitter = None  # type: ignore[assignment,misc]
 
-IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE_SELF, IN_ONLYDIR = 0x8, 0x80, 0x400, 0x01000000
+IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE, IN_DELETE_SELF, IN_ONLYDIR = (
+    0x8,
+    0x80,
+    0x200,
+    0x400,
+    1 << 24,
+)
+REMOVED = ("inbox", "held", "parked")  # folders in which a removal says something
 SHARED = "@"  # where tools are held for all projects of this person
 WATCHED = (
     "inbox",
@@ -66,10 +74,13 @@ class _Arrivals(FileSystemEventHandler):
 if InotifyEmitter is not None:
 
     class _ArrivalEmitter(InotifyEmitter):
-        """Asks the kernel for arrivals only."""
+        """Asks the kernel for arrivals, and where that matters for removals."""
 
         def get_event_mask_from_filter(self) -> Any:
-            return IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR
+            mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR
+            if os.path.basename(os.fsdecode(self.watch.path)) in REMOVED:
+                mask |= IN_DELETE
+            return mask
 
 
 class _Overflow(logging.Handler):

@@ -298,6 +298,7 @@ class Waitlist:
     def _take(self, name: str, look: Look) -> None:
         was_editing = self.not_yet.pop(name, (0.0, ""))[1]
         if isinstance(look, Ignored):
+            self.gone += [name] if self._signature(name) is not None else []
             self.forget(name)
             for _, why in self._strangers.news([name]):
                 self.tell("ignored", name, text=why)
