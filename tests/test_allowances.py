@@ -168,3 +168,26 @@ def test_keys_and_counts():
     assert budget_from(keys) == Budget(1, 2, 3, 4) and budget_from(None) == Budget()
     assert counted({"input": 3, "output": 4, "cached": 2}) == 7
     assert counted({"input": None, "output": True}) == counted({"input": -5, "output": "x"}) == 0
+
+
+@pytest.mark.parametrize("unknown, started", [("", "abc"), (", unknown_usd: 0.6", "ab")])
+def test_a_cost_that_nobody_knows_counts_as_the_settings_say(tube, unknown, started):
+    made = tube(f"limits: {{running: 1}}\nbudgets: {{day: {{hard_usd: 1}}{unknown}}}\n")
+    made.plan("a", used(1000))
+    made.plan("b", End(code=0, output='{"type":"done"}\n'))  # it does not even name its tokens
+    for name in "abc":
+        made.drop(name, task())
+    made.run(most=3600)
+    assert "".join(name for _, name, _ in made.started) == started
+    assert made.result("a").get("cost_usd") == (0.6 if unknown else None)
+    assert made.result("a")["cost_source"] == ("assumed" if unknown else "unknown")
+    made.run(most=3600)  # from the log, a watcher that starts anew knows the same
+    assert "".join(name for _, name, _ in made.started) == started
+
+
+def test_what_a_plain_command_costs_is_not_assumed(tube):
+    made = tube("budgets: {day: {hard_usd: 1}, unknown_usd: 5}\n")
+    for name in "ab":
+        made.drop(name, task("ok"))
+    made.run()
+    assert "cost_usd" not in made.result("a") and made.where("b") == "done"

@@ -62,6 +62,13 @@ def priced(reading: Reading, model: Model | None) -> Reading:
     return replace(reading, cost_usd=round(estimate, 9), cost_source="estimated")
 
 
+def assumed(reading: Reading, route: Route, unknown: float | None) -> Reading:
+    """With the cost that ``budgets.unknown_usd`` says, where an agent was at work and nobody knows what that cost."""
+    if unknown is None or route.tool.parse is None or reading.cost_usd is not None:
+        return reading
+    return replace(reading, cost_usd=unknown, cost_source="assumed")
+
+
 def probes(journal: Journal) -> int:
     """Attempts of this turn that met a limit: they cost the task no retry."""
     mine = journal.attempts[-journal.tries : -1] if journal.tries > 1 else ()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.coordination.accounting import (
+    assumed,
     priced,
     with_session_log,
 )
@@ -65,7 +66,9 @@ class Readings:
         if "at" in started:
             reading = await with_session_log(life.route, run_dir, reading, started["at"])
         self._remember_quota(life, reading)
-        return priced(reading, self.config.models.get(life.route.model or reading.model))
+        reading = priced(reading, self.config.models.get(life.route.model or reading.model))
+        unknown = self.config.budgets.unknown if "at" in started else None
+        return assumed(reading, life.route, unknown)
 
     def _remember_quota(self, life: Life, reading: Reading) -> None:
         """What its tool said of its plan.  A disk that refuses that costs nothing but the figure."""

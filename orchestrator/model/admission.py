@@ -250,4 +250,5 @@ def _budgets(data: Mapping[str, Any]) -> Budgets:
         Budget(**data["run"]),
         Budget(**data["task"]),
         bool(data["cancel"]),
+        data.get("unknown"),
     )

@@ -52,13 +52,17 @@ TOKENS = Unit("tokens", "hard_tokens", "max_tokens", "{:,.0f}", " tokens")
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """``day`` is for all agents together, ``agents`` for each one's day; ``run`` and ``task`` for those that set none."""
+    """``day`` is for all agents together, ``agents`` for each one's day; ``run`` and ``task`` for those that set none.
+
+    ``unknown`` are the dollars that an agent's attempt counts as whose cost nobody knows; None: as nothing.
+    """
 
     day: Budget = Budget()
     agents: Mapping[str, Budget] = field(default_factory=dict)
     run: Budget = Budget()
     task: Budget = Budget()
     cancel: bool = False  # whether a hard limit also stops what runs
+    unknown: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

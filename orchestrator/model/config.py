@@ -272,6 +272,7 @@ def _budgets(data: Mapping[str, Any]) -> Budgets:
         budget_from(data.get("run")),
         budget_from(data.get("task")),
         data.get("on_hard") == "cancel",
+        data.get("unknown_usd"),
     )
 
 

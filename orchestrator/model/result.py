@@ -16,7 +16,7 @@ class Reading:
     """What was understood from one attempt's end and its output.
 
     ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.  ``usage`` counts tokens,
-    those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated`` or ``unknown`` (empty: nothing
+    those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated``, ``assumed`` or ``unknown`` (empty: nothing
     was used), and ``model`` what the tool says acted; ``session_cost`` what the whole session cost so far, if only that was said; ``reset`` is when a limit ends (seconds since the epoch), if that was said;
     ``windows`` what the tool knows of its plan's windows (`model.quota.window_from`).
     ``answer`` is what may be an answer as data, its last words in whole if the tool says nothing better; ``data`` is the value once
@@ -98,7 +98,9 @@ def total_cost(readings: Sequence[Reading]) -> tuple[float | None, str]:
     """Cost of several attempts together, and how sure it is: as sure as the least sure of them."""
     costs = [reading.cost_usd for reading in readings if reading.cost_usd is not None]
     sources = {reading.cost_source for reading in readings if reading.cost_source}
-    source = next((name for name in ("unknown", "estimated", "reported") if name in sources), "")
+    source = next(
+        (name for name in ("unknown", "assumed", "estimated", "reported") if name in sources), ""
+    )
     return (round(sum(costs), 6) if costs else None), source
 
 
