@@ -109,3 +109,21 @@ def test_a_run_with_a_matrix_runs_and_accepted_twice_it_is_one(tmp_path):
     made.drop("r", text)
     made.run()
     assert len(made.started) == 4
+
+
+def test_reading_a_run_grows_with_its_tasks(monkeypatch):
+    """A chain of twice as many tasks takes twice the steps."""
+    from orchestrator.model import run as module
+
+    def steps(count: int) -> int:
+        made = []
+        known = module.ids.of_run_task
+        counted = lambda run_id, name: made.append(1) or known(run_id, name)  # noqa: E731
+        monkeypatch.setattr(module.ids, "of_run_task", counted)
+        body = {f"t{n}": {"prompt": "x", "needs": [f"t{n - 1}"] if n else []} for n in range(count)}
+        run = module.run_from("r", {"tasks": body})
+        monkeypatch.undo()
+        assert run.tasks["r.t5"]["needs"] == ["r.t4"]
+        return len(made)
+
+    assert steps(400) <= 2.1 * steps(200)

@@ -60,32 +60,36 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
     tasks: dict[str, Mapping[str, Any]] = {}
     keys: dict[str, str] = {}
     entries = matrix.entries(listed)
+    full = _ids(run_id, entries)
     for key, name, own in matrix.tasks(entries):
         merged = {**data.get("defaults", {}), **own, "run": run_id}
         if "env" in own and "env" in data.get("defaults", {}):
             merged["env"] = {**data["defaults"]["env"], **own["env"]}
         if "needs" in merged:
-            merged["needs"] = _needs(run_id, merged["needs"], entries)
+            merged["needs"] = _needs(merged["needs"], full)
         if isinstance(merged.get("base"), Mapping):
-            full = _needs(run_id, [merged["base"].get("task", "")], entries)
-            merged["base"] = {"task": full[0]}
+            named = _needs([merged["base"].get("task", "")], full)
+            merged["base"] = {"task": named[0]}
         keys[ids.of_run_task(run_id, name)] = key
         tasks[ids.of_run_task(run_id, name)] = merged
     return Run(run_id, title, tasks, tuple(tasks), keys=keys, **options)
 
 
-def _needs(run_id: str, needs: Any, entries: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Keys of the run turned into ids, that of a matrix into all of its tasks; a mapping stays one."""
-    made = {name for entry in entries.values() for name in entry}
-    full = {
-        need: [ids.of_run_task(run_id, name) for name in entries[need]]
-        if need in entries
-        else [ids.of_run_task(run_id, need) if need in made else need]
-        for need in needs
+def _ids(run_id: str, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What each name that a need may use stands for: the ids of one task, or of all tasks of a matrix."""
+    names = {name for entry in entries.values() for name in entry}
+    one = {name: [ids.of_run_task(run_id, name)] for name in names}
+    whole = {
+        key: [ids.of_run_task(run_id, name) for name in entry] for key, entry in entries.items()
     }
+    return one | whole
+
+
+def _needs(needs: Any, full: Mapping[str, list[str]]) -> Any:
+    """Names of the run turned into ids; other names stay as they are.  A mapping stays one."""
     if isinstance(needs, Mapping):
-        return {task_id: end for need, end in needs.items() for task_id in full[need]}
-    return list(dict.fromkeys(task_id for need in needs for task_id in full[need]))
+        return {task_id: end for need, end in needs.items() for task_id in full.get(need, [need])}
+    return list(dict.fromkeys(task_id for need in needs for task_id in full.get(need, [need])))
 
 
 def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
