@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import string
+import sys
 
 import pytest
 
@@ -111,19 +112,25 @@ def test_a_run_with_a_matrix_runs_and_accepted_twice_it_is_one(tmp_path):
     assert len(made.started) == 4
 
 
-def test_reading_a_run_grows_with_its_tasks(monkeypatch):
-    """A chain of twice as many tasks takes twice the steps."""
-    from orchestrator.model import run as module
+def test_reading_a_run_grows_with_its_tasks():
+    """A chain of twice as many tasks takes twice the steps, counted as lines that are executed."""
 
     def steps(count: int) -> int:
-        made = []
-        known = module.ids.of_run_task
-        counted = lambda run_id, name: made.append(1) or known(run_id, name)  # noqa: E731
-        monkeypatch.setattr(module.ids, "of_run_task", counted)
-        body = {f"t{n}": {"prompt": "x", "needs": [f"t{n - 1}"] if n else []} for n in range(count)}
-        run = module.run_from("r", {"tasks": body})
-        monkeypatch.undo()
-        assert run.tasks["r.t5"]["needs"] == ["r.t4"]
-        return len(made)
+        lines = [0]
 
-    assert steps(400) <= 2.1 * steps(200)
+        def trace(frame, kind, _):
+            if frame.f_code.co_filename != run_from.__code__.co_filename:
+                return None
+            lines[0] += kind == "line"
+            return trace
+
+        body = {f"t{n}": {"prompt": "x", "needs": [f"t{n - 1}"] if n else []} for n in range(count)}
+        sys.settrace(trace)
+        try:
+            run = run_from("r", {"tasks": body})
+        finally:
+            sys.settrace(None)
+        assert run.tasks["r.t5"]["needs"] == ["r.t4"]
+        return lines[0]
+
+    assert 1.9 * steps(200) < steps(400) < 2.1 * steps(200)
