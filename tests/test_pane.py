@@ -278,6 +278,7 @@ def test_golden_screens(project, pane, size):
     project.drop("waits.yaml", "agent: sh\nprompt: 'true'\n")
     wait_until(lambda: "waiting 1" in pane.screen(), "the footer tells of it")
     wait_until(lambda: size[1] < 20 or "pytest -q" in pane.screen(), "the last task's line")
+    wait_until(lambda: "needs you 2" in pane.screen(), "both that need a person")
     compare(GOLDEN / f"watch-{size[0]}x{size[1]}.txt", pane.screen().rstrip("\n"), seconds)
     for path in go:
         path.touch()
