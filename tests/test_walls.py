@@ -68,6 +68,7 @@ def test_moments_that_no_clock_can_tell_do_not_stop_the_watcher(project, watch):
 
 def odd(path, kind: str) -> None:
     """Something that is no file, in a file's place."""
+    path.unlink(missing_ok=True)
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "folder":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -132,6 +132,14 @@ def _problems(kind: str, document: Document, data: Any) -> Iterator[Problem]:
         yield from _explain(error, document, near)
 
 
+def _nothing_of(options: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """What is wrong, and what to do, where one of several keys has to be there."""
+    first, *others = [key for option in options for key in option.get("required", ())]
+    if first == "prompt":
+        return "there is no prompt", "say what is to be done:  prompt: ..."
+    return f"'{first}' is missing", f"write {first}: or {' or '.join(f'{key}:' for key in others)}"
+
+
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "did you mean") -> str:
     """``did you mean 'claude'?``, or nothing if no choice is close."""
     close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], 1, 0.6)
@@ -159,9 +167,7 @@ def _explain(
                     (*path, key), f"unknown key '{_short(key)}'", hint, key=True
                 )
     elif rule == "anyOf" and isinstance(value, dict):
-        yield document.problem_at(
-            path, "there is no prompt", "say what is to be done:  prompt: ...", key=True
-        )
+        yield document.problem_at(path, *_nothing_of(error.validator_value), key=True)
     elif rule == "enum":
         choices = error.validator_value
         hint = did_you_mean(value, choices)
