@@ -118,7 +118,7 @@ def test_a_run_costs_what_its_tasks_cost(project, shape):
 
 def test_a_hundred_thousand_files_keep_nothing_waiting(project, watch):
     """Scaled down to what a test may take: while thousands of files are still to be looked at, a new one runs, and keys work."""
-    for number in range(24000):
+    for number in range(10000):
         (project.work / "inbox" / f"f{number}.yaml").write_text(
             "promt: x\n" if number % 2 else "prompt: x\nhold: true\n"
         )
@@ -128,7 +128,7 @@ def test_a_hundred_thousand_files_keep_nothing_waiting(project, watch):
     looked = len(list((project.work / "inbox").glob("*.error.md")))
     watcher.send(signal.SIGINT)
     watcher.wait(20)
-    assert looked < 10000, "everything was looked at first"
+    assert looked < 4200, "everything was looked at first"
 
 
 READ = """
