@@ -608,6 +608,8 @@ def test_a_copied_project_is_refused(repo, tmp_path):
     git(repo.root, "worktree", "add", "-q", "-b", "other", str(tmp_path / "linked"))
     subprocess.run(["cp", "-r", str(tmp_path / "linked"), str(tmp_path / "copy")], check=True)
     copy = Repo(tmp_path / "copy")
+    assert "settings" in copy.run("watch", "--until-empty", code=1).stderr  # brought, not accepted
+    copy.run("approve", "--settings")
     copy.do("x", "echo 1 > n", code=1)
     assert "this checkout is a copy" in copy.result("x")["reason"]
 
