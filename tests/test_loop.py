@@ -513,3 +513,23 @@ def test_a_heartbeat_that_cannot_be_written_is_a_fault(tube, monkeypatch):
         for event in made.events()
         if event["event"] == "store_failed"
     )
+
+
+def test_a_journal_that_is_spoilt_while_its_task_runs_is_left_alone(tube):
+    """An attempt can write into its own journal; that concerns its task and nobody else, and is told once."""
+
+    def spoil() -> None:
+        with open(made.layout.journal("a"), "a", encoding="utf-8") as file:
+            file.write('{"record": "weird"}\n')
+
+    made = tube()
+    made.plan("a", SLOW)
+    made.plan("b", End(after=90.0))
+    made.drop("a")
+    made.drop("b")
+    made.at(5, spoil)
+    made.at(300, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    assert made.where("b") == "done" and made.where("a") == "running"
+    told = [facts["text"] for kind, _, facts in made.news if kind == "tidied"]
+    assert [text for text in told if "a is left alone" in text] == told and len(told) == 1

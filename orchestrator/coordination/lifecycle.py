@@ -28,6 +28,7 @@ from orchestrator.coordination.records import Records
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.results import Results
 from orchestrator.coordination.retold import (
+    NotUnderstood,
     cancelled,
     disk_refused,
     end_record,
@@ -47,7 +48,7 @@ from orchestrator.files.requests import load
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
-from orchestrator.model.journal import AttemptFacts
+from orchestrator.model.journal import AttemptFacts, Phase
 from orchestrator.model.policy import Finish, Retry, decide, held_until
 from orchestrator.model.result import (
     Reading,
@@ -331,6 +332,9 @@ class Lives:
         """The journal after an attempt, with the lock and with the attempt's end."""
         entry = await reopened(self.store, life.id, life.records)
         journal = entry.journal
+        if journal.phase is Phase.BLOCKED:  # spoilt while the attempt ran, perhaps by the attempt
+            entry.close()
+            raise NotUnderstood(life.id)
         if not (journal.attempt and journal.attempt.number == number and journal.attempt.ended):
             self._record_end(entry, number, end)
         return entry

@@ -62,6 +62,10 @@ def cancelled(reading: Reading, by: str) -> Reading:
     )
 
 
+class NotUnderstood(Exception):
+    """The journal of a task has become one that this version does not know: nobody touches the task until it is mended."""
+
+
 def retry_due(last: Mapping[str, Any], clock: Clock) -> float:
     """When (monotonic) the attempt of a ``retry`` record is due.
 

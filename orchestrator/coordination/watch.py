@@ -39,6 +39,7 @@ from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.retold import NotUnderstood
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
 from orchestrator.coordination.spending import Spending, Today
@@ -761,6 +762,8 @@ class Watcher:
         except Withdrawn as withdrawn:
             self._withdrawn(life, withdrawn.reason)
             return
+        except NotUnderstood:
+            self._foreign()  # tells of it, once
         except (
             OSError
         ) as error:  # broken off, and taken up again from the ledger once the disk works (_mended)
