@@ -25,6 +25,10 @@ KEPT = 7 * DAY  # seconds for which records, events, blobs and cards are kept
 OFFERED = 2 * DAY  # and offers: an offer without its record is void
 BLOB_MOST = 256 << 20  # bytes of one blob
 PATIENCE = 3.0  # seconds for one answer
+ACK_WAIT = (
+    30.0  # seconds after which an offer that was pulled and not acknowledged is given to another
+)
+AT_ONCE = 16  # events of one answer
 
 
 class Down(OrchestratorError):

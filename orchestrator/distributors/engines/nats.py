@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from orchestrator.distributors.engines.base import (
+    ACK_WAIT,
+    AT_ONCE,
     BLOB_MOST,
     KEPT,
     OFFERED,
@@ -22,10 +24,6 @@ from orchestrator.distributors.engines.base import (
 OFFERS, EVENTS, RECORDS, BLOBS, CARDS = (
     f"orc_{name}" for name in ("offers", "events", "records", "blobs", "cards")
 )
-ACK_WAIT = (
-    30.0  # seconds after which an offer that was pulled and not acknowledged is given to another
-)
-AT_ONCE = 16  # events of one answer
 
 
 class NatsEngine:

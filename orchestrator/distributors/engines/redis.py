@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from orchestrator.distributors.engines.base import (
+    ACK_WAIT,
+    AT_ONCE,
     BLOB_MOST,
     KEPT,
     OFFERED,
@@ -18,8 +20,7 @@ from orchestrator.distributors.engines.base import (
 )
 
 CHUNK = 1 << 19
-IDLE = 30_000  # milliseconds after which an offer that was pulled and not acknowledged is given to another
-AT_ONCE = 16  # events of one answer
+IDLE = int(ACK_WAIT * 1000)  # in milliseconds, as Redis has it
 GROUP = "workers"
 OFFERS, MARKS, RECORDS, EVENTS, BLOBS, NOTES, CARDS = (
     f"orc:{name}" for name in ("offer", "offered", "rec", "event", "blob", "note", "cards")
