@@ -12,15 +12,10 @@ from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.model.event import move_step
+from orchestrator.model.event import MOVES, move_step
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Store
 
-KINDS = {
-    Status.HELD: "task_held",
-    Status.INBOX: "task_released",
-    Status.CANCELLED: "task_cancelled",
-}
 ONE_BY_ONE = 20  # removed files that are told by name; more of them are told as a number
 
 
@@ -42,26 +37,28 @@ class ByHand:
     def begin(self) -> None:
         """Learn what lies in held/."""
         for name in scan.names(self.layout.folder(Status.HELD)):
-            self._held[name] = self._inode(Status.HELD, name)
+            info = self._info(Status.HELD, name)
+            self._held[name] = info.st_ino if info is not None else 0
 
     def arrived(self, status: Status, name: str) -> bool:
         """A file came to this folder by a rename; whether a running task is to be cancelled by that."""
-        task_id, inode = stem_of(name), self._inode(status, name)
-        if not inode or not task_id:
+        task_id, info = stem_of(name), self._info(status, name)
+        if info is None or not task_id:
             return False
+        inode = info.st_ino
         life = self.running.get(task_id)
         if life is not None:
             return not life.moving and inode == life.inode and self._of_running(life, status)
         if status is Status.INBOX:
             if self._held.pop(name, 0) == inode:
-                self._told(Status.HELD, status, name)
+                self._told(Status.HELD, status, task_id, info)
         elif self.waitlist.inode(name) == inode:
             self.waitlist.forget(name)
             self.waitlist.statuses.moved(task_id, status)
-            self._told(Status.INBOX, status, name)
+            self._told(Status.INBOX, status, task_id, info)
             self.waitlist.needed(task_id)
         elif self._held.pop(name, 0) == inode and status is Status.CANCELLED:
-            self._told(Status.HELD, status, name)
+            self._told(Status.HELD, status, task_id, info)
         if status is Status.HELD:
             self._held[name] = inode
         return False
@@ -96,12 +93,9 @@ class ByHand:
             self.tell("restored", life.id, text=f"{why}; orchestrator cancel {life.id}   stops it")
         return False
 
-    def _told(self, before: Status, status: Status, name: str) -> None:
-        task_id = stem_of(name)
-        step = move_step(os.lstat(self.layout.file(status, name)).st_ctime_ns)
-        self._note(
-            KINDS.get(status, "task_held"), task_id, step, str(status), f"{before} -> {status}"
-        )
+    def _told(self, before: Status, status: Status, task_id: str, info: os.stat_result) -> None:
+        kind, step = MOVES.get(status, "task_held"), move_step(info.st_ctime_ns)
+        self._note(kind, task_id, step, str(status), f"{before} -> {status}")
         word = "released" if status is Status.INBOX else str(status)
         self.tell("moved", task_id, word=word, text=f"{before}/ -> {status}/")
 
@@ -109,8 +103,9 @@ class ByHand:
         said = {"task_id": task_id, "phase": "request", "status": status, "summary": summary}
         self.store.log.note(self.store.log.event(kind, task_id, step, **said))
 
-    def _inode(self, status: Status, name: str) -> int:
+    def _info(self, status: Status, name: str) -> os.stat_result | None:
+        """Looked at once: a file that has just come may be gone at the next look."""
         try:
-            return os.lstat(self.layout.file(status, name)).st_ino
+            return os.lstat(self.layout.file(status, name))
         except OSError:
-            return 0
+            return None

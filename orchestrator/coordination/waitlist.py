@@ -28,7 +28,7 @@ from orchestrator.coordination.intake import (
     TaskFile,
     signature_of,
 )
-from orchestrator.coordination.life import Life
+from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
 from orchestrator.coordination.strangers import Strangers
@@ -54,8 +54,6 @@ FIRST_SLICE, SLICE = (
 )  # seconds: at a start, so that the most urgent of a few hundred comes first; and later
 STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
-
-Tell = Callable[..., None]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 
 SCHEMA_VERSION = 1
@@ -54,8 +55,12 @@ EVENTS: dict[str, str] = {
     "store_recovered": "The disk works again; claiming goes on.",
 }
 
-# Moves that a watcher sees and tells of, whoever made them.
-SEEN = ("task_held", "task_released", "task_cancelled")
+# Moves that a watcher sees and tells of, whoever made them, by where the file has come to.
+MOVES = {
+    Status.HELD: "task_held",
+    Status.INBOX: "task_released",
+    Status.CANCELLED: "task_cancelled",
+}
 
 FIELDS = (
     "task_id",

@@ -25,7 +25,7 @@ from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layou
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
-from orchestrator.model.event import SEEN, move_step
+from orchestrator.model.event import MOVES, move_step
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import FINISHED, Status
@@ -784,7 +784,7 @@ class Store:
 
 def _step_of(kind: str, path: str) -> str:
     """The step of a move that a watcher tells of, too; empty if it is told by the verb alone, or the file has gone on already."""
-    if kind not in SEEN:
+    if kind not in MOVES.values():
         return ""
     try:
         return move_step(os.lstat(path).st_ctime_ns)
