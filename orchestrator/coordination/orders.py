@@ -9,10 +9,8 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.coordination import answering, portable
-from orchestrator.coordination.accounting import (
-    left,
-)
+from orchestrator.coordination import answering, papers, portable
+from orchestrator.coordination.accounting import left
 from orchestrator.coordination.asking import asks_while_running
 from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.life import Life
@@ -26,7 +24,7 @@ from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.journal import Journal
-from orchestrator.store import atomic, places
+from orchestrator.store import places
 from orchestrator.store.ledger import Entry
 from orchestrator.tools import secrecy
 from orchestrator.tools.adapters import adapter
@@ -38,7 +36,6 @@ from orchestrator.tools.invocation import (
     chooses_session,
     environment,
     program,
-    recorded,
     secret_values,
 )
 from orchestrator.tools.share import came_to_nothing
@@ -116,21 +113,11 @@ class Orders:
         path = program(made.argv[0], made.env, self.layout.root)
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
-        given = {name: value for name, value in made.env.items() if name not in life.task.env}
-        redact = (*self.config.redact, *life.fetched)
-        secrets_ = life.secrets = secrecy.forms(secret_values(given, redact))
-        prompt_file = f"{run_dir}/prompt.md"
+        life.secrets = papers.hidden(made, life.task, (*self.config.redact, *life.fetched))
         try:
-            atomic.remove(prompt_file)
-            atomic.write_temporary(
-                prompt_file, made.prompt.encode("utf-8", "replace"), mode=0o600, sync=False
-            )
-            atomic.remove(f"{run_dir}/command.json")
-            atomic.write_temporary(
-                f"{run_dir}/command.json", recorded(made, secrets_), mode=0o600, sync=False
-            )
+            prompt_file = papers.write(run_dir, made, life.secrets)
         except OSError as error:
-            raise StoreFault(f"{self.layout.shown(prompt_file)}: {error.strerror}") from None
+            raise StoreFault(f"{self.layout.shown(run_dir)}/prompt.md: {error.strerror}") from None
         config = self.config
         facts = {"session": session.id, "resumed": session.resume} if session.id else {}
         return Order(
@@ -150,7 +137,7 @@ class Orders:
             terminate_grace=config.terminate_grace,
             log_limit=config.log_limit,
             on_log_limit=config.on_log_limit,
-            secrets=secrets_,
+            secrets=life.secrets,
             silence=life.route.silence or 0.0,
             terminal=life.route.mode == "interactive",
             facts=facts,

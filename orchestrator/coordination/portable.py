@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.coordination import papers
 from orchestrator.coordination.grounds import Grounds, Worker
 from orchestrator.distributors.base import Order
 from orchestrator.errors import StoreFault
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
 from orchestrator.model.journal import AttemptFacts
-from orchestrator.store import atomic
 from orchestrator.store.ledger import Entry
 from orchestrator.tools.invocation import CannotStart, Session, compose_prompt
 from orchestrator.tools.taskenv import allowed
@@ -48,10 +48,7 @@ def order(
     prompt = compose_prompt(task, route.agent, folder, Session(told=told), elsewhere=True)
     run_dir = layout.logs(life.id, life.attempt)
     try:
-        atomic.remove(f"{run_dir}/prompt.md")
-        atomic.write_temporary(
-            f"{run_dir}/prompt.md", prompt.encode("utf-8", "replace"), mode=0o600, sync=False
-        )
+        papers.write_prompt(run_dir, prompt)
     except OSError as error:
         raise StoreFault(f"{layout.shown(run_dir)}/prompt.md: {error.strerror}") from None
     told_of = {

@@ -7,11 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.coordination.accounting import (
-    assumed,
-    priced,
-    with_session_log,
-)
+from orchestrator.coordination.accounting import assumed, priced, with_session_log
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.settings import Settings
@@ -19,9 +15,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.config import Config
-from orchestrator.model.result import (
-    Reading,
-)
+from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.store import quotas
 from orchestrator.store.ledger import Entry

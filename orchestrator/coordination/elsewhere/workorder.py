@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.coordination import papers
 from orchestrator.coordination.elsewhere.spool import Entry
 from orchestrator.distributors.base import Order
 from orchestrator.execution import secretstore
@@ -16,8 +17,6 @@ from orchestrator.files.layout import ARTIFACTS
 from orchestrator.model.config import Config
 from orchestrator.model.sandbox import PERMISSIONS
 from orchestrator.model.task import Task
-from orchestrator.store import atomic
-from orchestrator.tools import secrecy
 from orchestrator.tools.adapters import adapter
 from orchestrator.tools.invocation import (
     CannotStart,
@@ -25,8 +24,6 @@ from orchestrator.tools.invocation import (
     Session,
     chooses_session,
     program,
-    recorded,
-    secret_values,
 )
 from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import ToolSpec
@@ -92,14 +89,8 @@ def order_of(
     path = program(made.argv[0], made.env, root)
     if path is None:
         raise NotInstalled(f"there is no program '{made.argv[0]}' on this worker")
-    given = {name: value for name, value in made.env.items() if name not in task.env}
-    hidden = secrecy.forms(secret_values(given, (*config.redact, *fetched)))
-    for name, data in (
-        ("prompt.md", made.prompt.encode("utf-8", "replace")),
-        ("command.json", recorded(made, hidden)),
-    ):
-        atomic.remove(f"{entry.run_dir}/{name}")
-        atomic.write_temporary(f"{entry.run_dir}/{name}", data, mode=0o600, sync=False)
+    hidden = papers.hidden(made, task, (*config.redact, *fetched))
+    prompt_file = papers.write(entry.run_dir, made, hidden)
     return Order(
         task_id=task.id,
         attempt=told["attempt"],
@@ -108,7 +99,7 @@ def order_of(
         env=made.env,
         cwd=made.cwd,
         run_dir=entry.run_dir,
-        stdin=f"{entry.run_dir}/prompt.md" if made.stdin else None,
+        stdin=prompt_file if made.stdin else None,
         tag=tag,
         journal=-1,
         cancel=entry.cancel,
