@@ -100,6 +100,14 @@ def _unnamed(layout: Layout) -> Iterator[Stray]:
 
 def _worktrees(layout: Layout, repo: Repository) -> Iterator[Stray]:
     """Worktrees that the repository has for trees of ours whose folders are gone."""
+    for admin, folder in _of_trees(layout, repo):
+        if not os.path.lexists(folder):
+            words = f"the repository has a worktree for {layout.shown(folder)}, which is gone"
+            yield Stray("worktree", admin, words, not os.path.isdir(f"{admin}/modules"))
+
+
+def _of_trees(layout: Layout, repo: Repository) -> Iterator[tuple[str, str]]:
+    """What the repository has of the worktrees that are trees of ours: its own folder, and that of the tree."""
     home = os.path.realpath(layout.trees) + "/"
     for name in sorted(scan.names(f"{repo.common}/worktrees")):
         admin = f"{repo.common}/worktrees/{name}"
@@ -107,9 +115,8 @@ def _worktrees(layout: Layout, repo: Repository) -> Iterator[Stray]:
             folder = os.path.dirname(os.fsdecode(opening.read_bytes(f"{admin}/gitdir")).strip())
         except OSError:
             continue
-        if os.path.realpath(folder).startswith(home) and not os.path.lexists(folder):
-            words = f"the repository has a worktree for {layout.shown(folder)}, which is gone"
-            yield Stray("worktree", admin, words, not os.path.isdir(f"{admin}/modules"))
+        if os.path.realpath(folder).startswith(home):
+            yield admin, folder
 
 
 def _keep_past(repo: Repository, admin: str) -> None:
@@ -180,15 +187,8 @@ def _locks(layout: Layout, config: Config, repo: Repository) -> Iterator[Stray]:
     """Locks that a killed git has left, old enough that no living one can have them."""
     if next(sharing.alive(layout), ""):
         return
-    own = [f"{repo.common}/worktrees/{name}" for name in scan.names(f"{repo.common}/worktrees")]
-    home = os.path.realpath(layout.trees) + "/"
-    for admin in own:
-        try:
-            folder = os.fsdecode(opening.read_bytes(f"{admin}/gitdir")).strip()
-        except OSError:
-            continue
-        if os.path.realpath(os.path.dirname(folder)).startswith(home):
-            yield from _old_locks(admin, saving.LOCKS)
+    for admin, _ in _of_trees(layout, repo):
+        yield from _old_locks(admin, saving.LOCKS)
     for prefix in (config.trees.prefix, runbranches.PREFIX):
         folder = f"{repo.common}/refs/heads/{prefix}"
         yield from _old_locks(folder, [n for n in scan.names(folder) if n.endswith(".lock")])
