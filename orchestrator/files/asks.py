@@ -164,7 +164,7 @@ def question_of(body: dict[str, Any]) -> str:
     first = one_line(str(said[0]), 160) if said else ""
     lines = [f"May it use {tool}{': ' + first if first else ''}?", ""]
     detail = json.dumps(given, ensure_ascii=False, indent=2) if given else ""
-    if isinstance(said[:1] and said[0], str) and len(facts) == 1:
+    if said and isinstance(said[0], str) and len(facts) == 1:
         detail = str(said[0])
     lines += [f"    {line}" for line in clean(detail)[:SHOWN].splitlines()]
     options = [f"{number}. {word}" for number, word in enumerate(CHOICES, 1)]

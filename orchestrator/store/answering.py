@@ -55,9 +55,9 @@ def answer(store: Store, ask: Ask, words: str) -> None:
 def deliver(store: Store, ask: Ask, words: str) -> bool:
     """Take an answer to the agent that waits; whether it was the first one."""
     folder = f"{store.layout.logs(ask.task_id, ask.attempt)}/{ANSWERS}"
-    data = json.dumps(verdict(ask.question, words), ensure_ascii=False).encode("utf-8", "replace")
-    allowed = verdict(ask.question, words)["allow"] is True
-    said = "allowed" if allowed else "denied"
+    meant = verdict(ask.question, words)
+    data = json.dumps(meant, ensure_ascii=False).encode("utf-8", "replace")
+    said = "allowed" if meant["allow"] is True else "denied"
     try:
         _publish(store, f"{folder}/{ask.key}.json", data)
     except FileExistsError:
