@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.cli.app import App
+from orchestrator.cli.program import itself
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.replies import ENDED, Replies
 from orchestrator.errors import Refused
@@ -89,9 +89,8 @@ class Door:
         return done.stdout
 
     def _run(self, *words: str, seconds: float = 0.0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "orchestrator", "--plain", "-C", self.app.layout.root]
         return subprocess.run(
-            [*command, *words],
+            itself(self.app.layout.root, "--plain", *words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

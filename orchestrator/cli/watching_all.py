@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.cli.app import App
+from orchestrator.cli.program import itself
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, NotFound
 from orchestrator.files import projects
@@ -64,7 +65,7 @@ def run(app: App, options: Sequence[str]) -> int:
 def _child(
     app: App, item: projects.Project, head: str, options: Sequence[str], printing: threading.Lock
 ) -> Child:
-    words = [sys.executable, "-m", "orchestrator", "-C", item.root, "watch", *options]
+    words = itself(item.root, "watch", *options)
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,

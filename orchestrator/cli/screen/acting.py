@@ -9,13 +9,13 @@ import sys
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.program import itself
 
 
 def run_verb(app: App, *words: str) -> int:
     """Run a verb here and wait for its end; its exit code."""
-    base = [sys.executable, "-m", "orchestrator", "-C", app.layout.root]
     sys.stdout.flush()
-    return subprocess.run([*base, *words], check=False).returncode
+    return subprocess.run(itself(app.layout.root, *words), check=False).returncode
 
 
 def ask_key(question: str) -> str:

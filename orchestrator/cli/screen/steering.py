@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from orchestrator.cli.program import itself
 from orchestrator.cli.screen.footer import View, targets
 from orchestrator.cli.screen.hand import DRAIN, Act, Hand, Key, passed, press
 from orchestrator.cli.screen.keyboard import Keyboard
@@ -97,12 +97,11 @@ class Steering:
 
     def _words(self, act: Act) -> list[str]:
         color = () if act.edits else ("--color", "always")
-        base = [sys.executable, "-m", "orchestrator", "-C", self.layout.root, *color]
-        return [*base, *act.words]
+        return itself(self.layout.root, *color, *act.words)
 
     def _quietly(self, act: Act) -> None:
         """Run a verb without a terminal, and leave a line of what it says."""
-        words = [sys.executable, "-m", "orchestrator", "-C", self.layout.root, *act.words]
+        words = itself(self.layout.root, *act.words)
         given = act.stdin.encode() if act.stdin is not None else b""
         try:
             done = subprocess.run(
