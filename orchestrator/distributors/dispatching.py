@@ -54,6 +54,11 @@ from orchestrator.store.ledger import append_record
 
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
 RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
+# Of an order, what goes into its envelope as it is.
+TRAVELS = (
+    *("version", "dispatch", "task", "attempt", "agent", "tool", "model", "permissions", "labels"),
+    *("cwd", "env", "timeout", "silence", "log_limit", "artifacts"),
+)
 ASKED_MOST = 3  # how often what is missing of an end is asked for again
 
 
@@ -323,21 +328,7 @@ class QueueHandle:
         code = await asyncio.to_thread(begin, self.dispatch, told)
         self._left = code["kind"] != "none"
         prompt = str(told.get("prompt", ""))
-        keys = (
-            *(
-                "version",
-                "dispatch",
-                "task",
-                "attempt",
-                "agent",
-                "tool",
-                "model",
-                "permissions",
-                "labels",
-            ),
-            *("cwd", "env", "timeout", "silence", "log_limit", "artifacts"),
-        )
-        document = {key: told[key] for key in keys if key in told} | {
+        document = {key: told[key] for key in TRAVELS if key in told} | {
             "v": VERSION,
             "project": farm.project,
             "prompt": prompt,
@@ -350,8 +341,8 @@ class QueueHandle:
         }
         if not shared:
             document["given"] = await self._give(code.get("commit", ""))
-        if len(prompt.encode("utf-8", "replace")) > ENVELOPE_MOST // 2:
-            data = prompt.encode("utf-8", "replace")
+        data = prompt.encode("utf-8", "replace")
+        if len(data) > ENVELOPE_MOST // 2:
             if len(data) > PROMPT_MOST:
                 raise OrchestratorError(f"the prompt has more than {PROMPT_MOST >> 20} MiB")
             await farm.engine.store(blob(self.dispatch, "prompt"), data)
