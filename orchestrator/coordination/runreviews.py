@@ -45,10 +45,8 @@ def settle(store: Store, run: Run, status_of: StatusOf) -> str:
     if change is None or change.empty or known.merged(change.tip):
         return ""
     folder, name = place
-    if folder == Status.REVIEW and known.looked_at == change.tip:
-        return ""
-    if folder in ENDED and known.looked_at == change.tip:
-        return ""  # a person has decided about this
+    if folder in (Status.REVIEW, *ENDED) and known.looked_at == change.tip:
+        return ""  # it is being looked at, or a person has decided about this
     document = _document(store, run, change, status_of)
     runbranches.looked_at(layout, known, change.tip)
     store.log.commit([], [store.stage_result(run.id, document)]).result()
