@@ -216,7 +216,7 @@ def test_cancel_in_every_phase(farm):
     farm.drop("b", "echo begun; while :; do sleep 0.05; done")
     farm.until_printed("b", b"begun")
     wait_until(lambda: "w1" in farm.near.run("status").stdout, "the worker is named")
-    assert "w1" in farm.near.run("workers").stdout
+    wait_until(lambda: "w1" in farm.near.run("workers").stdout, "what it said of itself was read")
     farm.near.run("cancel", "b")
     farm.near.settled("b", "cancelled")
     assert not farm.log("a")

@@ -78,6 +78,7 @@ class Farm:
     trouble: str = ""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)  # a worker took or ended something
 
 
 class Ended(Exception):
@@ -173,6 +174,7 @@ class QueueHandle:
         self._close()  # frees the lock: its end is in the journal, or the coordination writes it
         if not self._end.done():
             self._end.set_result(end)
+        self._farm.news.set()
         await self._forget()
 
     async def _until_over(self) -> AttemptEnd:
@@ -376,6 +378,7 @@ class QueueHandle:
         if state.session:
             record |= {"session": state.session, "resumed": False}
         append_record(self._journal, record, sync=True)
+        self._farm.news.set()
         self._on_started(0)
 
     async def _read_events(self) -> None:

@@ -28,7 +28,8 @@ from orchestrator.records import dataclass
 from orchestrator.store import atomic
 
 URL_ENV = "ORCHESTRATOR_QUEUE"
-CARDS = 1.0  # seconds between looks at the workers' cards, at least
+CARDS = 1.0  # seconds between looks at the workers' cards, at least, if there is no news
+SETTLES = 0.2  # seconds for which news is let gather
 FORGOTTEN = 86400.0  # seconds of silence after which a worker's card is taken away
 
 
@@ -186,7 +187,7 @@ class QueueDistributor:
             except Down as error:
                 farm.trouble = error.message
             _write_workers(self.layout, farm)
-            await asyncio.sleep(max(CARDS, farm.lease / 2))
+            await _news(farm, max(CARDS, farm.lease / 2))
 
     def close(self) -> None:
         for handle in list(self._handles):
@@ -197,6 +198,16 @@ class QueueDistributor:
             atomic.remove(workers_file(self.layout, self.name))
             closing = asyncio.get_running_loop().create_task(self._farm.engine.close())
             self._tasks.add(closing)
+
+
+async def _news(farm: Farm, seconds: float) -> None:
+    """Wait until a worker has taken or ended something, or for these seconds."""
+    try:
+        await asyncio.wait_for(farm.news.wait(), seconds)
+        await asyncio.sleep(SETTLES)
+    except TimeoutError:
+        pass
+    farm.news.clear()
 
 
 def _card(card: bytes, silent: float, lease: float) -> dict[str, Any]:
