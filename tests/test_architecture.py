@@ -228,7 +228,7 @@ def test_there_is_one_way_to_open_what_lies_below_work():
         "tools/demo.py": 1,  # the demo agent, in its own process
         "distributors/packing.py": 3,  # below a folder that is open, no link followed, new files only
         "tools/asking.py": 1,  # the same: an agent's hook
-        "queries/health.py": 1,  # a number below /proc, by a name that is handed to it
+        "queries/health/project.py": 1,  # a number below /proc, by a name that is handed to it
     }
     wrong = {}
     for path in MODULES.values():

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from orchestrator.files import git
-from orchestrator.queries import health
+from orchestrator.queries.health.repository import repository
 from orchestrator.tools import changes
 
 
@@ -237,7 +237,7 @@ def test_doctor_says_that_git_is_unclear(repo):
     (repo / ".git/index").write_bytes(b"nonsense")
     from orchestrator.files.layout import Layout
 
-    (found,) = health._git(Layout(str(repo)))
+    (found,) = repository(Layout(str(repo)))
     assert found.status == "problem" and "no clear answer" in found.summary
 
 

@@ -1,29 +1,108 @@
-"""``doctor`` proves the sandbox that roles ask for: a process in one tries to get out."""
+"""What ``doctor`` finds by trying: whether programs of tools answer, and whether the sandbox that roles ask for holds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from orchestrator.errors import OrchestratorError
 from orchestrator.execution import sandbox
+from orchestrator.files.configuration import load_config
+from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
 from orchestrator.model.sandbox import PROJECT
-from orchestrator.queries.health import Check
+from orchestrator.queries.health.check import Check, note, ok, problem
+from orchestrator.tools.specs import ToolSpec, load_tools
+from orchestrator.tools.versions import Answer, ask_all
 
 HINT = "install bubblewrap, and allow unprivileged user namespaces: docs/how-to/sandbox.md"
 
 
-def sandbox_checks(config: Config) -> list[Check]:
+def tool_checks(layout: Layout) -> list[Check]:
+    """Tool specs that are wrong, tools that are wanted here and do not answer, and sandboxes that do not hold."""
+    box = load_tools(layout)
+    config = _config(layout)
+    answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)
+    found = [
+        problem("tools", f"{layout.shown(path)}: {problems[0].message}", "orchestrator validate")
+        for path, _, problems in box.broken
+    ]
+    found += _sandboxes(config)
+    usable = []
+    for spec in box.tools.values():
+        wrong = _wrong(layout, spec, config, answers)
+        if wrong is not None:
+            found.append(wrong)
+        elif spec.at_hand:
+            usable.append(_named(spec, answers))
+    if usable or not found:
+        found.append(ok("tools", ", ".join(sorted(usable))))
+    return found
+
+
+def _config(layout: Layout) -> Config:
+    try:
+        return load_config(layout)
+    except OrchestratorError:  # told by the check of the settings
+        return Config()
+
+
+def _wrong(
+    layout: Layout, spec: ToolSpec, config: Config, answers: Mapping[str, Answer]
+) -> Check | None:
+    """What is wrong with a tool, as far as anybody here wants it; None if nothing is."""
+    wanted = {config.default_agent}.union(*(agent.tools for agent in config.agents.values()))
+    if not spec.at_hand:
+        if spec.built_in and spec.name not in wanted:
+            return None
+        return note("tools", f"{spec.name}: {_missing(spec)}", _without(layout, spec))
+    answer = answers.get(spec.name)
+    if answer is None:
+        return None
+    if answer.error:
+        kind = problem if spec.name in wanted else note
+        hint = f"orchestrator tools check {spec.name}"
+        return kind("tools", f"{spec.name} does not answer: {answer.error}", hint)
+    if spec.verified and not any(version in answer.said for version in spec.verified):
+        known = " and ".join(spec.verified)
+        said = answer.version or answer.said
+        hint = f"orchestrator tools check {spec.name} --prompt 'Say OK.'"
+        return note("tools", f"{spec.name} is {said}; its spec was verified with {known}", hint)
+    return None
+
+
+def _missing(spec: ToolSpec) -> str:
+    if spec.module:
+        return f"the package '{spec.module}' is not installed"
+    return f"there is no program '{spec.argv[0]}'"
+
+
+def _without(layout: Layout, spec: ToolSpec) -> str:
+    """What to do about a program that is not here."""
+    if spec.built_in:
+        return f"install it, or choose another tool in {layout.shown(layout.config)}"
+    return f"install it, or remove {layout.shown(spec.path)}"
+
+
+def _named(spec: ToolSpec, answers: Mapping[str, Answer]) -> str:
+    answer = answers.get(spec.name)
+    if answer is None or not answer.version:
+        return spec.name
+    return f"{spec.name} {answer.version}"
+
+
+def _sandboxes(config: Config) -> list[Check]:
     """One check for each level that a role asks for; none if no role does."""
-    levels = sorted(
-        {agent.role.sandbox.level for agent in config.agents.values() if agent.role.sandbox.on}
-    )
-    return [_check(level) for level in levels]
+    roles = [agent.role for agent in config.agents.values()]
+    return [_sandbox(level) for level in sorted({r.sandbox.level for r in roles if r.sandbox.on})]
 
 
-def _check(level: str) -> Check:
+def _sandbox(level: str) -> Check:
+    """A process in a sandbox of this level tries to get out."""
     try:
         why = sandbox.proof(whole=level == PROJECT)
     except OSError as error:
         why = f"{error.filename or 'a folder to try it in'}: {error.strerror}"
     if why:
-        return Check("sandbox", "problem", f"{level}: {why}", HINT)
+        return problem("sandbox", f"{level}: {why}", HINT)
     tried = "a write outside, a hidden file and a process outside are out of reach"
-    return Check("sandbox", "ok", f"{level}: {tried}")
+    return ok("sandbox", f"{level}: {tried}")

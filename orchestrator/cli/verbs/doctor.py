@@ -10,7 +10,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.app import App
 from orchestrator.cli.options import dry_run_option, examples, json_option, now
-from orchestrator.cli.proving import sandbox_checks
+from orchestrator.cli.proving import tool_checks
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store
 from orchestrator.coordination import strays
@@ -18,15 +18,13 @@ from orchestrator.errors import BUSY, FAILED, OrchestratorError
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.config import Config
 from orchestrator.model.units import plural
-from orchestrator.queries.findings import findings
-from orchestrator.queries.health import Check, checks, copies
+from orchestrator.queries.health import checks
+from orchestrator.queries.health.check import Check, mendable, note, problem
+from orchestrator.queries.health.copies import copies
 from orchestrator.queries.unlogged import unlogged
 from orchestrator.store import following, recovery, relogging, runs
 from orchestrator.store.locks import WatcherLock
-from orchestrator.tools.specs import load_tools
-from orchestrator.tools.versions import ask_all
 
 STOP_FIRST = (
     "a watcher is running: it mends folders, orphans and notes itself within half a minute; "
@@ -90,9 +88,7 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
 
 
 def _everything(layout: Layout) -> list[Check]:
-    moment = now()
-    found = [*checks(layout, moment), *findings(layout, moment), *_trees(layout)]
-    return [*found, *_tools(layout)]
+    return [*checks(layout, now()), *_trees(layout), *tool_checks(layout)]
 
 
 def _trees(layout: Layout) -> list[Check]:
@@ -100,13 +96,14 @@ def _trees(layout: Layout) -> list[Check]:
     try:
         left = strays.find(layout, load_config(layout))
     except OrchestratorError as error:
-        return [Check("trees", "problem", error.message, error.hint)]
-    return [
-        Check("trees", "problem", stray.words, "orchestrator doctor --fix", True)
-        if stray.mends
-        else Check("trees", "note", stray.words, stray.fix)
-        for stray in left
-    ]
+        return [problem("trees", error.message, error.hint)]
+    return [_tree(stray) for stray in left]
+
+
+def _tree(stray: strays.Stray) -> Check:
+    if stray.mends:
+        return mendable("trees", stray.words)
+    return note("trees", stray.words, stray.fix)
 
 
 def _mend(app: App) -> int:
@@ -140,75 +137,3 @@ def _mend(app: App) -> int:
     finally:
         lock.release()
     return 0
-
-
-def _tools(layout: Layout) -> list[Check]:
-    """Tool specs that are wrong, and tools that are wanted here and whose program is missing."""
-    box = load_tools(layout)
-    try:
-        config = load_config(layout)
-    except OrchestratorError:
-        config = Config()
-    wanted = {
-        config.default_agent,
-        *(tool for agent in config.agents.values() for tool in agent.tools),
-    }
-    found = [
-        Check(
-            "tools",
-            "problem",
-            f"{layout.shown(path)}: {problems[0].message}",
-            "orchestrator validate",
-        )
-        for path, _, problems in box.broken
-    ]
-    found += sandbox_checks(config)
-    usable = []
-    answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)
-    for spec in box.tools.values():
-        answer = answers.get(spec.name)
-        if not spec.at_hand and (not spec.built_in or spec.name in wanted):
-            what = (
-                f"the package '{spec.module}' is not installed"
-                if spec.module
-                else f"there is no program '{spec.argv[0]}'"
-            )
-            found.append(
-                Check(
-                    "tools",
-                    "note",
-                    f"{spec.name}: {what}",
-                    f"install it, or {f'choose another tool in {layout.shown(layout.config)}' if spec.built_in else f'remove {layout.shown(spec.path)}'}",
-                )
-            )
-        elif answer is not None and answer.error:
-            found.append(
-                Check(
-                    "tools",
-                    "problem" if spec.name in wanted else "note",
-                    f"{spec.name} does not answer: {answer.error}",
-                    f"orchestrator tools check {spec.name}",
-                )
-            )
-        elif (
-            answer is not None
-            and spec.verified
-            and not any(version in answer.said for version in spec.verified)
-        ):
-            found.append(
-                Check(
-                    "tools",
-                    "note",
-                    f"{spec.name} is {answer.version or answer.said}; its spec was verified with {' and '.join(spec.verified)}",
-                    f"orchestrator tools check {spec.name} --prompt 'Say OK.'",
-                )
-            )
-        elif spec.at_hand:
-            usable.append(
-                f"{spec.name} {answer.version}"
-                if answer is not None and answer.version
-                else spec.name
-            )
-    return (
-        [*found, Check("tools", "ok", ", ".join(sorted(usable)))] if usable or not found else found
-    )

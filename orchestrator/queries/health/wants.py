@@ -1,48 +1,33 @@
-"""What is wrong with the tasks and the settings of a work directory: the part of ``doctor`` that judges what they say."""
+"""What is wrong with the tasks and the settings themselves: what ``doctor`` says of what they say."""
 
 from __future__ import annotations
 
-import os
-
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import configuration, git, scan
+from orchestrator.files import configuration, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.run import cycle
 from orchestrator.model.status import Status
-from orchestrator.model.units import plural, show_duration
-from orchestrator.queries.health import Check
+from orchestrator.model.units import plural
+from orchestrator.queries.health.check import Check, note, problem
 from orchestrator.queries.world import Known, request_of
 from orchestrator.tools.specs import load_tools
 
 LOOKED_AT = 2000  # waiting files whose needs are read
-OLD_LOCK = 60.0  # seconds after which a git that works is no longer believed to hold its lock
 
 
-def findings(layout: Layout, now: float) -> list[Check]:
-    """What is wrong; empty if nothing is."""
-    known = Known(layout, now)
-    return [
-        *_invalid(known),
-        *_circle(layout),
-        *_roles(layout),
-        *_held(known),
-        *index_lock(layout, now),
-    ]
-
-
-def _invalid(known: Known) -> list[Check]:
+def invalid(known: Known) -> list[Check]:
     wrong = known.invalid
     if not wrong:
         return []
     name, judged = next(iter(wrong.items()))
     more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     text = f"{plural(len(wrong), 'file')} in inbox/ cannot run as written: {name} {judged.told}"
-    return [Check("invalid", "problem", text + more, "orchestrator validate")]
+    return [problem("invalid", text + more, "orchestrator validate")]
 
 
-def _circle(layout: Layout) -> list[Check]:
+def circle(layout: Layout) -> list[Check]:
     """Tasks that wait for each other for ever."""
     needs = {}
     for status in (Status.INBOX, Status.HELD):
@@ -54,10 +39,10 @@ def _circle(layout: Layout) -> list[Check]:
     if not found:
         return []
     text = f"these tasks wait for each other: {' needs '.join(found)}"
-    return [Check("needs", "problem", text, "take one of them out of needs:")]
+    return [problem("needs", text, "take one of them out of needs:")]
 
 
-def _roles(layout: Layout) -> list[Check]:
+def roles(layout: Layout) -> list[Check]:
     """Roles that name a tool that does not exist."""
     try:
         config = configuration.load_config(layout)
@@ -65,9 +50,8 @@ def _roles(layout: Layout) -> list[Check]:
         config = Config()
     tools = load_tools(layout).tools
     return [
-        Check(
+        problem(
             "agents",
-            "problem",
             f"agent {agent.name}: there is no tool '{one_line(tool, 60)}'",
             "orchestrator tools   lists them",
         )
@@ -77,28 +61,10 @@ def _roles(layout: Layout) -> list[Check]:
     ]
 
 
-def _held(known: Known) -> list[Check]:
+def gates(known: Known) -> list[Check]:
     """What is held, and budgets that keep tasks from starting."""
-    gates = [*known.held.values()]
+    found = [*known.held.values()]
     spent = known.day_budget
     if spent is not None:
-        gates.insert(0, spent)
-    return [Check("held", "note", one_line(gate.why), gate.hint) for gate in gates]
-
-
-def index_lock(layout: Layout, now: float) -> list[Check]:
-    """A git that was killed leaves its lock behind, and every later commit fails."""
-    try:
-        repository = git.nearest(layout.root)
-        if repository is None:
-            return []
-        path = f"{repository.git_dir}/index.lock"
-        age = now - os.lstat(path).st_mtime
-    except (git.Unclear, OSError):
-        return []
-    if age < OLD_LOCK:
-        return []
-    text = (
-        f"{layout.shown(path)} is {show_duration(age)} old: git commits nothing while it is there"
-    )
-    return [Check("index.lock", "problem", text, f"if no git runs: rm {layout.shown(path)}")]
+        found.insert(0, spent)
+    return [note("held", one_line(gate.why), gate.hint) for gate in found]

@@ -1,0 +1,34 @@
+"""Whether the watcher lives, answers and claims."""
+
+from __future__ import annotations
+
+from orchestrator.files import card
+from orchestrator.files.layout import Layout
+from orchestrator.model.units import show_duration
+from orchestrator.queries.health.check import Check, note, ok, problem
+
+
+def watcher(layout: Layout, now: float) -> Check:
+    known = card.read(layout, now)
+    if known is None:
+        return note("watcher", "none is running", "orchestrator watch")
+    pid = f"pid {known.pid}"
+    beat = f"beat {show_duration(known.beat)} ago"
+    if not known.alive:
+        return note("watcher", f"the last one ({pid}) was killed", "orchestrator watch")
+    if known.fault:
+        return problem(
+            "watcher", f"{pid} claims nothing: {known.fault}", "make room, or mend the disk"
+        )
+    if known.settings_held:
+        hint = "look at it, then: orchestrator reload"
+        return note("watcher", f"{pid} holds {known.settings}", hint)
+    if known.settings:
+        return problem("watcher", f"{pid} found {known.settings}", "orchestrator validate")
+    if not known.answers:
+        hint = f"is it stopped (Ctrl-Z)?  kill -CONT {known.pid}"
+        return problem("watcher", f"{pid} does not answer ({beat})", hint)
+    if known.notifications:
+        words = f"{pid}, {beat}; without notifications: {known.notifications}"
+        return note("watcher", words, "sysctl fs.inotify.max_user_instances")
+    return ok("watcher", f"{pid}, {beat}")
