@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import random
 import string
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from orchestrator.files import schemas
-from orchestrator.files.requests import load
+from orchestrator.files import scan, schemas
+from orchestrator.files.requests import load, read
 from orchestrator.model import ids, matrix
 from orchestrator.model.run import run_from
+from orchestrator.model.status import Status
+from orchestrator.store import runs
 from orchestrator.testing import Tube
 
 TEXT = """\
@@ -134,3 +140,109 @@ def test_reading_a_run_grows_with_its_tasks():
         return lines[0]
 
     assert 1.9 * steps(200) < steps(400) < 2.1 * steps(200)
+
+
+# -- files as values --------------------------------------------------------------------------------------------------
+
+EACH = """\
+# every file, by its own name
+tasks:
+  mend: {agent: ok, prompt: "Mend {file}", each: src/**/*.py, exclude: [{file: src/b.py}]}  # not b
+  page:
+    agent: ok
+    prompt: "{lang} of {page}"
+    each:
+      page: "docs/*.md"  # only the first level
+    matrix: {lang: [de, fr]}
+"""
+NAMES = ("src/a.py", "src/b.py", "src/deep/c d.py", "src/x.txt", "docs/1e3.md", "docs/more/no.md")
+
+
+def repository(folder, names=NAMES) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    (folder / ".gitignore").write_text("work/\n")
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def members(made: Tube) -> set[str]:
+    return {name for status in Status for name, _ in scan.task_names(made.layout.folder(status))}
+
+
+def test_each_makes_a_task_of_every_file_and_its_list_never_changes(tmp_path):
+    repository(tmp_path)
+    made = Tube(tmp_path)
+    made.drop("r", EACH)
+    made.run()
+    ids_ = members(made)
+    assert len(ids_) == 4 and {"r.page-de-docs-1e3-md", "r.mend-src-a-py"} <= ids_
+    assert sum(name.startswith("r.mend") for name in ids_) == 2
+    text = Path(made.layout.file("runs", "r.yaml")).read_text()
+    assert "# only the first level" in text and "# not b" in text and "**" not in text
+    repository(tmp_path, ["src/new.py", "docs/new.md"])
+    again = load(made.layout.file("runs", "r.yaml"), "r", text.encode(), schemas.check)
+    assert again.run is not None and set(again.run.members) == ids_
+    made.run()
+    assert members(made) == ids_ and made.where("r") == ""
+
+
+@pytest.mark.parametrize(
+    "each, place, words",
+    [
+        ("src/*.c", 36, "no file of this project is like 'src/*.c'"),
+        ("../*.py", 36, "leads out of the project"),
+        ("{path: src/*.py}", 15, "nothing fills {file}"),
+        ("5", 36, "must be text or a mapping"),
+        ("src/*.py, matrix: {file: [a]}", 61, "filled by matrix and by each"),
+    ],
+)
+def test_what_is_wrong_with_each_is_said_with_its_place(tmp_path, each, place, words):
+    repository(tmp_path)
+    text = f"tasks:\n  a: {{prompt: 'Mend {{file}}', each: {each}}}\n"
+    found = load(f"{tmp_path}/work/inbox/r.yaml", "r", text.encode(), schemas.check).errors
+    assert found and words in found[0].message, found
+    assert (found[0].line, found[0].column) == (2, place)
+
+
+def test_each_needs_git_and_has_bounds(tmp_path):
+    text = b"tasks: {a: {prompt: x, each: '*'}}\n"
+    outside = load(f"{tmp_path}/work/inbox/r.yaml", "r", text, schemas.check).errors
+    assert "no git repository" in outside[0].message
+    repository(tmp_path, [f"f{number}" for number in range(501)])
+    many = load(f"{tmp_path}/work/inbox/r.yaml", "r", text, schemas.check).errors
+    assert "502 files" in many[0].message and "more than 500" in many[0].message
+
+
+@pytest.mark.parametrize("after", range(1, 26, 3))
+def test_a_run_with_each_is_accepted_once_wherever_it_is_cut_off(tmp_path, after, monkeypatch):
+    """Cut off at each step that changes something; the next watcher finishes, or begins anew."""
+    repository(tmp_path)
+    made = Tube(tmp_path)
+    made.drop("r", EACH)
+    path = made.layout.file("inbox", "r.yaml")
+    left = [after]
+
+    class Cut(BaseException):
+        pass
+
+    def cut(real):
+        def call(*words, **named):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Cut
+            return real(*words, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("move", "publish", "remove", "write_many", "write_temporary", "sync_folder"):
+            patch.setattr(runs.atomic, name, cut(getattr(runs.atomic, name)))
+        content = read(path)
+        run = load(path, "r", content.raw, schemas.check).run
+        with contextlib.suppress(Cut):
+            runs.accept(made.store, run, "r.yaml", content)
+    made.run()
+    assert len(members(made)) == 4 and len(made.started) == 4
+    assert os.path.exists(made.layout.file("runs", "r.yaml")) and not os.path.exists(path)

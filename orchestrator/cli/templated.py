@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +10,11 @@ import click
 
 from orchestrator.cli.options import complete_from
 from orchestrator.errors import INVALID, NotFound, OrchestratorError, Refused
-from orchestrator.files import encodings, git, schemas, templates
+from orchestrator.files import encodings, listing, schemas, templates
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.ownership import find_own_layout
-from orchestrator.model import filling, matrix
+from orchestrator.model import filling
 from orchestrator.model.template import Template, merged, near, problems_of
 from orchestrator.store.transitions import task_text
 
@@ -91,34 +90,13 @@ def run_of(
     """The text of a run with a task for every file that fits; the list is in it, so that it never changes."""
     name, sign, pattern = each.partition("=")
     name, pattern = (name, pattern) if sign else ("file", each)
-    listed = files_like(layout, pattern)
-    if not listed:
-        raise NotFound(f"no file of this project is like '{pattern}'", "git ls-files  lists them")
-    if len(listed) > matrix.MOST:
-        raise Refused(f"{len(listed)} files are like '{pattern}', more than {matrix.MOST}")
+    try:
+        listed = listing.like(layout.root, pattern)
+    except listing.CannotList as error:
+        raise Refused(str(error), error.hint) from None
     refuse_misfits(found, {**values, name: listed[0]})
     own = {key: value for key, value in keys.items() if key != "run"}
     given = {key: filling.literal(value) for key, value in values.items()}
     given[name] = "{" + name + "}"
     entry = {**own, "use": found.name, "matrix": {name: listed}, "with": given}
     return task_text({"title": f"{found.name} {pattern}", "tasks": {found.name: entry}}, "run")
-
-
-def files_like(layout: Layout, pattern: str) -> list[str]:
-    """The files of the project that a pattern of git's names, ignored ones and our own left out; relative to the project."""
-    try:
-        repository = git.nearest(layout.root)
-        if repository is None:
-            raise Refused(
-                "--each asks git for the files, and this is no git repository", "git init"
-            )
-        prefix = os.path.relpath(os.path.realpath(layout.root), repository.folder)
-        prefix = "" if prefix == "." else f"{prefix}/"
-        with git.reading(repository) as reader:
-            words = ("--cached", "--others", "--exclude-standard", "-z", "--")
-            out = reader.ask("ls-files", *words, f":(top,glob){prefix}{pattern}").out
-    except git.Unclear as error:
-        raise Refused(f"git does not say which files there are: {error}") from None
-    names = dict.fromkeys(os.fsdecode(name) for name in out.split(b"\0") if name)
-    found = [name.removeprefix(prefix) for name in names]
-    return sorted(name for name in found if not name.startswith("work/"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from orchestrator.files import aliases, opening, templates
+from orchestrator.files import aliases, listing, opening, templates
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.nearness import Near
 from orchestrator.files.ownership import allows
@@ -80,6 +80,7 @@ class Request:
     run: Run | None = None
     legacy: legacy.Conversion | None = None
     find: Find = _nothing
+    files: listing.Files = listing.anything
     lenient: bool = False  # for who only reads: a template that is gone is passed over
     made_of: Mapping[str, Any] | None = None  # what its template made, filled
 
@@ -147,16 +148,19 @@ def load(
     offered: bool = True,
     parsed: Document | None = None,
     find: Find | None = None,
+    files: listing.Files | None = None,
 ) -> Request:
     """What the bytes of ``path`` ask for.
 
     ``agents`` are the roles an older-format file may name, ``known`` finds the tasks it depends on by what they call
     themselves (None: those of the same work directory).  A file that is ``offered`` to be run must not say that it is done.
     ``parsed`` is a part of a document that is read already, instead of ``raw``.  ``find`` finds templates (None: those of the same
-    work directory, as they are now).
+    work directory, as they are now), ``files`` lists those that a pattern of a run is about (None: those of its project, as they
+    are now).
     """
     document = parsed or parse(raw, markdown=path.endswith(".md"))
     request = Request(task_id, path, document, find=find or templates.beside(path))
+    request.files = files or listing.beside(path)
     request.lenient = check is None
     why = ids.problem(task_id)
     if why:
@@ -218,9 +222,11 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
     if not request.errors:
         try:
             if kind == "run":
+                lists = _lists(request, document, data)
+                data = listing.filled(data, lists) if lists else data
                 request.problems += _matrix_problems(document, data)
                 if not request.errors:
-                    request.run = run_from(request.id, data)
+                    request.run = replace(run_from(request.id, data), listed=lists)
                     _check_run(request, document)
             else:
                 data = _expanded(request, document, data, ())
@@ -258,6 +264,17 @@ def _expanded(request: Request, document: Document, data: Any, base: tuple[Any, 
     if not base:
         request.made_of = template.body_of(found, given)
     return template.merged(found, data)
+
+
+def _lists(request: Request, document: Document, data: Any) -> dict[tuple[Any, ...], list[str]]:
+    """The files that the patterns of a run are about; a pattern that is about none is a problem."""
+    found = {}
+    for path, _, pattern in listing.patterns(data):
+        try:
+            found[path] = request.files(pattern)
+        except listing.CannotList as error:
+            request.problems.append(document.problem_at(path, str(error), error.hint))
+    return found
 
 
 def _matrix_problems(document: Document, data: Any) -> list[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from orchestrator.files import opening, templates
+from orchestrator.files import listing, opening, templates
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Check, load
@@ -87,14 +87,13 @@ def _blames(key: str, data: dict[str, Any]) -> bool:
 
 def _of_task(document: Document, name: str, check: Check | None, find: Find) -> list[Problem]:
     """The problems of what it makes, at their places in this file."""
-    task_id = f"{name}-20260101T0000"
     if "use" in document.data:
         if "task" in document.data:
             what, hint = "a schedule has either task or use", "put use: into task:"
             return [document.problem_at(("use",), what, hint, key=True)]
         body = body_of(document.data)
         whole = Document(document.text, body, values=document.values, keys=document.keys)
-        return load(f"{name}.yaml", task_id, b"", check, parsed=whole, find=find).errors
+        return _judged(name, check, whole, find)
     inner = Document(
         document.text,
         document.data["task"],
@@ -105,5 +104,11 @@ def _of_task(document: Document, name: str, check: Check | None, find: Find) -> 
             if len(path) > 1 and path[0] == "task"
         },
     )
-    made = load(f"{name}.yaml", task_id, b"", check, parsed=inner, find=find)
-    return made.errors
+    return _judged(name, check, inner, find)
+
+
+def _judged(name: str, check: Check | None, body: Document, find: Find) -> list[Problem]:
+    """What is wrong with what is made; which files a pattern is about is asked when its time has come."""
+    task_id = f"{name}-20260101T0000"
+    files = listing.anything
+    return load(f"{name}.yaml", task_id, b"", check, parsed=body, find=find, files=files).errors

@@ -1,6 +1,6 @@
-"""One entry of a run that stands for many tasks: ``matrix: {file: [a.py, b.py], lang: [de, fr]}``.
+"""One entry of a run that stands for many tasks: ``matrix: {file: [a.py, b.py], lang: [de, fr]}``, or ``each: src/*.py``.
 
-Every combination of values is a task of its own.  A value takes the place of its name in braces inside texts that are parsed
+The files that ``each`` is about are listed before (`files.listing`), so that here they are values like any others.  Every combination of values is a task of its own.  A value takes the place of its name in braces inside texts that are parsed
 already, so that it can be anything and inject nothing.  The key of a task follows from its values, not from their order.
 """
 
@@ -29,7 +29,7 @@ FILLED = (
     *("title", "prompt", "prompt_file", "context", "cwd", "artifacts", "env", "labels", "locks"),
     "with",
 )
-OWN = ("matrix", "exclude")
+OWN = ("matrix", "each", "exclude")
 Path = tuple[Any, ...]
 Values = Mapping[str, str]
 
@@ -37,7 +37,7 @@ Values = Mapping[str, str]
 def expand(key: str, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The tasks that one entry of a run stands for, by key; an entry without a matrix is itself."""
     rest = {name: value for name, value in body.items() if name not in OWN}
-    if not body.get("matrix"):
+    if not axes_of(body):
         return {key: rest}
     wanted = list(combinations(body))
     plain = [_plain(key, values) for values in wanted]
@@ -46,6 +46,16 @@ def expand(key: str, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         name if often[ids.key(name)] == 1 else _exact(key, values): _filled(rest, values)
         for name, values in zip(plain, wanted, strict=True)
     }
+
+
+def axes_of(body: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values by name: those of the matrix, and the files of ``each``.
+
+    A pattern whose files nobody has listed is a value itself: `files.requests` lets no such run pass.
+    """
+    patterns = _patterns(body)
+    files = {name: [item] if isinstance(item, str) else item for name, item in patterns.items()}
+    return {**(body.get("matrix") or {}), **files}
 
 
 def entries(listed: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -65,7 +75,7 @@ def tasks(expanded: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str,
 
 def twins(listed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Entries that would make a task that another entry makes, and its key; they fit otherwise."""
-    if not any(isinstance(body, Mapping) and body.get("matrix") for body in listed.values()):
+    if not any(isinstance(body, Mapping) and axes_of(body) for body in listed.values()):
         return
     seen: dict[str, str] = {}
     for key, name, _ in tasks(entries(listed)):
@@ -75,7 +85,7 @@ def twins(listed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def combinations(body: Mapping[str, Any]) -> Iterator[Values]:
     """The values of every task, those that are excluded left out; the last name changes fastest."""
-    axes = {name: [as_text(value) for value in values] for name, values in body["matrix"].items()}
+    axes = {name: [as_text(value) for value in values] for name, values in axes_of(body).items()}
     left_out = [
         {name: as_text(value) for name, value in item.items()} for item in body.get("exclude", ())
     ]
@@ -87,13 +97,18 @@ def combinations(body: Mapping[str, Any]) -> Iterator[Values]:
 
 def problems(body: Any) -> list[tuple[Path, str, str]]:
     """What is wrong with the matrix of one entry that fits its schema: path within the entry, message, hint."""
-    if not isinstance(body, Mapping) or not body.get("matrix"):
+    if not isinstance(body, Mapping) or not axes_of(body):
         lonely = isinstance(body, Mapping) and "exclude" in body
         return (
             [(("exclude",), "there is no matrix to exclude from", "matrix: ...")] if lonely else []
         )
-    axes = body["matrix"]
+    axes = axes_of(body)
+    key = "matrix" if "matrix" in body else "each"
     found: list[tuple[Path, str, str]] = []
+    for name in body.get("matrix") or {}:
+        if name in _patterns(body):
+            what = f"'{name}' is filled by matrix and by each"
+            found.append((("matrix", name), what, "each: {path: PATTERN}   fills {path}"))
     for place, item in enumerate(body.get("exclude", ())):
         for name in item:
             if name not in axes:
@@ -113,10 +128,15 @@ def problems(body: Any) -> list[tuple[Path, str, str]]:
         size *= len(values)
     if size > MOST:
         what = f"the matrix makes {size} tasks, more than {MOST}"
-        found.append((("matrix",), what, "use fewer values, or several runs"))
+        found.append(((key,), what, "use fewer values, or several runs"))
     elif not any(True for _ in combinations(body)):
         found.append((("exclude",), "everything is excluded: no task is left", ""))
     return found
+
+
+def _patterns(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    each = body.get("each") or {}
+    return {"file": each} if isinstance(each, str) else each
 
 
 def _near(name: str, axes: Mapping[str, Any]) -> str:

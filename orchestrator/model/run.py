@@ -27,6 +27,9 @@ class Run:
     keys: Mapping[str, str] = field(
         default_factory=dict
     )  # under which key of the file each task stands
+    listed: Mapping[tuple[Any, ...], list[str]] = field(
+        default_factory=dict
+    )  # the files that its patterns (``each``) are about, by the places of these in its file
 
     def stopped(self, status_of: Callable[[str], Status | None]) -> str:
         """Why it takes no more tasks; empty if it does.  ``status_of`` tells where a task is."""

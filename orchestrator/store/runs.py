@@ -1,7 +1,8 @@
 """Accepting a run: its tasks appear in the inbox exactly once, wherever the watcher is killed in between.
 
 1. the task files are written into ``.state/tmp``, fsynced, and the folder is renamed to ``.state/expanding/<run>``;
-2. the run file moves from inbox/ to runs/ (the commit point);
+2. the run file moves from inbox/ to runs/ (the commit point); where it says ``each:`` it is written there anew, with the
+   files in place of the pattern, and what lay in the inbox goes in step 3;
 3. every file in ``expanding/<run>`` is renamed into the inbox; the folder is removed when it is empty.
 
 Before step 2 a crash or a disk that refuses leaves nothing behind but the folder, which is thrown away; after it,
@@ -24,12 +25,13 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content, Unreadable, read
 from orchestrator.model.run import Run
 from orchestrator.model.units import plural
-from orchestrator.store import atomic
+from orchestrator.store import atomic, freezing
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store, task_text
 from orchestrator.store.trusting import fact_of
 
 MADE_BY = ".instance"  # in each folder: the instance of the work directory that staged it
+SOURCE = ".source"  # the file of the inbox that is written anew in runs/: its name and the digest of its bytes
 
 
 def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
@@ -54,16 +56,19 @@ def _accept(store: Store, run: Run, name: str, content: Content) -> None:
         raise Taken(f"there is a run '{run.id}' already", "rename this file")
     for task_id in run.tasks:
         store.check_free(task_id)
-    _stage(store, run)
+    _stage(store, run, f"{name}\n{content.sha256}" if run.listed else "")
     try:
-        atomic.move(source, target)
+        if run.listed:
+            _write_anew(layout, run, source, target, content)
+        else:
+            atomic.move(source, target)
     except FileNotFoundError:
         atomic.remove_tree(layout.expanding(run.id))
         raise Vanished from None
     except FileExistsError:
         atomic.remove_tree(layout.expanding(run.id))
         raise Taken(f"runs/{name} is there already", "rename this file") from None
-    if os.lstat(target).st_ino != content.stat.st_ino:
+    if not run.listed and os.lstat(target).st_ino != content.stat.st_ino:
         atomic.move(target, source)
         atomic.remove_tree(layout.expanding(run.id))
         raise Vanished
@@ -85,7 +90,15 @@ def _alone(layout: Layout) -> Iterator[bool]:
         os.close(fd)
 
 
-def _stage(store: Store, run: Run) -> None:
+def _write_anew(layout: Layout, run: Run, source: str, target: str, content: Content) -> None:
+    """The run file with the files of its patterns, in runs/.  FileNotFoundError if the one that was read is gone."""
+    if os.lstat(source).st_ino != content.stat.st_ino:
+        raise FileNotFoundError
+    text = freezing.frozen(content.raw, source.endswith(".md"), run.listed)
+    atomic.publish(target, text, f"{layout.state}/tmp/{owners.own()}.run")
+
+
+def _stage(store: Store, run: Run, source: str) -> None:
     folder = f"{store.layout.state}/tmp/{owners.own()}.expand"
     atomic.remove_tree(folder)
     atomic.remove_tree(store.layout.expanding(run.id))
@@ -93,6 +106,8 @@ def _stage(store: Store, run: Run) -> None:
     texts = {f"{folder}/{name}.yaml": task_text(body) for name, body in run.tasks.items()}
     atomic.write_many({path: text.encode() for path, text in texts.items()})
     atomic.write_temporary(f"{folder}/{MADE_BY}", store.trust.instance.encode())
+    if source:
+        atomic.write_temporary(f"{folder}/{SOURCE}", os.fsencode(source))
     atomic.sync_folder(folder)
     os.rename(folder, store.layout.expanding(run.id))
     atomic.sync_folder(os.path.dirname(store.layout.expanding(run.id)))
@@ -102,7 +117,7 @@ def _place(store: Store, run_id: str) -> None:
     """Step 3, as often as it takes.  Events come before what they tell of; told twice, they have the same id."""
     layout = store.layout
     folder = layout.expanding(run_id)
-    staged = sorted(name for name in scan.names(folder) if name != MADE_BY)
+    staged = sorted(name for name in scan.names(folder) if name not in (MADE_BY, SOURCE))
     atomic.sync_folder(layout.folder("runs"))
     store.log.commit(
         [
@@ -136,8 +151,24 @@ def _place(store: Store, run_id: str) -> None:
         except FileExistsError:  # somebody made a file of this name in the meantime: theirs stays
             os.unlink(f"{folder}/{name}")
     atomic.sync_folder(layout.folder("inbox"))
+    _drop_source(layout, folder)
     atomic.remove(f"{folder}/{MADE_BY}")
     os.rmdir(folder)
+
+
+def _drop_source(layout: Layout, folder: str) -> None:
+    """Remove the file of the inbox that was written anew, unless it is another one by now."""
+    try:
+        name, digest = os.fsdecode(read(f"{folder}/{SOURCE}").raw).split("\n")
+    except (OSError, Unreadable, ValueError):
+        return
+    path = layout.file("inbox", os.path.basename(name))
+    try:
+        if read(path).sha256 == digest:
+            atomic.remove(path)
+    except (OSError, Unreadable):
+        pass
+    atomic.remove(f"{folder}/{SOURCE}")
 
 
 def _ours(store: Store, run_id: str) -> bool:
