@@ -165,8 +165,32 @@ def test_a_move_to_done_is_a_request_to_merge(repo: Repo, watcher):
     watcher()
     wait_until(lambda: repo.where("y") == "done")
     (repo.work / "review/z.yaml").rename(repo.work / "done/z.yaml")
-    wait_until(lambda: (repo.root / "z").exists() and repo.where("z") == "done")
-    assert repo.log("y") == "1\n" and len(repo.events("task_approved", "z")) == 1
+    wait_until(lambda: repo.events("task_approved", "z"), "z is approved")
+    assert (repo.root / "z").exists() and repo.where("z") == "done" and repo.log("y") == "1\n"
+    assert len(repo.events("task_approved", "z")) == 1
+
+
+def test_what_was_moved_to_done_while_nobody_watched_is_merged_by_the_next_watcher(repo: Repo):
+    """A task and a run; what collides comes back, and what git brought is no request."""
+    drop_run(repo, "feature", {"one": {"prompt": "echo 1 > one"}})
+    for task_id in ("x", "z", "brought"):
+        repo.do(task_id, f"echo {task_id} > {task_id}")
+    repo.run("watch", "--until-empty", code=None)
+    (repo.root / "z").write_text("mine\n")
+    for name in ("x", "z", "feature"):
+        (repo.work / f"review/{name}.yaml").rename(repo.work / f"done/{name}.yaml")
+    copy = repo.work / "done/brought.yaml"
+    copy.write_bytes((repo.work / "review/brought.yaml").read_bytes())
+    (repo.work / "review/brought.yaml").unlink()
+    told = repo.run("watch", "--until-empty", code=None).stdout
+    assert "x was moved to done/: merged task/x" in told
+    assert (repo.root / "x").read_text() == "x\n" and repo.where("x") == "done"
+    assert (repo.root / "one").read_text() == "1\n" and repo.where("feature") == "done"
+    assert repo.where("z") == "review" and (repo.root / "z").read_text() == "mine\n"
+    assert copy.exists() and not (repo.root / "brought").exists()
+    assert len(repo.events("task_approved", "x")) == 1
+    again = repo.run("watch", "--until-empty", code=None).stdout
+    assert "was moved to done/" not in again
 
 
 def test_a_branch_of_that_name_is_left_alone(repo: Repo):

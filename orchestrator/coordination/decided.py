@@ -1,19 +1,35 @@
-"""Verdicts by ``mv`` of tasks that are not to be merged: what was in review at the last look, and lies in done/ or failed/ now.
+"""Verdicts by ``mv``: what was in review at the last look, and lies in done/ or failed/ now.
 
-What was in review is remembered in ``.state/review.json``, so that a move while nobody watched is seen at the next start.
+What was in review is remembered in ``.state/review.json``, so that a move while nobody watched is seen at the next start.  It is
+remembered until what follows from the move is made, or (`coordination.verdicts`) merged.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 
+from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.life import Tell
-from orchestrator.files import opening, owners, results, scan
+from orchestrator.files import journals, opening, owners, results, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.status import Status
+from orchestrator.records import dataclass
 from orchestrator.store import atomic, verdicts
 from orchestrator.store.transitions import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """``made`` are files that were placed in the inbox because of a verdict, ``merges`` those that a person has put into done/ and
+    whose branch is to be merged: names."""
+
+    made: tuple[str, ...] = ()
+    merges: tuple[str, ...] = ()
+
+
+SLACK = 2.0  # seconds by which the times of two files may disagree
 
 
 class Decided:
@@ -21,25 +37,44 @@ class Decided:
 
     def __init__(self, layout: Layout, store: Store, tell: Tell) -> None:
         self.layout, self.store, self.tell = layout, store, tell
-        self._known: set[str] | None = None
+        self._known: Mapping[str, int] | None = None  # names and their inodes; 0: not known
 
-    def look(self) -> list[str]:
-        """The names of the files that were placed in the inbox because of a verdict.  OSError if the disk refuses."""
-        now = {name for _, name in scan.task_names(self.layout.folder(Status.REVIEW))}
-        before = self._remembered() if self._known is None else self._known
+    def look(self) -> Found:
+        """What has been decided since.  OSError if the disk refuses."""
+        now = self._in_review()
+        before = self._at_start() if self._known is None else self._known
         made: list[str] = []
-        waits: set[str] = set()
-        for name in sorted(before - now):
-            placed = self._settled(name)
-            if placed is None:
-                waits.add(name)
+        merges: list[str] = []
+        waits: dict[str, int] = {}
+        for name in sorted(before.keys() - now.keys()):
+            if self._to_merge(name, before[name]):
+                merges.append(name)
+                waits[name] = before[name]
+            elif (placed := self._settled(name)) is None:
+                waits[name] = before[name]
             else:
                 made += [f"{task_id}.yaml" for task_id in placed]
-        known = now | waits
-        if known != before or (self._known is None and known):
+        known = {**now, **waits}
+        if known != before or self._known is None:
             self._remember(known)
         self._known = known
-        return made
+        return Found(tuple(made), tuple(merges))
+
+    def _in_review(self) -> dict[str, int]:
+        folder = self.layout.folder(Status.REVIEW)
+        found = {}
+        for _, name in scan.task_names(folder):
+            try:
+                found[name] = os.lstat(f"{folder}/{name}").st_ino
+            except FileNotFoundError:
+                continue
+        return found
+
+    def _to_merge(self, name: str, inode: int) -> bool:
+        """Whether a person has said yes to a branch: the very file that was in review is in done/, and nothing is merged."""
+        if landing.is_by_hand(self.layout, name):
+            return True
+        return runreviews.is_by_hand(self.store, name, inode)
 
     def _settled(self, name: str) -> list[str] | None:
         task_id = stem_of(name)
@@ -47,23 +82,39 @@ class Decided:
         if place is None or place[0] not in verdicts.KINDS:
             return []
         if place[0] is Status.DONE and results.awaits_merge(self.layout, task_id):
-            return []  # a request to merge (`coordination.verdicts`), and then the verb makes what follows
+            return []  # git brought it there
         placed = verdicts.settle(self.store, task_id, place[1], place[0])
         for made in placed or ():
             self.tell("moved", made, word="follows", text=f"follows {task_id}")
         return placed
 
-    def _remembered(self) -> set[str]:
+    def _at_start(self) -> Mapping[str, int]:
+        """What is remembered, and what has come to review/ since that was written: the last watcher may have been killed."""
         try:
-            return {str(name) for name in json.loads(opening.read_bytes(self._path, 1 << 24))}
-        except (OSError, ValueError, TypeError, RecursionError):
-            return set()
+            written = os.lstat(self._path).st_mtime
+        except OSError:
+            return {}
+        found = dict(self._remembered())
+        for journal in journals.closed_since(self.layout, written - SLACK):
+            place = scan.locate(self.layout, journal.task_id)
+            if place is not None and journal.last.get("status") == Status.REVIEW:
+                found.setdefault(place[1], journal.inode)
+        return found
 
-    def _remember(self, known: set[str]) -> None:
+    def _remembered(self) -> Mapping[str, int]:
+        try:
+            found = json.loads(opening.read_bytes(self._path, 1 << 24))
+            named = found if isinstance(found, dict) else dict.fromkeys(found, 0)
+            return {str(name): int(inode) for name, inode in named.items()}
+        except (OSError, ValueError, TypeError, RecursionError):
+            return {}
+
+    def _remember(self, known: Mapping[str, int]) -> None:
         temporary = f"{self.layout.state}/tmp/{owners.own()}.review"
         atomic.remove(temporary)
         os.makedirs(os.path.dirname(temporary), mode=0o700, exist_ok=True)
-        atomic.publish(self._path, json.dumps(sorted(known)).encode(), temporary, replace=True)
+        text = json.dumps(known, sort_keys=True).encode()
+        atomic.publish(self._path, text, temporary, replace=True)
 
     @property
     def _path(self) -> str:

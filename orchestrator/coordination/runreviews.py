@@ -5,12 +5,14 @@ What the file is moved by can be repeated: the result first, then the rename.  F
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.coordination import landing
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, results, runrecords
+from orchestrator.files.layout import stem_of
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, Check, summary
 from orchestrator.model.run import Run
@@ -125,6 +127,31 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     )
     store.log.commit([event]).result()
     return words
+
+
+def is_by_hand(store: Store, name: str, inode: int) -> bool:
+    """Whether a run's file that came to done/ is the very one that lay in review/, and its branch is not merged."""
+    run_id = stem_of(name)
+    known = runrecords.known(store.layout, run_id)
+    if known is None or not inode or _place(store, run_id) != Status.DONE:
+        return False
+    try:
+        same = os.lstat(store.layout.file(Status.DONE, name)).st_ino == inode
+    except OSError:
+        return False
+    return same and bool(known.looked_at) and not known.merged(known.looked_at)
+
+
+def obey(store: Store, config: Config, name: str) -> str:
+    """A person has put a run from review/ into done/: that is a yes.  What was done, in words.
+
+    Raises `CannotMerge`, and then it is in review/ again.
+    """
+    run_id = stem_of(name)
+    atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
+    made = approve(store, config, run_id)
+    store.approve(run_id)
+    return made
 
 
 def _checks(store: Store, config: Config, run_id: str) -> list[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from orchestrator.coordination import landing, runreviews
@@ -13,7 +13,7 @@ from orchestrator.coordination.life import Tell
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import scan
+from orchestrator.files import runrecords
 from orchestrator.files.layout import stem_of
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
@@ -38,13 +38,13 @@ class Verdicts:
         self.groups, self.waitlist, self.tell, self.tally = groups, waitlist, tell, tally
         self._add_task, self._again = add_task, again
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
-        self._in_review: set[str] = set()  # files, as of the last listing
+        self._obeyed: set[str] = set()  # files that are being merged because a person moved them
         self.due = False  # a task was put where tasks end, by whomever
 
     @property
     def busy(self) -> bool:
         """Whether something may still go to review."""
-        return bool(self._reviewing)
+        return bool(self._reviewing or self._obeyed)
 
     def look(self) -> None:
         """See to it if something is due."""
@@ -52,14 +52,13 @@ class Verdicts:
             self.due = False
             self.runs(*runreviews.open_runs(self.store))
 
-    def scan(self) -> None:
+    def scan(self, merges: Iterable[str]) -> None:
         """Files that were moved from review/ to done/ by hand are to be merged; and any run may be over."""
         self.due = True
-        now = set(scan.names(self.layout.folder(Status.REVIEW)))
-        for name in self._in_review - now:
-            if landing.is_by_hand(self.layout, name):
-                self._add_task(self._obey(stem_of(name)))
-        self._in_review = now
+        for name in merges:
+            if name not in self._obeyed:
+                self._obeyed.add(name)
+                self._add_task(self._obey(name))
 
     def runs(self, *run_ids: str) -> None:
         """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
@@ -84,15 +83,22 @@ class Verdicts:
             self._reviewing.discard(run.id)
             self._again()
 
-    async def _obey(self, task_id: str) -> None:
-        config = self.settings.config
+    async def _obey(self, name: str) -> None:
+        task_id = stem_of(name)
         try:
-            made = await asyncio.to_thread(landing.obey, self.store, config, task_id)
+            made = await asyncio.to_thread(self._merged, name)
             if made:
                 self.tell("tidied", task_id, text=f"{task_id} was moved to done/: {made}")
         except (OSError, OrchestratorError) as error:
             why = runreviews.told(error)
             self.tell("warned", task_id, text=f"it was moved to done/ and cannot be merged: {why}")
+        self._obeyed.discard(name)
         self.waitlist.statuses.fresh(task_id)
         self.waitlist.needed(task_id)
         self._again()
+
+    def _merged(self, name: str) -> str:
+        config, task_id = self.settings.config, stem_of(name)
+        if runrecords.known(self.layout, task_id) is not None:
+            return runreviews.obey(self.store, config, name)
+        return landing.obey(self.store, config, task_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import math
 import os
 import signal
@@ -30,7 +31,7 @@ from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import Card
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.closings import Closings
-from orchestrator.coordination.decided import Decided
+from orchestrator.coordination.decided import Decided, Found
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.hints import Hints
@@ -200,9 +201,9 @@ class Watcher:
         self._add_task(self._load_today())
         await self._recover()
         self.byhand.begin()
-        self.decided.look()
+        decided = self.decided.look()
         self.waitlist.list(everything=True)
-        self.verdicts.scan()
+        self.verdicts.scan(decided.merges)
         self.verdicts.look()
         self._check_settings()  # nothing told of what was saved before the notifications began
         self._warm_up()
@@ -266,6 +267,8 @@ class Watcher:
 
     def _end(self, arrivals: Arrivals) -> None:
         arrivals.stop()
+        with contextlib.suppress(OSError, StoreFault):
+            self.decided.look()  # what lies in review/ now: it may be moved before the next watcher
         self._event("watcher_stopped", summary=self.summary())
         for life in list(self.running.values()):
             if life.handle is not None:
@@ -442,9 +445,10 @@ class Watcher:
             self._rebuild()
         self._look_at_state()
         self._complete_runs()
-        self.verdicts.scan()
+        decided = self.decided.look() if not self.health.fault else Found()
+        self.verdicts.scan(decided.merges)
         self._look_at_holds()
-        for name in self.decided.look() if not self.health.fault else ():
+        for name in decided.made:
             self._again(name)
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
