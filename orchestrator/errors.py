@@ -5,6 +5,16 @@ Anything else that reaches the top is a bug of ours and is reported as one (see 
 
 from __future__ import annotations
 
+import errno
+
+# No room, no descriptors, no memory, a disk that fails or is full: whatever was looked at is not to blame.
+MACHINE = frozenset(
+    (
+        *(errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE),
+        *(errno.ENOMEM, errno.EAGAIN),
+    )
+)
+
 # The stable exit codes of every verb (docs/reference/exit-codes.md is checked against this table).
 EXIT_CODES: dict[int, tuple[str, str]] = {
     0: ("ok", "The command did what was asked."),

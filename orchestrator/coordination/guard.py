@@ -7,13 +7,8 @@ stays where it is, with a note, and nothing else waits for it.
 
 from __future__ import annotations
 
-import errno
-
-from orchestrator.errors import OrchestratorError, StoreFault
+from orchestrator.errors import MACHINE, OrchestratorError, StoreFault
 from orchestrator.files.text import one_line
-from orchestrator.store.atomic import DISK_FAULTS
-
-MACHINE = DISK_FAULTS | {errno.ENOMEM, errno.EAGAIN}
 
 
 def machine(error: BaseException) -> bool:

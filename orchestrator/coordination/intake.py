@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
+from collections.abc import Collection
+from typing import Protocol
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
-from orchestrator.coordination.settings import Settings
-from orchestrator.files import named, schemas
-from orchestrator.files.documents import Document, Problem
+from orchestrator.files import listing, named, schemas
+from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.requests import Content, Request, Unreadable, load, read
-from orchestrator.model.run import Run
+from orchestrator.files.requests import Content, Unreadable, load, read
+from orchestrator.model import matrix
+from orchestrator.model.config import Config
+from orchestrator.model.run import Run, is_run
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import Route, routes
+from orchestrator.tools.specs import Toolbox
 
 EMPTY = 5.0  # seconds between looks at a file in which nothing has been written yet
+CHEAP = 32 << 10  # bytes of a file that is judged at once
+FEW, LITTLE = 200, 256 << 10  # tasks of a run that is judged at once, and their characters
 
 Signature = tuple[int, int, int]  # inode, mtime in ns, size: a file that has the same is the same
 
@@ -72,30 +78,112 @@ class RunFile:
     run: Run
 
 
-Look = Ignored | NotYet | Invalid | TaskFile | RunFile
+@dataclass(frozen=True, slots=True)
+class Heavy:
+    """Read, and too much to be judged while others wait: see `coordination.judges`."""
+
+    signature: Signature
+    content: Content
+
+
+Judged = Invalid | TaskFile | RunFile
+Look = Ignored | NotYet | Heavy | Judged
+
+
+class Rules(Protocol):
+    """What a file is judged by."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def toolbox(self) -> Toolbox: ...
+
+    @property
+    def agents(self) -> Collection[str]: ...
 
 
 def signature_of(info: os.stat_result) -> Signature:
     return (info.st_ino, info.st_mtime_ns, info.st_size)
 
 
+def heavy(name: str, content: Content) -> bool:
+    """Whether judging this may take longer than others should wait."""
+    if len(content.raw) > CHEAP:
+        return True
+    data = parse(content.raw, markdown=name.endswith(".md")).data
+    if not is_run(data):
+        return False
+    if any(listing.patterns(data)):
+        return True  # git is asked which files there are
+    tasks, characters = matrix.weight(data)
+    return tasks > FEW or characters > LITTLE
+
+
+def understand(layout: Layout, rules: Rules, name: str, content: Content) -> Judged:
+    """What the content says, once it is read.  Raises what the machine is to blame for, and nothing else."""
+    signature = signature_of(content.stat)
+    try:
+        request = load(
+            f"{layout.work}/inbox/{name}",
+            stem_of(name),
+            content.raw,
+            schemas.check,
+            rules.agents,
+            find=rules.config.templates.get,
+        )
+        # Problems that only the configuration shows: unknown agents, tools that are off.
+        request.problems += route_problems(request, rules.config, rules.toolbox)
+        names = [] if request.errors else named.problems(request, layout.root)
+        if any(not problem.warning for problem in names):
+            # What it names may be written yet, which leaves no trace here: every full listing looks again.
+            signature = (signature[0], -1, signature[2])
+        request.problems += names
+    except Exception as error:  # a bug of ours; it concerns this file only
+        if guard.machine(error):
+            raise
+        problem = Problem(
+            1, 1, f"internal error: {type(error).__name__}", "please report this file"
+        )
+        return Invalid(signature, Document(""), (problem,), content.sha256)
+    if request.errors:
+        return Invalid(signature, request.document, tuple(request.problems), content.sha256)
+    if request.run is not None:
+        return RunFile(signature, content, request.run)
+    assert request.task is not None
+    return TaskFile(
+        signature,
+        content,
+        request.task,
+        routes(request.task, rules.config, rules.toolbox.tools),
+        tuple(request.warnings),
+    )
+
+
 class Intake:
     """Looks at files in the inbox."""
 
-    def __init__(self, layout: Layout, settings: Settings, clock: Clock = SYSTEM) -> None:
+    def __init__(self, layout: Layout, settings: Rules, clock: Clock = SYSTEM) -> None:
         self.layout, self.settings, self.clock = layout, settings, clock
         self._rested: dict[
             str, tuple[Signature, float]
         ] = {}  # first seen like this, and when (monotonic)
 
     def look(
-        self, name: str, renamed: bool = False, before: TaskFile | None = None, listed: bool = False
+        self,
+        name: str,
+        renamed: bool = False,
+        before: TaskFile | RunFile | None = None,
+        listed: bool = False,
+        light: bool = False,
+        known: str = "",
     ) -> Look:
         """What ``inbox/<name>`` is.
 
         ``renamed``: it was put there complete, by a rename.  ``listed``: no notification told of it, so that its time
         may tell how long it has rested.  ``before``: what it was at an earlier look; if its
-        bytes are still the same it is not parsed again.
+        bytes are still the same it is not parsed again.  ``light``: what would take long comes back as `Heavy`, but for
+        what has the sha256 ``known``: a task that was judged before and is right takes little time.
         """
         stem = stem_of(name)
         if not stem or is_draft(name):
@@ -133,48 +221,9 @@ class Intake:
             and before.signature == signature_of(content.stat)
         ):
             return before
-        return self.understand(name, content)
-
-    def understand(self, name: str, content: Content) -> Look:
-        """What the content says, once it is read."""
-        signature = signature_of(content.stat)
-        stem = stem_of(name)
-        try:
-            request = load(
-                f"{self.layout.work}/inbox/{name}",
-                stem,
-                content.raw,
-                schemas.check,
-                self.settings.agents,
-                find=self.settings.config.templates.get,
-            )
-            self._route(request)
-            names = [] if request.errors else named.problems(request, self.layout.root)
-            if any(not problem.warning for problem in names):
-                # What it names may be written yet, which leaves no trace here: every full listing looks again.
-                signature = (signature[0], -1, signature[2])
-            request.problems += names
-        except Exception as error:  # a bug of ours; it concerns this file only
-            problem = Problem(
-                1, 1, f"internal error: {type(error).__name__}", "please report this file"
-            )
-            return Invalid(signature, Document(""), (problem,), content.sha256)
-        if request.errors:
-            return Invalid(signature, request.document, tuple(request.problems), content.sha256)
-        if request.run is not None:
-            return RunFile(signature, content, request.run)
-        assert request.task is not None
-        return TaskFile(
-            signature,
-            content,
-            request.task,
-            routes(request.task, self.settings.config, self.settings.toolbox.tools),
-            tuple(request.warnings),
-        )
-
-    def _route(self, request: Request) -> None:
-        """Problems that only the configuration shows: unknown agents, tools that are off."""
-        request.problems += route_problems(request, self.settings.config, self.settings.toolbox)
+        if light and heavy(name, content) and content.sha256 != known:
+            return Heavy(signature_of(content.stat), content)
+        return understand(self.layout, self.settings, name, content)
 
     def _unreadable(self, signature: Signature, name: str, why: str) -> Invalid:
         hint = "remove it, or put a regular file in its place"

@@ -18,6 +18,7 @@ from orchestrator.coordination.expansion import LARGE, LOOK, Expansions
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import (
+    Heavy,
     Ignored,
     Intake,
     Invalid,
@@ -28,6 +29,7 @@ from orchestrator.coordination.intake import (
     TaskFile,
     signature_of,
 )
+from orchestrator.coordination.judges import Judges, Verdict
 from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
@@ -53,6 +55,7 @@ FIRST_SLICE, SLICE = (
     0.02,
 )  # seconds: at a start, so that the most urgent of a few hundred comes first; and later
 STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
+MOST_HEAVY = 16  # large files that are kept as they were judged
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
 
 
@@ -127,6 +130,9 @@ class Waitlist:
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
         self.statuses = Statuses(layout, self._living)
         self.expansions = Expansions(self._expand)
+        self.judges = Judges(layout, settings)
+        self._heavy: dict[str, TaskFile | RunFile] = {}  # judged there, and still waiting
+        self._told: dict[str, Sequence[Gate]] = {}  # gates of what is being judged once more
         self._circles = Circles()
 
     @property
@@ -140,7 +146,7 @@ class Waitlist:
     def resting(self) -> bool:
         """Whether there are files of which it is not known yet what they are."""
         rests = any(not why for _, why in self.not_yet.values())
-        return rests or bool(self.todo) or bool(self.expansions)
+        return rests or bool(self.todo) or bool(self.expansions) or bool(self.judges)
 
     def stuck(self) -> list[str]:
         """Ids of tasks that only a person can set going."""
@@ -168,7 +174,7 @@ class Waitlist:
         """Monotonic moments at which something has to be looked at again."""
         now = self.clock.monotonic()
         return [
-            *([now + LOOK] if self.expansions else ()),
+            *([now + LOOK] if self.expansions or self.judges else ()),
             *(due for due, _ in self.not_yet.values()),
             *(now + gate.until - wall for _, gate in self.runs.values() if gate.until),
             *(
@@ -200,6 +206,7 @@ class Waitlist:
             self.gone += [name] if name not in self.not_yet else []
             self.forget(name)
         self._warned = {name: text for name, text in self._warned.items() if name in present}
+        self._heavy = {name: look for name, look in self._heavy.items() if name in present}
         for name in present:
             known = self._signature(name)
             if known is None or (everything and not self._unchanged(name, known)):
@@ -218,6 +225,7 @@ class Waitlist:
             waiting.signature, waiting.look = STALE, None
         self.invalid = dict.fromkeys(self.invalid, STALE)
         self.runs = {name: (STALE, gate) for name, (_, gate) in self.runs.items()}
+        self._heavy.clear()
         self.list(everything=True)
 
     def _signature(self, name: str) -> Signature | None:
@@ -238,6 +246,8 @@ class Waitlist:
         """Look at what was listed or was not ready, or whose time may have come."""
         for name, look, error in self.expansions.ended():
             self._expanded(name, look, error)
+        for verdict in self.judges.ended():
+            self._judged(verdict)
         self.look_on(SLICE)
         now = self.clock.monotonic()
         for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
@@ -262,12 +272,29 @@ class Waitlist:
         life = self.running.get(stem_of(name))
         if life is not None and life.moving and life.name == name:
             return  # it is on its way to running/
-        if name in self.expansions:
+        if name in self.expansions or name in self.judges:
             return
         try:
-            self._take(name, self.intake.look(name, renamed, listed=listed))
+            before = self._heavy.get(name)
+            self._take(name, self.intake.look(name, renamed, before, listed, light=True))
         except Exception as error:
             self.failed(name, error)
+
+    def _judged(self, verdict: Verdict) -> None:
+        """A file was judged beside the loop, or could not be.  It counts if it is still the same, and so are the rules."""
+        name, look = verdict.case.name, verdict.look
+        same = self._unchanged(name, signature_of(verdict.case.content.stat))
+        if verdict.outdated or not same:
+            self.look(name, renamed=True)
+        elif verdict.error is not None:
+            self.failed(name, verdict.error)
+        elif look is not None:
+            if isinstance(look, TaskFile | RunFile) and len(self._heavy) < MOST_HEAVY:
+                self._heavy[name] = look
+            try:
+                self._take(name, look)
+            except Exception as error:
+                self.failed(name, error)
 
     def failed(self, name: str, error: Exception) -> None:
         """Looking at this file raised something: it waits for the machine to work, or is set aside with a note."""
@@ -311,6 +338,11 @@ class Waitlist:
         before = self.waiting.get(name)
         if before is not None:
             self.forget(name)
+        if isinstance(look, Heavy):
+            self._told[name] = before.gates if before is not None else []
+            self.judges.begin(name, look.content)
+            return
+        told = self._told.pop(name, before.gates if before is not None else [])
         if isinstance(look, NotYet):
             self.not_yet[name] = (self.clock.monotonic() + look.after, look.why)
             if look.why and look.why != was_editing:
@@ -337,7 +369,7 @@ class Waitlist:
         elif isinstance(look, RunFile):
             self._accept(name, look)
         else:
-            self._admit(name, look, before.gates if before is not None else [])
+            self._admit(name, look, told)
 
     def _invalid(self, name: str, look: Invalid) -> None:
         self.invalid[name] = look.signature
@@ -564,7 +596,9 @@ class Waitlist:
 
     def reread(self, waiting: Waiting) -> TaskFile | None:
         """The parsed file again; None if it has changed, and then it is looked at anew."""
-        look = self.intake.look(waiting.name, renamed=True, before=waiting.look)
+        before = waiting.look or self._heavy.get(waiting.name)
+        known = waiting.arrived.sha256 if waiting.arrived is not None else ""
+        look = self.intake.look(waiting.name, True, before, light=True, known=known)
         if isinstance(look, TaskFile) and look.signature == waiting.signature:
             if waiting.rejudge:
                 self.judge(waiting)

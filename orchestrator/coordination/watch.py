@@ -275,6 +275,7 @@ class Watcher:
                 self.tell("left", life.id, life=life)
         for task in self._tasks:
             task.cancel()
+        self.waitlist.judges.close()
         self.distributors.close()
         atomic.remove(self.layout.watcher_card)
         self.lock.release()

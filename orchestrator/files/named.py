@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from orchestrator.errors import MACHINE
 from orchestrator.files import encodings, opening, scan
 from orchestrator.files.documents import MAX_BYTES, Problem
 from orchestrator.files.layout import SUFFIXES, Layout
@@ -86,7 +87,7 @@ def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Itera
 
 
 def of_prompt(path: str) -> tuple[str, str]:
-    """Why a file cannot be a prompt, and what to do; empty if it can."""
+    """Why a file cannot be a prompt, and what to do; empty if it can.  OSError if the machine is to blame."""
     try:
         raw = opening.read_bytes(os.path.realpath(path), MAX_BYTES)
     except FileNotFoundError:
@@ -95,6 +96,8 @@ def of_prompt(path: str) -> tuple[str, str]:
             "write it, or correct the path",
         )
     except OSError as error:
+        if error.errno in MACHINE:
+            raise
         return error.strerror or str(error), "name a text file inside the project"
     try:
         text = raw.decode("utf-8")

@@ -13,7 +13,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from orchestrator.files import aliases, listing, opening, templates
-from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
+from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Problem, parse
 from orchestrator.files.nearness import Near
 from orchestrator.files.ownership import allows
 from orchestrator.model import chain, ids, legacy, matrix, template
@@ -25,6 +25,7 @@ from orchestrator.model.template import Find, Template
 from orchestrator.records import dataclass
 
 Check = Callable[..., list[Problem]]
+MAX_MADE = 64 << 20  # characters of all tasks that a run makes
 
 # Names in ``env:`` that decide which code runs; a task file may not set them.
 _FORBIDDEN_ENV = frozenset(
@@ -224,7 +225,9 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
             if kind == "run":
                 lists = _lists(request, document, data)
                 data = listing.filled(data, lists) if lists else data
-                request.problems += _matrix_problems(document, data)
+                request.problems += _size_problems(document, data) or _matrix_problems(
+                    document, data
+                )
                 if not request.errors:
                     request.run = replace(run_from(request.id, data), listed=lists)
                     _check_run(request, document)
@@ -292,6 +295,19 @@ def _matrix_problems(document: Document, data: Any) -> list[Problem]:
         )
         for key, name in matrix.twins(listed)
     ]
+
+
+def _size_problems(document: Document, data: Any) -> list[Problem]:
+    """A few lines must not make more than a machine can hold: defaults, values and needs are written into every task."""
+    tasks, characters = matrix.weight(data)
+    hint = "make several runs of it: a run may need another's tasks"
+    if tasks > MAX_TASKS:
+        what = f"the run makes {tasks:,} tasks, more than {MAX_TASKS:,}"
+        return [document.problem_at(("tasks",), what, hint, key=True)]
+    if characters > MAX_MADE:
+        what = f"its tasks would be {characters >> 20:,} MiB together, more than {MAX_MADE >> 20}"
+        return [document.problem_at(("tasks",), what, hint, key=True)]
+    return []
 
 
 def _check_run(request: Request, document: Document) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ else:
 
 MOST = 500  # tasks of one matrix
 ROOM = 50  # bytes of the values in a key
+NAME = 60  # characters of an id, about
 # Keys of a task whose texts are filled.
 FILLED = (
     *("title", "prompt", "prompt_file", "context", "cwd", "artifacts", "env", "labels", "locks"),
@@ -81,6 +83,53 @@ def twins(listed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name, _ in tasks(entries(listed)):
         if seen.setdefault(ids.key(name), key) != key:
             yield key, name
+
+
+def weight(data: Mapping[str, Any]) -> tuple[int, int]:
+    """How many tasks a run makes, and about how many characters they are together: at most so many.  It need not fit its schema."""
+    listed, defaults = data["tasks"], data.get("defaults")
+    if not isinstance(listed, Mapping):
+        return (len(listed) if isinstance(listed, list) else 0), 0
+    counts = {key: _count(body) for key, body in listed.items()}
+    shared = _characters(defaults, 0)
+    total = 0
+    for key, body in listed.items():
+        own = _characters(body, _longest(body)) + shared + NAME * _needs(body, defaults, counts)
+        total += counts[key] * own
+    return sum(counts.values()), total
+
+
+def _count(body: Any) -> int:
+    return math.prod(len(values) for values in _axes(body))
+
+
+def _axes(body: Any) -> list[list[Any]]:
+    found: list[list[Any]] = []
+    for key in ("matrix", "each"):
+        axes = body.get(key) if isinstance(body, Mapping) else None
+        listed = axes.values() if isinstance(axes, Mapping) else ()
+        found += [values for values in listed if isinstance(values, list)]
+    return found
+
+
+def _longest(body: Any) -> int:
+    return max((len(as_text(value)) for values in _axes(body) for value in values), default=0)
+
+
+def _characters(value: Any, longest: int) -> int:
+    """Of all texts in a value, if each of its braces is filled with the longest text there is for them."""
+    return sum(len(text) + text.count("{") * longest for _, text in filling.texts(value))
+
+
+def _needs(body: Any, defaults: Any, counts: Mapping[str, int]) -> int:
+    """How many tasks a task of this entry needs: the name of a matrix stands for all its tasks."""
+    named = [
+        item["needs"]
+        for item in (defaults, body)
+        if isinstance(item, Mapping) and item.get("needs")
+    ]
+    needs = named[-1] if named and isinstance(named[-1], list | Mapping) else ()
+    return sum(counts.get(need, 1) for need in needs if isinstance(need, str))
 
 
 def combinations(body: Mapping[str, Any]) -> Iterator[Values]:

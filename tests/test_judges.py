@@ -1,0 +1,187 @@
+"""What would take long is judged in a process that can be killed; nothing else waits for it, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from orchestrator.coordination.intake import Intake, Invalid, RunFile, TaskFile
+from orchestrator.coordination.judges import Judges, Verdict
+from orchestrator.coordination.settings import Settings
+from orchestrator.files import schemas
+from orchestrator.files.configuration import load_config
+from orchestrator.files.requests import Content, read
+from orchestrator.testing.tube import Tube
+from orchestrator.tools.specs import load_tools
+
+
+def run_of(tasks: int) -> str:
+    return "tasks:\n" + "".join(f"  t{n}: {{agent: ok, prompt: x}}\n" for n in range(tasks))
+
+
+@pytest.fixture
+def tube(tmp_path: Path) -> Tube:
+    return Tube(tmp_path)
+
+
+@pytest.fixture
+def judges(tube):
+    settings = Settings(
+        tube.layout,
+        lambda: (load_config(tube.layout, schemas.check), load_tools(tube.layout)),
+    )
+    made = Judges(tube.layout, settings)
+    yield made
+    made.close()
+
+
+def content_of(tube: Tube, task_id: str, text: str) -> Content:
+    tube.drop(task_id, text)
+    return read(tube.layout.file("inbox", f"{task_id}.yaml"))
+
+
+def verdict(judges: Judges) -> Verdict:
+    found: list[Verdict] = []
+    wait_until(lambda: found.extend(judges.ended()) or found)
+    return found[0]
+
+
+def pids() -> list[int]:
+    """The processes that judge for us."""
+    found = []
+    for name in Path(f"/proc/{os.getpid()}/task").iterdir():
+        found += [int(pid) for pid in (name / "children").read_text().split()]
+    return [pid for pid in found if b"coordination.judge" in command(pid)]
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def the_process() -> int:
+    wait_until(pids)
+    return pids()[0]
+
+
+def test_others_start_while_a_large_run_is_judged(tube):
+    tube.drop("big", run_of(250).replace("}", ", hold: true}"))
+    tube.drop("small")
+    tube.run()
+    told = [(kind, task_id) for kind, task_id, _ in tube.news]
+    assert told.index(("started", "small")) < told.index(("run", "big"))
+
+
+def test_it_says_the_same_as_where_others_wait(tube, judges):
+    texts = {
+        "run": run_of(300),
+        "task": "agent: ok\nprompt: |\n" + "  a line\n" * 8000,
+        "wrong": "agent: ok\nlabels:\n" + "".join(f"- l{n}\n" for n in range(8000)),
+    }
+    here = Intake(tube.layout, judges._rules)
+    kinds = []
+    for name, text in texts.items():
+        content = content_of(tube, name, text)
+        judges.begin(f"{name}.yaml", content)
+        look = verdict(judges).look
+        other = here.look(f"{name}.yaml", renamed=True)
+        for key in ("signature", "run", "task", "chain", "problems", "document", "digest"):
+            assert getattr(look, key, None) == getattr(other, key, None)
+        kinds.append(type(look))
+    assert kinds == [RunFile, TaskFile, Invalid]
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (signal.SIGSTOP, "it took longer than 2 s to judge"),
+        (signal.SIGXCPU, "it took longer than 30 s of processor time to judge"),
+        (signal.SIGSEGV, "the process that judged it crashed (SIGSEGV)"),
+    ],
+)
+def test_a_judge_that_does_not_come_to_an_end_costs_that_file_only(tube, judges, number, why):
+    judges.seconds = 2.0
+    judges.begin("big.yaml", content_of(tube, "big", run_of(6000)))
+    pid = the_process()
+    os.kill(pid, number)
+    look = verdict(judges).look
+    assert isinstance(look, Invalid)
+    assert look.problems[0].message == why
+    assert pid not in pids()
+    judges.seconds = 60.0
+    judges.begin("next.yaml", content_of(tube, "next", run_of(300)))
+    assert isinstance(verdict(judges).look, RunFile)
+
+
+def test_a_judge_that_somebody_kills_is_replaced(tube, judges):
+    judges.begin("big.yaml", content_of(tube, "big", run_of(3000)))
+    os.kill(the_process(), signal.SIGKILL)
+    assert isinstance(verdict(judges).look, RunFile)
+
+
+def test_no_process_to_be_had_is_the_machines_fault(tube, judges, monkeypatch):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    content = content_of(tube, "big", run_of(300))
+    used = max(int(name) for name in os.listdir("/proc/self/fd"))
+    opened = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, hard))
+        while True:
+            try:
+                opened.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        judges.begin("big.yaml", content)
+        wait_until(lambda: not judges._verdicts.empty())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in opened:
+            os.close(fd)
+    error = verdict(judges).error
+    assert isinstance(error, OSError)
+    assert error.errno == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "tasks:\n"
+            + "".join(f"  t{n}: {{matrix: {{a: {list(range(500))}}}, agent: ok, prompt: 'x {{a}}'}}\n" for n in range(21)),
+            "the run makes 10,500 tasks, more than 10,000",
+        ),
+        (
+            f"defaults: {{agent: ok, env: {{ORCHESTRATOR_VAR_X: {'x' * 100_000}}}}}\ntasks:\n"
+            + "".join(f"  t{n}: {{prompt: x}}\n" for n in range(1000)),
+            "its tasks would be 95 MiB together, more than 64",
+        ),
+        (
+            f"tasks:\n  a: {{matrix: {{a: {list(range(500))}}}, agent: ok, prompt: '{'{a}' * 40_000}'}}\n",
+            "its tasks would be",
+        ),
+        (
+            f"tasks:\n  a: {{matrix: {{a: {list(range(450))}}}, agent: ok, prompt: 'x {{a}}'}}\n"
+            + "".join(f"  t{n}: {{agent: ok, prompt: x, needs: [a]}}\n" for n in range(5000)),
+            "its tasks would be",
+        ),
+    ],
+    ids=["tasks", "defaults", "values", "needs"],
+)  # fmt: skip
+def test_a_few_lines_make_no_more_than_a_machine_holds(tube, text, why):
+    tube.drop("bomb", text)
+    tube.drop("small")
+    tube.run()
+    assert ("bomb", why) in [
+        (task_id, facts["text"].partition(" ")[2][: len(why)])
+        for kind, task_id, facts in tube.news
+        if kind == "invalid"
+    ]
+    assert [task_id for _, task_id, _ in tube.started] == ["small"]
