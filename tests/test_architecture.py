@@ -395,3 +395,19 @@ def test_audit_hook_notices_a_write(full_project):
         or "open" in done.stderr
     )
     full_project.run("release", "waits")
+
+
+def test_no_python_looks_for_modules_in_the_current_folder():
+    """It may be a project that was just pulled.  -P and -I keep it out; whoever forgets them is named here."""
+    wrong = []
+    for name, path in MODULES.items():
+        for node in ast.walk(tree_of(path)):
+            words = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+            shown = [ast.unparse(word) for word in words]
+            if "sys.executable" in shown:
+                after = shown[shown.index("sys.executable") + 1 :][:1]
+                if after and after[0] not in ("'-P'", "'-I'"):
+                    wrong.append(f"{name}:{node.lineno}")
+        if "{python} -m" in path.read_text():
+            wrong.append(f"{name}: {{python}} -m")
+    assert not wrong

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
 import pytest
 from conftest import tagged, wait_until
 
+from orchestrator.cli import program
 from orchestrator.files import schemas
 from orchestrator.files.documents import parse
 from orchestrator.files.requests import load
@@ -497,3 +499,19 @@ def test_an_agent_that_stops_its_supervisor_does_not_get_past_its_limits(project
     wait_until(lambda: project.where("b") in ("failed", "review"), "b ends")
     wait_until(lambda: not tagged(project), "nothing of it is left")
     assert watcher.process.poll() is None
+
+
+@pytest.mark.parametrize("how", ["itself", "module"])
+def test_no_file_of_the_project_is_a_module_of_ours(project, tmp_path, how):
+    trace = tmp_path / "trace"
+    evil = f"open({str(trace)!r}, 'w')\n"
+    for name in ("click", "yaml", "jsonschema", "queue", "json", "sitecustomize"):
+        (project.root / f"{name}.py").write_text(evil)
+    words = [project.python, "-m", "orchestrator", "list"]
+    if how == "itself":
+        (project.root / "orchestrator").mkdir()
+        (project.root / "orchestrator" / "__init__.py").write_text(evil)
+        words = program.itself(str(project.root), "list")
+    done = subprocess.run(words, cwd=project.root, env=project.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not trace.exists()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 
+from orchestrator.cli.program import itself
 from orchestrator.files.layout import Layout
 
 
@@ -24,13 +24,7 @@ def open_window(layout: Layout, task_id: str) -> None:
         task_id,
         "-c",
         layout.root,
-        sys.executable,
-        "-m",
-        "orchestrator",
-        "-C",
-        layout.root,
-        "attach",
-        task_id,
+        *itself(layout.root, "attach", task_id),
     ]
     threading.Thread(target=_run, args=(words,), daemon=True).start()
 

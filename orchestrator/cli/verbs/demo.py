@@ -14,6 +14,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples
+from orchestrator.cli.program import anywhere
 
 TASKS = {
     "quick": "prompt: Say hello.\n",
@@ -43,9 +44,7 @@ def command(app: App, folder: str | None) -> int:
         click.echo(f"\n$ {command_line}")
         sys.stdout.flush()
         words = command_line.split()[1:]
-        return subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words], cwd=root, check=False
-        ).returncode
+        return subprocess.run(anywhere(*words), cwd=root, check=False).returncode
 
     click.echo(f"A project to play with: {root}")
     if show("orchestrator init"):

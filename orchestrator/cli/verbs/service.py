@@ -20,7 +20,7 @@ Description=orchestrator watch in {root}
 
 [Service]
 WorkingDirectory={root}
-ExecStart={python} -m orchestrator watch --quiet
+ExecStart={python} -P -m orchestrator watch --quiet
 Environment=PATH={path}
 KillMode=process
 Restart=on-failure
