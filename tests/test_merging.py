@@ -203,3 +203,28 @@ def test_an_older_git_merges_by_an_index(repo: Repo, monkeypatch):
         plan.new
     )
     assert os.path.isdir(repo.tree("x"))
+
+
+def test_what_is_never_merged_is_a_gate_until_a_person_merges_it(repo: Repo):
+    repo.settings("merge: never", more="watch: {rescan: 200ms}\n")
+    repo.do("x", "echo 1 > n")
+    assert repo.where("x") == "done"
+    repo.drop("y.yaml", json.dumps({"prompt": "cat n; echo 2 > m\nexit\n", "needs": ["x"]}))
+    repo.drop("z.yaml", json.dumps({"prompt": "cat n\nexit\n", "base": {"task": "x"}}))
+    repo.run("watch", "--until-empty", code=1)  # it does not wait for ever, and says so
+    assert repo.where("y") == "inbox" and repo.log("z") == "1\n"
+    why = repo.run("why", "y").stdout
+    assert "needs x, which is done and not merged: task/x is not in main" in why
+    assert "git merge task/x" in why and "base: {task: x}" in why
+    refused = repo.run("approve", "x", code=1).stderr
+    assert "task/x is not in main, and nothing merges it by itself" in refused
+    repo.git("merge", "-q", "task/x")
+    repo.run("watch", "--until-empty")
+    assert repo.log("y") == "1\n"
+    assert [event["summary"] for event in repo.events("task_merged", "x")] == [
+        "task/x is in main: it was merged by hand"
+    ]
+    repo.git("merge", "-q", "task/y")
+    assert "was merged by hand" in repo.run("approve", "y").stderr
+    repo.run("trees", "clean", "-y")
+    assert repo.git("branch", "--list", "task/*") == "task/z"

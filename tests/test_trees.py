@@ -592,8 +592,12 @@ def test_odd_repositories(repo, what, tmp_path):
     assert repo.result("x")["files_changed"] == ["n"]
     expected = "mine\n" if "uncommitted" in what else "one\ntwo\nthree\n"
     assert repo.log("x") == expected
-    if what not in ("a detached HEAD", "hooks that fail"):
+    if what == "a detached HEAD":
+        assert "began on no branch" in repo.run("approve", "x", code=1).stderr
+        repo.git("merge", "-q", "task/x")
+    if what != "hooks that fail":
         repo.run("approve", "x")
+        assert repo.where("x") == "done"
         assert (repo.root / "n").read_text() == "1\n"
         assert (repo.root / "src/a.txt").read_text() == expected
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.files.layout import Layout
-from orchestrator.files.results import status_of
+from orchestrator.files.results import status_of, unmerged
+from orchestrator.model.isolation import Change
 from orchestrator.model.run import Run
 from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
 
@@ -23,6 +24,7 @@ class Statuses:
         self._layout, self._living = layout, living
         self._ended: dict[str, Status] = {}
         self._failed: set[str] = set()
+        self._landed: set[str] = set()  # done, and nothing of them is to be merged
         self._looked: set[str] = set()  # runs all of whose members were looked at
         self._from: dict[str, int] = {}  # run -> the place of a member that was not at its end
 
@@ -39,8 +41,18 @@ class Statuses:
         self.moved(task_id, found)
         return found
 
+    def unmerged(self, task_id: str) -> Change | None:
+        """The change of a done task that nobody has merged."""
+        if task_id in self._landed:
+            return None
+        found = unmerged(self._layout, task_id)
+        if found is None:
+            self._landed.add(task_id)
+        return found
+
     def moved(self, task_id: str, status: Status | None) -> None:
         """A task is known to be there now."""
+        self._landed.discard(task_id)
         if status in FINISHED:
             self._ended[task_id] = status
         else:
@@ -54,6 +66,7 @@ class Statuses:
         """Ask the folders again."""
         self._ended.clear()
         self._failed.clear()
+        self._landed.clear()
         self._looked.clear()
 
     def stopped(self, run: Run) -> str:

@@ -7,7 +7,7 @@ import collections
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from orchestrator.coordination import landing, runreviews
+from orchestrator.coordination import handmerges, landing, runreviews
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.life import Tell
 from orchestrator.coordination.settings import Settings
@@ -39,12 +39,13 @@ class Verdicts:
         self._add_task, self._again = add_task, again
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
         self._obeyed: set[str] = set()  # files that are being merged because a person moved them
+        self._noticing: set[str] = set()  # tasks whose branches a person may have merged
         self.due = False  # a task was put where tasks end, by whomever
 
     @property
     def busy(self) -> bool:
         """Whether something may still go to review."""
-        return bool(self._reviewing or self._obeyed)
+        return bool(self._reviewing or self._obeyed or self._noticing)
 
     def look(self) -> None:
         """See to it if something is due."""
@@ -59,6 +60,10 @@ class Verdicts:
             if name not in self._obeyed:
                 self._obeyed.add(name)
                 self._add_task(self._obey(name))
+        for task_id in self.waitlist.unmerged():
+            if task_id not in self._noticing:
+                self._noticing.add(task_id)
+                self._add_task(self._notice(task_id))
 
     def runs(self, *run_ids: str) -> None:
         """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
@@ -81,6 +86,19 @@ class Verdicts:
             self.tell("warned", run.id, text=runreviews.told(error))
         finally:
             self._reviewing.discard(run.id)
+            self._again()
+
+    async def _notice(self, task_id: str) -> None:
+        try:
+            words = await asyncio.to_thread(handmerges.notice, self.store, task_id)
+            if words:
+                self.tell("tidied", task_id, text=words)
+                self.waitlist.statuses.fresh(task_id)
+                self.waitlist.needed(task_id)
+        except (OSError, OrchestratorError) as error:
+            self.tell("warned", task_id, text=runreviews.told(error))
+        finally:
+            self._noticing.discard(task_id)
             self._again()
 
     async def _obey(self, name: str) -> None:

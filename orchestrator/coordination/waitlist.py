@@ -161,6 +161,16 @@ class Waitlist:
         waiting = self.of(task_id)
         return waiting is not None and any(gate.stuck for gate in waiting.gates)
 
+    def unmerged(self) -> list[str]:
+        """Ids of done tasks that others wait for until somebody merges their branches."""
+        needed = {
+            gate.on
+            for waiting in self.waiting.values()
+            for gate in waiting.gates
+            if gate.name is GateName.NEEDS and gate.stuck and gate.on
+        }
+        return sorted(task_id for task_id in needed if self.statuses.unmerged(task_id))
+
     def of(self, task_id: str) -> Waiting | None:
         """The waiting task with this id."""
         return self.waiting.get(self.names.get(task_id, ""))
@@ -592,7 +602,13 @@ class Waitlist:
     def world(self) -> World:
         """What the gates of one task depend on; what else runs is added by who knows it."""
         statuses = self.statuses
-        return World(self.clock.wall(), statuses.of, self.groups.get, stopped=statuses.stopped)
+        return World(
+            self.clock.wall(),
+            statuses.of,
+            self.groups.get,
+            stopped=statuses.stopped,
+            unmerged=statuses.unmerged,
+        )
 
     def reread(self, waiting: Waiting) -> TaskFile | None:
         """The parsed file again; None if it has changed, and then it is looked at anew."""

@@ -11,7 +11,8 @@ from orchestrator.files.fitting import fits
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import locate
 from orchestrator.files.schemas import schema
-from orchestrator.model.isolation import change_from
+from orchestrator.model.isolation import Change, change_from
+from orchestrator.model.journal import Journal
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
 
 
@@ -49,10 +50,22 @@ def status_of(layout: Layout, task_id: str) -> Status | None:
 def awaits_merge(layout: Layout, task_id: str) -> bool:
     """Whether somebody has put a task from review/ into done/ whose branch is not merged: a request, until that is obeyed."""
     journal = journals.of(layout, task_id)
-    if journal is None or journal.last.get("status") != Status.REVIEW or journal.merged:
+    if journal is None or journal.last.get("status") != Status.REVIEW:
         return False
+    return _unmerged(journal) is not None
+
+
+def unmerged(layout: Layout, task_id: str) -> Change | None:
+    """The change of a task that is done, here or in the archive, and that is not in its target; None if there is none."""
+    journal = journals.of(layout, task_id)
+    found = _unmerged(journal) if journal is not None else None
+    return found if found is not None and status_of(layout, task_id) is Status.DONE else None
+
+
+def _unmerged(journal: Journal) -> Change | None:
     change = change_from(journal.change)
-    return change is not None and not change.empty and bool(change.target)
+    there = change is not None and not change.empty and bool(change.target)
+    return change if there and not journal.merged else None
 
 
 def ended_as(layout: Layout, task_id: str) -> Status:

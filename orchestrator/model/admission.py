@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.model.budget import Budget, Budgets
 from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, limit_gates, own_gates
-from orchestrator.model.isolation import CHECKOUT
+from orchestrator.model.isolation import CHECKOUT, Change
 from orchestrator.model.place import Places, places_from, places_of
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
@@ -159,7 +159,7 @@ class World:
 
     ``status_of`` says where a task is (None: nowhere), ``run_of`` what an accepted run allows.  ``limits`` are those in force, with
     what is held and what is closed: spent budgets, runs whose end is being judged.  ``stopped`` says why a run takes no more tasks,
-    for who knows that without asking for each of them.
+    for who knows that without asking for each of them.  ``unmerged`` is the change of a done task that nobody has merged.
     """
 
     now: float
@@ -169,6 +169,7 @@ class World:
     use: InUse = field(default_factory=InUse)
     watching: Watching = Watching()
     stopped: Callable[[Run], str] | None = None
+    unmerged: Callable[[str], Change | None] = lambda _: None
 
 
 def admit(ask: Ask, world: World) -> list[Gate]:
@@ -189,7 +190,12 @@ def standing_gates(ask: Ask, world: World) -> list[Gate]:
     if run is not None:
         stopped = world.stopped(run) if world.stopped else run.stopped(world.status_of)
     gates = own_gates(
-        ask.task, world.status_of, world.now, approval=ask.approval, run_stopped=stopped
+        ask.task,
+        world.status_of,
+        world.now,
+        approval=ask.approval,
+        run_stopped=stopped,
+        unmerged=world.unmerged,
     )
     if ask.editing:
         gates.insert(0, Gate(GateName.EDITING, "it is open in an editor", "save and close it"))

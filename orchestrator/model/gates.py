@@ -11,7 +11,7 @@ from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
-from orchestrator.model.isolation import CHECKOUT
+from orchestrator.model.isolation import CHECKOUT, Change
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
@@ -107,10 +107,12 @@ def own_gates(
     *,
     approval: Gate | None = None,
     run_stopped: str = "",
+    unmerged: Callable[[str], Change | None] = lambda _: None,
 ) -> list[Gate]:
     """The closed gates that concern this task alone, whatever else runs.
 
-    ``status_of`` tells where a needed task is (None: nowhere); ``approval`` is the gate of a file that git may have brought; ``run_stopped`` says why its run takes no more.
+    ``status_of`` tells where a needed task is (None: nowhere); ``approval`` is the gate of a file that git may have brought; ``run_stopped`` says why its run takes no more;
+    ``unmerged`` is as in `need_gates`.
     """
     gates = []
     if task.hold:
@@ -132,7 +134,7 @@ def own_gates(
                 until=task.not_before,
             )
         )
-    gates.extend(need_gates(task.needs, status_of, task.ends))
+    gates.extend(need_gates(task.needs, status_of, task.ends, unmerged))
     if run_stopped:
         gates.append(Gate(GateName.STOPPED, run_stopped, stuck=True))
     return gates
@@ -150,13 +152,20 @@ def need_gates(
     needs: Iterable[str],
     status_of: Callable[[str], Status | None],
     ends: Mapping[str, str] = MappingProxyType({}),
+    unmerged: Callable[[str], Change | None] = lambda _: None,
 ) -> list[Gate]:
-    """A closed gate for each needed task that has not come to the end that is waited for: done, or what ``ends`` says."""
+    """A closed gate for each needed task that has not come to the end that is waited for: done, or what ``ends`` says.
+
+    ``unmerged`` is the change of a done task that is not in its target: who begins from there would not have it.
+    """
     gates = []
     for need in needs:
         status = status_of(need)
         end = ends.get(need, "done")
         if status in _ENDS[end]:
+            change = unmerged(need) if end == "done" else None
+            if change is not None:
+                gates.append(_unmerged_gate(need, change))
             continue
         if end == "proven":
             gates.append(_base_gate(need, status))
@@ -216,6 +225,17 @@ def need_gates(
                 )
             )
     return gates
+
+
+def _unmerged_gate(task_id: str, change: Change) -> Gate:
+    """A task is done, and nobody has merged its branch: its role says ``merge: never``, or a person has put it into done/."""
+    return Gate(
+        GateName.NEEDS,
+        f"needs {task_id}, which is done and not merged: {change.branch} is not in {change.target}",
+        f"merge it (git merge {change.branch}), or begin from it (base: {{task: {task_id}}})",
+        stuck=True,
+        on=task_id,
+    )
 
 
 def _base_gate(task_id: str, status: Status | None) -> Gate:

@@ -128,6 +128,7 @@ def _world(
         lambda run_id: runs.get(run_id) or known.run_of(run_id),
         limits,
         known.use,
+        unmerged=known.unmerged,
     )
 
 

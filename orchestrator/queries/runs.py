@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from orchestrator.files import eventreader, results, runrecords, scan
@@ -130,7 +131,8 @@ def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) ->
         if request is None or request.task is None:
             continue
         task = request.task
-        for gate in need_gates(task.needs, lambda need: results.status_of(layout, need), task.ends):
+        where = partial(results.status_of, layout)
+        for gate in need_gates(task.needs, where, task.ends, partial(results.unmerged, layout)):
             place = scan.locate(layout, gate.on, (Status.INBOX,)) if gate.on else None
             if gate.stuck or (place is not None and known.get(place[1])):
                 known[name] = True

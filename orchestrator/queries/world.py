@@ -46,6 +46,7 @@ from orchestrator.model.admission import (
 from orchestrator.model.budget import DAY, HOUR, TOKENS, Budgets, Spent, closed, paced
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
 from orchestrator.model.hold import Scope
+from orchestrator.model.isolation import Change
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.place import place_from
 from orchestrator.model.quota import Window, reserved
@@ -93,7 +94,13 @@ class Known:
     def world(self, lane: Lane) -> World:
         """What the answer for a task of this lane depends on."""
         return World(
-            self.now, self.status_of, self.run_of, self._limits(lane), self.use, self.watching
+            self.now,
+            self.status_of,
+            self.run_of,
+            self._limits(lane),
+            self.use,
+            self.watching,
+            unmerged=self.unmerged,
         )
 
     def limits_of(self, runs: Iterable[Run]) -> Limits:
@@ -202,6 +209,10 @@ class Known:
         if task_id not in self._statuses:
             self._statuses[task_id] = results.status_of(self.layout, task_id)
         return self._statuses[task_id]
+
+    def unmerged(self, task_id: str) -> Change | None:
+        """The change of a done task that nobody has merged."""
+        return results.unmerged(self.layout, task_id)
 
     def run_of(self, run_id: str) -> Run | None:
         """What an accepted run allows; None if there is none of this id."""

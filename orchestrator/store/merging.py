@@ -84,10 +84,7 @@ def plan(
     """Make the merge's commit; nothing has moved yet.  Raises `CannotMerge`, with the conflicts if that is why."""
     shared = repo.shared
     if not change.target:
-        raise CannotMerge(
-            f"{task_id} began on no branch, so there is none to merge {change.branch} into",
-            f"git merge {change.branch}   where you want it; then orchestrator approve {task_id}",
-        )
+        return _by_hand(repo, change, task_id)
     old = shared.commit_of(f"refs/heads/{change.target}")
     if not old:
         raise CannotMerge(
@@ -114,6 +111,18 @@ def plan(
         return Planned(change.target, old, old, change.tip)
     maker = Maker(layout, repo, tree, change, old, f"{title}\n\nTask: {task_id}\n")
     return Planned(change.target, old, maker.made(strategy), change.tip)
+
+
+def _by_hand(repo: Repository, change: Change, task_id: str) -> Planned:
+    """What began on no branch is a person's to merge: it is merged once their checkout holds it."""
+    head = repo.checkout.commit_of("HEAD")
+    held = ("merge-base", "--is-ancestor", change.tip, head or change.base)
+    if repo.shared.raw(*held, codes=None).returncode:
+        raise CannotMerge(
+            f"{task_id} began on no branch, so there is none to merge {change.branch} into",
+            f"git merge {change.branch}   where you want it; then orchestrator approve {task_id}",
+        )
+    return Planned("HEAD", head, head, change.tip)
 
 
 class Maker:

@@ -12,7 +12,7 @@ from orchestrator.cli.options import dry_run_option, each, examples, ids_argumen
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
-from orchestrator.coordination import landing, runreviews
+from orchestrator.coordination import handmerges, landing, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.errors import Refused
 from orchestrator.files import scan
@@ -67,6 +67,10 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
         ):
             say(f"{task_id}: {made}")
             return Moved(task_id, Status.REVIEW, Status.DONE, app.layout.file(*place))
+        if place is not None and place[0] in (Status.DONE, Status.ARCHIVE):
+            if made := handmerges.confirm(store, task_id):
+                say(f"{task_id}: {made}")
+                return Moved(task_id, place[0], place[0], app.layout.file(*place))
         if place is not None and place[0] is Status.REVIEW:
             made = runreviews.approve(store, config, task_id)
             made = made or landing.approve(store, config, task_id)
