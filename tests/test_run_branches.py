@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
 from conftest import wait_until
 from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
 
@@ -219,3 +220,68 @@ def test_a_task_begins_from_another_ones_branch(repo: Repo):
     repo.run("approve", "x")
     repo.run("approve", "y")
     assert (repo.root / "m").read_text() == "2\n"
+
+
+WAITS = "touch $ORCHESTRATOR_ROOT/work/began; until [ -e $ORCHESTRATOR_ROOT/work/go ]; do sleep 0.05; done; echo 1 > one"
+
+
+@pytest.mark.parametrize("folder", ["done", "held", "inbox", "archive"])
+def test_the_file_of_a_run_that_goes_on_is_put_back(repo: Repo, watcher, folder):
+    repo.settings(more="watch: {rescan: 200ms}\n")
+    drop_run(repo, "r", {"a": {"prompt": WAITS}, "b": {"prompt": "cat one", "needs": ["a"]}})
+    pane = watcher()
+    wait_until(lambda: (repo.work / "began").exists(), "a runs")
+    (repo.work / "runs/r.yaml").rename(repo.work / folder / "r.yaml")
+    wait_until(lambda: (repo.work / "runs/r.yaml").exists(), "its file is back")
+    assert "has been put back" in pane.text()
+    (repo.work / "go").touch()
+    wait_until(lambda: repo.where("r") == "review", "the run is one change")
+    assert repo.log("r.b") == "1\n"
+
+
+def test_a_run_that_is_moved_to_cancelled_is_cancelled(repo: Repo, watcher):
+    repo.settings(more="watch: {rescan: 200ms}\n")
+    drop_run(repo, "r", {"a": {"prompt": WAITS}, "b": {"prompt": "true", "needs": ["a"]}})
+    watcher()
+    wait_until(lambda: (repo.work / "began").exists(), "a runs")
+    (repo.work / "runs/r.yaml").rename(repo.work / "cancelled/r.yaml")
+    wait_until(
+        lambda: {repo.where("r.a"), repo.where("r.b")} == {"cancelled"}, "both are cancelled"
+    )
+    assert (repo.work / "runs/r.yaml").exists()
+
+
+def test_tasks_of_a_run_without_a_file_go_into_its_branch(repo: Repo, watcher):
+    repo.settings(more="watch: {rescan: 200ms}\n")
+    drop_run(repo, "r", {"a": {"prompt": WAITS}, "b": {"prompt": "cat one", "needs": ["a"]}})
+    pane = watcher()
+    wait_until(lambda: (repo.work / "began").exists(), "a runs")
+    (repo.work / "runs/r.yaml").unlink()
+    wait_until(lambda: "its file is gone" in pane.text(), "it is told")
+    (repo.work / "go").touch()
+    wait_until(lambda: repo.where("r.b") == "done", "b is done")
+    assert repo.log("r.b") == "1\n" and not (repo.root / "one").exists()
+    assert (
+        "the run r has the branch run/r, and its file is gone"
+        in repo.run("doctor", code=None).stdout
+    )
+
+
+def test_a_run_that_is_moved_to_done_is_merged(repo: Repo, watcher):
+    repo.settings(more="watch: {rescan: 200ms}\n")
+    drop_run(repo, "r", {"a": {"prompt": "echo 1 > one"}})
+    drop_run(repo, "s", {"a": {"prompt": "echo 2 > two"}})
+    repo.run("watch", "--until-empty")
+    (repo.root / "two").write_text("mine\n")
+    (repo.work / "review/r.yaml").rename(repo.work / "done/r.yaml")  # while nobody watches
+    assert not (repo.root / "one").exists()
+    repo.run("approve", "r")
+    assert repo.where("r") == "done" and (repo.root / "one").read_text() == "1\n"
+    pane = watcher().ready()
+    (repo.work / "review/s.yaml").rename(repo.work / "done/s.yaml")
+    wait_until(lambda: "cannot be merged" in pane.text(), "the file in the way is told")
+    assert repo.where("s") == "review" and (repo.root / "two").read_text() == "mine\n"
+    (repo.root / "two").unlink()
+    wait_until(lambda: repo.where("s") == "review", "s is in review")
+    (repo.work / "review/s.yaml").rename(repo.work / "done/s.yaml")
+    wait_until(lambda: (repo.root / "two").exists() and repo.where("s") == "done", "s is merged")

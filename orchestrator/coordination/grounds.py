@@ -79,7 +79,7 @@ class Grounds:
         """What tree it is to have: of its run's branch, of another task's, or of what is configured."""
         config, task = self.settings.config.trees, life.task
         start = ""
-        if task.run and runrecords.place(self.layout, task.run) is not None:
+        if task.run and runrecords.is_known(self.layout, task.run):
             start = runbranches.begin(self.layout, config, repo, task.run).branch
         commit = self._grown(task.grows_from) if task.grows_from else task.base
         tree = trees.plan(self.layout, config, life.id, repo, start, commit)

@@ -35,10 +35,19 @@ class Groups:
             self._runs[run_id] = self._read(run_id)
         return self._runs[run_id]
 
+    def forget(self, run_id: str) -> None:
+        """Its file is to be read again."""
+        self._runs.pop(run_id, None)
+
+    def is_file_of(self, run_id: str, place: tuple[str, str]) -> bool:
+        """Whether the file in another folder than runs/ is that of a run, and no task of the same id."""
+        return self._load(run_id, place) is not None
+
     def _read(self, run_id: str) -> Run | None:
         place = runrecords.place(self.layout, run_id)
-        if place is None:
-            return None
+        return self._load(run_id, place) if place is not None else None
+
+    def _load(self, run_id: str, place: tuple[str, str]) -> Run | None:
         path = self.layout.file(*place)
         try:
             return load(path, run_id, read(path).raw).run

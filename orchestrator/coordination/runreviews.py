@@ -131,15 +131,19 @@ def approve(store: Store, config: Config, run_id: str) -> str:
 
 def is_by_hand(store: Store, name: str, inode: int) -> bool:
     """Whether a run's file that came to done/ is the very one that lay in review/, and its branch is not merged."""
-    run_id = stem_of(name)
-    known = runrecords.known(store.layout, run_id)
-    if known is None or not inode or _place(store, run_id) != Status.DONE:
-        return False
     try:
         same = os.lstat(store.layout.file(Status.DONE, name)).st_ino == inode
     except OSError:
         return False
-    return same and bool(known.looked_at) and not known.merged(known.looked_at)
+    return same and awaits_merge(store, stem_of(name))
+
+
+def awaits_merge(store: Store, run_id: str) -> bool:
+    """Whether a run that was reviewed lies in done/, and its branch is not merged."""
+    known = runrecords.known(store.layout, run_id)
+    if known is None or _place(store, run_id) != Status.DONE:
+        return False
+    return bool(known.looked_at) and not known.merged(known.looked_at)
 
 
 def obey(store: Store, config: Config, name: str) -> str:

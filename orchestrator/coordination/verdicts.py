@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from orchestrator.coordination import handmerges, landing, runreviews
 from orchestrator.coordination.groups import Groups
-from orchestrator.coordination.life import Tell
+from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.runmoves import RunMoves
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import OrchestratorError
@@ -31,12 +32,14 @@ class Verdicts:
         waitlist: Waitlist,
         tell: Tell,
         tally: collections.Counter[str],
+        running: Mapping[str, Life],
         add_task: Callable[[Coroutine[Any, Any, None]], None],
         again: Callable[[], None],
     ) -> None:
         self.settings, self.store, self.layout = settings, store, store.layout
         self.groups, self.waitlist, self.tell, self.tally = groups, waitlist, tell, tally
         self._add_task, self._again = add_task, again
+        self.moves = RunMoves(store, groups, waitlist, running, tell)
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
         self._obeyed: set[str] = set()  # files that are being merged because a person moved them
         self._noticing: set[str] = set()  # tasks whose branches a person may have merged
@@ -56,6 +59,7 @@ class Verdicts:
     def scan(self, merges: Iterable[str]) -> None:
         """Files that were moved from review/ to done/ by hand are to be merged; and any run may be over."""
         self.due = True
+        self.moves.look()
         for name in merges:
             if name not in self._obeyed:
                 self._obeyed.add(name)

@@ -132,7 +132,7 @@ class Watcher:
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self.verdicts = Verdicts(
-            *(settings, store, self.groups, self.waitlist, tell, self.tally),
+            *(settings, store, self.groups, self.waitlist, tell, self.tally, self.running),
             self._add_task,
             self._awake,
         )

@@ -48,6 +48,19 @@ def place(layout: Layout, run_id: str) -> tuple[str, str] | None:
     return scan.locate(layout, run_id, FOLDERS)
 
 
+def is_known(layout: Layout, run_id: str) -> bool:
+    """Whether there is such a run: its file, or a branch that tasks of it have grown from, wherever its file is."""
+    return place(layout, run_id) is not None or known(layout, run_id) is not None
+
+
+def is_in_place(layout: Layout, run_id: str) -> bool:
+    """Whether a run's file is where it belongs while its tasks go on: in runs/, or where a review of it has put it."""
+    if any(os.path.lexists(layout.file(RUNS, run_id + suffix)) for suffix in SUFFIXES):
+        return True
+    found = known(layout, run_id)
+    return found is not None and bool(found.looked_at) and place(layout, run_id) is not None
+
+
 def listed(layout: Layout) -> list[tuple[str, str]]:
     """``(id, file name)`` of every accepted run, wherever its file is."""
     found = dict(scan.task_names(layout.folder(RUNS)))

@@ -16,6 +16,7 @@ from orchestrator.coordination import handmerges, landing, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.errors import Refused
 from orchestrator.files import scan
+from orchestrator.model.config import Config
 from orchestrator.model.status import Status
 from orchestrator.store import sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
@@ -63,7 +64,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
         if (
             place is not None
             and place[0] is Status.DONE
-            and (made := landing.obey(store, config, task_id))
+            and (made := _merged(store, config, task_id, place[1]))
         ):
             say(f"{task_id}: {made}")
             return Moved(task_id, Status.REVIEW, Status.DONE, app.layout.file(*place))
@@ -82,6 +83,13 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
     if not dry_run:
         wake(app.layout, now())
     return changes.end()
+
+
+def _merged(store: Store, config: Config, task_id: str, name: str) -> str:
+    """What lies in done/ and waits to be merged is; what was done, in words."""
+    if runreviews.awaits_merge(store, task_id):
+        return runreviews.obey(store, config, name)
+    return landing.obey(store, config, task_id)
 
 
 def _accept(changes: Changes, dry_run: bool) -> None:
