@@ -628,7 +628,7 @@ class Watcher:
                 self.waitlist.ready.add(
                     Candidate(life.task.rank, life.submitted, life.id, life.lane)
                 )
-        if not self._may_claim() or not len(self.waitlist.ready):
+        if not self._may_claim() or not len(self.waitlist.ready) or self._guides_change():
             return
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
             if not self._may_claim():
@@ -641,6 +641,12 @@ class Watcher:
                 self._start_again(claimed)
             else:
                 self._claim(self.waitlist.waiting[self.waitlist.names[candidate.id]])
+
+    def _guides_change(self) -> bool:
+        """Whether a person is at a file of instructions, of which no notification tells: what starts goes by the whole of it."""
+        if not self._acting() and self.settings.guides_differ():
+            self._check_settings()
+        return self.changes.due < math.inf and self.settings.guides_differ()
 
     def _claim(self, waiting: Waiting) -> None:
         try:
