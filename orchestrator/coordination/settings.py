@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from typing import Protocol
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import Document, Problem
@@ -18,6 +19,7 @@ from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
+from orchestrator.records import dataclass
 from orchestrator.store.acceptance import Acceptance, snapshot
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
@@ -53,6 +55,20 @@ HELD = " changed while tasks ran; to take it over: orchestrator reload"
 
 Load = Callable[[], tuple[Config, Toolbox]]
 Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+class Configured(Protocol):
+    """Who knows what is configured now."""
+
+    @property
+    def config(self) -> Config: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A configuration that was read once."""
+
+    config: Config
 
 
 class Settings:
