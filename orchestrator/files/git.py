@@ -58,13 +58,17 @@ class Repository:
         """Whether a commit that was made here is the last thing that moved HEAD, as the reflog says (git never transfers it)."""
         try:
             with opening.open_file(f"{self.git_dir}/logs/HEAD") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+                begin = max(0, os.fstat(file.fileno()).st_size - 4096)
+                file.seek(begin)
+                lines = file.read().splitlines()[1 if begin else 0 :]
         except OSError:
             return False
-        return last.partition(b"\t")[2].startswith(
-            (b"commit: ", b"commit (initial)", b"commit (amend)")
-        )
+        for line in reversed(lines):
+            facts, _, said = line.partition(b"\t")
+            before, after = facts[:40], facts.partition(b" ")[2][:40]
+            if before != after:  # a stash notes that HEAD was reset to where it was
+                return said.startswith((b"commit: ", b"commit (initial)", b"commit (amend)"))
+        return False
 
 
 @dataclass(frozen=True, slots=True)
