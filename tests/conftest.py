@@ -57,7 +57,7 @@ KINDS = {
             "test_hermetic",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
-        *("test_holds", "test_templates", "test_ahead"),
+        *("test_holds", "test_templates", "test_ahead", "test_plans"),
         *(
             "test_import",
             "test_allowances",

@@ -206,7 +206,9 @@ LEVELS = {
     ("claude 2.1.332", "shell"): "write command",
     ("codex 0.169.0", "read"): "",
     ("codex 0.169.0", "shell"): "write command",
+    ("gemini 0.61.0", "read"): "",
     ("gemini 0.61.0", "edit"): "write",
+    ("qwen 0.24.4", "read"): "",
 }
 
 
@@ -231,12 +233,40 @@ def test_a_level_of_permissions_is_kept(project, provider, name, level):
     assert made == LEVELS[name, level] and not written
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, level in LEVELS if level == "read"], ids=lambda name: name.split()[0]
+)
+def test_it_plans_first_and_goes_on_in_the_same_session(project, provider, watch, name):
+    """Whatever the model wants: nothing is written before a person's yes, and then it is."""
+    field = Field(project, provider, next(item for item in PROGRAMS if item.name == name))
+    field.use()
+    made = project.root / "made.txt"
+    watch()
+    field.task(f"[[write {made}|by an agent]]", plan=True)
+    project.settled("t", "review")
+    plan = (project.work / "results/t.plan.md").read_text()
+    assert plan.strip() and not made.exists(), plan
+    project.run("reply", "t", f"[[shell touch {made}]]")  # it plans again
+    wait_until(lambda: len(project.events("task_finished", "t")) == 2, "another plan", 90)
+    project.settled("t", "review")
+    assert not made.exists()
+    project.run("approve", "t")
+    wait_until(lambda: project.where("t") in ("done", "review", "failed"), "it goes on", 90)
+    project.run("reply", "t", f"[[write {made}|by an agent]]")
+    wait_until(made.exists, "it has its rights now", 90)
+    wait_until(lambda: project.where("t") in ("done", "review", "failed"), "it ends", 90)
+    attempts = project.result("t")["attempts"]
+    assert [bool(item.get("resumed")) for item in attempts] == [False, True, True, True], attempts
+    assert len({item["session"] for item in attempts}) == 1
+    wait_until(lambda: not tagged(project), "nothing is left")
+
+
 def test_every_level_in_the_catalog_is_measured():
     """A level that no test has seen kept is a promise of nobody."""
     told = {
         (spec.name, level)
         for spec in load_tools(None).tools.values()
         for level in spec.permissions
-        if level not in ("default", "full")
+        if spec.name != "demo" and level not in ("default", "full", "plan")
     }
     assert told == {(name.split()[0], level) for name, level in LEVELS}

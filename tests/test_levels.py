@@ -27,9 +27,9 @@ def test_bounds_keep_every_level(level):
 
 
 def test_validate_and_watch_say_it(project):
-    project.config("agents: {careful: {tool: demo, permissions: read}}\n")
+    project.config("agents: {careful: {tool: demo, permissions: edit}}\n")
     project.drop("a.yaml", "agent: careful\nprompt: x\n")
     done = project.run("validate", code=4)
-    assert "the tool 'demo' cannot keep permissions: read" in done.stdout + done.stderr
+    assert "the tool 'demo' cannot keep permissions: edit" in done.stdout + done.stderr
     project.run("watch", "--until-empty", code=None)
     assert project.where("a") == "inbox" and not project.events("attempt_started", "a")

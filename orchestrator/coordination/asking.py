@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from orchestrator.coordination.life import Life
-from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.life import Life, Tell
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import asks
 from orchestrator.files.asks import Ask
@@ -44,7 +43,7 @@ class Asking:
 
     layout: Layout
     store: Store
-    listener: Listener
+    tell: Tell
     open: dict[str, list[Ask]] = field(default_factory=dict)
     _due: float = 0.0
 
@@ -93,7 +92,7 @@ class Asking:
             if raw.key in keys:
                 continue
             answering.publish(self.store, life.id, life.attempt, raw)
-            self.listener.hear(Remark(About.ASKED, life.id, headline(raw.question)))
+            self.tell("asked", life.id, text=headline(raw.question))
 
     def _is_open(self, ask: Ask) -> bool:
         """Whether its agent still waits: it has no answer, has not given up and has not ended.  The files say so, not our memory."""
@@ -103,7 +102,7 @@ class Asking:
     def _answer(self, life: Life | None, ask: Ask, words: str) -> None:
         if answering.deliver(self.store, ask, words):
             allowed = answering.verdict(ask.question, words)["allow"] is True
-            self.listener.hear(Remark(About.ANSWERED, ask.task_id, "yes" if allowed else "no"))
+            self.tell("answered", ask.task_id, text="yes" if allowed else "no")
         answering.forget(ask)
 
 

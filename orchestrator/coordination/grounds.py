@@ -41,6 +41,7 @@ class Worker(Protocol):
     attempt: int
     tree: Tree | None
     change: Change | None
+    planning: bool
     checks: tuple[CheckResult, ...]
     records: list[Mapping[str, Any]]
 

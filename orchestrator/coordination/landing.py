@@ -20,7 +20,7 @@ from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
 from orchestrator.model.status import Status
-from orchestrator.store import atomic, conflictnotes, git, merging, sharing, trees
+from orchestrator.store import atomic, conflictnotes, git, merging, plans, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -225,11 +225,13 @@ def obey(store: Store, config: Config, task_id: str) -> str:
     if (
         place is None
         or place[0] is not Status.DONE
-        or not results.awaits_merge(store.layout, task_id)
+        or not results.is_request(store.layout, task_id)
     ):
         return ""
     name = place[1]
     atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
+    if made := plans.approve(store, task_id):
+        return made
     made = approve(store, config, task_id)
     store.approve(task_id)
     return made
@@ -238,7 +240,7 @@ def obey(store: Store, config: Config, task_id: str) -> str:
 def is_by_hand(layout: Layout, name: str) -> bool:
     """Whether a file that came to done/ is the very one that lay in review/: a commit that a pull brings is another."""
     journal = journals.of(layout, stem_of(name))
-    if journal is None or not results.awaits_merge(layout, stem_of(name)):
+    if journal is None or not results.is_request(layout, stem_of(name)):
         return False
     try:
         return os.lstat(layout.file(Status.DONE, name)).st_ino == journal.inode

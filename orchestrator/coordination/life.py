@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -15,6 +15,8 @@ from orchestrator.records import dataclass
 from orchestrator.store.trees import Tree
 from orchestrator.tools.activity import Progress
 from orchestrator.tools.routing import Route
+
+Tell = Callable[..., None]
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Life:
     )  # to rebuild the ledger if git clean removed it
     tree: Tree | None = None  # its own, if it has one
     change: Change | None = None  # what its branch holds, as of its last attempt
+    planning: bool = False  # its attempts are to plan only
     checks: tuple[CheckResult, ...] = ()  # of its last attempt
     led_to: tuple[str, ...] = ()  # what may have been made at its end
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import answering, chaining, portable, questions
+from orchestrator.coordination import answering, chaining, plans, portable, questions
 from orchestrator.coordination.accounting import (
     probes,
     tokens_of,
@@ -20,17 +20,7 @@ from orchestrator.coordination.accounting import (
 )
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.health import Health
-from orchestrator.coordination.hints import Hints
-from orchestrator.coordination.life import Life
-from orchestrator.coordination.news import (
-    About,
-    Finished,
-    Listener,
-    Remark,
-    Requeued,
-    Retrying,
-    Started,
-)
+from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.orders import Orders
 from orchestrator.coordination.proof import Proof, reds
 from orchestrator.coordination.readings import Readings
@@ -69,6 +59,7 @@ from orchestrator.model.template import Template
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
 from orchestrator.store import atomic, holding
+from orchestrator.store import plans as storedplans
 from orchestrator.store.claiming import Claim, Withdrawn
 from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
@@ -96,15 +87,12 @@ class Lives:
         store: Store,
         distributors: Distributors,
         health: Health,
-        listener: Listener,
-        hints: Hints,
+        tell: Tell,
+        spent: Callable[[Life, Reading], None],
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributors, self.health = distributors, health
-        self.listener, self.hints = listener, hints
-        self.spent: list[
-            tuple[Life, Reading]
-        ] = []  # what attempts that ended said, until it is counted
+        self.distributors, self.health, self.tell = distributors, health, tell
+        self.spent = spent
         self.grounds = Grounds(layout, settings, store)
         self.sandboxes = Sandboxes(layout, settings, self.grounds)
         self.proof = Proof(
@@ -115,7 +103,7 @@ class Lives:
         self.readings = Readings(layout, settings, store, self.grounds)
         self.records = Records(layout, settings, store)
         self.results = Results(layout, self.grounds, self.works, self.records)
-        self.replies = Replies(layout, settings, store)
+        self.replies = Replies(layout, lambda: settings.config, store)
         self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
 
     @property
@@ -186,6 +174,8 @@ class Lives:
         )
         self.grounds.known(life, entry)
         self._bound(life)
+        if attempt is not None and attempt.planned and not attempt.read:
+            plans.narrow(life)
         if attempt is not None and attempt.ended is None:
             self.follow(life)
             life.began = self.store.clock.monotonic() - max(
@@ -316,6 +306,8 @@ class Lives:
         try:
             self.replies.at_start(entry)
             self._bound(life)
+            if life.planning or plans.wanted(life.task, life.route, entry.journal):
+                plans.narrow(life)
             await self.grounds.ready(life, entry)
             await self.orders.fetch(life)
             order = await self.sandboxes.around(life, self.orders.order(life, entry, run_dir))
@@ -391,18 +383,9 @@ class Lives:
             life.records.append(begun | {"at": self.store.clock.wall()})
             summary = os.path.basename(order.argv[0]) if order.argv else life.where
             self.store.log.commit([self.records.started(life, order.attempt, summary)])
-            self.listener.hear(Started(life))
+            self.tell("started", life.id, life=life)
 
         return started
-
-    def rewrite(self, lives: Iterable[Life]) -> None:
-        """Make the journals anew that somebody has removed, from what is remembered of them."""
-        for life in lives:
-            if life.records and not os.path.exists(self.layout.journal(life.id)):
-                entry = self.store.ledger.create(life.id, life.records[0])
-                for record in life.records[1:]:
-                    entry.append(record)
-                entry.close()
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -428,11 +411,11 @@ class Lives:
         if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
             life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
             life.tokens += counted(reading.usage)
-            self.spent.append((life, reading))
-            self.hints.stir()  # it acts no more: settings that have changed since are a person's
+            self.spent(life, reading)
         told = await self.sandboxes.after(run_dir)
         reading = replace(reading, warnings=(*reading.warnings, *told))
         entry, reading = await self.works.judged(life, entry, reading, run_dir)
+        reading = plans.understood(self.layout, life, reading)
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
@@ -567,7 +550,15 @@ class Lives:
             life.route = life.chain[link]
             life.lane = life.route.lane(life.task)
         life.retry_at = self.store.clock.monotonic() + step.after
-        self.listener.hear(Retrying(life, step.after, reading, step.fall_back, step.renew))
+        self.tell(
+            "retrying",
+            life.id,
+            life=life,
+            reading=reading,
+            after=step.after,
+            fall_back=step.fall_back,
+            renew=step.renew,
+        )
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
         await self._durable(
@@ -582,7 +573,7 @@ class Lives:
             lambda: self.store.requeue(entry, by, {"read": self.records.kept(life, reading)})
         )
         life.status = Status.INBOX
-        self.listener.hear(Requeued(life))
+        self.tell("requeued", life.id, life=life, reading=reading)
 
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
@@ -591,9 +582,9 @@ class Lives:
         made = await self.results.artifacts(life)
         document = self.results.document(life, entry, reading, step, now, made, changed)
         follows = chaining.follows(self.layout, self.config, life, entry, reading, step, changed)
-        document |= follows.told(document)
+        document |= follows.told(document) | plans.told(self.layout, entry.journal, step)
         if follows.why:
-            self.listener.hear(Remark(About.WARNED, life.id, follows.why))
+            self.tell("warned", life.id, text=follows.why)
         ended = self.records.attempt_event(life, reading)  # first: readers sort by time
         done = self.records.event(
             life,
@@ -614,7 +605,7 @@ class Lives:
             error_class=reading.error_class,
             **self.works.facts(life, entry),
         )
-        await self._durable([ended, done], lambda: self.store.stage_result(life.id, document))
+        await self._durable([ended, done], lambda: self._files(life, document, step))
         oddities = await self._settled(
             lambda: self.store.settle(
                 entry,
@@ -622,6 +613,7 @@ class Lives:
                 {
                     "outcome": str(reading.outcome),
                     "read": self.records.kept(life, reading),
+                    **plans.record(step),
                     **follows.record(),
                 },
             )
@@ -641,21 +633,33 @@ class Lives:
                     )
                 ]
             )
-            self.listener.hear(Remark(About.RESTORED, life.id, oddity))
-        self.listener.hear(Finished(life, reading, step.status, step.reason or reading.reason))
+            self.tell("restored", life.id, text=oddity)
+        self.tell(
+            "finished",
+            life.id,
+            life=life,
+            reading=reading,
+            status=step.status,
+            reason=step.reason or reading.reason,
+        )
+
+    def _files(self, life: Life, document: Mapping[str, Any], step: Finish) -> list[NewFile]:
+        """What becomes visible with the end: the result, and a plan before it."""
+        files = [storedplans.stage(self.store, life.id, step.plan)] if step.plan else []
+        return [*files, self.store.stage_result(life.id, document)]
 
     # -- small things -----------------------------------------------------------------------------------------------
 
     async def _durable(
         self,
         events: Sequence[Event],
-        stage: Callable[[], NewFile] | None = None,
+        stage: Callable[[], list[NewFile]] | None = None,
         claim: Claim | None = None,
     ) -> None:
         """Commit, waiting out a disk that refuses: what has happened is not forgotten."""
         while True:
             try:
-                files = [stage()] if stage else []
+                files = stage() if stage else []
                 await asyncio.wrap_future(self.store.log.commit(events, files, claim))
                 return
             except (StoreFault, OSError) as error:

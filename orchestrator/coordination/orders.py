@@ -9,7 +9,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.coordination import answering, papers, portable
+from orchestrator.coordination import answering, papers, plans, portable
 from orchestrator.coordination.accounting import left
 from orchestrator.coordination.asking import asks_while_running
 from orchestrator.coordination.grounds import Grounds, own_environment
@@ -90,13 +90,17 @@ class Orders:
             if why := distributor.fault():
                 raise CannotStart(why)
             told = self._reds(life, entry.journal) or entry.journal.told
-            return portable.order(self.layout, self.config, self.grounds, life, entry, tag, told)
+            told = plans.again(told, entry.journal)
+            made_there = portable.order(
+                self.layout, self.config, self.grounds, life, entry, tag, told
+            )
+            return replace(made_there, facts=plans.facts(life))
         own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
         if life.route.mode == "interactive":
             own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
-        session = self._session(life, entry.journal)
+        session = replace(self._session(life, entry.journal), plan=life.planning)
         made: Invocation = adapter(life.route.tool.adapter).invocation(
             replace(life.task, max_cost=left(life.task, self.config, entry.journal)),
             *(life.route, self.config, self.grounds.folder(life), run_dir, own, session),
@@ -140,7 +144,7 @@ class Orders:
             secrets=life.secrets,
             silence=life.route.silence or 0.0,
             terminal=life.route.mode == "interactive",
-            facts=facts,
+            facts=facts | plans.facts(life),
         )
 
     def _session(self, life: Life, journal: Journal) -> Session:
@@ -163,6 +167,7 @@ class Orders:
         ):
             ended = one_line(str(before.get("reason") or ""), 200)
             return Session(before["session"], True, ended, told, again)
+        told = plans.again(told, journal)
         return Session(str(uuid.uuid4()) if chooses else "", told=told, again=goes_on)
 
     def _reds(self, life: Life, journal: Journal) -> str:

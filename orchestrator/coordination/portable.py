@@ -45,7 +45,9 @@ def order(
         )
     folder = grounds.folder(life)
     # A session is a file of the machine where it began: the next attempt may be on another one.
-    prompt = compose_prompt(task, route.agent, folder, Session(told=told), elsewhere=True)
+    prompt = compose_prompt(
+        task, route.agent, folder, Session(told=told, plan=life.planning), elsewhere=True
+    )
     run_dir = layout.logs(life.id, life.attempt)
     try:
         papers.write_prompt(run_dir, prompt)
@@ -122,6 +124,7 @@ def record(order: Order, now: float) -> dict[str, Any]:
         "tag": order.tag,
         "folder": order.cwd,
         "order": dict(told_of),
+        **({"plan": True} if order.facts.get("plan") else {}),
     }
 
 

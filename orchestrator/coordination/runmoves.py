@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from orchestrator.coordination.groups import Groups
-from orchestrator.coordination.life import Life
-from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.life import Life, Tell
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import runrecords, scan
@@ -29,15 +28,10 @@ class RunMoves:
         groups: Groups,
         waitlist: Waitlist,
         running: Mapping[str, Life],
-        listener: Listener,
+        tell: Tell,
     ) -> None:
         self.store, self.layout = store, store.layout
-        self.groups, self.waitlist, self.running, self.listener = (
-            groups,
-            waitlist,
-            running,
-            listener,
-        )
+        self.groups, self.waitlist, self.running, self.tell = groups, waitlist, running, tell
         self._missing: set[str] = set()  # runs of which it was told that their files are gone
 
     def look(self) -> None:
@@ -56,7 +50,7 @@ class RunMoves:
                 why = (
                     "its file is gone: its tasks go on, and the next watcher knows no limits of it"
                 )
-                self.listener.hear(Remark(About.WARNED, run_id, f"run {run_id}: {why}"))
+                self.tell("warned", run_id, text=f"run {run_id}: {why}")
 
     def _members(self) -> dict[str, list[str]]:
         """The waiting and running tasks of each run."""
@@ -82,9 +76,7 @@ class RunMoves:
         told = f"run {run_id}: its file was moved to {status}/ while its tasks go on, and has been put back"
         if status is Status.CANCELLED:
             told = f"run {run_id}: its file was moved to cancelled/: its tasks are cancelled"
-        self.listener.hear(
-            Remark(About.RESTORED, run_id, f"{told}; orchestrator hold --run {run_id}   stops it")
-        )
+        self.tell("restored", run_id, text=f"{told}; orchestrator hold --run {run_id}   stops it")
         if status is Status.CANCELLED:
             self._cancel(ids)
 
@@ -99,9 +91,9 @@ class RunMoves:
             try:
                 self.store.cancel_waiting(task_id, why)
             except OrchestratorError as error:
-                self.listener.hear(Remark(About.WARNED, task_id, error.message))
+                self.tell("warned", task_id, text=error.message)
                 continue
             self.waitlist.forget(name)
             self.waitlist.statuses.moved(task_id, Status.CANCELLED)
-            self.listener.hear(Remark(About.CANCELLED, task_id, why))
+            self.tell("cancelled", task_id, text=why)
             self.waitlist.needed(task_id)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import answering, landing, questions
+from orchestrator.coordination import answering, landing, plans, questions
 from orchestrator.coordination.grounds import Grounds, Worker
 from orchestrator.coordination.proof import Proof, Running
 from orchestrator.coordination.settings import Settings
@@ -79,6 +79,8 @@ class Works:
         asked = questions.asked(self.layout, life, reading)
         if asked:
             return Finish(Status.REVIEW, f"asks: {headline(asked)}")
+        if life.planning:
+            return plans.finish(reading, changed)
         role = reviewing(life.route.agent.role, self.settings.config.review, life.task.review)
         if landing.run_of(self.layout, entry.journal) is not None:
             role = within_run(role)

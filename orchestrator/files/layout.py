@@ -127,6 +127,9 @@ class Layout:
     def result(self, task_id: str) -> str:
         return f"{self.work}/results/{task_id}.yaml"
 
+    def plan(self, task_id: str) -> str:
+        return f"{self.work}/results/{task_id}.plan.md"
+
     def note(self, task_id: str) -> str:
         return f"{self.work}/inbox/{task_id}{NOTE}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.files import journals, opening
@@ -42,16 +43,25 @@ def status_of(layout: Layout, task_id: str) -> Status | None:
         return None
     if place[0] is Status.ARCHIVE:
         return ended_as(layout, task_id)
-    if place[0] is Status.DONE and awaits_merge(layout, task_id):
+    if place[0] is Status.DONE and is_request(layout, task_id):
         return Status.REVIEW
     return place[0]
 
 
-def awaits_merge(layout: Layout, task_id: str) -> bool:
-    """Whether somebody has put a task from review/ into done/ whose branch is not merged: a request, until that is obeyed."""
+def waiting_plan(found: Mapping[str, Any]) -> str:
+    """The file of the plan that waits for a yes, as a result tells of it; empty if none does."""
+    plan = found.get("plan") or {}
+    return "" if plan.get("approved") else str(plan.get("file") or "")
+
+
+def is_request(layout: Layout, task_id: str) -> bool:
+    """Whether somebody has put a task from review/ into done/ whose branch is not merged, or whose plan is not carried out: that is
+    a request, until it is obeyed."""
     journal = journals.of(layout, task_id)
     if journal is None or journal.last.get("status") != Status.REVIEW:
         return False
+    if journal.plan_waits:
+        return True
     return _unmerged(journal) is not None
 
 

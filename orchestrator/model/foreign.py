@@ -39,7 +39,7 @@ SYNONYMS: Mapping[str, str] = {
     "env": "environment envs environment_variables variables vars env_vars",
     "hold": "held paused disabled draft on_hold blocked suspended skip",
     "mode": "interactive interaction session_mode",
-    "run": "group batch epic plan workflow pipeline job_group run_id sprint milestone project",
+    "run": "group batch epic workflow pipeline job_group run_id sprint milestone project",
 }
 # Words that mean the same in a file of several tasks.
 RUN_SYNONYMS: Mapping[str, str] = {

@@ -111,6 +111,7 @@ class Role:
     verify_retries: int = 2
     review: str = ""
     ask: str = ""  # person, deny, or how long a person may take
+    plan: bool = False  # its tasks plan first
     merge: str = "ask"
     strategy: str = "merge"
     protect: tuple[str, ...] = ()
@@ -137,6 +138,7 @@ def role_from(body: Mapping[str, Any]) -> Role:
         verify_retries=body.get("verify_retries", 2),
         review=body.get("review", ""),
         ask=body.get("ask", ""),
+        plan=body.get("plan", False),
         merge=body.get("merge", "ask"),
         strategy=body.get("strategy", "merge"),
         protect=tuple(body.get("protect", ())),

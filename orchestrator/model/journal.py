@@ -13,7 +13,8 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
 ``tree``     it has a tree of its own: its branch and the commit it began from (`store.trees.Tree`)
 ``saved``    what an attempt left in the tree is in a ref (`model.isolation.Change`)
-``told``     what the next attempt is to be told, in the session of the one before; with ``reply`` a person said it
+``told``     what the next attempt is to be told, in the session of the one before; with ``reply`` a person said it, with
+             ``plan`` a person has approved its plan
 ``merge``    a merge is about to move a branch; ``merged``: it has
 
 A ``started`` record with a ``check`` is that of a check, and the ``exit`` or ``lost`` after it its end.
@@ -61,6 +62,11 @@ class AttemptFacts:
     dispatched: Record = field(default_factory=dict)
 
     @property
+    def planned(self) -> bool:
+        """Whether it was to plan only."""
+        return bool(self.started.get("plan") or self.dispatched.get("plan"))
+
+    @property
     def where(self) -> str:
         """The distributor that has it; empty: a supervisor of this machine."""
         return str(self.dispatched.get("where", ""))
@@ -87,6 +93,7 @@ class Journal:
     ] = ()  # ``told`` records of what people said, with the attempt they went to
     collided: int = 0  # attempts that were told to resolve a conflict, since its claim or a retry
     unanswered: int = 0  # questions since its claim, or a reply, that nobody answered
+    approved: str = ""  # what was told with the yes to its plan
     fresh: bool = False  # the next attempt begins anew: no session, no tree of the one before
     then: tuple[Record, ...] = ()  # tasks to be made when its file enters a folder: id, text, at
     times: int = 0  # how often it has ended here
@@ -112,6 +119,11 @@ class Journal:
     def attempt(self) -> AttemptFacts | None:
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def plan_waits(self) -> bool:
+        """Whether it has made a plan that waits in review for a yes."""
+        return bool(self.last.get("plan")) and self.last.get("status") == "review"
 
     @property
     def next_attempt(self) -> int:
@@ -195,6 +207,7 @@ def _fold(records: list[Record]) -> Journal:
     told: list[str] = []
     replies: list[Record] = []
     fresh, unanswered, collided, turn = False, 0, 0, False
+    approved = ""
     then: tuple[Record, ...] = ()
     times = 0
     for record in records:
@@ -205,6 +218,7 @@ def _fold(records: list[Record]) -> Journal:
             told.append(str(record.get("text", "")).strip("\n") + "\n")
             unanswered += bool(record.get("asked"))
             turn = turn or bool(record.get("conflict"))
+            approved = told[-1] if record.get("plan") else approved
             if "reply" in record:
                 unanswered = 0
                 replies.append({**record, "to": len(attempts) + 1})
@@ -251,6 +265,7 @@ def _fold(records: list[Record]) -> Journal:
             attempts[-1] = replace(attempts[-1], read=record["read"])
         if kind == "requeue":
             fresh = bool(record.get("fresh"))
+            approved = "" if fresh else approved
         if kind == "retry":
             tries = 0 if record.get("renew") else tries
             acting = {**acting, **record.get("next", {})}
@@ -267,6 +282,7 @@ def _fold(records: list[Record]) -> Journal:
         checks=tuple(checks),
         told="\n".join(told),
         replies=tuple(replies),
+        approved=approved,
         fresh=fresh,
         then=then,
         times=times,

@@ -53,6 +53,7 @@ class Finish:
 
     status: Status
     reason: str = ""
+    plan: str = ""  # that waits for a yes
 
 
 def decide(

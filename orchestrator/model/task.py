@@ -44,6 +44,7 @@ class Task:
     artifacts: tuple[str, ...] = ()
     isolation: str = ""  # "worktree": a tree of its own, also where the configuration asks for none
     review: str = ""  # always, or changed: a person looks at it, also where its role asks for none
+    plan: bool = False  # it plans first, and goes on when its plan is approved
     verify: tuple[str, ...] = ()  # checks beside those of the role
     sandbox: str = ""  # at least this level, whatever its role says
     locks: tuple[str, ...] = ()  # tasks that name one word never run together
@@ -103,6 +104,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         artifacts=tuple(data.get("artifacts", ())),
         isolation=data.get("isolation", ""),
         review=data.get("review", ""),
+        plan=data.get("plan", False),
         verify=tuple(data.get("verify", ())),
         sandbox=data.get("sandbox", ""),
         locks=tuple(data.get("locks", ())),

@@ -21,7 +21,7 @@ from orchestrator.files import (
     trust,
 )
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.text import one_line
+from orchestrator.files.text import clean, one_line
 from orchestrator.model import hold
 from orchestrator.model.gates import GateName
 from orchestrator.model.question import choices, headline
@@ -32,6 +32,7 @@ from orchestrator.records import dataclass
 
 NEW = 7 * 86400.0  # seconds for which a failure is new
 HELD_LONG = 3600.0  # seconds after which a held tool needs a person
+PLAN_MOST = 1 << 18  # bytes of a plan
 MOST = 200  # waiting files that git may have brought
 
 
@@ -49,6 +50,7 @@ class Need:
     said: str = ""  # the first line of the agent's answer
     question: str = ""
     branch: str = ""
+    plan: str = ""  # the text of a plan that waits for a yes
     verbs: tuple[str, ...] = ()  # that can be done with it
 
     def as_json(self) -> dict[str, Any]:
@@ -115,10 +117,23 @@ def _reviews(layout: Layout) -> Iterator[Need]:
                 **facts,
             )
             continue
+        if results.waiting_plan(found):
+            can = ("show", "approve", "reject", "reply", "retry")
+            facts["plan"] = _text(layout.plan(task_id))
+            yield Need(task_id, "review", _work(found), f"show {task_id}", verbs=can, **facts)
+            continue
         diff = bool(found.get("files_changed") and found.get("branch"))
         look = "diff" if diff else "why"
         verbs = (*(("diff",) if diff else ()), "show", "approve", "reject", "reply", "retry")
         yield Need(task_id, "review", _work(found), f"{look} {task_id}", verbs=verbs, **facts)
+
+
+def _text(path: str) -> str:
+    """What a plan says; empty if it cannot be read."""
+    try:
+        return clean(opening.read_bytes(path, PLAN_MOST).decode("utf-8", "replace")).strip()
+    except OSError:
+        return ""
 
 
 def _work(found: dict[str, Any]) -> str:

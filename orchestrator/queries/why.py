@@ -81,6 +81,12 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
             stuck=True,
         )
         return Reasons(task_id, "review", "its agent asks you something", [gate], known)
+    if plan := results.waiting_plan(found):
+        then = f"orchestrator approve {task_id}   carries it out; or reply, reject"
+        gate = Gate(
+            GateName.REVIEW, f"its plan waits for a yes: {one_line(plan)}", then, stuck=True
+        )
+        return Reasons(task_id, "review", "it has planned and changed nothing yet", [gate])
     gate = Gate(
         GateName.REVIEW,
         _why_there(layout, task_id, found, journal),

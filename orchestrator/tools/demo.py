@@ -11,7 +11,7 @@ say how:
     demo: permit COMMAND       ask a person while it runs, if its role has ask: person
     demo: ignore signals       do not stop when asked politely
 
-With ``--interactive PROMPT`` it talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
+With ``--read`` it says what it would write and writes nothing.  With ``--interactive PROMPT`` it talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ def main() -> int:
         elif found := re.match(r"exit (\d+)$", order):
             code = int(found[1])
         elif found := re.match(r"write (\S+) (.*)$", order):
-            path = os.path.join(os.getcwd(), found[1])
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            _write(path, found[2])
-            print(f"Wrote {found[1]}")
+            _change(found[1], found[2])
         elif order.startswith("ask ") and attempt == 1:
             _ask(*(part.strip() for part in order[4:].split("|")))
         elif order.startswith("permit "):
@@ -61,6 +58,16 @@ def main() -> int:
     return code
 
 
+def _change(name: str, text: str) -> None:
+    if "--read" in sys.argv:
+        print(f"I would write {name}.")
+        return
+    path = os.path.join(os.getcwd(), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _write(path, text)
+    print(f"Wrote {name}")
+
+
 def _ask(question: str, *options: str) -> None:
     lines = [question, "", *(f"{number}. {text}" for number, text in enumerate(options, 1))]
     _write(f"{os.environ['ORCHESTRATOR_ARTIFACTS']}/question.md", "\n".join(lines))
@@ -69,11 +76,11 @@ def _ask(question: str, *options: str) -> None:
 
 def _permit(command: str) -> None:
     """As an agent that may not do something by itself: by the hook that it was given, else it does not."""
-    if sys.argv[1:2] != ["--ask"]:
+    if "--ask" not in sys.argv:
         print(f"I may not run {command}, and nobody is to be asked.")
         return
     request = json.dumps({"tool_name": "Bash", "tool_input": {"command": command}})
-    hook = json.loads(sys.argv[2])[0]
+    hook = json.loads(sys.argv[sys.argv.index("--ask") + 1])[0]
     done = subprocess.run(
         ["/bin/sh", "-c", hook], input=request, capture_output=True, text=True, check=False
     )

@@ -22,7 +22,7 @@ from orchestrator.model.task import Task
 from orchestrator.model.units import duration
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
-from orchestrator.tools import answers, levels
+from orchestrator.tools import answers, levels, planning
 from orchestrator.tools.routing import Route
 from orchestrator.tools.taskenv import ALLOWED_ENV, allowed
 
@@ -59,6 +59,7 @@ class Session:
     again: bool = (
         False  # resumed: a person runs the task again; else: an earlier attempt has worked on it
     )
+    plan: bool = False  # it is to plan only
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,13 @@ def compose_prompt(
     and what its answer must fit unless the tool is ``given`` that.  A session that is resumed has all that already and is only told
     to go on.  ``elsewhere``: it has no path of this machine.
     """
+    text = _prompt(task, agent, root, session, elsewhere, given)
+    return f"{text.rstrip()}\n\n{planning.REQUEST}" if session.plan else text
+
+
+def _prompt(
+    task: Task, agent: Agent, root: str, session: Session, elsewhere: bool, given: bool
+) -> str:
     if session.resume and session.told:
         return session.told
     if session.resume and not session.again:
@@ -121,19 +129,13 @@ def compose_prompt(
     if session.resume:  # the file may say something else by now
         ended = f" (it ended: {session.ended})" if session.ended else ""
         return f"This task is to be done again{ended}. Go on from where it stands now. The task:\n\n{text}"
-    instructions = agent.profile or _guide(agent, root)
-    return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
-
-
-def _guide(agent: Agent, root: str) -> str:
-    """What the agent's file of instructions said when the settings were read: no attempt must write what the next one is told."""
-    if not agent.instructions:
-        return ""
-    if agent.guide is None:
+    instructions = agent.profile or (
+        # Of the project, not of the tree: an agent must not write its own instructions.
         _text_of(outside_trees(root), "instructions", agent.instructions)
-        why = f"instructions '{agent.instructions}' could not be read with the settings"
-        raise CannotStart(why, "orchestrator reload")
-    return agent.guide
+        if agent.instructions
+        else ""
+    )
+    return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
 
 
 def _as_told(root: str, path: str) -> str:
@@ -204,7 +206,10 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
     interactive = route.mode == "interactive"
     if wrong := levels.refusal(tool, route.agent.permissions, interactive):
         raise CannotStart(*wrong)  # bounded since it was chosen
-    permissions = tool.permissions.get(route.agent.permissions, tool.permissions.get("default", ()))
+    level = route.agent.permissions
+    if session.plan and planning.OPTIONS in tool.permissions:
+        level = planning.OPTIONS
+    permissions = tool.permissions.get(level, tool.permissions.get("default", ()))
     whole = session.resume and bool(tool.resume_argv)
     begin = tool.new_session if session.id else ()
     options = () if whole else tool.resume if session.resume else begin

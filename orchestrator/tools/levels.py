@@ -16,7 +16,7 @@ def refusal(tool: ToolSpec, level: str, interactive: bool = False) -> tuple[str,
     """Why a tool cannot keep a level, and what to do; None if it can."""
     if level == DEFAULT or (level == "full" and not interactive):
         return None
-    known = sorted(tool.permissions)
+    known = sorted(set(tool.permissions) - {"plan"})
     if level not in known and level != "full":
         has = ", ".join(known) or "none"
         return (

@@ -14,7 +14,7 @@ from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
-from orchestrator.tools import levels
+from orchestrator.tools import levels, planning
 from orchestrator.tools.specs import ToolSpec
 from orchestrator.tools.taskenv import refusal
 
@@ -151,6 +151,8 @@ def _route(
         raise RouteProblem("env", *wrong)
     if wrong := levels.refusal(tool, agent.permissions, task.mode == "interactive"):
         raise RouteProblem("agent", *wrong)
+    if (task.plan or agent.role.plan) and (wrong := planning.refusal(tool, task.mode)):
+        raise RouteProblem("plan" if task.plan else "agent", *wrong)
     if task.mode == "interactive" and not tool.interactive:
         raise RouteProblem(
             "mode",

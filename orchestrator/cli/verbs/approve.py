@@ -14,12 +14,11 @@ from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
 from orchestrator.coordination import handmerges, landing, runreviews
 from orchestrator.coordination.replies import Replies
-from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
 from orchestrator.files import scan
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
-from orchestrator.store import sharing
+from orchestrator.store import plans, sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.transitions import Moved, Store
 
@@ -43,7 +42,8 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
     """Approve tasks: those that came through git may start, those in review are done.
 
     The branch of a task in review is merged first, unless its role says merge: never. What cannot be merged stays where
-    it is, and the files in the way are named. A run in review is merged as one change.
+    it is, and the files in the way are named. A run in review is merged as one change. A plan is carried out: its task goes
+    on in the same session, with the rights of its role.
     """
     refuse_in_attempt("approve anything")
     if not tasks and not settings:
@@ -58,7 +58,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
     def step(store: Store, task_id: str) -> Moved:
         place = scan.locate(app.layout, task_id)
         if place is not None and (
-            names := Replies(app.layout, Fixed(config), store).approve(task_id)
+            names := Replies(app.layout, lambda: config, store).approve(task_id)
         ):
             say(f"{task_id}: {', '.join(names)} counts: its agent is told")
             return Moved(task_id, place[0], place[0], app.layout.file(*place))
@@ -68,12 +68,17 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
             and (made := _merged(store, config, task_id, place[1]))
         ):
             say(f"{task_id}: {made}")
-            return Moved(task_id, Status.REVIEW, Status.DONE, app.layout.file(*place))
+            after = scan.locate(app.layout, task_id) or place
+            return Moved(task_id, Status.REVIEW, after[0], app.layout.file(*after))
         if place is not None and place[0] in (Status.DONE, Status.ARCHIVE):
             if made := handmerges.confirm(store, task_id):
                 say(f"{task_id}: {made}")
                 return Moved(task_id, place[0], place[0], app.layout.file(*place))
         if place is not None and place[0] is Status.REVIEW:
+            if made := plans.approve(store, task_id):
+                say(f"{task_id}: {made}")
+                path = app.layout.file(Status.INBOX, place[1])
+                return Moved(task_id, Status.REVIEW, Status.INBOX, path)
             made = runreviews.approve(store, config, task_id)
             made = made or landing.approve(store, config, task_id)
             if made:

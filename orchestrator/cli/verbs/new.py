@@ -131,6 +131,7 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     metavar="[NAME=]PATTERN",
     help="With -T: a run, with a task for every file of git's that is like this.",
 )
+@click.option("--plan", is_flag=True, help="It plans first; approve has it go on with its rights.")
 @click.option("--held", is_flag=True, help="Put it in held/: it starts once you release it.")
 @click.option("-e", "--edit", is_flag=True, help="Write it in $VISUAL or $EDITOR.")
 @click.option(
@@ -255,6 +256,8 @@ def _keys(options: dict[str, Any]) -> dict[str, Any]:
     ):
         if options.get(name):
             keys[key] = list(options[name])
+    if options.get("plan"):
+        keys["plan"] = True
     pairs = [item.partition("=") for item in options.get("env") or ()]
     if any(not sign for _, sign, _ in pairs):
         raise click.UsageError("--env takes NAME=VALUE")

@@ -87,6 +87,9 @@ def _present(console: Console, need: Need, number: int, total: int) -> None:
     if need.question:
         for line in clean(need.question).splitlines():
             console.out(f"        {line}")
+    elif need.plan:
+        for line in need.plan.splitlines():
+            console.out(f"        {line}")
     elif need.said:
         console.out(f"        {console.cut(need.said)}")
 

@@ -13,6 +13,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.errors import NotFound
+from orchestrator.files.results import waiting_plan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.isolation import change_from, summary
 from orchestrator.model.status import Status
@@ -159,7 +160,7 @@ def _show(
         )
     )
     facts.append((_label(row.status, status), row.detail))
-    facts += _change(result, found, layout)
+    facts += [*_change(result, found, layout), ("plan", _plan(result, row.id))]
     if result.get("session"):
         resume = one_line(str(result.get("resume") or ""), 200)
         facts.append(
@@ -291,6 +292,14 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
     if os.path.isdir(layout.tree(found.row.id)):
         facts.append(("tree", layout.shown(layout.tree(found.row.id))))
     return facts
+
+
+def _plan(result: Mapping[str, Any], task_id: str) -> str:
+    """Where its plan is, and what is to be done about it."""
+    if waits := waiting_plan(result):
+        return f"{one_line(waits, 200)}   orchestrator approve {task_id}"
+    plan = result.get("plan") or {}
+    return f"{one_line(str(plan['file']), 200)} (approved)" if plan.get("file") else ""
 
 
 def _cost(result: Mapping[str, Any]) -> str:

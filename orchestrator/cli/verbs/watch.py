@@ -108,14 +108,14 @@ def command(
     settings = Settings(app.layout, load, acceptance)
     pane = Pane(app.console, app.layout, settings, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
-    hooks = Hooks(settings, app.layout.root, pane)
+    hooks = Hooks(lambda: settings.config.hooks, app.layout.root, pane.tell)
     log.on_disk = hooks.offer
     watcher = Watcher(
         app.layout,
         settings,
         distributors(settings.config, app.layout),
         Store(app.layout, log),
-        pane,
+        pane.tell,
     )
     pane.attach(watcher)
     if not quiet and (note := _sharing(app.layout, settings)):

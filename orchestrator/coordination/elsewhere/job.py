@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +76,7 @@ class Job:
         self._end: AttemptEnd | None = None
         self._holding = asyncio.Lock()
         self.decided = asyncio.Event()  # whether it is ours
+        self.on_free: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """Look at the record, or for what was asked for, now."""
@@ -101,7 +102,7 @@ class Job:
             finally:
                 beating.cancel()
             self.busy = False
-            self.hub.wake.set()  # a slot is free
+            self.on_free()
             self.hub.tell(f"{self.told['task']}: {_words(end)}")
             await self._until_home()
         except Gone:

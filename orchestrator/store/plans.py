@@ -1,0 +1,81 @@
+"""Plans that wait for a yes: the file that people read, and the yes.
+
+The record by which the next attempt is told is the commit point of an approval.  ``results/<id>.plan.md`` is for people; git and other
+agents can write there, so what it says is never carried out unseen: a changed one is refused.
+"""
+
+from __future__ import annotations
+
+from orchestrator.errors import Refused
+from orchestrator.files import owners
+from orchestrator.files.layout import Layout
+from orchestrator.files.requests import Unreadable, read
+from orchestrator.model import ids
+from orchestrator.model.journal import Journal, Phase
+from orchestrator.store import atomic, places
+from orchestrator.store.eventlog import NewFile
+from orchestrator.store.transitions import Store
+
+MOST = 64 * 1024  # characters of a plan; of a longer one the beginning
+GO = "Your plan is approved: carry it out now. You have the rights for it. This is the plan:\n\n"
+
+
+def stage(store: Store, task_id: str, plan: str) -> NewFile:
+    """The file of a plan under a temporary name, for the commit that makes the end of its attempt known."""
+    path = store.layout.plan(task_id)
+    temporary = f"{store.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.plan"
+    places.clear(store.layout, path)
+    atomic.remove(temporary)
+    atomic.write_temporary(temporary, _text(plan), sync=False)
+    return NewFile(temporary, path)
+
+
+def _text(plan: str) -> bytes:
+    return f"{plan}\n".encode("utf-8", "replace")
+
+
+def approve(store: Store, task_id: str) -> str:
+    """Have a plan that waits carried out: its task goes back to the inbox.  What was done, in words; empty if no plan waits.
+
+    Raises `Refused` if somebody is at it, or the plan's file does not say any more what its agent wrote.
+    """
+    entry = store.ledger.open(task_id)
+    if entry is None:
+        return ""
+    with entry:
+        if not _waits(entry.journal):
+            return ""
+        if not entry.lock():
+            raise Refused(
+                f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
+            )
+        if not _waits(entry.journal):
+            return ""
+        plan = str(entry.journal.last["plan"])
+        _refuse_changed(store.layout, task_id, plan)
+        if not entry.journal.approved:
+            yes = {"record": "told", "plan": True, "text": f"{GO}{plan}\n"}
+            entry.append({**yes, "at": store.clock.wall()}, sync=True)
+        number = entry.journal.next_attempt
+    store.retry(task_id, by="approve")
+    return f"its plan is approved: attempt {number} carries it out"
+
+
+def _waits(journal: Journal) -> bool:
+    return journal.phase is Phase.FINAL and journal.plan_waits
+
+
+def _refuse_changed(layout: Layout, task_id: str, plan: str) -> None:
+    path = layout.plan(task_id)
+    try:
+        same = read(path, most=4 * MOST).raw == _text(plan)
+    except FileNotFoundError:
+        same = True
+    except (OSError, Unreadable):
+        same = False
+    if not same:
+        shown = layout.shown(path)
+        raise Refused(
+            f"{shown} does not say any more what the agent of {task_id} wrote",
+            f"orchestrator reply {task_id} - < {shown}   has it plan again by these words",
+        )
