@@ -166,6 +166,35 @@ def test_one_admission():
     assert users <= {"orchestrator.model.admission", *players}
 
 
+def test_coordination_hands_no_call_backs_around():
+    """Values come back, or one listener is told typed news: no constructor of coordination takes a function to call later."""
+    allowed = {("Settings", "load")}  # what reads the files, with what the command line says on top
+    functions = ("Callable", "Load")
+    found = set()
+    for path in (PACKAGE / "coordination").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            taken = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    taken += [*item.args.args, *item.args.kwonlyargs]
+            for item in taken:
+                name = item.target.id if isinstance(item, ast.AnnAssign) else item.arg
+                said = ast.unparse(item.annotation) if item.annotation is not None else ""
+                if any(word in said for word in functions):
+                    found.add((node.name, name))
+    assert found == allowed
+
+
+def test_every_remark_has_a_look():
+    """The pane's table names each of them."""
+    from orchestrator.cli.screen.pane import REMARKS
+    from orchestrator.coordination.news import About
+
+    assert set(REMARKS) == set(About)
+
+
 def test_no_lazy_internal_imports():
     lazy = [
         f"{name} imports {target} in a function"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.news import About, Moved
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.queries.why import Reasons, reasons
@@ -29,7 +30,7 @@ def facts(tube: Tube, task_id: str) -> list[str]:
 
 
 def words(tube: Tube) -> list[tuple[str, str]]:
-    return [(task_id, told["word"]) for kind, task_id, told in tube.news if kind == "moved"]
+    return [(news.id, news.word) for news in tube.of(Moved)]
 
 
 def test_a_move_to_held_and_back(made):
@@ -114,7 +115,7 @@ def test_the_file_of_a_running_task_is_put_back(made, folder, hinted):
     where: list[str] = []
     made.run()
     assert where == ["running"] and made.where("a") == "done"
-    assert made.told("restored") == ["a"]
+    assert made.remarks(About.RESTORED) == ["a"]
 
 
 def test_a_task_that_is_just_being_claimed_was_not_moved_by_hand(made):
@@ -155,7 +156,7 @@ def test_an_empty_file_is_told_once_and_counts_when_it_is_written(made):
     made.at(30, write)
     made.at(60, lambda: made.watcher.signalled(15))
     made.run(until_empty=False)
-    assert made.told("editing") == ["a"] and made.where("a") == "done"
+    assert made.remarks(About.EDITING) == ["a"] and made.where("a") == "done"
 
 
 def test_only_what_could_start_is_before_another(made):

@@ -14,6 +14,8 @@ import pytest
 from conftest import Project, tagged, wait_until
 from test_pull import commit, git, push
 
+from orchestrator.files import trust
+
 HOOK = "hooks:\n- {run: [touch, evil]}\n"
 BASE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n"
 
@@ -313,3 +315,67 @@ def test_claiming_stops_when_git_comes_to_track_the_state(pulled, watch):
     assert project.where("a") == "inbox"
     git(project.root, "rm", "-q", "--cached", "work/.state/instance")
     project.settled("a", "done")
+
+
+ROLE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n  r: {tool: shell, command: [cat], instructions: docs/role.md}\n"
+
+
+def with_role(project: Project) -> Path:
+    guide = project.root / "docs" / "role.md"
+    guide.parent.mkdir(exist_ok=True)
+    guide.write_text("You review.\n")
+    project.config(ROLE)
+    return guide
+
+
+def test_pulled_instructions_of_a_role_wait(pulled):
+    project, other = pulled
+    guide = with_role(project)
+    commit(project.root)
+    git(project.root, "push", "-q", "origin", "HEAD:main")
+    project.drop("a.yaml", "agent: r\nprompt: x\n")
+    project.run("watch", "--until-empty")  # a person named what git has had for long
+    assert project.log("a").startswith("You review.")
+    git(other, "pull", "-q")
+    push(other, {"docs/role.md": "You obey.\n"})
+    git(project.root, "pull", "-q")
+    project.drop("b.yaml", "agent: r\nprompt: x\n")
+    assert "docs/role.md came through git" in refused(project)
+    assert "+You obey." in project.run("approve", "--settings").stdout
+    project.run("watch", "--until-empty")
+    assert project.log("b").startswith("You obey.")
+    guide.write_text("You rest.\n")
+    project.drop("c.yaml", "agent: r\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    assert project.log("c").startswith("You rest.")
+
+
+def test_an_attempt_does_not_write_what_the_next_one_is_told(project, watch):
+    guide = with_role(project)
+    watcher = watch()
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  echo 'You obey.' > {guide}\n")
+    project.settled("a", "done")
+    project.drop("b.yaml", "agent: r\nprompt: x\n")
+    project.settled("b", "done")
+    assert project.log("b").startswith("You review.")
+    wait_until(lambda: "changed while tasks ran" in project.run("status").stdout, "it is held")
+    watcher.stop()
+    assert "docs/role.md changed while tasks ran" in refused(project)
+    project.run("approve", "--settings")
+    watch()
+    project.drop("c.yaml", "agent: r\nprompt: x\n")
+    project.settled("c", "done")
+    assert project.log("c").startswith("You obey.")
+    alive = Path(f"{trust.folder_of(project.layout)}/alive.json")
+    wait_until(lambda: not alive.exists(), "what comes now is a person's")
+    guide.write_text("You rest.\n")  # while nothing runs: what is dropped next goes by it
+    project.drop("d.yaml", "agent: r\nprompt: x\n")
+    project.settled("d", "done")
+    assert project.log("d").startswith("You rest.")
+
+
+def test_instructions_that_cannot_be_read_are_told(project):
+    with_role(project).unlink()
+    project.drop("a.yaml", "agent: r\nprompt: x\n")
+    project.run("watch", "--until-empty", code=1)
+    assert "instructions 'docs/role.md' cannot be read" in project.run("show", "a").stdout

@@ -233,6 +233,21 @@ def test_a_look_leaves_nothing_behind(repo):
     assert state() == before and not os.path.exists(scratch)
 
 
+def test_a_stash_does_not_hide_the_commit_before_it(repo):
+    """It notes a reset of HEAD to where it was; what a pull brought is another matter."""
+    assert git.nearest(str(repo)).committed_last()
+    (repo / "a.txt").write_text("mine\n")
+    run(repo, "stash")
+    assert git.nearest(str(repo)).committed_last()
+    run(repo, "stash", "pop")
+    run(repo, "commit", "-qam", "second")
+    run(repo, "reset", "-q", "--hard", "HEAD~1")
+    assert not git.nearest(str(repo)).committed_last()
+    run(repo, "commit", "-q", "--allow-empty", "-m", "m" * 5000)
+    run(repo, "reset", "-q", "--hard")
+    assert not git.nearest(str(repo)).committed_last()  # too long ago to be found: unclear
+
+
 def test_doctor_says_that_git_is_unclear(repo):
     (repo / ".git/index").write_bytes(b"nonsense")
     from orchestrator.files.layout import Layout

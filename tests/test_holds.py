@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.scopes import moment
+from orchestrator.coordination.news import About
 from orchestrator.files import holds, scan
 from orchestrator.model import hold
 from orchestrator.model.admission import Ask, World, admit
@@ -100,7 +101,7 @@ def test_what_is_held_waits_and_starts_when_its_time_has_come(tube, scope, until
     made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
     made.run()
     assert made.where("r.a") == "done" and made.started[0][0] >= until
-    assert not os.path.exists(path) and made.told("released") == [hold.words(scope)]
+    assert not os.path.exists(path) and made.remarks(About.RELEASED) == [hold.words(scope)]
 
 
 @pytest.mark.parametrize("scope", SCOPES)

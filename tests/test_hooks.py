@@ -91,13 +91,15 @@ def test_a_summary_is_never_an_option(project):
         {"on": ["task_finished"], "run": [sys.executable, "-c", SAVE, str(seen), "{summary}"]},
     )
     from orchestrator.coordination.hooks import Hooks
-    from orchestrator.model.config import Hook
+    from orchestrator.coordination.settings import Fixed
+    from orchestrator.model.config import Config, Hook
 
-    inside = Hooks(
-        lambda: [Hook((sys.executable, "-c", SAVE, str(seen), "{summary}", "$(reboot) `x`"))],
-        str(project.root),
-        lambda *_, **__: None,
-    )
+    class Deaf:
+        def hear(self, news: object) -> None:
+            pass
+
+    hook = Hook((sys.executable, "-c", SAVE, str(seen), "{summary}", "$(reboot) `x`"))
+    inside = Hooks(Fixed(Config(hooks=(hook,))), str(project.root), Deaf())
     inside.offer([{"event": "task_finished", "summary": "--force\nnow\x1b[31m"}])
     inside.close()
     assert told(seen)[0][0] == [" --force now", "$(reboot) `x`"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.news import About, Held, Left, Recovered, Remark, Requeued, Stuck
 from orchestrator.coordination.watch import Watcher
 from orchestrator.model.admission import admit
 from orchestrator.model.status import Status
@@ -28,6 +29,11 @@ FOREVER = End(after=None)
 def task(agent: str = "ok", **keys: object) -> str:
     lines = [f"agent: {agent}", "prompt: x", *(f"{key}: {value}" for key, value in keys.items())]
     return "\n".join(lines) + "\n"
+
+
+def stuck(made: Tube) -> list[str]:
+    """Of which tasks and runs it was told that they wait."""
+    return [news.id for news in made.of(Stuck)]
 
 
 @pytest.fixture
@@ -189,7 +195,9 @@ def test_a_tool_whose_limit_is_used_up_is_held(tube):
     made.drop("a", task("one"))
     made.at(3, lambda: made.drop("b", task("one")))
     made.run()
-    assert made.told("hold") == ["one"] and made.where("a") == made.where("b") == "done"
+    assert [news.scope for news in made.of(Held)] == ["one"] and made.where("a") == made.where(
+        "b"
+    ) == "done"
     assert [at >= 300 for at, *_ in made.started] == [False, True, True]
 
 
@@ -231,14 +239,14 @@ def test_until_empty_ends_on_what_only_a_person_opens(tube, config):
     made = tube(config)
     made.drop("a")
     made.run(most=60)
-    assert made.where("a") == "inbox" and "a" in made.told("waiting")
+    assert made.where("a") == "inbox" and "a" in stuck(made)
 
 
 def test_until_empty_ends_on_a_spent_budget_of_a_run(tube):
     made = tube("budgets: {run: {hard_usd: 0}}\n")
     made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
     made.run(most=60)
-    assert made.where("r.a") == "inbox" and "r.a" in made.told("waiting")
+    assert made.where("r.a") == "inbox" and "r.a" in stuck(made)
 
 
 def test_until_empty_ends_on_a_retry_whose_tool_a_person_holds(tube):
@@ -248,7 +256,7 @@ def test_until_empty_ends_on_a_retry_whose_tool_a_person_holds(tube):
     parked = Path(made.layout.folder("held")) / "@shell.yaml"
     made.at(2, lambda: parked.write_text("reason: I need it\n"))
     made.run(most=120)
-    assert made.where("a") == "running" and "a" in made.told("waiting")
+    assert made.where("a") == "running" and "a" in stuck(made)
     parked.unlink()
     made.run()
     assert made.where("a") == "failed" and len(made.result("a")["attempts"]) == 2
@@ -274,7 +282,7 @@ def test_interrupt_gives_back(tube):
     made.at(5, lambda: made.watcher.signalled(signal.SIGINT))
     made.at(6, lambda: made.watcher.signalled(signal.SIGINT))
     made.run(until_empty=False)
-    assert made.where("a") == "inbox" and made.told("requeued") == ["a"]
+    assert made.where("a") == "inbox" and [news.life.id for news in made.of(Requeued)] == ["a"]
 
 
 @pytest.mark.parametrize("retrying", [False, True])
@@ -294,9 +302,13 @@ def test_the_next_watcher_adopts(tube):
     made.drop("a")
     made.at(5, lambda: made.watcher.signalled(signal.SIGTERM))
     made.run(until_empty=False)
-    assert made.where("a") == "running" and made.told("left") == ["a"]
+    assert made.where("a") == "running" and [news.life.id for news in made.of(Left)] == ["a"]
     made.run()
-    assert made.where("a") == "done" and len(made.started) == 1 and "a" in made.told("recovered")
+    assert (
+        made.where("a") == "done"
+        and len(made.started) == 1
+        and [news.life.id for news in made.of(Recovered)] == ["a"]
+    )
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -343,7 +355,7 @@ def test_a_disk_that_refuses_loses_nothing(tube, monkeypatch, method, number):
     made.drop("b")
     made.run()
     assert made.where("a") == made.where("b") == "done"
-    assert "fault" in [kind for kind, *_ in made.news] and len(made.started) == 2
+    assert made.remarks(About.FAULT) and len(made.started) == 2
 
 
 # -- random histories ------------------------------------------------------------------------------------------------
@@ -444,7 +456,7 @@ class History:
             self.tube.run(until_empty=False)
         self.tube.run()
         running = [name for name in self.needs if self.tube.where(name) == "running"]
-        assert not running or all(name in self.tube.told("waiting") for name in running), (
+        assert not running or all(name in stuck(self.tube) for name in running), (
             f"left running: {running}"
         )
 
@@ -531,5 +543,5 @@ def test_a_journal_that_is_spoilt_while_its_task_runs_is_left_alone(tube):
     made.at(300, lambda: made.watcher.signalled(signal.SIGTERM))
     made.run(until_empty=False)
     assert made.where("b") == "done" and made.where("a") == "running"
-    told = [facts["text"] for kind, _, facts in made.news if kind == "tidied"]
+    told = [news.text for news in made.of(Remark) if news.about is About.TIDIED]
     assert [text for text in told if "a is left alone" in text] == told and len(told) == 1

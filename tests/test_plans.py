@@ -9,6 +9,7 @@ import pytest
 from conftest import wait_until
 
 from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
 from orchestrator.files import journals
 from orchestrator.files.configuration import load_config
@@ -89,7 +90,7 @@ def test_a_role_may_ask_for_it_and_a_reply_has_it_plan_again(tube):
     tube.configure(ROLE % ", plan: true")
     planned(tube, says("a better plan"), text="agent: builder\nprompt: build it\n")
     replying.place(tube.store, "a", "review", "leave x.py alone")
-    Replies(tube.layout, lambda: load_config(tube.layout, check), tube.store).send("a")
+    Replies(tube.layout, Fixed(load_config(tube.layout, check)), tube.store).send("a")
     tube.run()
     assert tube.where("a") == "review" and attempts(tube)[1] == ("--read", "--resume", "s1")
     assert "leave x.py alone" in prompt(tube, 2) and "change nothing" in prompt(tube, 2)

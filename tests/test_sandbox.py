@@ -16,7 +16,7 @@ import pytest
 from conftest import Project, WatcherProcess, wait_until
 
 from orchestrator.coordination.sandboxing import refusals
-from orchestrator.execution import sandbox
+from orchestrator.execution import sandbox, secretstore
 from orchestrator.execution.sandbox import Walls
 from orchestrator.model.sandbox import (
     Bounds,
@@ -494,10 +494,15 @@ def test_without_its_secret_an_attempt_does_not_start(fenced, command, why):
 
 
 def test_a_secret_that_does_not_come_is_given_up(tmp_path):
-    from orchestrator.execution import secretstore
-
     with pytest.raises(secretstore.NoSecret, match="took longer than 0.2 s"):
         secretstore.fetch({"A_TOKEN": ["sh", "-c", "sleep 60 & wait"]}, str(tmp_path), 0.2)
+
+
+def test_a_secret_is_on_no_disk_and_of_a_size(tmp_path):
+    command = {"A_TOKEN": ["readlink", "/proc/self/fd/1"]}
+    assert secretstore.fetch(command, str(tmp_path))["A_TOKEN"].startswith("/memfd:")
+    with pytest.raises(secretstore.NoSecret, match="printed more than 64 KiB"):
+        secretstore.fetch({"A_TOKEN": ["yes"]}, str(tmp_path))
 
 
 # -- decisions --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orchestrator.coordination import timetable
+from orchestrator.coordination.news import About
 from orchestrator.files import scan, schemas
 from orchestrator.files.layout import Layout
 from orchestrator.files.schedules import load_schedules
@@ -356,7 +357,7 @@ def test_one_that_is_wrong_is_left_out_alone(tube):
     schedule(made, "cron: never\n" + BODY, "broken")
     stop_at(made, HOUR)
     assert all_ids(made.layout) == ["nightly-20261127T0300"]
-    assert made.told("misconfigured")
+    assert made.remarks(About.MISCONFIGURED)
 
 
 def test_ids_of_a_schedule_are_known_by_their_form():

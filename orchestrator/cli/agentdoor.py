@@ -16,6 +16,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.program import itself
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.replies import ENDED, Replies
+from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
 from orchestrator.files import eventreader
 from orchestrator.queries import whereabouts
@@ -68,7 +69,7 @@ class Door:
         store = open_store(self.app)
         replying.place(store, found, status, text)
         if status in ENDED:
-            Replies(self.app.layout, lambda: config, store).send(found)
+            Replies(self.app.layout, Fixed(config), store).send(found)
         return {"id": found, "told": "in its next attempt"}
 
     def _is_child(self, task_id: str) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import asks
 from orchestrator.files.asks import Ask
@@ -43,7 +44,7 @@ class Asking:
 
     layout: Layout
     store: Store
-    tell: Tell
+    listener: Listener
     open: dict[str, list[Ask]] = field(default_factory=dict)
     _due: float = 0.0
 
@@ -92,7 +93,7 @@ class Asking:
             if raw.key in keys:
                 continue
             answering.publish(self.store, life.id, life.attempt, raw)
-            self.tell("asked", life.id, text=headline(raw.question))
+            self.listener.hear(Remark(About.ASKED, life.id, headline(raw.question)))
 
     def _is_open(self, ask: Ask) -> bool:
         """Whether its agent still waits: it has no answer, has not given up and has not ended.  The files say so, not our memory."""
@@ -102,7 +103,7 @@ class Asking:
     def _answer(self, life: Life | None, ask: Ask, words: str) -> None:
         if answering.deliver(self.store, ask, words):
             allowed = answering.verdict(ask.question, words)["allow"] is True
-            self.tell("answered", ask.task_id, text="yes" if allowed else "no")
+            self.listener.hear(Remark(About.ANSWERED, ask.task_id, "yes" if allowed else "no"))
         answering.forget(ask)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import About, Listener, Moved, Remark
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout, stem_of
@@ -28,10 +29,10 @@ class ByHand:
         store: Store,
         waitlist: Waitlist,
         running: Mapping[str, Life],
-        tell: Tell,
+        listener: Listener,
     ) -> None:
         self.layout, self.store, self.waitlist = layout, store, waitlist
-        self.running, self.tell = running, tell
+        self.running, self.listener = running, listener
         self._held: dict[str, int] = {}  # file name -> inode, of what lies in held/
 
     def begin(self) -> None:
@@ -77,9 +78,9 @@ class ByHand:
             task_id = stem_of(name)
             self._note("task_removed", task_id, f"@{int(self.store.clock.wall() * 1000)}", "")
             if len(gone) <= ONE_BY_ONE:
-                self.tell("moved", task_id, word="removed", text="its file was removed")
+                self.listener.hear(Moved(task_id, "removed", "its file was removed"))
         if len(gone) > ONE_BY_ONE:
-            self.tell("moved", "", word="removed", text=f"{len(gone)} files of waiting tasks")
+            self.listener.hear(Moved("", "removed", f"{len(gone)} files of waiting tasks"))
 
     def _removed(self, name: str) -> bool:
         task_id = stem_of(name)
@@ -90,14 +91,16 @@ class ByHand:
             return True
         if status is not Status.RUNNING and self.store.put_back(life.name, life.inode):
             why = f"it runs: its file was moved to {status}/ and has been put back"
-            self.tell("restored", life.id, text=f"{why}; orchestrator cancel {life.id}   stops it")
+            self.listener.hear(
+                Remark(About.RESTORED, life.id, f"{why}; orchestrator cancel {life.id}   stops it")
+            )
         return False
 
     def _told(self, before: Status, status: Status, task_id: str, info: os.stat_result) -> None:
         kind, step = MOVES.get(status, "task_held"), move_step(info.st_ctime_ns)
         self._note(kind, task_id, step, str(status), f"{before} -> {status}")
         word = "released" if status is Status.INBOX else str(status)
-        self.tell("moved", task_id, word=word, text=f"{before}/ -> {status}/")
+        self.listener.hear(Moved(task_id, word, f"{before}/ -> {status}/"))
 
     def _note(self, kind: str, task_id: str, step: str, status: str, summary: str = "") -> None:
         said = {"task_id": task_id, "phase": "request", "status": status, "summary": summary}

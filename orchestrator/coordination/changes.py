@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout
@@ -46,7 +47,7 @@ class Changes:
             self.settings.exposed()
         self.exposed = True
 
-    def read(self, tell: Tell) -> list[str]:
+    def read(self, listener: Listener) -> list[str]:
         """Take them over, or tell what they would change; the names of what counts from now on."""
         before = self.settings.problem
         theirs = self.exposed or self._others_run()
@@ -54,11 +55,11 @@ class Changes:
         changed = list(self.settings.read(take))
         problem = self.settings.problem
         if problem not in ("", before):
-            kind = "held_settings" if self.settings.held else "misconfigured"
-            tell(kind, "", text=problem)
+            about = About.HELD_SETTINGS if self.settings.held else About.MISCONFIGURED
+            listener.hear(Remark(about, "", problem))
         elif changed or (before and not problem):
             text = ", ".join(_at_start(name) for name in changed)
-            tell("configured", "", text=text or "as they were")
+            listener.hear(Remark(About.CONFIGURED, "", text or "as they were"))
         return changed
 
     def _others_run(self) -> bool:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 
 from orchestrator.coordination import landing, runreviews
-from orchestrator.coordination.life import Tell
+from orchestrator.coordination.news import Listener, Moved
 from orchestrator.files import journals, opening, owners, results, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.status import Status
@@ -35,8 +35,8 @@ SLACK = 2.0  # seconds by which the times of two files may disagree
 class Decided:
     """Looks at the names in review/, and at nothing else while they stay the same."""
 
-    def __init__(self, layout: Layout, store: Store, tell: Tell) -> None:
-        self.layout, self.store, self.tell = layout, store, tell
+    def __init__(self, layout: Layout, store: Store, listener: Listener) -> None:
+        self.layout, self.store, self.listener = layout, store, listener
         self._known: Mapping[str, int] | None = None  # names and their inodes; 0: not known
 
     def look(self) -> Found:
@@ -85,7 +85,7 @@ class Decided:
             return []  # git brought it there
         placed = verdicts.settle(self.store, task_id, place[1], place[0])
         for made in placed or ():
-            self.tell("moved", made, word="follows", text=f"follows {task_id}")
+            self.listener.hear(Moved(made, "follows", f"follows {task_id}"))
         return placed
 
     def _at_start(self) -> Mapping[str, int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from queue import SimpleQueue
 
+from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.intake import RunFile
+from orchestrator.store.transitions import Store
 
 LARGE = 200  # tasks of a run
 LOOK = 0.05  # seconds between two looks at whether one has ended
@@ -14,11 +15,10 @@ Ended = tuple[str, RunFile, Exception | None]
 
 
 class Expansions:
-    """``accept(name, look)`` does it, and raises as `coordination.groups.Groups.accept`.  A crash in the middle is made good by
-    `store.runs.complete`; so the thread keeps nobody from leaving."""
+    """A crash in the middle is made good by `store.runs.complete`; so the thread keeps nobody from leaving."""
 
-    def __init__(self, accept: Callable[[str, RunFile], None]) -> None:
-        self._accept = accept
+    def __init__(self, groups: Groups, store: Store) -> None:
+        self._groups, self._store = groups, store
         self._names: set[str] = set()
         self._done: SimpleQueue[Ended] = SimpleQueue()
 
@@ -44,7 +44,7 @@ class Expansions:
     def now(self, name: str, look: RunFile) -> Ended:
         """Expand a small one here; how it ended."""
         try:
-            self._accept(name, look)
+            self._groups.accept(self._store, name, look)
         except Exception as error:  # told by who asks how it ended
             return name, look, error
         return name, look, None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 
+from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.errors import StoreFault
 from orchestrator.files import owners
 from orchestrator.files.text import one_line
@@ -15,11 +16,15 @@ from orchestrator.store.transitions import Store
 
 
 class Health:
-    """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits."""
+    """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits.
 
-    def __init__(self, on_change: Callable[[str], None]) -> None:
+    ``turned`` is what it changed to since somebody took it: reasons, and empty words where it works again.
+    """
+
+    def __init__(self, listener: Listener, hints: Hints) -> None:
         self.fault = ""
-        self._on_change = on_change
+        self.turned: list[str] = []
+        self._listener, self._hints = listener, hints
         self._fine = asyncio.Event()
         self._fine.set()
 
@@ -29,14 +34,20 @@ class Health:
         if not self.fault:
             self.fault = reason
             self._fine.clear()
-            self._on_change(reason)
+            self._turn(reason)
 
     def recovered(self) -> None:
         """A trial write went through."""
         if self.fault:
             self.fault = ""
             self._fine.set()
-            self._on_change("")
+            self._turn("")
+
+    def _turn(self, fault: str) -> None:
+        about = About.FAULT if fault else About.FAULT_OVER
+        self._listener.hear(Remark(about, "", fault))
+        self.turned.append(fault)
+        self._hints.stir()
 
     async def fine(self) -> None:
         """Wait until the disk takes writes."""

@@ -32,6 +32,11 @@ class Hints:
         if self._wake is not None:
             self._wake.set()
 
+    def stir(self) -> None:
+        """Something is to be looked at that is no file.  In the loop's thread."""
+        if self._wake is not None:
+            self._wake.set()
+
     def from_thread(self, path: str, renamed: bool) -> None:
         """As `add`, from any thread."""
         self._paths.append((path, renamed))

@@ -14,10 +14,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.settings import Configured
 from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Hook
@@ -30,18 +32,16 @@ _STOP = None
 
 
 class Hooks:
-    """``hooks()`` are those configured now; ``tell(kind, id, **facts)`` hears of those that fail."""
+    """Those that are configured at the moment; ``listener`` hears of those that fail, from threads of theirs."""
 
-    def __init__(
-        self, hooks: Callable[[], Sequence[Hook]], root: str, tell: Callable[..., None]
-    ) -> None:
-        self._hooks, self._root, self._tell = hooks, root, tell
+    def __init__(self, configured: Configured, root: str, listener: Listener) -> None:
+        self._configured, self._root, self._listener = configured, root, listener
         self._queue: queue.Queue[tuple[Hook, Mapping[str, Any]] | None] = queue.Queue(KEPT)
         self._threads: list[threading.Thread] = []  # none before a hook is to run
 
     def offer(self, events: Iterable[Mapping[str, Any]]) -> None:
         """These events are on disk now."""
-        hooks = self._hooks()
+        hooks = self._configured.config.hooks
         for event in events if hooks else ():
             for hook in hooks:
                 if hook.wants(event):
@@ -49,11 +49,8 @@ class Hooks:
                     try:
                         self._queue.put_nowait((hook, event))
                     except queue.Full:
-                        self._tell(
-                            "hook",
-                            str(event.get("task_id") or ""),
-                            text=f"{hook.run[0]}: not told of {event['event']}: {KEPT} events wait for it",
-                        )
+                        why = f"not told of {event['event']}: {KEPT} events wait for it"
+                        self._complain(event, f"{hook.run[0]}: {why}")
 
     def _begin(self) -> None:
         while len(self._threads) < AT_ONCE:
@@ -76,11 +73,10 @@ class Hooks:
             hook, event = item
             why = self._run(hook, event)
             if why:
-                self._tell(
-                    "hook",
-                    str(event.get("task_id") or ""),
-                    text=f"{' '.join(hook.run)[:60]}: {why}",
-                )
+                self._complain(event, f"{' '.join(hook.run)[:60]}: {why}")
+
+    def _complain(self, event: Mapping[str, Any], words: str) -> None:
+        self._listener.hear(Remark(About.HOOK, str(event.get("task_id") or ""), words))
 
     def _run(self, hook: Hook, event: Mapping[str, Any]) -> str:
         """Run it; why that failed, empty if it did not."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
 
+from orchestrator.coordination.hints import Hints
 from orchestrator.files import holds
 from orchestrator.files.layout import Layout
 
@@ -53,20 +53,19 @@ REPLIES = ("done", "failed", "archive")
 
 PATIENCE = 2.0  # seconds for the observer's threads to end
 
-Hint = Callable[[str, bool], None]
-
 
 class _Arrivals(FileSystemEventHandler):
     """Passes paths on and does nothing else: an exception here would silently end watchdog's thread."""
 
-    def __init__(self, hint: Hint, replies: bool = False) -> None:
-        self._hint, self._replies = hint, replies
+    def __init__(self, hints: Hints, replies: bool = False) -> None:
+        self._hints, self._replies = hints, replies
 
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
             if not event.is_directory and (not self._replies or ".reply" in str(event.src_path)):
                 # A rename into the folder arrives as "created": with our mask there is no other kind of creation.
-                self._hint(os.fsdecode(event.src_path), event.event_type == "created")
+                path = os.fsdecode(event.src_path)
+                self._hints.from_thread(path, event.event_type == "created")
         except Exception:
             logging.getLogger(__name__).exception("hint")
 
@@ -86,22 +85,22 @@ if InotifyEmitter is not None:
 class _Overflow(logging.Handler):
     """watchdog tells of a queue overflow only by a log line."""
 
-    def __init__(self, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, hints: Hints) -> None:
         super().__init__(logging.WARNING)
-        self._on_overflow = on_overflow
+        self._hints = hints
 
     def emit(self, record: logging.LogRecord) -> None:
         if "overflow" in record.getMessage().lower():
-            self._on_overflow()
+            self._hints.overflow()
 
 
 class Arrivals:
-    """Watches the folders that matter.  ``hint(path, renamed)`` and ``on_overflow()`` are called from other threads."""
+    """Watches the folders that matter, and leaves what it hears with the hints, from threads of its own."""
 
-    def __init__(self, layout: Layout, hint: Hint, on_overflow: Callable[[], None]) -> None:
-        self._layout, self._hint = layout, hint
+    def __init__(self, layout: Layout, hints: Hints) -> None:
+        self._layout, self._hints = layout, hints
         self._observer: BaseObserver | None = None
-        self._overflow = _Overflow(on_overflow)
+        self._overflow = _Overflow(hints)
         self._inodes: dict[str, int] = {}
 
     def start(self) -> str:
@@ -126,7 +125,7 @@ class Arrivals:
         assert self._observer is not None
         path = self._path(name)
         self._inodes[name] = os.stat(path).st_ino
-        arrivals = _Arrivals(self._hint, name in REPLIES)
+        arrivals = _Arrivals(self._hints, name in REPLIES)
         self._observer.schedule(arrivals, path, recursive=False)
 
     def _path(self, name: str) -> str:

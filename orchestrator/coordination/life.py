@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
@@ -15,8 +15,6 @@ from orchestrator.records import dataclass
 from orchestrator.store.trees import Tree
 from orchestrator.tools.activity import Progress
 from orchestrator.tools.routing import Route
-
-Tell = Callable[..., None]
 
 
 @dataclass(slots=True)

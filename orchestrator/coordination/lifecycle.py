@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,17 @@ from orchestrator.coordination.accounting import (
 )
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.health import Health
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import (
+    About,
+    Finished,
+    Listener,
+    Remark,
+    Requeued,
+    Retrying,
+    Started,
+)
 from orchestrator.coordination.orders import Orders
 from orchestrator.coordination.proof import Proof, reds
 from orchestrator.coordination.readings import Readings
@@ -87,12 +97,15 @@ class Lives:
         store: Store,
         distributors: Distributors,
         health: Health,
-        tell: Tell,
-        spent: Callable[[Life, Reading], None],
+        listener: Listener,
+        hints: Hints,
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributors, self.health, self.tell = distributors, health, tell
-        self.spent = spent
+        self.distributors, self.health = distributors, health
+        self.listener, self.hints = listener, hints
+        self.spent: list[
+            tuple[Life, Reading]
+        ] = []  # what attempts that ended said, until it is counted
         self.grounds = Grounds(layout, settings, store)
         self.sandboxes = Sandboxes(layout, settings, self.grounds)
         self.proof = Proof(
@@ -103,7 +116,7 @@ class Lives:
         self.readings = Readings(layout, settings, store, self.grounds)
         self.records = Records(layout, settings, store)
         self.results = Results(layout, self.grounds, self.works, self.records)
-        self.replies = Replies(layout, lambda: settings.config, store)
+        self.replies = Replies(layout, settings, store)
         self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
 
     @property
@@ -383,9 +396,18 @@ class Lives:
             life.records.append(begun | {"at": self.store.clock.wall()})
             summary = os.path.basename(order.argv[0]) if order.argv else life.where
             self.store.log.commit([self.records.started(life, order.attempt, summary)])
-            self.tell("started", life.id, life=life)
+            self.listener.hear(Started(life))
 
         return started
+
+    def rewrite(self, lives: Iterable[Life]) -> None:
+        """Make the journals anew that somebody has removed, from what is remembered of them."""
+        for life in lives:
+            if life.records and not os.path.exists(self.layout.journal(life.id)):
+                entry = self.store.ledger.create(life.id, life.records[0])
+                for record in life.records[1:]:
+                    entry.append(record)
+                entry.close()
 
     def _record_end(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """An end that no supervisor could record: it was killed, or never began."""
@@ -411,7 +433,8 @@ class Lives:
         if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
             life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
             life.tokens += counted(reading.usage)
-            self.spent(life, reading)
+            self.spent.append((life, reading))
+            self.hints.stir()  # it acts no more: settings that have changed since are a person's
         told = await self.sandboxes.after(run_dir)
         reading = replace(reading, warnings=(*reading.warnings, *told))
         entry, reading = await self.works.judged(life, entry, reading, run_dir)
@@ -550,15 +573,7 @@ class Lives:
             life.route = life.chain[link]
             life.lane = life.route.lane(life.task)
         life.retry_at = self.store.clock.monotonic() + step.after
-        self.tell(
-            "retrying",
-            life.id,
-            life=life,
-            reading=reading,
-            after=step.after,
-            fall_back=step.fall_back,
-            renew=step.renew,
-        )
+        self.listener.hear(Retrying(life, step.after, reading, step.fall_back, step.renew))
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
         await self._durable(
@@ -573,7 +588,7 @@ class Lives:
             lambda: self.store.requeue(entry, by, {"read": self.records.kept(life, reading)})
         )
         life.status = Status.INBOX
-        self.tell("requeued", life.id, life=life, reading=reading)
+        self.listener.hear(Requeued(life))
 
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
         """Result, event, rename: in this order, each of them repeatable."""
@@ -584,7 +599,7 @@ class Lives:
         follows = chaining.follows(self.layout, self.config, life, entry, reading, step, changed)
         document |= follows.told(document) | plans.told(self.layout, entry.journal, step)
         if follows.why:
-            self.tell("warned", life.id, text=follows.why)
+            self.listener.hear(Remark(About.WARNED, life.id, follows.why))
         ended = self.records.attempt_event(life, reading)  # first: readers sort by time
         done = self.records.event(
             life,
@@ -633,15 +648,8 @@ class Lives:
                     )
                 ]
             )
-            self.tell("restored", life.id, text=oddity)
-        self.tell(
-            "finished",
-            life.id,
-            life=life,
-            reading=reading,
-            status=step.status,
-            reason=step.reason or reading.reason,
-        )
+            self.listener.hear(Remark(About.RESTORED, life.id, oddity))
+        self.listener.hear(Finished(life, reading, step.status, step.reason or reading.reason))
 
     def _files(self, life: Life, document: Mapping[str, Any], step: Finish) -> list[NewFile]:
         """What becomes visible with the end: the result, and a plan before it."""

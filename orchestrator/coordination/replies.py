@@ -7,15 +7,15 @@ when it starts.  Files that are not whole yet are looked at again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
+from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.settings import Configured
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import replies, results, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.replies import Reply
-from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
 from orchestrator.model.question import answer
@@ -32,8 +32,8 @@ ENDED = (Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED, Status.ARC
 class Replies:
     """The replies of one work directory."""
 
-    def __init__(self, layout: Layout, config: Callable[[], Config], store: Store) -> None:
-        self.layout, self.config, self.store = layout, config, store
+    def __init__(self, layout: Layout, configured: Configured, store: Store) -> None:
+        self.layout, self.configured, self.store = layout, configured, store
         self._due: dict[str, float] = {}  # ids that have replies, and when (monotonic) to look
         self._since: dict[str, float] = {}  # when those that are not whole were first seen
         self._stamps: dict[Status, int] = {}
@@ -73,7 +73,7 @@ class Replies:
 
     # -- telling them -----------------------------------------------------------------------------------------------
 
-    def look(self, tell: Callable[..., None]) -> list[str]:
+    def look(self, listener: Listener) -> list[str]:
         """See to those that came; names of the files that are in the inbox again by that."""
         now = self.store.clock.monotonic()
         back: list[str] = []
@@ -88,9 +88,9 @@ class Replies:
                 except OrchestratorError:  # somebody works on it
                     self._look_again(task_id, True)
         for name in back:
-            tell("replied", stem_of(name))
+            listener.hear(Remark(About.REPLIED, stem_of(name)))
         for task_id, text in self._news:
-            tell("warned", task_id, text=text)
+            listener.hear(Remark(About.WARNED, task_id, text))
         self._news.clear()
         return back
 
@@ -162,7 +162,7 @@ class Replies:
         """The replies of a task that count now, and whether there are some that are not whole yet."""
         found, wait = [], False
         for folder, name in replies.names_of(self.layout, task_id):
-            quiet = self.config().quiet
+            quiet = self.configured.config.quiet
             reply = replies.look(self.layout, folder, name, quiet, self._origin.vouched)
             if reply is None:
                 wait = wait or _has_words(self.layout.file(folder, name))
@@ -176,7 +176,7 @@ class Replies:
         return found, wait
 
     def _gate(self, reply: Reply) -> Gate | None:
-        return self._origin.gate(reply, self.config().from_git, self.store.clock.wall())
+        return self._origin.gate(reply, self.configured.config.from_git, self.store.clock.wall())
 
     @cached_property
     def _origin(self) -> replies.Origin:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from orchestrator.coordination.groups import Groups
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import runrecords, scan
@@ -28,10 +29,15 @@ class RunMoves:
         groups: Groups,
         waitlist: Waitlist,
         running: Mapping[str, Life],
-        tell: Tell,
+        listener: Listener,
     ) -> None:
         self.store, self.layout = store, store.layout
-        self.groups, self.waitlist, self.running, self.tell = groups, waitlist, running, tell
+        self.groups, self.waitlist, self.running, self.listener = (
+            groups,
+            waitlist,
+            running,
+            listener,
+        )
         self._missing: set[str] = set()  # runs of which it was told that their files are gone
 
     def look(self) -> None:
@@ -50,7 +56,7 @@ class RunMoves:
                 why = (
                     "its file is gone: its tasks go on, and the next watcher knows no limits of it"
                 )
-                self.tell("warned", run_id, text=f"run {run_id}: {why}")
+                self.listener.hear(Remark(About.WARNED, run_id, f"run {run_id}: {why}"))
 
     def _members(self) -> dict[str, list[str]]:
         """The waiting and running tasks of each run."""
@@ -76,7 +82,9 @@ class RunMoves:
         told = f"run {run_id}: its file was moved to {status}/ while its tasks go on, and has been put back"
         if status is Status.CANCELLED:
             told = f"run {run_id}: its file was moved to cancelled/: its tasks are cancelled"
-        self.tell("restored", run_id, text=f"{told}; orchestrator hold --run {run_id}   stops it")
+        self.listener.hear(
+            Remark(About.RESTORED, run_id, f"{told}; orchestrator hold --run {run_id}   stops it")
+        )
         if status is Status.CANCELLED:
             self._cancel(ids)
 
@@ -91,9 +99,9 @@ class RunMoves:
             try:
                 self.store.cancel_waiting(task_id, why)
             except OrchestratorError as error:
-                self.tell("warned", task_id, text=error.message)
+                self.listener.hear(Remark(About.WARNED, task_id, error.message))
                 continue
             self.waitlist.forget(name)
             self.waitlist.statuses.moved(task_id, Status.CANCELLED)
-            self.tell("cancelled", task_id, text=why)
+            self.listener.hear(Remark(About.CANCELLED, task_id, why))
             self.waitlist.needed(task_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from typing import Protocol
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import Document, Problem
@@ -18,6 +19,7 @@ from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
+from orchestrator.records import dataclass
 from orchestrator.store.acceptance import Acceptance, snapshot
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox
@@ -55,6 +57,20 @@ Load = Callable[[], tuple[Config, Toolbox]]
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
+class Configured(Protocol):
+    """Who knows what is configured now."""
+
+    @property
+    def config(self) -> Config: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A configuration that was read once."""
+
+    config: Config
+
+
 class Settings:
     """``load`` reads and checks them; the first time here, and then whatever it raises is raised.
 
@@ -63,10 +79,15 @@ class Settings:
 
     def __init__(self, layout: Layout, load: Load, acceptance: Acceptance | None = None) -> None:
         self._layout, self._load, self.acceptance = layout, load, acceptance
-        self._stamp = self._seen = (
-            self._files()
-        )  # before reading: what changes meanwhile is read again
+        self.config = Config()
+        # Before reading: what changes meanwhile is read again.
+        self._stamp = self._seen = self._files()
         self.config, self.toolbox = load()
+        if self._guides():
+            self._stamp = self._seen = (
+                self._files()
+            )  # again before reading, now that they are known
+            self.config, self.toolbox = load()
         self.agents = agent_names(self.config, self.toolbox.tools)
         self.problem = self._broken(self.toolbox.broken, LEFT_OUT) or _left_out(
             self.config.left_out
@@ -76,6 +97,10 @@ class Settings:
     def differ(self) -> bool:
         """Whether the files are others than those last read."""
         return self._files() != self._stamp
+
+    def guides_differ(self) -> bool:
+        """Whether a file of instructions is another than that last read: no notification tells of those."""
+        return any(item not in self._stamp for item in _stamps(self._guides()))
 
     def settled(self) -> bool:
         """Whether the files are the same as at the last call and nobody has one open for writing: what they say is whole."""
@@ -188,18 +213,29 @@ class Settings:
                 for name in sorted(names(folder))
                 if not is_draft(name)
             ),
+            *self._guides(),
         ]
+
+    def _guides(self) -> list[str]:
+        """The files of instructions that roles name."""
+        agents = self.config.agents.values()
+        named = {agent.instructions for agent in agents if not agent.profile} - {""}
+        return sorted(f"{self._layout.root}/{path}" for path in named)
 
     def _files(self) -> Stamp:
         """What tells whether any of the files has changed.  Their modes count: others must not be able to write them."""
-        found = []
-        for path in self._paths():
-            try:
-                info = os.stat(path)
-                found.append((path, info.st_ino, info.st_mtime_ns, info.st_ctime_ns))
-            except OSError:
-                found.append((path, 0, 0, 0))
-        return tuple(found)
+        return _stamps(self._paths())
+
+
+def _stamps(paths: Sequence[str]) -> Stamp:
+    found = []
+    for path in paths:
+        try:
+            info = os.stat(path)
+            found.append((path, info.st_ino, info.st_mtime_ns, info.st_ctime_ns))
+        except OSError:
+            found.append((path, 0, 0, 0))
+    return tuple(found)
 
 
 def _left_out(profiles: Mapping[str, str], consequence: str = NO_AGENT) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import field
 
 from orchestrator.coordination.life import Life
+from orchestrator.coordination.settings import Configured
 from orchestrator.distributors.direct import AdoptedHandle, DirectHandle
 from orchestrator.files.layout import Layout
-from orchestrator.model.config import Config
 from orchestrator.records import dataclass
 from orchestrator.store import atomic
 from orchestrator.tools.output import settled
@@ -60,12 +60,12 @@ class Settling:
                 known.read = True
                 _settle(life, run_dir, size)
 
-    async def keep_looking(self, layout: Layout, life: Life, config: Callable[[], Config]) -> None:
+    async def keep_looking(self, layout: Layout, life: Life, configured: Configured) -> None:
         """The same for who runs one task and has no loop of its own; until it is cancelled."""
         while True:
-            await asyncio.sleep(config().result_grace / LOOKS)
+            await asyncio.sleep(configured.config.result_grace / LOOKS)
             now = asyncio.get_running_loop().time()
-            self.look(layout, [life], now, config().result_grace)
+            self.look(layout, [life], now, configured.config.result_grace)
 
     def next_look(self, lives: Collection[Life]) -> list[float]:
         """When to look again; not at all where nobody can be quiet."""

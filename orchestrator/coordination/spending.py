@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.clock import Clock
 from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.life import Life
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import (
@@ -25,8 +26,10 @@ from orchestrator.model.budget import (
     warnings,
 )
 from orchestrator.model.gates import Gate, Lane
+from orchestrator.model.result import Reading
 from orchestrator.model.run import Run
 from orchestrator.model.units import timestamp
+from orchestrator.model.usage import counted
 
 
 class Today:
@@ -61,7 +64,7 @@ class Today:
 
 
 class Spending:
-    """``warn(scope, text)`` is called once for every soft limit that is passed."""
+    """``passed`` are the soft limits that were passed since somebody took them, each once: scope and words."""
 
     def __init__(
         self,
@@ -69,15 +72,10 @@ class Spending:
         budgets: Budgets,
         groups: Groups,
         clock: Clock,
-        warn: Callable[[Scope, str], None],
     ) -> None:
-        self._layout, self._budgets, self._groups, self._clock, self._warn = (
-            layout,
-            budgets,
-            groups,
-            clock,
-            warn,
-        )
+        self._layout, self._budgets = layout, budgets
+        self._groups, self._clock = groups, clock
+        self.passed: list[tuple[Scope, str]] = []
         self._spent, self._tokens = Spent(), Spent()
         self._begun: list[tuple[float, str]] | None = None  # of the last hour; None: not read yet
         self._warned: set[tuple[Scope, str]] = set()
@@ -102,6 +100,13 @@ class Spending:
             self._spent.add(agent, run, cost or 0.0)
             self._tokens.add(agent, run, tokens)
             self._tell()
+
+    def count(self, life: Life, reading: Reading) -> None:
+        """As `add`, and what the task has cost so far."""
+        agent, run = life.route.agent.name, life.task.run or ""
+        self.add(agent, run, reading.cost_usd, counted(reading.usage))
+        if reading.cost_usd:
+            self.task(life.id, life.cost)
 
     def begins(self, agent: str) -> None:
         """An attempt begins now."""
@@ -144,7 +149,8 @@ class Spending:
             and (known := (("task", task_id), "")) not in self._warned
         ):
             self._warned.add(known)
-            self._warn(known[0], f"task {task_id} has cost ${cost:.2f}, more than ${soft:.2f}")
+            words = f"task {task_id} has cost ${cost:.2f}, more than ${soft:.2f}"
+            self.passed.append((known[0], words))
 
     def overrun(self, dollars: Sequence[Running], tokens: Sequence[Running]) -> dict[str, str]:
         """Those of the running attempts that a hard limit ends, and why; the same attempts in both units."""
@@ -193,4 +199,4 @@ class Spending:
             known = (scope, "" if scope[0] == "run" else self._spent.day)
             if known not in self._warned:
                 self._warned.add(known)
-                self._warn(scope, text)
+                self.passed.append((scope, text))

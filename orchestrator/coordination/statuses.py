@@ -6,7 +6,8 @@ notification tells of moves between the folders of ended tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of, unmerged
@@ -18,10 +19,12 @@ OPEN = (RunStatus.WAITING, RunStatus.RUNNING)
 
 
 class Statuses:
-    """Of tasks that neither wait nor run here.  ``living`` says where one is that does; None if it does not."""
+    """Of tasks that neither run here (``running``, by id) nor wait (``waiting``, by id)."""
 
-    def __init__(self, layout: Layout, living: Callable[[str], Status | None]) -> None:
-        self._layout, self._living = layout, living
+    def __init__(
+        self, layout: Layout, running: Mapping[str, Any], waiting: Mapping[str, Any]
+    ) -> None:
+        self._layout, self._running, self._waiting = layout, running, waiting
         self._ended: dict[str, Status] = {}
         self._failed: set[str] = set()
         self._landed: set[str] = set()  # done, and nothing of them is to be merged
@@ -49,6 +52,12 @@ class Statuses:
         if found is None:
             self._landed.add(task_id)
         return found
+
+    def _living(self, task_id: str) -> Status | None:
+        """Where a task is that runs or waits here."""
+        if task_id in self._running:
+            return Status.RUNNING
+        return Status.INBOX if task_id in self._waiting else None
 
     def moved(self, task_id: str, status: Status | None) -> None:
         """A task is known to be there now."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from orchestrator.coordination import handmerges, landing, runreviews
+from orchestrator.coordination.errands import Errands
 from orchestrator.coordination.groups import Groups
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.runmoves import RunMoves
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.waitlist import Waitlist
@@ -22,7 +24,7 @@ from orchestrator.store.transitions import Store
 
 
 class Verdicts:
-    """Its git runs in threads; ``add_task`` keeps the coroutines, ``again`` has the loop look once more when one has ended."""
+    """Its git runs in threads; when one has ended, the loop looks once more."""
 
     def __init__(
         self,
@@ -30,16 +32,16 @@ class Verdicts:
         store: Store,
         groups: Groups,
         waitlist: Waitlist,
-        tell: Tell,
+        listener: Listener,
         tally: collections.Counter[str],
         running: Mapping[str, Life],
-        add_task: Callable[[Coroutine[Any, Any, None]], None],
-        again: Callable[[], None],
+        hints: Hints,
     ) -> None:
         self.settings, self.store, self.layout = settings, store, store.layout
-        self.groups, self.waitlist, self.tell, self.tally = groups, waitlist, tell, tally
-        self._add_task, self._again = add_task, again
-        self.moves = RunMoves(store, groups, waitlist, running, tell)
+        self.groups, self.waitlist, self.tally = groups, waitlist, tally
+        self.listener, self.hints = listener, hints
+        self._at_work = Errands()
+        self.moves = RunMoves(store, groups, waitlist, running, listener)
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
         self._obeyed: set[str] = set()  # files that are being merged because a person moved them
         self._noticing: set[str] = set()  # tasks whose branches a person may have merged
@@ -49,6 +51,10 @@ class Verdicts:
     def busy(self) -> bool:
         """Whether something may still go to review."""
         return bool(self._reviewing or self._obeyed or self._noticing)
+
+    def stop(self) -> None:
+        """Break off what has not ended; the next watcher finds it due again."""
+        self._at_work.stop()
 
     def look(self) -> None:
         """See to it if something is due."""
@@ -63,11 +69,11 @@ class Verdicts:
         for name in merges:
             if name not in self._obeyed:
                 self._obeyed.add(name)
-                self._add_task(self._obey(name))
+                self._at_work.send(self._obey(name))
         for task_id in self.waitlist.unmerged():
             if task_id not in self._noticing:
                 self._noticing.add(task_id)
-                self._add_task(self._notice(task_id))
+                self._at_work.send(self._notice(task_id))
 
     def runs(self, *run_ids: str) -> None:
         """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
@@ -77,7 +83,7 @@ class Verdicts:
                 continue
             if not self.waitlist.statuses.is_open(run, stuck):
                 self._reviewing.add(run_id)
-                self._add_task(self._review(run))
+                self._at_work.send(self._review(run))
 
     async def _review(self, run: Run) -> None:
         try:
@@ -85,39 +91,44 @@ class Verdicts:
             words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
             if words:
                 self.tally[str(Status.REVIEW)] += 1
-                self.tell("tidied", run.id, text=f"run {run.id} is in review: {words}")
+                self.listener.hear(
+                    Remark(About.TIDIED, run.id, f"run {run.id} is in review: {words}")
+                )
         except (OSError, OrchestratorError) as error:
-            self.tell("warned", run.id, text=runreviews.told(error))
+            self.listener.hear(Remark(About.WARNED, run.id, runreviews.told(error)))
         finally:
             self._reviewing.discard(run.id)
-            self._again()
+            self.hints.stir()
 
     async def _notice(self, task_id: str) -> None:
         try:
             words = await asyncio.to_thread(handmerges.notice, self.store, task_id)
             if words:
-                self.tell("tidied", task_id, text=words)
+                self.listener.hear(Remark(About.TIDIED, task_id, words))
                 self.waitlist.statuses.fresh(task_id)
                 self.waitlist.needed(task_id)
         except (OSError, OrchestratorError) as error:
-            self.tell("warned", task_id, text=runreviews.told(error))
+            self.listener.hear(Remark(About.WARNED, task_id, runreviews.told(error)))
         finally:
             self._noticing.discard(task_id)
-            self._again()
+            self.hints.stir()
 
     async def _obey(self, name: str) -> None:
         task_id = stem_of(name)
         try:
             made = await asyncio.to_thread(self._merged, name)
             if made:
-                self.tell("tidied", task_id, text=f"{task_id} was moved to done/: {made}")
+                self.listener.hear(
+                    Remark(About.TIDIED, task_id, f"{task_id} was moved to done/: {made}")
+                )
         except (OSError, OrchestratorError) as error:
             why = runreviews.told(error)
-            self.tell("warned", task_id, text=f"it was moved to done/ and cannot be merged: {why}")
+            words = f"it was moved to done/ and cannot be merged: {why}"
+            self.listener.hear(Remark(About.WARNED, task_id, words))
         self._obeyed.discard(name)
         self.waitlist.statuses.fresh(task_id)
         self.waitlist.needed(task_id)
-        self._again()
+        self.hints.stir()
 
     def _merged(self, name: str) -> str:
         config, task_id = self.settings.config, stem_of(name)

@@ -7,7 +7,7 @@ truth; neither costs anything for files that have not changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from orchestrator.clock import Clock
@@ -17,6 +17,7 @@ from orchestrator.coordination.door import Door
 from orchestrator.coordination.expansion import LARGE, LOOK, Expansions
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health
+from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.intake import (
     Heavy,
     Ignored,
@@ -30,7 +31,8 @@ from orchestrator.coordination.intake import (
     signature_of,
 )
 from orchestrator.coordination.judges import Judges, Verdict
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import About, Listener, Remark, RunBegun, Stuck
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
 from orchestrator.coordination.strangers import Strangers
@@ -77,7 +79,7 @@ class Waiting:
 class Waitlist:
     """The inbox as the watcher knows it.
 
-    ``running`` are the claimed tasks by id (the watcher's own), ``again(name)`` asks for another look at a file.
+    ``running`` are the claimed tasks by id, the watcher's own.
     """
 
     def __init__(
@@ -89,8 +91,8 @@ class Waitlist:
         health: Health,
         groups: Groups,
         running: Mapping[str, Life],
-        tell: Tell,
-        again: Callable[[str], None],
+        listener: Listener,
+        hints: Hints,
         clock: Clock,
     ) -> None:
         self.layout, self.settings, self.store, self.intake, self.health = (
@@ -100,13 +102,8 @@ class Waitlist:
             intake,
             health,
         )
-        self.groups, self.running, self.tell, self.again, self.clock = (
-            groups,
-            running,
-            tell,
-            again,
-            clock,
-        )
+        self.groups, self.running = groups, running
+        self.listener, self.hints, self.clock = listener, hints, clock
         self.waiting: dict[str, Waiting] = {}  # by file name
         self.names: dict[str, str] = {}  # id -> file name
         self.keys: dict[
@@ -128,8 +125,8 @@ class Waitlist:
         self.door = Door(layout, store, settings, clock)
         self.runs: dict[str, tuple[Signature, Gate]] = {}  # runs that may not be accepted yet
         self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
-        self.statuses = Statuses(layout, self._living)
-        self.expansions = Expansions(self._expand)
+        self.statuses = Statuses(layout, running, self.names)
+        self.expansions = Expansions(groups, store)
         self.judges = Judges(layout, settings)
         self._heavy: dict[str, TaskFile | RunFile] = {}  # judged there, and still waiting
         self._told: dict[str, Sequence[Gate]] = {}  # gates of what is being judged once more
@@ -207,7 +204,7 @@ class Waitlist:
         present = {name for name in listed if stem_of(name) and not is_draft(name)}
         self._strangers.keep(listed)
         for name, why in self._strangers.news(name for name in listed if name not in present):
-            self.tell("ignored", name, text=why)
+            self.listener.hear(Remark(About.IGNORED, name, why))
         for name in [
             name
             for name in (*self.waiting, *self.invalid, *self.not_yet, *self.runs)
@@ -336,7 +333,7 @@ class Waitlist:
             self.gone += [name] if self._signature(name) is not None else []
             self.forget(name)
             for _, why in self._strangers.news([name]):
-                self.tell("ignored", name, text=why)
+                self.listener.hear(Remark(About.IGNORED, name, why))
             return
         if name in self.waiting and self.waiting[name].signature == look.signature:
             return
@@ -356,7 +353,7 @@ class Waitlist:
         if isinstance(look, NotYet):
             self.not_yet[name] = (self.clock.monotonic() + look.after, look.why)
             if look.why and look.why != was_editing:
-                self.tell("editing", stem_of(name), text=look.why)
+                self.listener.hear(Remark(About.EDITING, stem_of(name), look.why))
             return
         key = ids.key(stem_of(name))
         twin = self.keys.get(key, name)
@@ -437,13 +434,13 @@ class Waitlist:
         """Tell that a file is invalid: once for every content and reason."""
         if self._complaints.get(name) != what:
             self._complaints[name] = what
-            self.tell("invalid", stem_of(name), text=text)
+            self.listener.hear(Remark(About.INVALID, stem_of(name), text))
 
     def _warn(self, name: str, look: TaskFile) -> None:
         """Tell what is read otherwise than meant, or is not there: once for every content."""
         text = "; ".join(f"{item.line}:{item.column} {item.message}" for item in look.warnings)
         if text and self._warned.get(name) != text:
-            self.tell("warned", stem_of(name), text=text)
+            self.listener.hear(Remark(About.WARNED, stem_of(name), text))
         self._warned[name] = text
 
     def _drop_note(self, task_id: str) -> None:
@@ -504,7 +501,7 @@ class Waitlist:
         self.judge(waiting)
         self.needed(task.id)
         if waiting.gates and [gate.why for gate in waiting.gates] != [gate.why for gate in told]:
-            self.tell("waiting", task.id, gates=waiting.gates)
+            self.listener.hear(Stuck(task.id, waiting.gates))
 
     def _arrived(self, name: str, look: TaskFile | RunFile) -> Arrived | None:
         """What has to be known to judge a file; None if it is gone meanwhile."""
@@ -521,27 +518,24 @@ class Waitlist:
             self.runs[name] = (look.signature, verdict.gate)
             self._drop_note(look.run.id)
             if before is None or before[1].why != verdict.gate.why:
-                self.tell("waiting", look.run.id, gates=[verdict.gate])
+                self.listener.hear(Stuck(look.run.id, [verdict.gate]))
             return
         if len(look.run.tasks) > LARGE:
             self.expansions.begin(name, look)
             return
         self._expanded(*self.expansions.now(name, look))
 
-    def _expand(self, name: str, look: RunFile) -> None:
-        self.groups.accept(self.store, name, look)
-
     def _expanded(self, name: str, look: RunFile, error: Exception | None) -> None:
         """A run was accepted, or could not be."""
         if isinstance(error, Taken):
             self.refuse(name, look.signature, error.message, error.hint)
         elif isinstance(error, Vanished):
-            self.again(name)
+            self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
         elif error is not None:
             self.failed(name, error)
         else:
             self._drop_note(look.run.id)
-            self.tell("run", look.run.id, run=look.run)
+            self.listener.hear(RunBegun(look.run))
             self._members([f"{task_id}.yaml" for task_id in look.run.tasks])
 
     def _members(self, names: Sequence[str]) -> None:
@@ -579,7 +573,7 @@ class Waitlist:
             if any(gate.name is GateName.NEEDS for gate in waiting.gates)
         }
         for task_id, text in self._circles.news(needs):
-            self.tell("warned", task_id, text=text)
+            self.listener.hear(Remark(About.WARNED, task_id, text))
 
     def judge(self, waiting: Waiting) -> None:
         """Open or close this task's own gates."""
@@ -622,12 +616,6 @@ class Waitlist:
             return look
         self._take(waiting.name, look)
         return None
-
-    def _living(self, task_id: str) -> Status | None:
-        """Where a task is that runs or waits here."""
-        if task_id in self.running:
-            return Status.RUNNING
-        return Status.INBOX if task_id in self.names else None
 
     def needed(self, task_id: str) -> None:
         """Something happened to this task: look at those that wait for it."""

@@ -32,14 +32,33 @@ from orchestrator.coordination.card import Card
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.closings import Closings
 from orchestrator.coordination.decided import Decided, Found
+from orchestrator.coordination.errands import Errands
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
-from orchestrator.coordination.life import Life, Tell
+from orchestrator.coordination.life import Life
 from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.news import (
+    About,
+    Begun,
+    Cancelling,
+    Draining,
+    Held,
+    Internal,
+    Interrupting,
+    Left,
+    Listener,
+    Recovered,
+    Remark,
+    Resumed,
+    Retrying,
+    RunFinished,
+    Stuck,
+    Suspended,
+)
 from orchestrator.coordination.retold import NotUnderstood
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
@@ -58,10 +77,8 @@ from orchestrator.model.attempt import end_from
 from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import Config
 from orchestrator.model.gates import InUse, Limits, limit_gates
-from orchestrator.model.result import Reading
 from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
-from orchestrator.model.usage import counted
 from orchestrator.store import atomic, conflictnotes, following, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
 from orchestrator.store.locks import WatcherLock
@@ -83,20 +100,21 @@ class Watcher:
         settings: Settings,
         distributors: Distributors,
         store: Store,
-        tell: Tell,
+        listener: Listener,
         clock: Clock = SYSTEM,
         signals: bool = True,
         arrivals: type[Arrivals] = Arrivals,
     ) -> None:
         self.layout, self.settings, self.store, self.clock = layout, settings, store, clock
-        self.tell = tell
+        self.listener = listener
+        self.hints = Hints()
         self.distributors = distributors
         self._signals = signals  # whether those of this process are meant for us
         self._arrivals = arrivals
         self.intake = Intake(layout, settings, clock)
-        self.health = Health(self._health_changed)
-        self.asking = Asking(layout, store, tell)
-        self.lives = Lives(layout, settings, store, distributors, self.health, tell, self._spent)
+        self.health = Health(listener, self.hints)
+        self.asking = Asking(layout, store, listener)
+        self.lives = Lives(layout, settings, store, distributors, self.health, listener, self.hints)
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.changes = Changes(layout, settings, self.running)
         self.lock = WatcherLock(layout)
@@ -109,22 +127,19 @@ class Watcher:
             self.health,
             self.groups,
             self.running,
-            tell,
-            self._again,
+            listener,
+            self.hints,
             clock,
         )
-        self.byhand = ByHand(layout, store, self.waitlist, self.running, tell)
-        self.decided = Decided(layout, store, tell)
-        self.hints = Hints()
+        self.byhand = ByHand(layout, store, self.waitlist, self.running, listener)
+        self.decided = Decided(layout, store, listener)
         self._settings_folders = (
             *(layout.tools, layout.agents, layout.schedules, layout.templates),
         )
         self.use = InUse()
         self.closings = Closings(layout, settings, self.groups, clock)
         self.holds = Holds(layout, store, clock)
-        self.spending = Spending(
-            layout, settings.config.budgets, self.groups, clock, self._over_budget
-        )
+        self.spending = Spending(layout, settings.config.budgets, self.groups, clock)
         self.today = Today(layout, clock)
         self.alone = alone.Alone()
         self.settling = Settling()
@@ -132,11 +147,16 @@ class Watcher:
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self.verdicts = Verdicts(
-            *(settings, store, self.groups, self.waitlist, tell, self.tally, self.running),
-            self._add_task,
-            self._awake,
+            settings,
+            store,
+            self.groups,
+            self.waitlist,
+            listener,
+            self.tally,
+            self.running,
+            self.hints,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.errands = Errands()
         self._blocked: set[str] = set()  # journals that are not understood, told once
         self._next_rescan = 0.0  # when (the loop's time) the inbox is listed again
         self._next_costs = 0.0  # when running attempts are asked what they have cost
@@ -170,7 +190,7 @@ class Watcher:
         self.store.prepare()
         self.lock.acquire()
         self.hints.begin(self._loop, self._wake)
-        arrivals = self._arrivals(self.layout, self.hints.from_thread, self.hints.overflow)
+        arrivals = self._arrivals(self.layout, self.hints)
         try:
             await self._begin(arrivals)
             while True:
@@ -189,16 +209,16 @@ class Watcher:
         """Say that we are here, hear what arrives, take up what another watcher left, list the inbox."""
         self.distributors.default.prepare(1)
         self.distributors.begin()
-        self.tell("watching", "")
+        self.listener.hear(Begun())
         self._write_card()
         slots = f"{self.config.limits.running} slots"
         self._event("watcher_started", summary=f"pid {os.getpid()}, {slots}")
         if self.settings.problem:
-            self.tell("misconfigured", "", text=self.settings.problem)
+            self.listener.hear(Remark(About.MISCONFIGURED, "", self.settings.problem))
         self.notifications = arrivals.start() if self.config.notify != "poll" else "switched off"
         if self.notifications:
             self._write_card()
-        self._add_task(self._load_today())
+        self.errands.send(self._load_today())
         await self._recover()
         self.byhand.begin()
         decided = self.decided.look()
@@ -213,6 +233,8 @@ class Watcher:
         """One pass.  A disk that refuses, or a bug of ours, ends this pass and nothing else."""
         now = self._loop.time()
         try:
+            self._look_at_health()
+            self._count()
             self._listen(now)
             self._look(now, arrivals)
             self._start_due()
@@ -221,7 +243,7 @@ class Watcher:
             self.health.failed(error)  # what was left out is found by the listing afterwards
             self._next_rescan = min(self._next_rescan, now + self._pause())
         except Exception as error:
-            self.tell("internal", "", error=error)
+            self.listener.hear(Internal("", error))
             await asyncio.sleep(min(self.config.rescan, 1.0))  # no faster than the listing
 
     def _listen(self, now: float) -> None:
@@ -272,9 +294,9 @@ class Watcher:
         self._event("watcher_stopped", summary=self.summary())
         for life in list(self.running.values()):
             if life.handle is not None:
-                self.tell("left", life.id, life=life)
-        for task in self._tasks:
-            task.cancel()
+                self.listener.hear(Left(life))
+        self.errands.stop()
+        self.verdicts.stop()
         self.waitlist.judges.close()
         self.distributors.close()
         atomic.remove(self.layout.watcher_card)
@@ -352,7 +374,7 @@ class Watcher:
     def _tell_what_waits(self) -> None:
         lives, now = self.running.values(), self.clock.monotonic()
         for task_id, gates in leaving.what_waits(self.waitlist, lives, self.world(), now):
-            self.tell("waiting", task_id, gates=gates)
+            self.listener.hear(Stuck(task_id, gates))
 
     # -- being told -----------------------------------------------------------------------------------------------
 
@@ -385,9 +407,8 @@ class Watcher:
             self.waitlist.look(name, renamed)
 
     def _install_signals(self) -> None:
-        signal.signal(
-            signal.SIGIO, signal.SIG_IGN
-        )  # a broken read lease must not end us (files.requests)
+        # A broken read lease must not end us (files.requests).
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._loop.add_signal_handler(number, self.signalled, number)
         self._loop.add_signal_handler(signal.SIGUSR1, self._reload_wanted)
@@ -401,13 +422,13 @@ class Watcher:
 
     def _suspend(self) -> None:
         """Ctrl-Z: stop only after the terminal has been given back."""
-        self.tell("suspended", "")
+        self.listener.hear(Suspended())
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _continued(self) -> None:
         """It was stopped: hints may be old, and others have written to the terminal."""
         self.hints.overflow()
-        self.tell("resumed", "")
+        self.listener.hear(Resumed())
 
     def signalled(self, number: int) -> None:
         """Ctrl-C once: drain.  Twice: interrupt.  TERM, HUP: leave at once; supervisors and agents go on."""
@@ -415,12 +436,11 @@ class Watcher:
             self._leave = True
         elif not self.draining:
             self.draining = "draining"
-            self.tell(
-                "draining", "", running=sum(life.retry_at is None for life in self.running.values())
-            )
+            busy = sum(life.retry_at is None for life in self.running.values())
+            self.listener.hear(Draining(busy))
         elif not self.interrupted:
             self.interrupted = True
-            self.tell("interrupting", "", running=len(self.running))
+            self.listener.hear(Interrupting(len(self.running)))
             for life in list(self.running.values()):
                 if life.handle is not None:
                     self.store.request_cancel(life.id, "the watcher was interrupted", requeue=True)
@@ -454,7 +474,7 @@ class Watcher:
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
         if self._listed % SWEEP == 1:
-            self._add_task(self._sweep_trees())
+            self.errands.send(self._sweep_trees())
         if self.changes.due == math.inf:
             self._check_settings()
         full = self._listed % FULL_LISTING == 0 or bool(self.notifications)
@@ -483,14 +503,14 @@ class Watcher:
     def _look_at_state(self) -> None:
         if self._state.look():
             if self._state.problem:
-                self.tell("misconfigured", "", text=self._state.problem)
+                self.listener.hear(Remark(About.MISCONFIGURED, "", self._state.problem))
             self._write_card()
 
     async def _sweep_trees(self) -> None:
         """Trees of ended tasks whose time is over go."""
         if os.path.isdir(self.layout.trees) and not self.health.fault:
             for text in await asyncio.to_thread(clearing.sweep, self.store, self.config):
-                self.tell("tidied", "", text=text)
+                self.listener.hear(Remark(About.TIDIED, "", text))
 
     def _check_settings(self, whole: bool = False) -> None:
         """Take what the settings' files say now; at once if a notification told that they are ``whole``."""
@@ -499,7 +519,7 @@ class Watcher:
 
     def _read_settings(self) -> None:
         """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
-        changed = self.changes.read(self.tell)
+        changed = self.changes.read(self.listener)
         self.card.settings_read = timestamp(self.clock.wall())
         if changed:
             self._event("settings_changed", summary=", ".join(changed))
@@ -518,14 +538,16 @@ class Watcher:
             min(self.config.limits.running, max(1, len(self.waitlist.waiting)))
         )
 
-    def _spent(self, life: Life, reading: Reading) -> None:
-        self._wake.set()  # it acts no more: settings that have changed since are a person's
-        self.alone.ended(life.route.tool.name, reading)
-        self.today.add(reading.cost_usd, reading.usage)
-        tokens = counted(reading.usage)
-        self.spending.add(life.route.agent.name, life.task.run or "", reading.cost_usd, tokens)
-        if reading.cost_usd:
-            self.spending.task(life.id, life.cost)
+    def _count(self) -> None:
+        """Count what attempts have cost that ended since the last pass."""
+        ended, self.lives.spent = self.lives.spent, []
+        for life, reading in ended:
+            self.alone.ended(life.route.tool.name, reading)
+            self.today.add(reading.cost_usd, reading.usage)
+            self.spending.count(life, reading)
+        passed, self.spending.passed = self.spending.passed, []
+        for scope, text in passed:
+            self._over_budget(scope, text)
 
     def _look_at_costs(self) -> None:
         """End what has spent its budget while it runs, if that is wanted and its tool tells."""
@@ -542,7 +564,7 @@ class Watcher:
             run_id=scope[1] if scope[0] == "run" else None,
             summary=text,
         )
-        self.tell("budget", scope[1], text=text)
+        self.listener.hear(Remark(About.BUDGET, scope[1], text))
 
     def _today(self) -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(self.clock.wall()))
@@ -553,11 +575,11 @@ class Watcher:
         for tool in news.over:
             self.alone.begin(tool)
         for tool in news.moved:
-            self.tell("tidied", "", text=f"moved parked/{tool} to held/@{tool}")
+            self.listener.hear(Remark(About.TIDIED, "", f"moved parked/{tool} to held/@{tool}"))
         for scope, gate in news.began.items():
-            self.tell("hold", hold.words(scope), gate=gate)
+            self.listener.hear(Held(hold.words(scope), gate))
         for scope in news.ended:
-            self.tell("released", hold.words(scope))
+            self.listener.hear(Remark(About.RELEASED, hold.words(scope)))
         if news.began or news.ended:
             self._try_card()
 
@@ -592,15 +614,16 @@ class Watcher:
         tasks = [(statuses.fresh(member), self.waitlist.is_stuck(member)) for member in run.members]
         status = run_status(tasks)
         if status not in (RunStatus.WAITING, RunStatus.RUNNING):
+            done = sum(item[0] is Status.DONE for item in tasks)
             self._event(
                 "run_finished",
                 subject=run.id,
                 attempt=life.id,
                 run_id=run.id,
                 phase="finish",
-                summary=f"{status}: {sum(item[0] is Status.DONE for item in tasks)} of {len(tasks)} done",
+                summary=f"{status}: {done} of {len(tasks)} done",
             )
-            self.tell("run_finished", run.id, status=status, tasks=tasks)
+            self.listener.hear(RunFinished(run.id, status, done, len(tasks)))
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -619,16 +642,13 @@ class Watcher:
         """Start what is due and has a slot, the most urgent first."""
         now = self.clock.monotonic()
         for life in self.running.values():
-            if (
-                life.retry_at is not None
-                and life.retry_at <= now
-                and life.id not in self.waitlist.ready
-            ):
+            due = life.retry_at is not None and life.retry_at <= now
+            if due and life.id not in self.waitlist.ready:
                 self.lives.route_again(life)
                 self.waitlist.ready.add(
                     Candidate(life.task.rank, life.submitted, life.id, life.lane)
                 )
-        if not self._may_claim() or not len(self.waitlist.ready):
+        if not self._may_claim() or not len(self.waitlist.ready) or self._guides_change():
             return
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
             if not self._may_claim():
@@ -642,11 +662,16 @@ class Watcher:
             else:
                 self._claim(self.waitlist.waiting[self.waitlist.names[candidate.id]])
 
+    def _guides_change(self) -> bool:
+        """Whether a person is at a file of instructions, of which no notification tells: what starts goes by the whole of it."""
+        if not self._acting() and self.settings.guides_differ():
+            self._check_settings()
+        return self.changes.due < math.inf and self.settings.guides_differ()
+
     def _claim(self, waiting: Waiting) -> None:
         try:
-            look = self.waitlist.reread(
-                waiting
-            )  # what is complete now counts, and nobody may be writing to it
+            # What is complete now counts, and nobody may be writing to it.
+            look = self.waitlist.reread(waiting)
         except Exception as error:
             self.waitlist.failed(waiting.name, error)
             if guard.machine(error):
@@ -745,19 +770,11 @@ class Watcher:
         self.use.count(life.lane)
         return True
 
-    def _awake(self) -> None:
-        self._wake.set()
-
-    def _add_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _load_today(self) -> None:
         self.today.include(*await asyncio.to_thread(self.today.before))
 
     def _spawn(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
-        self._add_task(self._live(life, work))
+        self.errands.send(self._live(life, work))
 
     async def _live(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -769,12 +786,12 @@ class Watcher:
             return
         except NotUnderstood:
             self._foreign()  # tells of it, once
-        except (
-            OSError
-        ) as error:  # broken off, and taken up again from the ledger once the disk works (_mended)
-            self.health.failed(error)
+        except OSError as error:
+            self.health.failed(
+                error
+            )  # taken up again from the ledger once the disk works (_mended)
         except Exception as error:  # a bug of ours must not take the other tasks with it
-            self.tell("internal", life.id, error=error)
+            self.listener.hear(Internal(life.id, error))
         finally:
             life.ending = False
             if life.parks:  # at once: a notification may come after the next start
@@ -793,9 +810,8 @@ class Watcher:
             self._again(f"{task_id}.yaml")
         self._member_finished(life)
         self.verdicts.runs(life.task.run or "")
-        if os.path.lexists(
-            self.layout.file(Status.INBOX, life.name)
-        ):  # sent back, or one that was refused meanwhile
+        # Sent back, or one that was refused meanwhile.
+        if os.path.lexists(self.layout.file(Status.INBOX, life.name)):
             self.waitlist.forget(life.name)
             self._again(life.name)
 
@@ -816,7 +832,7 @@ class Watcher:
             self._cancel(self.running[stem_of(name)], "mv to cancelled/")
 
     def _look_at_replies(self) -> None:
-        for name in self.lives.replies.look(self.tell):
+        for name in self.lives.replies.look(self.listener):
             self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
 
     def _cancel(self, life: Life, by: str) -> None:
@@ -835,7 +851,7 @@ class Watcher:
         if fresh and by:
             said = {"task_id": life.id, "phase": "request", "status": "running", "summary": by}
             self._event("task_cancel_requested", life.id, life.attempt, **said)
-            self.tell("cancelling", life.id, life=life, by=by)
+            self.listener.hear(Cancelling(life, by))
 
     def _cancel_waiting(self, task_id: str, reason: str) -> None:
         name = self.waitlist.names.get(task_id, "")
@@ -847,14 +863,14 @@ class Watcher:
         self.waitlist.forget(name)
         self.waitlist.statuses.moved(task_id, Status.CANCELLED)
         self.tally["cancelled"] += 1
-        self.tell("cancelled", task_id, text=reason)
+        self.listener.hear(Remark(About.CANCELLED, task_id, reason))
         self.waitlist.needed(task_id)
 
     # -- recovery -----------------------------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
         for text in (*recovery.tidy(self.store), *recovery.take_up(self.store)):
-            self.tell("tidied", "", text=text)
+            self.listener.hear(Remark(About.TIDIED, "", text))
         self._complete_runs()
         self._look_at_holds()
         self._adopt_strays(first=True)
@@ -865,7 +881,7 @@ class Watcher:
         """Place what a crash, or a disk that refused, left half placed."""
         try:
             for run_id in runs.complete(self.store):
-                self.tell("tidied", run_id, text=f"completed run {run_id}")
+                self.listener.hear(Remark(About.TIDIED, run_id, f"completed run {run_id}"))
             following.complete(self.store)
         except (OSError, OrchestratorError) as error:
             self.health.failed(error)
@@ -882,22 +898,17 @@ class Watcher:
             if found.step is recovery.Step.RETRY:
                 life.retry_at = self.lives.retry_due(found.entry)
                 found.entry.close()
-                self.tell(
-                    "retrying",
-                    life.id,
-                    life=life,
-                    after=max(0.0, life.retry_at - self.clock.monotonic()),
-                    reading=None,
-                )
+                after = max(0.0, life.retry_at - self.clock.monotonic())
+                self.listener.hear(Retrying(life, after))
                 continue
             life.ending = found.step is recovery.Step.FINISH
             self._occupy(life)
-            self.tell("recovered", life.id, life=life, step=found.step.value)
+            self.listener.hear(Recovered(life, found.step))
             self._spawn(life, self.lives.resume(life, found.entry, found.step))
 
     def _foreign(self) -> None:
         for text in recovery.newly_blocked(self.store, self._blocked):
-            self.tell("tidied", "", text=text)
+            self.listener.hear(Remark(About.TIDIED, "", text))
         for task_id in recovery.foreign(self.store):
             if task_id in self.running:
                 continue
@@ -911,7 +922,7 @@ class Watcher:
                 status="review",
                 summary=why,
             )
-            self.tell("foreign", task_id, text=why)
+            self.listener.hear(Remark(About.FOREIGN, task_id, why))
 
     def _rebuild(self) -> None:
         """Somebody removed folders (git clean, rm): make them again and write down what is still known."""
@@ -920,30 +931,26 @@ class Watcher:
             self.lock.release()
             self.lock.acquire()
             self._write_card()
-            for life in self.running.values():
-                if life.records and not os.path.exists(self.layout.journal(life.id)):
-                    entry = self.store.ledger.create(life.id, life.records[0])
-                    for record in life.records[1:]:
-                        entry.append(record)
-                    entry.close()
+            self.lives.rewrite(self.running.values())
         if made:
-            self.tell(
-                "tidied", "", text=f"made again: {', '.join(sorted(made))} (removed while watching)"
-            )
+            words = f"made again: {', '.join(sorted(made))} (removed while watching)"
+            self.listener.hear(Remark(About.TIDIED, "", words))
 
     # -- health ---------------------------------------------------------------------------------------------------------
 
-    def _health_changed(self, fault: str) -> None:
-        if fault:
-            self._event("store_failed", summary=fault)
-        else:
-            self._event("store_recovered", summary="the disk takes writes again")
-        self.tell("fault" if fault else "recovered_disk", "", text=fault)
-        try:
-            self._write_card()
-        except OSError:
-            pass
-        self._wake.set()
+    def _look_at_health(self) -> None:
+        """Others are told what the disk refuses, or that it works again."""
+        turned, self.health.turned = self.health.turned, []
+        for fault in turned:
+            if fault:
+                self._event("store_failed", summary=fault)
+            else:
+                self._event("store_recovered", summary="the disk takes writes again")
+        if turned:
+            try:
+                self._write_card()
+            except OSError:
+                pass
 
     def _probe(self) -> None:
         """A trial whether work can go on."""

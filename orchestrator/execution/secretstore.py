@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import BinaryIO
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
 
 SECONDS = 30.0
-MOST = 1 << 16  # bytes of a secret
+MOST = 1 << 16  # bytes of a secret, and one more
 
 
 class NoSecret(OrchestratorError):
@@ -31,7 +32,7 @@ def fetch(
 def _fetch(name: str, argv: list[str], root: str, seconds: float) -> str:
     shown = one_line(argv[0], 60)
     # Files, not pipes: who leaves a process with its output open must not hold anything up.
-    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+    with _memory() as printed, _memory() as errors:
         try:
             process = orphans.own(
                 partial(
@@ -57,18 +58,30 @@ def _fetch(name: str, argv: list[str], root: str, seconds: float) -> str:
                 f"the secret {name}: {shown} took longer than {seconds:g} s and was ended",
                 "it has no terminal to ask on: unlock it before, or give it a longer cache",
             ) from None
+        value = _content(printed)
+        if len(value) >= MOST:
+            raise NoSecret(f"the secret {name}: {shown} printed more than {MOST >> 10} KiB")
         if code:
-            errors.seek(0)
-            said = errors.read(4096).decode("utf-8", "replace").strip().splitlines()
+            said = _content(errors)[:4096].decode("utf-8", "replace").strip().splitlines()
             more = f": {one_line(said[-1], 120)}" if said else ""
             raise NoSecret(f"the secret {name}: {shown} ended with {code}{more}")
-        printed.seek(0)
-        return _value(name, shown, printed.read(MOST + 1))
+        return _value(name, shown, value)
+
+
+def _memory() -> BinaryIO:
+    """A file that no disk ever has, of a size that nobody can add to."""
+    fd = os.memfd_create("secret", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, MOST + 1)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    return os.fdopen(fd, "r+b")
+
+
+def _content(file: BinaryIO) -> bytes:
+    """What was written into it: the rest of it is NULs, which no secret ends with."""
+    return os.pread(file.fileno(), MOST + 1, 0).rstrip(b"\0")
 
 
 def _value(name: str, shown: str, raw: bytes) -> str:
-    if len(raw) > MOST:
-        raise NoSecret(f"the secret {name}: {shown} printed more than {MOST >> 10} KiB")
     try:
         value = raw.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:

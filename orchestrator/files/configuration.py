@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.errors import INVALID, OrchestratorError, Unusable
+from orchestrator.errors import INVALID, MACHINE, OrchestratorError, Unusable
 from orchestrator.files import opening, templating
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout
 from orchestrator.files.profiles import load_profiles
-from orchestrator.files.requests import Check
+from orchestrator.files.requests import Check, Unreadable, outside, read
 from orchestrator.files.schedules import load_schedules
 from orchestrator.model import chain
 from orchestrator.model.config import Config, agent_from, config_from
@@ -48,6 +48,7 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
     if not problems:
         try:
             config = _with_profiles(layout, config_from(document.data), document.data or {}, check)
+            config = _with_guides(layout, config)
             return _with_schedules(layout, _with_templates(layout, config, check), check)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [
@@ -86,6 +87,35 @@ def _with_schedules(layout: Layout, config: Config, check: Check | None) -> Conf
             place = f"{layout.shown(item.path)}:{first.line}:{first.column}"
             left_out[f"schedule {item.name}"] = f"{place}: {first.message}"
     return replace(config, schedules=made, left_out=left_out) if made or left_out else config
+
+
+def _with_guides(layout: Layout, config: Config) -> Config:
+    """The configuration with what the agents' files of instructions say: they are settings like any other."""
+    guides = {
+        name: _guide(layout.root, agent.instructions)
+        for name, agent in config.agents.items()
+        if agent.instructions and not agent.profile
+    }
+    agents = {
+        name: replace(agent, guide=guides[name]) if name in guides else agent
+        for name, agent in config.agents.items()
+    }
+    return replace(config, agents=agents) if guides else config
+
+
+def _guide(root: str, path: str) -> str | None:
+    base = os.path.realpath(root)
+    real = os.path.realpath(os.path.join(base, path))
+    if outside(path) or not real.startswith(base.rstrip("/") + "/"):
+        return None
+    try:
+        return read(real).raw.decode("utf-8")
+    except OSError as error:
+        if error.errno in MACHINE:
+            raise
+        return None
+    except (Unreadable, UnicodeDecodeError):
+        return None
 
 
 def _with_profiles(

@@ -58,13 +58,17 @@ class Repository:
         """Whether a commit that was made here is the last thing that moved HEAD, as the reflog says (git never transfers it)."""
         try:
             with opening.open_file(f"{self.git_dir}/logs/HEAD") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+                begin = max(0, os.fstat(file.fileno()).st_size - 4096)
+                file.seek(begin)
+                lines = file.read().splitlines()[1 if begin else 0 :]
         except OSError:
             return False
-        return last.partition(b"\t")[2].startswith(
-            (b"commit: ", b"commit (initial)", b"commit (amend)")
-        )
+        for line in reversed(lines):
+            facts, _, said = line.partition(b"\t")
+            before, after = facts[:40], facts.partition(b" ")[2][:40]
+            if before != after:  # a stash notes that HEAD was reset to where it was
+                return said.startswith((b"commit: ", b"commit (initial)", b"commit (amend)"))
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,7 @@ def reading(repository: Repository) -> Iterator[Reader]:
     if program is None:
         raise Unclear("git is not installed (there is none on PATH)")
     try:
-        scratch = tempfile.mkdtemp(prefix="git-", dir=_base())
+        scratch = tempfile.mkdtemp(prefix="orchestrator-git-", dir=_base())
     except OSError as error:
         raise Unclear(f"no room to ask git: {error}") from None
     try:
@@ -237,13 +241,31 @@ def reading(repository: Repository) -> Iterator[Reader]:
 
 
 def _base() -> str | None:
-    """Where scratch folders lie: where the files of a project cannot be, and few agents may write; None for the default."""
+    """Where scratch folders lie: where the files of a project cannot be, and few agents may write.
+
+    What is trusted lies beside them; without a home that can be written the user's ``$XDG_RUNTIME_DIR`` is next, which agents
+    with walls of their own leave alone, other than the temporary folder (None).
+    """
     home = state_home()
     try:
-        os.makedirs(f"{home}/scratch", mode=0o700, exist_ok=True)
-        return f"{home}/scratch" if home and os.access(f"{home}/scratch", os.W_OK) else None
+        if home:
+            os.makedirs(f"{home}/scratch", mode=0o700, exist_ok=True)
+            if os.access(f"{home}/scratch", os.W_OK):
+                return f"{home}/scratch"
     except OSError:
-        return None
+        pass
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return runtime if os.path.isabs(runtime) and _private(runtime) else None
+
+
+def _private(folder: str) -> bool:
+    """Whether nobody else can enter it, and files can be made there."""
+    try:
+        info = os.stat(folder)
+    except OSError:
+        return False
+    mine = info.st_uid == os.geteuid() and not info.st_mode & 0o077
+    return mine and os.access(folder, os.W_OK)
 
 
 def _link(source: str, target: str) -> None:

@@ -44,6 +44,9 @@ class Agent:
     silence: float | None = None
     instructions: str = ""
     profile: str = ""
+    guide: str | None = (
+        None  # what the file says, as it was read with the settings; None: it could not be read
+    )
     context: tuple[str, ...] = ()
     permissions: str = "default"
     role: Role = Role()

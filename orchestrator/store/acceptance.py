@@ -13,7 +13,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import field
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.files import git, history, journals, opening, trust
+from orchestrator.files.configuration import load_config
 from orchestrator.files.identity import born
 from orchestrator.files.layout import WORK, Layout, is_draft
 from orchestrator.files.scan import names
@@ -42,7 +44,7 @@ def snapshot(layout: Layout) -> dict[str, bytes]:
         paths += [
             f"{folder}/{name}" for name in listed if name.endswith(endings) and not is_draft(name)
         ]
-    for path in paths:
+    for path in [*paths, *_guides(layout)]:
         try:
             found[path] = opening.read_bytes(os.path.realpath(f"{layout.work}/{path}"))
         except FileNotFoundError:
@@ -50,6 +52,19 @@ def snapshot(layout: Layout) -> dict[str, bytes]:
         except OSError:
             found[path] = b""
     return found
+
+
+def _guides(layout: Layout) -> list[str]:
+    """The files of instructions that roles name, as paths from work/; none if the configuration cannot be read."""
+    try:
+        agents = load_config(layout).agents.values()
+    except OrchestratorError:
+        return []
+    return sorted({f"../{agent.instructions}" for agent in agents if agent.guide is not None})
+
+
+def _shown(path: str) -> str:
+    return os.path.normpath(f"{WORK}/{path}")
 
 
 def digest_of(files: Snapshot) -> str:
@@ -76,18 +91,18 @@ class Acceptance:
         if self.known.state == trust.COPIED:
             return [f"this project came as a copy: {self.known.why}"]
         now, before = snapshot(self.layout), self._accepted()
-        changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
+        changed = _changed(before, now)
         if not changed:
             return []
         if self._remembered().get("held") and not trusting_attempts:
-            return [f"work/{path} changed while tasks ran" for path in sorted(changed)]
+            return [f"{_shown(path)} changed while tasks ran" for path in sorted(changed)]
         brought = _brought(self.layout, changed, now, before, self._earlier())
         if brought:
             brought = _without_known(self.layout, self.known, brought, now)
-        found = [f"work/{path} {why}" for path, why in brought.items()]
+        found = [f"{_shown(path)} {why}" for path, why in brought.items()]
         since = trust.read_json(f"{self.known.folder}/alive.json") if self.known.folder else {}
         touched = _touched(self.layout, changed, since) if since and not trusting_attempts else []
-        return sorted(found + [f"work/{path} changed while a task ran" for path in touched])
+        return sorted(found + [f"{_shown(path)} changed while a task ran" for path in touched])
 
     def equal(self) -> bool:
         """Whether the settings are those that were accepted."""
@@ -139,7 +154,7 @@ class Acceptance:
         for path in sorted({**before, **now}):
             old, new = before.get(path, b""), now.get(path, b"")
             if old != new:
-                shown = f"{WORK}/{path}"
+                shown = _shown(path)
                 lines += difflib.unified_diff(
                     _lines(old), _lines(new), f"accepted {shown}", f"now {shown}", lineterm=""
                 )
@@ -171,6 +186,16 @@ class Acceptance:
         except OSError as error:
             why = f"{error.filename or path}: {error.strerror}"
             self.known = trust.Trust("", trust.NOWHERE, self.known.instance, "", why)
+
+
+def _changed(before: Snapshot, now: Snapshot) -> list[str]:
+    """The paths whose files say something else.  A file of instructions counts from when a setting names it: that is looked at itself."""
+    return [
+        path
+        for path in {**before, **now}
+        if before.get(path) != now.get(path)
+        and (not path.startswith("../") or (path in before and path in now))
+    ]
 
 
 def _text(raw: bytes) -> str:

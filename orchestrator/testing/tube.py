@@ -11,9 +11,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.coordination.inbox import Arrivals
+from orchestrator.coordination.news import About, Internal, News, Remark, Started
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.base import Distributor
@@ -28,13 +29,15 @@ from orchestrator.testing.fakes import End, FakeClock, FakeDistributor
 from orchestrator.tools.specs import Toolbox, load_tools
 
 AGENTS = "agents:\n  ok: {tool: shell, command: [/bin/true]}\n  two: {tool: shell, command: [/bin/true]}\n"
+Kind = TypeVar("Kind")
 NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 43200.0
 
 
 class Tube:
     """A work directory below ``root``.  ``config`` is added to a configuration that has the agents ``ok`` and ``two``.
 
-    ``news`` is what the watcher told, ``started`` the attempts: seconds since the beginning, task, number.
+    ``news`` is what the watcher told (`orchestrator.coordination.news`), ``started`` the attempts: seconds since the beginning, task,
+    number.
     """
 
     def __init__(self, root: str | os.PathLike[str], config: str = "", start: float = NOON) -> None:
@@ -42,7 +45,7 @@ class Tube:
         self.clock = FakeClock(start)
         self.fake = FakeDistributor(self.clock)
         self.elsewhere: dict[str, Distributor] = {}  # by name of `distributors`
-        self.news: list[tuple[str, str, dict[str, Any]]] = []
+        self.news: list[News] = []
         self.started: list[tuple[float, str, int]] = []
         self.watcher: Watcher | None = None
         self._failure: BaseException | None = None
@@ -103,7 +106,7 @@ class Tube:
             settings,
             Distributors(self.fake, settings.config.distributors, self.elsewhere),
             self.store,
-            self._tell,
+            self,
             self.clock,
             signals=False,
             arrivals=_NoArrivals,
@@ -140,17 +143,22 @@ class Tube:
         """Its result."""
         return results.read(self.layout, task_id)
 
-    def told(self, kind: str) -> list[str]:
-        """The tasks (or runs) of which this was told."""
-        return [task_id for known, task_id, _ in self.news if known == kind]
+    def remarks(self, about: About) -> list[str]:
+        """The tasks (or runs, or names) of which this was remarked."""
+        return [item.id for item in self.news if isinstance(item, Remark) and item.about is about]
 
-    def _tell(self, kind: str, task_id: str, **facts: Any) -> None:
-        self.news.append((kind, task_id, facts))
-        if kind == "internal":
-            raise AssertionError(f"internal error: {facts}") from facts["error"]
-        if kind == "started":
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """The news of this kind."""
+        return [item for item in self.news if isinstance(item, kind)]
+
+    def hear(self, news: News) -> None:
+        """Keep what the watcher tells; its own bugs are raised."""
+        self.news.append(news)
+        if isinstance(news, Internal):
+            raise AssertionError(f"internal error: {news.error!r}") from news.error
+        if isinstance(news, Started):
             passed = round(self.clock.elapsed, 3)
-            self.started.append((passed, task_id, facts["life"].attempt))
+            self.started.append((passed, news.life.id, news.life.attempt))
 
 
 class _NoArrivals(Arrivals):

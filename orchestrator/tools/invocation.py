@@ -129,13 +129,19 @@ def _prompt(
     if session.resume:  # the file may say something else by now
         ended = f" (it ended: {session.ended})" if session.ended else ""
         return f"This task is to be done again{ended}. Go on from where it stands now. The task:\n\n{text}"
-    instructions = agent.profile or (
-        # Of the project, not of the tree: an agent must not write its own instructions.
-        _text_of(outside_trees(root), "instructions", agent.instructions)
-        if agent.instructions
-        else ""
-    )
+    instructions = agent.profile or _guide(agent, root)
     return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
+
+
+def _guide(agent: Agent, root: str) -> str:
+    """What the agent's file of instructions said when the settings were read: no attempt must write what the next one is told."""
+    if not agent.instructions:
+        return ""
+    if agent.guide is None:
+        _text_of(outside_trees(root), "instructions", agent.instructions)
+        why = f"instructions '{agent.instructions}' could not be read with the settings"
+        raise CannotStart(why, "orchestrator reload")
+    return agent.guide
 
 
 def _as_told(root: str, path: str) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from orchestrator import __version__
 from orchestrator.cli.screen import keyboard
@@ -20,6 +21,29 @@ from orchestrator.cli.screen.printer import REPAINT, Footer, Printer
 from orchestrator.cli.screen.steering import Steering
 from orchestrator.cli.screen.windows import in_tmux, open_window
 from orchestrator.coordination.life import Life
+from orchestrator.coordination.news import (
+    About,
+    Begun,
+    Cancelling,
+    Draining,
+    Finished,
+    Held,
+    Internal,
+    Interrupting,
+    Left,
+    Moved,
+    News,
+    Recovered,
+    Remark,
+    Requeued,
+    Resumed,
+    Retrying,
+    RunBegun,
+    RunFinished,
+    Started,
+    Stuck,
+    Suspended,
+)
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.files import quotas
@@ -27,13 +51,16 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, fit_middle, one_line, width
 from orchestrator.model import hold
-from orchestrator.model.gates import Gate
 from orchestrator.model.question import headline
+from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, timestamp
+from orchestrator.records import dataclass
+from orchestrator.store.recovery import Step
 from orchestrator.tools.routing import agents_at_hand
 
 BELLS = ("failed", "review", "problem")  # a failure, or a question
+LONGEST = 500  # columns of a remark
 MUCH = 0.5  # of a window: from here on the footer tells
 WAITING_MOST = 200  # waiting tasks that can be selected
 RUN_MOST = 200  # members of a run whose progress is looked at
@@ -53,6 +80,52 @@ QUIET = (
     "budget",
     "hook",
 )
+
+
+RECOVERED: Mapping[Step, str] = {
+    Step.ADOPT: "still running: adopted",
+    Step.REATTACH: "still running on another machine",
+    Step.LOST: "its supervisor was killed",
+    Step.FINISH: "finished in the meantime",
+    Step.START: "was claimed, not started",
+    Step.RETRY: "another attempt is due",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a remark is shown: colour and sign by ``status``, ``word`` if it is not the status, ``fact`` is its name in a pipe, ``name``
+    stands where no task is named."""
+
+    status: str
+    fact: str = ""
+    word: str = ""
+    text: str = "{}"
+    name: str = ""
+
+
+REFUSED = "the disk refuses writes: {}. Nothing is claimed; what runs goes on"
+REMARKS: Mapping[About, Look] = {
+    About.ANSWERED: Look("running", "answer", text="goes on with your answer: {}"),
+    About.ASKED: Look("review", "question", "asks"),
+    About.BUDGET: Look("warning", "text", "budget", name="budget"),
+    About.CANCELLED: Look("cancelled", "reason"),
+    About.CONFIGURED: Look("ok", "changed", "settings", "reloaded: {}"),
+    About.EDITING: Look("editing", "why", text="{}, not claimed"),
+    About.FAULT: Look("problem", "fault", "fault", REFUSED),
+    About.FAULT_OVER: Look("ok", "", "recovered", "the disk takes writes again"),
+    About.FOREIGN: Look("review", "note"),
+    About.HELD_SETTINGS: Look("review", "held", "settings"),
+    About.HOOK: Look("warning", "text", "hook", name="hook"),
+    About.IGNORED: Look("warning", "why", "no task"),
+    About.INVALID: Look("invalid", "error"),
+    About.MISCONFIGURED: Look("problem", "error", "settings"),
+    About.RELEASED: Look("ok", "", "released", "may start again"),
+    About.REPLIED: Look("waiting", "", "replied", "it goes on with your reply"),
+    About.RESTORED: Look("warning", "note", "restored"),
+    About.TIDIED: Look("note", "note", "tidied"),
+    About.WARNED: Look("warning", "warning"),
+}
 
 
 class Pane:
@@ -109,16 +182,66 @@ class Pane:
             self._steering.close()
         self._printer.close()
 
-    def tell(self, kind: str, task_id: str, **facts: Any) -> None:
+    def hear(self, news: News) -> None:
         """One thing that happened."""
-        line = getattr(self, f"_{kind}", None)
-        if line is not None:
-            line(task_id, **facts)
+        self._show(news)
         self._eyes.look_soon()
 
-    # -- one method for each thing the watcher tells -----------------------------------------------------------
+    def _show(self, news: News) -> None:
+        match news:
+            case Remark():
+                self._remark(news)
+            case Started():
+                self._started(news.life)
+            case Finished():
+                self._finished(news)
+            case Retrying():
+                self._retrying(news)
+            case Requeued():
+                again = {"attempt": str(news.life.attempt)}
+                self._line("waiting", news.life.id, "interrupted; it starts again", again)
+            case Recovered():
+                text = RECOVERED[news.step]
+                self._line(
+                    "running", news.life.id, text, {"step": news.step.value}, word="recovered"
+                )
+            case Cancelling():
+                text = f"stopping it ({news.by})"
+                self._line("cancelled", news.life.id, text, {"by": news.by}, word="stopping")
+            case Left():
+                text = "goes on without us; the next watcher takes it over"
+                self._line("running", news.life.id, text, {}, word="left")
+            case Moved():
+                self._line("note", news.id, news.text, {"note": news.text}, word=news.word)
+            case Stuck():
+                self._stuck(news)
+            case Held():
+                self._held(news)
+            case RunBegun():
+                self._run_begun(news.run)
+            case RunFinished():
+                self._run_finished(news)
+            case Internal():
+                self._internal(news)
+            case Draining():
+                self._draining(news.running)
+            case Interrupting():
+                text = f"interrupting {news.running}: SIGINT, then SIGTERM, then SIGKILL"
+                self._print(text)
+            case Begun():
+                self._begun()
+            case Suspended():
+                self._stopped = True
+                self._printer.lend()
+            case Resumed():
+                self._resumed()
+            case _:
+                assert_never(news)
 
-    def _started(self, task_id: str, life: Life) -> None:
+    # -- what each of them looks like -----------------------------------------------------------------------------
+
+    def _started(self, life: Life) -> None:
+        task_id = life.id
         again = {"attempt": str(life.attempt)} if life.attempt > 1 else {}
         more = [f"attempt {life.attempt}"] if again else []
         if life.route.mode == "interactive":
@@ -133,9 +256,9 @@ class Pane:
             " · ".join(more),
         )
 
-    def _finished(
-        self, task_id: str, life: Life, reading: Any, status: Status, reason: str
-    ) -> None:
+    def _finished(self, news: Finished) -> None:
+        life, reading, status, reason = news.life, news.reading, news.status, news.reason
+        task_id = life.id
         took = show_duration(reading.duration_ms / 1000)
         log = self.layout.shown(self.layout.logs(task_id, life.attempt)) + "/"
         facts = {"agent": life.route.agent.name, "attempt": str(life.attempt), "duration": took}
@@ -152,41 +275,24 @@ class Pane:
         text, facts = _with_work(text, facts, life)
         self._line(str(status), task_id, text, facts, said=headline(reading.message))
 
-    def _retrying(
-        self,
-        task_id: str,
-        life: Life,
-        after: float,
-        reading: Any = None,
-        fall_back: bool = False,
-        renew: bool = False,
-    ) -> None:
-        reason = one_line(reading.reason, 120) if reading else "an attempt failed before"
-        reason = f"it has a reply: attempt {life.attempt + 1}" if renew else reason
-        how = f"with {life.route.tool.name}" if fall_back else f"in {show_duration(after)}"
-        self._line(
-            "retrying",
-            task_id,
-            f"{how}  {reason}",
-            {
-                "agent": life.route.agent.name,
-                "tool": life.route.tool.name if fall_back else "",
-                "attempt": str(life.attempt),
-                "after": show_duration(after),
-                "reason": reason,
-            },
-        )
+    def _retrying(self, news: Retrying) -> None:
+        life, tool = news.life, news.life.route.tool.name
+        reason = one_line(news.reading.reason, 120) if news.reading else "an attempt failed before"
+        if news.renew:
+            reason = f"it has a reply: attempt {life.attempt + 1}"
+        after = show_duration(news.after)
+        how = f"with {tool}" if news.fall_back else f"in {after}"
+        facts = {
+            "agent": life.route.agent.name,
+            "tool": tool if news.fall_back else "",
+            "attempt": str(life.attempt),
+            "after": after,
+            "reason": reason,
+        }
+        self._line("retrying", life.id, f"{how}  {reason}", facts)
 
-    def _replied(self, task_id: str) -> None:
-        self._line("waiting", task_id, "it goes on with your reply", {}, word="replied")
-
-    def _asked(self, task_id: str, text: str) -> None:
-        self._line("review", task_id, text, {"question": text}, word="asks")
-
-    def _answered(self, task_id: str, text: str) -> None:
-        self._line("running", task_id, f"goes on with your answer: {text}", {"answer": text})
-
-    def _hold(self, name: str, gate: Gate) -> None:
+    def _held(self, news: Held) -> None:
+        name, gate = news.scope, news.gate
         reason = gate.why.partition(": ")[2] or gate.why
         if gate.until is None:
             self._line("held", name, one_line(reason, 120), {"reason": one_line(reason, 200)})
@@ -195,147 +301,48 @@ class Pane:
         facts = {"until": moment, "reason": one_line(reason, 200)}
         self._line("held", name, f"until {moment}  {one_line(reason, 120)}", facts)
 
-    def _budget(self, name: str, text: str) -> None:
-        self._line("warning", name or "budget", text, {"text": text}, word="budget")
+    def _remark(self, news: Remark) -> None:
+        look = REMARKS[news.about]
+        text = one_line(look.text.format(news.text), LONGEST)
+        facts = {look.fact: one_line(news.text, LONGEST)} if look.fact else {}
+        self._line(look.status, news.id or look.name, text, facts, word=look.word)
 
-    def _hook(self, task_id: str, text: str) -> None:
-        self._line("warning", task_id or "hook", text, {"text": text}, word="hook")
-
-    def _released(self, name: str) -> None:
-        self._line("ok", name, "may start again", {}, word="released")
-
-    def _requeued(self, task_id: str, life: Life, reading: Any) -> None:
-        self._line(
-            "waiting",
-            task_id,
-            "interrupted; it starts again",
-            {"attempt": str(life.attempt)},
-        )
-
-    def _recovered(self, task_id: str, life: Life, step: str) -> None:
-        text = {
-            "adopt": "still running: adopted",
-            "lost": "its supervisor was killed",
-            "finish": "finished in the meantime",
-            "start": "was claimed, not started",
-        }.get(step, step)
-        self._line("running", task_id, text, {"step": step}, word="recovered")
-
-    def _invalid(self, task_id: str, text: str) -> None:
-        self._line("invalid", task_id, one_line(text, 200), {"error": one_line(text, 200)})
-
-    def _warned(self, task_id: str, text: str) -> None:
-        self._line("warning", task_id, one_line(text, 200), {"warning": one_line(text, 200)})
-
-    def _ignored(self, name: str, text: str) -> None:
-        self._line("warning", name, text, {"why": text}, word="no task")
-
-    def _editing(self, task_id: str, text: str) -> None:
-        self._line("editing", task_id, f"{text}, not claimed", {"why": text})
-
-    def _waiting(self, task_id: str, gates: list[Any]) -> None:
+    def _stuck(self, news: Stuck) -> None:
+        gates = news.gates
         why = gates[0].why + (f", and {len(gates) - 1} more" if len(gates) > 1 else "")
-        self._line("waiting", task_id, self.console.local(why), {"why": why})
+        self._line("waiting", news.id, self.console.local(why), {"why": why})
 
-    def _cancelling(self, task_id: str, life: Life, by: str) -> None:
-        self._line("cancelled", task_id, f"stopping it ({by})", {"by": by}, word="stopping")
+    def _run_begun(self, run: Run) -> None:
+        count = len(run.members)
+        text = f"run of {plural(count, 'task')}: {one_line(run.title, 80)}"
+        self._line("waiting", run.id, text, {"tasks": str(count)}, word="run")
 
-    def _cancelled(self, task_id: str, text: str) -> None:
-        self._line("cancelled", task_id, text, {"reason": text})
+    def _run_finished(self, news: RunFinished) -> None:
+        text = f"run {news.status}: {news.done} of {news.total} done"
+        facts = {"done": str(news.done), "total": str(news.total)}
+        self._line(str(news.status), news.id, text, facts, word="run")
 
-    def _moved(self, task_id: str, word: str, text: str) -> None:
-        self._line("note", task_id, text, {"note": text}, word=word)
+    def _internal(self, news: Internal) -> None:
+        kind, words = type(news.error).__name__, one_line(str(news.error), 160)
+        facts = {"error": repr(news.error)}
+        self._line("problem", news.id, f"internal error: {kind}: {words}", facts, word="internal")
 
-    def _restored(self, task_id: str, text: str) -> None:
-        self._line("warning", task_id, text, {"note": text}, word="restored")
-
-    def _foreign(self, task_id: str, text: str) -> None:
-        self._line("review", task_id, text, {"note": text})
-
-    def _run(self, task_id: str, run: Any) -> None:
-        self._line(
-            "waiting",
-            task_id,
-            f"run of {plural(len(run.members), 'task')}: {one_line(run.title, 80)}",
-            {"tasks": str(len(run.members))},
-            word="run",
-        )
-
-    def _run_finished(self, task_id: str, status: Any, tasks: list[Any]) -> None:
-        done = sum(item[0] is Status.DONE for item in tasks)
-        self._line(
-            str(status),
-            task_id,
-            f"run {status}: {done} of {len(tasks)} done",
-            {"done": str(done), "total": str(len(tasks))},
-            word="run",
-        )
-
-    def _tidied(self, task_id: str, text: str) -> None:
-        self._line("note", task_id, text, {"note": text}, word="tidied")
-
-    def _fault(self, _: str, text: str) -> None:
-        self._line(
-            "problem",
-            "",
-            f"the disk refuses writes: {text}. Nothing is claimed; what runs goes on",
-            {"fault": text},
-            word="fault",
-        )
-
-    def _recovered_disk(self, _: str, text: str) -> None:
-        self._line("ok", "", "the disk takes writes again", {}, word="recovered")
-
-    def _configured(self, _: str, text: str) -> None:
-        self._line("ok", "", f"reloaded: {text}", {"changed": text}, word="settings")
-
-    def _held_settings(self, _: str, text: str) -> None:
-        self._line("review", "", text, {"held": text}, word="settings")
-
-    def _misconfigured(self, _: str, text: str) -> None:
-        self._line("problem", "", text, {"error": text}, word="settings")
-
-    def _internal(self, task_id: str, error: Exception) -> None:
-        self._line(
-            "problem",
-            task_id,
-            f"internal error: {type(error).__name__}: {one_line(str(error), 160)}",
-            {"error": repr(error)},
-            word="internal",
-        )
-
-    def _draining(self, _: str, running: int) -> None:
+    def _draining(self, running: int) -> None:
         more = " · Ctrl-C again to interrupt them (they go back to the inbox)" if running else ""
         self._print(f"draining: {running} running, no new tasks{more}")
 
-    def _interrupting(self, _: str, running: int) -> None:
-        self._print(f"interrupting {running}: SIGINT, then SIGTERM, then SIGKILL")
-
-    def _watching(self, _: str) -> None:
+    def _begun(self) -> None:
         """From here on a signal is understood, so from here on keys count."""
         self._began_watching = True
         if self._steering is not None:
             self._steering.start()
 
-    def _resumed(self, _: str) -> None:
+    def _resumed(self) -> None:
         if self._stopped:
             self._stopped = False
             self._printer.redraw_after_loan()
         else:
             self._printer.redraw()
-
-    def _suspended(self, _: str) -> None:
-        self._stopped = True
-        self._printer.lend()
-
-    def _left(self, task_id: str, life: Life) -> None:
-        self._line(
-            "running",
-            task_id,
-            "goes on without us; the next watcher takes it over",
-            {},
-            word="left",
-        )
 
     # -- lines -----------------------------------------------------------------------------------------------------
 

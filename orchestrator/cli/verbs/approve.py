@@ -14,6 +14,7 @@ from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
 from orchestrator.coordination import handmerges, landing, runreviews
 from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
 from orchestrator.files import scan
 from orchestrator.model.config import Config
@@ -58,7 +59,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
     def step(store: Store, task_id: str) -> Moved:
         place = scan.locate(app.layout, task_id)
         if place is not None and (
-            names := Replies(app.layout, lambda: config, store).approve(task_id)
+            names := Replies(app.layout, Fixed(config), store).approve(task_id)
         ):
             say(f"{task_id}: {', '.join(names)} counts: its agent is told")
             return Moved(task_id, place[0], place[0], app.layout.file(*place))

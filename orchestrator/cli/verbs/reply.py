@@ -14,6 +14,7 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import ENDED, Replies
+from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import asks, card, encodings, journals, results, scan
 from orchestrator.files.asks import Ask
@@ -78,7 +79,7 @@ def command(
         replying.place(store, task_id, status, text)
     if text and status in ENDED:
         try:
-            Replies(app.layout, lambda: config, store).send(task_id)
+            Replies(app.layout, Fixed(config), store).send(task_id)
         except OrchestratorError as error:
             say(f"note: {error.message}; the next watcher sees to it")
     said = _how(app, task_id, status, config, toolbox)

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from typing import Any
 
 import click
 
@@ -20,9 +19,11 @@ from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.health import Health
+from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.news import About, Finished, News, Remark, Retrying, Started
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
 from orchestrator.distributors.registry import distributors
@@ -131,36 +132,10 @@ def _waiting(layout: Layout, word: str) -> tuple[str, str]:
 async def _run(
     app: App, layout: Layout, life: Life, look: TaskFile, store: Store, settings: Settings
 ) -> int:
-    ended: dict[str, Any] = {}
-
-    def tell(kind: str, task_id: str, **facts: Any) -> None:
-        if kind == "started":
-            how = (
-                "Ctrl-\\ leaves it"
-                if facts["life"].route.mode == "interactive"
-                else "Ctrl-C cancels it"
-            )
-            say(
-                f"==> {task_id} · attempt {facts['life'].attempt} · {facts['life'].route.agent.name} · {how}"
-            )
-        elif kind == "retrying":
-            say(
-                f"==> another attempt in {show_duration(facts['after'])}: {facts['reading'].reason}"
-            )
-        elif kind == "finished":
-            ended.update(facts)
-        elif kind == "asked":
-            say(f"==> it asks: {facts['text']}  orchestrator reply {life.id}")
-        elif kind in ("restored", "fault"):
-            say(f"note: {facts.get('text', '')}")
-
-    health = Health(
-        lambda fault: say(
-            f"the disk refuses writes: {fault}" if fault else "the disk takes writes again"
-        )
-    )
+    told, hints = Told(), Hints()
+    health = Health(told, hints)
     where = distributors(settings.config, app.layout)
-    lives = Lives(layout, settings, store, where, health, tell, lambda *_: None)
+    lives = Lives(layout, settings, store, where, health, told, hints)
     try:
         entry = store.claim(
             life.id, life.name, look.content, lives.claim_facts(look.task, look.route)
@@ -177,9 +152,9 @@ async def _run(
         target=shows, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True
     )
     printer.start()
-    settling = Settling().keep_looking(layout, life, lambda: settings.config)
+    settling = Settling().keep_looking(layout, life, settings)
     looking = asyncio.ensure_future(settling)
-    asking = asyncio.ensure_future(Asking(layout, store, tell).keep_looking(life))
+    asking = asyncio.ensure_future(Asking(layout, store, told).keep_looking(life))
     try:
         await lives.start(life, entry)
         while life.retry_at is not None:
@@ -199,16 +174,45 @@ async def _run(
         stop.set()
         printer.join()
         where.close()
-    reading = ended.get("reading")
-    say(
-        f"==> {life.status} · {show_duration(reading.duration_ms / 1000)}"
-        + (f" · {ended['reason']}" if ended.get("reason") else "")
-        if reading
-        else f"==> {life.status}"
-    )
+    words = [f"==> {life.status}"]
+    if told.finished is not None:
+        words.append(show_duration(told.finished.reading.duration_ms / 1000))
+        words += [told.finished.reason] if told.finished.reason else []
+    say(" · ".join(words))
     if life.status is Status.DONE:
         return 0
-    return TIMED_OUT if reading is not None and reading.outcome is Outcome.TIMED_OUT else FAILED
+    timed_out = told.finished is not None and told.finished.reading.outcome is Outcome.TIMED_OUT
+    return TIMED_OUT if timed_out else FAILED
+
+
+class Told:
+    """Says what becomes of the one task; ``finished`` is how it ended."""
+
+    def __init__(self) -> None:
+        self.finished: Finished | None = None
+
+    def hear(self, news: News) -> None:
+        """What somebody who waits for one task wants to know."""
+        if isinstance(news, Finished):
+            self.finished = news
+        elif isinstance(news, Started):
+            life = news.life
+            leave = "Ctrl-\\ leaves it" if life.route.mode == "interactive" else "Ctrl-C cancels it"
+            say(f"==> {life.id} · attempt {life.attempt} · {life.route.agent.name} · {leave}")
+        elif isinstance(news, Retrying) and news.reading is not None:
+            say(f"==> another attempt in {show_duration(news.after)}: {news.reading.reason}")
+        elif isinstance(news, Remark):
+            self._remark(news)
+
+    def _remark(self, news: Remark) -> None:
+        if news.about is About.ASKED:
+            say(f"==> it asks: {news.text}  orchestrator reply {news.id}")
+        elif news.about is About.RESTORED:
+            say(f"note: {news.text}")
+        elif news.about is About.FAULT:
+            say(f"the disk refuses writes: {news.text}")
+        elif news.about is About.FAULT_OVER:
+            say("the disk takes writes again")
 
 
 def _cancel(store: Store, life: Life) -> None:

@@ -108,14 +108,14 @@ def command(
     settings = Settings(app.layout, load, acceptance)
     pane = Pane(app.console, app.layout, settings, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
-    hooks = Hooks(lambda: settings.config.hooks, app.layout.root, pane.tell)
+    hooks = Hooks(settings, app.layout.root, pane)
     log.on_disk = hooks.offer
     watcher = Watcher(
         app.layout,
         settings,
         distributors(settings.config, app.layout),
         Store(app.layout, log),
-        pane.tell,
+        pane,
     )
     pane.attach(watcher)
     if not quiet and (note := _sharing(app.layout, settings)):

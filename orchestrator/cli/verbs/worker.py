@@ -105,9 +105,7 @@ def command(
     folder = Spool(spool or _default_spool())
     called = name or socket.gethostname()
 
-    def tell(text: str) -> None:
-        app.console.out(f"{time.strftime('%H:%M:%S')}  {text}")
-        sys.stdout.flush()
+    lines = Lines(app)
 
     async def serve() -> None:
         broker = engine(url, f"worker-{folder.worker[:8]}")
@@ -121,11 +119,11 @@ def command(
             config,
             toolbox.tools,
             app.layout.root,
-            tell,
+            lines,
         )
         await Worker(hub, offered, sorted(set(labels)), slots).run(until_empty)
 
-    tell(f"worker {called}, {shown(url)}, spool {folder.folder}")
+    lines.say(f"worker {called}, {shown(url)}, spool {folder.folder}")
     asyncio.run(serve())
 
 
@@ -159,3 +157,15 @@ def _tools(wanted: tuple[str, ...], config: Config, toolbox: Toolbox) -> list[st
 def _default_spool() -> str:
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return f"{base}/orchestrator/spool"
+
+
+class Lines:
+    """What happens, a line each, with the time."""
+
+    def __init__(self, app: App) -> None:
+        self._console = app.console
+
+    def say(self, text: str) -> None:
+        """Seen at once, in a pipe, too."""
+        self._console.out(f"{time.strftime('%H:%M:%S')}  {text}")
+        sys.stdout.flush()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from dataclasses import field
+from typing import Protocol, TypeVar
 
 from orchestrator.coordination.elsewhere.spool import Spool
 from orchestrator.coordination.elsewhere.workplace import Workplace
@@ -18,9 +19,16 @@ Answer = TypeVar("Answer")
 PAUSE = 0.5  # seconds before the broker is asked again
 
 
+class Voice(Protocol):
+    """Who shows a person what happens."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+
+
 @dataclass(slots=True)
 class Hub:
-    """``name`` is what people call the worker, ``root`` its project, ``tell`` hears what a person may want to see."""
+    """``name`` is what people call the worker, ``root`` its project; ``wake`` is set when the worker is to look again."""
 
     name: str
     engine: Engine
@@ -30,8 +38,13 @@ class Hub:
     config: Config
     tools: Mapping[str, ToolSpec]
     root: str
-    tell: Callable[[str], None]
+    voice: Voice
     trouble: str = ""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, text: str) -> None:
+        """Something that a person may want to see."""
+        self.voice.say(text)
 
     async def patient(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """The broker's answer, however long it is away."""

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +76,6 @@ class Job:
         self._end: AttemptEnd | None = None
         self._holding = asyncio.Lock()
         self.decided = asyncio.Event()  # whether it is ours
-        self.on_free: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """Look at the record, or for what was asked for, now."""
@@ -102,7 +101,7 @@ class Job:
             finally:
                 beating.cancel()
             self.busy = False
-            self.on_free()
+            self.hub.wake.set()  # a slot is free
             self.hub.tell(f"{self.told['task']}: {_words(end)}")
             await self._until_home()
         except Gone:

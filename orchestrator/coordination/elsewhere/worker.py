@@ -42,7 +42,6 @@ class Worker:
         self.pools = pools_of(tools, labels)
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
         self._beats = 0
         self.leaving = 0  # 1: nothing more is taken, 2: at once
 
@@ -73,7 +72,7 @@ class Worker:
     async def _serve(self, until_empty: bool) -> None:
         pause = POLL
         while True:
-            self._wake.clear()
+            self.hub.wake.clear()
             found = False
             if not self.leaving:
                 found = await self._fill()
@@ -83,7 +82,7 @@ class Worker:
             if until_empty and not found and not self._tasks:
                 return
             try:
-                await asyncio.wait_for(self._wake.wait(), pause)
+                await asyncio.wait_for(self.hub.wake.wait(), pause)
                 pause = POLL
             except TimeoutError:
                 pause = min(pause * 2, POLL_MOST)
@@ -128,7 +127,6 @@ class Worker:
         self._jobs[dispatch] = job
         task = asyncio.create_task(self._run(job))
         self._tasks[dispatch] = task
-        job.on_free = self._wake.set
 
     async def _run(self, job: Job) -> None:
         try:
@@ -142,14 +140,14 @@ class Worker:
             job.decided.set()
             self._jobs.pop(job.entry.dispatch, None)
             self._tasks.pop(job.entry.dispatch, None)
-            self._wake.set()
+            self.hub.wake.set()
 
     def _busy(self) -> int:
         return sum(job.busy for job in self._jobs.values())
 
     def _offered(self, pool: str) -> None:
         if pool in self.pools:
-            self._wake.set()
+            self.hub.wake.set()
 
     def _word(self, dispatch: str) -> None:
         if dispatch in self._jobs:
@@ -162,7 +160,7 @@ class Worker:
             self.hub.tell(
                 f"taking nothing more; {busy} still run here. Again: leave at once, what runs goes on for the next worker"
             )
-        self._wake.set()
+        self.hub.wake.set()
 
     async def _show(self) -> None:
         """Say who we are, again and again: a card that does not change is that of a worker who is gone."""

@@ -1,0 +1,25 @@
+"""Coroutines that run beside the loop's passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class Errands:
+    """Keeps them until they have ended: asyncio itself does not."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin it now, in the loop that runs."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self) -> None:
+        """Break off what has not ended."""
+        for task in self._tasks:
+            task.cancel()
