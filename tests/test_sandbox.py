@@ -148,6 +148,49 @@ def test_nobody_outside_can_be_seen_or_signalled(fenced):
     assert int(said.split("processes")[1].split()[0]) < 8
 
 
+KEYS = """
+import ctypes, errno, pathlib
+call = ctypes.CDLL(None, use_errno=True).syscall
+for line in pathlib.Path("/proc/keys").read_text().splitlines():
+    number = int(line.split()[0], 16)
+    for words in ((8, number, -3), (11, number, ctypes.create_string_buffer(99), 99)):
+        if call(250, *words) >= 0:
+            print("REACHED", line)
+for number, words in ((248, (b"user", b"x", b"x", 1, -3)), (250, (1, None)), (249, (b"user", b"x", None, 0))):
+    if call(number, *words) >= 0 or ctypes.get_errno() != errno.ENOSYS:
+        print("CALLED", number)
+print("TRIED")
+"""
+HOST = """
+import socket
+try:
+    socket.socket(40, socket.SOCK_STREAM)
+    print("MADE")
+except OSError as error:
+    print("refused", error.errno)
+socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+"""
+
+
+@needs_bwrap
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86-64")
+@pytest.mark.parametrize("level", ["project", "strict"])
+def test_the_keys_of_the_user_cannot_be_reached(fenced, level):
+    """They are in no namespace: whoever has the same user can link them by their numbers."""
+    (fenced.root / "keys.py").write_text(KEYS)
+    fenced.settings(level, more=", timeout: 50s")
+    assert fenced.do("python3 keys.py; ls /proc/self/fd | wc -l").split() == ["TRIED", "4"]
+
+
+@needs_bwrap
+def test_without_a_network_the_host_of_a_virtual_machine_is_not_reached(fenced):
+    (fenced.root / "host.py").write_text(HOST)
+    fenced.settings(
+        rest="  alone: {tool: shell, command: [python3, host.py], sandbox: {level: strict, network: none}}\n"
+    )
+    assert fenced.do("go", agent="alone").split() == ["refused", "97"]
+
+
 @needs_bwrap
 def test_the_walls_hold_against_a_root_of_its_own(fenced):
     """Neither mounts nor namespaces of its own nor the files of the kernel lead out, not even for root."""
@@ -314,6 +357,40 @@ def test_what_steers_programs_and_appears_is_taken_away(fenced):
     )
     assert (fenced.work / "logs" / "a" / "1" / "taken" / ".mytool" / "hook").exists()
     assert "taken away" in fenced.result()
+
+
+@needs_bwrap
+def test_what_steers_programs_where_the_attempt_begins_stays_too(fenced):
+    inner = fenced.root / "packages" / "a"
+    (inner / ".claude").mkdir(parents=True)
+    (inner / ".claude" / "settings.json").write_text("{}\n")
+    said = fenced.do(
+        """
+        (echo evil > .claude/settings.json) 2>/dev/null && echo WROTE
+        mkdir .mytool ../.vscode
+        cd ../..; mv packages aside; mkdir -p packages/a/.claude; echo evil > packages/a/.claude/settings.json
+        """,
+        cwd="packages/a",
+    )
+    assert said == ""
+    assert not any((fenced.root / "packages" / name).exists() for name in (".vscode", "a/.claude"))
+    assert fenced.result().count("taken away") == 2
+    assert (fenced.root / "aside" / "a" / ".claude" / "settings.json").read_text() == "{}\n"
+
+
+@needs_bwrap
+@pytest.mark.parametrize("kind", ["drafts", "others"])
+def test_a_drop_folder_full_of_anything_is_looked_at_in_time(fenced, kind):
+    """Pipes, links, folders and drafts among the tasks keep nothing up."""
+    script = {
+        "drafts": "cd $ORCHESTRATOR_DROP; for n in $(seq 1000); do : > .d$n; done; echo 'prompt: exit' > t1.yaml",
+        "others": "cd $ORCHESTRATOR_DROP; mkfifo a.yaml; mkdir b.yaml; ln -s /etc/passwd c.yaml; ln -s t1.yaml d.yaml;"
+        " truncate -s 60G e.yaml; echo 'prompt: exit' > t1.yaml",
+    }[kind]
+    fenced.settings("{level: project}", rest="watch: {rescan: 1s}\n")
+    fenced.do(script, code=None)
+    assert fenced.where("t1")
+    assert not (fenced.work / "inbox" / "a.yaml").exists()
 
 
 @needs_bwrap

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
-from orchestrator.files import journals, opening, runrecords, scan
+from orchestrator.files import journals, opening, runrecords
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import Bounds
@@ -28,6 +28,7 @@ from orchestrator.store.trees import Tree
 from orchestrator.tools.routing import Route
 
 DROP = "drop"  # in the log folder: where an attempt in a sandbox drops tasks
+MOST_LISTED = 20_000  # names that are looked at for them
 MOST_DROPPED = 200  # files that are taken at one look from where an attempt drops tasks
 SHARED = "git-shared.json"  # what trees share with the person, before an attempt
 
@@ -168,13 +169,11 @@ class Grounds:
 
     def _collect(self, life: Worker, folder: str, quiet: float) -> list[str]:
         told = []
-        listed = scan.names(folder)
-        if len(listed) > MOST_DROPPED:
-            told.append(f"it dropped {len(listed)} files; {MOST_DROPPED} at a time are taken")
-        for name in listed[:MOST_DROPPED]:
+        listed, more = _dropped(folder)
+        if more:
+            told.append(f"it dropped many files; {MOST_DROPPED} at a time are taken")
+        for name in listed:
             task_id, path = stem_of(name), f"{folder}/{name}"
-            if not task_id or is_draft(name):
-                continue
             try:
                 if quiet and time.time() - os.lstat(path).st_mtime < quiet:
                     continue
@@ -222,6 +221,18 @@ class Grounds:
         """A path that a task names: ``work/...`` is the project's, everything else is in its tree."""
         inside = path == WORK or path.startswith(f"{WORK}/")
         return os.path.join(self.layout.root if inside else self.folder(life), path)
+
+
+def _dropped(folder: str) -> tuple[list[str], bool]:
+    """The first task files in a folder, and whether there may be more: whatever lies there, it is not read for long."""
+    found: list[str] = []
+    with os.scandir(folder) as entries:
+        for count, entry in enumerate(entries):
+            if count >= MOST_LISTED or len(found) >= MOST_DROPPED:
+                return found, True
+            if stem_of(entry.name) and not is_draft(entry.name):
+                found.append(entry.name)
+    return found, False
 
 
 def bounds_of(life: Worker) -> Bounds | None:

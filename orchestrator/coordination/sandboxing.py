@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.coordination.grounds import DROP, Grounds, Worker
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Order
-from orchestrator.execution import sandbox
+from orchestrator.execution import sandbox, syscalls
 from orchestrator.execution.sandbox import EMPTY, READ, SEALED, WRITE, Mount, Walls, covered
 from orchestrator.files import opening
 from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, Layout, data_file
@@ -89,13 +89,15 @@ class Sandboxes:
                 raise _impossible(box, why)
         prefix = sandbox.words(walls)
         assert prefix is not None
-        missing = [
-            name for name in self._steering() if not os.path.lexists(f"{self._place(life)}/{name}")
-        ]
-        record = {"argv": prefix, "place": self._place(life), "missing": missing}
+        place = self._place(life)
+        steering = {name: _inode(f"{place}/{name}") for name in self._guards(place, order.cwd)}
+        record = {"argv": prefix, "place": place, "steering": steering}
         atomic.remove(f"{order.run_dir}/{RECORD}")
         data = json.dumps(record, indent=1).encode() + b"\n"
         atomic.write_temporary(f"{order.run_dir}/{RECORD}", data, mode=0o600, sync=False)
+        atomic.remove(f"{order.run_dir}/{syscalls.FILE}")
+        calls = syscalls.program(walls.network)
+        atomic.write_temporary(f"{order.run_dir}/{syscalls.FILE}", calls, mode=0o600, sync=False)
         argv = (*prefix, order.program, *order.argv[1:])
         return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True)
 
@@ -138,7 +140,7 @@ class Sandboxes:
         mounts = [
             *self._ground(life, box, order),
             *self._work(life, box, order, drops),
-            *self._guarded(life, place),
+            *self._guarded(place, order.cwd),
         ]
         return Walls(tuple(mounts), order.cwd, box.level == PROJECT, box.network)
 
@@ -219,9 +221,9 @@ class Sandboxes:
             if covered(real, [work]) and not covered(real, hidden) and os.path.exists(real):
                 yield real
 
-    def _guarded(self, life: Worker, place: str) -> Iterator[Mount]:
+    def _guarded(self, place: str, cwd: str) -> Iterator[Mount]:
         """What steers git, tools and agents stays as it is, wherever it lies; what this machine trusts is not seen."""
-        for name in self._steering():
+        for name in self._guards(place, cwd):
             path = f"{place}/{name}"
             if os.path.islink(path):
                 raise CannotStart(
@@ -235,18 +237,23 @@ class Sandboxes:
         except git.NoRepository:
             folders = {}
         yield from (Mount(READ, path) for path in folders)
-        for agent in self.settings.config.agents.values():
-            path = (
-                _real(os.path.join(self.layout.root, agent.instructions))
-                if agent.instructions
-                else ""
-            )
-            if path and covered(path, [place]) and os.path.isfile(path):
-                yield Mount(READ, path)
         trusted = state_home()
         if trusted and os.path.isdir(trusted):
             yield Mount(EMPTY, _real(trusted))
             yield Mount(SEALED, _real(trusted))
+
+    def _guards(self, place: str, cwd: str) -> list[str]:
+        """What must stay as it is, relative to the working folder: what steers programs there and in the folders down to
+        where the attempt begins, and the instructions of roles."""
+        inner = os.path.relpath(cwd, place) if covered(cwd, [place]) else "."
+        parts = [] if inner == "." else inner.split("/")
+        folders = ["".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)]
+        found = [f"{folder}{name}" for folder in folders for name in self._steering()]
+        for agent in self.settings.config.agents.values():
+            path = _real(os.path.join(self.layout.root, agent.instructions))
+            if agent.instructions and covered(path, [place]) and os.path.isfile(path):
+                found.append(os.path.relpath(path, place))
+        return list(dict.fromkeys(found))
 
     def _steering(self) -> list[str]:
         """Names in a working folder that decide what programs do there: of git, of editors, of every tool that we know."""
@@ -265,13 +272,15 @@ class Sandboxes:
         except (OSError, ValueError):
             return ()  # there was none
         told = []
-        for name in record["missing"]:
+        # Version 0.1.0 wrote down what was missing only.
+        steering = record.get("steering") or dict.fromkeys(record.get("missing", ()), 0)
+        for name, before in steering.items():
             path = f"{record['place']}/{name}"
-            if not os.path.lexists(path):
+            if not os.path.lexists(path) or _inode(path) == before:
                 continue
             aside = f"{run_dir}/{TAKEN}/{name}"
             try:
-                os.makedirs(f"{run_dir}/{TAKEN}", exist_ok=True)
+                os.makedirs(os.path.dirname(aside), exist_ok=True)
                 os.rename(path, aside)
                 told.append(
                     f"it made {name}, which steers programs here: taken away, to {self.layout.shown(aside)}"
@@ -281,6 +290,14 @@ class Sandboxes:
                     f"it made {name}, which steers programs here; it is still there: {error.strerror}"
                 )
         return (*told, *refusals(run_dir))
+
+
+def _inode(path: str) -> int:
+    """By which a file or folder is known; 0 if there is none."""
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return 0
 
 
 def refusals(run_dir: str) -> list[str]:

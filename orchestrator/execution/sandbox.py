@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.execution import syscalls
 from orchestrator.files.text import one_line
 from orchestrator.records import dataclass
 
@@ -64,10 +65,10 @@ class Walls:
     network: bool = True
 
 
-def words(walls: Walls) -> list[str] | None:
+def words(walls: Walls, descriptor: int = syscalls.DESCRIPTOR) -> list[str] | None:
     """The command up to where the program's own begins; None without bubblewrap.
 
-    ``env`` gives the program its signals back: bubblewrap itself lives as long as it does, and ignores them.
+    It needs the filter of system calls (`syscalls.program`) at ``descriptor``.  ``env`` gives the program its signals back: bubblewrap itself lives as long as it does, and ignores them.
     """
     bwrap, env = shutil.which(PROGRAM), shutil.which("env")
     if bwrap is None or env is None:
@@ -80,7 +81,7 @@ def words(walls: Walls) -> list[str] | None:
         "--unshare-ipc",
         "--unshare-uts",
     ]
-    argv += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
+    argv += ["--unshare-cgroup-try", "--cap-drop", "ALL", "--seccomp", str(descriptor)]
     argv += [] if walls.network else ["--unshare-net"]
     argv += _whole() if walls.whole else _system()
     for path in KERNEL if os.geteuid() == 0 else ():
@@ -151,10 +152,7 @@ def sockets() -> list[str]:
 
 def refused(walls: Walls, program: str, env: Mapping[str, str]) -> str:
     """Why nothing can be started behind these walls; empty if the program can be.  They are really built, for a moment."""
-    prefix = words(walls)
-    if prefix is None:
-        return f"there is no program '{PROGRAM if shutil.which(PROGRAM) is None else 'env'}'"
-    said, code = run([*prefix, "test", "-x", program], env)
+    said, code = run(walls, ["test", "-x", program], env)
     if code == 0:
         return ""
     if said:
@@ -162,11 +160,23 @@ def refused(walls: Walls, program: str, env: Mapping[str, str]) -> str:
     return f"{program} is not visible in it" if code == 1 else f"{PROGRAM} ended with {code}"
 
 
-def run(argv: Sequence[str], env: Mapping[str, str], seconds: float = SECONDS) -> tuple[str, int]:
-    """What a short command says, and its exit code; a problem of ours is in its words, with code -1."""
+def run(
+    walls: Walls, argv: Sequence[str], env: Mapping[str, str], seconds: float = SECONDS
+) -> tuple[str, int]:
+    """What a short command says behind these walls, and its exit code; a problem of ours is in its words, with code -1."""
+    calls = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     try:
+        os.write(calls, syscalls.program(walls.network))
+        os.lseek(calls, 0, os.SEEK_SET)
+        prefix = words(walls, calls)
+        if prefix is None:
+            return (
+                f"there is no program '{PROGRAM if shutil.which(PROGRAM) is None else 'env'}'",
+                -1,
+            )
         done = subprocess.run(
-            argv,
+            [*prefix, *argv],
+            pass_fds=(calls,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -177,6 +187,8 @@ def run(argv: Sequence[str], env: Mapping[str, str], seconds: float = SECONDS) -
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error), -1
+    finally:
+        os.close(calls)
     return done.stdout.decode("utf-8", "replace").strip(), done.returncode
 
 
@@ -207,7 +219,7 @@ def proof(whole: bool) -> str:
         if why := refused(walls, shell, os.environ):
             return why
         tried = [f"{scratch}/outside", f"{scratch}/hidden/x", str(os.getpid()), f"{scratch}/own/x"]
-        said, code = run([*(words(walls) or ()), shell, "-c", PROBE, "probe", *tried], os.environ)
+        said, code = run(walls, [shell, "-c", PROBE, "probe", *tried], os.environ)
         wrote = os.path.exists(f"{scratch}/outside")
         if code or said or wrote:
             return one_line(said, 200) or (

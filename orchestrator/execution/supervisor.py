@@ -53,6 +53,9 @@ DEFAULTS = [
 ]
 
 
+CALLS = (
+    "seccomp.bpf"  # in the log folder: the system calls that a sandbox refuses (execution.syscalls)
+)
 # What builds a sandbox must outlive the tool in it: it ignores what we ignore, and gives the tool its signals back.
 SANDBOX_DEFAULTS = [
     number
@@ -298,7 +301,7 @@ class Attempt:
         if job["sandboxed"]:
             stdin = sealed(stdin)
         try:
-            actions = [
+            actions: list[Any] = [
                 (os.POSIX_SPAWN_DUP2, stdin, 0),
                 (os.POSIX_SPAWN_DUP2, self.logs[0], 1),
                 (os.POSIX_SPAWN_DUP2, self.logs[1], 2),
@@ -308,6 +311,9 @@ class Attempt:
                 self.terminal = terminal.Terminal(job["run_dir"], self.logs[0], WAKE)
                 actions = self.terminal.actions()
                 os.chdir(job["cwd"])
+            if job["sandboxed"]:
+                calls = f"{job['run_dir']}/{CALLS}"
+                actions.append((os.POSIX_SPAWN_OPEN, 3, calls, os.O_RDONLY, 0))
             self.opening = False
             pid = os.posix_spawn(
                 job["program"],

@@ -1,0 +1,77 @@
+"""The system calls that a sandbox refuses, as a filter for the kernel (classic BPF), which bubblewrap loads.
+
+Mounts and namespaces do not part the kernel's keyrings: a process of the same user can link any of them by its number and read
+its keys.  Nor do they part the sockets between a virtual machine and its host, which are in no network namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterator
+
+from orchestrator.execution import supervisor
+from orchestrator.records import dataclass
+
+FILE = supervisor.CALLS  # in the log folder; the supervisor opens it as the descriptor below
+DESCRIPTOR = 3
+AF_VSOCK = 40
+_LOAD, _AND, _EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST = 0, 4, 16  # where they are in what the kernel gives the filter
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
+_SAME_CALLS = 0xBFFFFFFF  # without the bit that the x32 calls of x86-64 have
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How the kernel names a kind of program, and the numbers of its calls: of keyrings, of sockets, of many sockets in one."""
+
+    name: int
+    keys: tuple[int, int, int]
+    socket: int
+    socketcall: int | None = None
+    last: int = _FIRST  # where the lower half of the first argument is
+
+
+MACHINES = (
+    Machine(0xC000003E, (248, 249, 250), 41),  # x86-64
+    Machine(0x40000003, (286, 287, 288), 359, 102),  # i386
+    Machine(0xC00000B7, (217, 218, 219), 198),  # aarch64
+    Machine(0x40000028, (309, 310, 311), 281),  # arm
+    Machine(0xC00000F3, (217, 218, 219), 198),  # riscv64
+    Machine(0xC0000015, (269, 270, 271), 326, 102),  # ppc64le
+    Machine(
+        0x80000016, (278, 279, 280), 359, 102, _FIRST + 4
+    ),  # s390x, which has the upper half first
+)
+
+
+def program(network: bool) -> bytes:
+    """The filter.  Without a ``network`` the sockets to the host of a virtual machine are refused as well."""
+    words = [(_LOAD, 0, 0, _ARCHITECTURE)]
+    for machine in MACHINES:
+        body = list(_body(machine, network))
+        words += [(_EQUAL, 0, len(body), machine.name), *body]
+    words.append(_refusal(errno.ENOSYS))  # of a kind that nobody here knows
+    return b"".join(struct.pack("=HBBI", *word) for word in words)
+
+
+def _body(machine: Machine, network: bool) -> Iterator[tuple[int, int, int, int]]:
+    yield _LOAD, 0, 0, _NUMBER
+    yield _AND, 0, 0, _SAME_CALLS
+    for number in machine.keys:
+        yield _EQUAL, 0, 1, number
+        yield _refusal(errno.ENOSYS)
+    if not network:
+        if machine.socketcall is not None:
+            yield _EQUAL, 0, 1, machine.socketcall
+            yield _refusal(errno.ENOSYS)
+        yield _EQUAL, 0, 3, machine.socket
+        yield _LOAD, 0, 0, machine.last
+        yield _EQUAL, 0, 1, AF_VSOCK
+        yield _refusal(errno.EAFNOSUPPORT)
+    yield _RETURN, 0, 0, _ALLOW
+
+
+def _refusal(number: int) -> tuple[int, int, int, int]:
+    return _RETURN, 0, 0, _REFUSE | number
