@@ -15,11 +15,12 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+from sieges.forked import Forked
 
 from orchestrator.coordination import strays
 from orchestrator.files.configuration import load_config
@@ -64,9 +65,11 @@ agents:
 """
 # A git that is told, by a file, to kill whoever has called it, or itself: at this call, in the middle, or after it.
 SHIM = """#!/bin/sh
-if [ -e '{told}' ] && rm '{told}' 2>/dev/null; then
-  echo call >> '{told}.done'
-  case $(($$ % 4)) in
+if [ -e '{told}' ] && how=$(cat '{told}') && rm '{told}' 2>/dev/null; then
+  echo "$ORCHESTRATOR_TASK_ID.$ORCHESTRATOR_ATTEMPT $*" >> '{told}.done'
+  case ${{how:-$(($$ % 4))}} in
+    full) (trap '' XFSZ; ulimit -f 0; exec {git} "$@"); exit $?;;
+    git) exit 137;;
     0) kill -9 $PPID; exit 137;;
     1) {git} "$@"; kill -9 $PPID; exit 137;;
     2) {git} "$@" & sleep 0.00$(($$ % 10)); kill -9 $! $PPID; exit 137;;
@@ -91,6 +94,7 @@ class Field:
         self.random = random.Random(seed)
         self.base = Path(tempfile.mkdtemp(prefix="orchestrator-faults-"))
         self.root, self.wrote = self.base / "p", self.base / "wrote"
+        (self.base / "state").mkdir()
         self.root.mkdir()
         self.wrote.touch()
         git(self.root, "init", "-q", "-b", "main")
@@ -117,15 +121,20 @@ class Field:
         self.layout = Layout(str(self.root))
         self.persons = self.checkout()
         self.counts: Counter[str] = Counter()
-        self.watcher: subprocess.Popen[bytes] | None = None
+        self.watcher: Forked | None = None
 
-    def run(self, *words: str) -> int:
-        return subprocess.run([sys.executable, "-m", "orchestrator", *words], cwd=self.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode  # fmt: skip
+    def run(self, *words: str) -> int | None:
+        return Forked(self.root, words, self.environment(), self.base / "log").wait()
+
+    def environment(self, git: str = "") -> dict[str, str]:
+        """What the program sees; ``git`` is a folder with another git."""
+        env = {**os.environ, "XDG_STATE_HOME": str(self.base / "state")}
+        return {**env, "PATH": f"{git}:{env['PATH']}"} if git else env
 
     def watch(self, *words: str) -> None:
         if self.watcher is None or self.watcher.poll() is not None:
-            env = {**os.environ, "PATH": f"{self.base}/bin:{os.environ['PATH']}"}
-            self.watcher = subprocess.Popen([sys.executable, "-m", "orchestrator", "watch", "--quiet", *words], cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=(self.base / "log").open("ab"), stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+            env = self.environment(f"{self.base}/bin")
+            self.watcher = Forked(self.root, ("watch", "--quiet", *words), env, self.base / "log")
 
     def drop(self) -> None:
         task_id = f"t{self.counts['tasks']:04d}"
@@ -248,25 +257,43 @@ class Field:
         return lines
 
 
+ROUND = 60  # kills in one project
+
+
 def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """So many kills, then a quiet watcher to the end; what was counted, and what was broken."""
-    field = Field(seed)
+    """So many kills, in rounds of a project each; what was counted, and what was broken."""
+    counts: Counter[str] = Counter()
+    broken: list[str] = []
+    while counts["killed trees"] < kills:
+        field = Field(seed + counts["rounds"])
+        broken += one(field, min(ROUND, kills - counts["killed trees"]))
+        counts += field.counts
+        counts["rounds"] += 1
+    return counts, broken
+
+
+def one(field: Field, kills: int) -> list[str]:
+    """So many kills, then a quiet watcher to the end; what was broken."""
+    broken: list[str] = []
     while field.counts["killed trees"] < kills:
         field.watch()
         if field.counts["tasks"] < field.counts["killed trees"] / 2 + 6:
             field.drop()
         time.sleep(field.random.random() * 0.1)
         field.kill()
+        if not broken and field.checkout() != field.persons:
+            broken.append("the person's checkout was touched while it went on")
     if field.watcher is not None and field.watcher.poll() is None:
         field.watcher.send_signal(signal.SIGTERM)
         field.watcher.wait()
     field.watcher = None
-    field.run("watch", "--until-empty", "--quiet")
+    if field.run("watch", "--until-empty", "--quiet") is None:
+        broken.append("the last watcher did not end")
     field.run("doctor", "--fix")
-    broken = field.broken()
+    broken += field.broken()
     field.counts["starts"] = len(field.wrote.read_text().splitlines())
     if not broken:
         shutil.rmtree(field.base, ignore_errors=True)
     else:
         broken.append(f"left for you to look at: {field.base}")
-    return field.counts, broken
+    return broken
