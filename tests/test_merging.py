@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_trees import CHECKS, Repo, git, persons, repo, watcher  # noqa: F401
 
 from orchestrator.files import journals
-from orchestrator.store import merging, trees
+from orchestrator.files.layout import Layout
+from orchestrator.model.isolation import Change
+from orchestrator.store import git as store_git
+from orchestrator.store import merging, saving, trees
+from orchestrator.store.trees import Tree
 
 
 def test_approve_merges_into_the_checkout(repo: Repo):
@@ -228,3 +235,72 @@ def test_what_is_never_merged_is_a_gate_until_a_person_merges_it(repo: Repo):
     assert "was merged by hand" in repo.run("approve", "y").stderr
     repo.run("trees", "clean", "-y")
     assert repo.git("branch", "--list", "task/*") == "task/z"
+
+
+class Branches:
+    """A repository whose branches begin at one commit; each writes its own text into some files."""
+
+    def __init__(self, root) -> None:
+        self.layout = Layout(str(root))
+        os.makedirs(f"{self.layout.state}/tmp")
+        git(root, "init", "-q", "-b", "person")
+        git(root, "commit", "-q", "--allow-empty", "-m", "first", env_more=WHO)
+        self.repo = store_git.find(str(root))
+        self.base = self.repo.shared.commit_of("HEAD")
+        self.numbers = itertools.count()
+
+    def branch(self, target: str, number: int, files: set[str]) -> tuple[Tree, Change]:
+        """What a task that has ended left."""
+        shared = self.repo.shared.signed()
+        name = f"task/{target}-{number}"
+        blob = shared("hash-object", "-w", "--stdin", stdin=f"{number}\n".encode())
+        lines = "".join(f"100644 blob {blob}\t{path}\n" for path in sorted(files))
+        content = shared("mktree", stdin=lines.encode())
+        tip = shared("commit-tree", content, "-p", self.base, "-m", name)
+        shared("update-ref", f"refs/heads/{name}", tip)
+        tree = Tree(self.layout.tree(f"{target}-{number}"), name, self.base, target, ready=True)
+        return tree, saving.figures(self.repo, tree, tip)
+
+
+WHO = {f"GIT_{who}_{part}": "n@example.org" for who in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def branches(tmp_path_factory) -> Branches:
+    return Branches(tmp_path_factory.mktemp("order"))
+
+
+ORDERS = st.lists(st.sets(st.sampled_from("abcd"), min_size=1, max_size=3), min_size=2, max_size=5)
+
+
+@settings(max_examples=8, deadline=None)
+@given(work=ORDERS, strategy=st.sampled_from(["merge", "squash", "rebase"]))
+def test_in_whatever_order_they_are_merged_what_collides_stays_and_the_others_land(
+    branches, work, strategy
+):
+    """Whoever comes first has a file; who comes later and wrote it too is refused, whole, by name, and its branch stays as it was."""
+    target = f"t{next(branches.numbers)}"
+    shared = branches.repo.shared
+    shared("update-ref", f"refs/heads/{target}", branches.base)
+    has: dict[str, str] = {}
+    for number, files in enumerate(work):
+        tree, change = branches.branch(target, number, files)
+        records: list[dict] = []
+        collides = sorted(files & has.keys())
+        before = shared.commit_of(target)
+
+        def merge(tree=tree, change=change, number=number, records=records):
+            return merging.merge(branches.layout, branches.repo, tree, change, strategy, "t", f"t{number}", {}, records.append)  # fmt: skip
+
+        if collides:
+            with pytest.raises(merging.CannotMerge) as caught:
+                merge()
+            assert sorted(caught.value.conflicts) == collides
+            assert (shared.commit_of(target), records) == (before, [])
+        else:
+            assert merge().old == before
+            assert [record["record"] for record in records] == ["merge", "merged"]
+            has |= dict.fromkeys(files, f"{number}")
+        assert shared.commit_of(change.branch) == change.tip
+    listed = shared("ls-tree", "--name-only", target).split()
+    assert {name: shared("cat-file", "-p", f"{target}:{name}") for name in listed} == has

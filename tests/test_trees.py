@@ -31,8 +31,9 @@ edits: true
 """
 
 
-def git(folder: Path, *words: str, code: int | None = 0, **more) -> str:
+def git(folder: Path, *words: str, code: int | None = 0, env_more=(), **more) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    env |= dict(env_more)
     done = subprocess.run(
         ["git", *words], cwd=folder, env=env, capture_output=True, text=True, check=False, **more
     )
