@@ -313,3 +313,33 @@ def test_other_attempts_alive_are_named(repo: Repo):
     repo.run("watch", "--until-empty")
     told = [text for text in repo.result("b")["warnings"] if "tags/hello" in text]
     assert told and "(alive as well: a)" in told[0], repo.result("b")["warnings"]
+
+
+@pytest.mark.parametrize("whose", ["the person's", "both", "the repository's"])
+def test_only_filters_of_the_persons_own_configuration_are_run(repo: Repo, whose):
+    """As git lfs does: what lies in a checkout is not what is stored."""
+    home = repo.root.parent / "home"
+    home.mkdir()
+    repo.env["HOME"] = str(home)
+    places = {"the person's": ["--global"], "both": ["--global", "--local"]}.get(whose, ["--local"])
+    for place in places:
+        for key, value in (
+            *(("clean", "sed s/plain/stored/"), ("smudge", "sed s/stored/plain/")),
+            ("required", "true"),
+        ):
+            repo.git("config", place, f"filter.big.{key}", value, env_more={"HOME": str(home)})
+    (repo.root / ".gitattributes").write_text("*.bin filter=big\n")
+    (repo.root / "x.bin").write_text("plain\n")
+    repo.git("add", "-A", env_more={"HOME": str(home)})
+    repo.git("commit", "-qm", "filtered", env_more={"HOME": str(home)})
+    assert repo.git("show", "HEAD:x.bin") == "stored"
+    repo.do("x", "cat x.bin; echo plain too > y.bin")
+    told = " ".join(repo.result("x").get("warnings", []))
+    if whose == "the repository's":
+        assert repo.log("x") == "stored\n" and repo.git("show", "task/x:y.bin") == "plain too"
+        assert "x.bin: here as stored" in told and "y.bin: stored as they are" in told
+        return
+    assert repo.log("x") == "plain\n" and repo.git("show", "task/x:y.bin") == "stored too"
+    assert told == "" and repo.result("x")["files_changed"] == ["y.bin"]
+    repo.run("approve", "x")
+    assert (repo.root / "y.bin").read_text() == "plain too\n"

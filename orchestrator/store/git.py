@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ _OFF = (
     "commit.gpgSign=false", "tag.gpgSign=false", "submodule.recurse=false", "advice.detachedHead=false", "core.pager=cat",
     "core.quotePath=false", "core.splitIndex=false", "core.safecrlf=false", "worktree.guessRemote=false", "merge.renormalize=false",
 )  # fmt: skip
+_FILTER = {"clean": "", "smudge": "", "process": "", "required": "false"}  # off
 _FALLBACK = {"NAME": "orchestrator", "EMAIL": "orchestrator@localhost"}
 
 
@@ -199,8 +200,12 @@ def find(root: str) -> Repository:
 
 
 def own_filters(repository: Repository) -> tuple[str, ...]:
-    """Settings that switch off the filters and drivers of the repository's own configuration, which an agent can write."""
+    """Settings that switch off the filters and drivers of the repository's own configuration, which an agent can write.
+
+    A filter that the person's own configuration names as well (git lfs) is run as that says.
+    """
     found: set[str] = set()
+    persons: dict[str, str] | None = None
     files = [f"{repository.common}/config", f"{repository.git_dir}/config.worktree"]
     files += [f"{entry.path}/config.worktree" for entry in _scan(f"{repository.common}/worktrees")]
     for path in files:
@@ -209,20 +214,40 @@ def own_filters(repository: Repository) -> tuple[str, ...]:
         listed = Git(repository.common)(
             "config", "--file", path, "--includes", "--name-only", "--list", "-z", codes=(0, 1, 128)
         )
-        for key in listed.split("\0"):
+        keys = set(listed.split("\0"))
+        for key in keys:
             section, _, name = key.rpartition(".")
             if section.startswith("filter.") and "\n" not in section:
-                found |= {
-                    f"{section}.clean=",
-                    f"{section}.smudge=",
-                    f"{section}.process=",
-                    f"{section}.required=false",
-                }
+                persons = _persons_filters(repository) if persons is None else persons
+                found |= _filter(section, persons, keys)
             elif section.startswith("merge.") and name == "driver":
                 found.add(f"{section}.driver=false")
             elif key == "diff.external":
                 found.add("diff.external=")
     return tuple(sorted(found))
+
+
+def _filter(section: str, persons: Mapping[str, str], keys: Collection[str]) -> set[str]:
+    """The settings for a filter that the repository's ``keys`` name: as the person has it, else off."""
+    parts = {name: persons.get(f"{section}.{name}", off) for name, off in _FILTER.items()}
+    if not parts["process"]:
+        if f"{section}.process" in keys:  # it cannot be unset, and an empty one lets nothing run
+            parts = dict(_FILTER)
+        elif parts["clean"] or parts["smudge"]:
+            del parts["process"]
+    return {f"{section}.{name}={value}" for name, value in parts.items()}
+
+
+def _persons_filters(repository: Repository) -> dict[str, str]:
+    """Filters by the configuration of the person and of the machine, which no repository brings."""
+    words = ("config", "--includes", "--show-scope", "--list", "-z")
+    listed = Git(repository.common)(*words, codes=(0, 1, 128, 129)).split("\0")
+    found = {}
+    for scope, entry in zip(listed[::2], listed[1::2], strict=False):
+        key, _, value = entry.partition("\n")
+        if scope in ("system", "global") and key.startswith("filter."):
+            found[key] = value
+    return found
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from orchestrator.files import opening, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change
 from orchestrator.patterns import regex
-from orchestrator.store import atomic, submodules, trees
+from orchestrator.store import atomic, filtered, submodules, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import SAVED, Tree
 
@@ -80,7 +81,9 @@ def save(
     finally:
         trees.forget_index(index)
     trees.mend(repo, tree)
-    return figures(repo, tree, tip, unproven, (*warnings, *told))
+    change = figures(repo, tree, tip, unproven, (*warnings, *told))
+    raw = filtered.stored_as_they_are(repo, git, change.files)
+    return replace(change, warnings=(*change.warnings, *raw)) if raw else change
 
 
 def keep(git: Git, ref: str, commit: str) -> None:

@@ -23,7 +23,7 @@ from orchestrator.files import opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
-from orchestrator.store import atomic
+from orchestrator.store import atomic, filtered
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 
 SAVED = "refs/orchestrator/saved"  # below it what attempts left: <name>/<attempt>
@@ -115,6 +115,7 @@ def plan(
         base = snapshot(layout, repo, base)
     else:
         notes += unseen(layout, repo)
+    notes += filtered.not_seen(repo, base)
     wanted = f"{trees.prefix}/{branch_part(task_id)}"
     branch = free_name(wanted, taken(repo, trees.prefix))
     if branch != wanted:
