@@ -11,6 +11,7 @@ from conftest import wait_until
 
 from orchestrator.coordination.intake import Intake, Invalid, RunFile, TaskFile
 from orchestrator.coordination.judges import Judges, Verdict
+from orchestrator.coordination.news import About, Remark, RunBegun, Started
 from orchestrator.coordination.settings import Settings
 from orchestrator.files import schemas
 from orchestrator.files.configuration import load_config
@@ -74,8 +75,8 @@ def test_others_start_while_a_large_run_is_judged(tube):
     tube.drop("big", run_of(250).replace("}", ", hold: true}"))
     tube.drop("small")
     tube.run()
-    told = [(kind, task_id) for kind, task_id, _ in tube.news]
-    assert told.index(("started", "small")) < told.index(("run", "big"))
+    told = [type(item) for item in tube.news if isinstance(item, (Started, RunBegun))]
+    assert told[:2] == [Started, RunBegun]
 
 
 def test_it_says_the_same_as_where_others_wait(tube, judges):
@@ -179,9 +180,6 @@ def test_a_few_lines_make_no_more_than_a_machine_holds(tube, text, why):
     tube.drop("bomb", text)
     tube.drop("small")
     tube.run()
-    assert ("bomb", why) in [
-        (task_id, facts["text"].partition(" ")[2][: len(why)])
-        for kind, task_id, facts in tube.news
-        if kind == "invalid"
-    ]
+    assert tube.remarks(About.INVALID) == ["bomb"]
+    assert [item.text.partition(" ")[2][: len(why)] for item in tube.of(Remark)] == [why]
     assert [task_id for _, task_id, _ in tube.started] == ["small"]
