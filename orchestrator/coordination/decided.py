@@ -38,6 +38,7 @@ class Decided:
     def __init__(self, layout: Layout, store: Store, listener: Listener) -> None:
         self.layout, self.store, self.listener = layout, store, listener
         self._known: Mapping[str, int] | None = None  # names and their inodes; 0: not known
+        self._written: Mapping[str, int] | None = None
 
     def look(self) -> Found:
         """What has been decided since.  OSError if the disk refuses."""
@@ -55,10 +56,16 @@ class Decided:
             else:
                 made += [f"{task_id}.yaml" for task_id in placed]
         known = {**now, **waits}
-        if known != before or self._known is None:
+        if known != self._written:
             self._remember(known)
+            self._written = known
         self._known = known
         return Found(tuple(made), tuple(merges))
+
+    def entered(self, name: str) -> None:
+        """A task of ours has come to review/: somebody may move it before the next look."""
+        if self._known is not None:
+            self._known = {name: 0, **self._known}
 
     def _in_review(self) -> dict[str, int]:
         folder = self.layout.folder(Status.REVIEW)

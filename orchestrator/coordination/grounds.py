@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
-from orchestrator.files import journals, opening, runrecords
+from orchestrator.files import contests, journals, opening, runrecords
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import Bounds
@@ -81,7 +81,9 @@ class Grounds:
         """What tree it is to have: of its run's branch, of another task's, or of what is configured."""
         config, task = self.settings.config.trees, life.task
         start = ""
-        if task.run and runrecords.is_known(self.layout, task.run):
+        if contests.known(self.layout, task.run or "") is not None:
+            start = ""  # nothing of it is to be in the branch of another
+        elif task.run and runrecords.is_known(self.layout, task.run):
             start = runbranches.begin(self.layout, config, repo, task.run).branch
         commit = self._grown(task.grows_from) if task.grows_from else task.base
         tree = trees.plan(self.layout, config, life.id, repo, start, commit)

@@ -20,7 +20,7 @@ from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
 from orchestrator.model.status import Status
-from orchestrator.store import atomic, conflictnotes, git, merging, plans, sharing, trees
+from orchestrator.store import atomic, conflictnotes, contests, git, merging, plans, sharing, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -193,6 +193,11 @@ def _environment() -> Mapping[str, str]:
 
 def approve(store: Store, config: Config, task_id: str) -> str:
     """Merge what is in review, if it is to be merged at all; what was done, in words (empty: nothing).  Raises `CannotMerge`."""
+    with contests.taking(store.layout, task_id):
+        return _approved(store, config, task_id)
+
+
+def _approved(store: Store, config: Config, task_id: str) -> str:
     entry = store.ledger.open(task_id)
     if entry is None:
         return ""

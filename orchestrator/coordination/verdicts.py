@@ -6,7 +6,7 @@ import asyncio
 import collections
 from collections.abc import Iterable, Mapping
 
-from orchestrator.coordination import handmerges, landing, runreviews
+from orchestrator.coordination import contests, handmerges, landing, runreviews
 from orchestrator.coordination.errands import Errands
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.hints import Hints
@@ -60,7 +60,7 @@ class Verdicts:
         """See to it if something is due."""
         if self.due:
             self.due = False
-            self.runs(*runreviews.open_runs(self.store))
+            self.runs(*runreviews.open_runs(self.store), *contests.open_contests(self.layout))
 
     def scan(self, merges: Iterable[str]) -> None:
         """Files that were moved from review/ to done/ by hand are to be merged; and any run may be over."""
@@ -81,19 +81,21 @@ class Verdicts:
             run, stuck = self.groups.get(run_id), self.waitlist.is_stuck
             if run is None or run_id in self._reviewing:
                 continue
-            if not self.waitlist.statuses.is_open(run, stuck):
+            if run.contest or not self.waitlist.statuses.is_open(run, stuck):
                 self._reviewing.add(run_id)
                 self._at_work.send(self._review(run))
 
     async def _review(self, run: Run) -> None:
         try:
-            fresh = self.waitlist.statuses.fresh
-            words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
-            if words:
-                self.tally[str(Status.REVIEW)] += 1
-                self.listener.hear(
-                    Remark(About.TIDIED, run.id, f"run {run.id} is in review: {words}")
-                )
+            if run.contest:
+                await self._contest(run)
+            else:
+                fresh = self.waitlist.statuses.fresh
+                words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
+                if words:
+                    self.tally[str(Status.REVIEW)] += 1
+                    told = f"run {run.id} is in review: {words}"
+                    self.listener.hear(Remark(About.TIDIED, run.id, told))
         except (OSError, OrchestratorError) as error:
             self.listener.hear(Remark(About.WARNED, run.id, runreviews.told(error)))
         finally:
@@ -113,6 +115,16 @@ class Verdicts:
             self._noticing.discard(task_id)
             self.hints.stir()
 
+    async def _contest(self, run: Run) -> None:
+        """Its tasks are counted where they ended; of itself there is only a line."""
+        words = await asyncio.to_thread(contests.settle, self.store, run.id)
+        place = runrecords.place(self.layout, run.id)
+        if words and place is not None:
+            told = f"contest {run.id} is in {place[0]}/: {words}"
+            self.listener.hear(Remark(About.TIDIED, run.id, told))
+        for member in run.members if words else ():
+            self.waitlist.statuses.fresh(member)
+
     async def _obey(self, name: str) -> None:
         task_id = stem_of(name)
         try:
@@ -126,6 +138,7 @@ class Verdicts:
             words = f"it was moved to done/ and cannot be merged: {why}"
             self.listener.hear(Remark(About.WARNED, task_id, words))
         self._obeyed.discard(name)
+        self.due = True  # what competed with it is to be put away
         self.waitlist.statuses.fresh(task_id)
         self.waitlist.needed(task_id)
         self.hints.stir()

@@ -804,6 +804,8 @@ class Watcher:
         self.running.pop(life.id, None)
         self.waitlist.keys.pop(ids.key(life.id), None)
         self.tally[str(life.status)] += 1
+        if life.status is Status.REVIEW:
+            self.decided.entered(life.name)
         self.waitlist.statuses.fresh(life.id)
         self.waitlist.needed(life.id)
         for task_id in life.led_to:

@@ -25,8 +25,8 @@ def problems(request: Request, root: str) -> list[Problem]:
         found += list(_of(request, request.task, (), root))
     if request.run is not None:
         for task in request.run.all_tasks():
-            found += list(_of(request, task, ("tasks", request.run.keys[task.id]), root))
-    return found
+            found += list(_of(request, task, request.run.place_of(task.id), root))
+    return list(dict.fromkeys(found))
 
 
 def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Problem]:
@@ -39,7 +39,7 @@ def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Pr
         tasks.append((request.task, ()))
     if request.run is not None:
         run = request.run
-        tasks += [(task, ("tasks", run.keys[task.id])) for task in run.all_tasks()]
+        tasks += [(task, run.place_of(task.id)) for task in run.all_tasks()]
     own = {task.id for task, _ in tasks}
     found: list[Problem] = []
     for task, base in tasks:

@@ -16,7 +16,7 @@ from orchestrator.files import aliases, listing, opening, templates
 from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Problem, parse
 from orchestrator.files.nearness import Near
 from orchestrator.files.ownership import allows
-from orchestrator.model import chain, ids, legacy, matrix, template
+from orchestrator.model import chain, contest, ids, legacy, matrix, template
 from orchestrator.model.meanings import status_of
 from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.status import Status
@@ -231,6 +231,8 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
                 if not request.errors:
                     request.run = replace(run_from(request.id, data), listed=lists)
                     _check_run(request, document)
+            elif contest.is_contest(data):
+                _check_contest(request, document, data)
             else:
                 data = _expanded(request, document, data, ())
                 notes = request.legacy.notes if request.legacy else ()
@@ -436,6 +438,21 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
                 "put the prompt into quotes, or a block:  prompt: |",
                 warning=True,
             )
+
+
+def _check_contest(request: Request, document: Document, data: Any) -> None:
+    for where, message, hint in contest.problems(data):
+        request.problems.append(document.problem_at(where, message, hint, key=len(where) == 1))
+    if request.errors:
+        return
+    run = request.run = contest.run_of(request.id, data)
+    for place, (task_id, body) in enumerate(run.tasks.items()):
+        if why := ids.problem(task_id):
+            what = f"the id '{task_id[:60]}' {why}"
+            request.problems.append(document.problem_at(("compete", place), what))
+        task = task_from(task_id, _expanded(request, document, body, ()))
+        _check_task(request, document, task, ())
+    request.problems = list(dict.fromkeys(request.problems))  # its tasks share all places
 
 
 def _at(data: Any, path: tuple[Any, ...]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.files import journals, opening
+from orchestrator.files import contests, journals, opening
 from orchestrator.files.documents import parse
 from orchestrator.files.eventreader import about
 from orchestrator.files.fitting import fits
@@ -82,8 +82,12 @@ def ended_as(layout: Layout, task_id: str) -> Status:
     """How an archived task had ended.
 
     Without a result that says so (it was cancelled before it ever ran, or a person decided what became of it) its
-    events tell.  A result that is there and cannot be read proves nothing: such a task counts as failed.
+    events tell.  A result that is there and cannot be read proves nothing: such a task counts as failed.  What competed and was not
+    taken is cancelled: its work is nowhere but on its branch.
     """
+    contest = contests.of_member(layout, task_id)
+    if contest is not None and contest.winner not in ("", task_id):
+        return Status.CANCELLED
     try:
         result = _read(layout, task_id)
     except FileNotFoundError:

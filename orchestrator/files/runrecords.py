@@ -1,7 +1,7 @@
 """Where run files are, and the branches that runs have.
 
 A run file lies in runs/.  One whose tasks have trees goes to review/ when the last has ended, and from there where a person puts
-it: that it is a run, and no task, is known by the record of its branch.
+it: that it is a run, and no task, is known by the record of its branch, or of the contest that it is.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 
-from orchestrator.files import opening, scan
+from orchestrator.files import contests, opening, scan
 from orchestrator.files.layout import SUFFIXES, Layout
 from orchestrator.model import ids
 from orchestrator.model.runbranch import RunBranch, run_branch_from
-from orchestrator.model.status import FOLDERS
+from orchestrator.model.status import FOLDERS, Status
 
 RUNS = "runs"
 
@@ -38,12 +38,18 @@ def all_known(layout: Layout) -> list[RunBranch]:
     return sorted((item for item in found if item is not None), key=lambda item: item.run)
 
 
+def has_record(layout: Layout, run_id: str) -> bool:
+    """Whether there is a record of a run of this id, of its branch or of the contest that it is."""
+    paths = (path_of(layout, run_id), contests.path_of(layout, run_id))
+    return any(os.path.exists(path) for path in paths)
+
+
 def place(layout: Layout, run_id: str) -> tuple[str, str] | None:
     """``(folder, file name)`` of an accepted run's file; None if there is none."""
     for suffix in SUFFIXES:
         if os.path.lexists(layout.file(RUNS, run_id + suffix)):
             return RUNS, run_id + suffix
-    if not os.path.exists(path_of(layout, run_id)):
+    if not has_record(layout, run_id):
         return None
     return scan.locate(layout, run_id, FOLDERS)
 
@@ -57,15 +63,20 @@ def is_in_place(layout: Layout, run_id: str) -> bool:
     """Whether a run's file is where it belongs while its tasks go on: in runs/, or where a review of it has put it."""
     if any(os.path.lexists(layout.file(RUNS, run_id + suffix)) for suffix in SUFFIXES):
         return True
+    where = place(layout, run_id)
+    if contests.known(layout, run_id) is not None:
+        return where is not None and where[0] != Status.CANCELLED
     found = known(layout, run_id)
-    return found is not None and bool(found.looked_at) and place(layout, run_id) is not None
+    return found is not None and bool(found.looked_at) and where is not None
 
 
 def listed(layout: Layout) -> list[tuple[str, str]]:
     """``(id, file name)`` of every accepted run, wherever its file is."""
     found = dict(scan.task_names(layout.folder(RUNS)))
-    for item in all_known(layout):
-        where = place(layout, item.run)
+    recorded = [item.run for item in all_known(layout)]
+    recorded += [item.run for item in contests.all_known(layout)]
+    for run_id in recorded:
+        where = place(layout, run_id)
         if where is not None:
-            found.setdefault(item.run, where[1])
+            found.setdefault(run_id, where[1])
     return sorted(found.items())

@@ -207,7 +207,9 @@ def _explain(
             path, f"{_name(path)} must be {word} {error.validator_value}, not {_short(value)}"
         )
     elif rule in ("minItems", "minLength", "minProperties"):
-        yield document.problem_at(path, f"{_name(path)} is empty")
+        count, least = len(error.instance), error.validator_value
+        few = f"has {count} of at least {least} entries" if count else "is empty"
+        yield document.problem_at(path, f"{_name(path)} {few}")
     elif rule in ("maxItems", "maxProperties"):
         yield document.problem_at(
             path,

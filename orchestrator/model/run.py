@@ -31,6 +31,12 @@ class Run:
         default_factory=dict
     )  # the files that its patterns (``each``) are about, by the places of these in its file
 
+    contest: bool = False  # whether its tasks are one and the same, for several agents
+
+    def place_of(self, task_id: str) -> tuple[Any, ...]:
+        """Where a task stands in its file; the whole file for one of a contest."""
+        return () if self.contest else ("tasks", self.keys[task_id])
+
     def stopped(self, status_of: Callable[[str], Status | None]) -> str:
         """Why it takes no more tasks; empty if it does.  ``status_of`` tells where a task is."""
         if self.on_failure != "stop":

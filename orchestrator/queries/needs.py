@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.files import (
     asks,
+    contests,
     git,
     holds,
     opening,
@@ -96,6 +97,8 @@ def _asks(layout: Layout) -> Iterator[Need]:
 
 def _reviews(layout: Layout) -> Iterator[Need]:
     for task_id, _ in scan.sorted_names(layout.folder(Status.REVIEW)):
+        if contests.known(layout, task_id) is not None:
+            continue  # its tasks are there, too, and one of them is to be taken
         found = results.read(layout, task_id)
         question = str(found.get("question") or "")
         facts: dict[str, Any] = {

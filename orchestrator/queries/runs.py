@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from orchestrator.files import eventreader, results, runrecords, scan
+from orchestrator.files import contests, eventreader, results, runrecords, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.gates import need_gates
 from orchestrator.model.run import Run
@@ -65,6 +65,9 @@ def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | Non
     run = request.run
     view = _view(layout, run, members(layout, run), now)
     view.folder = str(folder)
+    contest = contests.known(layout, run_id)
+    if contest is not None and contest.winner:
+        view.status = RunStatus.DONE  # whatever became of the others
     branch = runrecords.known(layout, run_id)
     view.branch = branch.branch if branch is not None else ""
     return view

@@ -23,15 +23,18 @@ from orchestrator.errors import Taken
 from orchestrator.files import owners, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content, Unreadable, read
+from orchestrator.model.contest import Contest
 from orchestrator.model.run import Run
 from orchestrator.model.units import plural
-from orchestrator.store import atomic, freezing
+from orchestrator.store import atomic, contests, freezing
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store, task_text
 from orchestrator.store.trusting import fact_of
 
 MADE_BY = ".instance"  # in each folder: the instance of the work directory that staged it
 SOURCE = ".source"  # the file of the inbox that is written anew in runs/: its name and the digest of its bytes
+CONTEST = ".contest"  # the ids of the tasks that compete, in the order of their file
+OURS = (MADE_BY, SOURCE, CONTEST)
 
 
 def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
@@ -108,6 +111,8 @@ def _stage(store: Store, run: Run, source: str) -> None:
     atomic.write_temporary(f"{folder}/{MADE_BY}", store.trust.instance.encode())
     if source:
         atomic.write_temporary(f"{folder}/{SOURCE}", os.fsencode(source))
+    if run.contest:
+        atomic.write_temporary(f"{folder}/{CONTEST}", "\n".join(run.members).encode())
     atomic.sync_folder(folder)
     os.rename(folder, store.layout.expanding(run.id))
     atomic.sync_folder(os.path.dirname(store.layout.expanding(run.id)))
@@ -117,8 +122,12 @@ def _place(store: Store, run_id: str) -> None:
     """Step 3, as often as it takes.  Events come before what they tell of; told twice, they have the same id."""
     layout = store.layout
     folder = layout.expanding(run_id)
-    staged = sorted(name for name in scan.names(folder) if name not in (MADE_BY, SOURCE))
+    staged = sorted(name for name in scan.names(folder) if name not in OURS)
     atomic.sync_folder(layout.folder("runs"))
+    if os.path.exists(f"{folder}/{CONTEST}"):
+        members = tuple(_lines(f"{folder}/{CONTEST}"))
+        contests.write(layout, Contest(run_id, members))
+        atomic.remove(f"{folder}/{CONTEST}")
     store.log.commit(
         [
             store.log.event(
@@ -154,6 +163,10 @@ def _place(store: Store, run_id: str) -> None:
     _drop_source(layout, folder)
     atomic.remove(f"{folder}/{MADE_BY}")
     os.rmdir(folder)
+
+
+def _lines(path: str) -> list[str]:
+    return read(path).raw.decode().split("\n")
 
 
 def _drop_source(layout: Layout, folder: str) -> None:

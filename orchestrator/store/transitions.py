@@ -180,7 +180,7 @@ class Store:
                 "choose another name with --id",
             )
         placed = {ids.key(name) for name, _ in scan.task_names(self.layout.folder("runs"))}
-        if ids.key(task_id) in placed or runrecords.known(self.layout, task_id) is not None:
+        if ids.key(task_id) in placed or runrecords.has_record(self.layout, task_id):
             raise Taken(f"there is a run '{task_id}' already", "choose another name with --id")
         for closed in (False, True):
             if os.path.exists(self.layout.journal(task_id, closed)):
@@ -623,6 +623,10 @@ class Store:
     def archive(self, task_id: str) -> Moved:
         """A finished task goes to archive/."""
         return self._verb(task_id, FINISHED, Status.ARCHIVE, "task_archived")
+
+    def set_aside(self, task_id: str, why: str) -> Moved:
+        """What nobody took: review/ -> archive/."""
+        return self._verb(task_id, (Status.REVIEW,), Status.ARCHIVE, "task_archived", why)
 
     def _place(self, task_id: str) -> tuple[Status, str]:
         place = scan.locate(self.layout, task_id)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.files.documents import Problem
+from orchestrator.files.documents import Document, Problem
 from orchestrator.files.requests import Request
 from orchestrator.model import chain
 from orchestrator.model.config import Config
+from orchestrator.model.run import Run
 from orchestrator.model.task import task_from
 from orchestrator.tools.routing import RouteProblem, routes
 from orchestrator.tools.specs import Toolbox
@@ -27,16 +28,19 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
             try:
                 routes(task_from(task_id, body), config, toolbox.tools)
             except RouteProblem as error:
-                key = request.run.keys[task_id]
-                place: tuple[str, ...] = ("tasks", key, error.key)
-                if place not in request.document.values:
-                    place = (
-                        ("defaults", error.key)
-                        if ("defaults", error.key) in request.document.values
-                        else ("tasks", key)
-                    )
+                place = _place(request.run, task_id, error.key, request.document)
                 problems.append(request.document.problem_at(place, error.message, error.hint))
     return problems
+
+
+def _place(run: Run, task_id: str, key: str, document: Document) -> tuple[Any, ...]:
+    """Where the file says this of a task of its run."""
+    if run.contest:
+        return ("compete", list(run.tasks).index(task_id)) if key == "agent" else (key,)
+    own, default = (*run.place_of(task_id), key), ("defaults", key)
+    if own in document.values:
+        return own
+    return default if default in document.values else run.place_of(task_id)
 
 
 def _next_agents(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:

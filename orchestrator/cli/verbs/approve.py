@@ -12,7 +12,7 @@ from orchestrator.cli.options import dry_run_option, each, examples, ids_argumen
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import refuse_other_home, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
-from orchestrator.coordination import handmerges, landing, runreviews
+from orchestrator.coordination import contests, handmerges, landing, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
@@ -58,6 +58,8 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
 
     def step(store: Store, task_id: str) -> Moved:
         place = scan.locate(app.layout, task_id)
+        if place is not None and place[0] is Status.REVIEW:
+            contests.refuse_whole(app.layout, task_id)
         if place is not None and (
             names := Replies(app.layout, Fixed(config), store).approve(task_id)
         ):
@@ -69,6 +71,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
             and (made := _merged(store, config, task_id, place[1]))
         ):
             say(f"{task_id}: {made}")
+            contests.of_task(store, task_id)
             after = scan.locate(app.layout, task_id) or place
             return Moved(task_id, Status.REVIEW, after[0], app.layout.file(*after))
         if place is not None and place[0] in (Status.DONE, Status.ARCHIVE):
@@ -84,7 +87,10 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
             made = made or landing.approve(store, config, task_id)
             if made:
                 say(f"{task_id}: {made}")
-        return store.approve(task_id)
+        moved = store.approve(task_id)
+        if made := contests.of_task(store, task_id):
+            say(made)
+        return moved
 
     move(changes, each(app.layout, tasks), step, "approved", "approve", dry_run)
     if not dry_run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 import click
@@ -19,8 +18,8 @@ from orchestrator.cli.options import (
     now,
 )
 from orchestrator.cli.writing import open_store
+from orchestrator.coordination import stopping
 from orchestrator.errors import FAILED, NotFound, Refused
-from orchestrator.execution.processes import send
 from orchestrator.files import card, journals
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import FINISHED, Status
@@ -128,40 +127,9 @@ def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:
 
 
 def _ask(app: App, store: Store, task_id: str, as_json: bool) -> None:
-    """Leave the request, and wake whoever has to obey: the watcher, and the supervisor itself."""
-    fresh = store.request_cancel(task_id, "orchestrator cancel")
-    if fresh:
-        store.log.commit(
-            [
-                store.log.event(
-                    "task_cancel_requested",
-                    task_id,
-                    f"@{int(now() * 1000)}",
-                    task_id=task_id,
-                    phase="request",
-                    status="running",
-                    summary="orchestrator cancel",
-                )
-            ]
-        ).result()
-    journal = journals.of(app.layout, task_id)
-    attempt = journal.attempt if journal else None
-    if attempt is not None and attempt.ended is None:
-        started = attempt.started
-        reached = send(
-            started.get("supervisor", 0),
-            started.get("supervisor_start", 0),
-            started.get("boot", ""),
-            signal.SIGTERM,
-        )
-        if reached and app.console.tty and not as_json:
-            app.console.out(f"{app.console.sign('running')} {task_id}  asked to stop: SIGINT ...")
-    # For the watcher's eyes: a file that it is told of at once.
-    try:
-        with open(app.layout.file(Status.RUNNING, f"{task_id}.cancel"), "x", encoding="ascii"):
-            pass
-    except FileExistsError:
-        pass
+    reached = stopping.ask(store, task_id, "orchestrator cancel")
+    if reached and app.console.tty and not as_json:
+        app.console.out(f"{app.console.sign('running')} {task_id}  asked to stop: SIGINT ...")
 
 
 def _wait(changes: Changes, task_id: str) -> int:

@@ -8,6 +8,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.moving import move_each
 from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
+from orchestrator.coordination import contests
 from orchestrator.model.status import Status
 from orchestrator.store.transitions import Moved, Store
 
@@ -37,6 +38,8 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> i
         raise click.UsageError('name a task:  orchestrator reject TASK "why"')
 
     def step(store: Store, task_id: str) -> Moved:
-        return store.reject(task_id, why)
+        moved = contests.reject(store, task_id, why) or store.reject(task_id, why)
+        contests.of_task(store, task_id)
+        return moved
 
     return move_each(app, named, step, "rejected", "reject", dry_run, FOLDERS, as_json)
