@@ -298,7 +298,7 @@ def test_every_module_says_what_it_is():
 READING = [
     ["status"],
     ["list"],
-    ["list", "--all"],
+    ["list", "--last", "0"],
     ["show", "fine"],
     ["logs", "fine"],
     ["events"],

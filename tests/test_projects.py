@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,10 @@ def test_one_that_vanishes_or_is_broken_harms_no_other(project, tmp_path):
         other.run("projects", "add")
     (tmp_path / "broken/work/orchestrator.yaml").write_text("limits: [\n")
     shutil.rmtree(tmp_path / "gone")
+    nobody = {**project.env, "XDG_CONFIG_HOME": str(tmp_path / "nobody")}
+    project.env, mine = nobody, project.env
+    assert "no projects" in project.run("list", "--all", code=3).stderr
+    project.env = mine
     project.drop("a.yaml", "agent: ok\nprompt: x\n")
     told = {item["name"]: item for item in project.json("status", "--all")["projects"]}
     assert told["good"]["counts"]["waiting"] == 1 and "is not there" in told["gone"]["problem"]
@@ -134,5 +139,17 @@ def test_one_that_vanishes_or_is_broken_harms_no_other(project, tmp_path):
         line.startswith("good ") and " done " in line for line in said.splitlines()
     )
     assert "broken" in said and "orchestrator.yaml" in said
+    listed = {item["name"]: item for item in project.json("list", "--all")["projects"]}
+    assert [row["id"] for row in listed["good"]["tasks"]] == ["a"]
+    assert "is not there" in listed["gone"]["problem"]
+    shown = project.run("list", "--all")
+    assert shown.stdout.startswith("good") and "gone: " in shown.stderr
+    (row,) = project.run("list", "--all", "--jsonl", "--last", "0").stdout.splitlines()
+    assert json.loads(row)["project"] == "good"
+    figures = {item["name"]: item for item in project.json("report", "--all")["projects"]}
+    assert figures["good"]["total"]["tasks"] == 1 and "problem" in figures["gone"]
+    shown = project.run("report", "--all")
+    assert "1 done" in shown.stdout and "good" in shown.stdout and "gone: " in shown.stderr
+    assert "--all goes with" in project.run("report", "--all", "--metrics", "-", code=2).stderr
     assert project.json("projects", "remove", "gone")["changed"][0]["to"] is None
     assert "did you mean 'good'" in project.run("projects", "remove", "god", code=3).stderr

@@ -132,7 +132,7 @@ def test_what_is_no_file_stops_neither_the_watcher_nor_a_reader(project, watch, 
     goes_on(project, watch, watcher)
     for words in (
         ["status"],
-        ["list", "--all"],
+        ["list", "--last", "0"],
         ["why", "x"],
         ["show", "old"],
         ["show", "d"],

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import projects
+from orchestrator.files.layout import Layout
+from orchestrator.libraries import later
 from orchestrator.model.status import Status
 from orchestrator.queries.tasks import Overview, overview
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    sqlite3 = later("sqlite3")
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +54,38 @@ class ProjectView:
         return sum(self.view.counts[status] for status in (Status.INBOX, Status.RUNNING))
 
 
+@dataclass(frozen=True, slots=True)
+class Looked(Generic[Found]):
+    """What was found in one project; None if it cannot be looked at, and ``problem`` says why."""
+
+    name: str
+    root: str
+    found: Found | None = None
+    problem: str = ""
+
+    def as_json(self, told: Callable[[Found], dict[str, Any]]) -> dict[str, Any]:
+        """For ``--json``; ``told`` are the keys of what was found."""
+        head = {"name": self.name, "root": self.root}
+        if self.found is None:
+            return {**head, "problem": self.problem}
+        return {**head, **told(self.found)}
+
+
+def in_each(look: Callable[[Layout], Found]) -> list[Looked[Found]]:
+    """What ``look`` finds in each project that this person has added, by name."""
+    return [_looked(item, look) for item in projects.listed()]
+
+
+def _looked(item: projects.Project, look: Callable[[Layout], Found]) -> Looked[Found]:
+    if item.layout is None:
+        return Looked(item.name, item.root, problem=item.problem)
+    try:
+        return Looked(item.name, item.root, look(item.layout))
+    except (OSError, OrchestratorError, ValueError, sqlite3.Error) as error:
+        return Looked(item.name, item.root, problem=str(error))
+
+
 def all_projects(now: float) -> list[ProjectView]:
     """Every project that this person has added."""
-    return [_view(item, now) for item in projects.listed()]
-
-
-def _view(item: projects.Project, now: float) -> ProjectView:
-    if item.layout is None:
-        return ProjectView(item.name, item.root, problem=item.problem)
-    try:
-        return ProjectView(item.name, item.root, overview(item.layout, now))
-    except (OSError, OrchestratorError, ValueError) as error:
-        return ProjectView(item.name, item.root, problem=str(error))
+    found = in_each(lambda layout: overview(layout, now))
+    return [ProjectView(item.name, item.root, item.found, item.problem) for item in found]

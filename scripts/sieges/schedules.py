@@ -86,6 +86,14 @@ class Place:
             stderr=subprocess.STDOUT,
         )
 
+    def is_up(self) -> bool:
+        """Whether the watcher has its lock and has begun to look."""
+        assert self.watcher is not None
+        try:
+            return f'"pid": {self.watcher.pid},' in Path(self.layout.watcher_card).read_text()
+        except OSError:
+            return False
+
     def kill(self, number: int) -> None:
         assert self.watcher is not None
         self.watcher.send_signal(number)
@@ -116,11 +124,13 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
     counts: Counter[str] = Counter()
     furthest = place.now
     for _ in range(kills):
+        if place.random.random() < 0.8:  # else it is killed while it begins
+            place.until(place.is_up, "the watcher is up")
         step = place.random.choice((MINUTE, MINUTE, MINUTE, 2 * MINUTE, 5 * MINUTE, -3 * MINUTE))
         place.move(step)
         counts["set back"] += step < 0
         furthest = max(furthest, place.now)
-        time.sleep(place.random.random() * place.random.choice((0.05, 0.2, 0.8)))
+        time.sleep(place.random.random() * place.random.choice((0.05, 0.3, 0.6)))
         place.kill(signal.SIGKILL)
         counts["killed schedules"] += 1
         place.watch()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.everywhere import refuse_none, warn_of_broken
 from orchestrator.cli.options import Choice, examples, json_option, now
 from orchestrator.cli.verbs.status import line
 from orchestrator.errors import NotFound
 from orchestrator.files.configuration import load_config
+from orchestrator.files.layout import Layout
 from orchestrator.files.schemas import did_you_mean
+from orchestrator.files.text import one_line
 from orchestrator.model.status import FINISHED, FOLDERS, Status
+from orchestrator.queries.projects import Looked, in_each
 from orchestrator.queries.runs import find_run
 from orchestrator.queries.tasks import Row, labels_of, listed
+from orchestrator.records import dataclass
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import load_tools
 
@@ -21,7 +26,8 @@ from orchestrator.tools.specs import load_tools
     epilog=examples(
         "orchestrator list",
         "orchestrator list --status failed",
-        "orchestrator list --all --jsonl | jq -r .id",
+        "orchestrator list --last 0 --jsonl | jq -r .id",
+        "orchestrator list --all --status running     # in all your projects",
     )
 )
 @click.option(
@@ -42,13 +48,14 @@ from orchestrator.tools.specs import load_tools
 )
 @click.option(
     "-n",
+    "--last",
     "most",
     type=click.IntRange(0),
     default=20,
     show_default=True,
-    help="How many ended tasks.",
+    help="How many ended tasks; 0: all, the archive too.",
 )
-@click.option("--all", "everything", is_flag=True, help="All ended tasks, the archive too.")
+@click.option("--all", "everywhere", is_flag=True, help="Tasks of all your projects.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
@@ -59,26 +66,23 @@ def command(
     agent: str | None,
     labels: tuple[str, ...],
     most: int,
-    everything: bool,
+    everywhere: bool,
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Tasks that have not ended, and the newest that have."""
-    wanted = _folders(statuses) or (FOLDERS if everything else None)
-    filtered = run_id is not None or agent is not None or bool(labels)
-    rows, left_out = listed(app.layout, now(), wanted, None if everything or filtered else most)
-    rows = [row for row in rows if run_id in (None, row.run) and agent in (None, row.agent)]
+    """Tasks that have not ended, and the newest that have.
+
+    With --all those of each of your projects: the first column is the project.
+    """
+    wanted = Wanted(statuses, run_id, agent, frozenset(labels), most)
+    if everywhere:
+        _show_everywhere(app, in_each(lambda layout: _find(layout, wanted)), as_json, jsonl)
+        return
+    rows, left_out = _find(app.layout, wanted)
     if run_id is not None and not rows and find_run(app.layout, run_id) is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
         _check_agent(app, agent)
-    if labels:
-        rows = [row for row in rows if set(labels) <= labels_of(app.layout, row.id)]
-    if filtered and not everything:
-        rows, left_out = _newest(rows, most)
-    if len({"invalid", "waiting"} & set(statuses)) == 1:  # both lie in inbox/
-        other = "waiting" if "invalid" in statuses else "invalid"
-        rows = [row for row in rows if row.status != other]
     if jsonl:
         app.console.jsonl([row.as_json() for row in rows])
     elif as_json:
@@ -86,11 +90,77 @@ def command(
     else:
         app.console.table([line(app.console, row, now()) for row in rows])
         if left_out and app.console.tty:
-            app.console.out(f"  {left_out} older ended tasks: orchestrator list --all")
+            app.console.out(f"  {left_out} older ended tasks: orchestrator list --last 0")
         if not rows and app.console.tty:
             app.console.out(
                 'nothing here; drop a YAML file into work/inbox, or: orchestrator new "..."'
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks are asked for; ``most`` of those that have ended, 0 for all and the archive."""
+
+    statuses: tuple[str, ...]
+    run: str | None
+    agent: str | None
+    labels: frozenset[str]
+    most: int
+
+    @property
+    def filtered(self) -> bool:
+        """Whether not all of a status are asked for, so that the newest are chosen afterwards."""
+        return self.run is not None or self.agent is not None or bool(self.labels)
+
+
+def _find(layout: Layout, wanted: Wanted) -> tuple[list[Row], int]:
+    """The rows of one project, and how many ended tasks were left out."""
+    folders = _folders(wanted.statuses) or (None if wanted.most else FOLDERS)
+    most = None if wanted.filtered or not wanted.most else wanted.most
+    rows, left_out = listed(layout, now(), folders, most)
+    rows = [row for row in rows if wanted.run in (None, row.run)]
+    rows = [row for row in rows if wanted.agent in (None, row.agent)]
+    if wanted.labels:
+        rows = [row for row in rows if wanted.labels <= labels_of(layout, row.id)]
+    if wanted.filtered and wanted.most:
+        rows, left_out = _newest(rows, wanted.most)
+    if len({"invalid", "waiting"} & set(wanted.statuses)) == 1:  # both lie in inbox/
+        other = "waiting" if "invalid" in wanted.statuses else "invalid"
+        rows = [row for row in rows if row.status != other]
+    return rows, left_out
+
+
+def _show_everywhere(
+    app: App, found: list[Looked[tuple[list[Row], int]]], as_json: bool, jsonl: bool
+) -> None:
+    refuse_none(found)
+    if as_json:
+        told = [
+            item.as_json(
+                lambda made: {"tasks": [row.as_json() for row in made[0]], "left_out": made[1]}
+            )
+            for item in found
+        ]
+        app.console.json("projects", {"projects": told})
+        return
+    if jsonl:
+        app.console.jsonl(
+            [
+                {"project": item.name, **row.as_json()}
+                for item in found
+                for row in (item.found or ((), 0))[0]
+            ]
+        )
+    else:
+        rows = []
+        for item in found:
+            name = one_line(item.name)
+            rows += [[name, *line(app.console, row, now())] for row in (item.found or ((), 0))[0]]
+        app.console.table(rows)
+        left_out = sum(item.found[1] for item in found if item.found is not None)
+        if left_out and app.console.tty:
+            app.console.out(f"  {left_out} older ended tasks: orchestrator list --all --last 0")
+    warn_of_broken(found)
 
 
 def _newest(rows: list[Row], most: int) -> tuple[list[Row], int]:

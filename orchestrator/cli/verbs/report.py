@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.everywhere import refuse_none, warn_of_broken
 from orchestrator.cli.options import Choice, age, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, cost_each, tokens
 from orchestrator.cli.screen.report_page import page
+from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.projection.index import open_index
 from orchestrator.queries.metrics import text
+from orchestrator.queries.projects import in_each
 from orchestrator.queries.tasks import overview
 from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
 
+COLUMNS = ("tasks", "ok", "median", "p95", "tokens", "cost", "$/task")
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -24,6 +30,7 @@ BARS = " ▁▂▃▄▅▆▇█"
         "orchestrator report",
         "orchestrator report --since 24h --by model",
         "orchestrator report --html report.html",
+        "orchestrator report --all            # a line for each of your projects",
         "orchestrator report --json | jq .total.cost_usd",
         "orchestrator report --metrics /var/lib/node_exporter/orchestrator.prom",
     )
@@ -56,9 +63,16 @@ BARS = " ▁▂▃▄▅▆▇█"
     type=click.Path(dir_okay=False, writable=True),
     help="Write figures as Prometheus reads them from a file; - prints them.",
 )
+@click.option("--all", "everywhere", is_flag=True, help="All your projects, a line for each.")
 @click.pass_obj
 def command(
-    app: App, since: float, by: str, as_json: bool, html: str | None, metrics: str | None
+    app: App,
+    since: float,
+    by: str,
+    as_json: bool,
+    html: str | None,
+    metrics: str | None,
+    everywhere: bool,
 ) -> None:
     """Tasks, success, duration, tokens and cost by agent, tool, model, day or run.
 
@@ -66,6 +80,11 @@ def command(
     """
     moment = now()
     start, end = timestamp(moment - since), timestamp(moment + 86400)
+    if everywhere:
+        if html is not None or metrics is not None:
+            raise click.UsageError("--all goes with --since and --json")
+        _everywhere(app.console, start, end, since, as_json)
+        return
     index = open_index(app.layout)
     if metrics is not None:
         name = os.path.basename(app.layout.root)
@@ -126,22 +145,8 @@ def _show(
             f"the cost of {total.unknown} attempt{'s' if total.unknown > 1 else ''} is unknown: prices go under models: in orchestrator.yaml"
         )
     console.out()
-    rows = [[by, "tasks", "ok", "median", "p95", "tokens", "cost", "$/task"]]
-    for group in report(index, by, start, end):
-        rows.append(
-            [
-                group.name or "-",
-                str(group.tasks),
-                _share(group),
-                *(
-                    show_duration(value) if value is not None else ""
-                    for value in (group.median_s, group.p95_s)
-                ),
-                tokens(group.total_tokens) if group.tokens else "",
-                f"${group.cost_usd:.2f}" if group.cost_usd else "",
-                cost_each(group.cost_usd, group.tasks),
-            ]
-        )
+    rows = [[by, *COLUMNS]]
+    rows += [[group.name or "-", *_figures(group)] for group in report(index, by, start, end)]
     console.table(rows)
     days = report(index, "day", start, end)
     if console.tty and console.unicode and len(days) > 1 and by != "day":
@@ -150,6 +155,57 @@ def _show(
             "\nday  "
             + " ".join(f"{day.name[8:]} {BARS[round(day.tasks / most * 8)]}" for day in days[-14:])
         )
+
+
+def _everywhere(console: Console, start: str, end: str, since: float, as_json: bool) -> None:
+    """A line for each project, and one for all of them."""
+    found = in_each(lambda layout: total_of(layout, start, end))
+    refuse_none(found)
+    if as_json:
+        told = [item.as_json(lambda group: {"total": group.as_json()}) for item in found]
+        console.json("report_all", {"since": start, "until": end, "projects": told})
+        return
+    groups = [item.found for item in found if item.found is not None]
+    console.out(f"{show_duration(since)}   " + _sums(groups))
+    console.out()
+    rows = [["project", *COLUMNS]]
+    rows += [
+        [one_line(item.name), *_figures(item.found)] for item in found if item.found is not None
+    ]
+    console.table(rows)
+    warn_of_broken(found)
+
+
+def total_of(layout: Layout, start: str, end: str) -> Group:
+    """All that ended in one project."""
+    return (report(open_index(layout), "", start, end) or [Group("")])[0]
+
+
+def _sums(groups: Sequence[Group]) -> str:
+    spent = sum(group.cost_usd for group in groups)
+    used = sum(group.total_tokens for group in groups)
+    done = sum(group.succeeded for group in groups)
+    parts = [
+        plural(len(groups), "project"),
+        f"{done} done",
+        f"{sum(group.tasks for group in groups) - done} failed or cancelled",
+        cost(spent) if spent else "",
+        f"{tokens(used)} tokens" if used else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _figures(group: Group) -> list[str]:
+    """The cells of one row, after its name."""
+    times = (group.median_s, group.p95_s)
+    return [
+        str(group.tasks),
+        _share(group),
+        *(show_duration(value) if value is not None else "" for value in times),
+        tokens(group.total_tokens) if group.tokens else "",
+        f"${group.cost_usd:.2f}" if group.cost_usd else "",
+        cost_each(group.cost_usd, group.tasks),
+    ]
 
 
 def _span(seconds: float) -> str:
