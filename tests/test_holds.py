@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from orchestrator.model.gates import Lane, Limits
 from orchestrator.model.hold import ALL, Hold
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
-from orchestrator.model.units import timestamp
+from orchestrator.model.units import timestamp, when
 from orchestrator.store import holding
 from orchestrator.testing import End, Tube
 
@@ -212,6 +213,35 @@ def test_hold_and_release_by_the_verbs_and_everybody_says_the_same(project, watc
     project.settled("long", "done")
     kinds = [event["event"] for event in project.events() if event["event"].startswith("hold")]
     assert kinds.count("hold_placed") == kinds.count("hold_released") == 3
+
+
+@pytest.mark.parametrize("notify", ["auto", "poll"])
+def test_nothing_starts_once_the_file_is_there(project, watch, notify):
+    """A hold comes, and at once a slot becomes free: without a notification, too, what waits starts only after the release."""
+    project.config(
+        f"limits: {{running: 1}}\nwatch: {{rescan: 200ms, notify: {notify}}}\n"
+        "agents: {t: {tool: shell, command: [sh, -c, 'until [ -e go.$ORCHESTRATOR_TASK_ID ]; do sleep 0.01; done']}}\n"
+    )
+    names = [f"t{number}" for number in range(5)]
+    for name in names:
+        project.drop(f"{name}.yaml", "agent: t\nprompt: x\n")
+    watch()
+    path, card = project.work / "held/@all.yaml", project.work / ".state/watcher.json"
+    released = []
+    for name in names[:-1]:
+        wait_until(lambda name=name: project.events("attempt_started", name), f"{name} runs")
+        path.write_text("reason: now\n")
+        (project.root / f"go.{name}").touch()
+        project.settled(name, "done")
+        wait_until(lambda: '"everything"' in card.read_text(), "the watcher knows")
+        assert len(project.events("attempt_started")) == len(released) + 1
+        released.append(time.time())
+        path.unlink()
+        wait_until(lambda: '"everything"' not in card.read_text(), "it knows of the release")
+    (project.root / f"go.{names[-1]}").touch()
+    project.settled(names[-1], "done")
+    begun = [when(event["ts"]) for event in project.events("attempt_started")]
+    assert all(start > end - 0.01 for start, end in zip(begun[1:], released, strict=True))
 
 
 def test_what_hold_and_release_refuse(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field
 
@@ -37,10 +38,18 @@ class Holds:
     def __init__(self, layout: Layout, store: Store, clock: Clock) -> None:
         self.layout, self.store, self.clock = layout, store, clock
         self.gates: dict[Scope, Gate] = {}
+        self._folders: tuple[str, ...] = ()
+        self._stamps: tuple[int, ...] = ()
+
+    def changed(self) -> bool:
+        """Whether a file has come or gone since the last look: no notification is quick enough to be waited for before a start."""
+        return self._stamps != tuple(map(_changed_at, self._folders))
 
     def look(self, writable: bool = True) -> News:
         """Look at the files.  If the disk is ``writable``, what is over goes, and what a clock set back is written anew."""
         now = self.clock.wall()
+        self._folders = (self.layout.folder(holds.HELD), holds.shared_folder(self.layout))
+        self._stamps = tuple(map(_changed_at, self._folders))
         moved = holding.adopt_parked(self.layout) if writable else []
         listed, over = holds.listed(self.layout), list[str]()
         for item in listed if writable else ():
@@ -62,7 +71,9 @@ class Holds:
         return News(began, ended, tuple(over), tuple(moved))
 
     def due(self, now: float) -> bool:
-        """Whether the time of one of them is over."""
+        """Whether the time of one of them is over, or their files are not what they were."""
+        if self.changed():
+            return True
         return any(gate.until is not None and gate.until <= now for gate in self.gates.values())
 
     def next_look(self, now: float) -> list[float]:
@@ -78,3 +89,11 @@ class Holds:
         self.store.log.commit(
             [holding.event(self.store.log, "hold_released", scope, now, "its time is over")]
         )
+
+
+def _changed_at(folder: str) -> int:
+    """When a name in a folder came or went, in nanoseconds; 0 if there is no such folder."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0

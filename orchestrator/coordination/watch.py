@@ -636,6 +636,7 @@ class Watcher:
             and not self._state.problem
             and not self._claimed_once
             and not self._leave
+            and not self.holds.changed()
         )
 
     def _start_due(self) -> None:
