@@ -13,7 +13,7 @@ import pytest
 from agents import INSTALLED, PRICES, PROGRAMS, Program, provider_module
 from conftest import Project, tagged, wait_until
 
-from orchestrator.files import asks
+from orchestrator.files import asks, journals
 from orchestrator.tools.specs import load_tools
 
 pytestmark = [
@@ -196,6 +196,28 @@ def test_claude_asks_while_it_runs(project, provider, watch, program):
     project.run("reply", "d", "use a file instead")
     wait_until(lambda: project.where("d") != "running", "its end", 90)
     assert "use a file instead" in project.log("d") and not (project.root / "made2").exists()
+    wait_until(lambda: not tagged(project), "nothing is left")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [program for program in PROGRAMS if program.tool == "claude"],
+    ids=lambda p: p.version,
+)
+def test_claude_is_told_while_it_runs(project, provider, watch, program):
+    """A reply reaches the turn that runs: one attempt, one session, what was served is what is told."""
+    field = Field(project, provider, program)
+    field.use()
+    watch()
+    began = project.root / "began"
+    field.task(f"[[shell touch {began}; sleep 8]]")
+    wait_until(began.exists, "the call began", 60)
+    assert "at its next turn" in project.run("reply", "t", "and say more").stdout
+    project.settled("t", "done")
+    journal = journals.of(project.layout, "t")
+    assert [(record["text"], record["to"]) for record in journal.replies] == [("and say more\n", 1)]
+    assert len(project.result("t")["attempts"]) == 1
+    assert field.exact(project.result("t")) == ""
     wait_until(lambda: not tagged(project), "nothing is left")
 
 

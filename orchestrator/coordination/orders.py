@@ -20,11 +20,11 @@ from orchestrator.distributors.base import Order
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.execution import secretstore
-from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, Layout
+from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, WORDS, Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.journal import Journal
-from orchestrator.store import places
+from orchestrator.store import places, steering
 from orchestrator.store.ledger import Entry
 from orchestrator.tools import secrecy
 from orchestrator.tools.adapters import adapter
@@ -38,9 +38,23 @@ from orchestrator.tools.invocation import (
     program,
     secret_values,
 )
+from orchestrator.tools.routing import Route
 from orchestrator.tools.share import came_to_nothing
 
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
+
+
+def takes_words(route: Route) -> bool:
+    """Whether a tool of this machine, run this way, can be told more while it runs."""
+    tool = route.tool
+    return tool.reply is not None and route.mode != "interactive" and tool.prompt == "stdin"
+
+
+def _begin(route: Route, run_dir: str, prompt: str) -> dict[str, str]:
+    """Write the first words of an attempt; how the tool says what became of words."""
+    assert route.tool.reply is not None
+    steering.begin(run_dir, route.tool.reply.message, prompt)
+    return {"end": route.tool.reply.end, "taken": route.tool.reply.taken}
 
 
 class Orders:
@@ -72,6 +86,7 @@ class Orders:
                 run_dir,
                 f"{run_dir}/{ARTIFACTS}",
                 folder_of_ours,
+                *([f"{run_dir}/{WORDS}"] if takes_words(life.route) else ()),
                 *(
                     [f"{run_dir}/{ASKED}", f"{run_dir}/{ANSWERS}"]
                     if asks_while_running(life)
@@ -100,7 +115,9 @@ class Orders:
             own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
         if not life.route.tool.argv:
             raise CannotStart(life.route.why)
-        session = replace(self._session(life, entry.journal), plan=life.planning)
+        session = replace(
+            self._session(life, entry.journal), plan=life.planning, words=takes_words(life.route)
+        )
         made: Invocation = adapter(life.route.tool.adapter).invocation(
             replace(life.task, max_cost=left(life.task, self.config, entry.journal)),
             *(life.route, self.config, self.grounds.folder(life), run_dir, own, session),
@@ -120,6 +137,7 @@ class Orders:
         life.secrets = papers.hidden(made, life.task, (*self.config.redact, *life.fetched))
         try:
             prompt_file = papers.write(run_dir, made, life.secrets)
+            words = _begin(life.route, run_dir, made.prompt) if session.words else {}
         except OSError as error:
             raise StoreFault(f"{self.layout.shown(run_dir)}/prompt.md: {error.strerror}") from None
         config = self.config
@@ -133,6 +151,7 @@ class Orders:
             cwd=made.cwd,
             run_dir=run_dir,
             stdin=prompt_file if made.stdin else None,
+            words=words,
             tag=tag,
             journal=-1,  # handed over when nothing can fail any more
             cancel=self.layout.cancel_request(life.id),
@@ -144,7 +163,7 @@ class Orders:
             secrets=life.secrets,
             silence=life.route.silence or 0.0,
             terminal=life.route.mode == "interactive",
-            facts=facts | plans.facts(life),
+            facts=facts | plans.facts(life) | ({"words": True} if words else {}),
         )
 
     def _session(self, life: Life, journal: Journal) -> Session:

@@ -13,17 +13,19 @@ from functools import cached_property
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import Configured
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import replies, results, scan
+from orchestrator.files import journals, replies, results, scan
+from orchestrator.files import steering as said
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.replies import Reply
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
 from orchestrator.model.question import answer
 from orchestrator.model.status import FOLDERS, Status
-from orchestrator.store import replying
+from orchestrator.store import replying, steering
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
+LOOK = 0.5  # seconds between looks whether a running tool has taken what it was told
 AGAIN = 0.1  # seconds until a file that is not whole yet is looked at again
 RESTS = 2.0  # seconds after which somebody is taken to be still at it
 ENDED = (Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED, Status.ARCHIVE)
@@ -82,6 +84,8 @@ class Replies:
             ready, wait = self._ready(task_id)
             self._look_again(task_id, wait)
             place = scan.locate(self.layout, task_id)
+            if place is not None and place[0] is Status.RUNNING and self._give(task_id, ready):
+                self._due.setdefault(task_id, now + LOOK)
             if place is not None and place[0] in ENDED and ready:  # else told as it starts, or ends
                 try:
                     back += self._again(task_id, place[1], ready)
@@ -108,6 +112,24 @@ class Replies:
         ready, _ = self._ready(task_id)
         if place is not None and place[0] in ENDED and ready:
             self._again(task_id, place[1], ready)
+        elif place is not None and place[0] is Status.RUNNING:
+            self._give(task_id, ready)
+
+    def _give(self, task_id: str, ready: list[Reply]) -> bool:
+        """Tell a tool that runs and can be told; whether there is something that it has not taken yet."""
+        journal = journals.of(self.layout, task_id) if ready else None
+        if journal is None or not said.takes_words(self.layout, journal):
+            return False
+        left = False
+        for reply in ready:
+            try:
+                if steering.give(self.store, journal, reply):
+                    replying.discard(self.store, reply)
+                else:
+                    left = True
+            except (OSError, ValueError) as error:  # then it is told by the next attempt
+                self._complain(reply, f"it cannot be told while it runs: {error}")
+        return left
 
     def at_start(self, entry: Entry) -> None:
         """The attempt that is about to start is told what was said meanwhile."""
@@ -115,6 +137,7 @@ class Replies:
 
     def at_end(self, entry: Entry) -> bool:
         """Whether an attempt that has ended is followed by another, because somebody has said something."""
+        steering.settle(self.store, entry)
         number = entry.journal.next_attempt
         ready, wait = self._ready(entry.journal.task_id)
         self._look_again(entry.journal.task_id, wait)

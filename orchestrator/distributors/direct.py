@@ -75,6 +75,7 @@ class DirectDistributor:
             "on_log_limit": "end",
             "facts": {},
             "portable": {},
+            "words": {},
             # Never os.devnull: what lies where a log is to be is moved aside, and root could move that.
             "stdout": "",
             "stderr": "",

@@ -30,7 +30,10 @@ def descriptor() -> int:
     os.write(
         fd,
         marshal.dumps(
-            (_code("supervisor"), {name: _code(name) for name in ("terminal", "stirring")})
+            (
+                _code("supervisor"),
+                {name: _code(name) for name in ("terminal", "stirring", "feeding")},
+            )
         ),
     )
     return fd

@@ -168,6 +168,7 @@ class Attempt:
         self.swept = False
         self.opening = True  # files of ours; a fault that is not the task's
         self.terminal: Any = None
+        self.feed: Any = None
 
     def run(self, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run the job to its end; returns the ``exit`` record, which is in the journal by then."""
@@ -209,6 +210,8 @@ class Attempt:
         leftovers = sweep(self.trim, SANDBOX_ENDS if self.job["sandboxed"] else 0.0)
         if self.terminal is not None:
             self.terminal.close()
+        if self.feed is not None:
+            self.feed.close()
         self.mask()
         for mask in self.masks:
             mask.finish()
@@ -297,8 +300,8 @@ class Attempt:
             )
             if job["secrets"]:
                 self.masks.append(Mask(path, job["secrets"], self.logs[-1]))
-        stdin = os.open(job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        if job["sandboxed"]:
+        stdin = self.input()
+        if job["sandboxed"] and self.feed is None:
             stdin = sealed(stdin)
         try:
             actions: list[Any] = [
@@ -326,10 +329,20 @@ class Attempt:
             )
             if self.terminal is not None:
                 self.terminal.started()
+            if self.feed is not None:
+                self.feed.started(self.logs[0])
             return pid
         finally:
             os.close(stdin)
             os.chdir("/")
+
+    def input(self) -> int:
+        """What the tool reads: its prompt, or a pipe by which it is told more."""
+        if not self.job["words"]:
+            return os.open(self.job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.feed = neighbour("feeding").Feed(self.job["run_dir"], **self.job["words"])
+        reader: int = self.feed.reader
+        return reader
 
     def wait(self, began: float) -> int:
         """Until the tool itself has ended (never until the end of a pipe); its wait status."""
@@ -360,6 +373,8 @@ class Attempt:
                 # Also without a signal: none reaches us from another container.
                 self.stop("cancelled", now)
             pause = self.next_look(now)
+            if self.feed is not None:
+                pause = min(pause, self.feed.serve())
             if self.step:
                 pause = min(pause, self.next_step - now)
             elif deadline is not None:
@@ -393,6 +408,8 @@ class Attempt:
 
     def stop(self, cause: str, now: float) -> None:
         self.cause = cause
+        if self.feed is not None:
+            self.feed.stop()
         self.escalate(now)
 
     def escalate(self, now: float) -> None:

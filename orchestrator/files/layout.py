@@ -29,6 +29,7 @@ ASKED, ANSWERS = (
     "asked",
     "answers",
 )  # the same: what its tool asks while it runs, and what it is told
+WORDS = "words"  # the same: what a tool reads while it runs
 STATE_FOLDERS = ("active", "closed", "cancel", "dropped", "expanding", "following", "log", "tmp")
 
 

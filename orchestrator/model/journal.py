@@ -13,7 +13,8 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
 ``requeue``  it may be claimed again: a person asked, or a drained watcher gave it back
 ``tree``     it has a tree of its own: its branch and the commit it began from (`store.trees.Tree`)
 ``saved``    what an attempt left in the tree is in a ref (`model.isolation.Change`)
-``told``     what the next attempt is to be told, in the session of the one before; with ``reply`` a person said it, with
+``told``     what the next attempt is to be told, in the session of the one before; with ``reply`` a person said it (with
+             ``taken`` to this attempt, which was told while it ran), with
              ``plan`` a person has approved its plan
 ``merge``    a merge is about to move a branch; ``merged``: it has
 
@@ -159,6 +160,7 @@ _TYPES = {
     "link": int,
     "ino": int,
     "times": int,
+    "taken": int,
 }
 
 
@@ -214,7 +216,10 @@ def _fold(records: list[Record]) -> Journal:
         kind = record.get("record")
         if kind in _FACTS:
             facts[_FACTS[kind]] = record
-        if kind == "told":
+        if kind == "told" and "taken" in record:
+            replies.append({**record, "to": record["taken"]})
+            unanswered = 0
+        elif kind == "told":
             told.append(str(record.get("text", "")).strip("\n") + "\n")
             unanswered += bool(record.get("asked"))
             turn = turn or bool(record.get("conflict"))

@@ -60,6 +60,7 @@ class Session:
         False  # resumed: a person runs the task again; else: an earlier attempt has worked on it
     )
     plan: bool = False  # it is to plan only
+    words: bool = False  # it can be told more while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,8 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
         words += options
     if not interactive and route.agent.role.waits:
         words += tool.ask
+    if session.words and tool.reply is not None:
+        words += tool.reply.options
     return tuple(words)
 
 

@@ -30,6 +30,19 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
+class Steering:
+    """How a tool is told more while it runs: by ``options`` it reads lines like ``message``, and goes on reading.
+
+    A line that it prints has ``taken`` when it repeats words by their id, and ``end`` when its turn is over.
+    """
+
+    options: tuple[str, ...]
+    message: Mapping[str, Any]
+    taken: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """How one program is run.  ``argv`` has placeholders; ``path`` is the file that says all this."""
 
@@ -50,6 +63,7 @@ class ToolSpec:
     resume: tuple[str, ...] = ()
     resume_argv: tuple[str, ...] = ()
     interactive: tuple[str, ...] = ()
+    reply: Steering | None = None  # how it is told more while it runs
     ask: tuple[str, ...] = ()  # options by which it asks a person while it runs
     resume_by_hand: tuple[str, ...] = ()
     result_schema: tuple[str, ...] = ()
@@ -114,6 +128,13 @@ def load_tools(layout: Layout | None) -> Toolbox:
 
 def _parse(data: Mapping[str, Any]) -> Parse:
     return Parse(**{"source" if key == "from" else key: value for key, value in data.items()})
+
+
+def _steering(data: Mapping[str, Any] | None) -> Steering | None:
+    if data is None:
+        return None
+    options = tuple(data.get("options", ()))
+    return Steering(options, data["message"], data["taken"], data["end"])
 
 
 def _listed(value: Any) -> tuple[str, ...]:
@@ -210,6 +231,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
                 "ask",
             )
         },
+        reply=_steering(data.get("reply")),
         verified=_listed(data.get("verified")),
         first_alone=data.get("first_alone", False),
         session_log=session_log_from(data.get("session_log")),

@@ -16,7 +16,7 @@ from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import ENDED, Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import OrchestratorError, Refused
-from orchestrator.files import asks, card, encodings, journals, results, scan
+from orchestrator.files import asks, card, encodings, journals, results, scan, steering
 from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
 from orchestrator.model.config import Config
@@ -53,7 +53,8 @@ def command(
 ) -> int:
     """Say something to a task's agent.  It goes on in the same session and the same tree, by one further attempt.
 
-    A task that has ended starts again at once; one that runs is told at its end; one that waits, when it starts.  The
+    A task that has ended starts again at once; one that runs is told at its next turn if its tool can (claude), else at its
+    end; one that waits, when it starts.  The
     reply is no retry: the retries that are allowed begin anew.  A tool that cannot go on with a session is told what the
     task was, and your words.  Where it asks, a number takes one of the options.
 
@@ -77,7 +78,7 @@ def command(
         _refuse_terminal(app, task_id, status)
         _check_option(app, task_id, text)
         replying.place(store, task_id, status, text)
-    if text and status in ENDED:
+    if text and (status in ENDED or status is Status.RUNNING):
         try:
             Replies(app.layout, Fixed(config), store).send(task_id)
         except OrchestratorError as error:
@@ -132,6 +133,8 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
     known = card.read(app.layout, now())
     if status is Status.RUNNING:
         running = journal.attempt.ended is None
+        if steering.takes_words(app.layout, journal):
+            return "told at its next turn, or at its end if that was the last"
         when = (
             f"told at its end: then attempt {number} starts"
             if running
