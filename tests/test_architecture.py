@@ -187,6 +187,17 @@ def test_coordination_hands_no_call_backs_around():
     assert found == allowed
 
 
+def test_every_status_has_a_row():
+    """A status that nobody said anything about is one that somebody forgot."""
+    from orchestrator.model.event import EVENTS
+    from orchestrator.model.status import TABLE, Status
+
+    assert {row.status for row in TABLE} == set(Status) and len(TABLE) == len(Status)
+    assert {row.moved for row in TABLE if row.moved} <= set(EVENTS)
+    assert all(row.ended for row in TABLE if row.finished)
+    assert not [row for row in TABLE if row.waits and row.ended]
+
+
 def test_every_remark_has_a_look():
     """The pane's table names each of them."""
     from orchestrator.cli.screen.pane import REMARKS

@@ -43,6 +43,14 @@ def test_a_move_to_held_and_back(made):
     assert words(made) == [("a", "held"), ("a", "released")]
 
 
+def test_a_move_to_review_is_no_hold(made):
+    made.drop("a", waits(made))
+    made.at(1, lambda: made.move("a", "inbox", "review"))
+    made.at(2, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert facts(made, "a") == ["task_moved"] and words(made) == [("a", "review")]
+
+
 def test_what_was_held_before_anybody_watched(made):
     path = made.layout.file("held", "a.yaml")
     Path(path).write_text(waits(made))

@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def test_transcript(path, tmp_path):
     text = path.read_text()
     printed, differences = perform(Stage(tmp_path / "home", terminal=False), text)
+    assert "internal error" not in printed, "a bug is no transcript"
     if os.environ.get("UPDATE_TRANSCRIPTS"):
         path.write_text(printed + "\n")
     else:

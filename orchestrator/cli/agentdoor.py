@@ -15,10 +15,11 @@ from typing import Any
 from orchestrator.cli.app import App
 from orchestrator.cli.program import itself
 from orchestrator.cli.writing import open_config, open_store
-from orchestrator.coordination.replies import ENDED, Replies
+from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
 from orchestrator.files import eventreader
+from orchestrator.model.status import ENDED
 from orchestrator.queries import whereabouts
 from orchestrator.store import replying
 

@@ -13,8 +13,8 @@ from orchestrator.coordination.news import About, Listener, Moved, Remark
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.model.event import MOVES, move_step
-from orchestrator.model.status import Status
+from orchestrator.model.event import move_step
+from orchestrator.model.status import MOVES, Status
 from orchestrator.store.transitions import Store
 
 ONE_BY_ONE = 20  # removed files that are told by name; more of them are told as a number
@@ -97,7 +97,7 @@ class ByHand:
         return False
 
     def _told(self, before: Status, status: Status, task_id: str, info: os.stat_result) -> None:
-        kind, step = MOVES.get(status, "task_held"), move_step(info.st_ctime_ns)
+        kind, step = MOVES[status], move_step(info.st_ctime_ns)
         self._note(kind, task_id, step, str(status), f"{before} -> {status}")
         word = "released" if status is Status.INBOX else str(status)
         self.listener.hear(Moved(task_id, word, f"{before}/ -> {status}/"))

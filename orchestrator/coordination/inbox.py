@@ -18,6 +18,7 @@ from watchdog.observers.api import BaseObserver
 from orchestrator.coordination.hints import Hints
 from orchestrator.files import holds
 from orchestrator.files.layout import Layout
+from orchestrator.model.status import FOLDERS, MOVES, Status
 
 try:
     from watchdog.observers.inotify import InotifyEmitter
@@ -33,23 +34,18 @@ IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE, IN_DELETE_SELF, IN_ONLYDIR = (
 )
 REMOVED = ("inbox", "held", "parked")  # folders in which a removal says something
 SHARED = "@"  # where tools are held for all projects of this person
-WATCHED = (
-    "inbox",
-    "running",
-    "cancelled",
-    "review",
-    "held",
-    "parked",  # as older versions had it
-    "",
+OPTIONAL = (
     "tools",
     "agents",
     "templates",
     "schedules",
+    "parked",
     SHARED,
-)  # "": the work directory itself
-OPTIONAL = ("tools", "agents", "templates", "schedules", "parked", SHARED)
+)  # parked: of older versions
+# Where people move files to, and "", the work directory itself.
+WATCHED = (str(Status.RUNNING), *map(str, MOVES), "", *OPTIONAL)
 # Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
-REPLIES = ("done", "failed", "archive")
+REPLIES = tuple(str(status) for status in FOLDERS if str(status) not in WATCHED)
 
 PATIENCE = 2.0  # seconds for the observer's threads to end
 

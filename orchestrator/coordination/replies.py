@@ -20,7 +20,7 @@ from orchestrator.files.replies import Reply
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
 from orchestrator.model.question import answer
-from orchestrator.model.status import FOLDERS, Status
+from orchestrator.model.status import ENDED, FOLDERS, Status
 from orchestrator.store import replying, steering
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
@@ -28,7 +28,6 @@ from orchestrator.store.transitions import Store
 LOOK = 0.5  # seconds between looks whether a running tool has taken what it was told
 AGAIN = 0.1  # seconds until a file that is not whole yet is looked at again
 RESTS = 2.0  # seconds after which somebody is taken to be still at it
-ENDED = (Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED, Status.ARCHIVE)
 
 
 class Replies:

@@ -16,14 +16,14 @@ from orchestrator.files.layout import stem_of
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, Check, summary
 from orchestrator.model.run import Run
-from orchestrator.model.status import Outcome, Status
+from orchestrator.model.status import FINISHED, Outcome, Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, merging, runbranches, sharing, trees
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
 
 StatusOf = Callable[[str], Status | None]
-ENDED = ("done", "failed", "cancelled")  # where a person may have put the file of a run before
+ENDED = tuple(map(str, FINISHED))  # where a person may have put the file of a run before
 
 
 def open_runs(store: Store) -> list[str]:

@@ -17,11 +17,10 @@ from orchestrator.files import owners, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.schedulestate import State, state_of
 from orchestrator.model.schedule import Schedule, turn
-from orchestrator.model.status import Status
+from orchestrator.model.status import OPEN
 from orchestrator.store import atomic
 from orchestrator.store.transitions import Store, task_text
 
-OPEN = (Status.INBOX, Status.HELD, Status.RUNNING)  # where a task has not ended
 AHEAD = 120.0  # seconds that progress may lie ahead of the clock before the clock was set back
 
 

@@ -77,7 +77,7 @@ from orchestrator.model.attempt import end_from
 from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import Config
 from orchestrator.model.gates import InUse, Limits, limit_gates
-from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
+from orchestrator.model.status import FINISHED, MOVES, RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, conflictnotes, following, places, recovery, runs
 from orchestrator.store.claiming import Vanished, Withdrawn
@@ -87,7 +87,6 @@ from orchestrator.store.transitions import Store
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 SWEEP = 120  # every how many rescans the trees of ended tasks are looked at
 COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
-MOVED_TO = ("inbox", "held", "cancelled", "review")  # by people; what comes to others we put there
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 
@@ -392,7 +391,7 @@ class Watcher:
             folder = os.path.basename(folder)
             if ".reply" in name and self.lives.replies.hint(name):
                 continue
-            if renamed and folder in MOVED_TO:
+            if renamed and folder in MOVES:
                 self._moved_by_hand(folder, name)
             if folder == "inbox":
                 names[name] = names.get(name, False) or renamed

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 
 SCHEMA_VERSION = 1
@@ -29,6 +28,7 @@ EVENTS: dict[str, str] = {
     "task_held": "A waiting task was moved to held/.",
     "task_released": "A held task was moved back to the inbox.",
     "task_removed": "The file of a waiting task was removed by hand.",
+    "task_moved": "A person moved a task's file; summary says from where to where.",
     "task_approved": "A person approved the task: to start, or its result.",
     "task_rejected": "A person rejected the task or its result.",
     "task_replied": "A person said something to the task's agent; summary says when it is told.",
@@ -53,13 +53,6 @@ EVENTS: dict[str, str] = {
     "settings_changed": "The watcher took over what orchestrator.yaml, profiles or tool files say now; summary names what.",
     "store_failed": "The disk refused a write; claiming stops until it works again.",
     "store_recovered": "The disk works again; claiming goes on.",
-}
-
-# Moves that a watcher sees and tells of, whoever made them, by where the file has come to.
-MOVES = {
-    Status.HELD: "task_held",
-    Status.INBOX: "task_released",
-    Status.CANCELLED: "task_cancelled",
 }
 
 FIELDS = (

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from orchestrator.model.isolation import CHECKOUT, Change
-from orchestrator.model.status import Status
+from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.records import dataclass
@@ -143,7 +143,7 @@ def own_gates(
 _ENDS = {
     "done": frozenset((Status.DONE,)),
     "failed": frozenset((Status.FAILED,)),
-    "ended": frozenset((Status.DONE, Status.FAILED, Status.CANCELLED)),
+    "ended": frozenset(FINISHED),
     "proven": frozenset((Status.DONE, Status.REVIEW)),  # of base: {task: ...}
 }
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from orchestrator.model.status import Status
+from orchestrator.model.status import FINISHED, Status
 from orchestrator.patterns import regex
 
 # Written with underscores, in lower case, without apostrophes.
@@ -54,7 +54,7 @@ FOLDERS: Mapping[str, Status] = {
 }
 # Folders whose files are not work to do, whatever lies around them or in them: never run, held for a person.
 SHELVES = frozenset("backup backups bak trash bin attic recycle stash template templates".split())
-FINAL = frozenset((Status.DONE, Status.FAILED, Status.CANCELLED, Status.ARCHIVE))
+FINAL = frozenset((*FINISHED, Status.ARCHIVE))
 
 _PRIORITIES: Mapping[str, str] = {
     "high": "critical urgent highest high higher blocker blocking major important p0 p1 must must_have very_high asap "

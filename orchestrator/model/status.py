@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from orchestrator.records import dataclass
+
 
 class Status(StrEnum):
     """The folder a task's file lies in.  The folder *is* the status; nothing else decides it."""
@@ -43,18 +45,47 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
-FINISHED = (Status.DONE, Status.FAILED, Status.CANCELLED)
-# The order in which a reader that sees an id twice (a move by link and unlink, a copy) believes the folders.
-FOLDERS = (
-    Status.RUNNING,
-    Status.REVIEW,
-    Status.DONE,
-    Status.FAILED,
-    Status.CANCELLED,
-    Status.HELD,
-    Status.INBOX,
-    Status.ARCHIVE,
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What a status means, so that nobody has to know them all by heart.
+
+    ``waits``: nothing of the task runs, and it may start.  ``ended``: nothing of it runs any more.  ``finished``: it has ended for
+    good, and others may build on how.  ``moved`` is the event of a person's ``mv`` into the folder; empty where one is something
+    else than a request.  ``meaning`` is what the reference says.
+    """
+
+    status: Status
+    meaning: str
+    waits: bool = False
+    ended: bool = False
+    finished: bool = False
+    moved: str = ""
+
+
+# In the order in which a reader that sees an id twice (a move by link and unlink, a copy) believes the folders.
+TABLE = (
+    Folder(Status.RUNNING, "claimed by a watcher; the file stays as it was"),
+    Folder(Status.REVIEW, "a person is to decide", ended=True, moved="task_moved"),
+    Folder(Status.DONE, "finished and proven", ended=True, finished=True),
+    Folder(Status.FAILED, "failed, or timed out", ended=True, finished=True),
+    Folder(
+        Status.CANCELLED, "stopped by somebody", ended=True, finished=True, moved="task_cancelled"
+    ),
+    Folder(Status.HELD, "held by you; never started", waits=True, moved="task_held"),
+    Folder(
+        Status.INBOX,
+        "waiting; dropped here by people and programs",
+        waits=True,
+        moved="task_released",
+    ),
+    Folder(Status.ARCHIVE, "ended long ago", ended=True),
 )
+FOLDERS = tuple(row.status for row in TABLE)
+WAITING = tuple(row.status for row in reversed(TABLE) if row.waits)
+OPEN = tuple(row.status for row in reversed(TABLE) if not row.ended)
+ENDED = tuple(row.status for row in TABLE if row.ended)
+FINISHED = tuple(row.status for row in TABLE if row.finished)
+MOVES = {row.status: row.moved for row in TABLE if row.moved}
 
 # Where a task goes when its last attempt ended so.
 STATUS_OF_OUTCOME = {

@@ -9,7 +9,7 @@ from orchestrator.files import contests, eventreader, results, runrecords, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.gates import need_gates
 from orchestrator.model.run import Run
-from orchestrator.model.status import RunStatus, Status, run_status
+from orchestrator.model.status import WAITING, RunStatus, Status, run_status
 from orchestrator.queries.tasks import Row, finished_row, running, waiting_row
 from orchestrator.queries.world import Known, request_of
 from orchestrator.records import dataclass
@@ -79,7 +79,7 @@ def members(layout: Layout, run: Run) -> list[str]:
     for event in eventreader.about(layout, "run_id", run.id):
         if event.get("task_id"):
             found.setdefault(event["task_id"])
-    for status in (Status.INBOX, Status.HELD):
+    for status in WAITING:
         for task_id, name in scan.task_names(layout.folder(status)):
             if task_id not in found:
                 request = request_of(layout, status, name)
@@ -102,7 +102,7 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
             facts.append((None, False))
             continue
         status, name = place
-        if status in (Status.INBOX, Status.HELD):
+        if status in WAITING:
             row = waiting_row(layout, status, name, now, known)
             stuck = "stuck" in row.flags or _never(layout, name, status, never)
         elif status is Status.RUNNING:

@@ -21,7 +21,7 @@ from orchestrator.model.hold import Scope
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.question import headline
 from orchestrator.model.quota import Window
-from orchestrator.model.status import FINISHED, FOLDERS, Status
+from orchestrator.model.status import FINISHED, FOLDERS, WAITING, Status
 from orchestrator.model.units import plural, timestamp, when
 from orchestrator.queries import elsewhere, whereabouts
 from orchestrator.queries.needs import Need, checks_of, needs_you
@@ -496,7 +496,7 @@ def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -
     found = results.read(layout, task_id)
     if status is Status.RUNNING and journal is not None and journal.claim:
         row = _running_row(layout, journal, now, Known(layout, now))
-    elif status in (Status.INBOX, Status.HELD):
+    elif status in WAITING:
         known = Known(layout, now)
         judged = known.judge.file(status, name)
         if judged.problem is not None and status is Status.INBOX:

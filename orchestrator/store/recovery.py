@@ -12,7 +12,7 @@ from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
-from orchestrator.model.status import FOLDERS, Status
+from orchestrator.model.status import FOLDERS, WAITING, Status
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.store import atomic
@@ -49,7 +49,7 @@ def tidy(store: Store) -> list[str]:
         if _leftover(path, name.split(".", 1)[0]):
             atomic.remove_tree(path)
             done.append(f"removed a leftover: .state/tmp/{name}")
-    for folder in (Status.INBOX, Status.HELD):
+    for folder in WAITING:
         for name in scan.names(layout.folder(folder)):
             found = _SUBMIT_LEFTOVER.match(name)
             if found and _leftover(layout.file(folder, name), found[1]):

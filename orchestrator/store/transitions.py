@@ -25,10 +25,10 @@ from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layou
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
-from orchestrator.model.event import MOVES, move_step
+from orchestrator.model.event import move_step
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.sandbox import Bounds
-from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.status import FINISHED, MOVES, WAITING, Status
 from orchestrator.model.units import timestamp
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, bounding, following, places, trusting
@@ -534,7 +534,7 @@ class Store:
         """inbox/ or held/ or review/ -> cancelled/."""
         return self._verb(
             task_id,
-            (Status.INBOX, Status.HELD, Status.REVIEW),
+            (*WAITING, Status.REVIEW),
             Status.CANCELLED,
             "task_cancelled",
             reason,

@@ -10,7 +10,7 @@ from orchestrator.cli.screen.footer import Row
 from orchestrator.files import eventreader, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.status import Status
+from orchestrator.model.status import FINISHED, Status
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.records import dataclass
 
@@ -54,7 +54,7 @@ def _ended(layout: Layout) -> dict[str, Row]:
         task_id, state = str(event.get("task_id")), str(event.get("status"))
         if event.get("event") != "task_finished" or task_id in found:
             continue
-        if scan.locate(layout, task_id, (Status.DONE, Status.FAILED, Status.CANCELLED)):
+        if scan.locate(layout, task_id, FINISHED):
             line = one_line(str(event.get("summary") or ""), 200)
             found[task_id] = Row(task_id, state, state, line)
     return found

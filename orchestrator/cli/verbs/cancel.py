@@ -22,13 +22,13 @@ from orchestrator.coordination import stopping
 from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.files import card, journals
 from orchestrator.model.journal import Phase
-from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.status import FINISHED, WAITING, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
 from orchestrator.queries import whereabouts
 from orchestrator.store.transitions import Store
 
-OPEN = (Status.RUNNING, Status.INBOX, Status.HELD, Status.REVIEW)
+TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
 
 
 @click.command(
@@ -38,7 +38,7 @@ OPEN = (Status.RUNNING, Status.INBOX, Status.HELD, Status.REVIEW)
         "touch work/running/review-retry.cancel      # the same, without the command",
     )
 )
-@ids_argument(*OPEN, required=False)
+@ids_argument(*TO_CANCEL, required=False)
 @click.option(
     "--run",
     "run_id",

@@ -12,10 +12,10 @@ from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import INVALID, OrchestratorError, Refused
 from orchestrator.files import scan
-from orchestrator.model.status import Status
+from orchestrator.model.status import WAITING
 from orchestrator.queries.validity import Judge
 
-FOLDERS = (Status.INBOX, Status.HELD)
+FOLDERS = WAITING
 
 
 @click.command(

@@ -14,7 +14,7 @@ from orchestrator.errors import EXIT_CODES, NotFound
 from orchestrator.files.layout import schema_bytes
 from orchestrator.model.event import EVENTS
 
-FORMATS = ("task", "run", "config", "tool", "result")
+FORMATS = ("task", "run", "template", "schedule", "hold", "config", "tool", "result")
 
 
 @click.command(
@@ -68,6 +68,11 @@ def _keys(console: Console, kind: str) -> None:
 
 
 def _limits(rule: dict[str, Any]) -> str:
-    parts = [" | ".join(rule["enum"])] if "enum" in rule else []
+    parts = [" | ".join(map(_shown, rule["enum"]))] if "enum" in rule else []
     parts += [f"default {json.dumps(rule['default'])}"] if "default" in rule else []
     return f"  [{'; '.join(parts)}]" if parts else ""
+
+
+def _shown(value: object) -> str:
+    """A value as a person writes it in YAML."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

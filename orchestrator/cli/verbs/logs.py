@@ -16,7 +16,7 @@ from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
 from orchestrator.files.text import clean, last_states
-from orchestrator.model.status import Status
+from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.tools.activity import Presentation, Renderer, presentation
 
@@ -149,7 +149,7 @@ def _follow(
     while True:
         place = scan.locate(layout, task_id)
         journal = journals.of(layout, task_id)
-        over = place is not None and place[0] not in (Status.INBOX, Status.HELD, Status.RUNNING)
+        over = place is not None and place[0] in ENDED
         ended = (
             over
             or place is None

@@ -13,7 +13,7 @@ from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import landing, runreviews
-from orchestrator.coordination.replies import ENDED, Replies
+from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import asks, card, encodings, journals, results, scan, steering
@@ -21,7 +21,7 @@ from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
 from orchestrator.model.config import Config
 from orchestrator.model.question import options
-from orchestrator.model.status import Status
+from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import plural
 from orchestrator.queries import whereabouts
 from orchestrator.store import answering, replying

@@ -8,7 +8,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.run import cycle
-from orchestrator.model.status import Status
+from orchestrator.model.status import WAITING
 from orchestrator.model.units import plural
 from orchestrator.queries.health.check import Check, note, problem
 from orchestrator.queries.world import Known, request_of
@@ -30,7 +30,7 @@ def invalid(known: Known) -> list[Check]:
 def circle(layout: Layout) -> list[Check]:
     """Tasks that wait for each other for ever."""
     needs = {}
-    for status in (Status.INBOX, Status.HELD):
+    for status in WAITING:
         for task_id, name in scan.task_names(layout.folder(status))[:LOOKED_AT]:
             request = request_of(layout, status, name)
             if request is not None and request.task is not None and request.task.needs:
