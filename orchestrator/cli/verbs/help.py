@@ -14,7 +14,7 @@ from orchestrator.errors import EXIT_CODES, NotFound
 from orchestrator.files.layout import schema_bytes
 from orchestrator.model.event import EVENTS
 
-FORMATS = ("task", "run", "template", "schedule", "hold", "config", "tool", "result")
+FORMATS = ("task", "run", "template", "schedule", "config", "tool", "result")
 
 
 @click.command(
