@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.model.choice import Candidate
 from orchestrator.model.forecast import Coming, forecast
 from orchestrator.model.status import Status
@@ -132,6 +134,36 @@ def test_the_state_at_any_moment_is_a_snapshot_taken_then(tmp_path):
     tube.at(300, lambda: tube.watcher.signalled(15))
     tube.run(until_empty=False)
     assert len(taken) == 10
+    for moment, state in taken:
+        assert past.at_moment(tube.layout, moment) == state, moment - taken[0][0]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_happens_the_state_at_any_moment_is_a_snapshot_taken_then(tmp_path, seed):
+    """Random tasks that run, fail, retry and are reviewed, and a person who does anything to any of them at any time."""
+    chance = random.Random(seed)
+    tube = Tube(tmp_path, f"limits: {{running: {chance.randint(1, 3)}}}\nretry: {{delay: 7s}}\n")
+    names = [f"t{number}" for number in range(6)]
+    for name in names:
+        more = chance.choice(["", "review: always\n", "retries: 1\n", "hold: true\n"])
+        ends = [End(after=chance.randint(1, 60), code=chance.choice([0, 0, 1])) for _ in range(9)]
+        tube.plan(name, *ends)
+        text = f"agent: ok\nprompt: x\n{more}"
+        tube.at(chance.randint(0, 90), lambda name=name, text=text: tube.store.submit(name, text))
+    verbs = ("hold", "release", "cancel_waiting", "approve", "reject", "retry", "archive")
+
+    def act() -> None:
+        with contextlib.suppress(OrchestratorError):
+            getattr(tube.store, chance.choice(verbs))(chance.choice(names))
+
+    for _ in range(40):
+        tube.at(chance.randint(1, 290), act)
+    taken: list[tuple[float, dict[str, Status]]] = []
+    for moment in sorted(chance.sample(range(300), 30)):
+        tube.at(moment + 0.5, lambda: taken.append((tube.clock.wall(), snapshot(tube))))
+    tube.at(301, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert len(taken) == 30 and len({str(state) for _, state in taken}) > 5
     for moment, state in taken:
         assert past.at_moment(tube.layout, moment) == state, moment - taken[0][0]
 

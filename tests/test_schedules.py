@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,6 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from conftest import WatcherProcess, end_everything, wait_until
 
 from orchestrator.coordination import timetable
 from orchestrator.coordination.news import About
@@ -98,6 +101,32 @@ def test_the_next_times_are_those_of_a_model_that_tries_every_minute(seed):
             break
         found.append(moment)
     assert found == model, text
+
+
+@pytest.mark.parametrize("zone", [UTC, BERLIN, YORK])
+def test_the_next_times_are_those_of_a_well_kept_library(zone):
+    """Made-up expressions; in a zone with summer time at hours that no change of it touches, for there the rules differ."""
+    cronsim = pytest.importorskip("cronsim")
+    chance = random.Random(str(zone))
+    compared = 0
+    while compared < 100:
+        text = made_up(chance)
+        minute, _, *rest = text.split()
+        if zone is not UTC:
+            text = " ".join([minute, f"{chance.randint(4, 23)}", *rest])
+        if re.search(r"(?<![-\d])\d+/|\b(\d+)-\1/|\*[^ ]*,", text):
+            # cron(8) does not say what 3/7 is, the library takes 5-5/2 for 5/2, and a list that begins with a star for a restriction.
+            continue
+        try:
+            cron = cron_from(text)
+        except ValueError:
+            continue  # a day that never comes: test_what_is_no_expression
+        start = at("2026-01-01T00:00") + chance.randint(0, 3 * 365 * 1440) * 60.0
+        begin = datetime.fromtimestamp(start, zone)
+        theirs = [moment.timestamp() for moment in islice(cronsim.CronSim(text, begin), 8)]
+        ours = [moment for moment, _ in islice(times(cron, start, zone), 8)]
+        assert ours == theirs[: len(ours)] and (ours or not theirs), text
+        compared += 1
 
 
 @pytest.mark.parametrize(
@@ -323,6 +352,97 @@ def test_killed_while_times_pass_it_makes_each_once(tube, tmp_path, seed):
     last._log.close()
     claims = [e["task_id"] for e in events(last) if e["event"] == "task_claimed"]
     assert sorted(claims) == all_ids(last.layout)
+
+
+# -- a real watcher whose clock is set ---------------------------------------------------------------------------------
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+FAKE = ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE", "DONT_FAKE_MONOTONIC", "NO_FAKE_STAT", "TZ")  # fmt: skip
+
+
+class Wall:
+    """The wall clock of one watcher, in one zone: libfaketime reads a file, and the test writes it."""
+
+    def __init__(self, project, zone: ZoneInfo) -> None:
+        self.project, self.zone = project, zone
+        self.file = project.root.parent / "clock"
+
+    def set(self, text: str, fold: int = 0) -> None:
+        """To this time of its wall clock; ``fold`` 1: the second of two."""
+        wall = datetime.fromisoformat(text).replace(tzinfo=self.zone, fold=fold)
+        hidden = self.file.with_suffix(".new")
+        hidden.write_text(f"{wall.timestamp() - time.time():+.3f}\n")
+        hidden.replace(self.file)
+
+    def begin(self, text: str) -> WatcherProcess:
+        self.set(text)
+        values = (str(LIBRARIES[0]), str(self.file), "1", "1", "1", str(self.zone))
+        self.project.env.update(dict(zip(FAKE, values, strict=True)))
+        watcher = WatcherProcess(self.project).ready()
+        for name in FAKE:
+            self.project.env.pop(name)
+        seen = self.project.work / ".state/schedules"
+        wait_until(lambda: len(list(seen.glob("*.json"))) == 2, "it has seen both schedules")
+        return watcher
+
+    def made(self, name: str) -> list[str]:
+        """What a schedule has made, by its time."""
+        return sorted(id for id in all_ids(Layout(str(self.project.root))) if id.startswith(name))
+
+
+SPRING = [
+    ("2026-03-29T03:00:01", 0, "tick-20260329T0100"),  # half past two never was
+    ("2026-03-29T02:59:59", 0, ""),  # that is 03:59:59: nothing new
+    ("2026-03-30T02:30:01", 0, "tick-20260330T0030"),
+]
+AUTUMN = [
+    ("2026-10-25T02:30:01", 0, "tick-20261025T0030"),
+    ("2026-10-25T02:30:01", 1, "tick-20261025T0130"),  # an hour later it is half past two again
+    ("2026-10-25T02:10:00", 0, ""),  # set back by more than an hour, and forward
+    ("2026-10-25T02:30:02", 0, ""),
+    ("2026-10-26T02:30:01", 0, "tick-20261026T0130"),
+]
+JUMPS = [
+    ("2026-06-10T02:30:01", 0, "tick-20260610T0030"),
+    ("2026-06-09T01:00:00", 0, ""),  # set back by a day
+    ("2026-06-10T02:30:02", 0, ""),  # and forward: made already
+    ("2026-06-14T02:35:00", 0, "tick-20260614T0030"),  # four days at once: one for all of them
+]
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="there is no libfaketime here")
+@pytest.mark.parametrize(
+    "start, steps, expected",
+    [
+        ("2026-03-29T01:45:00", SPRING, ["20260329T0300", "20260330T0230"]),
+        ("2026-10-25T02:15:00", AUTUMN, ["20261025T0230", "20261026T0230"]),
+        ("2026-06-10T02:15:00", JUMPS, ["20260610T0230", "20260614T0230"]),
+    ],
+)
+def test_a_watcher_through_summer_time_and_clocks_that_are_set(project, start, steps, expected):
+    """``tick`` goes by UTC and shows that the watcher has looked at each moment; ``nightly`` by this machine's zone."""
+    project.config("watch: {rescan: 100ms}\nagents: {ok: {tool: shell, command: ['true']}}\n")
+    (project.work / "schedules").mkdir(exist_ok=True)
+    task = "overlap: queue\ntask: {agent: ok, prompt: x}\n"
+    (project.work / "schedules/nightly.yaml").write_text("cron: '30 2 * * *'\n" + task)
+    (project.work / "schedules/tick.yaml").write_text("cron: '*/30 * * * *'\ntz: UTC\n" + task)
+    wall = Wall(project, BERLIN)
+    watcher = wall.begin(start)
+    try:
+        for moment, fold, tick in steps:
+            wall.set(moment, fold)
+            if tick:
+                wait_until(lambda tick=tick: tick in wall.made("tick"), tick)
+        ids = [f"nightly-{stamp}" for stamp in expected]
+        wait_until(lambda: wall.made("nightly") == ids, "each night has its task")
+        for task_id in ids:
+            project.settled(task_id, "done")
+    finally:
+        watcher.stop()
+        end_everything(project)
+    assert wall.made("nightly") == ids
+    claims = [event["task_id"] for event in project.events("task_claimed")]
+    assert len(claims) == len(set(claims))
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
