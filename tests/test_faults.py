@@ -25,6 +25,13 @@ def test_promises_hold_under_kills(kind):
     assert counts[f"killed {kind}"] >= 10 and counts["starts"] > 0
 
 
+def test_no_question_is_lost_or_asked_twice_under_kills():
+    seed = int.from_bytes(os.urandom(4), "big")
+    counts, broken = faults.run("asks", 5, seed)
+    assert not broken, f"seed {seed}: {broken}"
+    assert counts["killed asks"] >= 5 and counts["answers"] > 0
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace here")
 def test_promises_hold_at_every_early_call(monkeypatch):
     monkeypatch.setattr(faults, "CALLS", ("fdatasync", "renameat2"))
