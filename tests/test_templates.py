@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cli.main import cli
 from orchestrator.files import schemas
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import Layout
@@ -185,6 +187,23 @@ def test_new_makes_tasks_of_templates(project):
     assert "NAME=VALUE" in project.run("new", "-T", "fix", "words", code=2).stderr
     assert "goes with -T" in project.run("new", "x", "--each", "*.py", code=2).stderr
     project.run("validate")
+
+
+@pytest.mark.parametrize(
+    "words, begun, offered",
+    [
+        (["-T"], "", ["fix"]),
+        (["-T", "fix"], "", ["file=", "lang=", "tries="]),
+        (["-T", "fix", "lang=de"], "", ["file=", "tries="]),
+        (["-T", "fix"], "tr", ["tries="]),
+        (["-T", "nix"], "", []),
+    ],
+)
+def test_completion_knows_templates_and_their_parameters(tube, monkeypatch, words, begun, offered):
+    monkeypatch.chdir(tube.layout.root)
+    complete = ShellComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
+    found = complete.get_completions(["new", *words], begun)
+    assert [item.value for item in found] == offered
 
 
 def test_each_makes_a_task_of_every_file_that_git_names(project):
