@@ -72,6 +72,30 @@ def test_time_and_silence_stand_still_and_the_slot_is_given_back(project, watch)
     assert "allow npm test" in project.log("a")
 
 
+def test_who_asks_gives_its_slot_back_and_keeps_its_locks(project, watch):
+    asking(project, "npm test", more="locks: [db]\n")
+    watch()
+    open_ones(project)
+    project.drop("b.yaml", "agent: helper\nlocks: [db]\nprompt: x\n")
+    project.drop("c.yaml", "agent: helper\nprompt: x\n")  # the only slot
+    project.settled("c", "done")
+    assert project.where("b") == "inbox"
+    told = project.run("why", "b").stdout
+    assert "a task with the lock 'db' runs" in told and "slots are taken" not in told
+    project.run("reply", "a", "1")
+    project.settled("a", "done")
+    project.settled("b", "done")
+
+
+def test_cancelled_while_it_asks_it_leaves_its_locks(project, watch):
+    asking(project, "npm test", more="locks: [db]\n")
+    watch()
+    open_ones(project)
+    project.drop("b.yaml", "agent: helper\nlocks: [db]\nprompt: x\n")
+    project.run("cancel", "a", code=None)
+    project.settled("b", "done")
+
+
 def test_a_killed_watcher_loses_no_question_and_asks_none_twice(project, watch):
     asking(project, "one", "two")
     first = watch()

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from orchestrator.distributors.base import ExecutionHandle
-from orchestrator.model.gates import Lane
+from orchestrator.model.gates import InUse, Lane
 from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
@@ -34,6 +34,7 @@ class Life:
     began: float = 0.0
     retry_at: float | None = None
     in_slot: bool = False
+    lent: bool = False  # it asks a person: its slot is for others, its locks are not
     ending: bool = False  # its attempt has ended, and what follows is not settled yet
     parks: bool = False  # its tool has just been parked
     inode: int = 0
@@ -57,3 +58,28 @@ class Life:
     def where(self) -> str:
         """Where its attempt is, for people; empty for this machine."""
         return self.handle.where if self.handle is not None else ""
+
+    @property
+    def to_count(self) -> Lane:
+        """What a slot for it is counted as: with its locks, unless it has kept them."""
+        return self.lane.unlocked if self.lent else self.lane
+
+    def lends_slot(self, use: InUse) -> None:
+        """It asks a person; its work is half done, so it keeps its locks."""
+        self.in_slot, self.lent = False, True
+        use.count(self.lane.unlocked, -1)
+
+    def takes_slot(self, use: InUse) -> None:
+        """It goes on."""
+        use.count(self.to_count)
+        self.in_slot, self.lent = True, False
+
+    def leaves_slot(self, use: InUse) -> bool:
+        """Its attempt is over; whether it had something that is free now."""
+        if self.in_slot:
+            use.count(self.lane, -1)
+        elif self.lent:
+            use.lock(self.lane, -1)
+        had = self.in_slot or self.lent
+        self.in_slot, self.lent = False, False
+        return had

@@ -746,9 +746,7 @@ class Watcher:
         self.use.count(life.lane)
 
     def _slot_free(self, life: Life) -> None:
-        if life.in_slot:
-            life.in_slot = False
-            self.use.count(life.lane, -1)
+        if life.leaves_slot(self.use):
             self._wake.set()
 
     def _idle_slots(self) -> None:
@@ -758,16 +756,16 @@ class Watcher:
         for life in waiting:
             if life.in_slot and without < self.limits.asking:
                 without += 1
-                self._slot_free(life)
+                life.lends_slot(self.use)
+                self._wake.set()
 
     def _slot_again(self, life: Life) -> bool:
         """Give an attempt its slot back that goes on now; False if none is free."""
         if life.in_slot:
             return True
-        if limit_gates(life.lane, self.limits, self.use) and not self.draining:
+        if limit_gates(life.to_count, self.limits, self.use) and not self.draining:
             return False
-        life.in_slot = True
-        self.use.count(life.lane)
+        life.takes_slot(self.use)
         return True
 
     async def _load_today(self) -> None:

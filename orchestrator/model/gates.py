@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -79,6 +79,11 @@ class Lane:
     on: str = (
         ""  # the distributor of `distributors` that is to have it; empty: a slot of this machine
     )
+
+    @property
+    def unlocked(self) -> Lane:
+        """The same without its locks: what an attempt that asks a person gives back, and takes again."""
+        return replace(self, locks=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +278,11 @@ class InUse:
         self.agents[lane.agent] += step
         self.tools[lane.tool] += step
         self.runs[lane.run] += step
+        for word in lane.locks:
+            self.locks[word] += step
+
+    def lock(self, lane: Lane, step: int = 1) -> None:
+        """One more attempt that asks a person and has only its locks (or one less, with step -1)."""
         for word in lane.locks:
             self.locks[word] += step
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import (
+    asks,
     card,
     configuration,
     eventreader,
@@ -146,10 +147,16 @@ class Known:
 
     @cached_property
     def use(self) -> InUse:
-        """The attempts that have a slot.  One that has ended has it until its end is judged."""
-        use = InUse()
+        """The attempts that have a slot.  One that has ended has it until its end is judged; one that asks a person has only its locks."""
+        use, lent = InUse(), 0
+        asking = {ask.task_id for ask in asks.unanswered(self.layout)}
         for journal in self.journals:
-            if journal.phase in (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED):
+            if journal.phase not in (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED):
+                continue
+            if journal.task_id in asking and lent < self.in_force.limits.asking:
+                lent += 1
+                use.lock(lane_of(journal))
+            else:
                 use.count(lane_of(journal))
         return use
 
