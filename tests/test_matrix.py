@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import scan, schemas
+from orchestrator.files import listing, scan, schemas
 from orchestrator.files.requests import load, read
 from orchestrator.model import ids, matrix
 from orchestrator.model.run import run_from
@@ -213,6 +213,26 @@ def test_each_needs_git_and_has_bounds(tmp_path):
     repository(tmp_path, [f"f{number}" for number in range(501)])
     many = load(f"{tmp_path}/work/inbox/r.yaml", "r", text, schemas.check).errors
     assert "502 files" in many[0].message and "more than 500" in many[0].message
+
+
+def test_git_is_asked_once_for_each_pattern_and_not_for_very_many():
+    def judged(patterns: list[str]) -> tuple[list[str], list[str]]:
+        asked: list[str] = []
+        text = "".join(
+            f"  t{n}: {{prompt: 'x {{file}}', each: '{p}'}}\n" for n, p in enumerate(patterns)
+        )
+
+        def files(pattern: str) -> list[str]:
+            asked.append(pattern)
+            return ["a"]
+
+        request = load("r.yaml", "r", f"tasks:\n{text}".encode(), schemas.check, files=files)
+        return asked, [problem.message for problem in request.errors]
+
+    assert judged(["*.a", "*.b", "*.a"]) == (["*.a", "*.b"], [])
+    asked, errors = judged([f"*.{n}" for n in range(5000)])
+    assert len(asked) == listing.MOST_PATTERNS
+    assert errors == ["more than 100 different patterns in one run"]
 
 
 @pytest.mark.parametrize("after", range(1, 26, 3))

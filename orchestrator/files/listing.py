@@ -11,6 +11,7 @@ from orchestrator.model.matrix import MOST
 
 Files = Callable[[str], list[str]]  # the files that are like a pattern; raises `CannotList`
 Path = tuple[Any, ...]
+MOST_PATTERNS = 100  # different ones in one run: git is asked for each
 
 
 class CannotList(Exception):

@@ -274,9 +274,15 @@ def _expanded(request: Request, document: Document, data: Any, base: tuple[Any, 
 def _lists(request: Request, document: Document, data: Any) -> dict[tuple[Any, ...], list[str]]:
     """The files that the patterns of a run are about; a pattern that is about none is a problem."""
     found = {}
+    asked: dict[str, list[str]] = {}
     for path, _, pattern in listing.patterns(data):
+        if pattern not in asked and len(asked) >= listing.MOST_PATTERNS:
+            what = f"more than {listing.MOST_PATTERNS} different patterns in one run"
+            request.problems.append(document.problem_at(path, what, "make several runs of it"))
+            break
         try:
-            found[path] = request.files(pattern)
+            asked[pattern] = asked.get(pattern) or request.files(pattern)
+            found[path] = asked[pattern]
         except listing.CannotList as error:
             request.problems.append(document.problem_at(path, str(error), error.hint))
     return found
