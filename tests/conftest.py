@@ -54,6 +54,7 @@ KINDS = {
             "test_documents",
             "test_event_shape",
             "test_git_history",
+            "test_aside",
             "test_hermetic",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),

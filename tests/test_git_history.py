@@ -88,3 +88,52 @@ def test_what_a_person_staged_or_stashed_is_their_own(theirs):
     assert not brought(theirs, text=mine)
     run(theirs, "stash")
     assert not brought(theirs, text=mine)
+
+
+def test_a_tag_that_is_a_tree(theirs):
+    here = theirs.parent / "here"
+    run(theirs.parent, "init", "-q", "here")
+    run(theirs, "tag", "tree", "HEAD^{tree}")
+    run(theirs, "tag", "-a", "-m", "x", "said", "HEAD^{tree}")
+    run(theirs.parent, "-C", "here", "fetch", "-q", str(theirs), "tag", "tree")
+    assert brought(here)
+    assert not brought(here, "inbox/b.yaml")
+    run(here, "tag", "-d", "tree")
+    run(here, "fetch", "-q", str(theirs), "tag", "said")
+    (here / ".git/FETCH_HEAD").unlink()
+    assert brought(here)
+
+
+def test_a_branch_that_was_rewritten_since(theirs):
+    here = theirs.parent / "here"
+    run(theirs.parent, "clone", "-q", str(theirs), "here")
+    run(here, "reset", "-q", "HEAD~1")
+    run(theirs, "reset", "-q", "--hard", "HEAD~1")
+    run(here, "fetch", "-q", "--prune")
+    assert brought(here)
+
+
+def test_what_an_encoding_makes_of_it(theirs):
+    """A blob that git writes as other bytes: this encoding cannot say a plus sign in one letter."""
+    (theirs / ".gitattributes").write_text("inbox/* working-tree-encoding=UTF-7\n")
+    run(theirs, "add", ".")
+    written = "prompt: x\nlabels: a+-b\n"
+    (theirs / "inbox/a.yaml").write_text(written)
+    run(theirs, "commit", "-q", "-a", "-m", "encoded")
+    here = theirs.parent / "here"
+    run(theirs.parent, "clone", "-q", str(theirs), "here")
+    assert (here / "inbox/a.yaml").read_text() == written
+    run(here, "reset", "-q", "HEAD~1")
+    assert brought(here, text=written)
+    assert not brought(here, text=written + "title: mine\n")
+
+
+def test_what_a_filter_makes_of_it_nobody_can_tell(theirs):
+    """Then the name alone counts: a program of the person's makes the file of what git has."""
+    here = cloned(theirs)
+    assert not brought(here, text="prompt: made by the filter\n")
+    (here / ".gitattributes").write_text("*.yaml filter=lfs\n")
+    assert brought(here, text="prompt: made by the filter\n")
+    assert not brought(here, "inbox/b.yaml", "prompt: made by the filter\n")
+    (here / ".gitattributes").write_text("*.yaml -filter\n")
+    assert not brought(here, text="prompt: made by the filter\n")

@@ -8,6 +8,7 @@ from orchestrator.clock import Clock
 from orchestrator.coordination.settings import Settings
 from orchestrator.files import origin
 from orchestrator.files.approval import Approval, Arrived, Verdict, named_files
+from orchestrator.files.aside import Aside
 from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Content
@@ -26,6 +27,7 @@ class Door:
     def reset(self) -> None:
         """Trust is kept elsewhere now."""
         self._approval = Approval(self._layout, self._store.trust)
+        self._aside = Aside()
         self._stamp = self._approval.vouched.stamp()
 
     def arrived(self, name: str, content: Content, tasks: Iterable[Task]) -> Arrived | None:
@@ -42,11 +44,12 @@ class Door:
 
     def judge(self, arrived: Arrived) -> Verdict | None:
         """Whether it may count; None while a git command is at work: ask again soon."""
+        config, approval, now = self._settings.config, self._approval, self._clock.wall()
+        if approval.counts(arrived, config.from_git):
+            return Verdict()
+        asked = arrived, config.from_git, config.trusted
         try:
-            config = self._settings.config
-            verdict = self._approval.judge(
-                arrived, config.from_git, config.trusted, self._clock.wall()
-            )
+            verdict = self._aside.ask(asked, lambda: approval.asked(*asked, now))
         except origin.Busy:
             return None
         if verdict.mine:

@@ -15,6 +15,8 @@ from orchestrator.coordination.settings import Configured
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import journals, replies, results, scan
 from orchestrator.files import steering as said
+from orchestrator.files.approval import busy_gate
+from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.replies import Reply
 from orchestrator.model.gates import Gate
@@ -198,7 +200,22 @@ class Replies:
         return found, wait
 
     def _gate(self, reply: Reply) -> Gate | None:
-        return self._origin.gate(reply, self.configured.config.from_git, self.store.clock.wall())
+        origin, from_git, now = (
+            self._origin,
+            self.configured.config.from_git,
+            self.store.clock.wall(),
+        )
+        if from_git == "run" or origin.vouched(reply):
+            return None
+        asked = reply.path, reply.fact, from_git
+        try:
+            return self._aside.ask(asked, lambda: origin.gate(reply, from_git, now))
+        except Busy:
+            return busy_gate()
+
+    @cached_property
+    def _aside(self) -> Aside:
+        return Aside()
 
     @cached_property
     def _origin(self) -> replies.Origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.files import origin
+from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout
 
 
@@ -11,11 +12,15 @@ class StateGuard:
 
     def __init__(self, layout: Layout) -> None:
         self._layout, self._tracked = layout, origin.Tracked(layout.state)
+        self._aside = Aside()
         self.problem = ""
 
     def look(self) -> bool:
         """Ask git again if its index has changed; whether the answer is another one."""
-        before, path = self.problem, self._tracked.look()
+        try:
+            before, path = self.problem, self._aside.ask("", self._tracked.look)
+        except Busy:
+            return False
         self.problem = ""
         if path:
             shown = self._layout.shown(path)

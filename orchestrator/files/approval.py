@@ -66,8 +66,16 @@ class Approval:
 
     def judge(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
         """Whether it may count; ``from_git`` and ``trusted`` are those of the configuration.  Raises `origin.Busy` while a git command is at work: ask again soon."""
-        if from_git == "run" or arrived.fact in self.vouched:
+        if self.counts(arrived, from_git):
             return Verdict()
+        return self.asked(arrived, from_git, trusted, now)
+
+    def counts(self, arrived: Arrived, from_git: str) -> bool:
+        """Whether it counts without a question to git."""
+        return from_git == "run" or arrived.fact in self.vouched
+
+    def asked(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
+        """`judge`, of one that has to be asked about: that may take as long as git likes."""
         try:
             brought = self._brought(arrived, now)
             if not brought:

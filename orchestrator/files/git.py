@@ -11,7 +11,9 @@ Writing git (trees, merges) is not for this module.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +22,8 @@ from orchestrator.files.statehome import state_home
 from orchestrator.records import dataclass
 
 SECONDS = 20.0
+MOST_CONFIG = 1 << 20  # bytes of a repository's configuration
+MOST_INDEX = 4 << 30  # bytes of an index, or of what lists refs
 # Keys that execute nothing and change how files and objects are read.
 _INERT = frozenset(
     "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks core.excludesfile "
@@ -32,7 +36,7 @@ _OURS = (
 )
 _DIFFS = frozenset(("diff", "diff-files", "diff-index", "diff-tree", "log", "show"))
 _READING = _DIFFS | frozenset(
-    "cat-file check-attr check-ignore for-each-ref ls-files ls-tree merge-base rev-list rev-parse status".split()
+    "cat-file check-attr check-ignore for-each-ref hash-object ls-files ls-tree merge-base rev-list rev-parse status".split()
 )
 _FROM_COMMON = ("refs", "packed-refs", "reftable", "objects", "shallow", "info/exclude", "info/attributes")  # fmt: skip
 
@@ -128,6 +132,8 @@ def _at(folder: str) -> Repository:
 def _head_of(path: str) -> str:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         return os.fsdecode(os.read(fd, 4096)).strip("\n")
     finally:
         os.close(fd)
@@ -144,7 +150,7 @@ class Reader:
     ) -> Answer:
         """What ``git WORDS`` says, run in the checkout's folder.  Raises `Unclear` unless it ends with one of ``codes``."""
         verb = words[0]
-        if verb not in _READING:
+        if verb not in _READING or "-w" in words:
             raise ValueError(f"git {verb} does not only read")
         flags: list[str] = []
         if verb in _DIFFS:
@@ -191,6 +197,8 @@ class Reader:
     def prepare(self) -> None:
         """Make the scratch folder stand for the repository."""
         git_dir, common, scratch = self.repository.git_dir, self.repository.common, self._scratch
+        for path in (f"{git_dir}/HEAD", self.repository.index, f"{common}/packed-refs", f"{common}/shallow"):  # fmt: skip
+            _check(path)
         os.mkdir(f"{scratch}/info")
         for name in _FROM_COMMON:
             _link(f"{common}/{name}", f"{scratch}/{name}")
@@ -204,9 +212,19 @@ class Reader:
             file.write(_OURS + self._inert())
 
     def _inert(self) -> str:
-        """What the repository (and its owner's own configuration) says of how files are read.  Listing executes nothing."""
-        env = {**_bare_environment(), "GIT_DIR": self.repository.git_dir}
+        """What the repository (and its owner's own configuration) says of how files are read.  Listing executes nothing.
+
+        What the repository's own includes is not read: it may be anything, a pipe that never ends, too.
+        """
+        env = {**_bare_environment(), "GIT_DIR": f"{self._scratch}/none"}
         listed = self._run(["config", "--includes", "--list", "-z"], env, (0,), b"", SECONDS).out
+        for path in (f"{self.repository.common}/config", f"{self.repository.git_dir}/config.worktree"):  # fmt: skip
+            try:
+                text = opening.read_bytes(os.path.realpath(path), MOST_CONFIG)
+            except FileNotFoundError:
+                continue
+            words = ["config", "--file", "-", "--no-includes", "--list", "-z"]
+            listed += self._run(words, env, (0,), text, SECONDS).out
         lines = []
         for entry in os.fsdecode(listed).split("\0"):
             key, separator, value = entry.partition("\n")
@@ -214,6 +232,16 @@ class Reader:
                 section, _, name = key.partition(".")
                 lines.append(f"[{section}]\n\t{name}" + (f' = "{value}"\n' if separator else "\n"))
         return "".join(lines)
+
+
+def _check(path: str) -> None:
+    """`Unclear` if what lies there is no regular file: git would wait for a pipe, for ever."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(info.st_mode) or info.st_size > MOST_INDEX:
+        raise Unclear(f"{path} is no regular file of a repository")
 
 
 @contextmanager

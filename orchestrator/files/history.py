@@ -2,20 +2,20 @@
 
 The index tells only what git tracks *now*.  Git writes files that it does not track (``restore --source``, a pull that was
 broken off or undone by ``reset``, ``rm --cached``, an index of somebody's own); their bytes are in its history all the same.
+What refs said before counts as well, as their logs have it: a pull that was undone, and whose branch was rewritten since.
 The stash does not count: no fetch brings it.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.files import git, opening
+from orchestrator.files import git, opening, scan
 from orchestrator.files.scan import names
 from orchestrator.libraries import later
-from orchestrator.patterns import bytes_regex
+from orchestrator.patterns import bytes_regex, regex
 
 if TYPE_CHECKING:
     import hashlib
@@ -25,6 +25,14 @@ else:
 _PACK_HEAD = b"\xfftOc\0\0\0\x02"
 _FANOUT = 256 * 4  # bytes
 _IDENT = bytes_regex(rb"\$Id: [^$\n]*\$")
+_ENCODING, _FILTER = (
+    b"working-tree-encoding",
+    b"filter",
+)  # attributes by which a file is other bytes than its blob
+_MOST_ATTRIBUTES = 1 << 20  # bytes
+_MOST_TREES = 50
+_MOST_LOGS, _MOST_MOVES = 1000, 2000  # logs of refs, and lines of each, that are read
+_OID = regex(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_STORES = 16  # object stores that borrow from one another
 
 
@@ -33,16 +41,48 @@ def blobs(reader: git.Reader, inside: str, data: bytes) -> list[str]:
 
     Costs no process unless the repository has such an object.  Raises `git.Unclear`.
     """
-    there = [oid for oid in _ids(data) if _may_have(reader.repository, oid)]
+    there = [oid for oid in _all_ids(reader, inside, data) if _may_have(reader.repository, oid)]
     return [oid for oid in there if _in_history(reader, inside, oid)]
 
 
 def brought(repository: git.Repository, inside: str, data: bytes) -> bool:
     """Whether there are such `blobs`.  Raises `git.Unclear`."""
-    if not any(_may_have(repository, oid) for oid in _ids(data)):
+    said = _attributes(repository, inside)
+    converted = _ENCODING in said or _FILTER in said
+    if not converted and not any(_may_have(repository, oid) for oid in _ids(data)):
         return False
     with git.reading(repository) as reader:
+        if _FILTER in said and _is_filtered(reader, inside):
+            return _has_name(reader, inside)
         return bool(blobs(reader, inside, data))
+
+
+def _attributes(repository: git.Repository, inside: str) -> bytes:
+    """What the files of attributes that may concern a path say."""
+    folders = inside.split("/")[:-1]
+    below = ["/".join((repository.folder, *folders[:n])) for n in range(len(folders) + 1)]
+    texts = []
+    for path in (*(f"{folder}/.gitattributes" for folder in below), f"{repository.common}/info/attributes"):  # fmt: skip
+        try:
+            texts.append(opening.read_bytes(path, _MOST_ATTRIBUTES))
+        except OSError:
+            continue
+    return b"\n".join(texts)
+
+
+def _all_ids(reader: git.Reader, inside: str, data: bytes) -> list[str]:
+    """`_ids`, and what git makes of these bytes by the encoding that the path has."""
+    found = _ids(data)
+    if _ENCODING in _attributes(reader.repository, inside):
+        made = reader.ask("hash-object", "--stdin", f"--path={inside}", codes=(0, 128), stdin=data)
+        found += made.out.decode("ascii").split()
+    return found
+
+
+def _is_filtered(reader: git.Reader, inside: str) -> bool:
+    """Whether a program of the person's makes the file of what git has: nobody else can tell what that comes to."""
+    said = reader.ask("check-attr", "-z", "filter", "--", inside).out.split(b"\0")
+    return said[2:3] not in ([b"unspecified"], [b"unset"])
 
 
 def _ids(data: bytes) -> list[str]:
@@ -59,12 +99,51 @@ def _ids(data: bytes) -> list[str]:
 def _in_history(reader: git.Reader, inside: str, oid: str) -> bool:
     if reader.ask("cat-file", "-e", oid, codes=(0, 1, 128)).code:
         return False
-    tips = [tip for tip in _fetched(reader.repository) if _is_commit(reader, tip)]
+    commits, trees = _tips(reader)
+    if _logged(reader, inside, commits, f"--find-object={oid}"):
+        return True
+    return any(_in_tree(reader, tree, inside, oid) for tree in trees)
+
+
+def _has_name(reader: git.Reader, inside: str) -> bool:
+    """Whether the history has anything at the path."""
+    return _logged(reader, inside, _tips(reader)[0])
+
+
+def _logged(reader: git.Reader, inside: str, commits: list[str], *which: str) -> bool:
+    """Whether a commit of any ref, or one that leads to ``commits``, has changed the path in the way that ``which`` says."""
     found = reader.ask(
-        *("log", "--exclude=refs/stash", "--all", *tips, "--full-history", "-m", "--format=%H"),
-        *("-n1", f"--find-object={oid}", "--", f":(literal,icase){inside}"),
+        *("log", "--exclude=refs/stash", "--all", "--stdin", "--full-history", "-m", "--format=%H"),
+        *("-n1", *which, "--", f":(literal,icase){inside}"),
+        stdin="\n".join(commits).encode(),
     )
     return bool(found.out.strip())
+
+
+def _in_tree(reader: git.Reader, tree: str, inside: str, oid: str) -> bool:
+    """Whether a tree has this blob at the path."""
+    wanted = f"{oid}\t{inside}".casefold()
+    listed = reader.ask("ls-tree", "-r", "-z", "--full-tree", tree).out.split(b"\0")
+    return any(os.fsdecode(entry).casefold().endswith(wanted) for entry in listed)
+
+
+def _tips(reader: git.Reader) -> tuple[list[str], list[str]]:
+    """Commits that no ref leads to any more, and trees that stand where a commit is expected: a tag may be one."""
+    before = dict.fromkeys((*_fetched(reader.repository), *_moved_from(reader.repository)))
+    refs = reader.ask("for-each-ref", "--format=%(objecttype) %(*objecttype) %(refname)").out
+    odd = [
+        os.fsdecode(line.rpartition(b" ")[2])
+        for line in refs.splitlines()
+        if b"tree" in line.split()[:-1]
+    ]
+    asked = "".join(f"{name}^{{}}\n" for name in (*before, *odd))
+    told = reader.ask("cat-file", "--batch-check", stdin=os.fsencode(asked)).out if asked else b""
+    kinds = [line.split() for line in told.decode("utf-8", "replace").splitlines()]
+    commits = [words[0] for words in kinds if words[1:2] == ["commit"]]
+    trees = list(dict.fromkeys(words[0] for words in kinds if words[1:2] == ["tree"]))
+    if len(trees) > _MOST_TREES:
+        raise git.Unclear("too many of its refs are trees")
+    return commits, trees
 
 
 def _fetched(repository: git.Repository) -> Iterator[str]:
@@ -75,12 +154,25 @@ def _fetched(repository: git.Repository) -> Iterator[str]:
         return
     for line in lines.splitlines()[:100]:
         oid = line.partition("\t")[0]
-        if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", oid):
+        if _OID.fullmatch(oid):
             yield oid
 
 
-def _is_commit(reader: git.Reader, oid: str) -> bool:
-    return reader.ask("cat-file", "-e", f"{oid}^{{commit}}", codes=(0, 1, 128)).code == 0
+def _moved_from(repository: git.Repository) -> Iterator[str]:
+    """Where HEAD and branches have been, the last of it first, as their logs say; the stash's is not among them."""
+    paths = [f"{repository.git_dir}/logs/HEAD"]
+    for kind in ("heads", "remotes"):
+        walk = scan.walk(f"{repository.common}/logs/refs/{kind}")
+        paths += [f"{folder}/{name}" for folder, _, names_ in walk for name in sorted(names_)]
+    for path in paths[:_MOST_LOGS]:
+        try:
+            lines = opening.read_bytes(path).decode("ascii", "replace").splitlines()
+        except OSError:
+            continue
+        for line in reversed(lines[-_MOST_MOVES:]):
+            oid = line.split(" ", 2)[1:2]
+            if oid and _OID.fullmatch(oid[0]):
+                yield oid[0]
 
 
 def _may_have(repository: git.Repository, oid: str) -> bool:

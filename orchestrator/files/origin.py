@@ -13,6 +13,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from orchestrator.files import git, history
+from orchestrator.files.aside import Busy as Busy
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.libraries import later
@@ -27,13 +28,11 @@ else:
 AGAIN = 0.25  # seconds after which git is asked again
 OLD_LOCK = 10.0  # seconds after which a lock is told of: its git may have been killed
 TRIES = 5
+SLOW = 1.0  # seconds: git that took longer, and gave no answer, is left alone for a while
+LEFT_ALONE = 10.0  # seconds
 GITLINK = b"160000"
 
 Stamp = tuple[int, int, int, int]
-
-
-class Busy(Exception):
-    """A git command is at work at this moment; ask again."""
 
 
 @dataclass(slots=True)
@@ -43,6 +42,7 @@ class Origins:
     layout: Layout
     _asked: dict[tuple[str, str], tuple[Stamp, frozenset[str]]] = field(default_factory=dict)
     _brought: set[tuple[str, str]] = field(default_factory=set)
+    _failed: dict[str, tuple[float, git.Unclear]] = field(default_factory=dict)
 
     def tracked(self, name: str, now: float, folder: str = "inbox") -> bool | None:
         """Whether git tracks ``<folder>/<name>``, a file that the caller has seen; None if no repository holds it.
@@ -82,11 +82,24 @@ class Origins:
             known = self._asked.get((repository.git_dir, inbox))
             if known is not None and known[0] == before:
                 return known[1]
-            names = _ask(repository, inbox)
+            names = self._patiently(repository, inbox)
             if stamp(repository, now) == before:
                 self._asked[repository.git_dir, inbox] = (before, names)
                 return names
         raise Busy
+
+    def _patiently(self, repository: git.Repository, inbox: str) -> frozenset[str]:
+        """`_ask`, but not again soon for each file of the inbox if git was slow and gave no answer."""
+        until, error = self._failed.get(repository.git_dir, (0.0, None))
+        began = time.monotonic()
+        if error is not None and began < until:
+            raise error
+        try:
+            return _ask(repository, inbox)
+        except git.Unclear as error:
+            if time.monotonic() - began > SLOW:
+                self._failed[repository.git_dir] = (time.monotonic() + LEFT_ALONE, error)
+            raise
 
 
 def stamp(repository: git.Repository, now: float) -> Stamp:
