@@ -20,14 +20,14 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     0: ("ok", "The command did what was asked."),
     1: ("failed", "A task failed, or problems were found."),
     2: ("usage", "The command line was not understood."),
-    3: ("not-found", "No such task, run or file; or the name is ambiguous."),
+    3: ("not-found", "There is no such task, run or file, or the name is ambiguous."),
     4: ("invalid", "A file is not valid YAML or does not fit its schema."),
-    5: ("busy", "Another watcher holds the work directory."),
+    5: ("busy", "Another watcher is already running here."),
     6: (
         "missing",
         "The work directory, the configuration or an agent program is missing or unusable.",
     ),
-    7: ("needs-you", "Nothing failed, and something waits for a person: see orchestrator review."),
+    7: ("needs-you", "Nothing failed, but something needs a person: see orchestrator review."),
     124: ("timed-out", "A task, or the waiting itself, ran out of time."),
     130: ("interrupted", "Stopped by Ctrl-C."),
 }
