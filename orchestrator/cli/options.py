@@ -19,7 +19,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document, for programs."
 )
 dry_run_option = click.option(
-    "-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing."
+    "-n", "--dry-run", is_flag=True, help="Say what would happen, and do nothing."
 )
 
 

@@ -26,7 +26,7 @@ from orchestrator.model.status import Status
 def command(app: App, task: str) -> int:
     """Attach to a running task with mode: interactive.
 
-    Ctrl-\\ leaves it and the tool goes on; several people may be attached at once.  When the tool ends, the exit code is the task's.
+    Ctrl-\\ detaches, and the tool keeps running; several people may be attached at once.  When the tool ends, the exit code is the task's.
     """
     layout = app.layout
     task_id, status, _ = scan.find(layout, task)

@@ -46,7 +46,9 @@ TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
     shell_complete=complete_runs,
     help="Every task of a run that has not ended.",
 )
-@click.option("--no-wait", is_flag=True, help="Ask and return; do not wait until it has stopped.")
+@click.option(
+    "--no-wait", is_flag=True, help="Ask, and return without waiting for the task to stop."
+)
 @dry_run_option
 @json_option
 @click.pass_obj

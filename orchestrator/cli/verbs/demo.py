@@ -36,7 +36,7 @@ TASKS = {
 )
 @click.pass_obj
 def command(app: App, folder: str | None) -> int:
-    """Create a project, drop tasks and a run into its inbox, run them, and show what to look at."""
+    """Create a project, drop tasks and a run into its inbox, run them, and show the results."""
     root = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix="orchestrator-demo-")
     os.makedirs(root, exist_ok=True)
 

@@ -29,14 +29,14 @@ from orchestrator.queries.runs import find_run
     )
 )
 @click.argument("task", shell_complete=complete_ids())
-@click.option("--stat", is_flag=True, help="Files and how much of each.")
-@click.option("--name-only", is_flag=True, help="Names of files.")
+@click.option("--stat", is_flag=True, help="Only files, and the number of changed lines in each.")
+@click.option("--name-only", is_flag=True, help="Only the names of files.")
 @json_option
 @click.pass_obj
 def command(app: App, task: str, stat: bool, name_only: bool, as_json: bool) -> None:
-    """What a task, or a whole run, changed, on its branch, since that parted from its target.
+    """What a task, or a whole run, has changed on its branch since the branch left its target.
 
-    While the task runs: what is in its tree now. On a terminal in your pager, with colours; plain text in a pipe.
+    While the task is running, this shows its tree as it is now. On a terminal it opens your pager, with colours; in a pipe it is plain text.
     """
     layout = app.layout
     run = _run(layout, task)

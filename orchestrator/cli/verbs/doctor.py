@@ -39,12 +39,12 @@ STOP_FIRST = (
         "orchestrator doctor --json   # for a bug report",
     )
 )
-@click.option("--fix", is_flag=True, help="Mend what can be mended without a decision of yours.")
+@click.option("--fix", is_flag=True, help="Mend everything that needs no decision from you.")
 @dry_run_option
 @json_option
 @click.pass_obj
 def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
-    """Look at everything that can be wrong.  Exit code 1 if a problem is left."""
+    """Check everything that can be wrong.  Exit code 1 if a problem remains."""
     layout = app.layout
     found = _everything(layout)
     if fix:

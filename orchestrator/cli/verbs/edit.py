@@ -25,9 +25,9 @@ FOLDERS = WAITING
 @json_option
 @click.pass_obj
 def command(app: App, task: str, as_json: bool) -> int:
-    """Edit a task that has not started.  While your editor has the file it is not claimed; it is checked when you leave.
+    """Edit a task that has not started.  It does not start while your editor has the file open, and it is checked when you close it.
 
-    What runs or has ended is not edited: say what you want with reply.
+    You cannot edit a task that is running or has ended: use reply instead.
     """
     task_id, status, name = scan.find(app.layout, task)
     if status not in FOLDERS:

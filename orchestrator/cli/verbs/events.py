@@ -37,10 +37,10 @@ from orchestrator.model.units import duration, plural, timestamp, when
 )
 @click.option("--task", help="Only events of this task.", shell_complete=complete_ids())
 @click.option("--run", "run_id", help="Only events of this run.")
-@click.option("-n", "most", type=click.IntRange(0), help="Only the last ones.")
-@click.option("-f", "--follow", is_flag=True, help="Go on as they happen.")
+@click.option("-n", "most", type=click.IntRange(0), help="Only this many, the newest.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
 @json_option
-@click.option("--jsonl", is_flag=True, help="One JSON object a line, as in the log.")
+@click.option("--jsonl", is_flag=True, help="One JSON object per line, as in the log.")
 @click.pass_obj
 def command(
     app: App,

@@ -12,6 +12,6 @@ from orchestrator.files.layout import data_file
 @click.command(epilog=examples("orchestrator guide", "orchestrator guide | less"))
 @click.pass_obj
 def command(app: App) -> None:
-    """Print the guide: how to hand over work, see what became of it, and change your mind."""
+    """Print the guide: how to hand over work, see the results, and change your mind."""
     with open(data_file("cli", "guide.md"), encoding="utf-8") as file:
         app.console.out(file.read().rstrip("\n"))

@@ -31,7 +31,7 @@ FORMATS = ("task", "run", "template", "schedule", "config", "tool", "result")
 )
 @click.pass_context
 def command(ctx: click.Context, topic: str | None) -> None:
-    """Help on a command, or on all of them in a line each; on exit-codes or events; on the keys of a task, run, config, tool or result file."""
+    """Help on a command, or on all of them, one line each; on exit-codes or events; on the keys of a task, run, config, tool or result file."""
     root = ctx.find_root()
     app: App = ctx.obj
     if topic is None:

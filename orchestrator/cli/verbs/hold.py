@@ -33,7 +33,11 @@ from orchestrator.tools.specs import of_account
 )
 @scope_options
 @click.option("--until", metavar="WHEN", help="Until then: 18:00, 2h, 2026-11-30, ...T08:00.")
-@click.option("--reason", metavar="TEXT", help="Why; a last word with a space in it is one, too.")
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    help="The reason; you can also give it as a last word with a space in it.",
+)
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -47,9 +51,9 @@ def command(
     as_json: bool,
     **options: object,
 ) -> int:
-    """Keep tasks from starting until you release them.  What runs goes on.
+    """Keep tasks from starting until you release them.  Running tasks go on.
 
-    A task that waits goes to held/. A tool, an agent, a run or everything is held by a file there: held/@claude.yaml.
+    A waiting task goes to held/. A hold on a tool, an agent, a run or everything is a file there: held/@claude.yaml.
     """
     found = named(app, words, options, Status.INBOX)
     if len(found.words) > 1 or (found.words and reason):

@@ -46,7 +46,7 @@ ORDER = (*sorted(FINAL), Status.HELD, Status.INBOX)
 @dry_run_option
 @click.pass_obj
 def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool) -> int:
-    """Take over task files, single ones or whole folders, and say what became of each.
+    """Import task files, single ones or whole folders, and report what it did with each.
 
     Files of today's format are taken as they are.  Of others the prompt is built from all their text; agent, priority
     and dependencies are mapped; what keeps books is kept as x-<key>.  Also read: plain Markdown, which is a prompt,

@@ -35,7 +35,7 @@ from orchestrator.tools.specs import load_tools
     "statuses",
     multiple=True,
     type=Choice([*(status.word for status in FOLDERS), "invalid", "ended"], {"inbox": "waiting"}),
-    help="Only tasks with this status; can be given again.",
+    help="Only tasks with this status; may be repeated.",
 )
 @click.option("--run", "run_id", help="Only tasks of this run.")
 @click.option("--agent", help="Only tasks of this agent.")
@@ -44,7 +44,7 @@ from orchestrator.tools.specs import load_tools
     "--label",
     "labels",
     multiple=True,
-    help="Only tasks with this label; several: all of them.",
+    help="Only tasks with this label; if repeated, with all of them.",
 )
 @click.option(
     "-n",
@@ -53,11 +53,11 @@ from orchestrator.tools.specs import load_tools
     type=click.IntRange(0),
     default=20,
     show_default=True,
-    help="How many ended tasks; 0: all, the archive too.",
+    help="How many ended tasks; 0: all, including the archive.",
 )
 @click.option("--all", "everywhere", is_flag=True, help="Tasks of all your projects.")
 @json_option
-@click.option("--jsonl", is_flag=True, help="One JSON object a line.")
+@click.option("--jsonl", is_flag=True, help="One JSON object per line.")
 @click.pass_obj
 def command(
     app: App,
@@ -70,9 +70,9 @@ def command(
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Tasks that have not ended, and the newest that have.
+    """Tasks that have not ended, and the newest ended ones.
 
-    With --all those of each of your projects: the first column is the project.
+    With --all, the tasks of all your projects: the first column is the project.
     """
     wanted = Wanted(statuses, run_id, agent, frozenset(labels), most)
     if everywhere:

@@ -33,15 +33,13 @@ from orchestrator.tools.activity import Presentation, Renderer, presentation
     "-f",
     "--follow",
     is_flag=True,
-    help="Go on as it prints, over all attempts, until it has ended.",
+    help="Follow its output, through all attempts, until it ends.",
 )
 @click.option("-n", "--lines", type=click.IntRange(0), help="Only the last lines.")
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
-@click.option("--stderr", is_flag=True, help="What it printed on standard error.")
+@click.option("--stderr", is_flag=True, help="Its standard error.")
 @json_option
-@click.option(
-    "--raw", is_flag=True, help="The bytes as they are, with whatever they do to a terminal."
-)
+@click.option("--raw", is_flag=True, help="The raw bytes, whatever they do to your terminal.")
 @click.pass_obj
 def command(
     app: App,
@@ -53,7 +51,7 @@ def command(
     as_json: bool,
     raw: bool,
 ) -> int:
-    """What the tool did, as it printed it: an agent's JSON events become lines (what it says, runs, reads, changes).
+    """What the tool printed. An agent's JSON events become readable lines (what it says, runs, reads, changes).
 
     Control sequences other than colours are removed.
     """

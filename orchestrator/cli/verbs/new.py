@@ -93,7 +93,7 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
 @click.option("-t", "--timeout", help="How long one attempt may take: 90s, 15m, 2h.")
 @click.option("-r", "--retries", type=int, help="Further attempts after a failed one.")
 @click.option(
-    "-p", "--priority", type=Choice(["high", "normal", "low"]), help="What is chosen first."
+    "-p", "--priority", type=Choice(["high", "normal", "low"]), help="Which tasks start first."
 )
 @click.option("--title", help="A name for people.")
 @click.option(
@@ -108,28 +108,26 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     "--context", multiple=True, metavar="FILE", help="A file the agent should read first."
 )
 @click.option(
-    "--artifact", "artifacts", multiple=True, metavar="FILE", help="A file it is to produce."
+    "--artifact", "artifacts", multiple=True, metavar="FILE", help="A file that it should produce."
 )
 @click.option("--cwd", help="The folder the tool runs in.")
 @click.option(
     "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the tool."
 )
 @click.option("--not-before", help="The earliest start: 2026-11-30 or 2026-11-30T08:00.")
-@click.option("-l", "--label", "labels", multiple=True, help="A word to find it by.")
-@click.option(
-    "--id", "task_id", help="The task's id. Default: date, time and the first words of the prompt."
-)
+@click.option("-l", "--label", "labels", multiple=True, help="A label, for finding it.")
+@click.option("--id", "task_id", help="The task's id. Default: the first words of the prompt.")
 @click.option(
     "-T",
     "--template",
     is_eager=True,
     shell_complete=templated.complete_templates,
-    help="Make it of a template: the words are NAME=VALUE, and - is standard input.",
+    help="Make it from a template. The words are then NAME=VALUE, and - is standard input.",
 )
 @click.option(
     "--each",
     metavar="[NAME=]PATTERN",
-    help="With -T: a run, with a task for every file of git's that is like this.",
+    help="With -T: make a run with one task for every file in git that matches.",
 )
 @click.option("--plan", is_flag=True, help="It plans first; approve has it go on with its rights.")
 @click.option("--held", is_flag=True, help="Put it in held/: it starts once you release it.")
@@ -154,7 +152,7 @@ def command(
 ) -> int:
     """Make a task.  Prints the path of its file; the file's name is its id.
 
-    PROMPT is what the agent is asked to do; - stands for standard input.
+    PROMPT says what the agent should do; - stands for standard input.
     """
     keys = _keys(options)
     if each and not template:

@@ -31,7 +31,7 @@ def complete_names(_: click.Context, __: click.Parameter, incomplete: str) -> li
 )
 @click.argument("action", required=False, type=Choice(["add", "remove"]))
 @click.argument("where", required=False, shell_complete=complete_names)
-@click.option("--name", help="With add: what it is called. Default: the name of its folder.")
+@click.option("--name", help="With add: its name. Default: the name of its folder.")
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -43,9 +43,9 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Your projects, and what each is at.  add remembers one, remove forgets it; nothing in it is touched.
+    """Your projects and their state.  add remembers a project, remove forgets it; neither touches anything in it.
 
-    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  A tool of the catalog whose limit is used up in one is held in all of them.
+    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  When one project uses up the limit of a built-in tool, the tool is held in all of them.
     """
     if name is not None and action != "add":
         raise click.UsageError("--name goes with: orchestrator projects add")

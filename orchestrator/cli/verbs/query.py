@@ -22,7 +22,7 @@ from orchestrator.queries.usage import ask
 @json_option
 @click.pass_obj
 def command(app: App, sql: str, as_json: bool) -> None:
-    """Ask the index of the event log, in SQL.  Read-only: table events; views attempts and tasks."""
+    """Query the index of the event log in SQL.  Read-only: table events; views attempts and tasks."""
     index = open_index(app.layout)
     names, rows = ask(index, sql)
     if as_json:

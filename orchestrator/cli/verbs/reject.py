@@ -26,10 +26,10 @@ FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
 @json_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
-    """Reject tasks: waiting ones are cancelled, those in review have failed; a branch stays.
+    """Reject tasks: waiting ones are cancelled, those in review become failed. Their branches stay.
 
-    A last word with a space in it says why; an attempt that follows is told. Rejecting what has failed takes note of it: it
-    needs you no more.
+    A last word with a space in it is the reason; the next attempt, if there is one, gets it. Rejecting a failed task
+    takes it off the list of what needs you.
     """
     refuse_in_attempt("reject anything")
     why = tasks[-1].strip() if " " in tasks[-1] else ""

@@ -37,7 +37,7 @@ def command(
 ) -> int:
     """Let held tasks start again: they go back to inbox/.  Or a tool, an agent, a run, or everything.
 
-    --all ends what hold --all began; a tool, an agent or a task that is held for itself stays so.
+    --all undoes hold --all; tools, agents and tasks that are held separately stay held.
     """
     refuse_in_attempt("release what is held")
     found = named(app, words, options, Status.HELD)

@@ -22,9 +22,9 @@ PATIENCE = 10.0  # seconds
 @click.command(epilog=examples("orchestrator reload"))
 @click.pass_obj
 def command(app: App) -> None:
-    """Let the watcher take over what orchestrator.yaml, work/agents/ and work/tools/ say now.
+    """Let the watcher pick up changes in orchestrator.yaml, work/agents/ and work/tools/.
 
-    Needed only for what was changed while tasks ran: that could be their doing.  Look at it first.  Attempts that run go on as they began.
+    You need this only for changes made while tasks were running, because a task could have made them.  Look at them first. Running attempts keep their settings.
     """
     refuse_in_attempt("accept settings")
     refuse_unsafe(app)

@@ -42,23 +42,27 @@ MARK = "# ------ your reply is above this line ------"
 )
 @click.argument("task", shell_complete=complete_ids())
 @click.argument("words", nargs=-1)
-@click.option("-e", "--edit", is_flag=True, help="Write it in your editor, below what was said.")
 @click.option(
-    "--conflict", is_flag=True, help="Tell it in which files its branch collides with the target."
+    "-e", "--edit", is_flag=True, help="Write it in your editor, below the conversation so far."
+)
+@click.option(
+    "--conflict",
+    is_flag=True,
+    help="Tell it the files in which its branch conflicts with the target.",
 )
 @json_option
 @click.pass_obj
 def command(
     app: App, task: str, words: tuple[str, ...], edit: bool, conflict: bool, as_json: bool
 ) -> int:
-    """Say something to a task's agent.  It goes on in the same session and the same tree, by one further attempt.
+    """Say something to a task's agent.  The task gets one more attempt, in the same session and the same tree.
 
-    A task that has ended starts again at once; one that runs is told at its next turn if its tool can (claude), else at its
-    end; one that waits, when it starts.  The
-    reply is no retry: the retries that are allowed begin anew.  A tool that cannot go on with a session is told what the
-    task was, and your words.  Where it asks, a number takes one of the options.
+    An ended task starts again at once; a running one gets your words at its next turn if its tool can take them
+    (claude), otherwise when its attempt ends; a waiting one, when it starts.  A reply is not a retry: afterwards the
+    task has all its retries again.  A tool that cannot resume a session gets the task and your words.  If the agent
+    asked a question, a number picks one of the options.
 
-    An agent that asks while it runs waits for the answer: 1 allows, 2 denies, other words deny and say what to do instead.
+    An agent that asks while it is running waits for your answer: 1 allows, 2 denies, and other words deny and tell it what to do instead.
     """
     refuse_in_attempt("reply to a task")
     task_id, status, _ = whereabouts.find(app.layout, task)

@@ -48,7 +48,7 @@ BARS = " ▁▂▃▄▅▆▇█"
     type=Choice(list(BY)),
     default="agent",
     show_default=True,
-    help="What the table is about.",
+    help="How the table is grouped.",
 )
 @json_option
 @click.option(
@@ -61,7 +61,7 @@ BARS = " ▁▂▃▄▅▆▇█"
     "--metrics",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write figures as Prometheus reads them from a file; - prints them.",
+    help="Write figures to a file in Prometheus's text format; - prints them.",
 )
 @click.option("--all", "everywhere", is_flag=True, help="All your projects, a line for each.")
 @click.pass_obj
@@ -76,7 +76,7 @@ def command(
 ) -> None:
     """Tasks, success, duration, tokens and cost by agent, tool, model, day or run.
 
-    Reads the event log through an index (.state/index.sqlite), which may be deleted at any time.
+    Reads the event log through an index (.state/index.sqlite), which you may delete at any time.
     """
     moment = now()
     start, end = timestamp(moment - since), timestamp(moment + 86400)

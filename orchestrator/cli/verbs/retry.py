@@ -29,12 +29,12 @@ FOLDERS = (
 @click.option(
     "--conflict",
     is_flag=True,
-    help="Tell it in which files its branch collides, in its own session and tree.",
+    help="Tell it the files in which its branch conflicts, in its own session and tree.",
 )
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Begin anew: a new session, and a new tree from the base. What there was stays in git.",
+    help="Start over: a new session, and a new tree from the base. The earlier work stays in git.",
 )
 @dry_run_option
 @json_option
@@ -42,9 +42,9 @@ FOLDERS = (
 def command(
     app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_run: bool, as_json: bool
 ) -> int:
-    """Run ended tasks again, as new attempts, in the same session and tree where the tool can go on with one.
+    """Run ended tasks again, as new attempts, in the same session and tree if the tool can resume one.
 
-    Their history is kept.  To say why, use reply instead.
+    Their history is kept.  To tell the agent why, use reply instead.
     """
     if conflict and fresh:
         raise click.UsageError("--conflict goes on in its tree, and --fresh does not")

@@ -38,10 +38,10 @@ KEYS = {
 @json_option
 @click.pass_obj
 def command(app: App, listed: bool, as_json: bool) -> int:
-    """Walk through all that needs you: questions, work in review, failures, what git brought.
+    """Walk through everything that needs you: questions, work in review, failures, tasks that came through git.
 
-    One key each; every key is a verb, so that whatever you have decided counts even if the terminal goes.  n passes over
-    one, q ends the walk.  Exit code 0: nothing needs you; 7: something does.
+    Press one key for each.  Every key is a verb, so your decisions count even if you lose the terminal.  n skips one,
+    q quits.  Exit code 0: nothing needs you; 7: something does.
     """
     needs = needs_you(app.layout, now())
     if as_json:

@@ -48,13 +48,13 @@ from orchestrator.store.transitions import Store
 )
 @click.argument("file", shell_complete=complete_ids(Status.INBOX))
 @click.option(
-    "--force", is_flag=True, help="Although it needs other tasks, or its time has not come."
+    "--force", is_flag=True, help="Run it even if it needs other tasks or its time has not come."
 )
 @click.pass_obj
 def command(app: App, file: str, force: bool) -> int:
-    """Claim one waiting task and run it in the foreground: what it prints appears here.
+    """Claim one waiting task and run it in the foreground: its output appears here.
 
-    The same claim and records as under watch; slots are not counted.  A watcher may run at the same time.  Ctrl-C
+    Claim and records are the same as under watch, but it takes no slot.  A watcher may run at the same time.  Ctrl-C
     cancels the task.
     """
     layout = app.layout

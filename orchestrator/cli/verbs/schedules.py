@@ -34,15 +34,15 @@ def schedule_names(layout: Layout) -> list[str]:
 )
 @click.argument("name", required=False, shell_complete=complete_from(schedule_names))
 @click.option(
-    "--now", "at_once", is_flag=True, help="Make its task (or run) now, beside its times."
+    "--now", "at_once", is_flag=True, help="Make its task (or run) now, in addition to its times."
 )
 @dry_run_option
 @json_option
 @click.pass_obj
 def command(app: App, name: str | None, at_once: bool, dry_run: bool, as_json: bool) -> None:
-    """What is made again and again, and when next; or one schedule, with its next times.
+    """Schedules and their next times; or one schedule, with more of its next times.
 
-    A schedule is a file in work/schedules. What it makes is named <schedule>-<due time>.
+    A schedule is a file in work/schedules. Its tasks are named <schedule>-<due time>.
     """
     if at_once and name is None:
         raise click.UsageError("--now needs the name of a schedule")

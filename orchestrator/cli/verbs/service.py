@@ -41,7 +41,7 @@ WantedBy=default.target
 def command(app: App) -> None:
     """Print a systemd user unit that runs the watcher of this project.  Nothing is installed.
 
-    Stopping the service does not stop agents that run: the next watcher takes them over.
+    Stopping the service does not stop running agents: the next watcher takes them over.
     """
     root = app.layout.root
     if "\n" in root:

@@ -58,22 +58,26 @@ def watcher_words(card: Card | None, moment: float) -> str:
     "--watch",
     "keep",
     is_flag=True,
-    help="Keep looking; Ctrl-C stops looking and nothing else.",
+    help="Keep updating; Ctrl-C stops only that.",
 )
 @click.option(
     "--interval",
     type=click.FloatRange(0.1),
     default=1.0,
     show_default=True,
-    help="Seconds between looks with -w.",
+    help="Seconds between updates with -w.",
 )
 @click.option("--all", "everywhere", is_flag=True, help="All your projects, one line each.")
 @click.option(
-    "--ahead", is_flag=True, help="What will start, in which order, until when, at what cost."
+    "--ahead",
+    is_flag=True,
+    help="What will start, in which order, when it will end, and at what cost.",
 )
-@click.option("--slots", type=click.IntRange(0), help="With --ahead: as if there were so many.")
+@click.option("--slots", type=click.IntRange(0), help="With --ahead: as if there were this many.")
 @click.option("--without", multiple=True, metavar="NAME", help="... without this tool or agent.")
-@click.option("--at", "moment", metavar="WHEN", help="Where all was: 2h ago, at a time, in HEAD~3.")
+@click.option(
+    "--at", "moment", metavar="WHEN", help="Where every task was: 2h ago, at a time, in HEAD~3."
+)
 @click.pass_obj
 def command(
     app: App,
@@ -87,7 +91,7 @@ def command(
     moment: str | None,
     everywhere: bool,
 ) -> None:
-    """What runs, what waits, what went wrong.  Reads files only; works with or without a watcher."""
+    """What is running, what is waiting, what went wrong.  Reads files only; works with or without a watcher."""
     if (slots is not None or without) and not ahead:
         raise click.UsageError("--slots and --without go with --ahead")
     if ahead and moment is not None:

@@ -50,7 +50,7 @@ TRY_SECONDS = 120.0
 @click.option(
     "--prompt",
     metavar="TEXT",
-    help="With check: also have the tool answer this, in an empty folder. It may cost something.",
+    help="With check: also let the tool answer this, in an empty folder. This may cost money.",
 )
 @click.option("--model", metavar="NAME", help="With --prompt: the model.")
 @json_option
@@ -63,7 +63,7 @@ def command(
     model: str | None,
     as_json: bool,
 ) -> int:
-    """The built-in tools and those in work/tools; tools check NAME looks whether one can be started."""
+    """The built-in tools and those in work/tools; tools check NAME tests whether one can be started."""
     if action is None and (prompt or model):
         raise click.UsageError("--prompt and --model go with: orchestrator tools check NAME")
     config, toolbox = open_config(app)

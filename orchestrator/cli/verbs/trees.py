@@ -65,14 +65,14 @@ class Found:
     "words", nargs=-1, metavar="[TASK | clean [TASK...]]", shell_complete=complete_ids()
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and do nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be removed, and do nothing.")
 @json_option
 @click.pass_obj
 def command(app: App, words: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
-    """The trees of tasks: their size, their age, and what holds each.
+    """Tasks' trees: their size, their age, and what keeps each of them.
 
-    With a task its path. clean takes away those of ended tasks that hold nothing which is nowhere else: work that is
-    not merged stays on its branch, and files that git does not keep hold their tree.
+    With a task: the path of its tree. clean removes the trees of ended tasks if everything in them is also elsewhere:
+    unmerged work stays on its branch, and a tree with files that are not in git is kept.
     """
     layout = app.layout
     config, _ = open_config(app)

@@ -18,14 +18,14 @@ from orchestrator.model.units import duration
     )
 )
 @ids_argument()
-@click.option("-t", "--timeout", help="Give up after so long (exit code 124).")
-@click.option("--any", "any_of", is_flag=True, help="Return when any one has ended.")
+@click.option("-t", "--timeout", help="Give up after this long (exit code 124).")
+@click.option("--any", "any_of", is_flag=True, help="Return as soon as one has ended.")
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], timeout: str | None, any_of: bool) -> int:
     """Wait for tasks.  Exit code 0 if all are done, 1 if one failed, 7 if none failed and one is in review, 124 if one ran out of
     time.
 
-    What only a person can change (an invalid file, a hold, no watcher) is told on standard error after a second.
+    If only a person can move things on (an invalid file, a hold, no watcher), it says so on standard error after a second.
     """
     try:
         limit = duration(timeout) if timeout else None

@@ -39,10 +39,12 @@ from orchestrator.tools.specs import Toolbox
     )
 )
 @click.option(
-    "--until-empty", is_flag=True, help="Exit when nothing runs and nothing waits that could run."
+    "--until-empty",
+    is_flag=True,
+    help="Exit when nothing is running and no waiting task can start.",
 )
 @click.option("--once", is_flag=True, help="Start what can start now, wait for it, exit.")
-@click.option("-q", "--quiet", is_flag=True, help="Only failures and warnings.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only failures and warnings.")
 @click.option(
     "--slots", type=click.IntRange(1, 512), help="Attempts at once; overrides limits.running."
 )
@@ -65,10 +67,13 @@ from orchestrator.tools.specs import Toolbox
     "--accept",
     metavar="SHA256",
     default="",
-    help="Accept the settings that have this sum (which a refused watch prints); for CI.",
+    help="Accept the settings with this checksum (a refused watch prints it); for CI.",
 )
 @click.option(
-    "--all", "everywhere", is_flag=True, help="A watcher for each of your projects, in one pane."
+    "--all",
+    "everywhere",
+    is_flag=True,
+    help="Start a watcher for each of your projects, in one pane.",
 )
 @click.pass_obj
 def command(
@@ -85,7 +90,7 @@ def command(
 ) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
 
-    Ctrl-C once: start nothing more, wait for what runs.  Twice: interrupt what runs; it goes back to the inbox.
+    Ctrl-C once: start nothing more and wait for running tasks.  Twice: interrupt them; they go back to the inbox.
     If this process is killed, running tasks go on, and the next watcher takes them over.
     """
     if everywhere:

@@ -16,7 +16,7 @@ from orchestrator.queries.why import reasons
 @json_option
 @click.pass_obj
 def command(app: App, task: str, as_json: bool) -> None:
-    """Every gate between a task and its start: holds, needs, times, limits, the watcher.  Reads files only."""
+    """Everything that keeps a task from starting: holds, needs, times, limits, the watcher.  Reads files only."""
     answer = reasons(app.layout, *whereabouts.find(app.layout, task), now())
     if as_json:
         gates = [

@@ -45,14 +45,14 @@ from orchestrator.tools.specs import Toolbox
     "labels",
     multiple=True,
     metavar="LABEL",
-    help="What this machine has; on: farm+LABEL asks for it.",
+    help="Something this machine has; on: farm+LABEL asks for it.",
 )
 @click.option(
     "--tool",
     "tools",
     multiple=True,
     metavar="TOOL",
-    help="Only these tools. Default: all that are installed here.",
+    help="Only these tools. Default: every installed tool.",
 )
 @click.option(
     "--slots", type=click.IntRange(1, 512), default=4, show_default=True, help="Attempts at once."
@@ -61,17 +61,17 @@ from orchestrator.tools.specs import Toolbox
     "--spool",
     metavar="DIR",
     default="",
-    help="Where attempts work and are kept until they are home. Default: ~/.local/state/orchestrator/spool.",
+    help="Where attempts run and are kept until the watcher has their results. Default: ~/.local/state/orchestrator/spool.",
 )
-@click.option("--name", default="", help="What people call it. Default: the host's name.")
+@click.option("--name", default="", help="Its name for people. Default: the host's name.")
 @click.option(
-    "--until-empty", is_flag=True, help="Exit when there is nothing to take and nothing runs."
+    "--until-empty", is_flag=True, help="Exit when there is nothing to take and nothing is running."
 )
 @click.option(
     "--accept",
     metavar="SHA256",
     default="",
-    help="Accept the settings that have this sum (which a refused worker prints); for CI.",
+    help="Accept the settings with this checksum (a refused worker prints it); for CI.",
 )
 @click.pass_obj
 def command(
@@ -85,13 +85,13 @@ def command(
     until_empty: bool,
     accept: str,
 ) -> None:
-    """Run attempts that watchers on other machines offer over a broker.
+    """Run attempts that watchers on other machines offer through a broker.
 
-    What may run here is decided here: the agents, tools and limits in this project's work/orchestrator.yaml count, and an offer only
-    chooses among them.  They are read when the worker starts.
+    This machine decides what may run on it: the agents, tools and limits in this project's work/orchestrator.yaml
+    count, and an offer only chooses among them.  The worker reads them when it starts.
 
-    Ctrl-C once: take nothing more, wait for what runs.  Twice: leave at once; what runs goes on, and the next worker with the same
-    spool folder takes it over.
+    Ctrl-C once: take nothing more and wait for running attempts.  Twice: leave at once; they go on, and the next
+    worker with the same spool folder takes them over.
     """
     url = _address(queue)
     obtain(app, accept, wait=not until_empty)

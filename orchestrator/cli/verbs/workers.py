@@ -14,9 +14,9 @@ from orchestrator.model.units import show_duration
 @json_option
 @click.pass_obj
 def command(app: App, as_json: bool) -> None:
-    """The workers on other machines: what they take, how busy they are, since when there is no word from one.
+    """The workers on other machines: what they take, how busy they are, and how long each has been silent.
 
-    The watcher looks at them all the time; without a watcher nobody knows.
+    The watcher keeps track of them; without a watcher nobody knows.
     """
     found = pools.read(app.layout)
     if as_json:
