@@ -103,7 +103,7 @@ def test_a_task_gets_no_further_attempt_over_its_tokens(tube, settings, more):
     made.run()
     result = made.result("a")
     assert len(result["attempts"]) == 2
-    assert "no further attempt: 2,000 of 1,500 tokens are used" in result["reason"]
+    assert "no more attempts: 2,000 of 1,500 tokens are used" in result["reason"]
 
 
 @pytest.mark.parametrize("where", ["day", "agents: {one"])
@@ -128,7 +128,7 @@ def test_the_attempts_of_an_earlier_watcher_count(tube):
         made.drop(f"t{number}", task())
     made.run()  # --until-empty ends, as with any budget
     assert len(made.started) == 2
-    assert "2 attempts began within the last hour" in why(made, "t2")[0]
+    assert "2 attempts started within the last hour" in why(made, "t2")[0]
     made.run()
     assert len(made.started) == 2
 

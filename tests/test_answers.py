@@ -68,7 +68,7 @@ def test_the_value_in_last_words(text, value):
         (SCHEMA, {"verdict": "maybe"}, "$.verdict: 'maybe' is not one of"),
         (SCHEMA, "[]", "is not of type 'object'"),
         (SCHEMA, "words", "it is not JSON"),
-        ({"type": "nonsense"}, GOOD, "the schema is none"),
+        ({"type": "nonsense"}, GOOD, "this is not a schema"),
         ({"$ref": "https://example.com/x.json"}, GOOD, "the schema cannot be used"),
         ({"type": "string", "pattern": "("}, json.dumps("x"), "the schema"),
         ({}, json.dumps("x" * (300 << 10)), "bytes of JSON"),

@@ -40,7 +40,7 @@ def test_a_question_is_a_file_and_so_is_its_answer(project, watch):
     need = project.json("review")["needs"][0]
     assert (need["kind"], need["command"], need["verbs"]) == ("asks", "reply a", ["reply", "cancel", "show"])  # fmt: skip
     project.run("wait", "a", code=7)
-    assert project.run("reply", "a", "3", code=1).stderr.startswith("error: a gives the options")
+    assert project.run("reply", "a", "3", code=1).stderr.startswith("error: a has the options")
     project.run("reply", "a", "1")
     wait_until(lambda: "allow npm test" in project.log("a"), "it goes on")
     wait_until(
@@ -136,7 +136,7 @@ def test_cancel_with_a_question_open_leaves_nothing(project, watch):
 def test_roles_that_nobody_answers_for(project, ask):
     asking(project, "one", ask=ask)
     project.run("watch", "--until-empty", code=0)
-    wanted = "nobody is to be asked" if ask == "deny" else "deny one: Nobody answered in time"
+    wanted = "there is nobody to ask" if ask == "deny" else "deny one: Nobody answered in time"
     assert wanted in project.log("a")
 
 

@@ -302,7 +302,7 @@ def test_an_attempt_accepts_nothing(project, tmp_path):
     program = f"{sys.executable} -m orchestrator approve --settings > {out} 2>&1"
     project.drop("a.yaml", f"agent: sh\nprompt: {program}\n")
     project.run("watch", "--until-empty", code=None)
-    assert "this is for a person" in out.read_text()
+    assert "only a person can" in out.read_text()
 
 
 def test_claiming_stops_when_git_comes_to_track_the_state(pulled, watch):

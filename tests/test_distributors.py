@@ -196,9 +196,9 @@ def test_an_offer_that_nobody_knows_of_is_made_again_under_its_name(tmp_path):
     farm_of(tube).alive.clear()
     assert journals.read(path).phase is Phase.DISPATCHED
     (row,) = running(tube.layout, tube.clock.wall())
-    assert row.detail == "queued at farm: pool shell" and row.where == "farm"
+    assert row.detail == "waiting at farm: pool shell" and row.where == "farm"
     found = reasons(tube.layout, "a", Status.RUNNING, "a.yaml", tube.clock.wall())
-    assert "queued at farm" in found.summary and "shell" in found.gates[0].why
+    assert "waited at farm" in found.summary and "shell" in found.gates[0].why
     tube.run()
     assert tube.where("a") == "done"
     first, second = farm_of(tube).dispatched

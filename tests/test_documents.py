@@ -63,7 +63,7 @@ def problems(text: str | bytes, name: str = "t.yaml") -> list[tuple[int, int, st
         ("prompt: x\nenv: {LD_PRELOAD: x}\n", 2, 7, "may not set LD_PRELOAD", "orchestrator.yaml"),
         ("prompt: x\nenv: {A: 1}\n", 2, 10, "must be text", 'quote it:  "1"'),
         ("prompt: x\nprompt_file: y\n", 2, 1, "twice", "keep one"),
-        ("prompt: x\nprompt: y\n", 2, 1, "the key 'prompt' is there twice", "keep one"),
+        ("prompt: x\nprompt: y\n", 2, 1, "the key 'prompt' appears twice", "keep one"),
         ("prompt: fix: the thing\n", 1, 12, "not valid YAML: mapping values", "prompt: |"),
         ("prompt: @me\n", 1, 9, "not valid YAML", "needs quotes"),
         ("prompt: `x`\n", 1, 9, "not valid YAML", "needs quotes"),

@@ -72,7 +72,7 @@ def test_a_question_that_nobody_answers_is_a_no():
     assert passed(hand, there, 9.9) == hand
     assert passed(hand, there, 10.0).mode == "" and "no" in passed(hand, there, 10.0).note
     gone = passed(hand, targets(replace(VIEW, doing=())), 1.0)
-    assert gone.mode == "" and gone.note == "add-schema has ended meanwhile"
+    assert gone.mode == "" and gone.note == "add-schema has ended in the meantime"
 
 
 def test_everything_is_held_and_released_by_one_key():

@@ -209,7 +209,7 @@ def test_what_is_wrong_with_each_is_said_with_its_place(tmp_path, each, place, w
 def test_each_needs_git_and_has_bounds(tmp_path):
     text = b"tasks: {a: {prompt: x, each: '*'}}\n"
     outside = load(f"{tmp_path}/work/inbox/r.yaml", "r", text, schemas.check).errors
-    assert "no git repository" in outside[0].message
+    assert "not a git repository" in outside[0].message
     repository(tmp_path, [f"f{number}" for number in range(501)])
     many = load(f"{tmp_path}/work/inbox/r.yaml", "r", text, schemas.check).errors
     assert "502 files" in many[0].message and "more than 500" in many[0].message

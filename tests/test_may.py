@@ -49,7 +49,7 @@ def test_never_what_the_tool_is_given_already():
         "environment": {"tasks": ["P*", "M*", "G*", "A*", "O*"], "pass": ["GIVEN_*"]}
     }
     for name in ("PATH", "MINE", "GIVEN_X", "given_x", "ANTHROPIC_API_KEY", "ORCHESTRATOR_ROOT"):
-        assert "given it already" in refusal(everything, name), name
+        assert "already has it" in refusal(everything, name), name
 
 
 def test_a_tool_of_the_tasks_choice_does_not_get_what_the_role_was_trusted_with():

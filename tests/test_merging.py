@@ -60,7 +60,7 @@ def test_ten_tasks_merge_one_after_another(repo: Repo):
         if repo.where(f"t{number}") == "done":
             assert f"line {number}\n" in text
         else:
-            assert "collide in src/a.txt" in repo.result(f"t{number}")["reason"]
+            assert "conflict in src/a.txt" in repo.result(f"t{number}")["reason"]
             assert f"line {number}\n" in repo.git("show", f"task/t{number}:src/a.txt") + "\n"
     assert "<<<<" not in text and "line" in text
 
@@ -75,7 +75,7 @@ def test_a_conflict_is_named_given_back_and_resolved(repo: Repo):
     repo.drop("b.yaml", json.dumps({"prompt": script}))
     repo.run("watch", "--until-empty")
     assert repo.where("a") == "done" and repo.where("b") == "review"
-    assert "collide in src/a.txt" in repo.result("b")["reason"]
+    assert "conflict in src/a.txt" in repo.result("b")["reason"]
     before = persons(repo.root)
     repo.run("approve", "b", code=1)
     assert persons(repo.root) == before
@@ -143,7 +143,7 @@ def test_checks_run_again_where_the_target_has_moved(repo: Repo):
     repo.do("x", f"cd {repo.root}; echo 1 > bad; git add bad; git commit -qm bad; cd -; echo 1 > n")
     assert repo.where("x") == "review"
     assert (
-        "merged with main as it is now it is not proven: tests: exit code 1"
+        "merged with the present main, it is not proven: tests: exit code 1"
         in repo.result("x")["reason"]
     )
     assert not (repo.root / "n").exists()

@@ -228,7 +228,7 @@ def test_no_word_of_theirs_is_a_word_of_ours():
         ("stages: [build]\nbuild: {script: [make]}\n", "GitLab"),
         ("repos:\n  - repo: x\n", "pre-commit"),
         ("argv: [x]\nprompt_as: y\n", "tool file"),
-        ("limits: {running: 4}\nagents: {}\n", "settings of ours"),
+        ("limits: {running: 4}\nagents: {}\n", "orchestrator settings"),
     ],
 )
 def test_files_of_other_programs_are_named(text, words):

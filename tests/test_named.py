@@ -98,7 +98,7 @@ def new(project, *words: str | bytes, stdin: bytes = b"") -> subprocess.Complete
 )
 def test_standard_input_of_any_bytes_is_queued_as_text(project, stdin):
     done = new(project, "Review:", "-", "--id", "d", stdin=stdin)
-    assert done.returncode == 0 and b"not all UTF-8" in done.stderr
+    assert done.returncode == 0 and b"not entirely UTF-8" in done.stderr
     project.run("validate")
     assert (
         "\ufffd" in (project.work / "inbox" / "d.yaml").read_text()

@@ -93,7 +93,7 @@ def test_an_empty_configuration_is_all_defaults(project):
 def test_work_that_others_can_write_is_refused(project):
     (project.work / "inbox").chmod(0o777)
     done = project.run("watch", "--until-empty", code=6)
-    assert "work/inbox can be written by everybody" in done.stderr and "chmod o-w" in done.stderr
+    assert "work/inbox can be written by everyone" in done.stderr and "chmod o-w" in done.stderr
     assert "permissions" in project.run("doctor", code=1).stdout
     (project.work / "inbox").chmod(0o755)
     project.run("watch", "--until-empty")

@@ -124,7 +124,7 @@ def test_the_watcher_runs_what_does_not_need_it_and_says_so(project, watch):
 def test_a_slip_is_warned_of(project):
     write(project, "a.md", "---\npermisions: full\neffort: high\n---\nx\n")
     out = project.run("validate").stdout
-    assert "'permisions' is passed over" in out and "did you mean 'permissions'?" in out
+    assert "'permisions' is ignored" in out and "did you mean 'permissions'?" in out
     assert "effort" not in out
 
 

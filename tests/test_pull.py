@@ -140,7 +140,7 @@ def test_a_lock_that_a_killed_git_left_is_named(pulled, watch):
     lock = project.root / ".git/index.lock"
     lock.touch()
     project.drop("a.yaml", evil(project))
-    wait_until(lambda: f"{lock} is there since" in project.run("why", "a").stdout, "named")
+    wait_until(lambda: f"{lock} has been there since" in project.run("why", "a").stdout, "named")
     lock.unlink()
     project.settled("a", "done")
 

@@ -156,7 +156,7 @@ def test_a_broker_that_loses_its_data_costs_nothing(farm):
     )
     farm.until_printed("a", b"500\n")
     farm.drop("b", f"echo b >> {runs}")
-    wait_until(lambda: "queued at farm" in farm.near.run("why", "b").stdout, "b is queued")
+    wait_until(lambda: "it has waited at farm" in farm.near.run("why", "b").stdout, "b is queued")
     farm.broker.wipe()
     go.write_text("")
     farm.near.settled("a", "done")
@@ -192,7 +192,7 @@ def test_a_worker_that_is_gone_for_good_is_given_up_and_never_meets_its_successo
     assert farm.log("a", 2) == b"again\n"
     if fate == "frozen":
         first.send(signal.SIGCONT)
-        first.says("had given it up")
+        first.says("had given up on it")
 
 
 def test_cancel_in_every_phase(farm):
@@ -210,7 +210,7 @@ def test_cancel_in_every_phase(farm):
         lambda: "no worker" in farm.near.run("why", "a").stdout, "it is said who is missing"
     )
     why = farm.near.run("why", "a").stdout
-    assert "queued at farm" in why and "shell" in why
+    assert "it has waited at farm" in why and "shell" in why
     farm.near.run("cancel", "a")
     farm.near.settled("a", "cancelled")
     farm.worker()

@@ -128,7 +128,10 @@ def test_one_that_runs_is_told_at_its_end(chat, watch):
         "a.yaml", json.dumps({"prompt": f"sh: while [ ! -e {chat.root}/go ]; do sleep 0.02; done"})
     )
     wait_until(lambda: chat.events("attempt_started", "a"), "the start")
-    assert "at its end: then attempt 2 starts, same session" in chat.run("reply", "a", "one").stdout
+    assert (
+        "when this attempt ends; then attempt 2 starts; same session"
+        in chat.run("reply", "a", "one").stdout
+    )
     assert "then attempt 2" in chat.run("reply", "a", "two").stdout
     chat.run("reply", "a", "three")
     (chat.root / "go").touch()

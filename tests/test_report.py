@@ -166,5 +166,5 @@ def probe(report: Path) -> Path:
 def test_an_empty_report(project, tmp_path):
     path = tmp_path / "empty.html"
     project.run("report", "--html", str(path))
-    assert "nothing in this time" in path.read_text() and os.path.getsize(path) < 20_000
+    assert "nothing in this period" in path.read_text() and os.path.getsize(path) < 20_000
     assert project.run("report", "--html", "-").stdout.startswith("<!doctype html>")

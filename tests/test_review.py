@@ -90,9 +90,7 @@ def test_a_question_waits_and_its_answer_goes_on_in_the_session(chat):
     assert "1 yes 2 no 3 rename it" in chat.run("review", "--list", code=7).stdout
     why = chat.run("why", "a").stdout
     assert "it asks: Drop the column users.nick?" in why and "reply a" in why
-    assert chat.run("reply", "a", "9", code=1).stderr.startswith(
-        "error: a gives the options 1 to 3"
-    )
+    assert chat.run("reply", "a", "9", code=1).stderr.startswith("error: a has the options 1 to 3")
     chat.run("reply", "a", "2")
     chat.run("watch", "--until-empty")
     assert chat.where("a") == "done" and needs(chat) == {}

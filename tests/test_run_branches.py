@@ -100,7 +100,7 @@ def test_a_conflict_is_a_turn_for_its_own_session_and_then_waits(repo: Repo):
     assert repo.where("r.mild") == "done" and repo.where("r.stubborn") == "review"
     assert "cannot be merged into run/r" in (repo.work / "logs/r.mild/2/prompt.md").read_text()
     assert len(journals.of(repo.layout, "r.stubborn").attempts) == 2
-    assert "collide in src/a.txt" in repo.result("r.stubborn")["reason"]
+    assert "conflict in src/a.txt" in repo.result("r.stubborn")["reason"]
     assert (repo.work / "runs/r.yaml").exists()  # one of its tasks waits for a person
     assert {"first", "mild"} <= set(repo.git("show", "run/r:src/a.txt").splitlines())
     repo.run("reject", "r.stubborn")
@@ -210,7 +210,7 @@ def test_a_run_without_a_change_stays_where_it_is(repo: Repo):
 
 def test_a_task_begins_from_another_ones_branch(repo: Repo):
     repo.drop("y.yaml", json.dumps({"prompt": "cat n; echo 2 > m\nexit\n", "base": {"task": "x"}}))
-    assert "begins from the branch of x, which does not exist" in repo.run("why", "y").stdout
+    assert "starts from the branch of x, which does not exist" in repo.run("why", "y").stdout
     repo.do("x", "echo 1 > n")
     assert repo.where("y") == "review" and repo.log("y") == "1\n"
     result = repo.result("y")

@@ -176,7 +176,7 @@ def test_a_lock_that_a_killed_git_left(project):
     assert "index.lock" not in project.run("doctor").stdout
     os.utime(lock, (1, 1))
     told = project.run("doctor", code=1).stdout
-    assert ".git/index.lock is" in told and "if no git runs: rm" in told
+    assert ".git/index.lock is" in told and "if no git is running: rm" in told
 
 
 def test_a_wrong_option_is_told_of_the_option(project):

@@ -261,7 +261,7 @@ def test_a_task_cannot_change_what_it_is_allowed(project, watch):
     wait_until(lambda: project.events("task_invalid", "b"), "b names an agent that is not in force")
     wait_until(
         lambda: (
-            "agents changed while tasks ran; to take it over: orchestrator reload"
+            "agents changed while tasks ran; to accept it: orchestrator reload"
             in project.run("status").stdout
         ),
         "it is held",
@@ -358,7 +358,7 @@ def test_others_must_not_be_able_to_write_them(project, watch):
     beside.write_text(BASE + "  one: {tool: shell, command: [/bin/true]}\n")
     beside.chmod(0o666)
     os.rename(beside, project.work / "orchestrator.yaml")
-    wait_until(lambda: "can be written by everybody" in watcher.text(), "it is refused")
+    wait_until(lambda: "can be written by everyone" in watcher.text(), "it is refused")
     project.drop("a.yaml", "agent: one\nprompt: x\n")
     wait_until(lambda: project.events("task_invalid", "a"), "the former ones count")
     replace(project, BASE + "  one: {tool: shell, command: [/bin/true]}\n")

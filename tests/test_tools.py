@@ -677,7 +677,7 @@ def test_a_task_has_a_budget_for_all_its_attempts(project, tools):
     project.run("watch", "--until-empty", code=1)
     result = project.result("a")
     assert len(result["attempts"]) == 2 and result["cost_usd"] == pytest.approx(0.8)
-    assert "no further attempt: $0.80 of $0.75 are spent" in result["reason"]
+    assert "no more attempts: $0.80 of $0.75 are spent" in result["reason"]
 
 
 def test_a_program_that_keeps_to_a_budget_is_told_what_is_left(project, tools):
@@ -874,5 +874,5 @@ def test_a_prompt_larger_than_the_context_is_not_sent(project, tools):
         ("two", "start", False),
         ("two", "", False),
     ]
-    assert "takes at once (100 tokens)" in project.result("long")["attempts"][0]["reason"]
+    assert "accepts at once (100 tokens)" in project.result("long")["attempts"][0]["reason"]
     assert attempts(project, "short") == [("one", "", False)]

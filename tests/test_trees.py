@@ -252,7 +252,7 @@ REFUSED = {
             subprocess.run(["rm", "-rf", f"{root}/.git"], check=True),
             git(root, "init", "-q"),
         ),
-        "needs a commit to begin from",
+        "needs a commit to start from",
     ),
 }
 
@@ -466,7 +466,7 @@ def test_a_tree_with_what_is_nowhere_else_stays(repo, what):
     if repo.where("x") == "review":
         repo.run("reject", "x")
     done = repo.run("trees", "clean", "x", "-y", code=1)
-    assert "files that git does not keep" in done.stderr
+    assert "files that are not in git" in done.stderr
     assert repo.tree("x").is_dir()
 
 

@@ -79,7 +79,7 @@ def refuse_tracked(layout: Layout) -> None:
     if path := origin.tracked_below(layout.state):
         shown = layout.shown(path)
         raise Unusable(
-            f"git tracks {shown}: a pull could write what this machine believes",
+            f"git tracks {shown}: a pull could change what this machine trusts",
             "git rm -r --cached work/.state, and commit that",
         )
 
@@ -88,6 +88,6 @@ def refuse_in_attempt(what: str) -> None:
     """`Refused` if an attempt calls: what a person decides, no agent does."""
     if os.environ.get(TAG):
         raise Refused(
-            f"an agent cannot {what}: this is for a person",
-            "say what you would decide at the end of your turn",
+            f"an agent cannot {what}: only a person can",
+            "at the end of your turn, say what you would decide",
         )

@@ -39,7 +39,7 @@ def show_ahead(app: App, as_json: bool, slots: int | None, without: tuple[str, .
     if len(view.starts) > SHOWN:
         console.out(f"    and {len(view.starts) - SHOWN} more")
     for task_id, gates in sorted(view.never.items()):
-        why = "; ".join(one_line(gate.why, 120) for gate in gates) or "nothing tells why"
+        why = "; ".join(one_line(gate.why, 120) for gate in gates) or "the reason is unknown"
         console.out(f"never {task_id}: {why}")
     console.out(_summary(app, view))
 
@@ -47,7 +47,7 @@ def show_ahead(app: App, as_json: bool, slots: int | None, without: tuple[str, .
 def _summary(app: App, view: View) -> str:
     words = [f"{plural(len(view.starts), 'task')} to start"]
     if view.never:
-        words.append(f"{len(view.never)} never, as things are")
+        words.append(f"{len(view.never)} cannot start as things are")
     if view.end is not None and (view.starts or view.running):
         late = view.late if view.late is not None else view.end
         words.append(f"done by {app.console.clock(view.end)}, or {app.console.clock(late)}")

@@ -57,7 +57,7 @@ class Verbs(click.Group):
         formatter.write(
             "Run coding agents from YAML files in work/inbox. No server.\n\n"
             '  orchestrator new "Explain src/retry.py in five lines"\n'
-            "  orchestrator watch                 run what waits, in this pane\n"
+            "  orchestrator watch                 run the waiting tasks, in this pane\n"
             "  orchestrator review                decide what needs you\n\n"
         )
         for section in SECTIONS[:-1]:
@@ -102,7 +102,7 @@ def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours."
 )
-@click.option("--plain", is_flag=True, help="The form that pipes get, also on a terminal.")
+@click.option("--plain", is_flag=True, help="Plain output as in a pipe, even on a terminal.")
 @click.option(
     "--version",
     is_flag=True,
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
         _report(
             OrchestratorError(
                 f"{error.filename or 'the disk'}: {error.strerror or error}",
-                "nothing more was done; orchestrator doctor looks at disk and permissions",
+                "nothing else was done; orchestrator doctor checks disk and permissions",
             )
         )
         sys.exit(FAILED)

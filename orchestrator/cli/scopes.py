@@ -130,7 +130,7 @@ def moment(text: str, now: float) -> float:
     if clock:
         hour, minute = int(clock[1]), int(clock[2])
         if hour > 23 or minute > 59:
-            raise ValueError(f"{text!r} is no time of day")
+            raise ValueError(f"{text!r} is not a time of day")
         today = time.localtime(now)
         days = (
             time.mktime(

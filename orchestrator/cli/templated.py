@@ -56,7 +56,7 @@ def values_of(words: tuple[str, ...]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
-            raise click.UsageError(f"with -T words are values: '{word[:60]}' is no NAME=VALUE")
+            raise click.UsageError(f"with -T words are values: '{word[:60]}' is not NAME=VALUE")
         if name in values:
             raise click.UsageError(f"'{name}' is given twice")
         values[name] = encodings.readable(value)

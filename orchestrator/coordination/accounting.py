@@ -97,15 +97,15 @@ def left(task: Task, config: Config, journal: Journal) -> float | None:
 
 
 def too_expensive(task: Task, config: Config, journal: Journal, reading: Reading) -> str:
-    """Why a task gets no further attempt: what it may cost is spent.  Empty if it is not."""
+    """Why a task gets no more attempts: what it may cost is spent.  Empty if it is not."""
     cost = (reading.cost_usd or 0.0) + _spent(journal.attempts[:-1])
     limit = tighter(task.max_cost, config.budgets.task.hard)
     if limit is not None and cost >= limit:
-        return f"no further attempt: {DOLLARS.words(cost, limit)} are spent"
+        return f"no more attempts: {DOLLARS.words(cost, limit)} are spent"
     used = counted(reading.usage) + tokens_of(journal.attempts[:-1])
     limit = tighter(task.max_tokens, config.budgets.task.tokens)
     if limit is not None and used >= limit:
-        return f"no further attempt: {TOKENS.words(used, limit)} are used"
+        return f"no more attempts: {TOKENS.words(used, limit)} are used"
     return ""
 
 

@@ -41,7 +41,7 @@ async def checked(life: Worker, reading: Reading, run_dir: str) -> Reading:
     try:
         schema = read_bytes(os.path.join(run_dir, NAME)).decode()
     except OSError:
-        return _bad(reading, "the schema that it was given is gone")
+        return _bad(reading, "its schema is gone")
     value, why = await asyncio.to_thread(answers.problem, schema, reading.answer)
     return _bad(reading, why) if why else replace(reading, data=value)
 

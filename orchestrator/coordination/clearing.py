@@ -38,7 +38,7 @@ def clear(
         return "no journal here knows it"
     with entry:
         if not entry.lock():
-            return "something works on its task"
+            return "its task is being worked on"
         journal = entry.journal
         tree = trees.tree_from(store.layout, task_id, journal.tree)
         if tree is None or journal.phase is not Phase.FINAL:
@@ -84,7 +84,7 @@ def begin_anew(store: Store, config: Config, task_id: str) -> None:
     assert entry is not None
     with entry:
         if not entry.lock(PATIENCE):
-            raise Refused(f"something works on {task_id}", f"orchestrator show {task_id}")
+            raise Refused(f"{task_id} is being worked on", f"orchestrator show {task_id}")
         entry.append({"record": "tree", "branch": ""}, sync=True)
 
 

@@ -95,11 +95,11 @@ class Grounds:
         change = change_from(journal.change) if journal is not None else None
         if change is None:
             raise trees.CannotIsolate(
-                f"{task_id} has no branch to begin from (base)", f"orchestrator show {task_id}"
+                f"{task_id} has no branch to start from (base)", f"orchestrator show {task_id}"
             )
         if change.unproven:
             raise trees.CannotIsolate(
-                f"the branch of {task_id} is not whole (base): {change.unproven}",
+                f"the branch of {task_id} is not complete (base): {change.unproven}",
                 f"orchestrator show {task_id}",
             )
         return change.tip
@@ -145,7 +145,7 @@ class Grounds:
         files = sharing.changed(self.layout, repo)
         if not files:
             return told, ""
-        why = f"while it ran, what git obeys here was changed: {', '.join(files[:5])}"
+        why = f"while it ran, git hooks or settings here changed: {', '.join(files[:5])}"
         return [*told, why], why
 
     def collect(self, life: Worker, quiet: float = 0.0) -> list[str]:
@@ -173,7 +173,7 @@ class Grounds:
         told = []
         listed, more = _dropped(folder)
         if more:
-            told.append(f"it dropped many files; {MOST_DROPPED} at a time are taken")
+            told.append(f"it dropped many files; only {MOST_DROPPED} at a time are accepted")
         for name in listed:
             task_id, path = stem_of(name), f"{folder}/{name}"
             try:

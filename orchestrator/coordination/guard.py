@@ -23,6 +23,6 @@ def sentence(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OrchestratorError):
         return error.message, error.hint
     if isinstance(error, OSError):
-        return f"it cannot be taken: {one_line(error.strerror or str(error), 120)}", "rename it"
+        return f"it cannot be started: {one_line(error.strerror or str(error), 120)}", "rename it"
     what = one_line(f"{type(error).__name__}: {error}", 120)
     return f"internal error: {what}", "please report this file"

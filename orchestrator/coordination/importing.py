@@ -135,7 +135,7 @@ def _passed_over(path: str, name: str, base: str) -> str:
     if not stem or is_draft(name):
         return "not a task file: its name does not end in .yaml, .yml, .md or .json"
     if name.endswith(".md") and plain(stem) in collections.NOT_TASKS:
-        return "it is about the tasks, and none itself"
+        return "it describes the tasks and is not one"
     above, parts = os.path.dirname(os.path.abspath(path)), [name]
     for _ in range(len(_folders(path, base)) + 1):
         if parts[-1] in collections.BACKLOG_OTHERS and collections.backlog_root(above):

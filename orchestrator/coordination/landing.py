@@ -51,7 +51,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
         raise Refused(f"{task_id} has no branch to merge")
     if change.unproven:
         raise CannotMerge(
-            f"{change.branch} does not hold what {task_id} left: {change.unproven}",
+            f"{change.branch} does not contain the work of {task_id}: {change.unproven}",
             f"orchestrator retry {task_id}   goes on in its tree",
         )
     repo = trees.repository(store.layout)
@@ -267,7 +267,7 @@ def give_back(store: Store, task_id: str) -> None:
         state = conflicts(store.layout, entry.journal)
         if "merges cleanly" in state:
             raise Refused(
-                f"{task_id} collides with nothing: {state}", f"orchestrator approve {task_id}"
+                f"{task_id} conflicts with nothing: {state}", f"orchestrator approve {task_id}"
             )
         text = conflict_turn(change, change.target, state)
         entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)

@@ -41,7 +41,7 @@ def order(
     route, task = life.route, life.task
     if route.sandbox.on:
         raise CannotStart(
-            f"it is to run in a sandbox, and {route.place.name} builds none", "on: direct"
+            f"it must run in a sandbox, and {route.place.name} builds none", "on: direct"
         )
     folder = grounds.folder(life)
     # A session is a file of the machine where it began: the next attempt may be on another one.

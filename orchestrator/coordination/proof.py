@@ -216,7 +216,7 @@ class Proof:
             text += f"\nThe check '{name}' printed last:\n" + "".join(
                 f"    {line}\n" for line in lines[-LINES:]
             )
-        return text + "\nMend it, and end when the checks would be green.\n"
+        return text + "\nFix this, and end when the checks would pass.\n"
 
 
 def reds(attempts: Sequence[AttemptFacts]) -> int:

@@ -134,7 +134,7 @@ class Replies:
 
     def at_start(self, entry: Entry) -> None:
         """The attempt that is about to start is told what was said meanwhile."""
-        self._take(entry, self._ready(entry.journal.task_id)[0], "told as it starts")
+        self._take(entry, self._ready(entry.journal.task_id)[0], "delivered as it starts")
 
     def at_end(self, entry: Entry) -> bool:
         """Whether an attempt that has ended is followed by another, because somebody has said something."""

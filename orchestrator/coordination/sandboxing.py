@@ -106,7 +106,7 @@ class Sandboxes:
         for name in life.task.env:
             if name.startswith(("LD_", "GLIBC_")):
                 raise _impossible(
-                    box, f"the task sets {name}, which would count outside of it, too"
+                    box, f"the task sets {name}, which would also take effect outside it"
                 )
         place, trusted = self._place(life), _real(state_home())
         writable = [_real(path) for path in (*box.write, *state_paths(life.route.tool, order.env))]
@@ -175,7 +175,7 @@ class Sandboxes:
     def _named(self, box: Sandbox, path: str) -> str:
         real = _real(path)
         if not os.path.exists(real):
-            raise _impossible(box, f"there is no {path}, which it names")
+            raise _impossible(box, f"it names {path}, which does not exist")
         return real
 
     def _work(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
@@ -283,7 +283,7 @@ class Sandboxes:
                 os.makedirs(os.path.dirname(aside), exist_ok=True)
                 os.rename(path, aside)
                 told.append(
-                    f"it made {name}, which steers programs here: taken away, to {self.layout.shown(aside)}"
+                    f"it made {name}, which steers programs here: moved to {self.layout.shown(aside)}"
                 )
             except OSError as error:
                 told.append(

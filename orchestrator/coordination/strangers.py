@@ -49,5 +49,9 @@ def explain(path: str, name: str) -> str:
         return f"is a folder; only files directly in inbox/ are tasks: orchestrator import {shlex.quote(f'work/inbox/{name}')}"
     if stem_of(name):
         return ""
-    end = "its name ends in " + ext if (ext := os.path.splitext(name)[1]) else "its name has no end"
+    end = (
+        "its name ends in " + ext
+        if (ext := os.path.splitext(name)[1])
+        else "its name has no ending"
+    )
     return f"is not run: {end}, and names of tasks end in .yaml, .yml or .md"

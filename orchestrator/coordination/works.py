@@ -86,7 +86,7 @@ class Works:
             role = within_run(role)
         found = verdict(role, life.change, changed)
         touched = protected(role.protect, life.change.files) if life.change else []
-        also = f"; it changes how it is proven: {', '.join(touched[:5])}" if touched else ""
+        also = f"; it changes files that prove it: {', '.join(touched[:5])}" if touched else ""
         if found.step == "review":
             return Finish(Status.REVIEW, found.reason + also)
         if found.step == "merge" and also:

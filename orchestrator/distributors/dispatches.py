@@ -195,7 +195,7 @@ def _mapping(data: bytes, most: int, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Nonsense(f"{what} that is not JSON") from None
     if not isinstance(found, dict):
-        raise Nonsense(f"{what} that is no mapping")
+        raise Nonsense(f"{what} that is not a mapping")
     return found
 
 

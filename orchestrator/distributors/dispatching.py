@@ -150,7 +150,7 @@ class QueueHandle:
         if farm.trouble:
             return f"{farm.name} does not answer"
         if not self._state.worker:
-            return f"queued at {farm.name}: pool {self._order.portable['pool']}"
+            return f"waiting at {farm.name}: pool {self._order.portable['pool']}"
         if self._silent > 2 * farm.lease:
             return f"no word from {name} for {show_duration(self._silent)}"
         return f"on {name} ({farm.name})"
@@ -324,7 +324,7 @@ class QueueHandle:
         branch = (told.get("code") or {}).get("branch")
         if told.get("edits") and not branch and not shared:
             raise OrchestratorError(
-                f"what it changes could not come back from {farm.name}: isolation: worktree"
+                f"its changes could not come back from {farm.name}: isolation: worktree"
             )
         begin = farm.home.share if shared else farm.home.begin
         code = await asyncio.to_thread(begin, self.dispatch, told)
@@ -431,7 +431,7 @@ class QueueHandle:
         if missing and self._silent < self._patience:
             return None
         if missing:
-            why = f"{', '.join(missing)} did not come from {state.name}"
+            why = f"{', '.join(missing)} did not arrive from {state.name}"
             end |= {"cause": "not_home", "message": why}
         if end["cause"] in UNKNOWN:
             self._state = self._state.but(done=True)  # the coordination records it
@@ -458,7 +458,7 @@ class QueueHandle:
                 await asyncio.to_thread(self._settle, what, wanted, data)
             except (NotHome, ValueError, OSError) as error:
                 why = getattr(error, "message", None) or str(error)
-                why = f"what came back from {state.name} was not taken: {why}"
+                why = f"the work from {state.name} was not accepted: {why}"
                 end = {**state.end, "cause": "not_home", "message": why}
                 self._write_exit(end, home=False)  # it keeps what it has
                 raise Ended(end_from({"record": "exit", **end})) from None

@@ -119,7 +119,7 @@ class Approval:
 
 def busy_gate(until: float | None = None) -> Gate:
     """While a git command is at work nobody can say."""
-    return Gate(GateName.APPROVAL, "a git command is at work in this project", until=until)
+    return Gate(GateName.APPROVAL, "a git command is running in this project", until=until)
 
 
 def _gate(arrived: Arrived, why: str, until: float | None = None) -> Gate:

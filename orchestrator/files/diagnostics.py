@@ -86,6 +86,6 @@ def note(name: str, document: Document, problems: Sequence[Problem], digest: str
     body = "\n".join(full(name, document, problem) for problem in problems[:20])
     return (
         f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n"
-        f"`{clean(name)}` is not run. Correct it and save: it is looked at again at once, and this note goes.\n\n"
+        f"`{clean(name)}` does not run. Correct it and save: the watcher checks it again at once and removes this note.\n\n"
         f"```\n{body}\n```\n<!-- {digest} -->\n"
     )

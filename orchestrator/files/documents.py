@@ -354,7 +354,7 @@ class _Builder:
                 Problem(
                     span.line,
                     span.column,
-                    f"the key '{key[:60]}' is there twice",
+                    f"the key '{key[:60]}' appears twice",
                     "keep one of them",
                     span.width,
                 )

@@ -63,7 +63,7 @@ def _listed(root: str, pattern: str) -> list[str]:
     try:
         repository = git.nearest(root)
         if repository is None:
-            raise CannotList("git lists the files, and this is no git repository", "git init")
+            raise CannotList("git lists the files, and this is not a git repository", "git init")
         prefix = os.path.relpath(os.path.realpath(root), repository.folder)
         prefix = "" if prefix == "." else f"{prefix}/"
         with git.reading(repository) as reader:

@@ -26,11 +26,11 @@ _ODD = f"{NO_BREAK}{WIDE}{UNSEEN}{COLONS}{QUOTES}{BULLETS}"
 # Characters that are not what they look like: a class of them, what they are called, what to write.
 CHARACTERS: tuple[tuple[str, str, str], ...] = (
     (NO_BREAK, "a no-break space", "write an ordinary space"),
-    (WIDE, "a space that is none in YAML", "write an ordinary space"),
+    (WIDE, "a space that YAML does not accept", "write an ordinary space"),
     (UNSEEN, "an invisible character", "remove it"),
     (COLONS, "a full-width colon", "write ': ', an ordinary colon and a space"),
     (QUOTES, "a typographic quote", "quotes in YAML are the plain \" and '"),
-    (BULLETS, "a dash or bullet that is none in YAML", "items of a list begin with '- '"),
+    (BULLETS, "a dash or bullet that YAML does not accept", "items of a list begin with '- '"),
 )
 
 # Shapes of a line that cannot be meant so: where ``at`` stands, and what to do.  ``{name}`` and ``{do}`` are from above.
@@ -72,7 +72,7 @@ COMPLAINTS: tuple[tuple[str, str, str, str], ...] = (
         "mapping values are not allowed",
         "line",
         r"\s+[\w.-]+: ",
-        'keys stand one below the other: check the indentation; text that contains ": " needs quotes',
+        'keys go one below the other: check the indentation; text that contains ": " needs quotes',
     ),
     (
         "mapping values are not allowed",

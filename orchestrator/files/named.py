@@ -80,7 +80,7 @@ def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Itera
     for number, path in enumerate(task.context):
         if not os.path.exists(os.path.join(root, path)):
             message = f"context: there is no file {path[:200]} in the project"
-            hint = "the agent is told to read it all the same"
+            hint = "the agent will be told to read it anyway"
             yield request.document.problem_at(
                 (*base, "context", number), message, hint, warning=True
             )
@@ -106,4 +106,4 @@ def of_prompt(path: str) -> tuple[str, str]:
         return f"byte 0x{raw[error.start]:02x} in line {line} is not UTF-8", encodings.hint(raw)
     if "\0" in text:
         return "it contains a NUL character", encodings.hint(raw)
-    return ("it is empty", "write into it what is to be done") if not text.strip() else ("", "")
+    return ("it is empty", "write in it what to do") if not text.strip() else ("", "")

@@ -103,7 +103,7 @@ def folder_below(base: str, *names: str) -> Iterator[str]:
                 inner = os.open(name, os.O_DIRECTORY | FLAGS, dir_fd=fd)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise NotAFile(error.errno, "it is no folder of its own", name) from None
+                    raise NotAFile(error.errno, "it is not a real folder", name) from None
                 raise
             os.close(fd)
             fd = inner

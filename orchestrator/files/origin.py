@@ -114,7 +114,7 @@ def stamp(repository: git.Repository, now: float) -> Stamp:
             raise Busy
         since = time.strftime("%H:%M:%S", time.localtime(now - age))
         raise git.Unclear(
-            f"{lock} is there since {since}: a git command is still at work, or was killed (then remove it)"
+            f"{lock} has been there since {since}: a git command is still running, or was killed (then remove it)"
         )
     try:
         info = os.stat(repository.index)
@@ -188,4 +188,4 @@ def _index_of(repository: git.Repository) -> object:
 
 def unclear_text(error: Exception) -> str:
     """Why a file is held although git did not say that it brought it."""
-    return f"git does not say whether it brought it: {one_line(str(error), 200)}"
+    return f"git does not say whether it came through git: {one_line(str(error), 200)}"

@@ -35,7 +35,7 @@ def unsafe(layout: Layout) -> list[tuple[str, str]]:
         if info.st_uid not in ownership.ours() and not ownership.is_safe(layout.root):
             found.append((path, "belongs to another user"))
         elif info.st_mode & stat.S_IWOTH:
-            found.append((path, "can be written by everybody"))
+            found.append((path, "can be written by everyone"))
     return found
 
 

@@ -121,9 +121,7 @@ def _load(path: str, name: str, check: Check | None) -> Profile:
     model = own.get("model")
     if isinstance(model, str) and not re.fullmatch(r"[^\s-]\S*", model):
         warnings.append(
-            document.problem_at(
-                ("model",), "the model is passed over", "a model's name has no spaces"
-            )
+            document.problem_at(("model",), "the model is ignored", "a model's name has no spaces")
         )
         wrong.add("model")
     for key in wrong - STRICT:
@@ -149,7 +147,7 @@ def _slips(document: Document) -> list[Problem]:
         if close:
             hint = f"did you mean '{close[0]}'?"
             found.append(
-                document.problem_at((key,), f"the key '{key[:60]}' is passed over", hint, key=True)
+                document.problem_at((key,), f"the key '{key[:60]}' is ignored", hint, key=True)
             )
     return found
 

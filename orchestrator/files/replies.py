@@ -143,7 +143,7 @@ class Origin:
                 return None
             why = "its reply came through git"
         except origin.Busy:
-            why = "a git command is at work in this project"
+            why = "a git command is running in this project"
         except git.Unclear as error:
             why = origin.unclear_text(error)
         return Gate(

@@ -111,7 +111,7 @@ def read(path: str, leased: bool = False, most: int = MAX_BYTES) -> Content:
             raise Unreadable("it has another name somewhere (a hard link); put a copy in its place")
         if info.st_size > most:
             raise Unreadable(
-                f"it is larger than {most // 1024} KiB; put long material into files and name them"
+                f"it is larger than {most // 1024} KiB; put long material in files and name them"
             )
         if info.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0 and not allows(path):
             raise Unreadable("it belongs to another user")
@@ -186,7 +186,7 @@ def load(
             request.problems.append(
                 document.problem_at(
                     ("prompt",) if "prompt" in data else ("prompt_file",),
-                    "the prompt is there twice: here and below the ---",
+                    "the prompt is given twice: here and below the ---",
                     "keep one of them",
                     key=True,
                 )
@@ -203,12 +203,8 @@ def _not_open(document: Document, said: str) -> list[Problem]:
     if status is Status.INBOX:
         return []
     shown = said if len(said) < 40 else said[:39] + "…"
-    means = (
-        "which is no status that is known here"
-        if status is None
-        else f"so it is {status}, not to do"
-    )
-    hint = "remove the line to have it run, or place it with: orchestrator import"
+    means = "which is not a known status" if status is None else f"so it is {status}, not to do"
+    hint = "remove the line to run it, or import it with: orchestrator import"
     place: tuple[str, ...] = ("status",) if ("status",) in document.keys else ("state",)
     return [document.problem_at(place, f"it says 'status: {shown}', {means}", hint)]
 
@@ -218,7 +214,7 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
     if check is not None:
         request.problems += check(kind, document, data)
     if not request.errors and not isinstance(data, dict):
-        what, hint = "a task is a mapping, and this file is none", "write  prompt: ..."
+        what, hint = "a task is a mapping, and this file is not one", "write  prompt: ..."
         request.problems.append(document.problem_at((), what, hint))
     if not request.errors:
         try:
@@ -395,7 +391,7 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
     if task.prompt and task.prompt_file:
         report(
             ("prompt_file",),
-            "the prompt is there twice: prompt and prompt_file",
+            "the prompt is given twice: prompt and prompt_file",
             "keep one of them",
             key=True,
         )
@@ -441,7 +437,7 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
             report(
                 ("prompt",),
                 "the text after # is a comment and not part of the prompt",
-                "put the prompt into quotes, or a block:  prompt: |",
+                "put the prompt in quotes, or a block:  prompt: |",
                 warning=True,
             )
 

@@ -89,7 +89,7 @@ def _of_task(document: Document, name: str, check: Check | None, find: Find) -> 
     """The problems of what it makes, at their places in this file."""
     if "use" in document.data:
         if "task" in document.data:
-            what, hint = "a schedule has either task or use", "put use: into task:"
+            what, hint = "a schedule has either task or use", "put use: in task:"
             return [document.problem_at(("use",), what, hint, key=True)]
         body = body_of(document.data)
         whole = Document(document.text, body, values=document.values, keys=document.keys)

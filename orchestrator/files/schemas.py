@@ -72,7 +72,7 @@ def judge(own: Any, value: Any) -> str:
         Draft202012Validator.check_schema(own)
         errors = list(islice(Draft202012Validator(own, registry=Registry()).iter_errors(value), 20))
     except SchemaError as error:
-        return f"the schema is none: {error.message[:200]}"
+        return f"this is not a schema: {error.message[:200]}"
     except (Unresolvable, ValueError, TypeError, re.error, RecursionError) as error:
         return f"the schema cannot be used: {str(error)[:200]}"
     if not errors:
@@ -101,7 +101,7 @@ def _unique(validator: Any, wanted: bool, instance: Any, schema_: Any) -> Iterat
         if text in seen:
             from jsonschema.exceptions import ValidationError
 
-            yield ValidationError("an item is there twice")
+            yield ValidationError("an item appears twice")
             return
         seen.add(text)
 
@@ -136,7 +136,7 @@ def _nothing_of(options: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """What is wrong, and what to do, where one of several keys has to be there."""
     first, *others = [key for option in options for key in option.get("required", ())]
     if first == "prompt":
-        return "there is no prompt", "say what is to be done:  prompt: ..."
+        return "there is no prompt", "say what to do: prompt: ..."
     return f"'{first}' is missing", f"write {first}: or {' or '.join(f'{key}:' for key in others)}"
 
 
@@ -161,7 +161,7 @@ def _explain(
                 hint = (
                     odd
                     or _foreign(meant, known)
-                    or (f"did you mean '{close}'?" if close else "keys of your own start with x-")
+                    or (f"did you mean '{close}'?" if close else "your own keys start with x-")
                 )
                 yield document.problem_at(
                     (*path, key), f"unknown key '{_short(key)}'", hint, key=True
@@ -241,7 +241,7 @@ def _not_a_mapping(value: Any, document: Document) -> Problem:
     hint = {
         "str": "write  prompt: |  and the text below it, indented",
         "list": "one file is one task; several go under  tasks:  by name",
-        "NoneType": "say what is to be done:  prompt: ...",
+        "NoneType": "say what to do: prompt: ...",
     }.get(type(value).__name__, "write  key: value")
     return document.problem_at((), message, hint)
 
@@ -284,7 +284,7 @@ def _type_hint(
         and span
         and re.match(r"\S+?\s*:\s+#", document.line(span.line)[span.column - 1 :])
     ):
-        return "the text after # is a comment: put it into quotes"
+        return "the text after # is a comment: put it in quotes"
     if "string" in wanted and value is None:
         return "write something after the colon, or remove the line"
     if "boolean" in wanted and str(value).lower() in ("yes", "no", "on", "off"):

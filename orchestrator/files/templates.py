@@ -52,7 +52,7 @@ def read_template(path: str) -> TemplateFile:
         return TemplateFile(name, path, Document(""), (Problem(1, 1, why),))
     problems = list(document.problems)
     if not problems and not isinstance(document.data, dict):
-        problems = [Problem(1, 1, "a template is a mapping, and this file is none")]
+        problems = [Problem(1, 1, "a template is a mapping, and this file is not one")]
     if not problems and document.body.strip() and "prompt" not in document.data:
         document.data["prompt"] = document.body.strip() + "\n"
     if ids.problem(name):

@@ -152,7 +152,7 @@ def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
         return Trust(folder, MOVED, instance, source)
     if _made_here(layout):  # with another home, or this one could not be written
         return Trust(folder, FRESH, instance)
-    why = f"its work/.state was made elsewhere: nothing is known of it in {home}"
+    why = f"its work/.state was made elsewhere: nothing is known about it in {home}"
     return Trust(folder, COPIED, why=why)
 
 

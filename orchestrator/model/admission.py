@@ -218,7 +218,9 @@ def process_gates(watching: Watching) -> list[Gate]:
         return [Gate(GateName.WATCHER, "no watcher is running", "orchestrator watch", stuck=True)]
     if watching.silent:
         why = f"the watcher does not answer: no sign of life for {watching.silent}"
-        return [Gate(GateName.WATCHER, why, "is it stopped (fg), or its disk hung?", stuck=True)]
+        return [
+            Gate(GateName.WATCHER, why, "is it stopped (fg), or is its disk hanging?", stuck=True)
+        ]
     if watching.settings:
         hint = "orchestrator approve --settings"
         return [Gate(GateName.SETTINGS, watching.settings, hint, stuck=True)]
@@ -232,7 +234,7 @@ def process_gates(watching: Watching) -> list[Gate]:
 
 def ending_gate(task_id: str) -> Gate:
     """The gate of a run that stops at a failure while the end of one of its tasks is being judged."""
-    return Gate(GateName.ENDING, f"{task_id} has ended, and how is being recorded")
+    return Gate(GateName.ENDING, f"{task_id} has ended, and its result is being recorded")
 
 
 def hopeless(gates: list[Gate]) -> bool:

@@ -155,7 +155,7 @@ def paced(budgets: Budgets, begun: Iterable[tuple[float, str]], now: float) -> d
         if most is None or len(mine) < most:
             continue
         who = f" of agent {scope[1]}" if scope[1] else ""
-        why = f"{len(mine)} attempts{who} began within the last hour, as many as may"
+        why = f"{len(mine)} attempts{who} started within the last hour, which is the limit"
         hint = f"budgets.{key}.max_attempts_per_hour in orchestrator.yaml"
         until = mine[-most] + HOUR if most else None
         found[scope] = Gate(GateName.BUDGET, why, hint, until, until is None)

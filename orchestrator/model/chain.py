@@ -152,7 +152,7 @@ def planned(
             made.append(Made(new, entry.on, at, data))
     if made and len(before) > limit:
         chain = " -> ".join(before[-6:])
-        why = f"nothing follows {task_id}: {limit} tasks may follow one another (limits.depth), and here did: {chain}"
+        why = f"nothing follows {task_id}: {limit} tasks may follow one another (limits.depth), and these did: {chain}"
         return [], why
     return made, ""
 
@@ -256,6 +256,6 @@ def problems(data: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
                 )
             )
         if not (entry.get("agent") or entry.get("prompt") or entry.get("use")):
-            why = "an entry of then says neither who acts nor what is to be done"
+            why = "an entry of then says neither who acts nor what to do"
             found.append((where, why, "write agent:, prompt: or use:"))
     return found

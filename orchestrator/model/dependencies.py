@@ -125,7 +125,9 @@ def _take(found: Found, item: Any, kind: str, known: Known, loose: bool) -> None
             word = next(iter(item))
     if soft:
         found.prose.append(text)
-        found.notes.append(f"dependency '{text}' is not waited for: it is {kind or 'no hard one'}")
+        found.notes.append(
+            f"dependency '{text}' is not waited for: it is {kind or 'not a hard one'}"
+        )
         return
     named = _ids(str(word) if word is not None else text, known, loose)
     if sounds_soft(text) and (not isinstance(item, Mapping) or not named):

@@ -29,11 +29,11 @@ KINDS: dict[str, Kind] = {
     "start": Kind(False, True, "it could not be started"),
     "bad_request": Kind(False, False, "the provider refuses the request: model, size, parameters"),
     "session": Kind(
-        True, False, "the session that was to be resumed is gone; the next attempt begins a new one"
+        True, False, "the session to resume is gone; the next attempt starts a new one"
     ),
     "timeout": Kind(True, False, "it ran out of time"),
     "silence": Kind(True, False, "it printed nothing for too long"),
-    "exit": Kind(True, False, "the tool failed by itself"),
+    "exit": Kind(True, False, "the tool itself failed"),
     "incomplete": Kind(True, False, "it ended without saying that it is done"),
     "signal": Kind(True, False, "a signal ended it"),
     "lost": Kind(
@@ -42,9 +42,9 @@ KINDS: dict[str, Kind] = {
     "cancelled": Kind(False, False, "somebody stopped it"),
     "log_limit": Kind(False, False, "it printed more than is allowed"),
     "verify": Kind(
-        False, False, "it was not proven: a check is red, or a declared file is missing"
+        False, False, "it was not proven: a check failed, or a declared file is missing"
     ),
-    "not_home": Kind(False, False, "what it did on another machine could not be brought home"),
+    "not_home": Kind(False, False, "its work on another machine could not be brought back"),
     "answer": Kind(False, False, "its answer does not fit the task's schema"),
     "output": Kind(False, False, "its output could not be read"),
 }

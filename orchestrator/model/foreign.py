@@ -79,7 +79,7 @@ class Kind(NamedTuple):
     hint: str = ""
 
 
-_NOT_OURS = "it is not run; a task is a file with a  prompt:"
+_NOT_OURS = "it does not run; a task is a file with a  prompt:"
 KINDS: tuple[Kind, ...] = (
     Kind("a Kubernetes or Argo manifest", "apiVersion kind"),
     Kind("a GitHub Actions workflow", "jobs", "on True", ("jobs", "steps runs-on uses")),
@@ -110,10 +110,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("a MkDocs configuration", "site_name"),
     Kind("an aider configuration", "", "auto-commits edit-format weak-model"),
     Kind("a package.json", "name version", "scripts dependencies devDependencies"),
-    Kind("a tool file of ours", "argv", "", None, "put it in work/tools/"),
-    Kind("a result of ours", "outcome", "attempts task_id", None, "put it in work/results/"),
+    Kind("an orchestrator tool file", "argv", "", None, "put it in work/tools/"),
+    Kind("an orchestrator result", "outcome", "attempts task_id", None, "put it in work/results/"),
     Kind(
-        "settings of ours",
+        "orchestrator settings",
         "",
         "limits budgets policy cancel",
         None,

@@ -22,7 +22,7 @@ class GateName(StrEnum):
     """What a gate is called, in code and in ``--json``.  The names are stable."""
 
     HOLD = "hold"  # its file says so
-    HELD = "held"  # it lies in held/
+    HELD = "held"  # it is in held/
     APPROVAL = "approval"  # it came through git
     NOT_BEFORE = "not_before"
     NEEDS = "needs"
@@ -254,7 +254,7 @@ def _base_gate(task_id: str, status: Status | None) -> Gate:
     state = "has not ended" if status is Status.RUNNING else "waits"
     state, hint = words.get(status, (state, ""))
     stuck = status in (None, Status.FAILED, Status.CANCELLED)
-    why = f"begins from the branch of {task_id}, which {state}"
+    why = f"starts from the branch of {task_id}, which {state}"
     return Gate(GateName.NEEDS, why, hint, stuck=stuck, on=task_id)
 
 
@@ -297,11 +297,11 @@ def lock_gate(word: str) -> Gate:
     if word == CHECKOUT:
         return Gate(
             GateName.LOCK,
-            "another agent edits this checkout: those without a tree take turns",
+            "another agent is editing this checkout: agents without a tree take turns",
             "isolation: worktree in orchestrator.yaml gives each a tree; edits: false says that a role only reads",
         )
     return Gate(
-        GateName.LOCK, f"a task with the lock '{word}' runs", "locks in the task or its role"
+        GateName.LOCK, f"a task with the lock '{word}' is running", "locks in the task or its role"
     )
 
 
@@ -353,4 +353,4 @@ def _named_limits(
         if name is GateName.RUN
         else f"limits.per_{name} in orchestrator.yaml"
     )
-    return [Gate(name, f"{used[key]} of {limit} for {name} {key} run already", where)]
+    return [Gate(name, f"{used[key]} of {limit} for {name} {key} are already running", where)]

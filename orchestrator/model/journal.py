@@ -189,10 +189,10 @@ def _problem(records: list[Record]) -> str:
             return f"record {number} has no attempt"
         for name in ("at", "not_before"):
             if not isinstance(record.get(name, 0.0), (int, float)):
-                return f"record {number}: {name} is no moment"
+                return f"record {number}: {name} is not a moment"
         for name in ("read", "next"):
             if not isinstance(record.get(name, {}), dict):
-                return f"record {number}: {name} is no mapping"
+                return f"record {number}: {name} is not a mapping"
     if records and (records[0].get("record") != "claim" or "id" not in records[0]):
         return "it does not begin with a claim"
     return ""

@@ -212,7 +212,7 @@ def _priority(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> No
             notes.append(f"priority: {value} became {known}")
     else:
         rest["priority"] = value
-        notes.append(f"priority: {value} is none of high, normal, low; normal is used")
+        notes.append(f"priority: {value} is not high, normal or low; normal is used")
 
 
 def _labels(rest: dict[str, Any], out: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ DRAFTS: tuple[tuple[str, str], ...] = (
     (r".*~", "an editor's backup"),
     (r".*\.(?:tmp|temp|sw[a-z]|bak|orig|rej)", "what editors and patches leave"),
     (r".*\.(?:part|partial|crdownload|download|filepart)", "not yet downloaded"),
-    (r".*\.error\.md", "a note of ours"),
+    (r".*\.error\.md", "a note by orchestrator"),
     (r".*\.(?:reply(?:\.\d+)?|answer|conflict)\.md", "words for an agent, or about its work"),
 )
 
@@ -109,6 +109,6 @@ def problem(task_id: str) -> str:
     """Why no task is named so, in words that follow "the id "; empty if one may be."""
     if task_id.endswith(BESIDE):
         ending = task_id[task_id.rindex(".") :]
-        return f"ends with {ending}: such names belong to what lies beside a task"
+        return f"ends with {ending}: such names are for files beside a task"
     why = copy_of(f"{task_id}.yaml")
     return f"looks like a copy: {why}; such files are never run" if why else ""

@@ -129,9 +129,9 @@ def _misfit(param: Param, text: str) -> str:
     try:
         TYPES[param.type](text)
     except (ValueError, KeyError):
-        return f"is '{text[:40]}', which is no {param.type}"
+        return f"is '{text[:40]}', which is not of type {param.type}"
     if param.choices and text not in param.choices:
-        return f"is '{text[:40]}', which is none of {', '.join(param.choices)}"
+        return f"is '{text[:40]}', which is not one of {', '.join(param.choices)}"
     return ""
 
 

@@ -210,7 +210,7 @@ def _held(layout: Layout) -> list[tuple[str, str]]:
 
 
 def _in_held(task_id: str) -> Gate:
-    return Gate(GateName.HELD, "it lies in held/", f"orchestrator release {task_id}", stuck=True)
+    return Gate(GateName.HELD, "it is in held/", f"orchestrator release {task_id}", stuck=True)
 
 
 def _past(layout: Layout) -> dict[tuple[str, str], Past]:

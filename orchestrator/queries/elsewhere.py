@@ -39,14 +39,14 @@ def waits(
     before = _before(layout, attempt)
     ahead = f", {before} before it" if before else ""
     gate = Gate(GateName.PLACE, _takers(layout, where, pool), f"on: {where}")
-    return f"it is queued at {where} since {since}{ahead}", [gate]
+    return f"it has waited at {where} for {since}{ahead}", [gate]
 
 
 def _takers(layout: Layout, where: str, pool: str) -> str:
     """Who could take what is offered in this pool, in words."""
     told = pools.read(layout).get(where)
     if told is None:
-        return f"a worker of the pool {pool} is to take it"
+        return f"a worker of the pool {pool} should take it"
     if told.get("broker"):
         return f"the broker does not answer: {told['broker']}"
     takers = [worker for worker in _workers(layout, where) if pool in worker.get("pools", ())]

@@ -46,7 +46,7 @@ def at_commit(layout: Layout, word: str) -> dict[str, Status]:
     try:
         repository = git.nearest(layout.root)
         if repository is None:
-            raise Refused("this is no git repository", "status --at 2h   goes by the events")
+            raise Refused("this is not a git repository", "status --at 2h   uses the events")
         work = os.path.relpath(os.path.realpath(layout.work), repository.folder)
         with git.reading(repository) as reader:
             name = reader.ask(

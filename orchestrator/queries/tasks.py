@@ -219,7 +219,7 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
     elif attempt is not None and journal.phase is Phase.DISPATCHED:
         row.where, row.flags = elsewhere.place(attempt), ("queued",)
         row.seconds = max(0.0, now - attempt.dispatched.get("at", now))
-        row.detail = f"queued at {row.where}: pool {attempt.dispatched.get('pool', '')}"
+        row.detail = f"waiting at {row.where}: pool {attempt.dispatched.get('pool', '')}"
     elif journal.phase is Phase.ENDED:
         row.detail = "finishing"
     else:

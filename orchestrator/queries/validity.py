@@ -62,7 +62,7 @@ class Judge:
         except OSError as error:
             return Judged(None, Problem(0, 0, f"it cannot be read: {error.strerror}"))
         if not content.raw.strip():
-            return Judged(None, Problem(0, 0, "the file is empty", "write what is to be done"))
+            return Judged(None, Problem(0, 0, "the file is empty", "write what to do"))
         remembered = self._remembered(stem_of(name), content)
         if remembered:
             return Judged(None, remembered)

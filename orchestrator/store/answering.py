@@ -45,11 +45,14 @@ def answer(store: Store, ask: Ask, words: str) -> None:
     """Leave a person's answer beside its question.  `Refused` if it has one."""
     raw = (words.strip() + "\n").encode("utf-8", "replace")
     if len(raw) > MOST:
-        raise Refused(f"the answer has more than {MOST // 1024} KiB", "reply with more at its end")
+        raise Refused(
+            f"the answer has more than {MOST // 1024} KiB",
+            "send the rest as a reply when it has ended",
+        )
     try:
         _publish(store, ask.answer_path, raw)
     except FileExistsError:
-        raise Refused(f"{ask.name} is answered already") from None
+        raise Refused(f"{ask.name} has already been answered") from None
 
 
 def deliver(store: Store, ask: Ask, words: str) -> bool:

@@ -27,7 +27,7 @@ def settle(repo: Repository, tree: Tree, tip: str) -> None:
     there = os.path.realpath(named) if named else ""
     if there and os.path.isdir(there) and os.path.dirname(there) != f"{repo.common}/worktrees":
         raise CannotIsolate(
-            f"{tree.path} is a copy: what is committed there goes to {there}",
+            f"{tree.path} is a copy: commits made there go to {there}",
             "work in the original, or remove this copy of the tree",
         )
     admin = f"{repo.common}/worktrees/{os.path.basename(there)}" if there else ""

@@ -29,7 +29,7 @@ def check_folders(layout: Layout) -> None:
             what = "a link" if stat.S_ISLNK(mode) else "no folder"
             raise StoreFault(
                 f"work/{name} is {what}",
-                "put a folder of its own in its place; nothing starts until then",
+                "put a real folder in its place; nothing starts until then",
             )
 
 
@@ -65,5 +65,5 @@ def _displace(layout: Layout, path: str) -> None:
         os.mkdir(aside)
     except FileExistsError:
         if not is_folder(aside):
-            raise OSError(errno.ENOTDIR, "it is no folder", aside) from None
+            raise OSError(errno.ENOTDIR, "it is not a folder", aside) from None
     os.rename(path, f"{aside}/{time.time_ns()}-{os.path.basename(path)}"[:240])

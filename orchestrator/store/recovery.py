@@ -287,7 +287,7 @@ def newly_blocked(store: Store, told: set[str]) -> list[str]:
 
 
 def stale_requests(store: Store) -> list[str]:
-    """Remove requests to cancel what is not running; whom they were about."""
+    """Remove requests to cancel tasks that are not running; whom they were about."""
     found = []
     for key in scan.names(f"{store.layout.state}/cancel"):
         if not os.path.exists(f"{store.layout.active}/{key}.jsonl"):

@@ -28,7 +28,7 @@ def holding(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: st
     lost = list(_lost(layout, config, repo, tree, tip))
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        found.append(f"files that git does not keep: {', '.join(lost[:3])}{more}")
+        found.append(f"files that are not in git: {', '.join(lost[:3])}{more}")
     return found
 
 
@@ -86,7 +86,7 @@ def remove(
     lost = list(_lost_aside(layout, config, repo, tree, again, change.tip))
     if lost:
         os.rename(aside, tree.path)
-        return [f"files that came while it was looked at: {', '.join(lost[:3])}"]
+        return [f"files that appeared during the check: {', '.join(lost[:3])}"]
     _forget(repo, layout, tree, tree.path)
     shutil.rmtree(aside)
     atomic.remove(known)

@@ -26,7 +26,7 @@ def place(store: Store, task_id: str, folder: Status, text: str) -> str:
     if len(raw) > MOST:
         raise Refused(
             f"the reply has more than {MOST // 1024} KiB",
-            "put long material into a file of the project and name it",
+            "put long material in a file of the project and name it",
         )
     layout = store.layout
     names = [task_id + ending for ending in replies.ENDINGS]
@@ -44,7 +44,7 @@ def place(store: Store, task_id: str, folder: Status, text: str) -> str:
         store.vouch([(name, replies.digest(raw.decode()), identity_of(path))])
         return path
     raise Refused(
-        f"{task_id} has {len(names)} replies that were not told yet",
+        f"{task_id} has {len(names)} replies that are not delivered yet",
         f"orchestrator show {task_id}; edit work/{folder}/{names[0]}",
     )
 

@@ -97,12 +97,12 @@ def told(
         words.append(f"while it ran, these changed in your repository: {names}{also}")
     if taken:
         words.append(
-            f"while it ran, {len(taken)} of your stashes went{also}:  git stash apply {taken[0][:12]}"
+            f"while it ran, {len(taken)} of your stashes disappeared{also}:  git stash apply {taken[0][:12]}"
         )
     if left:
         words.append(f"while it ran, your list of stashes grew by {len(left)}{also}")
     if kept:
-        words.append(f"what nothing else holds of that is kept: {kept}")
+        words.append(f"whatever nothing else holds is kept: {kept}")
     return words
 
 
@@ -232,7 +232,9 @@ def holds_merges(layout: Layout, repo: Repository) -> str:
         return ""
     names = changed(layout, repo)
     return (
-        f"what git obeys here was changed while tasks ran: {', '.join(names[:5])}" if names else ""
+        f"git hooks or settings here changed while tasks ran: {', '.join(names[:5])}"
+        if names
+        else ""
     )
 
 

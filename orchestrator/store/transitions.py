@@ -558,9 +558,9 @@ class Store:
         if not self.trust.approvals:
             raise Refused(
                 f"{task_id} cannot be approved: {self.trust.why or 'nothing can be remembered'}",
-                "orchestrator approve --settings   takes a copied project for your own"
+                "orchestrator approve --settings   accepts a copied project as your own"
                 if self.trust.state == trust.COPIED
-                else "give it a folder it may write to, by XDG_STATE_HOME",
+                else "set XDG_STATE_HOME to a folder it may write to",
             )
         self.vouch_for(task_id, path)
 

@@ -119,7 +119,7 @@ def plan(
     wanted = f"{trees.prefix}/{branch_part(task_id)}"
     branch = free_name(wanted, taken(repo, trees.prefix))
     if branch != wanted:
-        notes.append(f"the branch {wanted} is not ours or cannot be; this one is {branch}")
+        notes.append(f"the branch {wanted} is not ours or cannot be used; this one is {branch}")
     return Tree(layout.tree(task_id), branch, base, target, working, notes=tuple(notes))
 
 
@@ -137,7 +137,7 @@ def beginning(trees: Trees, repo: Repository, start: str = "") -> tuple[str, str
     base = repo.checkout.commit_of("HEAD")
     if not base:
         raise CannotIsolate(
-            "a tree needs a commit to begin from, and there is none yet", "git commit"
+            "a tree needs a commit to start from, and there is none yet", "git commit"
         )
     return base, repo.checkout("symbolic-ref", "-q", "--short", "HEAD", codes=(0, 1, 128))
 
@@ -377,7 +377,7 @@ def _linked(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Itera
             continue
         if os.path.lexists(target):
             raise CannotIsolate(
-                f"setup has made {path}, which is to be a link to yours",
+                f"setup has made {path}, which should be a link to yours",
                 "take it out of trees.link, or the command out of trees.setup",
             )
         os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -167,8 +167,8 @@ def schema_text(root: str, path: str) -> str:
     document = parse(raw.encode())
     found = document.data
     if document.problems or not isinstance(found, (dict, bool)):
-        why = document.problems[0].message if document.problems else "it is no mapping"
-        raise CannotStart(f"result.schema '{path}' is no JSON Schema: {why}")
+        why = document.problems[0].message if document.problems else "it is not a mapping"
+        raise CannotStart(f"result.schema '{path}' is not a JSON Schema: {why}")
     text = json.dumps(found)
     if len(text) > answers.SCHEMA_MOST:
         raise CannotStart(f"result.schema '{path}' is larger than {answers.SCHEMA_MOST >> 10} KiB")

@@ -101,7 +101,7 @@ def main() -> int:
         emit(
             type="error",
             status=None,
-            message=f"the answer is not whole: {reason or 'the stream ended early'} (at most {given.max_tokens} tokens)",
+            message=f"the answer is incomplete: {reason or 'the stream ended early'} (at most {given.max_tokens} tokens)",
         )
     emit(type="result", text=answer.text, stop_reason=reason, usage=usage, id=identity)
     return 0 if reason in DONE else 1

@@ -41,7 +41,7 @@ def refusal(
             continue
         shown = name[:60]
         if _fits(name, given):
-            return f"a task may not set {shown}: its tool is given it already", "remove it"
+            return f"a task may not set {shown}: its tool already has it", "remove it"
         if not _NAME.match(name) or not _fits(name, config.task_env, exact=True):
             hint = f"allow it in orchestrator.yaml:  environment: {{tasks: [{shown}]}}; {PREFIX}* are free"
             return f"a task may not set {shown}", hint

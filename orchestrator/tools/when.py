@@ -213,7 +213,7 @@ def _stamp(found: datetime) -> float | None:
 
 
 def _hour(match: re.Match[str]) -> tuple[int, int] | None:
-    """Hour and minute; None if this is no time of day."""
+    """Hour and minute; None if this is not a time of day."""
     if match.groupdict().get("named"):
         return (0 if match["named"].lower() == "midnight" else 12), 0
     if match["hour"] is None:

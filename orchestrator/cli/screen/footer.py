@@ -197,7 +197,7 @@ def _state(view: View, names: object) -> tuple[str, str]:
     """What the rule above the running tasks says: how many, or what is wrong, or that it is about to end."""
     running = sum(item.sign == "running" for item in view.doing)
     if view.fault:
-        return f"FAULT {view.fault}: nothing is claimed until the disk takes writes", "red"
+        return f"FAULT {view.fault}: nothing is claimed until the disk accepts writes", "red"
     if view.interrupted:
         return f"INTERRUPTING {running}", "yellow"
     if view.draining:
@@ -390,7 +390,7 @@ def _bottom(
         rows = [f"{key:<6} {KEYS[key][1]}" for key in valid(at)]
         rows.append("p      hold everything, or release it")
         rows.append("up down j k 1-9 select · Tab next block · / filter · Esc back")
-        rows.append("q or Ctrl-C: start nothing more, wait for what runs; again: interrupt")
+        rows.append("q or Ctrl-C: start nothing more, wait for running tasks; again: interrupt")
         return [fit(row, columns, dots).rstrip() for row in rows][-max(most, 1) :]
     if hand.note:
         return [fit(one_line(hand.note), columns, dots).rstrip()]

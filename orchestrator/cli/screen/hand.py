@@ -70,7 +70,7 @@ class Hand:
 
 # key -> (verb, what it does): each is a verb of the command line.
 KEYS = {
-    "enter": ("", "show it; what runs: follow its log"),
+    "enter": ("", "show it; if it is running, follow its log"),
     "d": ("diff", "its change"),
     "w": ("why", "what it waits for"),
     "e": ("edit", "its file in your editor"),
@@ -80,8 +80,8 @@ KEYS = {
     "x": ("reject", "no, and why"),
     "c": ("cancel", "stop it, or withdraw it"),
     "t": ("retry", "run it again in the same session"),
-    "h": ("hold", "it may not start"),
-    "H": ("release", "it may start again"),
+    "h": ("hold", "keep it from starting"),
+    "H": ("release", "let it start again"),
     "p": ("hold", "hold everything, or release it"),
 }
 
@@ -120,14 +120,14 @@ def press(
 
 
 def passed(hand: Hand, targets: Sequence[Target], now: float) -> Hand:
-    """What time does: a question that nobody answers is a no, and one about what has ended meanwhile goes."""
+    """What time does: a question that nobody answers is a no, and one about what has ended in the meantime goes."""
     if hand.mode != "ask":
         return hand
     if now - hand.since >= PATIENCE:
-        return replace(hand, mode="", note="nobody answered: no")
+        return replace(hand, mode="", note="no answer: taken as no")
     about = hand.act is not None and "--all" not in hand.act.words
     if about and hand.id and not any(target.id == hand.id for target in targets):
-        return replace(hand, mode="", note=f"{hand.id} has ended meanwhile")
+        return replace(hand, mode="", note=f"{hand.id} has ended in the meantime")
     return hand
 
 
@@ -182,7 +182,7 @@ def _sent(hand: Hand, back: Hand) -> tuple[Hand, tuple[Act, ...]]:
         why = f"{said} " if said and " " not in said else said
         return back, (Act((*act.words, *(("--", why) if why else ()))),)
     if not said:
-        return replace(back, note="nothing was said"), ()
+        return replace(back, note="nothing was sent"), ()
     drafts = {name: text for name, text in hand.drafts.items() if name != hand.id}
     return replace(back, drafts=drafts), (Act((*act.words, "-"), stdin=said),)
 

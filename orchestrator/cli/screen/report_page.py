@@ -117,7 +117,7 @@ def _bars(
 ) -> str:
     """Stacked bars, one for each day, with a key."""
     if not days:
-        return "<p>nothing in this time</p>"
+        return "<p>nothing in this period</p>"
     most = max(sum(day.values()) for day in days.values())
     top = _round_up(most)
     scale, step = (HEIGHT - BOTTOM - 8) / top, (WIDTH - LEFT) / len(days)

@@ -63,7 +63,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
         if place is not None and (
             names := Replies(app.layout, Fixed(config), store).approve(task_id)
         ):
-            say(f"{task_id}: {', '.join(names)} counts: its agent is told")
+            say(f"{task_id}: {', '.join(names)} is accepted; its agent will get it")
             return Moved(task_id, place[0], place[0], app.layout.file(*place))
         if (
             place is not None
@@ -120,8 +120,8 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     acceptance.accept(files)
     if not acceptance.known.folder:
         raise Refused(
-            f"the settings cannot be accepted for longer than a moment: {acceptance.known.why}",
-            "give it a folder it may write to, by XDG_STATE_HOME",
+            f"the settings cannot be accepted permanently: {acceptance.known.why}",
+            "set XDG_STATE_HOME to a folder it may write to",
         )
     sharing.accept(app.layout)
     wake(app.layout, now())

@@ -47,17 +47,17 @@ def command(app: App, task: str) -> int:
     folder = layout.logs(task_id, attempt.number)
     if not is_open(folder):
         raise Refused(
-            f"{task_id} does not run on a terminal",
-            f"orchestrator logs -f {task_id}   shows what it prints; mode: interactive is for tasks to attach to",
+            f"{task_id} is not running on a terminal",
+            f"orchestrator logs -f {task_id}   shows what it prints; you can attach to tasks with mode: interactive",
         )
     if not has_terminal():
         raise Refused(
-            "this is no terminal", f"orchestrator logs -f {task_id}   shows what it prints"
+            "this is not a terminal", f"orchestrator logs -f {task_id}   shows what it prints"
         )
     say(
-        f"==> {task_id} · attempt {attempt.number} · {journal.claim.get('agent', '')} · Ctrl-\\ leaves it, and it goes on"
+        f"==> {task_id} · attempt {attempt.number} · {journal.claim.get('agent', '')} · Ctrl-\\ detaches; it keeps running"
     )
     if not attach(folder):
-        say(f"==> left {task_id}; it goes on. Again: orchestrator attach {task_id}")
+        say(f"==> detached from {task_id}; it keeps running. Again: orchestrator attach {task_id}")
         return 0
     return ending(app, task_id)

@@ -1,4 +1,4 @@
-"""``edit``: the file of a task that has not started, in your editor."""
+"""``edit``: edit a task that has not started, in your editor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command(app: App, task: str, as_json: bool) -> int:
     task_id, status, name = scan.find(app.layout, task)
     if status not in FOLDERS:
         raise Refused(
-            f"{task_id} is {status.word}: its file says what was run",
+            f"{task_id} is {status.word}: its file is the record of what ran",
             f'orchestrator reply {task_id} "..."   tells its agent',
         )
     path = app.layout.file(status, name)
@@ -43,7 +43,7 @@ def command(app: App, task: str, as_json: bool) -> int:
     changed = _bytes(path) != before
     place = scan.locate(app.layout, task_id)
     if changed and (place is None or place[0] not in FOLDERS):
-        say(f"note: {task_id} has started meanwhile, with what its file said before")
+        say(f"note: {task_id} started in the meantime, with the old text of its file")
     wrong = "" if place is None else Judge(app.layout).file(status, name).told
     if wrong:
         say(f"error: {app.layout.shown(path)}: {wrong}\nhint:  orchestrator validate {task_id}")

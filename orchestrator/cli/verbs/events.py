@@ -58,7 +58,7 @@ def command(
     if unknown:
         raise click.UsageError(f"no event is called '{unknown[0]}'. There are: {', '.join(EVENTS)}")
     if follow and as_json:
-        raise click.UsageError("--follow has no end: use --jsonl")
+        raise click.UsageError("with --follow, use --jsonl instead of --json")
     start = timestamp(_since(since)) if since else ""
 
     def wanted(event: dict[str, Any]) -> bool:
@@ -84,7 +84,7 @@ def command(
         _show(app, event, jsonl)
     if bad:
         say(
-            f"{plural(bad, 'line')} in the log could not be read and were passed over; orchestrator doctor"
+            f"{plural(bad, 'line')} in the log could not be read and were skipped; see orchestrator doctor"
         )
     if not chosen and not follow and app.console.tty:
         app.console.out("no events")

@@ -57,14 +57,14 @@ def command(
     """
     found = named(app, words, options, Status.INBOX)
     if len(found.words) > 1 or (found.words and reason):
-        raise click.UsageError("one reason is enough: put it into quotes")
+        raise click.UsageError("give one reason, in quotes")
     reason = reason or " ".join(found.words)
     if not found.tasks and not found.scopes:
         raise click.UsageError("name tasks, or --tool, --agent, --run or --all")
     end = _end(until)
     if end is not None and found.tasks:
         raise click.UsageError(
-            "--until is for tools, agents, runs and everything; a task has not_before: in its file"
+            "--until is for tools, agents, runs and everything; for a task, write not_before: in its file"
         )
     for scope in found.scopes:
         check_exists(app, scope)

@@ -1,4 +1,4 @@
-"""``import``: take over task files of an older format."""
+"""``import``: import task files of an older format."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _place(
     shown = f"work/{plan.status}/{source.task_id}{plan.suffix}"
     existing = app.layout.file(plan.status, source.task_id + plan.suffix)
     if os.path.exists(existing) and opening.read_bytes(existing) == raw:
-        return Fate(source.path, "unchanged", f"{shown} is the same already")
+        return Fate(source.path, "unchanged", f"{shown} is already the same")
     try:
         if dry_run:
             store.check_free(source.task_id)

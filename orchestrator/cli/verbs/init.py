@@ -86,7 +86,7 @@ GITIGNORE = """\
 !/inbox/.gitkeep
 /inbox/*.error.md
 /running/*.cancel
-# words for an agent: those that git brings are not told
+# replies to an agent: those that come through git are not delivered
 /*/*.reply
 /*/*.reply.*
 # in which files a branch collides
@@ -126,7 +126,7 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     metavar="WHICH",
     callback=_targets,
     help="Notes for agents that work here: agents (a block in AGENTS.md, and a skill), "
-    "claude (a skill), both by a comma, all, or none (remove them).",
+    "claude (a skill), both separated by a comma, all, or none (remove them).",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_obj
@@ -205,7 +205,7 @@ def _default_agent(layout: Layout, here: list[str]) -> str:
         return ""
     if default != "demo":
         return ""
-    note = "demo, a stand-in that asks no model"
+    note = "demo, a stand-in that calls no model"
     if here:
         config = layout.shown(layout.config)
         note += f"; to use {here[0]}, set agent: {here[0]} under defaults: in {config}"
@@ -213,7 +213,7 @@ def _default_agent(layout: Layout, here: list[str]) -> str:
 
 
 ISOLATION = """\
-# Each agent that edits works in a tree of its own, on a branch task/<id>; orchestrator diff shows it, approve merges it.
+# Each agent that edits works in its own tree, on a branch task/<id>; orchestrator diff shows it, approve merges it.
 isolation: worktree           # worktree | none: they take turns in this checkout
 
 """

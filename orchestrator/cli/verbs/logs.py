@@ -66,7 +66,7 @@ def command(
             f"{task_id} has no attempt {attempt}", f"the newest is {_newest(layout, task_id)}"
         )
     if follow and as_json:
-        raise click.UsageError("--follow has no end: it prints text only")
+        raise click.UsageError("with --follow it prints only text")
     if follow:
         return _follow(app, task_id, name, attempt, lines, raw)
     path = f"{layout.logs(task_id, number)}/{name}"

@@ -198,7 +198,7 @@ def command(
     if not sys.stderr.isatty() and not wait_for_it:
         return 0
     if DROP in os.environ:
-        say("dropped; the watcher takes it from here, soon")
+        say("dropped; the watcher will pick it up soon")
         return 0
     where, obstacle = _whereabouts(app, held)
     say(where)
@@ -268,18 +268,16 @@ def _prompt(words: tuple[str, ...], edit: bool) -> str:
     """The prompt from the arguments and, where asked for or piped, from standard input."""
     parts = [encodings.readable(word) for word in words if word != "-"]
     if len(parts) > 1:
-        raise click.UsageError(f'put the prompt into quotes: "{" ".join(parts)}"')
+        raise click.UsageError(f'put the prompt in quotes: "{" ".join(parts)}"')
     piped = "-" in words or (not parts and not edit and not sys.stdin.isatty())
     if piped:
         raw = sys.stdin.buffer.read()
         parts.append(encodings.readable(raw))
         if encodings.readable(raw).encode() != raw:
-            say("note: standard input is not all UTF-8 text; what is not is written as U+FFFD")
+            say("note: standard input is not entirely UTF-8; the other bytes are written as U+FFFD")
     text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
     if not text and not edit:
-        raise click.UsageError(
-            'there is no prompt. Say what is to be done:  orchestrator new "..."'
-        )
+        raise click.UsageError('there is no prompt. Say what to do:  orchestrator new "..."')
     return text + "\n" if "\n" in text else text
 
 
@@ -331,8 +329,8 @@ def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -
     if len(raw) > MAX_BYTES:
         size = f"{len(raw) / 2**20:.1f} MiB"
         return (
-            f"error: the task would be {size}, and one of more than {MAX_BYTES >> 20} MiB is never run\n"
-            "  hint: put long material into a file and name it: --context FILE"
+            f"error: the task would be {size}, and the limit is {MAX_BYTES >> 20} MiB\n"
+            "  hint: put long material in a file and name it: --context FILE"
         )
     find = config.templates.get
     request = load(f"{name}.yaml", name, raw, schemas.check, find=find)
@@ -369,9 +367,8 @@ def _tell_what_is_missing(task: Task | None, config: Config, toolbox: Toolbox) -
     if chain and not any(route.tool.at_hand for route in chain):
         first = chain[0].tool
         what = f"the package '{first.module}'" if first.module else f"'{first.argv[0]}'"
-        say(
-            f"warning: {what} is not installed here, and {first.name} needs it: install it before this task starts"
-        )
+        needs = "" if what == f"'{first.name}'" else f", and {first.name} needs it"
+        say(f"warning: {what} is not installed here{needs}: install it before this task starts")
 
 
 def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:

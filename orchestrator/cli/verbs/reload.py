@@ -36,13 +36,13 @@ def command(app: App) -> None:
         )
     if not before.settings_read:  # it would be ended by the signal
         raise Refused(
-            f"the watcher (pid {before.pid}) is of version {before.version}, which cannot do that",
+            f"the watcher (pid {before.pid}) is version {before.version}, which cannot do that",
             "stop it and start it again",
         )
     if not before.here:
         raise Refused(
             f"the watcher (pid {before.pid} on {before.host}) runs in another container",
-            "say it there",
+            "run it there",
         )
     Acceptance(app.layout, open_store(app).trust).accept(snapshot(app.layout))
     os.kill(before.pid, signal.SIGUSR1)
@@ -50,12 +50,12 @@ def command(app: App) -> None:
     while time.monotonic() < end:
         found = card.read(app.layout, now())
         if found is None or not found.alive:
-            raise Refused("the watcher has ended meanwhile", "orchestrator watch")
+            raise Refused("the watcher has ended in the meantime", "orchestrator watch")
         if found.settings_read != before.settings_read:
             if found.settings:
                 raise Refused(found.settings, "orchestrator validate")
             app.console.out(
-                f"{app.console.sign('ok')} the settings of this moment are in force"
+                f"{app.console.sign('ok')} the present settings are in effect"
                 if app.console.tty
                 else "reloaded"
             )

@@ -86,7 +86,7 @@ def command(
         try:
             Replies(app.layout, Fixed(config), store).send(task_id)
         except OrchestratorError as error:
-            say(f"note: {error.message}; the next watcher sees to it")
+            say(f"note: {error.message}; the next watcher will deal with it")
     said = _how(app, task_id, status, config, toolbox)
     if as_json:
         place = scan.locate(app.layout, task_id)
@@ -126,13 +126,13 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
     """When it is told, in words."""
     journal = journals.of(app.layout, task_id)
     if journal is None or journal.attempt is None:
-        return "told when it starts"
+        return "its agent gets it when it starts"
     tool = toolbox.tools.get(str(journal.acting.get("tool") or ""))
     read = journal.attempt.read or journal.attempt.started
     goes_on = (
         tool is not None and tool.can_resume and (read.get("session") or not journal.attempt.ended)
     )
-    how = "same session" if goes_on else "a new session, told of the one before"
+    how = "same session" if goes_on else "a new session, which gets the task and your words"
     number = journal.next_attempt
     known = card.read(app.layout, now())
     if status is Status.RUNNING:
@@ -140,22 +140,25 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
         if steering.takes_words(app.layout, journal):
             return "told at its next turn, or at its end if that was the last"
         when = (
-            f"told at its end: then attempt {number} starts"
+            f"its agent gets it when this attempt ends; then attempt {number} starts"
             if running
-            else f"told in attempt {number}"
+            else f"its agent gets it in attempt {number}"
         )
     elif known is None or not known.alive:
         when = f"attempt {number} waits for a watcher: orchestrator watch"
     else:
         when = f"starts attempt {number}"
-    return f"{when}, {how}"
+    return f"{when}; {how}"
 
 
 def _refuse_terminal(app: App, task_id: str, status: Status) -> None:
     journal = journals.of(app.layout, task_id)
     if status is Status.RUNNING and journal is not None:
         if journal.claim.get("mode") == "interactive":
-            raise Refused(f"{task_id} talks to you in a terminal", f"orchestrator attach {task_id}")
+            raise Refused(
+                f"{task_id} is interactive: talk to it in its terminal",
+                f"orchestrator attach {task_id}",
+            )
 
 
 def _check_option(app: App, task_id: str, text: str) -> None:
@@ -166,7 +169,7 @@ def _check_number(task_id: str, question: str, text: str) -> None:
     known = options(question)
     if known and text.strip().isdecimal() and not 1 <= int(text) <= len(known):
         raise Refused(
-            f"{task_id} gives the options 1 to {len(known)}", f"orchestrator show {task_id}"
+            f"{task_id} has the options 1 to {len(known)}", f"orchestrator show {task_id}"
         )
 
 
@@ -174,7 +177,7 @@ def _text(app: App, task_id: str, words: tuple[str, ...], edit: bool) -> str:
     """The reply from the arguments, from standard input, or from the person's editor."""
     parts = [encodings.readable(word) for word in words if word != "-"]
     if len(parts) > 1:
-        raise click.UsageError(f'put the reply into quotes: "{" ".join(parts)}"')
+        raise click.UsageError(f'put the reply in quotes: "{" ".join(parts)}"')
     if "-" in words or (not parts and not edit and not sys.stdin.isatty()):
         parts.append(encodings.readable(sys.stdin.buffer.read()))
     text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())

@@ -47,7 +47,7 @@ def command(
     Their history is kept.  To tell the agent why, use reply instead.
     """
     if conflict and fresh:
-        raise click.UsageError("--conflict goes on in its tree, and --fresh does not")
+        raise click.UsageError("--conflict uses its tree, and --fresh does not")
     if fresh and not dry_run:
         config, _ = open_config(app)
 

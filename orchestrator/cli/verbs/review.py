@@ -1,4 +1,4 @@
-"""``review``: walk through all that needs you, one key each."""
+"""``review``: walk through everything that needs you, one key each."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _make(app: App, view: ScheduleView, dry_run: bool, as_json: bool) -> None:
         return
     made = timetable.make(open_store(app), view.schedule, task_id)
     if not made:
-        raise Taken(f"{task_id} is there already", "it was made in this very minute")
+        raise Taken(f"{task_id} is there already", "it has already been made in this minute")
     if as_json:
         changed = [{"id": task_id, "from": None, "to": "waiting"}]
         app.console.json("change", {"changed": changed, "refused": []})

@@ -129,7 +129,7 @@ def _show(
         )
     )
     if tool == "demo":
-        facts[-1] = ("agent", f"{agent} (a stand-in: no model was asked)")
+        facts[-1] = ("agent", f"{agent} (a stand-in: no model was called)")
     facts.append(("run", row.run))
     facts += _chain(links)
     if result.get("started_at") and result.get("finished_at"):
@@ -268,7 +268,7 @@ def _replies(console: Console, found: Story, full: bool) -> list[tuple[str, str]
         more = "" if full or len(lines) == 1 else f"  … {plural(len(lines) - 1, 'more line')}"
         text = "\n".join(lines) if full else console.cut(lines[0]) + more
         facts.append(("replied", f"attempt {record['to']}: {text}"))
-    return facts + [("replied", f"not told yet: {path}") for path in found.untold]
+    return facts + [("replied", f"not delivered yet: {path}") for path in found.untold]
 
 
 def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:

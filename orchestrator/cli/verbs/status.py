@@ -177,7 +177,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
             words += f" · {cost(card.cost_usd)} today"
         if card.fault:
             words += "\n" + console.paint(
-                f"fault    {card.fault}: nothing is claimed until the disk takes writes again",
+                f"fault    {card.fault}: nothing is claimed until the disk accepts writes again",
                 "red",
             )
         if card.settings:

@@ -145,7 +145,7 @@ def _check(app: App, config: Config, spec: ToolSpec, prompt: str | None, model: 
     console.out(f"{console.sign('ok')} {spec.name}: {where}")
     if not spec.version:
         console.out(
-            f"{console.sign('note')} {spec.name}: its version is not asked; add  version: [{program}, --version]"
+            f"{console.sign('note')} {spec.name}: its version is unknown; add  version: [{program}, --version]"
         )
         return 0 if prompt is None else _try(app, config, spec, prompt, model)
     answer = ask(spec)

@@ -26,7 +26,7 @@ def command(app: App, as_json: bool) -> None:
         return
     if not found:
         app.console.out(
-            "no watcher that has a queue runs here (distributors in work/orchestrator.yaml)"
+            "no watcher with a queue is running here (distributors in work/orchestrator.yaml)"
         )
         return
     rows = []
@@ -53,4 +53,4 @@ def command(app: App, as_json: bool) -> None:
     if rows:
         app.console.table(rows)
     else:
-        app.console.out("no worker is there: on another machine, run  orchestrator worker")
+        app.console.out("there is no worker: on another machine, run  orchestrator worker")

@@ -247,7 +247,7 @@ class Job:
         self.entry.set_aside()
         task = self.told.get("task", self.entry.dispatch)
         self.hub.tell(
-            f"{task}: its watcher had given it up; what it did is kept in {self.entry.folder}"
+            f"{task}: its watcher had given up on it; its work is kept in {self.entry.folder}"
         )
 
     # -- doing it -----------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ class Job:
             if os.path.exists(self.entry.cancel):
                 raise NoPlace("cancelled before it began")
             await self._pause(LOOK)
-        raise NoPlace(f"its {what} did not come")
+        raise NoPlace(f"its {what} did not arrive")
 
     async def _place_given(self, folder: str) -> None:
         if not self.told.get("given"):
@@ -446,7 +446,7 @@ class Job:
                 raise packing.TooMuch(f"its work has more than {CODE_MOST >> 20} MiB")
         except (OrchestratorError, packing.TooMuch) as error:
             why = getattr(error, "message", None) or str(error)
-            kept = f"what it did stays on {self.hub.name} in {self.entry.folder}: {why}"
+            kept = f"its work stays on {self.hub.name} in {self.entry.folder}: {why}"
             return document | {"cause": end.cause or "not_home", "message": kept}
         for what, data in (("work", bundle), ("made", files)):
             if data:

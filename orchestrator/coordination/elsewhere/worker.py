@@ -158,7 +158,7 @@ class Worker:
         busy = self._busy()
         if self.leaving == 1 and busy:
             self.hub.tell(
-                f"taking nothing more; {busy} still run here. Again: leave at once, what runs goes on for the next worker"
+                f"taking nothing more; {busy} still running here. Again: leave at once; they go on under the next worker"
             )
         self.hub.wake.set()
 

@@ -114,11 +114,11 @@ class Workplace:
                 )
                 self._store(*words, path, f"+refs/orchestrator/offers/{entry.dispatch}:{ref}")
         except GitFailed as error:
-            raise NoPlace(f"the code could not be taken in: {error.message}") from None
+            raise NoPlace(f"the code could not be imported: {error.message}") from None
         finally:
             atomic.remove(path)
         if self._store.commit_of(ref) != commit:
-            raise NoPlace("the code that came is not the commit of the order")
+            raise NoPlace("the code that arrived is not the commit in the order")
 
     def ready(self, entry: Entry, told: Mapping[str, Any]) -> str:
         """The folder that the attempt's paths begin in.  Raises `NoPlace` or `GitFailed`."""

@@ -62,11 +62,11 @@ def index(layout: Layout) -> Check:
         with opening.open_file(path) as file:  # sqlite would wait at a pipe
             size = os.fstat(file.fileno()).st_size
     except OSError:
-        return ok("index", "none yet; report and query make it from the events")
+        return ok("index", "none yet; report and query build it from the events")
     try:
         count = _count(path)
     except sqlite3.Error as error:
-        words = f"cannot be read ({error}); the next report makes it anew"
+        words = f"cannot be read ({error}); the next report builds it again"
         return note("index", words, f"rm {layout.shown(path)}")
     return ok("index", f"{plural(count, 'event')}, {size / 2**20:.1f} MiB")
 

@@ -74,10 +74,10 @@ def editors(layout: Layout) -> Check:
         if here != schema_bytes(kind):
             return note(
                 "schemas",
-                "work/schemas/ is of another version: editors check by it",
-                "orchestrator init   writes them anew",
+                "work/schemas/ is from another version, and editors use it",
+                "orchestrator init   writes them again",
             )
-    return ok("schemas", "work/schemas/, as this version has them")
+    return ok("schemas", "work/schemas/, those of this version")
 
 
 def _filesystem(path: str) -> str:

@@ -66,4 +66,4 @@ def index_lock(layout: Layout, now: float) -> list[Check]:
         return []
     shown = layout.shown(path)
     words = f"{shown} is {show_duration(age)} old: git commits nothing while it is there"
-    return [problem("index.lock", words, f"if no git runs: rm {shown}")]
+    return [problem("index.lock", words, f"if no git is running: rm {shown}")]

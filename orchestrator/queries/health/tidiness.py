@@ -51,7 +51,7 @@ def _requests(layout: Layout) -> list[Check]:
     stale = [key for key in keys if not os.path.exists(f"{layout.active}/{key}.jsonl")]
     if not stale:
         return []
-    words = f"{plural(len(stale), 'request')} to cancel what is not running"
+    words = f"{plural(len(stale), 'request')} to cancel tasks that are not running"
     return [mendable("requests", words)]
 
 
