@@ -70,7 +70,7 @@ def test_the_value_in_last_words(text, value):
         (SCHEMA, "words", "it is not JSON"),
         ({"type": "nonsense"}, GOOD, "this is not a schema"),
         ({"$ref": "https://example.com/x.json"}, GOOD, "the schema cannot be used"),
-        ({"type": "string", "pattern": "("}, json.dumps("x"), "the schema"),
+        ({"type": "string", "pattern": "("}, json.dumps("x"), "not a schema"),
         ({}, json.dumps("x" * (300 << 10)), "bytes of JSON"),
     ],
 )

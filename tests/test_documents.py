@@ -32,8 +32,8 @@ def problems(text: str | bytes, name: str = "t.yaml") -> list[tuple[int, int, st
         ("prompt: x\nstatus: done\n", 2, 1, "unknown key 'status'", "the folder is the status"),
         ("prompt: x\nfoo: 1\n", 2, 1, "unknown key 'foo'", "x-"),
         ("title: x\n", 1, 1, "there is no prompt", "prompt: ..."),
-        ("prompt: ''\n", 1, 9, "is empty", "say what is to be done"),
-        ("prompt: '  '\n", 1, 9, "is empty", "say what is to be done"),
+        ("prompt: ''\n", 1, 9, "is empty", "say what to do"),
+        ("prompt: '  '\n", 1, 9, "is empty", "say what to do"),
         ("prompt: 5\n", 1, 9, "must be text", 'quote it:  "5"'),
         ("prompt: yes\nhold: yes\n", 2, 7, "must be true or false", "write true"),
         (

@@ -15,7 +15,7 @@ PROMPTS = {
     "latin": ("caf\xe9".encode("latin-1"), "byte 0xe9 in line 1 is not UTF-8", "iconv -f LATIN1"),
     "utf16": ("do it\n".encode("utf-16"), "is not UTF-8", "iconv -f UTF-16"),
     "utf16le": ("do it now\n".encode("utf-16-le"), "NUL character", "iconv -f UTF-16LE"),
-    "empty": (b"\n", "it is empty", "what is to be done"),
+    "empty": (b"\n", "it is empty", "what to do"),
     "missing": (None, "there is no file", "correct the path"),
     "huge": (b"x" * (1 << 20) + b"y", "larger than 1024 KiB", "text file"),
 }
@@ -115,7 +115,9 @@ def test_arguments_of_any_bytes_are_text(project):
 def test_what_is_too_long_to_be_run_is_not_queued(project):
     done = new(project, "Explain", "-", "--id", "d", stdin=b"x" * 1_200_000)
     assert (
-        done.returncode == 4 and b"more than 1 MiB" in done.stderr and b"--context" in done.stderr
+        done.returncode == 4
+        and b"the limit is 1 MiB" in done.stderr
+        and b"--context" in done.stderr
     )
     assert not list((project.work / "inbox").glob("d*"))
 

@@ -49,25 +49,25 @@ limits:
 {isolation}defaults:
   agent: {default}
   timeout: 30m                # of one attempt
-  retries: 0                  # further attempts after a failed one
+  retries: 0                  # more attempts after a failed one
 
-# Roles that tasks can name with `agent:`. Every tool is an agent of its own name, too.
+# Roles that tasks can name with `agent:`. Every tool is also an agent with the same name.
 # agents:
 #   lint:
-#     tool: shell             # runs the command below; the prompt is its standard input
+#     tool: shell             # runs the command below, with the prompt on its standard input
 #     command: [make, lint]
 #     timeout: 10m
 
-# Programs that a task may start by its prompt (agent: shell, prompt: make test). No shell is involved.
+# Programs that a task's prompt may start (agent: shell, prompt: make test). No shell is involved.
 # tools:
 #   shell: {{allow: [make, pytest]}}
 
-# Variables that tools need beside PATH, HOME, LANG and the like, by name.
+# Variables that tools need besides PATH, HOME, LANG and similar ones, by name.
 # environment:
 #   pass: [ANTHROPIC_API_KEY, OPENAI_API_KEY]
 
 # on_lost: hold               # hold | retry | fail: an attempt whose supervisor was killed
-# from_git: hold              # hold | run: tasks that arrive with a pull wait for `orchestrator approve`
+# from_git: hold              # hold | run: tasks that arrive by a pull wait for `orchestrator approve`
 {found}"""
 
 GITIGNORE = """\
@@ -89,7 +89,7 @@ GITIGNORE = """\
 # replies to an agent: those that come through git are not delivered
 /*/*.reply
 /*/*.reply.*
-# in which files a branch collides
+# the files in which a branch conflicts
 /*/*.conflict
 """
 
