@@ -25,7 +25,7 @@ def notice(store: Store, task_id: str) -> str:
         return ""
     with entry:
         if not entry.lock(merging.PATIENCE):
-            raise Refused(f"something works on {task_id}", f"orchestrator show {task_id}")
+            raise Refused(f"{task_id} is being worked on", f"orchestrator show {task_id}")
         if entry.journal.merged or entry.journal.change.get("tip") != change.tip:
             return ""
         entry.append(Planned(change.target, now, now, change.tip).record("merged"), sync=True)

@@ -344,7 +344,7 @@ def _check_run(request: Request, document: Document) -> None:
                     request.problems.append(
                         document.problem_at(
                             ("tasks", run.keys[task_id], "needs", place),
-                            f"'{need}' is no task of this run",
+                            f"'{need}' is not a task of this run",
                             "it is taken for the id of another task",
                             warning=True,
                         )

@@ -164,7 +164,7 @@ def problems(body: Any) -> list[tuple[Path, str, str]]:
                 found.append(
                     (
                         ("exclude", place, name),
-                        f"'{name}' is no name of the matrix",
+                        f"'{name}' is not a name of the matrix",
                         _near(name, axes),
                     )
                 )

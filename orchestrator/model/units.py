@@ -65,7 +65,7 @@ def when(text: str) -> float:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
         seconds = moment.timestamp()
     except (OverflowError, OSError) as error:
-        raise ValueError(f"{text[:40]!r} is no time that can be told: {error}") from None
+        raise ValueError(f"{text[:40]!r} is not a time: {error}") from None
     if not EARLIEST <= seconds <= LATEST:
         raise ValueError(f"{text[:40]!r} is not between 1900 and 2200")
     return seconds

@@ -92,7 +92,7 @@ def plan(
         )
     if shared.commit_of(f"refs/heads/{change.branch}") != change.tip:
         raise CannotMerge(
-            f"{change.branch} is not what was looked at: it has moved since {task_id} ended",
+            f"{change.branch} is not the version you looked at: it has moved since {task_id} ended",
             f"git log {change.tip[:12]}..{change.branch}",
         )
     placed = [
@@ -102,7 +102,7 @@ def plan(
     ]
     if placed:
         raise CannotMerge(
-            f"the branch holds what was only lent to its tree: {', '.join(placed[:5])}"
+            f"the branch contains files that were only lent to its tree: {', '.join(placed[:5])}"
         )
     if (
         shared.raw("merge-base", "--is-ancestor", change.tip, old, codes=None).returncode == 0
@@ -119,7 +119,7 @@ def _by_hand(repo: Repository, change: Change, task_id: str) -> Planned:
     held = ("merge-base", "--is-ancestor", change.tip, head or change.base)
     if repo.shared.raw(*held, codes=None).returncode:
         raise CannotMerge(
-            f"{task_id} began on no branch, so there is none to merge {change.branch} into",
+            f"{task_id} started on no branch, so there is no branch to merge {change.branch} into",
             f"git merge {change.branch}   where you want it; then orchestrator approve {task_id}",
         )
     return Planned("HEAD", head, head, change.tip)
@@ -244,7 +244,7 @@ class Maker:
         if not files:  # only the state of tasks collides, and that is the target's in any case
             return self._three_way_by_index(base, ours, theirs)
         raise CannotMerge(
-            f"{self.change.branch} and {self.change.target} collide in {', '.join(files[:10])}",
+            f"{self.change.branch} and {self.change.target} conflict in {', '.join(files[:10])}",
             f"orchestrator reply {os.path.basename(self.tree.path)} --conflict   gives it back to its own session",
             files,
         )
@@ -268,7 +268,7 @@ class Maker:
             ]
             if bad:
                 raise CannotMerge(
-                    f"{self.change.branch} and {self.change.target} collide in {', '.join(bad[:10])}",
+                    f"{self.change.branch} and {self.change.target} conflict in {', '.join(bad[:10])}",
                     "",
                     bad,
                 )
@@ -377,13 +377,13 @@ def move(repo: Repository, planned: Planned) -> None:
         "update-ref", "-m", "orchestrator: merge", ref, planned.new, planned.old, codes=None
     )
     if done.returncode:
-        raise CannotMerge(f"{planned.target} has moved meanwhile", "approve it again")
+        raise CannotMerge(f"{planned.target} has moved in the meantime", "approve it again")
     for checkout in checkouts(repo, planned.target):  # it came there between our look and our move
         git = Git(checkout.git_dir, checkout.path, filters=repo.filters)
         if git.raw("read-tree", "-m", "-u", planned.old, planned.new, codes=None).returncode:
             repo.shared("update-ref", ref, planned.old, planned.new)
             raise CannotMerge(
-                f"{planned.target} was checked out meanwhile, with edits in the way",
+                f"{planned.target} was checked out in the meantime, with edits in the way",
                 "approve it again",
             )
 
@@ -470,7 +470,7 @@ def _take_back(repo: Repository, checkout: Checkout, planned: Planned) -> None:
     lock = f"{checkout.git_dir}/index.lock"
     if os.path.lexists(lock):
         if _git_runs_in(checkout.path):
-            raise CannotMerge(f"another git works in {checkout.path}", "approve it again")
+            raise CannotMerge(f"another git is running in {checkout.path}", "approve it again")
         atomic.remove(lock)
     staged = {}
     for entry in git("ls-files", "-s", "-z").split("\0"):
@@ -545,7 +545,7 @@ def merge(
             and planned.new != planned.old
             and (red := proven(planned.old, planned.new))
         ):
-            raise CannotMerge(f"merged with {change.target} as it is now it is not proven: {red}")
+            raise CannotMerge(f"merged with the present {change.target}, it is not proven: {red}")
         note(planned.record("merge"))
         move(repo, planned)
         note(planned.record("merged"))
