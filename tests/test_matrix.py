@@ -75,7 +75,7 @@ def test_keys_are_stable_unique_and_good(seed):
     [
         ("{prompt: 'x {fiel}', matrix: {file: [a]}}", (2, 15), "nothing fills {fiel}"),
         ("{prompt: x, matrix: {file: [a], b: []}}", (2, 41), "is empty"),
-        ("{prompt: x, matrix: {file: [a]}, exclude: [{fil: a}]}", (2, 55), "no name of the matrix"),
+        ("{prompt: x, matrix: {file: [a]}, exclude: [{fil: a}]}", (2, 55), "not a name of the matrix"),
         ("{prompt: x, matrix: {file: [a]}, exclude: [{file: a}]}", (2, 48), "everything is excluded"),
         ("{prompt: x, exclude: [{file: a}]}", (2, 27), "no matrix to exclude from"),
         ("{prompt: x, matrix: {file: [a, a]}}", (2, 33), "twice"),
