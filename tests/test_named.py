@@ -127,3 +127,28 @@ def test_readable_text_can_always_be_written(raw):
     text = encodings.readable(raw)
     assert (text.encode() and "\0" not in text) or not raw
     assert encodings.readable(text) == text
+
+
+def test_tasks_of_several_files_that_wait_for_each_other_are_told_of(project):
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\nneeds: [b]\n")
+    project.drop("b.yaml", "agent: 'true'\nprompt: x\nneeds: [c]\n")
+    project.drop("c.yaml", "agent: 'true'\nprompt: x\nneeds: [a]\n")
+    project.drop("d.yaml", "agent: 'true'\nprompt: x\nneeds: [a]\n")
+    done = project.run("validate", "--format", "concise", code=0).stdout.splitlines()
+    assert [line.partition(":")[0] for line in done] == [f"work/inbox/{n}.yaml" for n in "abc"]
+    assert "wait for each other: a needs b needs c needs a" in done[0]
+    done = project.run("watch", "--until-empty", code=None).stdout
+    assert done.count("wait for each other") == 1
+
+
+def test_validate_takes_ids_folders_and_results(project):
+    project.drop("good.yaml", "agent: 'true'\nprompt: x\n")
+    project.drop("bad.yaml", "promt: x\n")
+    assert "bad.yaml:1:1" in project.run("validate", "work/inbox", code=4).stdout
+    assert "bad.yaml:1:1" in project.run("validate", "bad", code=4).stdout
+    project.run("validate", "goo", code=0)
+    project.run("watch", "--until-empty", code=None)
+    project.run("validate", "work/results/good.yaml", code=0)
+    (project.work / "results/good.yaml").write_text("task: good\n")
+    assert "outcome" in project.run("validate", "work/results/good.yaml", code=4).stdout
+    assert "no file nothere" in project.run("validate", "nothere", code=3).stderr

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from orchestrator.cli.app import VERBS
+from orchestrator.cli.screen import wrapping
 from orchestrator.model.status import RunStatus, Status
 
 NEVER = re.compile(r"\b(queued|pending|completed|waits|parked|succeeded)\b")
@@ -68,3 +71,21 @@ def test_the_help_fits_a_small_terminal_and_names_every_verb():
     for section in ("Give work", "Look", "Decide", "Steer"):
         assert section in lines
     assert not words & {"queued", "pending", "parked", "paused", "attention", "finished"}
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_prose_is_broken_between_words_and_goes_on_below_itself(columns):
+    text = (
+        "one two three four five six seven eight nine ten " * 4 + "/a/" + "long/" * 30 + "path end"
+    )
+    lines = wrapping.hang("head  ", text, columns)
+    assert lines[0].startswith("head  one two")
+    assert all(line.startswith("      ") and line[6] != " " for line in lines[1:])
+    assert " ".join(line[6:] for line in lines) == text
+    assert all(len(line) <= columns or " " not in line[6:] for line in lines)
+    assert wrapping.hang("head  ", text, 0) == ["head  " + text]
+
+
+def test_a_colour_takes_no_room():
+    coloured = "\x1b[31m" + "word " * 10 + "\x1b[0m"
+    assert len(wrapping.hang("", coloured, 60)) == 1

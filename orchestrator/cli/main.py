@@ -17,6 +17,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.app import ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
+from orchestrator.cli.screen import wrapping
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import diagnostics
@@ -48,8 +49,9 @@ class Verbs(click.Group):
                 raise click.UsageError(f"no such command '{name}'. {ELSEWHERE[name]}", ctx)
             import difflib  # here: only a mistyped command pays for it
 
-            close = difflib.get_close_matches(name, VERBS, 1, 0.7)
-            hint = f". Did you mean '{close[0]}'?" if close else ""
+            close = difflib.get_close_matches(name, (*VERBS, *SYNONYMS), 1, 0.7)
+            meant = SYNONYMS.get(close[0], close[0]) if close else ""
+            hint = f". Did you mean '{meant}'?" if meant else ""
             raise click.UsageError(f"no such command '{name}'{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -197,6 +199,7 @@ def _report(error: OrchestratorError) -> None:
         found = [(error.path, error.document, error.problems)]
         click.echo(diagnostics.render("full", found, console.paint), err=True)
         return
-    click.echo(f"{console.paint('error:', 'red')} {error.message}", err=True)
+    lines = wrapping.hang(console.paint("error:", "red") + " ", error.message, console.width)
     if error.hint:
-        click.echo(f"hint:  {error.hint}", err=True)
+        lines += wrapping.hang("hint:  ", error.hint, console.width)
+    click.echo("\n".join(lines), err=True)

@@ -567,6 +567,10 @@ class Waitlist:
         self.statuses.forget()
         for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
             self._judge_guarded(waiting)
+        self.tell_circles()
+
+    def tell_circles(self) -> None:
+        """Warn of tasks of several files that wait for each other, once each."""
         needs = {
             waiting.id: tuple(waiting.asks.needs)
             for waiting in self.waiting.values()

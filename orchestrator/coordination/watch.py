@@ -371,6 +371,7 @@ class Watcher:
         return leaving.retries_to_come(lives, self.world(), now)
 
     def _tell_what_waits(self) -> None:
+        self.waitlist.tell_circles()
         lives, now = self.running.values(), self.clock.monotonic()
         for task_id, gates in leaving.what_waits(self.waitlist, lives, self.world(), now):
             self.listener.hear(Stuck(task_id, gates))

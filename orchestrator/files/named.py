@@ -6,7 +6,7 @@ A task that needs others may name what they are still to write: then this is a w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.errors import MACHINE
 from orchestrator.files import encodings, opening, scan
@@ -51,6 +51,36 @@ def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Pr
             message = f"needs: there is no task '{need[:200]}'"
             found.append(request.document.problem_at(place, message, hint, warning=True))
     return found
+
+
+def circle(request: Request, needs: Mapping[str, tuple[str, ...]]) -> list[Problem]:
+    """A warning if the task waits for itself by way of other waiting tasks; ``needs``: what each of those waits for."""
+    task = request.task
+    if task is None or not task.needs:
+        return []
+    found = _way_back(task.id, {**needs, task.id: task.needs})
+    if not found:
+        return []
+    message = f"these tasks wait for each other: {' needs '.join(found)}"
+    hint = "take one of them out of needs:"
+    return [request.document.problem_at(("needs",), message, hint, warning=True)]
+
+
+def _way_back(task_id: str, needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """From a task over what it needs back to itself; empty if there is no such way."""
+    came_from, todo = dict[str, str](), [task_id]
+    while todo:
+        here = todo.pop()
+        for need in needs.get(here, ()):
+            if need == task_id:
+                way = [need, here]
+                while way[-1] != task_id:
+                    way.append(came_from[way[-1]])
+                return way[::-1]
+            if need not in came_from:
+                came_from[need] = here
+                todo.append(need)
+    return []
 
 
 def _is_task(need: str, layout: Layout, folder: str) -> bool:

@@ -6,6 +6,7 @@ moves it on.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -191,7 +192,7 @@ def _invalid(known: Known) -> Iterator[Need]:
             stem_of(name),
             "invalid",
             one_line(judged.told, 160),
-            f"validate {shown}",
+            f"validate {shlex.quote(shown)}",
             verbs=("edit",),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
@@ -170,7 +171,7 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
                 Gate(
                     GateName.INVALID,
                     judged.told or "its file is gone",
-                    f"orchestrator validate {layout.shown(layout.file('inbox', name))}",
+                    f"orchestrator validate {shlex.quote(layout.shown(layout.file('inbox', name)))}",
                     stuck=True,
                 )
             ],

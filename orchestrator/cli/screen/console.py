@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import click
 
+from orchestrator.cli.screen import wrapping
 from orchestrator.files.text import clean, fit, width
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.patterns import regex
@@ -99,6 +100,11 @@ class Console:
         except UnicodeEncodeError:
             print(line.encode("ascii", "replace").decode(), file=self.stream)
 
+    def hang(self, head: str, text: str) -> None:
+        """A line of prose; one that is too long for the terminal goes on below its text."""
+        for line in wrapping.hang(head, text, self.width):
+            self.out(line)
+
     def json(self, kind: str, body: Mapping[str, Any]) -> None:
         """One document, for programs."""
         self.out(
@@ -154,6 +160,7 @@ class Console:
 
 # What the program itself writes to steer a terminal: colours, and links to files.  All else in a text came from outside.
 _OURS = regex(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\")
+_KIND = regex(r"(?:warning|note|error|hint): +")
 _LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
 
 
@@ -206,7 +213,11 @@ def _wants_color(choice: str, tty: bool) -> bool:
 
 def say(text: str) -> None:
     """Words for the person at the terminal: standard error, so that standard output stays data."""
-    click.echo(shown(text), err=True)
+    columns = _columns(sys.stderr) if sys.stderr.isatty() else 0
+    kind = _KIND.match(text)
+    head = kind[0] if kind else ""
+    lines = wrapping.hang(head, text[len(head) :], columns) if "\n" not in text else [text]
+    click.echo("\n".join(shown(line) for line in lines), err=True)
 
 
 def cost(usd: float | None) -> str:

@@ -69,6 +69,6 @@ def command(app: App, as_json: bool) -> None:
         ]
     )
     if away:
-        app.console.out(f"not installed: {', '.join(away)}")
+        app.console.hang("not installed: ", ", ".join(away))
     for why in agents_left_out.values():
-        app.console.out(f"left out: {why}")
+        app.console.hang("left out: ", why)

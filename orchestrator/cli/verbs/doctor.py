@@ -11,13 +11,13 @@ from orchestrator import __version__
 from orchestrator.cli.app import App
 from orchestrator.cli.options import dry_run_option, examples, json_option, now
 from orchestrator.cli.proving import tool_checks
-from orchestrator.cli.screen.console import say
+from orchestrator.cli.screen.console import Console, say
 from orchestrator.cli.writing import open_store
 from orchestrator.coordination import strays
 from orchestrator.errors import BUSY, FAILED, OrchestratorError
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
-from orchestrator.files.text import one_line
+from orchestrator.files.text import clean, one_line, width
 from orchestrator.model.units import plural
 from orchestrator.queries.health import checks
 from orchestrator.queries.health.check import Check, mendable, note, problem
@@ -73,10 +73,7 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
     else:
         for check in found:
             sign = {"ok": "ok", "note": "warning", "problem": "problem"}[check.status]
-            fix_text = f"   fix: {check.fix}" if check.fix and check.status != "ok" else ""
-            app.console.out(
-                f" {app.console.sign(sign)} {check.id:<12} {one_line(check.summary)}{fix_text}"
-            )
+            _line(app.console, f" {app.console.sign(sign)} {check.id:<12} ", check)
         count = {
             status: sum(check.status == status for check in found)
             for status in ("ok", "note", "problem")
@@ -85,6 +82,20 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
             f"{count['ok']} ok · {plural(count['note'], 'note')} · {plural(count['problem'], 'problem')}"
         )
     return FAILED if any(check.status == "problem" for check in found) else 0
+
+
+def _line(console: Console, head: str, check: Check) -> None:
+    """A finding, and its fix beside it, or below it where both do not fit; what is well stays one line."""
+    text, fix = one_line(check.summary), f"fix: {check.fix}"
+    if check.status == "ok":
+        console.out(head + text)
+    elif not check.fix:
+        console.hang(head, text)
+    elif console.width and width(clean(head) + text + fix) + 3 > console.width:
+        console.hang(head, text)
+        console.hang(" " * width(clean(head)), fix)
+    else:
+        console.out(f"{head}{text}   {fix}")
 
 
 def _everything(layout: Layout) -> list[Check]:

@@ -12,6 +12,7 @@ from orchestrator.cli.options import examples
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import EXIT_CODES, NotFound
 from orchestrator.files.layout import schema_bytes
+from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.event import EVENTS
 
 FORMATS = ("task", "run", "template", "schedule", "config", "tool", "result")
@@ -31,20 +32,20 @@ FORMATS = ("task", "run", "template", "schedule", "config", "tool", "result")
 )
 @click.pass_context
 def command(ctx: click.Context, topic: str | None) -> None:
-    """Help on a command, or on all of them, one line each; on exit-codes or events; on the keys of a task, run, config, tool or result file."""
+    """Help on a command, or on all of them, one line each; on exit-codes or events; on the keys of a task, run, schedule, template, config, tool or result file."""
     root = ctx.find_root()
     app: App = ctx.obj
     if topic is None:
         click.echo(root.get_help())
     elif topic == "all":
         for name, (_, text) in VERBS.items():
-            app.console.out(f"{name:<11} {text}")
+            app.console.hang(f"{name:<11} ", text)
     elif topic == "exit-codes":
         for code, (name, text) in EXIT_CODES.items():
-            app.console.out(f"{code:>4}  {name:<12} {text}")
+            app.console.hang(f"{code:>4}  {name:<12} ", text)
     elif topic == "events":
         for name, text in EVENTS.items():
-            app.console.out(f"{name:<22} {text}")
+            app.console.hang(f"{name:<22} ", text)
     elif topic in FORMATS:
         _keys(app.console, topic)
     elif topic in VERBS:
@@ -54,17 +55,19 @@ def command(ctx: click.Context, topic: str | None) -> None:
     else:
         raise NotFound(
             f"there is no help on '{topic}'",
-            f"a command, all, exit-codes, events, {', '.join(FORMATS)}",
+            did_you_mean(topic, [*VERBS, "all", "exit-codes", "events", *FORMATS])
+            or f"a command, all, exit-codes, events, {', '.join(FORMATS)}",
         )
 
 
 def _keys(console: Console, kind: str) -> None:
     schema = json.loads(schema_bytes(kind))
-    console.out(schema["description"] + "\n")
+    console.hang("", schema["description"])
+    console.out()
     for key, rule in schema["properties"].items():
-        console.out(f"{key:<14} {rule.get('description', '')}" + _limits(rule))
+        console.hang(f"{key:<14} ", rule.get("description", "") + _limits(rule))
         for inner, its in rule.get("properties", {}).items():
-            console.out(f"  {inner:<16} {its.get('description', '')}" + _limits(its))
+            console.hang(f"  {inner:<16} ", its.get("description", "") + _limits(its))
 
 
 def _limits(rule: dict[str, Any]) -> str:

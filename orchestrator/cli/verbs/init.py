@@ -184,13 +184,12 @@ def _print(
 ) -> None:
     console.out(f"work directory  {layout.work}")
     for state, what, text in report:
-        console.out(f"{state:<10} {what:<26} {text}".rstrip())
+        console.hang(f"{state:<10} {what:<26} " if text else f"{state:<10} {what}", text)
     if agents:
-        console.out(
-            f"{'found':<10} {', '.join(f'{name} {version}'.strip() for name, version in agents)}"
-        )
+        found = ", ".join(f"{name} {version}".strip() for name, version in agents)
+        console.hang(f"{'found':<10} ", found)
     if note := _default_agent(layout, [name for name, _ in agents]):
-        console.out(f"{'default':<10} {note}")
+        console.hang(f"{'default':<10} ", note)
     console.out(
         "\nnext       orchestrator watch                       in this pane"
         '\n           orchestrator new "Explain the README"    in another'

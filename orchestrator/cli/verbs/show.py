@@ -112,7 +112,7 @@ def _show(
         + (f" · attempt {row.attempt}" if row.attempt else "")
     )
     if row.title:
-        console.out(row.title)
+        console.hang("", row.title)
     console.out()
     claim = found.journal.claim if found.journal else {}
     agent, tool, model = _acting(found)
@@ -222,9 +222,9 @@ def _print(console: Console, facts: list[tuple[str, str]]) -> None:
     for name, value in facts:
         if value:
             first, *others = value.split("\n")
-            console.out(f"{name:<9} {first}")
+            console.hang(f"{name:<9} ", first)
             for other in others:
-                console.out(f"{'':<9} {other}")
+                console.hang(f"{'':<9} ", other)
 
 
 def _label(word: str, status: Status) -> str:

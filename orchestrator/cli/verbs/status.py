@@ -166,6 +166,7 @@ def short_line(console: Console, view: Overview) -> str:
 def show(console: Console, view: Overview, moment: float) -> None:
     card = view.watcher
     words = watcher_words(card, moment)
+    more: list[tuple[str, str]] = []
     if card is not None and card.alive:
         slots = (
             f"{view.counts[Status.RUNNING]} of {card.slots} slots"
@@ -176,24 +177,24 @@ def show(console: Console, view: Overview, moment: float) -> None:
         if card.cost_usd:
             words += f" · {cost(card.cost_usd)} today"
         if card.fault:
-            words += "\n" + console.paint(
-                f"fault    {card.fault}: nothing is claimed until the disk accepts writes again",
-                "red",
-            )
+            text = f"{card.fault}: nothing is claimed until the disk accepts writes again"
+            more.append(("fault", console.paint(text, "red")))
         if card.settings:
-            words += "\n" + console.paint(
-                f"settings {one_line(card.settings, 400)}",
-                "yellow" if card.settings_held else "red",
-            )
+            colour = "yellow" if card.settings_held else "red"
+            more.append(("settings", console.paint(one_line(card.settings, 400), colour)))
         if card.notifications:
-            words += f"\nnote     no notifications ({card.notifications}): folders are listed every second"
+            text = f"no notifications ({card.notifications}): folders are listed every second"
+            more.append(("note", text))
     else:
         words += "   start one: orchestrator watch"
     for gate in view.held.values():
-        words += "\n" + console.paint(f"held     {gate.why}", "yellow") + f"   {gate.hint}"
+        more.append(("held", console.paint(gate.why, "yellow") + f"   {gate.hint}"))
     for tool, windows in view.quotas.items():
-        words += f"\nquota    {tool} " + " · ".join(window.words(moment) for window in windows)
-    console.out(words)
+        used = " · ".join(window.words(moment) for window in windows)
+        more.append(("quota", f"{tool} {used}"))
+    console.hang("", words)
+    for name, text in more:
+        console.hang(f"{name:<8} ", text)
     counted = [
         f"{view.counts[status]} {name}"
         for status, name in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import replace
@@ -12,9 +13,9 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
-from orchestrator.files import diagnostics, holds, named, scan, schemas
+from orchestrator.files import diagnostics, holds, named, opening, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
-from orchestrator.files.documents import Document, Problem
+from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.profiles import Profile, load_profiles
 from orchestrator.files.requests import Unreadable, load, read
@@ -23,11 +24,13 @@ from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
+from orchestrator.queries.health.wants import waiting_needs
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
 
 Found = tuple[str, Document, list[Problem]]
+RESULT_MOST = 64 << 20  # bytes of a result that is read
 
 
 @click.command(
@@ -54,9 +57,8 @@ Found = tuple[str, Document, list[Problem]]
 def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run: bool) -> int:
     """Check task and run files: all problems at once, with line, column and a hint.
 
-    Without FILES: everything in work/inbox and work/held, orchestrator.yaml, the agents in work/agents and
-    the tools in work/tools.
-    - reads one task from standard input.
+    FILES are files, folders or ids of tasks; - reads one task from standard input.  Without FILES: everything in
+    work/inbox and work/held, orchestrator.yaml, the agents in work/agents and the tools in work/tools.
     """
     try:
         layout: Layout | None = app.layout
@@ -79,8 +81,8 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run:
             found += _profiles(layout)
             found += _schedules(layout)
             found += _templates(layout)
-    paths = list(files)
-    if not paths and layout is not None:
+    paths = [path for word in files for path in _paths(word, layout)]
+    if not files and layout is not None:
         paths = [
             layout.file(folder, name)
             for folder in ("inbox", "held")
@@ -117,6 +119,29 @@ def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run:
         elif app.console.tty:
             say(f"{plural(total, 'file')}, no problems")
     return INVALID if errors else 0
+
+
+@functools.lru_cache(maxsize=1)
+def _needs(layout: Layout) -> dict[str, tuple[str, ...]]:
+    """What every waiting task needs, read once for all files."""
+    return waiting_needs(layout)
+
+
+def _paths(word: str, layout: Layout | None) -> list[str]:
+    """The files that a word means: a file, those of a folder, or the task or run with this id (or a part of it)."""
+    if os.path.isdir(word):
+        return [
+            os.path.join(word, name)
+            for name in sorted(os.listdir(word))
+            if stem_of(name) and not is_draft(name) and os.path.isfile(os.path.join(word, name))
+        ]
+    if word == "-" or layout is None or os.path.lexists(word) or os.sep in word:
+        return [word]
+    try:
+        _, status, name = scan.find(layout, word)
+    except NotFound:
+        return [word]
+    return [layout.shown(layout.file(status, name))]
 
 
 def _made(path: str, config: Config, toolbox: Toolbox) -> list[list[str]]:
@@ -172,6 +197,10 @@ def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found]
             return [(error.path, error.document, error.problems)]
         return []
     folder = os.path.dirname(real)
+    if folder == os.path.realpath(layout.folder("results")):
+        document = parse(opening.read_bytes(real, RESULT_MOST))
+        wrong = document.problems or schemas.check("result", document)
+        return [(layout.shown(path), document, list(wrong))]
     if folder == os.path.realpath(layout.folder("held")) and holds.is_hold(os.path.basename(real)):
         return [(layout.shown(path), *holds.judged(real, schemas.check))]
     if folder == os.path.realpath(layout.templates):
@@ -204,7 +233,9 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
         try:
             raw = read(path).raw
         except FileNotFoundError:
-            raise NotFound(f"there is no file {path}") from None
+            raise NotFound(
+                f"there is no file {path}", "and no task with this id: orchestrator list"
+            ) from None
         except (Unreadable, OSError) as error:
             why = getattr(error, "strerror", None) or str(error)
             return shown, Document(""), [Problem(1, 1, why)]
@@ -223,6 +254,8 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
         request.problems += named.problems(request, layout.root)
     if layout is not None:
         request.problems += named.unknown_needs(request, layout, os.path.dirname(path) or ".")
+    if layout is not None and request.task is not None and request.task.needs:
+        request.problems += named.circle(request, _needs(layout))
     return (
         shown,
         request.document,

@@ -40,13 +40,12 @@ def command(app: App, task: str, as_json: bool) -> None:
             },
         )
         return
-    app.console.out(
-        f"{app.console.sign(answer.status)} {answer.id}  {app.console.local(clean(answer.summary))}"
-    )
+    head = f"{app.console.sign(answer.status)} {answer.id}  "
+    app.console.hang(head, app.console.local(clean(answer.summary)))
     for gate in answer.gates:
         sign = app.console.sign("problem" if gate.stuck else "waiting")
-        app.console.out(f"  {sign} {gate.name:<11} {app.console.local(clean(gate.why))}")
+        app.console.hang(f"  {sign} {gate.name:<11} ", app.console.local(clean(gate.why)))
         if gate.hint:
-            app.console.out(f"    {'':<11} {gate.hint}")
+            app.console.hang(f"    {'':<11} ", gate.hint)
     for text in answer.passed:
-        app.console.out(f"  {app.console.sign('ok')} {text}")
+        app.console.hang(f"  {app.console.sign('ok')} ", text)

@@ -27,15 +27,20 @@ def invalid(known: Known) -> list[Check]:
     return [problem("invalid", text + more, "orchestrator validate")]
 
 
-def circle(layout: Layout) -> list[Check]:
-    """Tasks that wait for each other for ever."""
+def waiting_needs(layout: Layout) -> dict[str, tuple[str, ...]]:
+    """What each waiting or held task needs, of the first `LOOKED_AT`."""
     needs = {}
     for status in WAITING:
         for task_id, name in scan.task_names(layout.folder(status))[:LOOKED_AT]:
             request = request_of(layout, status, name)
             if request is not None and request.task is not None and request.task.needs:
                 needs[task_id] = request.task.needs
-    found = cycle(needs)
+    return needs
+
+
+def circle(layout: Layout) -> list[Check]:
+    """Tasks that wait for each other for ever."""
+    found = cycle(waiting_needs(layout))
     if not found:
         return []
     text = f"these tasks wait for each other: {' needs '.join(found)}"
