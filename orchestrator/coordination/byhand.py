@@ -90,7 +90,7 @@ class ByHand:
         if status is Status.CANCELLED:
             return True
         if status is not Status.RUNNING and self.store.put_back(life.name, life.inode):
-            why = f"it runs: its file was moved to {status}/ and has been put back"
+            why = f"it is running: its file was moved to {status}/ and has been put back"
             self.listener.hear(
                 Remark(About.RESTORED, life.id, f"{why}; orchestrator cancel {life.id}   stops it")
             )

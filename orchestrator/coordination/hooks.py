@@ -49,7 +49,7 @@ class Hooks:
                     try:
                         self._queue.put_nowait((hook, event))
                     except queue.Full:
-                        why = f"not told of {event['event']}: {KEPT} events wait for it"
+                        why = f"skipped {event['event']}: {KEPT} events are waiting for it"
                         self._complain(event, f"{hook.run[0]}: {why}")
 
     def _begin(self) -> None:

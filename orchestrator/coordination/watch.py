@@ -913,7 +913,9 @@ class Watcher:
         for task_id in recovery.foreign(self.store):
             if task_id in self.running:
                 continue
-            why = "it lay in running/, but was never claimed on this machine; approve, reject or retry it"
+            why = (
+                "it was in running/ but never claimed on this machine; approve, reject or retry it"
+            )
             self._event(
                 "task_foreign",
                 subject=task_id,
@@ -946,7 +948,7 @@ class Watcher:
             if fault:
                 self._event("store_failed", summary=fault)
             else:
-                self._event("store_recovered", summary="the disk takes writes again")
+                self._event("store_recovered", summary="the disk accepts writes again")
         if turned:
             try:
                 self._write_card()

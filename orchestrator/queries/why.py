@@ -51,9 +51,7 @@ def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float)
     if status is Status.INBOX:
         return _waiting(known, task_id, name)
     if status is Status.HELD:
-        gate = Gate(
-            GateName.HELD, "it lies in held/", f"orchestrator release {task_id}", stuck=True
-        )
+        gate = Gate(GateName.HELD, "it is in held/", f"orchestrator release {task_id}", stuck=True)
         return Reasons(task_id, "held", "it is held", [gate])
     journal = journals.of(layout, task_id)
     if status is Status.RUNNING:
@@ -81,7 +79,7 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
             f"orchestrator reply {task_id} {'NUMBER' if known else chr(34) + '...' + chr(34)}",
             stuck=True,
         )
-        return Reasons(task_id, "review", "its agent asks you something", [gate], known)
+        return Reasons(task_id, "review", "its agent is asking you something", [gate], known)
     if plan := results.waiting_plan(found):
         then = f"orchestrator approve {task_id}   carries it out; or reply, reject"
         gate = Gate(
@@ -128,10 +126,12 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
         gate = Gate(
             GateName.FOREIGN,
             "it was never claimed on this machine",
-            "the watcher will put it into review/",
+            "the watcher will move it to review/",
             stuck=True,
         )
-        return Reasons(task_id, "running", "its file lies in running/, but nothing runs", [gate])
+        return Reasons(
+            task_id, "running", "its file is in running/, but nothing is running", [gate]
+        )
     if journal.phase is Phase.RETRYING:
         gates = known.retry_gates(journal)
         summary = "an attempt failed and another one follows"

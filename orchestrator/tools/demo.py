@@ -77,7 +77,7 @@ def _ask(question: str, *options: str) -> None:
 def _permit(command: str) -> None:
     """As an agent that may not do something by itself: by the hook that it was given, else it does not."""
     if "--ask" not in sys.argv:
-        print(f"I may not run {command}, and nobody is to be asked.")
+        print(f"I may not run {command}, and there is nobody to ask.")
         return
     request = json.dumps({"tool_name": "Bash", "tool_input": {"command": command}})
     hook = json.loads(sys.argv[sys.argv.index("--ask") + 1])[0]

@@ -104,7 +104,7 @@ class Look:
     name: str = ""
 
 
-REFUSED = "the disk refuses writes: {}. Nothing is claimed; what runs goes on"
+REFUSED = "the disk refuses writes: {}. Nothing is claimed; running tasks go on"
 REMARKS: Mapping[About, Look] = {
     About.ANSWERED: Look("running", "answer", text="goes on with your answer: {}"),
     About.ASKED: Look("review", "question", "asks"),
@@ -113,7 +113,7 @@ REMARKS: Mapping[About, Look] = {
     About.CONFIGURED: Look("ok", "changed", "settings", "reloaded: {}"),
     About.EDITING: Look("editing", "why", text="{}, not claimed"),
     About.FAULT: Look("problem", "fault", "fault", REFUSED),
-    About.FAULT_OVER: Look("ok", "", "recovered", "the disk takes writes again"),
+    About.FAULT_OVER: Look("ok", "", "recovered", "the disk accepts writes again"),
     About.FOREIGN: Look("review", "note"),
     About.HELD_SETTINGS: Look("review", "held", "settings"),
     About.HOOK: Look("warning", "text", "hook", name="hook"),
@@ -209,7 +209,7 @@ class Pane:
                 text = f"stopping it ({news.by})"
                 self._line("cancelled", news.life.id, text, {"by": news.by}, word="stopping")
             case Left():
-                text = "goes on without us; the next watcher takes it over"
+                text = "keeps running; the next watcher takes it over"
                 self._line("running", news.life.id, text, {}, word="left")
             case Moved():
                 self._line("note", news.id, news.text, {"note": news.text}, word=news.word)
@@ -277,7 +277,7 @@ class Pane:
 
     def _retrying(self, news: Retrying) -> None:
         life, tool = news.life, news.life.route.tool.name
-        reason = one_line(news.reading.reason, 120) if news.reading else "an attempt failed before"
+        reason = one_line(news.reading.reason, 120) if news.reading else "an earlier attempt failed"
         if news.renew:
             reason = f"it has a reply: attempt {life.attempt + 1}"
         after = show_duration(news.after)

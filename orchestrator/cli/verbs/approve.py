@@ -34,7 +34,7 @@ FOLDERS = (
 @click.option(
     "--settings",
     is_flag=True,
-    help="Accept what orchestrator.yaml, tools, agents and templates say now; shows what is new.",
+    help="Accept the present orchestrator.yaml, tools, agents and templates; shows what is new.",
 )
 @dry_run_option
 @json_option
@@ -42,8 +42,8 @@ FOLDERS = (
 def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_json: bool) -> int:
     """Approve tasks: those that came through git may start, those in review are done.
 
-    The branch of a task in review is merged first, unless its role says merge: never. What cannot be merged stays where
-    it is, and the files in the way are named. A run in review is merged as one change. A plan is carried out: its task goes
+    The branch of a task in review is merged first, unless its role says merge: never. If it cannot be merged, the
+    task stays in review, and the error names the files in the way. A run in review is merged as one change. A plan is carried out: its task goes
     on in the same session, with the rights of its role.
     """
     refuse_in_attempt("approve anything")

@@ -84,7 +84,7 @@ def command(app: App, file: str, force: bool) -> int:
         )
     if look.route.mode == "interactive" and not has_terminal():
         raise Refused(
-            f"{task_id} is interactive, and this is no terminal",
+            f"{task_id} is interactive, and this is not a terminal",
             "run it in a terminal, or leave it to orchestrator watch",
         )
     log = GroupCommit(EventLog(layout, f"run{os.getpid()}"))
@@ -142,7 +142,7 @@ async def _run(
         )
     except Vanished:
         raise Refused(
-            f"{life.id} was changed or claimed meanwhile", "orchestrator show " + life.id
+            f"{life.id} was changed or claimed in the meantime", "orchestrator show " + life.id
         ) from None
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life)
@@ -212,7 +212,7 @@ class Told:
         elif news.about is About.FAULT:
             say(f"the disk refuses writes: {news.text}")
         elif news.about is About.FAULT_OVER:
-            say("the disk takes writes again")
+            say("the disk accepts writes again")
 
 
 def _cancel(store: Store, life: Life) -> None:
@@ -230,9 +230,11 @@ def _lend(app: App, layout: Layout, life: Life, first: int, stop: threading.Even
         if is_open(folder):
             try:
                 if not attach(folder):
-                    say(f"==> left; waiting for its end. Again: orchestrator attach {life.id}")
+                    say(
+                        f"==> detached; waiting for it to end. Again: orchestrator attach {life.id}"
+                    )
                     return
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it has ended in the meantime
                 pass
             number += 1
         stop.wait(0.02)
