@@ -205,7 +205,7 @@ def test_what_git_brought_waits_for_a_person(repo: Repo):
     repo.git("add", "-f", "work/done/x.reply")
     repo.run("watch", "--until-empty")
     assert repo.where("x") == "done" and (repo.work / "done/x.reply").exists()
-    assert repo.run("approve", "x").stderr.startswith("x: x.reply counts")
+    assert repo.run("approve", "x").stderr.startswith("x: x.reply is accepted")
     assert repo.where("x") == "inbox"
 
 
@@ -279,7 +279,7 @@ def test_a_told_record_is_told_until_an_attempt_starts():
 
 @pytest.mark.parametrize("ending", names.BESIDE)
 def test_ids_that_name_what_lies_beside_a_task_are_refused(ending):
-    assert "lies beside" in ids.problem(f"x{ending}")
+    assert "beside a task" in ids.problem(f"x{ending}")
 
 
 def test_which_names_are_replies(tmp_path):
