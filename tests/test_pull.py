@@ -105,7 +105,7 @@ def test_a_pull_that_takes_its_time(pulled, watch):
     lock = project.root / ".git/index.lock"
     lock.touch()
     project.drop("a.yaml", evil(project))
-    wait_until(lambda: "a git command is at work" in project.run("why", "a").stdout, "it is told")
+    wait_until(lambda: "a git command is running" in project.run("why", "a").stdout, "it is told")
     time.sleep(1.0)  # long enough for a watcher that does not care
     assert project.where("a") == "inbox"
     git_env = {**os.environ, "GIT_INDEX_FILE": str(index) + ".new"}

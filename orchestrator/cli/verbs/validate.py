@@ -234,7 +234,7 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
             raw = read(path).raw
         except FileNotFoundError:
             raise NotFound(
-                f"there is no file {path}", "and no task with this id: orchestrator list"
+                f"there is no file {path}", "it is not the id of a task either: orchestrator list"
             ) from None
         except (Unreadable, OSError) as error:
             why = getattr(error, "strerror", None) or str(error)
