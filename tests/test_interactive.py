@@ -55,7 +55,7 @@ def test_attach_leave_adopt_and_cancel(project, pane, watch):
     pane.line("first")
     pane.until("You said: first")
     pane.key("C-\\")
-    pane.until("it goes on. Again")
+    pane.until("it keeps running. Again")
     watcher.process.kill()
     watcher.process.wait()
     watch()

@@ -104,7 +104,7 @@ def test_what_comes_after_its_turn_is_told_by_the_next_attempt(project, watch, t
     watch()
     talking("deaf")
     wait_until((project.work / "logs/a/1/words/over").exists, "its turn is over")
-    assert "told at its end" in project.run("reply", "a", "and now?").stdout
+    assert "gets it when this attempt ends" in project.run("reply", "a", "and now?").stdout
     (project.root / "go").touch()
     wait_until(lambda: len(project.events("task_finished", "a")) == 1, "its end")
     assert replies_of(project) == [("and now?", 2)]

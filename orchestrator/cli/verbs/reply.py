@@ -138,7 +138,7 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
     if status is Status.RUNNING:
         running = journal.attempt.ended is None
         if steering.takes_words(app.layout, journal):
-            return "told at its next turn, or at its end if that was the last"
+            return "its agent gets it at its next turn, or when this attempt ends"
         when = (
             f"its agent gets it when this attempt ends; then attempt {number} starts"
             if running
