@@ -149,9 +149,12 @@ class Field:
     def checkout(self) -> str:
         """Everything the person has, as one hash."""
         digest = hashlib.sha256()
-        for path in sorted(self.root.rglob("*")):
-            inside = path.relative_to(self.root).parts
-            if path.is_file() and inside[0] not in ("work", ".git"):
+        for folder, inner, names in os.walk(self.root):
+            if folder == str(self.root):  # what lives there comes and goes while we look
+                inner[:] = [name for name in inner if name not in ("work", ".git")]
+            inner.sort()
+            for name in sorted(names):
+                path = Path(folder, name)
                 digest.update(str(path).encode() + path.read_bytes())
         for name in ("index", "HEAD", "config", "refs/heads/main"):
             digest.update((self.root / ".git" / name).read_bytes())
