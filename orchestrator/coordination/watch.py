@@ -636,7 +636,6 @@ class Watcher:
             and not self._state.problem
             and not self._claimed_once
             and not self._leave
-            and not self.holds.changed()
         )
 
     def _start_due(self) -> None:
@@ -651,7 +650,12 @@ class Watcher:
                 )
         if not self._may_claim() or not len(self.waitlist.ready) or self._guides_change():
             return
+        if self.holds.changed():
+            self._look_at_holds()
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
+            if self.holds.changed():
+                self._wake.set()  # the next pass looks what is held now
+                break
             if not self._may_claim():
                 break
             self.waitlist.ready.remove(candidate.id)
