@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import signal
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -555,19 +554,11 @@ class Watcher:
             self._cancel(self.running[task_id], why)
 
     def _over_budget(self, scope: tuple[str, str], text: str) -> None:
-        self._event(
-            "budget_exceeded",
-            subject=f"budget/{'-'.join(scope)}",
-            attempt=self._today(),
-            phase="budget",
-            agent=scope[1] if scope[0] == "agent" else None,
-            run_id=scope[1] if scope[0] == "run" else None,
-            summary=text,
-        )
+        kind, name = scope
+        about = {"agent": {"agent": name}, "run": {"run_id": name}}.get(kind, {})
+        said = {"attempt": self.today.day, "phase": "budget", "summary": text, **about}
+        self._event("budget_exceeded", f"budget/{'-'.join(scope)}", **said)
         self.listener.hear(Remark(About.BUDGET, scope[1], text))
-
-    def _today(self) -> str:
-        return time.strftime("%Y-%m-%d", time.gmtime(self.clock.wall()))
 
     def _look_at_holds(self) -> None:
         """What is held now; what is not any more may start."""
