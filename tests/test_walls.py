@@ -403,6 +403,14 @@ def test_what_is_printed_steers_no_terminal(text):
     assert "\x1b" not in shown("\x1b]8;;https://elsewhere\x1b\\a")
 
 
+def test_what_a_file_is_called_steers_neither_errors_nor_pipes(project):
+    for name in ("ab\u2028c", "ab\u202ed", "ab\x1b[2Je"):
+        project.drop(f"{name}.yaml", "prompt: x\n", folder="done")
+    for words in (["show", "ab"], ["list", "--all"], ["list", "--all", "--json"], ["runs"]):
+        done = project.run(*words, code=None)
+        assert not set(done.stdout + done.stderr) & set("\u2028\u202e\x1b"), words
+
+
 @pytest.mark.parametrize("char", ("\u2028", "\u2029", "\x85"))
 def test_a_line_end_that_editors_do_not_show_is_refused(char):
     found = parse(f"prompt: fix # see{char}agent: sh\n".encode())

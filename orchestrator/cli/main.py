@@ -18,7 +18,7 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.app import ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
 from orchestrator.cli.screen import wrapping
-from orchestrator.cli.screen.console import Console
+from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import diagnostics
 from orchestrator.files.configuration import ConfigProblems
@@ -171,7 +171,7 @@ def _internal(error: Exception) -> NoReturn:
         details = f"details: {file.name}"
     except OSError:  # no room for them
         pass
-    click.echo(f"internal error: {type(error).__name__}: {error}\n{details}", err=True)
+    click.echo(f"internal error: {type(error).__name__}: {shown(str(error))}\n{details}", err=True)
     sys.exit(FAILED)
 
 
@@ -199,7 +199,8 @@ def _report(error: OrchestratorError) -> None:
         found = [(error.path, error.document, error.problems)]
         click.echo(diagnostics.render("full", found, console.paint), err=True)
         return
-    lines = wrapping.hang(console.paint("error:", "red") + " ", error.message, console.width)
+    message = shown(error.message)
+    lines = wrapping.hang(console.paint("error:", "red") + " ", message, console.width)
     if error.hint:
-        lines += wrapping.hang("hint:  ", error.hint, console.width)
+        lines += wrapping.hang("hint:  ", shown(error.hint), console.width)
     click.echo("\n".join(lines), err=True)

@@ -93,7 +93,7 @@ class Console:
 
     def out(self, text: str = "") -> None:
         """A line of data."""
-        text = shown(text) if self.color or self.steers else clean(text)
+        text = shown(text) if self.color or self.steers else clean(text).translate(_LINE_ENDS)
         line = text if self.unicode else text.replace("…", "...").replace("→", "->")
         try:
             print(line, file=self.stream)
@@ -107,13 +107,12 @@ class Console:
 
     def json(self, kind: str, body: Mapping[str, Any]) -> None:
         """One document, for programs."""
-        self.out(
-            json.dumps(
-                {"schema_version": SCHEMA_VERSION, "kind": kind, **body},
-                ensure_ascii=False,
-                indent=2,
-            )
+        text = json.dumps(
+            {"schema_version": SCHEMA_VERSION, "kind": kind, **body}, ensure_ascii=False, indent=2
         )
+        for sign in "\x85\u2028\u2029":
+            text = text.replace(sign, f"\\u{ord(sign):04x}")
+        self.out(text)
 
     def jsonl(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
