@@ -11,14 +11,20 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Project, WatcherProcess, wait_until
 
+from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.sandboxing import refusals
+from orchestrator.coordination.settings import Fixed
 from orchestrator.execution import sandbox, secretstore
 from orchestrator.execution.sandbox import Walls
+from orchestrator.files import schemas
+from orchestrator.files.configuration import load_config
 from orchestrator.model.sandbox import (
+    PROJECT,
     Bounds,
     Sandbox,
     at_least,
@@ -27,6 +33,7 @@ from orchestrator.model.sandbox import (
     tighter_bounds,
     within,
 )
+from orchestrator.testing import Tube
 
 WHY = sandbox.refused(Walls((), "/"), "/bin/sh", os.environ)
 needs_bwrap = pytest.mark.skipif(bool(WHY), reason=f"no sandbox here: {WHY}")
@@ -632,3 +639,27 @@ def test_a_sandbox_is_a_word_or_a_mapping():
     assert sandbox_from({"level": "project", "network": "none"}) == Sandbox(
         "project", network=False
     )
+
+
+def test_everything_that_was_dropped_is_taken_at_the_end(tmp_path):
+    """At one look while it runs a few hundred; those that cannot be taken are told of and keep nothing up."""
+    tube = Tube(tmp_path)
+    settings = Fixed(load_config(tube.layout, schemas.check))
+    drop = Path(tube.layout.logs("p", 1)) / "drop"
+    drop.mkdir(parents=True)
+    for number in range(230):
+        (drop / f"t{number}.yaml").write_text("prompt: x\nagent: ok\n")
+    for number in range(10):
+        (drop / f"pipe{number}.yaml").mkdir()
+    box = Sandbox(PROJECT)
+    agent = SimpleNamespace(name="ok", permissions="default", secrets={})
+    route = SimpleNamespace(sandbox=box, agent=agent)
+    task = SimpleNamespace(run=None)
+    life = SimpleNamespace(id="p", attempt=1, tree=None, route=route, task=task)
+    grounds = Grounds(tube.layout, settings, tube.store)
+    grounds.collect(life, quiet=1e-9)
+    taken = len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml")))
+    assert 0 < taken <= 200
+    told = grounds.collect(life)
+    assert len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml"))) == 230
+    assert len(told) == 10 and all("was not queued" in text for text in told)

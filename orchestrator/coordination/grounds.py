@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from orchestrator.tools.routing import Route
 DROP = "drop"  # in the log folder: where an attempt in a sandbox drops tasks
 MOST_LISTED = 20_000  # names that are looked at for them
 MOST_DROPPED = 200  # files that are taken at one look from where an attempt drops tasks
+MOST_LOOKS = 50  # such looks at its end; fewer if more files than that cannot be taken
 SHARED = "git-shared.json"  # what trees share with the person, before an attempt
 
 
@@ -170,10 +171,21 @@ class Grounds:
         return told
 
     def _collect(self, life: Worker, folder: str, quiet: float) -> list[str]:
-        told = []
-        listed, more = _dropped(folder)
+        """``quiet``: the attempt goes on, so one look is enough, and the next one comes; at its end everything is taken."""
+        told: list[str] = []
+        left: set[str] = set()
+        more, looks = True, 1 if quiet else MOST_LOOKS
+        while more and looks and len(told) < MOST_LOOKS:
+            listed, more = _dropped(folder, left)
+            told += self._submit(life, folder, listed, quiet)
+            left.update(listed)
+            looks -= 1
         if more:
-            told.append(f"it dropped many files; only {MOST_DROPPED} at a time are accepted")
+            told.append("it dropped very many files: some of them were not accepted")
+        return told
+
+    def _submit(self, life: Worker, folder: str, listed: list[str], quiet: float) -> list[str]:
+        told = []
         for name in listed:
             task_id, path = stem_of(name), f"{folder}/{name}"
             try:
@@ -225,14 +237,15 @@ class Grounds:
         return os.path.join(self.layout.root if inside else self.folder(life), path)
 
 
-def _dropped(folder: str) -> tuple[list[str], bool]:
-    """The first task files in a folder, and whether there may be more: whatever lies there, it is not read for long."""
+def _dropped(folder: str, known: Collection[str] = ()) -> tuple[list[str], bool]:
+    """The first task files in a folder that are not ``known``, and whether there may be more: whatever lies there, it is
+    not read for long."""
     found: list[str] = []
     with os.scandir(folder) as entries:
         for count, entry in enumerate(entries):
             if count >= MOST_LISTED or len(found) >= MOST_DROPPED:
                 return found, True
-            if stem_of(entry.name) and not is_draft(entry.name):
+            if entry.name not in known and stem_of(entry.name) and not is_draft(entry.name):
                 found.append(entry.name)
     return found, False
 
