@@ -224,7 +224,7 @@ def test_what_is_never_merged_is_a_gate_until_a_person_merges_it(repo: Repo):
     assert "needs x, which is done and not merged: task/x is not in main" in why
     assert "git merge task/x" in why and "base: {task: x}" in why
     refused = repo.run("approve", "x", code=1).stderr
-    assert "task/x is not in main, and nothing merges it by itself" in refused
+    assert "task/x is not in main, and nothing merges it automatically" in refused
     repo.git("merge", "-q", "task/x")
     repo.run("watch", "--until-empty")
     assert repo.log("y") == "1\n"

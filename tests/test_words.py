@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -14,7 +15,19 @@ from orchestrator.cli.screen import wrapping
 from orchestrator.model.status import RunStatus, Status
 
 NEVER = re.compile(r"\b(queued|pending|completed|waits|parked|succeeded)\b")
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests/golden"
+
+# What a native reader stumbled over.  The page of decisions, a record, may quote it.
+UNIDIOMATIC = re.compile(
+    r"\b(?:(?:is|are) told of|goes? by|belongs? into|by itself|as long as nobody|takes writes"
+    r"|what runs goes on|an attempt failed before|goes on without us|(?:task|those) that ha(?:s|ve) ended"
+    r"|object a line|can be given again|looked at again at once|to look on:|to run it again:|this note goes"
+    r"|put back as it was|there is no \w+ that|are no tasks|it is told|every so often|lay in|a further attempt"
+    r"|is no retry|everybody|so long as|to take it over|cannot be told apart|collides|the former|are to be)\b",
+    re.IGNORECASE,
+)
+RECORD = ROOT / "docs/explanation/decisions.md"
 
 
 def test_no_state_has_two_words():
@@ -71,6 +84,34 @@ def test_the_help_fits_a_small_terminal_and_names_every_verb():
     for section in ("Give work", "Look", "Decide", "Steer"):
         assert section in lines
     assert not words & {"queued", "pending", "parked", "paused", "attention", "finished"}
+
+
+def written(path: Path) -> str:
+    """What people read of a file: of a module only its texts, and of its docstrings only a verb's, its help."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        return text
+    tree = ast.parse(text)
+    defined = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    internal = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, defined) and isinstance(node.body[0], ast.Expr)
+        if getattr(node, "name", "") != "command"
+    }
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return "\n".join(
+        node.value for node in texts if isinstance(node.value, str) and id(node) not in internal
+    )
+
+
+def test_what_people_read_says_it_in_plain_english():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "schemas").glob("*.json")]
+    found = []
+    for path in sorted({*pages, *(ROOT / "orchestrator").rglob("*.py")} - {RECORD}):
+        text = " ".join(written(path).split())
+        found += [f"{path.relative_to(ROOT)}: {hit[0]}" for hit in UNIDIOMATIC.finditer(text)]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])

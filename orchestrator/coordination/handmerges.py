@@ -50,7 +50,7 @@ def confirm(store: Store, task_id: str) -> str:
     words = notice(store, task_id)
     if change is not None and not words:
         raise Refused(
-            f"{change.branch} is not in {change.target}, and nothing merges it by itself",
+            f"{change.branch} is not in {change.target}, and nothing merges it automatically",
             f"git merge {change.branch}   where {change.target} is checked out; then approve {task_id} again",
         )
     return words

@@ -48,10 +48,10 @@ ORDER = (*sorted(FINAL), Status.HELD, Status.INBOX)
 def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool) -> int:
     """Import task files, single ones or whole folders, and report what it did with each.
 
-    Files of today's format are taken as they are.  Of others the prompt is built from all their text; agent, priority
-    and dependencies are mapped; what keeps books is kept as x-<key>.  Also read: plain Markdown, which is a prompt,
-    Taskmaster's tasks.json, the folder of Backlog.md.  Finished tasks keep their bytes and go to done/, failed/,
-    cancelled/ or archive/: they are not run.  A task whose status is unknown is held.
+    Files in the current format are copied unchanged.  For other formats, import builds the prompt from all their text,
+    maps agent, priority and dependencies, and keeps bookkeeping keys as x-<key>.  It also reads plain Markdown (the
+    text is the prompt), Taskmaster's tasks.json and the folders of Backlog.md.  Finished tasks keep their bytes, go to
+    done/, failed/, cancelled/ or archive/, and never run.  A task with an unknown status is held.
     """
     config, toolbox = open_config(app)
     store = open_store(app)

@@ -133,7 +133,7 @@ def _address(given: str) -> str:
         raise Unusable("no broker is named", f"--queue URL, or export {URL_ENV}=nats://broker:4222")
     if has_password(given):
         raise Unusable(
-            "an address with a password would be seen by everybody who lists processes",
+            "an address with a password would be visible to everyone who lists processes",
             f"export {URL_ENV}=... instead of --queue",
         )
     if why := lacking(url):
