@@ -78,8 +78,8 @@ def test_what_the_task_says_comes_first_and_lists_are_joined():
         ("use: fxi\n", "1:6", "there is no template 'fxi'", "work/templates"),
         ("use: fix\n", "1:6", "needs 'file'", "The file to mend"),
         ("use: fix\nwith: {file: a, fiel: b}\n", "2:17", "no parameter 'fiel'", "'file'"),
-        ("use: fix\nwith: {file: a, lang: fr}\n", "2:23", "none of en, de", ""),
-        ("use: fix\nwith: {file: a, tries: many}\n", "2:24", "no integer", ""),
+        ("use: fix\nwith: {file: a, lang: fr}\n", "2:23", "not one of en, de", ""),
+        ("use: fix\nwith: {file: a, tries: many}\n", "2:24", "not of type integer", ""),
         ("with: {file: a}\nprompt: x\n", "1:1", "no template to use this with", "use:"),
         ("use: fix\nwith: {file: [a]}\n", "2:14", "", ""),
     ],
@@ -96,7 +96,7 @@ def test_mistakes_have_their_places(tube, text, place, said, hint):
     "text, said",
     [
         ("params: {file: {}}\nprompt: Mend {fiel}\n", "nothing fills {fiel}"),
-        ("params: {n: {type: integer, default: x}}\nprompt: a\n", "no integer"),
+        ("params: {n: {type: integer, default: x}}\nprompt: a\n", "not of type integer"),
         ("params: {n: {typ: x}}\nprompt: a\n", "typ"),
         ("params: {}\npromt: a\n", "promt"),
         ("prompt: a\nthen: {prompt: '{task.nix}'}\n", "nothing fills {task.nix}"),
@@ -217,7 +217,7 @@ def test_each_makes_a_task_of_every_file_that_git_names(project):
     (project.root / ".gitignore").write_text("ignored.py\n")
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
     words = ("new", "-T", "fix", "lang={file}", "--each", "src/**/*.py", "--id", "all")
-    assert "none of en, de" in project.run(*words, code=4).stderr
+    assert "not one of en, de" in project.run(*words, code=4).stderr
     words = (*words[:3], "lang=de", *words[4:])
     shown = project.run(*words, "-n")
     assert shown.stdout.count("all.fix-") == 2 and not (project.work / "inbox/all.yaml").exists()
