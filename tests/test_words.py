@@ -65,6 +65,16 @@ def test_an_archived_task_keeps_how_it_ended(project):
     assert project.json("show", "r.a")["task"]["status"] == "done"
 
 
+def test_show_takes_a_run_and_validate_says_that_a_file_is_empty(project):
+    project.drop("r.yaml", "tasks:\n  a: {agent: 'true', prompt: x}\n")
+    project.run("watch", "--until-empty")
+    assert project.run("show", "r").stdout == project.run("runs", "r").stdout
+    assert project.json("show", "r") == project.json("runs", "r")
+    for text in ("", "# later\n"):
+        project.drop("e.yaml", text)
+        assert "1:1: error: there is no task in this file" in project.run("validate", code=4).stdout
+
+
 def test_transcripts_use_no_other_word():
     for path in GOLDEN.glob("*.txt"):
         for line in path.read_text().splitlines():

@@ -234,6 +234,8 @@ def _foreign(key: str, known: dict[str, Any]) -> str:
 
 def _not_a_mapping(value: Any, document: Document) -> Problem:
     """A file that is YAML, but not keys: the line that spoils it, or what the text should have been."""
+    if value is None:
+        return Problem(1, 1, "there is no task in this file", "say what to do: prompt: ...")
     message = f"a task must be a mapping, not {_TYPES[type(value).__name__]}"
     found = mistakes.first_shape(document.text) if isinstance(value, str) else None
     if found is not None:
@@ -241,7 +243,6 @@ def _not_a_mapping(value: Any, document: Document) -> Problem:
     hint = {
         "str": "write  prompt: |  and the text below it, indented",
         "list": "one file is one task; several go under  tasks:  by name",
-        "NoneType": "say what to do: prompt: ...",
     }.get(type(value).__name__, "write  key: value")
     return document.problem_at((), message, hint)
 

@@ -51,6 +51,11 @@ def command(app: App, run: str | None, as_json: bool) -> None:
         raise NotFound(
             f"there is no run '{run}'", f"runs: {listed}" if listed else "there are no runs yet"
         )
+    show_run(app, view, as_json)
+
+
+def show_run(app: App, view: RunView, as_json: bool) -> None:
+    """One run and its tasks, as ``runs RUN`` and ``show RUN`` print it."""
     if as_json:
         app.console.json("run", {"run": view.as_json()})
         return

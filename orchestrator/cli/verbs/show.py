@@ -12,6 +12,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, tokens
+from orchestrator.cli.verbs.runs import show_run
 from orchestrator.errors import NotFound
 from orchestrator.files.results import waiting_plan
 from orchestrator.files.text import clean, one_line
@@ -19,7 +20,7 @@ from orchestrator.model.isolation import change_from, summary
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
 from orchestrator.queries import chains, whereabouts
-from orchestrator.queries.runs import find_run
+from orchestrator.queries.runs import find_run, view_of
 from orchestrator.queries.tasks import Story, story
 
 SAID = 400  # characters of a line of the agent's last words, in a pipe
@@ -37,15 +38,20 @@ SAID = 400  # characters of a line of the agent's last words, in a pipe
 @json_option
 @click.pass_obj
 def command(app: App, task: str, full: bool, as_json: bool) -> None:
-    """Everything about one task: where it is, how it went, where its files are."""
+    """Everything about one task: where it is, how it went, where its files are.  Of a run, its tasks."""
     layout = app.layout
+    known = find_run(layout, task)
+    view = view_of(layout, *known, now()) if known else None
+    if view is not None and view.id == task:  # its name, whole: before a part of its tasks' names
+        show_run(app, view, as_json)
+        return
     try:
         task_id, status, name = whereabouts.find(layout, task)
-    except NotFound as error:
-        known = find_run(layout, task)
-        if known is not None:
-            raise NotFound(f"'{task}' is a run", f"orchestrator runs {known[0]}") from None
-        raise error
+    except NotFound:
+        if view is None:
+            raise
+        show_run(app, view, as_json)
+        return
     moment = now()
     found = story(layout, task_id, status, name, moment)
     asked = found.request.task if found.request else None
