@@ -14,13 +14,14 @@ from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.cli.verbs.runs import show_run
 from orchestrator.errors import NotFound
+from orchestrator.files.layout import Layout
 from orchestrator.files.results import waiting_plan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.isolation import change_from, summary
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
 from orchestrator.queries import chains, whereabouts
-from orchestrator.queries.runs import find_run, view_of
+from orchestrator.queries.runs import RunView, find_run, view_of
 from orchestrator.queries.tasks import Story, story
 
 SAID = 400  # characters of a line of the agent's last words, in a pipe
@@ -40,18 +41,19 @@ SAID = 400  # characters of a line of the agent's last words, in a pipe
 def command(app: App, task: str, full: bool, as_json: bool) -> None:
     """Everything about one task: where it is, how it went, where its files are.  Of a run, its tasks."""
     layout = app.layout
-    known = find_run(layout, task)
-    view = view_of(layout, *known, now()) if known else None
-    if view is not None and view.id == task:  # its name, whole: before a part of its tasks' names
-        show_run(app, view, as_json)
-        return
+    found_as, error = "", None
     try:
         task_id, status, name = whereabouts.find(layout, task)
-    except NotFound:
-        if view is None:
-            raise
-        show_run(app, view, as_json)
-        return
+        found_as = task_id
+    except NotFound as missing:
+        error = missing
+    if found_as != task:  # a run's whole name comes before a part of its tasks' names
+        view = _run(layout, task)
+        if view is not None and (error or view.id == task):
+            show_run(app, view, as_json)
+            return
+    if error is not None:
+        raise error
     moment = now()
     found = story(layout, task_id, status, name, moment)
     asked = found.request.task if found.request else None
@@ -71,6 +73,12 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
         )
         return
     _show(app.console, found, status, moment, full, layout, links)
+
+
+def _run(layout: Layout, run: str) -> RunView | None:
+    """The run of this name, if there is one."""
+    known = find_run(layout, run)
+    return view_of(layout, *known, now()) if known else None
 
 
 Links = tuple[list[chains.Link], list[chains.Link]]
