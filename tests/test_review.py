@@ -265,5 +265,5 @@ def test_agents_decide_nothing(project, words):
     project.drop("a.yaml", "prompt: exit 0\nagent: sh\nreview: always\n")
     project.run("watch", "--until-empty")
     project.env["ORCHESTRATOR_TAG"] = "x"
-    assert "for a person" in project.run(*words, code=1).stderr
+    assert "only a person can" in project.run(*words, code=1).stderr
     assert project.where("a") == "review"
