@@ -363,7 +363,7 @@ def test_what_steers_programs_and_appears_is_taken_away(fenced):
         os.path.lexists(fenced.root / name) for name in (".mytool", ".vscode", "opencode.json")
     )
     assert (fenced.work / "logs" / "a" / "1" / "taken" / ".mytool" / "hook").exists()
-    assert "taken away" in fenced.result()
+    assert "steers programs here: moved to" in fenced.result()
 
 
 @needs_bwrap
@@ -381,7 +381,7 @@ def test_what_steers_programs_where_the_attempt_begins_stays_too(fenced):
     )
     assert said == ""
     assert not any((fenced.root / "packages" / name).exists() for name in (".vscode", "a/.claude"))
-    assert fenced.result().count("taken away") == 2
+    assert fenced.result().count("steers programs here: moved to") == 2
     assert (fenced.root / "aside" / "a" / ".claude" / "settings.json").read_text() == "{}\n"
 
 

@@ -594,7 +594,7 @@ def test_odd_repositories(repo, what, tmp_path):
     expected = "mine\n" if "uncommitted" in what else "one\ntwo\nthree\n"
     assert repo.log("x") == expected
     if what == "a detached HEAD":
-        assert "began on no branch" in repo.run("approve", "x", code=1).stderr
+        assert "started on no branch" in repo.run("approve", "x", code=1).stderr
         repo.git("merge", "-q", "task/x")
     if what != "hooks that fail":
         repo.run("approve", "x")
