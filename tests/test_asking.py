@@ -81,7 +81,7 @@ def test_who_asks_gives_its_slot_back_and_keeps_its_locks(project, watch):
     project.settled("c", "done")
     assert project.where("b") == "inbox"
     told = project.run("why", "b").stdout
-    assert "a task with the lock 'db' runs" in told and "slots are taken" not in told
+    assert "a task with the lock 'db' is running" in told and "slots are taken" not in told
     project.run("reply", "a", "1")
     project.settled("a", "done")
     project.settled("b", "done")
