@@ -545,3 +545,15 @@ def test_a_journal_that_is_spoilt_while_its_task_runs_is_left_alone(tube):
     assert made.where("b") == "done" and made.where("a") == "running"
     told = [news.text for news in made.of(Remark) if news.about is About.TIDIED]
     assert [text for text in told if "a is left alone" in text] == told and len(told) == 1
+
+
+def test_who_ends_while_its_run_is_looked_at_is_looked_at_afterwards(tube):
+    """The look may have passed it already; without a second one the run would wait for the next listing."""
+    made = tube()
+    made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
+    made.run()
+    verdicts = made.watcher.verdicts
+    verdicts._reviewing.add("r")
+    verdicts.due = False
+    verdicts.runs("r")
+    assert verdicts.due and verdicts.busy

@@ -79,7 +79,10 @@ class Verdicts:
         """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
         for run_id in run_ids:
             run, stuck = self.groups.get(run_id), self.waitlist.is_stuck
-            if run is None or run_id in self._reviewing:
+            if run is None:
+                continue
+            if run_id in self._reviewing:
+                self.due = True  # what has ended meanwhile is not in what is being looked at
                 continue
             if run.contest or not self.waitlist.statuses.is_open(run, stuck):
                 self._reviewing.add(run_id)
