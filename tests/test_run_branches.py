@@ -233,7 +233,7 @@ def test_the_file_of_a_run_that_goes_on_is_put_back(repo: Repo, watcher, folder)
     wait_until(lambda: (repo.work / "began").exists(), "a runs")
     (repo.work / "runs/r.yaml").rename(repo.work / folder / "r.yaml")
     wait_until(lambda: (repo.work / "runs/r.yaml").exists(), "its file is back")
-    assert "has been put back" in pane.text()
+    wait_until(lambda: "has been put back" in pane.text(), "it is told")
     (repo.work / "go").touch()
     wait_until(lambda: repo.where("r") == "review", "the run is one change")
     assert repo.log("r.b") == "1\n"

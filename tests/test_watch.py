@@ -97,7 +97,7 @@ def test_invalid_stays_visible_and_runs_when_it_is_fixed(project, watch):
         and "did you mean 'prompt'?" in note.read_text()
     )
     wait_until(lambda: project.events("task_invalid", "bad"), "the event")
-    assert "invalid   bad" in watcher.text()
+    wait_until(lambda: "invalid   bad" in watcher.text(), "the line")
     assert project.json("status")["counts"]["invalid"] == 1
     assert "1:1 unknown key" in project.run("why", "bad").stdout
     path.write_text("prompt: 'still\n")
@@ -496,7 +496,7 @@ def test_run_expansion_is_completed_or_undone(project, cut):
     path = project.drop("r.yaml", "tasks: {a: x, b: y, c: z}\n")
     store = Store(project.layout, EventLog(project.layout, "cli"))
     run = load(str(path), "r", read(str(path)).raw).run
-    runs._stage(store, run)
+    runs._stage(store, run, "")
     if cut != "staged":
         path.rename(project.work / "runs" / "r.yaml")
     if cut == "half placed":

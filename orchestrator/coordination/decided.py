@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.news import Listener, Moved
@@ -59,6 +60,8 @@ class Decided:
         if known != self._written:
             self._remember(known)
             self._written = known
+        else:
+            self._remember_still()
         self._known = known
         return Found(tuple(made), tuple(merges))
 
@@ -115,6 +118,11 @@ class Decided:
             return {str(name): int(inode) for name, inode in named.items()}
         except (OSError, ValueError, TypeError, RecursionError):
             return {}
+
+    def _remember_still(self) -> None:
+        """The next watcher need not look at what ended before this moment."""
+        with suppress(FileNotFoundError):
+            os.utime(self._path)
 
     def _remember(self, known: Mapping[str, int]) -> None:
         temporary = f"{self.layout.state}/tmp/{owners.own()}.review"
