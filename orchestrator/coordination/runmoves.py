@@ -95,13 +95,7 @@ class RunMoves:
             if task_id in self.running:
                 self.store.request_cancel(task_id, why)
                 continue
-            name = self.waitlist.names.get(task_id, "")
             try:
-                self.store.cancel_waiting(task_id, why)
+                self.waitlist.withdraw(task_id, why)
             except OrchestratorError as error:
                 self.listener.hear(Remark(About.WARNED, task_id, error.message))
-                continue
-            self.waitlist.forget(name)
-            self.waitlist.statuses.moved(task_id, Status.CANCELLED)
-            self.listener.hear(Remark(About.CANCELLED, task_id, why))
-            self.waitlist.needed(task_id)

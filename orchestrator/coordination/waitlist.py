@@ -545,6 +545,15 @@ class Waitlist:
         for name in names[:LARGE]:
             self.look(name, renamed=True)
 
+    def withdraw(self, task_id: str, why: str) -> None:
+        """Cancel a task that waits.  OSError, or `OrchestratorError` if it does not wait any more."""
+        name = self.names.get(task_id, "")
+        self.store.cancel_waiting(task_id, why)
+        self.forget(name)
+        self.statuses.moved(task_id, Status.CANCELLED)
+        self.listener.hear(Remark(About.CANCELLED, task_id, why))
+        self.needed(task_id)
+
     def forget(self, name: str) -> None:
         """A file that is not there any more, or not what it was."""
         waiting = self.waiting.pop(name, None)

@@ -850,17 +850,12 @@ class Watcher:
             self.listener.hear(Cancelling(life, by))
 
     def _cancel_waiting(self, task_id: str, reason: str) -> None:
-        name = self.waitlist.names.get(task_id, "")
         try:
-            self.store.cancel_waiting(task_id, reason)
+            self.waitlist.withdraw(task_id, reason)
         except (OSError, OrchestratorError) as error:
             self.health.failed(error)
             return
-        self.waitlist.forget(name)
-        self.waitlist.statuses.moved(task_id, Status.CANCELLED)
         self.tally["cancelled"] += 1
-        self.listener.hear(Remark(About.CANCELLED, task_id, reason))
-        self.waitlist.needed(task_id)
 
     # -- recovery -----------------------------------------------------------------------------------------------------
 
