@@ -13,11 +13,11 @@ from contextlib import suppress
 
 from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.news import Listener, Moved
-from orchestrator.files import journals, opening, owners, results, scan
+from orchestrator.files import journals, opening, results, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.status import Status
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, verdicts
+from orchestrator.store import smallfiles, verdicts
 from orchestrator.store.transitions import Store
 
 
@@ -125,11 +125,7 @@ class Decided:
             os.utime(self._path)
 
     def _remember(self, known: Mapping[str, int]) -> None:
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.review"
-        atomic.remove(temporary)
-        os.makedirs(os.path.dirname(temporary), mode=0o700, exist_ok=True)
-        text = json.dumps(known, sort_keys=True).encode()
-        atomic.publish(self._path, text, temporary, replace=True)
+        smallfiles.replace(self.layout, self._path, known, "review")
 
     @property
     def _path(self) -> str:

@@ -6,19 +6,18 @@ Progress is what was due and is settled; it only spares work and tells missed ti
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from orchestrator.clock import Clock
 from orchestrator.errors import Taken
-from orchestrator.files import owners, scan
+from orchestrator.files import scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.schedulestate import State, state_of
 from orchestrator.model.schedule import Schedule, turn
 from orchestrator.model.status import OPEN
-from orchestrator.store import atomic
+from orchestrator.store import atomic, smallfiles
 from orchestrator.store.transitions import Store, task_text
 
 AHEAD = 120.0  # seconds that progress may lie ahead of the clock before the clock was set back
@@ -98,10 +97,7 @@ class Timetable:
 
     def _remember(self, name: str, state: State) -> None:
         path = self.layout.schedule_state(name)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.schedule"
-        atomic.remove(temporary)
-        atomic.publish(path, json.dumps(asdict(state)).encode(), temporary, replace=True)
+        smallfiles.replace(self.layout, path, asdict(state), "schedule")
 
     def _forget(self, schedules: Mapping[str, Schedule]) -> None:
         """One that is held, or removed, has not missed anything when it comes back."""

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Refused
-from orchestrator.files import contests, journals, owners
+from orchestrator.files import contests, journals
 from orchestrator.files.layout import Layout
 from orchestrator.model.contest import Contest
-from orchestrator.store import atomic
+from orchestrator.store import smallfiles
 
 
 def write(layout: Layout, contest: Contest) -> None:
     """Keep what is known of a contest."""
     path = contests.path_of(layout, contest.run)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{layout.state}/tmp/{owners.own()}.contest"
-    atomic.remove(temporary)
-    atomic.publish(path, json.dumps(contest.record()).encode(), temporary, replace=True)
+    smallfiles.replace(layout, path, contest.record(), "contest")
 
 
 @contextmanager
