@@ -103,9 +103,8 @@ class Lives:
         self.layout, self.settings, self.store = layout, settings, store
         self.distributors, self.health = distributors, health
         self.listener, self.hints = listener, hints
-        self.spent: list[
-            tuple[Life, Reading]
-        ] = []  # what attempts that ended said, until it is counted
+        # What attempts that ended said, until it is counted.
+        self.spent: list[tuple[Life, Reading]] = []
         self.grounds = Grounds(layout, settings, store)
         self.sandboxes = Sandboxes(layout, settings, self.grounds)
         self.proof = Proof(

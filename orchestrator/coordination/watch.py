@@ -641,8 +641,6 @@ class Watcher:
                 )
         if not self._may_claim() or not len(self.waitlist.ready) or self._guides_change():
             return
-        if self.holds.changed():
-            self._look_at_holds()
         for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
             if self.holds.changed():
                 self._wake.set()  # the next pass looks what is held now

@@ -15,13 +15,11 @@ from orchestrator.files import scan
 from orchestrator.model.status import WAITING
 from orchestrator.queries.validity import Judge
 
-FOLDERS = WAITING
-
 
 @click.command(
     epilog=examples("orchestrator edit fix-login", "EDITOR=nano orchestrator edit fix-login")
 )
-@click.argument("task", shell_complete=complete_ids(*FOLDERS))
+@click.argument("task", shell_complete=complete_ids(*WAITING))
 @json_option
 @click.pass_obj
 def command(app: App, task: str, as_json: bool) -> int:
@@ -30,7 +28,7 @@ def command(app: App, task: str, as_json: bool) -> int:
     You cannot edit a task that is running or has ended: use reply instead.
     """
     task_id, status, name = scan.find(app.layout, task)
-    if status not in FOLDERS:
+    if status not in WAITING:
         raise Refused(
             f"{task_id} is {status.word}: its file is the record of what ran",
             f'orchestrator reply {task_id} "..."   tells its agent',
@@ -42,7 +40,7 @@ def command(app: App, task: str, as_json: bool) -> int:
     click.edit(filename=path)
     changed = _bytes(path) != before
     place = scan.locate(app.layout, task_id)
-    if changed and (place is None or place[0] not in FOLDERS):
+    if changed and (place is None or place[0] not in WAITING):
         say(f"note: {task_id} started in the meantime, with the old text of its file")
     wrong = "" if place is None else Judge(app.layout).file(status, name).told
     if wrong:
