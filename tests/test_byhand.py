@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.coordination.life import Moving
 from orchestrator.coordination.news import About, Moved
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
@@ -136,9 +137,9 @@ def test_a_task_that_is_just_being_claimed_was_not_moved_by_hand(made):
         watcher = made.watcher
         life = watcher.running["a"]
         made.move("a", "running", "inbox")
-        life.moving = True
+        stage, life.stage = life.stage, Moving()
         seen.append((watcher.byhand.missing(life), made.where("a")))
-        life.moving = False
+        life.stage = stage
 
     made.at(1, look)
     made.run()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from orchestrator.coordination.life import Life
+from orchestrator.coordination.life import Acting, Life
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import asks
@@ -28,8 +28,7 @@ LOOK = 0.4  # seconds between looks while somebody might ask
 
 def may_ask(life: Life) -> bool:
     """Whether its attempt was given a way to ask."""
-    running = life.handle is not None and not life.ending
-    return running and asks_while_running(life)
+    return isinstance(life.stage, Acting) and asks_while_running(life)
 
 
 def asks_while_running(life: Life) -> bool:

@@ -21,7 +21,7 @@ from orchestrator.coordination.accounting import (
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
-from orchestrator.coordination.life import Life
+from orchestrator.coordination.life import Acting, Between, Departed, Ended, Ending, Life, Starting
 from orchestrator.coordination.news import (
     About,
     Finished,
@@ -48,7 +48,7 @@ from orchestrator.coordination.retold import (
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.works import Works
-from orchestrator.distributors.base import Order
+from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.execution import masking
@@ -189,10 +189,9 @@ class Lives:
         if attempt is not None and attempt.planned and not attempt.read:
             plans.narrow(life)
         if attempt is not None and attempt.ended is None:
-            self.follow(life)
-            life.began = self.store.clock.monotonic() - max(
-                0.0, self.store.clock.wall() - attempt.started.get("at", self.store.clock.wall())
-            )
+            now = self.store.clock.wall()
+            ago = max(0.0, now - attempt.started.get("at", now))
+            life.began = self.store.clock.monotonic() - ago
         return life
 
     def _bound(self, life: Life) -> None:
@@ -212,15 +211,23 @@ class Lives:
         life.route = life.chain[min(place, len(life.chain) - 1)]
         life.lane = life.route.lane(life.task)
 
-    def follow(self, life: Life) -> None:
-        """From here on its log tells what the attempt does and costs."""
-        if life.route.mode != "interactive":
-            life.progress = Progress(
-                f"{self.layout.logs(life.id, life.attempt)}/stdout.log",
-                life.route.tool.presentation,
-                self.config.models.get(life.route.model or ""),
-                secrets=self.orders.secrets(life),
-            )
+    def _progress(self, life: Life) -> Progress | None:
+        """What the log of its attempt tells; nothing if people have its terminal."""
+        if life.route.mode == "interactive":
+            return None
+        return Progress(
+            f"{self.layout.logs(life.id, life.attempt)}/stdout.log",
+            life.route.tool.presentation,
+            self.config.models.get(life.route.model or ""),
+            secrets=self.orders.secrets(life),
+        )
+
+    def _taken_over(self, life: Life, handle: ExecutionHandle) -> ExecutionHandle:
+        """An attempt that a former watcher began is this one's now; a request to stop it counts."""
+        life.stage = Acting(handle, self._progress(life))
+        if self.store.cancel_request(life.id) is not None:
+            handle.cancel()
+        return handle
 
     def retry_due(self, entry: Entry) -> float:
         """When (monotonic) the attempt that a former watcher announced is due."""
@@ -247,7 +254,7 @@ class Lives:
                 if claim is not None:
                     claim.undo()
                 raise
-        life.moving = False
+        life.stage = Starting()
         await self._attempt(life, entry)
 
     async def resume(self, life: Life, entry: Entry, step: Step) -> None:
@@ -260,7 +267,7 @@ class Lives:
         elif step is Step.START:
             await self.start(life, entry)
         elif step is Step.RETRY:
-            life.retry_at = self.retry_due(entry)
+            life.stage = Between(self.retry_due(entry))
             entry.close()
         elif step is Step.FINISH:
             assert facts is not None and facts.ended is not None
@@ -274,10 +281,8 @@ class Lives:
                 await self.ended(life, again, end_from(facts.ended))
         else:
             assert facts is not None
-            life.handle = self.distributors.default.adopt(facts, entry.path)
-            if self.store.cancel_request(life.id) is not None:
-                life.handle.cancel()
-            await self.ended(life, entry, await life.handle.wait())
+            handle = self.distributors.default.adopt(facts, entry.path)
+            await self.ended(life, entry, await self._taken_over(life, handle).wait())
 
     def _retell_start(self, life: Life, facts: AttemptFacts) -> None:
         """A watcher that is killed right after a start may not have told of it; told again, it is the same event."""
@@ -295,14 +300,13 @@ class Lives:
         )
         self.store.log.commit([adopted])
         if facts is not None and facts.ended is None:
-            life.handle = self.distributors.default.adopt(facts, entry.path)
-            if self.store.cancel_request(life.id) is not None:
-                life.handle.cancel()
+            self._taken_over(life, self.distributors.default.adopt(facts, entry.path))
         entry.close()
         free = await asyncio.wrap_future(when_free(entry.path))
-        life.handle = None
+        life.stage = Starting()
         if free is None:
-            return  # somebody else (orchestrator run) has finished it
+            life.stage = Departed()  # somebody else (orchestrator run) has finished it
+            return
         step = step_of(self.store, free)
         if step is not None:
             life.attempt = free.journal.attempt.number if free.journal.attempt else 0
@@ -312,7 +316,6 @@ class Lives:
 
     async def _attempt(self, life: Life, entry: Entry) -> None:
         life.attempt = number = entry.journal.next_attempt
-        life.retry_at = None
         life.records = [entry.journal.claim]
         run_dir = self.layout.logs(life.id, number)
         try:
@@ -373,24 +376,23 @@ class Lives:
         order = portable.again(self.layout, self.config, facts, run_dir, entry.detach())
         entry.close()
         distributor = self.distributors.at(facts.where)
-        life.handle = distributor.reattach(order, facts, self._started(life, order))
-        if self.store.cancel_request(life.id) is not None:
-            life.handle.cancel()
-        end = await life.handle.wait()
+        handle = distributor.reattach(order, facts, self._started(life, order))
+        end = await self._taken_over(life, handle).wait()
         await self.ended(life, await self._reopened(life, facts.number, end), end)
 
     async def _execute(self, life: Life, order: Order) -> AttemptEnd:
         life.began = asyncio.get_running_loop().time()
         distributor = self.distributors.at(life.route.place.name)
-        life.handle = distributor.dispatch(order, self._started(life, order))
-        return await life.handle.wait()
+        handle = distributor.dispatch(order, self._started(life, order))
+        life.stage = Acting(handle)
+        return await handle.wait()
 
     def _started(self, life: Life, order: Order) -> Callable[[int], None]:
         """What follows when the tool of an attempt has been started."""
 
-        def started(pid: int) -> None:
-            life.pid = pid
-            self.follow(life)
+        def started(_: int) -> None:
+            if isinstance(life.stage, Acting):
+                life.stage = Acting(life.stage.handle, self._progress(life))
             begun = {"record": "started", "attempt": order.attempt, "tag": order.tag}
             life.records.append(begun | {"at": self.store.clock.wall()})
             summary = os.path.basename(order.argv[0]) if order.argv else life.where
@@ -420,15 +422,14 @@ class Lives:
             entry.journal.attempt is None or entry.journal.attempt.ended is None
         ):
             self._record_end(entry, life.attempt, end)
-        life.handle = None
-        life.ending = True
+        life.stage = Ending(life.progress)
         await self.orders.fetch_to_mask(life)
         run_dir = self.layout.logs(life.id, life.attempt)
         if end.cause == "lost":
             await asyncio.to_thread(masking.finish, run_dir, self.orders.secrets(life))
         reading = await self.readings.understood(life, entry, run_dir, end)
         reading = secrecy.masked(reading, self.orders.secrets(life))
-        life.progress = None
+        life.stage = Ending()
         if not entry.journal.checks or entry.journal.checks[-1].number != life.attempt:
             life.cost += reading.cost_usd or 0.0  # else it was counted before a check of it ran
             life.tokens += counted(reading.usage)
@@ -504,8 +505,11 @@ class Lives:
         )
         scope, now = ("tool", tool), self.store.clock.wall()
         why, common = reading.reason, of_account(tool)
-        await self._settled(lambda: holding.place(self.layout, scope, now, until, why, common))
-        life.parks = True
+        path = await self._settled(
+            lambda: holding.place(self.layout, scope, now, until, why, common)
+        )
+        # The loop looks before it starts anything: a notification may come later than that.
+        self.hints.add(path, renamed=False)
         self.store.log.commit(
             [
                 self.records.event(
@@ -571,7 +575,7 @@ class Lives:
         if step.fall_back:
             life.route = life.chain[link]
             life.lane = life.route.lane(life.task)
-        life.retry_at = self.store.clock.monotonic() + step.after
+        life.stage = Between(self.store.clock.monotonic() + step.after)
         self.listener.hear(Retrying(life, step.after, reading, step.fall_back, step.renew))
 
     async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
@@ -586,7 +590,7 @@ class Lives:
         await self._settled(
             lambda: self.store.requeue(entry, by, {"read": self.records.kept(life, reading)})
         )
-        life.status = Status.INBOX
+        life.stage = Ended(Status.INBOX)
         self.listener.hear(Requeued(life))
 
     async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
@@ -632,8 +636,7 @@ class Lives:
                 },
             )
         )
-        life.status = step.status
-        life.led_to = tuple(item.id for item in follows.made)
+        life.stage = Ended(step.status, tuple(item.id for item in follows.made))
         for oddity in oddities or ():
             self.store.log.commit(
                 [

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from orchestrator.coordination.grounds import Grounds, Worker, own_environment
+from orchestrator.coordination.life import Checking, Ending, Stage
 from orchestrator.coordination.retold import reopened
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
@@ -33,9 +34,9 @@ FOLDER = "checks"
 
 
 class Running(Worker, Protocol):
-    """A claimed task whose running attempt, or check, can be asked to stop."""
+    """A claimed task.  Its stage is who can be asked to stop its check."""
 
-    handle: ExecutionHandle | None
+    stage: Stage
 
 
 class Proof:
@@ -111,9 +112,7 @@ class Proof:
         except CannotStart as error:
             return entry, CheckResult(check.name, False, cause=error.message)
         order = replace(order, journal=entry.detach())
-        life.handle = self.distributor.dispatch(order, lambda _: None)
-        end = await life.handle.wait()
-        life.handle = None
+        end = await self._checked(life, self.distributor.dispatch(order, lambda _: None))
         await self.sandboxes.after(run_dir)
         entry = await reopened(self.store, life.id, life.records)
         self._complete(entry, life.attempt, end)
@@ -124,11 +123,10 @@ class Proof:
         facts = entry.journal.checks[-1]
         if adopted:
             entry.close()
-        life.handle = self.distributor.adopt(facts, entry.path)
+        handle = self.distributor.adopt(facts, entry.path)
         if self.store.cancel_request(life.id) is not None:
-            life.handle.cancel()
-        end = await life.handle.wait()
-        life.handle = None
+            handle.cancel()
+        end = await self._checked(life, handle)
         if adopted:
             found = self.store.ledger.open(life.id)
             if found is None or found.closed:
@@ -137,6 +135,13 @@ class Proof:
             entry.lock()
         self._complete(entry, facts.number, end)
         return entry
+
+    async def _checked(self, life: Running, handle: ExecutionHandle) -> AttemptEnd:
+        """Wait for a check, which can be cancelled meanwhile."""
+        life.stage = Checking(handle)
+        end = await handle.wait()
+        life.stage = Ending()
+        return end
 
     def _complete(self, entry: Entry, number: int, end: AttemptEnd) -> None:
         """Have the check's end in the journal, if its supervisor could not write it."""

@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import (
@@ -38,7 +38,17 @@ from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.intake import Intake
-from orchestrator.coordination.life import Life
+from orchestrator.coordination.life import (
+    Acting,
+    Between,
+    Checking,
+    Departed,
+    Ended,
+    Ending,
+    Life,
+    Moving,
+    Starting,
+)
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import (
     About,
@@ -686,7 +696,7 @@ class Watcher:
             look.chain,
             waiting.candidate.submitted,
             inode=waiting.signature[0],
-            moving=True,
+            stage=Moving(),
         )
         try:
             claim = self.store.begin_claim(
@@ -729,15 +739,14 @@ class Watcher:
         entry = self.store.ledger.open(life.id)
         if entry is None or not entry.lock():
             return
+        life.stage = Starting()
         self._occupy(life)
         self._spawn(life, self.lives.start(life, entry))
 
     def _occupy(self, life: Life) -> None:
-        life.in_slot = True
+        life.takes_slot(self.use)
         self.spending.begins(life.route.agent.name)
         self.changes.expose()
-        life.retry_at = None
-        self.use.count(life.lane)
 
     def _slot_free(self, life: Life) -> None:
         if life.leaves_slot(self.use):
@@ -785,22 +794,21 @@ class Watcher:
         except Exception as error:  # a bug of ours must not take the other tasks with it
             self.listener.hear(Internal(life.id, error))
         finally:
-            life.ending = False
-            if life.parks:  # at once: a notification may come after the next start
-                life.parks = False
-                self._look_at_holds()
             self._slot_free(life)
             self._wake.set()
         if life.retry_at is not None:
             return  # it stays in running/ until its next attempt
         self.running.pop(life.id, None)
         self.waitlist.keys.pop(ids.key(life.id), None)
-        self.tally[str(life.status)] += 1
-        if life.status is Status.REVIEW:
-            self.decided.entered(life.name)
+        led_to: tuple[str, ...] = ()
+        if isinstance(life.stage, Ended):
+            self.tally[str(life.stage.status)] += 1
+            led_to = life.stage.led_to
+            if life.stage.status is Status.REVIEW:
+                self.decided.entered(life.name)
         self.waitlist.statuses.fresh(life.id)
         self.waitlist.needed(life.id)
-        for task_id in life.led_to:
+        for task_id in led_to:
             self._again(f"{task_id}.yaml")
         self._member_finished(life)
         self.verdicts.runs(life.task.run or "")
@@ -831,21 +839,31 @@ class Watcher:
 
     def _cancel(self, life: Life, by: str) -> None:
         fresh = self.store.request_cancel(life.id, by) if by else True
-        if life.retry_at is not None:
-            life.retry_at = None
-            self.waitlist.ready.remove(life.id)
-            entry = self.store.ledger.open(life.id)
-            if entry is not None:
-                facts = entry.journal.attempt
-                entry.lock()
-                if facts is not None and facts.ended is not None:
-                    self._spawn(life, self.lives.ended(life, entry, end_from(facts.ended)))
-        elif life.handle is not None:
-            life.handle.cancel()
+        match life.stage:
+            case Between():
+                self._cancel_between(life)
+            case Acting(handle=handle) | Checking(handle=handle):
+                handle.cancel()
+            case Moving() | Starting() | Ending() | Ended() | Departed():
+                pass  # whoever brings it on looks for the request
+            case _:
+                assert_never(life.stage)
         if fresh and by:
             said = {"task_id": life.id, "phase": "request", "status": "running", "summary": by}
             self._event("task_cancel_requested", life.id, life.attempt, **said)
             self.listener.hear(Cancelling(life, by))
+
+    def _cancel_between(self, life: Life) -> None:
+        """No other attempt follows the last one."""
+        self.waitlist.ready.remove(life.id)
+        entry = self.store.ledger.open(life.id)
+        if entry is None:
+            return
+        facts = entry.journal.attempt
+        entry.lock()
+        if facts is not None and facts.ended is not None:
+            life.stage = Ending()
+            self._spawn(life, self.lives.ended(life, entry, end_from(facts.ended)))
 
     def _cancel_waiting(self, task_id: str, reason: str) -> None:
         try:
@@ -885,12 +903,14 @@ class Watcher:
             life = self.lives.life_of(found.entry)
             self._enter(life)
             if found.step is recovery.Step.RETRY:
-                life.retry_at = self.lives.retry_due(found.entry)
+                due = self.lives.retry_due(found.entry)
+                life.stage = Between(due)
                 found.entry.close()
-                after = max(0.0, life.retry_at - self.clock.monotonic())
+                after = max(0.0, due - self.clock.monotonic())
                 self.listener.hear(Retrying(life, after))
                 continue
-            life.ending = found.step is recovery.Step.FINISH
+            if found.step is recovery.Step.FINISH:
+                life.stage = Ending()
             self._occupy(life)
             self.listener.hear(Recovered(life, found.step))
             self._spawn(life, self.lives.resume(life, found.entry, found.step))

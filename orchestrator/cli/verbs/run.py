@@ -21,7 +21,7 @@ from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
-from orchestrator.coordination.life import Life
+from orchestrator.coordination.life import Ended, Life
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import About, Finished, News, Remark, Retrying, Started
 from orchestrator.coordination.settings import Settings
@@ -174,12 +174,13 @@ async def _run(
         stop.set()
         printer.join()
         where.close()
-    words = [f"==> {life.status}"]
+    status = life.stage.status if isinstance(life.stage, Ended) else Status.RUNNING
+    words = [f"==> {status}"]
     if told.finished is not None:
         words.append(show_duration(told.finished.reading.duration_ms / 1000))
         words += [told.finished.reason] if told.finished.reason else []
     say(" · ".join(words))
-    if life.status is Status.DONE:
+    if status is Status.DONE:
         return 0
     timed_out = told.finished is not None and told.finished.reading.outcome is Outcome.TIMED_OUT
     return TIMED_OUT if timed_out else FAILED
