@@ -249,6 +249,10 @@ class Waitlist:
         except OSError:
             return False
 
+    def look_soon(self, name: str) -> None:
+        """Look at a file once more in the next pass."""
+        self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
+
     def look_again(self) -> None:
         """Look at what was listed or was not ready, or whose time may have come."""
         for name, look, error in self.expansions.ended():

@@ -12,15 +12,13 @@ import contextlib
 import math
 import os
 import signal
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Coroutine
 from typing import Any, assert_never
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import (
     alone,
     clearing,
-    guard,
     leaving,
     questions,
 )
@@ -29,7 +27,7 @@ from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import Card
 from orchestrator.coordination.changes import Changes
-from orchestrator.coordination.closings import Closings
+from orchestrator.coordination.claims import Claims
 from orchestrator.coordination.decided import Decided, Found
 from orchestrator.coordination.errands import Errands
 from orchestrator.coordination.groups import Groups
@@ -37,6 +35,7 @@ from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.inbox import Arrivals
+from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.life import (
     Acting,
@@ -73,23 +72,24 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
+from orchestrator.coordination.takeover import Takeover
 from orchestrator.coordination.timetable import Timetable
 from orchestrator.coordination.verdicts import Verdicts
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.distributors.registry import Distributors
-from orchestrator.errors import OrchestratorError, StoreFault, Taken
+from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.files import scan
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import hold, ids
-from orchestrator.model.admission import Watching, World, admit
+from orchestrator.model.admission import Watching, World
 from orchestrator.model.attempt import end_from
 from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import Config
 from orchestrator.model.gates import InUse, Limits, limit_gates
 from orchestrator.model.status import FINISHED, MOVES, RunStatus, Status, run_status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, conflictnotes, following, places, recovery, runs
-from orchestrator.store.claiming import Vanished, Withdrawn
+from orchestrator.store import atomic, conflictnotes, places, recovery
+from orchestrator.store.claiming import Withdrawn
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
 
@@ -145,13 +145,26 @@ class Watcher:
             *(layout.tools, layout.agents, layout.schedules, layout.templates),
         )
         self.use = InUse()
-        self.closings = Closings(layout, settings, self.groups, clock)
         self.holds = Holds(layout, store, clock)
         self.spending = Spending(layout, settings.config.budgets, self.groups, clock)
         self.today = Today(layout, clock)
         self.alone = alone.Alone()
         self.settling = Settling()
         self.timetable = Timetable(layout, store, clock)
+        self.inforce = InForce(
+            layout,
+            settings,
+            self.groups,
+            self.waitlist,
+            self.running,
+            self.spending,
+            self.alone,
+            self.holds,
+            self.use,
+            clock,
+        )
+        self.claims = Claims(store, self.waitlist, self.lives, self.inforce)
+        self.takeover = Takeover(store, self.lives, self.running, self.health, listener)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
         self.verdicts = Verdicts(
@@ -165,7 +178,6 @@ class Watcher:
             self.hints,
         )
         self.errands = Errands()
-        self._blocked: set[str] = set()  # journals that are not understood, told once
         self._next_rescan = 0.0  # when (the loop's time) the inbox is listed again
         self._next_costs = 0.0  # when running attempts are asked what they have cost
         self._reload = False
@@ -387,10 +399,6 @@ class Watcher:
 
     # -- being told -----------------------------------------------------------------------------------------------
 
-    def _again(self, name: str) -> None:
-        """Look at a file of the inbox once more in the next pass."""
-        self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
-
     def _take_hints(self) -> None:
         names: dict[str, bool] = {}
         for path, renamed in self.hints.take():
@@ -474,12 +482,12 @@ class Watcher:
         ):
             self._rebuild()
         self._look_at_state()
-        self._complete_runs()
+        self.takeover.complete_runs()
         decided = self.decided.look() if not self.health.fault else Found()
         self.verdicts.scan(decided.merges)
         self._look_at_holds()
         for name in decided.made:
-            self._again(name)
+            self.waitlist.look_soon(name)
         for life in self.running.values():
             self.lives.grounds.collect(life, self.config.quiet)
         if self._listed % SWEEP == 1:
@@ -501,9 +509,9 @@ class Watcher:
                     self._cancel(life, "mv to cancelled/")
         if full:
             self._adopt_strays()
-            self._foreign()
+            self.takeover.foreign()
             for name in questions.overdue(self.store, self.config):
-                self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
+                self.waitlist.look_soon(name)
             self.waitlist.judge_gated()
             for task_id in recovery.stale_notes(self.layout):
                 self.store.remove_note(task_id)
@@ -586,18 +594,17 @@ class Watcher:
 
     @property
     def limits(self) -> Limits:
-        """The configured limits, those of the runs whose tasks wait, and what is closed."""
-        lanes = self.waitlist.ready.lanes
-        closed = {**self.spending.gates(lanes), **self.closings.gates(self.running.values())}
-        limits = self.groups.limited(self.config.limits, lanes)
-        limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
-        return replace(limits, closed=closed, held=self.holds.gates)
+        """Those that count now."""
+        return self.inforce.limits
 
-    def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
-        """What admission depends on, from what is known here; ``status_of`` if that is to be asked anew."""
-        watching = Watching(True, self.health.fault, bool(self.draining))
-        known = replace(self.waitlist.world(), limits=self.limits, use=self.use, watching=watching)
-        return replace(known, status_of=status_of) if status_of else known
+    @property
+    def watching(self) -> Watching:
+        """What keeps this watcher from starting anything."""
+        return Watching(True, self.health.fault, bool(self.draining))
+
+    def world(self) -> World:
+        """What admission depends on, from what is known here."""
+        return self.inforce.world(self.watching)
 
     def _member_finished(self, life: Life) -> None:
         """What a finished task means to its run."""
@@ -673,52 +680,10 @@ class Watcher:
         return self.changes.due < math.inf and self.settings.guides_differ()
 
     def _claim(self, waiting: Waiting) -> None:
-        try:
-            # What is complete now counts, and nobody may be writing to it.
-            look = self.waitlist.reread(waiting)
-        except Exception as error:
-            self.waitlist.failed(waiting.name, error)
-            if guard.machine(error):
-                self.waitlist.ready.add(waiting.candidate)
+        begun = self.claims.begin(waiting, self.watching)
+        if begun is None:
             return
-        if look is None:
-            return
-        if admit(self.waitlist.ask(waiting), self.world(self.waitlist.statuses.fresh)):
-            self.waitlist.judge(waiting)  # it waits for what has changed since it was looked at
-            return
-        lane = waiting.candidate.lane
-        life = Life(
-            waiting.id,
-            waiting.name,
-            look.task,
-            look.route,
-            lane,
-            look.chain,
-            waiting.candidate.submitted,
-            inode=waiting.signature[0],
-            stage=Moving(),
-        )
-        try:
-            claim = self.store.begin_claim(
-                waiting.id,
-                waiting.name,
-                look.content,
-                self.lives.claim_facts(look.task, look.route),
-            )
-        except Vanished:
-            self.waitlist.forget(waiting.name)
-            self._again(waiting.name)
-            return
-        except Taken as error:
-            self.waitlist.forget(waiting.name)
-            self.waitlist.refuse(waiting.name, waiting.signature, error.message, error.hint)
-            return
-        except Exception as error:
-            self.waitlist.failed(waiting.name, error)
-            if guard.machine(error):
-                self.waitlist.ready.add(waiting.candidate)
-            return
-        self.waitlist.forget(waiting.name)
+        life, claim = begun
         self._occupy(life)
         self._enter(life)
         self._spawn(life, self.lives.start(life, claim.entry, claim))
@@ -729,7 +694,7 @@ class Watcher:
             self.health.failed(reason)
         self.running.pop(life.id, None)
         self.waitlist.keys.pop(ids.key(life.id), None)
-        self._again(life.name)
+        self.waitlist.look_soon(life.name)
 
     def _enter(self, life: Life) -> None:
         self.running[life.id] = life
@@ -786,7 +751,7 @@ class Watcher:
             self._withdrawn(life, withdrawn.reason)
             return
         except NotUnderstood:
-            self._foreign()  # tells of it, once
+            self.takeover.foreign()  # tells of it, once
         except OSError as error:
             self.health.failed(
                 error
@@ -809,13 +774,13 @@ class Watcher:
         self.waitlist.statuses.fresh(life.id)
         self.waitlist.needed(life.id)
         for task_id in led_to:
-            self._again(f"{task_id}.yaml")
+            self.waitlist.look_soon(f"{task_id}.yaml")
         self._member_finished(life)
         self.verdicts.runs(life.task.run or "")
         # Sent back, or one that was refused meanwhile.
         if os.path.lexists(self.layout.file(Status.INBOX, life.name)):
             self.waitlist.forget(life.name)
-            self._again(life.name)
+            self.waitlist.look_soon(life.name)
 
     # -- requests of people -------------------------------------------------------------------------------------------
 
@@ -835,7 +800,7 @@ class Watcher:
 
     def _look_at_replies(self) -> None:
         for name in self.lives.replies.look(self.listener):
-            self.hints.add(self.layout.file(Status.INBOX, name), renamed=True)
+            self.waitlist.look_soon(name)
 
     def _cancel(self, life: Life, by: str) -> None:
         fresh = self.store.request_cancel(life.id, by) if by else True
@@ -876,64 +841,24 @@ class Watcher:
     # -- recovery -----------------------------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
-        for text in (*recovery.tidy(self.store), *recovery.take_up(self.store)):
-            self.listener.hear(Remark(About.TIDIED, "", text))
-        self._complete_runs()
+        self.takeover.tidy()
+        self.takeover.complete_runs()
         self._look_at_holds()
         self._adopt_strays(first=True)
-        self._foreign()
+        self.takeover.foreign()
         self.lives.replies.scan()
-
-    def _complete_runs(self) -> None:
-        """Place what a crash, or a disk that refused, left half placed."""
-        try:
-            for run_id in runs.complete(self.store):
-                self.listener.hear(Remark(About.TIDIED, run_id, f"completed run {run_id}"))
-            following.complete(self.store)
-        except (OSError, OrchestratorError) as error:
-            self.health.failed(error)
 
     def _adopt_strays(self, first: bool = False) -> None:
         """Take up every unfinished task that is not ours yet."""
-        mine = frozenset(ids.key(task_id) for task_id in self.running)
-        for found in recovery.unfinished(self.store, mine):
-            if found.step is recovery.Step.ADOPT and not first:
-                found.entry.close()  # `orchestrator run` is at it
-                continue
-            life = self.lives.life_of(found.entry)
+        for life, found in self.takeover.strays(first):
             self._enter(life)
-            if found.step is recovery.Step.RETRY:
-                due = self.lives.retry_due(found.entry)
-                life.stage = Between(due)
-                found.entry.close()
-                after = max(0.0, due - self.clock.monotonic())
+            if life.retry_at is not None:
+                after = max(0.0, life.retry_at - self.clock.monotonic())
                 self.listener.hear(Retrying(life, after))
                 continue
-            if found.step is recovery.Step.FINISH:
-                life.stage = Ending()
             self._occupy(life)
             self.listener.hear(Recovered(life, found.step))
             self._spawn(life, self.lives.resume(life, found.entry, found.step))
-
-    def _foreign(self) -> None:
-        for text in recovery.newly_blocked(self.store, self._blocked):
-            self.listener.hear(Remark(About.TIDIED, "", text))
-        for task_id in recovery.foreign(self.store):
-            if task_id in self.running:
-                continue
-            why = (
-                "it was in running/ but never claimed on this machine; approve, reject or retry it"
-            )
-            self._event(
-                "task_foreign",
-                subject=task_id,
-                attempt=0,
-                task_id=task_id,
-                phase="claim",
-                status="review",
-                summary=why,
-            )
-            self.listener.hear(Remark(About.FOREIGN, task_id, why))
 
     def _rebuild(self) -> None:
         """Somebody removed folders (git clean, rm): make them again and write down what is still known."""
@@ -972,7 +897,7 @@ class Watcher:
 
     def _mended(self) -> None:
         """The disk works again: whatever an error broke off is taken up, by the same steps as after a crash."""
-        self._complete_runs()
+        self.takeover.complete_runs()
         self._adopt_strays()
         self.waitlist.list(everything=True)
 

@@ -1,0 +1,69 @@
+"""A claim, from top to bottom: the file is read once more, admission is asked with everything that is known, the store begins it."""
+
+from __future__ import annotations
+
+from orchestrator.coordination import guard
+from orchestrator.coordination.inforce import InForce
+from orchestrator.coordination.intake import TaskFile
+from orchestrator.coordination.life import Life, Moving
+from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.waitlist import Waiting, Waitlist
+from orchestrator.errors import Taken
+from orchestrator.model.admission import Watching, admit
+from orchestrator.store.claiming import Claim, Vanished
+from orchestrator.store.transitions import Store
+
+
+class Claims:
+    """Begins the claims of tasks that wait."""
+
+    def __init__(self, store: Store, waitlist: Waitlist, lives: Lives, inforce: InForce) -> None:
+        self.store, self.waitlist = store, waitlist
+        self.lives, self.inforce = lives, inforce
+
+    def begin(self, waiting: Waiting, watching: Watching) -> tuple[Life, Claim] | None:
+        """A new life, and its claim for a commit to carry out; None if the task waits after all, or is not there any more."""
+        try:
+            # What is complete now counts, and nobody may be writing to it.
+            look = self.waitlist.reread(waiting)
+            if look is None:
+                return None
+            if self._waits_again(waiting, watching):
+                return None
+            return self._begun(waiting, look)
+        except Vanished:
+            self.waitlist.forget(waiting.name)
+            self.waitlist.look_soon(waiting.name)
+        except Taken as error:
+            self.waitlist.forget(waiting.name)
+            self.waitlist.refuse(waiting.name, waiting.signature, error.message, error.hint)
+        except Exception as error:  # whatever it is, it concerns this task only
+            self.waitlist.failed(waiting.name, error)
+            if guard.machine(error):
+                self.waitlist.ready.add(waiting.candidate)
+        return None
+
+    def _waits_again(self, waiting: Waiting, watching: Watching) -> bool:
+        """Whether something keeps it that has changed since it was looked at."""
+        world = self.inforce.world(watching, self.waitlist.statuses.fresh)
+        if not admit(self.waitlist.ask(waiting), world):
+            return False
+        self.waitlist.judge(waiting)
+        return True
+
+    def _begun(self, waiting: Waiting, look: TaskFile) -> tuple[Life, Claim]:
+        life = Life(
+            waiting.id,
+            waiting.name,
+            look.task,
+            look.route,
+            waiting.candidate.lane,
+            look.chain,
+            waiting.candidate.submitted,
+            inode=waiting.signature[0],
+            stage=Moving(),
+        )
+        facts = self.lives.claim_facts(look.task, look.route)
+        claim = self.store.begin_claim(waiting.id, waiting.name, look.content, facts)
+        self.waitlist.forget(waiting.name)
+        return life, claim

@@ -1,0 +1,65 @@
+"""What counts at this moment: the limits in force with everything that is closed, and the world as admission sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from orchestrator.clock import Clock
+from orchestrator.coordination import reserving
+from orchestrator.coordination.alone import Alone
+from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.holds import Holds
+from orchestrator.coordination.life import Life
+from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.spending import Spending
+from orchestrator.coordination.waitlist import Waitlist
+from orchestrator.files.layout import Layout
+from orchestrator.model.admission import Watching, World, ending_gate
+from orchestrator.model.gates import Gate, InUse, Limits
+from orchestrator.model.status import Status
+from orchestrator.records import dataclass
+
+
+@dataclass(slots=True)
+class InForce:
+    """Asks the rooms of the watcher what each of them knows.  ``use`` is what the running tasks have of the limits."""
+
+    layout: Layout
+    settings: Settings
+    groups: Groups
+    waitlist: Waitlist
+    running: Mapping[str, Life]
+    spending: Spending
+    alone: Alone
+    holds: Holds
+    use: InUse
+    clock: Clock
+
+    @property
+    def limits(self) -> Limits:
+        """The configured limits, those of the runs whose tasks wait, and what is closed."""
+        lanes = self.waitlist.ready.lanes
+        limits = self.groups.limited(self.settings.config.limits, lanes)
+        limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
+        closed = {**self.spending.gates(lanes), **self._reserved(), **self._endings()}
+        return replace(limits, closed=closed, held=self.holds.gates)
+
+    def world(
+        self, watching: Watching, status_of: Callable[[str], Status | None] | None = None
+    ) -> World:
+        """What admission depends on; ``status_of`` if that is to be asked anew."""
+        known = replace(self.waitlist.world(), limits=self.limits, use=self.use, watching=watching)
+        return replace(known, status_of=status_of) if status_of else known
+
+    def _reserved(self) -> dict[tuple[str, str], Gate]:
+        return reserving.gates(self.layout, self.settings.config, self.clock.wall())
+
+    def _endings(self) -> dict[tuple[str, str], Gate]:
+        """Runs that stop at a failure start nothing while it is not known yet how one of their tasks has ended."""
+        found = {}
+        for life in self.running.values():
+            run = self.groups.get(life.task.run) if life.ending else None
+            if run is not None and run.on_failure == "stop":
+                found["run", run.id] = ending_gate(life.id)
+        return found
