@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, field
 from typing import Any
 
-from orchestrator.files import journals, opening, owners
+from orchestrator.files import journals, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, saving
+from orchestrator.store import atomic, saving, smallfiles
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree
 
@@ -195,10 +195,9 @@ def _known(layout: Layout) -> dict[str, Any]:
 
 
 def _write(layout: Layout, before: Mapping[str, str], changed: bool) -> None:
-    os.makedirs(f"{layout.state}/trees", mode=0o700, exist_ok=True)
-    text = json.dumps({"before": dict(before), "changed": changed})
-    temporary = f"{layout.state}/tmp/{owners.own()}.{threading.get_ident()}.git-settings"
-    atomic.publish(_state_file(layout), text.encode(), temporary, replace=True)
+    document = {"before": dict(before), "changed": changed}
+    what = f"{threading.get_ident()}.git-settings"  # lives and merges look beside each other
+    smallfiles.replace(layout, _state_file(layout), document, what)
 
 
 def expose(layout: Layout, repo: Repository, task_id: str) -> None:
@@ -212,7 +211,10 @@ def expose(layout: Layout, repo: Repository, task_id: str) -> None:
 
 def changed(layout: Layout, repo: Repository) -> list[str]:
     """What is obeyed otherwise than before the attempts that are, or were, alive.  To be asked at the end of each."""
-    known = _known(layout)
+    return _changed(layout, repo, _known(layout))
+
+
+def _changed(layout: Layout, repo: Repository, known: Mapping[str, Any]) -> list[str]:
     if not known:
         return []
     before, now = known["before"], obeyed(repo)
@@ -230,12 +232,10 @@ def holds_merges(layout: Layout, repo: Repository) -> str:
     known = _known(layout)
     if not known or not (known.get("changed") or next(alive(layout), "")):
         return ""
-    names = changed(layout, repo)
-    return (
-        f"git hooks or settings here changed while tasks ran: {', '.join(names[:5])}"
-        if names
-        else ""
-    )
+    names = _changed(layout, repo, known)
+    if not names:
+        return ""
+    return f"git hooks or settings here changed while tasks ran: {', '.join(names[:5])}"
 
 
 def accept(layout: Layout) -> bool:
