@@ -244,6 +244,50 @@ def test_nothing_starts_once_the_file_is_there(project, watch, notify):
     assert all(start > end - 0.01 for start, end in zip(begun[1:], released, strict=True))
 
 
+PREPARES = (
+    "watch: {rescan: 200ms}\n"
+    "agents:\n  t: {tool: shell, command: ['true'], secrets: {TOKEN: {command: "
+    "[sh, -c, 'echo x >> asked; until [ -e ready ]; do sleep 0.01; done; echo s3cret-enough']}}}\n"
+)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_is_held_while_its_attempt_is_prepared_does_not_start(project, watch, killed):
+    """Preparing may take minutes: what is held meanwhile waits in the inbox again, also if the watcher was killed in between."""
+    project.config(PREPARES)
+    project.drop("a.yaml", "agent: t\nprompt: x\n")
+    first = watch()
+    asked = project.root / "asked"
+    wait_until(asked.exists, "it is prepared")
+    if killed:
+        first.send(9)
+        first.wait()
+    project.run("hold", "--agent", "t", "not today")
+    (project.root / "ready").touch()
+    watcher = watch() if killed else first
+    wait_until(lambda: project.events("task_requeued", "a"), "it is given back")
+    wait_until(lambda: 'held="agent t is held: not today"' in watcher.text(), "it is told")
+    assert project.where("a") == "inbox" and not project.events("attempt_started")
+    gates = project.json("why", "a")["gates"]
+    assert [gate["name"] for gate in gates] == ["agent_held"]
+    project.run("release", "--agent", "t")
+    project.settled("a", "done")
+    assert len(project.events("attempt_started", "a")) == 1
+
+
+def test_a_hold_that_comes_before_a_further_attempt_begins_keeps_it_waiting(tube):
+    """What failed and is to be tried again waits where it is: its journal says that another attempt is due."""
+    made = tube("watch: {rescan: 1s}\nretry: {delay: 10s}\n")
+    made.plan("a", End(code=1), End())
+    made.drop("a", "agent: ok\nprompt: x\nretries: 1\n")
+    made.at(5, lambda: holding.place(made.layout, ALL, made.clock.wall(), None, "wait"))
+    made.run()
+    assert made.where("a") == "running" and len(made.started) == 1
+    holding.lift(made.layout, ALL)
+    made.run()
+    assert made.where("a") == "done" and len(made.started) == 2
+
+
 def test_what_hold_and_release_refuse(project):
     project.drop("a.yaml", "prompt: x\n")
     assert "did you mean 'shell'" in project.run("hold", "--tool", "shel", code=3).stderr

@@ -10,7 +10,7 @@ from orchestrator.clock import Clock
 from orchestrator.files import holds
 from orchestrator.files.layout import Layout
 from orchestrator.model import hold
-from orchestrator.model.gates import Gate
+from orchestrator.model.gates import Gate, Lane, held_gates
 from orchestrator.model.hold import SLACK, Scope
 from orchestrator.records import dataclass
 from orchestrator.store import holding
@@ -75,6 +75,11 @@ class Holds:
         if self.changed():
             return True
         return any(gate.until is not None and gate.until <= now for gate in self.gates.values())
+
+    def closed(self, lane: Lane) -> Gate | None:
+        """What is held at this very moment, of what an attempt needs that is about to begin; None if it may."""
+        gates = holds.gates(self.layout, self.clock.wall()) if self.changed() else self.gates
+        return next(iter(held_gates(lane, gates)), None)
 
     def next_look(self, now: float) -> list[float]:
         """In how many seconds each of them is over."""

@@ -21,6 +21,7 @@ from orchestrator.coordination.accounting import (
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.life import Acting, Between, Departed, Ended, Ending, Life, Starting
 from orchestrator.coordination.news import (
     About,
@@ -58,6 +59,7 @@ from orchestrator.files.requests import load
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.failure import OTHER, kind
+from orchestrator.model.gates import Gate
 from orchestrator.model.journal import AttemptFacts, Phase
 from orchestrator.model.policy import Finish, Retry, decide, held_until
 from orchestrator.model.result import (
@@ -99,8 +101,10 @@ class Lives:
         health: Health,
         listener: Listener,
         hints: Hints,
+        holds: Holds | None = None,
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
+        self.holds = holds  # none in `run`, which is asked for by a person
         self.distributors, self.health = distributors, health
         self.listener, self.hints = listener, hints
         # What attempts that ended said, until it is counted.
@@ -327,7 +331,8 @@ class Lives:
             await self.orders.fetch(life)
             order = await self.sandboxes.around(life, self.orders.order(life, entry, run_dir))
             await self.readings.before(life, run_dir)
-            if order.portable:
+            held = self._held(life)
+            if order.portable and held is None:
                 self._offer(life, entry, order)
         except (
             Exception
@@ -343,10 +348,36 @@ class Lives:
             end = AttemptEnd(cause, message=str(error) if known else f"internal error: {error!r}")
             self._record_end(entry, number, end)
         else:
+            if held is not None:
+                return await self._held_back(life, entry, held)
             order = replace(order, journal=entry.detach())
             end = await self._execute(life, order)
             entry = await self._reopened(life, number, end)
         await self.ended(life, entry, end)
+
+    def _held(self, life: Life) -> Gate | None:
+        """What came to be held while the attempt was prepared: a tree and its setup may take minutes."""
+        if self.holds is None or self.store.cancel_request(life.id) is not None:
+            return None
+        return self.holds.closed(life.lane)
+
+    async def _held_back(self, life: Life, entry: Entry, held: Gate) -> None:
+        """It begins after the release.  A task that has not run at all waits in the inbox again; its tree stays."""
+        if entry.journal.phase is not Phase.CLAIMED:
+            life.attempt = entry.journal.next_attempt - 1
+            life.stage = Between(self.store.clock.monotonic())
+            entry.close()
+            return
+        now = self.store.clock.wall()
+        said = {"phase": "claim", "status": "inbox", "summary": f"not started: {held.why}"}
+        step = f"{life.attempt}.{int(now * 1000)}"  # it may happen again before its first attempt
+        event = self.store.log.event(
+            "task_requeued", life.id, step, task_id=life.id, run_id=life.task.run, **said
+        )
+        await self._durable([event])
+        await self._settled(lambda: self.store.requeue(entry, held.why))
+        life.stage = Ended(Status.INBOX)
+        self.listener.hear(Requeued(life, held.why))
 
     async def _reopened(self, life: Life, number: int, end: AttemptEnd) -> Entry:
         """The journal after an attempt, with the lock and with the attempt's end."""

@@ -73,7 +73,10 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
+    """It is in the inbox again: it was interrupted or, before its tool began, something that it needs came to be ``held``."""
+
     life: Life
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,10 @@ class Watcher:
         self.intake = Intake(layout, settings, clock)
         self.health = Health(listener, self.hints)
         self.asking = Asking(layout, store, listener)
-        self.lives = Lives(layout, settings, store, distributors, self.health, listener, self.hints)
+        self.holds = Holds(layout, store, clock)
+        self.lives = Lives(
+            layout, settings, store, distributors, self.health, listener, self.hints, self.holds
+        )
         self.running: dict[str, Life] = {}  # by id, those between attempts included
         self.changes = Changes(layout, settings, self.running)
         self.lock = WatcherLock(layout)
@@ -145,7 +148,6 @@ class Watcher:
             *(layout.tools, layout.agents, layout.schedules, layout.templates),
         )
         self.use = InUse()
-        self.holds = Holds(layout, store, clock)
         self.spending = Spending(layout, settings.config.budgets, self.groups, clock)
         self.today = Today(layout, clock)
         self.alone = alone.Alone()

@@ -307,10 +307,7 @@ def lock_gate(word: str) -> Gate:
 
 def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     """The limits that are reached for this lane, and what is closed for it."""
-    scopes: tuple[tuple[str, str], ...] = (
-        *(("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run)),
-    )
-    gates = [limits.held[scope] for scope in scopes if scope in limits.held]
+    gates, scopes = held_gates(lane, limits.held), _scopes(lane)
     if lane.low:
         scopes += (("low", lane.tool), ("low", lane.agent))
     gates += [limits.closed[scope] for scope in dict.fromkeys(scopes) if scope in limits.closed]
@@ -333,6 +330,15 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     gates += _named_limits(GateName.TOOL, lane.tool, limits.per_tool, use.tools)
     gates += _named_limits(GateName.RUN, lane.run, limits.per_run, use.runs)
     return gates
+
+
+def held_gates(lane: Lane, held: Mapping[tuple[str, str], Gate]) -> list[Gate]:
+    """What is held of what this lane needs."""
+    return [held[scope] for scope in _scopes(lane) if scope in held]
+
+
+def _scopes(lane: Lane) -> tuple[tuple[str, str], ...]:
+    return (("", ""), ("tool", lane.tool), ("agent", lane.agent), ("run", lane.run))
 
 
 def _paused(why: str, key: str, name: GateName = GateName.RUNNING) -> Gate:

@@ -198,8 +198,9 @@ class Pane:
             case Retrying():
                 self._retrying(news)
             case Requeued():
-                again = {"attempt": str(news.life.attempt)}
-                self._line("waiting", news.life.id, "interrupted; it starts again", again)
+                again = {"attempt": str(news.life.attempt), "held": news.held}
+                text = f"not started: {news.held}" if news.held else "interrupted; it starts again"
+                self._line("waiting", news.life.id, text, again)
             case Recovered():
                 text = RECOVERED[news.step]
                 self._line(
