@@ -31,7 +31,8 @@ agents: {{t: {{tool: shell, command: [sh, -c, 'echo "$ORCHESTRATOR_TASK_ID" >> {
 """
 MINUTE = 60.0
 BACKLOG = 40 * MINUTE
-PATIENCE = 60.0
+MOST_WAITING = 60  # tasks; then a watcher lives long enough to start them
+PATIENCE = 60.0  # seconds without any progress
 
 
 def missing() -> str:
@@ -119,6 +120,22 @@ class Place:
             time.sleep(0.02)
         return True
 
+    def until_ended(self, wanted: set[str]) -> None:
+        """As long as it goes on: hundreds of tasks may wait that no watcher has lived long enough to start."""
+        left = self.unended(wanted)
+        while left:
+            before = len(left)
+            if not self.until(lambda: len(self.unended(wanted)) < before, f"{before} have ended"):  # noqa: B023
+                return
+            left = self.unended(wanted)
+
+    def unended(self, wanted: set[str]) -> set[str]:
+        folders = [self.layout.folder(name) for name in ("done", "failed")]
+        return wanted - {name for folder in folders for name, _ in scan.task_names(folder)}
+
+    def waiting(self) -> int:
+        return len(scan.task_names(self.layout.folder("inbox")))
+
 
 def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
     """So many kills, each while a due time passes or after a jump; then all is compared with the calendar."""
@@ -134,6 +151,8 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
             place.until(place.is_up, "the watcher is up")
         if place.behind() > BACKLOG:
             place.until(lambda: place.behind() < 4 * MINUTE, "it has made what was missed")
+        if place.waiting() > MOST_WAITING:
+            place.until(lambda: place.waiting() < 4, "what waits has started")
         step = place.random.choice((MINUTE, MINUTE, MINUTE, 2 * MINUTE, 5 * MINUTE, -3 * MINUTE))
         place.move(step)
         counts["set back"] += step < 0
@@ -151,11 +170,7 @@ def judge(place: Place, first: dict[str, float], counts: Counter[str]) -> list[s
     end = place.now
     wanted = expected(first, end)
     place.until(lambda: wanted <= set(place.tasks()), "every due time has made its task")
-    ended = ("done", "failed")
-    place.until(
-        lambda: wanted <= {n for f in ended for n, _ in scan.task_names(place.layout.folder(f))},
-        "all of them have ended",
-    )
+    place.until_ended(wanted)
     place.kill(signal.SIGTERM)
     found, started = place.tasks(), Counter(place.starts.read_text().split())
     submitted = Counter(
