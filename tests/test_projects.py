@@ -151,5 +151,12 @@ def test_one_that_vanishes_or_is_broken_harms_no_other(project, tmp_path):
     shown = project.run("report", "--all")
     assert "1 done" in shown.stdout and "good" in shown.stdout and "gone: " in shown.stderr
     assert "--all goes with" in project.run("report", "--all", "--metrics", "-", code=2).stderr
+    project.drop("bad.yaml", "promt: x\n")
+    needs = {item["name"]: item for item in project.json("review", "--all")["projects"]}
+    assert [need["id"] for need in needs["good"]["needs"]] == ["bad"]
+    assert "is not there" in needs["gone"]["problem"]
+    shown = project.run("review", "--all", code=7)
+    assert "needs you" in shown.stdout and "good\tbad\tinvalid" in shown.stdout
+    assert "gone: " in shown.stderr
     assert project.json("projects", "remove", "gone")["changed"][0]["to"] is None
     assert "did you mean 'good'" in project.run("projects", "remove", "god", code=3).stderr

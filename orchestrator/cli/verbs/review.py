@@ -8,13 +8,15 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.consent import refuse_in_attempt
+from orchestrator.cli.everywhere import refuse_none, warn_of_broken
 from orchestrator.cli.options import examples, json_option, now
 from orchestrator.cli.screen.acting import ask_key, run_verb
 from orchestrator.cli.screen.console import Console
-from orchestrator.cli.screen.needs import block
+from orchestrator.cli.screen.needs import block, block_of_all
 from orchestrator.errors import INTERRUPTED, NEEDS_YOU
 from orchestrator.files.text import clean, one_line
 from orchestrator.queries.needs import Need, needs_you
+from orchestrator.queries.projects import in_each
 
 KEYS = {
     "diff": "d",
@@ -32,17 +34,25 @@ KEYS = {
         "orchestrator review",
         "orchestrator review --list        # print it; in a pipe it always does",
         "orchestrator review --json | jq -r '.needs[].id'",
+        "orchestrator review --all         # print it for all your projects",
     )
 )
 @click.option("--list", "listed", is_flag=True, help="Print what needs you, and do nothing.")
+@click.option(
+    "--all", "everywhere", is_flag=True, help="Print what needs you in all your projects."
+)
 @json_option
 @click.pass_obj
-def command(app: App, listed: bool, as_json: bool) -> int:
+def command(app: App, listed: bool, everywhere: bool, as_json: bool) -> int:
     """Walk through everything that needs you: questions, work in review, failures, tasks that came through git.
 
     Press one key for each.  Every key is a verb, so your decisions count even if you lose the terminal.  n skips one,
     q quits.  Exit code 0: nothing needs you; 7: something does.
+
+    With --all it only prints: you decide in the project itself (orchestrator -C DIR review).
     """
+    if everywhere:
+        return _show_everywhere(app, as_json)
     needs = needs_you(app.layout, now())
     if as_json:
         app.console.json("needs", {"needs": [need.as_json() for need in needs]})
@@ -52,6 +62,22 @@ def command(app: App, listed: bool, as_json: bool) -> int:
         refuse_in_attempt("decide anything")
         return _walk(app)
     return NEEDS_YOU if needs else 0
+
+
+def _show_everywhere(app: App, as_json: bool) -> int:
+    moment = now()
+    found = in_each(lambda layout: needs_you(layout, moment))
+    refuse_none(found)
+    if as_json:
+        told = [
+            item.as_json(lambda needs: {"needs": [need.as_json() for need in needs]})
+            for item in found
+        ]
+        app.console.json("projects", {"projects": told})
+    else:
+        block_of_all(app.console, [(item.name, item.found or []) for item in found], moment)
+        warn_of_broken(found)
+    return NEEDS_YOU if any(item.found for item in found) else 0
 
 
 def _walk(app: App) -> int:
