@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - fixtures come by their names
 """Settings need a person's yes if they are not known to be a person's: brought by git, written while an attempt was alive, copied."""
 
 from __future__ import annotations
@@ -12,26 +13,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Project, tagged, wait_until
-from test_pull import commit, git, push
+from test_pull import commit, git, pulled, push  # noqa: F401
 
 from orchestrator.files import trust
 
 HOOK = "hooks:\n- {run: [touch, evil]}\n"
 BASE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n"
-
-
-@pytest.fixture
-def pulled(project, tmp_path) -> tuple[Project, Path]:
-    project.config(BASE)
-    project.run("watch", "--until-empty")
-    git(project.root, "init", "-q", "-b", "main")
-    commit(project.root)
-    git(tmp_path, "clone", "-q", "--bare", str(project.root), "origin.git")
-    git(project.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
-    git(project.root, "fetch", "-q")
-    git(project.root, "branch", "-q", "-u", "origin/main")
-    git(tmp_path, "clone", "-q", "origin.git", "other")
-    return project, tmp_path / "other"
 
 
 def refused(project: Project, *words: str) -> str:

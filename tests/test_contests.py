@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from conftest import wait_until
+from faults import Cut, cut_off
 from test_trees import Repo, repo, watcher  # noqa: F401
 
 from orchestrator.coordination import contests
@@ -200,7 +201,7 @@ def test_taking_one_early_withdraws_and_stops_the_others(repo: Repo, watcher):
 
 
 @pytest.mark.parametrize("after", range(1, 9, 2))
-def test_cut_off_while_it_is_settled_the_next_look_goes_on(tmp_path, monkeypatch, after):
+def test_cut_off_while_it_is_settled_the_next_look_goes_on(tmp_path, after):
     made = Tube(tmp_path)
     text = "agent: ok\nprompt: x\nrun: c\nreview: always\n"
     for name in ("c.a", "c.b", "c.c"):
@@ -211,25 +212,9 @@ def test_cut_off_while_it_is_settled_the_next_look_goes_on(tmp_path, monkeypatch
         file.write("compete: [a, b, c]\nprompt: x\n")
     records.write(made.layout, Contest("c", ("c.a", "c.b", "c.c")))
     made.store.approve("c.b")
-    left = [after]
-
-    class Cut(BaseException):
-        pass
-
-    def cut(real):
-        def call(*words, **named):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Cut
-            return real(*words, **named)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("move", "publish", "sync_folder"):
-            patch.setattr(contests.atomic, name, cut(getattr(contests.atomic, name)))
-        with pytest.raises(Cut):
-            contests.settle(made.store, "c")
+    steps = ("move", "publish", "sync_folder")
+    with cut_off(contests.atomic, steps, after), pytest.raises(Cut):
+        contests.settle(made.store, "c")
     contests.settle(made.store, "c")
     assert [made.where(name) for name in ("c.a", "c.b", "c.c", "c")] == [
         "archive", "done", "archive", "done",

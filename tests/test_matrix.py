@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import Cut, cut_off
 
 from orchestrator.files import listing, scan, schemas
 from orchestrator.files.requests import load, read
@@ -236,33 +237,17 @@ def test_git_is_asked_once_for_each_pattern_and_not_for_very_many():
 
 
 @pytest.mark.parametrize("after", range(1, 26, 3))
-def test_a_run_with_each_is_accepted_once_wherever_it_is_cut_off(tmp_path, after, monkeypatch):
+def test_a_run_with_each_is_accepted_once_wherever_it_is_cut_off(tmp_path, after):
     """Cut off at each step that changes something; the next watcher finishes, or begins anew."""
     repository(tmp_path)
     made = Tube(tmp_path)
     made.drop("r", EACH)
     path = made.layout.file("inbox", "r.yaml")
-    left = [after]
-
-    class Cut(BaseException):
-        pass
-
-    def cut(real):
-        def call(*words, **named):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Cut
-            return real(*words, **named)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("move", "publish", "remove", "write_many", "write_temporary", "sync_folder"):
-            patch.setattr(runs.atomic, name, cut(getattr(runs.atomic, name)))
+    steps = ("move", "publish", "remove", "write_many", "write_temporary", "sync_folder")
+    with cut_off(runs.atomic, steps, after), contextlib.suppress(Cut):
         content = read(path)
         run = load(path, "r", content.raw, schemas.check).run
-        with contextlib.suppress(Cut):
-            runs.accept(made.store, run, "r.yaml", content)
+        runs.accept(made.store, run, "r.yaml", content)
     made.run()
     assert len(members(made)) == 4 and len(made.started) == 4
     assert os.path.exists(made.layout.file("runs", "r.yaml")) and not os.path.exists(path)
