@@ -6,12 +6,9 @@ import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from functools import cache
 from typing import Any
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.files import asks, card, eventreader, journals, replies, results, runrecords, scan
-from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request
 from orchestrator.files.text import one_line, tail
@@ -204,7 +201,7 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
             progress = glance(
                 f"{layout.logs(journal.task_id, attempt.number)}/stdout.log",
                 how,
-                _models(layout).get(row.model) if how.live is not None and row.model else None,
+                _model(known, row.model) if how.live is not None else None,
             )
             before = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1])
             row.detail, row.cost_usd, row.usage = (
@@ -232,13 +229,9 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
     return row
 
 
-@cache
-def _models(layout: Layout) -> Mapping[str, Model]:
-    """Prices, to say what a running attempt has cost so far; none if the configuration cannot be read."""
-    try:
-        return load_config(layout).models
-    except OrchestratorError:
-        return {}
+def _model(known: Known, name: str) -> Model | None:
+    """Its prices, to say what a running attempt has cost so far; None if nobody has configured them."""
+    return known.config.models.get(name) if known.config is not None else None
 
 
 def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:

@@ -45,6 +45,7 @@ from orchestrator.model.admission import (
     in_force,
 )
 from orchestrator.model.budget import DAY, HOUR, TOKENS, Budgets, Spent, closed, paced
+from orchestrator.model.config import Config
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
 from orchestrator.model.hold import Scope
 from orchestrator.model.isolation import Change
@@ -135,10 +136,15 @@ class Known:
         """The settings in force: what the living watcher says, else what its next start will read."""
         if self.card is not None and self.card.alive and self.card.in_force is not None:
             return self.card.in_force
+        return in_force(self.config) if self.config is not None else InForce()
+
+    @cached_property
+    def config(self) -> Config | None:
+        """What is configured; None if that cannot be read."""
         try:
-            return in_force(configuration.load_config(self.layout))
+            return configuration.load_config(self.layout)
         except OrchestratorError:
-            return InForce()
+            return None
 
     @cached_property
     def journals(self) -> list[Journal]:

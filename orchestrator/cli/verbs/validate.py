@@ -191,11 +191,7 @@ def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found]
         return None
     real = os.path.realpath(path)
     if real == os.path.realpath(layout.config):
-        try:
-            load_config(layout, schemas.check)
-        except ConfigProblems as error:
-            return [(error.path, error.document, error.problems)]
-        return []
+        return []  # it is read, and judged, before anything else
     folder = os.path.dirname(real)
     if folder == os.path.realpath(layout.folder("results")):
         document = parse(opening.read_bytes(real, RESULT_MOST))
