@@ -40,8 +40,9 @@ class RunMoves:
         )
         self._missing: set[str] = set()  # runs of which it was told that their files are gone
 
-    def look(self) -> None:
-        """See to every run that goes on.  OSError if the disk refuses."""
+    def look(self) -> int:
+        """See to every run that goes on; how many waiting tasks that has cancelled.  OSError if the disk refuses."""
+        cancelled = 0
         members = self._members()
         self._missing &= members.keys()
         for run_id, ids in members.items():
@@ -50,13 +51,14 @@ class RunMoves:
                 continue
             place = scan.locate(self.layout, run_id)
             if place is not None and self.groups.is_file_of(run_id, place):
-                self._put_back(run_id, *place, ids)
+                cancelled += self._put_back(run_id, *place, ids)
             elif run_id not in self._missing and self.groups.get(run_id) is not None:
                 self._missing.add(run_id)
                 why = (
                     "its file is gone: its tasks go on, and the next watcher knows no limits of it"
                 )
                 self.listener.hear(Remark(About.WARNED, run_id, f"run {run_id}: {why}"))
+        return cancelled
 
     def _members(self) -> dict[str, list[str]]:
         """The waiting and running tasks of each run."""
@@ -73,11 +75,11 @@ class RunMoves:
             if life.task.run:
                 yield life.id, life.task.run
 
-    def _put_back(self, run_id: str, status: Status, name: str, ids: list[str]) -> None:
+    def _put_back(self, run_id: str, status: Status, name: str, ids: list[str]) -> int:
         try:
             atomic.move(self.layout.file(status, name), self.layout.file(runrecords.RUNS, name))
         except (FileExistsError, FileNotFoundError):
-            return  # somebody else has moved it: the next look sees where to
+            return 0  # somebody else has moved it: the next look sees where to
         self.groups.forget(run_id)
         told = f"run {run_id}: its file was moved to {status}/ while its tasks go on, and has been put back"
         if status is Status.CANCELLED:
@@ -85,17 +87,18 @@ class RunMoves:
         self.listener.hear(
             Remark(About.RESTORED, run_id, f"{told}; orchestrator hold --run {run_id}   stops it")
         )
-        if status is Status.CANCELLED:
-            self._cancel(ids)
+        return self._cancel(ids) if status is Status.CANCELLED else 0
 
-    def _cancel(self, ids: list[str]) -> None:
+    def _cancel(self, ids: list[str]) -> int:
         """What runs is asked to stop, as by the verb; what waits is withdrawn, the last first: it may need the others."""
-        why = "mv of its run's file to cancelled/"
+        why, withdrawn = "mv of its run's file to cancelled/", 0
         for task_id in reversed(ids):
             if task_id in self.running:
                 self.store.request_cancel(task_id, why)
                 continue
             try:
                 self.waitlist.withdraw(task_id, why)
+                withdrawn += 1
             except OrchestratorError as error:
                 self.listener.hear(Remark(About.WARNED, task_id, error.message))
+        return withdrawn

@@ -65,7 +65,7 @@ class Verdicts:
     def scan(self, merges: Iterable[str]) -> None:
         """Files that were moved from review/ to done/ by hand are to be merged; and any run may be over."""
         self.due = True
-        self.moves.look()
+        self.tally[str(Status.CANCELLED)] += self.moves.look()
         for name in merges:
             if name not in self._obeyed:
                 self._obeyed.add(name)
