@@ -21,7 +21,7 @@ from orchestrator.store.transitions import Store
 from orchestrator.tools.routing import turns
 
 
-class Card:
+class OwnCard:
     """``.state/watcher.json``: who watches, what is in force, what this day has cost."""
 
     def __init__(

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from orchestrator.coordination.grounds import Grounds, Worker, own_environment
 from orchestrator.coordination.life import Checking, Ending, Stage
-from orchestrator.coordination.retold import reopened
+from orchestrator.coordination.retold import end_record, reopened
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
@@ -147,15 +147,7 @@ class Proof:
         """Have the check's end in the journal, if its supervisor could not write it."""
         checks = entry.journal.checks
         if checks and checks[-1].ended is None:
-            kind = "lost" if end.cause == "lost" else "exit"
-            record = {
-                "record": kind,
-                "attempt": number,
-                "at": self.store.clock.wall(),
-                "cause": end.cause,
-            }
-            record |= {"code": end.code, "signal": end.signal, "duration_ms": end.duration_ms}
-            entry.append(record, sync=True)
+            entry.append(end_record(number, end, self.store.clock.wall()), sync=True)
 
     def folder(self, life: Worker, name: str) -> str:
         """Where a check of the newest attempt prints to."""

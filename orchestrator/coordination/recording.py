@@ -12,18 +12,15 @@ def brief(facts: AttemptFacts) -> Reading:
     """An earlier attempt, from its journal alone."""
     end = end_from(facts.ended or {"record": "lost"})
     if facts.read:
-        return reading_from(
-            facts.read, end.duration_ms, end.code if end.signal is None else 128 + end.signal
-        )
+        return reading_from(facts.read, end.duration_ms, end.exit_code)
     outcome = {
         "cancelled": Outcome.CANCELLED,
         "timeout": Outcome.TIMED_OUT,
         "lost": Outcome.LOST,
     }.get(end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
-    code = end.code if end.signal is None else 128 + end.signal
     return Reading(
         outcome,
-        code,
-        error_class=end.cause or ("exit" if code else ""),
+        end.exit_code,
+        error_class=end.cause or ("exit" if end.exit_code else ""),
         duration_ms=end.duration_ms,
     )

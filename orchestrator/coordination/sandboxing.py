@@ -19,12 +19,12 @@ from orchestrator.coordination.grounds import DROP, Grounds, Worker
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.base import Order
 from orchestrator.execution import sandbox, syscalls
-from orchestrator.execution.sandbox import EMPTY, READ, SEALED, WRITE, Mount, Walls, covered
+from orchestrator.execution.sandbox import EMPTY, READ, SEALED, WRITE, Mount, Walls
 from orchestrator.files import opening
 from orchestrator.files.layout import ANSWERS, ARTIFACTS, ASKED, OWN, Layout, data_file
 from orchestrator.files.statehome import state_home
 from orchestrator.files.text import last_lines, one_line
-from orchestrator.model.sandbox import PROJECT, STRICT, Sandbox
+from orchestrator.model.sandbox import PROJECT, STRICT, Sandbox, covered
 from orchestrator.patterns import regex
 from orchestrator.store import atomic, git
 from orchestrator.tools.invocation import CannotStart

@@ -25,7 +25,7 @@ from orchestrator.coordination import (
 from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.byhand import ByHand
-from orchestrator.coordination.card import Card
+from orchestrator.coordination.card import OwnCard
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.claims import Claims
 from orchestrator.coordination.decided import Decided, Found
@@ -189,7 +189,7 @@ class Watcher:
         self.interrupted = False
         self._once = False
         self._claimed_once = False
-        self.card = Card(settings, store, self.today, self.alone, self._state, clock)
+        self.card = OwnCard(settings, store, self.today, self.alone, self._state, clock)
         self.notifications = ""
 
     @property

@@ -10,10 +10,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator.execution import syscalls
 from orchestrator.files.text import one_line
+from orchestrator.model.sandbox import covered
 from orchestrator.records import dataclass
 
 PROGRAM = "bwrap"
@@ -128,11 +129,6 @@ def _from_run() -> list[str]:
         if covered(path, HIDDEN) and os.path.exists(path):
             found += ["--ro-bind", os.path.realpath(path), path]
     return found
-
-
-def covered(path: str, folders: Iterable[str]) -> bool:
-    """Whether a path is one of these or below one."""
-    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def sockets() -> list[str]:

@@ -7,21 +7,19 @@ import os
 
 def state_home() -> str:
     """The folder, which need not exist; empty if there is no absolute path for it (no home)."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(base):  # as the XDG specification says: a relative one is ignored
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            return ""
-        base = f"{home}/.local/state"
-    return f"{base.rstrip('/')}/orchestrator"
+    return _ours("XDG_STATE_HOME", ".local/state")
 
 
 def config_home() -> str:
     """Where a person's own settings are: ``$XDG_CONFIG_HOME/orchestrator``, else below ``~/.config``; empty without a home."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):
+    return _ours("XDG_CONFIG_HOME", ".config")
+
+
+def _ours(variable: str, below: str) -> str:
+    base = os.environ.get(variable, "")
+    if not os.path.isabs(base):  # as the XDG specification says: a relative one is ignored
         home = os.path.expanduser("~")
         if not os.path.isabs(home):
             return ""
-        base = f"{home}/.config"
+        base = f"{home}/{below}"
     return f"{base.rstrip('/')}/orchestrator"

@@ -24,6 +24,11 @@ class AttemptEnd:
     leftovers: int = 0
     errno: int = 0
 
+    @property
+    def exit_code(self) -> int | None:
+        """As shells have it: 128 and the number of the signal that ended it; None if nobody knows."""
+        return self.code if self.signal is None else 128 + self.signal
+
 
 def end_from(record: Mapping[str, Any]) -> AttemptEnd:
     """The end that a journal's ``exit`` or ``lost`` record describes."""

@@ -107,11 +107,12 @@ def within(box: Sandbox, outer: Sandbox) -> Sandbox:
 
 
 def _inside(paths: Iterable[str], outer: Sequence[str]) -> tuple[str, ...]:
-    return tuple(
-        path
-        for path in paths
-        if any(path == other or path.startswith(other.rstrip("/") + "/") for other in outer)
-    )
+    return tuple(path for path in paths if covered(path, outer))
+
+
+def covered(path: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of these or below one."""
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def tighter_bounds(first: Bounds, second: Bounds) -> Bounds:

@@ -108,7 +108,7 @@ class SpecAdapter:
         if said.partial and live is not None:  # sums need every event, however large the log
             counted = total(f"{run_dir}/stdout.log", live)
             said = replace(said, usage=counted.usage, cost_usd=counted.cost)
-        code = end.code if end.signal is None else 128 + end.signal
+        code = end.exit_code
         printed = last_lines(f"{run_dir}/stdout.log", 20) if route.mode != "interactive" else []
         warnings = said.warnings
         if end.leftovers:

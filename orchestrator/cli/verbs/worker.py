@@ -23,6 +23,7 @@ from orchestrator.distributors.engines.base import has_password, shown
 from orchestrator.distributors.engines.choice import engine, lacking
 from orchestrator.distributors.queue import URL_ENV
 from orchestrator.errors import Unusable
+from orchestrator.files.statehome import state_home
 from orchestrator.model.config import Config
 from orchestrator.tools.specs import Toolbox
 
@@ -155,8 +156,12 @@ def _tools(wanted: tuple[str, ...], config: Config, toolbox: Toolbox) -> list[st
 
 
 def _default_spool() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return f"{base}/orchestrator/spool"
+    home = state_home()
+    if not home:
+        raise Unusable(
+            "there is no home folder to keep orders in", "set XDG_STATE_HOME, or say --spool"
+        )
+    return f"{home}/spool"
 
 
 class Lines:
