@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import pytest
 
+from orchestrator.cli.verbs.reload import has_read
 from orchestrator.files import trust
+from orchestrator.files.card import Card
 from orchestrator.files.layout import Layout
 from orchestrator.store.acceptance import Acceptance, snapshot
 
@@ -84,3 +87,41 @@ def test_the_start_of_the_first_attempt_survives_a_power_cut(accepted, monkeypat
     synced.clear()
     accepted.begin()
     assert not synced  # the next ones cost nothing
+
+
+def test_a_yes_outlasts_a_hold_at_the_same_moment(accepted):
+    """A verb accepts while the watcher holds what it has just read: the yes was written over."""
+    watcher = Acceptance(accepted.layout, accepted.known)
+    over = threading.Event()
+
+    def hold() -> None:
+        while not over.is_set():
+            watcher.hold()
+            watcher.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        for number in range(40):
+            with open(accepted.layout.config, "w", encoding="utf-8") as file:
+                file.write(f"limits: {{running: {number}}}\n")
+            accepted.accept(snapshot(accepted.layout))
+            assert accepted.equal(), number
+    finally:
+        over.set()
+        thread.join()
+
+
+def card(read: str, **more) -> Card:
+    """What a watcher says that has read the settings at this moment."""
+    return Card(1, "here", "", "1", 2, "", False, "", 0.0, True, settings_read=read, **more)
+
+
+def test_a_reading_from_before_the_yes_does_not_answer_it(accepted):
+    """The watcher may be reading on its own when `reload` begins; it holds what it reads, and reads again after the yes."""
+    before, held = card("1"), card("2", settings_held=True)
+    assert not has_read(before, before, accepted)
+    assert not has_read(held, before, accepted)  # they are accepted: it does not know yet
+    assert has_read(card("3"), before, accepted)
+    change(accepted)
+    assert has_read(held, before, accepted)  # changed once more since

@@ -7,10 +7,12 @@ what changed while an attempt was alive, and what came with a copy of the projec
 from __future__ import annotations
 
 import difflib
+import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 
 from orchestrator.errors import OrchestratorError
@@ -114,20 +116,40 @@ class Acceptance:
             self.known = trusting.accept_copy(self.layout)
         said = {path: _text(raw) for path, raw in files.items()}
         sums = [_sum(path, raw) for path, raw in files.items()]
-        earlier = list(dict.fromkeys([*self._earlier(), *sums]))[-MOST_EARLIER:]
-        self._write({"files": said, "at": time.time(), "earlier": earlier})
+        with self._alone():
+            earlier = list(dict.fromkeys([*self._earlier(), *sums]))[-MOST_EARLIER:]
+            self._write({"files": said, "at": time.time(), "earlier": earlier})
 
     def hold(self) -> None:
         """What has changed is held, over crashes and restarts, until it is undone or accepted."""
-        found = self._remembered()
-        if not found.get("held"):
-            self._write({**found, "held": True})
+        self._mark(True)
 
     def release(self) -> None:
         """It was undone."""
-        found = self._remembered()
-        if found.get("held"):
-            self._write({**found, "held": False})
+        self._mark(False)
+
+    def _mark(self, held: bool) -> None:
+        with self._alone():
+            found = self._remembered()
+            if bool(found.get("held")) != held:
+                self._write({**found, "held": held})
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """What is remembered is read and written by one process at a time: a verb's yes must outlast a watcher's hold."""
+        if not self.known.folder or not self.known.believed:
+            yield
+            return
+        try:
+            fd = os.open(self.known.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # what is written there will say why
+            yield
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def begin(self) -> None:
         """An attempt is about to start: what changes from now on may be its doing, also after a power cut."""

@@ -44,14 +44,15 @@ def command(app: App) -> None:
             f"the watcher (pid {before.pid} on {before.host}) runs in another container",
             "run it there",
         )
-    Acceptance(app.layout, open_store(app).trust).accept(snapshot(app.layout))
+    acceptance = Acceptance(app.layout, open_store(app).trust)
+    acceptance.accept(snapshot(app.layout))
     os.kill(before.pid, signal.SIGUSR1)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found = card.read(app.layout, now())
         if found is None or not found.alive:
             raise Refused("the watcher has ended in the meantime", "orchestrator watch")
-        if found.settings_read != before.settings_read:
+        if has_read(found, before, acceptance):
             if found.settings:
                 raise Refused(found.settings, "orchestrator validate")
             app.console.out(
@@ -62,3 +63,13 @@ def command(app: App) -> None:
             return
         time.sleep(0.02)
     raise Refused(f"the watcher (pid {before.pid}) does not answer", "orchestrator doctor")
+
+
+def has_read(found: card.Card, before: card.Card, acceptance: Acceptance) -> bool:
+    """Whether the watcher has read the settings since they were accepted.
+
+    It may have been reading them a moment before, on its own: then it holds what is accepted by now, and reads again.
+    """
+    if found.settings_read == before.settings_read:
+        return False
+    return not (found.settings_held and acceptance.equal())
