@@ -52,7 +52,7 @@ A = Lane("a", "x")
         (Ask(Task("t"), A), {}, []),
         (Ask(Task("t", hold=True), A), {}, ["hold"]),
         (Ask(Task("t"), A, approval=Gate(GateName.APPROVAL, "x")), {}, ["approval"]),
-        (Ask(Task("t"), A, editing=True), {}, ["editing"]),
+        (Ask(Task("t"), A, editing="open in an editor"), {}, ["editing"]),
         (Ask(Task("t", not_before=NOW + 1), A), {}, ["not_before"]),
         (Ask(Task("t", needs=("u",)), A), {}, ["needs"]),
         (Ask(Task("t", needs=("u",)), A), {"statuses": {"u": Status.DONE}}, []),

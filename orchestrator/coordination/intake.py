@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import stat as stat_module
 from collections.abc import Collection
 from typing import Protocol
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
-from orchestrator.files import listing, named, schemas
+from orchestrator.files import editing, listing
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.requests import Content, Unreadable, load, read
+from orchestrator.files.requests import Content, Unreadable, read
 from orchestrator.model import matrix
 from orchestrator.model.config import Config
 from orchestrator.model.run import Run, is_run
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
-from orchestrator.tools.judging import route_problems
+from orchestrator.tools import judging
 from orchestrator.tools.routing import Route, routes
 from orchestrator.tools.specs import Toolbox
 
-EMPTY = 5.0  # seconds between looks at a file in which nothing has been written yet
+OPEN = 0.1  # seconds between looks at a file that an editor or another program has open
 CHEAP = 32 << 10  # bytes of a file that is judged at once
 FEW, LITTLE = 200, 256 << 10  # tasks of a run that is judged at once, and their characters
 
@@ -36,11 +35,15 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """Look again in ``after`` seconds; ``why`` is empty while a file merely has to rest."""
+    """Look again in ``after`` seconds; ``why`` is empty while a file merely has to rest.
+
+    ``right``: what has been saved is a valid task or run.
+    """
 
     signature: Signature
     after: float
     why: str = ""
+    right: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +127,11 @@ def understand(layout: Layout, rules: Rules, name: str, content: Content) -> Jud
     """What the content says, once it is read.  Raises what the machine is to blame for, and nothing else."""
     signature = signature_of(content.stat)
     try:
-        request = load(
-            f"{layout.work}/inbox/{name}",
-            stem_of(name),
-            content.raw,
-            schemas.check,
-            rules.agents,
-            find=rules.config.templates.get,
+        path = f"{layout.work}/inbox/{name}"
+        config, toolbox = rules.config, rules.toolbox
+        request = judging.judged(
+            path, stem_of(name), content.raw, config, toolbox, rules.agents, layout.root
         )
-        # Problems that only the configuration shows: unknown agents, tools that are off.
-        request.problems += route_problems(request, rules.config, rules.toolbox)
-        names = [] if request.errors else named.problems(request, layout.root)
-        if any(not problem.warning for problem in names):
-            # What it names may be written yet, which leaves no trace here: every full listing looks again.
-            signature = (signature[0], -1, signature[2])
-        request.problems += names
     except Exception as error:  # a bug of ours; it concerns this file only
         if guard.machine(error):
             raise
@@ -147,6 +140,9 @@ def understand(layout: Layout, rules: Rules, name: str, content: Content) -> Jud
         )
         return Invalid(signature, Document(""), (problem,), content.sha256)
     if request.errors:
+        if request.absent:
+            # What it names may be written yet, which leaves no trace here: every full listing looks again.
+            signature = (signature[0], -1, signature[2])
         return Invalid(signature, request.document, tuple(request.problems), content.sha256)
     if request.run is not None:
         return RunFile(signature, content, request.run)
@@ -168,6 +164,7 @@ class Intake:
         self._rested: dict[
             str, tuple[Signature, float]
         ] = {}  # first seen like this, and when (monotonic)
+        self._open: dict[str, tuple[Signature, Config]] = {}  # right, and in an editor
 
     def look(
         self,
@@ -195,11 +192,10 @@ class Intake:
             self._rested.pop(name, None)
             return Ignored()
         signature = signature_of(info)
-        if not info.st_size and stat_module.S_ISREG(info.st_mode):
-            left = self._rest_left(name, signature, listed=True)
-            return NotYet(signature, left if left > 0 else EMPTY, "" if left > 0 else "it is empty")
-        if self._open_in_editor(name):
-            return NotYet(signature, 0.1, "open in an editor")
+        held = editing.in_editor(path)
+        if held and self._open.get(name) == (signature, self.settings.config):
+            return NotYet(signature, OPEN, held, right=True)
+        self._open.pop(name, None)
         if not renamed and (left := self._rest_left(name, signature, listed)) > 0:
             return NotYet(signature, left)
         self._rested.pop(name, None)
@@ -214,16 +210,24 @@ class Intake:
                 raise
             return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
         if content.being_written:
-            return NotYet(signature, 0.1, "being written")
+            return NotYet(signature, OPEN, editing.WRITTEN)
         if (
             before is not None
             and before.content.raw == content.raw
             and before.signature == signature_of(content.stat)
         ):
-            return before
+            return self.unless_open(name, before)
         if light and heavy(name, content) and content.sha256 != known:
             return Heavy(signature_of(content.stat), content)
-        return understand(self.layout, self.settings, name, content)
+        return self.unless_open(name, understand(self.layout, self.settings, name, content))
+
+    def unless_open(self, name: str, look: Judged) -> Judged | NotYet:
+        """What is right waits until the editor that holds it has closed it; what is wrong is said to be wrong."""
+        held = editing.in_editor(f"{self.layout.work}/inbox/{name}")
+        if not held or isinstance(look, Invalid):
+            return look
+        self._open[name] = (look.signature, self.settings.config)
+        return NotYet(look.signature, OPEN, held, right=True)
 
     def _unreadable(self, signature: Signature, name: str, why: str) -> Invalid:
         hint = "remove it, or put a regular file in its place"
@@ -232,10 +236,6 @@ class Intake:
         problem = Problem(1, 1, why, hint)
         # A change of its mode leaves no trace in the signature, so this one equals none: every full listing looks again.
         return Invalid((signature[0], -1, signature[2]), Document(""), (problem,), f"{signature}")
-
-    def _open_in_editor(self, name: str) -> bool:
-        folder = f"{self.layout.work}/inbox"
-        return os.path.lexists(f"{folder}/.{name}.swp") or os.path.lexists(f"{folder}/.#{name}")
 
     def _rest_left(self, name: str, signature: Signature, listed: bool) -> float:
         """Seconds that a file written in place must still lie unchanged before it is believed to be whole.

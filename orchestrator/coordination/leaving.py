@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.waitlist import Waitlist
-from orchestrator.model.admission import Ask, Retry, World, admit, hopeless
+from orchestrator.files.layout import stem_of
+from orchestrator.model.admission import Ask, Retry, World, admit, editing_gate, hopeless
 from orchestrator.model.gates import Gate, limit_gates
 
 TOLD_MOST = 20  # waiting tasks that are told
@@ -41,11 +42,12 @@ def what_waits(
         for life in lives
         if life.retry_at is not None
     ]
+    found += [(stem_of(name), [editing_gate(why)]) for name, why in waitlist.open.items()]
     return [(task_id, gates) for task_id, gates in found if gates]
 
 
-def summary(tally: Mapping[str, int], lives: Collection[Life]) -> str:
-    """``12 done, 1 failed, 0 left running``."""
+def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlist) -> str:
+    """``12 done, 1 failed, 0 left running, 1 invalid``: how what was started ended, and what is left."""
     counts = [
         f"{tally[name]} {name}"
         for name in ("done", "failed", "cancelled", "review")
@@ -53,7 +55,12 @@ def summary(tally: Mapping[str, int], lives: Collection[Life]) -> str:
     ]
     left = sum(life.retry_at is None for life in lives)
     retrying = len(lives) - left
-    more = f", {retrying} to be retried" if retrying else ""
+    rest = {
+        "to be retried": retrying,
+        "waiting": len(waitlist.waiting) + len(waitlist.runs) + len(waitlist.open),
+        "invalid": len(waitlist.invalid),
+    }
+    more = "".join(f", {count} {name}" for name, count in rest.items() if count)
     return ", ".join(counts) + f", {left} left running{more}"
 
 

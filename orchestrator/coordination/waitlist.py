@@ -158,6 +158,11 @@ class Waitlist:
         waiting = self.of(task_id)
         return waiting is not None and any(gate.stuck for gate in waiting.gates)
 
+    @property
+    def open(self) -> dict[str, str]:
+        """Files that somebody is still at, by name, and in what way."""
+        return {name: why for name, (_, why) in list(self.not_yet.items()) if why}
+
     def unmerged(self) -> list[str]:
         """Ids of done tasks that others wait for until somebody merges their branches."""
         needed = {
@@ -303,7 +308,7 @@ class Waitlist:
             if isinstance(look, TaskFile | RunFile) and len(self._heavy) < MOST_HEAVY:
                 self._heavy[name] = look
             try:
-                self._take(name, look)
+                self._take(name, self.intake.unless_open(name, look))
             except Exception as error:
                 self.failed(name, error)
 
@@ -357,6 +362,9 @@ class Waitlist:
         if isinstance(look, NotYet):
             self.not_yet[name] = (self.clock.monotonic() + look.after, look.why)
             if look.why and look.why != was_editing:
+                if look.right:
+                    self._complaints.pop(name, None)
+                    self._drop_note(stem_of(name))
                 self.listener.hear(Remark(About.EDITING, stem_of(name), look.why))
             return
         key = ids.key(stem_of(name))

@@ -906,8 +906,8 @@ class Watcher:
     # -- what others see ------------------------------------------------------------------------------------------------
 
     def summary(self) -> str:
-        """``12 done, 1 failed, 0 left running``."""
-        return leaving.summary(self.tally, self.running.values())
+        """``12 done, 1 failed, 0 left running, 1 invalid``."""
+        return leaving.summary(self.tally, self.running.values(), self.waitlist)
 
     def _beat(self) -> None:
         try:

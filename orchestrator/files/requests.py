@@ -84,6 +84,7 @@ class Request:
     files: listing.Files = listing.anything
     lenient: bool = False  # for who only reads: a template that is gone is passed over
     made_of: Mapping[str, Any] | None = None  # what its template made, filled
+    absent: bool = False  # it names what is not there, or is not what it should be
 
     @property
     def warnings(self) -> list[Problem]:
@@ -127,7 +128,7 @@ def _open_for_writing(fd: int) -> bool:
     """Linux refuses a read lease while any descriptor can write to the file.
 
     Taking the lease makes a writer that opens at this instant wait until it is given back, a few microseconds.
-    SIGIO, which would announce that writer, must be ignored by then (the watcher does).
+    SIGIO, which would announce that writer, must be ignored by then (the watcher does, and `editing.held`).
     """
     import fcntl
 

@@ -43,7 +43,7 @@ class Ask:
     task: Task
     lane: Lane
     approval: Gate | None = None  # of a file that git may have brought
-    editing: bool = False
+    editing: str = ""  # who is still at its file: an editor, or a program that writes it
     retry: Retry | None = None
 
 
@@ -198,8 +198,13 @@ def standing_gates(ask: Ask, world: World) -> list[Gate]:
         unmerged=world.unmerged,
     )
     if ask.editing:
-        gates.insert(0, Gate(GateName.EDITING, "it is open in an editor", "save and close it"))
+        gates.insert(0, editing_gate(ask.editing))
     return gates
+
+
+def editing_gate(held: str) -> Gate:
+    """The gate of a file that somebody is still at, ``open in an editor`` or ``being written``."""
+    return Gate(GateName.EDITING, f"it is {held}", "save and close it")
 
 
 def retry_gates(retry: Retry, now: float) -> list[Gate]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from orchestrator.files import eventreader, scan
+from orchestrator.files import editing, eventreader, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Request
 from orchestrator.model.admission import Ask, Retry, World
@@ -20,7 +20,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.queries.usage import percentile
-from orchestrator.queries.world import Known, being_edited, lane_of, request_of
+from orchestrator.queries.world import Known, lane_of, request_of
 from orchestrator.records import dataclass
 
 PAST = 2000  # attempts that are looked at
@@ -174,9 +174,9 @@ def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
             submitted = os.lstat(layout.file(Status.INBOX, name)).st_mtime_ns
         except OSError:
             continue
-        verdict, editing = known.verdict(request, name), being_edited(layout, name)
+        verdict, held = known.verdict(request, name), editing.held(layout.file("inbox", name))
         for task in _tasks(request):
-            yield Ask(task, known.in_force.lane(task), verdict.gate, editing), submitted
+            yield Ask(task, known.in_force.lane(task), verdict.gate, held), submitted
     for journal in known.journals:
         if journal.phase is Phase.RETRYING:
             retry = Retry(journal.next_attempt, journal.last.get("not_before", known.now))

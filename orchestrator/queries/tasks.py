@@ -8,10 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from orchestrator.files import asks, card, eventreader, journals, replies, results, runrecords, scan
+from orchestrator.files import (
+    asks,
+    card,
+    editing,
+    eventreader,
+    journals,
+    replies,
+    results,
+    runrecords,
+    scan,
+)
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.requests import Request
 from orchestrator.files.text import one_line, tail
+from orchestrator.model.admission import editing_gate
 from orchestrator.model.config import Model
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.hold import Scope
@@ -126,13 +137,14 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
     counts[Status.INBOX] = len(inbox)
     _count_what_runs(layout, counts)
+    waiting = [waiting_row(layout, status, name, now, known) for status, name in shown]
     return Overview(
         watcher=known.card,
         counts=counts,
         invalid=[_invalid_row(layout, name, judged) for name, judged in wrong.items()],
-        editing=_editing(layout),
+        editing=_editing(layout, wrong, waiting),
         running=running(layout, now, known),
-        waiting=[waiting_row(layout, status, name, now, known) for status, name in shown],
+        waiting=waiting,
         review=[
             finished_row(layout, task_id, Status.REVIEW, name, results.read(layout, task_id))
             for task_id, name in scan.sorted_names(layout.folder(Status.REVIEW))
@@ -163,11 +175,13 @@ def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:
     )
 
 
-def _editing(layout: Layout) -> list[str]:
+def _editing(layout: Layout, wrong: Iterable[str], waiting: Iterable[Row]) -> list[str]:
+    """What somebody is still at, and what is not there yet though an editor has it open.  What is wrong counts as invalid."""
     names = scan.names(layout.folder(Status.INBOX))
-    held = {name[1:-4] for name in names if name.startswith(".") and name.endswith(".swp")}
-    held |= {name[2:] for name in names if name.startswith(".#")}
-    return sorted(stem_of(name) for name in held if not is_draft(name) and stem_of(name))
+    open_ = {name[1:-4] for name in names if name.startswith(".") and name.endswith(".swp")}
+    open_ |= {name[2:] for name in names if name.startswith(".#")}
+    found = {stem_of(name) for name in open_ - set(wrong) if not is_draft(name) and stem_of(name)}
+    return sorted(found | {row.id for row in waiting if "editing" in row.flags})
 
 
 def running(layout: Layout, now: float, known: Known | None = None) -> list[Row]:
@@ -259,6 +273,9 @@ def waiting_row(
     row = Row(task_id, status.word, layout.shown(layout.file(status, name)))
     judged = known.judge.file(status, name)
     request = judged.request
+    if judged.held == editing.WRITTEN:
+        row.detail, row.flags = editing_gate(judged.held).why, ("editing",)
+        return row
     if judged.problem is not None:
         row.status = "invalid" if status is Status.INBOX else row.status
         row.detail = judged.told
@@ -279,6 +296,8 @@ def waiting_row(
     row.detail = gates[0].why if gates else ""
     if any(gate.stuck for gate in gates):
         row.flags = ("stuck",)
+    if judged.held:
+        row.flags += ("editing",)
     return row
 
 

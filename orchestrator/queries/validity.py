@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import configuration, schemas, text
+from orchestrator.files import configuration, editing, text
 from orchestrator.files.documents import Problem
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.requests import Content, Request, Unreadable, load, read
+from orchestrator.files.requests import Content, Request, Unreadable, read
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
-from orchestrator.tools.judging import route_problems
+from orchestrator.tools import judging
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
 
@@ -27,10 +27,14 @@ PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A file of inbox/ or held/: what it asks for, or the first reason why it cannot run as written."""
+    """A file of inbox/ or held/: what it asks for, or the first reason why it cannot run as written.
+
+    Of one that is being written nothing is known yet.
+    """
 
     request: Request | None
     problem: Problem | None = None
+    held: str = ""  # who is still at it: `editing.EDITOR`, `editing.WRITTEN`
 
     @property
     def told(self) -> str:
@@ -61,21 +65,21 @@ class Judge:
             return Judged(None, Problem(0, 0, "it cannot be read: permission denied", "chmod u+r"))
         except OSError as error:
             return Judged(None, Problem(0, 0, f"it cannot be read: {error.strerror}"))
-        if not content.raw.strip():
-            return Judged(None, Problem(0, 0, "the file is empty", "write what to do"))
+        held = editing.held(path) if status is Status.INBOX else ""
+        if held == editing.WRITTEN:
+            return Judged(None, None, held)
         remembered = self._remembered(stem_of(name), content)
         if remembered:
             return Judged(None, remembered)
         config, toolbox = self._read_settings()
-        request = load(
-            path, stem_of(name), content.raw, schemas.check, agent_names(config, toolbox.tools)
+        agents = agent_names(config, toolbox.tools)
+        request = judging.judged(
+            path, stem_of(name), content.raw, config, toolbox, agents, self._layout.root
         )
-        if not request.errors:
-            request.problems += route_problems(request, config, toolbox)
         if request.errors:
             return Judged(request, request.errors[0])
         refused = self._refused(stem_of(name), content.stat)
-        return Judged(request, Problem(0, 0, refused) if refused else None)
+        return Judged(request, Problem(0, 0, refused) if refused else None, held)
 
     def _remembered(self, task_id: str, content: Content) -> Problem | None:
         """What the note says, if it is about these bytes and younger than the settings."""

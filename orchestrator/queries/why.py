@@ -9,6 +9,7 @@ from dataclasses import field
 from typing import Any
 
 from orchestrator.files import (
+    editing,
     eventreader,
     journals,
     results,
@@ -16,7 +17,7 @@ from orchestrator.files import (
 )
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.admission import SLOTS, process_gates
+from orchestrator.model.admission import SLOTS, editing_gate, process_gates
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.question import headline, options
@@ -162,6 +163,10 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
     layout = known.layout
     judged = known.judge.file(Status.INBOX, name)
     request = judged.request
+    if judged.held == editing.WRITTEN:
+        gate = editing_gate(judged.held)
+        gates = [gate, *process_gates(known.watching)]
+        return Reasons(task_id, "waiting", f"it waits: {gate.why}", gates)
     if judged.problem is not None or request is None:
         return Reasons(
             task_id,

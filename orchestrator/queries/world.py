@@ -17,6 +17,7 @@ from orchestrator.files import (
     asks,
     card,
     configuration,
+    editing,
     eventreader,
     holds,
     journals,
@@ -80,7 +81,7 @@ class Known:
             task,
             self.in_force.lane(task),
             approval=self.verdict(request, name).gate,
-            editing=being_edited(self.layout, name),
+            editing=editing.held(self.layout.file("inbox", name)),
         )
         found = admit(ask, self.world(ask.lane))
         return [gate for gate in found if watcher or gate.name not in PROCESS]
@@ -204,18 +205,18 @@ class Known:
                 name
                 for name in names
                 if os.path.exists(self.layout.note(stem_of(name)))
-                or being_edited(self.layout, name)
-                or self._fresh_or_empty(name)
+                or editing.in_editor(self.layout.file("inbox", name))
+                or self._fresh(name)
             ]
         judged = {name: self.judge.file(Status.INBOX, name) for name in names[:JUDGED]}
         return {name: found for name, found in judged.items() if found.problem is not None}
 
-    def _fresh_or_empty(self, name: str) -> bool:
+    def _fresh(self, name: str) -> bool:
         try:
-            info = os.lstat(self.layout.file(Status.INBOX, name))
+            written = os.lstat(self.layout.file(Status.INBOX, name)).st_mtime
         except OSError:
             return False
-        return not info.st_size or self.now - info.st_mtime < FRESH
+        return self.now - written < FRESH
 
     def status_of(self, task_id: str) -> Status | None:
         """Where a needed task is."""
@@ -333,13 +334,6 @@ def request_of(layout: Layout, status: Status | str, name: str) -> Request | Non
         return load(path, stem_of(name), read(path).raw)
     except (OSError, Unreadable):
         return None
-
-
-def being_edited(layout: Layout, name: str) -> bool:
-    """Whether an editor has a file of the inbox open."""
-    return os.path.lexists(layout.file("inbox", f".{name}.swp")) or os.path.lexists(
-        layout.file("inbox", f".#{name}")
-    )
 
 
 def _is_ending(journal: Journal, run_id: str) -> bool:

@@ -1,17 +1,43 @@
-"""What only the configuration shows of a file that is right by itself: unknown agents, tools that are off."""
+"""What a file asks for and all that is wrong with it: one judgement for the watcher, ``validate`` and every verb that reads.
+
+What only the configuration shows of a file that is right in itself (unknown agents, tools that are off) is found here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from orchestrator.files import named, schemas
 from orchestrator.files.documents import Document, Problem
-from orchestrator.files.requests import Request
+from orchestrator.files.requests import Request, load
 from orchestrator.model import chain
 from orchestrator.model.config import Config
 from orchestrator.model.run import Run
 from orchestrator.model.task import task_from
 from orchestrator.tools.routing import RouteProblem, routes
 from orchestrator.tools.specs import Toolbox
+
+
+def judged(
+    path: str,
+    task_id: str,
+    raw: bytes,
+    config: Config,
+    toolbox: Toolbox,
+    agents: Collection[str],
+    root: str = "",
+) -> Request:
+    """What the bytes of ``path`` ask for, with all problems.  ``agents``: the roles there are; ``root``: the project in which the
+    files that it names must be, if it belongs to one."""
+    request = load(path, task_id, raw, schemas.check, agents, find=config.templates.get)
+    if not request.errors:
+        request.problems += route_problems(request, config, toolbox)
+    if root and not request.errors:
+        found = named.problems(request, root)
+        request.absent = any(not problem.warning for problem in found)
+        request.problems += found
+    return request
 
 
 def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:

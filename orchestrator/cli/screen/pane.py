@@ -423,10 +423,10 @@ class Pane:
             name not in waiting.waiting for name in list(waiting.todo)
         )  # after a change of the settings some are in both
         counts = (
-            ("waiting", len(waiting.waiting) + listed),
+            ("waiting", len(waiting.waiting) + listed + len(waiting.open)),
             *(seen.counts or [("done", tally["done"])]),
             ("invalid", len(waiting.invalid)),
-            ("editing", sum(bool(why) for _, why in list(waiting.not_yet.values()))),
+            ("editing", len(waiting.open)),
         )
         notes = [
             f"{hold.words(scope)} held"

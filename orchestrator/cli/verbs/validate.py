@@ -25,7 +25,7 @@ from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
 from orchestrator.queries.health.wants import waiting_needs
-from orchestrator.tools.judging import route_problems
+from orchestrator.tools import judging
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
 
@@ -236,18 +236,15 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
             why = getattr(error, "strerror", None) or str(error)
             return shown, Document(""), [Problem(1, 1, why)]
     name = os.path.basename(path)
-    request = load(
+    request = judging.judged(
         path if path != "-" else "stdin.yaml",
         stem_of(name) or "stdin",
         raw,
-        schemas.check,
+        config,
+        toolbox,
         agent_names(config, toolbox.tools),
-        find=config.templates.get,
+        layout.root if layout is not None else "",
     )
-    if not request.errors:
-        request.problems += route_problems(request, config, toolbox)
-    if not request.errors and layout is not None:
-        request.problems += named.problems(request, layout.root)
     if layout is not None:
         request.problems += named.unknown_needs(request, layout, os.path.dirname(path) or ".")
     if layout is not None and request.task is not None and request.task.needs:

@@ -140,7 +140,8 @@ def command(
         return 0
     if watcher.tally["failed"] or watcher.waitlist.stuck():
         return FAILED
-    return NEEDS_YOU if watcher.tally["review"] or watcher.asking.open else 0
+    left = watcher.waitlist.invalid or watcher.waitlist.open
+    return NEEDS_YOU if watcher.tally["review"] or watcher.asking.open or left else 0
 
 
 def _sharing(layout: Layout, settings: Settings) -> str:
