@@ -8,7 +8,7 @@ from orchestrator.coordination.life import Life
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files.layout import stem_of
 from orchestrator.model.admission import Ask, Retry, World, admit, editing_gate, hopeless
-from orchestrator.model.gates import Gate, limit_gates
+from orchestrator.model.gates import Gate, GateName, limit_gates
 
 TOLD_MOST = 20  # waiting tasks that are told
 
@@ -43,7 +43,9 @@ def what_waits(
         if life.retry_at is not None
     ]
     found += [(stem_of(name), [editing_gate(why)]) for name, why in waitlist.open.items()]
-    return [(task_id, gates) for task_id, gates in found if gates]
+    return [
+        (task_id, gates) for task_id, gates in found if gates and gates[0].name is not GateName.ONLY
+    ]
 
 
 def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlist) -> str:

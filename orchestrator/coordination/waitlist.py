@@ -512,6 +512,8 @@ class Waitlist:
         self._drop_note(task.id)
         self.judge(waiting)
         self.needed(task.id)
+        if waiting.gates[:1] and waiting.gates[0].name is GateName.ONLY:
+            return
         if waiting.gates and [gate.why for gate in waiting.gates] != [gate.why for gate in told]:
             self.listener.hear(Stuck(task.id, waiting.gates))
 
@@ -625,6 +627,7 @@ class Waitlist:
             self.clock.wall(),
             statuses.of,
             self.groups.get,
+            self.settings.config.limits,
             stopped=statuses.stopped,
             unmerged=statuses.unmerged,
         )

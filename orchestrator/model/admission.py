@@ -12,7 +12,16 @@ from typing import Any
 
 from orchestrator.model.budget import Budget, Budgets
 from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, limit_gates, own_gates
+from orchestrator.model.gates import (
+    Gate,
+    GateName,
+    InUse,
+    Lane,
+    Limits,
+    limit_gates,
+    only_gates,
+    own_gates,
+)
 from orchestrator.model.isolation import CHECKOUT, Change
 from orchestrator.model.place import Places, places_from, places_of
 from orchestrator.model.run import Run
@@ -100,6 +109,7 @@ class InForce:
                 "per_tool": dict(limits.per_tool),
                 "reserve": dict(limits.reserve),
                 "in_flight": dict(limits.in_flight),
+                "only": list(limits.only),
             },
             "places": self.places.as_json(),
             "budgets": _without_none(asdict(self.budgets)),
@@ -142,6 +152,7 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
             dict(limits["per_tool"]),
             reserve=dict(limits.get("reserve", {})),
             in_flight=dict(limits.get("in_flight", {})),
+            only=tuple(map(str, limits.get("only", ()))),
         ),
         _budgets(data["budgets"]),
         str(data["from_git"]),
@@ -183,8 +194,9 @@ def admit(ask: Ask, world: World) -> list[Gate]:
 
 def standing_gates(ask: Ask, world: World) -> list[Gate]:
     """Those that concern this task alone, whatever else runs.  They change only when something happens to it or its needs."""
+    others = only_gates(ask.task.id, ask.task.run, world.limits.only)
     if ask.retry is not None:
-        return retry_gates(ask.retry, world.now)
+        return others + retry_gates(ask.retry, world.now)
     run = world.run_of(ask.task.run) if ask.task.run else None
     stopped = ""
     if run is not None:
@@ -199,7 +211,7 @@ def standing_gates(ask: Ask, world: World) -> list[Gate]:
     )
     if ask.editing:
         gates.insert(0, editing_gate(ask.editing))
-    return gates
+    return gates + others
 
 
 def editing_gate(held: str) -> Gate:

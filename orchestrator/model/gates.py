@@ -29,6 +29,7 @@ class GateName(StrEnum):
     STOPPED = "stopped"  # a task of its run has failed, and the run says on_failure: stop
     ENDING = "ending"  # an attempt of such a run has ended and is not judged yet
     EDITING = "editing"
+    ONLY = "only"  # the watcher was started for one run, and this is no task of it
     INVALID = "invalid"
     RETRY = "retry"  # another attempt follows at a moment
     RUNNING = "running"  # limits.running
@@ -103,6 +104,15 @@ class Limits:
     # The same scopes: gates of spent budgets, and of runs whose end is being judged;
     # ("low", tool or agent): of what is kept back from tasks of low priority
     closed: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
+    only: tuple[str, ...] = ()  # a run's id and those of its tasks: nothing else starts
+
+
+def only_gates(task_id: str, run: str | None, only: tuple[str, ...]) -> list[Gate]:
+    """The gate of whatever is no task of the one run that the watcher was started for."""
+    if not only or run == only[0] or task_id in only:
+        return []
+    why = f"the watcher was started for run {only[0]} alone"
+    return [Gate(GateName.ONLY, why, "orchestrator watch   once it has ended", stuck=True)]
 
 
 def own_gates(

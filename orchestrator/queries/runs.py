@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from orchestrator.errors import NotFound
 from orchestrator.files import contests, eventreader, results, runrecords, scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.gates import need_gates
 from orchestrator.model.run import Run
 from orchestrator.model.status import WAITING, RunStatus, Status, run_status
+from orchestrator.queries import whereabouts
 from orchestrator.queries.tasks import Row, finished_row, running, waiting_row
 from orchestrator.queries.world import Known, request_of
 from orchestrator.records import dataclass
@@ -144,6 +146,23 @@ def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) ->
                 waiting.append((place[1], place[0]))
     known.update(dict.fromkeys(seen, False))
     return False
+
+
+def meant(layout: Layout, word: str) -> tuple[str, str] | None:
+    """``(id, file name)`` of the accepted run that ``word`` means; None if it means a task, or nothing.
+
+    A whole name comes before a part of one, and of two equal ones the task's before the run's.
+    """
+    known = find_run(layout, word)
+    if known is None:
+        return None
+    try:
+        task_id, *place = whereabouts.find(layout, word)
+    except NotFound:
+        return known
+    if tuple(place) == runrecords.place(layout, known[0]):
+        return known  # its own file, in review/ or where a person has put it
+    return known if known[0] == word != task_id else None
 
 
 def find_run(layout: Layout, word: str) -> tuple[str, str] | None:

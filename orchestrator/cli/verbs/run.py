@@ -1,4 +1,4 @@
-"""``run``: claim one task and run it here, in the foreground."""
+"""``run``: claim one task and run it here, in the foreground; or run a whole run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 
 import click
 
+from orchestrator.cli import runhere
 from orchestrator.cli.app import App
 from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import complete_ids, examples
@@ -43,7 +44,9 @@ from orchestrator.store.transitions import Store
 
 @click.command(
     epilog=examples(
-        "orchestrator run review-retry", "orchestrator run work/inbox/review-retry.yaml"
+        "orchestrator run review-retry",
+        "orchestrator run work/inbox/review-retry.yaml",
+        "orchestrator run release           # a run: its tasks, and nothing else",
     )
 )
 @click.argument("file", shell_complete=complete_ids(Status.INBOX))
@@ -55,9 +58,13 @@ def command(app: App, file: str, force: bool) -> int:
     """Claim one waiting task and run it in the foreground: its output appears here.
 
     Claim and records are the same as under watch, but it takes no slot.  A watcher may run at the same time.  Ctrl-C
-    cancels the task.
+    cancels the task.  Of a run, all its tasks are run, as under watch, and nothing else; if a watcher is running, that one runs
+    them, and this waits.
     """
     layout = app.layout
+    run = runhere.accepted(layout, file)
+    if run is not None:
+        return runhere.here(app, run)
     task_id, name = _waiting(layout, file)
     refuse_unsafe(app)
     acceptance = obtain(app)
@@ -72,7 +79,7 @@ def command(app: App, file: str, force: bool) -> int:
     if isinstance(look, NotYet):
         raise Refused(f"{task_id} is {look.why}", "save and close it first")
     if isinstance(look, RunFile):
-        raise Refused(f"{task_id} is a run, not a task", "orchestrator watch   accepts it")
+        return runhere.here(app, look.run)
     if not isinstance(look, TaskFile):
         raise NotFound(f"there is no task '{task_id}' in the inbox")
     gates = _in_the_way(layout, look, name)
@@ -102,7 +109,7 @@ def command(app: App, file: str, force: bool) -> int:
 def _in_the_way(layout: Layout, look: TaskFile, name: str) -> list[Gate]:
     """What keeps it from starting here: neither limits, which are the watcher's, nor the watcher itself."""
     gates = Known(layout, time.time()).gates(look.task, name, watcher=False)
-    return [gate for gate in gates if gate.name not in SLOTS]
+    return [gate for gate in gates if gate.name not in SLOTS | {GateName.ONLY}]
 
 
 def _refuse_unapproved(task_id: str, gates: list[Gate]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from orchestrator.errors import FAILED, INTERRUPTED, NEEDS_YOU
 from orchestrator.files import git
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
+from orchestrator.store.acceptance import Acceptance
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store
 from orchestrator.tools.routing import undeclared
@@ -101,15 +103,37 @@ def command(
         return watching_all.run(app, [*(word for word, said in words if said), *more])
     chosen = {"title": title, "bell": bell, "keys": keys}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    limits: dict[str, Any] = {} if slots is None else {"running": slots}
+    acceptance = obtain(app, accept, wait=not (until_empty or once))
+    watcher = serve(app, acceptance, given, limits, until_empty, once, quiet)
+    if watcher.draining and watcher.interrupted:
+        return INTERRUPTED
+    if not (until_empty or once):
+        return 0
+    if watcher.tally["failed"] or watcher.waitlist.stuck():
+        return FAILED
+    left = watcher.waitlist.invalid or watcher.waitlist.open
+    return NEEDS_YOU if watcher.tally["review"] or watcher.asking.open or left else 0
+
+
+def serve(
+    app: App,
+    acceptance: Acceptance,
+    pane_options: Mapping[str, Any],
+    limit_options: Mapping[str, Any],
+    until_empty: bool = False,
+    once: bool = False,
+    quiet: bool = False,
+) -> Watcher:
+    """Watch in this terminal until told to leave; the watcher as it left.  The options go before what orchestrator.yaml says."""
 
     def load() -> tuple[Config, Toolbox]:
         """What the files say, and over it what was said on the command line."""
         refuse_unsafe(app)
         config, toolbox = open_config(app)
-        limits = replace(config.limits, running=config.limits.running if slots is None else slots)
-        return replace(config, limits=limits, pane=replace(config.pane, **given)), toolbox
+        limits, pane = replace(config.limits, **limit_options), replace(config.pane, **pane_options)
+        return replace(config, limits=limits, pane=pane), toolbox
 
-    acceptance = obtain(app, accept, wait=not (until_empty or once))
     settings = Settings(app.layout, load, acceptance)
     pane = Pane(app.console, app.layout, settings, quiet)
     log = GroupCommit(EventLog(app.layout, "watch"))
@@ -134,14 +158,7 @@ def command(
         log.close()
         hooks.close()
         pane.close()
-    if watcher.draining and watcher.interrupted:
-        return INTERRUPTED
-    if not (until_empty or once):
-        return 0
-    if watcher.tally["failed"] or watcher.waitlist.stuck():
-        return FAILED
-    left = watcher.waitlist.invalid or watcher.waitlist.open
-    return NEEDS_YOU if watcher.tally["review"] or watcher.asking.open or left else 0
+    return watcher
 
 
 def _sharing(layout: Layout, settings: Settings) -> str:

@@ -6,9 +6,12 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean
 from orchestrator.queries import whereabouts
-from orchestrator.queries.why import reasons
+from orchestrator.queries.runs import meant, view_of
+from orchestrator.queries.why import Reasons, reasons
+from orchestrator.queries.whyrun import reasons_of_run
 
 
 @click.command(epilog=examples("orchestrator why bump-deps"))
@@ -16,8 +19,11 @@ from orchestrator.queries.why import reasons
 @json_option
 @click.pass_obj
 def command(app: App, task: str, as_json: bool) -> None:
-    """Everything that keeps a task from starting: holds, needs, times, limits, the watcher.  Reads files only."""
-    answer = reasons(app.layout, *whereabouts.find(app.layout, task), now())
+    """Everything that keeps a task from starting: holds, needs, times, limits, the watcher.  Reads files only.
+
+    Of a run, what each of its tasks waits for.
+    """
+    answer = _answer(app.layout, task)
     if as_json:
         gates = [
             {
@@ -49,3 +55,12 @@ def command(app: App, task: str, as_json: bool) -> None:
             app.console.hang(f"    {'':<11} ", gate.hint)
     for text in answer.passed:
         app.console.hang(f"  {app.console.sign('ok')} ", text)
+
+
+def _answer(layout: Layout, word: str) -> Reasons:
+    """Of the task that ``word`` names, or of the run."""
+    known = meant(layout, word)
+    view = view_of(layout, *known, now()) if known is not None else None
+    if view is not None:
+        return reasons_of_run(layout, view, now())
+    return reasons(layout, *whereabouts.find(layout, word), now())
