@@ -29,3 +29,17 @@ else:
             return getattr(compiled, name)
 
     bytes_regex = regex
+
+
+class LaterToo:
+    """While this is entered, `re.compile` makes patterns of this kind: for the import of a library that compiles many and needs few.
+
+    PyYAML compiles a dozen for its reader and its resolver; libyaml, which reads for us, needs none of them.
+    """
+
+    def __enter__(self) -> None:
+        self._real = re.compile
+        setattr(re, "compile", regex)  # noqa: B010 (no checker of types may take it for the function itself)
+
+    def __exit__(self, *_: object) -> None:
+        setattr(re, "compile", self._real)  # noqa: B010

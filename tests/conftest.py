@@ -16,7 +16,10 @@ from pathlib import Path
 import hermetic
 import pytest
 
+from orchestrator.cli import lazily
 from orchestrator.files.layout import Layout
+
+lazily.settle()  # tests run many threads: here every module is loaded where it is imported
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = float(os.environ.get("PATIENCE", "30"))

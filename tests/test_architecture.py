@@ -16,6 +16,7 @@ from orchestrator.cli.app import VERBS, module_of
 PACKAGE = ROOT / "orchestrator"
 # Imports point down this list only.
 LAYERS = [
+    "lazily",
     "records",
     "patterns",
     "libraries",

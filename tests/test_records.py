@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ import pytest
 import orchestrator
 from orchestrator.libraries import later
 from orchestrator.patterns import regex
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +179,64 @@ def test_threads_that_make_the_first_values_at_once_agree():
         with ThreadPoolExecutor(8) as pool:
             rows = list(pool.map(make, range(8)))
         assert [row.count for row in rows] == [3] * 8 and rows[0] == Row("0")
+
+
+def test_few_values_are_those_of_many():
+    """The first values are filled one by one, later ones by compiled methods: nobody can tell."""
+    for number in range(6):
+
+        @dataclass(frozen=True, slots=True)
+        class Base:
+            x: int
+            hidden: int = field(default=0, compare=False)
+
+        @dataclass(frozen=True, slots=True)
+        class Value(Base):
+            tags: tuple[str, ...] = field(default_factory=tuple)
+
+        made = [Value(number, 1), *(Value(number, n, tags=()) for n in range(number))]
+        assert len({*made}) == 1 and all(value == made[0] for value in made)
+        assert replace(made[0], x=9) == Value(9) and made[-1].x == number and made[0] != Base(9)
+        for wrong in (lambda: Value(), lambda: Value(1, 2, (), 4), lambda: Value(1, x=2)):
+            with pytest.raises(TypeError):
+                wrong()
+        with pytest.raises(TypeError, match="unexpected keyword argument 'y'"):
+            Value(1, y=2)
+        assert repr(made[0]).endswith(f"Value(x={number}, hidden=1, tags=())")
+
+
+LAZY = """
+import sys
+import orchestrator.cli
+from orchestrator import lazily
+from orchestrator.queries import ahead, tasks
+assert {"orchestrator.queries.ahead", "orchestrator.queries.tasks"} <= set(lazily._waiting)
+assert tasks.RECENT == 5 and "RECENT" in vars(tasks) and "look" not in vars(ahead)
+assert tasks.__file__.endswith("queries/tasks.py") and tasks.__spec__.loader.get_source("orchestrator.queries.tasks")
+try: tasks.nothing
+except AttributeError as error: assert "nothing" in str(error)
+else: raise AssertionError
+lazily.settle()
+assert not lazily._waiting and all(type(m).__name__ == "module" for n, m in sys.modules.items() if n.startswith("orchestrator."))
+from orchestrator.files import permissions
+assert "permissions" in vars(sys.modules["orchestrator.files"]) and not lazily._waiting
+"""
+
+
+def test_modules_of_ours_are_loaded_when_they_are_used():
+    done = subprocess.run([sys.executable, "-c", LAZY], capture_output=True, text=True, check=False)
+    assert not done.stderr, done.stderr
+
+
+def test_what_stays_loads_all_at_its_start():
+    """A watcher that is replaced by a newer version loads nothing of that."""
+    code = (
+        "from orchestrator import lazily\n"
+        "from orchestrator.cli.main import cli\n"
+        "from orchestrator.cli.app import AT_ONCE, VERBS\n"
+        "assert AT_ONCE < set(VERBS) and not {'watch', 'run', 'worker', 'mcp', 'wait', 'review', 'attach'} & AT_ONCE\n"
+        "cli.get_command(None, 'watch')\n"
+        "assert not lazily._waiting\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert not done.stderr, done.stderr

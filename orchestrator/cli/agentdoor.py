@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.cli.app import App
@@ -21,6 +20,7 @@ from orchestrator.errors import Refused
 from orchestrator.files import eventreader
 from orchestrator.model.status import ENDED
 from orchestrator.queries import whereabouts
+from orchestrator.records import dataclass, field
 from orchestrator.store import replying
 
 LONGEST_WAIT = 600.0  # seconds that one call may wait

@@ -55,6 +55,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "completion": ("Also", "completion for your shell"),
     "help": ("Also", "help on a command, or on exit-codes"),
 }
+# They answer and end, in one thread: they load the modules that they use when they use them.  The others load all at their start.
+AT_ONCE = frozenset(
+    "new status show diff logs approve reject cancel hold release list edit events report validate archive runs agents projects "
+    "schedules workers trees tools why query guide completion help".split()
+)
 # What other programs call them; understood, and shown nowhere.
 SYNONYMS = {
     "add": "new",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, OrchestratorError
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The program: finds the verb, runs it, and turns errors into messages and exit codes.
 
 Verbs are imported when they are called (the one lazy import of the package), so that ``status`` does not pay for
-what ``watch`` needs.
+what ``watch`` needs; and of what they import they load what they use (`orchestrator.lazily`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import Any, NoReturn
 
 import click
 
-from orchestrator import __version__
-from orchestrator.cli.app import ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
+from orchestrator import __version__, lazily
+from orchestrator.cli.app import AT_ONCE, ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
 from orchestrator.cli.screen import wrapping
 from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
-from orchestrator.files import diagnostics
-from orchestrator.files.configuration import ConfigProblems
+from orchestrator.files import configuration, diagnostics
 
 # An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
 INTERNAL = (errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -37,6 +36,8 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(module_of(cmd_name))
+        if cmd_name not in AT_ONCE:
+            lazily.settle()
         found: click.Command = module.command
         return found
 
@@ -195,7 +196,7 @@ def _wrong_words(error: click.ClickException) -> OrchestratorError:
 
 def _report(error: OrchestratorError) -> None:
     console = Console(stream=sys.stderr)
-    if isinstance(error, ConfigProblems):
+    if isinstance(error, configuration.ConfigProblems):
         found = [(error.path, error.document, error.problems)]
         click.echo(diagnostics.render("full", found, console.paint), err=True)
         return

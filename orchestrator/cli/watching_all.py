@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from orchestrator.cli.app import App
 from orchestrator.cli.program import itself
@@ -19,6 +18,7 @@ from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, NotFound
 from orchestrator.files import projects
 from orchestrator.files.text import one_line
+from orchestrator.records import dataclass
 
 LONGEST = 1 << 16  # bytes of one line
 

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.files import opening
@@ -20,6 +19,7 @@ from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.units import timestamp, when
+from orchestrator.records import dataclass
 
 ANSWER = ".answer"
 SHOWN = 4000  # characters of what is asked

@@ -7,13 +7,12 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import field
 
 from orchestrator.files import opening
 from orchestrator.files.held import held
 from orchestrator.files.layout import Layout
 from orchestrator.model.admission import InForce, in_force_from
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 # A file system that copies on write may refuse to change the card, too: then only its mode says so.
 UNWRITTEN = "the disk takes nothing, not even the watcher's card"

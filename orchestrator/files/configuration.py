@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import INVALID, MACHINE, OrchestratorError, Unusable
@@ -17,6 +16,7 @@ from orchestrator.files.schedules import load_schedules
 from orchestrator.model import chain
 from orchestrator.model.config import Config, agent_from, config_from
 from orchestrator.model.isolation import problems as isolation_problems
+from orchestrator.records import replace
 
 
 class ConfigProblems(OrchestratorError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.text import clean, width
+from orchestrator.records import asdict
 
 FORMATS = ("full", "concise", "json", "github")
 Paint = Callable[[str, str], str]

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import field
 from typing import Any
 
 from orchestrator.files import encodings, mistakes
-from orchestrator.patterns import regex
-from orchestrator.records import dataclass
+from orchestrator.patterns import LaterToo, regex
+from orchestrator.records import dataclass, field
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 24
@@ -185,7 +184,8 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
 
 
 def _build(source: str, document: Document) -> Any:
-    import yaml  # here, not above: reading verbs that open no YAML do not pay for it
+    with LaterToo():
+        import yaml  # here, not above: reading verbs that open no YAML do not pay for it
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     events = yaml.parse(source, Loader=loader)

@@ -7,7 +7,6 @@ is described in docs/reference/on-disk-format.md.
 from __future__ import annotations
 
 import os
-from dataclasses import field
 
 from orchestrator.errors import Unusable
 from orchestrator.model import ids
@@ -16,7 +15,7 @@ from orchestrator.model.names import SUFFIXES as SUFFIXES
 from orchestrator.model.names import is_draft as is_draft
 from orchestrator.model.names import stem_of as stem_of
 from orchestrator.model.status import FOLDERS, Status
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 WORK = "work"
 CANCEL = ".cancel"  # a request: stop the running task this is named after

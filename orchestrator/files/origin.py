@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from orchestrator.files import git, history
@@ -18,7 +17,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.libraries import later
 from orchestrator.model import ids
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
     import hashlib

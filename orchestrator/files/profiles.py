@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files.documents import Document, Problem, Span, parse
@@ -19,7 +18,7 @@ from orchestrator.files.requests import Check, Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.libraries import later
 from orchestrator.patterns import regex
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
     import difflib

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.files.ownership import foreign
 from orchestrator.files.scan import names
 from orchestrator.files.statehome import config_home
+from orchestrator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

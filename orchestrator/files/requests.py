@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field, replace
 from typing import Any
 
 from orchestrator.files import aliases, listing, opening, templates
@@ -22,7 +21,7 @@ from orchestrator.model.run import Run, cycle, is_run, run_from
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task, task_from
 from orchestrator.model.template import Find, Template
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 Check = Callable[..., list[Problem]]
 MAX_MADE = 64 << 20  # characters of all tasks that a run makes

@@ -10,7 +10,6 @@ import calendar
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.files import eventreader, jsonlines
@@ -19,7 +18,7 @@ from orchestrator.model import ids
 from orchestrator.model.budget import Spent
 from orchestrator.model.units import cost_of, timestamp, when
 from orchestrator.model.usage import counted
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 Key = tuple[str, int]
 

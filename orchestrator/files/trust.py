@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import journals, jsonlines, opening
@@ -27,7 +26,7 @@ from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.statehome import state_home
 from orchestrator.libraries import later
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
     import hashlib

@@ -7,7 +7,6 @@ disagree.  Pure: nothing is read, no clock is looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, field
 from typing import Any
 
 from orchestrator.model.budget import Budget, Budgets
@@ -27,7 +26,7 @@ from orchestrator.model.place import Places, places_from, places_of
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass, field
 
 # Only other attempts stand in the way: these open as they end.
 SLOTS = frozenset(

@@ -6,11 +6,10 @@ Days are days of UTC.  Who pays by subscription counts tokens, or attempts by th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
 from orchestrator.model.gates import Gate, GateName
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 DAY, HOUR = 86400.0, 3600.0
 Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("tool", name)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 
 from orchestrator.model.gates import InUse, Lane, Limits, limit_gates
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, order=True)

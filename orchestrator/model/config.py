@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.model.budget import Budgets, budget_from
@@ -14,7 +13,7 @@ from orchestrator.model.policy import RetryPolicy
 from orchestrator.model.schedule import Schedule
 from orchestrator.model.template import Template
 from orchestrator.model.units import duration, share
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 DEFAULT_TIMEOUT = 1800.0
 DAY = 86400.0

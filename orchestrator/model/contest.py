@@ -7,13 +7,12 @@ review.  Taking one puts the others away; their branches stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.model import ids
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass, replace
 
 KEY = "compete"
 # What a contest says for itself, and why.

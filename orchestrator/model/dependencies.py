@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.model import ids
 from orchestrator.model.meanings import is_soft, plain, sounds_soft, status_of
 from orchestrator.model.status import Status
 from orchestrator.patterns import regex
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 Known = Callable[
     [str], str

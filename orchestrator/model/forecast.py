@@ -6,13 +6,12 @@ Pure.  It is assumed that every task succeeds at its first attempt and takes as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 
 from orchestrator.model.admission import Ask, World, admit, standing_gates
 from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.gates import Gate, InUse, Lane, Limits
 from orchestrator.model.status import Status
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 LONGEST = 3650 * 86400.0  # seconds that are played through
 

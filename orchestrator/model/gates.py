@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -15,7 +14,7 @@ from orchestrator.model.isolation import CHECKOUT, Change
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 
 class GateName(StrEnum):

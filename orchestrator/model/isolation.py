@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
 from typing import Any
 
 from orchestrator.model.sandbox import Sandbox, sandbox_from
 from orchestrator.model.units import duration
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 CACHES = ("node_modules", "target", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 CHECKOUT = "@checkout"  # the lock of agents that edit the person's own checkout

@@ -27,11 +27,10 @@ Only the holder of the journal's lock appends, so the order of records is the or
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
 from enum import Enum
 from typing import Any
 
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 Record = Mapping[str, Any]
 ACTING = ("agent", "tool", "model", "on")

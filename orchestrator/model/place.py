@@ -6,11 +6,10 @@ Pure.  ``direct`` is this machine.  A task may only choose among what ``distribu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, field
 from typing import Any
 
 from orchestrator.model.config import Config
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.units import timestamp
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass
 
 HOUR, DAY = 3600.0, 86400.0
 VOID = HOUR  # seconds that a word counts where no end is known

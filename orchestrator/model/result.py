@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
 from orchestrator.model.status import Outcome
 from orchestrator.model.units import cost_of
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

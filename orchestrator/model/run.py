@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.model import ids, matrix
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task, task_from
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, field, replace
 from typing import Any
 
 from orchestrator.model.isolation import Change, Role
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ is named is visible.  A task file can only tighten it; so can the attempt that a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, replace
 
 OFF, PROJECT, STRICT = LEVELS = ("off", "project", "strict")
 # Each allows more than the one before; where "default" stands is what the programs that know more levels do.

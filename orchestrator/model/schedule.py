@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.libraries import later
 from orchestrator.model.cron import Cron, cron_from, times
 from orchestrator.model.units import duration
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
     import zoneinfo

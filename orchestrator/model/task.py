@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.model.chain import FollowUp, follow_ups
 from orchestrator.model.units import duration, when
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 

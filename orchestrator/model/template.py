@@ -7,14 +7,13 @@ further place, no value of a follow-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.libraries import later
 from orchestrator.model import filling
 from orchestrator.model.chain import VALUES
 from orchestrator.model.matrix import FILLED, as_text
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
     import difflib

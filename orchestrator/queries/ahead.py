@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
 from typing import Any
 
 from orchestrator.files import editing, eventreader, scan
@@ -21,7 +20,7 @@ from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.queries.usage import percentile
 from orchestrator.queries.world import Known, lane_of, request_of
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 PAST = 2000  # attempts that are looked at
 UNKNOWN = 60.0  # seconds, for what nobody has ever seen run

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.queries.tasks import Overview
 from orchestrator.queries.usage import Index
+from orchestrator.records import dataclass, field
 
 KINDS = ("input", "cached", "cache_write", "output", "reasoning")
 TOTALS = """SELECT agent, tool, model, outcome, count(*), sum(cost_usd), sum(duration_ms), sum(input_tokens),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from orchestrator.errors import OrchestratorError
@@ -12,6 +11,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
 from orchestrator.model.status import Status
 from orchestrator.queries.tasks import Overview, overview
+from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
     import sqlite3

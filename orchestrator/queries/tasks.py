@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
 from orchestrator.files import (
@@ -35,7 +34,7 @@ from orchestrator.queries import elsewhere, whereabouts
 from orchestrator.queries.needs import Need, checks_of, needs_you
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import ENDS, Known, request_of
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools.activity import glance, presentation
 
 RECENT = 5

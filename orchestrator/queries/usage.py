@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import USAGE, OrchestratorError
 from orchestrator.libraries import later
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass, field
 
 if TYPE_CHECKING:
     import sqlite3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.files import (
@@ -27,7 +26,7 @@ from orchestrator.model.task import Task
 from orchestrator.queries import elsewhere
 from orchestrator.queries.needs import checks_of
 from orchestrator.queries.world import Known, request_of
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 
 # Events after which a task lies somewhere else than before.
 MOVES = ("task_requeued", "task_approved", "task_rejected", "task_cancelled")

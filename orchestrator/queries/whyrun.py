@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.gates import Gate, GateName
@@ -11,6 +9,7 @@ from orchestrator.model.status import WAITING
 from orchestrator.queries.runs import RunView
 from orchestrator.queries.tasks import Row
 from orchestrator.queries.why import Reasons, reasons
+from orchestrator.records import replace
 
 MOST = 20  # tasks that are told
 

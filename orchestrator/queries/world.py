@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +57,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration, timestamp
 from orchestrator.queries.validity import Judge, Judged
+from orchestrator.records import replace
 
 JUDGED = 1000  # files of the inbox that one look judges
 ENDS = 2000  # lines of the log that are looked at for how tasks ended

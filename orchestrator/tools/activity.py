@@ -12,7 +12,6 @@ import os
 import shlex
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -22,7 +21,7 @@ from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.config import Model
 from orchestrator.model.units import plural
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools.queries import event_of, search
 from orchestrator.tools.secrecy import mask
 from orchestrator.tools.tally import Tally

@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
+from orchestrator.records import replace
 from orchestrator.tools import complaints, ownwords, when
 from orchestrator.tools.activity import total
 from orchestrator.tools.failures import Failure, classify

@@ -10,14 +10,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.files import opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
 from orchestrator.patterns import regex
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools.activity import Show
 from orchestrator.tools.ending import verdict
 from orchestrator.tools.parsers import PARSERS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.model.config import Agent, Config
@@ -13,7 +12,7 @@ from orchestrator.model.isolation import CHECKOUT
 from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.model.task import Task
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, replace
 from orchestrator.tools import levels, planning
 from orchestrator.tools.specs import ToolSpec
 from orchestrator.tools.taskenv import refusal

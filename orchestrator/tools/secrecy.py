@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from orchestrator.model import filling
 from orchestrator.model.result import Reading
+from orchestrator.records import replace
 
 
 def forms(secrets: Iterable[str]) -> tuple[str, ...]:

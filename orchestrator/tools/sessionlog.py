@@ -11,13 +11,12 @@ import glob
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator.files.opening import open_file, read_bytes
 from orchestrator.model.units import when
 from orchestrator.patterns import regex
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools.queries import event_of, search
 from orchestrator.tools.tally import Tally
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.model.result import Reading, total_usage
+from orchestrator.records import replace
 from orchestrator.tools.output import Parse
 
 Read = Mapping[str, Any]  # `model.result.kept` of an attempt

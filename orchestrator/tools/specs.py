@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import opening
@@ -16,7 +15,7 @@ from orchestrator.files.scan import names
 from orchestrator.files.schemas import check
 from orchestrator.libraries import later
 from orchestrator.model.units import duration
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools.activity import Presentation, presentation_from
 from orchestrator.tools.failures import Pattern, patterns
 from orchestrator.tools.output import Parse

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
+from orchestrator import lazily
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, NEEDS_YOU, TIMED_OUT
@@ -35,6 +36,7 @@ def until_ended(
     0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled or withdrawn; 7: none
     of that, and one is in review.  Gates whose names are in ``told`` are not told again.
     """
+    lazily.settle()
     deadline = time.monotonic() + limit if limit is not None else None
     waiting, codes = list(ids), []
     look, said = time.monotonic() + OBSTACLE, set(told)

@@ -6,7 +6,6 @@ Pure: a `View` and a `Hand` in, rows of text out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.cli.screen.hand import KEYS, Hand, Target, selected, valid
@@ -14,7 +13,7 @@ from orchestrator.files.text import fit, fit_middle, one_line, width
 from orchestrator.model.question import options
 from orchestrator.model.units import show_duration
 from orchestrator.queries.needs import Need
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, replace
 
 NO_COST, NO_AGENT = 60, 48  # below so many columns these are left out
 WIDE = 110  # from so many columns on there is room for title, branch, limit, tokens, the answer

@@ -6,9 +6,8 @@ Pure: a `Hand` and a key in, a `Hand` and perhaps an `Act` out.  A selection bel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field, replace
 
 BLOCKS = ("needs", "running", "waiting", "ended")
 PATIENCE = 10.0  # seconds after which a question without an answer is a no

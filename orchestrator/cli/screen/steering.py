@@ -13,7 +13,6 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from orchestrator.cli.program import itself
 from orchestrator.cli.screen.footer import View, targets
@@ -23,6 +22,7 @@ from orchestrator.cli.screen.printer import Printer
 from orchestrator.cli.screen.windows import in_tmux, open_pane
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
+from orchestrator.records import replace
 
 JOB_CONTROL = (signal.SIGTTIN, signal.SIGTTOU)
 SLOW = 120.0  # seconds that a verb may take

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 
 import click
 
@@ -23,6 +22,7 @@ from orchestrator.queries.health import checks
 from orchestrator.queries.health.check import Check, mendable, note, problem
 from orchestrator.queries.health.copies import copies
 from orchestrator.queries.unlogged import unlogged
+from orchestrator.records import asdict
 from orchestrator.store import following, recovery, relogging, runs
 from orchestrator.store.locks import WatcherLock
 

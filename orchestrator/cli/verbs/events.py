@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from orchestrator import lazily
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
@@ -68,6 +69,8 @@ def command(
             and (not run_id or event.get("run_id") == run_id)
         )
 
+    if follow:
+        lazily.settle()
     follower = eventreader.Follower(app.layout) if follow else None
     if most is None and follow and not since:
         most = 10

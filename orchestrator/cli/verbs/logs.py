@@ -7,6 +7,7 @@ import time
 
 import click
 
+from orchestrator import lazily
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.cli.screen.console import cost, say
@@ -68,6 +69,7 @@ def command(
     if follow and as_json:
         raise click.UsageError("with --follow it prints only text")
     if follow:
+        lazily.settle()
         return _follow(app, task_id, name, attempt, lines, raw)
     path = f"{layout.logs(task_id, number)}/{name}"
     if as_json:

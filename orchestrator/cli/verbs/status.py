@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from typing import Any
 
 import click
 
+from orchestrator import lazily
 from orchestrator.cli import elsewhen
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option, now
@@ -25,6 +25,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.queries.projects import all_projects
 from orchestrator.queries.tasks import Overview, Row, overview
+from orchestrator.records import asdict
 
 NEEDS = 12  # rows of what needs you
 
@@ -102,6 +103,8 @@ def command(
         return elsewhen.show_ahead(app, as_json, slots, without)
     if moment is not None:
         return elsewhen.show_past(app, as_json, moment)
+    if keep:
+        lazily.settle()
     while True:
         if everywhere:
             views = all_projects(now())

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 import uuid
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -28,6 +27,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.status import Outcome
 from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration
+from orchestrator.records import replace
 from orchestrator.store import atomic
 from orchestrator.tools.adapters import adapter
 from orchestrator.tools.invocation import Session

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from dataclasses import replace
 
 import click
 
@@ -25,6 +24,7 @@ from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.units import plural
 from orchestrator.queries.health.wants import waiting_needs
+from orchestrator.records import replace
 from orchestrator.tools import judging
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox, load_tools

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -25,6 +24,7 @@ from orchestrator.errors import FAILED, INTERRUPTED, NEEDS_YOU
 from orchestrator.files import git
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
+from orchestrator.records import replace
 from orchestrator.store.acceptance import Acceptance
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store
