@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -658,3 +660,21 @@ def test_a_change_in_the_second_of_the_checkout_is_saved(repo):
     found = store_git.find(str(repo.root))
     tree = trees.snapshot(repo.layout, found, found.shared.commit_of("HEAD"))
     assert repo.git("show", f"{tree}:racy.txt") == "two"
+
+
+def test_trees_that_are_the_first_ones_at_the_same_moment_do_not_fail_each_other(tmp_path):
+    """Each writes the file that hides all trees from git, and only one can be the first."""
+    makers = 8
+    for number in range(100):
+        path = f"{tmp_path}/{number}"
+        start = threading.Barrier(makers)
+
+        def make(path: str = path, start: threading.Barrier = start) -> None:
+            start.wait()
+            trees.hide_all(path)
+
+        with ThreadPoolExecutor(makers) as pool:
+            for done in [pool.submit(make) for _ in range(makers)]:
+                done.result()
+        assert Path(path).read_text() == "*\n"
+    assert len(os.listdir(tmp_path)) == 100  # nothing is left beside them

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
@@ -271,7 +272,7 @@ def make(
     ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up.
     """
     os.makedirs(layout.trees, exist_ok=True)
-    _ignore_all(f"{layout.trees}/.gitignore")
+    hide_all(f"{layout.trees}/.gitignore")
     discard(layout, repo, tree)
     try:
         _add(repo, tree)
@@ -281,7 +282,7 @@ def make(
         git("checkout-index", "-a", "-u", "-q")
         base = os.path.join(tree.path, repo.prefix)
         os.makedirs(f"{base}/{WORK}/inbox", exist_ok=True)
-        _ignore_all(f"{base}/{WORK}/.gitignore")
+        hide_all(f"{base}/{WORK}/.gitignore")
         copied = tuple(_copied(layout, trees, repo, tree))
         _set_up(trees, layout.root, base, log, stopped)
         placed = (*copied, *_linked(layout, trees, repo, tree))
@@ -351,9 +352,11 @@ def _fields(tree: Tree) -> dict[str, Any]:
     return {name: getattr(tree, name) for name in tree.__dataclass_fields__}
 
 
-def _ignore_all(path: str) -> None:
+def hide_all(path: str) -> None:
+    """A ``.gitignore`` that hides all beside it.  Several tasks may come here at once: one of them makes it."""
     if not os.path.lexists(path):
-        atomic.write_temporary(path, b"*\n", sync=False)
+        with suppress(FileExistsError):
+            atomic.write_temporary(path, b"*\n", sync=False)
 
 
 def _copied(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
