@@ -6,12 +6,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import Project, wait_until
+
+from orchestrator.queries.live import critical
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -88,7 +93,8 @@ def report(tmp_path_factory) -> Path:
 
 def rows(dom: str) -> list[list[str]]:
     body = dom.split('id="tasks"')[1].split("<tbody>")[1].split("</tbody>", maxsplit=1)[0]
-    return [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in body.split("<tr>")[1:]]
+    lines = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in body.split("<tr>")[1:]]
+    return [[re.sub(r"</?button[^>]*>", "", cell) for cell in line] for line in lines]
 
 
 def test_it_is_one_file_that_fetches_nothing(report):
@@ -105,10 +111,8 @@ def test_it_is_one_file_that_fetches_nothing(report):
 
 def test_it_shows_totals_charts_and_tasks(report):
     dom = chromium(report.parent, "--dump-dom", report.as_uri())
-    assert (
-        "<title>acme-api: the last 30d</title>" in dom
-    )  # what a task says is text and nothing else
-    assert "<h1>acme-api: the last 30d</h1>" in dom
+    assert "<title>acme-api</title>" in dom  # what a task says is text and nothing else
+    assert "<h1>acme-api</h1>" in dom and "The last 30d" in dom
     assert "<dd>10000</dd>" in dom and "<dd>90%</dd>" in dom and "<dd>$100.00</dd>" in dom
     assert dom.count("<rect") > 50 and "By agent" in dom and "&lt;i&gt;night" in dom
     assert f"{TASKS} tasks" in dom and len(rows(dom)) == 200  # the rest comes with a button
@@ -146,25 +150,114 @@ def test_it_is_drawn_light_and_dark(report):
             f"--blink-settings=preferredColorScheme={flag}",
             probe(report).as_uri(),
         )
-        backgrounds[scheme] = re.search(r"<output>(.*?)</output>", style)[1]
+        backgrounds[scheme] = told(style)
     assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}
 
 
-def probe(report: Path) -> Path:
-    """The page with a line that tells which background it got."""
+def probe(report: Path, asked: str = "getComputedStyle(document.body).backgroundColor") -> Path:
+    """The page with a line that tells what it is asked: which background it got."""
     path = report.with_name("probe.html")
     path.write_text(
         report.read_text().replace(
             "</body>",
-            "<output></output><script>document.querySelector('output').textContent="
-            "getComputedStyle(document.body).backgroundColor</script></body>",
+            f"<output></output><script>document.querySelector('output').textContent={asked}</script></body>",
         )
     )
     return path
 
 
+def told(dom: str) -> str:
+    return re.search(r"<output>(.*?)</output>", dom)[1]
+
+
+@pytest.mark.parametrize("width", [400, 820, 1280])
+def test_nothing_is_wider_than_the_window(report, width):
+    """Of three widths, the narrowest one a telephone's: only tables and graphs scroll, inside themselves."""
+    frame = report.with_name(
+        f"frame-{width}.html"
+    )  # a window of Chromium is never narrower than 500
+    frame.write_text(
+        f"<iframe width={width} height=900 src={probe(report).name}></iframe><output></output><script>onload = () => {{"
+        "const inside = document.querySelector('iframe').contentDocument.documentElement;"
+        "document.querySelector('output').textContent = inside.scrollWidth + ' ' + inside.clientWidth}</script>"
+    )
+    dom = chromium(report.parent, "--dump-dom", "--allow-file-access-from-files", frame.as_uri())
+    wide, room = map(int, told(dom).split())
+    assert room > width - 30 and wide <= room
+
+
 def test_an_empty_report(project, tmp_path):
     path = tmp_path / "empty.html"
     project.run("report", "--html", str(path))
-    assert "nothing in this period" in path.read_text() and os.path.getsize(path) < 20_000
+    assert "nothing in this period" in path.read_text() and os.path.getsize(path) < 50_000
     assert project.run("report", "--html", "-").stdout.startswith("<!doctype html>")
+
+
+# -- the page that stays current ------------------------------------------------------------------------------------------------
+
+
+def document(path: Path) -> dict[str, Any]:
+    """What one of the scripts beside the page tells."""
+    text = path.read_text()
+    assert text.startswith("orchestrator(") and text.endswith(")\n") and "<" not in text
+    return json.loads(text[len("orchestrator(") : -2])
+
+
+@pytest.fixture
+def followed(project, tmp_path) -> Iterator[tuple[Path, subprocess.Popen]]:
+    """A page that is kept current, and who keeps it."""
+    path = tmp_path / "a page.html"
+    words = [project.python, "-m", "orchestrator", "report", "--html", str(path), "--follow"]
+    keeper = subprocess.Popen(
+        words, cwd=project.root, env=project.env, stdout=subprocess.DEVNULL, process_group=0
+    )
+    try:
+        wait_until(lambda: path.with_name("a page.data.js").exists())
+        yield path, keeper
+    finally:
+        keeper.kill()
+        keeper.wait()
+
+
+def test_a_page_stays_current_and_says_when_nobody_keeps_it(project, followed, tmp_path):
+    path, keeper = followed
+    data, tasks = (path.with_name(f"a page.{name}.js") for name in ("data", "tasks"))
+    assert document(data)["status"]["counts"]["done"] == 0
+    project.drop("a.yaml", "agent: 'true'\nprompt: " + json.dumps(f"say {HOSTILE}") + "\n")
+    project.run("watch", "--until-empty")
+    wait_until(lambda: document(data)["status"]["counts"]["done"] == 1)
+    wait_until(lambda: "a" in document(tasks)["tasks"])
+    assert document(tasks)["tasks"]["a"]["prompt"] == f"say {HOSTILE}"
+    dom = chromium(tmp_path, "--dump-dom", f"{path.as_uri()}#task=a")
+    assert re.search(r'<dialog[^>]* open=""', dom) and "&lt;/script&gt;" in dom
+    assert "<title>acme-api</title>" in dom
+    keeper.send_signal(signal.SIGINT)
+    assert keeper.wait(30) == 0
+    assert document(data)["stopped"] is True
+    assert ">stopped " in chromium(tmp_path, "--dump-dom", path.as_uri())
+    last = data.read_text().replace('"stopped":true', '"stopped":false')
+    for at, words in ((time.time() + 3600, "live, 0 s ago"), (1, "no word since ")):
+        data.write_text(last.replace(f'"at":{document(data)["at"]}', f'"at":{at}'))
+        assert f">{words}" in chromium(tmp_path, "--dump-dom", path.as_uri())
+
+
+def test_what_has_not_changed_is_not_written_again(project, followed):
+    path, _ = followed
+    data, tasks, past = (path.with_name(f"a page.{name}.js") for name in ("data", "tasks", "past"))
+    before = tasks.stat().st_ino, past.stat().st_ino
+    first = data.stat().st_ino
+    wait_until(lambda: data.exists() and data.stat().st_ino != first)
+    assert (tasks.stat().st_ino, past.stat().st_ino) == before
+
+
+def test_a_page_to_be_kept_needs_a_file(project):
+    for words in (["--follow"], ["--follow", "--html", "-"], ["--follow", "--all"]):
+        assert "error:" in project.run("report", *words, code=2).stderr
+
+
+def test_a_run_is_drawn_with_its_longest_way():
+    needs = {"publish": ("a", "b"), "a": ("build",), "b": ("build",)}
+    took = {"build": 5.0, "a": 1.0, "b": 3.0, "publish": 2.0, "docs": 9.5}
+    assert critical(needs, took) == ["build", "b", "publish"]
+    assert critical({"a": ("b",), "b": ("a",)}, {"a": 1.0, "b": 1.0})  # a circle ends
+    assert critical({}, {"a": 0.0}) == [] and critical({}, {}) == []

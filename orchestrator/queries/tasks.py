@@ -34,7 +34,7 @@ from orchestrator.queries import elsewhere, whereabouts
 from orchestrator.queries.needs import Need, checks_of, needs_you
 from orchestrator.queries.validity import Judged
 from orchestrator.queries.world import ENDS, Known, request_of
-from orchestrator.records import dataclass, field
+from orchestrator.records import asdict, dataclass, field
 from orchestrator.tools.activity import glance, presentation
 
 RECENT = 5
@@ -124,6 +124,45 @@ class Overview:
     held: dict[Scope, Gate] = field(default_factory=dict)  # beside single tasks
     needs: list[Need] = field(default_factory=list)
     quotas: dict[str, list[Window]] = field(default_factory=dict)  # by tool
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``, and for the page."""
+        return {
+            "watcher": asdict(self.watcher) if self.watcher else None,
+            "counts": {
+                **{status.word: count for status, count in self.counts.items()},
+                "invalid": len(self.invalid),
+                "editing": len(self.editing),
+                "runs": self.runs,
+            },
+            "needs": [need.as_json() for need in self.needs],
+            "running": [row.as_json() for row in self.running],
+            "waiting": [row.as_json() for row in self.waiting],
+            "review": [row.as_json() for row in self.review],
+            "ended": [row.as_json() for row in self.recent],
+            "invalid": [row.as_json() for row in self.invalid],
+            "editing": self.editing,
+            "held": [
+                {
+                    "what": kind or "all",
+                    "name": name or None,
+                    "why": gate.why,
+                    "until": timestamp(gate.until) if gate.until else None,
+                }
+                for (kind, name), gate in self.held.items()
+            ],
+            "quota": [
+                {
+                    "tool": tool,
+                    "window": window.name,
+                    "used": window.used,
+                    "resets": timestamp(window.resets) if window.resets else None,
+                    "seen": timestamp(window.seen),
+                }
+                for tool, windows in self.quotas.items()
+                for window in windows
+            ],
+        }
 
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:

@@ -257,7 +257,7 @@ class Known:
         limited = run is not None and (run.max_cost is not None or run.max_tokens is not None)
         if budgets == Budgets() and not limited:
             return found
-        dollars, tokens = self._spent_today
+        dollars, tokens = self.spent_today
         if run is not None and run.id not in dollars.runs:
             spent = spending.both_of_run(self.layout, run.id)
             dollars.runs[run.id], tokens.runs[run.id] = spent
@@ -266,7 +266,7 @@ class Known:
     def _spent_gates(self, run: Run | None) -> dict[Scope, Gate]:
         """The gates of budgets, in attempts, tokens and dollars."""
         budgets, midnight = self.in_force.budgets, (self.now // DAY + 1) * DAY
-        dollars, tokens = self._spent_today
+        dollars, tokens = self.spent_today
         found: dict[Scope, Gate] = {}
         if any(item.attempts is not None for item in (budgets.day, *budgets.agents.values())):
             found |= paced(budgets, spending.begun(self.layout, self.now - HOUR), self.now)
@@ -281,7 +281,7 @@ class Known:
         return {} if self.in_force.budgets == Budgets() else self._spent_gates(None)
 
     @cached_property
-    def _spent_today(self) -> tuple[Spent, Spent]:
+    def spent_today(self) -> tuple[Spent, Spent]:
         """In dollars and in tokens."""
         return spending.both_of_day(self.layout, timestamp(self.now)[:10])
 

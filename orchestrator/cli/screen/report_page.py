@@ -1,4 +1,4 @@
-"""The report as one HTML file: no server, no library, nothing fetched.  ``report.html`` beside this file is its frame."""
+"""The report as one HTML file: no server, no library.  ``report.html`` beside this file is its frame, ``report.js`` draws it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 from orchestrator import __version__
 from orchestrator.cli.screen.console import cost_each, tokens
@@ -25,55 +26,65 @@ OUTCOMES = {
 }
 
 
-def page(
-    title: str,
+def page(name: str, documents: Sequence[Mapping[str, Any]], base: str = "") -> str:
+    """The whole document: one file that holds all it shows.
+
+    With a ``base`` it holds nothing and loads ``BASE.data.js``, ``BASE.past.js`` and ``BASE.tasks.js`` beside it again and again
+    (a page that was opened from a disk may load scripts, and fetch nothing else).
+    """
+    parts = {
+        "version": __version__,
+        "title": escape(name),
+        "base": escape(base),
+        "script": _read("report.js"),
+        "data": embedded(documents),
+    }
+    return re.sub(
+        r"\{(%s)\}" % "|".join(parts), lambda found: parts[found[1]], _read("report.html")
+    )  # in one pass: what is put in is not looked at again
+
+
+def _read(name: str) -> str:
+    with open(data_file("cli/screen", name), encoding="utf-8") as file:
+        return file.read()
+
+
+def embedded(document: object) -> str:
+    """A value as JSON that can stand in a script: only ``<`` could end that, and escaped it is the same JSON."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def figures(
     span: str,
     total: Group,
     groups: Mapping[str, Sequence[Group]],
     tasks: Sequence[Ended],
     costs: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """The whole document.  ``groups``: by each of `usage.BY`; ``costs``: dollars by day and agent; ``tasks``: newest first."""
+    """The figures of one period as HTML.  ``groups``: by each of `usage.BY`; ``costs``: dollars by day and agent."""
     by_day: dict[str, dict[str, float]] = {}
     for task in tasks:
         day = by_day.setdefault(task.ended[:10], {})
         day[task.outcome or "failed"] = day.get(task.outcome or "failed", 0) + 1
     agents = _ranked(costs)
     series = {name: f"var(--c{min(place, COLOURS)})" for place, name in enumerate(agents)}
-    with open(data_file("cli/screen", "report.html"), encoding="utf-8") as file:
-        frame = file.read()
-    # In a script element only "<" could end it; escaped it is the same JSON.
-    data = json.dumps(
-        [task.as_json() for task in tasks], ensure_ascii=False, separators=(",", ":")
-    ).replace("<", "\\u003c")
-    parts = {
-        "version": __version__,
-        "title": escape(title),
-        "span": escape(span),
-        "totals": _totals(total),
-        "cost_chart": _bars(
-            _merged(costs, agents), series, "$", "cost in US dollars by day and agent"
-        ),
-        "task_chart": _bars(
-            by_day,
-            {
-                name: colour
-                for name, colour in OUTCOMES.items()
-                if any(name in day for day in by_day.values())
-            },
-            "",
-            "tasks by day and outcome",
-        ),
-        "tables": "".join(
-            _table(by, groups[by])
-            for by in BY
-            if by != "day" and any(group.name for group in groups[by])
-        ),
-        "data": data,
+    outcomes = {
+        name: colour
+        for name, colour in OUTCOMES.items()
+        if any(name in day for day in by_day.values())
     }
-    return re.sub(
-        r"\{(%s)\}" % "|".join(parts), lambda found: parts[found[1]], frame
-    )  # in one pass: what is put in is not looked at again
+    cost_chart = _bars(_merged(costs, agents), series, "$", "cost in US dollars by day and agent")
+    task_chart = _bars(by_day, outcomes, "", "tasks by day and outcome")
+    tables = "".join(
+        _table(by, groups[by])
+        for by in BY
+        if by != "day" and any(group.name for group in groups[by])
+    )
+    return (
+        f'<h2>{escape(span)}</h2><dl class="totals">{_totals(total)}</dl><div class="pair">'
+        f"<section><h2>Cost by day</h2>{cost_chart}</section>"
+        f"<section><h2>Tasks by day</h2>{task_chart}</section></div>{tables}"
+    )
 
 
 def _totals(total: Group) -> str:

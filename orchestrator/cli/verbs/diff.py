@@ -13,10 +13,11 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.errors import NotFound, OrchestratorError
-from orchestrator.files import git, journals, results, runrecords, scan
-from orchestrator.files.layout import WORK, Layout
+from orchestrator.files import git, journals, runrecords, scan
+from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import change_from
 from orchestrator.model.runbranch import RunBranch
+from orchestrator.queries import differences
 from orchestrator.queries.runs import find_run
 
 
@@ -51,13 +52,12 @@ def command(app: App, task: str, stat: bool, name_only: bool, as_json: bool) -> 
             f"{task_id} had no tree of its own, so there is no diff of it alone",
             f"orchestrator show {task_id}   lists files_changed; isolation: worktree gives tasks trees",
         )
-    change = change_from(journal.change)
     if as_json:
+        change = change_from(journal.change)
         facts = {**change.facts(), "files": list(change.files)} if change is not None else {}
         app.console.json("diff", {"task": task_id, **facts})
         return
-    ends = [change.base, change.tip] if change is not None else [tree.get("base", "")]
-    folder = layout.root if change is not None else layout.tree(task_id)
+    folder, ends = differences.ends_of_task(layout, journal)
     _print(app, task_id, folder, ends, _how(app, stat, name_only))
 
 
@@ -75,29 +75,15 @@ def _print_run(app: App, run: RunBranch, stat: bool, name_only: bool, as_json: b
     layout = app.layout
     how = _how(app, stat, name_only)
     try:
-        repository = git.nearest(layout.root)
-        if repository is None:
-            raise git.Unclear("there is no repository here any more")
-        with git.reading(repository) as reader:
-            ends = _ends_of_run(reader, layout, run)
+        ends = differences.ends_of_run(layout, run)
+        if not as_json:
+            _print(app, run.run, layout.root, ends, how)
+            return
+        text = differences.between(layout, layout.root, ends, ["--name-only"])
     except git.Unclear as error:
         raise _unclear(error) from None
-    if not as_json:
-        _print(app, run.run, layout.root, ends, how)
-        return
-    text = _text(layout, layout.root, ends, ["--name-only"])
     facts = {"branch": run.branch, "base": ends[0], "tip": ends[1], "target": run.target}
     app.console.json("diff", {"task": run.run, **facts, "files": text.decode().splitlines()})
-
-
-def _ends_of_run(reader: git.Reader, layout: Layout, run: RunBranch) -> list[str]:
-    told = results.read(layout, run.run)
-    if run.merge.get("record") == "merged" and told.get("tip") == run.merge.get("tip"):
-        return [str(told["base"]), str(told["tip"])]
-    named = reader.ask("rev-parse", "-q", "--verify", f"refs/heads/{run.branch}", codes=(0, 1))
-    tip = named.out.decode().strip() or run.looked_at or run.base
-    parts = reader.ask("merge-base", f"refs/heads/{run.target}", tip, codes=(0, 1, 128))
-    return [parts.out.decode().strip() or run.base, tip]
 
 
 def _how(app: App, stat: bool, name_only: bool) -> list[str]:
@@ -111,27 +97,13 @@ def _unclear(error: git.Unclear) -> OrchestratorError:
 
 def _print(app: App, name: str, folder: str, ends: list[str], how: list[str]) -> None:
     try:
-        text = _text(app.layout, folder, ends, how)
+        text = differences.between(app.layout, folder, ends, how)
     except git.Unclear as error:
         raise _unclear(error) from None
     if not text:
         app.console.out(f"{name} has changed nothing" if app.console.tty else "")
         return
     _show(text, app.console.tty)
-
-
-def _text(layout: Layout, folder: str, ends: list[str], how: list[str]) -> bytes:
-    """The text that git makes of what lies between two commits, or between one and a folder's files."""
-    repository = git.nearest(folder)
-    if repository is None:
-        raise git.Unclear("there is no repository here any more")
-    place = os.path.relpath(layout.root, (git.nearest(layout.root) or repository).folder)
-    state = WORK if place == "." else f"{place}/{WORK}"
-    with git.reading(repository) as reader:
-        answer = reader.ask(
-            "diff", *how, "--no-renames", *ends, "--", ":(top)", f":(top,exclude,literal){state}"
-        )
-    return answer.out
 
 
 def _show(text: bytes, paged: bool) -> None:

@@ -16,10 +16,10 @@ from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
-from orchestrator.files.text import clean, last_states
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import show_duration
-from orchestrator.tools.activity import Presentation, Renderer, presentation
+from orchestrator.queries import printed
+from orchestrator.tools.activity import Presentation
 
 
 @click.command(
@@ -59,12 +59,13 @@ def command(
     layout = app.layout
     task_id, _, _ = scan.find(layout, task)
     name = "stderr.log" if stderr else "stdout.log"
-    number = attempt or _newest(layout, task_id)
+    number = attempt or printed.newest(layout, task_id)
     if number is None and not follow:
         raise _no_log(layout, task_id)
     if attempt is not None and not os.path.isdir(layout.logs(task_id, attempt)):
         raise NotFound(
-            f"{task_id} has no attempt {attempt}", f"the newest is {_newest(layout, task_id)}"
+            f"{task_id} has no attempt {attempt}",
+            f"the newest is {printed.newest(layout, task_id)}",
         )
     if follow and as_json:
         raise click.UsageError("with --follow it prints only text")
@@ -79,12 +80,12 @@ def command(
             number,
             path,
             lines,
-            Presentation() if raw else how_shown(layout, task_id, number, name),
+            Presentation() if raw else printed.how_shown(layout, task_id, number, name),
         )
     if not os.path.exists(path):
         say(f"{layout.shown(path)} is not there (logs are not kept in git)")
         return 1
-    how = how_shown(layout, task_id, number, name)
+    how = printed.how_shown(layout, task_id, number, name)
     writer = LogWriter(app, how, raw, lines)
     for piece in LogReader(path, lines if raw or how.show is None else None).pieces():
         writer.write(piece)
@@ -103,48 +104,21 @@ def _no_log(layout: Layout, task_id: str) -> NotFound:
     )
 
 
-def how_shown(
-    layout: Layout, task_id: str, number: int | None, name: str = "stdout.log"
-) -> Presentation:
-    """How the output of an attempt is shown: as the tool that ran then prints, unless it ran on a terminal."""
-    if name != "stdout.log":
-        return Presentation()
-    journal = journals.of(layout, task_id)
-    if journal is None:  # another machine's: the result says which tool it was
-        return presentation(layout, str(results.read(layout, task_id).get("tool") or ""))
-    read = next((facts.read for facts in journal.attempts if facts.number == number), {})
-    return (
-        presentation(layout, str(read.get("tool") or journal.claim.get("tool") or ""))
-        if journal.claim.get("mode") != "interactive"
-        else Presentation()
-    )
-
-
 def _document(
     app: App, task_id: str, number: int | None, path: str, lines: int | None, how: Presentation
 ) -> int:
-    data = b"".join(LogReader(path, lines).pieces())
-    if how.show is not None:
-        renderer = Renderer(how.show)
-        shown = [line.text for line in (*renderer.feed(data), *renderer.end())]
-    else:
-        shown = clean(last_states(data.decode("utf-8", "replace"))).splitlines()
+    shown = printed.lines_of(path, how, lines)
     app.console.json(
         "logs", {"task": task_id, "attempt": number, "file": app.layout.shown(path), "lines": shown}
     )
     return 0
 
 
-def _newest(layout: Layout, task_id: str) -> int | None:
-    numbers = [int(name) for name in scan.names(layout.logs(task_id)) if name.isdigit()]
-    return max(numbers, default=None)
-
-
 def _follow(
     app: App, task_id: str, name: str, attempt: int | None, lines: int | None, raw: bool
 ) -> int:
     layout = app.layout
-    number = attempt or _newest(layout, task_id)
+    number = attempt or printed.newest(layout, task_id)
     reader: LogReader | None = None
     while True:
         place = scan.locate(layout, task_id)
@@ -159,7 +133,7 @@ def _follow(
                 and any(facts.number == attempt and facts.ended for facts in journal.attempts)
             )
         )
-        newest = _newest(layout, task_id)
+        newest = printed.newest(layout, task_id)
         number = number or newest
         if number is not None:
             if reader is None:
@@ -168,7 +142,7 @@ def _follow(
                     f"==> {task_id} · attempt {number} · {agent} · Ctrl-C stops following, not the task"
                 )
                 reader = LogReader(f"{layout.logs(task_id, number)}/{name}", lines)
-                writer = LogWriter(app, how_shown(layout, task_id, number, name), raw)
+                writer = LogWriter(app, printed.how_shown(layout, task_id, number, name), raw)
             next_one = attempt is None and newest is not None and newest > number
             for piece in reader.pieces(ended or next_one):
                 writer.write(piece)

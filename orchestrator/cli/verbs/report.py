@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import click
@@ -11,6 +12,8 @@ from orchestrator.cli.app import App
 from orchestrator.cli.everywhere import refuse_none, warn_of_broken
 from orchestrator.cli.options import Choice, age, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, cost_each, tokens
+from orchestrator.cli.screen.live_page import documents
+from orchestrator.cli.screen.live_page import follow as follow_page
 from orchestrator.cli.screen.report_page import page
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
@@ -19,7 +22,7 @@ from orchestrator.projection.index import open_index
 from orchestrator.queries.metrics import text
 from orchestrator.queries.projects import in_each
 from orchestrator.queries.tasks import overview
-from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
+from orchestrator.queries.usage import BY, Group, Index, report
 
 COLUMNS = ("tasks", "ok", "median", "p95", "tokens", "cost", "$/task")
 BARS = " ▁▂▃▄▅▆▇█"
@@ -30,6 +33,7 @@ BARS = " ▁▂▃▄▅▆▇█"
         "orchestrator report",
         "orchestrator report --since 24h --by model",
         "orchestrator report --html report.html",
+        "orchestrator report --html report.html --follow   # a page that stays current",
         "orchestrator report --all            # a line for each of your projects",
         "orchestrator report --json | jq .total.cost_usd",
         "orchestrator report --metrics /var/lib/node_exporter/orchestrator.prom",
@@ -55,7 +59,13 @@ BARS = " ▁▂▃▄▅▆▇█"
     "--html",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write it as one HTML file, with charts and all tasks.",
+    help="Write it as one HTML file: board, timeline, runs, limits, charts, all tasks.",
+)
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="With --html: keep the page current, until Ctrl-C.",
 )
 @click.option(
     "--metrics",
@@ -71,6 +81,7 @@ def command(
     by: str,
     as_json: bool,
     html: str | None,
+    follow: bool,
     metrics: str | None,
     everywhere: bool,
 ) -> None:
@@ -81,9 +92,14 @@ def command(
     moment = now()
     start, end = timestamp(moment - since), timestamp(moment + 86400)
     if everywhere:
-        if html is not None or metrics is not None:
+        if html is not None or metrics is not None or follow:
             raise click.UsageError("--all goes with --since and --json")
         _everywhere(app.console, start, end, since, as_json)
+        return
+    if follow and (html is None or html == "-" or metrics is not None or as_json):
+        raise click.UsageError("--follow goes with --html FILE and --since")
+    if html is not None:
+        _page(app, html, since, follow)
         return
     index = open_index(app.layout)
     if metrics is not None:
@@ -92,21 +108,6 @@ def command(
             file.write(text(overview(app.layout, moment), index, name))
         return
     total = (report(index, "", start, end) or [Group("")])[0]
-    if html is not None:
-        groups = {name: report(index, name, start, end) for name in BY}
-        written = page(
-            f"{os.path.basename(app.layout.root)}: the last {show_duration(since)}",
-            f"{start[:16].replace('T', ' ')} to {timestamp(moment)[:16].replace('T', ' ')} UTC",
-            total,
-            groups,
-            ended(index, start, end),
-            costs(index, start, end),
-        )
-        with click.open_file(html, "w", encoding="utf-8", atomic=html != "-") as file:
-            file.write(written)
-        if html != "-":
-            app.console.out(html)
-        return
     if as_json:
         app.console.json(
             "report",
@@ -122,6 +123,20 @@ def command(
         )
         return
     _show(app.console, index, total, by, start, end, since)
+
+
+def _page(app: App, path: str, since: float, keep: bool) -> None:
+    """Write the page once, or until Ctrl-C."""
+    if keep:
+        app.console.out(path)
+        sys.stdout.flush()
+        follow_page(app.layout, path, since)
+        return
+    written = page(os.path.basename(app.layout.root), documents(app.layout, now(), since))
+    with click.open_file(path, "w", encoding="utf-8", atomic=path != "-") as file:
+        file.write(written)
+    if path != "-":
+        app.console.out(path)
 
 
 def _show(

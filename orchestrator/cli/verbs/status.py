@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import click
 
@@ -22,10 +21,9 @@ from orchestrator.cli.screen.projects import rows as project_rows
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
-from orchestrator.model.units import show_duration, timestamp, when
+from orchestrator.model.units import show_duration, when
 from orchestrator.queries.projects import all_projects
 from orchestrator.queries.tasks import Overview, Row, overview
-from orchestrator.records import asdict
 
 NEEDS = 12  # rows of what needs you
 
@@ -117,7 +115,7 @@ def command(
             with _redrawn(app.console) if keep and app.console.steers else nullcontext():
                 app.console.table(project_rows(app.console, views))
         elif as_json:
-            app.console.json("status", _document(view))
+            app.console.json("status", view.as_json())
         elif short:
             app.console.out(short_line(app.console, view))
         else:
@@ -256,42 +254,3 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
     shown = one_line(row.id)
     name = f"{console.sign(state)} {shown}" if console.tty else shown
     return [name, console.word(state), row.agent, clock, detail]
-
-
-def _document(view: Overview) -> dict[str, Any]:
-    return {
-        "watcher": asdict(view.watcher) if view.watcher else None,
-        "counts": {
-            **{status.word: count for status, count in view.counts.items()},
-            "invalid": len(view.invalid),
-            "editing": len(view.editing),
-            "runs": view.runs,
-        },
-        "needs": [need.as_json() for need in view.needs],
-        "running": [row.as_json() for row in view.running],
-        "waiting": [row.as_json() for row in view.waiting],
-        "review": [row.as_json() for row in view.review],
-        "ended": [row.as_json() for row in view.recent],
-        "invalid": [row.as_json() for row in view.invalid],
-        "editing": view.editing,
-        "held": [
-            {
-                "what": kind or "all",
-                "name": name or None,
-                "why": gate.why,
-                "until": timestamp(gate.until) if gate.until else None,
-            }
-            for (kind, name), gate in view.held.items()
-        ],
-        "quota": [
-            {
-                "tool": tool,
-                "window": window.name,
-                "used": window.used,
-                "resets": timestamp(window.resets) if window.resets else None,
-                "seen": timestamp(window.seen),
-            }
-            for tool, windows in view.quotas.items()
-            for window in windows
-        ],
-    }

@@ -1,0 +1,53 @@
+"""What a task or a run has changed, as git tells it: between two commits, or between one and a folder's files."""
+
+from __future__ import annotations
+
+import os
+
+from orchestrator.files import git, results
+from orchestrator.files.layout import WORK, Layout
+from orchestrator.model.isolation import change_from
+from orchestrator.model.journal import Journal
+from orchestrator.model.runbranch import RunBranch
+
+
+def ends_of_task(layout: Layout, journal: Journal) -> tuple[str, list[str]]:
+    """The folder to ask in, and the commits between which a task's work lies: only the first while its tree has more than its branch."""
+    change = change_from(journal.change)
+    if change is not None:
+        return layout.root, [change.base, change.tip]
+    return layout.tree(journal.task_id), [str(journal.tree.get("base", ""))]
+
+
+def ends_of_run(layout: Layout, run: RunBranch) -> list[str]:
+    """The commits between which a run's work lies: what its branch holds now, or what was merged.
+
+    Raises `git.Unclear` if git does not tell.
+    """
+    told = results.read(layout, run.run)
+    if run.merge.get("record") == "merged" and told.get("tip") == run.merge.get("tip"):
+        return [str(told["base"]), str(told["tip"])]
+    with git.reading(_repository(layout.root)) as reader:
+        named = reader.ask("rev-parse", "-q", "--verify", f"refs/heads/{run.branch}", codes=(0, 1))
+        tip = named.out.decode().strip() or run.looked_at or run.base
+        parts = reader.ask("merge-base", f"refs/heads/{run.target}", tip, codes=(0, 1, 128))
+    return [parts.out.decode().strip() or run.base, tip]
+
+
+def between(layout: Layout, folder: str, ends: list[str], how: list[str]) -> bytes:
+    """What ``git diff`` prints with the options ``how``, without ``work/``.  Raises `git.Unclear` if git does not tell."""
+    repository = _repository(folder)
+    place = os.path.relpath(layout.root, (git.nearest(layout.root) or repository).folder)
+    state = WORK if place == "." else f"{place}/{WORK}"
+    with git.reading(repository) as reader:
+        answer = reader.ask(
+            "diff", *how, "--no-renames", *ends, "--", ":(top)", f":(top,exclude,literal){state}"
+        )
+    return answer.out
+
+
+def _repository(folder: str) -> git.Repository:
+    found = git.nearest(folder)
+    if found is None:
+        raise git.Unclear("there is no repository here any more")
+    return found
