@@ -1,14 +1,14 @@
 """Every step of ours on the way of a tree, cut off in turn: killed, refused by a full disk, or with its git killed or out of room.
 
 What counts as a step is a call that changes something in the repository, in a tree or in what the state keeps of trees, and every start
-of git.  The program runs in a forked process, where the k-th step is cut; then the same is said once more without a fault, and every
-promise is checked.  Of all steps of all scenes as many are cut as are asked for, drawn by the seed; with enough of them, each.
+of git.  The program runs in a forked process, where one step is cut; then the same is said once more without a fault, and every
+promise is checked.  Steps on the same lines of ours are one kind: each kind is cut once, then the same kinds in other scenes and further
+times, as many as are asked for.
 """
 
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import random
 import shutil
@@ -16,7 +16,10 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from types import FrameType
 
 import faults_trees
 from sieges.forked import Forked
@@ -25,6 +28,8 @@ from orchestrator.coordination import strays
 from orchestrator.files.configuration import load_config
 from orchestrator.records import dataclass
 
+AT_ONCE = 4  # projects in which is cut: each waits more than it works
+TOGETHER = 12  # cuts in one project
 WAYS = ("kill", "full", "git killed", "git full")
 AGENT = r"""
 for n in 1 2 3; do
@@ -45,7 +50,6 @@ trees: {{base: trunk}}
 agents:
   asks: {{tool: wild, retries: 1, review: always, env: {{WROTE: '{wrote}'}}}}
   merger: {{tool: wild, retries: 1, merge: auto, env: {{WROTE: '{wrote}'}}}}
-  main: {{tool: wild, retries: 1, review: always, env: {{WROTE: '{wrote}'}}}}
 """
 CHANGES = frozenset(
     "os.rename os.remove os.rmdir os.mkdir os.link os.symlink os.truncate os.chmod shutil.rmtree".split()
@@ -74,12 +78,16 @@ SCENES = {
 
 
 class Cut:
-    """Counts steps in the process that it is called in, and cuts the k-th."""
+    """Knows the steps in the process that it is called in, and cuts the one that is wanted.
 
-    def __init__(self, root: Path, k: int, way: str, told: Path) -> None:
+    A step is named by its call and by the lines of ours that lead to it: the same line on the same way is the same step,
+    whenever it comes.  ``wanted`` is such a name and which time it comes; None: none is cut, and all are written down.
+    """
+
+    def __init__(self, root: Path, wanted: tuple[str, int] | None, way: str, told: Path) -> None:
         self.places = tuple(f"{root}/{name}" for name in (".git", "work/trees", "work/.state"))
-        self.k, self.way, self.told, self.count = k, way, told, 0
-        self.shared = mmap.mmap(-1, 8)  # the count, for the process that this one is forked from
+        self.wanted, self.way, self.told = wanted, way, told
+        self.times: Counter[str] = Counter()
 
     def install(self) -> None:
         sys.addaudithook(self.event)
@@ -90,9 +98,13 @@ class Cut:
             return
         if self.way.startswith("git") and not is_git:
             return
-        self.count += 1
-        self.shared[:8] = self.count.to_bytes(8, "little")
-        if self.count != self.k:
+        step = f"{name} {lines_to(sys._getframe())}"
+        self.times[step] += 1
+        if self.wanted is None:
+            with open(f"{self.told}.steps", "a") as out:
+                out.write(f"{step}\n")
+            return
+        if (step, self.times[step]) != self.wanted:
             return
         Path(f"{self.told}.cut").write_text(f"{name} {args[:2]}")
         if self.way == "kill":
@@ -113,6 +125,17 @@ class Cut:
         if not text.startswith(self.places):
             return False
         return "/.state/" not in text or "/trees" in text or "/tmp/" in text
+
+
+def lines_to(frame: FrameType | None) -> str:
+    """The lines of ours that lead to a frame, the last one first."""
+    found = []
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if "/orchestrator/" in path:
+            found.append(f"{path.rpartition('/orchestrator/')[2]}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " ".join(found)
 
 
 class Ground:
@@ -136,8 +159,8 @@ class Ground:
         shutil.rmtree(self.field.base, ignore_errors=True)
         return []
 
-    def play(self, scene: Scene, way: str, k: int = 0) -> tuple[int, list[str]]:
-        """How many steps there were (up to the k-th, which is cut), and what was broken; k 0 cuts none."""
+    def play(self, scene: Scene, way: str, wanted: tuple[str, int] | None) -> tuple[bool, list[str]]:  # fmt: skip
+        """Whether the step came, and was cut, and what was broken then; without one none is."""
         field, task_id = self.field, f"t{self.number:05}"
         self.number += 1
         hidden = field.root / f"work/inbox/.{task_id}.tmp"
@@ -146,13 +169,12 @@ class Ground:
         say = [tuple(word.format(task_id) for word in words) for words in (*scene.before, scene.words)]  # fmt: skip
         for words in say[:-1]:
             field.run(*words)
-        cut = Cut(field.root, k, way, field.told)
+        cut = Cut(field.root, wanted, way, field.told)
         env = field.environment(f"{field.base}/bin")
         ended = Forked(field.root, say[-1], env, field.base / "log", cut.install).wait()
-        steps = int.from_bytes(cut.shared[:8], "little")
         mark = Path(f"{field.told}.cut")
         if not mark.exists():
-            return steps, []
+            return False, []
         what = mark.read_text()[:200]
         mark.unlink()
         field.told.unlink(missing_ok=True)
@@ -162,7 +184,7 @@ class Ground:
         if say[-1][0] != "watch" and field.run(*WATCH) is None:
             broken.append("a watcher afterwards hangs")
         broken += self.check(task_id)
-        return steps, [f"{' '.join(say[-1])}: {way} at step {k}, {what}: {text}" for text in broken]
+        return True, [f"{' '.join(say[-1])}: {way} at {wanted}, {what}: {text}" for text in broken]
 
     def check(self, task_id: str) -> Iterator[str]:
         """Promises that do not hold."""
@@ -182,29 +204,62 @@ class Ground:
         field.wrote.write_text("")
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where to cut: a step, and which time it comes in this scene."""
+
+    title: str
+    way: str
+    step: str
+    time: int
+
+
 def siege(cuts: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """So many cuts; what was counted, and what was broken."""
-    drawn = random.Random(seed)
-    every = [(title, way, k) for title in SCENES for way in WAYS for k in range(1, steps_of(title, way, seed) + 1)]  # fmt: skip
-    chosen = sorted(drawn.sample(every, min(cuts, len(every))))
-    counts: Counter[str] = Counter()
-    counts["starts"] = len(every)
-    broken: list[str] = []
-    ground, before = Ground(seed), ("", "")
-    for title, way, k in chosen:
-        if (title, way) != before:
-            broken += ground.leave()
-            ground, before = Ground(seed), (title, way)
-        found = ground.play(SCENES[title], way, k)[1]
-        ground.broken += [f"{title}: {text}" for text in found]
-        counts["killed cuts"] += 1
-        counts["tasks"] += 1
-    return counts, broken + ground.leave()
+    """So many cuts; what was counted, and what was broken.
+
+    First every step that is different is cut once, wherever it comes first; then the same ones elsewhere, and each further time.
+    """
+    with ProcessPoolExecutor(AT_ONCE, mp_context=get_context("fork")) as pool:
+        scenes = [(title, way) for title in SCENES for way in WAYS]
+        every = [point for points in pool.map(points_of, scenes, [seed] * len(scenes)) for point in points]  # fmt: skip
+        different = {(point.way, point.step): point for point in reversed(every)}
+        first = set(different.values())
+        order = random.Random(seed)
+        chosen = sorted(every, key=lambda point: (point not in first, order.random()))[:cuts]
+        parts = [part for scene in scenes for part in _parts(chosen, scene)]
+        done = list(pool.map(cut_all, parts, [seed] * len(parts)))
+    counts: Counter[str] = Counter(starts=len(every), different=len(first))
+    counts["killed cuts"] = counts["tasks"] = sum(cut for cut, _ in done)
+    print(f"            {len(every)} steps, {len(first)} of them different; {len(chosen)} chosen")
+    return counts, [text for _, broken in done for text in broken]
 
 
-def steps_of(title: str, way: str, seed: int) -> int:
-    """How many steps there are to cut."""
+def _parts(chosen: list[Point], scene: tuple[str, str]) -> Iterator[list[Point]]:
+    """The cuts of a scene, as many at a time as share a project."""
+    found = [point for point in chosen if (point.title, point.way) == scene]
+    for begin in range(0, len(found), TOGETHER):
+        yield found[begin : begin + TOGETHER]
+
+
+def points_of(scene: tuple[str, str], seed: int) -> list[Point]:
+    """Every step of a scene."""
+    title, way = scene
     ground = Ground(seed)
-    steps = ground.play(SCENES[title], way)[0]
+    ground.play(SCENES[title], way, None)
+    times: Counter[str] = Counter()
+    found = []
+    for step in Path(f"{ground.field.told}.steps").read_text().splitlines():
+        times[step] += 1
+        found.append(Point(title, way, step, times[step]))
     ground.leave()
-    return steps
+    return found
+
+
+def cut_all(points: list[Point], seed: int) -> tuple[int, list[str]]:
+    """Cut at each of these points of one scene; how many there were, and what was broken."""
+    ground, cuts = Ground(seed), 0
+    for point in points:
+        was_cut, broken = ground.play(SCENES[point.title], point.way, (point.step, point.time))
+        ground.broken += [f"{point.title}: {text}" for text in broken]
+        cuts += was_cut
+    return cuts, ground.leave()
