@@ -207,6 +207,17 @@ def test_doctor_finds_what_is_left_of_trees_and_mends_it(repo: Repo):
     assert len(repo.git("worktree", "list").splitlines()) == 1
 
 
+def test_the_branch_of_an_attempt_that_was_begun_anew_is_still_its_own(repo: Repo):
+    """Advice to delete it would lose work that a person may still want."""
+    repo.do("x", "echo 1 > n; exit 1", code=1)
+    repo.run("retry", "--fresh", "x")
+    repo.run("watch", "--until-empty", code=1)
+    found = repo.git("for-each-ref", "--format=%(refname)", "refs/heads/task")
+    assert found.split() == ["refs/heads/task/x", "refs/heads/task/x-2"]
+    assert "task/x" not in repo.run("doctor", code=None).stdout
+    assert "task/x, from which it began anew" in " ".join(repo.run("show", "x").stdout.split())
+
+
 def fate_table() -> list[list[str]]:
     """The lines of the table in the reference: folder, what is done, branch, tree, saved refs."""
     text = (ROOT / "docs/reference/on-disk-format.md").read_text()

@@ -151,11 +151,13 @@ def _branches(layout: Layout, config: Config, repo: Repository) -> Iterator[Stra
 
 
 def _owner(layout: Layout, branch: str) -> Journal | None:
-    """The journal of the task that a branch belongs to."""
+    """The journal of the task that a branch belongs to, or did until it began anew."""
     name = branch.rpartition("/")[2].replace("%2E", ".")
     for task_id in dict.fromkeys((name, re.sub(r"-\d+$", "", name))):
         journal = journals.of(layout, task_id)
-        if journal is not None and journal.tree.get("branch") == branch:
+        if journal is None:
+            continue
+        if branch == journal.tree.get("branch") or branch in journal.earlier:
             return journal
     return None
 
@@ -165,6 +167,7 @@ def _is_over(layout: Layout, repo: Repository, ref: str, journal: Journal) -> bo
     ended = place is not None and place[0] in clearing.ENDED
     gone = not os.path.lexists(layout.tree(journal.task_id))
     same = change is not None and repo.shared.commit_of(ref) == change.tip
+    same = same and ref == f"refs/heads/{journal.tree.get('branch')}"
     return bool(ended and gone and same and journal.merged)
 
 

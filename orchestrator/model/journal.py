@@ -85,6 +85,7 @@ class Journal:
     # Agent, tool and model of the newest or the next attempt.
     acting: Record = field(default_factory=dict)
     tree: Record = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()  # branches that it worked on before it began anew
     change: Record = field(default_factory=dict)  # the newest ``saved``
     merge: Record = field(default_factory=dict)  # the newest ``merge`` or ``merged``
     told: str = ""  # to the attempt that follows
@@ -197,6 +198,14 @@ def _problem(records: list[Record]) -> str:
     return ""
 
 
+def _branch_left(facts: Mapping[str, Record], after: Record) -> tuple[str, ...]:
+    """The branch of the tree before, if the one after has another, or none; a merged one went with its tree."""
+    branch = str(facts.get("tree", {}).get("branch", ""))
+    merge, change = facts.get("merge", {}), facts.get("change", {})
+    merged = merge.get("record") == "merged" and merge.get("tip") == change.get("tip")
+    return (branch,) if branch and branch != after.get("branch") and not merged else ()
+
+
 def _fold(records: list[Record]) -> Journal:
     phase, tries, link = Phase.UNCLAIMED, 0, 0
     claim: Record = {}
@@ -210,9 +219,12 @@ def _fold(records: list[Record]) -> Journal:
     fresh, unanswered, collided, turn = False, 0, 0, False
     approved = ""
     then: tuple[Record, ...] = ()
+    earlier: tuple[str, ...] = ()
     times = 0
     for record in records:
         kind = record.get("record")
+        if kind == "tree":
+            earlier += _branch_left(facts, record)
         if kind in _FACTS:
             facts[_FACTS[kind]] = record
         if kind == "told" and "taken" in record:
@@ -293,6 +305,7 @@ def _fold(records: list[Record]) -> Journal:
         unanswered=unanswered,
         collided=collided,
         tree=facts.get("tree", {}),
+        earlier=earlier,
         change=facts.get("change", {}),
         merge=facts.get("merge", {}),
     )

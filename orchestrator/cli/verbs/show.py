@@ -303,6 +303,9 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
     checks = [item for item in result.get("checks") or () if isinstance(item, dict)]
     signs = [f"{item.get('check')} {'✓' if item.get('passed') else '✗'}" for item in checks]
     facts.append(("checks", one_line(" · ".join(signs), 200)))
+    if journal is not None and journal.earlier:
+        before = " · ".join(journal.earlier[-5:])
+        facts.append(("before", one_line(f"{before}, from which it began anew", 200)))
     if os.path.isdir(layout.tree(found.row.id)):
         facts.append(("tree", layout.shown(layout.tree(found.row.id))))
     return facts
