@@ -71,6 +71,9 @@ class Change:
     unproven: str = ""
     warnings: tuple[str, ...] = ()
     suspicious: str = ""  # what the repository would execute has changed while it ran
+    unsaved: tuple[
+        str, ...
+    ] = ()  # paths of its tree that could not be saved: only the tree has them
 
     @property
     def empty(self) -> bool:
@@ -95,7 +98,7 @@ def change_from(record: Mapping[str, Any]) -> Change | None:
     if not record.get("tip"):
         return None
     known = {name: record[name] for name in Change.__dataclass_fields__ if name in record}
-    for name in ("files", "warnings"):
+    for name in ("files", "warnings", "unsaved"):
         known[name] = tuple(known.get(name, ()))
     return Change(**known)
 

@@ -7,6 +7,7 @@ gc and the filters that the *repository* configures are switched off; those of t
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +19,8 @@ from orchestrator.records import dataclass
 
 SECONDS = 600.0
 ZERO = "0" * 40
+FULL = (os.strerror(errno.ENOSPC), "Out of diskspace")  # as git says it
+ROOM = 1 << 19  # bytes without which a disk takes no task either, and all wait for it
 _OFF = (
     "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "gc.auto=0", "maintenance.auto=false",
     "commit.gpgSign=false", "tag.gpgSign=false", "submodule.recurse=false", "advice.detachedHead=false", "core.pager=cat",
@@ -54,7 +57,10 @@ class Git:
         seconds: float = SECONDS,
         cwd: str = "",
     ) -> str:
-        """What ``git WORDS`` prints, without its last line end.  `GitFailed` unless it ends with one of ``codes``."""
+        """What ``git WORDS`` prints, without its last line end.  `GitFailed` unless it ends with one of ``codes``.
+
+        OSError where the disk is so full that nothing goes on: whoever waits for room may say it again then.
+        """
         return os.fsdecode(
             self.raw(*words, stdin=stdin, codes=codes, seconds=seconds, cwd=cwd).stdout
         ).removesuffix("\n")
@@ -89,7 +95,10 @@ class Git:
                 "git is not installed" if error.filename == "git" else "",
             ) from None
         if codes is not None and done.returncode not in codes:
-            raise GitFailed(f"git {words[0]}: {_reason(done)}")
+            why = reason(done)
+            if any(word in why for word in FULL) and not _has_room(self.git_dir):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise GitFailed(f"git {words[0]}: {why}")
         return done
 
     def environment(self) -> dict[str, str]:
@@ -124,7 +133,14 @@ class Git:
         return self.at(env=(*self.env, *lacking.items()))
 
 
-def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+def _has_room(folder: str) -> bool:
+    """Whether the file system takes small files still: what git wanted did not fit then."""
+    there = os.statvfs(folder)
+    return there.f_bavail * there.f_frsize > ROOM and (there.f_favail > 16 or not there.f_files)
+
+
+def reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Why a git command failed, in its own words."""
     lines = [line for line in os.fsdecode(done.stderr).splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
     return told[0].split(": ", 1)[-1][:300] if told else f"ended with {done.returncode}"
@@ -184,7 +200,7 @@ def find(root: str) -> Repository:
             "a tree needs a checkout, and this repository is bare", "clone it, and work there"
         )
     if done.returncode:
-        why = _reason(done)
+        why = reason(done)
         if "dubious ownership" in why:
             raise NoRepository(
                 "git does not trust this repository: it belongs to another user", why

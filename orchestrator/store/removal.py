@@ -20,21 +20,25 @@ from orchestrator.store.trees import GONE, Tree
 MOST = 20  # paths that are told
 
 
-def holding(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str) -> list[str]:
-    """What in a tree is nowhere else, in words; empty if it may go.  ``tip`` is the commit that its work was saved as."""
+def holding(
+    layout: Layout, config: Trees, repo: Repository, tree: Tree, saved: Change
+) -> list[str]:
+    """What in a tree is nowhere else, in words; empty if it may go.  ``saved`` is what its work was saved as."""
     if not os.path.isdir(tree.path):
         return []
     found = []
-    lost = list(_lost(layout, config, repo, tree, tip))
+    lost = list(_lost(layout, config, repo, tree, saved))
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         found.append(f"files that are not in git: {', '.join(lost[:3])}{more}")
     return found
 
 
-def _lost(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str) -> Iterator[str]:
+def _lost(
+    layout: Layout, config: Trees, repo: Repository, tree: Tree, saved: Change
+) -> Iterator[str]:
     """Paths of what only the tree has."""
-    kept = _kept(repo, tip)
+    kept = _kept(repo, saved)
     known = trees.known_inventory(layout, tree)
     caches = set(config.caches)
     state = repo.below(WORK) + "/"
@@ -51,10 +55,11 @@ def _lost(layout: Layout, config: Trees, repo: Repository, tree: Tree, tip: str)
             return
 
 
-def _kept(repo: Repository, tip: str) -> set[str]:
-    """Paths of a tree that a commit, or a commit of a submodule that it links to, has."""
-    listed = repo.shared("ls-tree", "-r", "-z", "--name-only", tip)
-    return {*listed.split("\0"), *submodules.saved_paths(repo, tip)}
+def _kept(repo: Repository, saved: Change) -> set[str]:
+    """Paths of a tree that a commit, or a commit of a submodule that it links to, has as they are in the tree."""
+    listed = repo.shared("ls-tree", "-r", "-z", "--name-only", saved.tip)
+    found = {*listed.split("\0"), *submodules.saved_paths(repo, saved.tip)}
+    return found.difference(saved.unsaved)
 
 
 def remove(
@@ -71,7 +76,7 @@ def remove(
         _forget(repo, layout, tree, tree.path)
         return []
     change = saving.save(layout, repo, tree, task_id, attempt, agent)
-    held = holding(layout, config, repo, tree, change.tip)
+    held = holding(layout, config, repo, tree, change)
     if held:
         return held
     aside = f"{os.path.dirname(tree.path)}/{GONE}{os.path.basename(tree.path)}"
@@ -83,7 +88,7 @@ def remove(
         **{**{name: getattr(tree, name) for name in tree.__dataclass_fields__}, "path": aside}
     )
     known = trees.inventory_path(layout, tree)
-    lost = list(_lost_aside(layout, config, repo, tree, again, change.tip))
+    lost = list(_lost_aside(layout, config, repo, tree, again, change))
     if lost:
         os.rename(aside, tree.path)
         return [f"files that appeared during the check: {', '.join(lost[:3])}"]
@@ -94,9 +99,9 @@ def remove(
 
 
 def _lost_aside(
-    layout: Layout, config: Trees, repo: Repository, tree: Tree, aside: Tree, tip: str
+    layout: Layout, config: Trees, repo: Repository, tree: Tree, aside: Tree, saved: Change
 ) -> list[str]:
-    kept = _kept(repo, tip)
+    kept = _kept(repo, saved)
     known, caches = trees.known_inventory(layout, tree), set(config.caches)
     now = trees.inventory(layout, aside)
     state = repo.below(WORK) + "/"

@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from orchestrator.files import opening, scan
+from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change
 from orchestrator.patterns import regex
-from orchestrator.store import atomic, filtered, submodules, trees
+from orchestrator.store import adding, atomic, filtered, submodules, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import SAVED, Tree
 
@@ -51,7 +51,8 @@ def save(
     branch = shared.commit_of(branch_ref)
     if not os.path.isdir(tree.path):
         tip = branch or shared.commit_of(ref) or tree.base
-        return figures(repo, tree, tip, "its tree is gone; what was saved before is under " + SAVED)
+        why = f"its tree is gone; what was saved before is under {SAVED}"
+        return figures(repo, tree, tip, why, ("its tree disappeared while it ran",))
     admin = trees.admin_of(repo, tree.path)
     warnings = _take_locks_away(repo, admin, tree)
     git = trees.in_tree(repo, tree)
@@ -60,9 +61,9 @@ def save(
     try:
         private = git.at(index=index)
         trees.copy_index(admin, index, private, head)
-        add_all(repo, tree, private)
-        told = _save_submodules(repo, tree, private, f"{index}.sub", ref, task_id)
-        content = private("write-tree")
+        added = adding.add_all(f"{index}.plain", repo, tree, private)
+        told = _save_submodules(repo, tree, added.git, f"{index}.sub", ref, task_id)
+        content = added.git("write-tree")
         tip = head
         if content != shared.tree_of(head):
             message = f"{task_id}: what attempt {attempt} left\n\nTask: {task_id}\nAgent: {agent}\nAttempt: {attempt}\n"
@@ -74,14 +75,16 @@ def save(
         others = _unreachable(shared, [*lost, *([branch] if branch else [])], tip)
         if others:
             keep(shared, f"{ref}.past", _bundle(shared, tip, others, task_id, attempt))
-        unproven = _unproven(git, admin, tree, branch_ref)
+        unproven = _unproven(git, admin, tree, branch_ref) or added.why
         if not unproven and tip != branch:
             shared("update-ref", "-m", f"orchestrator: attempt {attempt}", branch_ref, tip, head)
             os.replace(index, f"{admin}/index")
     finally:
         trees.forget_index(index)
+        atomic.remove_tree(f"{index}.plain")
     trees.mend(repo, tree)
     change = figures(repo, tree, tip, unproven, (*warnings, *told))
+    change = replace(change, unsaved=added.left)
     raw = filtered.stored_as_they_are(repo, git, change.files)
     return replace(change, warnings=(*change.warnings, *raw)) if raw else change
 
@@ -112,6 +115,20 @@ def past(git: Git, admin: str) -> Iterator[str]:
                 if _HASH.match(word) and set(word) != {"0"} and word not in seen:
                     seen.add(word)
                     yield word
+
+
+def committed(admin: str) -> set[str]:
+    """Commits that were made in a worktree, by its log."""
+    try:
+        lines = os.fsdecode(opening.read_bytes(f"{admin}/logs/HEAD")).splitlines()
+    except OSError:
+        return set()
+    pairs = (line.partition("\t") for line in lines)
+    return {
+        head.split(" ")[1]
+        for head, _, what in pairs
+        if what.startswith("commit") and head.count(" ") > 1
+    }
 
 
 def _unreachable(git: Git, commits: list[str], tip: str) -> list[str]:
@@ -170,24 +187,6 @@ def _unproven(git: Git, admin: str, tree: Tree, branch_ref: str) -> str:
     return ""
 
 
-# -- everything that is there ---------------------------------------------------------------------------------------
-
-
-def add_all(repo: Repository, tree: Tree, git: Git) -> None:
-    """Put everything of a tree into the index of ``git`` but ``work/``, what is ignored, and what we placed.
-
-    A repository within the tree is added as its files: a link to a commit that nobody has would keep nothing.
-    """
-    nested = list(nested_repositories(tree.path, set(submodules.links(git))))
-    _unhide(git, tree.path, repo.below(WORK) + "/")
-    left_out = [repo.below(WORK), *tree.placed, *nested]
-    specs = [f":(top,exclude,literal){path}" for path in left_out]
-    git("add", "-A", "--ignore-errors", "--", ":(top)", *specs, codes=(0, 1))
-    for folder in nested:
-        if git.raw("check-ignore", "-q", "--", folder, codes=None).returncode != 0:
-            _add_as_files(git, tree.path, folder)
-
-
 def _save_submodules(
     repo: Repository, tree: Tree, git: Git, index: str, ref: str, task_id: str
 ) -> list[str]:
@@ -207,64 +206,6 @@ def _save_submodules(
     return told
 
 
-def _unhide(git: Git, top: str, state: str) -> None:
-    """Have the index pass over no file that is there: an agent may have marked some as unchanged, or as not checked out."""
-    marks: dict[str, list[str]] = {"--no-assume-unchanged": [], "--no-skip-worktree": []}
-    for entry in git("ls-files", "-v", "-z").split("\0"):
-        mark, path = entry[:1], entry[2:]
-        if not path or path.startswith(state) or not os.path.lexists(f"{top}/{path}"):
-            continue
-        if mark.islower():
-            marks["--no-assume-unchanged"].append(path)
-        if mark in "Ss":
-            marks["--no-skip-worktree"].append(path)
-    for option, paths in marks.items():
-        if paths:
-            git("update-index", option, "-z", "--stdin", stdin=os.fsencode("\0".join(paths)))
-
-
-def nested_repositories(top: str, but: set[str]) -> Iterator[str]:
-    """Folders below ``top`` that have a ``.git`` of their own, without those inside another one."""
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            entries = list(os.scandir(f"{top}/{folder}" if folder else top))
-        except OSError:
-            continue
-        if folder and folder not in but and any(entry.name == ".git" for entry in entries):
-            yield folder
-            continue
-        waiting += [
-            f"{folder}/{entry.name}" if folder else entry.name
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and entry.name != ".git"
-        ]
-
-
-def _add_as_files(git: Git, top: str, folder: str) -> None:
-    found: list[tuple[str, str]] = []
-    for place, folders, names in scan.walk(f"{top}/{folder}"):
-        folders[:] = [name for name in folders if name != ".git"]
-        for name in names:
-            path = os.path.join(place, name)
-            if name != ".git" and os.path.isfile(path) and not os.path.islink(path):
-                mode = "100755" if os.access(path, os.X_OK) else "100644"
-                found.append((mode, path[len(top) + 1 :]))
-    names = [name for _, name in found]
-    if not names or any("\n" in name for name in names):
-        return
-    asked = "".join(f"{top}/{name}\n" for name in names)
-    hashes = git(
-        "hash-object", "-w", "--no-filters", "--stdin-paths", stdin=os.fsencode(asked)
-    ).splitlines()
-    git("rm", "-q", "-r", "--cached", "--ignore-unmatch", "--", f":(top,literal){folder}")
-    lines = "".join(
-        f"{mode} {blob}\t{name}\0" for (mode, name), blob in zip(found, hashes, strict=True)
-    )
-    git("update-index", "-z", "--add", "--index-info", stdin=os.fsencode(lines))
-
-
 # -- figures --------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +218,16 @@ def figures(
     commits = int(repo.shared("rev-list", "--count", f"{base}..{tip}"))
     return Change(
         tree.branch, base, tip, tree.target, commits, added, removed, tuple(files[:MOST]), unproven, warnings
+    )  # fmt: skip
+
+
+def recounted(repo: Repository, tree: Tree, change: Change, target: str) -> Change:
+    """The figures from where the branch parts from an earlier commit of its target; the rest as it was."""
+    base = repo.shared("merge-base", target, change.tip, codes=(0, 1)) or tree.base
+    files, added, removed = numbers(repo, base, change.tip)
+    commits = int(repo.shared("rev-list", "--count", f"{base}..{change.tip}"))
+    return replace(
+        change, base=base, commits=commits, insertions=added, deletions=removed, files=tuple(files[:MOST])
     )  # fmt: skip
 
 

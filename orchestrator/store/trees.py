@@ -29,6 +29,7 @@ from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, fin
 
 SAVED = "refs/orchestrator/saved"  # below it what attempts left: <name>/<attempt>
 ASIDE = "orchestrator-"  # how a worktree's folder is called in the repository while it is written
+CLOSED = [-1]  # stands for a folder that cannot be looked into
 GONE = ".gone-"  # the beginning of the name of a tree that is on its way out
 
 
@@ -267,7 +268,8 @@ def make(
     log: str,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Tree:
-    """Make the tree; it is `ready` when this returns.  Raises `CannotIsolate`, and then there is nothing left of it.
+    """Make the tree; it is `ready` when this returns.  Raises `CannotIsolate`, and then there is nothing left of it; OSError
+    where the disk refuses, and then it may be said again.
 
     ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up.
     """
@@ -287,6 +289,8 @@ def make(
         _set_up(trees, layout.root, base, log, stopped)
         placed = (*copied, *_linked(layout, trees, repo, tree))
     except (OSError, OrchestratorError) as error:
+        if isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS:
+            raise  # it is made anew once the disk takes writes again, and what is half made goes then
         discard(layout, repo, tree)
         raise CannotIsolate(
             f"no tree could be made: {getattr(error, 'message', None) or error}"
@@ -325,6 +329,10 @@ def new_admin(repo: Repository, tree: Tree) -> str:
         ("locked", "a task of orchestrator works in it"),
     ):
         atomic.write_temporary(f"{aside}/{name}", os.fsencode(f"{text}\n"))
+    os.mkdir(f"{aside}/logs")
+    atomic.write_temporary(
+        f"{aside}/logs/HEAD", b""
+    )  # git goes on with a log that is there, whatever is configured
     os.makedirs(f"{repo.common}/worktrees", exist_ok=True)
     return _into(aside, f"{repo.common}/worktrees/{os.path.basename(tree.path)}")
 
@@ -492,9 +500,17 @@ def inventory_path(layout: Layout, tree: Tree) -> str:
 
 
 def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[int]]:
-    """Every file of a tree but ``.git``: size, time of content and of inode in ns.  With ``save`` it is kept."""
+    """Every file of a tree but ``.git``: size, time of content and of inode in ns.  With ``save`` it is kept.
+
+    A folder that cannot be looked into (no rights, too deep to be named) is told as one, and never kept as known.
+    """
     found: dict[str, list[int]] = {}
+    closed = {tree.path}
     for folder, folders, names in scan.walk(tree.path):
+        closed.discard(folder)
+        closed.update(
+            f"{folder}/{name}" for name in folders if not os.path.islink(f"{folder}/{name}")
+        )
         for name in (*names, *(name for name in folders if os.path.islink(f"{folder}/{name}"))):
             path = f"{folder}/{name}"
             try:
@@ -508,7 +524,9 @@ def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[
         path = inventory_path(layout, tree)
         atomic.remove(path)
         atomic.write_temporary(path, json.dumps(found).encode())
-    return found
+    return found | {
+        path[len(tree.path) + 1 :]: CLOSED for path in closed if os.path.isdir(tree.path)
+    }
 
 
 def known_inventory(layout: Layout, tree: Tree) -> dict[str, list[int]]:

@@ -141,9 +141,9 @@ def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Fo
         return f"its task is in {found.status}/"
     if repo is None:
         return "there is no repository to save it into"
-    tip = found.change.tip if found.change is not None else found.tree.base
+    saved = found.change or Change(tip=found.tree.base)
     try:
-        return "; ".join(removal.holding(layout, config.trees, repo, found.tree, tip))
+        return "; ".join(removal.holding(layout, config.trees, repo, found.tree, saved))
     except OrchestratorError as error:
         return error.message
 

@@ -17,7 +17,7 @@ from orchestrator.distributors.home import RESULT, shared_file
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.store import atomic, saving, trees
+from orchestrator.store import adding, atomic, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 from orchestrator.store.trees import Tree
 
@@ -183,7 +183,11 @@ class Workplace:
         repo = Repository(entry.tree, private.git_dir, private.git_dir, code.get("below", ""))
         lent = tuple(_below(told, name) for name in given)
         private("read-tree", base)
-        saving.add_all(repo, Tree(entry.tree, "", base, placed=lent), private)
+        plain = f"{entry.folder}/plain.git"
+        added = adding.add_all(plain, repo, Tree(entry.tree, "", base, placed=lent), private)
+        if added.why:
+            atomic.remove_tree(plain)
+            raise GitFailed(added.why)
         content = private("write-tree")
         if content == private.tree_of(base):
             return "", b""
