@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import Refused
-from orchestrator.files import opening
+from orchestrator.files import opening, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change, branch_part
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, belonging, saving
-from orchestrator.store.git import Git, Repository
+from orchestrator.store.git import Git, Repository, reason
 from orchestrator.store.trees import Tree, forget_index, scratch
 
 PATIENCE = 60.0  # seconds that a merge waits for another into the same target
@@ -83,13 +83,9 @@ def plan(
 ) -> Planned:
     """Make the merge's commit; nothing has moved yet.  Raises `CannotMerge`, with the conflicts if that is why."""
     shared = repo.shared
-    if not change.target:
-        return _by_hand(repo, change, task_id)
-    old = shared.commit_of(f"refs/heads/{change.target}")
+    old = shared.commit_of(f"refs/heads/{change.target}") if change.target else ""
     if not old:
-        raise CannotMerge(
-            f"there is no branch '{change.target}' any more", f"its work is on {change.branch}"
-        )
+        return _by_hand(repo, change, task_id)
     if shared.commit_of(f"refs/heads/{change.branch}") != change.tip:
         raise CannotMerge(
             f"{change.branch} is not the version you looked at: it has moved since {task_id} ended",
@@ -114,12 +110,16 @@ def plan(
 
 
 def _by_hand(repo: Repository, change: Change, task_id: str) -> Planned:
-    """What began on no branch is a person's to merge: it is merged once their checkout holds it."""
+    """What began on no branch, or on one that is gone, is a person's to merge: it is merged once their checkout holds it."""
     head = repo.checkout.commit_of("HEAD")
     held = ("merge-base", "--is-ancestor", change.tip, head or change.base)
     if repo.shared.raw(*held, codes=None).returncode:
+        none = (
+            f"{task_id} started on no branch, so there is no branch to merge {change.branch} into"
+        )
+        gone = f"there is no branch '{change.target}' any more to merge {change.branch} into"
         raise CannotMerge(
-            f"{task_id} started on no branch, so there is no branch to merge {change.branch} into",
+            gone if change.target else none,
             f"git merge {change.branch}   where you want it; then orchestrator approve {task_id}",
         )
     return Planned("HEAD", head, head, change.tip)
@@ -306,6 +306,8 @@ def checkouts(repo: Repository, target: str) -> list[Checkout]:
     places = [(repo.common, os.path.dirname(repo.common))]
     if repo.git_dir == repo.common:
         places = [(repo.common, repo.top)]
+    elif Git(repo.common)("rev-parse", "--is-bare-repository") == "true":
+        places = []  # its HEAD names a branch, and no checkout
     for entry in _folders(f"{repo.common}/worktrees"):
         try:
             dot = os.fsdecode(opening.read_bytes(f"{entry}/gitdir", 1 << 16)).strip()
@@ -402,13 +404,21 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
     )
     now = git.commit_of("HEAD")
     if now != planned.new:
-        said = os.fsdecode(done.stderr).strip()
-        files = re.findall(r"^\t(.+)$", said, re.MULTILINE)
-        told = (said.splitlines() or ["git refused"])[-1]
-        why = f"edits of yours are in the way: {', '.join(files[:5])}" if files else told
+        files = re.findall(r"^\t(.+)$", os.fsdecode(done.stderr), re.MULTILINE)
+        if files:
+            raise CannotMerge(
+                f"{planned.target} is checked out, and edits of yours are in the way: {', '.join(files[:5])}",
+                "commit or stash them, then approve it again",
+            )
+        lock = f"{checkout.git_dir}/index.lock"
+        if os.path.lexists(lock):
+            raise CannotMerge(
+                f"{planned.target} is checked out, and {lock} is there: another git works, or one was killed",
+                f"wait for it; rm {lock} if no git is running; then approve it again",
+            )
         raise CannotMerge(
-            f"{planned.target} is checked out, and {why}",
-            "commit or stash them, then approve it again",
+            f"{planned.target} is checked out, and git did not move it: {reason(done)}",
+            "that may be a hook of yours; then approve it again",
         )
 
 
@@ -427,23 +437,32 @@ def _no_zeros(blob: str) -> str:
 
 
 def _in_the_way(git: Git, top: str, planned: Planned) -> list[str]:
-    """Files and folders that exist where the merge adds something, ignored ones too: git would replace those silently."""
-    found = []
-    for path, before, _ in _changes(git, planned):
-        if before:
-            continue
-        if os.path.lexists(f"{top}/{path}"):
-            found.append(path)
-            continue
+    """What exists where the merge adds something, ignored files too: git would replace those silently.
+
+    What the merge takes away itself is not in its way: a folder may become a file, and a file a folder.
+    """
+    changes = _changes(git, planned)
+    removed = {path for path, _, after in changes if not after}
+    found: set[str] = set()
+    for path in (path for path, before, _ in changes if not before):
         folder = os.path.dirname(path)
         while folder and not os.path.lexists(f"{top}/{folder}"):
             folder = os.path.dirname(folder)
-        tracked = folder and git(
-            "ls-files", "--error-unmatch", "--", f":(top,literal){folder}", codes=(0, 1)
-        )
-        if folder and not tracked and not opening.is_folder(f"{top}/{folder}"):
-            found.append(folder)
-    return sorted(set(found))
+        if folder and not opening.is_folder(f"{top}/{folder}"):
+            found.add(folder)
+        elif opening.is_folder(f"{top}/{path}"):
+            found.update(_below(f"{top}/{path}", path))
+        elif os.path.lexists(f"{top}/{path}"):
+            found.add(path)
+    return sorted(found - removed)
+
+
+def _below(folder: str, path: str) -> Iterator[str]:
+    """Every file below a folder, as a path that begins with ``path``; an empty folder counts as nothing."""
+    for place, folders, names in scan.walk(folder):
+        links = [name for name in folders if os.path.islink(f"{place}/{name}")]
+        for name in (*names, *links):
+            yield os.path.normpath(f"{path}/{os.path.relpath(place, folder)}/{name}")
 
 
 def finish(repo: Repository, planned: Planned) -> bool:
