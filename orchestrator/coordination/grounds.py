@@ -128,16 +128,21 @@ class Grounds:
         repo = trees.repository(self.layout)
         agent = life.route.agent.name
         change = saving.save(self.layout, repo, tree, life.id, life.attempt, agent)
-        told, suspicious = self._compare(life, tree, repo, run_dir)
+        before = sharing.known_look(f"{run_dir}/{SHARED}")
+        was = sharing.carried_off(repo, tree, before, change) if before is not None else ""
+        told, suspicious = self._compare(life, tree, repo, before)
+        if was:
+            change = saving.recounted(repo, tree, change, was)
+            why = f"while it ran, {change.target} was moved to its work, without your approval"
+            told, suspicious = [*told, why], suspicious or why
         warnings = (*(tree.notes if life.attempt == 1 else ()), *change.warnings, *told)
         return replace(change, warnings=warnings, suspicious=suspicious)
 
     def _compare(
-        self, life: Worker, tree: Tree, repo: git.Repository, run_dir: str
+        self, life: Worker, tree: Tree, repo: git.Repository, before: sharing.Shared | None
     ) -> tuple[list[str], str]:
         """What has changed of that which trees share: told, and whether git would execute something else now."""
         told: list[str] = []
-        before = sharing.known_look(f"{run_dir}/{SHARED}")
         if before is not None:
             ref = f"{saving.saved_ref(tree.branch, life.attempt)}.shared"
             prefixes = (self.settings.config.trees.prefix, runbranches.PREFIX)

@@ -17,15 +17,19 @@ from typing import Any
 
 from orchestrator.files import journals, opening
 from orchestrator.files.layout import Layout
+from orchestrator.model.isolation import Change
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, saving, smallfiles
+from orchestrator.store import atomic, saving, smallfiles, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree
 
 MOST = 1 << 20  # bytes of a hook or an attributes file that count
-# Keys of the configuration that ordinary use of branches writes, and that execute nothing.
-_HARMLESS = ("remote", "merge", "rebase", "pushremote", "description")
+# Keys of the configuration that ordinary use of branches and submodules writes, and that execute nothing.
+_HARMLESS = {
+    "branch": ("remote", "merge", "rebase", "pushremote", "description"),
+    "submodule": ("url", "active"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,23 @@ def told(
     return words
 
 
+def carried_off(repo: Repository, tree: Tree, before: Shared, change: Change) -> str:
+    """The commit of the target before the attempt, if it was moved to commits of the attempt meanwhile; else empty."""
+    ref = f"refs/heads/{change.target}"
+    was, now = before.refs.get(ref, ""), repo.shared.commit_of(ref)
+    if not change.target or not was or not now or was == now:
+        return ""
+
+    def holds(commit: str) -> bool:
+        words = ("merge-base", "--is-ancestor", change.tip, commit)
+        return repo.shared.raw(*words, codes=None).returncode == 0
+
+    if holds(was) or not holds(now):
+        return ""
+    came = repo.shared("rev-list", f"{was}..{change.tip}").splitlines()
+    return was if saving.committed(trees.admin_of(repo, tree.path)).intersection(came) else ""
+
+
 def keep_lost(repo: Repository, ref: str, commits: Collection[str], task_id: str) -> str:
     """Hold those of the commits that nothing else holds; the name of the ref, empty if there are none."""
     there = [commit for commit in (repo.shared.commit_of(name) for name in commits) if commit]
@@ -143,7 +164,8 @@ def obeyed(repo: Repository) -> dict[str, str]:
     for path in (f"{repo.common}/config", f"{repo.git_dir}/config.worktree"):
         for key, value in _settings(repo.common, path):
             section, _, name = key.rpartition(".")
-            if not (section.startswith("branch.") and name in _HARMLESS):
+            kind = section.partition(".")[0]
+            if name not in _HARMLESS.get(kind, ()):
                 name = f"{os.path.basename(path)}: {key}"
                 found[name] = f"{found.get(name, '')}\n{value}"
     for path in (f"{repo.common}/info/attributes", *_hooks(repo, found)):

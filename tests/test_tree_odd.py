@@ -1,0 +1,295 @@
+# ruff: noqa: F811 - fixtures come by their names
+"""Odd repositories and odd things in them: each was found by hand, and lost something or stopped somebody."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_trees import TOOL, Repo, git, persons, repo, watcher  # noqa: F401
+
+from orchestrator.model.isolation import Change, Trees
+from orchestrator.store import git as store_git
+from orchestrator.store import merging, removal, saving, sharing, trees
+from orchestrator.store.trees import Tree
+
+
+class Bench:
+    """A tree, made and saved as a watcher does it, without one."""
+
+    def __init__(self, repo: Repo) -> None:
+        self.layout = repo.layout
+        self.repo = trees.repository(repo.layout)
+        planned = trees.plan(self.layout, Trees(), "x", self.repo)
+        self.tree: Tree = trees.make(self.layout, Trees(), self.repo, planned, os.devnull)
+        self.path = Path(self.tree.path)
+
+    def git(self, *words: str) -> str:
+        return git(self.path, *words)
+
+    def save(self) -> Change:
+        return saving.save(self.layout, self.repo, self.tree, "x", 1, "tester")
+
+    def remove(self) -> list[str]:
+        """What holds the tree; nothing does if it is gone."""
+        return removal.remove(self.layout, Trees(), self.repo, self.tree, "x", 1, "tester")
+
+    def merge(self) -> merging.Planned:
+        change = self.save()
+        return merging.merge(
+            self.layout, self.repo, self.tree, change, "merge", "x", "x", {}, lambda record: None
+        )
+
+
+@pytest.fixture
+def plain(tmp_path) -> Repo:
+    return a_repository(tmp_path)
+
+
+def a_repository(place: Path) -> Repo:
+    """A repository in which nothing of ours runs but the store."""
+    root = place / "p"
+    for name in ("src", "work/trees", "work/.state/tmp", "work/.state/trees"):
+        (root / name).mkdir(parents=True)
+    git(root, "init", "-q", "-b", "main")
+    identify(root)
+    (root / "src/a.txt").write_text("one\ntwo\nthree\n")
+    (root / ".gitignore").write_text("*.pyc\nwork/\n")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "first")
+    return Repo(root)
+
+
+def identify(root: Path) -> None:
+    git(root, "config", "user.name", "n")
+    git(root, "config", "user.email", "e@example.org")
+
+
+@pytest.fixture
+def bench(plain: Repo) -> Bench:
+    return Bench(plain)
+
+
+def test_what_lies_too_deep_to_be_named_keeps_its_tree(bench: Bench):
+    script = "import os\nfor n in range(40): os.mkdir('d' * 120); os.chdir('d' * 120)\nopen('f', 'w').write('kept')"
+    subprocess.run([sys.executable, "-c", script], cwd=bench.path, check=True)
+    assert "ddd" in " ".join(bench.remove()) and bench.path.exists()
+    shutil.rmtree(bench.path)
+
+
+def test_what_cannot_be_read_keeps_its_tree(plain: Repo):
+    """Of a file that cannot be read git saves what it had before, and its name alone would count as saved."""
+    prefix = []
+    if os.geteuid() == 0:
+        prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+        if not shutil.which("setpriv"):
+            pytest.skip("there is no setpriv here")
+    bench = Bench(plain)
+    (bench.path / "src/a.txt").write_text("kept\n")
+    (bench.path / "src/a.txt").chmod(0)
+    (bench.path / "closed").mkdir()
+    (bench.path / "closed/f").write_text("kept\n")
+    (bench.path / "closed").chmod(0)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_tree_odd as t\n"
+        "from pathlib import Path; from test_trees import Repo\n"
+        "b = t.Bench.__new__(t.Bench); r = Repo(Path(sys.argv[2])); b.layout = r.layout\n"
+        "b.repo = t.trees.repository(r.layout); b.tree = t.Tree(sys.argv[3], 'task/x', sys.argv[4], 'main', ready=True)\n"
+        "saved = b.save(); print(saved.unproven); print(b.remove())"
+    )
+    words = [sys.executable, "-c", script, str(Path(__file__).parent), str(plain.root), str(bench.path), bench.tree.base]  # fmt: skip
+    done = subprocess.run([*prefix, *words], capture_output=True, text=True, env=plain.env)
+    (bench.path / "closed").chmod(0o700)
+    assert "files that cannot be read: src/a.txt" in done.stdout, done.stderr
+    assert "'" in done.stdout and "closed" in done.stdout and bench.path.exists()
+
+
+BROKEN = {
+    "an encoding": "*.txt working-tree-encoding=UTF-16\n",
+    "a filter that fails": "*.txt filter=bad\n",
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_git_does_not_take_is_saved_as_it_is(plain: Repo, what, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    (home / ".gitconfig").write_text(
+        '[filter "bad"]\nclean = false\nrequired = true\n[user]\nname = n\nemail = e\n'
+    )
+    bench = Bench(plain)
+    (bench.path / ".gitattributes").write_text(BROKEN[what])
+    (bench.path / "src/a.txt").write_text("kept\n")
+    (bench.path / "new.txt").write_text("kept too\n")
+    os.symlink("src", bench.path / "link")
+    saved = bench.save()
+    assert "git does not take its files as .gitattributes says" in saved.unproven
+    assert plain.git("show", f"{saved.tip}:src/a.txt") == "kept"
+    assert plain.git("show", f"{saved.tip}:new.txt") == "kept too"
+    assert saved.files == (".gitattributes", "link", "new.txt", "src/a.txt")
+    assert plain.git("rev-parse", "task/x") == bench.tree.base
+    assert bench.remove() == []
+
+
+def test_what_was_amended_is_kept_without_logs_of_refs(plain: Repo):
+    plain.git("config", "core.logAllRefUpdates", "false")
+    bench = Bench(plain)
+    (bench.path / "f").write_text("kept\n")
+    bench.git("add", "f")
+    bench.git("commit", "-qm", "one")
+    first = bench.git("rev-parse", "HEAD")
+    (bench.path / "f").write_text("other\n")
+    bench.git("commit", "-q", "--amend", "-am", "two")
+    bench.git("reset", "-q", "--soft", "HEAD")  # ORIG_HEAD does not know the first any more
+    bench.save()
+    refs = plain.git("for-each-ref", "--format=%(refname)", "refs/orchestrator").split()
+    assert first in plain.git("rev-list", *refs).split()
+
+
+def test_a_full_disk_is_waited_for(tmp_path):
+    """Neither does a task fail for it, nor is what an agent left lost."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root mounts a small file system")
+    try:
+        root = a_repository(disk)
+        filler = disk / "filler"
+        fill(filler)
+        with pytest.raises(OSError, match="No space left"):
+            Bench(root)
+        filler.unlink()
+        bench = Bench(root)
+        (bench.path / "f").write_text("kept\n")
+        fill(filler)
+        with pytest.raises(OSError, match="No space left"):
+            bench.save()
+        assert (bench.path / "f").read_text() == "kept\n"
+        assert root.git("rev-parse", "task/x") == bench.tree.base
+        filler.unlink()
+        assert bench.save().files == ("f",)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("ab", buffering=0) as out:
+        try:
+            while out.write(b"x" * 512):
+                pass
+        except OSError:
+            return
+
+
+def test_the_target_of_a_bare_repository_with_worktrees_is_merged(plain: Repo, tmp_path):
+    git(tmp_path, "clone", "-q", "--bare", str(plain.root), "bare.git")
+    git(tmp_path / "bare.git", "worktree", "add", "-q", str(tmp_path / "w"), "main")
+    identify(tmp_path / "w")
+    (tmp_path / "w/work/.state/tmp").mkdir(parents=True)
+    bench = Bench(Repo(tmp_path / "w"))
+    (bench.path / "n").write_text("1\n")
+    bench.merge()
+    assert (tmp_path / "w/n").read_text() == "1\n"
+
+
+def test_a_folder_becomes_a_file_and_what_is_in_the_way_is_named(bench: Bench, plain: Repo):
+    shutil.rmtree(bench.path / "src")
+    os.symlink("nowhere", bench.path / "src")
+    (plain.root / "src/mine.pyc").write_text("mine\n")
+    with pytest.raises(merging.CannotMerge, match="in the way: src/mine.pyc"):
+        bench.merge()
+    assert (plain.root / "src/mine.pyc").read_text() == "mine\n"
+    (plain.root / "src/mine.pyc").unlink()
+    bench.merge()
+    assert os.readlink(plain.root / "src") == "nowhere"
+    assert plain.git("status", "--porcelain", "-uno") == ""
+
+
+def test_a_merge_starts_no_git_for_every_file(bench: Bench, monkeypatch):
+    starts = []
+    real = store_git.Git.raw
+    monkeypatch.setattr(store_git.Git, "raw", lambda *a, **k: starts.append(a) or real(*a, **k))
+    for number in range(300):
+        (bench.path / f"src/{number}").touch()
+    bench.merge()
+    assert len(starts) < 100
+
+
+WHY = {
+    "a lock": ("index.lock", "another git works, or one was killed"),
+    "a hook": ("hooks/reference-transaction", "that may be a hook of yours"),
+}
+
+
+@pytest.mark.parametrize("what", WHY)
+def test_why_git_did_not_move_a_checkout_is_said(bench: Bench, plain: Repo, what):
+    name, words = WHY[what]
+    bench.save()
+    (bench.path / "n").write_text("1\n")
+    change = bench.save()
+    path = plain.root / ".git" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\nexit 1\n")
+    path.chmod(0o755)
+    old = plain.git("rev-parse", "main")
+    planned = merging.Planned("main", old, change.tip, change.tip)
+    with pytest.raises(merging.CannotMerge) as told:
+        merging.move(bench.repo, planned)
+    assert words in f"{told.value.message} {told.value.hint}"
+    assert plain.git("rev-parse", "main") == old and not (plain.root / "n").exists()
+
+
+def test_a_target_that_was_renamed_is_merged_by_hand(bench: Bench, plain: Repo):
+    (bench.path / "n").write_text("1\n")
+    bench.save()
+    plain.git("branch", "-m", "main", "trunk")
+    with pytest.raises(merging.CannotMerge, match="no branch 'main' any more") as told:
+        bench.merge()
+    assert "git merge task/x" in told.value.hint
+    plain.git("merge", "-q", "task/x")
+    bench.merge()
+
+
+def test_who_moves_the_target_itself_does_not_get_past_the_review(repo: Repo):
+    repo.settings("merge: auto")
+    repo.do("x", "echo 1 > n; git add n; git commit -qm n; git update-ref refs/heads/main HEAD")
+    result = repo.result("x")
+    assert repo.where("x") == "review" and result["files_changed"] == ["n"]
+    assert "main was moved to its work, without your approval" in result["reason"]
+
+
+def test_what_git_submodule_writes_into_the_configuration_executes_nothing(
+    bench: Bench, plain: Repo, tmp_path
+):
+    other = tmp_path / "lib"
+    other.mkdir()
+    git(other, "init", "-q")
+    identify(other)
+    git(other, "commit", "-q", "--allow-empty", "-m", "0")
+    before = sharing.obeyed(bench.repo)
+    bench.git("-c", "protocol.file.allow=always", "submodule", "-q", "add", str(other), "lib")
+    identify(bench.path / "lib")
+    (bench.path / "lib/f").write_text("kept\n")
+    assert sharing.obeyed(bench.repo) == before
+    bench.git("config", "submodule.lib.update", "!false")
+    assert sharing.obeyed(bench.repo) != before
+    bench.merge()
+    assert bench.remove() == []
+    held = plain.git("rev-parse", "HEAD:lib")
+    assert plain.git("show", f"{held}:f") == "kept"
+
+
+def test_a_tree_that_another_agent_takes_away_is_told(repo: Repo):
+    repo.drop("y.yaml", json.dumps({"prompt": "echo 1 > n; touch ../go; until [ ! -e ../y ]; do sleep 0.02; done\nexit"}))  # fmt: skip
+    repo.drop("x.yaml", json.dumps({"prompt": "until [ -e ../go ]; do sleep 0.02; done; git worktree remove -f -f ../y\nexit"}))  # fmt: skip
+    repo.run("watch", "--until-empty", code=None)
+    assert any("its tree disappeared while it ran" in text for text in repo.result("y")["warnings"])
+    assert repo.where("y") == "review" and "its tree is gone" in repo.result("y")["reason"]
+    assert persons(repo.root)["HEAD"] == "ref: refs/heads/main\n"
