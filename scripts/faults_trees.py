@@ -90,10 +90,11 @@ def git(root: Path, *words: str) -> str:
 class Field:
     """A project whose agents work in trees."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, place: Path | None = None) -> None:
+        """``place`` is where the project is to lie, if not beside what is written outside of it."""
         self.random = random.Random(seed)
         self.base = Path(tempfile.mkdtemp(prefix="orchestrator-faults-"))
-        self.root, self.wrote = self.base / "p", self.base / "wrote"
+        self.root, self.wrote = (place or self.base) / "p", self.base / "wrote"
         (self.base / "state").mkdir()
         self.root.mkdir()
         self.wrote.touch()

@@ -227,7 +227,11 @@ def siege(cuts: int, seed: int) -> tuple[Counter[str], list[str]]:
         order = random.Random(seed)
         chosen = sorted(every, key=lambda point: (point not in first, order.random()))[:cuts]
         parts = [part for scene in scenes for part in _parts(chosen, scene)]
-        done = list(pool.map(cut_all, parts, [seed] * len(parts)))
+        done = []
+        for result in pool.map(cut_all, parts, [seed] * len(parts)):
+            done.append(result)
+            for text in result[1]:
+                print(f"            {text}", flush=True)
     counts: Counter[str] = Counter(starts=len(every), different=len(first))
     counts["killed cuts"] = counts["tasks"] = sum(cut for cut, _ in done)
     print(f"            {len(every)} steps, {len(first)} of them different; {len(chosen)} chosen")
