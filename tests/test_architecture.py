@@ -40,7 +40,7 @@ WALL = {
 }
 DOORS = {
     "click": ["cli/"],
-    "yaml": ["files/documents.py", "store/transitions.py"],
+    "yaml": ["files/documents.py", "store/yamltext.py"],
     "jsonschema": ["files/schemas.py"],
     "filelock": ["store/locks.py"],
     "watchdog": ["coordination/inbox.py"],

@@ -152,7 +152,7 @@ def test_a_watcher_in_another_container_is_known_by_its_lock(project):
     store = Store(project.layout, EventLog(project.layout, "watch"))
     facts = {"pid": 2**22 + 1, "pid_start": 1, "boot": supervisor.boot_id(), "host": "there"}
     words = dict.fromkeys(("version", "fault", "notifications"), "") | {"settings_read": "x"}
-    store.write_card(
+    store.card.write(
         {**words, **facts, "started_at": "2026-11-26T12:00:00Z", "slots": 4, "draining": False}
     )
     lock = WatcherLock(project.layout)
@@ -172,7 +172,7 @@ def test_a_card_that_could_not_be_written_says_so_by_its_mode(project, monkeypat
     facts = {"pid": os.getpid(), "pid_start": 1, "boot": "", "host": "here", "fault": ""}
     words = dict.fromkeys(("version", "notifications", "started_at"), "")
     whole = {**words, **facts, "slots": 4, "draining": False}
-    store.write_card(whole)
+    store.card.write(whole)
     assert card.read(project.layout, time.time()).fault == ""
 
     def full(*_: object, **__: object) -> int:
@@ -182,7 +182,7 @@ def test_a_card_that_could_not_be_written_says_so_by_its_mode(project, monkeypat
         patch.setattr(atomic, "publish", full)
         patch.setattr(os, "pwrite", full)
         with pytest.raises(OSError):
-            store.write_card({**whole, "fault": "Disk quota exceeded"})
+            store.card.write({**whole, "fault": "Disk quota exceeded"})
         assert card.read(project.layout, time.time()).fault == card.UNWRITTEN
-    store.write_card(whole)
+    store.card.write(whole)
     assert card.read(project.layout, time.time()).fault == ""

@@ -17,7 +17,7 @@ from orchestrator.model.admission import admit
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.queries.world import Known, lane_of, request_of
-from orchestrator.store.transitions import Store
+from orchestrator.store.cardfile import CardFile
 from orchestrator.testing import End, Tube
 
 MIDNIGHT = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 86400.0
@@ -509,7 +509,7 @@ def test_a_heartbeat_that_cannot_be_written_is_a_fault(tube, monkeypatch):
     made = tube("watch: {rescan: 1s}\n")
     made.plan("a", SLOW)
     made.drop("a", task())
-    beat, now = Store.beat, made.clock.monotonic
+    beat, now = CardFile.beat, made.clock.monotonic
     began = now()
 
     def refused(self) -> None:
@@ -517,7 +517,7 @@ def test_a_heartbeat_that_cannot_be_written_is_a_fault(tube, monkeypatch):
             raise OSError(errno.EROFS, "Read-only file system")
         beat(self)
 
-    monkeypatch.setattr(Store, "beat", refused)
+    monkeypatch.setattr(CardFile, "beat", refused)
     made.run()
     assert made.where("a") == "done"
     assert any(

@@ -20,7 +20,7 @@ from orchestrator.files.templating import judged, load_templates
 from orchestrator.model.chain import Ended, follow_ups, planned
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.template import body_of, merged, template_from
-from orchestrator.store.transitions import task_text
+from orchestrator.store.yamltext import task_text
 from orchestrator.testing import End, Tube
 
 FIX = """\

@@ -16,7 +16,7 @@ from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.ownership import find_own_layout
 from orchestrator.model import filling
 from orchestrator.model.template import Template, merged, near, problems_of
-from orchestrator.store.transitions import task_text
+from orchestrator.store.yamltext import task_text
 
 complete_templates = complete_from(
     lambda layout: [stem_of(name) for name in templates.listed(layout.templates)]

@@ -15,6 +15,7 @@ from orchestrator.files import scan
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.event import move_step
 from orchestrator.model.status import MOVES, Status
+from orchestrator.store import placing
 from orchestrator.store.transitions import Store
 
 ONE_BY_ONE = 20  # removed files that are told by name; more of them are told as a number
@@ -68,7 +69,7 @@ class ByHand:
         """The file of a running task is not in running/; whether that cancels it."""
         if life.moving:  # it has been claimed a moment ago, and our own move is still to come
             return False
-        status = self.store.whereabouts(life.name, life.inode)
+        status = placing.whereabouts(self.layout, life.name, life.inode)
         return status is not None and self._of_running(life, status)
 
     def removed(self, names: Iterable[str]) -> None:
@@ -89,7 +90,7 @@ class ByHand:
     def _of_running(self, life: Life, status: Status) -> bool:
         if status is Status.CANCELLED:
             return True
-        if status is not Status.RUNNING and self.store.put_back(life.name, life.inode):
+        if status is not Status.RUNNING and placing.put_back(self.layout, life.name, life.inode):
             why = f"it is running: its file was moved to {status}/ and has been put back"
             self.listener.hear(
                 Remark(About.RESTORED, life.id, f"{why}; orchestrator cancel {life.id}   stops it")

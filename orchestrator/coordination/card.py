@@ -68,7 +68,7 @@ class OwnCard:
             "notifications": notifications,
             "held": dict(held),
         }
-        self._store.write_card({**self._identity, **card, **own})
+        self._store.card.write({**self._identity, **card, **own})
 
     def _now(self) -> tuple[float, frozenset[str]]:
         return self._today.cost, frozenset(self._alone.began)

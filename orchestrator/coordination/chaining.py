@@ -17,7 +17,7 @@ from orchestrator.model.result import Reading
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
 from orchestrator.store.ledger import Entry
-from orchestrator.store.transitions import task_text
+from orchestrator.store.yamltext import task_text
 from orchestrator.tools.routing import Route
 
 

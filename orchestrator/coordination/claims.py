@@ -6,7 +6,7 @@ from orchestrator.coordination import guard
 from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.intake import TaskFile
 from orchestrator.coordination.life import Life, Moving
-from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.remembering import claim_facts
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.errors import Taken
 from orchestrator.model.admission import Watching, admit
@@ -17,9 +17,8 @@ from orchestrator.store.transitions import Store
 class Claims:
     """Begins the claims of tasks that wait."""
 
-    def __init__(self, store: Store, waitlist: Waitlist, lives: Lives, inforce: InForce) -> None:
-        self.store, self.waitlist = store, waitlist
-        self.lives, self.inforce = lives, inforce
+    def __init__(self, store: Store, waitlist: Waitlist, inforce: InForce) -> None:
+        self.store, self.waitlist, self.inforce = store, waitlist, inforce
 
     def begin(self, waiting: Waiting, watching: Watching) -> tuple[Life, Claim] | None:
         """A new life, and its claim for a commit to carry out; None if the task waits after all, or is not there any more."""
@@ -63,7 +62,7 @@ class Claims:
             inode=waiting.signature[0],
             stage=Moving(),
         )
-        facts = self.lives.claim_facts(look.task, look.route)
+        facts = claim_facts(look.task, look.route)
         claim = self.store.begin_claim(waiting.id, waiting.name, look.content, facts)
         self.waitlist.forget(waiting.name)
         return life, claim

@@ -46,7 +46,7 @@ def wait_for_yes(store: Store, acceptance: Acceptance) -> None:
 
 
 def _write_card(store: Store, started: str, text: str) -> None:
-    store.write_card(
+    store.card.write(
         {
             "pid": os.getpid(),
             "pid_start": start_time("self"),

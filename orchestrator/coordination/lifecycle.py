@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import answering, chaining, plans, portable, questions
+from orchestrator.coordination import answering, chaining, plans, portable, questions, remembering
 from orchestrator.coordination.accounting import (
     probes,
-    tokens_of,
     too_expensive,
 )
 from orchestrator.coordination.grounds import Grounds
@@ -55,10 +54,9 @@ from orchestrator.errors import OrchestratorError, StoreFault
 from orchestrator.execution import masking
 from orchestrator.files.bounds import of_task
 from orchestrator.files.layout import Layout
-from orchestrator.files.requests import load
 from orchestrator.model.attempt import AttemptEnd, end_from
-from orchestrator.model.config import Agent, Config
-from orchestrator.model.failure import OTHER, kind
+from orchestrator.model.config import Config
+from orchestrator.model.failure import OTHER, Kind, kind
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import AttemptFacts, Phase
 from orchestrator.model.policy import Finish, Retry, decide, held_until
@@ -66,8 +64,6 @@ from orchestrator.model.result import (
     Reading,
 )
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
-from orchestrator.model.task import Task
-from orchestrator.model.template import Template
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
 from orchestrator.store import atomic, holding
@@ -83,8 +79,8 @@ from orchestrator.tools.activity import Progress
 from orchestrator.tools.invocation import (
     NotInstalled,
 )
-from orchestrator.tools.routing import Route, RouteProblem, bounded, routes
-from orchestrator.tools.specs import ToolSpec, of_account
+from orchestrator.tools.routing import bounded
+from orchestrator.tools.specs import of_account
 
 REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 
@@ -129,73 +125,14 @@ class Lives:
 
     # -- entering -----------------------------------------------------------------------------------------------
 
-    def claim_facts(self, task: Task, chosen: Route) -> dict[str, Any]:
-        """What the claim remembers of the routing, for readers and for recovery."""
-        return {
-            "agent": chosen.agent.name,
-            "tool": chosen.tool.name,
-            "model": chosen.model,
-            "run": task.run,
-            "mode": chosen.mode,
-            "title": task.title,
-            "timeout": chosen.timeout,
-            "retries": chosen.retries,
-            "why": chosen.why,
-            "locks": list(chosen.lane(task).locks),
-            **({"low": True} if task.low else {}),
-            **({"template": dict(task.template)} if task.template is not None else {}),
-            **({"on": str(chosen.place)} if chosen.place.lane else {}),
-        }
-
     def life_of(self, entry: Entry) -> Life:
         """The life of a task that was claimed before, from the frozen text in its journal."""
-        claim = entry.journal.claim
-        request = load(
-            claim["file"],
-            claim["id"],
-            claim["text"].encode(),
-            None,
-            list(self.config.agents) + list(self.settings.toolbox.tools),
-            find=lambda name: Template(name, body=claim.get("template", {}), filled=True),
-        )
-        task = request.task or Task(id=claim["id"], title=claim.get("title") or "")
-        try:
-            chain = routes(task, self.config, self.settings.toolbox.tools)
-            chosen = chain[min(entry.journal.link, len(chain) - 1)]
-        except (
-            RouteProblem
-        ) as problem:  # the configuration has changed since: its output can still be read
-            spec = ToolSpec(claim.get("tool") or "unknown", (), "", adapter="spec")
-            chosen = Route(
-                Agent(claim.get("agent") or "unknown", (spec.name,)),
-                spec,
-                claim.get("model"),
-                claim.get("timeout") or self.config.default_timeout,
-                claim.get("retries") or 0,
-                f"{problem.message}",
-            )
-            chain = (chosen,)
-        attempt = entry.journal.attempt
-        life = Life(
-            claim["id"],
-            claim["file"],
-            task,
-            chosen,
-            chosen.lane(task),
-            chain,
-            inode=entry.journal.inode,
-            attempt=attempt.number if attempt else 0,
-            cost=sum(facts.read.get("cost_usd") or 0.0 for facts in entry.journal.attempts),
-            tokens=tokens_of(entry.journal.attempts),
-        )
+        life = remembering.life_of(self.settings, entry, self.store.clock)
         self.grounds.known(life, entry)
         self._bound(life)
+        attempt = entry.journal.attempt
         if attempt is not None and attempt.planned and not attempt.read:
             plans.narrow(life)
-        if attempt is not None and attempt.ended is None:
-            now = self.store.clock.wall()
-            ago = max(0.0, now - attempt.started.get("at", now))
-            life.began = self.store.clock.monotonic() - ago
         return life
 
     def _bound(self, life: Life) -> None:
@@ -204,16 +141,6 @@ class Lives:
         if bounds is not None:
             life.chain = tuple(bounded(route, bounds) for route in life.chain)
             life.route = bounded(life.route, bounds)
-
-    def route_again(self, life: Life) -> None:
-        """The next attempt goes by what is configured now, if that still knows its agent: at the same place of the chain."""
-        place = life.chain.index(life.route) if life.route in life.chain else 0
-        try:
-            life.chain = routes(life.task, self.config, self.settings.toolbox.tools)
-        except RouteProblem:
-            return
-        life.route = life.chain[min(place, len(life.chain) - 1)]
-        life.lane = life.route.lane(life.task)
 
     def _progress(self, life: Life) -> Progress | None:
         """What the log of its attempt tells; nothing if people have its terminal."""
@@ -449,9 +376,30 @@ class Lives:
 
     async def ended(self, life: Life, entry: Entry, end: AttemptEnd) -> None:
         """Understand the end and take the step that policy says."""
-        if end.cause == "lost" and (
-            entry.journal.attempt is None or entry.journal.attempt.ended is None
-        ):
+        entry, reading = await self._understood(life, entry, end)
+        request = self.store.cancel_request(life.id)
+        if request is not None and reading.outcome is not Outcome.SUCCEEDED:
+            if request.get("requeue"):
+                return await self._give_back(life, entry, reading, str(request.get("by", "")))
+            reading = cancelled(reading, str(request.get("by") or "a person"))
+        refusals = sum(disk_refused(facts) for facts in entry.journal.attempts)
+        if end.errno and reading.outcome is Outcome.FAILED and refusals <= REFUSALS:
+            # The tool was never executed, and the task is not to blame: once more, when the disk works.
+            self.health.failed(OSError(end.errno, os.strerror(end.errno)))
+            await self.health.fine()
+            return await self._retry(life, entry, reading, Retry(0.0))
+        await self._mind_limit(life, reading)
+        step = self._decided(life, entry, reading, refusals)
+        if isinstance(step, Finish):
+            step = await self._destination(life, entry, reading, step)
+        if isinstance(step, Retry):
+            return await self._retry(life, entry, reading, step)
+        await self._finish(life, entry, reading, step)
+
+    async def _understood(self, life: Life, entry: Entry, end: AttemptEnd) -> tuple[Entry, Reading]:
+        """What the attempt comes to, with its checks; the entry is another one if a check ran."""
+        facts = entry.journal.attempt
+        if end.cause == "lost" and (facts is None or facts.ended is None):
             self._record_end(entry, life.attempt, end)
         life.stage = Ending(life.progress)
         await self.orders.fetch_to_mask(life)
@@ -469,40 +417,33 @@ class Lives:
         told = await self.sandboxes.after(run_dir)
         reading = replace(reading, warnings=(*reading.warnings, *told))
         entry, reading = await self.works.judged(life, entry, reading, run_dir)
-        reading = plans.understood(self.layout, life, reading)
-        request = self.store.cancel_request(life.id)
-        if request is not None and reading.outcome is not Outcome.SUCCEEDED:
-            if request.get("requeue"):
-                return await self._give_back(life, entry, reading, str(request.get("by", "")))
-            reading = cancelled(reading, str(request.get("by") or "a person"))
-        refusals = sum(disk_refused(facts) for facts in entry.journal.attempts)
-        if end.errno and reading.outcome is Outcome.FAILED and refusals <= REFUSALS:
-            # The tool was never executed, and the task is not to blame: once more, when the disk works.
-            self.health.failed(OSError(end.errno, os.strerror(end.errno)))
-            await self.health.fine()
-            return await self._retry(life, entry, reading, Retry(0.0))
-        failure = kind(reading.error_class) if reading.error_class else OTHER
-        if failure.parks:
+        return entry, plans.understood(self.layout, life, reading)
+
+    async def _mind_limit(self, life: Life, reading: Reading) -> None:
+        """Hold the tool if it has met its limit; one that succeeds has met none."""
+        if _failure(reading).parks:
             await self._park(life, reading)
         elif reading.outcome is Outcome.SUCCEEDED:
             self.blocked.pop(life.route.tool.name, None)
+
+    def _decided(self, life: Life, entry: Entry, reading: Reading, refusals: int) -> Retry | Finish:
+        """Whether another attempt follows: by policy, for a red check, for what a person has to say, within what it may cost."""
         turn = entry.journal.attempts[-entry.journal.tries :]
         red = reds(turn)
+        to_no_blame = refusals + red + answering.misfits(turn) + probes(entry.journal)
+        until_reset = 0.0
+        if reading.reset is not None:
+            until_reset = reading.reset - self.store.clock.wall()
         step = decide(
             reading.outcome,
-            entry.journal.tries
-            - refusals
-            - red
-            - answering.misfits(turn)
-            - entry.journal.collided
-            - probes(entry.journal),
+            entry.journal.tries - entry.journal.collided - to_no_blame,
             life.route.retries,
             self.config.retry,
             self.config.on_lost,
             reading.may_retry,
-            failure,
+            _failure(reading),
             self._next_link(life) is not None,
-            reading.reset - self.store.clock.wall() if reading.reset is not None else 0.0,
+            until_reset,
         )
         if self.works.again(life.route, reading, red) or answering.again(reading, turn):
             step = Retry(0.0)
@@ -511,21 +452,21 @@ class Lives:
         if self.replies.at_end(entry) and isinstance(step, Finish):
             if reading.outcome is not Outcome.CANCELLED:
                 step = Retry(0.0, renew=True)
-        if isinstance(step, Retry) and (
-            why := too_expensive(life.task, self.config, entry.journal, reading)
-        ):
-            step = Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
-        if isinstance(step, Finish):
-            changed = await self.results.changed(life)
-            step = await self.works.destination(life, entry, step, reading, changed)
-            if isinstance(step, Retry) and (
-                why := too_expensive(life.task, self.config, entry.journal, reading)
-            ):
-                step = Finish(Status.REVIEW, f"{step.why}; {why}")
-        if isinstance(step, Retry):
-            await self._retry(life, entry, reading, step)
-        else:
-            await self._finish(life, entry, reading, step)
+        why = too_expensive(life.task, self.config, entry.journal, reading)
+        if why and isinstance(step, Retry):
+            return Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
+        return step
+
+    async def _destination(
+        self, life: Life, entry: Entry, reading: Reading, step: Finish
+    ) -> Retry | Finish:
+        """Where it goes: what it has changed may have to be merged, or be looked at by a person."""
+        changed = await self.results.changed(life)
+        then = await self.works.destination(life, entry, step, reading, changed)
+        if isinstance(then, Finish):
+            return then
+        why = too_expensive(life.task, self.config, entry.journal, reading)
+        return Finish(Status.REVIEW, f"{then.why}; {why}") if why else then
 
     async def _park(self, life: Life, reading: Reading) -> None:
         """The tool's limit is used up: nobody starts it before its end."""
@@ -714,3 +655,8 @@ class Lives:
             except (OSError, OrchestratorError) as error:
                 self.health.failed(error)
                 await self.health.fine()
+
+
+def _failure(reading: Reading) -> Kind:
+    """Of which kind it is, as far as policy is concerned."""
+    return kind(reading.error_class) if reading.error_class else OTHER

@@ -18,7 +18,8 @@ from orchestrator.files.schedulestate import State, state_of
 from orchestrator.model.schedule import Schedule, turn
 from orchestrator.model.status import OPEN
 from orchestrator.store import atomic, smallfiles
-from orchestrator.store.transitions import Store, task_text
+from orchestrator.store.transitions import Store
+from orchestrator.store.yamltext import task_text
 
 AHEAD = 120.0  # seconds that progress may lie ahead of the clock before the clock was set back
 

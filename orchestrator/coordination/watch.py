@@ -21,13 +21,14 @@ from orchestrator.coordination import (
     clearing,
     leaving,
     questions,
+    remembering,
 )
-from orchestrator.coordination.accounting import so_far
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.card import OwnCard
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.claims import Claims
+from orchestrator.coordination.costs import Costs
 from orchestrator.coordination.decided import Decided, Found
 from orchestrator.coordination.errands import Errands
 from orchestrator.coordination.groups import Groups
@@ -63,13 +64,15 @@ from orchestrator.coordination.news import (
     Remark,
     Resumed,
     Retrying,
-    RunFinished,
     Stuck,
     Suspended,
 )
+from orchestrator.coordination.notes import Notes
 from orchestrator.coordination.retold import NotUnderstood
+from orchestrator.coordination.runends import RunEnds
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
+from orchestrator.coordination.slots import Slots
 from orchestrator.coordination.spending import Spending, Today
 from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.takeover import Takeover
@@ -85,8 +88,9 @@ from orchestrator.model.admission import Watching, World
 from orchestrator.model.attempt import end_from
 from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import Config
-from orchestrator.model.gates import InUse, Limits, limit_gates
-from orchestrator.model.status import FINISHED, MOVES, RunStatus, Status, run_status
+from orchestrator.model.gates import Limits, limit_gates
+from orchestrator.model.result import Reading
+from orchestrator.model.status import FINISHED, MOVES, Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, conflictnotes, places, recovery
 from orchestrator.store.claiming import Withdrawn
@@ -95,7 +99,6 @@ from orchestrator.store.transitions import Store
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
 SWEEP = 120  # every how many rescans the trees of ended tasks are looked at
-COSTS = 1.0  # seconds between looks at what running attempts have cost, where a budget ends them
 START_BATCH = 16  # tasks started in one pass, so that ends and keys are noticed in between
 
 
@@ -130,6 +133,7 @@ class Watcher:
         self.changes = Changes(layout, settings, self.running)
         self.lock = WatcherLock(layout)
         self.groups = Groups(layout)
+        self.notes = Notes(store.log, clock)
         self.waitlist = Waitlist(
             layout,
             settings,
@@ -147,10 +151,20 @@ class Watcher:
         self._settings_folders = (
             *(layout.tools, layout.agents, layout.schedules, layout.templates),
         )
-        self.use = InUse()
+        self.slots = Slots()
         self.spending = Spending(layout, settings.config.budgets, self.groups, clock)
         self.today = Today(layout, clock)
         self.alone = alone.Alone()
+        self.costs = Costs(
+            settings,
+            self.running,
+            self.spending,
+            self.today,
+            self.alone,
+            self.notes,
+            listener,
+        )
+        self.runends = RunEnds(self.groups, self.waitlist, self.notes, listener)
         self.settling = Settling()
         self.timetable = Timetable(layout, store, clock)
         self.inforce = InForce(
@@ -162,10 +176,10 @@ class Watcher:
             self.spending,
             self.alone,
             self.holds,
-            self.use,
+            self.slots.use,
             clock,
         )
-        self.claims = Claims(store, self.waitlist, self.lives, self.inforce)
+        self.claims = Claims(store, self.waitlist, self.inforce)
         self.takeover = Takeover(store, self.lives, self.running, self.health, listener)
         self.draining = ""
         self.tally: collections.Counter[str] = collections.Counter()
@@ -181,7 +195,6 @@ class Watcher:
         )
         self.errands = Errands()
         self._next_rescan = 0.0  # when (the loop's time) the inbox is listed again
-        self._next_costs = 0.0  # when running attempts are asked what they have cost
         self._reload = False
         self._state = StateGuard(layout)
         self._listed = 0
@@ -234,7 +247,7 @@ class Watcher:
         self.listener.hear(Begun())
         self._write_card()
         slots = f"{self.config.limits.running} slots"
-        self._event("watcher_started", summary=f"pid {os.getpid()}, {slots}")
+        self.notes.write("watcher_started", summary=f"pid {os.getpid()}, {slots}")
         if self.settings.problem:
             self.listener.hear(Remark(About.MISCONFIGURED, "", self.settings.problem))
         self.notifications = arrivals.start() if self.config.notify != "poll" else "switched off"
@@ -256,7 +269,7 @@ class Watcher:
         now = self._loop.time()
         try:
             self._look_at_health()
-            self._count()
+            self.costs.count(self._ended())
             self._listen(now)
             self._look(now, arrivals)
             self._start_due()
@@ -267,6 +280,11 @@ class Watcher:
         except Exception as error:
             self.listener.hear(Internal("", error))
             await asyncio.sleep(min(self.config.rescan, 1.0))  # no faster than the listing
+
+    def _ended(self) -> list[tuple[Life, Reading]]:
+        """The attempts that have ended since the last pass."""
+        ended, self.lives.spent = self.lives.spent, []
+        return ended
 
     def _listen(self, now: float) -> None:
         """What was told since the last pass: settings, files, signals."""
@@ -280,9 +298,8 @@ class Watcher:
 
     def _look(self, now: float, arrivals: Arrivals) -> None:
         """What the clock makes due: costs, the listing, holds, schedules, waiting tasks."""
-        if self._costs_count and now >= self._next_costs:
-            self._next_costs = now + COSTS
-            self._look_at_costs()
+        for task_id, why in self.costs.overrun(now).items():
+            self._cancel(self.running[task_id], why)
         if now >= self._next_rescan:
             self._next_rescan = now + self._pause()
             arrivals.refresh()
@@ -313,7 +330,7 @@ class Watcher:
         arrivals.stop()
         with contextlib.suppress(OSError, StoreFault):
             self.decided.look()  # what lies in review/ now: it may be moved before the next watcher
-        self._event("watcher_stopped", summary=self.summary())
+        self.notes.write("watcher_stopped", summary=self.summary())
         for life in list(self.running.values()):
             if life.handle is not None:
                 self.listener.hear(Left(life))
@@ -324,16 +341,10 @@ class Watcher:
         atomic.remove(self.layout.watcher_card)
         self.lock.release()
 
-    @property
-    def _costs_count(self) -> bool:
-        """Whether a budget may end what runs."""
-        return self.config.budgets.cancel and bool(self.running)
-
     async def _sleep(self) -> None:
         now, wall = self._loop.time(), self.clock.wall()
         due = [self._next_rescan, self.changes.due, *self.waitlist.next_look(wall)]
-        if self._costs_count:
-            due.append(self._next_costs)
+        due += self.costs.next_look()
         due += self.alone.next_look(now)
         due += self.settling.next_look(self.running.values())
         due += [now + left for left in self.timetable.next_look(self.config.schedules)]
@@ -359,7 +370,7 @@ class Watcher:
         return (
             bool(len(self.waitlist.ready))
             and self._may_claim()
-            and bool(choose(self.waitlist.ready.lanes, self.limits, self.use, 1))
+            and bool(choose(self.waitlist.ready.lanes, self.limits, self.slots.use, 1))
         )
 
     def _pause(self) -> float:
@@ -541,7 +552,7 @@ class Watcher:
         changed = self.changes.read(self.listener)
         self.card.settings_read = timestamp(self.clock.wall())
         if changed:
-            self._event("settings_changed", summary=", ".join(changed))
+            self.notes.write("settings_changed", summary=", ".join(changed))
             self.spending.limit(self.config.budgets)
             self.waitlist.anew()
             self._warm_up()
@@ -556,29 +567,6 @@ class Watcher:
         self.distributors.default.prepare(
             min(self.config.limits.running, max(1, len(self.waitlist.waiting)))
         )
-
-    def _count(self) -> None:
-        """Count what attempts have cost that ended since the last pass."""
-        ended, self.lives.spent = self.lives.spent, []
-        for life, reading in ended:
-            self.alone.ended(life.route.tool.name, reading)
-            self.today.add(reading.cost_usd, reading.usage)
-            self.spending.count(life, reading)
-        passed, self.spending.passed = self.spending.passed, []
-        for scope, text in passed:
-            self._over_budget(scope, text)
-
-    def _look_at_costs(self) -> None:
-        """End what has spent its budget while it runs, if that is wanted and its tool tells."""
-        for task_id, why in self.spending.overrun(*so_far(self.running.values())).items():
-            self._cancel(self.running[task_id], why)
-
-    def _over_budget(self, scope: tuple[str, str], text: str) -> None:
-        kind, name = scope
-        about = {"agent": {"agent": name}, "run": {"run_id": name}}.get(kind, {})
-        said = {"attempt": self.today.day, "phase": "budget", "summary": text, **about}
-        self._event("budget_exceeded", f"budget/{'-'.join(scope)}", **said)
-        self.listener.hear(Remark(About.BUDGET, scope[1], text))
 
     def _look_at_holds(self) -> None:
         """What is held now; what is not any more may start."""
@@ -608,33 +596,6 @@ class Watcher:
         """What admission depends on, from what is known here."""
         return self.inforce.world(self.watching)
 
-    def _member_finished(self, life: Life) -> None:
-        """What a finished task means to its run."""
-        run = self.groups.get(life.task.run)
-        if run is None:
-            return
-        statuses = self.waitlist.statuses
-        stopped = statuses.stopped(run)
-        if stopped:
-            for member in run.members:
-                if member in self.waitlist.names:
-                    self._cancel_waiting(member, stopped)
-        if statuses.is_open(run, self.waitlist.is_stuck):
-            return
-        tasks = [(statuses.fresh(member), self.waitlist.is_stuck(member)) for member in run.members]
-        status = run_status(tasks)
-        if status not in (RunStatus.WAITING, RunStatus.RUNNING):
-            done = sum(item[0] is Status.DONE for item in tasks)
-            self._event(
-                "run_finished",
-                subject=run.id,
-                attempt=life.id,
-                run_id=run.id,
-                phase="finish",
-                summary=f"{status}: {done} of {len(tasks)} done",
-            )
-            self.listener.hear(RunFinished(run.id, status, done, len(tasks)))
-
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
@@ -654,13 +615,15 @@ class Watcher:
         for life in self.running.values():
             due = life.retry_at is not None and life.retry_at <= now
             if due and life.id not in self.waitlist.ready:
-                self.lives.route_again(life)
+                remembering.route_again(self.settings, life)
                 self.waitlist.ready.add(
                     Candidate(life.task.rank, life.submitted, life.id, life.lane)
                 )
         if not self._may_claim() or not len(self.waitlist.ready) or self._guides_change():
             return
-        for candidate in choose(self.waitlist.ready.lanes, self.limits, self.use, START_BATCH):
+        for candidate in choose(
+            self.waitlist.ready.lanes, self.limits, self.slots.use, START_BATCH
+        ):
             if self.holds.changed():
                 self._wake.set()  # the next pass looks what is held now
                 break
@@ -668,7 +631,7 @@ class Watcher:
                 break
             self.waitlist.ready.remove(candidate.id)
             claimed = self.running.get(candidate.id)
-            if claimed is not None and limit_gates(candidate.lane, self.limits, self.use):
+            if claimed is not None and limit_gates(candidate.lane, self.limits, self.slots.use):
                 self.waitlist.ready.add(candidate)  # what began just now leaves no room for it
             elif claimed is not None:
                 self._start_again(claimed)
@@ -711,32 +674,18 @@ class Watcher:
         self._spawn(life, self.lives.start(life, entry))
 
     def _occupy(self, life: Life) -> None:
-        life.takes_slot(self.use)
+        self.slots.take(life)
         self.spending.begins(life.route.agent.name)
         self.changes.expose()
 
-    def _slot_free(self, life: Life) -> None:
-        if life.leaves_slot(self.use):
-            self._wake.set()
-
     def _idle_slots(self) -> None:
         """Attempts that wait for a person give their slots back, so many of them as may."""
-        waiting = [life for life in self.running.values() if self.asking.waits(life)]
-        without = sum(not life.in_slot for life in waiting)
-        for life in waiting:
-            if life.in_slot and without < self.limits.asking:
-                without += 1
-                life.lends_slot(self.use)
-                self._wake.set()
+        waiting = (life for life in self.running.values() if self.asking.waits(life))
+        if self.slots.lend(waiting, self.limits.asking):
+            self._wake.set()
 
     def _slot_again(self, life: Life) -> bool:
-        """Give an attempt its slot back that goes on now; False if none is free."""
-        if life.in_slot:
-            return True
-        if limit_gates(life.to_count, self.limits, self.use) and not self.draining:
-            return False
-        life.takes_slot(self.use)
-        return True
+        return self.slots.back(life, self.limits, bool(self.draining))
 
     async def _load_today(self) -> None:
         self.today.include(*await asyncio.to_thread(self.today.before))
@@ -761,7 +710,7 @@ class Watcher:
         except Exception as error:  # a bug of ours must not take the other tasks with it
             self.listener.hear(Internal(life.id, error))
         finally:
-            self._slot_free(life)
+            self.slots.leave(life)
             self._wake.set()
         if life.retry_at is not None:
             return  # it stays in running/ until its next attempt
@@ -777,7 +726,9 @@ class Watcher:
         self.waitlist.needed(life.id)
         for task_id in led_to:
             self.waitlist.look_soon(f"{task_id}.yaml")
-        self._member_finished(life)
+        for member, why in self.runends.stopped(life).items():
+            self._cancel_waiting(member, why)
+        self.runends.tell(life)
         self.verdicts.runs(life.task.run or "")
         # Sent back, or one that was refused meanwhile.
         if os.path.lexists(self.layout.file(Status.INBOX, life.name)):
@@ -817,7 +768,7 @@ class Watcher:
                 assert_never(life.stage)
         if fresh and by:
             said = {"task_id": life.id, "phase": "request", "status": "running", "summary": by}
-            self._event("task_cancel_requested", life.id, life.attempt, **said)
+            self.notes.write("task_cancel_requested", life.id, life.attempt, **said)
             self.listener.hear(Cancelling(life, by))
 
     def _cancel_between(self, life: Life) -> None:
@@ -881,9 +832,9 @@ class Watcher:
         turned, self.health.turned = self.health.turned, []
         for fault in turned:
             if fault:
-                self._event("store_failed", summary=fault)
+                self.notes.write("store_failed", summary=fault)
             else:
-                self._event("store_recovered", summary="the disk accepts writes again")
+                self.notes.write("store_recovered", summary="the disk accepts writes again")
         if turned:
             try:
                 self._write_card()
@@ -911,7 +862,7 @@ class Watcher:
 
     def _beat(self) -> None:
         try:
-            self.store.beat()
+            self.store.card.beat()
         except OSError as error:  # a heartbeat that cannot be written is a fault
             self.health.failed(error)
 
@@ -924,10 +875,3 @@ class Watcher:
     def _write_card(self) -> None:
         held = self.holds.facts()
         self.card.write(self.health.fault, bool(self.draining), self.notifications, held)
-
-    def _event(
-        self, kind: str, subject: str = "watcher", attempt: int | str | None = None, **fields: Any
-    ) -> None:
-        number = f"{os.getpid()}-{int(self.clock.wall() * 1000)}" if attempt is None else attempt
-        fields.setdefault("phase", "store" if kind.startswith("store") else "watch")
-        self.store.log.note(self.store.log.event(kind, subject, number, **fields))

@@ -8,11 +8,19 @@ for is one fsync of their folder (``store.eventlog.GroupCommit``).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from orchestrator.clock import Clock
+from orchestrator.errors import Taken
+from orchestrator.files import journals
+from orchestrator.files.layout import Layout
+from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.status import ENDED, Status
+from orchestrator.model.units import timestamp
 from orchestrator.records import dataclass
 from orchestrator.store import atomic
-from orchestrator.store.ledger import Entry
+from orchestrator.store.ledger import Entry, Ledger
 
 
 class Vanished(Exception):
@@ -57,3 +65,109 @@ class Claim:
             atomic.move(self.target, self.source)
             raise Vanished
         self.moved = True
+
+
+def claimed(
+    layout: Layout, ledger: Ledger, task_id: str, record: Mapping[str, Any], clock: Clock
+) -> tuple[Entry, Callable[[], None]]:
+    """The journal with the claim in it, and how to take the claim back while nothing has started.
+
+    Raises `Vanished` if the id is just being let go of, and `Taken` if it has run or is running.
+    """
+    first = _first(layout, ledger, task_id, record)
+    if first is not None:
+
+        def undo() -> None:
+            atomic.remove(first.path)
+            first.close()
+
+        return first, undo
+    entry = ledger.open(task_id)
+    if entry is None:
+        raise Vanished  # it was just being put away: look again
+    if not entry.lock():
+        entry.close()
+        if entry.journal.phase in (Phase.REQUEUED, Phase.FINAL):
+            raise Vanished  # a verb is about to let go of it
+        raise Taken(f"{task_id} is running", "wait for it, or rename this file")
+    journal = entry.journal
+    if not _half_done(journal, record):
+        if not _may_run_again(journal, record, layout.file(Status.INBOX, record["file"])):
+            entry.close()
+            raise taken(journal, task_id)
+        entry.append(record, sync=True)
+        ledger.activate(entry)
+
+    def give_back() -> None:
+        entry.append(
+            {"record": "requeue", "at": clock.wall(), "ino": journal.inode, "by": "claim withdrawn"}
+        )
+        ledger.retire(entry)
+        entry.close()
+
+    return entry, give_back
+
+
+def _first(layout: Layout, ledger: Ledger, task_id: str, record: Mapping[str, Any]) -> Entry | None:
+    """The journal of a task that has never run here; None if there is one already."""
+    if os.path.exists(layout.journal(task_id, closed=True)):
+        return None
+    for status in ENDED:
+        if not os.path.lexists(layout.file(status, record["file"])):
+            continue
+        # Finished elsewhere, or the ledger was removed.
+        if os.path.exists(layout.journal(task_id)):
+            return None
+        raise Taken(
+            f"there is a task '{task_id}' in {status}/ already",
+            f"to run that one again: orchestrator retry {task_id}; else rename this file",
+        )
+    try:
+        return ledger.create(task_id, record)
+    except Taken:
+        return None
+
+
+def _half_done(journal: Journal, record: Mapping[str, Any]) -> bool:
+    """Whether this very claim was begun before, and cut off."""
+    same = _same_file(journal, record) and journal.claim.get("sha256") == record["sha256"]
+    return journal.phase is Phase.CLAIMED and same
+
+
+def _may_run_again(journal: Journal, record: Mapping[str, Any], path: str) -> bool:
+    """Whether it was let go of, or a final end was taken back by moving the very file."""
+    if journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED):
+        return True
+    final = journal.phase is Phase.FINAL and _same_file(journal, record)
+    return final and not journals.undone(journal, path)
+
+
+def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
+    """Whether the file that is to be claimed is the very one that the journal knows."""
+    if journal.inode != record["ino"]:
+        return False
+    before, now = journal.last.get("born"), record.get("born")
+    if before is None or now is None:
+        # Without a birth only an untouched file is recognised; others need `retry`.
+        return bool(journal.claim.get("mtime_ns") == record["mtime_ns"])
+    return bool(before == now)
+
+
+def taken(journal: Journal, task_id: str) -> Taken:
+    """Why it is not claimed, and how to have it run again."""
+    return Taken(
+        has_run(journal),
+        f"run it again: orchestrator retry {task_id}; if it is another task, rename the file",
+    )
+
+
+def has_run(journal: Journal) -> str:
+    """What its journal knows of it, in words."""
+    if journal.phase is Phase.BLOCKED:
+        return f"its journal is not understood ({journal.problem})"
+    if journal.phase is Phase.FINAL:
+        return (
+            f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "
+            f"{timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file"
+        )
+    return f"{journal.task_id} is claimed already"

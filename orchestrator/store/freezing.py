@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.files import listing
 from orchestrator.files.documents import Document, parse
-from orchestrator.store.transitions import task_text
+from orchestrator.store.yamltext import task_text
 
 Lists = Mapping[tuple[Any, ...], list[str]]
 

@@ -14,7 +14,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, places
 from orchestrator.store.eventlog import Event, EventLog, GroupCommit
-from orchestrator.store.transitions import result_text
+from orchestrator.store.yamltext import result_text
 
 MODELINE = "# yaml-language-server: $schema=../schemas/hold.schema.json\n"
 

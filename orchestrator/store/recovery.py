@@ -15,7 +15,7 @@ from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FOLDERS, WAITING, Status
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
-from orchestrator.store import atomic
+from orchestrator.store import atomic, placing
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
@@ -275,7 +275,7 @@ def _ended_here(store: Store, task_id: str, name: str) -> bool:
                 return True
         if hashlib.sha256(opening.read_bytes(path)).hexdigest() != journal.claim.get("sha256"):
             return False
-        store.put_away(task_id, path)
+        placing.put_away(store.layout, task_id, path)
     return True
 
 

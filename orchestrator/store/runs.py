@@ -28,8 +28,9 @@ from orchestrator.model.run import Run
 from orchestrator.model.units import plural
 from orchestrator.store import atomic, contests, freezing
 from orchestrator.store.claiming import Vanished
-from orchestrator.store.transitions import Store, task_text
+from orchestrator.store.transitions import Store
 from orchestrator.store.trusting import fact_of
+from orchestrator.store.yamltext import task_text
 
 MADE_BY = ".instance"  # in each folder: the instance of the work directory that staged it
 SOURCE = ".source"  # the file of the inbox that is written anew in runs/: its name and the digest of its bytes

@@ -7,39 +7,44 @@ that never overwrites, so that people's verbs and the watcher never interleave.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
-
-import yaml
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import NotFound, Refused, StoreFault, Taken
-from orchestrator.files import journals, jsonlines, opening, owners, runrecords, scan, trust
+from orchestrator.files import owners, runrecords, scan, trust
 from orchestrator.files.identity import Identity
-from orchestrator.files.layout import CANCEL, FOLDER_NAMES, STATE_FOLDERS, Layout
+from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
 from orchestrator.model.event import move_step
-from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.journal import Phase
 from orchestrator.model.sandbox import Bounds
-from orchestrator.model.status import FINISHED, MOVES, WAITING, Status
+from orchestrator.model.status import ENDED, FINISHED, MOVES, WAITING, Status
 from orchestrator.model.units import timestamp
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, bounding, following, places, trusting
-from orchestrator.store.claiming import Claim, Vanished, Withdrawn
+from orchestrator.store import (
+    atomic,
+    bounding,
+    cancelling,
+    folders,
+    following,
+    places,
+    placing,
+    trusting,
+)
+from orchestrator.store.cardfile import CardFile
+from orchestrator.store.claiming import Claim, Withdrawn, claimed, has_run, taken
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
+from orchestrator.store.yamltext import result_text
 
-CARD_SIZE = 8191  # more than a card has to say
 RECENT = 60 * 10**9  # ns: what was renamed just now has changed within this time
 PATIENCE = 2.0  # seconds that a verb waits for a step of another process
-_SETTLED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +65,11 @@ class Store:
         self.ledger = Ledger(layout)
         self._trust: Trust | None = None
         self.unremembered = ""  # why something that this machine knows could not be written down
-        self._card = -1  # the card, open, for the day when nothing can be opened
+        self.card = CardFile(layout, clock)
 
     def prepare(self) -> list[str]:
         """Create the folders that are missing; their names."""
-        made = []
-        places.check_folders(self.layout)
-        for name in FOLDER_NAMES:
-            if not os.path.isdir(self.layout.folder(name)):
-                os.makedirs(self.layout.folder(name), exist_ok=True)
-                made.append(name)
-        if not os.path.isdir(self.layout.state):
-            os.makedirs(self.layout.state, mode=0o700, exist_ok=True)
-            made.append(".state")
-        new = [self.layout.folder(name) for name in made]
-        for path in (f"{self.layout.state}/{name}" for name in STATE_FOLDERS):
-            if not os.path.isdir(path):
-                os.makedirs(path, mode=0o700, exist_ok=True)
-                new.append(path)
-        # A file whose folder did not survive a power cut has not survived it either, whatever was fsynced.
-        for folder in dict.fromkeys((*new, *(os.path.dirname(path) for path in new))):
-            atomic.sync_folder(folder)
+        made = folders.make(self.layout)
         self.establish()
         return made
 
@@ -256,7 +245,7 @@ class Store:
             raise Taken(f"running/{name} is there already", "orchestrator doctor")
         if not os.path.isdir(self.layout.folder(Status.RUNNING)):
             self.prepare()
-        entry, undo = self._claim_journal(task_id, record)
+        entry, undo = claimed(self.layout, self.ledger, task_id, record, self.clock)
         return Claim(entry, self.layout.file(Status.INBOX, name), target, record["ino"], undo)
 
     def refuse_rerun(self, task_id: str, identity: Identity) -> None:
@@ -268,107 +257,17 @@ class Store:
             journal = entry.journal
             known = journal.inode, journal.last.get("born")
             if journal.phase is Phase.FINAL and known != identity:
-                raise _taken(journal, task_id)
-
-    def _claim_journal(
-        self, task_id: str, record: Mapping[str, Any]
-    ) -> tuple[Entry, Callable[[], None]]:
-        """The journal with the claim in it, and how to take the claim back while nothing has started."""
-        first = self._first_claim(task_id, record)
-        if first is not None:
-
-            def undo() -> None:
-                atomic.remove(first.path)
-                first.close()
-
-            return first, undo
-        entry = self.ledger.open(task_id)
-        if entry is None:
-            raise Vanished  # it was just being put away: look again
-        if not entry.lock():
-            entry.close()
-            if entry.journal.phase in (Phase.REQUEUED, Phase.FINAL):
-                raise Vanished  # a verb is about to let go of it
-            raise Taken(f"{task_id} is running", "wait for it, or rename this file")
-        journal, path = entry.journal, self.layout.file(Status.INBOX, record["file"])
-        same = _same_file(journal, record)
-        half_done = (
-            journal.phase is Phase.CLAIMED
-            and same
-            and journal.claim.get("sha256") == record["sha256"]
-        )
-        if not half_done:
-            if not (
-                journal.phase in (Phase.REQUEUED, Phase.UNCLAIMED)
-                or (journal.phase is Phase.FINAL and same and not journals.undone(journal, path))
-            ):
-                entry.close()
-                raise _taken(journal, task_id)
-            entry.append(record, sync=True)
-            self.ledger.activate(entry)
-
-        def give_back() -> None:
-            entry.append(
-                {
-                    "record": "requeue",
-                    "at": self.clock.wall(),
-                    "ino": journal.inode,
-                    "by": "claim withdrawn",
-                }
-            )
-            self.ledger.retire(entry)
-            entry.close()
-
-        return entry, give_back
-
-    def _first_claim(self, task_id: str, record: Mapping[str, Any]) -> Entry | None:
-        """The journal of a task that has never run here; None if there is one already."""
-        if os.path.exists(self.layout.journal(task_id, closed=True)):
-            return None
-        for status in _SETTLED:
-            if os.path.lexists(
-                self.layout.file(status, record["file"])
-            ):  # finished elsewhere, or the ledger was removed
-                if os.path.exists(self.layout.journal(task_id)):
-                    return None
-                raise Taken(
-                    f"there is a task '{task_id}' in {status}/ already",
-                    f"to run that one again: orchestrator retry {task_id}; else rename this file",
-                )
-        try:
-            return self.ledger.create(task_id, record)
-        except Taken:
-            return None
+                raise taken(journal, task_id)
 
     # -- while it runs ------------------------------------------------------------------------------------------
 
     def request_cancel(self, task_id: str, by: str, requeue: bool = False) -> bool:
         """Leave the request that makes the supervisor stop the attempt; False if there was one already."""
-        path = self.layout.cancel_request(task_id)
-        data = json.dumps({"by": by, "at": self.clock.wall(), "requeue": requeue}).encode()
-        try:
-            atomic.write_temporary(path, data, sync=False)
-        except FileExistsError:
-            return False
-        return True
+        return cancelling.request(self.layout, task_id, by, self.clock.wall(), requeue)
 
     def cancel_request(self, task_id: str) -> dict[str, Any] | None:
         """Who asked to stop it; None if nobody did."""
-        records, bad = jsonlines.read(self.layout.cancel_request(task_id))
-        return (
-            records[0]
-            if records
-            else {}
-            if bad or os.path.exists(self.layout.cancel_request(task_id))
-            else None
-        )
-
-    def clear_cancel(self, task_id: str) -> None:
-        """The request was obeyed, or came too late."""
-        if not atomic.remove(self.layout.cancel_request(task_id)):
-            return
-        for name in (task_id, *(task_id + suffix for suffix in (".yaml", ".yml", ".md"))):
-            atomic.remove(self.layout.file(Status.RUNNING, name + CANCEL))
+        return cancelling.requested(self.layout, task_id)
 
     # -- finish -------------------------------------------------------------------------------------------------
 
@@ -396,8 +295,8 @@ class Store:
         if made:
             following.stage(self, task_id, target, made)
             facts["then"] = [item for item in facts["then"] if item not in made]
-        oddities = self._put(entry.journal, name, target)
-        self.clear_cancel(task_id)
+        oddities = placing.put(self.layout, entry.journal, name, target)
+        cancelling.clear(self.layout, task_id)
         entry.append(
             {
                 "record": "final",
@@ -415,92 +314,12 @@ class Store:
         entry.close()
         return oddities
 
-    def _put(self, journal: Journal, name: str, target: Status) -> list[str]:
-        """Have the task's file in ``target``, whatever people or git did to it meanwhile."""
-        oddities: list[str] = []
-        source, final = self.layout.file(Status.RUNNING, name), self.layout.file(target, name)
-        task_id, inode = journal.task_id, journal.inode
-        found = self.whereabouts(name, inode)
-        if found is None:
-            if not _same(final, inode):
-                self._displace(task_id, final, oddities)
-                temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.restored"
-                os.makedirs(os.path.dirname(final), exist_ok=True)
-                atomic.publish(final, journal.claim["text"].encode(), temporary)
-                oddities.append("its file was gone and has been put back")
-            return oddities
-        place = self.layout.file(found, name)
-        if place != final:
-            self._displace(task_id, final, oddities)
-            try:
-                atomic.move(place, final)
-            except FileNotFoundError:
-                self.prepare()
-                atomic.move(place, final)
-            if place != source:
-                oddities.append(f"its file was in {found}/")
-        info = os.lstat(final)
-        if info.st_mtime_ns != journal.claim.get("mtime_ns"):
-            edited = opening.read_bytes(final)
-            if hashlib.sha256(edited).hexdigest() != journal.claim["sha256"]:
-                self._keep_edited(journal, final, edited)
-                oddities.append("its file was edited while it ran; the edit is kept with its logs")
-        return oddities
-
-    def whereabouts(self, name: str, inode: int) -> Status | None:
-        """The folder in which the very file that was claimed lies now."""
-        for status in (Status.RUNNING, *FINISHED, Status.REVIEW, Status.HELD, Status.INBOX):
-            if _same(self.layout.file(status, name), inode):
-                return status
-        return None
-
-    def put_back(self, name: str, inode: int) -> bool:
-        """A running task's file that somebody moved lies in running/ again; whether it had to be moved."""
-        status = self.whereabouts(name, inode)
-        if status is None or status is Status.RUNNING:
-            return False
-        try:
-            atomic.move(self.layout.file(status, name), self.layout.file(Status.RUNNING, name))
-        except (FileExistsError, FileNotFoundError):
-            return False
-        return True
-
-    def put_away(self, task_id: str, path: str) -> None:
-        """A copy of what has ended here is kept with the logs."""
-        self._displace(task_id, path, [])
-
-    def _displace(self, task_id: str, path: str, oddities: list[str]) -> None:
-        """Another file is where this one belongs (git brought it): keep it with the logs, overwrite nothing."""
-        if os.path.lexists(path):
-            os.makedirs(self.layout.logs(task_id), exist_ok=True)
-            kept = (
-                f"{self.layout.logs(task_id)}/displaced-{time.time_ns()}-{os.path.basename(path)}"
-            )
-            os.rename(path, kept)
-            oddities.append(
-                f"another file was in its place and is kept as {self.layout.shown(kept)}"
-            )
-
-    def _keep_edited(self, journal: Journal, path: str, edited: bytes) -> None:
-        folder = self.layout.logs(journal.task_id)
-        os.makedirs(folder, exist_ok=True)
-        kept = f"{folder}/edited-{time.time_ns()}-{os.path.basename(path)}"
-        atomic.write_temporary(kept, edited)
-        # In place and not by a new file: the inode is how the ledger knows it again.
-        fd = opening.descriptor(path, os.O_WRONLY)
-        try:
-            os.ftruncate(fd, 0)
-            atomic.write_all(fd, journal.claim["text"].encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
     def requeue(self, entry: Entry, by: str, record: Mapping[str, Any] | None = None) -> None:
         """Put a claimed task back into the inbox; it may be claimed again.  ``record`` is what else to remember."""
         claim = entry.journal.claim
-        self._put(entry.journal, claim["file"], Status.INBOX)
+        placing.put(self.layout, entry.journal, claim["file"], Status.INBOX)
         self.vouch_for(claim["id"], self.layout.file(Status.INBOX, claim["file"]))
-        self.clear_cancel(claim["id"])
+        cancelling.clear(self.layout, claim["id"])
         entry.append(
             {
                 "record": "requeue",
@@ -595,7 +414,7 @@ class Store:
         if moved_from is Status.INBOX:
             return self._retry_refused(task_id)
         more = {"by": by, **({"fresh": True} if fresh else {})}
-        return self._verb(task_id, _SETTLED, Status.INBOX, "task_requeued", requeue=more)
+        return self._verb(task_id, ENDED, Status.INBOX, "task_requeued", requeue=more)
 
     def _retry_refused(self, task_id: str) -> Moved:
         """A file in the inbox whose id has run (a copy, git): the person says that it is meant."""
@@ -648,7 +467,7 @@ class Store:
             if entry is not None:
                 self._lock(entry, task_id)
                 if entry.journal.phase is Phase.BLOCKED:
-                    raise Refused(f"{task_id}: {_has_run(entry.journal)}", "orchestrator doctor")
+                    raise Refused(f"{task_id}: {has_run(entry.journal)}", "orchestrator doctor")
                 following.settled(self, entry)
             status, name = self._place(task_id)
             if status not in sources:
@@ -750,41 +569,6 @@ class Store:
     def remove_note(self, task_id: str) -> None:
         atomic.remove(self.layout.note(task_id))
 
-    # -- the watcher's card ----------------------------------------------------------------------------------------------
-
-    def write_card(self, card: Mapping[str, Any]) -> None:
-        """Who watches; readers believe it only while that very process lives.
-
-        A disk that takes no new files must not keep the card from saying so: then the one that is there is written over.
-        """
-        data = json.dumps(card).encode().ljust(CARD_SIZE) + b"\n"
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.card"
-        try:
-            atomic.remove(temporary)
-            fd = atomic.publish(
-                self.layout.watcher_card, data, temporary, replace=True, sync=False, keep=True
-            )
-        except OSError:
-            if self._card < 0:
-                raise
-            try:
-                os.pwrite(self._card, data, 0)
-                os.ftruncate(self._card, len(data))
-            except OSError:
-                os.fchmod(self._card, 0o444)  # readers take that for a fault
-                raise
-            return
-        if self._card >= 0:
-            os.close(self._card)
-        self._card = fd
-        self.beat()
-
-    def beat(self) -> None:
-        """Say that the watcher lives, by the clock that dates everything else.  OSError if the disk refused even that."""
-        now = self.clock.wall()
-        with suppress(FileNotFoundError):  # removed (git clean): it is made again soon
-            os.utime(self.layout.watcher_card, (now, now))
-
 
 def _step_of(kind: str, path: str) -> str:
     """The step of a move that a watcher tells of, too; empty if it is told by the verb alone, or the file has gone on already."""
@@ -796,13 +580,6 @@ def _step_of(kind: str, path: str) -> str:
         return ""
 
 
-def _same(path: str, inode: int) -> bool:
-    try:
-        return os.lstat(path).st_ino == inode
-    except OSError:
-        return False
-
-
 def _identity(path: str) -> dict[str, Any]:
     """What a file is known by, whatever its name and folder."""
     return {"ino": os.lstat(path).st_ino, "born": atomic.born(path)}
@@ -812,68 +589,3 @@ def _changed(path: str) -> dict[str, Any]:
     """When a rename was made, by the file system's own word for it; nothing where renames leave no such trace."""
     moment = os.lstat(path).st_ctime_ns
     return {"ctime": moment} if abs(time.time_ns() - moment) < RECENT else {}
-
-
-def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
-    """Whether the file that is to be claimed is the very one that the journal knows."""
-    if journal.inode != record["ino"]:
-        return False
-    before, now = journal.last.get("born"), record.get("born")
-    if (
-        before is None or now is None
-    ):  # without a birth only an untouched file is recognised; others need `retry`
-        return bool(journal.claim.get("mtime_ns") == record["mtime_ns"])
-    return bool(before == now)
-
-
-def _taken(journal: Journal, task_id: str) -> Taken:
-    return Taken(
-        _has_run(journal),
-        f"run it again: orchestrator retry {task_id}; if it is another task, rename the file",
-    )
-
-
-def _has_run(journal: Journal) -> str:
-    if journal.phase is Phase.BLOCKED:
-        return f"its journal is not understood ({journal.problem})"
-    if journal.phase is Phase.FINAL:
-        return (
-            f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "
-            f"{timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file"
-        )
-    return f"{journal.task_id} is claimed already"
-
-
-class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Text of several lines as a block; moments unquoted, since YAML 1.2 has no type for them."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
-        for first, pairs in yaml.SafeDumper.yaml_implicit_resolvers.items()
-    }
-
-
-def _text(dumper: Any, value: str) -> Any:
-    value = value.encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
-    )
-
-
-_ResultDumper.add_representer(str, _text)
-
-
-def result_text(document: Mapping[str, Any]) -> bytes:
-    """A document as YAML for people: keys in the order given, blocks for long text."""
-    text: str = yaml.dump(
-        dict(document), Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110
-    )
-    return text.encode()
-
-
-def task_text(document: Mapping[str, Any], modeline: str = "task") -> str:
-    """A task (or run) as the text of a file, with the line that tells editors its schema."""
-    return (
-        f"# yaml-language-server: $schema=../schemas/{modeline}.schema.json\n"
-        + result_text(document).decode()
-    )

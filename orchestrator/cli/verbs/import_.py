@@ -22,7 +22,8 @@ from orchestrator.model.config import Config
 from orchestrator.model.meanings import FINAL
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural
-from orchestrator.store.transitions import Store, task_text
+from orchestrator.store.transitions import Store
+from orchestrator.store.yamltext import task_text
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
 from orchestrator.tools.specs import Toolbox

@@ -35,7 +35,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.store import atomic
-from orchestrator.store.transitions import task_text
+from orchestrator.store.yamltext import task_text
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import routes
 from orchestrator.tools.specs import Toolbox

@@ -25,6 +25,7 @@ from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, T
 from orchestrator.coordination.life import Ended, Life
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import About, Finished, News, Remark, Retrying, Started
+from orchestrator.coordination.remembering import claim_facts
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.settling import Settling
 from orchestrator.distributors.registry import distributors
@@ -144,9 +145,7 @@ async def _run(
     where = distributors(settings.config, app.layout)
     lives = Lives(layout, settings, store, where, health, told, hints)
     try:
-        entry = store.claim(
-            life.id, life.name, look.content, lives.claim_facts(look.task, look.route)
-        )
+        entry = store.claim(life.id, life.name, look.content, claim_facts(look.task, look.route))
     except Vanished:
         raise Refused(
             f"{life.id} was changed or claimed in the meantime", "orchestrator show " + life.id

@@ -16,7 +16,7 @@ from orchestrator.files.schedules import load_schedules
 from orchestrator.files.schedulestate import state_of
 from orchestrator.model.units import timestamp
 from orchestrator.queries.schedules import ScheduleView, all_schedules, next_times
-from orchestrator.store.transitions import task_text
+from orchestrator.store.yamltext import task_text
 
 
 def schedule_names(layout: Layout) -> list[str]:

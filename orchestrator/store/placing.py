@@ -1,0 +1,102 @@
+"""Where the file of a claimed task lies, and how it gets where it belongs, whatever people or git did to it meanwhile.
+
+Nothing is overwritten: another file in its place, and what was edited while it ran, are kept with its logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+from orchestrator.files import opening, owners
+from orchestrator.files.layout import Layout
+from orchestrator.model import ids
+from orchestrator.model.journal import Journal
+from orchestrator.model.status import FINISHED, Status
+from orchestrator.store import atomic, folders
+
+
+def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str]:
+    """Have the task's file in ``target``; what was odd on the way."""
+    oddities: list[str] = []
+    source, final = layout.file(Status.RUNNING, name), layout.file(target, name)
+    task_id, inode = journal.task_id, journal.inode
+    found = whereabouts(layout, name, inode)
+    if found is None:
+        if not _same(final, inode):
+            oddities += put_away(layout, task_id, final)
+            temporary = f"{layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.restored"
+            os.makedirs(os.path.dirname(final), exist_ok=True)
+            atomic.publish(final, journal.claim["text"].encode(), temporary)
+            oddities.append("its file was gone and has been put back")
+        return oddities
+    place = layout.file(found, name)
+    if place != final:
+        oddities += put_away(layout, task_id, final)
+        try:
+            atomic.move(place, final)
+        except FileNotFoundError:
+            folders.make(layout)
+            atomic.move(place, final)
+        if place != source:
+            oddities.append(f"its file was in {found}/")
+    info = os.lstat(final)
+    if info.st_mtime_ns != journal.claim.get("mtime_ns"):
+        edited = opening.read_bytes(final)
+        if hashlib.sha256(edited).hexdigest() != journal.claim["sha256"]:
+            _keep_edited(layout, journal, final, edited)
+            oddities.append("its file was edited while it ran; the edit is kept with its logs")
+    return oddities
+
+
+def whereabouts(layout: Layout, name: str, inode: int) -> Status | None:
+    """The folder in which the very file that was claimed lies now."""
+    for status in (Status.RUNNING, *FINISHED, Status.REVIEW, Status.HELD, Status.INBOX):
+        if _same(layout.file(status, name), inode):
+            return status
+    return None
+
+
+def put_back(layout: Layout, name: str, inode: int) -> bool:
+    """A running task's file that somebody moved lies in running/ again; whether it had to be moved."""
+    status = whereabouts(layout, name, inode)
+    if status is None or status is Status.RUNNING:
+        return False
+    try:
+        atomic.move(layout.file(status, name), layout.file(Status.RUNNING, name))
+    except (FileExistsError, FileNotFoundError):
+        return False
+    return True
+
+
+def put_away(layout: Layout, task_id: str, path: str) -> list[str]:
+    """Another file is where this one belongs (git brought it): it is kept with the logs, and told."""
+    if not os.path.lexists(path):
+        return []
+    os.makedirs(layout.logs(task_id), exist_ok=True)
+    kept = f"{layout.logs(task_id)}/displaced-{time.time_ns()}-{os.path.basename(path)}"
+    os.rename(path, kept)
+    return [f"another file was in its place and is kept as {layout.shown(kept)}"]
+
+
+def _keep_edited(layout: Layout, journal: Journal, path: str, edited: bytes) -> None:
+    folder = layout.logs(journal.task_id)
+    os.makedirs(folder, exist_ok=True)
+    kept = f"{folder}/edited-{time.time_ns()}-{os.path.basename(path)}"
+    atomic.write_temporary(kept, edited)
+    # In place and not by a new file: the inode is how the ledger knows it again.
+    fd = opening.descriptor(path, os.O_WRONLY)
+    try:
+        os.ftruncate(fd, 0)
+        atomic.write_all(fd, journal.claim["text"].encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _same(path: str, inode: int) -> bool:
+    try:
+        return os.lstat(path).st_ino == inode
+    except OSError:
+        return False
