@@ -22,11 +22,11 @@ from orchestrator.store.trees import Tree
 class Bench:
     """A tree, made and saved as a watcher does it, without one."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: Repo, config: Trees = Trees()) -> None:
         self.layout = repo.layout
         self.repo = trees.repository(repo.layout)
-        planned = trees.plan(self.layout, Trees(), "x", self.repo)
-        self.tree: Tree = trees.make(self.layout, Trees(), self.repo, planned, os.devnull)
+        planned = trees.plan(self.layout, config, "x", self.repo)
+        self.tree: Tree = trees.make(self.layout, config, self.repo, planned, os.devnull)
         self.path = Path(self.tree.path)
 
     def git(self, *words: str) -> str:
@@ -39,10 +39,10 @@ class Bench:
         """What holds the tree; nothing does if it is gone."""
         return removal.remove(self.layout, Trees(), self.repo, self.tree, "x", 1, "tester")
 
-    def merge(self) -> merging.Planned:
+    def merge(self, strategy: str = "merge") -> merging.Planned:
         change = self.save()
         return merging.merge(
-            self.layout, self.repo, self.tree, change, "merge", "x", "x", {}, lambda record: None
+            self.layout, self.repo, self.tree, change, strategy, "x", "x", {}, lambda record: None
         )
 
 
@@ -293,3 +293,99 @@ def test_a_tree_that_another_agent_takes_away_is_told(repo: Repo):
     assert any("its tree disappeared while it ran" in text for text in repo.result("y")["warnings"])
     assert repo.where("y") == "review" and "its tree is gone" in repo.result("y")["reason"]
     assert persons(repo.root)["HEAD"] == "ref: refs/heads/main\n"
+
+
+# -- what was seen of git itself -----------------------------------------------------------------------------------
+
+
+def test_a_commit_of_ours_needs_no_identity(plain: Repo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[user]\nuseConfigOnly = true\n")
+    plain.git("config", "--remove-section", "user")
+    bench = Bench(plain)
+    (bench.path / "n").write_text("1\n")
+    assert plain.git("show", "-s", "--format=%ae", bench.save().tip) == "orchestrator@localhost"
+
+
+def test_a_squashed_branch_counts_as_merged(bench: Bench, plain: Repo):
+    """`git branch -d` would refuse it."""
+    (bench.path / "n").write_text("1\n")
+    bench.merge("squash")
+    assert bench.remove() == []
+    assert removal.drop_branch(bench.repo, bench.tree, bench.save())
+    assert plain.git("for-each-ref", "--format=%(refname)") == "refs/heads/main"
+
+
+def test_a_branch_that_only_a_remote_has_is_left_alone(plain: Repo):
+    plain.git("update-ref", "refs/remotes/origin/task/x", "HEAD")
+    assert Bench(plain).tree.branch == "task/x-2"
+
+
+def test_a_link_of_ours_is_never_merged_over_the_folder_it_leads_to(plain: Repo):
+    """What .gitignore says of a folder, it does not say of a link."""
+    (plain.root / ".gitignore").write_text("node_modules/\nwork/\n")
+    plain.git("commit", "-qam", "ignored")
+    (plain.root / "node_modules").mkdir()
+    (plain.root / "node_modules/mine").write_text("mine\n")
+    bench = Bench(plain, Trees(link=("node_modules",)))
+    (bench.path / "n").write_text("1\n")
+    assert bench.save().files == ("n",)
+    bench.git("add", "-A")
+    bench.git("commit", "-qm", "all")
+    with pytest.raises(merging.CannotMerge, match="only lent to its tree: node_modules"):
+        bench.merge()
+    assert (plain.root / "node_modules/mine").read_text() == "mine\n"
+
+
+def test_what_the_target_brought_is_not_blamed_on_the_branch(bench: Bench, plain: Repo):
+    (plain.root / "theirs").write_text("1\n")
+    plain.git("add", "theirs")
+    plain.git("commit", "-qm", "theirs")
+    (bench.path / "mine").write_text("1\n2\n")
+    bench.git("merge", "-q", "--no-edit", "main")
+    saved = bench.save()
+    assert (saved.files, saved.insertions) == (("mine",), 2)
+    bench.merge()
+    assert bench.save().tip == saved.tip  # and not empty once it is merged: what was stored stays
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_target_that_is_checked_out_between_our_look_and_our_move(
+    bench: Bench, plain: Repo, edited, monkeypatch
+):
+    (bench.path / "src/a.txt").write_text("theirs\n")
+    if edited:
+        (plain.root / "src/a.txt").write_text("mine\n")
+    old, real, looks = plain.git("rev-parse", "main"), merging.checkouts, []
+    monkeypatch.setattr(merging, "checkouts", lambda *a: looks.append(1) or (real(*a) if len(looks) > 1 else []))  # fmt: skip
+    if not edited:
+        bench.merge()
+        assert (plain.root / "src/a.txt").read_text() == "theirs\n"
+        return
+    with pytest.raises(merging.CannotMerge, match="checked out in the meantime"):
+        bench.merge()
+    assert (plain.root / "src/a.txt").read_text() == "mine\n"
+    assert plain.git("rev-parse", "main") == old
+
+
+def test_a_merge_does_not_run_the_hooks_that_it_brings(bench: Bench, plain: Repo):
+    """A folder of hooks that is tracked (husky): what an agent wrote there is not run as the person."""
+    plain.git("config", "core.hooksPath", ".husky")
+    for root, mark in ((plain.root, "person"), (bench.path, "agent")):
+        (root / ".husky").mkdir()
+        (root / ".husky/post-merge").write_text(
+            f"#!/bin/sh\necho {mark} >> {plain.root}/work/ran\n"
+        )
+        (root / ".husky/post-merge").chmod(0o755)
+    plain.git("add", ".husky")
+    plain.git("commit", "-qm", "hooks")
+    bench.git("add", ".husky")
+    bench.git("commit", "-qm", "hooks")
+    bench.git("merge", "-q", "-X", "ours", "--no-edit", "main")
+    (plain.root / "work/ran").unlink()  # by the agent's own merge
+    bench.merge()
+    assert "agent" in (plain.root / ".husky/post-merge").read_text()
+    assert not (plain.root / "work/ran").exists()
+    (bench.path / "n").write_text("1\n")
+    bench.merge()  # now it is the person's
+    assert (plain.root / "work/ran").read_text() == "agent\n"

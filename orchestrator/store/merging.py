@@ -399,8 +399,9 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
             f"these files of yours are in the way: {', '.join(in_the_way[:5])}",
             "move them, then approve it again",
         )
+    off = ("-c", "core.hooksPath=/dev/null") if _brings_hooks(git, checkout.path, planned) else ()
     done = Git(checkout.git_dir, checkout.path, hooks=True).raw(
-        "merge", "--ff-only", "--no-overwrite-ignore", "-q", planned.new, codes=None
+        *off, "merge", "--ff-only", "--no-overwrite-ignore", "-q", planned.new, codes=None
     )
     now = git.commit_of("HEAD")
     if now != planned.new:
@@ -420,6 +421,13 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
             f"{planned.target} is checked out, and git did not move it: {reason(done)}",
             "that may be a hook of yours; then approve it again",
         )
+
+
+def _brings_hooks(git: Git, top: str, planned: Planned) -> bool:
+    """Whether the merge changes hooks of the checkout: git would run what an agent wrote, before anybody could look at it there."""
+    place = Git(git.git_dir, top, hooks=True)("rev-parse", "--git-path", "hooks")
+    hooks = os.path.relpath(os.path.realpath(os.path.join(top, place)), os.path.realpath(top))
+    return any(f"{path}/".startswith(f"{hooks}/") for path, _, _ in _changes(git, planned))
 
 
 def _changes(git: Git, planned: Planned) -> list[tuple[str, str, str]]:
