@@ -434,6 +434,19 @@ def test_diff_shows_the_change(repo):
     assert repo.run("diff", "x").stdout == text  # also once it is merged
 
 
+def test_the_pager_is_the_persons_and_never_the_repositorys(repo, monkeypatch, tmp_path):
+    from orchestrator.cli.verbs import diff
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GIT_PAGER", raising=False)
+    monkeypatch.setenv("PAGER", "more")
+    monkeypatch.chdir(repo.root)
+    repo.git("config", "core.pager", "touch ran")
+    assert diff._pager() == "more"
+    (tmp_path / ".gitconfig").write_text("[core]\npager = delta --dark\n")
+    assert diff._pager() == "delta --dark"
+
+
 def test_show_tells_of_the_change(repo):
     repo.settings("verify: [lint]", CHECKS)
     repo.do("x", "echo new > b.txt")

@@ -268,6 +268,31 @@ def reading(repository: Repository) -> Iterator[Reader]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def persons_setting(key: str) -> str:
+    """What the person's own configuration says, and no repository; empty if it says nothing."""
+    import shutil
+    import subprocess
+
+    program = shutil.which("git", path=_path())
+    if program is None:
+        return ""
+    words = [program, "config", "--global", "--includes", "--get", key]
+    env = _bare_environment()
+    try:
+        done = subprocess.run(
+            words,
+            check=False,
+            env=env,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return os.fsdecode(done.stdout).strip()
+
+
 def _base() -> str | None:
     """Where scratch folders lie: where the files of a project cannot be, and few agents may write.
 

@@ -106,12 +106,15 @@ def _print(app: App, name: str, folder: str, ends: list[str], how: list[str]) ->
     _show(text, app.console.tty)
 
 
+def _pager() -> str:
+    """The person's pager, in the order in which git looks for it; none is taken from a repository."""
+    own = os.environ.get("GIT_PAGER") or git.persons_setting("core.pager")
+    return own or os.environ.get("PAGER") or "less"
+
+
 def _show(text: bytes, paged: bool) -> None:
     """On a terminal in the person's pager, as git shows it; else as it is."""
-    pager = next(
-        (os.environ[name] for name in ("GIT_PAGER", "PAGER") if os.environ.get(name)), "less"
-    )
-    words = shlex.split(pager)
+    words = shlex.split(_pager()) if paged else []
     if paged and words and words[0] != "cat" and shutil.which(words[0]):
         env = {
             **os.environ,
