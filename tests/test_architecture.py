@@ -199,6 +199,30 @@ def test_every_status_has_a_row():
     assert not [row for row in TABLE if row.waits and row.ended]
 
 
+def test_every_status_has_a_sign():
+    """A new folder is a row of the table, and its sign a row here."""
+    from orchestrator.cli.screen.console import SIGNS
+    from orchestrator.files.layout import FOLDER_NAMES
+    from orchestrator.model.status import Status
+
+    assert {status.word for status in Status} <= set(SIGNS)
+    assert set(Status) <= set(FOLDER_NAMES)
+
+
+def test_every_match_is_whole():
+    """Where cases are told apart the type checker is asked whether one was forgotten: it is told that the rest never comes."""
+    unguarded = []
+    for name in MODULES:
+        for node in ast.walk(tree_of(MODULES[name])):
+            if not isinstance(node, ast.Match):
+                continue
+            last = node.cases[-1]
+            rest = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
+            if not rest or not ast.unparse(last.body[0]).startswith("assert_never("):
+                unguarded.append(f"{name}:{node.lineno}")
+    assert not unguarded
+
+
 def test_every_remark_has_a_look():
     """The pane's table names each of them."""
     from orchestrator.cli.screen.pane import REMARKS

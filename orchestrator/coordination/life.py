@@ -185,5 +185,7 @@ class Life:
             case Slot.LENT:
                 use.lock(self.lane, -1)
             case Slot.NONE:
-                return False
-        return True
+                pass
+            case _:
+                assert_never(had)
+        return had is not Slot.NONE

@@ -13,7 +13,7 @@ from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal
-from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.status import FOLDERS, Status
 from orchestrator.store import atomic, folders
 
 
@@ -52,7 +52,7 @@ def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str
 
 def whereabouts(layout: Layout, name: str, inode: int) -> Status | None:
     """The folder in which the very file that was claimed lies now."""
-    for status in (Status.RUNNING, *FINISHED, Status.REVIEW, Status.HELD, Status.INBOX):
+    for status in FOLDERS:
         if _same(layout.file(status, name), inode):
             return status
     return None

@@ -14,13 +14,12 @@ from orchestrator.errors import FAILED, NEEDS_YOU, TIMED_OUT
 from orchestrator.files import asks, results, scan
 from orchestrator.files.text import clean, last_states, one_line
 from orchestrator.model.question import headline
-from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.status import ENDED, Status
 from orchestrator.queries.why import reasons
 from orchestrator.tools.activity import Line, Presentation, Renderer
 
 INTERVAL = 0.05
 OBSTACLE = 1.0  # seconds after which whoever waits is told what stands in the way
-ENDED = (*FINISHED, Status.REVIEW, Status.ARCHIVE)
 
 
 def until_ended(
