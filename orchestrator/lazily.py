@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from os.path import isfile
 from types import ModuleType
 from typing import Any
@@ -81,6 +81,23 @@ def install() -> None:
     """From now on our modules are loaded when they are used."""
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
+
+
+def library(name: str, **given: Any) -> None:
+    """Leave a module of the standard library until more is asked of it than is ``given``."""
+    spec = PathFinder.find_spec(name) if name not in sys.modules else None
+    if spec is None or spec.loader is None:
+        return
+    module = _Later(name)
+    module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+    vars(module).update(given)
+    sys.modules[name] = _waiting[name] = module
+
+
+def load(name: str) -> None:
+    """Load one that was left."""
+    if name in _waiting:
+        _load(_waiting[name])
 
 
 def settle() -> None:

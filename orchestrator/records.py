@@ -12,7 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 _MAKING = threading.RLock()
-FEW = 3  # values for which a class needs no compiled methods
+FEW = (
+    16  # values for which a class needs no compiled methods: compiling costs as much as some fifty
+)
 
 if TYPE_CHECKING:
     from dataclasses import asdict as asdict

@@ -397,6 +397,47 @@ def test_reading_verbs_import_nothing_heavy(full_project, words):
     assert done.returncode == 0, done.stderr
 
 
+# What people type most may not load these where little is to be done: each costs more than the answer.
+SPARED = {
+    "status": "inspect locale hashlib ctypes subprocess tempfile sqlite3 difflib orchestrator.tools.specs orchestrator.queries.ahead"
+    " orchestrator.queries.validity orchestrator.queries.past orchestrator.files.git orchestrator.files.schemas",
+    "list": "inspect locale hashlib ctypes subprocess sqlite3 yaml orchestrator.tools.specs orchestrator.model.config"
+    " orchestrator.files.configuration orchestrator.queries.validity orchestrator.files.schemas",
+    "runs": "inspect locale hashlib yaml orchestrator.tools.specs orchestrator.model.config orchestrator.queries.tasks",
+    "events": "inspect locale hashlib yaml orchestrator.tools.specs orchestrator.queries.world orchestrator.queries.tasks",
+    "new -n x": "jsonschema sqlite3 orchestrator.queries.tasks orchestrator.queries.world",
+    "complete st": "inspect locale hashlib yaml orchestrator.files.scan orchestrator.queries.tasks",
+    "complete show a": "inspect locale hashlib yaml orchestrator.queries.tasks orchestrator.model.config",
+}
+
+
+@pytest.mark.parametrize("line", SPARED)
+def test_what_people_type_loads_little(project, line):
+    code = (
+        "import os, sys, orchestrator.cli.main as m\n"
+        "from orchestrator import lazily\n"
+        "try: m.main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code, e.code\n"
+        "loaded = [name for name in os.environ['SPARED'].split() if name in sys.modules and name not in lazily._waiting]\n"
+        "assert not loaded, loaded\n"
+    )
+    words = line.split()
+    env = {**project.env, "SPARED": SPARED[line]}
+    if words[0] == "complete":
+        typed = {"COMP_WORDS": f"orchestrator {' '.join(words[1:])}", "COMP_CWORD": str(len(words) - 1)}  # fmt: skip
+        env |= {"_ORCHESTRATOR_COMPLETE": "bash_complete", **typed}
+        words = []
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=project.root,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 AUDIT = """
 import os, sys
 WRITES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod",

@@ -183,7 +183,7 @@ def test_threads_that_make_the_first_values_at_once_agree():
 
 def test_few_values_are_those_of_many():
     """The first values are filled one by one, later ones by compiled methods: nobody can tell."""
-    for number in range(6):
+    for number in (0, 3, 20):
 
         @dataclass(frozen=True, slots=True)
         class Base:

@@ -2,4 +2,8 @@
 
 from orchestrator import lazily
 
-lazily.install()  # before anything else of ours is imported
+lazily.install()  # before anything else of ours is imported, and of click
+
+from orchestrator.cli import spared  # noqa: E402
+
+spared.spare()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import NotFound
 from orchestrator.files.text import one_line
-from orchestrator.queries.projects import Looked
+
+if TYPE_CHECKING:
+    from orchestrator.queries.projects import Looked
 
 
 def refuse_none(found: Sequence[Looked[Any]]) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.options import complete_from
 from orchestrator.errors import INVALID, NotFound, OrchestratorError, Refused
-from orchestrator.files import encodings, listing, schemas, templates
-from orchestrator.files.configuration import load_config
+from orchestrator.files import configuration, encodings, listing, schemas, templates
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.ownership import find_own_layout
-from orchestrator.model import filling
-from orchestrator.model.template import Template, merged, near, problems_of
+from orchestrator.model import filling, template
 from orchestrator.store.yamltext import task_text
+
+if TYPE_CHECKING:
+    from orchestrator.model.template import Template
 
 complete_templates = complete_from(
     lambda layout: [stem_of(name) for name in templates.listed(layout.templates)]
@@ -40,13 +41,17 @@ def complete_words(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
 
 def named(layout: Layout, name: str) -> Template:
     """The template of this name.  `NotFound` if there is none that can be used."""
-    config = load_config(layout, schemas.check)
+    config = configuration.load_config(layout, schemas.check)
     found = config.templates.get(name)
     if found is not None:
         return found
     if wrong := config.left_out.get(f"template {name}"):
         raise OrchestratorError(wrong, "orchestrator validate", INVALID)
-    hint = near(name, config.templates) if config.templates else "files in work/templates make some"
+    hint = (
+        template.near(name, config.templates)
+        if config.templates
+        else "files in work/templates make some"
+    )
     raise NotFound(f"there is no template '{name}'", hint)
 
 
@@ -70,7 +75,7 @@ def values_of(words: tuple[str, ...]) -> dict[str, str]:
 
 def refuse_misfits(found: Template, values: Mapping[str, Any]) -> None:
     """`OrchestratorError` with all that is wrong with the values."""
-    wrong = problems_of(found, values)
+    wrong = template.problems_of(found, values)
     if wrong:
         hints = [hint for _, _, hint in wrong if hint]
         message = "; ".join(text for _, text, _ in wrong)
@@ -80,7 +85,7 @@ def refuse_misfits(found: Template, values: Mapping[str, Any]) -> None:
 def task_of(found: Template, values: Mapping[str, str], keys: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the task; what the options say comes first."""
     refuse_misfits(found, values)
-    data = merged(found, {**keys, "use": found.name, "with": values})
+    data = template.merged(found, {**keys, "use": found.name, "with": values})
     return {**data, "x-template": found.name}
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orchestrator.cli.app import App
 from orchestrator.errors import Unusable
-from orchestrator.files import permissions, schemas
-from orchestrator.files.configuration import load_config
-from orchestrator.model.config import Config
+from orchestrator.files import configuration, permissions, schemas
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
-from orchestrator.tools.specs import Toolbox, load_tools
+from orchestrator.tools import specs
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Config
+    from orchestrator.tools.specs import Toolbox
 
 
 def open_store(app: App) -> Store:
@@ -29,4 +33,4 @@ def refuse_unsafe(app: App) -> None:
 
 def open_config(app: App) -> tuple[Config, Toolbox]:
     """The checked configuration and the tools."""
-    return load_config(app.layout, schemas.check), load_tools(app.layout)
+    return configuration.load_config(app.layout, schemas.check), specs.load_tools(app.layout)

@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.files import git, opening, origin, scan, trust
-from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
-from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, GateName
-from orchestrator.model.task import Task
+from orchestrator.model import gates
 from orchestrator.model.units import show_duration
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.files.identity import Identity
+    from orchestrator.model.config import Config
+    from orchestrator.model.task import Task
 
 if TYPE_CHECKING:
     import hashlib
@@ -51,7 +53,7 @@ class Verdict:
     """``gate`` is closed if there is one.  ``mine``: it is worth remembering that it counts.  ``source`` says why it
     counts although git brought it."""
 
-    gate: Gate | None = None
+    gate: gates.Gate | None = None
     mine: bool = False
     source: str = ""
 
@@ -117,14 +119,16 @@ class Approval:
         return Verdict(source=f"it is the same in {shown}")
 
 
-def busy_gate(until: float | None = None) -> Gate:
+def busy_gate(until: float | None = None) -> gates.Gate:
     """While a git command is at work nobody can say."""
-    return Gate(GateName.APPROVAL, "a git command is running in this project", until=until)
+    return gates.Gate(
+        gates.GateName.APPROVAL, "a git command is running in this project", until=until
+    )
 
 
-def _gate(arrived: Arrived, why: str, until: float | None = None) -> Gate:
-    return Gate(
-        GateName.APPROVAL,
+def _gate(arrived: Arrived, why: str, until: float | None = None) -> gates.Gate:
+    return gates.Gate(
+        gates.GateName.APPROVAL,
         f"needs approval: {why}",
         f"orchestrator approve {arrived.id}",
         until=until,

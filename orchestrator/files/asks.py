@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import opening, requests
 from orchestrator.files.layout import ANSWERS, ASKED, Layout
-from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.units import timestamp, when
@@ -80,8 +79,8 @@ def unanswered(layout: Layout, task_id: str = "") -> list[Ask]:
 
 def _read(path: str, task_id: str, number: int) -> Ask | None:
     try:
-        text = read(path).raw.decode("utf-8", "replace")
-    except (OSError, Unreadable):
+        text = requests.read(path).raw.decode("utf-8", "replace")
+    except (OSError, requests.Unreadable):
         return None
     head, _, body = text.removeprefix("---\n").partition("\n---\n")
     facts = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)

@@ -7,12 +7,16 @@ import os
 import stat
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from orchestrator.files import opening
 from orchestrator.files.held import held
 from orchestrator.files.layout import Layout
-from orchestrator.model.admission import InForce, in_force_from
+from orchestrator.model import admission
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.admission import InForce
 
 # A file system that copies on write may refuse to change the card, too: then only its mode says so.
 UNWRITTEN = "the disk takes nothing, not even the watcher's card"
@@ -76,7 +80,7 @@ def read(layout: Layout, now: float) -> Card | None:
             str(data.get("settings_read", "")),
             str(data.get("settings", "")),
             bool(data.get("settings_held")),
-            in_force_from(data["in_force"]) if "in_force" in data else None,
+            admission.in_force_from(data["in_force"]) if "in_force" in data else None,
             bool(data.get("settings_wait")),
             str(data.get("trust", "")),
             dict(data.get("held", {})),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import INVALID, MACHINE, OrchestratorError, Unusable
-from orchestrator.files import opening, templating
-from orchestrator.files.documents import Document, Problem, parse
+from orchestrator.files import documents, opening, profiles, requests, schedules, templating
 from orchestrator.files.layout import Layout
-from orchestrator.files.profiles import load_profiles
-from orchestrator.files.requests import Check, Unreadable, outside, read
-from orchestrator.files.schedules import load_schedules
 from orchestrator.model import chain
-from orchestrator.model.config import Config, agent_from, config_from
+from orchestrator.model import config as config_model
 from orchestrator.model.isolation import problems as isolation_problems
 from orchestrator.records import replace
+
+if TYPE_CHECKING:
+    from orchestrator.files.documents import Document, Problem
+    from orchestrator.files.requests import Check
+    from orchestrator.model.config import Config
 
 
 class ConfigProblems(OrchestratorError):
@@ -36,7 +37,7 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
     Raises `Unusable` if it cannot be read and `ConfigProblems` if it is wrong.
     """
     try:
-        document = parse(opening.read_bytes(os.path.realpath(layout.config)))
+        document = documents.parse(opening.read_bytes(os.path.realpath(layout.config)))
     except OSError as error:
         raise Unusable(
             f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init"
@@ -47,7 +48,9 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
         problems = [document.problem_at(path, text, hint) for path, text, hint in found]
     if not problems:
         try:
-            config = _with_profiles(layout, config_from(document.data), document.data or {}, check)
+            config = _with_profiles(
+                layout, config_model.config_from(document.data), document.data or {}, check
+            )
             config = _with_guides(layout, config)
             return _with_schedules(layout, _with_templates(layout, config, check), check)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -79,7 +82,7 @@ def _with_templates(layout: Layout, config: Config, check: Check | None) -> Conf
 def _with_schedules(layout: Layout, config: Config, check: Check | None) -> Config:
     """The configuration with the schedules of ``work/schedules``; one that is wrong is left out."""
     made, left_out = {}, dict(config.left_out)
-    for item in load_schedules(layout, check):
+    for item in schedules.load_schedules(layout, check):
         if item.schedule is not None:
             made[item.name] = item.schedule
         else:
@@ -106,15 +109,15 @@ def _with_guides(layout: Layout, config: Config) -> Config:
 def _guide(root: str, path: str) -> str | None:
     base = os.path.realpath(root)
     real = os.path.realpath(os.path.join(base, path))
-    if outside(path) or not real.startswith(base.rstrip("/") + "/"):
+    if requests.outside(path) or not real.startswith(base.rstrip("/") + "/"):
         return None
     try:
-        return read(real).raw.decode("utf-8")
+        return requests.read(real).raw.decode("utf-8")
     except OSError as error:
         if error.errno in MACHINE:
             raise
         return None
-    except (Unreadable, UnicodeDecodeError):
+    except (requests.Unreadable, UnicodeDecodeError):
         return None
 
 
@@ -125,7 +128,7 @@ def _with_profiles(
     instructions.  What orchestrator.yaml says of the same agent comes first.  A profile that is wrong is left out."""
     agents, left_out = dict(config.agents), {}
     default = config.agents.get(config.default_agent)
-    for profile in load_profiles(layout, check):
+    for profile in profiles.load_profiles(layout, check):
         if profile.problems:
             first = profile.problems[0]
             place = f"{layout.shown(profile.path)}:{first.line}:{first.column}"
@@ -133,5 +136,5 @@ def _with_profiles(
             continue
         own = {"tool": list(default.tools) if default else config.default_agent, **profile.body}
         settings = {**own, **((data.get("agents") or {}).get(profile.name) or {})}
-        agents[profile.name] = agent_from(profile.name, settings, profile.text)
+        agents[profile.name] = config_model.agent_from(profile.name, settings, profile.text)
     return replace(config, agents=agents, left_out=left_out)

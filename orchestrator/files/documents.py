@@ -104,7 +104,7 @@ def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
 
     In a ``.yaml`` file it is front matter only if something follows the second line.
     """
-    head = re.match(r"---[ \t]*\r?\n", text)
+    head = re.match(r"---[ \t]*\r?\n", text) if text.startswith("---") else None
     if not head:
         return None
     end = re.compile(r"^---[ \t]*\r?$\n?", re.M).search(text, head.end())
@@ -148,8 +148,9 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
     if bad:
         document.problems.append(bad)
         return document
-    conflict = re.search(r"^(<{7} .*|={7}|>{7} .*)\r?$", text, re.M)
-    if conflict and re.search(r"^<{7} ", text, re.M):
+    marked = "<<<<<<< " in text and re.search(r"^<{7} ", text, re.M)
+    conflict = re.search(r"^(<{7} .*|={7}|>{7} .*)\r?$", text, re.M) if marked else None
+    if conflict:
         document.problems.append(
             Problem(
                 text.count("\n", 0, conflict.start()) + 1,
@@ -172,7 +173,7 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
         )
         return document
     source, document.body = parts or (text, "")
-    again = None if markdown else another_document(document.body)
+    again = None if markdown or not document.body else another_document(document.body)
     if again is not None:
         document.problems.append(_another_document(source, document.body, again))
         return document

@@ -10,24 +10,26 @@ delete one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from orchestrator.files import projects
-from orchestrator.files.documents import Document, Problem, parse
+from orchestrator.files import documents, projects, requests, statehome
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.requests import Check, Unreadable, read
 from orchestrator.files.scan import names
-from orchestrator.files.statehome import state_home
 from orchestrator.files.text import one_line
 from orchestrator.model import hold
-from orchestrator.model.gates import Gate
-from orchestrator.model.hold import MARK, Hold, Scope
+from orchestrator.model import hold as hold_model
 from orchestrator.model.units import when
+
+if TYPE_CHECKING:
+    from orchestrator.files.requests import Check
+    from orchestrator.model.gates import Gate
+    from orchestrator.model.hold import Scope
 
 HELD, BEFORE = "held", "parked"
 ENDINGS = (".yaml", ".yml")
 
 
-def listed(layout: Layout) -> list[Hold]:
+def listed(layout: Layout) -> list[hold_model.Hold]:
     """Every hold there is, those whose time is over included.  A file that cannot be understood holds until it is mended."""
     found = []
     for scope, path in places(layout):
@@ -39,7 +41,7 @@ def listed(layout: Layout) -> list[Hold]:
 
 def shared_folder(layout: Layout) -> str:
     """Where tools are held for all listed projects of this person; empty if this is none of them, or there is no home."""
-    home = state_home()
+    home = statehome.state_home()
     return f"{home}/{HELD}" if home and projects.includes(layout.root) else ""
 
 
@@ -58,31 +60,33 @@ def places(layout: Layout) -> Iterator[tuple[Scope, str]]:
 
 def is_hold(name: str) -> bool:
     """Whether a file of this name in held/ is no task but holds something else."""
-    return name.startswith(MARK) and name.endswith(ENDINGS)
+    return name.startswith(hold_model.MARK) and name.endswith(ENDINGS)
 
 
-def read_hold(layout: Layout, scope: Scope, path: str) -> Hold | None:
+def read_hold(layout: Layout, scope: Scope, path: str) -> hold_model.Hold | None:
     """What one file says; None if it is gone."""
     shown = layout.shown(path)
     try:
-        document = parse(read(path).raw)
+        document = documents.parse(requests.read(path).raw)
         if document.problems:
             raise ValueError(document.problems[0].message)
         data = document.data if isinstance(document.data, dict) else {}
         until = when(str(data["not_before"])) if "not_before" in data else None
     except FileNotFoundError:
         return None
-    except (OSError, Unreadable, ValueError) as error:
-        return Hold(scope, shown, problem=one_line(str(error), 80))
-    return Hold(scope, shown, until, _since(data), one_line(str(data.get("reason") or ""), 120))
+    except (OSError, requests.Unreadable, ValueError) as error:
+        return hold_model.Hold(scope, shown, problem=one_line(str(error), 80))
+    return hold_model.Hold(
+        scope, shown, until, _since(data), one_line(str(data.get("reason") or ""), 120)
+    )
 
 
-def judged(path: str, check: Check) -> tuple[Document, list[Problem]]:
+def judged(path: str, check: Check) -> tuple[documents.Document, list[documents.Problem]]:
     """What is wrong with one file, for who wants to know before it counts."""
     try:
-        document = parse(read(path).raw)
-    except (OSError, Unreadable) as error:
-        return Document(""), [Problem(1, 1, str(error))]
+        document = documents.parse(requests.read(path).raw)
+    except (OSError, requests.Unreadable) as error:
+        return documents.Document(""), [documents.Problem(1, 1, str(error))]
     problems = list(document.problems) or check("hold", document)
     data = document.data if isinstance(document.data, dict) and not problems else {}
     for key in ("held_at", "not_before"):

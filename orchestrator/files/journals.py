@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from orchestrator.files import jsonlines, opening, scan
-from orchestrator.files.identity import identity_of
+from orchestrator.files import identity, jsonlines, opening, scan
 from orchestrator.files.layout import Layout
-from orchestrator.model.journal import Journal, fold
+from orchestrator.model import journal as journal_model
 from orchestrator.model.status import FOLDERS
+
+if TYPE_CHECKING:
+    from orchestrator.model.journal import Journal
 
 
 def read(path: str) -> Journal:
     """The journal in a file; an empty one if there is none."""
-    return fold(jsonlines.read(path)[0])
+    return journal_model.fold(jsonlines.read(path)[0])
 
 
 def of(layout: Layout, task_id: str) -> Journal | None:
@@ -22,7 +25,7 @@ def of(layout: Layout, task_id: str) -> Journal | None:
     for closed in (False, True):
         records = jsonlines.read(layout.journal(task_id, closed))[0]
         if records:
-            return fold(records)
+            return journal_model.fold(records)
     return None
 
 
@@ -88,7 +91,7 @@ def knows_its_file(layout: Layout, journal: Journal) -> bool:
     known = (journal.inode, journal.claim.get("born"))
     for status in FOLDERS:
         try:
-            if identity_of(layout.file(status, str(journal.claim.get("file")))) == known:
+            if identity.identity_of(layout.file(status, str(journal.claim.get("file")))) == known:
                 return True
         except OSError:
             continue

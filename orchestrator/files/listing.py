@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.files import git
-from orchestrator.model.matrix import MOST
+from orchestrator.model import matrix
 
 Files = Callable[[str], list[str]]  # the files that are like a pattern; raises `CannotList`
 Path = tuple[Any, ...]
@@ -47,9 +47,10 @@ def like(root: str, pattern: str) -> list[str]:
         raise CannotList(
             f"no file of this project is like '{pattern[:60]}'", "git ls-files  lists them"
         )
-    if len(found) > MOST:
+    if len(found) > matrix.MOST:
         raise CannotList(
-            f"{len(found)} files are like '{pattern[:60]}', more than {MOST}", "say it more closely"
+            f"{len(found)} files are like '{pattern[:60]}', more than {matrix.MOST}",
+            "say it more closely",
         )
     for name in found:
         if not name.isprintable():

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import MACHINE
-from orchestrator.files import encodings, opening, scan
-from orchestrator.files.documents import MAX_BYTES, Problem
+from orchestrator.files import documents, encodings, opening, scan
 from orchestrator.files.layout import SUFFIXES, Layout
-from orchestrator.files.requests import Request
-from orchestrator.model.task import Task
+
+if TYPE_CHECKING:
+    from orchestrator.files.documents import Problem
+    from orchestrator.files.requests import Request
+    from orchestrator.model.task import Task
 
 HINTS = 5  # mistyped names that are compared with all there are
 
@@ -119,7 +122,7 @@ def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Itera
 def of_prompt(path: str) -> tuple[str, str]:
     """Why a file cannot be a prompt, and what to do; empty if it can.  OSError if the machine is to blame."""
     try:
-        raw = opening.read_bytes(os.path.realpath(path), MAX_BYTES)
+        raw = opening.read_bytes(os.path.realpath(path), documents.MAX_BYTES)
     except FileNotFoundError:
         return (
             f"there is no file {os.path.basename(path)[:200]} there",

@@ -13,10 +13,8 @@ import shlex
 import stat
 
 from orchestrator.errors import Unusable
-from orchestrator.files import opening
-from orchestrator.files.documents import MAX_BYTES, parse
+from orchestrator.files import documents, opening, statehome
 from orchestrator.files.layout import Layout, find_layout
-from orchestrator.files.statehome import config_home
 
 KEY = "safe_directories"
 
@@ -58,7 +56,7 @@ def ours() -> set[int]:
 
 def settings_path() -> str:
     """The user's own settings file, which need not exist; empty without a home."""
-    home = config_home()
+    home = statehome.config_home()
     return f"{home}/config.yaml" if home else ""
 
 
@@ -95,11 +93,11 @@ def _listed() -> list[str]:
         return []
     try:
         info = os.stat(path)
-        raw = opening.read_bytes(os.path.realpath(path), MAX_BYTES)
+        raw = opening.read_bytes(os.path.realpath(path), documents.MAX_BYTES)
     except OSError:
         return []
     if info.st_uid not in (os.geteuid(), 0) or info.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
         return []
-    data = parse(raw).data
+    data = documents.parse(raw).data
     listed = data.get(KEY) if isinstance(data, dict) else None
     return [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []

@@ -12,13 +12,15 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files.documents import Document, Problem, Span, parse
+from orchestrator.files import documents, requests
 from orchestrator.files.layout import Layout, is_draft
-from orchestrator.files.requests import Check, Unreadable, read
 from orchestrator.files.scan import names
 from orchestrator.libraries import later
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.files.requests import Check
 
 if TYPE_CHECKING:
     import difflib
@@ -58,11 +60,11 @@ class Profile:
 
     name: str
     path: str
-    document: Document
+    document: documents.Document
     body: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
-    problems: tuple[Problem, ...] = ()  # why it is left out
-    warnings: tuple[Problem, ...] = ()
+    problems: tuple[documents.Problem, ...] = ()  # why it is left out
+    warnings: tuple[documents.Problem, ...] = ()
 
 
 def name_of(file_name: str) -> str:
@@ -86,7 +88,7 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
             profile = _load(f"{layout.agents}/{file_name}", name, check)
             if name in found:
                 why = f"the agent '{name}' is there already: {os.path.basename(found[name].path)}"
-                problem = Problem(1, 1, why, "rename or remove one of the two")
+                problem = documents.Problem(1, 1, why, "rename or remove one of the two")
                 profile = Profile(file_name, profile.path, profile.document, problems=(problem,))
             found[profile.name] = profile
     return list(found.values())
@@ -94,13 +96,13 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
 
 def _load(path: str, name: str, check: Check | None) -> Profile:
     try:
-        raw = read(path).raw
-    except (OSError, Unreadable) as error:
+        raw = requests.read(path).raw
+    except (OSError, requests.Unreadable) as error:
         why = getattr(error, "strerror", None) or str(error)
-        return Profile(name, path, Document(""), problems=(Problem(1, 1, why),))
+        return Profile(name, path, documents.Document(""), problems=(documents.Problem(1, 1, why),))
     if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:3] != b"---":
         raw = b"---\n---\n" + raw
-    document = parse(raw.removeprefix(b"\xef\xbb\xbf").lstrip(), markdown=True)
+    document = documents.parse(raw.removeprefix(b"\xef\xbb\xbf").lstrip(), markdown=True)
     unread = document.problems
     if unread or not isinstance(document.data, dict):
         document = leniently(document)
@@ -130,14 +132,14 @@ def _load(path: str, name: str, check: Check | None) -> Profile:
     )
 
 
-def _key_of(document: Document, problem: Problem) -> str:
+def _key_of(document: documents.Document, problem: documents.Problem) -> str:
     """The key at which a problem stands; empty if it is about the name of the agent."""
     lines = {span.line: path[0] for path, span in document.keys.items() if len(path) == 1}
     above = [line for line in lines if line <= problem.line]
     return lines[max(above)] if above and problem.line > 0 else ""
 
 
-def _slips(document: Document) -> list[Problem]:
+def _slips(document: documents.Document) -> list[documents.Problem]:
     found = []
     for key in document.data:
         if key in OURS or key in OTHERS or key.startswith("x-"):
@@ -154,7 +156,7 @@ def _slips(document: Document) -> list[Problem]:
 _KEY = regex(r"([A-Za-z_][\w.-]*)[ \t]*:(?:[ \t]+(.*))?$")
 
 
-def leniently(document: Document) -> Document:
+def leniently(document: documents.Document) -> documents.Document:
     """Front matter taken line by line: ``key: text``, lines below that are indented or begin with a dash go on with it.
 
     Text that is a list or a mapping is understood if it is one; all other text is text, whatever colons, quotes and
@@ -164,7 +166,7 @@ def leniently(document: Document) -> Document:
     end = next((n for n, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
     if end is None or any("not UTF-8" in problem.message for problem in document.problems):
         return document
-    result = Document(document.text, {}, "\n".join(lines[end + 1 :]))
+    result = documents.Document(document.text, {}, "\n".join(lines[end + 1 :]))
     key = ""
     parts: dict[str, list[str]] = {}
     for number, line in enumerate(lines[1:end], 2):
@@ -172,8 +174,8 @@ def leniently(document: Document) -> Document:
         if found and found[1] not in parts:
             key = found[1]
             parts[key] = [found[2] or ""]
-            result.keys[(key,)] = Span(number, 1, len(key))
-            result.values[(key,)] = Span(number, found.start(2) + 1 if found[2] else 1)
+            result.keys[(key,)] = documents.Span(number, 1, len(key))
+            result.values[(key,)] = documents.Span(number, found.start(2) + 1 if found[2] else 1)
         elif key and (line[:1] in " \t-" or not line.strip() or not found):
             parts[key].append(line.rstrip("\r"))
     if not parts and "".join(lines[1:end]).strip():
@@ -184,7 +186,7 @@ def leniently(document: Document) -> Document:
 
 def _value(key: str, text: list[str]) -> Any:
     """The value that these lines are, as YAML if they are, else as text."""
-    source = parse("\n".join([f"{key}: {text[0]}", *text[1:]]))
+    source = documents.parse("\n".join([f"{key}: {text[0]}", *text[1:]]))
     if not source.problems and isinstance(source.data, dict) and list(source.data) == [key]:
         return source.data[key]
     first = text[0].strip()
@@ -195,9 +197,9 @@ def _value(key: str, text: list[str]) -> Any:
     return joined
 
 
-def _below(document: Document, name: str) -> Document:
+def _below(document: documents.Document, name: str) -> documents.Document:
     """The document as if it were the body of this agent in orchestrator.yaml, so that problems have their places."""
-    return Document(
+    return documents.Document(
         document.text,
         values={("agents", name, *path): span for path, span in document.values.items()},
         keys={("agents", name, *path): span for path, span in document.keys.items()},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from orchestrator.errors import OrchestratorError, Unusable
+from orchestrator.files import statehome
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.files.ownership import foreign
 from orchestrator.files.scan import names
-from orchestrator.files.statehome import config_home
 from orchestrator.records import dataclass
 
 
@@ -24,7 +24,7 @@ class Project:
 
 def folder() -> str:
     """Where the links are.  `Unusable` without a home."""
-    home = config_home()
+    home = statehome.config_home()
     if not home:
         raise Unusable("there is no home folder to keep projects in", "set XDG_CONFIG_HOME")
     return f"{home}/projects"
@@ -38,7 +38,7 @@ def listed() -> list[Project]:
 
 def includes(root: str) -> bool:
     """Whether this folder is in the person's list; without a home nothing is."""
-    home = config_home()
+    home = statehome.config_home()
     place = f"{home}/projects"
     root = os.path.realpath(root)
     return bool(home) and any(os.path.realpath(f"{place}/{name}") == root for name in names(place))

@@ -6,10 +6,10 @@ import json
 
 from orchestrator.files import opening, scan
 from orchestrator.files.layout import Layout
-from orchestrator.model.quota import Window
+from orchestrator.model import quota
 
 
-def read(layout: Layout, now: float) -> dict[str, list[Window]]:
+def read(layout: Layout, now: float) -> dict[str, list[quota.Window]]:
     """The windows that count, by tool.  A file that cannot be understood says nothing."""
     found = {}
     for name in sorted(scan.names(f"{layout.state}/quota")):
@@ -21,12 +21,12 @@ def read(layout: Layout, now: float) -> dict[str, list[Window]]:
     return found
 
 
-def of(layout: Layout, tool: str) -> list[Window]:
+def of(layout: Layout, tool: str) -> list[quota.Window]:
     """Everything that this tool last said."""
     try:
         data = json.loads(opening.read_bytes(path(layout, tool)))
         return [
-            Window(
+            quota.Window(
                 str(item["name"]),
                 float(item["used"]),
                 float(item["seen"]),

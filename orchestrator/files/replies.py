@@ -11,16 +11,18 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import git, opening, origin, scan
-from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files import git, opening, origin, requests, scan, trust
+from orchestrator.files import identity as identity_files
 from orchestrator.files.layout import Layout
-from orchestrator.files.requests import Unreadable, read
-from orchestrator.files.trust import Trust, Vouched
 from orchestrator.libraries import later
-from orchestrator.model.gates import Gate, GateName
+from orchestrator.model import gates
 from orchestrator.model.names import replied_to as replied_to
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.files.identity import Identity
+    from orchestrator.files.trust import Trust
 
 if TYPE_CHECKING:
     import hashlib
@@ -101,11 +103,11 @@ def look(
     ):
         return None
     try:
-        content = read(path, leased=quiet > 0, most=MOST)
-        identity = identity_of(path)
+        content = requests.read(path, leased=quiet > 0, most=MOST)
+        identity = identity_files.identity_of(path)
     except FileNotFoundError:
         return None
-    except Unreadable as error:
+    except requests.Unreadable as error:
         return Reply(task_id, folder, name, path, problem=str(error))
     except OSError as error:
         return Reply(task_id, folder, name, path, problem=f"cannot be read: {error.strerror}")
@@ -127,14 +129,14 @@ class Origin:
     """Whether a reply counts, or waits for a person because git brought it.  One for a process."""
 
     def __init__(self, layout: Layout, known: Trust) -> None:
-        self._vouched = Vouched(known.approvals)
+        self._vouched = trust.Vouched(known.approvals)
         self._origins = origin.Origins(layout)
 
     def vouched(self, reply: Reply) -> bool:
         """Whether a verb of this machine has written it, or a person has approved it."""
         return reply.fact in self._vouched
 
-    def gate(self, reply: Reply, from_git: str, now: float) -> Gate | None:
+    def gate(self, reply: Reply, from_git: str, now: float) -> gates.Gate | None:
         """What keeps the reply from being told; None if nothing does."""
         if from_git == "run" or self.vouched(reply):
             return None
@@ -146,8 +148,8 @@ class Origin:
             why = "a git command is running in this project"
         except git.Unclear as error:
             why = origin.unclear_text(error)
-        return Gate(
-            GateName.APPROVAL,
+        return gates.Gate(
+            gates.GateName.APPROVAL,
             f"needs approval: {why} ({reply.folder}/{reply.name})",
             f"orchestrator approve {reply.task_id}",
             stuck=True,

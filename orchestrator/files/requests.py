@@ -9,19 +9,21 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import aliases, listing, opening, templates
+from orchestrator.files import aliases, listing, nearness, opening, templates
 from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Problem, parse
-from orchestrator.files.nearness import Near
 from orchestrator.files.ownership import allows
-from orchestrator.model import chain, contest, ids, legacy, matrix, template
-from orchestrator.model.meanings import status_of
-from orchestrator.model.run import Run, cycle, is_run, run_from
+from orchestrator.model import chain, contest, ids, legacy, matrix, meanings, template
+from orchestrator.model import run as run_model
+from orchestrator.model import task as task_model
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task, task_from
-from orchestrator.model.template import Find, Template
 from orchestrator.records import dataclass, field, replace
+
+if TYPE_CHECKING:
+    from orchestrator.model.run import Run
+    from orchestrator.model.task import Task
+    from orchestrator.model.template import Find, Template
 
 Check = Callable[..., list[Problem]]
 MAX_MADE = 64 << 20  # characters of all tasks that a run makes
@@ -199,7 +201,7 @@ def load(
 
 def _not_open(document: Document, said: str) -> list[Problem]:
     """A file that says it is finished, or shelved, or something nobody knows, is not work to do."""
-    status = status_of(said) if said else Status.INBOX
+    status = meanings.status_of(said) if said else Status.INBOX
     if status is Status.INBOX:
         return []
     shown = said if len(said) < 40 else said[:39] + "…"
@@ -210,7 +212,7 @@ def _not_open(document: Document, said: str) -> list[Problem]:
 
 
 def _understand(request: Request, data: Any, check: Check | None, document: Document) -> None:
-    kind = "run" if is_run(data) else "task"
+    kind = "run" if run_model.is_run(data) else "task"
     if check is not None:
         request.problems += check(kind, document, data)
     if not request.errors and not isinstance(data, dict):
@@ -225,14 +227,14 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
                     document, data
                 )
                 if not request.errors:
-                    request.run = replace(run_from(request.id, data), listed=lists)
+                    request.run = replace(run_model.run_from(request.id, data), listed=lists)
                     _check_run(request, document)
             elif contest.is_contest(data):
                 _check_contest(request, document, data)
             else:
                 data = _expanded(request, document, data, ())
                 notes = request.legacy.notes if request.legacy else ()
-                task = task_from(request.id, data, notes)
+                task = task_model.task_from(request.id, data, notes)
                 request.task = replace(task, template=request.made_of)
                 _check_task(request, document, request.task, ())
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -319,13 +321,13 @@ def _check_run(request: Request, document: Document) -> None:
     assert run is not None
     prefix = len(run.id) + 1
     tasks = {
-        task_id: task_from(
+        task_id: task_model.task_from(
             task_id, _expanded(request, document, body, ("tasks", run.keys[task_id]))
         )
         for task_id, body in run.tasks.items()
     }
     known = set(run.keys.values())
-    near = Near({name[prefix:] for name in tasks} | known)
+    near = nearness.Near({name[prefix:] for name in tasks} | known)
     for task_id, task in tasks.items():
         if ids.problem(task_id):
             request.problems.append(
@@ -364,7 +366,7 @@ def _check_run(request: Request, document: Document) -> None:
                     key=True,
                 )
             )
-    circle = cycle({task_id: task.needs for task_id, task in tasks.items()})
+    circle = run_model.cycle({task_id: task.needs for task_id, task in tasks.items()})
     if circle:
         request.problems.append(
             document.problem_at(
@@ -452,7 +454,7 @@ def _check_contest(request: Request, document: Document, data: Any) -> None:
         if why := ids.problem(task_id):
             what = f"the id '{task_id[:60]}' {why}"
             request.problems.append(document.problem_at(("compete", place), what))
-        task = task_from(task_id, _expanded(request, document, body, ()))
+        task = task_model.task_from(task_id, _expanded(request, document, body, ()))
         _check_task(request, document, task, ())
     request.problems = list(dict.fromkeys(request.problems))  # its tasks share all places
 

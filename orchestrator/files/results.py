@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import contests, journals, opening
-from orchestrator.files.documents import parse
+from orchestrator.files import contests, documents, fitting, journals, opening, schemas
 from orchestrator.files.eventreader import about
-from orchestrator.files.fitting import fits
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import locate
-from orchestrator.files.schemas import schema
-from orchestrator.model.isolation import Change, change_from
-from orchestrator.model.journal import Journal
+from orchestrator.model import isolation
 from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
+
+if TYPE_CHECKING:
+    from orchestrator.model.isolation import Change
+    from orchestrator.model.journal import Journal
 
 
 def read(layout: Layout, task_id: str) -> dict[str, Any]:
@@ -26,13 +26,13 @@ def read(layout: Layout, task_id: str) -> dict[str, Any]:
         found = _read(layout, task_id) or {}
     except OSError:
         return {}
-    rules = schema("result")["properties"]
-    return {key: value for key, value in found.items() if fits(rules.get(key, True), value)}
+    rules = schemas.schema("result")["properties"]
+    return {key: value for key, value in found.items() if fitting.fits(rules.get(key, True), value)}
 
 
 def _read(layout: Layout, task_id: str) -> dict[str, Any] | None:
     """None if there is a result that says nothing; raises OSError if it cannot be opened."""
-    data = parse(opening.read_bytes(layout.result(task_id))).data
+    data = documents.parse(opening.read_bytes(layout.result(task_id))).data
     return data if isinstance(data, dict) else None
 
 
@@ -73,7 +73,7 @@ def unmerged(layout: Layout, task_id: str) -> Change | None:
 
 
 def _unmerged(journal: Journal) -> Change | None:
-    change = change_from(journal.change)
+    change = isolation.change_from(journal.change)
     there = change is not None and not change.empty and bool(change.target)
     return change if there and not journal.merged else None
 

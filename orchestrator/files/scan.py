@@ -79,10 +79,14 @@ def _count(listed: list[str]) -> int:
     text = "\n" + "\n".join(listed) + "\n"
     if text.count("\n") != len(listed) + 1:  # a name with a line end in it
         return sum(map(_counts, listed))
-    yaml = text.count(".yaml\n") + text.count(".yml\n")
-    other = text.count(".md\n")
-    hidden = text.count("\n.") - sum(text.count(f"\n{suffix}\n") for suffix in SUFFIXES)
-    dots = text.count(".") - yaml - other - hidden  # that are no part of an ordinary name
+    yaml, dots, other = text.count(".yaml\n"), text.count("."), 0
+    if dots == yaml:  # no other kind, no hidden name, nothing with a dot in it: the usual case
+        dots = 0
+    else:
+        yaml += text.count(".yml\n")
+        other = text.count(".md\n")
+        hidden = text.count("\n.") - sum(text.count(f"\n{suffix}\n") for suffix in SUFFIXES)
+        dots -= yaml + other + hidden  # those that are no part of an ordinary name
     found = yaml - len(_NEVER.findall(text))
     if dots or "conflict" in text.lower() or any(sign in text for sign in " (~_"):  # as copies have
         low = text.lower()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import listing, opening, templates
-from orchestrator.files.documents import Document, Problem, parse
+from orchestrator.files import documents, listing, opening, requests, templates
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.requests import Check, load
 from orchestrator.files.scan import names
 from orchestrator.model import ids
-from orchestrator.model.schedule import Schedule, body_of, schedule_from
-from orchestrator.model.template import Find
+from orchestrator.model import schedule as schedule_model
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.files.requests import Check
+    from orchestrator.model.schedule import Schedule
+    from orchestrator.model.template import Find
 
 ENDINGS = (".yaml", ".yml")
 
@@ -24,9 +26,9 @@ class ScheduleFile:
 
     name: str
     path: str
-    document: Document
+    document: documents.Document
     schedule: Schedule | None = None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[documents.Problem, ...] = ()
 
 
 def load_schedules(
@@ -43,23 +45,27 @@ def load_schedules(
 
 def _load(path: str, name: str, check: Check | None) -> ScheduleFile:
     try:
-        document = parse(opening.read_bytes(os.path.realpath(path), 1 << 20))
+        document = documents.parse(opening.read_bytes(os.path.realpath(path), 1 << 20))
     except OSError as error:
         why = error.strerror or str(error)
-        return ScheduleFile(name, path, Document(""), problems=(Problem(1, 1, why),))
+        return ScheduleFile(
+            name, path, documents.Document(""), problems=(documents.Problem(1, 1, why),)
+        )
     problems = list(document.problems) or (check("schedule", document) if check else [])
     if not problems:
         problems = _meaning(document, name, check, templates.beside(path.replace("/held/", "/")))
     if problems:
         return ScheduleFile(name, path, document, problems=tuple(problems))
-    return ScheduleFile(name, path, document, schedule_from(name, document.data))
+    return ScheduleFile(name, path, document, schedule_model.schedule_from(name, document.data))
 
 
-def _meaning(document: Document, name: str, check: Check | None, find: Find) -> list[Problem]:
+def _meaning(
+    document: documents.Document, name: str, check: Check | None, find: Find
+) -> list[documents.Problem]:
     """What a schema cannot say."""
     why = ids.problem(f"{name}-20260101T0000")
     if why:
-        return [Problem(1, 1, f"the name '{name[:60]}' {why}", "rename the file")]
+        return [documents.Problem(1, 1, f"the name '{name[:60]}' {why}", "rename the file")]
     data = document.data if isinstance(document.data, dict) else {}
     if ("cron" in data) == ("every" in data):
         hint = "keep one of them" if "cron" in data else 'write  cron: "0 3 * * 1-5"  or  every: 6h'
@@ -67,7 +73,7 @@ def _meaning(document: Document, name: str, check: Check | None, find: Find) -> 
             document.problem_at(("every",), "a schedule has either cron or every", hint, key=True)
         ]
     try:
-        schedule_from(name, data)
+        schedule_model.schedule_from(name, data)
     except (ValueError, KeyError, TypeError) as error:
         key = next(
             (key for key in ("cron", "tz", "every") if key in data and _blames(key, data)), "task"
@@ -79,22 +85,24 @@ def _meaning(document: Document, name: str, check: Check | None, find: Find) -> 
 def _blames(key: str, data: dict[str, Any]) -> bool:
     """Whether this key alone is what is wrong."""
     try:
-        schedule_from("x", {"every": "6h", "task": {}, key: data[key]})
+        schedule_model.schedule_from("x", {"every": "6h", "task": {}, key: data[key]})
     except ValueError:
         return True
     return False
 
 
-def _of_task(document: Document, name: str, check: Check | None, find: Find) -> list[Problem]:
+def _of_task(
+    document: documents.Document, name: str, check: Check | None, find: Find
+) -> list[documents.Problem]:
     """The problems of what it makes, at their places in this file."""
     if "use" in document.data:
         if "task" in document.data:
             what, hint = "a schedule has either task or use", "put use: in task:"
             return [document.problem_at(("use",), what, hint, key=True)]
-        body = body_of(document.data)
-        whole = Document(document.text, body, values=document.values, keys=document.keys)
+        body = schedule_model.body_of(document.data)
+        whole = documents.Document(document.text, body, values=document.values, keys=document.keys)
         return _judged(name, check, whole, find)
-    inner = Document(
+    inner = documents.Document(
         document.text,
         document.data["task"],
         values={path[1:]: span for path, span in document.values.items() if path[:1] == ("task",)},
@@ -107,8 +115,12 @@ def _of_task(document: Document, name: str, check: Check | None, find: Find) -> 
     return _judged(name, check, inner, find)
 
 
-def _judged(name: str, check: Check | None, body: Document, find: Find) -> list[Problem]:
+def _judged(
+    name: str, check: Check | None, body: documents.Document, find: Find
+) -> list[documents.Problem]:
     """What is wrong with what is made; which files a pattern is about is asked when its time has come."""
     task_id = f"{name}-20260101T0000"
     files = listing.anything
-    return load(f"{name}.yaml", task_id, b"", check, parsed=body, find=find, files=files).errors
+    return requests.load(
+        f"{name}.yaml", task_id, b"", check, parsed=body, find=find, files=files
+    ).errors

@@ -13,11 +13,8 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import mistakes
-from orchestrator.files.documents import Document, Path, Problem
-from orchestrator.files.fitting import fits
+from orchestrator.files import documents, fitting, mistakes, nearness
 from orchestrator.files.layout import schema_bytes
-from orchestrator.files.nearness import Near
 from orchestrator.libraries import later
 from orchestrator.model import foreign
 
@@ -28,6 +25,8 @@ else:
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
+
+    from orchestrator.files.documents import Document, Path
 
 MOST_PROBLEMS = 100  # that are told of one file
 KINDS = ("task", "run", "result", "event", "config", "tool", "schedule", "hold", "template")
@@ -106,13 +105,13 @@ def _unique(validator: Any, wanted: bool, instance: Any, schema_: Any) -> Iterat
         seen.add(text)
 
 
-def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
+def check(kind: str, document: Document, data: Any = None) -> list[documents.Problem]:
     """Every place where the document's data (or ``data`` built from it) does not fit the schema."""
     data = document.data if data is None else data
     kind_of = foreign.kind_of(data) if kind in ("task", "run") else None
     if kind_of is not None:
         return [document.problem_at((), *foreign.not_a_task(kind_of))]
-    if fits(schema(kind), data):
+    if fitting.fits(schema(kind), data):
         return []
     problems = list(islice(_problems(kind, document, data), MOST_PROBLEMS))
     misspelt = {
@@ -126,8 +125,8 @@ def check(kind: str, document: Document, data: Any = None) -> list[Problem]:
     return sorted(set(problems), key=lambda problem: (problem.line, problem.column))
 
 
-def _problems(kind: str, document: Document, data: Any) -> Iterator[Problem]:
-    near: dict[frozenset[str], Near] = {}
+def _problems(kind: str, document: Document, data: Any) -> Iterator[documents.Problem]:
+    near: dict[frozenset[str], nearness.Near] = {}
     for error in _validator(kind).iter_errors(data):
         yield from _explain(error, document, near)
 
@@ -147,13 +146,13 @@ def did_you_mean(word: str, choices: Iterable[str], prefix: str = "did you mean"
 
 
 def _explain(
-    error: ValidationError, document: Document, near: dict[frozenset[str], Near]
-) -> Iterator[Problem]:
+    error: ValidationError, document: Document, near: dict[frozenset[str], nearness.Near]
+) -> Iterator[documents.Problem]:
     path: Path = tuple(error.absolute_path)
     value, rule = error.instance, error.validator
     if rule == "additionalProperties":
         known = error.schema.get("properties", {})
-        words = near.setdefault(frozenset(known), Near(known))
+        words = near.setdefault(frozenset(known), nearness.Near(known))
         for key in value:
             if key not in known and not key.startswith("x-"):
                 meant, odd = mistakes.odd_key(key)
@@ -232,14 +231,16 @@ def _foreign(key: str, known: dict[str, Any]) -> str:
     return "" if close and not word else word
 
 
-def _not_a_mapping(value: Any, document: Document) -> Problem:
+def _not_a_mapping(value: Any, document: Document) -> documents.Problem:
     """A file that is YAML, but not keys: the line that spoils it, or what the text should have been."""
     if value is None:
-        return Problem(1, 1, "there is no task in this file", "say what to do: prompt: ...")
+        return documents.Problem(
+            1, 1, "there is no task in this file", "say what to do: prompt: ..."
+        )
     message = f"a task must be a mapping, not {_TYPES[type(value).__name__]}"
     found = mistakes.first_shape(document.text) if isinstance(value, str) else None
     if found is not None:
-        return Problem(found.line, found.column, message, found.hint)
+        return documents.Problem(found.line, found.column, message, found.hint)
     hint = {
         "str": "write  prompt: |  and the text below it, indented",
         "list": "one file is one task; several go under  tasks:  by name",

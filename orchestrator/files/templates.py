@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from orchestrator.files import opening
-from orchestrator.files.documents import Document, Problem, parse
+from orchestrator.files import documents, opening
 from orchestrator.files.layout import SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.files.scan import names
 from orchestrator.model import ids
-from orchestrator.model.template import Find, Template, template_from
+from orchestrator.model import template as template_model
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.model.template import Find, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,8 @@ class TemplateFile:
 
     name: str
     path: str
-    document: Document
-    problems: tuple[Problem, ...] = ()
+    document: documents.Document
+    problems: tuple[documents.Problem, ...] = ()
 
     @property
     def template(self) -> Template | None:
@@ -28,7 +31,7 @@ class TemplateFile:
         if self.problems:
             return None
         try:
-            return template_from(self.name, self.document.data)
+            return template_model.template_from(self.name, self.document.data)
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
@@ -44,19 +47,19 @@ def read_template(path: str) -> TemplateFile:
     """One file.  The text of a Markdown file is the prompt."""
     name = stem_of(os.path.basename(path))
     try:
-        document = parse(
+        document = documents.parse(
             opening.read_bytes(os.path.realpath(path), 1 << 20), markdown=path.endswith(".md")
         )
     except OSError as error:
         why = error.strerror or str(error)
-        return TemplateFile(name, path, Document(""), (Problem(1, 1, why),))
+        return TemplateFile(name, path, documents.Document(""), (documents.Problem(1, 1, why),))
     problems = list(document.problems)
     if not problems and not isinstance(document.data, dict):
-        problems = [Problem(1, 1, "a template is a mapping, and this file is not one")]
+        problems = [documents.Problem(1, 1, "a template is a mapping, and this file is not one")]
     if not problems and document.body.strip() and "prompt" not in document.data:
         document.data["prompt"] = document.body.strip() + "\n"
     if ids.problem(name):
-        problems.append(Problem(1, 1, f"the name '{name[:60]}' {ids.problem(name)}"))
+        problems.append(documents.Problem(1, 1, f"the name '{name[:60]}' {ids.problem(name)}"))
     return TemplateFile(name, path, document, tuple(problems))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from orchestrator.files import templates
-from orchestrator.files.documents import Document, Problem
+from typing import TYPE_CHECKING
+
+from orchestrator.files import documents, requests, templates
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.requests import Check, load
 from orchestrator.files.templates import TemplateFile, read_template
 from orchestrator.model import template
-from orchestrator.model.template import Template
+
+if TYPE_CHECKING:
+    from orchestrator.files.requests import Check
+    from orchestrator.model.template import Template
 
 
 def load_templates(layout: Layout, check: Check | None = None) -> list[TemplateFile]:
@@ -17,7 +20,9 @@ def load_templates(layout: Layout, check: Check | None = None) -> list[TemplateF
     for file in templates.listed(layout.templates):
         item = judged(f"{layout.templates}/{file}", check)
         if item.name in found:
-            problem = Problem(1, 1, f"the template '{item.name}' is there already", "rename one")
+            problem = documents.Problem(
+                1, 1, f"the template '{item.name}' is there already", "rename one"
+            )
             item = TemplateFile(file, item.path, item.document, (problem,))
         found[item.name] = item
     return list(found.values())
@@ -32,7 +37,7 @@ def judged(path: str, check: Check | None) -> TemplateFile:
     problems = check("template", document) if check else []
     made = item.template if not problems else None
     if not problems and made is None:
-        problems = [Problem(1, 1, "it does not fit the schema of templates")]
+        problems = [documents.Problem(1, 1, "it does not fit the schema of templates")]
     if made is not None:
         found = template.problems(document.data)
         problems = [document.problem_at(where, text, hint) for where, text, hint in found]
@@ -40,11 +45,13 @@ def judged(path: str, check: Check | None) -> TemplateFile:
     return TemplateFile(stem_of(path.rpartition("/")[2]), path, document, tuple(problems))
 
 
-def _as_task(made: Template, document: Document, check: Check | None) -> list[Problem]:
+def _as_task(
+    made: Template, document: documents.Document, check: Check | None
+) -> list[documents.Problem]:
     """What is wrong with the task that it makes of sample values."""
     data = template.body_of(made, template.sample(made))
-    inner = Document(document.text, data, values=document.values, keys=document.keys)
-    return load(f"{made.name}.yaml", made.name, b"", check, parsed=inner).errors
+    inner = documents.Document(document.text, data, values=document.values, keys=document.keys)
+    return requests.load(f"{made.name}.yaml", made.name, b"", check, parsed=inner).errors
 
 
 def usable(

@@ -19,14 +19,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import journals, jsonlines, opening
-from orchestrator.files.identity import Identity, identity_of
+from orchestrator.files import identity, journals, jsonlines, opening, requests, statehome
 from orchestrator.files.layout import Layout
-from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.scan import names
-from orchestrator.files.statehome import state_home
 from orchestrator.libraries import later
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.files.identity import Identity
 
 if TYPE_CHECKING:
     import hashlib
@@ -68,7 +68,7 @@ class Trust:
 
 def folder_of(layout: Layout) -> str:
     """The folder for this project's path; empty without a home."""
-    home = state_home()
+    home = statehome.state_home()
     key = hashlib.sha256(os.fsencode(os.path.realpath(layout.root))).hexdigest()[:24]
     return f"{home}/projects/{key}" if home else ""
 
@@ -85,8 +85,8 @@ def instance_of(layout: Layout) -> str:
 def _instance(layout: Layout) -> tuple[str, str]:
     """The name in ``.state/instance``, and what the file says it is known by."""
     try:
-        lines = read(instance_path(layout)).raw.decode("ascii").splitlines()
-    except (OSError, Unreadable, UnicodeDecodeError):
+        lines = requests.read(instance_path(layout)).raw.decode("ascii").splitlines()
+    except (OSError, requests.Unreadable, UnicodeDecodeError):
         return "", ""
     name, known_by, *_ = [*lines, "", ""]
     return name.strip()[:64], known_by
@@ -167,7 +167,7 @@ def _has_state(layout: Layout) -> bool:
 
 def _known_by(layout: Layout) -> Identity | None:
     try:
-        return identity_of(instance_path(layout))
+        return identity.identity_of(instance_path(layout))
     except OSError:
         return None
 

@@ -7,10 +7,10 @@ disagree.  Pure: nothing is read, no clock is looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.model import isolation
 from orchestrator.model.budget import Budget, Budgets
-from orchestrator.model.config import Config
 from orchestrator.model.gates import (
     Gate,
     GateName,
@@ -21,12 +21,15 @@ from orchestrator.model.gates import (
     only_gates,
     own_gates,
 )
-from orchestrator.model.isolation import CHECKOUT, Change
 from orchestrator.model.place import Places, places_from, places_of
-from orchestrator.model.run import Run
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task
 from orchestrator.records import asdict, dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Config
+    from orchestrator.model.isolation import Change
+    from orchestrator.model.run import Run
+    from orchestrator.model.task import Task
 
 # Only other attempts stand in the way: these open as they end.
 SLOTS = frozenset(
@@ -92,7 +95,7 @@ class InForce:
         agent = task.agent or self.default_agent
         own = set(self.locks.get(agent, ()))
         if task.isolation:
-            own.discard(CHECKOUT)
+            own.discard(isolation.CHECKOUT)
         locks = tuple(sorted({*task.locks, *own}))
         tool = task.tool or self.tools.get(agent, agent)
         on = self.places.of(task.on, agent, tool).lane
@@ -123,10 +126,10 @@ class InForce:
 def in_force(config: Config, turns: Collection[str] = ()) -> InForce:
     """What a configuration means to admission; ``turns`` are the agents that edit the checkout one after the other."""
     locks = {
-        name: tuple(sorted({*role.role.locks, *({CHECKOUT} if name in turns else ())}))
+        name: tuple(sorted({*role.role.locks, *({isolation.CHECKOUT} if name in turns else ())}))
         for name, role in config.agents.items()
     }
-    locks |= {name: (CHECKOUT,) for name in turns if name not in config.agents}
+    locks |= {name: (isolation.CHECKOUT,) for name in turns if name not in config.agents}
     locks = {name: words for name, words in locks.items() if words}
     tools = {name: agent.tool for name, agent in config.agents.items() if agent.tool != name}
     return InForce(

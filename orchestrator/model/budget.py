@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.model.gates import Gate, GateName
+from orchestrator.model import gates
 from orchestrator.records import dataclass, field
 
 DAY, HOUR = 86400.0, 3600.0
@@ -114,15 +114,15 @@ def closed(
     run_limits: Mapping[str, float | None],
     midnight: float,
     unit: Unit = DOLLARS,
-) -> dict[Scope, Gate]:
+) -> dict[Scope, gates.Gate]:
     """The gates that spent budgets close.  ``run_limits``: what the files of these runs allow (None: they do not say)."""
-    found: dict[Scope, Gate] = {}
+    found: dict[Scope, gates.Gate] = {}
 
     def close(
         scope: Scope, what: str, amount: float, limit: float, hint: str, until: float | None
     ) -> None:
         why = f"the budget of {what} is spent: {unit.words(amount, limit)}"
-        found[scope] = Gate(GateName.BUDGET, why, hint, until, until is None)
+        found[scope] = gates.Gate(gates.GateName.BUDGET, why, hint, until, until is None)
 
     limit = unit.limit(budgets.day)
     if limit is not None and spent.total >= limit:
@@ -142,10 +142,12 @@ def closed(
     return found
 
 
-def paced(budgets: Budgets, begun: Iterable[tuple[float, str]], now: float) -> dict[Scope, Gate]:
+def paced(
+    budgets: Budgets, begun: Iterable[tuple[float, str]], now: float
+) -> dict[Scope, gates.Gate]:
     """The gates that ``max_attempts_per_hour`` closes.  ``begun``: when attempts began (seconds), and of which agents."""
     recent = sorted((moment, agent) for moment, agent in begun if now - HOUR < moment <= now)
-    found: dict[Scope, Gate] = {}
+    found: dict[Scope, gates.Gate] = {}
     every: list[tuple[Scope, str, Budget]] = [(("", ""), "day", budgets.day)]
     every += [(("agent", name), f"agents.{name}", item) for name, item in budgets.agents.items()]
     for scope, key, budget in every:
@@ -157,7 +159,7 @@ def paced(budgets: Budgets, begun: Iterable[tuple[float, str]], now: float) -> d
         why = f"{len(mine)} attempts{who} started within the last hour, which is the limit"
         hint = f"budgets.{key}.max_attempts_per_hour in orchestrator.yaml"
         until = mine[-most] + HOUR if most else None
-        found[scope] = Gate(GateName.BUDGET, why, hint, until, until is None)
+        found[scope] = gates.Gate(gates.GateName.BUDGET, why, hint, until, until is None)
     return found
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.model.budget import Budgets, budget_from
 from orchestrator.model.chain import DEPTH, FollowUp, follow_ups
 from orchestrator.model.gates import Limits
 from orchestrator.model.isolation import Check, Role, Trees, checks_from, role_from, trees_from
 from orchestrator.model.policy import RetryPolicy
-from orchestrator.model.schedule import Schedule
-from orchestrator.model.template import Template
 from orchestrator.model.units import duration, share
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.schedule import Schedule
+    from orchestrator.model.template import Template
 
 DEFAULT_TIMEOUT = 1800.0
 DAY = 86400.0

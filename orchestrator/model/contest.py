@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.model import ids
-from orchestrator.model.run import Run
+from orchestrator.model import run as run_model
 from orchestrator.model.status import Status
 from orchestrator.records import asdict, dataclass, replace
 
@@ -64,7 +64,7 @@ def contest_from(record: Mapping[str, Any]) -> Contest:
     return Contest(str(record["run"]), tuple(map(str, record["members"])), str(record["winner"]))
 
 
-def run_of(run_id: str, data: Mapping[str, Any]) -> Run:
+def run_of(run_id: str, data: Mapping[str, Any]) -> run_model.Run:
     """The run that a contest is, of a mapping that fits ``task.schema.json``."""
     body = {key: value for key, value in data.items() if key != KEY}
     tasks, keys = {}, {}
@@ -74,7 +74,7 @@ def run_of(run_id: str, data: Mapping[str, Any]) -> Run:
         tasks[task_id] = {**body, **own}
         keys[task_id] = agent
     title = str(data.get("title") or run_id)
-    return Run(run_id, title, tasks, tuple(tasks), keys=keys, contest=True)
+    return run_model.Run(run_id, title, tasks, tuple(tasks), keys=keys, contest=True)
 
 
 def part_of(agent: str) -> str:

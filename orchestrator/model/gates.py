@@ -9,12 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from orchestrator.model.isolation import CHECKOUT, Change
+from orchestrator.model import isolation
 from orchestrator.model.status import FINISHED, Status
-from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.records import dataclass, field, replace
+
+if TYPE_CHECKING:
+    from orchestrator.model.isolation import Change
+    from orchestrator.model.task import Task
 
 
 class GateName(StrEnum):
@@ -303,7 +307,7 @@ class InUse:
 
 def lock_gate(word: str) -> Gate:
     """Another attempt has this word."""
-    if word == CHECKOUT:
+    if word == isolation.CHECKOUT:
         return Gate(
             GateName.LOCK,
             "another agent is editing this checkout: agents without a tree take turns",

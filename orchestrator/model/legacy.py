@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.model import dependencies, handoff, ids
-from orchestrator.model.dependencies import Known
-from orchestrator.model.meanings import plain, priority_of
+from orchestrator.model import dependencies, handoff, ids, meanings
 from orchestrator.model.units import duration
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.model.dependencies import Known
 
 # Keys that keep books: who, when, how much, and how it hangs together.  All other text is what is to be done.
 BOOKKEEPING = frozenset(
@@ -88,7 +89,7 @@ def is_legacy(data: object, body: str = "") -> bool:
     something = bool(body.strip()) or any(
         data.get(key) for key in ("title", "description", "objective")
     )
-    return something and len(_MARKERS & {plain(key) for key in data}) >= 2
+    return something and len(_MARKERS & {meanings.plain(key) for key in data}) >= 2
 
 
 def can_convert(data: object, body: str = "") -> bool:
@@ -140,7 +141,9 @@ def convert(
     if status:
         notes.append(f"status: {status} is kept as x-status; the folder is the status")
     for key, value in rest.items():
-        if key not in where and (plain(key) in BOOKKEEPING or plain(key).startswith("x_")):
+        if key not in where and (
+            meanings.plain(key) in BOOKKEEPING or meanings.plain(key).startswith("x_")
+        ):
             out[_key(key)] = value
     return Conversion(out, tuple(notes), status)
 
@@ -166,15 +169,15 @@ def _prompt(title: str, rest: Mapping[str, Any], where: set[str], body: str, rol
     parts = [f"# {title}"] if title else []
     if role:
         parts.append(f"You act as: {role}")
-    sections = [key for name, _ in SECTIONS for key in rest if plain(key) == name]
+    sections = [key for name, _ in SECTIONS for key in rest if meanings.plain(key) == name]
     others = [key for key in rest if key not in sections and key not in where]
     brief = []
     for key in (*sections, *others):
         value = rest[key]
         text = _text(value)
-        if not text or (key in others and plain(key) in BOOKKEEPING and _is_brief(value)):
+        if not text or (key in others and meanings.plain(key) in BOOKKEEPING and _is_brief(value)):
             continue
-        heading = _HEADINGS.get(plain(key), _words(key))
+        heading = _HEADINGS.get(meanings.plain(key), _words(key))
         if (
             key in others
             and not isinstance(value, (list, Mapping))
@@ -205,7 +208,7 @@ def _priority(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> No
     value = rest.pop("priority", None)
     if value in (None, "", [], {}):
         return
-    known = priority_of(value)
+    known = meanings.priority_of(value)
     if known:
         out["priority"] = known
         if known != str(value):
@@ -290,7 +293,7 @@ def _one_line(title: object) -> str:
 
 
 def _words(key: str) -> str:
-    words = plain(key).replace("_", " ") or str(key)
+    words = meanings.plain(key).replace("_", " ") or str(key)
     return words[:1].upper() + words[1:]
 
 

@@ -6,10 +6,12 @@ Pure.  ``direct`` is this machine.  A task may only choose among what ``distribu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.model.config import Config
 from orchestrator.records import asdict, dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.model.gates import Gate, GateName
+from orchestrator.model import gates
 from orchestrator.model.units import timestamp
 from orchestrator.records import asdict, dataclass
 
@@ -71,7 +71,7 @@ def reserved(
     tools: Mapping[str, str],
     known: Mapping[str, Iterable[Window]],
     now: float,
-) -> dict[tuple[str, str], Gate]:
+) -> dict[tuple[str, str], gates.Gate]:
     """The gates of what keeps something back for tasks of normal priority: ``reserve`` by tool or agent, ``tools`` of the agents."""
     found = {}
     for name, share in reserve.items():
@@ -82,7 +82,9 @@ def reserved(
                 hint = (
                     f"priority: normal in its file, or limits.reserve.{name} in orchestrator.yaml"
                 )
-                gate = Gate(GateName.QUOTA, why, hint, window.resets or window.seen + VOID)
+                gate = gates.Gate(
+                    gates.GateName.QUOTA, why, hint, window.resets or window.seen + VOID
+                )
                 found["low", name] = gate
     return found
 

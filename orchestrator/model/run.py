@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.model import ids, matrix
+from orchestrator.model import ids, matrix, task
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task, task_from
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Run:
 
     def all_tasks(self) -> list[Task]:
         """The tasks that it makes."""
-        return [task_from(task_id, body) for task_id, body in self.tasks.items()]
+        return [task.task_from(task_id, body) for task_id, body in self.tasks.items()]
 
 
 def is_run(data: object) -> bool:

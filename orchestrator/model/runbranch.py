@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.model.isolation import Change, Role
 from orchestrator.records import asdict, dataclass, field, replace
+
+if TYPE_CHECKING:
+    from orchestrator.model.isolation import Change, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.libraries import later
-from orchestrator.model.cron import Cron, cron_from, times
+from orchestrator.model import cron as cron_model
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.cron import Cron
 
 if TYPE_CHECKING:
     import zoneinfo
@@ -56,7 +59,7 @@ class Schedule:
             done = max(0, int((after - first) // self.every))
             return [first + self.every * n for n in range(max(done, count - MOST) + 1, count + 1)]
         found: list[float] = []
-        for moment, _ in times(self.cron, after, self.zone):
+        for moment, _ in cron_model.times(self.cron, after, self.zone):
             if moment > now:
                 break
             found = [*found[-MOST + 1 :], moment]
@@ -66,7 +69,9 @@ class Schedule:
         """The next moment; None if there is none in years."""
         if self.cron is None:
             return first + self.every * (max(0, int((now - first) // self.every)) + 1)
-        return next((moment for moment, _ in islice(times(self.cron, now, self.zone), 1)), None)
+        return next(
+            (moment for moment, _ in islice(cron_model.times(self.cron, now, self.zone), 1)), None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ def schedule_from(name: str, data: Mapping[str, Any]) -> Schedule:
     return Schedule(
         name,
         body_of(data),
-        cron_from(data["cron"]) if "cron" in data else None,
+        cron_model.cron_from(data["cron"]) if "cron" in data else None,
         every,
         str(data.get("cron") or f"every {data.get('every')}"),
         zone,

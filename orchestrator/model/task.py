@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.model.chain import FollowUp, follow_ups
+from orchestrator.model import chain as chain_model
 from orchestrator.model.units import duration, when
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.chain import FollowUp
 
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
@@ -107,7 +110,7 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
         verify=tuple(data.get("verify", ())),
         sandbox=data.get("sandbox", ""),
         locks=tuple(data.get("locks", ())),
-        then=follow_ups(data),
+        then=chain_model.follow_ups(data),
         chain=tuple(data.get("chain", ())),
         depth=data.get("depth"),
         base=data["base"] if isinstance(data.get("base"), str) else "",

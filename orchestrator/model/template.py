@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.libraries import later
-from orchestrator.model import filling
-from orchestrator.model.chain import VALUES
-from orchestrator.model.matrix import FILLED, as_text
+from orchestrator.model import chain, filling, matrix
 from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -61,10 +59,10 @@ def template_from(name: str, data: Mapping[str, Any]) -> Template:
 
 
 def _param(said: Mapping[str, Any]) -> Param:
-    default = as_text(said["default"]) if "default" in said else None
+    default = matrix.as_text(said["default"]) if "default" in said else None
     if default is None and said.get("required") is False:
         default = ""
-    choices = tuple(as_text(item) for item in said.get("choices", ()))
+    choices = tuple(matrix.as_text(item) for item in said.get("choices", ()))
     kind = str(said.get("type", "string"))
     return Param(kind, default, choices, str(said.get("description", "")))
 
@@ -74,16 +72,16 @@ def body_of(template: Template, given: Mapping[str, Any]) -> dict[str, Any]:
     if template.filled:
         return dict(template.body)
     values = {name: param.default or "" for name, param in template.params.items()}
-    values |= {name: as_text(value) for name, value in given.items()}
+    values |= {name: matrix.as_text(value) for name, value in given.items()}
     literal = {name: filling.literal(value) for name, value in values.items()}
     return {key: _put(key, value, values, literal) for key, value in template.body.items()}
 
 
 def _put(key: str, value: Any, values: Mapping[str, str], literal: Mapping[str, str]) -> Any:
-    if key in FILLED:
+    if key in matrix.FILLED:
         return filling.everywhere(value, lambda text: filling.fill(text, values))
     if key == "then":  # its texts are filled once more, when the task has ended
-        known = {**{name: "{" + name + "}" for name in VALUES}, **literal}
+        known = {**{name: "{" + name + "}" for name in chain.VALUES}, **literal}
         return filling.everywhere(value, lambda text: filling.fill(text, known, keep=True))
     return value
 
@@ -110,7 +108,7 @@ def problems_of(template: Template, given: Mapping[str, Any]) -> list[tuple[Path
         if param is None:
             what = f"the template '{template.name}' has no parameter '{name[:60]}'"
             found.append(((name,), what, near(name, template.params)))
-        elif why := _misfit(param, as_text(value)):
+        elif why := _misfit(param, matrix.as_text(value)):
             found.append(((name,), f"{name} {why}", param.description))
     missing = [
         name
@@ -138,12 +136,12 @@ def problems(data: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
     """What is wrong with a template that fits its schema: places that nothing fills, defaults that do not fit."""
     made = template_from("", data)
     found: list[tuple[Path, str, str]] = []
-    texts = {key: made.body[key] for key in FILLED if key in made.body}
+    texts = {key: made.body[key] for key in matrix.FILLED if key in made.body}
     listed: list[tuple[Path, str, Mapping[str, Any]]] = [
         (path, name, made.params) for path, name in filling.unknown(texts, made.params)
     ]
     deeper = {"then": made.body["then"]} if "then" in made.body else {}
-    known = {**made.params, **dict.fromkeys(VALUES)}
+    known = {**made.params, **dict.fromkeys(chain.VALUES)}
     listed += [(path, name, known) for path, name in filling.unknown(deeper, known)]
     for path, name, names in listed:
         hint = f"{near(name, names)}; {{{{{name}}}}} is the text itself"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout
-from orchestrator.model.task import Task
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.model.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,11 @@ from orchestrator.files import (
 )
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import clean, one_line
-from orchestrator.model import hold
-from orchestrator.model.gates import GateName
-from orchestrator.model.question import choices, headline
+from orchestrator.model import gates, hold
+from orchestrator.model import question as question_model
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp, when
-from orchestrator.queries.world import Known
+from orchestrator.queries import world
 from orchestrator.records import dataclass
 
 NEW = 7 * 86400.0  # seconds for which a failure is new
@@ -63,9 +62,9 @@ class Need:
         return {key: value for key, value in found.items() if value not in (None, "", [])}
 
 
-def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Need]:
+def needs_you(layout: Layout, now: float, known: world.Known | None = None) -> list[Need]:
     """Everything that waits for a person, the most urgent first."""
-    known = known or Known(layout, now)
+    known = known or world.Known(layout, now)
     reviewed = list(_reviews(layout))
     return [
         *_asks(layout),
@@ -83,7 +82,7 @@ def needs_you(layout: Layout, now: float, known: Known | None = None) -> list[Ne
 def _asks(layout: Layout) -> Iterator[Need]:
     """Questions of agents that run and wait."""
     for ask in sorted(asks.unanswered(layout), key=lambda ask: ask.since):
-        why = f"{one_line(headline(ask.question), 160)} {one_line(choices(ask.question), 120)}"
+        why = f"{one_line(question_model.headline(ask.question), 160)} {one_line(question_model.choices(ask.question), 120)}"
         verbs = ("reply", "cancel", "show")
         yield Need(
             ask.task_id,
@@ -105,11 +104,16 @@ def _reviews(layout: Layout) -> Iterator[Need]:
         facts: dict[str, Any] = {
             "since": _moment(found.get("finished_at")),
             "title": one_line(str(found.get("title") or ""), 200),
-            "said": one_line(headline(str(found.get("message") or "")), 200),
+            "said": one_line(question_model.headline(str(found.get("message") or "")), 200),
             "branch": one_line(str(found.get("branch") or ""), 200),
         }
         if question:
-            why = " ".join((one_line(headline(question), 160), one_line(choices(question), 120)))
+            why = " ".join(
+                (
+                    one_line(question_model.headline(question), 160),
+                    one_line(question_model.choices(question), 120),
+                )
+            )
             verbs = ("reply", "reject", "show")
             yield Need(
                 task_id,
@@ -165,7 +169,7 @@ def checks_of(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _failures(known: Known) -> Iterator[Need]:
+def _failures(known: world.Known) -> Iterator[Need]:
     """Tasks that failed lately and lie where they fell, unless a person has said that it may be so (``reject``)."""
     seen: set[str] = set()
     for event in known.ends:
@@ -185,7 +189,7 @@ def _failures(known: Known) -> Iterator[Need]:
         yield Need(str(task_id), "failed", why, f"show {task_id}", moment, verbs=verbs)
 
 
-def _invalid(known: Known) -> Iterator[Need]:
+def _invalid(known: world.Known) -> Iterator[Need]:
     for name, judged in known.invalid.items():
         shown = known.layout.shown(known.layout.file(Status.INBOX, name))
         yield Need(
@@ -197,7 +201,7 @@ def _invalid(known: Known) -> Iterator[Need]:
         )
 
 
-def _settings(known: Known) -> Iterator[Need]:
+def _settings(known: world.Known) -> Iterator[Need]:
     card = known.card
     if card is None or not card.alive or not card.settings:
         return
@@ -207,25 +211,26 @@ def _settings(known: Known) -> Iterator[Need]:
         yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
 
 
-def _held(layout: Layout, known: Known) -> Iterator[Need]:
+def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
     """Tasks, runs and replies that git brought."""
-    judge = replies.Origin(layout, trust.of(layout))
+    judge: replies.Origin | None = None
     for task_id, folder, name in replies.listed(layout, (Status.REVIEW, Status.RUNNING)):
         reply = replies.look(layout, folder, name)
         if reply is None:
             continue
         why = reply.problem
         if not why:
+            judge = judge or replies.Origin(layout, trust.of(layout))
             gate = judge.gate(reply, known.in_force.from_git, known.now)
             why = gate.why if gate else ""
         if why:
             yield Need(
                 task_id, "held", f"{folder}/{name}: {one_line(why, 120)}", f"approve {task_id}"
             )
-    if known.in_force.from_git == "run":
+    listed = scan.sorted_names(layout.folder(Status.INBOX))
+    if not listed or known.in_force.from_git == "run":
         return
     origins, found = origin.Origins(layout), 0
-    listed = scan.sorted_names(layout.folder(Status.INBOX))
     few = len(listed) <= MOST
     for task_id, name in listed:
         if found >= MOST or name in known.invalid:
@@ -237,7 +242,7 @@ def _held(layout: Layout, known: Known) -> Iterator[Need]:
         if judged.request is None:
             continue
         held = known.verdict(judged.request, name).gate
-        if held is not None and held.name is GateName.APPROVAL and held.stuck:
+        if held is not None and held.name is gates.GateName.APPROVAL and held.stuck:
             verbs = ("show", "approve", "reject")
             yield Need(task_id, "held", one_line(held.why, 160), f"approve {task_id}", verbs=verbs)
 
@@ -270,7 +275,7 @@ def _long_held(layout: Layout, now: float) -> Iterator[Need]:
             yield Need(what, "held", one_line(closed.why, 160), command, held.since)
 
 
-def _budgets(known: Known) -> Iterator[Need]:
+def _budgets(known: world.Known) -> Iterator[Need]:
     for scope, gate in known.spent_budgets.items():
         yield Need(
             "-".join(part for part in scope if part) or "day",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound
 from orchestrator.files import contests, eventreader, results, runrecords, scan
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.model.gates import need_gates
-from orchestrator.model.run import Run
+from orchestrator.model import gates
 from orchestrator.model.status import WAITING, RunStatus, Status, run_status
-from orchestrator.queries import whereabouts
-from orchestrator.queries.tasks import Row, finished_row, running, waiting_row
-from orchestrator.queries.world import Known, request_of
+from orchestrator.queries import tasks, whereabouts, world
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    from orchestrator.model.run import Run
 
 MOST_NEEDED = 2000  # tasks that are looked at to tell whether one can ever start
 
@@ -26,7 +26,7 @@ class RunView:
     id: str
     title: str
     status: RunStatus
-    rows: list[Row]
+    rows: list[tasks.Row]
     max_parallel: int | None = None
     on_failure: str = "continue"
     folder: str = runrecords.RUNS  # where its file lies
@@ -61,7 +61,7 @@ def all_runs(layout: Layout, now: float) -> list[RunView]:
 def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | None:
     """One run; None if its file cannot be read as one."""
     folder, _ = runrecords.place(layout, run_id) or (runrecords.RUNS, name)
-    request = request_of(layout, folder, name)
+    request = world.request_of(layout, folder, name)
     if request is None or request.run is None:
         return RunView(run_id, "its file cannot be read", RunStatus.FAILED, [])
     run = request.run
@@ -84,35 +84,35 @@ def members(layout: Layout, run: Run) -> list[str]:
     for status in WAITING:
         for task_id, name in scan.task_names(layout.folder(status)):
             if task_id not in found:
-                request = request_of(layout, status, name)
+                request = world.request_of(layout, status, name)
                 if request is not None and request.task is not None and request.task.run == run.id:
                     found.setdefault(task_id)
     return list(found)
 
 
 def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
-    known = Known(layout, now)
-    active = {row.id: row for row in running(layout, now, known)}
-    rows: list[Row] = []
+    known = world.Known(layout, now)
+    active = {row.id: row for row in tasks.running(layout, now, known)}
+    rows: list[tasks.Row] = []
     facts: list[tuple[Status | None, bool]] = []
     never: dict[str, bool] = {}
     for task_id in ids:
         place = scan.locate(layout, task_id)
         stuck = False
         if place is None:
-            rows.append(Row(task_id, "missing", "", detail="withdrawn, or not created yet"))
+            rows.append(tasks.Row(task_id, "missing", "", detail="withdrawn, or not created yet"))
             facts.append((None, False))
             continue
         status, name = place
         if status in WAITING:
-            row = waiting_row(layout, status, name, now, known)
+            row = tasks.waiting_row(layout, status, name, now, known)
             stuck = "stuck" in row.flags or _never(layout, name, status, never)
         elif status is Status.RUNNING:
-            row = active.get(task_id) or Row(
+            row = active.get(task_id) or tasks.Row(
                 task_id, "running", layout.shown(layout.file(status, name))
             )
         else:
-            row = finished_row(layout, task_id, status, name, results.read(layout, task_id))
+            row = tasks.finished_row(layout, task_id, status, name, results.read(layout, task_id))
             if status is Status.ARCHIVE:
                 status = results.status_of(layout, task_id) or Status.DONE
         rows.append(row)
@@ -132,12 +132,14 @@ def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) ->
         if name in seen:
             continue
         seen.add(name)
-        request = request_of(layout, status, name)
+        request = world.request_of(layout, status, name)
         if request is None or request.task is None:
             continue
         task = request.task
         where = partial(results.status_of, layout)
-        for gate in need_gates(task.needs, where, task.ends, partial(results.unmerged, layout)):
+        for gate in gates.need_gates(
+            task.needs, where, task.ends, partial(results.unmerged, layout)
+        ):
             place = scan.locate(layout, gate.on, (Status.INBOX,)) if gate.on else None
             if gate.stuck or (place is not None and known.get(place[1])):
                 known[name] = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import (
     asks,
@@ -19,23 +19,26 @@ from orchestrator.files import (
     scan,
 )
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.requests import Request
 from orchestrator.files.text import one_line, tail
-from orchestrator.model.admission import editing_gate
-from orchestrator.model.config import Model
-from orchestrator.model.gates import Gate, GateName
-from orchestrator.model.hold import Scope
-from orchestrator.model.journal import Journal, Phase
-from orchestrator.model.question import headline
-from orchestrator.model.quota import Window
+from orchestrator.model import admission, question
+from orchestrator.model import gates as gates_model
+from orchestrator.model import journal as journal_model
 from orchestrator.model.status import FINISHED, FOLDERS, WAITING, Status
 from orchestrator.model.units import plural, timestamp, when
-from orchestrator.queries import elsewhere, whereabouts
-from orchestrator.queries.needs import Need, checks_of, needs_you
-from orchestrator.queries.validity import Judged
-from orchestrator.queries.world import ENDS, Known, request_of
+from orchestrator.queries import elsewhere, whereabouts, world
+from orchestrator.queries import needs as needs_queries
 from orchestrator.records import asdict, dataclass, field
-from orchestrator.tools.activity import glance, presentation
+from orchestrator.tools import activity
+
+if TYPE_CHECKING:
+    from orchestrator.files.requests import Request
+    from orchestrator.model.config import Model
+    from orchestrator.model.gates import Gate
+    from orchestrator.model.hold import Scope
+    from orchestrator.model.journal import Journal
+    from orchestrator.model.quota import Window
+    from orchestrator.queries.needs import Need
+    from orchestrator.queries.validity import Judged
 
 RECENT = 5
 
@@ -167,7 +170,7 @@ class Overview:
 
 def overview(layout: Layout, now: float, most: int = 10) -> Overview:
     """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended."""
-    known = Known(layout, now)
+    known = world.Known(layout, now)
     counts = scan.counts(layout)
     wrong = known.invalid
     inbox = _waiting_names(layout, wrong)
@@ -191,7 +194,7 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
         more_waiting=len(inbox) + len(held) - len(shown),
         runs=len(runrecords.listed(layout)),
         held=known.held,
-        needs=needs_you(layout, now, known),
+        needs=needs_queries.needs_you(layout, now, known),
         quotas=known.quotas,
     )
 
@@ -222,35 +225,35 @@ def _editing(layout: Layout, wrong: Iterable[str], waiting: Iterable[Row]) -> li
     return sorted(found | {row.id for row in waiting if "editing" in row.flags})
 
 
-def running(layout: Layout, now: float, known: Known | None = None) -> list[Row]:
+def running(layout: Layout, now: float, known: world.Known | None = None) -> list[Row]:
     """The tasks that are claimed and not finished, with the last line each has printed."""
-    known = known or Known(layout, now)
+    known = known or world.Known(layout, now)
     rows = []
     for journal in known.journals:
-        if journal.phase not in (Phase.FINAL, Phase.REQUEUED):
+        if journal.phase not in (journal_model.Phase.FINAL, journal_model.Phase.REQUEUED):
             rows.append(_running_row(layout, journal, now, known))
     return sorted(rows, key=lambda row: row.started or now)
 
 
-def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> Row:
+def _running_row(layout: Layout, journal: Journal, now: float, known: world.Known) -> Row:
     row = _claimed(layout, journal, Status.RUNNING)
     attempt = journal.attempt
-    if journal.phase is Phase.RETRYING:
+    if journal.phase is journal_model.Phase.RETRYING:
         row.attempt, row.flags = journal.next_attempt, ("retrying",)
         gates = known.retry_gates(journal, watcher=False)
         wait = max(0.0, journal.last.get("not_before", now) - now)
         row.detail = f"attempt {row.attempt} in {wait:.0f}s"
-        others = [gate for gate in gates if gate.name is not GateName.RETRY]
+        others = [gate for gate in gates if gate.name is not gates_model.GateName.RETRY]
         if others:
             row.detail = f"attempt {row.attempt} waits: {others[0].why}"
-    elif attempt is not None and journal.phase is Phase.STARTED:
+    elif attempt is not None and journal.phase is journal_model.Phase.STARTED:
         row.started = attempt.started.get("at")
         row.seconds = max(0.0, now - (row.started or now))
         if journal.claim.get("mode") == "interactive":
             row.detail = f"orchestrator attach {journal.task_id}"
         else:
-            how = presentation(layout, row.tool)
-            progress = glance(
+            how = activity.presentation(layout, row.tool)
+            progress = activity.glance(
                 f"{layout.logs(journal.task_id, attempt.number)}/stdout.log",
                 how,
                 _model(known, row.model) if how.live is not None else None,
@@ -265,23 +268,23 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: Known) -> 
         if row.where:
             line = f"{row.where}: {row.detail}" if row.detail else f"at {row.where}"
             row.detail = elsewhere.silence(layout, attempt) or line
-    elif attempt is not None and journal.phase is Phase.DISPATCHED:
+    elif attempt is not None and journal.phase is journal_model.Phase.DISPATCHED:
         row.where, row.flags = elsewhere.place(attempt), ("queued",)
         row.seconds = max(0.0, now - attempt.dispatched.get("at", now))
         row.detail = f"waiting at {row.where}: pool {attempt.dispatched.get('pool', '')}"
-    elif journal.phase is Phase.ENDED:
+    elif journal.phase is journal_model.Phase.ENDED:
         row.detail = "finishing"
     else:
         row.detail = "starting"
     if open_ := asks.unanswered(layout, journal.task_id):
-        row.status, row.detail = "asks", one_line(headline(open_[0].question), 200)
+        row.status, row.detail = "asks", one_line(question.headline(open_[0].question), 200)
     if os.path.exists(layout.cancel_request(journal.task_id)):
         row.flags += ("cancelling",)
         row.detail = row.detail or "stopping"
     return row
 
 
-def _model(known: Known, name: str) -> Model | None:
+def _model(known: world.Known, name: str) -> Model | None:
     """Its prices, to say what a running attempt has cost so far; None if nobody has configured them."""
     return known.config.models.get(name) if known.config is not None else None
 
@@ -303,16 +306,16 @@ def _claimed(layout: Layout, journal: Journal, status: Status) -> Row:
 
 
 def waiting_row(
-    layout: Layout, status: Status, name: str, now: float, known: Known | None = None
+    layout: Layout, status: Status, name: str, now: float, known: world.Known | None = None
 ) -> Row:
     """A task in inbox/ or held/: what it waits for, apart from a watcher."""
-    known = known or Known(layout, now)
+    known = known or world.Known(layout, now)
     task_id = stem_of(name)
     row = Row(task_id, status.word, layout.shown(layout.file(status, name)))
     judged = known.judge.file(status, name)
     request = judged.request
     if judged.held == editing.WRITTEN:
-        row.detail, row.flags = editing_gate(judged.held).why, ("editing",)
+        row.detail, row.flags = admission.editing_gate(judged.held).why, ("editing",)
         return row
     if judged.problem is not None:
         row.status = "invalid" if status is Status.INBOX else row.status
@@ -353,7 +356,7 @@ def recent(
     """The tasks that ended last and still lie in one of these folders, from the end of the event log (``ends``, if it was read)."""
     rows: list[Row] = []
     seen: set[str] = set()
-    for event in eventreader.ends(layout, ENDS) if ends is None else ends:
+    for event in eventreader.ends(layout, world.ENDS) if ends is None else ends:
         if len(rows) >= most:
             break
         task_id = event.get("task_id")
@@ -398,7 +401,7 @@ def finished_row(
     row.detail = one_line(str(reason or ""), 200)
     row.branch = one_line(str(facts.get("branch") or ""), 200)
     row.insertions, row.deletions = (_count(facts.get(key)) for key in ("insertions", "deletions"))
-    row.checks = tuple(checks_of(dict(facts)))
+    row.checks = tuple(needs_queries.checks_of(dict(facts)))
     return row
 
 
@@ -410,7 +413,7 @@ def listed(
     layout: Layout, now: float, statuses: tuple[Status, ...] | None, most: int | None
 ) -> tuple[list[Row], int]:
     """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks."""
-    known = Known(layout, now)
+    known = world.Known(layout, now)
     rows: list[Row] = []
     wanted = statuses or FOLDERS
     if Status.RUNNING in wanted:
@@ -473,7 +476,7 @@ def _ended(layout: Layout, ended: tuple[Status, ...], most: int | None) -> tuple
 def labels_of(layout: Layout, task_id: str) -> set[str]:
     """The labels in a task's file; none if it has gone or cannot be read."""
     place = scan.locate(layout, task_id)
-    request = request_of(layout, *place) if place is not None else None
+    request = world.request_of(layout, *place) if place is not None else None
     return set(request.task.labels) if request is not None and request.task is not None else set()
 
 
@@ -493,7 +496,9 @@ def _span(
     Each of its moves gives its file another change time, and what else happens to it is in its journal.
     """
     day = _first_day(layout, journal, status, name)
-    known = journal is not None and journal.phase is Phase.FINAL and "at" in journal.claim
+    known = (
+        journal is not None and journal.phase is journal_model.Phase.FINAL and "at" in journal.claim
+    )
     moments = [journal.claim["at"], journal.last.get("at", 0.0)] if journal and known else []
     try:
         if not moments and journal is None:  # of another clone, or from before .state was removed
@@ -541,13 +546,13 @@ class Story:
 
 def story(layout: Layout, task_id: str, status: Status, name: str, now: float) -> Story:
     """The whole story of one task: its file, its journal, its result, its events."""
-    request = request_of(layout, status, name)
+    request = world.request_of(layout, status, name)
     journal = journals.of(layout, task_id)
     found = results.read(layout, task_id)
     if status is Status.RUNNING and journal is not None and journal.claim:
-        row = _running_row(layout, journal, now, Known(layout, now))
+        row = _running_row(layout, journal, now, world.Known(layout, now))
     elif status in WAITING:
-        known = Known(layout, now)
+        known = world.Known(layout, now)
         judged = known.judge.file(status, name)
         if judged.problem is not None and status is Status.INBOX:
             row = _invalid_row(layout, name, judged)

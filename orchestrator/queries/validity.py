@@ -8,19 +8,20 @@ show by itself: that the watcher refused it because its id has run already.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import configuration, editing, text
-from orchestrator.files.documents import Problem
+from orchestrator.files import configuration, documents, editing, requests, text
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.requests import Content, Request, Unreadable, read
-from orchestrator.model.config import Config
+from orchestrator.model import config as config_model
 from orchestrator.model.status import Status
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
-from orchestrator.tools import judging
-from orchestrator.tools.routing import agent_names
-from orchestrator.tools.specs import Toolbox, load_tools
+from orchestrator.tools import judging, routing, specs
+
+if TYPE_CHECKING:
+    from orchestrator.files.requests import Content, Request
+    from orchestrator.tools.specs import Toolbox
 
 PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
@@ -33,7 +34,7 @@ class Judged:
     """
 
     request: Request | None
-    problem: Problem | None = None
+    problem: documents.Problem | None = None
     held: str = ""  # who is still at it: `editing.EDITOR`, `editing.WRITTEN`
 
     @property
@@ -50,21 +51,23 @@ class Judge:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._settings: tuple[Config, Toolbox] | None = None
+        self._settings: tuple[config_model.Config, Toolbox] | None = None
 
     def file(self, status: Status, name: str) -> Judged:
         """What ``<status>/<name>`` is."""
         path = self._layout.file(status, name)
         try:
-            content = read(path)
+            content = requests.read(path)
         except FileNotFoundError:
             return Judged(None)
-        except Unreadable as error:
-            return Judged(None, Problem(0, 0, str(error)))
+        except requests.Unreadable as error:
+            return Judged(None, documents.Problem(0, 0, str(error)))
         except PermissionError:
-            return Judged(None, Problem(0, 0, "it cannot be read: permission denied", "chmod u+r"))
+            return Judged(
+                None, documents.Problem(0, 0, "it cannot be read: permission denied", "chmod u+r")
+            )
         except OSError as error:
-            return Judged(None, Problem(0, 0, f"it cannot be read: {error.strerror}"))
+            return Judged(None, documents.Problem(0, 0, f"it cannot be read: {error.strerror}"))
         held = editing.held(path) if status is Status.INBOX else ""
         if held == editing.WRITTEN:
             return Judged(None, None, held)
@@ -72,16 +75,16 @@ class Judge:
         if remembered:
             return Judged(None, remembered)
         config, toolbox = self._read_settings()
-        agents = agent_names(config, toolbox.tools)
+        agents = routing.agent_names(config, toolbox.tools)
         request = judging.judged(
             path, stem_of(name), content.raw, config, toolbox, agents, self._layout.root
         )
         if request.errors:
             return Judged(request, request.errors[0])
         refused = self._refused(stem_of(name), content.stat)
-        return Judged(request, Problem(0, 0, refused) if refused else None, held)
+        return Judged(request, documents.Problem(0, 0, refused) if refused else None, held)
 
-    def _remembered(self, task_id: str, content: Content) -> Problem | None:
+    def _remembered(self, task_id: str, content: Content) -> documents.Problem | None:
         """What the note says, if it is about these bytes and younger than the settings."""
         path = self._layout.note(task_id)
         try:
@@ -94,7 +97,7 @@ class Judge:
         place = PLACE.match(note)
         if place is None or content.sha256 not in note:
             return None
-        return Problem(int(place[1]), int(place[2]), place[3])
+        return documents.Problem(int(place[1]), int(place[2]), place[3])
 
     def _trusted(self) -> list[str]:
         layout = self._layout
@@ -104,13 +107,13 @@ class Judge:
         files = [entry.path for folder in folders for entry in os.scandir(folder)]
         return [layout.config, *folders, *files]
 
-    def _read_settings(self) -> tuple[Config, Toolbox]:
+    def _read_settings(self) -> tuple[config_model.Config, Toolbox]:
         if self._settings is None:
             try:
                 config = configuration.load_config(self._layout)
             except OrchestratorError:
-                config = Config()
-            self._settings = config, load_tools(self._layout)
+                config = config_model.Config()
+            self._settings = config, specs.load_tools(self._layout)
         return self._settings
 
     def _refused(self, task_id: str, stat: os.stat_result) -> str:

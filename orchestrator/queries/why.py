@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import (
     editing,
@@ -16,17 +16,18 @@ from orchestrator.files import (
 )
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.admission import SLOTS, editing_gate, process_gates
-from orchestrator.model.gates import Gate, GateName
-from orchestrator.model.journal import Journal, Phase
-from orchestrator.model.question import headline, options
-from orchestrator.model.run import cycle
+from orchestrator.model import admission, run
+from orchestrator.model import gates as gates_model
+from orchestrator.model import journal as journal_model
+from orchestrator.model import question as question_model
 from orchestrator.model.status import FINISHED, Status
-from orchestrator.model.task import Task
-from orchestrator.queries import elsewhere
-from orchestrator.queries.needs import checks_of
-from orchestrator.queries.world import Known, request_of
+from orchestrator.queries import elsewhere, world
+from orchestrator.queries import needs as needs_queries
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.journal import Journal
+    from orchestrator.model.task import Task
 
 # Events after which a task lies somewhere else than before.
 MOVES = ("task_requeued", "task_approved", "task_rejected", "task_cancelled")
@@ -41,17 +42,22 @@ class Reasons:
     id: str
     status: str
     summary: str
-    gates: list[Gate] = field(default_factory=list)
+    gates: list[gates_model.Gate] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
 
 
 def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float) -> Reasons:
     """Why this task is where it is."""
-    known = Known(layout, now)
+    known = world.Known(layout, now)
     if status is Status.INBOX:
         return _waiting(known, task_id, name)
     if status is Status.HELD:
-        gate = Gate(GateName.HELD, "it is in held/", f"orchestrator release {task_id}", stuck=True)
+        gate = gates_model.Gate(
+            gates_model.GateName.HELD,
+            "it is in held/",
+            f"orchestrator release {task_id}",
+            stuck=True,
+        )
         return Reasons(task_id, "held", "it is held", [gate])
     journal = journals.of(layout, task_id)
     if status is Status.RUNNING:
@@ -72,27 +78,32 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
     """Why a task is in review: what its last attempt came to, or who brought it there."""
     found = results.read(layout, task_id)
     if question := str(found.get("question") or ""):
-        known = [f"{number} {text}" for number, text in enumerate(options(question), 1)]
-        gate = Gate(
-            GateName.REVIEW,
-            f"it asks: {headline(question)}",
+        known = [
+            f"{number} {text}" for number, text in enumerate(question_model.options(question), 1)
+        ]
+        gate = gates_model.Gate(
+            gates_model.GateName.REVIEW,
+            f"it asks: {question_model.headline(question)}",
             f"orchestrator reply {task_id} {'NUMBER' if known else chr(34) + '...' + chr(34)}",
             stuck=True,
         )
         return Reasons(task_id, "review", "its agent is asking you something", [gate], known)
     if plan := results.waiting_plan(found):
         then = f"orchestrator approve {task_id}   carries it out; or reply, reject"
-        gate = Gate(
-            GateName.REVIEW, f"its plan waits for a yes: {one_line(plan)}", then, stuck=True
+        gate = gates_model.Gate(
+            gates_model.GateName.REVIEW,
+            f"its plan waits for a yes: {one_line(plan)}",
+            then,
+            stuck=True,
         )
         return Reasons(task_id, "review", "it has planned and changed nothing yet", [gate])
-    gate = Gate(
-        GateName.REVIEW,
+    gate = gates_model.Gate(
+        gates_model.GateName.REVIEW,
         _why_there(layout, task_id, found, journal),
         f"orchestrator approve {task_id}   or reject, reply, retry",
         stuck=True,
     )
-    passed = checks_of(found)
+    passed = needs_queries.checks_of(found)
     if found.get("branch") and found.get("files_changed"):
         passed.append(f"what it changed: orchestrator diff {task_id}")
     return Reasons(task_id, "review", "it waits for a person's decision", [gate], passed)
@@ -121,10 +132,10 @@ def _why_there(
     return str(found.get("reason") or "its file was moved to review/ by hand")
 
 
-def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
+def _running(known: world.Known, task_id: str, journal: Journal | None) -> Reasons:
     if journal is None:
-        gate = Gate(
-            GateName.FOREIGN,
+        gate = gates_model.Gate(
+            gates_model.GateName.FOREIGN,
             "it was never claimed on this machine",
             "the watcher will move it to review/",
             stuck=True,
@@ -132,18 +143,22 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
         return Reasons(
             task_id, "running", "its file is in running/, but nothing is running", [gate]
         )
-    if journal.phase is Phase.RETRYING:
+    if journal.phase is journal_model.Phase.RETRYING:
         gates = known.retry_gates(journal)
         summary = "an attempt failed and another one follows"
         if not gates:
-            gates = [Gate(GateName.RETRY, f"attempt {journal.next_attempt} is about to start")]
+            gates = [
+                gates_model.Gate(
+                    gates_model.GateName.RETRY, f"attempt {journal.next_attempt} is about to start"
+                )
+            ]
         return Reasons(task_id, "running", summary, gates)
-    if journal.phase is Phase.ENDED:
+    if journal.phase is journal_model.Phase.ENDED:
         return Reasons(
             task_id,
             "running",
             "its attempt has ended and is about to be recorded",
-            process_gates(known.watching),
+            admission.process_gates(known.watching),
         )
     attempt = journal.attempt
     if attempt is not None and attempt.where and attempt.ended is None:
@@ -158,13 +173,13 @@ def _running(known: Known, task_id: str, journal: Journal | None) -> Reasons:
     )
 
 
-def _waiting(known: Known, task_id: str, name: str) -> Reasons:
+def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
     layout = known.layout
     judged = known.judge.file(Status.INBOX, name)
     request = judged.request
     if judged.held == editing.WRITTEN:
-        gate = editing_gate(judged.held)
-        gates = [gate, *process_gates(known.watching)]
+        gate = admission.editing_gate(judged.held)
+        gates = [gate, *admission.process_gates(known.watching)]
         return Reasons(task_id, "waiting", f"it waits: {gate.why}", gates)
     if judged.problem is not None or request is None:
         return Reasons(
@@ -172,8 +187,8 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
             "invalid",
             "it cannot run as written",
             [
-                Gate(
-                    GateName.INVALID,
+                gates_model.Gate(
+                    gates_model.GateName.INVALID,
                     judged.told or "its file is gone",
                     f"orchestrator validate {shlex.quote(layout.shown(layout.file('inbox', name)))}",
                     stuck=True,
@@ -188,7 +203,7 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
             f"it waits: {verdict.gate.why}"
             if verdict.gate
             else "it is a run that has not been accepted yet",
-            [*([verdict.gate] if verdict.gate else []), *process_gates(known.watching)],
+            [*([verdict.gate] if verdict.gate else []), *admission.process_gates(known.watching)],
             [verdict.source] if verdict.source else [],
         )
     assert request.task is not None
@@ -196,13 +211,13 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
     gates = known.gates(task, name)
     passed = []
     names = {gate.name for gate in gates}
-    if task.needs and GateName.NEEDS not in names:
+    if task.needs and gates_model.GateName.NEEDS not in names:
         passed.append(f"everything it needs is done: {', '.join(task.needs)}")
-    if task.not_before is not None and GateName.NOT_BEFORE not in names:
+    if task.not_before is not None and gates_model.GateName.NOT_BEFORE not in names:
         passed.append("its time has come")
     if verdict.source:
         passed.append(verdict.source)
-    ahead = _ahead(known, task, name) if names & SLOTS else 0
+    ahead = _ahead(known, task, name) if names & admission.SLOTS else 0
     if ahead:
         passed.append(f"{ahead} before it by priority and age")
     summary = (
@@ -212,7 +227,7 @@ def _waiting(known: Known, task_id: str, name: str) -> Reasons:
         if len(gates) == 1
         else f"it waits for {len(gates)} things"
     )
-    circle = _circle(layout, task) if GateName.NEEDS in names else []
+    circle = _circle(layout, task) if gates_model.GateName.NEEDS in names else []
     if circle:
         summary = f"it waits for itself: {' needs '.join(circle)}"
     return Reasons(task_id, "waiting", summary, gates, passed)
@@ -224,21 +239,21 @@ def _circle(layout: Layout, task: Task) -> list[str]:
     while todo and len(needs) < MOST_NEEDED:
         needed = todo.pop()
         place = scan.locate(layout, needed, (Status.INBOX, Status.HELD))
-        request = request_of(layout, *place) if place and needed not in needs else None
+        request = world.request_of(layout, *place) if place and needed not in needs else None
         if request is not None and request.task is not None:
             needs[needed] = tuple(request.task.needs)
             todo += request.task.needs
-    found = cycle(needs)
+    found = run.cycle(needs)
     return found if task.id in found else []
 
 
-def _ahead(known: Known, task: Task, name: str) -> int:
+def _ahead(known: world.Known, task: Task, name: str) -> int:
     """How many tasks that wait for a slot only come before this one; counted among the first thousand files."""
     layout = known.layout
     mine = (task.rank, os.stat(layout.file(Status.INBOX, name)).st_mtime_ns, task.id)
     before = 0
     for _, other in scan.task_names(layout.folder(Status.INBOX))[:1000]:
-        request = request_of(layout, Status.INBOX, other)
+        request = world.request_of(layout, Status.INBOX, other)
         if request is not None and request.task is not None and other != name:
             rank = (
                 request.task.rank,
@@ -249,5 +264,5 @@ def _ahead(known: Known, task: Task, name: str) -> int:
     return before
 
 
-def _waits_for_a_slot(known: Known, task: Task, name: str) -> bool:
-    return all(gate.name in SLOTS for gate in known.gates(task, name))
+def _waits_for_a_slot(known: world.Known, task: Task, name: str) -> bool:
+    return all(gate.name in admission.SLOTS for gate in known.gates(task, name))

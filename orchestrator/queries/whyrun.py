@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout
-from orchestrator.model.gates import Gate, GateName
+from orchestrator.model import gates as gates_model
 from orchestrator.model.status import WAITING
-from orchestrator.queries.runs import RunView
-from orchestrator.queries.tasks import Row
-from orchestrator.queries.why import Reasons, reasons
+from orchestrator.queries import why
 from orchestrator.records import replace
+
+if TYPE_CHECKING:
+    from orchestrator.queries.runs import RunView
+    from orchestrator.queries.tasks import Row
 
 MOST = 20  # tasks that are told
 
 
-def reasons_of_run(layout: Layout, view: RunView, now: float) -> Reasons:
+def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
     """What stands between an accepted run and its end."""
     left = [row for row in view.rows if row.status not in ("done", "cancelled")]
-    gates: list[Gate] = []
+    gates: list[gates_model.Gate] = []
     passed: list[str] = []
     for row in left[:MOST]:
         if row.status == "failed":
@@ -31,22 +35,30 @@ def reasons_of_run(layout: Layout, view: RunView, now: float) -> Reasons:
     if len(left) > MOST:
         passed.append(f"and {len(left) - MOST} more: orchestrator runs {view.id}")
     if not view.rows:
-        return Reasons(view.id, str(view.status), view.title or "it has no tasks", gates, passed)
+        return why.Reasons(
+            view.id, str(view.status), view.title or "it has no tasks", gates, passed
+        )
     summary = f"{view.done} of {len(view.rows)} tasks are done"
-    return Reasons(view.id, str(view.status), summary, gates, passed)
+    return why.Reasons(view.id, str(view.status), summary, gates, passed)
 
 
-def _gates(layout: Layout, row: Row, now: float) -> list[Gate]:
+def _gates(layout: Layout, row: Row, now: float) -> list[gates_model.Gate]:
     """The first gate of a task that waits, with the task's name before it."""
     place = scan.locate(layout, row.id)
     if place is None:
         return []
-    found = reasons(layout, row.id, *place, now)
+    found = why.reasons(layout, row.id, *place, now)
     if found.gates:
         return [replace(found.gates[0], why=f"{row.id}: {found.gates[0].why}")]
-    return [Gate(GateName.RUNNING, f"{row.id}: {found.summary}")] if place[0] in WAITING else []
+    return (
+        [gates_model.Gate(gates_model.GateName.RUNNING, f"{row.id}: {found.summary}")]
+        if place[0] in WAITING
+        else []
+    )
 
 
-def _review(run_id: str) -> Gate:
+def _review(run_id: str) -> gates_model.Gate:
     hint = f"orchestrator approve {run_id}   or reject"
-    return Gate(GateName.REVIEW, "its branch waits for a person's decision", hint, stuck=True)
+    return gates_model.Gate(
+        gates_model.GateName.REVIEW, "its branch waits for a person's decision", hint, stuck=True
+    )

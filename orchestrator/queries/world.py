@@ -9,55 +9,50 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import (
+    approval,
     asks,
     card,
     configuration,
+    documents,
     editing,
     eventreader,
     holds,
     journals,
     origin,
     quotas,
+    requests,
     results,
     runrecords,
     scan,
     spending,
     trust,
 )
-from orchestrator.files.approval import Approval, Arrived, Verdict, busy_gate, named_files
-from orchestrator.files.documents import Document
-from orchestrator.files.identity import identity_of
+from orchestrator.files import identity as identity_files
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.requests import Request, Unreadable, load, read
-from orchestrator.model.admission import (
-    PROCESS,
-    Ask,
-    InForce,
-    Retry,
-    Watching,
-    World,
-    admit,
-    ending_gate,
-    in_force,
-)
+from orchestrator.model import admission, quota
+from orchestrator.model import gates as gates_model
+from orchestrator.model import journal as journal_model
+from orchestrator.model import place as place_model
+from orchestrator.model import task as task_model
 from orchestrator.model.budget import DAY, HOUR, TOKENS, Budgets, Spent, closed, paced
-from orchestrator.model.config import Config
-from orchestrator.model.gates import Gate, InUse, Lane, Limits
-from orchestrator.model.hold import Scope
-from orchestrator.model.isolation import Change
-from orchestrator.model.journal import Journal, Phase
-from orchestrator.model.place import place_from
-from orchestrator.model.quota import Window, reserved
-from orchestrator.model.run import Run
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration, timestamp
-from orchestrator.queries.validity import Judge, Judged
+from orchestrator.queries import validity
 from orchestrator.records import replace
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Config
+    from orchestrator.model.gates import Gate, Limits
+    from orchestrator.model.hold import Scope
+    from orchestrator.model.isolation import Change
+    from orchestrator.model.journal import Journal
+    from orchestrator.model.quota import Window
+    from orchestrator.model.run import Run
+    from orchestrator.queries.validity import Judged
 
 JUDGED = 1000  # files of the inbox that one look judges
 ENDS = 2000  # lines of the log that are looked at for how tasks ended
@@ -74,29 +69,29 @@ class Known:
 
     # -- the answer ----------------------------------------------------------------------------------------------
 
-    def gates(self, task: Task, name: str, watcher: bool = True) -> list[Gate]:
+    def gates(self, task: task_model.Task, name: str, watcher: bool = True) -> list[Gate]:
         """What keeps a task of the inbox from starting.  Without ``watcher``: apart from the watcher itself."""
-        request = Request(task.id, name, Document(""), task=task)
-        ask = Ask(
+        request = requests.Request(task.id, name, documents.Document(""), task=task)
+        ask = admission.Ask(
             task,
             self.in_force.lane(task),
             approval=self.verdict(request, name).gate,
             editing=editing.held(self.layout.file("inbox", name)),
         )
-        found = admit(ask, self.world(ask.lane))
-        return [gate for gate in found if watcher or gate.name not in PROCESS]
+        found = admission.admit(ask, self.world(ask.lane))
+        return [gate for gate in found if watcher or gate.name not in admission.PROCESS]
 
     def retry_gates(self, journal: Journal, watcher: bool = True) -> list[Gate]:
         """What keeps the next attempt of a claimed task from starting."""
-        task = Task(journal.task_id, run=journal.claim.get("run"))
-        retry = Retry(journal.next_attempt, journal.last.get("not_before", self.now))
+        task = task_model.Task(journal.task_id, run=journal.claim.get("run"))
+        retry = admission.Retry(journal.next_attempt, journal.last.get("not_before", self.now))
         lane = lane_of(journal)
-        found = admit(Ask(task, lane, retry=retry), self.world(lane))
-        return [gate for gate in found if watcher or gate.name not in PROCESS]
+        found = admission.admit(admission.Ask(task, lane, retry=retry), self.world(lane))
+        return [gate for gate in found if watcher or gate.name not in admission.PROCESS]
 
-    def world(self, lane: Lane) -> World:
+    def world(self, lane: gates_model.Lane) -> admission.World:
         """What the answer for a task of this lane depends on."""
-        return World(
+        return admission.World(
             self.now,
             self.status_of,
             self.run_of,
@@ -123,21 +118,21 @@ class Known:
         return card.read(self.layout, self.now)
 
     @cached_property
-    def watching(self) -> Watching:
+    def watching(self) -> admission.Watching:
         """Whether somebody watches who would start it."""
         found = self.card
         if found is None or not found.alive:
-            return Watching(alive=False)
+            return admission.Watching(alive=False)
         silent = "" if found.answers else show_duration(found.beat)
         settings = found.settings if found.settings_wait else ""
-        return Watching(True, found.fault, found.draining, silent, settings)
+        return admission.Watching(True, found.fault, found.draining, silent, settings)
 
     @cached_property
-    def in_force(self) -> InForce:
+    def in_force(self) -> admission.InForce:
         """The settings in force: what the living watcher says, else what its next start will read."""
         if self.card is not None and self.card.alive and self.card.in_force is not None:
             return self.card.in_force
-        return in_force(self.config) if self.config is not None else InForce()
+        return admission.in_force(self.config) if self.config is not None else admission.InForce()
 
     @cached_property
     def config(self) -> Config | None:
@@ -153,12 +148,17 @@ class Known:
         return journals.active(self.layout)
 
     @cached_property
-    def use(self) -> InUse:
+    def use(self) -> gates_model.InUse:
         """The attempts that have a slot.  One that has ended has it until its end is judged; one that asks a person has only its locks."""
-        use, lent = InUse(), 0
+        use, lent = gates_model.InUse(), 0
         asking = {ask.task_id for ask in asks.unanswered(self.layout)}
         for journal in self.journals:
-            if journal.phase not in (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED):
+            if journal.phase not in (
+                journal_model.Phase.CLAIMED,
+                journal_model.Phase.DISPATCHED,
+                journal_model.Phase.STARTED,
+                journal_model.Phase.ENDED,
+            ):
                 continue
             if journal.task_id in asking and lent < self.in_force.limits.asking:
                 lent += 1
@@ -188,9 +188,9 @@ class Known:
         return quotas.read(self.layout, self.now)
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> validity.Judge:
         """Says whether a file can run as written."""
-        return Judge(self.layout)
+        return validity.Judge(self.layout)
 
     @cached_property
     def invalid(self) -> dict[str, Judged]:
@@ -239,7 +239,7 @@ class Known:
         request = request_of(self.layout, *place) if place is not None else None
         return request.run if request is not None else None
 
-    def _limits(self, lane: Lane) -> Limits:
+    def _limits(self, lane: gates_model.Lane) -> Limits:
         run = self.run_of(lane.run) if lane.run else None
         per_run = {run.id: run.max_parallel} if run is not None and run.max_parallel else {}
         closed = self._closed(run)
@@ -248,11 +248,11 @@ class Known:
     def _closed(self, run: Run | None) -> dict[tuple[str, str], Gate]:
         found: dict[Scope, Gate] = {}
         reserve, tools = self.in_force.limits.reserve, self.in_force.tools
-        found |= reserved(reserve, tools, self.quotas, self.now) if reserve else {}
+        found |= quota.reserved(reserve, tools, self.quotas, self.now) if reserve else {}
         if run is not None and run.on_failure == "stop":
             ending = next((item for item in self.journals if _is_ending(item, run.id)), None)
             if ending is not None:
-                found["run", run.id] = ending_gate(ending.task_id)
+                found["run", run.id] = admission.ending_gate(ending.task_id)
         budgets = self.in_force.budgets
         limited = run is not None and (run.max_cost is not None or run.max_tokens is not None)
         if budgets == Budgets() and not limited:
@@ -287,54 +287,54 @@ class Known:
 
     # -- files that git brought ------------------------------------------------------------------------------------------
 
-    def verdict(self, request: Request, name: str) -> Verdict:
+    def verdict(self, request: requests.Request, name: str) -> approval.Verdict:
         """Whether a file of the inbox may count without a person's yes."""
         path = self.layout.file(Status.INBOX, name)
         try:
-            sha256, identity = read(path).sha256, identity_of(path)
-        except (OSError, Unreadable):
-            return Verdict()
-        arrived = Arrived(request.id, name, sha256, identity, self._named(request))
+            sha256, identity = requests.read(path).sha256, identity_files.identity_of(path)
+        except (OSError, requests.Unreadable):
+            return approval.Verdict()
+        arrived = approval.Arrived(request.id, name, sha256, identity, self._named(request))
         force = self.in_force
         try:
             return self._approval.judge(arrived, force.from_git, force.trusted, self.now)
         except origin.Busy:
-            return Verdict(busy_gate())
+            return approval.Verdict(approval.busy_gate())
 
-    def _named(self, request: Request) -> tuple[str, ...]:
+    def _named(self, request: requests.Request) -> tuple[str, ...]:
         if self.in_force.from_git != "trusted":
             return ()
         tasks = [request.task] if request.task is not None else []
         tasks += request.run.all_tasks() if request.run is not None else []
-        return named_files(tasks, configuration.load_config(self.layout))
+        return approval.named_files(tasks, configuration.load_config(self.layout))
 
     @cached_property
-    def _approval(self) -> Approval:
-        return Approval(self.layout, trust.of(self.layout))
+    def _approval(self) -> approval.Approval:
+        return approval.Approval(self.layout, trust.of(self.layout))
 
 
-def lane_of(journal: Journal) -> Lane:
+def lane_of(journal: Journal) -> gates_model.Lane:
     """What the limits count a claimed task as."""
     acting = journal.acting
     claim = journal.claim
-    return Lane(
+    return gates_model.Lane(
         acting.get("agent") or "",
         acting.get("tool") or "",
         claim.get("run") or "",
         tuple(claim.get("locks") or ()),
         bool(claim.get("low")),
-        place_from(str(acting.get("on") or "")).lane,
+        place_model.place_from(str(acting.get("on") or "")).lane,
     )
 
 
-def request_of(layout: Layout, status: Status | str, name: str) -> Request | None:
+def request_of(layout: Layout, status: Status | str, name: str) -> requests.Request | None:
     """The parsed file of a task, without a check against the schema; None if it cannot be read."""
     path = layout.file(status, name)
     try:
-        return load(path, stem_of(name), read(path).raw)
-    except (OSError, Unreadable):
+        return requests.load(path, stem_of(name), requests.read(path).raw)
+    except (OSError, requests.Unreadable):
         return None
 
 
 def _is_ending(journal: Journal, run_id: str) -> bool:
-    return journal.phase is Phase.ENDED and journal.claim.get("run") == run_id
+    return journal.phase is journal_model.Phase.ENDED and journal.claim.get("run") == run_id

@@ -13,18 +13,18 @@ import shlex
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import masked, opening
-from orchestrator.files.documents import MAX_BYTES, parse
+from orchestrator.files import documents, masked, opening
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
-from orchestrator.model.config import Model
 from orchestrator.model.units import plural
 from orchestrator.records import dataclass, field
-from orchestrator.tools.queries import event_of, search
-from orchestrator.tools.secrecy import mask
-from orchestrator.tools.tally import Tally
+from orchestrator.tools import queries, secrecy
+from orchestrator.tools import tally as tally_tools
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Model
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
 EVENT_MOST = 1 << 25  # bytes of an event that is shown
@@ -99,7 +99,10 @@ def presentation(layout: Layout, tool: str) -> Presentation:
     ):
         try:
             return presentation_from(
-                parse(opening.read_bytes(os.path.realpath(path), MAX_BYTES)).data or {}
+                documents.parse(
+                    opening.read_bytes(os.path.realpath(path), documents.MAX_BYTES)
+                ).data
+                or {}
             )
         except FileNotFoundError:
             continue
@@ -122,7 +125,7 @@ class Renderer:
         if self.show is not None:
             data = yield from self._whole(data)
         for raw in data.split(b"\n"):
-            event = event_of(raw) if self.show is not None else None
+            event = queries.event_of(raw) if self.show is not None else None
             if event is not None:
                 yield from self.event(event)
             elif raw.strip():
@@ -255,11 +258,15 @@ class Progress:
             self.line = last
         elif self._renderer.unfinished.strip():
             self.line = one_line(self._renderer.unfinished, 200)
-        self.line = mask(self.line, self.secrets)
+        self.line = secrecy.mask(self.line, self.secrets)
         return True
 
     def _take(self, raw: bytes) -> None:
-        event = event_of(raw) if self.how.show is not None or self.how.live is not None else None
+        event = (
+            queries.event_of(raw)
+            if self.how.show is not None or self.how.live is not None
+            else None
+        )
         if event is None:
             for line in Renderer(None).feed(raw):
                 self.line = one_line(line.text, 200) or self.line
@@ -281,17 +288,21 @@ class Progress:
             )
 
 
-def _tally(live: Live | None) -> Tally:
-    return Tally(live.key, live.figures, live.includes_cached) if live else Tally("", {}, False)
+def _tally(live: Live | None) -> tally_tools.Tally:
+    return (
+        tally_tools.Tally(live.key, live.figures, live.includes_cached)
+        if live
+        else tally_tools.Tally("", {}, False)
+    )
 
 
-def total(path: str, live: Live) -> Tally:
+def total(path: str, live: Live) -> tally_tools.Tally:
     """The figures of a whole log, whatever its size: every event is read, one at a time."""
     tally = _tally(live)
     try:
         with opening.open_file(path) as file:
             while line := file.readline(LONGEST):
-                event = event_of(line.rstrip(b"\n"))
+                event = queries.event_of(line.rstrip(b"\n"))
                 if event is not None:
                     tally.add(event)
     except OSError:
@@ -312,7 +323,7 @@ def glance(path: str, how: Presentation, model: Model | None = None) -> Progress
 
 
 def _texts(query: str, event: Mapping[str, Any]) -> list[str]:
-    found = search(query, event) if query else None
+    found = queries.search(query, event) if query else None
     return [
         text
         for text in (found if isinstance(found, list) else [found])
@@ -321,7 +332,7 @@ def _texts(query: str, event: Mapping[str, Any]) -> list[str]:
 
 
 def _calls(query: str, event: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    found = search(query, event) if query else None
+    found = queries.search(query, event) if query else None
     if not isinstance(found, list):
         return []
     pairs = [found] if found and isinstance(found[0], str) else found

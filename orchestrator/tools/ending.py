@@ -7,11 +7,13 @@ one event is asked of all of them, as before.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import dataclass
-from orchestrator.tools.activity import Show, speaks
-from orchestrator.tools.queries import search
+from orchestrator.tools import activity, queries
+
+if TYPE_CHECKING:
+    from orchestrator.tools.activity import Show
 
 LOOK_BACK = 400  # events from the end that are asked one by one
 
@@ -41,8 +43,8 @@ def verdict(
 
     A failure after the result undoes it, unless nothing was done for it (``idle_query``): then it is the program's own.
     """
-    done = bool(search(done_query, events)) if done_query else None
-    failed = bool(search(failed_query, events)) if failed_query else None
+    done = bool(queries.search(done_query, events)) if done_query else None
+    failed = bool(queries.search(failed_query, events)) if failed_query else None
     if not isinstance(events, list):
         return Verdict(done, failed, final=bool(done or failed))
     good = _last(done_query, events) if done else -1
@@ -52,22 +54,22 @@ def verdict(
         return Verdict(done, failed, final)
     if good > bad:
         return Verdict(True, False, final, _recovered(error_query, events[bad]))
-    if error_query and not search(error_query, [events[bad]]):
+    if error_query and not queries.search(error_query, [events[bad]]):
         return Verdict(True, False, final, ("it printed an empty error after its result",))
-    if idle_query and search(idle_query, [events[bad]]):
+    if idle_query and queries.search(idle_query, [events[bad]]):
         return Verdict(True, False, final, _after(error_query, events[bad]))
     return Verdict(False, True, final)
 
 
 def _quiet(show: Show | None, later: list[Any]) -> bool:
     """Whether these events tell of no further work; without a ``show`` nobody knows of any event."""
-    return not later if show is None else not any(speaks(show, event) for event in later)
+    return not later if show is None else not any(activity.speaks(show, event) for event in later)
 
 
 def _last(query: str, events: list[Any]) -> int:
     """The place of the last event for which the query finds something; -1 if there is none near the end."""
     for place in range(len(events) - 1, max(-1, len(events) - 1 - LOOK_BACK), -1):
-        if search(query, [events[place]]):
+        if queries.search(query, [events[place]]):
             return place
     return -1
 
@@ -83,5 +85,5 @@ def _after(error_query: str, event: Any) -> tuple[str, ...]:
 
 
 def _error(query: str, event: Any) -> str:
-    said = search(query, [event]) if query else None
+    said = queries.search(query, [event]) if query else None
     return " ".join(said.split())[:160] if isinstance(said, str) else ""

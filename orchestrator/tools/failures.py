@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files.documents import parse
+from orchestrator.files import documents
 from orchestrator.files.layout import data_file
 from orchestrator.libraries import later
 from orchestrator.patterns import regex
@@ -44,7 +44,7 @@ class Failure:
 @cache
 def _entries() -> tuple[Mapping[str, Any], ...]:
     with open(data_file("tools", "failures.yaml"), "rb") as file:
-        return tuple(parse(file.read()).data["failures"])
+        return tuple(documents.parse(file.read()).data["failures"])
 
 
 @cache

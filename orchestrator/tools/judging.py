@@ -6,17 +6,18 @@ What only the configuration shows of a file that is right in itself (unknown age
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import named, schemas
-from orchestrator.files.documents import Document, Problem
-from orchestrator.files.requests import Request, load
-from orchestrator.model import chain
-from orchestrator.model.config import Config
-from orchestrator.model.run import Run
-from orchestrator.model.task import task_from
-from orchestrator.tools.routing import RouteProblem, routes
-from orchestrator.tools.specs import Toolbox
+from orchestrator.files import named, requests, schemas
+from orchestrator.model import chain, task
+from orchestrator.tools import routing
+
+if TYPE_CHECKING:
+    from orchestrator.files.documents import Document, Problem
+    from orchestrator.files.requests import Request
+    from orchestrator.model.config import Config
+    from orchestrator.model.run import Run
+    from orchestrator.tools.specs import Toolbox
 
 
 def judged(
@@ -30,7 +31,7 @@ def judged(
 ) -> Request:
     """What the bytes of ``path`` ask for, with all problems.  ``agents``: the roles there are; ``root``: the project in which the
     files that it names must be, if it belongs to one."""
-    request = load(path, task_id, raw, schemas.check, agents, find=config.templates.get)
+    request = requests.load(path, task_id, raw, schemas.check, agents, find=config.templates.get)
     if not request.errors:
         request.problems += route_problems(request, config, toolbox)
     if root and not request.errors:
@@ -45,15 +46,15 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
     problems = []
     if request.task is not None:
         try:
-            routes(request.task, config, toolbox.tools)
-        except RouteProblem as error:
+            routing.routes(request.task, config, toolbox.tools)
+        except routing.RouteProblem as error:
             problems.append(request.document.problem_at((error.key,), error.message, error.hint))
     problems += _next_agents(request, config, toolbox)
     if request.run is not None:
         for task_id, body in request.run.tasks.items():
             try:
-                routes(task_from(task_id, body), config, toolbox.tools)
-            except RouteProblem as error:
+                routing.routes(task.task_from(task_id, body), config, toolbox.tools)
+            except routing.RouteProblem as error:
                 place = _place(request.run, task_id, error.key, request.document)
                 problems.append(request.document.problem_at(place, error.message, error.hint))
     return problems
@@ -81,8 +82,10 @@ def _next_agents(request: Request, config: Config, toolbox: Toolbox) -> list[Pro
         for where, entry in entries:
             keys = {key: entry[key] for key in ("agent", "tool", "model") if key in entry}
             try:
-                routes(task_from("next", {"prompt": "x", **keys}), config, toolbox.tools)
-            except RouteProblem as error:
+                routing.routes(
+                    task.task_from("next", {"prompt": "x", **keys}), config, toolbox.tools
+                )
+            except routing.RouteProblem as error:
                 place = where if where[-1] == "next_agent" else (*where, error.key)
                 problems.append(document.problem_at(place, error.message, error.hint))
     return problems

@@ -7,7 +7,11 @@ it; where it has none nothing starts, since fewer rights than were asked for cou
 
 from __future__ import annotations
 
-from orchestrator.tools.specs import ToolSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.tools.specs import ToolSpec
+
 
 DEFAULT = "default"
 

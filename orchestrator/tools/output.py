@@ -10,19 +10,19 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
-from orchestrator.tools.activity import Show
-from orchestrator.tools.ending import verdict
-from orchestrator.tools.parsers import PARSERS
-from orchestrator.tools.queries import event_of, search
-from orchestrator.tools.tally import TOKENS
+from orchestrator.tools import ending as ending_tools
+from orchestrator.tools import parsers, queries, tally
 from orchestrator.tools.tally import figure as sensible
+
+if TYPE_CHECKING:
+    from orchestrator.tools.activity import Show
 
 HEAD, TAIL = 1 << 20, 16 << 20
 SESSION = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
@@ -92,7 +92,7 @@ class Said:
 def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
     """What the output in a log folder says.  What cannot be found is left out; nothing in the output raises."""
     if parse.parser:
-        said = PARSERS[parse.parser](
+        said = parsers.PARSERS[parse.parser](
             tail(f"{run_dir}/stdout.log", 1 << 16), tail(f"{run_dir}/stderr.log", 1 << 16)
         )
         return Said(
@@ -104,7 +104,7 @@ def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
     events, cut = _document(parse.source, run_dir)
 
     def ask(query: str, data: Any = events) -> Any:
-        return search(query, data) if query else None
+        return queries.search(query, data) if query else None
 
     counted = _document(parse.usage_from, run_dir)[0] if parse.usage_from else events
     told = _document(parse.text_from, run_dir)[0] if parse.text_from else events
@@ -112,7 +112,7 @@ def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
     warnings = [warnings] if isinstance(warnings, str) else warnings
     cost = ask(parse.usage.get("cost", ""), counted)
     session_cost = sensible(ask(parse.usage.get("session_cost", ""), counted))
-    ending = verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
+    ending = ending_tools.verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
     windows = ask(parse.quota)
     return Said(
         session=_session(ask(parse.session)),
@@ -146,15 +146,15 @@ def settled(parse: Parse, run_dir: str, show: Show | None) -> bool:
     if parse.source != "stdout" or parse.parser or not parse.done:
         return False
     raw = tail(f"{run_dir}/stdout.log", HEAD).encode("utf-8", "replace")
-    events = [event for line in raw.split(b"\n") if (event := event_of(line)) is not None]
-    ending = verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
+    events = [event for line in raw.split(b"\n") if (event := queries.event_of(line)) is not None]
+    ending = ending_tools.verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
     return bool(ending.final and (ending.done or ending.failed))
 
 
 def _tokens(figure: Callable[[str], Any], parse: Parse) -> dict[str, int]:
     """Counts by kind; empty if nothing was counted."""
     found = {}
-    for name in TOKENS:
+    for name in tally.TOKENS:
         value = sensible(figure(name))
         if value is not None:
             found[name] = int(value)
@@ -200,7 +200,9 @@ def _document(source: str, run_dir: str) -> tuple[Any, bool]:
     raw, cut = _ends(path)
     if path.endswith(".json"):
         return _json(raw), cut
-    return [event for line in raw.split(b"\n") if (event := event_of(line)) is not None], cut
+    return [
+        event for line in raw.split(b"\n") if (event := queries.event_of(line)) is not None
+    ], cut
 
 
 def _ends(path: str) -> tuple[bytes, bool]:

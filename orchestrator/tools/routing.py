@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from orchestrator.files.schemas import did_you_mean
-from orchestrator.model.config import Agent, Config
-from orchestrator.model.gates import Lane
-from orchestrator.model.isolation import CHECKOUT
+from orchestrator.files import schemas
+from orchestrator.model import config as config_model
+from orchestrator.model import gates, isolation
+from orchestrator.model import task as task_model
 from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
-from orchestrator.model.task import Task
 from orchestrator.records import dataclass, replace
-from orchestrator.tools import levels, planning
-from orchestrator.tools.specs import ToolSpec
-from orchestrator.tools.taskenv import refusal
+from orchestrator.tools import levels, planning, taskenv
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Config
+    from orchestrator.tools.specs import ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Route:
     ``model`` is the model's name here, ``model_name`` what the tool calls it.
     """
 
-    agent: Agent
+    agent: config_model.Agent
     tool: ToolSpec
     model: str | None
     timeout: float
@@ -40,13 +42,13 @@ class Route:
     sandbox: Sandbox = Sandbox()
     place: Place = DIRECT
 
-    def lane(self, task: Task) -> Lane:
+    def lane(self, task: task_model.Task) -> gates.Lane:
         """What the limits count it as."""
-        turn = {CHECKOUT} if self.edits and not self.isolated else set()
+        turn = {isolation.CHECKOUT} if self.edits and not self.isolated else set()
         locks = sorted({*task.locks, *self.agent.role.locks, *turn})
         run = task.run or ""
         on = self.place.lane
-        return Lane(self.agent.name, self.tool.name, run, tuple(locks), task.low, on)
+        return gates.Lane(self.agent.name, self.tool.name, run, tuple(locks), task.low, on)
 
 
 class RouteProblem(Exception):
@@ -70,8 +72,8 @@ def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
 def _instead(name: str, known: list[str], config: Config, tools: Mapping[str, ToolSpec]) -> str:
     """What a hint offers for an unknown agent: those that are configured, or whose program is installed."""
     usable = sorted({*config.agents, *agents_at_hand(config, tools)})
-    near = did_you_mean(name, usable)
-    if not near and (near := did_you_mean(name, known)):
+    near = schemas.did_you_mean(name, usable)
+    if not near and (near := schemas.did_you_mean(name, known)):
         near = f"{near} (it is not installed here)"
     return f"{near} agents here: {', '.join(usable)}".strip()
 
@@ -85,7 +87,9 @@ def agents_at_hand(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     return [name for name, tool in first.items() if tool in tools and tools[tool].at_hand]
 
 
-def routes(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> tuple[Route, ...]:
+def routes(
+    task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec]
+) -> tuple[Route, ...]:
     """The one place where agent, tool and model are chosen: what acts first, then what to fall back to.
 
     A list of agents in the task comes before the list of tools of each agent.  Raises `RouteProblem`.
@@ -98,12 +102,12 @@ def routes(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> tuple[R
     )
 
 
-def route(task: Task, config: Config, tools: Mapping[str, ToolSpec]) -> Route:
+def route(task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec]) -> Route:
     """What acts first; the whole chain is checked."""
     return routes(task, config, tools)[0]
 
 
-def silence_of(agent: Agent, tool: ToolSpec, config: Config) -> float | None:
+def silence_of(agent: config_model.Agent, tool: ToolSpec, config: Config) -> float | None:
     """How long an agent may print nothing, in seconds: what a person has set, nearest first, else what its built-in spec says.
 
     ``None``: for ever, as the silence of a command such as ``make`` tells nothing; the time limit ends it all the same.
@@ -112,7 +116,9 @@ def silence_of(agent: Agent, tool: ToolSpec, config: Config) -> float | None:
     return agent.silence or own or config.default_silence or built_in
 
 
-def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str) -> Agent:
+def _agent(
+    task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec], name: str
+) -> config_model.Agent:
     agent = config.agents.get(name)
     if agent is not None:
         return agent
@@ -128,11 +134,11 @@ def _agent(task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str)
             f"unknown agent '{name[:60]}'{source}",
             _instead(name, known, config, tools),
         )
-    return Agent(name, (name,))
+    return config_model.Agent(name, (name,))
 
 
 def _route(
-    task: Task, config: Config, tools: Mapping[str, ToolSpec], name: str, tool_name: str
+    task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec], name: str, tool_name: str
 ) -> Route:
     agent = _agent(task, config, tools, name)
     tool = tools.get(tool_name)
@@ -143,10 +149,10 @@ def _route(
         raise RouteProblem(
             key,
             f"the tool '{tool_name[:60]}' {state}",
-            f"{did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip(),
+            f"{schemas.did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip(),
         )
     agent = _for_tool(agent, task, config)
-    if wrong := refusal(task.env, agent, tool, config):
+    if wrong := taskenv.refusal(task.env, agent, tool, config):
         raise RouteProblem("env", *wrong)
     if wrong := levels.refusal(tool, agent.permissions, task.mode == "interactive"):
         raise RouteProblem("agent", *wrong)
@@ -210,7 +216,9 @@ def bounded(route: Route, bounds: Bounds) -> Route:
     )
 
 
-def _for_tool(agent: Agent, task: Task, config: Config) -> Agent:
+def _for_tool(
+    agent: config_model.Agent, task: task_model.Task, config: Config
+) -> config_model.Agent:
     """The role as it acts by a tool that the task chose and the role does not name: what it was trusted with (its
     permissions, its environment, its secrets) was meant for its own tools."""
     if not task.tool or task.tool in agent.tools:
@@ -219,7 +227,7 @@ def _for_tool(agent: Agent, task: Task, config: Config) -> Agent:
     return replace(agent, permissions=permissions, env={}, command=(), secrets={})
 
 
-def edits(agent: Agent, tool: ToolSpec) -> bool:
+def edits(agent: config_model.Agent, tool: ToolSpec) -> bool:
     """Whether this role, by this tool, changes files: what the role says, else the tool's spec."""
     return bool(tool.edits) if agent.role.edits is None else agent.role.edits
 
@@ -239,7 +247,9 @@ def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     )
 
 
-def isolated(task: Task, agent: Agent, tool: ToolSpec, config: Config) -> bool:
+def isolated(
+    task: task_model.Task, agent: config_model.Agent, tool: ToolSpec, config: Config
+) -> bool:
     """Whether a task gets a tree of its own: asked for by the task, its role, or for all that edit."""
     asked = "worktree" in (task.isolation, agent.role.isolation)
     return asked or (config.isolation == "worktree" and edits(agent, tool))
@@ -249,14 +259,20 @@ def turns(config: Config, tools: Mapping[str, ToolSpec]) -> frozenset[str]:
     """The agents that edit the person's checkout, and so take turns: without a tree of their own."""
     found = set()
     for name in agent_names(config, tools):
-        agent = config.agents.get(name) or Agent(name, (name,))
+        agent = config.agents.get(name) or config_model.Agent(name, (name,))
         tool = tools.get(agent.tool)
-        if tool is not None and edits(agent, tool) and not isolated(Task(""), agent, tool, config):
+        if (
+            tool is not None
+            and edits(agent, tool)
+            and not isolated(task_model.Task(""), agent, tool, config)
+        ):
             found.add(name)
     return frozenset(found)
 
 
-def _place(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> Place:
+def _place(
+    task: task_model.Task, config: Config, agent: config_model.Agent, tool: ToolSpec
+) -> Place:
     """Where it is executed: what the task, its role or its tool says, among what the configuration names."""
     place = places_of(config).of(task.on, agent.name, tool.name)
     known = sorted({"direct", *config.distributors})
@@ -264,7 +280,7 @@ def _place(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> Place:
         raise RouteProblem(
             "on",
             f"there is no distributor '{place.name[:60]}'",
-            f"{did_you_mean(place.name, known)} distributors in orchestrator.yaml: {', '.join(known)}".strip(),
+            f"{schemas.did_you_mean(place.name, known)} distributors in orchestrator.yaml: {', '.join(known)}".strip(),
         )
     if task.mode == "interactive" and place.lane:
         raise RouteProblem(
@@ -275,7 +291,7 @@ def _place(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> Place:
     return place
 
 
-def _checks(task: Task, agent: Agent, config: Config) -> tuple[str, ...]:
+def _checks(task: task_model.Task, agent: config_model.Agent, config: Config) -> tuple[str, ...]:
     """The checks of the role, then those of the task; each must be one of orchestrator.yaml's."""
     names = tuple(dict.fromkeys((*agent.role.verify, *task.verify)))
     for name in names:
@@ -284,12 +300,14 @@ def _checks(task: Task, agent: Agent, config: Config) -> tuple[str, ...]:
             raise RouteProblem(
                 "verify",
                 f"there is no check '{name[:60]}'",
-                f"{did_you_mean(name, known)} checks in orchestrator.yaml: {', '.join(known) or 'none'}".strip(),
+                f"{schemas.did_you_mean(name, known)} checks in orchestrator.yaml: {', '.join(known) or 'none'}".strip(),
             )
     return names
 
 
-def _model(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> tuple[str | None, str]:
+def _model(
+    task: task_model.Task, config: Config, agent: config_model.Agent, tool: ToolSpec
+) -> tuple[str | None, str]:
     """The model and who chose it: the task, else the first policy rule that fits, else the agent, else the tool."""
     if task.model:
         return task.model, "task"
@@ -308,7 +326,7 @@ def _model(task: Task, config: Config, agent: Agent, tool: ToolSpec) -> tuple[st
     return (agent.model, "agent") if agent.model else (tool.model, "tool")
 
 
-def _check_shell(task: Task, agent: Agent, config: Config) -> None:
+def _check_shell(task: task_model.Task, agent: config_model.Agent, config: Config) -> None:
     if agent.command:
         return
     if not config.shell_allow:

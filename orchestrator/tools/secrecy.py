@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.model import filling
-from orchestrator.model.result import Reading
 from orchestrator.records import replace
+
+if TYPE_CHECKING:
+    from orchestrator.model.result import Reading
 
 
 def forms(secrets: Iterable[str]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from orchestrator.files.opening import open_file, read_bytes
 from orchestrator.model.units import when
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
-from orchestrator.tools.queries import event_of, search
-from orchestrator.tools.tally import Tally
+from orchestrator.tools import queries
+from orchestrator.tools import tally as tally_tools
 
 LONGEST = 1 << 24  # bytes of one line; a longer one is passed over
 HEAD = 1 << 16  # bytes in which a log names its folder
@@ -93,17 +93,17 @@ def locate(log: SessionLog, env: Mapping[str, str], cwd: str, session: str, sinc
 
 def of_file(log: SessionLog, path: str, since: float) -> Logged:
     """What a file says of the time since then."""
-    tally = Tally(log.key, log.figures, log.includes_cached)
+    tally = tally_tools.Tally(log.key, log.figures, log.includes_cached)
     session = ""
     windows: tuple[Mapping[str, Any], ...] = ()
     for event in _events(path):
         if log.session and not session:
-            name = search(log.session, event)
+            name = queries.search(log.session, event)
             session = name if isinstance(name, str) else ""
         if not _since(log, event, since):
             continue
         tally.add(event)
-        found = search(log.quota, event) if log.quota else None
+        found = queries.search(log.quota, event) if log.quota else None
         if isinstance(found, list):
             windows = tuple(item for item in found if isinstance(item, dict))
     if log.beside:
@@ -118,7 +118,7 @@ def of_file(log: SessionLog, path: str, since: float) -> Logged:
 
 
 def _since(log: SessionLog, event: Mapping[str, Any], since: float) -> bool:
-    said = search(log.at, event) if log.at else None
+    said = queries.search(log.at, event) if log.at else None
     if not isinstance(said, str):
         return True
     try:
@@ -131,7 +131,7 @@ def _events(path: str) -> Iterator[dict[str, Any]]:
     try:
         with open_file(path) as file:
             while line := file.readline(LONGEST):
-                event = event_of(line.rstrip(b"\n"))
+                event = queries.event_of(line.rstrip(b"\n"))
                 if event is not None:
                     yield event
     except OSError:

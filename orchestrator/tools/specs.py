@@ -8,19 +8,21 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import opening
+from orchestrator.files import opening, schemas
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.scan import names
-from orchestrator.files.schemas import check
 from orchestrator.libraries import later
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass, field
+from orchestrator.tools import failures as failures_tools
+from orchestrator.tools import output, sessionlog
+from orchestrator.tools import queries as queries_tools
 from orchestrator.tools.activity import Presentation, presentation_from
-from orchestrator.tools.failures import Pattern, patterns
-from orchestrator.tools.output import Parse
-from orchestrator.tools.queries import problem
-from orchestrator.tools.sessionlog import SessionLog, session_log_from
+
+if TYPE_CHECKING:
+    from orchestrator.tools.failures import Pattern
+    from orchestrator.tools.sessionlog import SessionLog
 
 if TYPE_CHECKING:
     import shutil
@@ -69,7 +71,7 @@ class ToolSpec:
     verified: tuple[str, ...] = ()
     session_log: SessionLog | None = None
     first_alone: bool = False
-    parse: Parse | None = None
+    parse: output.Parse | None = None
     presentation: Presentation = Presentation()
     module: str = ""
     failures: tuple[Pattern, ...] = ()
@@ -125,8 +127,10 @@ def load_tools(layout: Layout | None) -> Toolbox:
     return box
 
 
-def _parse(data: Mapping[str, Any]) -> Parse:
-    return Parse(**{"source" if key == "from" else key: value for key, value in data.items()})
+def _parse(data: Mapping[str, Any]) -> output.Parse:
+    return output.Parse(
+        **{"source" if key == "from" else key: value for key, value in data.items()}
+    )
 
 
 def _steering(data: Mapping[str, Any] | None) -> Steering | None:
@@ -175,7 +179,7 @@ def queries(document: Document) -> list[Problem]:
     found += [
         document.problem_at(path, f"not a JMESPath query: {why}", "https://jmespath.org")
         for path, query in listed
-        if (why := problem(query))
+        if (why := queries_tools.problem(query))
     ]
     for place, item in enumerate(document.data.get("failures", ())):
         try:
@@ -195,7 +199,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
     except OSError as error:
         document = Document("", problems=[Problem(1, 1, f"cannot be read: {error.strerror}")])
     problems = document.problems or (
-        [] if built_in else check("tool", document)
+        [] if built_in else schemas.check("tool", document)
     )  # ours are checked by the tests
     if problems:
         box.broken.append((path, document, problems))
@@ -233,11 +237,11 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         reply=_steering(data.get("reply")),
         verified=_listed(data.get("verified")),
         first_alone=data.get("first_alone", False),
-        session_log=session_log_from(data.get("session_log")),
+        session_log=sessionlog.session_log_from(data.get("session_log")),
         parse=_parse(data["parse"]) if "parse" in data else None,
         presentation=presentation_from(data),
         module=data.get("module", ""),
-        failures=patterns(data.get("failures", ())),
+        failures=failures_tools.patterns(data.get("failures", ())),
         success_codes=tuple(data.get("success_codes", (0,))),
         description=data.get("description", ""),
         built_in=built_in,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.tools.queries import search
+from orchestrator.tools import queries
 
 # Kinds of tokens.  cached and cache_write are among input, reasoning is among output.
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning")
@@ -31,11 +31,11 @@ class Tally:
         found = {
             name: value
             for name, query in self._figures.items()
-            if (value := figure(search(query, event))) is not None
+            if (value := figure(queries.search(query, event))) is not None
         }
         if not found:
             return False
-        key = search(self._key, event) if self._key else None
+        key = queries.search(self._key, event) if self._key else None
         name = str(key) if key is not None else f"#{len(self._counted)}"
         for kind, value in self._counted.get(name, {}).items():
             self._total[kind] -= value

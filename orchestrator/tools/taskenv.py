@@ -7,10 +7,13 @@ set what its tool is given already: what the spec or the role sets, or what is p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from orchestrator.model.config import Agent, Config
 from orchestrator.patterns import regex
-from orchestrator.tools.specs import ToolSpec
+
+if TYPE_CHECKING:
+    from orchestrator.model.config import Agent, Config
+    from orchestrator.tools.specs import ToolSpec
 
 PREFIX = "ORCHESTRATOR_VAR_"
 _NAME = regex(r"[A-Za-z_][A-Za-z0-9_]*\Z")

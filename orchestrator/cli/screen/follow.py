@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from orchestrator import lazily
 from orchestrator.cli.app import App
@@ -13,10 +14,13 @@ from orchestrator.cli.screen.console import say
 from orchestrator.errors import FAILED, NEEDS_YOU, TIMED_OUT
 from orchestrator.files import asks, results, scan
 from orchestrator.files.text import clean, last_states, one_line
-from orchestrator.model.question import headline
+from orchestrator.model import question
 from orchestrator.model.status import ENDED, Status
-from orchestrator.queries.why import reasons
-from orchestrator.tools.activity import Line, Presentation, Renderer
+from orchestrator.queries import why
+from orchestrator.tools import activity
+
+if TYPE_CHECKING:
+    from orchestrator.tools.activity import Line, Presentation
 
 INTERVAL = 0.05
 OBSTACLE = 1.0  # seconds after which whoever waits is told what stands in the way
@@ -50,7 +54,7 @@ def until_ended(
                 waiting.remove(task_id)
                 codes.append(NEEDS_YOU)
                 say(
-                    f"{task_id} asks: {one_line(headline(open_[0].question), 160)} (orchestrator reply {task_id})"
+                    f"{task_id} asks: {one_line(question.headline(open_[0].question), 160)} (orchestrator reply {task_id})"
                 )
                 continue
             if place is None and scan.locate(app.layout, task_id) is not None:
@@ -84,7 +88,7 @@ def _tell_what_is_stuck(app: App, ids: list[str], told: set[str]) -> set[str]:
     for task_id in ids:
         place = scan.locate(app.layout, task_id)
         for gate in (
-            reasons(app.layout, task_id, *place, time.time()).gates if place is not None else ()
+            why.reasons(app.layout, task_id, *place, time.time()).gates if place is not None else ()
         ):
             text = f"{task_id} waits: {one_line(gate.why, 160)}" + (
                 f" ({gate.hint})" if gate.hint else ""
@@ -143,7 +147,7 @@ class LogWriter:
     ) -> None:
         self._app, self._raw = app, raw
         self._kept: deque[Line] | None = deque(maxlen=last) if last is not None else None
-        self._renderer = Renderer(how.show) if how.show is not None and not raw else None
+        self._renderer = activity.Renderer(how.show) if how.show is not None and not raw else None
 
     def write(self, data: bytes) -> None:
         if self._renderer is None:

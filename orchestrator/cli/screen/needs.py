@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.screen.console import Console
 from orchestrator.files.text import one_line
-from orchestrator.queries.needs import Need
+
+if TYPE_CHECKING:
+    from orchestrator.queries.needs import Need
 
 SIGNS = {"asks": "review", "budget": "held"}
 

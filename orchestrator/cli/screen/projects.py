@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.screen.console import Console, cost
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
-from orchestrator.queries.projects import ProjectView
+
+if TYPE_CHECKING:
+    from orchestrator.queries.projects import ProjectView
 
 
 def rows(console: Console, views: Iterable[ProjectView]) -> list[list[str]]:

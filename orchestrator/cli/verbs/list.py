@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from orchestrator.cli import everywhere as everywhere_cli
 from orchestrator.cli.app import App
-from orchestrator.cli.everywhere import refuse_none, warn_of_broken
 from orchestrator.cli.options import Choice, examples, json_option, now
-from orchestrator.cli.verbs.status import line
+from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
-from orchestrator.files.configuration import load_config
+from orchestrator.files import configuration, schemas
 from orchestrator.files.layout import Layout
-from orchestrator.files.schemas import did_you_mean
 from orchestrator.files.text import one_line
 from orchestrator.model.status import FINISHED, FOLDERS, Status
-from orchestrator.queries.projects import Looked, in_each
-from orchestrator.queries.runs import find_run
-from orchestrator.queries.tasks import Row, labels_of, listed
+from orchestrator.queries import projects, runs, tasks
 from orchestrator.records import dataclass
-from orchestrator.tools.routing import agent_names
-from orchestrator.tools.specs import load_tools
+from orchestrator.tools import routing, specs
+
+if TYPE_CHECKING:
+    from orchestrator.queries.projects import Looked
+    from orchestrator.queries.tasks import Row
 
 
 @click.command(
@@ -76,10 +78,12 @@ def command(
     """
     wanted = Wanted(statuses, run_id, agent, frozenset(labels), most)
     if everywhere:
-        _show_everywhere(app, in_each(lambda layout: _find(layout, wanted)), as_json, jsonl)
+        _show_everywhere(
+            app, projects.in_each(lambda layout: _find(layout, wanted)), as_json, jsonl
+        )
         return
     rows, left_out = _find(app.layout, wanted)
-    if run_id is not None and not rows and find_run(app.layout, run_id) is None:
+    if run_id is not None and not rows and runs.find_run(app.layout, run_id) is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
         _check_agent(app, agent)
@@ -88,7 +92,7 @@ def command(
     elif as_json:
         app.console.json("tasks", {"tasks": [row.as_json() for row in rows], "left_out": left_out})
     else:
-        app.console.table([line(app.console, row, now()) for row in rows])
+        app.console.table([status_verbs.line(app.console, row, now()) for row in rows])
         if left_out and app.console.tty:
             app.console.out(f"  {left_out} older ended tasks: orchestrator list --last 0")
         if not rows and app.console.tty:
@@ -117,11 +121,11 @@ def _find(layout: Layout, wanted: Wanted) -> tuple[list[Row], int]:
     """The rows of one project, and how many ended tasks were left out."""
     folders = _folders(wanted.statuses) or (None if wanted.most else FOLDERS)
     most = None if wanted.filtered or not wanted.most else wanted.most
-    rows, left_out = listed(layout, now(), folders, most)
+    rows, left_out = tasks.listed(layout, now(), folders, most)
     rows = [row for row in rows if wanted.run in (None, row.run)]
     rows = [row for row in rows if wanted.agent in (None, row.agent)]
     if wanted.labels:
-        rows = [row for row in rows if wanted.labels <= labels_of(layout, row.id)]
+        rows = [row for row in rows if wanted.labels <= tasks.labels_of(layout, row.id)]
     if wanted.filtered and wanted.most:
         rows, left_out = _newest(rows, wanted.most)
     if len({"invalid", "waiting"} & set(wanted.statuses)) == 1:  # both lie in inbox/
@@ -133,7 +137,7 @@ def _find(layout: Layout, wanted: Wanted) -> tuple[list[Row], int]:
 def _show_everywhere(
     app: App, found: list[Looked[tuple[list[Row], int]]], as_json: bool, jsonl: bool
 ) -> None:
-    refuse_none(found)
+    everywhere_cli.refuse_none(found)
     if as_json:
         told = [
             item.as_json(
@@ -155,12 +159,15 @@ def _show_everywhere(
         rows = []
         for item in found:
             name = one_line(item.name)
-            rows += [[name, *line(app.console, row, now())] for row in (item.found or ((), 0))[0]]
+            rows += [
+                [name, *status_verbs.line(app.console, row, now())]
+                for row in (item.found or ((), 0))[0]
+            ]
         app.console.table(rows)
         left_out = sum(item.found[1] for item in found if item.found is not None)
         if left_out and app.console.tty:
             app.console.out(f"  {left_out} older ended tasks: orchestrator list --all --last 0")
-    warn_of_broken(found)
+    everywhere_cli.warn_of_broken(found)
 
 
 def _newest(rows: list[Row], most: int) -> tuple[list[Row], int]:
@@ -177,9 +184,11 @@ def _newest(rows: list[Row], most: int) -> tuple[list[Row], int]:
 
 def _check_agent(app: App, agent: str) -> None:
     """Nothing is found of an agent that does not exist: that is a mistyped name."""
-    known = agent_names(load_config(app.layout), load_tools(app.layout).tools)
+    known = routing.agent_names(
+        configuration.load_config(app.layout), specs.load_tools(app.layout).tools
+    )
     if agent not in known:
-        hint = did_you_mean(agent, known) or "orchestrator agents   lists them"
+        hint = schemas.did_you_mean(agent, known) or "orchestrator agents   lists them"
         raise NotFound(f"there is no agent '{agent}'", hint)
 
 

@@ -19,7 +19,7 @@ from orchestrator.files.logreader import LogReader
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import printed
-from orchestrator.tools.activity import Presentation
+from orchestrator.tools import activity
 
 
 @click.command(
@@ -80,7 +80,7 @@ def command(
             number,
             path,
             lines,
-            Presentation() if raw else printed.how_shown(layout, task_id, number, name),
+            activity.Presentation() if raw else printed.how_shown(layout, task_id, number, name),
         )
     if not os.path.exists(path):
         say(f"{layout.shown(path)} is not there (logs are not kept in git)")
@@ -105,7 +105,12 @@ def _no_log(layout: Layout, task_id: str) -> NotFound:
 
 
 def _document(
-    app: App, task_id: str, number: int | None, path: str, lines: int | None, how: Presentation
+    app: App,
+    task_id: str,
+    number: int | None,
+    path: str,
+    lines: int | None,
+    how: activity.Presentation,
 ) -> int:
     shown = printed.lines_of(path, how, lines)
     app.console.json(

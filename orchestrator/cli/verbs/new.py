@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,20 +25,28 @@ from orchestrator.cli.screen import follow
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
-from orchestrator.files import card, diagnostics, encodings, named, schemas
-from orchestrator.files.configuration import load_config
-from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
+from orchestrator.files import (
+    card,
+    configuration,
+    diagnostics,
+    documents,
+    encodings,
+    named,
+    requests,
+    schemas,
+)
 from orchestrator.files.ownership import find_own_layout
-from orchestrator.files.requests import load
 from orchestrator.model import ids
-from orchestrator.model.config import Config
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task
 from orchestrator.store import atomic
 from orchestrator.store.yamltext import task_text
-from orchestrator.tools.judging import route_problems
-from orchestrator.tools.routing import routes
-from orchestrator.tools.specs import Toolbox
+from orchestrator.tools import judging, routing
+
+if TYPE_CHECKING:
+    from orchestrator.files.documents import Document, Problem
+    from orchestrator.model.config import Config
+    from orchestrator.model.task import Task
+    from orchestrator.tools.specs import Toolbox
 
 DRAFT = """\
 # yaml-language-server: $schema={schema}
@@ -212,7 +220,7 @@ def command(
 def _made(app: App, name: str, text: str) -> list[Task]:
     """The tasks of a run that is not accepted yet."""
     find = open_config(app)[0].templates.get
-    run = load(f"{name}.yaml", name, text.encode(), find=find).run
+    run = requests.load(f"{name}.yaml", name, text.encode(), find=find).run
     return run.all_tasks() if run is not None else []
 
 
@@ -297,7 +305,7 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
             click.edit(filename=path)
             with open(path, "rb") as file:
                 text = encodings.readable(file.read())
-            data = parse(text).data
+            data = documents.parse(text).data
             if (
                 isinstance(data, dict)
                 and not str(data.get("prompt") or data.get("prompt_file") or "").strip()
@@ -326,16 +334,16 @@ def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -
     """What is wrong with the text, rendered; empty if nothing is.  ``given``: by which option a key was given."""
     config, toolbox = open_config(app)
     raw = text.encode()
-    if len(raw) > MAX_BYTES:
+    if len(raw) > documents.MAX_BYTES:
         size = f"{len(raw) / 2**20:.1f} MiB"
         return (
-            f"error: the task would be {size}, and the limit is {MAX_BYTES >> 20} MiB\n"
+            f"error: the task would be {size}, and the limit is {documents.MAX_BYTES >> 20} MiB\n"
             "  hint: put long material in a file and name it: --context FILE"
         )
     find = config.templates.get
-    request = load(f"{name}.yaml", name, raw, schemas.check, find=find)
+    request = requests.load(f"{name}.yaml", name, raw, schemas.check, find=find)
     if not request.errors:
-        request.problems += route_problems(request, config, toolbox)
+        request.problems += judging.route_problems(request, config, toolbox)
     if not request.errors:
         request.problems += named.problems(request, app.layout.root)
         request.problems += named.unknown_needs(request, app.layout)
@@ -363,7 +371,7 @@ def _by_option(problem: Problem, document: Document, given: Mapping[str, str]) -
 
 def _tell_what_is_missing(task: Task | None, config: Config, toolbox: Toolbox) -> None:
     """A note if no tool of the task's chain has its program here: it would fail as soon as it starts."""
-    chain = routes(task, config, toolbox.tools) if task is not None else ()
+    chain = routing.routes(task, config, toolbox.tools) if task is not None else ()
     if chain and not any(route.tool.at_hand for route in chain):
         first = chain[0].tool
         what = f"the package '{first.module}'" if first.module else f"'{first.argv[0]}'"
@@ -418,7 +426,7 @@ def _whereabouts(app: App, held: bool) -> tuple[str, str]:
 
 
 def _first_words(text: str) -> str:
-    data = parse(text).data
+    data = documents.parse(text).data
     if not isinstance(data, dict):
         return "task"
     words = str(data.get("prompt") or data.get("prompt_file") or "task").strip()
@@ -428,6 +436,10 @@ def _first_words(text: str) -> str:
 def _agents(ctx: click.Context, word: str) -> list[str]:
     try:
         layout = find_own_layout(ctx.find_root().params.get("directory"))
-        return [name for name in (*load_config(layout).agents, "demo") if name.startswith(word)]
+        return [
+            name
+            for name in (*configuration.load_config(layout).agents, "demo")
+            if name.startswith(word)
+        ]
     except OrchestratorError:
         return []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import Console
-from orchestrator.cli.verbs.status import line
+from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
 from orchestrator.files import runrecords
 from orchestrator.files.text import one_line
-from orchestrator.queries.chains import drawn
-from orchestrator.queries.runs import RunView, all_runs, find_run, view_of
+from orchestrator.queries import chains, runs
+
+if TYPE_CHECKING:
+    from orchestrator.queries.runs import RunView
 
 
 @click.command(epilog=examples("orchestrator runs", "orchestrator runs release-0.2"))
@@ -23,7 +27,7 @@ def command(app: App, run: str | None, as_json: bool) -> None:
     """All runs, or one run and its tasks.  A run's status follows from its tasks'."""
     layout = app.layout
     if run is None:
-        views = all_runs(layout, now())
+        views = runs.all_runs(layout, now())
         if as_json:
             app.console.json("runs", {"runs": [view.as_json() for view in views]})
             return
@@ -44,8 +48,8 @@ def command(app: App, run: str | None, as_json: bool) -> None:
         if not views and app.console.tty:
             app.console.out("no runs; a file with tasks: in work/inbox makes one")
         return
-    known = find_run(layout, run)
-    view = view_of(layout, *known, now()) if known else None
+    known = runs.find_run(layout, run)
+    view = runs.view_of(layout, *known, now()) if known else None
     if view is None:
         listed = ", ".join(run_id for run_id, _ in runrecords.listed(layout)[:8])
         raise NotFound(
@@ -88,8 +92,8 @@ def _show(console: Console, view: RunView, moment: float) -> None:
         console.out(f"{branch}   orchestrator diff {view.id}")
     by_id = {row.id: row for row in view.rows}
     rows = []
-    for task_id, depth in drawn([row.id for row in view.rows]):
-        cells = line(console, by_id[task_id], moment)
+    for task_id, depth in chains.drawn([row.id for row in view.rows]):
+        cells = status_verbs.line(console, by_id[task_id], moment)
         inset = "  " * depth if console.tty else ""
         cells[0] = inset + cells[0].replace(f"{view.id}.", "", 1)
         rows.append(cells)

@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import Console, cost, tokens
-from orchestrator.cli.verbs.runs import show_run
+from orchestrator.cli.verbs import runs as runs_verb
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import waiting_plan
 from orchestrator.files.text import clean, one_line
-from orchestrator.model.isolation import change_from, summary
+from orchestrator.model import isolation
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
-from orchestrator.queries import chains, whereabouts
-from orchestrator.queries.runs import RunView, find_run, view_of
-from orchestrator.queries.tasks import Story, story
+from orchestrator.queries import chains, runs, tasks, whereabouts
+
+if TYPE_CHECKING:
+    from orchestrator.queries.runs import RunView
+    from orchestrator.queries.tasks import Story
 
 SAID = 400  # characters of a line of the agent's last words, in a pipe
 
@@ -50,12 +52,12 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
     if found_as != task:  # a run's whole name comes before a part of its tasks' names
         view = _run(layout, task)
         if view is not None and (error or view.id == task):
-            show_run(app, view, as_json)
+            runs_verb.show_run(app, view, as_json)
             return
     if error is not None:
         raise error
     moment = now()
-    found = story(layout, task_id, status, name, moment)
+    found = tasks.story(layout, task_id, status, name, moment)
     asked = found.request.task if found.request else None
     links = chains.before(layout, asked), chains.after(layout, asked, found.result)
     if as_json:
@@ -77,8 +79,8 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
 
 def _run(layout: Layout, run: str) -> RunView | None:
     """The run of this name, if there is one."""
-    known = find_run(layout, run)
-    return view_of(layout, *known, now()) if known else None
+    known = runs.find_run(layout, run)
+    return runs.view_of(layout, *known, now()) if known else None
 
 
 Links = tuple[list[chains.Link], list[chains.Link]]
@@ -288,10 +290,10 @@ def _replies(console: Console, found: Story, full: bool) -> list[tuple[str, str]
 def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:
     """Its branch, what is on it, its checks and its tree; nothing for a task without a tree."""
     journal = found.journal
-    change = change_from(journal.change) if journal is not None else None
+    change = isolation.change_from(journal.change) if journal is not None else None
     facts = []
     if change is not None:
-        state = summary(change) if change.files else f"no change on {change.branch}"
+        state = isolation.summary(change) if change.files else f"no change on {change.branch}"
         merged = (
             f" · merged as {journal.merged[:12]}" if journal is not None and journal.merged else ""
         )

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,15 +16,17 @@ from orchestrator import lazily
 from orchestrator.cli import elsewhen
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option, now
+from orchestrator.cli.screen import needs
 from orchestrator.cli.screen.console import Console, cost
-from orchestrator.cli.screen.needs import block
 from orchestrator.cli.screen.projects import rows as project_rows
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, when
-from orchestrator.queries.projects import all_projects
-from orchestrator.queries.tasks import Overview, Row, overview
+from orchestrator.queries import projects, tasks
+
+if TYPE_CHECKING:
+    from orchestrator.queries.tasks import Overview, Row
 
 NEEDS = 12  # rows of what needs you
 
@@ -105,9 +108,9 @@ def command(
         lazily.settle()
     while True:
         if everywhere:
-            views = all_projects(now())
+            views = projects.all_projects(now())
         else:
-            view = overview(app.layout, now())
+            view = tasks.overview(app.layout, now())
         if everywhere and as_json:
             found = [item.as_json() for item in views]
             app.console.json("projects", {"projects": found})
@@ -224,7 +227,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
     ]
     if view.needs:
         console.out()
-        block(console, view.needs, moment, NEEDS)
+        needs.block(console, view.needs, moment, NEEDS)
     if rows:
         console.out()
         console.table(rows)

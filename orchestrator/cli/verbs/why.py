@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean
-from orchestrator.queries import whereabouts
-from orchestrator.queries.runs import meant, view_of
-from orchestrator.queries.why import Reasons, reasons
-from orchestrator.queries.whyrun import reasons_of_run
+from orchestrator.queries import runs, whereabouts, why, whyrun
+
+if TYPE_CHECKING:
+    from orchestrator.queries.why import Reasons
 
 
 @click.command(epilog=examples("orchestrator why bump-deps"))
@@ -59,8 +61,8 @@ def command(app: App, task: str, as_json: bool) -> None:
 
 def _answer(layout: Layout, word: str) -> Reasons:
     """Of the task that ``word`` names, or of the run."""
-    known = meant(layout, word)
-    view = view_of(layout, *known, now()) if known is not None else None
+    known = runs.meant(layout, word)
+    view = runs.view_of(layout, *known, now()) if known is not None else None
     if view is not None:
-        return reasons_of_run(layout, view, now())
-    return reasons(layout, *whereabouts.find(layout, word), now())
+        return whyrun.reasons_of_run(layout, view, now())
+    return why.reasons(layout, *whereabouts.find(layout, word), now())
