@@ -10,13 +10,17 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-KINDS = ("nats", "redis")
+KINDS = ("nats", "redis")  # with a server and credentials
+ALL = (*KINDS, "folder")
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 
 
 def missing(kind: str) -> str:
     """Why tests with this broker are skipped; empty if they can run."""
+    if kind == "folder":
+        return ""
     server = NATS_SERVER if kind == "nats" else shutil.which("redis-server")
     if server is None or not Path(server).exists() or find_spec(kind) is None:
         return f"{kind} is not installed: ./scripts/test-engines {kind}"
@@ -116,3 +120,36 @@ class Broker:
         if self.process is not None and self.process.poll() is None:
             self.thaw()
             self.kill()
+
+
+class SharedFolder(Broker):
+    """The same for a folder that both sides see: `kill` and `freeze` take its file system away, `start` and `thaw` bring it back."""
+
+    @property
+    def url(self) -> str:
+        return f"folder://{self.folder}/mounted/orchestrator"
+
+    def start(self) -> None:
+        here, away = self.folder / "mounted", self.folder / "away"
+        if away.exists():
+            away.rename(here)
+        here.mkdir(parents=True, exist_ok=True)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        (self.folder / "mounted").rename(self.folder / "away")
+
+    freeze = kill
+    thaw = start
+
+    def wipe(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder / "away")
+        self.start()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def broker_of(kind: str, folder: Path, **more: Any) -> Broker:
+    """A broker of this kind."""
+    return (SharedFolder if kind == "folder" else Broker)(kind, folder, **more)

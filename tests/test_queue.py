@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from brokers import KINDS, Broker, missing
+from brokers import ALL, KINDS, Broker, broker_of, missing
 from conftest import ROOT, wait_until
 from farms import LEASE, LEASH, Farm
 from test_distributors import plain_order
@@ -33,11 +33,11 @@ from orchestrator.testing import DistributorContract
 pytestmark = pytest.mark.engines
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=ALL)
 def farm(request, tmp_path) -> Iterator[Farm]:
     if why := missing(request.param):
         pytest.skip(why)
-    broker = Broker(request.param, tmp_path / "broker")
+    broker = broker_of(request.param, tmp_path / "broker")
     made = Farm(tmp_path, broker)
     yield made
     made.close()

@@ -161,24 +161,34 @@ def control(kind: str, seed: int, leash: bool) -> bool:
         field.close()
 
 
-def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """So many strikes at each broker, and the control."""
+KILLS = (
+    "killed watcher",
+    "killed worker",
+    "killed broker",
+    "killed wipe",
+)  # those that are SIGKILLs
+
+
+def siege(kills: int, seed: int, kinds: tuple[str, ...] = KINDS) -> tuple[Counter[str], list[str]]:
+    """So many SIGKILLs at each broker, other strikes between them, and the control."""
     counts: Counter[str] = Counter()
     broken: list[str] = []
-    for kind in KINDS:
+    for kind in kinds:
         if absent(kind):
             continue
         field = Field(kind, seed)
         try:
-            for _ in range(kills):
+            while sum(field.counts[name] for name in KILLS) < kills:
                 field.drop()
                 time.sleep(field.random.choice((0.05, 0.2, 0.5, 1.0)) * field.random.random())
                 field.strike()
-                counts["killed queue"] += 1
             field.settle()
         finally:
             field.close()
         counts += field.counts
+        counts["killed queue"] += sum(field.counts[name] for name in KILLS)
+        told = ", ".join(f"{field.counts[name]} {name}" for name in sorted(field.counts))
+        print(f"            {kind}: {told}", flush=True)
         broken += [f"{kind}: {text}" for text in field.broken]
         for leash, wanted in ((True, False), (False, True)):
             if control(kind, seed, leash) is not wanted:

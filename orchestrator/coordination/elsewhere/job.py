@@ -73,6 +73,7 @@ class Job:
         self._handle: ExecutionHandle | None = None
         self._wake = asyncio.Event()
         self._gone = False
+        self._start: dict[str, Any] = {}  # when it began, and its session, for the record
         self._end: AttemptEnd | None = None
         self._holding = asyncio.Lock()
         self.decided = asyncio.Event()  # whether it is ours
@@ -254,6 +255,9 @@ class Job:
 
     async def _attempt(self) -> AttemptEnd:
         facts = self.entry.facts()
+        if facts is not None and not self.state.started:
+            known = facts.started
+            self._start = {"started": known.get("at", 0.0), "session": known.get("session", "")}
         if facts is not None and facts.ended is not None:
             return end_from(facts.ended)
         if facts is not None:
@@ -289,22 +293,25 @@ class Job:
         journal = self.entry.locked(self.told["task"])
         from_start = asyncio.Event()
         session = str(order.facts.get("session", ""))
-        handle = self.hub.direct.dispatch(
-            replace(order, journal=journal), lambda _: from_start.set()
-        )
+
+        def began(_: int) -> None:
+            self._start = {"started": time.time(), "session": session}
+            from_start.set()
+
+        handle = self.hub.direct.dispatch(replace(order, journal=journal), began)
         self._handle = handle
-        told = asyncio.create_task(self._tell_start(from_start, session))
+        told = asyncio.create_task(self._tell_start(from_start))
         try:
             return await self._followed(handle)
         finally:
             told.cancel()
 
-    async def _tell_start(self, started: asyncio.Event, session: str) -> None:
+    async def _tell_start(self, started: asyncio.Event) -> None:
+        """Soon; an attempt that ends sooner tells of both at once."""
         await started.wait()
-        changes = {"state": RUNNING, "started": time.time(), "session": session}
         while True:
             try:
-                await self._hold(**changes)
+                await self._hold(state=RUNNING, **self._start)
                 await self._notify()
                 return
             except (Down, OSError):
@@ -419,7 +426,7 @@ class Job:
             try:
                 document = await self._all(end)
                 if told == self.state.told:
-                    await self._hold(state=FINISHED, end=document)
+                    await self._hold(state=FINISHED, end=document, **self._start)
             except (Down, OSError):
                 await self._pause(min(1.0, self.told["lease"]))
         await self._notify()
