@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.coordination.elsewhere.worker import pools_of
-from orchestrator.distributors import packing
+from orchestrator.distributors import dispatching, packing
 from orchestrator.distributors.dispatches import (
     ENVELOPE_MOST,
     Nonsense,
@@ -21,6 +23,7 @@ from orchestrator.distributors.dispatches import (
     piece_from,
     state_from,
 )
+from orchestrator.distributors.dispatching import QueueHandle
 from orchestrator.distributors.queue import options_from
 from orchestrator.errors import Unusable
 from orchestrator.model.place import Place, place_from
@@ -157,3 +160,25 @@ def test_a_queue_that_is_configured_wrongly_says_what_is_wrong(given, words):
     with pytest.raises(Unusable) as told:
         options_from("farm", given)
     assert words in told.value.message and "secret" not in told.value.message
+
+
+def test_what_passes_while_a_watcher_cannot_look_counts_as_one_lease_at_most(monkeypatch):
+    """A watcher that was stopped, or asleep, gives a worker all its time again; one that looks all the time gives it up in the end."""
+    now = [1000.0]
+    monkeypatch.setattr(dispatching.time, "monotonic", lambda: now[0])
+    order = SimpleNamespace(
+        portable={"dispatch": "0" * 32}, journal=-1, interrupt_grace=1.0, terminate_grace=1.0
+    )
+    farm = SimpleNamespace(leash=8.0, lease=2.0)
+
+    async def work() -> QueueHandle:
+        return QueueHandle(farm, order, lambda _: None, known=False, started=False)
+
+    handle = asyncio.run(work())
+    assert handle._passed() == 0.0
+    for hours in (1, 10, 100):
+        now[0] += hours * 3600
+        assert handle._passed() == 2.0
+    now[0] += 0.5
+    assert handle._passed() == 0.5
+    assert handle._patience > farm.leash + 2 * farm.lease

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
@@ -124,6 +125,32 @@ def test_words_and_cards(broker):
         assert await here.cards() == {"w1": b"busy"}
 
     ask(broker.url, work)
+
+
+@pytest.mark.engines
+def test_who_leaves_in_the_middle_of_a_question_leaves_nothing_behind(broker):
+    """As a watcher that stops: what was asked is cancelled, and no error of it turns up later on stderr."""
+    told: list[dict[str, Any]] = []
+
+    async def work(here: Engine, there: Engine) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        for turns in range(12):
+            one = engine(broker.url, "leaves")
+            await one.connect()
+            await one.append("d9", b"x")
+            asked = asyncio.ensure_future(one.drop("d9", ["d9.work", "d9.made"]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing = asyncio.ensure_future(one.close())
+            await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.gather(asked, closing, return_exceptions=True)
+        gc.collect()
+        await asyncio.sleep(0.1)
+
+    ask(broker.url, work)
+    gc.collect()
+    assert not told
 
 
 @pytest.mark.engines

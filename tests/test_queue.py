@@ -35,6 +35,8 @@ pytestmark = pytest.mark.engines
 
 @pytest.fixture(params=ALL)
 def farm(request, tmp_path) -> Iterator[Farm]:
+    if request.param == "folder" and "FOLDER_TOO" not in os.environ:
+        pytest.skip("./scripts/test-engines folder runs these over a shared folder, too")
     if why := missing(request.param):
         pytest.skip(why)
     broker = broker_of(request.param, tmp_path / "broker")
@@ -114,6 +116,71 @@ def test_a_dirty_tree_goes_out_and_a_branch_comes_back(farm):
     wait_until(lambda: len(os.listdir(spool)) == 3, f"nothing is left: {os.listdir(spool)}")
     kinds = [item["event"] for item in farm.near.events(task_id="seen")]
     assert kinds.index("attempt_dispatched") < kinds.index("attempt_started")
+
+
+def test_what_travels_beside_the_commit(farm):
+    """A prompt in a file, files that are to be read first, files that trees get, and commits that the worker fetches by itself."""
+    origin = farm.folder / "origin.git"
+    near, far = farm.near, farm.far
+    farm.git(near, "init", "-q", "--bare", str(origin))
+    for project in (near, far):
+        farm.git(project, "remote", "add", "origin", str(origin))
+    (near.root / ".gitignore").write_text("keys.env\nnotes/\nwork/\n")
+    (near.root / "f").write_text("one\n")
+    farm.git(near, "add", ".gitignore", "f")
+    farm.git(near, "commit", "-qm", "base")
+    farm.git(near, "push", "-q", "origin", "HEAD:refs/heads/main")
+    farm.git(near, "fetch", "-q", "origin")
+    (near.root / "keys.env").write_text("lent=yes\n")
+    (near.root / "notes").mkdir()
+    (near.root / "notes" / "a.txt").write_text("read me first\n")
+    (near.root / "ask.md").write_text("cat f keys.env notes/a.txt\ncat keys.env > made\nexit 0\n")
+    text = (near.work / "orchestrator.yaml").read_text()
+    near.config(f"{text}trees: {{copy: [keys.env]}}\n")
+    near.drop("a.yaml", "agent: ed\non: farm\nprompt_file: ask.md\ncontext: [notes/a.txt]\n")
+    worker = farm.worker()
+    near.run("watch", "--until-empty")
+    assert farm.log("a").decode() == "one\nlent=yes\nread me first\n"
+    result = near.result("a")
+    assert result["outcome"] == "succeeded" and result["files_changed"] == ["made"], result
+    store = f"--git-dir={worker.spool}/code.git"
+    fetched = farm.git(far, store, "rev-parse", "refs/remotes/origin/main")
+    assert fetched == farm.git(near, "rev-parse", "HEAD")  # nobody had to send it
+
+
+def test_attempts_open_nothing_that_stays_open(farm):
+    """Connections, files and threads are those of a watcher and a worker, however many attempts there were."""
+    worker, watcher = farm.worker("w1", "--slots", "4"), farm.watch("--quiet")
+    done = farm.near.work / "done"
+
+    def after(count: int) -> list[int]:
+        for number in range(len(os.listdir(done)), count):
+            farm.drop(f"t{number}", "exit 0")
+        wait_until(lambda: len(os.listdir(done)) >= count, f"{count} are done", 90)
+        spool = worker.spool
+        wait_until(lambda: len(os.listdir(spool)) == 3, "the worker has told all of it")
+        processes = [f"/proc/{one.process.pid}" for one in (watcher, worker)]
+        return [len(os.listdir(f"{path}/{kind}")) for path in processes for kind in ("fd", "task")]
+
+    few = after(12)
+    many = after(36)
+    # A pool of connections or threads may still grow to its size; one for each attempt would be 24 more.
+    assert all(late <= early + 10 for early, late in zip(few, many, strict=True)), (few, many)
+
+
+def test_a_watcher_that_was_asleep_buries_nobody(farm):
+    """Nothing counts that passed while it could not look, however long that was."""
+    farm.worker()
+    watcher = farm.watch()
+    go = farm.folder / "go"
+    farm.drop("a", f"echo begun; while [ ! -e {go} ]; do sleep 0.05; done; echo end")
+    farm.until_printed("a", b"begun")
+    watcher.send(signal.SIGSTOP)
+    time.sleep(8 * LEASE)
+    go.write_text("")
+    watcher.send(signal.SIGCONT)
+    farm.near.settled("a", "done")
+    assert farm.log("a") == b"begun\nend\n" and not farm.near.events("attempt_lost")
 
 
 def test_whoever_dies_nothing_is_lost_and_nothing_runs_twice(farm):

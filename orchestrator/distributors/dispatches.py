@@ -67,6 +67,11 @@ def watcher_topic(project: str) -> str:
     return f"w.{project}"
 
 
+def once_pool(dispatch: str) -> str:
+    """The pool of a dispatch that one worker is started for (``orchestrator worker --once``)."""
+    return f"once.{dispatch}"
+
+
 def blob(dispatch: str, what: str) -> str:
     """A blob of a dispatch: ``prompt``, ``given`` (files), ``code``; back come ``work`` and ``made`` (files)."""
     return f"{dispatch}.{what}"

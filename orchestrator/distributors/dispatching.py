@@ -30,7 +30,6 @@ from orchestrator.distributors.dispatches import (
     OFFERED,
     OVER,
     PROMPT_MOST,
-    TOPIC,
     UNKNOWN,
     VERSION,
     Nonsense,
@@ -45,6 +44,7 @@ from orchestrator.distributors.dispatches import (
 )
 from orchestrator.distributors.engines.base import Down, Engine, Record
 from orchestrator.distributors.home import Home, NotHome, digest
+from orchestrator.distributors.offering import Offering
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.model.attempt import AttemptEnd, end_from
@@ -74,6 +74,7 @@ class Farm:
     leash: float
     code: str
     home: Home
+    offering: Offering
     wiped: bool = False  # it has lost its data since the last watcher
     trouble: str = ""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -150,6 +151,8 @@ class QueueHandle:
         if farm.trouble:
             return f"{farm.name} does not answer"
         if not self._state.worker:
+            if told := farm.offering.where(self.dispatch):
+                return f"waiting at {farm.name}: {told}"
             return f"waiting at {farm.name}: pool {self._order.portable['pool']}"
         if self._silent > 2 * farm.lease:
             return f"no word from {name} for {show_duration(self._silent)}"
@@ -176,6 +179,7 @@ class QueueHandle:
             self._end.set_result(end)
         self._farm.news.set()
         await self._forget()
+        self._farm.offering.over(self.dispatch, end.cause == "lost")
 
     async def _until_over(self) -> AttemptEnd:
         while True:
@@ -225,6 +229,7 @@ class QueueHandle:
         if state.state == OFFERED:
             await self._while_offered(record, state)
             return None
+        self._farm.offering.taken(self.dispatch)
         if state.started and not self._started:
             self._note_start(state)
         if state.state == FINISHED:
@@ -261,6 +266,10 @@ class QueueHandle:
             if await self._withdraw(record.revision):
                 raise Ended(AttemptEnd("cancelled"))
             return
+        if why := self._farm.offering.failed(self.dispatch):
+            if await self._withdraw(record.revision, {"cause": "start", "message": why}):
+                raise Ended(AttemptEnd("start", message=why))
+            return
         if time.monotonic() - self._offered > RENEWED:
             # Also after a watcher that was killed between the record and the offer.
             if await self._farm.engine.write(self._name, state.bytes(), record.revision):
@@ -278,15 +287,17 @@ class QueueHandle:
             else:
                 self.wake()
 
-    async def _withdraw(self, revision: int | None) -> bool:
-        """Cancel what nobody has claimed; False if somebody has by now."""
-        withdrawn = State(FINISHED, end=CANCELLED_UNCLAIMED, done=True)
+    async def _withdraw(
+        self, revision: int | None, end: Mapping[str, Any] = CANCELLED_UNCLAIMED
+    ) -> bool:
+        """End what nobody has claimed; False if somebody has by now."""
+        withdrawn = State(FINISHED, end=end, done=True)
         done = await self._farm.engine.write(self._name, withdrawn.bytes(), revision)
         if not done:
             self.wake()
             return False
         self._state = withdrawn
-        self._write_exit(CANCELLED_UNCLAIMED)
+        self._write_exit(end)
         return True
 
     # -- offering it --------------------------------------------------------------------------------------------------
@@ -302,9 +313,8 @@ class QueueHandle:
         await self._push(told)
 
     async def _push(self, told: bytes) -> None:
-        await self._farm.engine.push(str(self._order.portable["pool"]), self.dispatch, told)
+        await self._farm.offering.place(self.dispatch, self._order.portable, told)
         self._offered = time.monotonic()
-        await self._farm.engine.notify(TOPIC, str(self._order.portable["pool"]))
 
     async def _envelope(self) -> bytes:
         """What is offered; what is too large for it is at the broker already.  Raises `Ended` if it cannot be made."""

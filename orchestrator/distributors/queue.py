@@ -15,9 +15,10 @@ from typing import Any
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.dispatches import watcher_topic
 from orchestrator.distributors.dispatching import Farm, QueueHandle
-from orchestrator.distributors.engines.base import Down, epoch, has_password, shown
+from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password, shown
 from orchestrator.distributors.engines.choice import engine, lacking
 from orchestrator.distributors.home import Home
+from orchestrator.distributors.offering import Offering, Pools
 from orchestrator.errors import Unusable
 from orchestrator.files import opening
 from orchestrator.files.layout import Layout
@@ -130,11 +131,15 @@ class QueueDistributor:
             broker = engine(self._url, f"watcher-{identity['project'][:8]}")
             self._farm = Farm(
                 self.name, broker, identity["project"], identity.get("epoch", ""), self.options.lease,
-                self.options.leash, self.options.code, Home(self.layout),
+                self.options.leash, self.options.code, Home(self.layout), self._offering(broker),
             )  # fmt: skip
             self._start(self._listen(self._farm))
             self._start(self._watch_workers(self._farm))
         return self._farm
+
+    def _offering(self, engine: Engine) -> Offering:
+        """How offers get to workers."""
+        return Pools(engine)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -195,6 +200,7 @@ class QueueDistributor:
         for task in self._tasks:
             task.cancel()
         if self._farm is not None:
+            self._farm.offering.close()
             atomic.remove(workers_file(self.layout, self.name))
             closing = asyncio.get_running_loop().create_task(self._farm.engine.close())
             self._tasks.add(closing)
@@ -240,7 +246,8 @@ def _card(card: bytes, silent: float, lease: float) -> dict[str, Any]:
 
 
 def _write_workers(layout: Layout, farm: Farm) -> None:
-    document = {"broker": shown(farm.trouble), "workers": farm.workers}
+    jobs = farm.offering.waiting()
+    document = {"broker": shown(farm.trouble), "workers": farm.workers, "jobs": jobs}
     path = workers_file(layout, farm.name)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.distributors.direct import DirectDistributor
+from orchestrator.distributors.launcher import LauncherDistributor
 from orchestrator.distributors.queue import QueueDistributor
 from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files.layout import Layout
@@ -18,7 +19,8 @@ from orchestrator.model.config import Config
 from orchestrator.model.journal import AttemptFacts
 
 GROUP = "orchestrator.distributors"
-QUEUE = "queue"  # the kind that comes with us, beside direct
+# The kinds that come with us, beside direct.
+OURS = {"queue": QueueDistributor, "launcher": LauncherDistributor}
 PLAIN = frozenset(("kind", "in_flight"))  # options of every kind
 
 
@@ -32,9 +34,9 @@ def distributor(name: str) -> Distributor:
 def _made(
     name: str, kind: str, options: Mapping[str, Any], layout: Layout | None = None
 ) -> Distributor:
-    if kind == QUEUE and layout is not None:
+    if kind in OURS and layout is not None:
         given = {key: value for key, value in options.items() if key not in PLAIN}
-        return QueueDistributor(name, layout, given)
+        return OURS[kind](name, layout, given)
     for entry in entry_points(group=GROUP):
         if entry.name == kind:
             given = {key: value for key, value in options.items() if key not in PLAIN}
@@ -80,7 +82,7 @@ class Distributors:
     def begin(self) -> None:
         """Look at the queues already: what their workers say of themselves is there for readers before a task asks for one."""
         for name, options in self._settings.items():
-            if options.get("kind") == QUEUE:
+            if options.get("kind") in OURS:
                 self.at(name).prepare(0)
 
     def fault(self) -> str:

@@ -38,17 +38,21 @@ def waits(
     since = show_duration(max(0.0, now - float(attempt.dispatched.get("at", now))))
     before = _before(layout, attempt)
     ahead = f", {before} before it" if before else ""
-    gate = Gate(GateName.PLACE, _takers(layout, where, pool), f"on: {where}")
+    dispatch = str(attempt.dispatched.get("dispatch", ""))
+    gate = Gate(GateName.PLACE, _takers(layout, where, pool, dispatch), f"on: {where}")
     return f"it has waited at {where} for {since}{ahead}", [gate]
 
 
-def _takers(layout: Layout, where: str, pool: str) -> str:
+def _takers(layout: Layout, where: str, pool: str, dispatch: str) -> str:
     """Who could take what is offered in this pool, in words."""
     told = pools.read(layout).get(where)
     if told is None:
         return f"a worker of the pool {pool} should take it"
     if told.get("broker"):
         return f"the broker does not answer: {told['broker']}"
+    jobs = told.get("jobs")
+    if isinstance(jobs, dict) and dispatch in jobs:
+        return str(jobs[dispatch])[:1000]
     takers = [worker for worker in _workers(layout, where) if pool in worker.get("pools", ())]
     if not takers:
         return f"there is no worker for {pool}: orchestrator worker, on a machine that has it"

@@ -15,14 +15,15 @@ from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import examples
 from orchestrator.cli.writing import open_config
 from orchestrator.coordination.elsewhere.hub import Hub
-from orchestrator.coordination.elsewhere.spool import Spool
+from orchestrator.coordination.elsewhere.once import Once, spool_of
+from orchestrator.coordination.elsewhere.spool import DISPATCH, Spool
 from orchestrator.coordination.elsewhere.worker import Worker
 from orchestrator.coordination.elsewhere.workplace import Workplace
 from orchestrator.distributors.direct import DirectDistributor
 from orchestrator.distributors.engines.base import has_password, shown
 from orchestrator.distributors.engines.choice import engine, lacking
 from orchestrator.distributors.queue import URL_ENV
-from orchestrator.errors import Unusable
+from orchestrator.errors import Busy, Unusable
 from orchestrator.files.statehome import state_home
 from orchestrator.model.config import Config
 from orchestrator.tools.specs import Toolbox
@@ -39,7 +40,7 @@ from orchestrator.tools.specs import Toolbox
     "--queue",
     metavar="URL",
     default="",
-    help=f"The broker: nats://, tls://, redis:// or rediss://. Default: ${URL_ENV}.",
+    help=f"The broker: nats://, tls://, redis:// or rediss://, or folder:///DIR. Default: ${URL_ENV}.",
 )
 @click.option(
     "--label",
@@ -66,6 +67,12 @@ from orchestrator.tools.specs import Toolbox
 )
 @click.option("--name", default="", help="Its name for people. Default: the host's name.")
 @click.option(
+    "--once",
+    metavar="DISPATCH",
+    default="",
+    help="Run this one dispatch and exit: what a launcher (Slurm, ssh, ...) starts on a machine.",
+)
+@click.option(
     "--until-empty", is_flag=True, help="Exit when there is nothing to take and nothing is running."
 )
 @click.option(
@@ -83,6 +90,7 @@ def command(
     slots: int,
     spool: str,
     name: str,
+    once: str,
     until_empty: bool,
     accept: str,
 ) -> None:
@@ -93,10 +101,24 @@ def command(
 
     Ctrl-C once: take nothing more and wait for running attempts.  Twice: leave at once; they go on, and the next
     worker with the same spool folder takes them over.
+
+    With --once it runs one dispatch, in a spool folder of its own. If another worker has that dispatch already, it
+    does nothing and exits with 0. Ctrl-C ends the attempt, which then counts as lost.
     """
+    if once and (labels or tools or until_empty):
+        raise click.UsageError(
+            "--once takes the one dispatch it names: no --label, --tool or --until-empty"
+        )
+    if once and not DISPATCH.match(once):
+        raise click.UsageError(f"'{once[:40]}' is not a dispatch: 32 hexadecimal digits")
     url = _address(queue)
-    obtain(app, accept, wait=not until_empty)
+    obtain(app, accept, wait=not (until_empty or once))
     config, toolbox = open_config(app)
+    if once:
+        _once(
+            app, url, once, spool or _default_spool(), name or socket.gethostname(), config, toolbox
+        )
+        return
     offered = _tools(tools, config, toolbox)
     for label in labels:
         if not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
@@ -125,6 +147,28 @@ def command(
         await Worker(hub, offered, sorted(set(labels)), slots).run(until_empty)
 
     lines.say(f"worker {called}, {shown(url)}, spool {folder.folder}")
+    asyncio.run(serve())
+
+
+def _once(
+    app: App, url: str, dispatch: str, base: str, called: str, config: Config, toolbox: Toolbox
+) -> None:
+    lines = Lines(app)
+    try:
+        folder = Spool(spool_of(base, socket.gethostname(), dispatch))
+    except Busy:
+        lines.say(f"{dispatch} is running here already")
+        return
+
+    async def serve() -> None:
+        broker = engine(url, f"once-{dispatch[:8]}")
+        place = Workplace(app.layout, folder.folder)
+        hub = Hub(
+            called, broker, folder, place, DirectDistributor(), config, toolbox.tools, app.layout.root, lines,
+        )  # fmt: skip
+        await Once(hub, dispatch).run()
+
+    lines.say(f"worker {called}, {shown(url)}, for {dispatch}")
     asyncio.run(serve())
 
 

@@ -30,9 +30,14 @@ def command(app: App, as_json: bool) -> None:
         )
         return
     rows = []
+    waiting = False
     for name, told in found.items():
         if told.get("broker"):
             app.console.out(f"{name}: the broker does not answer: {told['broker']}")
+        jobs = told.get("jobs") or {}
+        for says in jobs.values():
+            app.console.out(f"{name}: a worker is to be started: {says}")
+        waiting = waiting or bool(jobs)
         for worker in told["workers"].values():
             state = (
                 f"no word for {show_duration(worker['silent'])}" if worker["silent"] else "ready"
@@ -52,5 +57,5 @@ def command(app: App, as_json: bool) -> None:
             )
     if rows:
         app.console.table(rows)
-    else:
+    elif not waiting:
         app.console.out("there is no worker: on another machine, run  orchestrator worker")

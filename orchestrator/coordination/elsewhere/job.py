@@ -51,6 +51,7 @@ from orchestrator.tools.invocation import NotInstalled
 
 LOOK = 0.2  # seconds between looks at what was printed
 PATIENCE = 60.0  # seconds, or the leash if that is longer, for what was sent beside the order
+ENDED_BY_US = ("cancelled", "start")  # how an attempt ends that is cancelled, whenever that is
 AFTER = 5.0  # seconds between looks whether the watcher has all of it
 
 
@@ -82,6 +83,13 @@ class Job:
         """Look at the record, or for what was asked for, now."""
         self._wake.set()
 
+    def depart(self) -> None:
+        """Its machine is wanted for something else: the attempt is ended, and counts as lost."""
+        self.entry.depart()
+        self.entry.stop()
+        if self._handle is not None:
+            self._handle.cancel()
+
     async def run(self) -> None:
         """Everything, from the claim to the watcher's last word."""
         try:
@@ -98,6 +106,8 @@ class Job:
             beating = asyncio.create_task(self._beat())
             try:
                 end = await self._attempt()
+                if self.entry.departed and not self.state.cancel and end.cause in ENDED_BY_US:
+                    end = replace(end, cause="lost", message="its job was ended")
                 await self._finish(end)
             finally:
                 beating.cancel()

@@ -23,6 +23,7 @@ from orchestrator.store.ledger import append_record
 
 DISPATCH = regex(r"^[0-9a-f]{32}\Z")
 ZOMBIE = "zombie"  # the watcher has given it up: what it did is kept here, and told
+DEPARTED = "departed"  # this worker was told to end it
 
 
 def boottime() -> float:
@@ -78,6 +79,15 @@ class Entry:
         """Ask for its end; the supervisor looks for this file."""
         if not os.path.exists(self.cancel):
             atomic.write_temporary(self.cancel, b"{}", sync=False)
+
+    def depart(self) -> None:
+        """Remember that it is not its watcher who wants its end."""
+        if not self.departed:
+            atomic.write_temporary(f"{self.folder}/{DEPARTED}", b"", sync=False)
+
+    @property
+    def departed(self) -> bool:
+        return os.path.exists(f"{self.folder}/{DEPARTED}")
 
     def facts(self) -> AttemptFacts | None:
         """What the journal says; None if nothing has started."""

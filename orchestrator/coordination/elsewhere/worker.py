@@ -61,13 +61,16 @@ class Worker:
         await self.hub.patient(
             lambda: self.hub.engine.listen(worker_topic(self.hub.spool.worker), self._word)
         )
-        self.hub.tell(f"serving {', '.join(self.pools[:8])} with {self.slots} slots")
+        self._tell_served()
         showing = asyncio.create_task(self._show())
         try:
             await self._serve(until_empty)
         finally:
             showing.cancel()
             await self._goodbye()
+
+    def _tell_served(self) -> None:
+        self.hub.tell(f"serving {', '.join(self.pools[:8])} with {self.slots} slots")
 
     async def _serve(self, until_empty: bool) -> None:
         pause = POLL

@@ -36,10 +36,9 @@ from orchestrator.store import atomic
 
 SCHEME = "folder"
 Answer = TypeVar("Answer")
-RECORDS, EVENTS, BLOBS, OFFERS, TAKEN, NOTES, CARDS, NEW = (
-    *("record", "event", "blob", "offer"),
-    *("taken", "note", "card", "new"),
-)
+# ``log`` is for what workers say that an engine starts (`launchers.commands`).
+KINDS = ("record", "event", "blob", "offer", "taken", "note", "card", "log", "new")
+RECORDS, EVENTS, BLOBS, OFFERS, TAKEN, NOTES, CARDS, LOGS, NEW = KINDS
 REVISIONS = 32  # of a record that are kept
 RECORD_MOST = 1 << 20
 FRAME_MOST = 1 << 20  # bytes of one event
@@ -99,13 +98,14 @@ class FolderEngine:
             raise OSError(0, f"hard links do not work here: {error.strerror}") from None
         finally:
             atomic.remove(probe)
-        for name in (RECORDS, EVENTS, BLOBS, OFFERS, TAKEN, NOTES, CARDS, NEW):
+        for name in KINDS:
             os.makedirs(f"{self._root}/{name}", mode=0o700, exist_ok=True)
 
     def _sweep(self) -> None:
         """Remove what nobody can need any more."""
         now = time.time()
-        for kind, age in ((NEW, DAY), (RECORDS, KEPT), (EVENTS, KEPT), (BLOBS, KEPT)):
+        for kind in (RECORDS, EVENTS, BLOBS, LOGS, NEW):
+            age = DAY if kind == NEW else KEPT
             folder = f"{self._root}/{kind}"
             for _, name in _by_age(folder, now - age):
                 atomic.remove_tree(f"{folder}/{name}")

@@ -25,6 +25,10 @@ OFFERS, EVENTS, RECORDS, BLOBS, CARDS = (
     f"orc_{name}" for name in ("offers", "events", "records", "blobs", "cards")
 )
 
+IDLE = (
+    3600.0  # seconds after which the broker forgets a pool that nobody pulls from; its offers stay
+)
+
 
 class NatsEngine:
     """``url`` is ``nats://`` or ``tls://``; ``consumer`` names this process to the broker."""
@@ -50,7 +54,8 @@ class NatsEngine:
                 raise TimeoutError  # it is connecting again by itself
             if not self._ready:
                 await self._prepare()
-            return await asyncio.wait_for(work(), PATIENCE * 6)
+            async with asyncio.timeout(PATIENCE * 6):  # no task of its own, whose error nobody would hear
+                return await work()
         except (TimeoutError, Error, OSError) as error:
             self._ready = False  # a broker that lost its data has no streams and consumers either
             self._pools.clear()
@@ -174,6 +179,7 @@ class NatsEngine:
                 filter_subject=f"orc.offer.{pool}.*",
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=ACK_WAIT,
+                inactive_threshold=IDLE,
             )
             await self._js.add_consumer(OFFERS, config)
             self._pools.add(pool)

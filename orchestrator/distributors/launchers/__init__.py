@@ -1,0 +1,1 @@
+"""Engines that start a worker on some machine.  Nothing else of what they say is believed."""

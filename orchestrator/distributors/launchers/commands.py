@@ -1,0 +1,216 @@
+"""Engines that have commands: ``submit``, ``status`` and ``cancel`` as argument lists, without a shell here.
+
+No word of a task is in them: what is filled in are the dispatch, the job, the worker's own command and what the configuration says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+
+from orchestrator.distributors.launchers.base import (
+    Refuses,
+    Seen,
+    Start,
+    holes,
+    job_from,
+    placed,
+)
+from orchestrator.errors import Unusable
+from orchestrator.files import opening
+from orchestrator.patterns import regex
+from orchestrator.records import dataclass
+
+PATIENCE = 60.0  # seconds for one command
+LOG_MOST, LINES = 1 << 20, 3  # bytes of a log that are read, lines that are told
+TOLD = 2000  # characters of what a command said
+PARTS = ("submit", "status", "cancel", "clean")
+WORDS, LABELS = "{words}", "{labels}"  # these stand for any number of arguments
+KNOWN = frozenset(("worker", "name", "dispatch", "job", "log"))
+_WORD = regex(r"[A-Za-z][A-Za-z_-]*")
+# Over there a login shell: it knows the PATH and the broker's address that the person who logs in has.
+_REMOTE = (
+    "mkdir -p .orchestrator-jobs && { nohup setsid sh -lc 'exec \"$@\"' sh {worker}"
+    " > .orchestrator-jobs/{name}.log 2>&1 < /dev/null & } && echo $!"
+)
+_OURS = "ps -p {job} -o args= | grep -q {dispatch}"  # the number may be another process's by now
+_ENVIRONMENT = (
+    '{"spec":{"containers":[{"name":"{name}","envFrom":'
+    '[{"secretRef":{"name":"orchestrator","optional":true}}]}]}}'
+)
+_SSH = ("ssh", "-o", "BatchMode=yes", "{host}")
+PRESETS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "slurm": {
+        "submit": (
+            *("sbatch", "--parsable", "--job-name={name}", "--output={log}", LABELS),
+            *("--wrap", "exec {worker}"),
+        ),
+        "status": ("squeue", "--noheader", "--states=all", "--format=%T", "--jobs={job}"),
+        "cancel": ("scancel", "{job}"),
+    },
+    "ssh": {
+        "submit": (*_SSH, _REMOTE),
+        "status": (
+            *_SSH,
+            f"if {_OURS}; then echo running; else echo ended; tail -n 3 .orchestrator-jobs/{{name}}.log; fi",
+        ),
+        "cancel": (*_SSH, f"{_OURS} && kill -TERM {{job}}; true"),
+    },
+    "kubernetes": {
+        "submit": (
+            *("kubectl", "run", "{name}", "--image={image}", "--restart=Never"),
+            *("--override-type=strategic", f"--overrides={_ENVIRONMENT}", LABELS),
+            *("--command", "--", WORDS),
+        ),
+        "status": (
+            *("kubectl", "get", "pod", "{name}", "--ignore-not-found"),
+            *("-o", "jsonpath={.status.phase}"),
+        ),
+        "cancel": ("kubectl", "delete", "pod", "{name}", "--ignore-not-found", "--wait=false"),
+        "clean": ("kubectl", "delete", "pod", "{name}", "--ignore-not-found", "--wait=false"),
+    },
+    "dagu": {
+        "submit": ("dagu", "enqueue", "--quiet", "--run-id={name}", "{dag}", "--", "WORKER={worker}"),
+        "status": ("dagu", "status", "--run-id={name}", "{dag}"),
+        "cancel": ("dagu", "stop", "--run-id={name}", "{dag}"),
+    },
+}  # fmt: skip
+NEEDS = {"ssh": ("host",), "kubernetes": ("image",), "dagu": ("dag",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """``argv`` has the commands by `PARTS`, ``given`` what the configuration fills in, ``labels`` the arguments for each label,
+    ``log`` a folder for what workers say that never got as far as the broker (empty: nowhere)."""
+
+    argv: Mapping[str, Sequence[str]]
+    given: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    log: str = ""
+
+    async def submit(self, start: Start) -> str:
+        missing = [label for label in start.labels if label not in self.labels]
+        if missing:
+            raise Refuses(f"it has no label '{missing[0]}' (labels: in its settings)")
+        said = await self._ask("submit", "", start)
+        return job_from(said) or start.name
+
+    async def status(self, job: str, start: Start) -> Seen:
+        if not self.argv.get("status") or (not job and "job" in self._holes("status")):
+            return Seen("")
+        try:
+            said = await self._ask("status", job, start)
+        except Refuses as error:
+            return Seen("", error.message)
+        word = _WORD.match(said.strip())
+        more = " ".join(said.split("\n")[1:]).strip() if word else said.strip()
+        seen = Seen(word[0] if word else "", more[:TOLD])
+        if seen.over and not more and self.log:
+            return Seen(seen.word, await asyncio.to_thread(_tail, self._log(start)))
+        return seen
+
+    async def cancel(self, job: str, start: Start) -> None:
+        await self._also("cancel", job, start)
+
+    async def clean(self, job: str, start: Start) -> None:
+        await self._also("clean", job, start)
+
+    async def _also(self, part: str, job: str, start: Start) -> None:
+        if self.argv.get(part) and (job or "job" not in self._holes(part)):
+            await self._ask(part, job, start)
+
+    def _log(self, start: Start) -> str:
+        return f"{self.log}/{start.name}.log"
+
+    def _holes(self, part: str) -> list[str]:
+        return [name for word in self.argv[part] for name in holes(word)]
+
+    async def _ask(self, part: str, job: str, start: Start) -> str:
+        """What a command prints.  Raises `Refuses`."""
+        log = self._log(start) if self.log else "/dev/null"
+        values = dict(self.given) | {
+            "worker": start.line, "name": start.name, "dispatch": start.dispatch, "job": job, "log": log,
+        }  # fmt: skip
+        argv: list[str] = []
+        for word in self.argv[part]:
+            if word == WORDS:
+                argv += start.words
+            elif word == LABELS:
+                argv += [item for label in start.labels for item in self.labels[label]]
+            else:
+                argv.append(placed(word, values))
+        return await run(argv)
+
+
+def _tail(path: str) -> str:
+    """The last words of a worker that never got as far as the broker."""
+    try:
+        lines = opening.read_bytes(path, LOG_MOST).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return " ".join(line.strip() for line in lines[-LINES:])[:TOLD]
+
+
+async def run(argv: Sequence[str], patience: float = PATIENCE) -> str:
+    """What a command prints, whatever it leaves running.  Raises `Refuses` if it fails, is not there or takes too long."""
+    name = os.path.basename(argv[0])
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Refuses(f"{name}: {error.strerror}") from None
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), patience)
+    except TimeoutError:
+        raise Refuses(f"{name} takes longer than {patience:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            await process.wait()
+    if process.returncode:
+        said = (err or out).decode("utf-8", "replace").strip()[-TOLD:]
+        raise Refuses(f"{name} ended with {process.returncode}: {said}")
+    return out.decode("utf-8", "replace")
+
+
+def commands_from(
+    at: str,
+    preset: str,
+    argv: Mapping[str, Sequence[str]],
+    given: Mapping[str, str],
+    labels: Mapping[str, Sequence[str]],
+    log: str,
+) -> Commands:
+    """The launcher that a configuration means; ``at`` is where it is.  Raises `Unusable`."""
+    whole = {**PRESETS.get(preset, {}), **argv}
+    if not whole.get("submit"):
+        raise Unusable(
+            f"{at}: a launcher needs submit, or a preset", f"preset: {', '.join(PRESETS)}, kestra"
+        )
+    for name in NEEDS.get(preset, ()):
+        used = any(f"{{{name}}}" in word for words in whole.values() for word in words)
+        if used and not given.get(name):
+            raise Unusable(f"{at}: the preset {preset} needs {name}", f"{name}: ...")
+    for part, words in whole.items():
+        for word in words:
+            unknown = set(holes(word)) - KNOWN - given.keys() - {"words", "labels"}
+            if word not in (WORDS, LABELS):
+                unknown |= {"words", "labels"} & set(holes(word))
+            if unknown:
+                name = min(unknown)
+                raise Unusable(
+                    f"{at}.{part}: nothing is known for {{{name}}}",
+                    "{worker}, {words}, {name}, {dispatch}, {job}, {log}, {labels}; {words} and {labels} stand alone",
+                )
+    return Commands(whole, given, labels, log)
