@@ -173,7 +173,7 @@ class Dagu(Real):
         dags = self.folder / "dags"
         dags.mkdir()
         (dags / "orchestrator.yaml").write_text(
-            'steps:\n  - name: worker\n    command: sh -c "$WORKER"\n'
+            'maxActiveRuns: 50\nsteps:\n  - name: worker\n    command: sh -c "$WORKER"\n'
         )
         self.env = {"DAGU_HOME": str(self.folder), "PATH": f"{DAGU.parent}:{os.environ['PATH']}"}
         port = free_port()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -24,8 +25,12 @@ from orchestrator.distributors.dispatches import (
     state_from,
 )
 from orchestrator.distributors.dispatching import QueueHandle
+from orchestrator.distributors.launcher import LauncherDistributor
+from orchestrator.distributors.launchers.base import Seen, Start, holes, job_from
+from orchestrator.distributors.launchers.commands import commands_from
 from orchestrator.distributors.queue import options_from
 from orchestrator.errors import Unusable
+from orchestrator.files.layout import Layout
 from orchestrator.model.place import Place, place_from
 
 PLAIN = {
@@ -182,3 +187,66 @@ def test_what_passes_while_a_watcher_cannot_look_counts_as_one_lease_at_most(mon
     now[0] += 0.5
     assert handle._passed() == 0.5
     assert handle._patience > farm.leash + 2 * farm.lease
+
+
+START = Start("0" * 32, ("orchestrator", "-C", "/a b", "worker", "--once", "0" * 32), ("gpu",))
+
+
+@pytest.mark.parametrize(
+    "preset, words",
+    [
+        ("slurm", ["--gres=gpu:1", "exec orchestrator -C '/a b' worker --once " + "0" * 32, "--output=/s/log/" + START.name + ".log"]),
+        ("ssh", ["gpu1"]),
+        ("kubernetes", ["--image=i", "/a b", "--once", "--gres=gpu:1"]),
+        ("dagu", ["dag", 'WORKER="' + START.line + '"']),
+    ],
+)  # fmt: skip
+def test_an_engine_is_given_a_command_and_no_word_of_a_task(preset, words):
+    given = {"host": "gpu1", "image": "i", "dag": "dag"}
+    made = commands_from("at", preset, {}, given, {"gpu": ["--gres=gpu:1"]}, "/s/log")
+    argv = made.filled("submit", "", START)
+    assert set(words) <= set(argv), argv
+    for part in ("status", "cancel"):
+        assert not any(holes(word) for word in made.filled(part, "17", START))
+    if preset == "ssh":
+        assert shlex.split(argv[-1].partition("sh -lc")[2])[2:8] == list(START.words)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({}, "needs submit, or a preset"), ({"preset": "lsf"}, "no preset 'lsf'"), ({"preset": "ssh"}, "needs host"),
+        ({"preset": "ssh", "host": "-oProxyCommand=x"}, "do not begin with -"), ({"submit": ["x", "{jobb}"]}, "{jobb}"),
+        ({"submit": ["x", "a {words}"]}, "{words}"), ({"preset": "slurm", "folder": "x"}, "begins with /"),
+        ({"preset": "slurm", "colour": "red"}, "no option colour"), ({"preset": "slurm", "lease": "1m", "leash": "1m"}, "shorter than four"),
+        ({"preset": "kestra", "url": "http://me:secret@h"}, "password"), ({"preset": "kestra", "url": "ftp://h"}, "http://"),
+    ],
+)  # fmt: skip
+def test_a_launcher_that_is_configured_wrongly_says_what_is_wrong(given, words, tmp_path):
+    with pytest.raises(Unusable) as told:
+        LauncherDistributor("far", Layout(str(tmp_path)), given)
+    assert words in told.value.message + told.value.hint and "secret" not in told.value.message
+
+
+def test_a_launcher_without_what_carries_its_logs_says_so(tmp_path, monkeypatch):
+    for name in ("ORCHESTRATOR_QUEUE", "KESTRA_URL"):
+        monkeypatch.delenv(name, raising=False)
+    made = LauncherDistributor("far", Layout(str(tmp_path)), {"preset": "slurm"})
+    assert "folder: /shared" in made.fault()
+    made = LauncherDistributor("far", Layout(str(tmp_path)), {"preset": "slurm", "folder": "/x"})
+    assert not made.fault()
+    made = LauncherDistributor("far", Layout(str(tmp_path)), {"preset": "kestra", "folder": "/x"})
+    assert "KESTRA_URL" in made.fault()
+
+
+@pytest.mark.parametrize(
+    "said, job",
+    [("17\n", "17"), ("17;cluster\n", "17"), ("pod/x created\n", "pod/x"), ("", ""), ("-rf /\n", ""), ("$(x)\n", ""), ("x" * 300, "")],
+)  # fmt: skip
+def test_the_name_of_a_job_is_harmless(said, job):
+    assert job_from(said) == job
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", "Succeeded", "KILLED", "WARNING", "NODE_FAIL"])
+def test_engines_have_many_words_for_over(word):
+    assert Seen(word).over and not Seen("RUNNING").over and not Seen("").over

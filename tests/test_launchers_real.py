@@ -18,15 +18,11 @@ def site(request, tmp_path) -> Iterator[Site]:
     kind = request.param
     if why := missing(kind):
         pytest.skip(why)
-    made = Site(tmp_path, "ssh", None, ", host: gpu1")
+    made = Site(tmp_path, "slurm", None)
     near = made.farm.near
     engine = REAL[kind](tmp_path / "engine", made.farm.far.env)
     text = (near.work / "orchestrator.yaml").read_text()
-    near.config(
-        text.replace("preset: ssh, host: gpu1", engine.options).replace(
-            "preset: ssh", engine.options
-        )
-    )
+    near.config(text.replace("preset: slurm", engine.options))
     near.env |= engine.env
     yield made
     made.farm.close()

@@ -54,7 +54,9 @@ class NatsEngine:
                 raise TimeoutError  # it is connecting again by itself
             if not self._ready:
                 await self._prepare()
-            async with asyncio.timeout(PATIENCE * 6):  # no task of its own, whose error nobody would hear
+            async with asyncio.timeout(
+                PATIENCE * 6
+            ):  # no task of its own, whose error nobody would hear
                 return await work()
         except (TimeoutError, Error, OSError) as error:
             self._ready = False  # a broker that lost its data has no streams and consumers either

@@ -73,7 +73,7 @@ PRESETS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "clean": ("kubectl", "delete", "pod", "{name}", "--ignore-not-found", "--wait=false"),
     },
     "dagu": {
-        "submit": ("dagu", "enqueue", "--quiet", "--run-id={name}", "{dag}", "--", "WORKER={worker}"),
+        "submit": ("dagu", "enqueue", "--quiet", "--run-id={name}", "{dag}", "--", 'WORKER="{worker}"'),
         "status": ("dagu", "status", "--run-id={name}", "{dag}"),
         "cancel": ("dagu", "stop", "--run-id={name}", "{dag}"),
     },
@@ -130,6 +130,10 @@ class Commands:
 
     async def _ask(self, part: str, job: str, start: Start) -> str:
         """What a command prints.  Raises `Refuses`."""
+        return await run(self.filled(part, job, start))
+
+    def filled(self, part: str, job: str, start: Start) -> list[str]:
+        """The arguments of a command."""
         log = self._log(start) if self.log else "/dev/null"
         values = dict(self.given) | {
             "worker": start.line, "name": start.name, "dispatch": start.dispatch, "job": job, "log": log,
@@ -142,7 +146,7 @@ class Commands:
                 argv += [item for label in start.labels for item in self.labels[label]]
             else:
                 argv.append(placed(word, values))
-        return await run(argv)
+        return argv
 
 
 def _tail(path: str) -> str:
