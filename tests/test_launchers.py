@@ -155,7 +155,7 @@ def test_jobs_that_end_before_their_worker_came_are_started_again_and_then_given
     engine = site.engine
     engine.mode("fail")
     site.drop("a", "echo never", on="far+gpu")
-    site.farm.near.run("watch", "--until-empty", code=1)
+    site.farm.near.run("watch", "--until-empty", code=1, patience=180)
     result = site.farm.near.result("a")
     message = result["error"]["message"]
     assert "3 jobs at far ended before their worker took it" in message, result

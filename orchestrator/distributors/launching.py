@@ -24,8 +24,8 @@ from orchestrator.records import dataclass
 from orchestrator.store import atomic, smallfiles
 
 DISPATCH = regex(r"^[0-9a-f]{32}\Z")
-LOOKS = (2.0, 4.0, 8.0, 15.0)  # seconds between looks at a job that nobody has claimed
-AGAIN = (1.0, 2.0, 5.0, 15.0, 60.0)  # and before a start that was refused is tried again
+LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between looks at a job that nobody has claimed
+AGAIN = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)  # and before a start that was refused is tried again
 UNKNOWN_MOST = 3  # looks in a row that find no such job, before it counts as gone
 STARTS_MOST = 3  # jobs that end before anybody claimed
 TOLD = 300  # characters of what an engine says

@@ -8,6 +8,7 @@ and its boot: what a machine had before it was started anew cannot run any more,
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 
@@ -31,6 +32,7 @@ SEEN = 10.0  # seconds for an offer that is not there at all
 LINGERS = (
     300.0  # seconds for the watcher to take what is at the broker; then it takes that without us
 )
+LEAVES = 5.0  # seconds for the same if we are told to leave
 
 
 def spool_of(base: str, host: str, dispatch: str) -> str:
@@ -45,6 +47,7 @@ class Once(Worker):
         super().__init__(hub, [], [], 1)
         self.dispatch = dispatch
         self.pools = [once_pool(dispatch)]
+        self._told_to_leave = 0.0
 
     async def run(self, until_empty: bool = True) -> None:
         """Serve it, whatever comes of it.  Raises `Down` if the broker cannot be reached for long: an engine's machine is not ours."""
@@ -72,7 +75,8 @@ class Once(Worker):
         while self._tasks and self.leaving < 2:
             if not ended and not self._busy():
                 ended = time.monotonic()
-            if ended and (self.leaving or time.monotonic() - ended > LINGERS):
+            left = min(ended + LINGERS, self._told_to_leave + LEAVES if self.leaving else math.inf)
+            if ended and time.monotonic() > left:
                 self.hub.tell(f"what it did is at the broker, and kept in {self.hub.spool.folder}")
                 return
             await self._look()
@@ -104,8 +108,11 @@ class Once(Worker):
         """Whoever started us wants the machine back: it is ended, its watcher hears of it at once, and decides."""
         self.leaving += 1
         if self.leaving == 1:
+            self._told_to_leave = time.monotonic()
             for job in self._jobs.values():
-                job.depart()
+                if job.busy:
+                    job.depart()
+                job.wake()
             if self._busy():
                 self.hub.tell("told to leave: ending the attempt. Again: leave at once")
         self.hub.wake.set()
