@@ -136,7 +136,7 @@ def test_what_travels_beside_the_commit(farm):
     (near.root / "notes").mkdir()
     (near.root / "notes" / "a.txt").write_text("read me first\n")
     text = (near.work / "orchestrator.yaml").read_text()
-    near.config(f"{text}trees: {{copy: [keys.env]}}\n")
+    near.config(f"{text}trees: {{copy: [keys.env, notes/a.txt]}}\n")
     near.drop("a.yaml", "agent: ed\non: farm\nprompt_file: ask.md\ncontext: [notes/a.txt]\n")
     worker = farm.worker()
     near.run("watch", "--until-empty")
