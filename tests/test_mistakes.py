@@ -78,6 +78,28 @@ WRONG = [
     ("prompt: |\n  x\u2029agent: sh\n", 2, 4, "U+2029"),
     ("prompt: a\ragent: sh\n", 1, 10, "carriage return"),
     ("x: [\u2028\nprompt: y\n", 1, 5, "U+2028"),
+    # dashes, comments and commas that are none, letters of other scripts
+    ("———\nprompt: x\n", 1, 1, "three plain ones"),
+    ("—-\nprompt: x\n", 1, 1, "three plain ones"),
+    ('{\n  // why\n  "prompt": "x"\n}\n', 2, 3, "a comment begins with #"),
+    ("prompt: x\n// why\ntitle: y\n", 2, 1, "a comment begins with #"),
+    ("prompt: x\nneeds: [a，b]\n", 2, 9, "full-width comma ('，', U+FF0C)"),
+    ("prompt: x\nneeds: [a、b]\n", 2, 9, "full-width comma ('、', U+3001)"),
+    ("pr\u043empt: x\n", 1, 1, "the letter 'о' (U+043E) is not the Latin one: type 'prompt'"),
+    ("prompt: x\nt\u0456tle: y\n", 2, 1, "(U+0456) is not the Latin one: type 'title'"),
+    ("ｐrompt: x\n", 1, 1, "(U+FF50) is not the Latin one: type 'prompt'"),
+    # keys that do not stand below each other
+    ("  prompt: x\ntimeout: 5m\n", 2, 1, "indented less than the first one"),
+    ("# x\n  prompt: x\ntimeout: 5m\n", 3, 1, "indented less than the first one"),
+    ('"prompt:" x\n', 1, 11, "the colon comes after the closing quote"),
+    # one word or a text where there should be a list or a mapping: told once, with what to write
+    ("prompt: x\nneeds: a\n", 2, 8, "must be a list or a mapping, not text write  [a]"),
+    ("prompt: x\nneeds: a, b\n", 2, 8, "write  [a, b]"),
+    ("prompt: x\nlabels: a b\n", 2, 9, "write  [a, b]"),
+    ("prompt: x\nneeds:\n  -a\n  -b\n", 3, 3, "put a space after the dash:  - a"),
+    ("prompt: x\nenv:\n  - A=b\n", 3, 3, "write  NAME: value  on each line, without a dash"),
+    ("prompt: x\ndue: tomorrow\n", 2, 1, "there are no due dates"),
+    ("prompt: x\nmax_turns: 5\n", 2, 1, "write timeout, max_tokens or max_cost_usd"),
     # not keys at all
     ("just text\n", 1, 1, "prompt: |"),
     ("# Title\n\nDo it.\n", 3, 1, "prompt: |"),
@@ -99,6 +121,7 @@ def test_the_hint_and_its_place(text, line, column, words):
         for item in problems
     ), problems
     assert "never closed" not in problems[0].hint
+    assert len({(item.line, item.column) for item in problems}) == len(problems), "told twice"
 
 
 @pytest.mark.parametrize(
@@ -183,6 +206,21 @@ def test_an_escape_is_found_inside_the_value_or_not_at_all(text):
 WORDS = [(word, ours) for ours, words in foreign.SYNONYMS.items() for word in words.split()]
 
 
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("---\nagent: demo\nDo it.\n", "never ends"),
+        ("----\nagent: demo\n----\nDo it.\n", "three plain dashes"),
+        ("———\nagent: demo\n———\nDo it.\n", "three plain dashes"),
+        ("# Title\n\nDo it.\n", "there is no YAML front matter"),
+        ("", "there is no"),
+    ],
+)
+def test_front_matter_that_is_none(text, words):
+    (problem,) = load("t.md", "t", text.encode(), schemas.check).problems
+    assert words in problem.message + problem.hint
+
+
 @pytest.mark.parametrize("word, ours", WORDS)
 def test_words_of_other_tools(word, ours):
     hints = [item.hint for item in found(f"prompt: x\n{word}: y\n")]
@@ -229,6 +267,15 @@ def test_no_word_of_theirs_is_a_word_of_ours():
         ("repos:\n  - repo: x\n", "pre-commit"),
         ("argv: [x]\nprompt_as: y\n", "tool file"),
         ("limits: {running: 4}\nagents: {}\n", "orchestrator settings"),
+        ("title: x\ninstructions: do\nextensions: []\n", "Goose recipe"),
+        ("prompts: [a]\nproviders: [b]\n", "promptfoo"),
+        ("research:\n  description: x\n  expected_output: y\n", "CrewAI"),
+        ("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n", "patch"),
+        ("--- a/x\n+++ b/x\n", "patch"),
+        ("<!DOCTYPE html>\n<html></html>\n", "HTML"),
+        ("#!/bin/sh\necho hi\n", "script"),
+        ('[package]\nname = "x"\n', "TOML"),
+        ("FROM debian\nRUN true\n", "Dockerfile"),
     ],
 )
 def test_files_of_other_programs_are_named(text, words):

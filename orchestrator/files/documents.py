@@ -163,14 +163,7 @@ def parse(raw: bytes | str, markdown: bool = False) -> Document:
         return document
     parts = split_front_matter(text, markdown)
     if markdown and parts is None:
-        document.problems.append(
-            Problem(
-                1,
-                1,
-                "a Markdown task starts with YAML front matter",
-                "begin with:  ---, keys, ---, then the prompt",
-            )
-        )
+        document.problems.append(Problem(1, 1, *mistakes.front_matter(text)))
         return document
     source, document.body = parts or (text, "")
     again = None if markdown or not document.body else another_document(document.body)

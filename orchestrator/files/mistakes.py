@@ -19,9 +19,15 @@ WIDE = "\u1680\u2000-\u2006\u2008-\u200a\u205f\u3000"
 UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
 COLONS = "\uff1a\ufe55\ufe13\u2236\ua789\u02d0"
 QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u300c\u300d\uff02\uff07"
+COMMAS = "\uff0c\ufe50\ufe10\u3001\u060c"
 BULLETS = "\u2013\u2014\u2022\u00b7\u2212\u25cf\u25aa"
 _KEY = r"[\"'\w][\w .-]*[\"']?"
-_ODD = f"{NO_BREAK}{WIDE}{UNSEEN}{COLONS}{QUOTES}{BULLETS}"
+_ODD = f"{NO_BREAK}{WIDE}{UNSEEN}{COLONS}{QUOTES}{BULLETS}{COMMAS}"
+# Letters of other scripts that look like Latin ones.
+LOOKALIKES = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458\u04bb\u0501\u043a\u043c\u0442\u03bf\u03b1\u03c1\u03bd\u03b9\u0131",
+    "aeopcyxisjhdkmtoapvii",
+)
 
 # Characters that are not what they look like: a class of them, what they are called, what to write.
 CHARACTERS: tuple[tuple[str, str, str], ...] = (
@@ -30,12 +36,18 @@ CHARACTERS: tuple[tuple[str, str, str], ...] = (
     (UNSEEN, "an invisible character", "remove it"),
     (COLONS, "a full-width colon", "write ': ', an ordinary colon and a space"),
     (QUOTES, "a typographic quote", "quotes in YAML are the plain \" and '"),
+    (COMMAS, "a full-width comma", "write ', ', an ordinary comma and a space"),
     (BULLETS, "a dash or bullet that YAML does not accept", "items of a list begin with '- '"),
 )
 
 # Shapes of a line that cannot be meant so: where ``at`` stands, and what to do.  ``{name}`` and ``{do}`` are from above.
 SHAPES: tuple[tuple[str, str], ...] = (
     (r"\s*(?P<at>```|~~~)", "remove the lines with {at}: the whole file is YAML"),
+    (r"\s*(?P<at>//|/\*)(?!/)", "a comment begins with #"),
+    (
+        r"(?=-*[\u2010-\u2015\u2212])(?P<at>[\u2010-\u2015\u2212-]{1,4})\s*$",
+        "a line of dashes is ---, three plain ones",
+    ),
     (rf"[ \t]*(?P<at>[{NO_BREAK}{WIDE}{UNSEEN}])", "{name} indents this line: {do}"),
     (rf"\s*(?P<at>[{BULLETS}])\s*\S", "{name}: {do}"),
     (rf"\s*(?:- +)?(?P<at>[{QUOTES}])[\w .-]+[{QUOTES}]\s*:", "{name} around a key: {do}"),
@@ -59,6 +71,7 @@ COMPLAINTS: tuple[tuple[str, str, str, str], ...] = (
         "",
         "a backslash in \"...\" begins an escape: write '...', or \\\\",
     ),
+    ("document start", "line", r"\s*([\"'])[^\"']*:\1", "the colon comes after the closing quote"),
     ("document start", "own", "", "one file is one task: give each its own file"),
     ("tab character", "own", "", "indent with spaces, not tabs"),
     (
@@ -177,10 +190,35 @@ def odd_key(key: str) -> tuple[str, str]:
     """``(the key as it is meant, hint)`` of a key with characters that look like others or like nothing."""
     found = re.search(f"[{_ODD}]", key)
     if not found:
-        return key, ""
+        return _latin(key)
     name, do = named(found[0])
     meant = re.sub(f"[{_ODD}]", "", key).strip().strip("\"'").rstrip(":")
     return meant, f"{name} in the key: {do}"
+
+
+def _latin(key: str) -> tuple[str, str]:
+    """The same of letters that look like Latin ones, Cyrillic or full-width, among which the key would be an ordinary one."""
+    meant = unicodedata.normalize("NFKC", key).translate(LOOKALIKES)
+    if meant == key or not meant.isascii():
+        return key, ""
+    char = next(char for char in key if not char.isascii())
+    return meant, f"the letter {char!r} (U+{ord(char):04X}) is not the Latin one: type '{meant}'"
+
+
+def front_matter(text: str) -> tuple[str, str]:
+    """``(message, hint)`` for a Markdown file whose front matter cannot be found."""
+    first = text.lstrip().split("\n", 1)[0].rstrip()
+    if first == "---":
+        return "the front matter that begins here never ends", "put --- on a line below its keys"
+    if first and not first.strip("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"):
+        return "front matter does not begin so", "write ---, three plain dashes, above and below it"
+    return "there is no YAML front matter", "begin with:  ---, keys, ---, then the prompt"
+
+
+def odd_in(text: str) -> str:
+    """What to do about the first character of a value that is not what it looks like; empty if there is none."""
+    found = re.search(f"[{_ODD}]", text)
+    return ": ".join(named(found[0])) if found else ""
 
 
 def explain(
@@ -197,7 +235,14 @@ def explain(
         source = line_of(own[0] + 1)
         back = max(source.rfind("\\", 0, own[1] + 1), 0)
         return Mistake(own[0] + 1, back + 1, rule[3] if rule else "")
-    for place in dict.fromkeys((begin, own) if whose == "began" else (own, begin)):
+    if "document start" in complaint and own[1] == 0 and _starts_indented(own[0], line_of):
+        hint = "this line is indented less than the first one: keys go one below the other"
+        return Mistake(own[0] + 1, own[1] + 1, hint)
+    above = (own[0] - 1, 0)
+    places: tuple[tuple[int, int], ...] = (begin, own) if whose == "began" else (own, begin)
+    if own[0] and _ABOVE.match(line_of(own[0])):
+        places = (above, *places)
+    for place in dict.fromkeys(places):
         column, hint = shape(line_of(place[0] + 1))
         if hint:
             return Mistake(place[0] + 1, column + 1, hint)
@@ -214,6 +259,18 @@ def explain(
     return Mistake(
         own[0] + 1, own[1] + 1, "check the indentation, and quotes around text with : # [ ] { }"
     )
+
+
+_ABOVE = regex(
+    r"\s*//|(?=-*[\u2010-\u2015\u2212])[\u2010-\u2015\u2212-]{1,4}\s*$"
+)  # spoils the line below it
+
+
+def _starts_indented(line: int, line_of: Callable[[int], str]) -> bool:
+    """Whether the first line with something in it, above the line of this number, is indented."""
+    above = (line_of(number) for number in range(1, min(line, 50) + 1))
+    first = next((text for text in above if text.strip() and text.lstrip()[0] != "#"), "")
+    return first[:1] == " "
 
 
 def _fits(

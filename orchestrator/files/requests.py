@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import aliases, listing, nearness, opening, templates
+from orchestrator.files import aliases, listing, mistakes, nearness, opening, templates
 from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Problem, parse
 from orchestrator.files.ownership import allows
-from orchestrator.model import chain, contest, ids, legacy, matrix, meanings, template
+from orchestrator.model import chain, contest, foreign, ids, legacy, matrix, meanings, template
 from orchestrator.model import run as run_model
 from orchestrator.model import task as task_model
 from orchestrator.model.status import Status
@@ -170,6 +170,11 @@ def load(
         request.problems.append(
             Problem(1, 1, f"the id '{task_id[:60]}' (the file's name) {why}", "rename the file")
         )
+    if not isinstance(document.data, Mapping) and not document.body.strip():
+        kind = foreign.kind_of_text(document.text)
+        if kind is not None:
+            request.problems.append(Problem(1, 1, *foreign.not_a_task(kind)))
+            return request
     if document.problems:
         request.problems += document.problems
         return request
@@ -426,7 +431,9 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
             words = "begin from its own branch" if grown else "need itself"
             report(where, f"a task cannot {words}")
         elif ids.problem(need):
-            report(where, f"'{need[:60]}' is not an id: it {ids.problem(need)}")
+            report(
+                where, f"'{need[:60]}' is not an id: it {ids.problem(need)}", mistakes.odd_in(need)
+            )
     for where, message, hint in chain.problems(_at(document.data, base)):
         report(where, message, hint)
     if task.timeout is not None and task.timeout <= 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from orchestrator.files import documents, fitting, mistakes, nearness
 from orchestrator.files.layout import schema_bytes
 from orchestrator.libraries import later
 from orchestrator.model import foreign
+from orchestrator.patterns import regex
 
 if TYPE_CHECKING:
     import difflib
@@ -122,7 +123,21 @@ def check(kind: str, document: Document, data: Any = None) -> list[documents.Pro
     }
     if misspelt:  # "there is no prompt" says nothing new beside "did you mean 'prompt'?"
         problems = [problem for problem in problems if problem.message != "there is no prompt"]
-    return sorted(set(problems), key=lambda problem: (problem.line, problem.column))
+    problems = _without_narrower(set(problems))
+    return sorted(problems, key=lambda problem: (problem.line, problem.column))
+
+
+def _without_narrower(problems: Collection[documents.Problem]) -> list[documents.Problem]:
+    """One value of the wrong type is one mistake: what allows the most types is told, and not the branches of its schema."""
+    found: dict[tuple[int, int], documents.Problem] = {}
+    others = []
+    for problem in problems:
+        place = problem.line, problem.column
+        if " must be " not in problem.message or ", not " not in problem.message:
+            others.append(problem)
+        elif place not in found or len(problem.message) > len(found[place].message):
+            found[place] = problem
+    return [*others, *found.values()]
 
 
 def _problems(kind: str, document: Document, data: Any) -> Iterator[documents.Problem]:
@@ -271,6 +286,9 @@ def _short(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+_WORDS = regex(r"[\w.-]+([ ,;]+[\w.-]+)+")  # several words, written as one text
+
+
 def _type_hint(
     value: Any, wanted: list[str], rule: dict[str, Any], document: Document, path: Path
 ) -> str:
@@ -296,9 +314,13 @@ def _type_hint(
     if odd:
         return odd
     if "array" in wanted and isinstance(value, str) and value.startswith("-"):
-        return f"put a space after the dash:  - {_short(value.lstrip('- '), 30)}"
+        return f"put a space after the dash:  - {_short(value.lstrip('- ').split(' -')[0], 30)}"
+    if "array" in wanted and isinstance(value, str) and _WORDS.fullmatch(value):
+        return f"write  [{_short(', '.join(re.split('[ ,;]+', value)), 30)}]"
     if "array" in wanted and isinstance(value, str):
         return f"write  [{_short(value, 30)}]"
+    if "object" in wanted and isinstance(value, list):
+        return "write  NAME: value  on each line, without a dash"
     if "integer" in wanted and isinstance(value, str) and value.isdigit():
         return f"remove the quotes: {value}"
     if "string" in wanted and isinstance(value, dict) and len(value) == 1:

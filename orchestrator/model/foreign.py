@@ -66,6 +66,13 @@ ELSEWHERE: Mapping[str, str] = {
     "allowed_tools": "permissions belong to an agent in orchestrator.yaml",
     "cron": "a task starts once: not_before is its earliest time",
     "version": "a task file has no version: remove this line",
+    "due": "there are no due dates: remove this line, or call it x-due",
+    "due_date": "there are no due dates: remove this line, or call it x-due",
+    "deadline": "there are no due dates: remove this line, or call it x-due",
+    "max_turns": "turns are not limited: write timeout, max_tokens or max_cost_usd",
+    "temperature": "sampling belongs to the agent's own settings: remove this line",
+    "steps": "steps go into the prompt; several tasks go under  tasks:  by name",
+    "subtasks": "several tasks go under  tasks:  by name",
 }
 
 
@@ -109,6 +116,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("a Conda environment", "dependencies", "channels"),
     Kind("a MkDocs configuration", "site_name"),
     Kind("an aider configuration", "", "auto-commits edit-format weak-model"),
+    Kind("a Goose recipe", "title instructions", "extensions parameters activities settings"),
+    Kind("a promptfoo configuration", "prompts", "providers tests"),
+    Kind("a CrewAI file", "", "", ("*", "expected_output backstory")),
     Kind("a package.json", "name version", "scripts dependencies devDependencies"),
     Kind("an orchestrator tool file", "argv", "", None, "put it in work/tools/"),
     Kind("an orchestrator result", "outcome", "attempts task_id", None, "put it in work/results/"),
@@ -182,7 +192,7 @@ def _is(data: Mapping[Any, Any], kind: Kind) -> bool:
         return False
     if kind.within is None:
         return bool(kind.all_of or kind.one_of)
-    parts = data.get(kind.within[0])
+    parts = data if kind.within[0] == "*" else data.get(kind.within[0])
     inner = (
         parts.values() if isinstance(parts, Mapping) else parts if isinstance(parts, list) else ()
     )
@@ -190,6 +200,23 @@ def _is(data: Mapping[Any, Any], kind: Kind) -> bool:
     return any(set(map(str, part)) & set(kind.within[1].split()) for part in found) and not any(
         "prompt" in part for part in found
     )
+
+
+# How files begin that are no mapping, and often no YAML.
+TEXTS: tuple[tuple[str, str], ...] = (
+    (r"diff --git |--- a/|Index: ", "a patch"),
+    (r"<(!DOCTYPE|html|\?xml|svg)\b", "an HTML or XML file"),
+    (r"#!\s*/", "a script"),
+    (r"\[[\w.-]+\]\s*\n\s*[\w.-]+\s*=", "a TOML or INI file"),
+    (r"(FROM|ARG) \S+.*\n(.*\n)*?(RUN|CMD|COPY|ENTRYPOINT) ", "a Dockerfile"),
+)
+
+
+def kind_of_text(text: str) -> Kind | None:
+    """The same of a text that is no mapping."""
+    start = text[:2000].lstrip()
+    name = next((name for begin, name in TEXTS if re.match(begin, start, re.IGNORECASE)), "")
+    return Kind(name, "") if name else None
 
 
 def not_a_task(kind: Kind) -> tuple[str, str]:
