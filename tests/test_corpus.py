@@ -47,9 +47,13 @@ def test_understood_and_nothing_lost(path):
         assert request.task.prompt == document.data["prompt"]
         return
     assert document.body.strip() in request.task.prompt
+    order = " ".join(re.findall(r"\w+", request.task.prompt.lower()))
     kept = words(request.task.prompt) | words(request.legacy.data)
     for key, value in document.data.items():
         for text in leaves(value):
+            if plain(key) not in legacy.BOOKKEEPING and key != "title":
+                told = " ".join(re.findall(r"\w+", text.lower()))
+                assert told in order or len(told) < 60, f"{key}: words moved"
             where = kept if plain(key) in legacy.BOOKKEEPING else words(request.task.prompt)
             missing = words(text) - where - words(request.legacy.data.get("needs"))
             assert not missing or key == "title" or key in ("agent", "assignee", "priority"), (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.files import collections, schemas
 from orchestrator.files.documents import Document
+from orchestrator.files.requests import load
 from orchestrator.model import dependencies, legacy, meanings
 from orchestrator.model.aliases import Aliases
 from orchestrator.model.status import Status
@@ -100,6 +101,38 @@ def test_statuses(word, status):
 @pytest.mark.parametrize("word", ["moonphase", "42", "", "✅", "half", "donee", "do not do"])
 def test_unknown_words_are_not_guessed(word):
     assert meanings.status_of(word) is None
+
+
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        ({"status": {"name": "Done"}}, Status.DONE),
+        ({"status": {"value": "todo"}}, Status.INBOX),
+        ({"status": ["done"]}, Status.DONE),
+        ({"status": ["open", "blocked"]}, Status.INBOX),
+        ({"Status": "Done"}, Status.DONE),
+        ({"State": "closed"}, Status.DONE),
+        ({"completed": True}, Status.DONE),
+        ({"done": "yes"}, Status.DONE),
+        ({"isDone": True}, Status.DONE),
+        ({"completed_at": "2026-01-01"}, Status.DONE),
+        ({"closedAt": "2026-01-01T10:00:00Z"}, Status.DONE),
+        ({"cancelled": True}, Status.CANCELLED),
+        ({"archived": True}, Status.ARCHIVE),
+        ({"status": "todo", "completed_at": "2026-01-01"}, Status.INBOX),
+        ({"completed": False}, Status.INBOX),
+        ({"completed_at": None, "done": "no"}, Status.INBOX),
+        ({"completed": 3}, Status.INBOX),
+        ({"status": {"color": "red"}}, Status.INBOX),
+    ],
+)
+def test_however_a_file_says_that_it_is_done(data, status):
+    found = meanings.said(data)
+    assert (meanings.status_of(found.word) if found.word else Status.INBOX) is status
+    text = json.dumps({"id": "T1", "title": "x", "description": "do it", **data})
+    problems = load("t.yaml", "t", text.encode(), schemas.check).errors
+    assert bool(problems) == (status is not Status.INBOX)
+    assert all(found.shown in problem.message for problem in problems)
 
 
 def test_no_word_means_two_statuses():

@@ -143,7 +143,7 @@ def test_a_new_session_is_told_the_plan_that_was_approved(tube):
 def test_a_plan_that_somebody_changed_is_not_carried_out_unseen(tube):
     planned(tube)
     Path(tube.layout.plan("a")).write_text("delete everything\n")
-    with pytest.raises(Refused, match="does not say any more what the agent of a wrote"):
+    with pytest.raises(Refused, match="no longer says what the agent of a wrote"):
         plans.approve(tube.store, "a")
     assert tube.where("a") == "review"
     Path(tube.layout.plan("a")).unlink()

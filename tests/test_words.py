@@ -24,7 +24,9 @@ UNIDIOMATIC = re.compile(
     r"|what runs goes on|an attempt failed before|goes on without us|(?:task|those) that ha(?:s|ve) ended"
     r"|object a line|can be given again|looked at again at once|to look on:|to run it again:|this note goes"
     r"|put back as it was|there is no \w+ that|are no tasks|it is told|every so often|lay in|a further attempt"
-    r"|is no retry|everybody|so long as|to take it over|cannot be told apart|collides|the former|are to be)\b",
+    r"|is no retry|everybody|so long as|to take it over|cannot be told apart|collides|the former|are to be"
+    r"|is no (?:absolute|regular|JSON|number|name)|(?:repository|branch|check)(?: '[^']*')? any more|(?:says?|running) any more"
+    r"|the \w+ is told so|lies? there any more)\b",
     re.IGNORECASE,
 )
 RECORD = ROOT / "docs/explanation/decisions.md"

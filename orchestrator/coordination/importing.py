@@ -22,7 +22,8 @@ from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.model import ids, legacy, names
 from orchestrator.model.aliases import Aliases
 from orchestrator.model.dependencies import Known
-from orchestrator.model.meanings import FINAL, folder_of, plain, status_of
+from orchestrator.model.meanings import FINAL, Said, folder_of, plain, status_of
+from orchestrator.model.meanings import said as said_of
 from orchestrator.model.status import Status
 from orchestrator.records import dataclass
 
@@ -302,24 +303,22 @@ def _status_of(source: Source) -> tuple[Status, list[str]]:
         if source.document
         else None
     )
-    said = ""
-    if isinstance(data, Mapping):
-        value = data.get("status", data.get("state", ""))
-        said = "" if isinstance(value, (list, Mapping)) or value is None else str(value)
-    by_status = status_of(said) if said else None
+    found = said_of(data) if isinstance(data, Mapping) else Said()
+    said, by_status = found.text, status_of(found.word) if found.word else None
+    what = "status" if plain(found.key) in ("status", "state") else f"key '{found.key}'"
     if by_folder is not None and by_folder is not Status.INBOX:
         agree = by_status in (None, by_folder) or (
             by_folder is Status.ARCHIVE and by_status in FINAL
         )
         if said and by_status is None:
-            return by_folder, [f"its status '{said}' is unknown"]
+            return by_folder, [f"its {what} '{said}' is unknown"]
         return by_folder, [] if agree else [
-            f"its status says '{said}', its folder says '{folder}': the folder counts"
+            f"its {what} says '{said}', its folder says '{folder}': the folder counts"
         ]
     if said and by_status is None:
-        return Status.HELD, [f"its status '{said}' is unknown: it is held"]
+        return Status.HELD, [f"its {what} '{said}' is unknown: it is held"]
     if by_status is not None and by_status is not Status.INBOX:
-        note = f"its status says '{said}', its folder says '{folder}': it is not run again"
+        note = f"its {what} says '{said}', its folder says '{folder}': it is not run again"
         return by_status, [note] if folder else []
     return by_status or by_folder or Status.INBOX, []
 

@@ -73,7 +73,7 @@ class Proof:
             if (
                 check is None
             ):  # the settings have changed since it was routed: what cannot be proven is not proven
-                results.append(CheckResult(name, False, cause="there is no such check any more"))
+                results.append(CheckResult(name, False, cause="this check is no longer configured"))
                 continue
             entry, result = await self._result(life, entry, check)
             results.append(result)

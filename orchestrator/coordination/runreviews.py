@@ -100,7 +100,7 @@ def approve(store: Store, config: Config, run_id: str) -> str:
         raise CannotMerge(why, landing.LOOK)
     change = runbranches.change_of(layout, repo, known)
     if change is None:
-        raise CannotMerge(f"there is no branch '{known.branch}' any more", "orchestrator doctor")
+        raise CannotMerge(f"the branch '{known.branch}' is gone", "orchestrator doctor")
     if known.merged(change.tip):
         return ""
     if change.tip != known.looked_at:

@@ -161,7 +161,7 @@ def end_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(value: Any, most: int, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise Nonsense(f"an end whose {name} is no number")
+        raise Nonsense(f"an end whose {name} is not a number")
     return value
 
 

@@ -241,7 +241,7 @@ def _check(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(info.st_mode) or info.st_size > MOST_INDEX:
-        raise Unclear(f"{path} is no regular file of a repository")
+        raise Unclear(f"{path} is not a regular file of a repository")
 
 
 @contextmanager

@@ -204,16 +204,14 @@ def load(
     return request
 
 
-def _not_open(document: Document, said: str) -> list[Problem]:
+def _not_open(document: Document, said: meanings.Said) -> list[Problem]:
     """A file that says it is finished, or shelved, or something nobody knows, is not work to do."""
-    status = meanings.status_of(said) if said else Status.INBOX
+    status = meanings.status_of(said.word) if said.word else Status.INBOX
     if status is Status.INBOX:
         return []
-    shown = said if len(said) < 40 else said[:39] + "…"
     means = "which is not a known status" if status is None else f"so it is {status}, not to do"
     hint = "remove the line to run it, or import it with: orchestrator import"
-    place: tuple[str, ...] = ("status",) if ("status",) in document.keys else ("state",)
-    return [document.problem_at(place, f"it says 'status: {shown}', {means}", hint)]
+    return [document.problem_at((said.key,), f"it says '{said.shown}', {means}", hint)]
 
 
 def _understand(request: Request, data: Any, check: Check | None, document: Document) -> None:

@@ -47,7 +47,7 @@ EVENTS: dict[str, str] = {
     "hold_released": "A hold ended: somebody released it, or its time is over.",
     "budget_exceeded": "A soft limit of a budget was passed; hard limits are gates (see why).",
     "run_created": "A run file was accepted and its tasks were placed in the inbox.",
-    "run_finished": "No task of the run is waiting or running any more.",
+    "run_finished": "No task of the run is still waiting or running.",
     "watcher_started": "A watcher began to coordinate this work directory.",
     "watcher_stopped": "The watcher ended.",
     "settings_changed": "The watcher picked up changes in orchestrator.yaml, profiles or tool files; summary names them.",

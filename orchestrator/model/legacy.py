@@ -79,7 +79,7 @@ class Conversion:
 
     data: Mapping[str, Any]
     notes: tuple[str, ...]
-    status: str = ""
+    status: meanings.Said = meanings.Said()
 
 
 def is_legacy(data: object, body: str = "") -> bool:
@@ -136,10 +136,10 @@ def convert(
         out["artifacts"] = good
     _labels(rest, out)
     _todays(rest, out)
-    status = rest.get("status", rest.get("state"))
-    status = "" if status is None or isinstance(status, (list, Mapping)) else str(status)
-    if status:
-        notes.append(f"status: {status} is kept as x-status; the folder is the status")
+    status = meanings.said(rest)
+    if status.word:
+        kept = _key(status.key)
+        notes.append(f"{status.shown} is kept as {kept}; the folder is the status")
     for key, value in rest.items():
         if key not in where and (
             meanings.plain(key) in BOOKKEEPING or meanings.plain(key).startswith("x_")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.patterns import regex
@@ -95,6 +96,61 @@ def _forms(text: object) -> list[str]:
         0
     ]
     return [plain(text), plain(head)]
+
+
+class Said(NamedTuple):
+    """What a file says of its own status: under which key, in which words, and the word that tells what it means."""
+
+    key: str = "status"
+    text: str = ""
+    word: str = ""
+
+    @property
+    def shown(self) -> str:
+        """``completed: true``, cut."""
+        return f"{self.key}: {self.text if len(self.text) < 40 else self.text[:39] + '…'}"
+
+
+# Keys that name a status, the one that says more first; keys that are one if they are true, or have a moment.
+_NAMED = ("status", "state")
+_FLAGS: Mapping[str, str] = {
+    **dict.fromkeys(
+        "cancelled canceled cancelled_at canceled_at cancelled_on wontfix rejected_at".split(),
+        "cancelled",
+    ),
+    **dict.fromkeys("archived archived_at".split(), "archived"),
+    **dict.fromkeys(
+        "done completed complete closed finished resolved is_done is_completed is_complete is_closed done_at completed_at "
+        "finished_at closed_at resolved_at completed_on completed_date closed_on done_date date_completed".split(),
+        "done",
+    ),
+}
+_YES = regex(r"(?i)true|yes|y|x|✓|✅|\[x\]|\d{4}-\d\d?-\d\d?.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}.*")
+
+
+def said(data: Mapping[Any, Any]) -> Said:
+    """What a mapping says of its status, however it says so; empty words if it says nothing."""
+    keys = {plain(key): key for key in reversed(list(data)) if isinstance(key, str)}
+    for name in _NAMED:
+        text = _text_of(data.get(keys.get(name, name)))
+        if text:
+            return Said(keys[name], text, text)
+    for name, word in _FLAGS.items():
+        value = data.get(keys.get(name, name))
+        text = "true" if value is True else str(value).strip() if isinstance(value, str) else ""
+        if _YES.fullmatch(text):
+            return Said(keys[name], text, word)
+    return Said()
+
+
+def _text_of(value: object) -> str:
+    """The text of a status: itself, or of a list or mapping what stands in it."""
+    if isinstance(value, Mapping):
+        named = (value.get(key) for key in ("name", "value", "status", "state", "title", "label"))
+        return next((text for item in named if (text := _text_of(item))), "")
+    if isinstance(value, list):
+        return ", ".join(text for item in value if (text := _text_of(item)))
+    return "" if value is None else str(value).strip()
 
 
 def status_of(text: object) -> Status | None:

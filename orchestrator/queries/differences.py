@@ -49,5 +49,5 @@ def between(layout: Layout, folder: str, ends: list[str], how: list[str]) -> byt
 def _repository(folder: str) -> git.Repository:
     found = git.nearest(folder)
     if found is None:
-        raise git.Unclear("there is no repository here any more")
+        raise git.Unclear("the repository is gone")
     return found

@@ -117,7 +117,7 @@ def _by_hand(repo: Repository, change: Change, task_id: str) -> Planned:
         none = (
             f"{task_id} started on no branch, so there is no branch to merge {change.branch} into"
         )
-        gone = f"there is no branch '{change.target}' any more to merge {change.branch} into"
+        gone = f"the branch '{change.target}' is gone, so {change.branch} cannot be merged into it"
         raise CannotMerge(
             gone if change.target else none,
             f"git merge {change.branch}   where you want it; then orchestrator approve {task_id}",

@@ -37,7 +37,7 @@ def _text(plan: str) -> bytes:
 def approve(store: Store, task_id: str) -> str:
     """Have a plan that waits carried out: its task goes back to the inbox.  What was done, in words; empty if no plan waits.
 
-    Raises `Refused` if somebody is at it, or the plan's file does not say any more what its agent wrote.
+    Raises `Refused` if somebody is at it, or the plan's file no longer says what its agent wrote.
     """
     entry = store.ledger.open(task_id)
     if entry is None:
@@ -76,6 +76,6 @@ def _refuse_changed(layout: Layout, task_id: str, plan: str) -> None:
     if not same:
         shown = layout.shown(path)
         raise Refused(
-            f"{shown} does not say any more what the agent of {task_id} wrote",
+            f"{shown} no longer says what the agent of {task_id} wrote",
             f"orchestrator reply {task_id} - < {shown}   has it plan again by these words",
         )

@@ -101,4 +101,4 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
