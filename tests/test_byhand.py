@@ -154,7 +154,7 @@ def test_a_move_of_a_running_task_to_cancelled_stops_it(made):
     assert made.where("a") == "cancelled"
 
 
-def test_an_empty_file_is_told_once_and_counts_when_it_is_written(made):
+def test_an_empty_file_is_invalid_once_and_counts_when_it_is_written(made):
     path = Path(made.layout.file("inbox", "a.yaml"))
 
     def write() -> None:
@@ -165,7 +165,7 @@ def test_an_empty_file_is_told_once_and_counts_when_it_is_written(made):
     made.at(30, write)
     made.at(60, lambda: made.watcher.signalled(15))
     made.run(until_empty=False)
-    assert made.remarks(About.EDITING) == ["a"] and made.where("a") == "done"
+    assert made.remarks(About.INVALID) == ["a"] and made.where("a") == "done"
 
 
 def test_only_what_could_start_is_before_another(made):
