@@ -34,6 +34,10 @@ def missing(kind: str) -> str:
     return ""
 
 
+class NotReady(Exception):
+    """It does not start on this machine; the tests of who asked for it by name fail then, and others are skipped."""
+
+
 class Real:
     """Its processes end with `close`; ``env`` is what a watcher needs to use it, ``options`` what its configuration says."""
 
@@ -44,7 +48,11 @@ class Real:
         self.env: dict[str, str] = {}
         self.options = ""
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.start()
+        try:
+            self.start()
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+            self.close()
+            raise NotReady(str(error)) from error
 
     def start(self) -> None:
         raise NotImplementedError
