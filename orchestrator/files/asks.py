@@ -130,9 +130,13 @@ def _numbers(run_dir: str) -> dict[str, int]:
 
 
 def open_questions(run_dir: str) -> Iterator[Raw]:
-    """What the tool of an attempt waits for now: asked, not answered, and its asker lives."""
+    """What the tool of an attempt waits for now, the oldest first: asked, not answered, and its asker lives."""
+    yield from sorted(_waiting(run_dir), key=lambda raw: (raw.since, raw.key))
+
+
+def _waiting(run_dir: str) -> Iterator[Raw]:
     folder = f"{run_dir}/{ASKED}"
-    for name in sorted(names(folder)):
+    for name in names(folder):
         key = name.removesuffix(".json")
         if not _KEY.match(key) or os.path.lexists(f"{run_dir}/{ANSWERS}/{name}"):
             continue
@@ -166,5 +170,12 @@ def question_of(body: dict[str, Any]) -> str:
     if said and isinstance(said[0], str) and len(facts) == 1:
         detail = str(said[0])
     lines += [f"    {line}" for line in clean(detail)[:SHOWN].splitlines()]
-    options = [f"{number}. {word}" for number, word in enumerate(CHOICES, 1)]
-    return "\n".join([*lines, "", *options])
+    offered = [f"{number}. {word}" for number, word in enumerate(_options(body), 1)]
+    return "\n".join([*lines, "", *offered])
+
+
+def _options(body: dict[str, Any]) -> tuple[str, ...]:
+    """What may be answered: each is a yes or a no by its first word, and then in the agent's own words."""
+    given = body.get("options")
+    words = [one_line(str(word), 100) for word in given] if isinstance(given, list) else []
+    return tuple(word for word in words if word.split(maxsplit=1)[:1] != []) or CHOICES

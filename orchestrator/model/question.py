@@ -12,7 +12,8 @@ NOBODY = (
     "Nobody answers your question. Go on as you think best, keep to what is safe and can be undone, and say at the end what you"
     " decided.\n"
 )
-_OPTION = regex(r"^\s*(?:[-*]\s+)?(\d{1,2})[.)]\s+(\S.*)$", re.M)
+# What is indented by four columns or more is code, and offers nothing.
+_OPTION = regex(r"^ {0,3}(?:[-*]\s+)?(\d{1,2})[.)]\s+(\S.*)$", re.M)
 
 
 def options(question: str) -> list[str]:

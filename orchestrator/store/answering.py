@@ -16,12 +16,14 @@ from orchestrator.files.asks import CHOICES, Ask, Raw, next_number, number_of, t
 from orchestrator.files.layout import ANSWERS
 from orchestrator.files.text import clean
 from orchestrator.model.question import answer as option_of
+from orchestrator.model.question import options
 from orchestrator.store import atomic, places
 from orchestrator.store.transitions import Store
 
 MOST = 16 * 1024  # bytes of an answer
 YES = ("allow", "yes", "y", "ok", "1")
 NO = ("deny", "no", "n", "2")
+REFUSED = "A person said no."
 
 
 def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
@@ -70,14 +72,18 @@ def deliver(store: Store, ask: Ask, words: str) -> bool:
 
 
 def verdict(question: str, words: str) -> dict[str, object]:
-    """What an answer means: a yes, a no, or a no that says what to do instead."""
+    """What an answer means: a yes, a no, or a no that says what to do instead; and which of the agent's own options it is."""
     said = clean(words).strip()
+    offered = options(question)
     chosen = option_of(question, said).partition(". ")[2] or said
+    if chosen in offered and chosen not in CHOICES:
+        allowed = chosen.split()[0] == YES[0]
+        return {"allow": allowed, "option": chosen} | ({} if allowed else {"message": REFUSED})
     if chosen.casefold() in YES:
         return {"allow": True}
     if chosen.casefold() in NO or chosen in CHOICES:
-        return {"allow": False, "message": "A person said no."}
-    return {"allow": False, "message": f"A person said: {said}"}
+        return {"allow": False, "message": REFUSED}
+    return {"allow": False, "message": f"A person said: {said}", "words": said}
 
 
 def forget(ask: Ask) -> None:

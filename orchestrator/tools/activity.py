@@ -22,6 +22,7 @@ from orchestrator.model.units import plural
 from orchestrator.records import dataclass, field
 from orchestrator.tools import queries, secrecy
 from orchestrator.tools import tally as tally_tools
+from orchestrator.tools.protocols import completed
 
 if TYPE_CHECKING:
     from orchestrator.model.config import Model
@@ -76,6 +77,7 @@ class Line:
 
 def presentation_from(data: Mapping[str, Any]) -> Presentation:
     """The presentation in a tool spec (a mapping that fits ``tool.schema.json``)."""
+    data = completed(data)
     live = dict(data.get("live") or {})
     return Presentation(
         Show(**data["show"]) if data.get("show") else None,

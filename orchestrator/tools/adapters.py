@@ -28,15 +28,19 @@ from orchestrator.tools.invocation import (
     MAX_ARGUMENT,
     CannotStart,
     Invocation,
+    NotInstalled,
     Session,
     command,
     compose_prompt,
     environment,
     fill,
     placeholders,
+    program,
 )
 from orchestrator.tools.output import Said, read
+from orchestrator.tools.protocols import SPOKEN
 from orchestrator.tools.routing import Route, shell_argv
+from orchestrator.tools.speaking import client
 
 
 class Adapter(Protocol):
@@ -277,7 +281,28 @@ class ShellAdapter(SpecAdapter):
         return shell_argv(task.prompt, config)
 
 
-_BUILT_IN: dict[str, Adapter] = {"spec": SpecAdapter(), "shell": ShellAdapter()}
+class SpokenAdapter(SpecAdapter):
+    """Runs the client of a protocol, which runs the tool's program.  On a person's terminal the program runs as it is."""
+
+    def argv(
+        self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session
+    ) -> list[str]:
+        argv = super().argv(task, route, config, values, session)
+        if route.mode == "interactive":
+            return argv
+        if (
+            program(argv[0], environment(route, task, config, {}, values), values["project"])
+            is None
+        ):
+            raise NotInstalled(f"there is no program '{argv[0]}'")
+        return client(route, session, values, argv)
+
+
+_BUILT_IN: dict[str, Adapter] = {
+    "spec": SpecAdapter(),
+    "shell": ShellAdapter(),
+    **dict.fromkeys(SPOKEN, SpokenAdapter()),
+}
 
 
 def adapter(name: str) -> Adapter:

@@ -19,17 +19,23 @@ import uuid
 LOOK = 0.1  # seconds between looks for the answer
 MOST = 1 << 15  # characters of a request; of a longer one the beginning
 NOBODY = "Nobody answered in time. Go on without it, or say at the end what you need."
+NOBODY_ANSWERED: dict[str, object] = {"allow": False, "message": NOBODY, "words": NOBODY}
 
 
 def main() -> int:
     folder, limit = sys.argv[1], float(sys.argv[2])
     request = json.load(sys.stdin)
-    name = f"{uuid.uuid4().hex}.json"
+    name = new_name()
     lock = ask(folder, name, request, limit)
     sys.stdout.write(json.dumps(decision(wait(f"{folder}/answers/{name}", limit))) + "\n")
     sys.stdout.flush()
     os.close(lock)
     return 0
+
+
+def new_name() -> str:
+    """The name of a question's file, and of its answer's: what binds them."""
+    return f"{uuid.uuid4().hex}.json"
 
 
 def ask(folder: str, name: str, request: dict[str, object], limit: float) -> int:
@@ -41,6 +47,8 @@ def ask(folder: str, name: str, request: dict[str, object], limit: float) -> int
         "since": time.time(),
         "limit": limit,
     }
+    if request.get("options"):  # else they are: allow, deny
+        body["options"] = request["options"]
     hidden = f"{folder}/asked/.{name}"
     fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
@@ -54,13 +62,21 @@ def wait(path: str, limit: float) -> dict[str, object]:
     """The answer, once there is one."""
     end = time.monotonic() + limit if limit else None
     while end is None or time.monotonic() < end:
-        try:
-            with open(path, encoding="utf-8") as file:
-                found: dict[str, object] = json.load(file)
-                return found
-        except (OSError, ValueError):
-            time.sleep(LOOK)
-    return {"allow": False, "message": NOBODY}
+        found = look(path)
+        if found is not None:
+            return found
+        time.sleep(LOOK)
+    return NOBODY_ANSWERED
+
+
+def look(path: str) -> dict[str, object] | None:
+    """The answer, if there is one by now."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found: dict[str, object] = json.load(file)
+            return found
+    except (OSError, ValueError):
+        return None
 
 
 def decision(answer: dict[str, object]) -> dict[str, object]:

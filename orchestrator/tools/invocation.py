@@ -213,9 +213,7 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
     interactive = route.mode == "interactive"
     if wrong := levels.refusal(tool, route.agent.permissions, interactive):
         raise CannotStart(*wrong)  # bounded since it was chosen
-    level = route.agent.permissions
-    if session.plan and planning.OPTIONS in tool.permissions:
-        level = planning.OPTIONS
+    level = level_of(route, session)
     permissions = tool.permissions.get(level, tool.permissions.get("default", ()))
     whole = session.resume and bool(tool.resume_argv)
     begin = tool.new_session if session.id else ()
@@ -243,10 +241,21 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
     return tuple(words)
 
 
+def level_of(route: Route, session: Session) -> str:
+    """The level of permissions, by the name that the tool has its options under."""
+    if session.plan and planning.OPTIONS in route.tool.permissions:
+        return planning.OPTIONS
+    return route.agent.permissions
+
+
+def ask_limit(ask: str) -> str:
+    """How many seconds a person may take; 0: as long as it takes."""
+    return f"{duration(ask) if ask and ask not in ('person', 'deny') else 0.0:g}"
+
+
 def asker(run_dir: str, ask: str) -> str:
     """The command that asks a person, quoted for a shell and for the inside of a JSON string."""
-    limit = duration(ask) if ask and ask not in ("person", "deny") else 0.0
-    words = [sys.executable, "-I", f"{_PACKAGE}/tools/asking.py", run_dir, f"{limit:g}"]
+    words = [sys.executable, "-I", f"{_PACKAGE}/tools/asking.py", run_dir, ask_limit(ask)]
     return json.dumps(shlex.join(words))[1:-1]
 
 

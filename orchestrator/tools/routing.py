@@ -14,6 +14,7 @@ from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.records import dataclass, replace
 from orchestrator.tools import levels, planning, taskenv
+from orchestrator.tools.protocols import SPOKEN
 
 if TYPE_CHECKING:
     from orchestrator.model.config import Config
@@ -243,7 +244,10 @@ def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     return sorted(
         name
         for name, tool in tools.items()
-        if tool.edits is None and not tool.built_in and tool.adapter == "spec" and name not in said
+        if tool.edits is None
+        and not tool.built_in
+        and tool.adapter in ("spec", *SPOKEN)
+        and name not in said
     )
 
 

@@ -19,6 +19,7 @@ from orchestrator.tools import failures as failures_tools
 from orchestrator.tools import output, sessionlog
 from orchestrator.tools import queries as queries_tools
 from orchestrator.tools.activity import Presentation, presentation_from
+from orchestrator.tools.protocols import SPOKEN, completed
 
 if TYPE_CHECKING:
     from orchestrator.tools.failures import Pattern
@@ -60,6 +61,8 @@ class ToolSpec:
     adapter: str = "spec"
     success_codes: tuple[int, ...] = (0,)
     permissions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    modes: Mapping[str, str] = field(default_factory=dict)  # of a session, by level
+    resumes: bool = True  # whether a protocol's sessions can be gone on with
     new_session: tuple[str, ...] = ()
     resume: tuple[str, ...] = ()
     resume_argv: tuple[str, ...] = ()
@@ -95,7 +98,19 @@ class ToolSpec:
     @property
     def can_resume(self) -> bool:
         """Whether a session that ended can be gone on with."""
+        if self.speaks:
+            return self.resumes
         return bool(self.resume or self.resume_argv)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is talked to by a protocol, which has sessions and questions."""
+        return self.adapter in SPOKEN
+
+    @property
+    def asks(self) -> bool:
+        """Whether it can ask a person while it runs."""
+        return bool(self.ask) or self.speaks
 
 
 def of_account(name: str) -> bool:
@@ -204,11 +219,11 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
     if problems:
         box.broken.append((path, document, problems))
         return
-    data = document.data
     problems = [] if built_in else queries(document)
     if problems:
         box.broken.append((path, document, problems))
         return
+    data = completed(document.data)
     box.tools[name] = ToolSpec(
         name=name,
         argv=tuple(data["argv"]),
@@ -222,6 +237,8 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         adapter=data.get("adapter", "spec"),
         silence=duration(data["silence"]) if "silence" in data else None,
         permissions={name: tuple(words) for name, words in data.get("permissions", {}).items()},
+        modes=data.get("modes", {}),
+        resumes=data.get("resumes", True),
         **{
             key: tuple(data.get(key, ()))
             for key in (

@@ -62,7 +62,8 @@ def command(
     task has all its retries again.  A tool that cannot resume a session gets the task and your words.  If the agent
     asked a question, a number picks one of the options.
 
-    An agent that asks while it is running waits for your answer: 1 allows, 2 denies, and other words deny and tell it what to do instead.
+    An agent that asks while it is running waits for your answer: a number picks an option (1 allows), and other words deny and tell it
+    what to do instead.
     """
     refuse_in_attempt("reply to a task")
     task_id, status, _ = whereabouts.find(app.layout, task)

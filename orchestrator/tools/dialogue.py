@@ -1,0 +1,292 @@
+"""What stands between the supervisor and an agent that wants to be talked to: its process, its messages, its questions.
+
+Agents with a protocol (`tools.acp`, `tools.appserver`) read and write one JSON message a line.  The agent is a child in a process
+group of its own: the supervisor's first signal, an interrupt, comes to us alone, and we tell the agent in its own words to stop.  The
+sterner ones come to both, and whatever is left is the supervisor's to end.
+
+Run with ``python -I``: standard library, and the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Any
+
+from orchestrator.records import dataclass
+from orchestrator.tools import asking
+
+LOOK = 0.1  # seconds between looks for answers
+PIECE = 1 << 20
+LONGEST = 1 << 26  # bytes of one message; whoever sends more is not listened to any longer
+LEAVES = 2.0  # seconds that an agent has to end by itself when its work is done
+TERMINATES = 1.0  # and when it was sent SIGTERM
+DETAIL = 1 << 15  # characters of what a tool was given or gave back
+
+
+class Over(Exception):
+    """The agent has ended, or says nothing that can be understood."""
+
+
+class Refusal(Exception):
+    """The agent has answered a request with an error."""
+
+
+def tell(kind: str, **facts: Any) -> None:
+    """Print one event of ours: what the tool's spec reads."""
+    event = {"type": kind, **{key: value for key, value in facts.items() if value is not None}}
+    sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def cut(text: str) -> str:
+    """The beginning of what may be long."""
+    return text if len(text) <= DETAIL else f"{text[:DETAIL]}…"
+
+
+class Interrupt:
+    """Whether we were asked to stop.  Its descriptor can be waited for."""
+
+    def __init__(self) -> None:
+        self.reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        self.came = False
+
+    def take(self) -> bool:
+        """Whether it has come since the last look."""
+        try:
+            came = bool(os.read(self.reader, 64))
+        except BlockingIOError:
+            came = False
+        self.came = self.came or came
+        return came
+
+
+class Agent:
+    """The program that is talked to.  ``version`` goes into each message as ``jsonrpc`` (empty: left out)."""
+
+    def __init__(self, argv: list[str], version: str = "2.0") -> None:
+        self.head = {"jsonrpc": version} if version else {}
+        self.interrupt = Interrupt()
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+        )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        self._rest = b""
+        self._number = 0
+
+    # -- what we say ----------------------------------------------------------------------------------------------------
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = json.dumps({**self.head, **message}).encode() + b"\n"
+        try:
+            self.stdin.write(data)
+            self.stdin.flush()
+        except OSError:
+            raise Over(self.how()) from None
+
+    def request(self, method: str, **params: Any) -> int:
+        """Ask for something; the id that its answer will have."""
+        self._number += 1
+        self.send({"id": self._number, "method": method, "params": params})
+        return self._number
+
+    def notify(self, method: str, **params: Any) -> None:
+        self.send({"method": method, "params": params})
+
+    def answer(self, ident: Any, result: dict[str, Any]) -> None:
+        self.send({"id": ident, "result": result})
+
+    def refuse(self, ident: Any, method: str) -> None:
+        """We cannot do what the agent asks us to: read and write files for it, say, which it can do itself."""
+        error = {"code": -32601, "message": f"{method} is not offered"}
+        self.send({"id": ident, "error": error})
+
+    # -- what it says ---------------------------------------------------------------------------------------------------
+
+    def messages(self) -> Iterator[dict[str, Any] | None]:
+        """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, or we are to stop."""
+        while True:
+            *lines, self._rest = self._rest.split(b"\n")
+            for line in lines:
+                if (message := _message(line)) is not None:
+                    yield message
+            output = self.stdout.fileno()
+            ready, _, _ = select.select([output, self.interrupt.reader], [], [], LOOK)
+            if output in ready:
+                data = os.read(output, PIECE)
+                if not data or len(self._rest) > LONGEST:
+                    raise Over(self.how() if not data else "it sent a message that never ends")
+                self._rest += data
+            else:
+                yield None
+
+    def result(self, ident: int) -> dict[str, Any]:
+        """The answer to a request, when nothing else may be of interest meanwhile.  Raises `Refusal` or `Over`."""
+        for message in self.messages():
+            if message is None:
+                if self.interrupt.take():
+                    raise Over("it was stopped before it began")
+            elif is_answer(message, ident):
+                return outcome(message)
+            elif "id" in message and "method" in message:
+                self.refuse(message["id"], str(message["method"]))
+        raise Over(self.how())
+
+    def how(self) -> str:
+        """How it ended, in words."""
+        try:
+            code = self.process.wait(TERMINATES)
+        except subprocess.TimeoutExpired:
+            return "it closed its output before its turn was over"
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit {code}"
+        return f"it ended {how} before its turn was over"
+
+    def leave(self) -> None:
+        """Its work is done: it may go, and is made to if it does not."""
+        try:
+            self.stdin.close()
+        except OSError:
+            pass
+        for seconds, number in ((LEAVES, signal.SIGTERM), (TERMINATES, signal.SIGKILL)):
+            if self._gone(seconds):
+                return
+            os.killpg(self.process.pid, number)
+        self.process.wait()
+
+    def _gone(self, seconds: float) -> bool:
+        """Whether it ends in this time.  What it still says is read, so that no full pipe keeps it."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None:
+            if time.monotonic() >= end:
+                return False
+            ready, _, _ = select.select([self.stdout], [], [], 0.05)
+            if ready and not os.read(self.stdout.fileno(), PIECE):
+                time.sleep(0.02)
+        return True
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # some print a banner
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_answer(message: dict[str, Any], ident: int) -> bool:
+    return message.get("id") == ident and "method" not in message
+
+
+def outcome(message: dict[str, Any]) -> dict[str, Any]:
+    """The result in an answer.  Raises `Refusal`, in the agent's own words."""
+    if "error" not in message:
+        found = message.get("result")
+        return found if isinstance(found, dict) else {}
+    error = message["error"] if isinstance(message["error"], dict) else {}
+    raise Refusal(words(error))
+
+
+def words(error: dict[str, Any]) -> str:
+    """What a JSON-RPC error says, with the details that many put beside it."""
+    data = error.get("data")
+    details = {"details": data} if isinstance(data, str) else data
+    found = details if isinstance(details, dict) else {}
+    more = [found.get(key) for key in ("details", "message", "error", "reason", "errorName")]
+    said = [str(error.get("message") or "an error without words")]
+    said += [text for text in more if isinstance(text, str) and text and text not in said[0]]
+    return " ".join(": ".join(said).split())
+
+
+# -- questions ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One that is open.  ``ident`` is the agent's request; ``choices`` what each option, as a person sees it, means to the agent."""
+
+    ident: Any
+    path: str
+    lock: int
+    until: float | None
+    choices: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A person's answer, or that there was none in time.  ``choice`` is None if the agent offered none for it; ``words`` are what the
+    agent is to be told beside it."""
+
+    question: Question
+    allowed: bool
+    choice: Any
+    words: str
+
+
+@dataclass(slots=True)
+class Questions:
+    """Those of one agent, asked as files (`tools.asking`).  ``limit`` is in seconds; 0: as long as it takes; None: nobody is asked."""
+
+    run_dir: str
+    limit: float | None
+    open: list[Question] = field(default_factory=list)
+
+    @property
+    def possible(self) -> bool:
+        return self.limit is not None and os.path.isdir(f"{self.run_dir}/asked")
+
+    def ask(self, ident: Any, tool: str, given: Any, choices: dict[str, Any]) -> None:
+        """Have a person asked what one of the agent's requests is to be answered."""
+        assert self.limit is not None
+        request = {"tool_name": tool, "tool_input": given, "options": list(choices)}
+        name = asking.new_name()
+        lock = asking.ask(self.run_dir, name, request, self.limit)
+        until = time.monotonic() + self.limit if self.limit else None
+        path = f"{self.run_dir}/answers/{name}"
+        self.open.append(Question(ident, path, lock, until, choices))
+
+    def answers(self) -> list[Answer]:
+        """Those that have come since the last look; their questions are closed."""
+        found = []
+        for question in list(self.open):
+            said = asking.look(question.path)
+            late = question.until is not None and time.monotonic() >= question.until
+            if said is None and not late:
+                continue
+            found.append(_understood(question, said or asking.NOBODY_ANSWERED))
+            self._close(question)
+        return found
+
+    def drop(self) -> list[Any]:
+        """Nobody waits any more; the requests that were not answered."""
+        idents = [question.ident for question in self.open]
+        for question in list(self.open):
+            self._close(question)
+        return idents
+
+    def _close(self, question: Question) -> None:
+        self.open.remove(question)
+        os.close(question.lock)
+
+
+def _understood(question: Question, said: dict[str, object]) -> Answer:
+    allowed = said.get("allow") is True
+    option = said.get("option")
+    choice = question.choices.get(option) if isinstance(option, str) else None
+    if choice is None:
+        choice = first(question.choices, "allow" if allowed else "deny")
+    return Answer(question, allowed, choice, str(said.get("message")) if said.get("words") else "")
+
+
+def first(choices: dict[str, Any], word: str) -> Any:
+    """The mildest yes or no that an agent offers; None if it offers none."""
+    return next((meant for text, meant in choices.items() if text.split()[0] == word), None)
