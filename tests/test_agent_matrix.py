@@ -186,8 +186,9 @@ def test_it_asks_while_it_runs(project, provider, watch, program):
     settings["agents"]["a"] |= {"ask": "person", "silence": "5s"}
     project.config(json.dumps(settings))
     made = project.root / "made"
+    wish = "escalate" if program.program == "codex" else "shell"  # the sandbox does not ask
     first = watch()
-    field.task(f"[[shell curl -s http://127.0.0.1:9/ -o {made}; touch {made}]]")
+    field.task(f"[[{wish} curl -s http://127.0.0.1:9/ -o {made}; touch {made}]]")
     wait_until(lambda: asks.unanswered(project.layout), "it asks", 90)
     assert "curl" in asks.unanswered(project.layout)[0].question
     first.process.kill()
@@ -198,7 +199,7 @@ def test_it_asks_while_it_runs(project, provider, watch, program):
     project.run("watch", "--until-empty", code=0, patience=120)
     assert project.where("t") == "done" and len(project.events("question_asked", "t")) == 1
     assert program in SPOKEN or project.result("t")["cost_usd"] > 0
-    project.drop("d.yaml", json.dumps({"agent": "a", "prompt": f"[[shell curl -s http://127.0.0.1:9/ -o {made}2]]"}))  # fmt: skip
+    project.drop("d.yaml", json.dumps({"agent": "a", "prompt": f"[[{wish} curl -s http://127.0.0.1:9/ -o {made}2]]"}))  # fmt: skip
     watch()
     wait_until(lambda: asks.unanswered(project.layout), "it asks", 90)
     project.run("reply", "d", "use a file instead")
@@ -209,10 +210,10 @@ def test_it_asks_while_it_runs(project, provider, watch, program):
 
 @pytest.mark.parametrize(
     "program",
-    [program for program in PROGRAMS if program.tool == "claude"],
-    ids=lambda p: p.version,
+    [program for program in PROGRAMS + SPOKEN if program.tool in ("claude", "codex-app")],
+    ids=lambda p: p.name.replace(" ", "-"),
 )
-def test_claude_is_told_while_it_runs(project, provider, watch, program):
+def test_it_is_told_while_it_runs(project, provider, watch, program):
     """A reply reaches the turn that runs: one attempt, one session, what was served is what is told."""
     field = Field(project, provider, program)
     field.use()
@@ -236,6 +237,8 @@ LEVELS = {
     ("claude 2.1.332", "shell"): "write command",
     ("codex 0.169.0", "read"): "",
     ("codex 0.169.0", "shell"): "write command",
+    ("codex-app 0.169.0", "read"): "",
+    ("codex-app 0.169.0", "shell"): "write command",
     ("gemini 0.61.0", "read"): "",
     ("gemini 0.61.0", "edit"): "write",
     ("gemini-acp 0.61.0", "read"): "",

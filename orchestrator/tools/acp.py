@@ -1,7 +1,7 @@
 """Talks to an agent by the Agent Client Protocol (JSON-RPC over stdio): the process of tools with ``adapter: acp``.
 
 ``acp.py [OPTIONS] -- PROGRAM ARGUMENTS`` reads the prompt on standard input, begins a session or goes on with one, and prints what
-happens as events of its own (`dialogue.tell`), which are the same for every agent: ``catalog/_acp.yaml`` reads them.  A permission that
+happens as events of its own (`dialogue.tell`), which are the same for every agent: ``catalog/_spoken.yaml`` reads them.  A permission that
 the agent asks for is a question to a person, if its role asks one; else it is refused.  The end of the turn is the end of the process.
 
 We offer no file system and no terminal: an agent has its own, and a sandbox around both of us holds for them.
@@ -26,10 +26,12 @@ from orchestrator.tools.dialogue import (
     Over,
     Questions,
     Refusal,
+    Words,
     cut,
     first,
     is_answer,
     outcome,
+    run,
     tell,
 )
 
@@ -53,36 +55,7 @@ OPTIONS = {  # kinds of answers, as a person sees them; the agent's own words fo
 
 
 def main() -> int:
-    options = _arguments()
-    prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
-    try:
-        agent = Agent(options.argv)
-    except OSError as error:
-        tell("error", message=f"it cannot be started: {error.strerror}: {options.argv[0]}")
-        return 127
-    try:
-        talk = Talk(agent, options)
-        talk.begin()
-        return talk.hold(prompt)
-    except (Over, Refusal) as error:
-        tell("error", message=str(error))
-        return 1
-    finally:
-        agent.leave()
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="acp.py")
-    parser.add_argument("--run-dir", required=True)
-    parser.add_argument("--session", default="", help="to go on with")
-    parser.add_argument("--model", default="", help="to choose in the session")
-    parser.add_argument("--mode", default="", help="of the session")
-    parser.add_argument(
-        "--ask", type=float, help="a person, for so many seconds at most; 0: always"
-    )
-    parser.add_argument("--permissions", default="default", help="full: allow all, read: nothing")
-    parser.add_argument("argv", nargs="+")
-    return parser.parse_args()
+    return run(argparse.ArgumentParser(prog="acp.py"), Talk)
 
 
 @dataclass(slots=True)
@@ -234,8 +207,9 @@ class Talk:
 
     # -- its turns ------------------------------------------------------------------------------------------------------
 
-    def hold(self, prompt: str) -> int:
+    def hold(self) -> int:
         """One turn, and another as long as people said what to do instead of what they refused.  The exit code."""
+        _, prompt = Words().first()
         last = ""
         for _ in range(FOLLOW_UPS):
             self.text, self.said = "", []
@@ -340,7 +314,8 @@ class Talk:
             self.questions.ask(ident, call.name, call.input, choices)
 
     def _answered(self, answer: Answer) -> None:
-        tell("answered", allowed=answer.allowed, text=answer.words or None)
+        about = answer.question.what
+        tell("answered", what=about, allowed=answer.allowed, text=answer.words or None)
         if answer.words:
             self.said.append(answer.words)
         self._decide(answer.question.ident, answer.choice)

@@ -9,6 +9,7 @@ Run with ``python -I``: standard library, and the modules beside this one.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import select
@@ -16,9 +17,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.records import dataclass
 from orchestrator.tools import asking
@@ -113,15 +114,16 @@ class Agent:
 
     # -- what it says ---------------------------------------------------------------------------------------------------
 
-    def messages(self) -> Iterator[dict[str, Any] | None]:
-        """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, or we are to stop."""
+    def messages(self, others: Sequence[int] = ()) -> Iterator[dict[str, Any] | None]:
+        """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, we are to stop, or there is something to be
+        read from one of the ``others`` (descriptors)."""
         while True:
             *lines, self._rest = self._rest.split(b"\n")
             for line in lines:
                 if (message := _message(line)) is not None:
                     yield message
             output = self.stdout.fileno()
-            ready, _, _ = select.select([output, self.interrupt.reader], [], [], LOOK)
+            ready, _, _ = select.select([output, self.interrupt.reader, *others], [], [], LOOK)
             if output in ready:
                 data = os.read(output, PIECE)
                 if not data or len(self._rest) > LONGEST:
@@ -212,9 +214,11 @@ def words(error: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One that is open.  ``ident`` is the agent's request; ``choices`` what each option, as a person sees it, means to the agent."""
+    """One that is open.  ``ident`` is the agent's request, ``what`` it is about; ``choices`` are what each option, as a person sees it,
+    means to the agent."""
 
     ident: Any
+    what: str
     path: str
     lock: int
     until: float | None
@@ -244,15 +248,20 @@ class Questions:
     def possible(self) -> bool:
         return self.limit is not None and os.path.isdir(f"{self.run_dir}/asked")
 
-    def ask(self, ident: Any, tool: str, given: Any, choices: dict[str, Any]) -> None:
+    def ask(self, ident: Any, tool: str, given: dict[str, Any], choices: dict[str, Any]) -> None:
         """Have a person asked what one of the agent's requests is to be answered."""
         assert self.limit is not None
-        request = {"tool_name": tool, "tool_input": given, "options": list(choices)}
+        request: dict[str, object] = {
+            "tool_name": tool,
+            "tool_input": given,
+            "options": list(choices),
+        }
         name = asking.new_name()
         lock = asking.ask(self.run_dir, name, request, self.limit)
         until = time.monotonic() + self.limit if self.limit else None
         path = f"{self.run_dir}/answers/{name}"
-        self.open.append(Question(ident, path, lock, until, choices))
+        what = str(next(iter(given.values()), ""))
+        self.open.append(Question(ident, what, path, lock, until, choices))
 
     def answers(self) -> list[Answer]:
         """Those that have come since the last look; their questions are closed."""
@@ -290,3 +299,89 @@ def _understood(question: Question, said: dict[str, object]) -> Answer:
 def first(choices: dict[str, Any], word: str) -> Any:
     """The mildest yes or no that an agent offers; None if it offers none."""
     return next((meant for text, meant in choices.items() if text.split()[0] == word), None)
+
+
+# -- what we are told ---------------------------------------------------------------------------------------------------
+
+
+class Words:
+    """Our own standard input: the prompt, or ``lines`` of JSON with an ``id`` and a ``text``, of which the prompt is the first."""
+
+    def __init__(self, lines: bool = False) -> None:
+        self.lines = lines
+        self.descriptors: list[int] = [0] if lines else []
+        self._rest = b""
+        self._later: list[tuple[str, str]] = []
+
+    def first(self) -> tuple[str, str]:
+        """The prompt and its id; the id is empty if it has none."""
+        if not self.lines:
+            return "", sys.stdin.buffer.read().decode("utf-8", "replace")
+        while self.descriptors:
+            found = self._read()
+            if found:
+                self._later = found[1:]
+                return found[0]
+        raise Over("it was told nothing")
+
+    def more(self) -> list[tuple[str, str]]:
+        """What has come since."""
+        found, self._later = self._later, []
+        if self.descriptors and select.select(self.descriptors, [], [], 0)[0]:
+            found += self._read()
+        return found
+
+    def _read(self) -> list[tuple[str, str]]:
+        data = os.read(0, PIECE)
+        if not data:
+            self.descriptors = []
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        found = [_message(line) for line in whole]
+        return [(str(line["id"]), str(line["text"])) for line in found if line is not None]
+
+
+class Conversation(Protocol):
+    """What a protocol's client does."""
+
+    def begin(self) -> None:
+        """Open the session.  Raises `Refusal` or `Over`."""
+
+    def hold(self) -> int:
+        """Have the turns of one attempt; the exit code."""
+
+
+class Opens(Protocol):
+    def __call__(self, agent: Agent, options: argparse.Namespace) -> Conversation:
+        """A conversation with an agent."""
+
+
+def run(parser: argparse.ArgumentParser, opens: Opens, version: str = "2.0") -> int:
+    """The whole of a client: its options, the agent, the conversation, the end.  The exit code."""
+    options = _options(parser)
+    try:
+        agent = Agent(options.argv, version)
+    except OSError as error:
+        tell("error", message=f"it cannot be started: {error.strerror}: {options.argv[0]}")
+        return 127
+    try:
+        conversation = opens(agent, options)
+        conversation.begin()
+        return conversation.hold()
+    except (Over, Refusal) as error:
+        tell("error", message=str(error))
+        return 1
+    finally:
+        agent.leave()
+
+
+def _options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    parser.add_argument("--run-dir", required=True)
+    parser.add_argument("--session", default="", help="to go on with")
+    parser.add_argument("--model", default="", help="to choose in the session")
+    parser.add_argument("--mode", default="", help="of the session")
+    parser.add_argument(
+        "--ask", type=float, help="a person, for so many seconds at most; 0: always"
+    )
+    parser.add_argument("--permissions", default="default", help="full: allow all, read: nothing")
+    parser.add_argument("argv", nargs="+")
+    return parser.parse_args()

@@ -1,6 +1,6 @@
 """Specs of tools that speak a protocol: they only say what is special about their program, the rest is the same for all.
 
-``adapter: acp`` in a spec stands for ``catalog/_acp.yaml``, for what the spec does not say itself.
+``adapter: acp`` or ``appserver`` in a spec stands for ``catalog/_spoken.yaml``, for what the spec does not say itself.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from orchestrator.files import opening
 from orchestrator.files.documents import MAX_BYTES, parse
 from orchestrator.files.layout import data_file
 
-SPOKEN = ("acp",)
+SPOKEN = ("acp", "appserver")  # each with a client of that name beside us
 _MERGED = ("parse", "show")  # of these a spec may say a part
 
 
 @cache
-def _common(adapter: str) -> dict[str, Any]:
-    found = parse(opening.read_bytes(data_file("tools", "catalog", f"_{adapter}.yaml"), MAX_BYTES))
+def _common() -> dict[str, Any]:
+    found = parse(opening.read_bytes(data_file("tools", "catalog", "_spoken.yaml"), MAX_BYTES))
     return dict(found.data)
 
 
 def completed(data: Mapping[str, Any]) -> dict[str, Any]:
     """A tool's spec with what its protocol adds; unchanged if it speaks none."""
-    adapter = data.get("adapter")
-    if adapter not in SPOKEN:
+    if data.get("adapter") not in SPOKEN:
         return dict(data)
-    common = _common(adapter)
+    common = _common()
     whole = {**common, **data}
     for key in _MERGED:
         if isinstance(data.get(key), dict):

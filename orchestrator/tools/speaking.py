@@ -33,4 +33,5 @@ def client(
         if value.startswith("-"):
             raise CannotStart(f"the value of {name} begins with a dash: it would be an option")
         words += [name, value] if value else []
+    words += ["--words"] if session.words else []
     return [*words, "--", *argv]

@@ -6,6 +6,7 @@ and nothing is left open.  Questions of an agent that was killed are gone with i
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -21,14 +22,18 @@ from pathlib import Path
 
 from orchestrator.files import asks, eventreader, journals, scan
 from orchestrator.files.layout import Layout
+from orchestrator.tools.queries import event_of
 
 CONFIG = """limits: {running: 3, asking: 50}
 on_lost: retry
 retry: {delay: 20ms}
 cancel: {interrupt_grace: 200ms, terminate_grace: 200ms}
 watch: {rescan: 200ms}
-agents: {helper: {tool: demo, ask: person, retries: 5}}
+agents:
+  helper: {tool: demo, ask: person, retries: 5}
+  talker: {tool: fake, ask: person, retries: 5}
 """
+FAKE = Path(__file__).resolve().parents[2] / "tests/fake_acp.py"  # speaks the Agent Client Protocol
 PATIENCE = 60.0
 DECIDED = re.compile(r"^(allow|deny) (\S+?)(?:: A person said: (.*))?$", re.M)
 
@@ -48,6 +53,11 @@ class Place:
         self.watcher: subprocess.Popen[bytes] | None = None
         self.run("init", "-q")
         (self.root / "work/orchestrator.yaml").write_text(CONFIG)
+        (self.root / "sessions").mkdir()
+        argv = [sys.executable, str(FAKE), str(self.root / "sessions")]
+        (self.root / "work/tools").mkdir(exist_ok=True)
+        spec = {"adapter": "acp", "argv": argv, "edits": False}
+        (self.root / "work/tools/fake.yaml").write_text(json.dumps(spec))
 
     def run(self, *words: str) -> int:
         command = [sys.executable, "-m", "orchestrator", *words]
@@ -68,12 +78,15 @@ class Place:
         )
 
     def drop(self) -> None:
-        """A task that asks one to three times."""
+        """A task that asks one to three times, one after the other or all at once."""
         task_id = f"t{len(self.commands):04d}"
         self.commands[task_id] = [f"{task_id}-{n}" for n in range(self.random.randint(1, 3))]
+        agent = self.random.choice(("helper", "talker"))
         lines = "".join(f"  demo: permit {command}\n" for command in self.commands[task_id])
+        at_once = self.random.choice((" | ", "\n  fake: run "))
+        lines += f"  fake: run {at_once.join(self.commands[task_id])}\n"
         hidden = self.root / f"work/inbox/.{task_id}"
-        hidden.write_text(f"agent: helper\nprompt: |\n  Do it\n{lines}")
+        hidden.write_text(f"agent: {agent}\nprompt: |\n  Do it\n{lines}")
         hidden.rename(self.root / f"work/inbox/{task_id}.yaml")
 
     def answer(self, all_of_them: bool = False) -> None:
@@ -188,7 +201,19 @@ def judge(place: Place) -> list[str]:
 def _heard(layout: Layout, task_id: str) -> list[str]:
     """The words that each attempt of a task was told, but for a plain yes."""
     logs = Path(layout.logs(task_id)).glob("*/stdout.log")
-    return [match[3] for log in logs for match in DECIDED.finditer(log.read_text()) if match[3]]
+    return [words for log in logs for _, words in _decided(log).values() if words]
+
+
+def _decided(log: Path) -> dict[str, tuple[str, str]]:
+    """What became of each command in one attempt: allow or deny, and in what words."""
+    text = log.read_text() if log.exists() else ""
+    found = {match[2]: (match[1], match[3] or "") for match in DECIDED.finditer(text)}
+    for line in text.splitlines():
+        event = event_of(line.encode()) or {}
+        if event.get("type") == "answered":
+            words = event.get("text", "").removeprefix("A person said: ")
+            found[event["what"]] = ("allow" if event["allowed"] else "deny", words)
+    return found
 
 
 def _judged(place: Place, task_id: str, commands: list[str]) -> list[str]:
@@ -204,8 +229,7 @@ def _judged(place: Place, task_id: str, commands: list[str]) -> list[str]:
             if not name.startswith("."):
                 command = Path(f"{run_dir}/asked/{name}").read_text().partition('"command": "')[2]
                 keys[command.partition('"')[0]].append(name.removesuffix(".json"))
-        log = Path(f"{run_dir}/stdout.log").read_text() if Path(f"{run_dir}/stdout.log").exists() else ""  # fmt: skip
-        decided = {match[2]: (match[1], match[3] or "") for match in DECIDED.finditer(log)}
+        decided = _decided(Path(f"{run_dir}/stdout.log"))
         where = f"{task_id} attempt {attempt.number}"
         broken += [f"{where}: {name} was asked {len(n)} times" for name, n in keys.items() if len(n) > 1]  # fmt: skip
         for command, (verdict, words) in decided.items():
