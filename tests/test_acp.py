@@ -17,29 +17,28 @@ from orchestrator.tools.acp import Call, _choices, _reported, _tell_usage
 from orchestrator.tools.protocols import completed
 from orchestrator.tools.specs import load_tools, queries
 
-CONFIG = {
-    "retry": {"delay": "50ms"},
-    "cancel": {"interrupt_grace": "1s", "terminate_grace": "300ms"},
-}
+CONFIG = {"retry": {"delay": "50ms"}}
 
 
 @pytest.fixture
 def fake(project):
-    """A project whose agent ``a`` is the fake one; a function that gives its role more, and its program arguments."""
+    """A project whose agent ``a`` is the fake one; a function that settles how it is cancelled, and its role."""
 
-    def settle(*arguments: str, **role) -> None:
+    def settle(grace: str = "20s", **role) -> None:
         home = project.root.parent / "fake-home"
         home.mkdir(exist_ok=True)
         spec = {
             "adapter": "acp",
-            "argv": [sys.executable, str(ROOT / "tests/fake_acp.py"), str(home), *arguments],
+            "argv": [sys.executable, str(ROOT / "tests/fake_acp.py"), str(home)],
             "permissions": {"default": [], "read": []},
             "modes": {"read": "plan"},
             "edits": True,
         }
         (project.work / "tools").mkdir(exist_ok=True)
         (project.work / "tools/fake.yaml").write_text(json.dumps(spec))
-        project.config(json.dumps({**CONFIG, "agents": {"a": {"tool": "fake", **role}}}))
+        cancel = {"interrupt_grace": grace, "terminate_grace": "300ms"}
+        agents = {"a": {"tool": "fake", **role}}
+        project.config(json.dumps({**CONFIG, "cancel": cancel, "agents": agents}))
 
     settle()
     return settle
@@ -69,7 +68,7 @@ def test_a_turn_its_words_its_usage_and_the_next_turn_of_its_session(project, fa
     assert again["attempts"][1]["resumed"] and "long ago" not in project.log("t")
 
 
-def test_a_session_that_is_gone_and_an_agent_that_has_none(project, fake):
+def test_what_was_said_to_a_session_that_is_gone_is_said_to_the_next(project, fake):
     drop(project, "say one", retries=1)
     project.run("watch", "--until-empty", code=0)
     first = project.result("t")["session"]
@@ -79,7 +78,7 @@ def test_a_session_that_is_gone_and_an_agent_that_has_none(project, fake):
     project.run("watch", "--until-empty", code=0)
     attempts = project.result("t")["attempts"]
     assert attempts[1]["error_class"] == "session" and attempts[2]["session"] != first
-    assert project.result("t")["message"] == "two"
+    assert project.result("t")["message"] == "onetwo"  # the task and what was said
 
 
 def test_questions_wait_for_a_person_each_for_its_own(project, fake, watch):
@@ -139,7 +138,7 @@ def test_who_is_not_asked_is_refused_and_that_is_told(project, fake, role, said)
     "orders", [("sleep",), ("run make",), ("ignore", "sleep")], ids=["working", "asking", "deaf"]
 )
 def test_cancel_is_told_in_the_protocols_words_and_then_by_signals(project, fake, watch, orders):
-    fake(ask="person")
+    fake("200ms" if "ignore" in orders else "20s", ask="person")
     watch()
     drop(project, *orders)
     if "run make" in orders:

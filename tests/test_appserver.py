@@ -28,7 +28,7 @@ def fake(project):
     (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools/fake.yaml").write_text(json.dumps(spec))
     role = {"tool": "fake", "ask": "person"}
-    project.config(json.dumps({"agents": {"a": role}, "cancel": {"interrupt_grace": "2s"}}))
+    project.config(json.dumps({"agents": {"a": role}, "cancel": {"interrupt_grace": "20s"}}))
     return project
 
 
@@ -65,7 +65,7 @@ def test_a_reply_steers_the_turn(fake, watch):
     assert [(record["text"], record["to"]) for record in told] == [("Mind the tests.\n", 1)]
 
 
-def test_cancel_with_a_question_open_and_a_limit(fake, watch):
+def test_cancel_with_a_question_open(fake, watch):
     watch()
     drop(fake, "run make")
     wait_until(lambda: asks.unanswered(fake.layout), "it asks")

@@ -39,7 +39,7 @@ from orchestrator.tools.invocation import (
     secret_values,
 )
 from orchestrator.tools.routing import Route
-from orchestrator.tools.share import came_to_nothing
+from orchestrator.tools.share import Read, came_to_nothing
 
 MOST_CHARACTERS = 6  # that a token stands for, by a generous count
 
@@ -55,6 +55,20 @@ def _begin(route: Route, run_dir: str, prompt: str) -> dict[str, str]:
     assert route.tool.reply is not None
     steering.begin(run_dir, route.tool.reply.message, prompt)
     return {"end": route.tool.reply.end, "taken": route.tool.reply.taken}
+
+
+def _unheard(journal: Journal, before: Read) -> str:
+    """What people said to an attempt whose session could not be gone on with: nobody has heard it."""
+    if journal.attempt is None or not _nothing(before):
+        return ""
+    number = journal.attempt.number
+    said = (record for record in journal.replies if record["to"] == number)
+    return "\n".join(str(record["text"]) for record in said if "taken" not in record)
+
+
+def _nothing(before: Read) -> bool:
+    """Whether an attempt that went on with its session came to nothing by that."""
+    return before.get("error_class") == "session" or came_to_nothing(before)
 
 
 class Orders:
@@ -175,14 +189,13 @@ class Orders:
         goes_on = journal.attempt is not None and not journal.fresh
         before = journal.attempt.read if journal.attempt is not None and goes_on else {}
         reds_ = self._reds(life, journal) if before and journal.tries else ""
-        told = "\n".join(text for text in (reds_, journal.told) if text)
+        told = "\n".join(text for text in (reds_, _unheard(journal, before), journal.told) if text)
         again = not journal.tries and not journal.told
         if (
             tool.can_resume
             and before.get("session")
             and before.get("tool") == tool.name
-            and before.get("error_class") != "session"
-            and not came_to_nothing(before)
+            and not _nothing(before)
         ):
             ended = one_line(str(before.get("reason") or ""), 200)
             return Session(before["session"], True, ended, told, again)

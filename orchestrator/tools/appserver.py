@@ -111,7 +111,9 @@ class Talk:
         turn = params.get("turn") if isinstance(params, dict) else None
         facts = turn if isinstance(turn, dict) else {}
         reason = str(facts.get("status") or "unknown")
-        if isinstance(facts.get("error"), dict):
+        if self.agent.interrupt.came:
+            reason = "interrupted"
+        elif isinstance(facts.get("error"), dict):
             raise Refusal(str(facts["error"].get("message") or reason))
         tell("end", reason="end_turn" if reason == "completed" else reason, text=self.text)
         return 0 if reason == "completed" else 1
