@@ -74,7 +74,7 @@ def test_what_was_said_to_a_session_that_is_gone_is_said_to_the_next(project, fa
     first = project.result("t")["session"]
     for kept in (project.root.parent / "fake-home").iterdir():
         kept.unlink()
-    project.run("reply", "t", "fake: say two")
+    project.run("reply", "t", "And now:\nfake: say two")
     project.run("watch", "--until-empty", code=0)
     attempts = project.result("t")["attempts"]
     assert attempts[1]["error_class"] == "session" and attempts[2]["session"] != first
