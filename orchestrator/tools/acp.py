@@ -13,13 +13,12 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import field
 from typing import Any
 
 if __name__ == "__main__":  # run by its path, so that nothing but Python is needed to find us
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools.dialogue import (
     Agent,
     Answer,

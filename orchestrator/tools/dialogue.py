@@ -18,10 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import field
 from typing import Any, Protocol
 
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.tools import asking
 
 LOOK = 0.1  # seconds between looks for answers
