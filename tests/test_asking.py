@@ -132,6 +132,14 @@ def test_cancel_with_a_question_open_leaves_nothing(project, watch):
     wait_until(lambda: not os.listdir(project.work / "asks"), "the question is gone")
 
 
+def test_a_question_whose_agent_ended_while_nobody_watched_needs_nobody(project):
+    raw = asks.Raw("0" * 32, 1.0, "May it?\n\n1. allow\n2. deny", "Bash")
+    (project.work / "asks").mkdir(exist_ok=True)
+    (project.work / "asks/gone.1.md").write_text(asks.text_of("gone", 1, raw))
+    project.run("watch", "--until-empty", code=0)
+    assert not os.listdir(project.work / "asks")
+
+
 @pytest.mark.parametrize("ask", ["deny", "300ms"])
 def test_roles_that_nobody_answers_for(project, ask):
     asking(project, "one", ask=ask)

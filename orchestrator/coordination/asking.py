@@ -46,6 +46,7 @@ class Asking:
     listener: Listener
     open: dict[str, list[Ask]] = field(default_factory=dict)
     _due: float = 0.0
+    _first: bool = True
 
     def next_look(self, running: Iterable[Life]) -> list[float]:
         """When (monotonic) to look again."""
@@ -57,8 +58,9 @@ class Asking:
             return
         self._due = now + LOOK
         lives = {life.id: life for life in running.values() if may_ask(life)}
-        if not lives and not self.open:
+        if not lives and not self.open and not self._first:
             return
+        self._first = False  # what a former watcher has left may belong to nobody by now
         known = asks.listed(self.layout)
         for life in lives.values():
             self._publish(life, known)
