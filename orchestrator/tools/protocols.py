@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from orchestrator.files import opening
-from orchestrator.files.documents import MAX_BYTES, parse
+from orchestrator.files import documents, opening
 from orchestrator.files.layout import data_file
 
 SPOKEN = ("acp", "appserver")  # each with a client of that name beside us
@@ -19,8 +18,8 @@ _MERGED = ("parse", "show")  # of these a spec may say a part
 
 @cache
 def _common() -> dict[str, Any]:
-    found = parse(opening.read_bytes(data_file("tools", "catalog", "_spoken.yaml"), MAX_BYTES))
-    return dict(found.data)
+    path = data_file("tools", "catalog", "_spoken.yaml")
+    return dict(documents.parse(opening.read_bytes(path, documents.MAX_BYTES)).data)
 
 
 def completed(data: Mapping[str, Any]) -> dict[str, Any]:
