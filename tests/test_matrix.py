@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from faults import Cut, cut_off
 
-from orchestrator.files import listing, scan, schemas
+from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.intake import RunFile
+from orchestrator.files import listing, runfacts, scan, schemas
 from orchestrator.files.requests import load, read
 from orchestrator.model import ids, matrix
 from orchestrator.model.run import run_from
@@ -251,3 +253,28 @@ def test_a_run_with_each_is_accepted_once_wherever_it_is_cut_off(tmp_path, after
     made.run()
     assert len(members(made)) == 4 and len(made.started) == 4
     assert os.path.exists(made.layout.file("runs", "r.yaml")) and not os.path.exists(path)
+
+
+def test_a_large_run_is_not_read_again_when_the_next_watcher_begins(tmp_path):
+    """Its file is broken without anybody's knowing: the next watcher has not looked into it, and knows its limits and members."""
+    made = Tube(tmp_path)
+    tasks = "".join(f"  t{number}: {{agent: ok, prompt: {'x' * 20}}}\n" for number in range(900))
+    made.drop("R", f"max_parallel: 3\non_failure: stop\nmax_cost_usd: 5\ntasks:\n{tasks}")
+    content = read(made.layout.file("inbox", "R.yaml"))
+    run = load("R.yaml", "R", content.raw, schemas.check).run
+    Groups(made.layout).accept(made.store, "R.yaml", RunFile((0, 0, 0), content, run))
+    path = Path(made.layout.file("runs", "R.yaml"))
+    whole, before = path.read_bytes(), path.stat()
+    path.write_bytes(b"[" * len(whole))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = Groups(made.layout).get("R")
+    assert found.members == run.members and len(found.members) == 900
+    for name in runfacts.FACTS:
+        assert getattr(found, name) == getattr(run, name)
+    path.write_bytes(whole.replace(b"max_parallel: 3", b"max_parallel: 2"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert Groups(made.layout).get("R").max_parallel == 2  # edited: it is read, and remembered anew
+    (remembered,) = Path(runfacts.folder(made.layout)).iterdir()
+    assert '"max_parallel": 2' in remembered.read_text()
+    path.unlink()
+    assert Groups(made.layout).get("R") is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from conftest import Project, WatcherProcess, wait_until
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.sandboxing import refusals
 from orchestrator.coordination.settings import Fixed
-from orchestrator.execution import sandbox, secretstore
+from orchestrator.execution import sandbox, secretstore, syscalls
 from orchestrator.execution.sandbox import Walls
 from orchestrator.files import schemas
 from orchestrator.files.configuration import load_config
@@ -457,7 +458,32 @@ def test_impossible_means_not_started(fenced, tmp_path):
 @needs_bwrap
 def test_doctor_proves_the_walls(fenced):
     said = fenced.run("doctor", code=None).stdout
-    assert "project: a write outside, a hidden file and a process outside are out of reach" in said
+    tried = "a write outside, a hidden file, a process outside and the kernel's keys"
+    assert f"project: {tried} are out of reach" in said
+
+
+@needs_bwrap
+@pytest.mark.skipif(syscalls.here() is None, reason="the numbers of its calls are not known")
+def test_doctor_finds_that_system_calls_are_not_refused(fenced, tmp_path):
+    """A bubblewrap that loads no filter leaves the kernel's keys in reach, and nothing else shows it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real = shutil.which("bwrap")
+    text = f"""#!{sys.executable}
+import os, sys
+words = sys.argv[1:]
+place = words.index("--seccomp")
+os.execv({real!r}, [{real!r}, *words[:place], *words[place + 2:]])
+"""
+    (folder / "bwrap").write_text(text)
+    (folder / "bwrap").chmod(0o755)
+    fenced.env["PATH"] = f"{folder}:{fenced.env['PATH']}"
+    fenced.settings(
+        rest="  alone: {tool: shell, command: ['true'], sandbox: {level: strict, network: none}}\n"
+    )
+    said = fenced.run("doctor", code=1).stdout
+    assert "project: it reached keys that the kernel keeps" in said
+    assert "strict, network: none: it reached keys that the kernel keeps" in said
 
 
 def test_doctor_says_why_there_can_be_no_walls(fenced, tmp_path):

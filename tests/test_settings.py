@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 
 from conftest import wait_until
@@ -363,6 +364,49 @@ def test_others_must_not_be_able_to_write_them(project, watch):
     wait_until(lambda: project.events("task_invalid", "a"), "the former ones count")
     replace(project, BASE + "  one: {tool: shell, command: [/bin/true]}\n")
     project.settled("a", "done")
+
+
+def test_git_that_does_not_answer_keeps_nothing_but_starts_waiting(project, watch, tmp_path):
+    """Whether git brought changed settings is asked beside the loop: meanwhile nothing starts, and everything else goes on."""
+    slow, programs = tmp_path / "slow", tmp_path / "programs"
+    programs.mkdir()
+    git = programs / "git"
+    real = shutil.which("git")
+    git.write_text(f'#!/bin/sh\nwhile [ -e {slow} ]; do sleep 0.02; done\nexec {real} "$@"\n')
+    git.chmod(0o755)
+    text = "from_git: run\nwatch: {rescan: 200ms}\nagents:\n  t: {tool: shell, command: ['true']}\n"
+    project.config(text)
+    named = ["-c", "user.name=x", "-c", "user.email=x"]
+    for words in (
+        ["init", "-q"],
+        ["add", "work/orchestrator.yaml"],
+        [*named, "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=project.root, check=True, env=project.env)
+    project.run("approve", "--settings")
+    path = project.env["PATH"]
+    project.env["PATH"] = f"{programs}:{path}"
+    watch()
+    project.env["PATH"] = path  # the verbs' git answers
+    slow.touch()
+    project.config(text + "  u: {tool: shell, command: ['true']}\n")
+    wait_until(lambda: "git has not said" in json.dumps(project.json("status")), "status tells it")
+    project.drop("a.yaml", "agent: t\nprompt: x\n")
+    wait_until(
+        lambda: [gate["name"] for gate in project.json("why", "a")["gates"]] == ["settings"],
+        "why names it",
+    )
+    project.json("hold", "--tool", "demo", "meanwhile")
+    card = project.work / ".state/watcher.json"
+    wait_until(lambda: "meanwhile" in card.read_text(), "the loop goes on")
+    assert not project.events("attempt_started")
+    project.config(text)  # undone: no question is left
+    project.settled("a", "done")
+    project.config(text + "  v: {tool: shell, command: ['true']}\n")
+    project.drop("b.yaml", "agent: v\nprompt: x\n")
+    slow.unlink()
+    project.settled("b", "done")
+    assert "git has not said" not in card.read_text()
 
 
 def test_waiting_tasks_are_not_told_of_again(project, watch):

@@ -91,18 +91,25 @@ def _named(spec: ToolSpec, answers: Mapping[str, Answer]) -> str:
 
 
 def _sandboxes(config: Config) -> list[Check]:
-    """One check for each level that a role asks for; none if no role does."""
-    roles = [agent.role for agent in config.agents.values()]
-    return [_sandbox(level) for level in sorted({r.sandbox.level for r in roles if r.sandbox.on})]
+    """One check for each kind of sandbox that a role asks for; none if no role does."""
+    boxes = [agent.role.sandbox for agent in config.agents.values()]
+    kinds = sorted({(box.level, not box.network) for box in boxes if box.on})
+    return [_sandbox(level, not alone) for level, alone in kinds]
 
 
-def _sandbox(level: str) -> Check:
-    """A process in a sandbox of this level tries to get out."""
+def _sandbox(level: str, network: bool) -> Check:
+    """Processes in a sandbox of this kind try to get out."""
+    name = level if network else f"{level}, network: none"
     try:
-        why = sandbox.proof(whole=level == PROJECT)
+        found = sandbox.proof(level == PROJECT, network)
     except OSError as error:
-        why = f"{error.filename or 'a folder to try it in'}: {error.strerror}"
-    if why:
-        return problem("sandbox", f"{level}: {why}", HINT)
-    tried = "a write outside, a hidden file and a process outside are out of reach"
-    return ok("sandbox", f"{level}: {tried}")
+        found = sandbox.Proof(f"{error.filename or 'a folder to try it in'}: {error.strerror}")
+    if found.failed:
+        return problem("sandbox", f"{name}: {found.failed}", HINT)
+    tried = ["a write outside", "a hidden file", "a process outside"]
+    tried += ["the kernel's keys"] if not found.untried else []
+    tried += ["the network", "the host of a virtual machine"] if not network else []
+    if found.untried:
+        why = f"{name}: {', '.join(tried[:3])} are out of reach; its system calls were not tried"
+        return note("sandbox", why, found.untried)
+    return ok("sandbox", f"{name}: {', '.join(tried[:-1])} and {tried[-1]} are out of reach")

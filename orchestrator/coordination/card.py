@@ -13,7 +13,6 @@ from orchestrator.clock import Clock
 from orchestrator.coordination.alone import Alone
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.spending import Today
-from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.execution.supervisor import boot_id, start_time
 from orchestrator.model.admission import in_force
 from orchestrator.model.units import timestamp
@@ -30,11 +29,10 @@ class OwnCard:
         store: Store,
         today: Today,
         alone: Alone,
-        state: StateGuard,
         clock: Clock,
     ) -> None:
         self._settings, self._store, self._today = settings, store, today
-        self._alone, self._state = alone, state
+        self._alone = alone
         self._told: tuple[float, frozenset[str]] = (0.0, frozenset())
         self.settings_read = timestamp(clock.wall())
         # Found out once: on the day when nothing can be opened the card must still be written.
@@ -53,15 +51,20 @@ class OwnCard:
         return self._now() != self._told
 
     def write(
-        self, fault: str, draining: bool, notifications: str, held: Mapping[str, str]
+        self,
+        fault: str,
+        draining: bool,
+        notifications: str,
+        held: Mapping[str, str],
+        waits: str,
     ) -> None:
-        """Write it anew.  ``notifications``: why there are none; ``held``: what may not start, and why.
+        """Write it anew.  ``notifications``: why there are none; ``held``: what may not start, and why; ``waits``: as `card_facts`.
 
         OSError if the disk refuses.
         """
         self._today.turn()
         self._told = self._now()
-        card = card_facts(self._settings, self._today, self._alone, fault, self._state.problem)
+        card = card_facts(self._settings, self._today, self._alone, fault, waits)
         own = {
             "settings_read": self.settings_read,
             "draining": draining,

@@ -9,17 +9,26 @@ from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import AT_START, Settings
 from orchestrator.files import scan
+from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 
+AGAIN = 0.2  # seconds after which git is asked again for an answer that it has not given
+ASKING = "nothing starts: git has not said yet whether it brought the settings that have changed"
+
 
 class Changes:
-    """Looks at the settings' files.  While an attempt runs, what changed in them may be the attempt's doing."""
+    """Looks at the settings' files.  While an attempt runs, what changed in them may be the attempt's doing.
+
+    Whether git brought them is asked beside the loop; as long as there is no answer (``asking``), nothing starts.
+    """
 
     def __init__(self, layout: Layout, settings: Settings, running: Mapping[str, Life]) -> None:
         self.layout, self.settings, self.running = layout, settings, running
         self.due = math.inf  # when (the loop's time) to look whether they have settled
         self.exposed = False  # an attempt runs, or has run since they were looked at
+        self.asking = ""
+        self._aside = Aside()
 
     def look(self, now: float, acting: bool, whole: bool) -> bool:
         """Whether they are to be read: they differ, and stand still or were told to be ``whole``.
@@ -32,6 +41,7 @@ class Changes:
                 self.due = now + self.settings.config.quiet
                 return False
             return True
+        self.asking = ""
         self.settle(acting)
         return False
 
@@ -47,11 +57,23 @@ class Changes:
             self.settings.exposed()
         self.exposed = True
 
-    def read(self, listener: Listener) -> list[str]:
-        """Take them over, or tell what they would change; the names of what counts from now on."""
+    def read(self, listener: Listener, now: float) -> list[str]:
+        """Take them over, or tell what they would change; the names of what counts from now on.
+
+        If git does not answer at once: nothing yet, and they are to be looked at again soon.
+        """
         before = self.settings.problem
         theirs = self.exposed or self._others_run()
-        take = self.settings.may_take(theirs, self.settings.config.reload == "always")
+        always = self.settings.config.reload == "always"
+        take = self.settings.may_take(theirs, always)
+        if take is None:
+            asked = self.settings.stamp(), always
+            try:
+                take = not self._aside.ask(asked, lambda: self.settings.brought(always))
+            except Busy:
+                self.asking, self.due = ASKING, now + AGAIN
+                return []
+        self.asking = ""
         changed = list(self.settings.read(take))
         problem = self.settings.problem
         if problem not in ("", before):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.coordination.intake import RunFile
-from orchestrator.files import runrecords
+from orchestrator.files import runfacts, runrecords
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load, read
 from orchestrator.model.gates import Lane, Limits
@@ -26,6 +28,9 @@ class Groups:
         """Take a run from the inbox and place its tasks there; raises as `store.runs.accept`."""
         runs.accept(store, look.run, name, look.content)
         self._runs[look.run.id] = look.run
+        with suppress(OSError):
+            info = os.stat(self.layout.file(runrecords.RUNS, name))
+            _remember(self.layout, look.run, info)
 
     def get(self, run_id: str | None) -> Run | None:
         """An accepted run; None if there is none of this id."""
@@ -50,9 +55,14 @@ class Groups:
     def _load(self, run_id: str, place: tuple[str, str]) -> Run | None:
         path = self.layout.file(*place)
         try:
-            return load(path, run_id, read(path).raw).run
+            content = read(path)
+            found = runfacts.known(self.layout, run_id, content.stat)
+            if found is None:
+                found = load(path, run_id, content.raw).run
+                _remember(self.layout, found, content.stat)
         except Exception:  # whatever its file says by now: it only costs this run its limits
             return None
+        return found
 
     def limited(self, limits: Limits, lanes: Iterable[Lane]) -> Limits:
         """The limits with those of the runs in these lanes."""
@@ -62,3 +72,9 @@ class Groups:
             if lane.run and (run := self.get(lane.run)) is not None and run.max_parallel
         }
         return replace(limits, per_run=per_run) if per_run else limits
+
+
+def _remember(layout: Layout, run: Run | None, info: os.stat_result) -> None:
+    with suppress(OSError):  # then it is read the next time, and remembered
+        if run is not None:
+            runs.remember(layout, run, info)

@@ -81,12 +81,10 @@ class Settings:
         self._layout, self._load, self.acceptance = layout, load, acceptance
         self.config = Config()
         # Before reading: what changes meanwhile is read again.
-        self._stamp = self._seen = self._files()
+        self._stamp = self._seen = self.stamp()
         self.config, self.toolbox = load()
         if self._guides():
-            self._stamp = self._seen = (
-                self._files()
-            )  # again before reading, now that they are known
+            self._stamp = self._seen = self.stamp()  # again before reading, now that they are known
             self.config, self.toolbox = load()
         self.agents = agent_names(self.config, self.toolbox.tools)
         self.problem = self._broken(self.toolbox.broken, LEFT_OUT) or _left_out(
@@ -96,7 +94,7 @@ class Settings:
 
     def differ(self) -> bool:
         """Whether the files are others than those last read."""
-        return self._files() != self._stamp
+        return self.stamp() != self._stamp
 
     def guides_differ(self) -> bool:
         """Whether a file of instructions is another than that last read: no notification tells of those."""
@@ -104,12 +102,12 @@ class Settings:
 
     def settled(self) -> bool:
         """Whether the files are the same as at the last call and nobody has one open for writing: what they say is whole."""
-        before, self._seen = self._seen, self._files()
+        before, self._seen = self._seen, self.stamp()
         return before == self._seen and not any(_being_written(path) for path in self._paths())
 
     def read(self, take: bool = True) -> list[str]:
         """Read them; the names of the settings that are others now.  Without ``take`` such are only held."""
-        self._stamp = self._files()
+        self._stamp = self.stamp()
         files = snapshot(self._layout)
         try:
             config, toolbox = self._load()
@@ -143,15 +141,20 @@ class Settings:
         self.agents = agent_names(config, toolbox.tools)
         return changed
 
-    def may_take(self, theirs: bool, always: bool) -> bool:
-        """Whether what the files say now may count without a person's yes.  ``theirs``: an attempt may have written it."""
+    def may_take(self, theirs: bool, always: bool) -> bool | None:
+        """Whether what the files say now may count without a person's yes; None if git has to be asked (`brought`).
+
+        ``theirs``: an attempt may have written it.
+        """
         if self.acceptance is None:
             return always or not (theirs or self.held)
         if self.acceptance.equal():
             return True
-        if (theirs or self.held) and not always:
-            return False
-        return not self.acceptance.review(always)
+        return False if (theirs or self.held) and not always else None
+
+    def brought(self, always: bool) -> bool:
+        """Whether they need a yes although no attempt of now has written them.  It asks git, and takes as long as git likes."""
+        return self.acceptance is not None and bool(self.acceptance.review(always))
 
     def exposed(self) -> None:
         """An attempt is about to start."""
@@ -222,7 +225,7 @@ class Settings:
         named = {agent.instructions for agent in agents if not agent.profile} - {""}
         return sorted(f"{self._layout.root}/{path}" for path in named)
 
-    def _files(self) -> Stamp:
+    def stamp(self) -> Stamp:
         """What tells whether any of the files has changed.  Their modes count: others must not be able to write them."""
         return _stamps(self._paths())
 

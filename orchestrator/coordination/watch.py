@@ -202,7 +202,7 @@ class Watcher:
         self.interrupted = False
         self._once = False
         self._claimed_once = False
-        self.card = OwnCard(settings, store, self.today, self.alone, self._state, clock)
+        self.card = OwnCard(settings, store, self.today, self.alone, clock)
         self.notifications = ""
 
     @property
@@ -544,12 +544,20 @@ class Watcher:
 
     def _check_settings(self, whole: bool = False) -> None:
         """Take what the settings' files say now; at once if a notification told that they are ``whole``."""
+        asking = self.changes.asking
         if self.changes.look(self._loop.time(), self._acting(), whole):
             self._read_settings()
+        elif asking and not self.changes.asking:  # they are what they were
+            self._write_card()
 
     def _read_settings(self) -> None:
         """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
-        changed = self.changes.read(self.listener)
+        asked = self.changes.asking
+        changed = self.changes.read(self.listener, self._loop.time())
+        if self.changes.asking:
+            if not asked:
+                self._write_card()
+            return
         self.card.settings_read = timestamp(self.clock.wall())
         if changed:
             self.notes.write("settings_changed", summary=", ".join(changed))
@@ -605,6 +613,7 @@ class Watcher:
             not self.draining
             and not self.health.fault
             and not self._state.problem
+            and not self.changes.asking
             and not self._claimed_once
             and not self._leave
         )
@@ -874,4 +883,5 @@ class Watcher:
 
     def _write_card(self) -> None:
         held = self.holds.facts()
-        self.card.write(self.health.fault, bool(self.draining), self.notifications, held)
+        waits = self._state.problem or self.changes.asking
+        self.card.write(self.health.fault, bool(self.draining), self.notifications, held, waits)

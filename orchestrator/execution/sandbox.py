@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.execution import syscalls
 from orchestrator.files.text import one_line
@@ -197,8 +199,39 @@ exit 0
 """
 
 
-def proof(whole: bool) -> str:
-    """What a sandbox fails to do here, as tried by a process in one; empty if it holds."""
+# What mounts and namespaces do not part.  Each call has to be refused as the filter of system calls refuses it.
+KERNEL_PROBE = """\
+import ctypes, errno, socket, sys
+call = ctypes.CDLL(None, use_errno=True).syscall
+add, request, control = map(int, sys.argv[1:4])
+trials = (add, b"user", b"x", b"x", 1, -3), (request, b"user", b"x", None, 0), (control, 0, -3, 0)
+for trial in trials:
+    if call(*trial) >= 0 or ctypes.get_errno() != errno.ENOSYS:
+        print("it reached keys that the kernel keeps")
+        break
+if sys.argv[4:]:
+    try:
+        socket.socket(40, socket.SOCK_STREAM)  # AF_VSOCK
+        print("it may talk to the host of this virtual machine")
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            print(f"a socket to the host of this virtual machine: {error}")
+    for _, name in socket.if_nameindex():
+        if name != "lo":
+            print(f"it sees the network {name}")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a trial came to: ``failed`` says what the walls did not keep out, ``untried`` why the kernel's part was not tried."""
+
+    failed: str = ""
+    untried: str = ""
+
+
+def proof(whole: bool, network: bool = True) -> Proof:
+    """What a sandbox fails to do here, as tried by processes in one."""
     shell = shutil.which("sh") or "/bin/sh"
     with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as scratch:
         scratch = os.path.realpath(scratch)
@@ -211,14 +244,32 @@ def proof(whole: bool) -> str:
             Mount(WRITE, f"{scratch}/own"),
             Mount(EMPTY, f"{scratch}/hidden"),
         )
-        walls = Walls(mounts, f"{scratch}/own", whole)
+        walls = Walls(mounts, f"{scratch}/own", whole, network)
         if why := refused(walls, shell, os.environ):
-            return why
+            return Proof(why)
         tried = [f"{scratch}/outside", f"{scratch}/hidden/x", str(os.getpid()), f"{scratch}/own/x"]
         said, code = run(walls, [shell, "-c", PROBE, "probe", *tried], os.environ)
         wrote = os.path.exists(f"{scratch}/outside")
         if code or said or wrote:
-            return one_line(said, 200) or (
-                f"the trial ended with {code}" if code else "it wrote outside"
-            )
-    return ""
+            failed = f"the trial ended with {code}" if code else "it wrote outside"
+            return Proof(one_line(said, 200) or failed)
+        return _kernel_proof(walls)
+
+
+def _kernel_proof(walls: Walls) -> Proof:
+    """The same for what only system calls reach, tried by this very Python, which is shown for that."""
+    machine, python = syscalls.here(), os.path.realpath(sys.executable)
+    if machine is None:
+        return Proof(untried=f"the numbers of system calls of {os.uname().machine} are not known")
+    shown = [Mount(READ, path) for path in sorted({os.path.realpath(sys.base_prefix), python})]
+    walls = replace(walls, mounts=(*walls.mounts, *shown))
+    begin = [python, "-I", "-S", "-c"]
+    said, code = run(walls, [*begin, "import ctypes, socket"], os.environ)
+    if code:
+        return Proof(untried=f"Python does not run in it: {one_line(said, 120)}")
+    numbers = [str(number) for number in machine.keys]
+    alone = [] if walls.network else ["alone"]
+    said, code = run(walls, [*begin, KERNEL_PROBE, *numbers, *alone], os.environ)
+    if code and not said:
+        said = f"the trial of system calls ended with {code}"
+    return Proof(one_line(said, 200))

@@ -7,6 +7,7 @@ its keys.  Nor do they part the sockets between a virtual machine and its host, 
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from collections.abc import Iterator
 
@@ -44,6 +45,21 @@ MACHINES = (
         0x80000016, (278, 279, 280), 359, 102, _FIRST + 4
     ),  # s390x, which has the upper half first
 )
+
+
+NAMES = {
+    "x86_64": 0xC000003E,
+    "aarch64": 0xC00000B7,
+    "riscv64": 0xC00000F3,
+    "ppc64le": 0xC0000015,
+    "s390x": 0x80000016,
+}
+
+
+def here() -> Machine | None:
+    """The kind of program that this process is; None if that is not known here, as for one of 32 bits."""
+    name = NAMES.get(os.uname().machine) if struct.calcsize("P") == 8 else None
+    return next((machine for machine in MACHINES if machine.name == name), None)
 
 
 def program(network: bool) -> bytes:

@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Taken
-from orchestrator.files import owners, runrecords, scan
+from orchestrator.files import owners, runfacts, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content, Unreadable, read
+from orchestrator.model import ids
 from orchestrator.model.contest import Contest
 from orchestrator.model.run import Run
 from orchestrator.model.units import plural
-from orchestrator.store import atomic, contests, freezing
+from orchestrator.store import atomic, contests, freezing, smallfiles
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store
 from orchestrator.store.trusting import fact_of
@@ -49,6 +50,17 @@ def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
             raise Vanished
         _accept(store, run, name, content)
     return list(run.tasks)
+
+
+def remember(layout: Layout, run: Run, info: os.stat_result) -> None:
+    """Spare the next watcher the reading of a large run, whose file is this one.  OSError if the disk refuses."""
+    if info.st_size < runfacts.LARGE:
+        return
+    there = {f"{ids.key(known)}.json" for known, _ in runrecords.listed(layout)}
+    for name in set(scan.names(runfacts.folder(layout))) - there:
+        atomic.remove(f"{runfacts.folder(layout)}/{name}")
+    path = runfacts.path_of(layout, run.id)
+    smallfiles.replace(layout, path, runfacts.facts(run, info), "facts")
 
 
 def _accept(store: Store, run: Run, name: str, content: Content) -> None:
