@@ -59,6 +59,7 @@ KINDS = {
             "test_git_history",
             "test_aside",
             "test_hermetic",
+            "test_secrecy",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
         *("test_holds", "test_templates", "test_ahead", "test_plans"),

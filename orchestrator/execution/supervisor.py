@@ -585,15 +585,7 @@ class Mask:
     def begun(self, size: int) -> int:
         """How many bytes at the end may be the beginning of a secret whose rest is still to come."""
         end = os.pread(self.fd, self.overlap, max(0, size - self.overlap))
-        return max(
-            (
-                count
-                for secret in self.secrets
-                for count in range(1, min(len(secret), len(end) + 1))
-                if end.endswith(secret[:count])
-            ),
-            default=0,
-        )
+        return max(begun_at_end(secret, end) for secret in self.secrets)
 
     def finish(self) -> None:
         """The log is whole and looked through: all of it may be shown."""
@@ -606,6 +598,18 @@ class Mask:
     def __del__(self) -> None:
         os.close(self.fd)
         os.close(self.looked)
+
+
+def begun_at_end(secret: bytes, end: bytes) -> int:
+    """How many bytes at the end of a text are the beginning of a secret, and not all of it."""
+    head = secret[:8]
+    at = end.find(head, max(0, len(end) - len(secret) + 1))
+    while at >= 0:
+        if secret.startswith(end[at:]):
+            return len(end) - at
+        at = end.find(head, at + 1)
+    few = range(min(len(head), len(secret)) - 1, 0, -1)
+    return next((count for count in few if end.endswith(secret[:count])), 0)
 
 
 def new_log(path: str, append: bool = True) -> int:

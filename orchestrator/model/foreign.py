@@ -73,6 +73,7 @@ ELSEWHERE: Mapping[str, str] = {
     "temperature": "sampling belongs to the agent's own settings: remove this line",
     "steps": "steps go into the prompt; several tasks go under  tasks:  by name",
     "subtasks": "several tasks go under  tasks:  by name",
+    "compete": "a contest is a file of its own, not a task of a run: prompt: and compete: at its top",
 }
 
 

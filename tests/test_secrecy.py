@@ -1,0 +1,73 @@
+"""In which forms a secret is found in a text, and what of it may be shown while it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.parse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.execution.supervisor import begun_at_end
+from orchestrator.tools import secrecy
+
+WAYS = {
+    "plain": str,
+    "json": json.dumps,
+    "json with its letters": lambda text: json.dumps(text, ensure_ascii=False),
+    "json within json": lambda text: json.dumps({"output": json.dumps({"x": text})}),
+    "json with slashes": lambda text: json.dumps(json.dumps(text).replace("/", "\\/")),
+    "python": repr,
+    "python in json": lambda text: json.dumps(repr(text)),
+    "an address": lambda text: f"https://x:{urllib.parse.quote(text, '')}@host/",
+    "a path": urllib.parse.quote,
+    "a form": lambda text: urllib.parse.urlencode({"token": text}),
+}
+CORE = "wörd/+s3cret"  # none of it is left, however it is written
+SECRETS = [f'p"a{CORE}\\x y', f"'{CORE}'", CORE, f"{CORE}\t\x01", f"%2F{CORE}"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_found_as_others_write_it(way, secret):
+    shown = secrecy.mask(f"it is {WAYS[way](secret)}, see", secrecy.forms([secret]))
+    assert "s3cret" not in shown and shown.startswith("it is ") and shown.endswith(", see")
+
+
+@given(st.text(min_size=8, max_size=40), st.sampled_from(sorted(WAYS)))
+def test_no_form_of_any_text_is_left(secret, way):
+    try:
+        written = WAYS[way](secret)
+    except UnicodeEncodeError:  # no program writes half a character
+        return
+    shown = secrecy.mask(written, secrecy.forms([secret]))
+    for left in (written, secret):
+        assert left not in shown or not left.strip("*\"'")
+
+
+def test_each_line_of_a_key_is_a_secret_and_its_frame_is_none():
+    key = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2E\r\n  MIIEvQIBADANBg\nab\n-----END KEY-----\n"
+    shown = secrecy.mask(f"| {key.splitlines()[1]} | MIIEvQIBADANBg | ab", secrecy.forms([key]))
+    assert shown == f"| {'*' * 15} | {'*' * 14} | ab"
+    assert secrecy.mask("-----BEGIN KEY-----", secrecy.forms([key])) == "-----BEGIN KEY-----"
+    assert "s" not in secrecy.mask(json.dumps(key), secrecy.forms([key]))
+
+
+def test_a_value_that_is_no_text_has_forms_too():
+    secret = os.fsdecode(b"\xff\xfe-secret-value")
+    assert secrecy.mask(secret, secrecy.forms([secret])) == "*" * len(secret)
+
+
+@given(st.binary(min_size=1, max_size=20), st.binary(max_size=30), st.integers(0, 20))
+def test_the_beginning_of_a_secret_is_held_back(secret, before, count):
+    end = before + secret[:count]
+    longest = max((n for n in range(1, len(secret)) if end.endswith(secret[:n])), default=0)
+    assert begun_at_end(secret, end) == longest
+
+
+def test_a_long_secret_costs_no_square():
+    """64 KiB of it, of which every part looks like the beginning: a look takes no longer than reading does."""
+    secret = b"ab" * (1 << 15) + b"c"
+    assert begun_at_end(secret, secret[:-1] * 2) == len(secret) - 1
