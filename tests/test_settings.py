@@ -396,9 +396,9 @@ def test_git_that_does_not_answer_keeps_nothing_but_starts_waiting(project, watc
         lambda: [gate["name"] for gate in project.json("why", "a")["gates"]] == ["settings"],
         "why names it",
     )
-    project.json("hold", "--tool", "demo", "meanwhile")
+    project.json("hold", "--tool", "demo", "in the meantime")
     card = project.work / ".state/watcher.json"
-    wait_until(lambda: "meanwhile" in card.read_text(), "the loop goes on")
+    wait_until(lambda: "in the meantime" in card.read_text(), "the loop goes on")
     assert not project.events("attempt_started")
     project.config(text)  # undone: no question is left
     project.settled("a", "done")
