@@ -74,11 +74,22 @@ KINDS = {
     ),
 }
 PROCESS_FIXTURES = {"project", "watch"}
+SEEDS = 12  # random histories of a kind that scripts/check runs; scripts/test runs all of them
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--half 1`` and ``--half 2`` run side by side (scripts/test): most tests wait for processes, not for a core."""
-    parser.addoption("--half", type=int, choices=(1, 2), help="only this half of the files")
+    """``--half 1`` and ``--half 2`` run side by side (scripts/test, scripts/check): most tests wait for processes, not for a core."""
+    parser.addoption("--half", type=int, choices=(1, 2), help="only this half of the tests")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Who wants fast tests alone need not import the files that have none: that takes as long as a fifth of the tests."""
+    if not config.option.markexpr.startswith("fast") or not collection_path.name.startswith(
+        "test_"
+    ):
+        return None
+    listed = collection_path.stem in KINDS["fast"]
+    return None if listed or b"mark.fast" in collection_path.read_bytes() else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -91,12 +102,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if kind == "fast" and PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
             kind = "process"
         item.add_marker(kind)
+    for item in items:
+        seed = item.callspec.params.get("seed") if hasattr(item, "callspec") else None
+        if isinstance(seed, int) and seed >= SEEDS:
+            item.add_marker("deep")
     items.sort(key=lambda item: item.get_closest_marker("fast") is None)
     half = config.getoption("half")
     if half:
         sides: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
         for item in items:
-            sides[zlib.crc32(item.path.stem.encode()) % 2].append(item)
+            fast = item.get_closest_marker("fast") is not None
+            key = item.nodeid if fast else item.path.stem  # others share what a file has made
+            sides[zlib.crc32(key.encode()) % 2].append(item)
         config.hook.pytest_deselected(items=sides[2 - half])
         items[:] = sides[half - 1]
 
@@ -106,6 +123,16 @@ def nothing_is_held_for_all() -> Iterator[None]:
     """What one test holds for all projects is not held in the next."""
     yield
     shutil.rmtree(f"{os.environ['XDG_STATE_HOME']}/orchestrator/held", ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_for_the_disk(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fast tests promise nothing about power cuts: the disk need not have what they write."""
+    real = os.fsync, os.fdatasync
+    if request.node.get_closest_marker("fast") is not None:
+        os.fsync = os.fdatasync = lambda fd: None
+    yield
+    os.fsync, os.fdatasync = real
 
 
 class Project:
