@@ -50,6 +50,12 @@ class TestDirect(DistributorContract):
         return plain_order(run_dir, journal, script)
 
 
+@pytest.mark.process
+class TestDirectWithFreshSupervisors(TestDirect):
+    def make(self) -> Distributor:
+        return DirectDistributor(warm=False)
+
+
 class TestFake(DistributorContract):
     """Its attempts end as planned, in no time."""
 

@@ -8,11 +8,12 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.waking import keep_awake
 from orchestrator.execution import orphans
-from orchestrator.execution.pool import DEATHS, SupervisorPool, Worker
+from orchestrator.execution.pool import DEATHS, SupervisorPool
 from orchestrator.execution.processes import pin, send, sweep
 from orchestrator.files import journals
 from orchestrator.model.attempt import AttemptEnd, end_from
@@ -22,12 +23,12 @@ TRIAL = 30.0  # seconds between trials whether supervisors start tools again
 
 
 class DirectDistributor:
-    """Runs attempts under supervisors that outlive the watcher."""
+    """Runs attempts under supervisors that outlive the watcher; ``warm``: forked ones, where that can be done."""
 
     portable = False
 
-    def __init__(self) -> None:
-        self._pool = SupervisorPool()
+    def __init__(self, warm: bool = True) -> None:
+        self._pool = SupervisorPool(trial() if warm else None)
         self._next_trial = 0.0
 
     def prepare(self, slots: int) -> None:
@@ -62,36 +63,38 @@ class DirectDistributor:
 
     def _try(self) -> None:
         """Whether a supervisor starts a tool: one that does nothing, of no task."""
-        job = {item.name: item.default for item in fields(Order)} | {
-            **dict.fromkeys(("task_id", "tag", "cancel", "run_dir"), ""),
-            **dict.fromkeys(("timeout", "interrupt_grace", "terminate_grace", "silence"), 5.0),
-            "attempt": 0,
-            "program": "/bin/true",
-            "argv": ["true"],
-            "env": {},
-            "cwd": "/",
-            "stdin": None,
-            "log_limit": 1 << 20,
-            "on_log_limit": "end",
-            "facts": {},
-            "portable": {},
-            "words": {},
-            # Never os.devnull: what lies where a log is to be is moved aside, and root could move that.
-            "stdout": "",
-            "stderr": "",
-            "secrets": [],
-            "terminal": False,
-            "sandboxed": False,
-        }
-        del job["journal"], job["portable"]
         journal = os.memfd_create("trial", os.MFD_CLOEXEC)
-        try:
-            self._pool.start(job, journal, lambda _: None, lambda _: None)
-        except OSError:
-            pass
+        self._pool.start(trial(), journal, lambda _: None, lambda _: None)
 
     def close(self) -> None:
         self._pool.close()
+
+
+def trial() -> dict[str, Any]:
+    """A job of no task, whose tool does nothing."""
+    job = {item.name: item.default for item in fields(Order)} | {
+        **dict.fromkeys(("task_id", "tag", "cancel", "run_dir"), ""),
+        **dict.fromkeys(("timeout", "interrupt_grace", "terminate_grace", "silence"), 5.0),
+        "attempt": 0,
+        "program": "/bin/true",
+        "argv": ["true"],
+        "env": {},
+        "cwd": "/",
+        "stdin": None,
+        "log_limit": 1 << 20,
+        "on_log_limit": "end",
+        "facts": {},
+        "portable": {},
+        "words": {},
+        # Never os.devnull: what lies where a log is to be is moved aside, and root could move that.
+        "stdout": "",
+        "stderr": "",
+        "secrets": [],
+        "terminal": False,
+        "sandboxed": False,
+    }
+    del job["journal"], job["portable"]
+    return job
 
 
 class DirectHandle:
@@ -108,17 +111,20 @@ class DirectHandle:
         job = {item.name: getattr(order, item.name) for item in fields(order)}
         del job["portable"]
         job["stdout"], job["stderr"] = f"{order.run_dir}/stdout.log", f"{order.run_dir}/stderr.log"
-        self._worker: Worker = pool.start(job, job.pop("journal"), on_started, self._ended)
-        process = self._worker.process
-        keep_awake(process.pid, process.send_signal, self.is_running)
+        self._assignment = pool.start(job, job.pop("journal"), on_started, self._ended)
+        keep_awake(lambda: self._assignment.pid, self._assignment.send_signal, self.is_running)
 
-    def _ended(self, end: AttemptEnd) -> None:
-        if not self._end.done():
+    def _ended(self, end: AttemptEnd | OSError) -> None:
+        if self._end.done():
+            return
+        if isinstance(end, OSError):
+            self._end.set_exception(end)
+        else:
             self._end.set_result(end)
 
     def cancel(self) -> None:
         if self.is_running():
-            self._pool.poke(self._worker)
+            self._pool.poke(self._assignment)
 
     settle = cancel  # the supervisor looks which of the two is wanted
 
@@ -146,7 +152,8 @@ class AdoptedHandle:
             started.get("boot", ""),
         )
         self._ended = False
-        keep_awake(self._identity[0], lambda number: send(*self._identity, number), self.is_running)
+        pid = self._identity[0]
+        keep_awake(lambda: pid, lambda number: send(*self._identity, number), self.is_running)
 
     def cancel(self) -> None:
         send(*self._identity, signal.SIGTERM)

@@ -32,9 +32,25 @@ def own(start: Callable[[], Any]) -> Any:
     return process
 
 
-def adopt_all() -> None:
-    """From now on orphans of what we start become our children."""
-    supervisor.become_subreaper()
+def know(pid: int) -> None:
+    """A child of ours that we did not start ourselves: a supervisor that was forked for us."""
+    with _lock:
+        _ours.add(pid)
+
+
+def adopt_all() -> bool:
+    """From now on orphans of what we start become our children; whether the system allows that."""
+    return supervisor.become_subreaper()
+
+
+def bury(session: int) -> None:
+    """Collect what has ended in a session of ours and was never known: children of a warm process that was killed."""
+    with _lock:
+        known = set(_ours)
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in known and (facts := _facts(int(name))) is not None:
+            if facts[:2] == (os.getpid(), session):
+                _reap(int(name))
 
 
 def found(since: float) -> list[int]:

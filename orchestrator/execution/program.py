@@ -6,11 +6,18 @@ the watcher's own, in a file without a name that all of them inherit.
 
 from __future__ import annotations
 
+import json
 import marshal
 import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
+
+from orchestrator.execution import orphans
 
 BOOT = """import marshal, os, sys, types
 fd = int(sys.argv[1])
@@ -19,8 +26,42 @@ os.close(fd)
 supervisor = types.ModuleType("supervisor")
 exec(code, supervisor.__dict__)
 supervisor.LATER.update(later)
-supervisor.main(int(sys.argv[2]))
+if sys.argv[3:]:
+    supervisor.neighbour("nursery").main(supervisor, int(sys.argv[2]))
+else:
+    supervisor.main(int(sys.argv[2]))
 """
+LATER = ("nursery", "terminal", "stirring", "feeding")
+
+
+def start(theirs: socket.socket, *words: str) -> subprocess.Popen[bytes]:
+    """A supervisor, or with the word ``nursery`` the warm process that forks them; ``theirs`` is its end of a socket.
+
+    Raises `OSError` if no process can be started.
+    """
+    argv = [sys.executable, "-I", "-S", "-c", BOOT, str(descriptor()), str(theirs.fileno()), *words]
+    return cast(
+        "subprocess.Popen[bytes]",
+        orphans.own(
+            lambda: subprocess.Popen(
+                argv,
+                pass_fds=(theirs.fileno(), descriptor()),
+                start_new_session=True,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        ),
+    )
+
+
+def hand_over(to: socket.socket, job: Mapping[str, Any], journal: int) -> None:
+    """Send a job and its journal's descriptor.  OSError if the other end is gone."""
+    body = json.dumps(job).encode()
+    size = len(body).to_bytes(4, "big")
+    sent = socket.send_fds(to, [size], [journal])
+    to.sendall(size[sent:] + body)
 
 
 @cache
@@ -29,12 +70,7 @@ def descriptor() -> int:
     fd = os.memfd_create("supervisor", os.MFD_CLOEXEC)
     os.write(
         fd,
-        marshal.dumps(
-            (
-                _code("supervisor"),
-                {name: _code(name) for name in ("terminal", "stirring", "feeding")},
-            )
-        ),
+        marshal.dumps((_code("supervisor"), {name: _code(name) for name in LATER})),
     )
     return fd
 

@@ -1,7 +1,7 @@
 """The supervisor: a small process that runs one tool at a time and outlives the watcher that asked for it.
 
-It imports nothing but the standard library and has one thread (see ``execution.pool`` for how it is started).
-Over a socket it receives jobs, each with the descriptor of the task's journal, on which the liveness lock is
+It imports nothing but the standard library and has one thread.  It is a fresh process, or forked from a warm one
+(``execution.nursery``); ``execution.pool`` has the watcher's side.  Over a socket it says that it is there and receives jobs, each with the descriptor of the task's journal, on which the liveness lock is
 held.  For every job it
 
 1. appends ``started`` to the journal, fsynced, *before* the tool is executed: from then on the task has run;
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # typing costs every supervisor a millisecond
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 POLL, POLL_MIN = 0.5, 0.025  # seconds between looks at the size of the logs
 LEFTOVER_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for what a tool left behind
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
 SCARCE = (
     errno.EMFILE,
     errno.ENFILE,
@@ -82,6 +82,12 @@ def neighbour(name: str) -> Any:
 
 def main(fd: int) -> None:
     """Serve jobs until the socket ends."""
+    ignore_signals()
+    serve(fd)
+
+
+def ignore_signals() -> None:
+    """Ctrl-C, a closed terminal and the like are the watcher's; what wakes us is taken with sigtimedwait."""
     for number in (
         signal.SIGINT,
         signal.SIGHUP,
@@ -99,21 +105,44 @@ def main(fd: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Blocked as it is below, it is still taken; but what builds the walls of a sandbox inherits that it is ignored.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)  # taken with sigtimedwait: no handler, no race
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)  # no handler, no race
+
+
+def serve(fd: int) -> None:
+    """Say that we are there, and run one job after the other until the socket ends."""
     become_subreaper()
+    call_oneself("orch-supervisor")
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
+    tell(control, {"born": os.getpid()})
     while True:
         job, lock = receive(control)
         if job is None:
             return
+        if os.getsid(0) != os.getpid():
+            # Only now: a forked one is of the warm process's session until the watcher knows it, or it would be
+            # taken for something that an attempt has left behind.
+            os.setsid()
         record = Attempt(job, lock).run(lambda message: tell(control, message))
         os.close(lock)  # the last descriptor of the journal: the liveness lock is free now
         tell(control, {"ended": record})
 
 
-def become_subreaper() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def become_subreaper() -> bool:
+    """Be the parent of every orphan below; whether the system allows that."""
+    return bool(prctl()(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def call_oneself(name: str) -> None:
+    """The name by which ``ps`` and ``top`` show this process; 15 characters at most."""
+    prctl()(PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def prctl(found: list[Any] = []) -> Any:  # noqa: B006
+    """The system's function of that name, looked up once: a forked supervisor has it already."""
+    if not found:
+        found.append(ctypes.CDLL(None).prctl)
+    return found[0]
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, int]:
