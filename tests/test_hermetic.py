@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import hermetic
+import pytest
 
 
 def test_no_agent_is_on_the_path_and_home_is_ours():
@@ -49,3 +51,17 @@ def test_signals_that_were_ignored_are_not_inherited():
     )
     assert done.stdout.strip() == "True", done.stderr
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("first", "second", "code"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (3, 0, 3)])
+def test_two_halves_succeed_if_both_do(first, second, code):
+    """The exit code that people and continuous integration see, in the shell that scripts/test runs in."""
+    script = f". scripts/halves; half() {{ echo half $1; [ $1 = 1 ] && return {first}; return {second}; }}; in_halves"
+    done = subprocess.run(
+        ["sh", "-euc", script],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "half 1\nhalf 2\n")
