@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import ROOT, tagged, wait_until
 
 from orchestrator.files import asks, journals
 from orchestrator.tools.appserver import _about, _tell_limits, _tell_usage
+from orchestrator.tools.dialogue import Words
 from orchestrator.tools.specs import load_tools
 
 
@@ -103,3 +105,21 @@ def test_figures_and_windows(capsys):
     assert usage == {"type": "usage", "input": 5, "output": 1}
     assert limits["windows"] == [{"minutes": 300, "percent": 87.5, "resets": 9}]
     assert load_tools(None).tools["codex-app"].reply
+
+
+def test_an_input_that_has_ended_is_not_waited_for_again():
+    """Whoever waits got the list of descriptors once: an ended one in it would be ready at once, for ever."""
+    reader, writer = os.pipe()
+    os.write(writer, b'{"id": "1", "text": "begin"}\n')
+    os.close(writer)
+    real = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        words = Words(lines=True)
+        waited_for = words.descriptors
+        assert words.first() == ("1", "begin")
+        assert words.more() == [] and waited_for == []
+    finally:
+        os.dup2(real, 0)
+        os.close(real)
+        os.close(reader)

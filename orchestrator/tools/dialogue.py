@@ -333,7 +333,7 @@ class Words:
     def _read(self) -> list[tuple[str, str]]:
         data = os.read(0, PIECE)
         if not data:
-            self.descriptors = []
+            self.descriptors.clear()  # whoever waits for them has this list
         *whole, self._rest = (self._rest + data).split(b"\n")
         found = [_message(line) for line in whole]
         return [(str(line["id"]), str(line["text"])) for line in found if line is not None]
