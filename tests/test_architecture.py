@@ -356,7 +356,22 @@ ALSO_READING = [
     ["validate"],
     ["guide"],
     ["help", "all"],
+    ["wait", "fine"],
+    ["projects"],
+    ["schedules"],
+    ["workers"],
+    ["completion", "bash"],
+    ["status", "--ahead"],
+    ["status", "--at", "1m"],
+    ["status", "--all"],
+    ["list", "--all"],
+    ["review", "--all"],
 ]
+# All the others: they change something, start something, or (doctor, report, query) make an index or a scratch folder.
+WRITING = set(
+    "new watch approve reject reply cancel retry hold release run edit attach init import archive demo service reload "
+    "mcp worker doctor report query".split()
+)
 HEAVY = ("jsonschema", "asyncio", "watchdog", "filelock")
 
 
@@ -477,6 +492,13 @@ def test_reading_verbs_write_nothing(full_project, words):
     )
     assert done.returncode == 0, done.stderr
     assert snapshot(full_project.work) == before
+
+
+def test_every_verb_writes_or_is_looked_at_here():
+    """A new verb belongs into one of the two lists: what reads is run under an audit hook."""
+    read = {words[0] for words in READING + ALSO_READING if words}
+    assert not read & WRITING
+    assert read | WRITING == set(VERBS)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

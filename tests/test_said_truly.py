@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 from orchestrator.files.text import clean, last_states
 
@@ -214,3 +215,31 @@ def test_moments_are_local_on_a_terminal_and_exact_in_a_pipe():
     assert console.local(text) == text
     console.tty = True
     assert console.local(text).startswith("not before 20") and "Z" not in console.local(text)
+
+
+def test_every_invalid_file_is_counted(project):
+    """Without a watcher, too, which would have complained: what an unknown key makes invalid does not "wait"."""
+    for number in range(31):
+        project.drop(f"bad-{number}.yaml", "promt: hello\n")
+    project.drop("good.yaml", "agent: 'true'\nprompt: x\n")
+    for _ in range(2):
+        counts = project.json("status")["counts"]
+        assert (counts["invalid"], counts["waiting"]) == (31, 1)
+        project.run("hold", "good")
+        project.run("watch", "--until-empty", code=None)
+        project.run("release", "good")
+
+
+def test_a_verb_with_a_dash_is_an_unknown_one(project):
+    done = project.run("no-such-verb", code=2)
+    assert "no such command 'no-such-verb'" in done.stderr and "internal" not in done.stderr
+
+
+def test_a_running_task_is_not_retried_on_paper_either(project, watch):
+    """``-n`` says what the verb would say."""
+    project.drop("t.yaml", "agent: sh\nprompt: sleep 60\n")
+    watch()
+    wait_until(lambda: project.where("t") == "running")
+    told = [project.run("retry", "t", *more, code=1).stderr for more in ([], ["-n"])]
+    assert told[0] == told[1] and "running" in told[0]
+    project.run("cancel", "t")
