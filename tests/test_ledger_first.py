@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.model.status import Status
+from orchestrator.queries import tasks
+
 
 @pytest.mark.parametrize("moved", ["held", "done", "inbox", None])
 def test_a_moved_file_does_not_hide_a_running_task(project, watch, moved):
@@ -19,6 +22,16 @@ def test_a_moved_file_does_not_hide_a_running_task(project, watch, moved):
     assert project.json("show", "m")["task"]["status"] == "running"
     project.run("cancel", "m", "--no-wait")
     project.settled("m", "cancelled")
+
+
+def test_a_task_that_is_put_back_while_it_is_counted_is_counted(project, watch):
+    """Folders are counted one after the other: its file may be in none of them at its turn."""
+    project.drop("m.yaml", "agent: sh\nprompt: sleep 60\n")
+    watch()
+    project.until("m", "running")
+    counts = dict.fromkeys(Status, 0)
+    tasks._count_what_runs(project.layout, counts)
+    assert counts[Status.RUNNING] == 1 and sum(counts.values()) == 1
 
 
 def test_a_dry_run_tells_what_the_verb_would_refuse(project):

@@ -312,7 +312,7 @@ def test_conflict_markers_are_an_invalid_file(project):
 def test_verbs_refuse_politely(project, watch):
     project.drop("a.yaml", "prompt: x\n")
     project.run("watch", "--until-empty")
-    assert "is in done/, not in inbox/" in project.run("hold", "a", code=1).stderr
+    assert "is done, not waiting" in project.run("hold", "a", code=1).stderr
     assert "nothing waits for approval" in project.run("approve", "a", code=1).stderr
     assert "there is no task 'zzz'" in project.run("retry", "zzz", code=3).stderr
     watch()

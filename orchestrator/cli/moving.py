@@ -10,7 +10,7 @@ from orchestrator.cli.options import each
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import Refused
 from orchestrator.model.status import Status
-from orchestrator.store.transitions import Moved, Store
+from orchestrator.store.transitions import Moved, Store, misplaced
 
 Step = Callable[[Store, str], Moved]
 
@@ -45,8 +45,7 @@ def move(
     if dry_run:
         for task_id, status, _ in found:
             if sources and status not in sources:
-                wanted = " or ".join(source.word for source in sources)
-                changes.refuse(task_id, Refused(f"{task_id} is {status.word}, not {wanted}"))
+                changes.refuse(task_id, misplaced(task_id, status, sources))
                 continue
             line = f"would {would} {task_id} ({status.word} now)"
             changes.done(task_id, status.word, said, line)

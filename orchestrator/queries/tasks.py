@@ -200,13 +200,14 @@ def overview(layout: Layout, now: float, most: int = 10) -> Overview:
 
 
 def _count_what_runs(layout: Layout, counts: dict[Status, int]) -> None:
-    """A task that runs is counted as running once, wherever its file has been put."""
-    for task_id in whereabouts.running(layout):
+    """A task that runs is counted as running once, wherever its file has been put, and while it is being put back."""
+    claimed = whereabouts.running(layout).keys()
+    lying = {task_id for task_id, _ in scan.task_names(layout.folder(Status.RUNNING))}
+    counts[Status.RUNNING] = len(lying | claimed)
+    for task_id in claimed - lying:
         place = scan.locate(layout, task_id)
-        if place is None or place[0] is not Status.RUNNING:
-            counts[Status.RUNNING] += 1
-            if place is not None and place[0] in counts:
-                counts[place[0]] = max(0, counts[place[0]] - 1)
+        if place is not None and place[0] is not Status.RUNNING and place[0] in counts:
+            counts[place[0]] = max(0, counts[place[0]] - 1)
 
 
 def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,14 @@ class Moved:
     source: Status
     target: Status
     path: str
+
+
+def misplaced(task_id: str, status: Status, sources: Collection[Status]) -> Refused:
+    """Why a task in this folder cannot be moved as one in ``sources`` can; the same whether it was tried or only asked for."""
+    if status is Status.RUNNING:
+        return Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
+    wanted = " or ".join(source.word for source in sources)
+    return Refused(f"{task_id} is {status.word}, not {wanted}", f"orchestrator show {task_id}")
 
 
 class Store:
@@ -471,10 +479,7 @@ class Store:
                 following.settled(self, entry)
             status, name = self._place(task_id)
             if status not in sources:
-                wanted = " or ".join(f"{source}/" for source in sources)
-                raise Refused(
-                    f"{task_id} is in {status}/, not in {wanted}", f"orchestrator show {task_id}"
-                )
+                raise misplaced(task_id, status, sources)
             source, path = self.layout.file(status, name), self.layout.file(target, name)
             made = following.due(entry.journal.then, target) if entry is not None else []
             with self._acknowledged(task_id):
@@ -508,7 +513,7 @@ class Store:
         if entry.lock(0):
             return
         if self._place(task_id)[0] is Status.RUNNING:  # that may take hours
-            raise Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
+            raise misplaced(task_id, Status.RUNNING, ())
         if not entry.lock(PATIENCE):
             raise Refused(
                 f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
