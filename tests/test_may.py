@@ -48,8 +48,10 @@ def test_never_what_the_tool_is_given_already():
     everything = ALLOWING | {
         "environment": {"tasks": ["P*", "M*", "G*", "A*", "O*"], "pass": ["GIVEN_*"]}
     }
-    for name in ("PATH", "MINE", "GIVEN_X", "given_x", "ANTHROPIC_API_KEY", "ORCHESTRATOR_ROOT"):
+    for name in ("PATH", "MINE", "GIVEN_X", "given_x", "ANTHROPIC_API_KEY"):
         assert "already has it" in refusal(everything, name), name
+    for name in ("ORCHESTRATOR_ROOT", "orchestrator_var_a"):
+        assert "begin it with ORCHESTRATOR_VAR_" in refusal(everything, name), name
 
 
 def test_a_tool_of_the_tasks_choice_does_not_get_what_the_role_was_trusted_with():

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.model.config import Agent, Config
     from orchestrator.tools.specs import ToolSpec
 
-PREFIX = "ORCHESTRATOR_VAR_"
+OURS = "ORCHESTRATOR_"
+PREFIX = f"{OURS}VAR_"
 _NAME = regex(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 # What a tool sees of the watcher's environment, beside what its spec and orchestrator.yaml name.
@@ -37,12 +38,14 @@ def refusal(
         *config.pass_env,
         *tool.env,
         *agent.env,
-        "ORCHESTRATOR_*",
     )
     for name in names:
         if name.startswith(PREFIX) and _NAME.match(name):
             continue
         shown = name[:60]
+        if _fits(name, (f"{OURS}*",)):
+            why = f"names that begin with {OURS} are the watcher's own"
+            return f"a task may not set {shown}: {why}", f"begin it with {PREFIX}"
         if _fits(name, given):
             return f"a task may not set {shown}: its tool already has it", "remove it"
         if not _NAME.match(name) or not _fits(name, config.task_env, exact=True):
