@@ -476,9 +476,9 @@ def test_without_unicode(project):
 
 def test_a_bug_of_ours_is_one_line_and_a_file(project, monkeypatch):
     code = (
-        "import orchestrator.cli.main as m, orchestrator.cli.verbs.status as s\n"
+        "import orchestrator.cli.main as m, orchestrator.queries.tasks as t\n"
         "def broken(*_): raise RuntimeError('boom')\n"
-        "s.overview = broken\nm.main(['status'])\n"
+        "t.overview = broken\nm.main(['status'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

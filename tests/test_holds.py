@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.cli.scopes import moment
 from orchestrator.coordination.news import About
 from orchestrator.files import holds, scan
+from orchestrator.files.approval import busy_gate
 from orchestrator.model import hold
 from orchestrator.model.admission import Ask, World, admit
 from orchestrator.model.gates import Lane, Limits
@@ -311,3 +312,14 @@ def test_a_clock_that_is_set_back_makes_no_hold_longer():
     held = Hold(ALL, "x", until=month + 20.0, since=month)
     assert held.ends(month) == month + 20.0
     assert held.ends(100.0) == 120.0 and not held.over(100.0)
+
+
+def test_a_watcher_that_leaves_waits_for_what_git_says(tube):
+    """Git may be at work, or slow: whether such a file waits for a person is not known yet."""
+    made = tube()
+    made.drop("t", "agent: ok\nprompt: x\nhold: true\n")
+    made.run()
+    waitlist = made.watcher.waitlist
+    assert not waitlist.resting
+    waitlist.waiting["t.yaml"].gates = [busy_gate()]
+    assert waitlist.resting

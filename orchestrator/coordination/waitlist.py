@@ -76,6 +76,11 @@ class Waiting:
     look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
 
 
+def _asks_git(waiting: Waiting) -> bool:
+    """Whether git has not said yet where a file comes from: it is at work itself, or slow."""
+    return any(gate.name is GateName.APPROVAL and not gate.stuck for gate in waiting.gates)
+
+
 class Waitlist:
     """The inbox as the watcher knows it.
 
@@ -143,6 +148,7 @@ class Waitlist:
     def resting(self) -> bool:
         """Whether there are files of which it is not known yet what they are."""
         rests = any(not why for _, why in self.not_yet.values())
+        rests = rests or any(map(_asks_git, self.waiting.values()))
         return rests or bool(self.todo) or bool(self.expansions) or bool(self.judges)
 
     def stuck(self) -> list[str]:

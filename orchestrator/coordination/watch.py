@@ -390,11 +390,16 @@ class Watcher:
             return not busy
         if self.health.fault or not (until_empty or once):
             return False
-        resting = self.waitlist.resting
         if once:
-            self._claimed_once = not resting
+            self._claimed_once = not self.waitlist.resting
             return self._claimed_once and not busy and not self._retries_to_come()
-        if busy or resting or self.hints.any or self.lives.replies.resting or self.verdicts.busy:
+        if (
+            busy
+            or self.waitlist.resting
+            or self.hints.any
+            or self.lives.replies.resting
+            or self.verdicts.busy
+        ):
             return False
         return not self._retries_to_come() and not leaving.starts_to_come(
             self.waitlist, self.world()
