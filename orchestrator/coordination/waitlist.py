@@ -134,6 +134,7 @@ class Waitlist:
         self.expansions = Expansions(groups, store)
         self.judges = Judges(layout, settings)
         self._heavy: dict[str, TaskFile | RunFile] = {}  # judged there, and still waiting
+        self._doubted: dict[str, Signature] = {}  # invalid by settings that have changed since
         self._told: dict[str, Sequence[Gate]] = {}  # gates of what is being judged once more
         self._circles = Circles()
 
@@ -342,6 +343,16 @@ class Waitlist:
                 self.health.failed(second)
             self._complain(name, ("", why), f"{why} - {hint}")
 
+    def _doubts(self, name: str, look: Invalid) -> bool:
+        """Whether settings that have changed, and are not read yet, may make a file right that came after them: once it is looked
+        at again before it is told."""
+        if self._doubted.get(name) == look.signature or not self.settings.differ():
+            self._doubted.pop(name, None)
+            return False
+        self._doubted[name] = look.signature
+        self.not_yet[name] = (self.clock.monotonic() + origin.AGAIN, "")
+        return True
+
     def _take(self, name: str, look: Look) -> None:
         was_editing = self.not_yet.pop(name, (0.0, ""))[1]
         if isinstance(look, Ignored):
@@ -390,7 +401,8 @@ class Waitlist:
                 "wait for its end, or rename this file",
             )
         elif isinstance(look, Invalid):
-            self._invalid(name, look)
+            if not self._doubts(name, look):
+                self._invalid(name, look)
         elif isinstance(look, RunFile):
             self._accept(name, look)
         else:
@@ -576,6 +588,7 @@ class Waitlist:
 
     def forget(self, name: str) -> None:
         """A file that is not there any more, or not what it was."""
+        self._doubted.pop(name, None)
         waiting = self.waiting.pop(name, None)
         if waiting is not None:
             self.names.pop(waiting.id, None)
