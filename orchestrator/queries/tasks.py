@@ -168,9 +168,14 @@ class Overview:
         }
 
 
-def overview(layout: Layout, now: float, most: int = 10) -> Overview:
-    """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended."""
-    known = world.Known(layout, now)
+def overview(
+    layout: Layout, now: float, most: int = 10, known: world.Known | None = None
+) -> Overview:
+    """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended.
+
+    ``known`` is a look at it that others share.
+    """
+    known = known or world.Known(layout, now)
     counts = scan.counts(layout)
     wrong = known.invalid
     inbox = _waiting_names(layout, wrong)

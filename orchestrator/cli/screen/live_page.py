@@ -15,9 +15,10 @@ from orchestrator.model.status import FINISHED
 from orchestrator.model.units import show_duration, timestamp
 from orchestrator.projection.index import open_index
 from orchestrator.queries import live, stories
-from orchestrator.queries.tasks import Overview, overview, recent
+from orchestrator.queries.tasks import Overview, Row, overview, recent
 from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
 from orchestrator.queries.world import Known
+from orchestrator.records import dataclass
 
 EVERY = 2.0  # seconds between two looks
 PAST_EVERY = 10.0  # seconds at least between two writings of what is over
@@ -26,12 +27,34 @@ PERIODS = {"today": 0.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
 Document = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the work directory: every part of the page goes by the same facts."""
+
+    now: float
+    known: Known
+    view: Overview
+    ended: list[Row]  # what ended last, however
+
+    @property
+    def opened(self) -> list[str]:
+        """The tasks whose stories can be opened."""
+        return list(dict.fromkeys([*stories.opened(self.view), *(row.id for row in self.ended)]))
+
+
+def look_at(layout: Layout, now: float) -> Look:
+    """The work directory at ``now`` (seconds since the epoch)."""
+    known = Known(layout, now)
+    view = overview(layout, now, SHOWN, known)
+    return Look(now, known, view, recent(layout, SHOWN, FINISHED, known.ends))
+
+
 def documents(layout: Layout, now: float, since: float) -> list[Document]:
     """What the page shows, all of it: the tasks that can be opened, what is over, and the state now."""
-    view = overview(layout, now, SHOWN)
-    told = {task_id: stories.told(layout, task_id, now) for task_id in _opened(layout, view)}
+    look = look_at(layout, now)
+    told = {task_id: stories.told(layout, task_id, now) for task_id in look.opened}
     tasks = {task_id: story for task_id, story in told.items() if story is not None}
-    state = now_of(layout, view, now)
+    state = now_of(layout, look)
     tasks |= {run["id"]: stories.told_of_run(layout, run) for run in state["runs"]}
     return [
         {"kind": "tasks", "stamp": "", "tasks": tasks},
@@ -40,18 +63,18 @@ def documents(layout: Layout, now: float, since: float) -> list[Document]:
     ]
 
 
-def now_of(layout: Layout, view: Overview, now: float) -> dict[str, Any]:
+def now_of(layout: Layout, look: Look) -> dict[str, Any]:
     """The state now."""
-    status = view.as_json()
-    status["ended"] = [row.as_json() for row in recent(layout, SHOWN, FINISHED)]
+    status = look.view.as_json()
+    status["ended"] = [row.as_json() for row in look.ended]
     return {
         "kind": "live",
         "name": os.path.basename(layout.root),
-        "at": round(now, 1),
+        "at": round(look.now, 1),
         "every": EVERY,
         "status": status,
-        "runs": live.runs(layout, now),
-        "limits": live.limits(Known(layout, now)),
+        "runs": live.runs(layout, look.now),
+        "limits": live.limits(look.known),
     }
 
 
@@ -83,11 +106,6 @@ def _period(index: Index, name: str, start: float, now: float) -> dict[str, str]
     return {"since": since, "html": html}
 
 
-def _opened(layout: Layout, view: Overview) -> list[str]:
-    newest = [row.id for row in recent(layout, SHOWN, FINISHED)]
-    return list(dict.fromkeys([*stories.opened(view), *newest]))
-
-
 class LivePage:
     """Keeps ``PATH`` current until it is stopped: three scripts beside it, of which only what has changed is written again."""
 
@@ -106,17 +124,17 @@ class LivePage:
 
     def look(self, now: float, stopped: bool = False) -> None:
         """Write what has changed since the last look, and the state now."""
-        view = overview(self._layout, now, SHOWN)
-        document = now_of(self._layout, view, now)
-        self._tell_tasks(view, document["runs"], now)
+        look = look_at(self._layout, now)
+        document = now_of(self._layout, look)
+        self._tell_tasks(look, document["runs"])
         self._tell_past(now, stopped)
         self._tell("data", {**document, "stamps": self._stamps, "stopped": stopped})
 
-    def _tell_tasks(self, view: Overview, runs: list[Document], now: float) -> None:
-        running = {row.id for row in view.running}
+    def _tell_tasks(self, look: Look, runs: list[Document]) -> None:
+        now, running = look.now, {row.id for row in look.view.running}
         before, self._stories = self._stories, {}
         changed = False
-        for task_id in _opened(self._layout, view):
+        for task_id in look.opened:
             state = stories.state(self._layout, task_id)
             known = before.get(task_id)
             if known is None or known[0] != state or task_id in running:
