@@ -20,7 +20,7 @@ EVENTS: dict[str, str] = {
     "task_claimed": "The watcher took the task: it is in running/ and is about to start.",
     "attempt_dispatched": "The attempt is about to be offered to a distributor that is not on this machine.",
     "attempt_started": "The supervisor started the tool.",
-    "attempt_finished": "The tool ended; outcome, exit_code and error_class say how.",
+    "attempt_finished": "The attempt ended, perhaps before its tool began; outcome, exit_code and error_class say how.",
     "task_retrying": "Another attempt follows after a wait.",
     "task_finished": "The task is in done/, failed/, cancelled/ or review/ and its result is written.",
     "task_cancelled": "A waiting task was cancelled; nothing was running.",
