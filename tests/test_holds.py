@@ -296,6 +296,7 @@ def test_what_hold_and_release_refuse(project):
     assert "18:00" in project.run("hold", "--all", "--until", "soon", code=2).stderr
     assert "not_before" in project.run("hold", "a", "--until", "2h", code=2).stderr
     assert "name tasks" in project.run("hold", code=2).stderr
+    assert "--reason" in project.run("hold", "--tool", "claude", "lunch", code=3).stderr
     project.run("hold", "--tool", "claude", "--dry-run")
     assert "is not held" in project.run("release", "--tool", "claude", code=1).stderr
     project.run("hold", "a", "--tool", "claude", "--reason", "lunch")

@@ -182,6 +182,9 @@ def test_new_makes_tasks_of_templates(project):
     data = parse((project.work / "inbox/a.yaml").read_bytes()).data
     assert data["title"] == f"Mend {nasty}" and data["agent"] == "ok" and data["priority"] == "high"
     assert "needs 'file'" in project.run("new", "-T", "fix", code=4).stderr
+    bare = "agent: ok\nparams: {file: {type: string}}\nprompt: x {file}\n"
+    (project.work / "templates/bare.yaml").write_text(bare)
+    assert "write  file=..." in project.run("new", "-T", "bare", code=4).stderr
     assert "did you mean 'fix'" in project.run("new", "-T", "fxi", code=3).stderr
     wrong = project.run("new", "-T", "fix", "fiel=x", "file=y", code=4).stderr
     assert "no parameter 'fiel'" in wrong and "did you mean 'file'" in wrong

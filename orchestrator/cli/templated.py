@@ -75,7 +75,7 @@ def values_of(words: tuple[str, ...]) -> dict[str, str]:
 
 def refuse_misfits(found: Template, values: Mapping[str, Any]) -> None:
     """`OrchestratorError` with all that is wrong with the values."""
-    wrong = template.problems_of(found, values)
+    wrong = template.problems_of(found, values, form="{}=...")
     if wrong:
         hints = [hint for _, _, hint in wrong if hint]
         message = "; ".join(text for _, text, _ in wrong)

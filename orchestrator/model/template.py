@@ -98,8 +98,13 @@ def merged(template: Template, data: Mapping[str, Any]) -> dict[str, Any]:
     return {**made, **own}
 
 
-def problems_of(template: Template, given: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
-    """What is wrong with the values for a template: path below ``with``, message, hint."""
+def problems_of(
+    template: Template, given: Mapping[str, Any], form: str = "with: {{{}: ...}}"
+) -> list[tuple[Path, str, str]]:
+    """What is wrong with the values for a template: path below ``with``, message, hint.
+
+    ``form`` is how a value is written where these come from.
+    """
     if template.filled:
         return []
     found: list[tuple[Path, str, str]] = []
@@ -118,7 +123,7 @@ def problems_of(template: Template, given: Mapping[str, Any]) -> list[tuple[Path
     for name in missing:
         said = template.params[name].description
         what = f"the template '{template.name}' needs '{name}'"
-        found.append(((), what, f"{name}: {said}" if said else f"write  with: {{{name}: ...}}"))
+        found.append(((), what, f"{name}: {said}" if said else f"write  {form.format(name)}"))
     return found
 
 

@@ -8,9 +8,9 @@ from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.moving import move
 from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
-from orchestrator.cli.scopes import check_exists, moment, named, scope_options
+from orchestrator.cli.scopes import Named, check_exists, moment, named, scope_options
 from orchestrator.cli.writing import open_store
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.model import hold
 from orchestrator.model.hold import Scope
 from orchestrator.model.status import Status
@@ -55,7 +55,7 @@ def command(
 
     A waiting task goes to held/. A hold on a tool, an agent, a run or everything is a file there: held/@claude.yaml.
     """
-    found = named(app, words, options, Status.INBOX)
+    found = _named(app, words, options)
     if len(found.words) > 1 or (found.words and reason):
         raise click.UsageError("give one reason, in quotes")
     reason = reason or " ".join(found.words)
@@ -77,6 +77,15 @@ def command(
     for scope in found.scopes:
         _hold(changes, scope, end, reason, dry_run)
     return changes.end()
+
+
+def _named(app: App, words: tuple[str, ...], options: dict[str, object]) -> Named:
+    try:
+        return named(app, words, options, Status.INBOX)
+    except NotFound as error:
+        if not any(options.values()):
+            raise
+        raise NotFound(error.message, "write a reason of one word as  --reason WORD") from None
 
 
 def _end(until: str | None) -> float | None:
