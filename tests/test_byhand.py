@@ -78,7 +78,7 @@ def test_a_move_by_a_verb_is_one_fact(made, verb, folder, kind):
 
     def hold() -> None:
         moved = getattr(other, verb)("a")
-        made.watcher.hints.add(moved.path, renamed=True)
+        made.watcher.rooms.hints.add(moved.path, renamed=True)
 
     made.drop("a", waits(made))
     made.at(1, hold)
@@ -135,10 +135,10 @@ def test_a_task_that_is_just_being_claimed_was_not_moved_by_hand(made):
 
     def look() -> None:
         watcher = made.watcher
-        life = watcher.running["a"]
+        life = watcher.rooms.running["a"]
         made.move("a", "running", "inbox")
         stage, life.stage = life.stage, Moving()
-        seen.append((watcher.byhand.missing(life), made.where("a")))
+        seen.append((watcher.rooms.byhand.missing(life), made.where("a")))
         life.stage = stage
 
     made.at(1, look)
@@ -159,7 +159,7 @@ def test_an_empty_file_is_invalid_once_and_counts_when_it_is_written(made):
 
     def write() -> None:
         path.write_text("agent: ok\nprompt: x\n")
-        made.watcher.hints.add(str(path), renamed=False)
+        made.watcher.rooms.hints.add(str(path), renamed=False)
 
     path.touch()
     made.at(30, write)

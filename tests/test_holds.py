@@ -115,7 +115,7 @@ def test_a_hold_counts_while_tasks_run_and_stops_none_of_them(tube, scope):
     made.at(5, lambda: path.write_text("reason: not now\n"))
     made.run()
     assert made.where("r.a") == "done" and made.where("r.b") == "inbox"
-    assert "not now" in " ".join(gate.why for gate in made.watcher.holds.gates.values())
+    assert "not now" in " ".join(gate.why for gate in made.watcher.rooms.holds.gates.values())
     path.unlink()
     made.run()
     assert made.where("r.b") == "done"
@@ -320,7 +320,7 @@ def test_a_watcher_that_leaves_waits_for_what_git_says(tube):
     made = tube()
     made.drop("t", "agent: ok\nprompt: x\nhold: true\n")
     made.run()
-    waitlist = made.watcher.waitlist
+    waitlist = made.watcher.rooms.waitlist
     assert not waitlist.resting
     waitlist.waiting["t.yaml"].gates = [busy_gate()]
     assert waitlist.resting

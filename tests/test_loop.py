@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.coordination.news import About, Held, Left, Recovered, Remark, Requeued, Stuck
-from orchestrator.coordination.watch import Watcher
+from orchestrator.coordination.starts import Starts
 from orchestrator.model.admission import admit
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
@@ -96,14 +96,14 @@ def test_a_retry_that_waits_for_a_slot_costs_nothing(tube):
     made.drop("a", task(retries=1))
     made.drop("b")
     passes = iter(range(10**6))
-    real = Watcher._start_due
+    real = Starts.look
 
     def counted(self):
         next(passes)
         real(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watcher, "_start_due", counted)
+        patch.setattr(Starts, "look", counted)
         made.run(slots=1)
     assert made.where("a") == "done" and next(passes) < 300
 
@@ -431,20 +431,24 @@ class History:
     def agree(self) -> None:
         """Whoever reads the files gives the same answer as the watcher that runs."""
         watcher = self.tube.watcher
-        if watcher is None or watcher._leave or not Path(self.tube.layout.watcher_card).exists():
+        if (
+            watcher is None
+            or watcher.rooms.signals.leave
+            or not Path(self.tube.layout.watcher_card).exists()
+        ):
             return
         watcher._rescan()
         known = Known(self.tube.layout, self.tube.clock.wall())
-        world = watcher.world()
+        world = watcher.rooms.inforce.world()
         assert known.use.running == world.use.running
-        for waiting in list(watcher.waitlist.waiting.values()):
-            mine = admit(watcher.waitlist.ask(waiting), world)
+        for waiting in list(watcher.rooms.waitlist.waiting.values()):
+            mine = admit(watcher.rooms.waitlist.ask(waiting), world)
             request = request_of(self.tube.layout, Status.INBOX, waiting.name)
             theirs = known.gates(request.task, waiting.name)
             assert [gate.why for gate in mine] == [gate.why for gate in theirs]
             self.agreed += 1
         for journal in known.journals:
-            life = watcher.running.get(journal.task_id)
+            life = watcher.rooms.running.get(journal.task_id)
             if life is not None and life.retry_at is not None:
                 assert lane_of(journal) == life.lane
                 self.agreed += 1
@@ -552,7 +556,7 @@ def test_who_ends_while_its_run_is_looked_at_is_looked_at_afterwards(tube):
     made = tube()
     made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
     made.run()
-    verdicts = made.watcher.verdicts
+    verdicts = made.watcher.rooms.verdicts
     verdicts._reviewing.add("r")
     verdicts.due = False
     verdicts.runs("r")

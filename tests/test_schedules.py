@@ -344,8 +344,10 @@ def test_killed_while_times_pass_it_makes_each_once(tube, tmp_path, seed):
             ]:  # fmt: skip
                 setattr(module, name, cut(getattr(module, name)))
             watcher = Tube(tmp_path, start=at(f"2026-11-27T{hour:02}:00") + 1)
-            table = timetable.Timetable(watcher.layout, watcher.store, watcher.clock)
-            table.look({item.name: item.schedule for item in load_schedules(watcher.layout)})
+            table = timetable.Timetable(
+                watcher.rooms.layout, watcher.rooms.store, watcher.rooms.clock
+            )
+            table.look({item.name: item.schedule for item in load_schedules(watcher.rooms.layout)})
             os._exit(0)
         killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert killed == 12

@@ -167,7 +167,7 @@ def test_a_template_that_is_wrong_is_left_out_and_told(tube):
     tube.drop("b", "use: fix\nwith: {file: a}\n")
     tube.run()
     assert tube.where("b") == "done" and tube.where("a") == "inbox"
-    assert "templates/bad.yaml:1:9: nothing fills {nix}" in tube.watcher.settings.problem
+    assert "templates/bad.yaml:1:9: nothing fills {nix}" in tube.watcher.rooms.settings.problem
 
 
 # -- the command ----------------------------------------------------------------------------------------------------------

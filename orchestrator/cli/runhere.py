@@ -47,7 +47,7 @@ def here(app: App, run: Run) -> int:
         return _wait(app, run, found)
     only = tuple(dict.fromkeys((run.id, *run.members, *members(layout, run))))
     watcher = serve(app, obtain(app), {"keys": False}, {"only": only}, until_empty=True)
-    if watcher.draining and watcher.interrupted:
+    if watcher.rooms.signals.interrupted:
         return INTERRUPTED
     return _code(_view(layout, run))
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.clock import Clock
 from orchestrator.coordination.alone import Alone
+from orchestrator.coordination.changes import Changes
+from orchestrator.coordination.health import Health
+from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.signals import Signals
 from orchestrator.coordination.spending import Today
+from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.execution.supervisor import boot_id, start_time
 from orchestrator.model.admission import in_force
 from orchestrator.model.units import timestamp
@@ -29,12 +34,20 @@ class OwnCard:
         store: Store,
         today: Today,
         alone: Alone,
+        health: Health,
+        signals: Signals,
+        holds: Holds,
+        hints: Hints,
+        changes: Changes,
+        state: StateGuard,
         clock: Clock,
     ) -> None:
         self._settings, self._store, self._today = settings, store, today
-        self._alone = alone
+        self._alone, self._health, self._signals = alone, health, signals
+        self._holds, self._hints = holds, hints
+        self._changes, self._state, self._clock = changes, state, clock
         self._told: tuple[float, frozenset[str]] = (0.0, frozenset())
-        self.settings_read = timestamp(clock.wall())
+        self._settings_read = timestamp(clock.wall())
         # Found out once: on the day when nothing can be opened the card must still be written.
         self._identity = {
             "pid": os.getpid(),
@@ -50,28 +63,37 @@ class OwnCard:
         """Whether it says less than is known: of the day's cost, of tools that begin alone."""
         return self._now() != self._told
 
-    def write(
-        self,
-        fault: str,
-        draining: bool,
-        notifications: str,
-        held: Mapping[str, str],
-        waits: str,
-    ) -> None:
-        """Write it anew.  ``notifications``: why there are none; ``held``: what may not start, and why; ``waits``: as `card_facts`.
+    def settings_read(self) -> None:
+        """What the settings' files say was taken over at this moment."""
+        self._settings_read = timestamp(self._clock.wall())
 
-        OSError if the disk refuses.
-        """
+    def write(self) -> None:
+        """Write it anew.  OSError if the disk refuses."""
         self._today.turn()
         self._told = self._now()
-        card = card_facts(self._settings, self._today, self._alone, fault, waits)
+        waits = self._state.problem or self._changes.asking
+        card = card_facts(self._settings, self._today, self._alone, self._health.fault, waits)
         own = {
-            "settings_read": self.settings_read,
-            "draining": draining,
-            "notifications": notifications,
-            "held": dict(held),
+            "settings_read": self._settings_read,
+            "draining": self._signals.draining,
+            "notifications": self._hints.silent,
+            "held": self._holds.facts(),
         }
         self._store.card.write({**self._identity, **card, **own})
+
+    def try_write(self) -> None:
+        """Write it anew; a disk that refuses is a fault."""
+        try:
+            self.write()
+        except OSError as error:
+            self._health.failed(error)
+
+    def beat(self) -> None:
+        """Say that the watcher lives; a heartbeat that cannot be written is a fault."""
+        try:
+            self._store.card.beat()
+        except OSError as error:
+            self._health.failed(error)
 
     def _now(self) -> tuple[float, frozenset[str]]:
         return self._today.cost, frozenset(self._alone.began)

@@ -30,7 +30,12 @@ class Changes:
         self.asking = ""
         self._aside = Aside()
 
-    def look(self, now: float, acting: bool, whole: bool) -> bool:
+    @property
+    def acting(self) -> bool:
+        """Whether an attempt runs.  One that has ended, and keeps its slot until that is judged, changes nothing any more."""
+        return any(life.in_slot and not life.ending for life in self.running.values())
+
+    def look(self, now: float, whole: bool) -> bool:
         """Whether they are to be read: they differ, and stand still or were told to be ``whole``.
 
         If nothing runs after this, nothing that has run can have changed them unnoticed.
@@ -42,14 +47,23 @@ class Changes:
                 return False
             return True
         self.asking = ""
-        self.settle(acting)
+        self.settle()
         return False
 
-    def settle(self, acting: bool) -> None:
+    def settle(self) -> None:
         """They are as they were read; once nothing runs, whatever comes next is a person's."""
-        if self.exposed and not acting:
+        if self.exposed and not self.acting:
             self.exposed = False
             self.settings.quiet(self._others_run())
+
+    @property
+    def pending(self) -> bool:
+        """Whether they are to be looked at again at a moment that is known."""
+        return self.due < math.inf
+
+    def settled(self) -> bool:
+        """Whether attempts may have changed them, and nothing runs any more that could change them again."""
+        return self.exposed and not self.acting and not self.pending
 
     def expose(self) -> None:
         """An attempt begins: from here on changes may be its doing."""

@@ -9,7 +9,7 @@ from orchestrator.coordination.life import Life, Moving
 from orchestrator.coordination.remembering import claim_facts
 from orchestrator.coordination.waitlist import Waiting, Waitlist
 from orchestrator.errors import Taken
-from orchestrator.model.admission import Watching, admit
+from orchestrator.model.admission import admit
 from orchestrator.store.claiming import Claim, Vanished
 from orchestrator.store.transitions import Store
 
@@ -20,14 +20,14 @@ class Claims:
     def __init__(self, store: Store, waitlist: Waitlist, inforce: InForce) -> None:
         self.store, self.waitlist, self.inforce = store, waitlist, inforce
 
-    def begin(self, waiting: Waiting, watching: Watching) -> tuple[Life, Claim] | None:
+    def begin(self, waiting: Waiting) -> tuple[Life, Claim] | None:
         """A new life, and its claim for a commit to carry out; None if the task waits after all, or is not there any more."""
         try:
             # What is complete now counts, and nobody may be writing to it.
             look = self.waitlist.reread(waiting)
             if look is None:
                 return None
-            if self._waits_again(waiting, watching):
+            if self._waits_again(waiting):
                 return None
             return self._begun(waiting, look)
         except Vanished:
@@ -42,9 +42,9 @@ class Claims:
                 self.waitlist.ready.add(waiting.candidate)
         return None
 
-    def _waits_again(self, waiting: Waiting, watching: Watching) -> bool:
+    def _waits_again(self, waiting: Waiting) -> bool:
         """Whether something keeps it that has changed since it was looked at."""
-        world = self.inforce.world(watching, self.waitlist.statuses.fresh)
+        world = self.inforce.world(self.waitlist.statuses.fresh)
         if not admit(self.waitlist.ask(waiting), world):
             return False
         self.waitlist.judge(waiting)

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 
 
 class Hints:
-    """Paths that may have changed.  A hint is never believed: it says where to look."""
+    """Paths that may have changed.  A hint is never believed: it says where to look.
+
+    ``silent`` says why no notifications come; empty if they do.
+    """
 
     def __init__(self) -> None:
+        self.silent = ""
         self._paths: collections.deque[tuple[str, bool]] = collections.deque()
         self._overflown = False
         self._poked = False

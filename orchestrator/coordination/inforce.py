@@ -9,9 +9,11 @@ from orchestrator.clock import Clock
 from orchestrator.coordination import reserving
 from orchestrator.coordination.alone import Alone
 from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.health import Health
 from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.signals import Signals
 from orchestrator.coordination.spending import Spending
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files.layout import Layout
@@ -34,6 +36,8 @@ class InForce:
     alone: Alone
     holds: Holds
     use: InUse
+    health: Health
+    signals: Signals
     clock: Clock
 
     @property
@@ -45,11 +49,16 @@ class InForce:
         closed = {**self.spending.gates(lanes), **self._reserved(), **self._endings()}
         return replace(limits, closed=closed, held=self.holds.gates)
 
-    def world(
-        self, watching: Watching, status_of: Callable[[str], Status | None] | None = None
-    ) -> World:
+    @property
+    def watching(self) -> Watching:
+        """What keeps this watcher from starting anything."""
+        return Watching(True, self.health.fault, self.signals.draining)
+
+    def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
         """What admission depends on; ``status_of`` if that is to be asked anew."""
-        known = replace(self.waitlist.world(), limits=self.limits, use=self.use, watching=watching)
+        known = replace(
+            self.waitlist.world(), limits=self.limits, use=self.use, watching=self.watching
+        )
         return replace(known, status_of=status_of) if status_of else known
 
     def _reserved(self) -> dict[tuple[str, str], Gate]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
+from orchestrator.clock import Clock
+from orchestrator.coordination.asking import Asking
+from orchestrator.coordination.health import Health
+from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.life import Life
+from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.signals import Signals
+from orchestrator.coordination.starts import Starts
+from orchestrator.coordination.verdicts import Verdicts
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files.layout import stem_of
 from orchestrator.model.admission import Ask, Retry, World, admit, editing_gate, hopeless
@@ -13,39 +22,88 @@ from orchestrator.model.gates import Gate, GateName, limit_gates
 TOLD_MOST = 20  # waiting tasks that are told
 
 
-def retries_to_come(lives: Iterable[Life], world: World, monotonic: float) -> bool:
-    """Whether another attempt will follow without a person's doing."""
-    return any(
-        not hopeless(admit(ask_again(life, world, monotonic), world))
-        for life in lives
-        if life.retry_at is not None
-    )
+class Leaving:
+    """Looks at what runs, what waits, and what has been told and not looked at yet."""
 
+    def __init__(
+        self,
+        running: Mapping[str, Life],
+        waitlist: Waitlist,
+        starts: Starts,
+        asking: Asking,
+        replies: Replies,
+        verdicts: Verdicts,
+        inforce: InForce,
+        health: Health,
+        signals: Signals,
+        hints: Hints,
+        clock: Clock,
+    ) -> None:
+        self.running, self.waitlist, self.starts = running, waitlist, starts
+        self.asking, self.replies, self.verdicts = asking, replies, verdicts
+        self.inforce, self.health, self.signals = inforce, health, signals
+        self.hints, self.clock = hints, clock
 
-def starts_to_come(waitlist: Waitlist, world: World) -> bool:
-    """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
-    return any(
-        not hopeless(limit_gates(lane, world.limits, world.use)) for lane in waitlist.ready.lanes
-    )
+    def due(self, until_empty: bool) -> bool:
+        """Whether the watcher goes now: it was told to, or nothing is left to do (``until_empty``, or once)."""
+        if self.signals.leave:
+            return True
+        if self.signals.draining:
+            return not self._busy()
+        if self.health.fault:
+            return False
+        if self.starts.once:
+            self.starts.over = not self.waitlist.resting
+            return self.starts.over and not self._busy() and not self._retries_to_come()
+        return until_empty and self._nothing_to_do()
 
+    def what_waits(self) -> list[tuple[str, list[Gate]]]:
+        """Tasks that are left, and what each waits for."""
+        world = self.inforce.world()
+        first = list(self.waitlist.waiting.values())[:TOLD_MOST]
+        found = [(waiting.id, admit(self.waitlist.ask(waiting), world)) for waiting in first]
+        found += [(life.id, self._gates(life, world)) for life in self._between()]
+        found += [(stem_of(name), [editing_gate(why)]) for name, why in self.waitlist.open.items()]
+        return [
+            (task_id, gates)
+            for task_id, gates in found
+            if gates and gates[0].name is not GateName.ONLY
+        ]
 
-def what_waits(
-    waitlist: Waitlist, lives: Iterable[Life], world: World, monotonic: float
-) -> list[tuple[str, list[Gate]]]:
-    """Tasks that are left, and what each waits for."""
-    found = [
-        (waiting.id, admit(waitlist.ask(waiting), world))
-        for waiting in list(waitlist.waiting.values())[:TOLD_MOST]
-    ]
-    found += [
-        (life.id, admit(ask_again(life, world, monotonic), world))
-        for life in lives
-        if life.retry_at is not None
-    ]
-    found += [(stem_of(name), [editing_gate(why)]) for name, why in waitlist.open.items()]
-    return [
-        (task_id, gates) for task_id, gates in found if gates and gates[0].name is not GateName.ONLY
-    ]
+    def _busy(self) -> bool:
+        """Whether an attempt runs, and does not only wait for a person."""
+        return any(
+            life.retry_at is None and not self.asking.waits(life) for life in self.running.values()
+        )
+
+    def _nothing_to_do(self) -> bool:
+        unsettled = (
+            self._busy()
+            or self.waitlist.resting
+            or self.hints.any
+            or self.replies.resting
+            or self.verdicts.busy
+        )
+        return not unsettled and not self._retries_to_come() and not self._starts_to_come()
+
+    def _between(self) -> list[Life]:
+        return [life for life in self.running.values() if life.retry_at is not None]
+
+    def _retries_to_come(self) -> bool:
+        """Whether another attempt will follow without a person's doing."""
+        world = self.inforce.world()
+        return any(not hopeless(self._gates(life, world)) for life in self._between())
+
+    def _starts_to_come(self) -> bool:
+        """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
+        world = self.inforce.world()
+        lanes = self.waitlist.ready.lanes
+        return any(not hopeless(limit_gates(lane, world.limits, world.use)) for lane in lanes)
+
+    def _gates(self, life: Life, world: World) -> list[Gate]:
+        """What keeps the next attempt of a claimed task from starting."""
+        due = world.now + max(0.0, (life.retry_at or 0.0) - self.clock.monotonic())
+        return admit(Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due)), world)
 
 
 def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlist) -> str:
@@ -64,9 +122,3 @@ def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlis
     }
     more = "".join(f", {count} {name}" for name, count in rest.items() if count)
     return ", ".join(counts) + f", {left} left running{more}"
-
-
-def ask_again(life: Life, world: World, monotonic: float) -> Ask:
-    """The next attempt of a claimed task, as admission sees it."""
-    due = world.now + max(0.0, (life.retry_at or 0.0) - monotonic)
-    return Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -49,6 +50,10 @@ class Today:
         self.turn()
         if day == self.day:
             self.cost, self.tokens = self.cost + cost, self.tokens + tokens
+
+    async def load(self) -> None:
+        """Count what the log had, once it is read; the loop goes on meanwhile."""
+        self.include(*await asyncio.to_thread(self.before))
 
     def add(self, cost: float | None, usage: Mapping[str, int]) -> None:
         """An attempt has ended."""

@@ -232,6 +232,13 @@ class Waitlist:
                 self.todo[name] = None
         self.look_on(FIRST_SLICE if everything else SLICE)
 
+    def outdated(self) -> bool:
+        """Whether names have come or gone since the last listing."""
+        try:
+            return os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns != self.stamp
+        except FileNotFoundError:
+            return True
+
     def look_on(self, seconds: float) -> None:
         """Look at what was listed, for so long at most: 100,000 files must not keep anything waiting."""
         end = self.clock.monotonic() + seconds

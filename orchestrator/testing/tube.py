@@ -75,14 +75,14 @@ class Tube:
         os.utime(hidden, (moment, moment))
         os.rename(hidden, path)
         if self.watcher is not None:
-            self.watcher.hints.add(path, renamed=True)
+            self.watcher.rooms.hints.add(path, renamed=True)
 
     def move(self, task_id: str, source: str, target: str) -> None:
         """As ``mv`` does: the file of a task from one folder to another."""
         path = self.layout.file(target, f"{task_id}.yaml")
         os.rename(self.layout.file(source, f"{task_id}.yaml"), path)
         if self.watcher is not None:
-            self.watcher.hints.add(path, renamed=True)
+            self.watcher.rooms.hints.add(path, renamed=True)
 
     def events(self) -> list[dict[str, Any]]:
         """What the log says, each fact once, in order."""

@@ -417,7 +417,7 @@ class Pane:
 
     def _view(self, watcher: Watcher) -> View:
         now, seen = time.monotonic(), self._eyes.seen
-        tally, waiting, today = watcher.tally, watcher.waitlist, watcher.today
+        tally, waiting, today = watcher.rooms.tally, watcher.rooms.waitlist, watcher.rooms.today
         today.turn()
         listed = sum(
             name not in waiting.waiting for name in list(waiting.todo)
@@ -431,11 +431,11 @@ class Pane:
         notes = [
             f"{hold.words(scope)} held"
             + (f" until {self.console.clock(gate.until)}" if gate.until else "")
-            for scope, gate in list(watcher.holds.gates.items())
+            for scope, gate in list(watcher.rooms.holds.gates.items())
         ]
         notes += [
-            f"{tool} {window.words(watcher.clock.wall())}"
-            for tool, windows in quotas.read(self.layout, watcher.clock.wall()).items()
+            f"{tool} {window.words(watcher.rooms.clock.wall())}"
+            for tool, windows in quotas.read(self.layout, watcher.rooms.clock.wall()).items()
             for window in windows
             if window.used >= MUCH
         ]
@@ -444,9 +444,9 @@ class Pane:
             if self.settings.problem
             else []
         )
-        notes += ["no notifications"] if watcher.notifications else []
+        notes += ["no notifications"] if watcher.rooms.hints.silent else []
         lives = sorted(
-            watcher.running.values(),
+            watcher.rooms.running.values(),
             key=lambda life: (life.retry_at is not None, life.began or now),
         )
         return View(
@@ -458,14 +458,14 @@ class Pane:
             self.settings.config.budgets.day.hard,
             today.tokens,
             now - self._began,
-            watcher.health.fault,
-            bool(watcher.draining),
-            watcher.interrupted,
+            watcher.rooms.health.fault,
+            watcher.rooms.signals.draining,
+            watcher.rooms.signals.interrupted,
             needs=seen.needs,
             waiting=[*_waiting(watcher), *seen.held],
             ended=seen.ended,
             now=time.time(),
-            all_held=hold.ALL in watcher.holds.gates,
+            all_held=hold.ALL in watcher.rooms.holds.gates,
         )
 
     def _doing(self, life: Life, now: float) -> Doing:
@@ -486,7 +486,7 @@ class Pane:
                 sign="retrying",
                 line=f"attempt {life.attempt + 1} in {show_duration(max(0.0, retry_at - now))}",
             )
-        asked = watcher.asking.open.get(life.id) if (watcher := self._watcher) else None
+        asked = watcher.rooms.asking.open.get(life.id) if (watcher := self._watcher) else None
         line = (
             f"asks you: {headline(asked[0].question)}"
             if asked
@@ -511,7 +511,7 @@ class Pane:
     def _run_so_far(self, life: Life, now: float) -> str:
         """``release-0.2 2/4``: looked at every other second, and only while a task of the run is on the screen."""
         run_id = life.task.run or ""
-        run = self._watcher.groups.get(run_id) if run_id and self._watcher else None
+        run = self._watcher.rooms.groups.get(run_id) if run_id and self._watcher else None
         if run is None or len(run.members) > RUN_MOST:
             return run_id
         seen = self._runs.get(run_id)
@@ -524,7 +524,7 @@ class Pane:
 def _waiting(watcher: Watcher) -> list[Row]:
     """Tasks that wait, and the first thing that each waits for."""
     rows = []
-    for waiting in itertools.islice(list(watcher.waitlist.waiting.values()), WAITING_MOST):
+    for waiting in itertools.islice(list(watcher.rooms.waitlist.waiting.values()), WAITING_MOST):
         why = waiting.gates[0].why if waiting.gates else "a free slot"
         rows.append(Row(waiting.id, "waiting", "waiting", one_line(why, 200)))
     return rows

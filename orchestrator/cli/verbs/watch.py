@@ -106,14 +106,14 @@ def command(
     limits: dict[str, Any] = {} if slots is None else {"running": slots}
     acceptance = obtain(app, accept, wait=not (until_empty or once))
     watcher = serve(app, acceptance, given, limits, until_empty, once, quiet)
-    if watcher.draining and watcher.interrupted:
+    if watcher.rooms.signals.interrupted:
         return INTERRUPTED
     if not (until_empty or once):
         return 0
-    if watcher.tally["failed"] or watcher.waitlist.stuck():
+    if watcher.rooms.tally["failed"] or watcher.rooms.waitlist.stuck():
         return FAILED
-    left = watcher.waitlist.invalid or watcher.waitlist.open
-    return NEEDS_YOU if watcher.tally["review"] or watcher.asking.open or left else 0
+    left = watcher.rooms.waitlist.invalid or watcher.rooms.waitlist.open
+    return NEEDS_YOU if watcher.rooms.tally["review"] or watcher.rooms.asking.open or left else 0
 
 
 def serve(

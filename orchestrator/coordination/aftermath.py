@@ -1,0 +1,74 @@
+"""What the end of a task means to the others: to those that wait for it, to its run, to what is counted."""
+
+from __future__ import annotations
+
+import collections
+import os
+
+from orchestrator.coordination.decided import Decided
+from orchestrator.coordination.health import Health
+from orchestrator.coordination.life import Ended, Life
+from orchestrator.coordination.runends import RunEnds
+from orchestrator.coordination.verdicts import Verdicts
+from orchestrator.coordination.waitlist import Waitlist
+from orchestrator.errors import OrchestratorError
+from orchestrator.files.layout import Layout
+from orchestrator.model.status import Status
+
+
+class Aftermath:
+    """Told of every claimed task that is not running any more.  ``tally`` counts how tasks have ended."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        waitlist: Waitlist,
+        runends: RunEnds,
+        verdicts: Verdicts,
+        decided: Decided,
+        health: Health,
+        tally: collections.Counter[str],
+    ) -> None:
+        self.layout, self.waitlist = layout, waitlist
+        self.runends, self.verdicts, self.decided = runends, verdicts, decided
+        self.health, self.tally = health, tally
+
+    def of(self, life: Life) -> None:
+        """See to everything that follows."""
+        self._count(life)
+        self.waitlist.statuses.fresh(life.id)
+        self.waitlist.needed(life.id)
+        self._look_at_followers(life)
+        self._see_to_its_run(life)
+        self._take_back(life)
+
+    def _count(self, life: Life) -> None:
+        if isinstance(life.stage, Ended):
+            self.tally[str(life.stage.status)] += 1
+            if life.stage.status is Status.REVIEW:
+                self.decided.entered(life.name)
+
+    def _look_at_followers(self, life: Life) -> None:
+        led_to = life.stage.led_to if isinstance(life.stage, Ended) else ()
+        for task_id in led_to:
+            self.waitlist.look_soon(f"{task_id}.yaml")
+
+    def _see_to_its_run(self, life: Life) -> None:
+        for member, why in self.runends.stopped(life).items():
+            self._cancel(member, why)
+        self.runends.tell(life)
+        self.verdicts.runs(life.task.run or "")
+
+    def _cancel(self, task_id: str, why: str) -> None:
+        try:
+            self.waitlist.withdraw(task_id, why)
+        except (OSError, OrchestratorError) as error:
+            self.health.failed(error)
+            return
+        self.tally["cancelled"] += 1
+
+    def _take_back(self, life: Life) -> None:
+        """A file of its name waits: it was sent back, or it is one that was refused meanwhile."""
+        if os.path.lexists(self.layout.file(Status.INBOX, life.name)):
+            self.waitlist.forget(life.name)
+            self.waitlist.look_soon(life.name)
