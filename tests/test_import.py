@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.coordination import importing
 from orchestrator.files import collections, schemas
 from orchestrator.files.documents import Document
 from orchestrator.files.requests import load
@@ -561,3 +562,22 @@ def test_numbers_in_names_are_counted_as_people_count(project):
     put(project, {f"p/{number}-x.md": f"# Task {number}\n\nx\n" for number in (10, 9, 1, 100)})
     out = project.run("import", "p").stdout
     assert re.findall(r"p/(\d+)-x", out) == ["1", "9", "10", "100"]
+
+
+def test_folders_that_programs_fill_are_named_once(tmp_path):
+    inside = {"node_modules/p/a.md", "env/lib/a.md", "target/a.json", "__pycache__/a.md"}
+    marks = {"env/pyvenv.cfg", "target/CACHEDIR.TAG"}
+    for name in inside | marks | {".git/a.md", ".hg/a.md", ".taskmaster/tasks/tasks.json", "a.md"}:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x\n")
+    found = [path for path, _ in importing.files((str(tmp_path),))]
+    made = {str(tmp_path / name) for name in ("node_modules", "env", "target", "__pycache__")}
+    assert set(found) == made | {
+        str(tmp_path / name) for name in ("a.md", ".taskmaster/tasks/tasks.json")
+    }
+    fates = [fate for path in made for fate in importing.sources(path, str(tmp_path))]
+    assert {fate.what for fate in fates} == {"skipped"}
+    assert [path for path, _ in importing.files((str(tmp_path / "node_modules"),))] == [
+        str(tmp_path / "node_modules/p/a.md")
+    ]

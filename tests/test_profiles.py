@@ -136,3 +136,12 @@ def test_any_one_line_description_is_taken_as_it_is(text):
     value = document.data["description"]
     assert isinstance(value, str) and document.body == "body\n"
     assert value.split()[0].strip("\"'") == "x" or text.strip()
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "\ufeff", "---\n---\n", "---\n# later\n---\n\n"])
+def test_an_empty_file_is_no_agent(project, text):
+    write(project, "empty.md", text)
+    write(project, "brief.md", "---\ndescription: d\n---\n")
+    config = load_config(Layout(str(project.root)), schemas.check)
+    assert list(config.left_out) == ["empty"] and "empty" not in config.agents
+    assert "brief" in config.agents

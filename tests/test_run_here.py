@@ -53,7 +53,7 @@ def test_a_run_of_tasks_that_were_there_and_one_that_fails(project):
     assert answer["task"] == "pair" and answer["status"] == "failed"
     assert [gate["why"] for gate in answer["gates"]] == ["two: needs one, which is failed"]
     assert answer["passed"] == ["one failed; run it again: orchestrator retry one"]
-    assert "orchestrator retry one " in project.run("run", "pair", code=1).stderr
+    assert "orchestrator retry --run pair " in project.run("run", "pair", code=1).stderr
 
 
 def test_beside_a_watcher_it_waits_for_the_run(project, watch):

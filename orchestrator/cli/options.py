@@ -53,15 +53,18 @@ def examples(*lines: str) -> str:
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def complete_ids(*folders: Status) -> Completion:
-    """Completion with the ids in these folders: a directory listing, nothing is parsed."""
-    return complete_from(
-        lambda layout: sorted(
+def complete_ids(*folders: Status, runs: bool = False) -> Completion:
+    """Completion with the ids in these folders, and those of accepted runs: directory listings, nothing is parsed."""
+
+    def names(layout: Layout) -> Iterable[str]:
+        tasks = {
             task_id
             for folder in (folders or FOLDERS)
             for task_id, _ in scan.task_names(layout.folder(folder))
-        )
-    )
+        }
+        return sorted(tasks | {run_id for run_id, _ in (runrecords.listed(layout) if runs else ())})
+
+    return complete_from(names)
 
 
 def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
@@ -80,14 +83,16 @@ def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
 complete_runs = complete_from(lambda layout: [run_id for run_id, _ in runrecords.listed(layout)])
 
 
-def ids_argument(*folders: Status, required: bool = True) -> Callable[[Any], Any]:
-    """One or more tasks, each by its id or any unique part of it."""
+def ids_argument(
+    *folders: Status, required: bool = True, runs: bool = False
+) -> Callable[[Any], Any]:
+    """One or more tasks (with ``runs``, runs as well), each by its id or any unique part of it."""
     return click.argument(
         "tasks",
         nargs=-1,
         required=required,
         metavar="TASK..." if required else "[TASK...]",
-        shell_complete=complete_ids(*folders),
+        shell_complete=complete_ids(*folders, runs=runs),
     )
 
 

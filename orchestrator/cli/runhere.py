@@ -37,11 +37,13 @@ def here(app: App, run: Run) -> int:
     layout = app.layout
     view = _view(layout, run)
     if view is not None and view.status in OVER:
-        again = [row.id for row in view.rows if row.status in ("failed", "cancelled")]
-        raise Refused(
-            f"run {run.id} is {view.status}",
-            f"orchestrator retry {' '.join(again[:5]) or 'TASK'}   runs a task again",
+        failed = any(row.status in ("failed", "cancelled") for row in view.rows)
+        hint = (
+            f"orchestrator retry --run {run.id}   runs again what failed or was cancelled"
+            if failed
+            else "orchestrator retry TASK   runs a task again"
         )
+        raise Refused(f"run {run.id} is {view.status}", hint)
     found = card.read(layout, now())
     if found is not None and found.alive:
         return _wait(app, run, found)

@@ -28,6 +28,16 @@ Found = list[tuple[str, Status, str]]
 _CLOCK = regex(r"(\d{1,2}):(\d\d)\Z")
 
 
+def _agents(layout: Layout) -> Iterable[str]:
+    try:
+        return load_config(layout).agents
+    except OrchestratorError:
+        return ()
+
+
+complete_agents = complete_from(_agents)
+
+
 @dataclass(slots=True)
 class Named:
     """What the words of the command name: tasks, scopes, and what is left over, which can be a reason."""
@@ -48,7 +58,7 @@ def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--agent",
             "agents",
             multiple=True,
-            shell_complete=complete_from(_agents),
+            shell_complete=complete_agents,
             help="All tasks for this agent.",
         ),
         click.option(
@@ -61,13 +71,6 @@ def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
-
-
-def _agents(layout: Layout) -> Iterable[str]:
-    try:
-        return load_config(layout).agents
-    except OrchestratorError:
-        return ()
 
 
 def named(app: App, words: Iterable[str], options: dict[str, Any], folder: Status) -> Named:

@@ -28,6 +28,12 @@ from orchestrator.model.status import Status
 from orchestrator.records import dataclass
 
 MANY = 64 << 20  # bytes of a file with many tasks
+HISTORY = frozenset(".git .hg .svn .jj".split())
+# What package managers and build tools fill, by its name, or by a file in it: of virtual environments, and of caches (bford.info/cachedir).
+MACHINE_MADE = frozenset(
+    "node_modules bower_components site-packages __pycache__ .tox .nox .gradle .terraform".split()
+)
+MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
 
 
 @dataclass(slots=True)
@@ -85,15 +91,24 @@ def files(paths: tuple[str, ...]) -> list[tuple[str, str]]:
     for path in paths:
         if os.path.isdir(path):
             for folder, folders, listed in scan.walk(path):
-                folders[:] = sorted((name for name in folders if name != ".git"), key=_natural)
+                inner = sorted((name for name in folders if name not in HISTORY), key=_natural)
+                made = [name for name in inner if _is_machine_made(os.path.join(folder, name))]
+                folders[:] = [name for name in inner if name not in made]
                 found += [
-                    (os.path.join(folder, name), path) for name in sorted(listed, key=_natural)
+                    (os.path.join(folder, name), path)
+                    for name in (*made, *sorted(listed, key=_natural))
                 ]
         elif os.path.lexists(path):
             found.append((path, os.path.dirname(path) or "."))
         else:
             raise NotFound(f"there is no file {path}")
     return found
+
+
+def _is_machine_made(folder: str) -> bool:
+    """Whether programs fill a folder: nobody keeps tasks there, and there can be 100,000 files."""
+    name = os.path.basename(folder)
+    return name in MACHINE_MADE or any(os.path.lexists(f"{folder}/{mark}") for mark in MARKS)
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
@@ -130,6 +145,8 @@ def sources(path: str, base: str) -> Iterator[Source | Fate]:
 
 
 def _passed_over(path: str, name: str, base: str) -> str:
+    if os.path.isdir(path):
+        return "programs fill this folder; name it to import from it all the same"
     if names.is_copy(name):
         return f"it looks like a copy: {names.copy_of(name)}"
     stem = name.removesuffix(".json") if name.endswith(".json") else stem_of(name)

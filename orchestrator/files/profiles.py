@@ -96,18 +96,22 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
 
 def _load(path: str, name: str, check: Check | None) -> Profile:
     try:
-        raw = requests.read(path).raw
+        raw = requests.read(path).raw.removeprefix(b"\xef\xbb\xbf").lstrip()
     except (OSError, requests.Unreadable) as error:
         why = getattr(error, "strerror", None) or str(error)
         return Profile(name, path, documents.Document(""), problems=(documents.Problem(1, 1, why),))
-    if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:3] != b"---":
+    if raw[:3] != b"---":
         raw = b"---\n---\n" + raw
-    document = documents.parse(raw.removeprefix(b"\xef\xbb\xbf").lstrip(), markdown=True)
+    document = documents.parse(raw, markdown=True)
     unread = document.problems
     if unread or not isinstance(document.data, dict):
         document = leniently(document)
     if document.problems:
         return Profile(name, path, document, problems=tuple(document.problems))
+    if not document.data and not document.body.strip():
+        hint = "write what the agent is to do, or remove the file"
+        empty = documents.Problem(1, 1, "the file is empty", hint)
+        return Profile(name, path, document, problems=(empty,))
     own = {
         key: value
         for key, value in document.data.items()

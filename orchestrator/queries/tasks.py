@@ -486,6 +486,15 @@ def labels_of(layout: Layout, task_id: str) -> set[str]:
     return set(request.task.labels) if request is not None and request.task is not None else set()
 
 
+def agent_of(layout: Layout, row: Row) -> str:
+    """The agent of a task: who acted, or else whom its file names; empty if neither is known."""
+    if row.agent:
+        return row.agent
+    place = scan.locate(layout, row.id)
+    request = world.request_of(layout, *place) if place is not None else None
+    return (request.task.agent or "") if request is not None and request.task is not None else ""
+
+
 SLACK = 3600.0  # seconds by which events may lie outside of what files and journal tell of a task
 
 

@@ -38,7 +38,7 @@ TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
         "touch work/running/review-retry.cancel      # the same, without the command",
     )
 )
-@ids_argument(*TO_CANCEL, required=False)
+@ids_argument(*TO_CANCEL, required=False, runs=True)
 @click.option(
     "--run",
     "run_id",

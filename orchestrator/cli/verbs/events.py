@@ -12,7 +12,7 @@ import click
 
 from orchestrator import lazily
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.options import complete_ids, complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.files import eventreader
 from orchestrator.files.text import one_line
@@ -23,6 +23,7 @@ from orchestrator.model.units import duration, plural, timestamp, when
 @click.command(
     epilog=examples(
         "orchestrator events --since 10m",
+        "orchestrator events --last 20",
         "orchestrator events -f",
         "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id",
     )
@@ -37,8 +38,8 @@ from orchestrator.model.units import duration, plural, timestamp, when
     shell_complete=lambda _, __, word: [kind for kind in EVENTS if word in kind],
 )
 @click.option("--task", help="Only events of this task.", shell_complete=complete_ids())
-@click.option("--run", "run_id", help="Only events of this run.")
-@click.option("-n", "most", type=click.IntRange(0), help="Only this many, the newest.")
+@click.option("--run", "run_id", shell_complete=complete_runs, help="Only events of this run.")
+@click.option("-n", "--last", "most", type=click.IntRange(0), help="Only this many, the newest.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="One JSON object per line, as in the log.")

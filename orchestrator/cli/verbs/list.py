@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import everywhere as everywhere_cli
+from orchestrator.cli import selecting
 from orchestrator.cli.app import App
-from orchestrator.cli.options import Choice, examples, json_option, now
+from orchestrator.cli.options import Choice, complete_runs, examples, json_option, now
 from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
-from orchestrator.files import configuration, schemas
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.queries import projects, runs, tasks
 from orchestrator.records import dataclass
-from orchestrator.tools import routing, specs
 
 if TYPE_CHECKING:
     from orchestrator.queries.projects import Looked
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     type=Choice([*(status.word for status in FOLDERS), "invalid", "ended"], {"inbox": "waiting"}),
     help="Only tasks with this status; may be repeated.",
 )
-@click.option("--run", "run_id", help="Only tasks of this run.")
+@click.option("--run", "run_id", shell_complete=complete_runs, help="Only tasks of this run.")
 @click.option("--agent", help="Only tasks of this agent.")
 @click.option(
     "-l",
@@ -86,7 +85,7 @@ def command(
     if run_id is not None and not rows and runs.find_run(app.layout, run_id) is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
-        _check_agent(app, agent)
+        selecting.check_agent(app, agent)
     if jsonl:
         app.console.jsonl([row.as_json() for row in rows])
     elif as_json:
@@ -180,16 +179,6 @@ def _newest(rows: list[Row], most: int) -> tuple[list[Row], int]:
         if row.status not in ended or seen <= most:
             kept.append(row)
     return kept, len(rows) - len(kept)
-
-
-def _check_agent(app: App, agent: str) -> None:
-    """Nothing is found of an agent that does not exist: that is a mistyped name."""
-    known = routing.agent_names(
-        configuration.load_config(app.layout), specs.load_tools(app.layout).tools
-    )
-    if agent not in known:
-        hint = schemas.did_you_mean(agent, known) or "orchestrator agents   lists them"
-        raise NotFound(f"there is no agent '{agent}'", hint)
 
 
 def _folders(words: tuple[str, ...]) -> tuple[Status, ...]:

@@ -36,7 +36,9 @@ from orchestrator.tools import activity
     is_flag=True,
     help="Follow its output, through all attempts, until it ends.",
 )
-@click.option("-n", "--lines", type=click.IntRange(0), help="Only the last lines.")
+@click.option(
+    "-n", "--last", "--lines", "lines", type=click.IntRange(0), help="Only the last lines."
+)
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
 @click.option("--stderr", is_flag=True, help="Its standard error.")
 @json_option

@@ -5,11 +5,19 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.moving import move_each
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.moving import move
 from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
+from orchestrator.cli.scopes import Found
+from orchestrator.cli.selecting import Filter, agree, filter_options
+from orchestrator.cli.selecting import find as select
 from orchestrator.cli.writing import open_config
 from orchestrator.coordination import clearing, landing, runreviews
+from orchestrator.errors import Refused
+from orchestrator.files import scan
+from orchestrator.model.status import FOLDERS as ALL
 from orchestrator.model.status import Status
+from orchestrator.queries import runs
 from orchestrator.store.transitions import Moved, Store
 
 FOLDERS = (
@@ -23,9 +31,15 @@ FOLDERS = (
 
 
 @click.command(
-    epilog=examples("orchestrator retry review-retry", "orchestrator retry review-retry --fresh")
+    epilog=examples(
+        "orchestrator retry review-retry",
+        "orchestrator retry review-retry --fresh",
+        "orchestrator retry --failed --dry-run        # all that failed: which are they?",
+        "orchestrator retry --run release-0.2 -y      # what failed or was cancelled in it",
+    )
 )
-@ids_argument(*FOLDERS)
+@ids_argument(*FOLDERS, required=False, runs=True)
+@filter_options
 @click.option(
     "--conflict",
     is_flag=True,
@@ -40,14 +54,36 @@ FOLDERS = (
 @json_option
 @click.pass_obj
 def command(
-    app: App, tasks: tuple[str, ...], conflict: bool, fresh: bool, dry_run: bool, as_json: bool
+    app: App,
+    tasks: tuple[str, ...],
+    run_id: str | None,
+    agent: str | None,
+    labels: tuple[str, ...],
+    failed: bool,
+    yes: bool,
+    conflict: bool,
+    fresh: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Run ended tasks again, as new attempts, in the same session and tree if the tool can resume one.
 
-    Their history is kept.  To tell the agent why, use reply instead.
+    Their history is kept.  To tell the agent why, use reply instead.  With --run, --agent, --label or --failed: the
+    tasks to which all of these apply and that failed or were cancelled, after a question.  A run that is named is the
+    same as --run, without the question.
     """
     if conflict and fresh:
         raise click.UsageError("--conflict uses its tree, and --fresh does not")
+    wanted = Filter(run_id, agent, frozenset(labels), failed)
+    if bool(tasks) == bool(wanted):
+        raise click.UsageError("name tasks, or say --failed, --run, --agent or --label")
+    changes = Changes(app, as_json)
+    if tasks:
+        found = _of_words(changes, tasks)
+    else:
+        found = select(app, wanted, _without_success(failed))
+        if not dry_run:
+            agree(app, found, "run again", yes)
     if fresh and not dry_run:
         config, _ = open_config(app)
 
@@ -59,4 +95,24 @@ def command(
             clearing.begin_anew(store, config, task_id)
         return store.retry(task_id, fresh=fresh)
 
-    return move_each(app, tasks, step, "waiting", "run again", dry_run, FOLDERS, as_json)
+    move(changes, found, step, "waiting", "run again", dry_run, FOLDERS)
+    return changes.end()
+
+
+def _without_success(failed: bool) -> tuple[Status, ...]:
+    return (Status.FAILED,) if failed else (Status.FAILED, Status.CANCELLED)
+
+
+def _of_words(changes: Changes, words: tuple[str, ...]) -> Found:
+    """The tasks that words name; of a run, those that failed or were cancelled."""
+    app, found = changes.app, []
+    for word in words:
+        run = runs.meant(app.layout, word)
+        if run is None:
+            found.append(scan.find(app.layout, word, ALL))
+            continue
+        again = select(app, Filter(run=run[0]), _without_success(False))
+        if not again:
+            changes.refuse(run[0], Refused(f"no task of {run[0]} failed or was cancelled"))
+        found += again
+    return list(dict.fromkeys(found))

@@ -50,7 +50,7 @@ from orchestrator.store.transitions import Store
         "orchestrator run release           # a run: its tasks, and nothing else",
     )
 )
-@click.argument("file", shell_complete=complete_ids(Status.INBOX))
+@click.argument("file", shell_complete=complete_ids(Status.INBOX, runs=True))
 @click.option(
     "--force", is_flag=True, help="Run it even if it needs other tasks or its time has not come."
 )

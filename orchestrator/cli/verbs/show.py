@@ -36,7 +36,7 @@ SAID = 400  # characters of a line of the agent's last words, in a pipe
         "orchestrator show retry --json | jq .result.outcome",
     )
 )
-@click.argument("task", shell_complete=complete_ids())
+@click.argument("task", shell_complete=complete_ids(runs=True))
 @click.option("--full", is_flag=True, help="The whole prompt and message.")
 @json_option
 @click.pass_obj

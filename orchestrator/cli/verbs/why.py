@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=examples("orchestrator why bump-deps"))
-@click.argument("task", shell_complete=complete_ids())
+@click.argument("task", shell_complete=complete_ids(runs=True))
 @json_option
 @click.pass_obj
 def command(app: App, task: str, as_json: bool) -> None:
