@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import documents
@@ -44,7 +44,12 @@ class Failure:
 @cache
 def _entries() -> tuple[Mapping[str, Any], ...]:
     with open(data_file("tools", "failures.yaml"), "rb") as file:
-        return tuple(documents.parse(file.read()).data["failures"])
+        data = documents.parse(file.read()).data
+    whole = partial(regex(r"%(\w+)%").sub, lambda part: data["words"][part[1]])
+    return tuple(
+        {**item, "pattern": whole(item["pattern"])} if "pattern" in item else item
+        for item in data["failures"]
+    )
 
 
 @cache
@@ -113,21 +118,39 @@ _NAME_AFTER = regex(
     r"\.[a-z]{1,5}\b|ers?\b|_(?!error|exceeded|reached|hit)\w|::|\(\)",
     re.IGNORECASE,
 )
+# A file and a line of it, before a number: ``src/limits.py:429``.
+_PLACE_BEFORE = regex(r"\.[a-z]{1,5}:$", re.IGNORECASE)
 # A line that tells of a mistake in a program, or of a test: its words are about code.
 _OF_CODE = regex(
     r"\b(?:(?:Type|Reference|Syntax|Name|Attribute|Key|Index|Import|ModuleNotFound|FileNotFound|Assertion|Unbound|ZeroDivision|Recursion|Indentation|Unicode\w*)Error\b"
     r"|ENOENT|EACCES|EDQUOT|EISDIR|Cannot find (?:module|name|package)|No module named|no such (?:file|module)|cannot (?:open|read|find) \S*[./]"
-    r"|(?:expected|expects?|assert\w*|should (?:be|have|equal)|toBe|to equal)\b.{0,40}\b\d{3}\b|FAILED\s*$|panicked at)",
+    r"|(?:expected|expects?|assert\w*|should (?:be|have|equal)|toBe|to equal)\b.{0,40}\b\d{3}\b|(?:FAILED|PASSED|passed)\s*$|panicked at)|^\s*[✓✔✗✘×√] |\(\d+ ?ms\)\s*$",
+)
+# A line about the machine: its disks and its memory have quotas too.
+_OF_MACHINE = regex(
+    r"\b(?:disks?|inodes?|file ?systems?|heap|memory|RAM|CPU|swap|storage)\b", re.IGNORECASE
 )
 
 _LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually|mean|means|meant|that|you|we|it|have|has|do|does|did|with|from"
+# What might be, will be, or is written about, has not happened: "if you hit your usage limit", "handles rate limits".
+_SUPPOSED_BEFORE = regex(
+    rf"\b(?:if|when|whenever|in case(?: of)?|unless|should|once|lest|may|might|could|will|soon|about to|going to|handl(?:es?|ed|ing)(?: of)?|supports?|implement(?:s|ed)?|renamed?|add(?:s|ed)?|wrote|writes?|updated?|documents?|describes?|mentions?|shows?|tests? (?:of|for)|what)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    re.IGNORECASE,
+)
+_RESETS_AFTER = regex(r"\s+(?:reset|renew|refresh|clear|lift|is over|ends)", re.IGNORECASE)
+_SUPPOSED_AFTER = regex(
+    r"s?\s+(?:will|may|might|could)\s+(?:soon\s+)?(?:be\s+)?(?:hit|reached|exceeded)\b",
+    re.IGNORECASE,
+)
 _DENIED_BEFORE = regex(
-    rf"(?:\b(?:not|no|never|nor|neither|without|cannot|rather than|instead of|unrelated to|nothing to do with)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    rf"(?:\b(?:not|no|never|nor|neither|0|zero|without(?: any)?|cannot|rather than|instead of|unrelated to|nothing to do with)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = regex(
     r"s?\s+(?:(?:is|was|are|were|has|have|had|did|does|do)\s*)?(?:not|never|n['’]t)\s+(?:been |yet )*(?:hit|reached|exceeded|the|a|your|used|involved|to blame|responsible)\b"
-    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b|s?\s+(?:is|are|was|were) (?:fine|okay|ok|far|high enough|unlimited|unchanged)\b|\s*[:=]\s*(?:unlimited|none|no|off|\d{1,2}(?:\.\d+)? ?%)(?!\w)",
+    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b|s?\s+(?:is|are|was|were) (?:fine|okay|ok|far|high enough|unlimited|unchanged)\b|s?\s+(?:(?:is|are|was|were|has|have) )?(?:been )?(?:reset\b|raised|increased|lifted|restored|removed|changed|doubled|extended)|s?\s+(?:table|banner|page|section|panel|label|logic|handling|checks?|tests?|docs)\b"
+    r"|\w*(?: (?:is )?(?:reached|hit|exceeded))?[\"']?\s*[:=]\s*[\"']?(?:unlimited|none|null|no|false|off|\d{1,2}(?:\.\d+)? ?%|\d+ (?:of|/) \d+ (?:remaining|left))(?!\w)"
+    r"|[-_ ]remaining[\"']?\s*[:=]\s*[\"']?[1-9]",
     re.IGNORECASE,
 )
 
@@ -138,7 +161,16 @@ def _told(text: str, found: re.Match[str]) -> bool:
     line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
     error = _ERROR_AFTER.match(text, found.end())
     named = (_NAME_BEFORE.search(before) or _NAME_AFTER.match(text, found.end())) and not error
-    return not (_denied(text, found) or _PART_OF.search(before) or named or _OF_CODE.search(line))
+    beside = _PART_OF.search(before) or _PLACE_BEFORE.search(before) or _OF_CODE.search(line)
+    about = beside or _OF_MACHINE.search(line) or _supposed(text, before, found)
+    return not (named or about or _denied(text, found))
+
+
+def _supposed(text: str, before: str, found: re.Match[str]) -> bool:
+    """Whether the text only says what might be.  "Wait until your limit resets" says that it is so."""
+    if _RESETS_AFTER.match(text, found.end()):
+        return False
+    return bool(_SUPPOSED_BEFORE.search(before) or _SUPPOSED_AFTER.match(text, found.end()))
 
 
 def _denied(text: str, found: re.Match[str]) -> bool:

@@ -39,11 +39,11 @@ _PLACES = {
 _ANCHOR = regex(
     r"\b(?:(?:will )?reset(?:s|ting)?(?:_?(?:at|in|after|time))?(?!\w)(?:[ _-]?(?:at|on|in|after|time|requests|tokens))?"
     r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry[ _-]?(?:after|delay)|retry(?:ing)?|available|wait|until"
-    r"|renew(?:s|ed)?|refresh(?:es)?|lifted|expires|resumes?|continue|come back)"
-    r"(?:[\s:,.·•~≈\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from|less than|under|up to|another)\b)*",
+    r"|renew(?:s|ed)?|refresh(?:es)?|lift(?:s|ed)|expires|resumes?|reopens?|unlocks?|window (?:starts|begins|opens)|continue|(?:come )?back)"
+    r"(?:[\s:,.·•~≈\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from|less than|under|up to|another|the|(?:every|each) day|daily)\b)*",
     re.I,
 )
-_NUMBER = r"(\d{1,7}(?:\.\d{1,9})?)"
+_NUMBER = r"(\d{1,3}(?:,\d{3})+|\d{1,7}(?:\.\d{1,9})?)"
 _UNITS = {
     "mo(?:nth)?s?": 2592000.0,
     "w(?:eeks?|ks?)?": 604800.0,
@@ -56,12 +56,17 @@ _UNITS = {
 _PART = regex(
     rf"{_NUMBER} ?(?:{'|'.join(f'({unit})' for unit in _UNITS)})(?![a-z])[ ,]*(?:and )?", re.I
 )
+_BARE = regex(r"([0-5]\d)(?![\d:.]| ?[a-z])", re.I)
 _COUNTS = "a an one two three four five six seven eight nine ten eleven twelve".split()
-_A_UNIT = regex(rf"({'|'.join(_COUNTS)}) (month|week|day|hour|minute|moment|second)s?\b", re.I)
+_A_UNIT = regex(
+    rf"({'|'.join(_COUNTS)}|half an?) (month|week|day|hour|minute|moment|second)s?\b( and a half\b)?",
+    re.I,
+)
 _WORDS = {
     "month": 2592000.0, "week": 604800.0, "day": 86400.0, "hour": 3600.0, "minute": 60.0, "moment": 60.0, "second": 1.0,
 }  # fmt: skip
 _WITHIN = regex(r"\bin\W*\Z", re.I)
+_OF_DAY = regex(r"\bat\W*\Z", re.I)  # what follows is a time of day: at 19h00
 _RUNNING = regex(r"(\d{1,3}):(\d\d)(?::(\d\d))?(?![\d:]| ?[ap]\.?m)", re.I)  # 1:23:45
 # 请在 15 分钟后重试, 2 小时后: the span comes before the word that says so.
 _EASTERN = regex(
@@ -74,13 +79,14 @@ _KEYED = regex(
     re.I,
 )
 _EPOCH = regex(
-    r"(?:\||\breset(?:s|_?at|s_?at|_?time)?[\"']?\s*[:=]?\s*[\"']?)(1\d{9})(\d{3})?(?!\d)", re.I
+    r"(?:\||\breset(?:s|_?at|s_?at|_?time)?(?: at)?[\"']?\s*[:=]?\s*[\"']?)(1\d{9})(\d{3})?(?!\d)",
+    re.I,
 )
 _ISO = regex(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)? ?(Z\b|UTC\b|GMT\b|[+-]\d\d:?\d\d)?)?",
     re.I,
 )
-_CLOCK = r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::\d\d)?)? ?(?P<half>[ap]\.?m\b\.?)?"
+_CLOCK = r"(?P<hour>\d{1,2})(?:[:h](?P<minute>\d\d)(?::\d\d)?)? ?(?P<half>[ap]\.?m\b\.?)?"
 _ZONE = r"(?:\s*\(?(?P<zone>[A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+){1,2}|(?:UTC|GMT)[+-]\d{1,2}(?::?\d\d)?|[+-]\d\d:?\d\d\b|[A-Z]{1,5}\b|Pacific|Mountain|Central|Eastern)\)?)?"
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
@@ -90,14 +96,15 @@ _DATES = (
         regex(_NAMED + form + rf"(?:(?:,| at|, at| @)? ?{_CLOCK}{_ZONE})?", re.I)
         for form in (
             rf"{_MONTH} {_DAY}(?!\d|:)(?:,? (?P<year>\d{{4}})\b)?",
-            rf"{_DAY}[ -]{_MONTH}(?:,?[ -](?P<year>\d{{4}})\b)?",
-            r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})\b",
+            rf"{_DAY}(?: of |[ -]){_MONTH}(?:,?[ -](?P<year>\d{{4}})\b)?",
+            r"(?P<month>\d{1,2})/(?P<day>\d{1,2})(?:/(?P<year>\d{4}|\d\d)\b)?(?![\d/])",
+            r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})\b",
         )
     ),
     regex(rf"{_CLOCK}{_ZONE},? on {_NAMED}{_MONTH} {_DAY}(?:,? (?P<year>\d{{4}})\b)?", re.I),
 )
 _WEEKDAY = regex(
-    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?",
+    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today|tonight)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?",
     re.I,
 )
 _TIME = regex(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
@@ -142,7 +149,7 @@ def _moments(text: str, now: float, local: tzinfo | None) -> Iterator[float]:
 
 def _after(text: str, start: int, now: float, local: tzinfo | None) -> float | None:
     """The moment that begins at this place of the text."""
-    span = _span(text, start)
+    span = None if _OF_DAY.search(text, max(0, start - 8), start) else _span(text, start)
     if span is not None:
         return now + span
     iso = _ISO.match(text, start)
@@ -164,7 +171,7 @@ def _after(text: str, start: int, now: float, local: tzinfo | None) -> float | N
 def _span(text: str, start: int) -> float | None:
     word = _A_UNIT.match(text, start)
     if word:
-        return max(1, _COUNTS.index(word[1].lower()) - 1) * _WORDS[word[2].lower()]
+        return (_count(word[1].lower()) + (0.5 if word[3] else 0)) * _WORDS[word[2].lower()]
     total, position = 0.0, start
     while part := _PART.match(text, position):
         size = next(
@@ -172,9 +179,16 @@ def _span(text: str, start: int) -> float | None:
             for group, size in zip(part.groups()[1:], _UNITS.values(), strict=True)
             if group is not None
         )
-        total += float(part[1]) * size
+        total += float(part[1].replace(",", "")) * size
         position = part.end()
+        less = _BARE.match(text, position)
+        if size == 3600.0 and less:  # 7h30
+            return total + int(less[1]) * 60
     return total if position > start else None
+
+
+def _count(word: str) -> float:
+    return 0.5 if word.startswith("half") else max(1, _COUNTS.index(word) - 1)
 
 
 def _zone(name: str | None, local: tzinfo | None) -> tzinfo | None:
@@ -232,17 +246,24 @@ def _date(match: re.Match[str], now: float, local: tzinfo | None) -> float | Non
     if clock is None:
         return None
     this = datetime.fromtimestamp(now, zone).year
-    years = [int(match["year"])] if match["year"] else [this, this + 1, this - 1]
+    year = int(match["year"]) if match["year"] else None
+    years = [this, this + 1, this - 1] if year is None else [year if year > 99 else 2000 + year]
     found = []
     for year in years:
         try:
-            day = datetime(year, _month(match["month"]), int(match["day"]), *clock)
+            day = datetime(year, *_month_and_day(match), *clock)
         except ValueError:  # 29 February
             continue
         stamp = _stamp(day.replace(tzinfo=zone))
         if stamp is not None:
             found.append(stamp)
     return min(found, key=lambda stamp: abs(stamp - now), default=None)
+
+
+def _month_and_day(match: re.Match[str]) -> tuple[int, int]:
+    """As it is written; a month that cannot be one is the day: 30/11."""
+    month, day = _month(match["month"]), int(match["day"])
+    return (day, month) if month > 12 else (month, day)
 
 
 def _month(text: str) -> int:
@@ -255,7 +276,7 @@ def _weekday(match: re.Match[str], now: float, local: tzinfo | None) -> float | 
         return None
     today = datetime.fromtimestamp(now, zone)
     name = match["name"].lower()
-    near = {"today": 0, "tomorrow": 1}
+    near = {"today": 0, "tonight": 0, "tomorrow": 1}
     ahead = near[name] if name in near else (_DAYS.index(name) - today.weekday()) % 7
     day = (today + timedelta(days=ahead)).replace(
         hour=clock[0], minute=clock[1], second=0, microsecond=0
