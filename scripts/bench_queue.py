@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from brokers import KINDS, Broker, missing
+from brokers import ALL, broker_of, missing
 from conftest import WatcherProcess, wait_until
 from farms import Farm, WorkerProcess
 
@@ -66,12 +66,12 @@ def queue(quick: bool) -> None:
     print(
         "| where | workers | inbox to done, p50 | tasks/s | watcher | a worker, before and after |\n|---|---|---|---|---|---|"
     )
-    for kind in KINDS:
+    for kind in ALL:
         if why := missing(kind):
             print(f"| {why} | | | | | |")
             continue
         with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as folder:
-            broker = Broker(kind, Path(folder) / "broker")
+            broker = broker_of(kind, Path(folder) / "broker")
             farm = Farm(Path(folder), broker, "limits: {running: 8}\n")
             for project in (farm.near, farm.far):
                 text = (project.work / "orchestrator.yaml").read_text()
@@ -79,7 +79,7 @@ def queue(quick: bool) -> None:
                 project.config(text.replace("agents:\n", f"agents:\n{extra}"))
             try:
                 watcher = farm.watch("--quiet")
-                if kind == KINDS[0]:
+                if kind == ALL[0]:
                     one, many = latency(farm, "direct", singles), rate(farm, "direct", "d", count)
                     print(
                         f"| this machine | | {one:.0f} ms | {many:.0f} | {weight(watcher)} | |",

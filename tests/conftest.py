@@ -46,6 +46,7 @@ KINDS = {
     "fast": (
         *(
             "test_activity",
+            "test_waiting",
             "test_dispatches",
             "test_appending",
             "test_byhand",

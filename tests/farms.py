@@ -168,3 +168,14 @@ def end_tagged(folder: Path) -> None:
             continue
         if b"ORCHESTRATOR_TAG=" in environ and wanted in environ:
             os.kill(int(name), signal.SIGKILL)
+
+
+def opened(farm: Farm, worker: WorkerProcess, watcher: WatcherProcess, count: int) -> list[int]:
+    """Files and threads of the watcher and the worker once so many attempts are over, those before included."""
+    done = farm.near.work / "done"
+    for number in range(len(os.listdir(done)), count):
+        farm.drop(f"t{number}", "exit 0")
+    wait_until(lambda: len(os.listdir(done)) >= count, f"{count} are done", 90 + count / 5)
+    wait_until(lambda: len(os.listdir(worker.spool)) == 3, "the worker has told all of it", 90)
+    processes = [f"/proc/{one.process.pid}" for one in (watcher, worker)]
+    return [len(os.listdir(f"{path}/{kind}")) for path in processes for kind in ("fd", "task")]

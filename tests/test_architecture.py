@@ -22,6 +22,7 @@ LAYERS = [
     "libraries",
     "errors",
     "clock",
+    "waiting",
     "model",
     "files",
     "store",
@@ -323,6 +324,12 @@ def test_trees_are_removed_in_one_way():
 def test_no_walk_calls_itself_for_every_level():
     """Whoever makes a folder in a folder a thousand times would end it: `scan.walk` does not."""
     wrong = [name for name, path in MODULES.items() if "os.walk(" in path.read_text()]
+    assert not wrong
+
+
+def test_no_cancel_is_forgotten():
+    """asyncio.wait_for of Python 3.11 may swallow one: `orchestrator.waiting` does not."""
+    wrong = [name for name, path in MODULES.items() if "asyncio.wait_for(" in path.read_text()]
     assert not wrong
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.distributors import packing
 from orchestrator.distributors.base import Order
 from orchestrator.distributors.dispatches import (
@@ -202,10 +203,7 @@ class QueueHandle:
             ) as error:  # this machine's disk: nothing is forgotten, and the next look tries again
                 self._farm.trouble = f"this machine: {error.strerror}"
             pause = min(max(self._farm.lease / 2, LOOK_LEAST), LOOK_MOST)
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause)
-            except TimeoutError:
-                pass
+            await waiting.happened(self._wake, pause)
 
     async def _look(self) -> AttemptEnd | None:
         """Act on the record as it is now; how the attempt ended, if it has."""
@@ -503,20 +501,28 @@ class QueueHandle:
         append_record(self._journal, record, sync=True)
         self._state = self._state.but(done=home)
 
+    async def _say_done(self) -> State | None:
+        """Write that all of it is home; the record as it was.  None if there is none, or if it is not home."""
+        while True:  # a last beat of its worker may come between
+            record = await self._farm.engine.read(self._name)
+            if record is None or not self._state.done:
+                return None
+            state = state_from(record.value)
+            if state.state != FINISHED or state.done:
+                return state
+            end = {"cause": state.end["cause"]}
+            done = State(FINISHED, state.worker, state.name, end=end, done=True)
+            if await self._farm.engine.write(self._name, done.bytes(), record.revision):
+                return state
+
     async def _forget(self) -> None:
         """Say that all of it is home; the broker and the worker need keep nothing.  If that fails, both forget it in a week."""
         try:
             if self._left:
                 await asyncio.to_thread(self._farm.home.end, self.dispatch)
-            record = await self._farm.engine.read(self._name)
-            if record is None or not self._state.done:
+            state = await self._say_done()
+            if state is None:
                 return
-            state = state_from(record.value)
-            if state.state == FINISHED and not state.done:
-                done = State(
-                    FINISHED, state.worker, state.name, end={"cause": state.end["cause"]}, done=True
-                )
-                await self._farm.engine.write(self._name, done.bytes(), record.revision)
             if state.worker:
                 await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
             await self._farm.engine.drop(

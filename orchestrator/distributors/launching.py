@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.distributors.dispatches import once_pool
 from orchestrator.distributors.engines.base import Engine
 from orchestrator.distributors.launchers.base import Launcher, Refuses, Seen, Start
@@ -202,10 +203,7 @@ class Launching:
 
     async def _pause(self, job: Job, seconds: float) -> None:
         job.wake.clear()
-        try:
-            await asyncio.wait_for(job.wake.wait(), seconds)
-        except TimeoutError:
-            pass
+        await waiting.happened(job.wake, seconds)
 
     # -- what is remembered -------------------------------------------------------------------------------------------
 

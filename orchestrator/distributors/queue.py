@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.dispatches import watcher_topic
 from orchestrator.distributors.dispatching import Farm, QueueHandle
@@ -208,11 +209,8 @@ class QueueDistributor:
 
 async def _news(farm: Farm, seconds: float) -> None:
     """Wait until a worker has taken or ended something, or for these seconds."""
-    try:
-        await asyncio.wait_for(farm.news.wait(), seconds)
+    if await waiting.happened(farm.news, seconds):
         await asyncio.sleep(SETTLES)
-    except TimeoutError:
-        pass
     farm.news.clear()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.distributors.base import Distributor, Order
 from orchestrator.files import journals, jsonlines, opening
 from orchestrator.model.attempt import AttemptEnd
@@ -35,7 +36,7 @@ class DistributorContract:
 
     def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run what waits for a distributor."""
-        return asyncio.run(asyncio.wait_for(work(), PATIENCE))
+        return asyncio.run(waiting.within(PATIENCE, work()))
 
     def journal(self, folder: Path) -> tuple[str, int]:
         """A journal with a claim and with its lock: its path and its descriptor."""

@@ -18,19 +18,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 
-from brokers import KINDS, Broker
+from brokers import ALL, broker_of
 from brokers import missing as absent
 from conftest import wait_until
-from farms import Farm, WorkerProcess
+from farms import Farm, WorkerProcess, opened
 
 PATIENCE = 300.0
 LINES = 300
+ATTEMPTS = 1000  # over the same connections
 
 
 def missing() -> str:
     """Why this cannot be tried here; empty if it can with one broker at least."""
-    lacking = [why for kind in KINDS if (why := absent(kind))]
-    return "; ".join(lacking) if len(lacking) == len(KINDS) else ""
+    lacking = [why for kind in ALL if (why := absent(kind))]
+    return "; ".join(lacking) if len(lacking) == len(ALL) else ""
 
 
 class Field:
@@ -39,7 +40,7 @@ class Field:
     def __init__(self, kind: str, seed: int) -> None:
         self.random = random.Random(f"{kind} {seed}")
         self.folder = Path(tempfile.mkdtemp(prefix="orchestrator-farm-"))
-        self.broker = Broker(kind, self.folder / "broker")
+        self.broker = broker_of(kind, self.folder / "broker")
         self.farm = Farm(self.folder, self.broker, "limits: {running: 8}\n")
         self.starts = self.folder / "starts"
         self.starts.touch()
@@ -162,6 +163,27 @@ def control(kind: str, seed: int, leash: bool) -> bool:
         field.close()
 
 
+def growth(kind: str) -> list[str]:
+    """What a watcher and a worker have open after very many attempts, and had not after a few."""
+    with tempfile.TemporaryDirectory(prefix="orchestrator-farm-") as folder:
+        broker = broker_of(kind, Path(folder) / "broker")
+        farm = Farm(Path(folder), broker, "limits: {running: 8}\n")
+        try:
+            worker, watcher = farm.worker("w1", "--slots", "8"), farm.watch("--quiet")
+            few = opened(farm, worker, watcher, 20)
+            many = opened(farm, worker, watcher, ATTEMPTS)
+        finally:
+            farm.close()
+            broker.close()
+    print(
+        f"            {kind}: files and threads after 20 attempts {few}, after {ATTEMPTS} {many}",
+        flush=True,
+    )
+    # A pool of connections or threads may still grow to its size.
+    grown = any(late > early + 16 for early, late in zip(few, many, strict=True))
+    return [f"what is open grew from {few} to {many}"] if grown else []
+
+
 KILLS = (
     "killed watcher",
     "killed worker",
@@ -170,7 +192,7 @@ KILLS = (
 )  # those that are SIGKILLs
 
 
-def siege(kills: int, seed: int, kinds: tuple[str, ...] = KINDS) -> tuple[Counter[str], list[str]]:
+def siege(kills: int, seed: int, kinds: tuple[str, ...] = ALL) -> tuple[Counter[str], list[str]]:
     """So many SIGKILLs at each broker, other strikes between them, and the control."""
     counts: Counter[str] = Counter()
     broken: list[str] = []
@@ -190,7 +212,7 @@ def siege(kills: int, seed: int, kinds: tuple[str, ...] = KINDS) -> tuple[Counte
         counts["killed queue"] += sum(field.counts[name] for name in KILLS)
         told = ", ".join(f"{field.counts[name]} {name}" for name in sorted(field.counts))
         print(f"            {kind}: {told}", flush=True)
-        broken += [f"{kind}: {text}" for text in field.broken]
+        broken += [f"{kind}: {text}" for text in (*field.broken, *growth(kind))]
         for leash, wanted in ((True, False), (False, True)):
             if control(kind, seed, leash) is not wanted:
                 what = (

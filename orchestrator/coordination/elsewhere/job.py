@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.coordination.elsewhere.hub import Hub
 from orchestrator.coordination.elsewhere.spool import Entry, boottime
 from orchestrator.coordination.elsewhere.workorder import order_of
@@ -110,8 +111,8 @@ class Job:
                     end = replace(end, cause="lost", message="its job was ended")
                 await self._finish(end)
             finally:
+                self.busy = False
                 beating.cancel()
-            self.busy = False
             self.hub.wake.set()  # a slot is free
             self.hub.tell(f"{self.told['task']}: {_words(end)}")
             await self._until_home()
@@ -176,7 +177,7 @@ class Job:
 
     async def _beat(self) -> None:
         """Hold the record, four times a lease, until it is finished."""
-        while True:
+        while self.busy:
             await asyncio.sleep(self.told["lease"] / 4)
             try:
                 await self._hold()
@@ -543,10 +544,7 @@ class Job:
             pass  # the watcher looks by itself
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            pass
+        await waiting.happened(self._wake, seconds)
 
 
 def _state(record: Record | None) -> State | None:

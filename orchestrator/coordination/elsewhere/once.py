@@ -12,6 +12,7 @@ import math
 import os
 import time
 
+from orchestrator import waiting
 from orchestrator.coordination.elsewhere.hub import Hub
 from orchestrator.coordination.elsewhere.worker import Worker
 from orchestrator.distributors.dispatches import (
@@ -52,7 +53,7 @@ class Once(Worker):
     async def run(self, until_empty: bool = True) -> None:
         """Serve it, whatever comes of it.  Raises `Down` if the broker cannot be reached for long: an engine's machine is not ours."""
         try:
-            await asyncio.wait_for(self.hub.patient(self.hub.engine.connect), LINGERS)
+            await waiting.within(LINGERS, self.hub.patient(self.hub.engine.connect))
         except TimeoutError:
             await self.hub.engine.close()
             raise Down(self.hub.trouble) from None
@@ -83,10 +84,7 @@ class Once(Worker):
 
     async def _look(self) -> None:
         self.hub.wake.clear()
-        try:
-            await asyncio.wait_for(self.hub.wake.wait(), LOOK)
-        except TimeoutError:
-            pass
+        await waiting.happened(self.hub.wake, LOOK)
 
     async def _why_not(self, waited: float) -> str:
         """Why nothing is left to be done; empty while the offer may still come to us."""

@@ -9,7 +9,7 @@ import signal
 import socket
 from itertools import combinations
 
-from orchestrator import __version__
+from orchestrator import __version__, waiting
 from orchestrator.coordination.elsewhere.hub import Hub
 from orchestrator.coordination.elsewhere.job import Job
 from orchestrator.coordination.elsewhere.spool import DISPATCH
@@ -84,11 +84,8 @@ class Worker:
                 return
             if until_empty and not found and not self._tasks:
                 return
-            try:
-                await asyncio.wait_for(self.hub.wake.wait(), pause)
-                pause = POLL
-            except TimeoutError:
-                pause = min(pause * 2, POLL_MOST)
+            woken = await waiting.happened(self.hub.wake, pause)
+            pause = POLL if woken else min(pause * 2, POLL_MOST)
 
     async def _fill(self) -> bool:
         """Take offers while there are slots; whether any was taken."""

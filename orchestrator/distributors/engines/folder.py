@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from orchestrator import waiting
 from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
@@ -74,7 +75,7 @@ class FolderEngine:
 
         try:
             asked = loop.run_in_executor(self._threads, asked_for)
-            return await asyncio.wait_for(asked, PATIENCE * 4)
+            return await waiting.within(PATIENCE * 4, asked)
         except TimeoutError:
             raise Down(f"{self._root}: the file system does not answer") from None
         except OSError as error:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
@@ -57,7 +58,7 @@ class NatsEngine:
             async with asyncio.timeout(
                 PATIENCE * 6
             ):  # no task of its own, whose error nobody would hear
-                return await work()
+                return await waiting.heeding(work())
         except (TimeoutError, Error, OSError) as error:
             self._ready = False  # a broker that lost its data has no streams and consumers either
             self._pools.clear()

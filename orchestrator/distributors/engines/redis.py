@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from orchestrator import waiting
 from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
@@ -55,7 +56,7 @@ class RedisEngine:
         from redis.exceptions import RedisError
 
         try:
-            return await work(self._opened())
+            return await waiting.heeding(work(self._opened()))
         except (TimeoutError, RedisError, OSError) as error:
             raise Down(f"{shown(self._url)}: {shown(str(error)) or 'it does not answer'}") from None
 

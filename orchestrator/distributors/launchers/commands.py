@@ -11,6 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
+from orchestrator import waiting
 from orchestrator.distributors.launchers.base import (
     Refuses,
     Seen,
@@ -172,7 +173,7 @@ async def run(argv: Sequence[str], patience: float = PATIENCE) -> str:
     except OSError as error:
         raise Refuses(f"{name}: {error.strerror}") from None
     try:
-        out, err = await asyncio.wait_for(process.communicate(), patience)
+        out, err = await waiting.within(patience, process.communicate())
     except TimeoutError:
         raise Refuses(f"{name} takes longer than {patience:.0f} s") from None
     finally:

@@ -1,0 +1,66 @@
+"""A cancel counts, also when it comes at the moment of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from orchestrator import waiting
+
+
+async def deaf(answer: asyncio.Future[str]) -> str:
+    """As a library that takes no notice of a cancel once it has its answer."""
+    while True:
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if answer.done():
+                return answer.result()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda answer: waiting.heeding(deaf(answer)),
+        lambda answer: waiting.within(60, deaf(answer)),
+        lambda answer: waiting.within(60, answer),
+    ],
+    ids=["heeding", "within, deaf", "within"],
+)
+def test_a_cancel_that_comes_with_the_answer_ends_a_loop(
+    ask: Callable[[asyncio.Future[str]], Awaitable[str]],
+):
+    async def main() -> tuple[bool, int]:
+        answer = asyncio.get_running_loop().create_future()
+        rounds = 0
+
+        async def beat() -> None:
+            nonlocal rounds
+            while True:
+                await ask(answer)
+                rounds += 1
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(beat())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        answer.set_result("yes")
+        task.cancel()
+        await asyncio.wait((task,), timeout=10)
+        return task.cancelled(), rounds
+
+    assert asyncio.run(main()) == (True, 0)
+
+
+def test_what_takes_too_long():
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await waiting.within(0.01, asyncio.sleep(60))
+        event = asyncio.Event()
+        assert not await waiting.happened(event, 0.01)
+        event.set()
+        assert await waiting.happened(event, 60)
+
+    asyncio.run(main())
