@@ -441,8 +441,8 @@ class History:
         known = Known(self.tube.layout, self.tube.clock.wall())
         world = watcher.rooms.inforce.world()
         assert known.use.running == world.use.running
-        for waiting in list(watcher.rooms.waitlist.waiting.values()):
-            mine = admit(watcher.rooms.waitlist.ask(waiting), world)
+        for waiting in list(watcher.rooms.waitlist.tasks.waiting.values()):
+            mine = admit(watcher.rooms.waitlist.tasks.ask(waiting), world)
             request = request_of(self.tube.layout, Status.INBOX, waiting.name)
             theirs = known.gates(request.task, waiting.name)
             assert [gate.why for gate in mine] == [gate.why for gate in theirs]

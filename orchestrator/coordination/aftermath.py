@@ -36,8 +36,8 @@ class Aftermath:
     def of(self, life: Life) -> None:
         """See to everything that follows."""
         self._count(life)
-        self.waitlist.statuses.fresh(life.id)
-        self.waitlist.needed(life.id)
+        self.waitlist.tasks.statuses.fresh(life.id)
+        self.waitlist.tasks.needed(life.id)
         self._look_at_followers(life)
         self._see_to_its_run(life)
         self._take_back(life)

@@ -56,9 +56,9 @@ class ByHand:
                 self._told(Status.HELD, status, task_id, info)
         elif self.waitlist.inode(name) == inode:
             self.waitlist.forget(name)
-            self.waitlist.statuses.moved(task_id, status)
+            self.waitlist.tasks.statuses.moved(task_id, status)
             self._told(Status.INBOX, status, task_id, info)
-            self.waitlist.needed(task_id)
+            self.waitlist.tasks.needed(task_id)
         elif self._held.pop(name, 0) == inode and status is Status.CANCELLED:
             self._told(Status.HELD, status, task_id, info)
         if status is Status.HELD:

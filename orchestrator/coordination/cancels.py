@@ -75,7 +75,7 @@ class Cancels:
 
     def _between(self, life: Life) -> None:
         """No other attempt follows the last one."""
-        self.waitlist.ready.remove(life.id)
+        self.waitlist.tasks.ready.remove(life.id)
         entry = self.store.ledger.open(life.id)
         if entry is None:
             return

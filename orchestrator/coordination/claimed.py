@@ -87,7 +87,7 @@ class Claimed:
 
     def _enter(self, life: Life) -> None:
         self.running[life.id] = life
-        self.waitlist.keys[ids.key(life.id)] = life.name
+        self.waitlist.tasks.keys[ids.key(life.id)] = life.name
 
     def _occupy(self, life: Life) -> None:
         self.slots.take(life)
@@ -128,4 +128,4 @@ class Claimed:
 
     def _leave(self, life: Life) -> None:
         self.running.pop(life.id, None)
-        self.waitlist.keys.pop(ids.key(life.id), None)
+        self.waitlist.tasks.keys.pop(ids.key(life.id), None)

@@ -7,7 +7,8 @@ from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.intake import TaskFile
 from orchestrator.coordination.life import Life, Moving
 from orchestrator.coordination.remembering import claim_facts
-from orchestrator.coordination.waitlist import Waiting, Waitlist
+from orchestrator.coordination.waitingtasks import Waiting
+from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import Taken
 from orchestrator.model.admission import admit
 from orchestrator.store.claiming import Claim, Vanished
@@ -35,19 +36,21 @@ class Claims:
             self.waitlist.look_soon(waiting.name)
         except Taken as error:
             self.waitlist.forget(waiting.name)
-            self.waitlist.refuse(waiting.name, waiting.signature, error.message, error.hint)
+            self.waitlist.complaints.refuse(
+                waiting.name, waiting.signature, error.message, error.hint
+            )
         except Exception as error:  # whatever it is, it concerns this task only
             self.waitlist.failed(waiting.name, error)
             if guard.machine(error):
-                self.waitlist.ready.add(waiting.candidate)
+                self.waitlist.tasks.ready.add(waiting.candidate)
         return None
 
     def _waits_again(self, waiting: Waiting) -> bool:
         """Whether something keeps it that has changed since it was looked at."""
-        world = self.inforce.world(self.waitlist.statuses.fresh)
-        if not admit(self.waitlist.ask(waiting), world):
+        world = self.inforce.world(self.waitlist.tasks.statuses.fresh)
+        if not admit(self.waitlist.tasks.ask(waiting), world):
             return False
-        self.waitlist.judge(waiting)
+        self.waitlist.tasks.judge(waiting)
         return True
 
     def _begun(self, waiting: Waiting, look: TaskFile) -> tuple[Life, Claim]:

@@ -43,7 +43,7 @@ class InForce:
     @property
     def limits(self) -> Limits:
         """The configured limits, those of the runs whose tasks wait, and what is closed."""
-        lanes = self.waitlist.ready.lanes
+        lanes = self.waitlist.tasks.ready.lanes
         limits = self.groups.limited(self.settings.config.limits, lanes)
         limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
         closed = {**self.spending.gates(lanes), **self._reserved(), **self._endings()}
@@ -57,7 +57,7 @@ class InForce:
     def world(self, status_of: Callable[[str], Status | None] | None = None) -> World:
         """What admission depends on; ``status_of`` if that is to be asked anew."""
         known = replace(
-            self.waitlist.world(), limits=self.limits, use=self.use, watching=self.watching
+            self.waitlist.tasks.world(), limits=self.limits, use=self.use, watching=self.watching
         )
         return replace(known, status_of=status_of) if status_of else known
 

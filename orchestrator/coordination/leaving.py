@@ -60,8 +60,8 @@ class Leaving:
     def what_waits(self) -> list[tuple[str, list[Gate]]]:
         """Tasks that are left, and what each waits for."""
         world = self.inforce.world()
-        first = list(self.waitlist.waiting.values())[:TOLD_MOST]
-        found = [(waiting.id, admit(self.waitlist.ask(waiting), world)) for waiting in first]
+        first = list(self.waitlist.tasks.waiting.values())[:TOLD_MOST]
+        found = [(waiting.id, admit(self.waitlist.tasks.ask(waiting), world)) for waiting in first]
         found += [(life.id, self._gates(life, world)) for life in self._between()]
         found += [(stem_of(name), [editing_gate(why)]) for name, why in self.waitlist.open.items()]
         return [
@@ -97,7 +97,7 @@ class Leaving:
     def _starts_to_come(self) -> bool:
         """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
         world = self.inforce.world()
-        lanes = self.waitlist.ready.lanes
+        lanes = self.waitlist.tasks.ready.lanes
         return any(not hopeless(limit_gates(lane, world.limits, world.use)) for lane in lanes)
 
     def _gates(self, life: Life, world: World) -> list[Gate]:
@@ -117,8 +117,8 @@ def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlis
     retrying = len(lives) - left
     rest = {
         "to be retried": retrying,
-        "waiting": len(waitlist.waiting) + len(waitlist.runs) + len(waitlist.open),
-        "invalid": len(waitlist.invalid),
+        "waiting": len(waitlist.tasks.waiting) + len(waitlist.runs) + len(waitlist.open),
+        "invalid": len(waitlist.complaints.invalid),
     }
     more = "".join(f", {count} {name}" for name, count in rest.items() if count)
     return ", ".join(counts) + f", {left} left running{more}"

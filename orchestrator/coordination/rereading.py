@@ -57,7 +57,7 @@ class Rereading:
     def warm_up(self) -> None:
         """Have what the waiting tasks will need made ahead."""
         slots = self.settings.config.limits.running
-        waiting = max(1, len(self.waitlist.waiting))
+        waiting = max(1, len(self.waitlist.tasks.waiting))
         self.distributors.default.prepare(min(slots, waiting))
 
     def guides_change(self) -> bool:

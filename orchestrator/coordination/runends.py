@@ -22,17 +22,19 @@ class RunEnds:
     def stopped(self, life: Life) -> dict[str, str]:
         """The waiting tasks that are to be cancelled because their run stops, and why."""
         run = self.groups.get(life.task.run)
-        why = self.waitlist.statuses.stopped(run) if run is not None else ""
+        why = self.waitlist.tasks.statuses.stopped(run) if run is not None else ""
         if run is None or not why:
             return {}
-        return {member: why for member in run.members if member in self.waitlist.names}
+        return {member: why for member in run.members if member in self.waitlist.tasks.names}
 
     def tell(self, life: Life) -> None:
         """Say so if nothing of its run runs, or can still run."""
-        run, statuses = self.groups.get(life.task.run), self.waitlist.statuses
-        if run is None or statuses.is_open(run, self.waitlist.is_stuck):
+        run, statuses = self.groups.get(life.task.run), self.waitlist.tasks.statuses
+        if run is None or statuses.is_open(run, self.waitlist.tasks.is_stuck):
             return
-        tasks = [(statuses.fresh(member), self.waitlist.is_stuck(member)) for member in run.members]
+        tasks = [
+            (statuses.fresh(member), self.waitlist.tasks.is_stuck(member)) for member in run.members
+        ]
         status = run_status(tasks)
         if status in (RunStatus.WAITING, RunStatus.RUNNING):
             return

@@ -68,7 +68,7 @@ class RunMoves:
         return found
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
-        for waiting in self.waitlist.waiting.values():
+        for waiting in self.waitlist.tasks.waiting.values():
             if waiting.asks.run:
                 yield waiting.id, waiting.asks.run
         for life in self.running.values():

@@ -57,7 +57,7 @@ class Starts:
     def look(self) -> None:
         """Start as many as fit."""
         self._line_up_retries()
-        if not self._may() or not len(self.waitlist.ready) or self.rereading.guides_change():
+        if not self._may() or not len(self.waitlist.tasks.ready) or self.rereading.guides_change():
             return
         for candidate in self._chosen(BATCH):
             if self.holds.changed():
@@ -69,14 +69,14 @@ class Starts:
 
     def more(self) -> bool:
         """Whether something could start in the next pass."""
-        return bool(len(self.waitlist.ready)) and self._may() and bool(self._chosen(1))
+        return bool(len(self.waitlist.tasks.ready)) and self._may() and bool(self._chosen(1))
 
     def next_look(self) -> list[float]:
         """When (monotonic) the next attempts are due."""
         return [
             life.retry_at
             for life in self.running.values()
-            if life.retry_at is not None and life.id not in self.waitlist.ready
+            if life.retry_at is not None and life.id not in self.waitlist.tasks.ready
         ]
 
     def _may(self) -> bool:
@@ -92,10 +92,10 @@ class Starts:
         return not kept and not self.over
 
     def _chosen(self, most: int) -> list[Candidate]:
-        return choose(self.waitlist.ready.lanes, self.inforce.limits, self.inforce.use, most)
+        return choose(self.waitlist.tasks.ready.lanes, self.inforce.limits, self.inforce.use, most)
 
     def _line_up_retries(self) -> None:
-        now, ready = self.clock.monotonic(), self.waitlist.ready
+        now, ready = self.clock.monotonic(), self.waitlist.tasks.ready
         for life in self.running.values():
             due = life.retry_at is not None and life.retry_at <= now
             if due and life.id not in ready:
@@ -103,16 +103,18 @@ class Starts:
                 ready.add(Candidate(life.task.rank, life.submitted, life.id, life.lane))
 
     def _start(self, candidate: Candidate) -> None:
-        self.waitlist.ready.remove(candidate.id)
+        self.waitlist.tasks.ready.remove(candidate.id)
         life = self.running.get(candidate.id)
         if life is None:
             self._claim(candidate)
         elif limit_gates(candidate.lane, self.inforce.limits, self.inforce.use):
-            self.waitlist.ready.add(candidate)  # what began just now leaves no room for it
+            self.waitlist.tasks.ready.add(candidate)  # what began just now leaves no room for it
         else:
             self.claimed.start_again(life)
 
     def _claim(self, candidate: Candidate) -> None:
-        begun = self.claims.begin(self.waitlist.waiting[self.waitlist.names[candidate.id]])
+        begun = self.claims.begin(
+            self.waitlist.tasks.waiting[self.waitlist.tasks.names[candidate.id]]
+        )
         if begun is not None:
             self.claimed.start(*begun)

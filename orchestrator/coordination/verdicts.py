@@ -70,7 +70,7 @@ class Verdicts:
             if name not in self._obeyed:
                 self._obeyed.add(name)
                 self._at_work.send(self._obey(name))
-        for task_id in self.waitlist.unmerged():
+        for task_id in self.waitlist.tasks.unmerged():
             if task_id not in self._noticing:
                 self._noticing.add(task_id)
                 self._at_work.send(self._notice(task_id))
@@ -78,13 +78,13 @@ class Verdicts:
     def runs(self, *run_ids: str) -> None:
         """Runs whose tasks have all ended, and whose branch holds something new, go to review."""
         for run_id in run_ids:
-            run, stuck = self.groups.get(run_id), self.waitlist.is_stuck
+            run, stuck = self.groups.get(run_id), self.waitlist.tasks.is_stuck
             if run is None:
                 continue
             if run_id in self._reviewing:
                 self.due = True  # what has ended meanwhile is not in what is being looked at
                 continue
-            if run.contest or not self.waitlist.statuses.is_open(run, stuck):
+            if run.contest or not self.waitlist.tasks.statuses.is_open(run, stuck):
                 self._reviewing.add(run_id)
                 self._at_work.send(self._review(run))
 
@@ -93,7 +93,7 @@ class Verdicts:
             if run.contest:
                 await self._contest(run)
             else:
-                fresh = self.waitlist.statuses.fresh
+                fresh = self.waitlist.tasks.statuses.fresh
                 words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
                 if words:
                     self.tally[str(Status.REVIEW)] += 1
@@ -110,8 +110,8 @@ class Verdicts:
             words = await asyncio.to_thread(handmerges.notice, self.store, task_id)
             if words:
                 self.listener.hear(Remark(About.TIDIED, task_id, words))
-                self.waitlist.statuses.fresh(task_id)
-                self.waitlist.needed(task_id)
+                self.waitlist.tasks.statuses.fresh(task_id)
+                self.waitlist.tasks.needed(task_id)
         except (OSError, OrchestratorError) as error:
             self.listener.hear(Remark(About.WARNED, task_id, runreviews.told(error)))
         finally:
@@ -126,7 +126,7 @@ class Verdicts:
             told = f"contest {run.id} is in {place[0]}/: {words}"
             self.listener.hear(Remark(About.TIDIED, run.id, told))
         for member in run.members if words else ():
-            self.waitlist.statuses.fresh(member)
+            self.waitlist.tasks.statuses.fresh(member)
 
     async def _obey(self, name: str) -> None:
         task_id = stem_of(name)
@@ -142,8 +142,8 @@ class Verdicts:
             self.listener.hear(Remark(About.WARNED, task_id, words))
         self._obeyed.discard(name)
         self.due = True  # what competed with it is to be put away
-        self.waitlist.statuses.fresh(task_id)
-        self.waitlist.needed(task_id)
+        self.waitlist.tasks.statuses.fresh(task_id)
+        self.waitlist.tasks.needed(task_id)
         self.hints.stir()
 
     def _merged(self, name: str) -> str:

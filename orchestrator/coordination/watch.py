@@ -249,7 +249,7 @@ class Watcher:
         return min(rescan, 1.0) if rooms.hints.silent or rooms.health.fault else rescan
 
     def _tell_what_waits(self) -> None:
-        self.rooms.waitlist.tell_circles()
+        self.rooms.waitlist.tasks.tell_circles()
         for task_id, gates in self.rooms.leaving.what_waits():
             self.rooms.listener.hear(Stuck(task_id, gates))
 
@@ -328,7 +328,7 @@ class Watcher:
         rooms.takeover.foreign()
         for name in questions.overdue(rooms.store, rooms.settings.config):
             rooms.waitlist.look_soon(name)
-        rooms.waitlist.judge_gated()
+        rooms.waitlist.tasks.judge_anew()
         for task_id in recovery.stale_notes(rooms.layout):
             rooms.store.remove_note(task_id)
         conflictnotes.sweep(rooms.layout)

@@ -420,12 +420,12 @@ class Pane:
         tally, waiting, today = watcher.rooms.tally, watcher.rooms.waitlist, watcher.rooms.today
         today.turn()
         listed = sum(
-            name not in waiting.waiting for name in list(waiting.todo)
+            name not in waiting.tasks.waiting for name in list(waiting.todo)
         )  # after a change of the settings some are in both
         counts = (
-            ("waiting", len(waiting.waiting) + listed + len(waiting.open)),
+            ("waiting", len(waiting.tasks.waiting) + listed + len(waiting.open)),
             *(seen.counts or [("done", tally["done"])]),
-            ("invalid", len(waiting.invalid)),
+            ("invalid", len(waiting.complaints.invalid)),
             ("editing", len(waiting.open)),
         )
         notes = [
@@ -524,7 +524,9 @@ class Pane:
 def _waiting(watcher: Watcher) -> list[Row]:
     """Tasks that wait, and the first thing that each waits for."""
     rows = []
-    for waiting in itertools.islice(list(watcher.rooms.waitlist.waiting.values()), WAITING_MOST):
+    for waiting in itertools.islice(
+        list(watcher.rooms.waitlist.tasks.waiting.values()), WAITING_MOST
+    ):
         why = waiting.gates[0].why if waiting.gates else "a free slot"
         rows.append(Row(waiting.id, "waiting", "waiting", one_line(why, 200)))
     return rows

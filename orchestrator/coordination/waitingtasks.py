@@ -1,0 +1,207 @@
+"""The valid tasks of the inbox: what each waits for, and which of them could start now."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+from orchestrator.clock import Clock
+from orchestrator.coordination.circles import Circles
+from orchestrator.coordination.door import Door
+from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.intake import Signature, TaskFile
+from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.statuses import Statuses
+from orchestrator.files import origin
+from orchestrator.files.approval import Arrived, busy_gate
+from orchestrator.model import ids
+from orchestrator.model.admission import Ask, World, standing_gates
+from orchestrator.model.choice import Candidate, Ready
+from orchestrator.model.gates import Gate, GateName
+from orchestrator.model.task import Task
+from orchestrator.records import dataclass
+
+TIME = "@time"  # beside the ids of tasks: a moment is waited for
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A valid task in the inbox, as little of it as is needed to choose."""
+
+    id: str
+    name: str
+    signature: Signature
+    candidate: Candidate
+    asks: Task  # without its prompt and the like: what its gates depend on
+    gates: list[Gate] = field(default_factory=list)
+    arrived: Arrived | None = None  # what is judged before it may leave the inbox
+    rejudge: bool = False  # it counts by a branch, which may have moved on when it is to start
+    look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
+
+    @property
+    def asks_git(self) -> bool:
+        """Whether git has not said yet where its file comes from: it is at work itself, or slow."""
+        return any(gate.name is GateName.APPROVAL and not gate.stuck for gate in self.gates)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether only a person can set it going."""
+        return any(gate.stuck for gate in self.gates)
+
+    def due(self, wall: float) -> bool:
+        """Whether a moment that it waits for has come."""
+        return any(gate.until is not None and gate.until <= wall for gate in self.gates)
+
+
+class WaitingTasks:
+    """``waiting`` are they by file name, ``names`` their file names by id.
+
+    ``keys`` has the file name of every id that is taken, by case-folded id: of claimed tasks, too.  ``ready`` are those
+    whose own gates are open.  ``broken`` are those that could not be judged, and why, until somebody takes them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        door: Door,
+        groups: Groups,
+        statuses: Statuses,
+        names: dict[str, str],
+        listener: Listener,
+        clock: Clock,
+    ) -> None:
+        self.settings, self.door, self.groups = settings, door, groups
+        self.statuses, self.names = statuses, names
+        self.listener, self.clock = listener, clock
+        self.waiting: dict[str, Waiting] = {}
+        self.keys: dict[str, str] = {}
+        self.ready = Ready()
+        self.broken: list[tuple[str, Exception]] = []
+        self._waiters: dict[str, set[str]] = {}  # needed id, or TIME -> names that wait for it
+        self._circles = Circles()
+
+    def of(self, task_id: str) -> Waiting | None:
+        """The waiting task with this id."""
+        return self.waiting.get(self.names.get(task_id, ""))
+
+    def is_stuck(self, task_id: str) -> bool:
+        """Whether only a person can set this waiting task going."""
+        waiting = self.of(task_id)
+        return waiting is not None and waiting.stuck
+
+    def unmerged(self) -> list[str]:
+        """Ids of done tasks that others wait for until somebody merges their branches."""
+        needed = {
+            gate.on
+            for waiting in self.waiting.values()
+            for gate in waiting.gates
+            if gate.name is GateName.NEEDS and gate.stuck and gate.on
+        }
+        return sorted(task_id for task_id in needed if self.statuses.unmerged(task_id))
+
+    def moments(self) -> list[float]:
+        """When (seconds since the epoch) something is over that one of them waits for."""
+        return [gate.until for waiting in self._timed() for gate in waiting.gates if gate.until]
+
+    # -- coming and going -------------------------------------------------------------------------------------------
+
+    def enter(self, waiting: Waiting) -> None:
+        """A file is a valid task."""
+        self.waiting[waiting.name] = waiting
+        self.names[waiting.id] = waiting.name
+        self.keys[ids.key(waiting.id)] = waiting.name
+
+    def leave(self, name: str) -> None:
+        """The file is not there any more, or not what it was."""
+        waiting = self.waiting.pop(name, None)
+        if waiting is None:
+            return
+        self.names.pop(waiting.id, None)
+        self.keys.pop(ids.key(waiting.id), None)
+        self.ready.remove(waiting.id)
+        for need in (*waiting.asks.needs, TIME):
+            self._waiters.get(need, set()).discard(name)
+
+    # -- gates ------------------------------------------------------------------------------------------------------
+
+    def judge(self, waiting: Waiting) -> None:
+        """Open or close this task's own gates."""
+        waiting.gates = standing_gates(self.ask(waiting), self.world())
+        for gate in waiting.gates:
+            if gate.on:
+                self._waiters.setdefault(gate.on, set()).add(waiting.name)
+            elif gate.until is not None:
+                self._waiters.setdefault(TIME, set()).add(waiting.name)
+        if waiting.gates:
+            self.ready.remove(waiting.id)
+        elif waiting.id not in self.ready:
+            self.ready.add(waiting.candidate)
+
+    def judge_due(self) -> None:
+        """Look at those whose time may have come."""
+        wall = self.clock.wall()
+        for waiting in self._timed():
+            if waiting.due(wall):
+                self._try(waiting)
+
+    def judge_gated(self) -> None:
+        """Look at every closed gate again."""
+        for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
+            self._try(waiting)
+
+    def judge_anew(self) -> None:
+        """Look at every closed gate again: what no notification tells, such as a task that now exists."""
+        self.statuses.forget()
+        self.judge_gated()
+        self.tell_circles()
+
+    def needed(self, task_id: str) -> None:
+        """Something happened to this task: look at those that wait for it."""
+        for name in list(self._waiters.pop(task_id, ())):
+            if name in self.waiting:
+                self._try(self.waiting[name])
+
+    def tell_circles(self) -> None:
+        """Warn of tasks of several files that wait for each other, once each."""
+        needs = {
+            waiting.id: tuple(waiting.asks.needs)
+            for waiting in self.waiting.values()
+            if any(gate.name is GateName.NEEDS for gate in waiting.gates)
+        }
+        for task_id, text in self._circles.news(needs):
+            self.listener.hear(Remark(About.WARNED, task_id, text))
+
+    def ask(self, waiting: Waiting) -> Ask:
+        """A waiting task, as admission sees it."""
+        return Ask(waiting.asks, waiting.candidate.lane, approval=self._approval(waiting))
+
+    def world(self) -> World:
+        """What the gates of one task depend on; what else runs is added by who knows it."""
+        statuses = self.statuses
+        return World(
+            self.clock.wall(),
+            statuses.of,
+            self.groups.get,
+            self.settings.config.limits,
+            stopped=statuses.stopped,
+            unmerged=statuses.unmerged,
+        )
+
+    def _approval(self, waiting: Waiting) -> Gate | None:
+        """The gate of a file that git may have brought; while git is at work it is looked at again soon."""
+        verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
+        waiting.rejudge = verdict is not None and bool(verdict.source)
+        if verdict is None:
+            return busy_gate(self.clock.wall() + origin.AGAIN)
+        return verdict.gate
+
+    def _timed(self) -> list[Waiting]:
+        """Those that wait for a moment."""
+        return [self.waiting[name] for name in self._waiters.get(TIME, ()) if name in self.waiting]
+
+    def _try(self, waiting: Waiting) -> None:
+        """Judge it; whatever goes wrong concerns this task only."""
+        try:
+            self.judge(waiting)
+        except Exception as error:
+            self.broken.append((waiting.name, error))
