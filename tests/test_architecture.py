@@ -146,6 +146,19 @@ def test_no_cycles():
         visit(name, ())
 
 
+def test_supervisors_load_the_standard_library_and_themselves():
+    """No other module is there: their program is handed to them in this order (`execution.program`)."""
+    from orchestrator.execution.program import FIRST, LATER
+
+    home, known = "orchestrator.execution", set()
+    for name in (*FIRST, *LATER):
+        found = {target for target, _ in imports(MODULES[f"{home}.{name}"])} - {home, "__future__"}
+        ours = {target for target in found if target.startswith("orchestrator")}
+        assert ours <= known, name
+        assert {target.split(".")[0] for target in found - ours} <= sys.stdlib_module_names, name
+        known |= {f"{home}.{name}"} if name in FIRST else set()
+
+
 def test_modules_are_loaded_by_name_in_one_place():
     """Every other place would be an import that the tests above do not see."""
     by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}

@@ -16,7 +16,8 @@ import time
 import pytest
 from conftest import ROOT, end_everything, wait_until
 
-from orchestrator.execution import processes, supervisor
+from orchestrator.execution import processes
+from orchestrator.execution.descendants import boot_id, start_time
 from orchestrator.files import card
 from orchestrator.files.held import held
 from orchestrator.store import atomic, recovery
@@ -98,7 +99,7 @@ def test_processes_are_ended_where_pidfds_are_refused(monkeypatch):
 
     monkeypatch.setattr(os, "pidfd_open", refused)
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    started, boot = supervisor.start_time(child.pid), supervisor.boot_id()
+    started, boot = start_time(child.pid), boot_id()
     assert not processes.send(child.pid, started + 1, boot, signal.SIGKILL)
     assert child.poll() is None
     assert processes.send(child.pid, started, boot, signal.SIGKILL)
@@ -150,7 +151,7 @@ def test_three_tasks_whose_supervisor_dies_stop_the_claiming_and_a_trial_resumes
 def test_a_watcher_in_another_container_is_known_by_its_lock(project):
     """Its pid means nothing here: nobody signals it, and nobody takes it for dead."""
     store = Store(project.layout, EventLog(project.layout, "watch"))
-    facts = {"pid": 2**22 + 1, "pid_start": 1, "boot": supervisor.boot_id(), "host": "there"}
+    facts = {"pid": 2**22 + 1, "pid_start": 1, "boot": boot_id(), "host": "there"}
     words = dict.fromkeys(("version", "fault", "notifications"), "") | {"settings_read": "x"}
     store.card.write(
         {**words, **facts, "started_at": "2026-11-26T12:00:00Z", "slots": 4, "draining": False}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.execution.supervisor import begun_at_end
+from orchestrator.execution.mask import begun_at_end
 from orchestrator.tools import secrecy
 
 WAYS = {

@@ -18,7 +18,7 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.signals import Signals
 from orchestrator.coordination.spending import Today
 from orchestrator.coordination.stateguard import StateGuard
-from orchestrator.execution.supervisor import boot_id, start_time
+from orchestrator.execution.descendants import boot_id, start_time
 from orchestrator.model.admission import in_force
 from orchestrator.model.units import timestamp
 from orchestrator.store.transitions import Store

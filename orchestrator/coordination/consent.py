@@ -9,7 +9,7 @@ import threading
 import time
 
 from orchestrator import __version__
-from orchestrator.execution.supervisor import boot_id, start_time
+from orchestrator.execution.descendants import boot_id, start_time
 from orchestrator.files.text import one_line
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic

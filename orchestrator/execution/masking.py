@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from orchestrator.execution.supervisor import Mask
+from orchestrator.execution.mask import Mask
 from orchestrator.files import masked, opening
 
 

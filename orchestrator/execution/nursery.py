@@ -9,10 +9,10 @@ one that it has started itself.  Killing the warm process, or the watcher, costs
 
 from __future__ import annotations
 
+import _socket as socket  # as in the supervisor
 import array
 import gc
 import os
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a millisecond
@@ -27,7 +27,7 @@ def main(supervisor: Any, fd: int) -> None:
     supervisor.ignore_signals()
     supervisor.call_oneself("orch-nursery")
     control = socket.socket(fileno=fd)
-    control.set_inheritable(False)
+    os.set_inheritable(fd, False)
     job, journal = supervisor.receive(control)
     if job is None:
         return

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.execution import supervisor
+from orchestrator.execution.descendants import become_subreaper, descendants
 
 TICK = 0.1  # seconds by which a process may seem older than it is: start times are told in ticks, rounded down
 PATIENCE = 5.0  # seconds for which orphans are looked for and killed
@@ -40,7 +40,7 @@ def know(pid: int) -> None:
 
 def adopt_all() -> bool:
     """From now on orphans of what we start become our children; whether the system allows that."""
-    return supervisor.become_subreaper()
+    return become_subreaper()
 
 
 def bury(session: int) -> None:
@@ -91,7 +91,7 @@ def now() -> float:
 
 
 def _kill_tree(root: int) -> None:
-    below = [pid for pid, _ in supervisor.descendants(root)]
+    below = [pid for pid, _ in descendants(root)]
     for pid in (root, *below):
         try:
             os.kill(pid, signal.SIGKILL)

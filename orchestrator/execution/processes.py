@@ -6,8 +6,7 @@ import os
 import signal
 import time
 
-from orchestrator.execution import supervisor
-from orchestrator.execution.supervisor import boot_id, start_time
+from orchestrator.execution.descendants import boot_id, signal_one, start_time
 
 TAG = "ORCHESTRATOR_TAG"
 LOOKS, PAUSE = 4, 0.05  # so many looks in a row, so many seconds apart, must find nothing
@@ -53,7 +52,7 @@ def send(pid: int, started: int, boot: str, number: int) -> bool:
 
 def signal_process(pid: int, number: int, started: int) -> bool:
     """Send a signal to the process that began at ``started``; whether it was there."""
-    return supervisor.signal_one(pid, number, lambda: start_time(pid) == started)
+    return signal_one(pid, number, lambda: start_time(pid) == started)
 
 
 def tagged(tag: str) -> list[int]:
@@ -86,9 +85,7 @@ def sweep(tag: str, patience: float = 5.0) -> int:
         # Between fork and the end of exec a process shows no environment, or that of its parent: look again.
         empty = 0 if pids else empty + 1
         for pid in pids:
-            if supervisor.signal_one(
-                pid, signal.SIGKILL, lambda pid=pid: pid in tagged_one(pid, tag)
-            ):
+            if signal_one(pid, signal.SIGKILL, lambda pid=pid: pid in tagged_one(pid, tag)):
                 seen.add(pid)
         time.sleep(0.01 if pids else PAUSE)
     return len(seen)

@@ -21,16 +21,28 @@ from orchestrator.execution import orphans
 
 BOOT = """import marshal, os, sys, types
 fd = int(sys.argv[1])
-code, later = marshal.loads(os.pread(fd, os.fstat(fd).st_size, 0))
+first, later = marshal.loads(os.pread(fd, os.fstat(fd).st_size, 0))
 os.close(fd)
-supervisor = types.ModuleType("supervisor")
-exec(code, supervisor.__dict__)
-supervisor.LATER.update(later)
+sys.modules["orchestrator"] = types.ModuleType("orchestrator")
+package = sys.modules["orchestrator.execution"] = types.ModuleType("orchestrator.execution")
+while first:
+    name, code = first.pop(0)
+    module = sys.modules["orchestrator.execution." + name] = types.ModuleType(name)
+    exec(code, module.__dict__)
+    setattr(package, name, module)
+supervisor = package.supervisor
+del code
+package.neighbours.CODE.update(later)
 if sys.argv[3:]:
-    supervisor.neighbour("nursery").main(supervisor, int(sys.argv[2]))
+    package.neighbours.neighbour("nursery").main(supervisor, int(sys.argv[2]))
 else:
     supervisor.main(int(sys.argv[2]))
 """
+# What every supervisor needs, each after those that it imports; and what few of them need.
+FIRST = (
+    *("logs", "mask", "descendants", "neighbours", "attemptjournal", "attemptlimits"),
+    *("escalation", "attempt", "supervisor"),
+)
 LATER = ("nursery", "terminal", "stirring", "feeding")
 
 
@@ -70,7 +82,9 @@ def descriptor() -> int:
     fd = os.memfd_create("supervisor", os.MFD_CLOEXEC)
     os.write(
         fd,
-        marshal.dumps((_code("supervisor"), {name: _code(name) for name in LATER})),
+        marshal.dumps(
+            ([(name, _code(name)) for name in FIRST], {name: _code(name) for name in LATER})
+        ),
     )
     return fd
 

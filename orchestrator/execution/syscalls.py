@@ -11,10 +11,10 @@ import os
 import struct
 from collections.abc import Iterator
 
-from orchestrator.execution import supervisor
+from orchestrator.execution.attempt import CALLS
 from orchestrator.records import dataclass
 
-FILE = supervisor.CALLS  # in the log folder; the supervisor opens it as the descriptor below
+FILE = CALLS  # in the log folder; the supervisor opens it as the descriptor below
 DESCRIPTOR = 3
 AF_VSOCK = 40
 _LOAD, _AND, _EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06

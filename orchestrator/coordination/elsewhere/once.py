@@ -24,7 +24,7 @@ from orchestrator.distributors.dispatches import (
     state_from,
 )
 from orchestrator.distributors.engines.base import ACK_WAIT, Down
-from orchestrator.execution.supervisor import boot_id
+from orchestrator.execution.descendants import boot_id
 from orchestrator.store import atomic
 
 LOOK = 0.5  # seconds between looks for the offer, and whether its watcher has all of it
