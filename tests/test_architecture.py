@@ -177,7 +177,7 @@ def test_one_admission():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in parts
     }
     # The forecast plays the watcher's part: what has no gates of its own is offered to the same choice.
-    players = {"orchestrator.coordination.waitlist", "orchestrator.model.forecast"}
+    players = {"orchestrator.coordination.waitingtasks", "orchestrator.model.forecast"}
     assert users <= {"orchestrator.model.admission", *players}
 
 
