@@ -47,6 +47,15 @@ def collect(layout: Layout, declared: Iterable[str], folder: str) -> list[dict[s
     return found
 
 
+def none(folder: str) -> bool:
+    """Whether there is nothing at all in the folder for artifacts."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
 def _below(folder: str) -> Iterator[str]:
     """Paths in the folder and below it, as many as a result lists; links are not followed."""
     count = 0

@@ -45,7 +45,7 @@ class Door:
     def judge(self, arrived: Arrived) -> Verdict | None:
         """Whether it may count; None while a git command is at work: ask again soon."""
         config, approval, now = self._settings.config, self._approval, self._clock.wall()
-        if approval.counts(arrived, config.from_git):
+        if approval.counts(arrived, config.from_git) or approval.apart():
             return Verdict()
         asked = arrived, config.from_git, config.trusted
         try:

@@ -154,6 +154,10 @@ class Grounds:
         why = f"while it ran, git hooks or settings here changed: {', '.join(files[:5])}"
         return [*told, why], why
 
+    def drops(self, life: Worker) -> bool:
+        """Whether the attempt drops task files in a place of its own; one without tree and sandbox uses the real inbox."""
+        return life.tree is not None or life.route.sandbox.on
+
     def collect(self, life: Worker, quiet: float = 0.0) -> list[str]:
         """Bring task files from where the attempt drops them into the real inbox, each once; what could not be brought, in words.
 

@@ -41,9 +41,10 @@ class Results:
         if life.change is not None:
             return list(life.change.files)
         logs = [self.layout.logs(life.id, number) for number in range(1, life.attempt + 1)]
-        return await asyncio.to_thread(
-            changes.since, self.layout.root, self.layout.work, [f"{log}/{BEFORE}" for log in logs]
-        )
+        looks = [f"{log}/{BEFORE}" for log in logs]
+        if not any(map(os.path.lexists, looks)):
+            return []
+        return await asyncio.to_thread(changes.since, self.layout.root, self.layout.work, looks)
 
     def document(
         self,
@@ -103,6 +104,8 @@ class Results:
         """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
         folder = f"{self.layout.logs(life.id, life.attempt)}/{ARTIFACTS}"
         declared = {path: self.grounds.file(life, path) for path in life.task.artifacts}
+        if not declared and artifacts.none(folder):
+            return []
         found = await asyncio.to_thread(artifacts.collect, self.layout, declared.values(), folder)
         for item, path in zip(found, declared, strict=False):  # as the task names them
             item["path"] = path

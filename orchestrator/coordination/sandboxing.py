@@ -264,6 +264,8 @@ class Sandboxes:
 
     async def after(self, run_dir: str) -> tuple[str, ...]:
         """Take away what must not have appeared, and tell that, and what the walls refused."""
+        if not os.path.lexists(f"{run_dir}/{RECORD}"):
+            return ()  # it was in none
         return await asyncio.to_thread(self._after, run_dir)
 
     def _after(self, run_dir: str) -> tuple[str, ...]:

@@ -50,8 +50,9 @@ class Works:
             life.change = None
             why = f"its work could not be saved and is in its tree: {error.message}"
             reading = replace(reading, warnings=(*reading.warnings, why))
-        lost = await asyncio.to_thread(self.grounds.collect, life)
-        reading = replace(reading, warnings=(*reading.warnings, *lost))
+        if self.grounds.drops(life):
+            lost = await asyncio.to_thread(self.grounds.collect, life)
+            reading = replace(reading, warnings=(*reading.warnings, *lost))
         if change is not None:
             reading = replace(reading, warnings=(*reading.warnings, *change.warnings))
         reading = await answering.checked(life, reading, run_dir)

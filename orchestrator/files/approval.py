@@ -76,6 +76,10 @@ class Approval:
         """Whether it counts without a question to git."""
         return from_git == "run" or arrived.fact in self.vouched
 
+    def apart(self) -> bool:
+        """Whether no repository holds the inbox at this moment: then there is nobody to ask."""
+        return git.apart(self.layout.folder("inbox"))
+
     def asked(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
         """`judge`, of one that has to be asked about: that may take as long as git likes."""
         try:

@@ -98,6 +98,17 @@ def above(path: str) -> Iterator[Repository]:
         folder = parent
 
 
+def apart(path: str) -> bool:
+    """Whether there is no ``.git`` of any kind above ``path``: nothing of a repository has to be read to know it."""
+    folder = os.path.realpath(path)
+    while not os.path.lexists(os.path.join(folder, ".git")):
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return True
+        folder = parent
+    return False
+
+
 def nearest(path: str) -> Repository | None:
     """The checkout that holds ``path``; None if none does.  Raises `Unclear`."""
     return next(above(path), None)
