@@ -36,7 +36,11 @@ class Aftermath:
     def of(self, life: Life) -> None:
         """See to everything that follows."""
         self._count(life)
-        self.waitlist.tasks.statuses.fresh(life.id)
+        statuses = self.waitlist.tasks.statuses
+        if isinstance(life.stage, Ended):
+            statuses.moved(life.id, life.stage.status)
+        else:
+            statuses.fresh(life.id)
         self.waitlist.tasks.needed(life.id)
         self._look_at_followers(life)
         self._see_to_its_run(life)

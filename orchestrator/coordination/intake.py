@@ -192,10 +192,11 @@ class Intake:
             self._rested.pop(name, None)
             return Ignored()
         signature = signature_of(info)
-        held = editing.in_editor(path)
-        if held and self._open.get(name) == (signature, self.settings.config):
-            return NotYet(signature, OPEN, held, right=True)
-        self._open.pop(name, None)
+        if self._open.pop(name, None) == (signature, self.settings.config):
+            held = editing.in_editor(path)
+            if held:
+                self._open[name] = (signature, self.settings.config)
+                return NotYet(signature, OPEN, held, right=True)
         if not renamed and (left := self._rest_left(name, signature, listed)) > 0:
             return NotYet(signature, left)
         self._rested.pop(name, None)

@@ -19,13 +19,14 @@ from orchestrator.store.waiting import when_free
 
 async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
     """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if git clean has removed it."""
-    entry = store.ledger.open(task_id)
+    entry = store.ledger.unread(task_id)
     if entry is None:
         store.prepare()
         entry = store.ledger.create(task_id, records[0])
         for record in records[1:]:
             entry.append(record)
-    if not entry.lock():  # reads it again: the supervisor has appended
+    if not entry.lock():  # which reads it: the supervisor has appended
+        entry.refresh()
         entry.close()  # it has not let go yet: nothing is appended without the lock
         freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
         entry = freed or entry

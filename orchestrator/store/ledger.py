@@ -29,13 +29,20 @@ class Entry:
     def __init__(self, path: str, fd: int, records: list[dict[str, Any]], closed: bool) -> None:
         self.path, self.fd, self.closed = path, fd, closed
         self._records = records
-        self.journal: Journal = fold(records)
+        self._journal: Journal | None = None
+
+    @property
+    def journal(self) -> Journal:
+        """What it says so far."""
+        if self._journal is None:
+            self._journal = fold(self._records)
+        return self._journal
 
     def append(self, record: Mapping[str, Any], sync: bool = False) -> None:
         """Add a record; with ``sync`` it survives a power cut."""
         append_record(self.fd, record, sync)
         self._records.append(dict(record))
-        self.journal = fold(self._records)
+        self._journal = None
 
     def lock(self, patience: float = 0.0) -> bool:
         """Take the liveness lock; False if a supervisor or another process works on this task.
@@ -56,8 +63,7 @@ class Entry:
 
     def refresh(self) -> None:
         """Read again what others appended."""
-        self._records = _read(self.fd)
-        self.journal = fold(self._records)
+        self._records, self._journal = _read(self.fd), None
 
     def detach(self) -> int:
         """The descriptor, for somebody else to close."""
@@ -109,6 +115,13 @@ class Ledger:
 
     def open(self, task_id: str) -> Entry | None:
         """The journal of a task, active or closed; None if it was never claimed here."""
+        entry = self.unread(task_id)
+        if entry is not None:
+            entry.refresh()
+        return entry
+
+    def unread(self, task_id: str) -> Entry | None:
+        """The same, for a caller who takes the lock first: until then its ``journal`` says nothing."""
         for closed in (False, True):
             entry = self._open(self.layout.journal(task_id, closed), closed)
             if entry is not None:
@@ -120,9 +133,7 @@ class Ledger:
             fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
             return None
-        entry = Entry(path, fd, [], closed)
-        entry.refresh()
-        return entry
+        return Entry(path, fd, [], closed)
 
     def activate(self, entry: Entry) -> None:
         """A closed journal is claimed again."""

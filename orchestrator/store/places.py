@@ -18,8 +18,35 @@ from orchestrator.files.opening import is_folder
 DISPLACED = ".displaced"  # below logs/
 
 
+TICK = 20_000_000  # ns: within so little time a second change may leave the same time on a folder
+_checked: dict[
+    str, tuple[int, int, int]
+] = {}  # by work directory: its identity and time when all was well
+
+
 def check_folders(layout: Layout) -> None:
-    """`StoreFault` if a folder of the work directory is a link: what we write would land elsewhere, or come from there."""
+    """`StoreFault` if a folder of the work directory is a link: what we write would land elsewhere, or come from there.
+
+    Whoever puts a link there changes the time of the work directory, so one look tells that all is as it was.
+    """
+    try:
+        now = _stamp(layout.work)
+    except FileNotFoundError:
+        return
+    if _checked.get(layout.work) == now:
+        return
+    _checked.pop(layout.work, None)
+    _check_each(layout)
+    if abs(time.time_ns() - now[2]) > TICK:  # else a link may come without leaving a trace
+        _checked[layout.work] = now
+
+
+def _stamp(folder: str) -> tuple[int, int, int]:
+    info = os.stat(folder)
+    return info.st_dev, info.st_ino, info.st_ctime_ns
+
+
+def _check_each(layout: Layout) -> None:
     for name in (*FOLDER_NAMES, ".state"):
         try:
             mode = os.lstat(layout.folder(name)).st_mode
