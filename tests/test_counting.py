@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 
+import pytest
+from conftest import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.errors import StoreFault
 from orchestrator.files import jsonlines, logtimes, scan
 from orchestrator.files.eventreader import about
 from orchestrator.files.layout import Layout
+from orchestrator.store import folders, ledger, places
+from orchestrator.store.ledger import Ledger
 
 PARTS = ["a", "t1", ".", "_", "#", "@", "~", " ", "(1)", ".tmp", ".bak", "-conflict-", "conflict", ".reply", ".error", "base", "\n", "."]  # fmt: skip
 ENDS = [".yaml", ".yml", ".md", "", ".txt", ".yaml~", ".error.md", ".gitkeep"]
@@ -51,3 +57,30 @@ def test_events_of_a_task_are_found_in_the_middle_of_a_long_log(tmp_path):
     found = about(layout, "task_id", "mine", "2026-11-21", *span)
     assert [event["event_id"] for event in found] == ["e9000", "e9007"]
     assert about(layout, "task_id", "mine") == found
+
+
+def test_folders_are_looked_at_again_once_one_was_put_there(tmp_path):
+    """All is as it was as long as the work directory has its time; a link in a folder's place changes that."""
+    layout = Layout(str(tmp_path))
+    folders.make(layout)
+    wait_until(lambda: places.check_folders(layout) or layout.work in places._checked, "kept")
+    (tmp_path / "elsewhere").mkdir()
+    os.rename(layout.folder("results"), tmp_path / "moved")
+    os.symlink(tmp_path / "elsewhere", layout.folder("results"))
+    with pytest.raises(StoreFault, match="work/results is a link"):
+        places.check_folders(layout)
+    with pytest.raises(StoreFault, match="work/results is a link"):
+        places.check_folders(layout)
+
+
+def test_a_journal_that_is_locked_first_is_read_once(tmp_path, monkeypatch):
+    layout = Layout(str(tmp_path))
+    folders.make(layout)
+    with Ledger(layout).create("a", {"record": "claim", "v": 1, "id": "a"}) as made:
+        made.append({"record": "started", "attempt": 1})
+    reads = []
+    monkeypatch.setattr(ledger, "_read", lambda fd, read=ledger._read: reads.append(fd) or read(fd))
+    entry = Ledger(layout).unread("a")
+    assert entry.lock() and entry.journal.attempt.number == 1
+    assert len(reads) == 1
+    entry.close()

@@ -219,3 +219,42 @@ def test_a_run_has_ten_thousand_tasks_at_most(tmp_path):
     assert not load("r.yaml", "r", f"tasks:\n{tasks}".encode()).problems
     (problem,) = load("r.yaml", "r", f"tasks:\n{tasks}  more: x\n".encode()).problems
     assert "more than 10,000 tasks" in problem.message and problem.line == 10_002
+
+
+STEPS = """
+import cProfile, json, os, pstats, sys
+import orchestrator.cli.main as m
+profile = cProfile.Profile()
+try: profile.runcall(m.main, ["watch", "--until-empty", "-q"])
+except SystemExit as e: assert not e.code, e.code
+calls = {}
+for (path, _, name), row in pstats.Stats(profile).stats.items():
+    step = f"{os.path.basename(path)}:{name}" if path.endswith(".py") else name
+    calls[step] = calls.get(step, 0) + row[0]
+print(json.dumps(calls), file=sys.stderr)
+"""
+
+
+def test_a_plain_task_is_run_without_detours(project):
+    """What the loop does for each: no other thread but the one that commits, its journal is read once, and so are the folders."""
+    count = 40
+    project.config("agents:\n  t: {tool: shell, command: ['true']}\n")
+    project.drop("first.yaml", "agent: t\nprompt: x\n")
+    project.run("watch", "--until-empty")  # the work directory is as it stays
+    for number in range(count):
+        project.drop(f"t{number}.yaml", "agent: t\nprompt: x\n")
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    calls = json.loads(done.stderr.splitlines()[-1])
+    assert len(project.events("task_finished")) == count + 1
+    assert calls["base_events.py:run_in_executor"] < count / 4
+    assert calls.get("aside.py:_begin", 0) < count / 4
+    assert calls["ledger.py:_read"] < 1.25 * count
+    assert calls["places.py:_check_each"] < count / 4

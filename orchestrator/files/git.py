@@ -88,10 +88,15 @@ def above(path: str) -> Iterator[Repository]:
 
     Raises `Unclear` where there is a ``.git`` that cannot be understood: it might hold the path as well.
     """
+    return map(_at, _dotted(path))
+
+
+def _dotted(path: str) -> Iterator[str]:
+    """The folders at and above the real ``path`` with a ``.git`` in them."""
     folder = os.path.realpath(path)
     while True:
         if os.path.lexists(os.path.join(folder, ".git")) and not _empty(f"{folder}/.git"):
-            yield _at(folder)
+            yield folder
         parent = os.path.dirname(folder)
         if parent == folder:
             return
@@ -99,14 +104,8 @@ def above(path: str) -> Iterator[Repository]:
 
 
 def apart(path: str) -> bool:
-    """Whether there is no ``.git`` of any kind above ``path``: nothing of a repository has to be read to know it."""
-    folder = os.path.realpath(path)
-    while not os.path.lexists(os.path.join(folder, ".git")):
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return True
-        folder = parent
-    return False
+    """Whether `above` has nothing to tell: known by names alone, nothing of a repository is read."""
+    return next(_dotted(path), None) is None
 
 
 def nearest(path: str) -> Repository | None:
