@@ -85,3 +85,17 @@ def test_a_claim_of_a_file_that_was_saved_anew_or_withdrawn_comes_to_nothing(pro
     log.close()
     claim.undo()
     assert not os.path.exists(project.layout.journal("a")) and project.where("a") == ""
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_lies_in_running_in_place_of_an_ended_task_ends_no_watcher(project, store, make):
+    """An agent put it there; a watcher that begins has it looked at by a person."""
+    _, content = offered(project)
+    entry = store.claim("a", "a.yaml", content, {})
+    os.unlink(project.work / "running/a.yaml")
+    entry.append({"record": "final", "status": "done", "born": 1}, sync=True)
+    store.ledger.retire(entry)
+    entry.close()
+    make(project.work / "running/a.yaml")
+    assert recovery.foreign(store) == ["a"]
+    assert os.path.lexists(project.work / "review/a.yaml")

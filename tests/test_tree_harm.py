@@ -354,3 +354,33 @@ def test_only_filters_of_the_persons_own_configuration_are_run(repo: Repo, whose
     assert told == "" and repo.result("x")["files_changed"] == ["y.bin"]
     repo.run("approve", "x")
     assert (repo.root / "y.bin").read_text() == "plain too\n"
+
+
+@pytest.mark.parametrize("what", ["a link", "a link above", "a pipe"])
+def test_a_tree_that_an_agent_made_something_else_of(repo: Repo, what):
+    """Its folder is ours to save, to check and to remove; what a link in its place leads to never is."""
+    repo.settings(
+        role="verify: [look], retries: 0", more="checks:\n  look: {command: [touch, seen]}\n"
+    )
+    out = repo.root.parent / "out"
+    out.mkdir()
+    (out / "secret").write_text("precious\n")
+    path = repo.tree("x")
+    make = {
+        "a link": f"rm -rf {path}; ln -s {out} {path}",
+        "a link above": f"mv {path.parent} {path.parent}.old; mkdir {out}/x; ln -s {out} {path.parent}",
+        "a pipe": f"rm -rf {path}; mkfifo {path}",
+    }[what]
+    repo.do("x", f"cd /; {make}", code=None)
+    assert sorted(file.name for file in out.rglob("*") if file.name != "x") == ["secret"]
+    assert "secret" not in repo.git("ls-tree", "-r", "--name-only", "--full-tree", "task/x")
+    assert "secret" not in repo.run("diff", "x", code=None).stdout
+    if what == "a link above":
+        repo.do("y", "echo y > src/y.txt", code=None)
+        assert "work/trees is a link" in repo.result("y")["reason"]
+        return
+    told = repo.result("x")
+    assert told["checks"][0]["cause"] == "its tree is gone"
+    assert any("its tree disappeared while it ran" in text for text in told["warnings"])
+    repo.run("trees", "clean", "-y", code=None)
+    assert [file.name for file in out.iterdir()] == ["secret"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 
@@ -523,3 +524,17 @@ def test_no_file_of_the_project_is_a_module_of_ours(project, tmp_path, how):
     done = subprocess.run(words, cwd=project.root, env=project.env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "file"])
+def test_a_verb_says_what_lies_where_a_journal_belongs(project, kind):
+    """An agent has spoilt our state: that is no bug of ours, and the message names the place."""
+    project.drop("a.yaml", "prompt: x\n", "done")
+    if kind == "fifo":
+        os.mkfifo(project.layout.journal("a"))
+    else:
+        shutil.rmtree(project.layout.active)
+        open(project.layout.active, "w").close()
+    done = project.run("archive", "a", code=1)
+    assert "internal error" not in done.stderr and "work/.state/active" in done.stderr
+    assert "something else lies where" in done.stderr

@@ -21,6 +21,8 @@ from orchestrator.cli.screen import wrapping
 from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import configuration, diagnostics
+from orchestrator.files.layout import WORK
+from orchestrator.files.opening import NotAFile
 
 # An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
 INTERNAL = (errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -142,17 +144,26 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except OSError as error:  # a full disk, missing rights: nothing that a traceback would explain
-        if error.errno in INTERNAL:
-            _internal(error)
-        _report(
-            OrchestratorError(
-                f"{error.filename or 'the disk'}: {error.strerror or error}",
-                "nothing else was done; orchestrator doctor checks disk and permissions",
+        hint = "nothing else was done; orchestrator doctor checks disk and permissions"
+        if _is_of_others(error):
+            hint = (
+                "something else lies where a file or folder of orchestrator belongs: move it away"
             )
-        )
+        elif error.errno in INTERNAL:
+            _internal(error)
+        why = f"{error.filename or 'the disk'}: {error.strerror or error}"
+        _report(OrchestratorError(why, hint))
         sys.exit(FAILED)
     except Exception as error:
         _internal(error)
+
+
+def _is_of_others(error: OSError) -> bool:
+    """Whether somebody has put a pipe, a link or a file below ``work/`` where something of ours belongs: that is no bug."""
+    odd = isinstance(error, NotAFile) or error.errno in (
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    )
+    return odd and f"/{WORK}/" in os.fsdecode(error.filename or "")
 
 
 def _internal(error: Exception) -> NoReturn:

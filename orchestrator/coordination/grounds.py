@@ -64,7 +64,7 @@ class Grounds:
         if tree is None:
             tree = await asyncio.to_thread(self._plan, life, repo)
             entry.append(tree.record(), sync=True)
-        if not tree.ready or not os.path.isdir(tree.path):
+        if not tree.ready or not tree.is_there:
             log = f"{self.layout.logs(life.id)}/setup.log"
             os.makedirs(self.layout.logs(life.id), exist_ok=True)
             cancel = self.layout.cancel_request(life.id)

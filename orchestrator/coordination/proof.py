@@ -102,6 +102,8 @@ class Proof:
                 return entry, self._reading(life, check, end_from(ended))
         run_dir = self.folder(life, check.name)
         os.makedirs(f"{run_dir}/{ARTIFACTS}", exist_ok=True)
+        if life.tree is not None and not life.tree.is_there:  # it would run in what a link leads to
+            return entry, CheckResult(check.name, False, cause="its tree is gone")
         order = self._order(life, check, run_dir)
         if order is None:
             return entry, CheckResult(

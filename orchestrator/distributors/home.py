@@ -128,7 +128,7 @@ class Home:
     ) -> None:
         tree = self.layout.tree(task_id)
         admin = trees.admin_of(repo, tree)
-        if not admin or not os.path.isdir(tree):
+        if not admin or not (opening.is_folder(self.layout.trees) and opening.is_folder(tree)):
             raise NotHome("the task's tree is gone")
         git = Git(admin, tree, filters=repo.filters)
         content = self._without_state(

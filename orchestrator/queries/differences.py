@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from orchestrator.files import git, results
+from orchestrator.files import git, opening, results
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import change_from
 from orchestrator.model.journal import Journal
@@ -12,10 +12,15 @@ from orchestrator.model.runbranch import RunBranch
 
 
 def ends_of_task(layout: Layout, journal: Journal) -> tuple[str, list[str]]:
-    """The folder to ask in, and the commits between which a task's work lies: only the first while its tree has more than its branch."""
+    """The folder to ask in, and the commits between which a task's work lies: only the first while its tree has more than its branch.
+
+    Raises `git.Unclear` if there is no tree.
+    """
     change = change_from(journal.change)
     if change is not None:
         return layout.root, [change.base, change.tip]
+    if not (opening.is_folder(layout.trees) and opening.is_folder(layout.tree(journal.task_id))):
+        raise git.Unclear("its tree is gone")
     return layout.tree(journal.task_id), [str(journal.tree.get("base", ""))]
 
 

@@ -273,10 +273,19 @@ def _ended_here(store: Store, task_id: str, name: str) -> bool:
             with suppress(FileNotFoundError, FileExistsError):
                 _to_its_end(store, journal, Status.RUNNING, name)
                 return True
-        if hashlib.sha256(opening.read_bytes(path)).hexdigest() != journal.claim.get("sha256"):
+        text = _text(path)
+        if text is None or hashlib.sha256(text).hexdigest() != journal.claim.get("sha256"):
             return False
         placing.put_away(store.layout, task_id, path)
     return True
+
+
+def _text(path: str) -> bytes | None:
+    """What is in a file; None if it is none: a pipe or a folder in its place must not end a watcher that begins."""
+    try:
+        return opening.read_bytes(path)
+    except OSError:
+        return None
 
 
 def newly_blocked(store: Store, told: set[str]) -> list[str]:
@@ -300,9 +309,9 @@ def drop_copies(layout: Layout, listed: list[tuple[str, list[str]]]) -> list[tup
     """Of one task's file in several folders keep the first and remove the others, if they are the same to the byte now."""
     done = []
     for kept, others in listed:
-        text = opening.read_bytes(f"{layout.work}/{kept}")
+        text = _text(f"{layout.work}/{kept}")
         for other in others:
-            if opening.read_bytes(f"{layout.work}/{other}") == text:
+            if text is not None and _text(f"{layout.work}/{other}") == text:
                 atomic.remove(f"{layout.work}/{other}")
                 done.append((kept, other))
     return done

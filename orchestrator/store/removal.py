@@ -24,7 +24,7 @@ def holding(
     layout: Layout, config: Trees, repo: Repository, tree: Tree, saved: Change
 ) -> list[str]:
     """What in a tree is nowhere else, in words; empty if it may go.  ``saved`` is what its work was saved as."""
-    if not os.path.isdir(tree.path):
+    if not tree.is_there:
         return []
     found = []
     lost = list(_lost(layout, config, repo, tree, saved))
@@ -76,6 +76,9 @@ def remove(
         _forget(repo, layout, tree, tree.path)
         return []
     change = saving.save(layout, repo, tree, task_id, attempt, agent)
+    if not tree.is_there:
+        _forget(repo, layout, tree, tree.path)
+        return []
     held = holding(layout, config, repo, tree, change)
     if held:
         return held

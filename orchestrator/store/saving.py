@@ -14,7 +14,7 @@ from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change
 from orchestrator.patterns import regex
-from orchestrator.store import adding, atomic, filtered, submodules, trees
+from orchestrator.store import adding, atomic, filtered, places, submodules, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import SAVED, Tree
 
@@ -49,7 +49,9 @@ def save(
     branch_ref = f"refs/heads/{tree.branch}"
     shared = repo.shared
     branch = shared.commit_of(branch_ref)
-    if not os.path.isdir(tree.path):
+    if not tree.is_there:
+        if opening.is_folder(layout.trees):
+            places.clear(layout, tree.path)
         tip = branch or shared.commit_of(ref) or tree.base
         why = f"its tree is gone; what was saved before is under {SAVED}"
         return figures(repo, tree, tip, why, ("its tree disappeared while it ran",))

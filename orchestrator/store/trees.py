@@ -55,6 +55,11 @@ class Tree:
     notes: tuple[str, ...] = ()
     grows_from: str = ""  # the task with whose work it began
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its folder is there.  A link in its place, or in place of ``work/trees``, is none: what lies behind it is not the task's."""
+        return opening.is_folder(os.path.dirname(self.path)) and opening.is_folder(self.path)
+
     def record(self) -> dict[str, Any]:
         """The tree as a journal's ``tree`` record, without its path: the project may be moved."""
         return {
@@ -274,6 +279,8 @@ def make(
     ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up.
     """
     os.makedirs(layout.trees, exist_ok=True)
+    if not opening.is_folder(layout.trees):
+        raise CannotIsolate("work/trees is a link", "put a real folder in its place")
     hide_all(f"{layout.trees}/.gitignore")
     discard(layout, repo, tree)
     try:
@@ -476,7 +483,7 @@ def discard(layout: Layout, repo: Repository, tree: Tree) -> None:
 def mend(repo: Repository, tree: Tree) -> None:
     """Give a tree its ``.git`` file back, if an agent took it away or wrote into it."""
     admin = admin_of(repo, tree.path)
-    if not admin or not os.path.isdir(tree.path):
+    if not admin or not tree.is_there:
         return
     meant = f"gitdir: {admin}\n"
     path = f"{tree.path}/.git"
@@ -504,6 +511,8 @@ def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[
 
     A folder that cannot be looked into (no rights, too deep to be named) is told as one, and never kept as known.
     """
+    if not tree.is_there:
+        return {}
     found: dict[str, list[int]] = {}
     closed = {tree.path}
     for folder, folders, names in scan.walk(tree.path):

@@ -57,7 +57,10 @@ def command(app: App, task: str, stat: bool, name_only: bool, as_json: bool) -> 
         facts = {**change.facts(), "files": list(change.files)} if change is not None else {}
         app.console.json("diff", {"task": task_id, **facts})
         return
-    folder, ends = differences.ends_of_task(layout, journal)
+    try:
+        folder, ends = differences.ends_of_task(layout, journal)
+    except git.Unclear as error:
+        raise _unclear(error) from None
     _print(app, task_id, folder, ends, _how(app, stat, name_only))
 
 
