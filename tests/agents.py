@@ -114,6 +114,10 @@ def _qwen(home: Path, url: str) -> dict[str, str]:
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{url}/v1"}
 
 
+def _copilot(home: Path, url: str) -> dict[str, str]:
+    return {"COPILOT_PROVIDER_BASE_URL": f"{url}/v1", "COPILOT_PROVIDER_API_KEY": KEY, "COPILOT_MODEL": "fake-1"}  # fmt: skip
+
+
 def _pi(home: Path, url: str) -> dict[str, str]:
     model = {
         "id": "fake-1",
@@ -145,5 +149,6 @@ SPOKEN = (
     Program("gemini-acp", "0.61.0", "pinned"),
     Program("opencode-acp", "1.18.33", "pinned", "anthropic/fake-1", beside=True),
     Program("qwen-acp", "0.24.4", "newest"),
+    Program("copilot-acp", "1.0.102", "pinned"),
     Program("codex-app", "0.169.0", "pinned"),
 )

@@ -1,6 +1,7 @@
 """A fake agent that speaks the Agent Client Protocol.  Lines ``fake: ...`` of a prompt say what it does:
 
     say TEXT           answer
+    notice TEXT        say this in one piece
     run A | B          ask whether it may run these, all at once, and say what became of each
     refuse             end the turn, as some do when they were refused something
     sleep              wait until it is cancelled, and say so
@@ -8,7 +9,7 @@
     exit 3             end in the middle of the turn
     linger             do not end when its input ends
 
-``fake_acp.py FOLDER`` keeps its sessions in FOLDER.
+``fake_acp.py FOLDER [NAME]`` keeps its sessions in FOLDER, and calls itself NAME.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class Agent:
                 return why
             elif order == "refuse":
                 return "end_turn"
+            elif order == "notice":
+                self.say(rest)
             elif order == "sleep":
                 return self.sleep()
             elif order == "ignore":
@@ -121,7 +124,7 @@ class Agent:
             return {
                 "protocolVersion": 1,
                 "agentCapabilities": {"loadSession": True},
-                "agentInfo": {"name": "fake", "version": "1"},
+                "agentInfo": {"name": (*sys.argv, "fake")[2], "version": "1"},
                 "authMethods": [{"id": "key", "name": "A key"}],
             }
         if method == "session/new":

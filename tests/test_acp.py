@@ -68,6 +68,20 @@ def test_a_turn_its_words_its_usage_and_the_next_turn_of_its_session(project, fa
     assert again["attempts"][1]["resumed"] and "long ago" not in project.log("t")
 
 
+def test_an_error_in_the_voice_of_the_model_is_no_answer(project, fake):
+    """Copilot says what befell it as if its model said it; what its model says afterwards decides."""
+    path = project.work / "tools/fake.yaml"
+    spec = json.loads(path.read_text())
+    path.write_text(json.dumps({**spec, "argv": [*spec["argv"], "Copilot"]}))
+    failed = "notice Error: Authentication failed with provider (HTTP 401)."
+    drop(project, "notice Info: Request failed. Retrying...", failed)
+    drop(project, failed, "say All is well.", name="u")
+    project.run("watch", "--until-empty", code=1)
+    bad, good = project.result("t"), project.result("u")
+    assert (project.where("t"), bad["error_class"]) == ("failed", "auth"), bad
+    assert (project.where("u"), good["message"]) == ("done", "All is well."), good
+
+
 def test_what_was_said_to_a_session_that_is_gone_is_said_to_the_next(project, fake):
     drop(project, "say one", retries=1)
     project.run("watch", "--until-empty", code=0)

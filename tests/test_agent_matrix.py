@@ -34,6 +34,18 @@ KNOWN = {
     ("opencode-acp", "cancel"): "it tells no tokens",
     ("opencode-acp", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("qwen-acp", "overload"): "it tries again inside for longer than 20 s and prints nothing",
+    ("opencode", "limited"): "it tries again inside for longer than 20 s and prints nothing",
+    ("opencode-acp", "limited"): "it tries again inside for longer than 20 s and prints nothing",
+    ("qwen", "limited"): "it tries again inside for longer than 20 s and prints nothing",
+    ("qwen-acp", "limited"): "it tries again inside for longer than 20 s and prints nothing",
+    ("opencode", "denied"): "it may write everywhere",
+    ("opencode-acp", "denied"): "it may write everywhere",
+    ("qwen", "denied"): "it may write everywhere",
+    ("qwen-acp", "denied"): "it may write everywhere",
+    ("pi", "denied"): "it may write everywhere",
+    ("copilot-acp", "overload"): "it tries again inside for longer than 20 s",
+    ("qwen-acp", "edit"): "calls for its memory are not told: 2 of 4",
+    ("qwen-acp", "resume"): "calls for its memory are not told: 2 of 4",
     ("opencode", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("qwen", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("opencode", "cancel"): "it reports a call when its tool has ended",
@@ -140,7 +152,67 @@ def refused(field: Field, watch) -> str:
     return "" if first["error_class"] == "auth" else f"{first['error_class']}: {first['reason']}"
 
 
-CHECKS = {check.__name__: check for check in (edit, resume, cancel, overload, refused)}
+def limited(field: Field, watch) -> str:
+    field.use("fail=429,retry_after=1")
+    field.task("[[say x]]", timeout="20s")
+    first = field.run()["attempts"][0]
+    return "" if first["error_class"] == "rate_limit" else f"{first['error_class']}: {first['reason']}"  # fmt: skip
+
+
+def hang(field: Field, watch) -> str:
+    field.use("hang=headers")
+    field.task("[[say x]]", silence="8s")
+    first = field.run()["attempts"][0]
+    return "" if first["error_class"] == "silence" else f"{first['error_class']}: {first['reason']}"
+
+
+def denied(field: Field, watch) -> str:
+    """Outside of the project, with the permissions that are there if nobody says any."""
+    outside = INSTALLED.resolve() / f"denied-{field.tag}.txt"  # codex may write in /tmp
+    field.use(permissions="default")
+    field.task(f"[[write {outside}|by an agent]]", timeout="40s")
+    result = field.run()
+    made = outside.exists()
+    outside.unlink(missing_ok=True)
+    if made:
+        return "it may write everywhere"
+    return "" if result.get("warnings") else "it is refused without a word"
+
+
+def long(field: Field, watch) -> str:
+    field.use()
+    field.task("word " * 40_000 + "[[say it was read]]", timeout="60s")
+    result = field.run()
+    assert result["message"] == "it was read", str(result)[:300]
+    return field.exact(result)
+
+
+def flood(field: Field, watch) -> str:
+    """An answer of 5 MB: it is kept in the log, and cut in the result."""
+    field.use()
+    field.task("[[repeat 50000 " + "0123456789 " * 9 + "]]")
+    result = field.run()
+    assert result["outcome"] == "succeeded" and 1000 < len(result["message"]) < 20_000, str(result)[:300]  # fmt: skip
+    return field.exact(result)
+
+
+def four(field: Field, watch) -> str:
+    """At once, in one fresh home."""
+    field.use()
+    for number in range(4):
+        about = {"agent": "a", "prompt": f"[[say number {number}]]"}
+        field.project.drop(f"p{number}.yaml", json.dumps(about))
+    field.project.run("watch", "--until-empty", code=None, patience=240)
+    results = [field.project.result(f"p{number}") for number in range(4)]
+    said = [result.get("message") for result in results]
+    assert said == [f"number {number}" for number in range(4)], results
+    return ""
+
+
+CHECKS = {
+    check.__name__: check
+    for check in (edit, resume, cancel, overload, refused, limited, hang, denied, long, flood, four)
+}
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -142,3 +143,17 @@ def test_prose_is_broken_between_words_and_goes_on_below_itself(columns):
 def test_a_colour_takes_no_room():
     coloured = "\x1b[31m" + "word " * 10 + "\x1b[0m"
     assert len(wrapping.hang("", coloured, 60)) == 1
+
+
+def test_every_verb_that_answers_does_so_in_json(project):
+    made = project.json("new", "x", "--id", "j", "-a", "demo")
+    assert made["kind"] == "change" and made["changed"] == [{"id": "j", "from": None, "to": "waiting"}]  # fmt: skip
+    project.run("cancel", "j")
+    waited = json.loads(project.run("wait", "j", "--json", code=1).stdout)
+    assert waited["tasks"] == [{"id": "j", "status": "cancelled"}] and waited["exit_code"] == 1
+    assert project.json("validate")["problems"] == []
+    rows = project.json("events", "--sql", "SELECT event FROM events WHERE task_id = 'j'")["rows"]
+    assert ["task_cancelled"] in rows, rows
+    refused = project.run("events", "--sql", "SELECT 1", "--last", "3", code=2).stderr
+    assert "--sql chooses in its WHERE" in refused
+    assert "demo" in project.run("agents", "check", "demo").stdout

@@ -51,6 +51,8 @@ OPTIONS = {  # kinds of answers, as a person sees them; the agent's own words fo
     "reject_once": "deny",
     "reject_always": "deny always",
 }
+# Agents that tell what befell themselves in the voice of their model: how such words of news and of troubles begin.
+NOTICES = {"Copilot": ("Info: ", "Error: ")}
 
 
 def main() -> int:
@@ -134,6 +136,8 @@ class Talk:
         self.calls: dict[str, Call] = {}
         self.text = ""  # its words since its last tool call
         self.said: list[str] = []  # what people want it to be told when its turn is over
+        self.notices = ("", "")
+        self.trouble = ""  # what befell it, if nothing came afterwards
         self.thought = 0.0
         self.counted = False  # whether the agent told the usage of each call
 
@@ -156,6 +160,7 @@ class Talk:
             self._choose_model(opened)
         if self.options.mode:
             self._choose_mode(opened)
+        self.notices = NOTICES.get(str(name.get("name")), self.notices)
         version = f"{name.get('name', '')} {name.get('version', '')}".strip()
         tell("session", session=self.session, agent=version, model=self.options.model or None)
 
@@ -217,7 +222,7 @@ class Talk:
             if reason != "end_turn" or not self.said:
                 break
             prompt = "\n\n".join(self.said)
-        tell("end", reason=reason, text=last)
+        tell("end", reason=reason, text=last, message=self.trouble or None)
         return 0 if reason == "end_turn" else 1
 
     def _turn(self, prompt: str) -> str:
@@ -240,6 +245,7 @@ class Talk:
         if not self.counted:
             _tell_usage(_reported(result))
         reason = str(result.get("stopReason") or "unknown")
+        reason = "error" if self.trouble else reason
         return "cancelled" if self.agent.interrupt.came else reason
 
     def _cancel(self) -> None:
@@ -265,14 +271,23 @@ class Talk:
             self.counted = True
             _tell_usage(meta["usage"])
         if kind == "agent_message_chunk" and (text := _text(update.get("content"))):
-            self.text += text
-            tell("says", text=text)
+            self._says(text)
         elif kind == "agent_thought_chunk":
             self._thinks()
         elif kind in ("tool_call", "tool_call_update"):
             self._call(update)
         elif kind == "usage_update" and isinstance(cost, dict):
             tell("cost", session_cost=cost.get("amount"))
+
+    def _says(self, text: str) -> None:
+        news, trouble = self.notices
+        if news and text.startswith(news):
+            tell("retry", message=text.removeprefix(news)) if "etry" in text else self._thinks()
+            return
+        self.trouble = text.removeprefix(trouble) if trouble and text.startswith(trouble) else ""
+        if not self.trouble:
+            self.text += text
+            tell("says", text=text)
 
     def _thinks(self) -> None:
         """Say that it lives; its thoughts are its own."""
@@ -292,7 +307,7 @@ class Talk:
 
     def _tell_call(self, call: Call) -> None:
         if not call.told:
-            call.told, self.text = True, ""
+            call.told, self.text, self.trouble = True, "", ""
             tell("call", tool=call.name, input=call.input)
 
     # -- what it may do -------------------------------------------------------------------------------------------------

@@ -7,19 +7,32 @@ from typing import Any
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import examples, json_option
+from orchestrator.cli.options import Choice, examples, json_option
+from orchestrator.cli.verbs import tools
 from orchestrator.cli.writing import open_config
 from orchestrator.model.config import Agent
 from orchestrator.model.units import show_duration
 from orchestrator.tools.routing import agent_names, silence_of
 
 
-@click.command(epilog=examples("orchestrator agents"))
+@click.command(epilog=examples("orchestrator agents", "orchestrator agents check builder"))
+@click.argument("action", required=False, type=Choice(["check"]))
+@click.argument("which", metavar="[NAME]", required=False)
 @json_option
-@click.pass_obj
-def command(app: App, as_json: bool) -> None:
-    """The names that agent: accepts: those in orchestrator.yaml, and every tool that may be used directly."""
+@click.pass_context
+def command(ctx: click.Context, action: str | None, which: str | None, as_json: bool) -> int:
+    """The names that agent: accepts: those in orchestrator.yaml, and every tool that may be used directly.
+
+    agents check NAME tests whether the tool of one can be started.
+    """
+    app: App = ctx.obj
     config, toolbox = open_config(app)
+    if action == "check":
+        if not which:
+            raise click.UsageError("which agent? orchestrator agents check NAME")
+        role = config.agents.get(which)
+        tool_name = role.tool if role else which
+        return int(ctx.invoke(tools.command, action="check", name=tool_name))
     rows: list[dict[str, Any]] = []
     for name in agent_names(config, toolbox.tools):
         agent = config.agents.get(name) or Agent(name, (name,))
@@ -48,7 +61,7 @@ def command(app: App, as_json: bool) -> None:
     if as_json:
         left_out = [{"name": name, "why": why} for name, why in agents_left_out.items()]
         app.console.json("agents", {"agents": rows, "left_out": left_out})
-        return
+        return 0
     away = [
         row["name"]
         for row in rows
@@ -72,3 +85,4 @@ def command(app: App, as_json: bool) -> None:
         app.console.hang("not installed: ", ", ".join(away))
     for why in agents_left_out.values():
         app.console.hang("left out: ", why)
+    return 0

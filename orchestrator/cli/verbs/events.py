@@ -14,6 +14,7 @@ from orchestrator import lazily
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import say
+from orchestrator.cli.verbs import query
 from orchestrator.files import eventreader
 from orchestrator.files.text import one_line
 from orchestrator.model.event import EVENTS
@@ -25,6 +26,7 @@ from orchestrator.model.units import duration, plural, timestamp, when
         "orchestrator events --since 10m",
         "orchestrator events --last 20",
         "orchestrator events -f",
+        'orchestrator events --sql "SELECT tool, sum(cost_usd) FROM attempts GROUP BY tool"',
         "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id",
     )
 )
@@ -41,6 +43,9 @@ from orchestrator.model.units import duration, plural, timestamp, when
 @click.option("--run", "run_id", shell_complete=complete_runs, help="Only events of this run.")
 @click.option("-n", "--last", "most", type=click.IntRange(0), help="Only this many, the newest.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
+@click.option(
+    "--sql", metavar="QUERY", help="Ask the index of the log: tables events, attempts, tasks."
+)
 @json_option
 @click.option("--jsonl", is_flag=True, help="One JSON object per line, as in the log.")
 @click.pass_obj
@@ -52,10 +57,16 @@ def command(
     run_id: str | None,
     most: int | None,
     follow: bool,
+    sql: str | None,
     as_json: bool,
     jsonl: bool,
 ) -> None:
     """Events in order of time, from all event files."""
+    if sql is not None:
+        if follow or jsonl or kinds or task or run_id or since or most is not None:
+            raise click.UsageError("--sql chooses in its WHERE; only --json goes with it")
+        query.tell(app, sql, as_json)
+        return
     unknown = [kind for kind in kinds if not any(kind in name for name in EVENTS)]
     if unknown:
         raise click.UsageError(f"no event is called '{unknown[0]}'. There are: {', '.join(EVENTS)}")

@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     complete_runs,
     dry_run_option,
     examples,
+    json_option,
     now,
 )
 from orchestrator.cli.screen import follow
@@ -144,6 +145,7 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     "-w", "--wait", "wait_for_it", is_flag=True, help="Wait for it; exit with its outcome."
 )
 @dry_run_option
+@json_option
 @click.pass_obj
 def command(
     app: App,
@@ -153,6 +155,7 @@ def command(
     wait_for_it: bool,
     held: bool,
     dry_run: bool,
+    as_json: bool,
     task_id: str | None,
     template: str | None,
     each: str | None,
@@ -198,6 +201,11 @@ def command(
             app.console.table([[made.id, made.title] for made in _made(app, name, text)])
         return 0
     path = _submit(app, name, text, held, chosen=task_id is not None)
+    if as_json:
+        made = os.path.basename(path).removesuffix(".yaml")
+        entry = {"id": made, "from": None, "to": "held" if held else "waiting"}
+        app.console.json("change", {"changed": [entry], "refused": []})
+        return follow.until_ended(app, [made], None) if wait_for_it else 0
     app.console.out(
         app.layout.shown(path)
         if not os.path.relpath(path).startswith("..") and app.start == app.layout.root

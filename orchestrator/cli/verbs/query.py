@@ -23,6 +23,11 @@ from orchestrator.queries.usage import ask
 @click.pass_obj
 def command(app: App, sql: str, as_json: bool) -> None:
     """Query the index of the event log in SQL.  Read-only: table events; views attempts and tasks."""
+    tell(app, sql, as_json)
+
+
+def tell(app: App, sql: str, as_json: bool) -> None:
+    """Print what the index answers."""
     index = open_index(app.layout)
     names, rows = ask(index, sql)
     if as_json:

@@ -9,7 +9,7 @@ import sys
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import Choice, examples
+from orchestrator.cli.options import Choice, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
 from orchestrator.files import diagnostics, holds, named, opening, scan, schemas
@@ -53,13 +53,17 @@ RESULT_MOST = 64 << 20  # bytes of a result that is read
 @click.option(
     "-n", "--dry-run", is_flag=True, help="Also list the tasks that the files would make."
 )
+@json_option
 @click.pass_obj
-def command(app: App, files: tuple[str, ...], style: str, strict: bool, dry_run: bool) -> int:
+def command(
+    app: App, files: tuple[str, ...], style: str, strict: bool, dry_run: bool, as_json: bool
+) -> int:
     """Check task and run files: all problems at once, with line, column and a hint.
 
     FILES are files, folders or ids of tasks; - reads one task from standard input.  Without FILES: everything in
     work/inbox and work/held, orchestrator.yaml, the agents in work/agents and the tools in work/tools.
     """
+    style = "json" if as_json else style
     try:
         layout: Layout | None = app.layout
     except OrchestratorError:

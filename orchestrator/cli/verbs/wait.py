@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import each, examples, ids_argument
+from orchestrator.cli.options import each, examples, ids_argument, json_option
 from orchestrator.cli.screen import follow
+from orchestrator.files import scan
 from orchestrator.model.units import duration
 
 
@@ -20,8 +21,11 @@ from orchestrator.model.units import duration
 @ids_argument()
 @click.option("-t", "--timeout", help="Give up after this long (exit code 124).")
 @click.option("--any", "any_of", is_flag=True, help="Return as soon as one has ended.")
+@json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], timeout: str | None, any_of: bool) -> int:
+def command(
+    app: App, tasks: tuple[str, ...], timeout: str | None, any_of: bool, as_json: bool
+) -> int:
     """Wait for tasks.  Exit code 0 if all are done, 1 if one failed, 7 if none failed and one is in review, 124 if one ran out of
     time.
 
@@ -31,6 +35,10 @@ def command(app: App, tasks: tuple[str, ...], timeout: str | None, any_of: bool)
         limit = duration(timeout) if timeout else None
     except ValueError as error:
         raise click.UsageError(f"{error}; write 90s, 15m or 2h") from None
-    return follow.until_ended(
-        app, [task_id for task_id, _, _ in each(app.layout, tasks)], limit, any_of=any_of
-    )
+    ids = [task_id for task_id, _, _ in each(app.layout, tasks)]
+    code = follow.until_ended(app, ids, limit, any_of=any_of)
+    if as_json:
+        found = {task_id: scan.locate(app.layout, task_id) for task_id in ids}
+        rows = [{"id": name, "status": str(at[0]) if at else None} for name, at in found.items()]
+        app.console.json("wait", {"tasks": rows, "exit_code": code})
+    return code
