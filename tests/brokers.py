@@ -7,7 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -153,3 +156,56 @@ class SharedFolder(Broker):
 def broker_of(kind: str, folder: Path, **more: Any) -> Broker:
     """A broker of this kind."""
     return (SharedFolder if kind == "folder" else Broker)(kind, folder, **more)
+
+
+class Link:
+    """A line to a broker that can be cut in one direction.  What is sent then arrives once it is mended, as over TCP."""
+
+    THERE, BACK = "there", "back"
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._cut = broker, ""
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._mended = threading.Event()
+        self._mended.set()
+        self._sockets: list[socket.socket] = []
+        self._begin(self._accept)
+
+    @property
+    def url(self) -> str:
+        return f"{self._broker.kind}://127.0.0.1:{self._server.getsockname()[1]}"
+
+    def cut(self, direction: str) -> None:
+        self._mended.clear()
+        self._cut = direction
+
+    def mend(self) -> None:
+        self._cut = ""
+        self._mended.set()
+
+    def close(self) -> None:
+        self.mend()
+        for one in (self._server, *self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _begin(self, work: Callable[..., None], *words: Any) -> None:
+        threading.Thread(target=work, args=words, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                far = socket.create_connection((self._broker.host, self._broker.port))
+                self._sockets += [near, far]
+                self._begin(self._carry, near, far, self.THERE)
+                self._begin(self._carry, far, near, self.BACK)
+
+    def _carry(self, source: socket.socket, target: socket.socket, direction: str) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if self._cut == direction:
+                    self._mended.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)

@@ -127,8 +127,10 @@ class Farm:
         )
         return done.stdout
 
-    def worker(self, name: str = "w1", *words: str, prefix: tuple[str, ...] = ()) -> WorkerProcess:
-        made = WorkerProcess(self.far, self.broker.url, name, *words, prefix=prefix)
+    def worker(
+        self, name: str = "w1", *words: str, prefix: tuple[str, ...] = (), url: str = ""
+    ) -> WorkerProcess:
+        made = WorkerProcess(self.far, url or self.broker.url, name, *words, prefix=prefix)
         self.workers.append(made)
         return made.ready()
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from brokers import ALL, KINDS, Broker, broker_of, missing
+from brokers import ALL, KINDS, Broker, Link, broker_of, missing
 from conftest import ROOT, wait_until
 from farms import LEASE, LEASH, Farm, opened
 from test_distributors import plain_order
@@ -433,6 +433,35 @@ def test_two_network_namespaces_without_shared_files(kind, wire, tmp_path):
         assert farm.git(farm.near, "show", "task/changed:f") == "one\nmore\n"
     finally:
         farm.close()
+        broker.close()
+
+
+@pytest.mark.parametrize("direction", [Link.THERE, Link.BACK])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_link_that_is_cut_in_one_direction(kind, direction, tmp_path):
+    """The worker still hears but is not heard, or the other way round: it ran once, and its log is whole."""
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = Broker(kind, tmp_path / "broker")
+    link = Link(broker)
+    farm = Farm(tmp_path, broker)
+    try:
+        farm.worker("w1", url=link.url)
+        go, runs, ended = (tmp_path / name for name in ("go", "runs", "ended"))
+        wait = f"while [ ! -e {go} ]; do sleep 0.05; done"
+        farm.drop("a", f"echo run >> {runs}; echo begun; {wait}; echo end; touch {ended}")
+        farm.watch()
+        farm.until_printed("a", b"begun")
+        link.cut(direction)
+        time.sleep(8 * LEASE)
+        go.touch()
+        wait_until(ended.exists, "the tool ends while its worker is cut off")
+        link.mend()
+        farm.near.settled("a", "done")
+        assert farm.log("a") == b"begun\nend\n" and runs.read_text() == "run\n"
+    finally:
+        farm.close()
+        link.close()
         broker.close()
 
 

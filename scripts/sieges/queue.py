@@ -26,6 +26,7 @@ from farms import Farm, WorkerProcess, opened
 PATIENCE = 300.0
 LINES = 300
 ATTEMPTS = 1000  # over the same connections
+LOUD = 100_000_000  # bytes that one attempt prints
 
 
 def missing() -> str:
@@ -184,6 +185,25 @@ def growth(kind: str) -> list[str]:
     return [f"what is open grew from {few} to {many}"] if grown else []
 
 
+def loud(kind: str) -> list[str]:
+    """A log of 100 MB arrives as it was printed."""
+    with tempfile.TemporaryDirectory(prefix="orchestrator-farm-") as folder:
+        broker = broker_of(kind, Path(folder) / "broker")
+        farm = Farm(Path(folder), broker)
+        try:
+            farm.worker()
+            farm.drop("a", f"yes | head -c {LOUD}")
+            farm.watch("--quiet")
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end and farm.near.where("a") != "done":
+                time.sleep(0.2)
+            whole = farm.near.where("a") == "done" and farm.log("a") == b"y\n" * (LOUD // 2)
+        finally:
+            farm.close()
+            broker.close()
+    return [] if whole else [f"a log of {LOUD} bytes did not arrive as it was printed"]
+
+
 KILLS = (
     "killed watcher",
     "killed worker",
@@ -212,7 +232,7 @@ def siege(kills: int, seed: int, kinds: tuple[str, ...] = ALL) -> tuple[Counter[
         counts["killed queue"] += sum(field.counts[name] for name in KILLS)
         told = ", ".join(f"{field.counts[name]} {name}" for name in sorted(field.counts))
         print(f"            {kind}: {told}", flush=True)
-        broken += [f"{kind}: {text}" for text in (*field.broken, *growth(kind))]
+        broken += [f"{kind}: {text}" for text in (*field.broken, *growth(kind), *loud(kind))]
         for leash, wanted in ((True, False), (False, True)):
             if control(kind, seed, leash) is not wanted:
                 what = (
