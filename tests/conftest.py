@@ -349,7 +349,12 @@ def alive(pid: int) -> bool:
 
 def tagged(project: Project) -> list[int]:
     """Pids of tools of this project that are alive."""
-    mark = f"ORCHESTRATOR_WORK={project.work}".encode()
+    return marked(f"ORCHESTRATOR_WORK={project.work}")
+
+
+def marked(variable: str) -> list[int]:
+    """Pids of processes that have this variable, ``NAME=value``, in their environment."""
+    mark = variable.encode()
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from brokers import free_port
-from conftest import wait_until
+from conftest import marked, wait_until
 
 SBIN = "/usr/sbin:/usr/local/sbin"
 DAGU = Path(sys.executable).parent / "dagu"
@@ -126,6 +127,12 @@ class Slurm(Real):
         self._run("slurmd", "-D", "-c", "-f", str(conf), **self.env)
         wait_until(self._idle, f"the node is idle, see {self.folder}/said")
         self.options = "preset: slurm"
+
+    def close(self) -> None:
+        super().close()
+        for pid in marked(f"SLURM_CONF={self.folder}/slurm.conf"):  # steps outlive their daemon
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _idle(self) -> bool:
         done = subprocess.run(
