@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.verbs.run import in_the_way
 from orchestrator.coordination.news import About, Held, Left, Recovered, Remark, Requeued, Stuck
 from orchestrator.coordination.starts import Starts
-from orchestrator.model.admission import admit
+from orchestrator.model.admission import PROCESS, SLOTS, admit
+from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
+from orchestrator.queries import tasks, why
 from orchestrator.queries.world import Known, lane_of, request_of
 from orchestrator.store.cardfile import CardFile
 from orchestrator.testing import End, Tube
@@ -374,6 +377,7 @@ class History:
         self.tube = Tube(root, self.config)
         self.needs: dict[str, list[str]] = {}
         self.agreed = 0
+        self.speaks = seed % 3 == 0  # whether words are compared, too: that reads every tool's file
         for number in range(chance.randint(2, 6)):
             self.add(f"t{number}", at=chance.choice([0, 0, 0, 5, 40]))
         for _ in range(chance.randint(1, 4)):
@@ -441,17 +445,46 @@ class History:
         known = Known(self.tube.layout, self.tube.clock.wall())
         world = watcher.rooms.inforce.world()
         assert known.use.running == world.use.running
+        layout, now = self.tube.layout, known.now
+        rows = []
+        if self.speaks:
+            rows += tasks.listed(layout, now, (Status.INBOX,), None, known)[0]
+            rows += tasks.overview(layout, now, known=known).waiting
         for waiting in list(watcher.rooms.waitlist.tasks.waiting.values()):
             mine = admit(watcher.rooms.waitlist.tasks.ask(waiting), world)
             request = request_of(self.tube.layout, Status.INBOX, waiting.name)
             theirs = known.gates(request.task, waiting.name)
             assert [gate.why for gate in mine] == [gate.why for gate in theirs]
+            if self.speaks:
+                self.speak_as_one(waiting.id, mine, known, rows)
             self.agreed += 1
         for journal in known.journals:
             life = watcher.rooms.running.get(journal.task_id)
             if life is not None and life.retry_at is not None:
                 assert lane_of(journal) == life.lane
                 self.agreed += 1
+
+    def speak_as_one(
+        self, task_id: str, mine: list[Gate], known: Known, rows: list[tasks.Row]
+    ) -> None:
+        """What ``why``, ``list``, ``status`` and ``run`` say of a waiting task is what its watcher thinks, word by word."""
+        layout, name = self.tube.layout, f"{task_id}.yaml"
+        words = [gate.why for gate in mine]
+        apart = [gate for gate in mine if gate.name not in PROCESS]
+        first = apart[0].why if apart else ""
+        answer = why.reasons(layout, task_id, Status.INBOX, name, known.now, known)
+        assert [gate.why for gate in answer.gates] == words
+        if len(words) < 2 and "waits for itself" not in answer.summary:
+            said = f"it waits: {words[0]}" if words else "nothing holds it: it is about to start"
+            assert answer.summary == said
+        found = [row for row in rows if row.id == task_id]
+        assert len(found) == 2 and {row.detail for row in found} == {first}
+        for row in found:
+            assert ("stuck" in row.flags) == any(gate.stuck for gate in apart)
+        request = request_of(layout, Status.INBOX, name)
+        refused = [gate.why for gate in in_the_way(known, request.task, name)]
+        here = SLOTS | {GateName.ONLY}
+        assert refused == [gate.why for gate in apart if gate.name not in here]
 
     def live(self) -> None:
         """Watchers one after the other, until nothing is left that could run."""

@@ -416,10 +416,17 @@ def _count(value: object) -> int | None:
 
 
 def listed(
-    layout: Layout, now: float, statuses: tuple[Status, ...] | None, most: int | None
+    layout: Layout,
+    now: float,
+    statuses: tuple[Status, ...] | None,
+    most: int | None,
+    known: world.Known | None = None,
 ) -> tuple[list[Row], int]:
-    """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks."""
-    known = world.Known(layout, now)
+    """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks.
+
+    ``known`` is a look at the work directory that others share.
+    """
+    known = known or world.Known(layout, now)
     rows: list[Row] = []
     wanted = statuses or FOLDERS
     if Status.RUNNING in wanted:

@@ -46,9 +46,16 @@ class Reasons:
     passed: list[str] = field(default_factory=list)
 
 
-def reasons(layout: Layout, task_id: str, status: Status, name: str, now: float) -> Reasons:
-    """Why this task is where it is."""
-    known = world.Known(layout, now)
+def reasons(
+    layout: Layout,
+    task_id: str,
+    status: Status,
+    name: str,
+    now: float,
+    known: world.Known | None = None,
+) -> Reasons:
+    """Why this task is where it is.  ``known`` is a look at the work directory that others share."""
+    known = known or world.Known(layout, now)
     if status is Status.INBOX:
         return _waiting(known, task_id, name)
     if status is Status.HELD:

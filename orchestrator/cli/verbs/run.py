@@ -36,6 +36,7 @@ from orchestrator.files.logreader import LogReader
 from orchestrator.model.admission import SLOTS
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Outcome, Status
+from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration
 from orchestrator.queries.world import Known
 from orchestrator.store.claiming import Vanished
@@ -83,7 +84,7 @@ def command(app: App, file: str, force: bool) -> int:
         return runhere.here(app, look.run)
     if not isinstance(look, TaskFile):
         raise NotFound(f"there is no task '{task_id}' in the inbox")
-    gates = _in_the_way(layout, look, name)
+    gates = in_the_way(Known(layout, time.time()), look.task, name)
     _refuse_unapproved(task_id, gates)
     if gates and not force:
         raise Refused(
@@ -107,9 +108,9 @@ def command(app: App, file: str, force: bool) -> int:
         acceptance.ended()
 
 
-def _in_the_way(layout: Layout, look: TaskFile, name: str) -> list[Gate]:
+def in_the_way(known: Known, task: Task, name: str) -> list[Gate]:
     """What keeps it from starting here: neither limits, which are the watcher's, nor the watcher itself."""
-    gates = Known(layout, time.time()).gates(look.task, name, watcher=False)
+    gates = known.gates(task, name, watcher=False)
     return [gate for gate in gates if gate.name not in SLOTS | {GateName.ONLY}]
 
 
