@@ -10,16 +10,22 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import opening
 from orchestrator.files.identity import born as born
+from orchestrator.libraries import later
+
+if TYPE_CHECKING:
+    import shutil
+    import subprocess
+else:
+    shutil = later("shutil")
+    subprocess = later("subprocess")
 
 # Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and may work later.
 DISK_FAULTS = frozenset(

@@ -8,13 +8,19 @@ that git may bring back, and what the log lacks now is written into it.  Readers
 
 from __future__ import annotations
 
-import calendar
 import os
 import time
+from typing import TYPE_CHECKING
 
 from orchestrator.files import jsonlines, opening, scan
 from orchestrator.files.layout import Layout
+from orchestrator.libraries import later
 from orchestrator.store.appending import append_to, is_named
+
+if TYPE_CHECKING:
+    import calendar
+else:
+    calendar = later("calendar")
 
 MOST = 1 << 30  # bytes of an event file
 KEPT_DAYS = 2  # days whose events are put back

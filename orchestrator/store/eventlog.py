@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -289,7 +288,7 @@ def clone_name(layout: Layout) -> str:
     if known:
         return known
     os.makedirs(layout.state, mode=0o700, exist_ok=True)
-    name = secrets.token_hex(2)
+    name = os.urandom(2).hex()
     temporary = f"{layout.writer}.{owners.own()}.tmp"
     try:
         # In the place of one that a power cut has left empty; of several commands at once the last one names the clone.

@@ -7,18 +7,23 @@ A session can be older than the attempt: only what was written since the attempt
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files.opening import open_file, read_bytes
+from orchestrator.libraries import later
 from orchestrator.model.units import when
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
 from orchestrator.tools import queries
 from orchestrator.tools import tally as tally_tools
+
+if TYPE_CHECKING:
+    import glob
+else:
+    glob = later("glob")
 
 LONGEST = 1 << 24  # bytes of one line; a longer one is passed over
 HEAD = 1 << 16  # bytes in which a log names its folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -37,11 +36,17 @@ from orchestrator.files import (
     schemas,
 )
 from orchestrator.files.ownership import find_own_layout
+from orchestrator.libraries import later
 from orchestrator.model import ids
 from orchestrator.model.status import Status
 from orchestrator.store import atomic
 from orchestrator.store.yamltext import task_text
 from orchestrator.tools import judging, routing
+
+if TYPE_CHECKING:
+    import tempfile
+else:
+    tempfile = later("tempfile")
 
 if TYPE_CHECKING:
     from orchestrator.files.documents import Document, Problem
