@@ -440,7 +440,7 @@ SPARED = {
     " orchestrator.files.configuration orchestrator.queries.validity orchestrator.files.schemas",
     "runs": "inspect locale hashlib yaml orchestrator.tools.specs orchestrator.model.config orchestrator.queries.tasks",
     "events": "inspect locale hashlib yaml orchestrator.tools.specs orchestrator.queries.world orchestrator.queries.tasks",
-    "new -n x": "jsonschema sqlite3 orchestrator.queries.tasks orchestrator.queries.world",
+    "new -n x": "jsonschema sqlite3 subprocess tempfile calendar glob secrets orchestrator.queries.tasks orchestrator.queries.world",
     "complete st": "inspect locale hashlib yaml orchestrator.files.scan orchestrator.queries.tasks",
     "complete show a": "inspect locale hashlib yaml orchestrator.queries.tasks orchestrator.model.config",
 }

@@ -20,7 +20,7 @@ from orchestrator.files.schemas import check
 from orchestrator.model import failure
 from orchestrator.model.budget import Budget, Budgets, Spent, closed
 from orchestrator.model.config import Model
-from orchestrator.tools import failures, output
+from orchestrator.tools import failures, output, specs
 from orchestrator.tools.specs import load_tools, queries
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -876,3 +876,17 @@ def test_a_prompt_larger_than_the_context_is_not_sent(project, tools):
     ]
     assert "accepts at once (100 tokens)" in project.result("long")["attempts"][0]["reason"]
     assert attempts(project, "short") == [("one", "", False)]
+
+
+def test_a_verb_reads_the_tool_that_it_asks_for(monkeypatch):
+    """The catalog is known by its names; it says the same whether it is read at once or when it is asked for."""
+    whole = specs.load_tools(None).tools
+    read = []
+    monkeypatch.setattr(
+        specs, "_document", lambda path, real=specs._document: read.append(path) or real(path)
+    )
+    shelf = specs.load_tools(None, lazily=True).tools
+    assert list(shelf) == list(whole) and "demo" in shelf and "none" not in shelf and not read
+    assert shelf["demo"] == whole["demo"] and shelf["demo"] is shelf["demo"]
+    assert len(read) == 1
+    assert dict(shelf) == dict(whole)

@@ -31,6 +31,7 @@ def refuse_unsafe(app: App) -> None:
         raise Unusable(f"{shown} {why}: others could run programs as you", f"chmod o-w {shown}")
 
 
-def open_config(app: App) -> tuple[Config, Toolbox]:
-    """The checked configuration and the tools."""
-    return configuration.load_config(app.layout, schemas.check), specs.load_tools(app.layout)
+def open_config(app: App, lazily: bool = False) -> tuple[Config, Toolbox]:
+    """The checked configuration and the tools; ``lazily`` for a verb that asks for a few of them and is over at once."""
+    config = configuration.load_config(app.layout, schemas.check)
+    return config, specs.load_tools(app.layout, lazily)

@@ -113,7 +113,7 @@ class Judge:
                 config = configuration.load_config(self._layout)
             except OrchestratorError:
                 config = config_model.Config()
-            self._settings = config, specs.load_tools(self._layout)
+            self._settings = config, specs.load_tools(self._layout, lazily=True)
         return self._settings
 
     def _refused(self, task_id: str, stat: os.stat_result) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import opening, schemas
@@ -120,16 +120,49 @@ def of_account(name: str) -> bool:
     return any(file.rpartition(".")[0] == name for file in names(data_file("tools", "catalog")))
 
 
+class Shelf(Mapping[str, ToolSpec]):
+    """Tools by name.  Those of the catalog may be read when they are asked for: nearly every verb needs one of them."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, ToolSpec | str] = {}  # or the path of one that is read later
+
+    def put(self, spec: ToolSpec) -> None:
+        """Have this tool; it takes the place of another of its name."""
+        self._specs[spec.name] = spec
+
+    def promise(self, name: str, path: str) -> None:
+        """Have a tool of the catalog, whose file is right, and is read later."""
+        self._specs[name] = path
+
+    def __getitem__(self, name: str) -> ToolSpec:
+        spec = self._specs[name]
+        if isinstance(spec, str):
+            spec = self._specs[name] = _spec(name, spec, completed(_document(spec).data), True)
+        return spec
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+
 @dataclass(slots=True)
 class Toolbox:
     """All tools that can be used here, by name, and the spec files that cannot: ``(path, document, problems)``."""
 
-    tools: dict[str, ToolSpec] = field(default_factory=dict)
+    tools: Shelf = field(default_factory=Shelf)
     broken: list[tuple[str, Document, list[Problem]]] = field(default_factory=list)
 
 
-def load_tools(layout: Layout | None) -> Toolbox:
-    """The catalog and, over it, the user's own tools."""
+def load_tools(layout: Layout | None, lazily: bool = False) -> Toolbox:
+    """The catalog and, over it, the user's own tools.
+
+    ``lazily``: files of the catalog are read when their tool is asked for.  Not for who stays: an upgrade replaces them.
+    """
     box = Toolbox()
     folders = [(data_file("tools", "catalog"), True)]
     if layout is not None:
@@ -138,7 +171,10 @@ def load_tools(layout: Layout | None) -> Toolbox:
         for name in sorted(names(folder)):
             stem, suffix = os.path.splitext(name)
             if suffix in (".yaml", ".yml") and not name.startswith((".", "_")):
-                _load(box, f"{folder}/{name}", stem, built_in)
+                if lazily and built_in:
+                    box.tools.promise(stem, f"{folder}/{name}")
+                else:
+                    _load(box, f"{folder}/{name}", stem, built_in)
     return box
 
 
@@ -209,10 +245,7 @@ def queries(document: Document) -> list[Problem]:
 
 
 def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
-    try:
-        document = parse(opening.read_bytes(os.path.realpath(path), MAX_BYTES))
-    except OSError as error:
-        document = Document("", problems=[Problem(1, 1, f"cannot be read: {error.strerror}")])
+    document = _document(path)
     problems = document.problems or (
         [] if built_in else schemas.check("tool", document)
     )  # ours are checked by the tests
@@ -223,8 +256,18 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
     if problems:
         box.broken.append((path, document, problems))
         return
-    data = completed(document.data)
-    box.tools[name] = ToolSpec(
+    box.tools.put(_spec(name, path, completed(document.data), built_in))
+
+
+def _document(path: str) -> Document:
+    try:
+        return parse(opening.read_bytes(os.path.realpath(path), MAX_BYTES))
+    except OSError as error:
+        return Document("", problems=[Problem(1, 1, f"cannot be read: {error.strerror}")])
+
+
+def _spec(name: str, path: str, data: Mapping[str, Any], built_in: bool) -> ToolSpec:
+    return ToolSpec(
         name=name,
         argv=tuple(data["argv"]),
         path=path,

@@ -232,7 +232,7 @@ def command(
 
 def _made(app: App, name: str, text: str) -> list[Task]:
     """The tasks of a run that is not accepted yet."""
-    find = open_config(app)[0].templates.get
+    find = open_config(app, lazily=True)[0].templates.get
     run = requests.load(f"{name}.yaml", name, text.encode(), find=find).run
     return run.all_tasks() if run is not None else []
 
@@ -345,7 +345,7 @@ def _without_examples(text: str) -> str:
 
 def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -> str:
     """What is wrong with the text, rendered; empty if nothing is.  ``given``: by which option a key was given."""
-    config, toolbox = open_config(app)
+    config, toolbox = open_config(app, lazily=True)
     raw = text.encode()
     if len(raw) > documents.MAX_BYTES:
         size = f"{len(raw) / 2**20:.1f} MiB"
