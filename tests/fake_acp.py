@@ -2,6 +2,7 @@
 
     say TEXT           answer
     notice TEXT        say this in one piece
+    fail TEXT          a call that fails without being asked for, and gives this back
     run A | B          ask whether it may run these, all at once, and say what became of each
     refuse             end the turn, as some do when they were refused something
     sleep              wait until it is cancelled, and say so
@@ -101,6 +102,10 @@ class Agent:
                 return "end_turn"
             elif order == "notice":
                 self.say(rest)
+            elif order == "fail":
+                content = [{"type": "content", "content": {"type": "text", "text": rest}}]
+                call = {"toolCallId": rest, "kind": "edit", "status": "failed", "content": content}
+                self.update(sessionUpdate="tool_call_update", **call)
             elif order == "sleep":
                 return self.sleep()
             elif order == "ignore":

@@ -82,6 +82,13 @@ def test_an_error_in_the_voice_of_the_model_is_no_answer(project, fake):
     assert (project.where("u"), good["message"]) == ("done", "All is well."), good
 
 
+def test_what_an_agent_refuses_without_asking_is_a_warning(project, fake):
+    drop(project, "fail Path not in workspace: /etc/hosts", "fail no such text in a.py", "say OK.")
+    project.run("watch", "--until-empty", code=0)
+    denied = "permission denied: edit Path not in workspace: /etc/hosts"
+    assert project.result("t")["warnings"] == [denied]
+
+
 def test_what_was_said_to_a_session_that_is_gone_is_said_to_the_next(project, fake):
     drop(project, "say one", retries=1)
     project.run("watch", "--until-empty", code=0)

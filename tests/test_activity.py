@@ -18,6 +18,7 @@ from orchestrator.tools.activity import (
     Show,
     describe,
     presentation,
+    total,
 )
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -204,3 +205,17 @@ def test_logs_and_status_show_lines(project, watch):
     go.touch()
     project.settled("t", "done")
     assert project.run("logs", "t", "-n", "0").stdout == ""
+
+
+def test_an_event_of_some_megabytes_is_counted(tmp_path):
+    """An answer of 5 MB is one event of pi, and its figures stand in it."""
+    log, how = tmp_path / "stdout.log", presentation(NOWHERE, "pi")
+    usage = {"input": 1000, "cacheRead": 200, "output": 50, "cacheWrite": 0, "cost": {"total": 0.1}}
+    text = [{"type": "text", "text": "x" * 5_000_000}]
+    message = {"role": "assistant", "stopReason": "stop", "content": text, "usage": usage}
+    log.write_text(json.dumps({"type": "message_end", "message": message}) + "\n")
+    progress = Progress(str(log), how)
+    while progress.look():
+        pass
+    expected = {"input": 1200, "cached": 200, "output": 50}
+    assert progress.usage == total(str(log), how.live).usage == expected and progress.cost == 0.1

@@ -43,6 +43,8 @@ KNOWN = {
     ("qwen", "denied"): "it may write everywhere",
     ("qwen-acp", "denied"): "it may write everywhere",
     ("pi", "denied"): "it may write everywhere",
+    ("gemini", "flood"): "it takes what repeats itself for a loop, and asks its model again",
+    ("gemini-acp", "flood"): "it takes what repeats itself for a loop, and asks its model again",
     ("copilot-acp", "overload"): "it tries again inside for longer than 20 s",
     ("qwen-acp", "edit"): "calls for its memory are not told: 2 of 4",
     ("qwen-acp", "resume"): "calls for its memory are not told: 2 of 4",
@@ -192,8 +194,8 @@ def flood(field: Field, watch) -> str:
     field.use()
     field.task("[[repeat 50000 " + "0123456789 " * 9 + "]]")
     result = field.run()
-    assert result["outcome"] == "succeeded" and 1000 < len(result["message"]) < 20_000, str(result)[:300]  # fmt: skip
-    return field.exact(result)
+    assert result["outcome"] == "succeeded" and len(result["message"]) < 20_000, str(result)[:300]
+    return field.exact(result) if len(result["message"]) > 1000 else "the answer is gone"
 
 
 def four(field: Field, watch) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 if __name__ == "__main__":  # run by its path, so that nothing but Python is needed to find us
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
 from orchestrator.tools.dialogue import (
     Agent,
@@ -51,6 +53,12 @@ OPTIONS = {  # kinds of answers, as a person sees them; the agent's own words fo
     "reject_once": "deny",
     "reject_always": "deny always",
 }
+# What a call gives back that its agent has refused without asking.
+WALLS = regex(
+    r"not in (?:the )?workspace|outside (?:of )?(?:the|your|this) \w+|permission denied|(?:not|n't) (?:allowed|permitted)"
+    r"|read-only file system|denied by",
+    re.IGNORECASE,
+)
 # Agents that tell what befell themselves in the voice of their model: how such words of news and of troubles begin.
 NOTICES = {"Copilot": ("Info: ", "Error: ")}
 
@@ -65,6 +73,7 @@ class Call:
 
     facts: dict[str, Any] = field(default_factory=dict)
     told: bool = False
+    asked: bool = False  # the agent asked for it, and was answered
 
     @property
     def kind(self) -> str:
@@ -303,6 +312,8 @@ class Talk:
             self._tell_call(call)
         if update.get("status") in ("completed", "failed") and call.output:
             tell("prints", text=call.output)
+        if update.get("status") == "failed" and not call.asked and WALLS.search(call.output):
+            tell("denied", tool=call.name, what=_what(call) or " ".join(call.output.split())[:200])
         return call
 
     def _tell_call(self, call: Call) -> None:
@@ -316,6 +327,7 @@ class Talk:
         told = params.get("toolCall")
         call = self._call({**told, "status": None} if isinstance(told, dict) else {})
         self._tell_call(call)
+        call.asked = True
         choices = _choices(params.get("options"))
         level = self.options.permissions
         if level == "full" or (level == "read" and call.kind in LOOKS):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TAIL = 1 << 16  # bytes at the end of a log that are enough to know what a tool does now
 EVENT_MOST = 1 << 25  # bytes of an event that is shown
-LONGEST = 1 << 22  # a line longer than this is passed over
+LONGEST = 1 << 24  # bytes; a line longer than this is passed over
 GLANCE = 1 << 22  # bytes of log that are read for the sake of figures
 STEP = 1 << 20  # bytes read at a time, and at most in one look at a running attempt
 PRINTED = 6  # lines of what a tool call gave back
