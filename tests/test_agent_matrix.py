@@ -32,6 +32,8 @@ KNOWN = {
     ("opencode-acp", "edit"): "it tells no tokens",
     ("opencode-acp", "resume"): "it tells no tokens",
     ("opencode-acp", "cancel"): "it tells no tokens",
+    ("opencode-acp", "long"): "it tells no tokens",
+    ("opencode-acp", "flood"): "it tells no tokens",
     ("opencode-acp", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("qwen-acp", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("opencode", "limited"): "it tries again inside for longer than 20 s and prints nothing",
@@ -302,6 +304,32 @@ def test_it_is_told_while_it_runs(project, provider, watch, program):
     assert len(project.result("t")["attempts"]) == 1
     assert field.exact(project.result("t")) == ""
     wait_until(lambda: not tagged(project), "nothing is left")
+
+
+# How the model of each is led to answer by a schema: the programs offer it a tool, or ask the provider for a form.
+ANSWERS = {
+    "claude 2.1.197": '[[tool StructuredOutput {"verdict": "pass"}]]',
+    "claude 2.1.332": '[[tool StructuredOutput {"verdict": "pass"}]]',
+    "codex 0.169.0": "judge it",
+    "qwen 0.24.4": '[[tool structured_output {"verdict": "pass"}]]',
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS, ids=lambda name: name.replace(" ", "-"))
+def test_an_answer_keeps_to_a_schema(project, provider, name):
+    field = Field(project, provider, next(item for item in PROGRAMS if item.name == name))
+    field.use()
+    schema = {
+        "type": "object",
+        "required": ["verdict"],
+        "additionalProperties": False,
+        "properties": {"verdict": {"type": "string", "enum": ["pass", "fail"]}},
+    }
+    (project.root / "verdict.json").write_text(json.dumps(schema))
+    field.task(ANSWERS[name], result={"schema": "verdict.json"})
+    result = field.run()
+    assert result["data"] == {"verdict": "pass"} and len(result["attempts"]) == 1, result
+    assert "schema" in field.project.log("t", name="command.json")
 
 
 # What each level was seen to allow: a file of the project, a command, a file outside of it.
