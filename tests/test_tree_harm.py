@@ -384,3 +384,19 @@ def test_a_tree_that_an_agent_made_something_else_of(repo: Repo, what):
     assert any("its tree disappeared while it ran" in text for text in told["warnings"])
     repo.run("trees", "clean", "-y", code=None)
     assert [file.name for file in out.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize(
+    "place", ["index", "HEAD", "packed-refs", "refs/heads/main", "refs/heads/task/x", "logs/HEAD"]
+)
+def test_a_pipe_that_git_would_wait_for_stops_nobody(repo: Repo, place):
+    """No git of ours opens it: the task ends, its work stays in its tree, and the reason is told."""
+    path = repo.root / ".git" / place
+    repo.do(
+        "x",
+        f"echo x > src/x.txt; rm -f {path}; mkdir -p $(dirname {path}); mkfifo {path}",
+        code=None,
+    )
+    told = repo.result("x")
+    assert f"{place} is not a regular file" in str(told), told
+    assert (repo.tree("x") / "src/x.txt").exists()

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
-from orchestrator.files import contests, journals, opening, runrecords
+from orchestrator.files import contests, gitfiles, journals, opening, runrecords
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import Bounds
@@ -237,7 +237,8 @@ class Grounds:
         """Where the task's relative paths begin: its tree, or the project."""
         if life.tree is None:
             return self.layout.root
-        prefix = os.path.relpath(os.path.realpath(self.layout.root), git.find(self.layout.root).top)
+        root = os.path.realpath(self.layout.root)
+        prefix = os.path.relpath(root, gitfiles.top_of(root))
         return life.tree.path if prefix == "." else os.path.join(life.tree.path, prefix)
 
     def file(self, life: Worker, path: str) -> str:

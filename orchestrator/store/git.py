@@ -15,6 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import git as reading
+from orchestrator.files import gitfiles
 from orchestrator.records import dataclass
 
 SECONDS = 600.0
@@ -177,6 +179,7 @@ class NoRepository(OrchestratorError):
 
 def find(root: str) -> Repository:
     """The repository of the project in ``root``.  Raises `NoRepository` in plain words."""
+    _check(root)
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     words = (
         "--is-bare-repository",
@@ -213,6 +216,19 @@ def find(root: str) -> Repository:
     common = os.path.realpath(os.path.join(root, common))
     found = Repository(top, git_dir, common, prefix.rstrip("/"))
     return replace(found, filters=own_filters(found))
+
+
+def _check(root: str) -> None:
+    """`NoRepository` if an agent has put a pipe, say, where git reads a file: nothing of ours is to wait for it."""
+    try:
+        near = reading.nearest(root)
+    except reading.Unclear as error:
+        raise NoRepository(f"a tree needs a git repository: {error}") from None
+    path = gitfiles.odd(near.git_dir, near.common) if near is not None else ""
+    if path:
+        raise NoRepository(
+            f"{path} is not a regular file", "put it right; until then no git is started here"
+        )
 
 
 def own_filters(repository: Repository) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import opening, owners, scan
+from orchestrator.files import gitfiles, opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
@@ -262,7 +262,10 @@ def worktrees_on(repo: Repository, ref: str) -> list[str]:
 
 def in_tree(repo: Repository, tree: Tree) -> Git:
     """Acts on a tree, through the folder that the repository keeps for it; its ``.git`` file is not asked."""
-    return Git(admin_of(repo, tree.path) or repo.common, tree.path, filters=repo.filters)
+    admin = admin_of(repo, tree.path)
+    if admin and (path := gitfiles.odd(admin)):
+        raise GitFailed(f"{path} is not a regular file")
+    return Git(admin or repo.common, tree.path, filters=repo.filters)
 
 
 def make(
