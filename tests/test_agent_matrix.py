@@ -48,8 +48,10 @@ KNOWN = {
     ("gemini", "flood"): "it takes what repeats itself for a loop, and asks its model again",
     ("gemini-acp", "flood"): "it takes what repeats itself for a loop, and asks its model again",
     ("copilot-acp", "overload"): "it tries again inside for longer than 20 s",
-    ("qwen-acp", "edit"): "calls for its memory are not told: 2 of 4",
-    ("qwen-acp", "resume"): "calls for its memory are not told: 2 of 4",
+    **{
+        ("qwen-acp", check): "calls for its own memory are not told: as many again"
+        for check in ("edit", "resume", "long", "flood")
+    },
     ("opencode", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("qwen", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("opencode", "cancel"): "it reports a call when its tool has ended",
