@@ -134,7 +134,7 @@ _OF_MACHINE = regex(
 _LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually|mean|means|meant|that|you|we|it|have|has|do|does|did|with|from"
 # What might be, will be, or is written about, has not happened: "if you hit your usage limit", "handles rate limits".
 _SUPPOSED_BEFORE = regex(
-    rf"\b(?:if|when|whenever|in case(?: of)?|unless|should|once|lest|may|might|could|will|soon|about to|going to|handl(?:es?|ed|ing)(?: of)?|supports?|implement(?:s|ed)?|renamed?|add(?:s|ed)?|wrote|writes?|updated?|documents?|describes?|mentions?|shows?|tests? (?:of|for)|what)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    rf"\b(?:if|when|whenever|in case(?: of)?|unless|should|once|before|lest|may|might|could|will|soon|about to|going to|handl(?:es?|ed|ing)(?: of)?|supports?|implement(?:s|ed)?|renamed?|add(?:s|ed)?|wrote|writes?|updated?|documents?|describes?|mentions?|shows?|tests? (?:of|for)|what)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
 )
 _RESETS_AFTER = regex(r"\s+(?:reset|renew|refresh|clear|lift|is over|ends)", re.IGNORECASE)
