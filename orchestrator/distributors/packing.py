@@ -62,6 +62,8 @@ def unpack(blob: bytes) -> list[tuple[str, bytes, bool]]:
     head, _, body = blob.partition(b"\n")
     try:
         heads = json.loads(head)
+        if not isinstance(heads, list):
+            raise ValueError("a list of files that is none")
         found = []
         for name, size, executable in heads[: MOST_FILES + 1]:
             if not safe(name) or not isinstance(size, int) or not 0 <= size <= len(body):

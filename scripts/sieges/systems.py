@@ -104,6 +104,7 @@ def siege(
     broken: list[str] = []
     for suite in suites:
         root = Path(tempfile.mkdtemp(prefix=f"orchestrator-{suite}-"))
+        root.chmod(0o755)  # it becomes the root folder of people who are not root
         try:
             wrong = make(suite, root)
             if wrong:
