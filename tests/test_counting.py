@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 from conftest import wait_until
@@ -11,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StoreFault
-from orchestrator.files import jsonlines, logtimes, scan
+from orchestrator.files import documents, jsonlines, logtimes, scan
 from orchestrator.files.eventreader import about
 from orchestrator.files.layout import Layout
 from orchestrator.store import folders, ledger, places
 from orchestrator.store.ledger import Ledger
+from orchestrator.tools import changes
+
+ROOT = Path(__file__).parent.parent
 
 PARTS = ["a", "t1", ".", "_", "#", "@", "~", " ", "(1)", ".tmp", ".bak", "-conflict-", "conflict", ".reply", ".error", "base", "\n", "."]  # fmt: skip
 ENDS = [".yaml", ".yml", ".md", "", ".txt", ".yaml~", ".error.md", ".gitkeep"]
@@ -84,3 +89,13 @@ def test_a_journal_that_is_locked_first_is_read_once(tmp_path, monkeypatch):
     assert entry.lock() and entry.journal.attempt.number == 1
     assert len(reads) == 1
     entry.close()
+
+
+def test_the_reference_names_the_limits_of_a_file():
+    text = (ROOT / "docs/reference/on-disk-format.md").read_text()
+    (said,) = re.findall(r"\*\*Limits of a file\*\*: (.*?)\n\n", text, re.DOTALL)
+    assert f"{documents.MAX_BYTES >> 20} MiB;" in said
+    assert f"{documents.MAX_DEPTH} levels of nesting" in said
+    assert f"{documents.MAX_NODES:,} values" in said
+    assert f"{documents.MAX_TASKS:,} tasks of a run" in said
+    assert f"{changes.MOST} files at most" in said
