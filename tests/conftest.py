@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hermetic
 import pytest
+from hypothesis import HealthCheck, settings
 
 from orchestrator.cli import lazily
 from orchestrator.files.layout import Layout
@@ -24,6 +25,9 @@ lazily.settle()  # tests run many threads: here every module is loaded where it 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = float(os.environ.get("PATIENCE", "30"))
 hermetic.shut_out()
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def wait_until(check: Callable[[], object], what: str = "", patience: float = PATIENCE) -> object:

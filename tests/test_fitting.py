@@ -38,7 +38,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.one_of(VALUES, st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8)))
 def test_what_is_sure_has_no_error(kind, data):
     if fits(SCHEMAS[kind], data):
@@ -46,7 +46,7 @@ def test_what_is_sure_has_no_error(kind, data):
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_each_key_by_itself(kind, data):
     """One key at a time, beside a prompt: most of these fit, so that being sure is tried often."""

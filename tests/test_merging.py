@@ -273,7 +273,7 @@ def branches(tmp_path_factory) -> Branches:
 ORDERS = st.lists(st.sets(st.sampled_from("abcd"), min_size=1, max_size=3), min_size=2, max_size=5)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(work=ORDERS, strategy=st.sampled_from(["merge", "squash", "rebase"]))
 def test_in_whatever_order_they_are_merged_what_collides_stays_and_the_others_land(
     branches, work, strategy

@@ -81,7 +81,7 @@ def test_an_unknown_target_is_said(project):
     assert "Did you mean 'claude'?" in project.run("init", "--agents", "cluade", code=2).stderr
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="<\r"), max_size=200)
 )
