@@ -376,6 +376,22 @@ def test_drain_and_interrupt(project, watch):
     wait_until(lambda: "up" in project.log("c", 2), "attempt 2")
 
 
+@pytest.mark.parametrize("folder", ["results", "events"])
+def test_whatever_an_end_waits_for_a_third_request_leaves(project, watch, folder):
+    """An agent put a pipe in place of a folder of ours: its end cannot be written until somebody mends that."""
+    watcher = watch()
+    spoil = f"until rm -rf work/{folder} && mkfifo work/{folder}; do :; done"  # we put it back
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  {spoil}\n")
+    for said in (f"{folder} is no folder", "draining", "interrupting"):
+        wait_until(lambda said=said: said in watcher.text(), said)
+        watcher.send(signal.SIGINT)
+    assert watcher.wait() == 130
+    os.unlink(project.work / folder)
+    watch()
+    project.settled("a", "done")
+    assert len(project.events("attempt_started", "a")) <= 1  # events of before may be gone
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_the_next_watcher_adopts_what_runs(project, watch, number):
     first = watch()

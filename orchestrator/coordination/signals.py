@@ -42,13 +42,13 @@ class Signals:
         loop.add_signal_handler(signal.SIGCONT, self._continued)
 
     def received(self, number: int) -> None:
-        """Ctrl-C once: drain.  Twice: interrupt.  TERM, HUP: leave."""
-        if number != signal.SIGINT:
+        """Ctrl-C once: drain.  Twice: interrupt.  Three times, TERM, HUP: leave, whatever is waited for."""
+        if number != signal.SIGINT or self.interrupted:
             self.leave = True
-        elif not self.draining:
-            self._drain()
-        elif not self.interrupted:
+        elif self.draining:
             self._interrupt()
+        else:
+            self._drain()
         self._news = True
         self.hints.stir()
 

@@ -389,7 +389,9 @@ def _bottom(
         rows = [f"{key:<6} {KEYS[key][1]}" for key in valid(at)]
         rows.append("p      hold everything, or release it")
         rows.append("up down j k 1-9 select · Tab next block · / filter · Esc back")
-        rows.append("q or Ctrl-C: start nothing more, wait for running tasks; again: interrupt")
+        rows.append(
+            "q or Ctrl-C: start nothing new; again: interrupt what runs; a third time: leave"
+        )
         return [fit(row, columns, dots).rstrip() for row in rows][-max(most, 1) :]
     if hand.note:
         return [fit(one_line(hand.note), columns, dots).rstrip()]

@@ -227,8 +227,8 @@ class Pane:
             case Draining():
                 self._draining(news.running)
             case Interrupting():
-                text = f"interrupting {news.running}: SIGINT, then SIGTERM, then SIGKILL"
-                self._print(text)
+                how = "SIGINT, then SIGTERM, then SIGKILL · Ctrl-C again to leave at once"
+                self._print(f"interrupting {news.running}: {how}")
             case Begun():
                 self._begun()
             case Suspended():

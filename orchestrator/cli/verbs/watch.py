@@ -93,6 +93,7 @@ def command(
     """Run the tasks in work/inbox, as many at once as there are slots.
 
     Ctrl-C once: start nothing more and wait for running tasks.  Twice: interrupt them; they go back to the inbox.
+    Three times: leave at once.
     If this process is killed, running tasks go on, and the next watcher takes them over.
     """
     if everywhere:
