@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -564,19 +565,37 @@ def test_a_heartbeat_that_cannot_be_written_is_a_fault(tube, monkeypatch):
     )
 
 
-def test_a_journal_that_is_spoilt_while_its_task_runs_is_left_alone(tube):
-    """An attempt can write into its own journal; that concerns its task and nobody else, and is told once."""
+def weird_record(path: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"record": "weird"}\n')
 
-    def spoil() -> None:
-        with open(made.layout.journal("a"), "a", encoding="utf-8") as file:
-            file.write('{"record": "weird"}\n')
 
+def instead(make: Callable[[str], object]) -> Callable[[str], None]:
+    def spoil(path: str) -> None:
+        os.unlink(path)
+        make(path)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        weird_record,
+        instead(os.mkfifo),
+        instead(os.mkdir),
+        instead(lambda path: os.symlink("/etc/hostname", path)),
+    ],
+    ids=["record", "pipe", "folder", "link"],
+)
+def test_a_journal_that_is_spoilt_while_its_task_runs_is_left_alone(tube, spoil):
+    """An attempt can reach its own journal; that concerns its task and nobody else, and is told once."""
     made = tube()
     made.plan("a", SLOW)
     made.plan("b", End(after=90.0))
     made.drop("a")
     made.drop("b")
-    made.at(5, spoil)
+    made.at(5, lambda: spoil(made.layout.journal("a")))
     made.at(300, lambda: made.watcher.signalled(signal.SIGTERM))
     made.run(until_empty=False)
     assert made.where("b") == "done" and made.where("a") == "running"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import Clock
+from orchestrator.files import opening
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.result import Reading
@@ -18,8 +19,14 @@ from orchestrator.store.waiting import when_free
 
 
 async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
-    """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if git clean has removed it."""
-    entry = store.ledger.unread(task_id)
+    """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if git clean has removed it.
+
+    Raises `NotUnderstood` if something else lies in its place.
+    """
+    try:
+        entry = store.ledger.unread(task_id)
+    except opening.NotAFile:
+        raise NotUnderstood(task_id) from None
     if entry is None:
         store.prepare()
         entry = store.ledger.create(task_id, records[0])
