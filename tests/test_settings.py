@@ -427,3 +427,22 @@ def test_waiting_tasks_are_not_told_of_again(project, watch):
         if " waiting " in line and "after later" in line
     ]
     assert len(waits) <= 301, len(waits)
+
+
+def test_names_in_settings_that_mean_nothing(project):
+    """An agent whose tool is misspelt would wait for ever."""
+    project.config(
+        "agents:\n  x: {tool: clade}\n  y: {tool: [claude, gemin]}\ndefaults: {agent: nix}\n"
+    )
+    (project.work / "agents").mkdir(exist_ok=True)
+    (project.work / "agents/pro.md").write_text("---\ntool: codx\n---\nBe good.\n")
+    shown = project.run("validate", "--format", "concise", code=4).stdout.splitlines()
+    assert [line.partition(" (")[0] for line in shown] == [
+        "work/orchestrator.yaml:2:13: there is no tool 'clade'",
+        "work/orchestrator.yaml:3:13: there is no tool 'gemin'",
+        "work/orchestrator.yaml:4:19: there is no agent 'nix'",
+        "work/agents/pro.md:2:7: there is no tool 'codx'",
+    ]
+    assert "did you mean 'claude'?" in shown[0]
+    settings = project.run("validate", "work/orchestrator.yaml", "--format", "concise", code=4)
+    assert settings.stdout.count("there is no") == 3

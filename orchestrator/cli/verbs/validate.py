@@ -21,7 +21,8 @@ from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.files.schedules import load_schedules
 from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
-from orchestrator.model.config import Config
+from orchestrator.model.config import Agent, Config
+from orchestrator.model.template import near
 from orchestrator.model.units import plural
 from orchestrator.queries.health.wants import waiting_needs
 from orchestrator.records import replace
@@ -82,7 +83,8 @@ def command(
                 (layout.shown(path), document, problems)
                 for path, document, problems in toolbox.broken
             ]
-            found += _profiles(layout)
+            found += _names(layout, config, toolbox)
+            found += _profiles(layout, config, toolbox)
             found += _schedules(layout)
             found += _templates(layout)
     paths = [path for word in files for path in _paths(word, layout)]
@@ -94,7 +96,7 @@ def command(
             if stem_of(name) and not is_draft(name)
         ]
     for path in paths:
-        settings = _settings(path, toolbox, layout)
+        settings = _settings(path, config, toolbox, layout)
         if settings is None:
             found.append(check(path, config, toolbox, layout))
         else:
@@ -182,20 +184,60 @@ def _templates(layout: Layout) -> list[Found]:
     ]
 
 
-def _profiles(layout: Layout) -> list[Found]:
+def _profiles(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
+    found = []
+    for item in load_profiles(layout, schemas.check):
+        role = config.agents.get(item.name) if "tool" in item.body else None
+        wrong = _tools(item.document, ("tool",), role, toolbox)
+        found.append(
+            (layout.shown(item.path), item.document, [*item.problems, *wrong, *_warned(item)])
+        )
+    return found
+
+
+def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
+    """Tools and agents that the settings name and that are not there: whatever needs them would wait or fail."""
+    try:
+        document = parse(opening.read_bytes(os.path.realpath(layout.config)))
+    except OSError:
+        return []
+    known, problems = agent_names(config, toolbox.tools), []
+    said = document.data if isinstance(document.data, dict) else {}
+    for name in said.get("agents") or {}:
+        problems += _tools(document, ("agents", name, "tool"), config.agents.get(name), toolbox)
+    if config.default_agent not in known:
+        what = f"there is no agent '{one_line(config.default_agent, 60)}'"
+        hint = (
+            near(config.default_agent, dict.fromkeys(known)) or "orchestrator agents   lists them"
+        )
+        problems.append(document.problem_at(("defaults", "agent"), what, hint))
+    return [(layout.shown(layout.config), document, problems)] if problems else []
+
+
+def _tools(
+    document: Document, path: tuple[str, ...], role: Agent | None, toolbox: Toolbox
+) -> list[Problem]:
+    """What a role has for tools that are not there."""
     return [
-        (layout.shown(item.path), item.document, [*item.problems, *_warned(item)])
-        for item in load_profiles(layout, schemas.check)
+        document.problem_at(
+            path,
+            f"there is no tool '{one_line(tool, 60)}'",
+            near(tool, toolbox.tools) or "orchestrator tools   lists them",
+        )
+        for tool in (role.tools if role is not None else ())
+        if tool not in toolbox.tools
     ]
 
 
-def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found] | None:
+def _settings(
+    path: str, config: Config, toolbox: Toolbox, layout: Layout | None
+) -> list[Found] | None:
     """What is wrong with a settings file that lies where it belongs; None if it is no such file."""
     if layout is None or path == "-":
         return None
     real = os.path.realpath(path)
     if real == os.path.realpath(layout.config):
-        return []  # it is read, and judged, before anything else
+        return _names(layout, config, toolbox)  # the rest of it was judged before anything else
     folder = os.path.dirname(real)
     if folder == os.path.realpath(layout.folder("results")):
         document = parse(opening.read_bytes(real, RESULT_MOST))
@@ -216,7 +258,9 @@ def _settings(path: str, toolbox: Toolbox, layout: Layout | None) -> list[Found]
         broken = [item for item in toolbox.broken if os.path.realpath(item[0]) == real]
         return [(layout.shown(path), document, problems) for path, document, problems in broken]
     if folder == os.path.realpath(layout.agents):
-        return [item for item in _profiles(layout) if item[0] == layout.shown(real)]
+        return [
+            item for item in _profiles(layout, config, toolbox) if item[0] == layout.shown(real)
+        ]
     return None
 
 
