@@ -107,14 +107,18 @@ class Replies:
         else:
             self._since.pop(task_id, None)
 
-    def send(self, task_id: str) -> None:
-        """See to the replies of one task now.  Raises `OrchestratorError` if somebody works on it."""
+    def send(self, task_id: str) -> str:
+        """See to the replies of one task now.  Why that is left to a watcher: somebody works on the task; empty if it is done."""
         place = scan.locate(self.layout, task_id)
         ready, _ = self._ready(task_id)
         if place is not None and place[0] in ENDED and ready:
-            self._again(task_id, place[1], ready)
+            try:
+                self._again(task_id, place[1], ready)
+            except OrchestratorError as error:
+                return error.message
         elif place is not None and place[0] is Status.RUNNING:
             self._give(task_id, ready)
+        return ""
 
     def _give(self, task_id: str, ready: list[Reply]) -> bool:
         """Tell a tool that runs and can be told; whether there is something that it has not taken yet."""

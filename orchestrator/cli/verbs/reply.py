@@ -15,7 +15,7 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import landing, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
-from orchestrator.errors import OrchestratorError, Refused
+from orchestrator.errors import Refused
 from orchestrator.files import asks, card, encodings, journals, results, scan, steering
 from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
@@ -84,10 +84,9 @@ def command(
         _check_option(app, task_id, text)
         replying.place(store, task_id, status, text)
     if text and (status in ENDED or status is Status.RUNNING):
-        try:
-            Replies(app.layout, Fixed(config), store).send(task_id)
-        except OrchestratorError as error:
-            say(f"note: {error.message}; the next watcher will deal with it")
+        left = Replies(app.layout, Fixed(config), store).send(task_id)
+        if left:
+            say(f"note: {left}; a watcher will deal with it")
     said = _how(app, task_id, status, config, toolbox)
     if as_json:
         place = scan.locate(app.layout, task_id)
