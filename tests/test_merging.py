@@ -90,6 +90,35 @@ def test_a_conflict_is_named_given_back_and_resolved(repo: Repo):
     assert {"from a", "from b"} <= set((repo.root / "src/a.txt").read_text().splitlines())
 
 
+COLLIDING = int(os.environ.get("COLLIDING", "5"))  # 20 were tried by hand: half a minute
+
+
+def test_many_that_collide_land_one_after_another(repo: Repo):
+    """Each edits the same line; whoever comes too late rebases in its own session, and nothing of anybody is lost."""
+    repo.settings("merge: auto")
+    names = [f"n{number:02d}" for number in range(COLLIDING)]
+    for name in names:
+        script = (
+            f'if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then echo {name} >> src/a.txt; git commit -qam {name}; '
+            f"else git rebase -q main || {{ sed -i '/^[<=>]/d' src/a.txt; git add -A; "
+            "GIT_EDITOR=true git rebase --continue; }; fi\nexit\n"
+        )
+        repo.drop(f"{name}.yaml", json.dumps({"prompt": script}))
+    repo.run("watch", "--until-empty", "--slots", "4", code=None)
+    rounds = 0
+    while left := [name for name in names if repo.where(name) == "review"]:
+        rounds += 1
+        assert rounds <= COLLIDING
+        for name in left:
+            repo.run("reply", name, "--conflict")
+        repo.run("watch", "--until-empty", "--slots", "4", code=None)
+    assert [repo.where(name) for name in names] == ["done"] * COLLIDING
+    lines = (repo.root / "src/a.txt").read_text().splitlines()
+    assert (
+        sorted(line for line in lines if line.startswith("n")) == names and "<<<<<<<" not in lines
+    )
+
+
 IN_THE_WAY = {
     "an edit": ("echo four >> src/a.txt", lambda root: (root / "src/a.txt").write_text("mine\n")),
     "a staged edit": ("echo four >> src/a.txt", lambda root: ((root / "src/a.txt").write_text("mine\n"), git(root, "add", "src/a.txt"))),
