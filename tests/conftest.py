@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -341,6 +342,21 @@ def end_everything(project: Project) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def apart(work: Callable[[], object]) -> int:
+    """Run this in a forked process; its exit code.  Whatever it raises, the process never comes back into pytest: it would run
+    the other tests as well."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(70)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import apart
 
 from orchestrator.files import eventreader, scan, schemas
 from orchestrator.files.requests import load
@@ -257,8 +258,8 @@ STEPS = [
 
 def killed_at(number: int, after: bool, work: Callable[[], object]) -> bool:
     """Run in a process that is gone at this system call, counted from the beginning of the step; whether it came so far."""
-    child = os.fork()
-    if not child:
+
+    def until_cut() -> None:
         left = [0]
 
         def begun(*words):
@@ -282,8 +283,8 @@ def killed_at(number: int, after: bool, work: Callable[[], object]) -> bool:
         for module, name in STEPS:
             setattr(module, name, cut(getattr(module, name)))
         work()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+    return apart(until_cut) == 9
 
 
 THEN = "then: [{on: ON, agent: two, prompt: one}, {on: ON, agent: ok, prompt: two}]\n"

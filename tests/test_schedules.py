@@ -14,7 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import WatcherProcess, end_everything, wait_until
+from conftest import WatcherProcess, apart, end_everything, wait_until
 
 from orchestrator.coordination import timetable
 from orchestrator.coordination.news import About
@@ -315,6 +315,28 @@ def test_a_schedule_that_was_held_has_missed_nothing(tube, tmp_path):
     assert all_ids(first.layout) == []
 
 
+def made_until_cut(folder: Path, hour: int, left: list[int]) -> None:
+    """Make what is due at this hour, until so many system calls were begun; then this process is gone."""
+
+    def cut(real):
+        def call(*words, **named):
+            left[0] -= 1
+            if left[0] == 0:
+                os._exit(9)
+            return real(*words, **named)
+
+        return call
+
+    for module, name in [
+        (timetable.atomic, "write_temporary"), (timetable.atomic, "move"), (timetable.atomic, "remove"),
+        (timetable.atomic, "sync_folder"), (timetable.os, "makedirs"), (timetable.os, "rename"),
+    ]:  # fmt: skip
+        setattr(module, name, cut(getattr(module, name)))
+    made = Tube(folder, start=at(f"2026-11-27T{hour:02}:00") + 1)
+    table = timetable.Timetable(made.layout, made.store, made.clock)
+    table.look({item.name: item.schedule for item in load_schedules(made.layout)})
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_killed_while_times_pass_it_makes_each_once(tube, tmp_path, seed):
     """Each watcher is gone at some system call of the step that makes what is due, twelve of them one after the other: six
@@ -326,30 +348,7 @@ def test_killed_while_times_pass_it_makes_each_once(tube, tmp_path, seed):
     made.run()
     for hour in range(3, 15):
         left = [chance.randint(1, 11)]  # as many as making one task takes
-        child = os.fork()
-        if not child:
-
-            def cut(real):
-                def call(*words, **named):
-                    left[0] -= 1
-                    if left[0] == 0:
-                        os._exit(9)
-                    return real(*words, **named)
-
-                return call
-
-            for module, name in [
-                (timetable.atomic, "write_temporary"), (timetable.atomic, "move"), (timetable.atomic, "remove"),
-                (timetable.atomic, "sync_folder"), (timetable.os, "makedirs"), (timetable.os, "rename"),
-            ]:  # fmt: skip
-                setattr(module, name, cut(getattr(module, name)))
-            watcher = Tube(tmp_path, start=at(f"2026-11-27T{hour:02}:00") + 1)
-            table = timetable.Timetable(
-                watcher.rooms.layout, watcher.rooms.store, watcher.rooms.clock
-            )
-            table.look({item.name: item.schedule for item in load_schedules(watcher.rooms.layout)})
-            os._exit(0)
-        killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        killed += apart(lambda hour=hour, left=left: made_until_cut(tmp_path, hour, left)) == 9
     assert killed == 12
     last = Tube(tmp_path, start=at("2026-11-27T14:01"))
     last.run()
