@@ -26,9 +26,10 @@ print(len(opened), file=sys.stderr)
 """
 
 
-def opens(project, *words: str) -> int:
+def counted(project, code: str, *words: str) -> tuple[str, str]:
+    """Run this code in a process of its own: the last line of its standard error, where it counts, and its output."""
     done = subprocess.run(
-        [sys.executable, "-c", COUNT, *words],
+        [sys.executable, "-c", code, *words],
         cwd=project.root,
         env=project.env,
         capture_output=True,
@@ -36,7 +37,11 @@ def opens(project, *words: str) -> int:
         timeout=120,
         check=True,
     )
-    return int(done.stderr.splitlines()[-1])
+    return done.stderr.splitlines()[-1], done.stdout
+
+
+def opens(project, *words: str) -> int:
+    return int(counted(project, COUNT, *words)[0])
 
 
 def finish_many(project, count: int) -> None:
@@ -106,17 +111,9 @@ def test_a_run_costs_what_its_tasks_cost(project, shape):
             for number in range(count)
         }
         project.drop(f"{run_id}.yaml", json.dumps({"tasks": tasks, "on_failure": "stop"}))
-        done = subprocess.run(
-            [sys.executable, "-c", LOOKS],
-            cwd=project.root,
-            env=project.env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
+        last, _ = counted(project, LOOKS)
         assert project.where(f"{run_id}.t{count - 1}") == "done"
-        return int(done.stderr.splitlines()[-1]) / count
+        return int(last) / count
 
     small = looks("a", 30)
     assert looks("b", 120) <= 1.3 * small
@@ -148,16 +145,8 @@ print(next(l for l in open("/proc/self/io") if l.startswith("rchar")).split()[1]
 
 def bytes_read(project, *words: str) -> tuple[int, str]:
     """What a verb read from files, counted by the kernel; and what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", READ, *words],
-        cwd=project.root,
-        env=project.env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return int(done.stderr.splitlines()[-1]), done.stdout
+    last, shown = counted(project, READ, *words)
+    return int(last), shown
 
 
 def test_the_last_events_cost_no_more_after_a_long_history(project):
@@ -243,16 +232,8 @@ def test_a_plain_task_is_run_without_detours(project):
     project.run("watch", "--until-empty")  # the work directory is as it stays
     for number in range(count):
         project.drop(f"t{number}.yaml", "agent: t\nprompt: x\n")
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS],
-        cwd=project.root,
-        env=project.env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    calls = json.loads(done.stderr.splitlines()[-1])
+    last, _ = counted(project, STEPS)
+    calls = json.loads(last)
     assert len(project.events("task_finished")) == count + 1
     assert calls["base_events.py:run_in_executor"] < count / 4
     assert calls.get("aside.py:_begin", 0) < count / 4

@@ -60,6 +60,11 @@ class RouteProblem(Exception):
         self.key, self.message, self.hint = key, message, hint
 
 
+def absent_tools(role: config_model.Agent, tools: Mapping[str, ToolSpec]) -> list[str]:
+    """The tools that a role names and that are not there."""
+    return [name for name in role.tools if name not in tools]
+
+
 def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     """Every name that ``agent:`` accepts: configured agents, and tools that may be used directly."""
     free = {

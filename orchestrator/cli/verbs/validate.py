@@ -22,12 +22,11 @@ from orchestrator.files.schedules import load_schedules
 from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Agent, Config
-from orchestrator.model.template import near
 from orchestrator.model.units import plural
 from orchestrator.queries.health.wants import waiting_needs
 from orchestrator.records import replace
 from orchestrator.tools import judging
-from orchestrator.tools.routing import agent_names
+from orchestrator.tools.routing import absent_tools, agent_names
 from orchestrator.tools.specs import Toolbox, load_tools
 
 Found = tuple[str, Document, list[Problem]]
@@ -208,7 +207,7 @@ def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
     if config.default_agent not in known:
         what = f"there is no agent '{one_line(config.default_agent, 60)}'"
         hint = (
-            near(config.default_agent, dict.fromkeys(known)) or "orchestrator agents   lists them"
+            schemas.did_you_mean(config.default_agent, known) or "orchestrator agents   lists them"
         )
         problems.append(document.problem_at(("defaults", "agent"), what, hint))
     return [(layout.shown(layout.config), document, problems)] if problems else []
@@ -222,10 +221,9 @@ def _tools(
         document.problem_at(
             path,
             f"there is no tool '{one_line(tool, 60)}'",
-            near(tool, toolbox.tools) or "orchestrator tools   lists them",
+            schemas.did_you_mean(tool, toolbox.tools) or "orchestrator tools   lists them",
         )
-        for tool in (role.tools if role is not None else ())
-        if tool not in toolbox.tools
+        for tool in (absent_tools(role, toolbox.tools) if role is not None else ())
     ]
 
 

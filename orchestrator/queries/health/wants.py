@@ -12,6 +12,7 @@ from orchestrator.model.status import WAITING
 from orchestrator.model.units import plural
 from orchestrator.queries.health.check import Check, note, problem
 from orchestrator.queries.world import Known, request_of
+from orchestrator.tools.routing import absent_tools
 from orchestrator.tools.specs import load_tools
 
 LOOKED_AT = 2000  # waiting files whose needs are read
@@ -61,8 +62,7 @@ def roles(layout: Layout) -> list[Check]:
             "orchestrator tools   lists them",
         )
         for agent in config.agents.values()
-        for tool in agent.tools
-        if tool not in tools
+        for tool in absent_tools(agent, tools)
     ]
 
 
