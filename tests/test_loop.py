@@ -7,12 +7,15 @@ import json
 import os
 import random
 import signal
+import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.verbs.run import in_the_way
+from orchestrator.coordination.leaving import summary
 from orchestrator.coordination.news import About, Held, Left, Recovered, Remark, Requeued, Stuck
 from orchestrator.coordination.starts import Starts
 from orchestrator.model.admission import PROCESS, SLOTS, admit
@@ -613,3 +616,19 @@ def test_who_ends_while_its_run_is_looked_at_is_looked_at_afterwards(tube):
     verdicts.due = False
     verdicts.runs("r")
     assert verdicts.due and verdicts.busy
+
+
+def test_a_run_that_was_held_and_is_invalid_now_waits_no_more(tube):
+    """It counts among the invalid files, and as nothing else."""
+    made = tube()
+    text = "tasks:\n  a: {agent: ok, prompt: x}\n"
+    made.drop("r", text)
+    for words in (["init", "-q"], ["add", "-f", "."]):
+        subprocess.run(["git", *words], cwd=made.layout.root, check=True)
+    made.at(5, lambda: made.drop("r", text.replace("agent: ok", "agent: [")))
+    made.at(60, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    waitlist = made.watcher.rooms.waitlist
+    assert stuck(made) == ["r"] and made.remarks(About.INVALID) == ["r"]
+    assert waitlist.stuck() == []
+    assert summary(Counter(), [], waitlist) == "0 done, 0 left running, 1 invalid"

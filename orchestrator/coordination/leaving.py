@@ -63,7 +63,9 @@ class Leaving:
         first = list(self.waitlist.tasks.waiting.values())[:TOLD_MOST]
         found = [(waiting.id, admit(self.waitlist.tasks.ask(waiting), world)) for waiting in first]
         found += [(life.id, self._gates(life, world)) for life in self._between()]
-        found += [(stem_of(name), [editing_gate(why)]) for name, why in self.waitlist.open.items()]
+        found += [
+            (stem_of(name), [editing_gate(why)]) for name, why in self.waitlist.later.open.items()
+        ]
         return [
             (task_id, gates)
             for task_id, gates in found
@@ -117,7 +119,9 @@ def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlis
     retrying = len(lives) - left
     rest = {
         "to be retried": retrying,
-        "waiting": len(waitlist.tasks.waiting) + len(waitlist.runs) + len(waitlist.open),
+        "waiting": len(waitlist.tasks.waiting)
+        + len(waitlist.runs.waiting)
+        + len(waitlist.later.open),
         "invalid": len(waitlist.complaints.invalid),
     }
     more = "".join(f", {count} {name}" for name, count in rest.items() if count)

@@ -53,6 +53,29 @@ class Waiting:
         return any(gate.until is not None and gate.until <= wall for gate in self.gates)
 
 
+def waiting_of(name: str, look: TaskFile, arrived: Arrived | None, keep: bool) -> Waiting:
+    """A valid file as a waiting task; ``keep`` its parsed form."""
+    task = look.task
+    asks = Task(
+        task.id,
+        hold=task.hold,
+        not_before=task.not_before,
+        needs=task.needs,
+        ends=task.ends,
+        run=task.run,
+    )
+    candidate = Candidate(task.rank, look.signature[1], task.id, look.route.lane(task))
+    return Waiting(
+        task.id,
+        name,
+        look.signature,
+        candidate,
+        asks,
+        arrived=arrived,
+        look=look if keep else None,
+    )
+
+
 class WaitingTasks:
     """``waiting`` are they by file name, ``names`` their file names by id.
 

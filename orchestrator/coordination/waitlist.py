@@ -31,22 +31,21 @@ from orchestrator.coordination.intake import (
     signature_of,
 )
 from orchestrator.coordination.judges import Judges, Verdict
+from orchestrator.coordination.later import Later
 from orchestrator.coordination.life import Life
+from orchestrator.coordination.listing import Listing
 from orchestrator.coordination.news import About, Listener, Remark, RunBegun, Stuck
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
-from orchestrator.coordination.strangers import Strangers
-from orchestrator.coordination.waitingtasks import Waiting, WaitingTasks
+from orchestrator.coordination.waitingruns import STALE, WaitingRuns
+from orchestrator.coordination.waitingtasks import Waiting, WaitingTasks, waiting_of
 from orchestrator.errors import Taken
 from orchestrator.files import origin
 from orchestrator.files.approval import Arrived
-from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.scan import names
+from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model import ids
-from orchestrator.model.choice import Candidate
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store
 
@@ -54,7 +53,6 @@ FIRST_SLICE = (
     0.25  # seconds for looking at a start, so that the most urgent of a few hundred comes first
 )
 SLICE = 0.02  # seconds for looking in any other pass
-STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
 MOST_HEAVY = 16  # large files that are kept as they were judged
 KEPT = 256  # waiting tasks whose parsed form is kept in memory
 
@@ -87,14 +85,13 @@ class Waitlist:
             settings, self.door, groups, Statuses(layout, running, names), names, listener, clock
         )
         self.complaints = Complaints(layout, store, health, listener)
-        self.runs: dict[str, tuple[Signature, Gate]] = {}  # that may not be accepted yet
-        self.not_yet: dict[str, tuple[float, str]] = {}  # when to look again (monotonic), why
+        self.runs = WaitingRuns()
+        self.later = Later(clock)
+        self.listing = Listing(layout, store, listener)
         self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.gone: list[str] = []  # names that the last listings did not find any more
-        self.stamp = 0  # the inbox folder's time at the last listing
         self.expansions = Expansions(groups, store)
         self.judges = Judges(layout, settings)
-        self._strangers = Strangers(layout)
         self._heavy: dict[str, TaskFile | RunFile] = {}  # judged there, and still waiting
         self._doubted: dict[str, Signature] = {}  # invalid by settings that have changed since
         self._told: dict[str, Sequence[Gate]] = {}  # gates of what is being judged once more
@@ -102,19 +99,14 @@ class Waitlist:
     @property
     def resting(self) -> bool:
         """Whether there are files of which it is not known yet what they are."""
-        rests = any(not why for _, why in self.not_yet.values())
-        rests = rests or any(waiting.asks_git for waiting in self.tasks.waiting.values())
-        return rests or bool(self.todo) or bool(self.expansions) or bool(self.judges)
+        beside = bool(self.todo) or bool(self.expansions) or bool(self.judges)
+        asks_git = any(waiting.asks_git for waiting in self.tasks.waiting.values())
+        return beside or asks_git or self.later.resting
 
     def stuck(self) -> list[str]:
         """Ids of tasks and runs that only a person can set going."""
         tasks = [waiting.id for waiting in self.tasks.waiting.values() if waiting.stuck]
-        return tasks + [stem_of(name) for name in self.runs]
-
-    @property
-    def open(self) -> dict[str, str]:
-        """Files that somebody is still at, by name, and in what way."""
-        return {name: why for name, (_, why) in list(self.not_yet.items()) if why}
+        return tasks + [stem_of(name) for name in self.runs.waiting]
 
     def inode(self, name: str) -> int:
         """Of the file that was looked at under this name; 0 if there was none."""
@@ -127,8 +119,8 @@ class Waitlist:
         return [
             *([now + LOOK] if self.expansions or self.judges else ()),
             *([now] if self.tasks.broken else ()),
-            *(due for due, _ in self.not_yet.values()),
-            *(now + gate.until - wall for _, gate in self.runs.values() if gate.until),
+            *self.later.moments(),
+            *(now + moment - wall for moment in self.runs.moments()),
             *(now + moment - wall for moment in self.tasks.moments()),
         ]
 
@@ -136,21 +128,18 @@ class Waitlist:
 
     def list(self, everything: bool = False) -> None:
         """The authoritative listing: what is new, what has changed, what is gone."""
-        try:
-            self.stamp = os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns
-        except FileNotFoundError:
-            self.store.prepare()
-        listed = names(self.layout.folder(Status.INBOX))
-        present = {name for name in listed if stem_of(name) and not is_draft(name)}
-        self._strangers.keep(listed)
-        for name, why in self._strangers.news(name for name in listed if name not in present):
-            self.listener.hear(Remark(About.IGNORED, name, why))
+        present = self.listing.take()
         for name in [
             name
-            for name in (*self.tasks.waiting, *self.complaints.invalid, *self.not_yet, *self.runs)
+            for name in (
+                *self.tasks.waiting,
+                *self.complaints.invalid,
+                *self.later,
+                *self.runs.waiting,
+            )
             if name not in present
         ]:
-            self.gone += [name] if name not in self.not_yet else []
+            self.gone += [name] if name not in self.later else []
             self.forget(name)
         self.complaints.keep(present)
         self._heavy = {name: look for name, look in self._heavy.items() if name in present}
@@ -159,13 +148,6 @@ class Waitlist:
             if known is None or (everything and not self._unchanged(name, known)):
                 self.todo[name] = None
         self.look_on(FIRST_SLICE if everything else SLICE)
-
-    def outdated(self) -> bool:
-        """Whether names have come or gone since the last listing."""
-        try:
-            return os.stat(self.layout.folder(Status.INBOX)).st_mtime_ns != self.stamp
-        except FileNotFoundError:
-            return True
 
     def look_on(self, seconds: float) -> None:
         """Look at what was listed, for so long at most: 100,000 files must not keep anything waiting."""
@@ -178,7 +160,8 @@ class Waitlist:
         for waiting in self.tasks.waiting.values():
             waiting.signature, waiting.look = STALE, None
         self.complaints.invalid = dict.fromkeys(self.complaints.invalid, STALE)
-        self.runs = {name: (STALE, gate) for name, (_, gate) in self.runs.items()}
+        for name in self.runs.waiting:
+            self.runs.stale(name)
         self._heavy.clear()
         self.list(everything=True)
 
@@ -186,9 +169,7 @@ class Waitlist:
         """What a file looked like when it was last looked at; None if it is not known."""
         if name in self.tasks.waiting:
             return self.tasks.waiting[name].signature
-        if name in self.runs:
-            return self.runs[name][0]
-        return self.complaints.invalid.get(name)
+        return self.runs.signature(name) or self.complaints.invalid.get(name)
 
     def _unchanged(self, name: str, known: Signature) -> bool:
         try:
@@ -207,20 +188,17 @@ class Waitlist:
         for verdict in self.judges.ended():
             self._judged(verdict)
         self.look_on(SLICE)
-        now = self.clock.monotonic()
-        for name in [name for name, (due, _) in self.not_yet.items() if due <= now]:
+        for name in self.later.due():
             self.look(name)
-        wall = self.clock.wall()
-        for name, (_, gate) in list(self.runs.items()):
-            if gate.until is not None and gate.until <= wall:
-                self._look_at_run(name, gate)
+        for name in self.runs.due(self.clock.wall()):
+            self._look_at_run(name)
         self.tasks.judge_due()
         broken, self.tasks.broken = self.tasks.broken, []
         for name, error in broken:
             self.failed(name, error)
 
-    def _look_at_run(self, name: str, gate: Gate) -> None:
-        self.runs[name] = (STALE, gate)
+    def _look_at_run(self, name: str) -> None:
+        self.runs.stale(name)
         self.look(name, renamed=True)
 
     def look(self, name: str, renamed: bool = False, listed: bool = False) -> None:
@@ -256,7 +234,7 @@ class Waitlist:
         """Looking at this file raised something: it waits for the machine to work, or is set aside with a note."""
         if guard.machine(error):
             self.health.failed(error)
-            self.not_yet[name] = (self.clock.monotonic() + 1.0, "")
+            self.later.put(name, 1.0)
             return
         self.forget(name)
         self.complaints.set_aside(name, error)
@@ -268,12 +246,12 @@ class Waitlist:
             self._doubted.pop(name, None)
             return False
         self._doubted[name] = look.signature
-        self.not_yet[name] = (self.clock.monotonic() + origin.AGAIN, "")
+        self.later.put(name, origin.AGAIN)
         return True
 
     def _take(self, name: str, look: Look) -> None:
         """What a look has found counts from now on."""
-        was_editing = self.not_yet.pop(name, (0.0, ""))[1]
+        was_editing = self.later.take(name)
         if isinstance(look, Ignored):
             self._ignore(name)
         elif look.signature == self._signature(name):
@@ -291,12 +269,14 @@ class Waitlist:
     def _ignore(self, name: str) -> None:
         self.gone += [name] if self._signature(name) is not None else []
         self.forget(name)
-        for _, why in self._strangers.news([name]):
-            self.listener.hear(Remark(About.IGNORED, name, why))
+        self.listing.no_tasks([name])
 
     def _take_out(self, name: str) -> Sequence[Gate]:
         """It is not what it was; the gates that were known of.  Its note stays until it is known what the file is now."""
         self.complaints.invalid.pop(name, None)
+        run_gate = self.runs.leave(name)
+        if run_gate is not None:
+            return [run_gate]
         before = self.tasks.waiting.get(name)
         if before is None:
             return ()
@@ -304,7 +284,7 @@ class Waitlist:
         return before.gates
 
     def _leave_open(self, name: str, look: NotYet, was_editing: str) -> None:
-        self.not_yet[name] = (self.clock.monotonic() + look.after, look.why)
+        self.later.put(name, look.after, look.why)
         if look.why and look.why != was_editing:
             if look.right:
                 self.complaints.is_right(name)
@@ -320,7 +300,7 @@ class Waitlist:
             hint = "wait for its end, or rename this file"
             self.complaints.refuse(name, look.signature, f"{task_id} is running", hint)
         elif isinstance(look, RunFile):
-            self._accept(name, look)
+            self._accept(name, look, told)
         elif isinstance(look, TaskFile):
             self._admit(name, look, told)
         elif not self._doubts(name, look):
@@ -328,14 +308,15 @@ class Waitlist:
 
     def _admit(self, name: str, look: TaskFile, told: Sequence[Gate]) -> None:
         """``told``: the gates that are known of."""
-        waiting = self._waiting(name, look)
-        verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
+        arrived = self._arrived(name, look)
+        waiting = waiting_of(name, look, arrived, keep=len(self.tasks.waiting) < KEPT)
+        verdict = self.door.judge(arrived) if arrived is not None else None
         if verdict is None:
             self._look_again_soon(name)
             return
-        if verdict.gate is not None and waiting.arrived is not None:
+        if verdict.gate is not None and arrived is not None:
             try:
-                self.store.refuse_rerun(waiting.id, waiting.arrived.identity)
+                self.store.refuse_rerun(waiting.id, arrived.identity)
             except Taken as error:
                 self.complaints.refuse(name, look.signature, error.message, error.hint)
                 return
@@ -346,49 +327,32 @@ class Waitlist:
         self.tasks.needed(waiting.id)
         if waiting.gates[:1] and waiting.gates[0].name is GateName.ONLY:
             return
-        if waiting.gates and [gate.why for gate in waiting.gates] != [gate.why for gate in told]:
-            self.listener.hear(Stuck(waiting.id, waiting.gates))
+        self._tell_stuck(waiting.id, waiting.gates, told)
 
-    def _waiting(self, name: str, look: TaskFile) -> Waiting:
-        task = look.task
-        asks = Task(
-            task.id,
-            hold=task.hold,
-            not_before=task.not_before,
-            needs=task.needs,
-            ends=task.ends,
-            run=task.run,
-        )
-        return Waiting(
-            task.id,
-            name,
-            look.signature,
-            Candidate(task.rank, look.signature[1], task.id, look.route.lane(task)),
-            asks,
-            arrived=self._arrived(name, look),
-            look=look if len(self.tasks.waiting) < KEPT else None,
-        )
+    def _tell_stuck(self, task_id: str, gates: Sequence[Gate], told: Sequence[Gate]) -> None:
+        if gates and [gate.why for gate in gates] != [gate.why for gate in told]:
+            self.listener.hear(Stuck(task_id, gates))
 
     def _look_again_soon(self, name: str) -> None:
         """Git has not said yet where the file comes from, or it is gone meanwhile."""
-        self.not_yet[name] = (self.clock.monotonic() + origin.AGAIN, "")
+        self.later.put(name, origin.AGAIN)
 
     def _arrived(self, name: str, look: TaskFile | RunFile) -> Arrived | None:
         """What has to be known to judge a file; None if it is gone meanwhile."""
         tasks = [look.task] if isinstance(look, TaskFile) else look.run.all_tasks()
         return self.door.arrived(name, look.content, tasks)
 
-    def _accept(self, name: str, look: RunFile) -> None:
-        arrived, before = self._arrived(name, look), self.runs.pop(name, None)
+    def _accept(self, name: str, look: RunFile, told: Sequence[Gate]) -> None:
+        """``told``: the gates that are known of."""
+        arrived = self._arrived(name, look)
         verdict = self.door.judge(arrived) if arrived is not None else None
         if verdict is None:
             self._look_again_soon(name)
             return
         if verdict.gate is not None:
-            self.runs[name] = (look.signature, verdict.gate)
+            self.runs.enter(name, look.signature, verdict.gate)
             self.complaints.drop_note(name)
-            if before is None or before[1].why != verdict.gate.why:
-                self.listener.hear(Stuck(look.run.id, [verdict.gate]))
+            self._tell_stuck(look.run.id, [verdict.gate], told)
             return
         if len(look.run.tasks) > LARGE:
             self.expansions.begin(name, look)
@@ -427,8 +391,8 @@ class Waitlist:
     def forget(self, name: str) -> None:
         """A file that is not there any more, or not what it was."""
         self._doubted.pop(name, None)
-        self.not_yet.pop(name, None)
-        self.runs.pop(name, None)
+        self.later.take(name)
+        self.runs.leave(name)
         self.tasks.leave(name)
         self.complaints.forget(name)
 
@@ -454,5 +418,5 @@ class Waitlist:
         if not self.door.news():
             return
         self.tasks.judge_gated()
-        for name, (_, gate) in list(self.runs.items()):
-            self._look_at_run(name, gate)
+        for name in list(self.runs.waiting):
+            self._look_at_run(name)

@@ -313,7 +313,7 @@ class Watcher:
             rooms.errands.send(self._sweep_trees())
         if not rooms.changes.pending:
             rooms.rereading.look()
-        if full or rooms.waitlist.outdated():
+        if full or rooms.waitlist.listing.outdated():
             rooms.waitlist.list(everything=full)
         rooms.cancels.look()
         rooms.lives.replies.scan()

@@ -423,10 +423,10 @@ class Pane:
             name not in waiting.tasks.waiting for name in list(waiting.todo)
         )  # after a change of the settings some are in both
         counts = (
-            ("waiting", len(waiting.tasks.waiting) + listed + len(waiting.open)),
+            ("waiting", len(waiting.tasks.waiting) + listed + len(waiting.later.open)),
             *(seen.counts or [("done", tally["done"])]),
             ("invalid", len(waiting.complaints.invalid)),
-            ("editing", len(waiting.open)),
+            ("editing", len(waiting.later.open)),
         )
         notes = [
             f"{hold.words(scope)} held"

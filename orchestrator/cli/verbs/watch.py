@@ -113,7 +113,7 @@ def command(
         return 0
     if watcher.rooms.tally["failed"] or watcher.rooms.waitlist.stuck():
         return FAILED
-    left = watcher.rooms.waitlist.complaints.invalid or watcher.rooms.waitlist.open
+    left = watcher.rooms.waitlist.complaints.invalid or watcher.rooms.waitlist.later.open
     return NEEDS_YOU if watcher.rooms.tally["review"] or watcher.rooms.asking.open or left else 0
 
 
