@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
-from orchestrator.coordination import answering, chaining, plans, portable, questions, remembering
-from orchestrator.coordination.accounting import (
-    probes,
-    too_expensive,
-)
+from orchestrator.coordination import plans, portable, remembering
+from orchestrator.coordination.durable import Durable
+from orchestrator.coordination.endings import Endings
 from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
-from orchestrator.coordination.life import Acting, Between, Departed, Ended, Ending, Life, Starting
+from orchestrator.coordination.life import Acting, Between, Departed, Ending, Life, Starting
 from orchestrator.coordination.news import (
-    About,
-    Finished,
     Listener,
-    Remark,
-    Requeued,
-    Retrying,
     Started,
 )
+from orchestrator.coordination.nextsteps import REFUSALS, NextSteps, refusals
 from orchestrator.coordination.orders import Orders
-from orchestrator.coordination.proof import Proof, reds
+from orchestrator.coordination.proof import Proof
 from orchestrator.coordination.readings import Readings
 from orchestrator.coordination.records import Records
 from orchestrator.coordination.replies import Replies
@@ -40,13 +33,13 @@ from orchestrator.coordination.results import Results
 from orchestrator.coordination.retold import (
     NotUnderstood,
     cancelled,
-    disk_refused,
     end_record,
     reopened,
     retry_due,
 )
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.toollimits import ToolLimits
 from orchestrator.coordination.works import Works
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.registry import Distributors
@@ -56,20 +49,17 @@ from orchestrator.files.bounds import of_task
 from orchestrator.files.layout import Layout
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.config import Config
-from orchestrator.model.failure import OTHER, Kind, kind
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import AttemptFacts, Phase
-from orchestrator.model.policy import Finish, Retry, decide, held_until
+from orchestrator.model.policy import Retry
 from orchestrator.model.result import (
     Reading,
 )
-from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
+from orchestrator.model.status import Outcome
 from orchestrator.model.units import timestamp
 from orchestrator.model.usage import counted
-from orchestrator.store import atomic, holding
-from orchestrator.store import plans as storedplans
+from orchestrator.store import atomic
 from orchestrator.store.claiming import Claim, Withdrawn
-from orchestrator.store.eventlog import Event, NewFile
 from orchestrator.store.ledger import Entry
 from orchestrator.store.recovery import Step, step_of
 from orchestrator.store.transitions import Store
@@ -80,9 +70,6 @@ from orchestrator.tools.invocation import (
     NotInstalled,
 )
 from orchestrator.tools.routing import bounded
-from orchestrator.tools.specs import of_account
-
-REFUSALS = 5  # attempts of a task that the disk may refuse before that counts as the task's failure
 
 
 class Lives:
@@ -114,9 +101,14 @@ class Lives:
         self.orders = Orders(layout, settings, distributors, self.grounds, self.proof)
         self.readings = Readings(layout, settings, store, self.grounds)
         self.records = Records(layout, settings, store)
-        self.results = Results(layout, self.grounds, self.works, self.records)
         self.replies = Replies(layout, settings, store)
-        self.blocked: dict[str, int] = {}  # by tool: limits met since its last answer
+        self.durable = Durable(store, health)
+        self.limits = ToolLimits(layout, settings, store, self.records, self.durable, hints)
+        results = Results(layout, self.grounds, self.works, self.records)
+        self.steps = NextSteps(layout, settings, store, self.works, results, self.replies)
+        self.endings = Endings(
+            layout, settings, store, self.works, self.records, results, self.durable, listener
+        )
 
     @property
     def config(self) -> Config:
@@ -180,7 +172,7 @@ class Lives:
                 **self.records.prompt_if_wanted(life),
             )
             try:
-                await self._durable([event], claim=claim)
+                await self.durable.commit([event], claim=claim)
             except Withdrawn:
                 if claim is not None:
                     claim.undo()
@@ -276,7 +268,7 @@ class Lives:
             self._record_end(entry, number, end)
         else:
             if held is not None:
-                return await self._held_back(life, entry, held)
+                return await self.endings.held_back(life, entry, held)
             order = replace(order, journal=entry.detach())
             end = await self._execute(life, order)
             entry = await self._reopened(life, number, end)
@@ -287,24 +279,6 @@ class Lives:
         if self.holds is None or self.store.cancel_request(life.id) is not None:
             return None
         return self.holds.closed(life.lane)
-
-    async def _held_back(self, life: Life, entry: Entry, held: Gate) -> None:
-        """It begins after the release.  A task that has not run at all waits in the inbox again; its tree stays."""
-        if entry.journal.phase is not Phase.CLAIMED:
-            life.attempt = entry.journal.next_attempt - 1
-            life.stage = Between(self.store.clock.monotonic())
-            entry.close()
-            return
-        now = self.store.clock.wall()
-        said = {"phase": "claim", "status": "inbox", "summary": f"not started: {held.why}"}
-        step = f"{life.attempt}.{int(now * 1000)}"  # it may happen again before its first attempt
-        event = self.store.log.event(
-            "task_requeued", life.id, step, task_id=life.id, run_id=life.task.run, **said
-        )
-        await self._durable([event])
-        await self._settled(lambda: self.store.requeue(entry, held.why))
-        life.stage = Ended(Status.INBOX)
-        self.listener.hear(Requeued(life, held.why))
 
     async def _reopened(self, life: Life, number: int, end: AttemptEnd) -> Entry:
         """The journal after an attempt, with the lock and with the attempt's end."""
@@ -380,21 +354,19 @@ class Lives:
         request = self.store.cancel_request(life.id)
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
-                return await self._give_back(life, entry, reading, str(request.get("by", "")))
+                by = str(request.get("by", ""))
+                return await self.endings.give_back(life, entry, reading, by)
             reading = cancelled(reading, str(request.get("by") or "a person"))
-        refusals = sum(disk_refused(facts) for facts in entry.journal.attempts)
-        if end.errno and reading.outcome is Outcome.FAILED and refusals <= REFUSALS:
+        if end.errno and reading.outcome is Outcome.FAILED and refusals(entry.journal) <= REFUSALS:
             # The tool was never executed, and the task is not to blame: once more, when the disk works.
             self.health.failed(OSError(end.errno, os.strerror(end.errno)))
             await self.health.fine()
-            return await self._retry(life, entry, reading, Retry(0.0))
-        await self._mind_limit(life, reading)
-        step = self._decided(life, entry, reading, refusals)
-        if isinstance(step, Finish):
-            step = await self._destination(life, entry, reading, step)
+            return await self.endings.retry(life, entry, reading, Retry(0.0))
+        await self.limits.mind(life, reading)
+        step = await self.steps.after(life, entry, reading)
         if isinstance(step, Retry):
-            return await self._retry(life, entry, reading, step)
-        await self._finish(life, entry, reading, step)
+            return await self.endings.retry(life, entry, reading, step)
+        await self.endings.finish(life, entry, reading, step)
 
     async def _understood(self, life: Life, entry: Entry, end: AttemptEnd) -> tuple[Entry, Reading]:
         """What the attempt comes to, with its checks; the entry is another one if a check ran."""
@@ -418,245 +390,3 @@ class Lives:
         reading = replace(reading, warnings=(*reading.warnings, *told))
         entry, reading = await self.works.judged(life, entry, reading, run_dir)
         return entry, plans.understood(self.layout, life, reading)
-
-    async def _mind_limit(self, life: Life, reading: Reading) -> None:
-        """Hold the tool if it has met its limit; one that succeeds has met none."""
-        if _failure(reading).parks:
-            await self._park(life, reading)
-        elif reading.outcome is Outcome.SUCCEEDED:
-            self.blocked.pop(life.route.tool.name, None)
-
-    def _decided(self, life: Life, entry: Entry, reading: Reading, refusals: int) -> Retry | Finish:
-        """Whether another attempt follows: by policy, for a red check, for what a person has to say, within what it may cost."""
-        turn = entry.journal.attempts[-entry.journal.tries :]
-        red = reds(turn)
-        to_no_blame = refusals + red + answering.misfits(turn) + probes(entry.journal)
-        until_reset = 0.0
-        if reading.reset is not None:
-            until_reset = reading.reset - self.store.clock.wall()
-        step = decide(
-            reading.outcome,
-            entry.journal.tries - entry.journal.collided - to_no_blame,
-            life.route.retries,
-            self.config.retry,
-            self.config.on_lost,
-            reading.may_retry,
-            _failure(reading),
-            self._next_link(life) is not None,
-            until_reset,
-        )
-        if self.works.again(life.route, reading, red) or answering.again(reading, turn):
-            step = Retry(0.0)
-        if isinstance(step, Finish) and questions.denied(self.layout, life, entry, reading):
-            step = Retry(0.0)
-        if self.replies.at_end(entry) and isinstance(step, Finish):
-            if reading.outcome is not Outcome.CANCELLED:
-                step = Retry(0.0, renew=True)
-        why = too_expensive(life.task, self.config, entry.journal, reading)
-        if why and isinstance(step, Retry):
-            return Finish(STATUS_OF_OUTCOME[reading.outcome], f"{why}; {reading.reason}")
-        return step
-
-    async def _destination(
-        self, life: Life, entry: Entry, reading: Reading, step: Finish
-    ) -> Retry | Finish:
-        """Where it goes: what it has changed may have to be merged, or be looked at by a person."""
-        changed = await self.results.changed(life)
-        then = await self.works.destination(life, entry, step, reading, changed)
-        if isinstance(then, Finish):
-            return then
-        why = too_expensive(life.task, self.config, entry.journal, reading)
-        return Finish(Status.REVIEW, f"{then.why}; {why}") if why else then
-
-    async def _park(self, life: Life, reading: Reading) -> None:
-        """The tool's limit is used up: nobody starts it before its end."""
-        tool = life.route.tool.name
-        self.blocked[tool] = self.blocked.get(tool, 0) + 1
-        until = held_until(
-            reading.reset, self.store.clock.wall(), self.blocked[tool], self.config.retry
-        )
-        scope, now = ("tool", tool), self.store.clock.wall()
-        why, common = reading.reason, of_account(tool)
-        path = await self._settled(
-            lambda: holding.place(self.layout, scope, now, until, why, common)
-        )
-        # The loop looks before it starts anything: a notification may come later than that.
-        self.hints.add(path, renamed=False)
-        self.store.log.commit(
-            [
-                self.records.event(
-                    life,
-                    "tool_parked",
-                    life.attempt,
-                    phase="attempt",
-                    status="running",
-                    summary=f"until {timestamp(until)[:19]}Z: {reading.reason}",
-                )
-            ]
-        )
-
-    def _next_link(self, life: Life) -> int | None:
-        """The next tool of the chain whose program is there."""
-        at = life.chain.index(life.route) if life.route in life.chain else len(life.chain)
-        for place in range(at + 1, len(life.chain)):
-            if life.chain[place].tool.at_hand:
-                return place
-        return None
-
-    async def _retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
-        ended = self.records.attempt_event(life, reading)
-        read = self.records.kept(life, reading)
-        link = entry.journal.link
-        following = life.route
-        words = f"attempt {life.attempt + 1} in {step.after:g} s: {reading.reason}"
-        if step.fall_back:
-            link = self._next_link(life) or link
-            following = life.chain[link]
-            words = f"falls back to {following.tool.name}: {reading.reason}"
-        if step.renew:
-            words = f"attempt {life.attempt + 1}: it has a reply"
-        if step.why:
-            words = f"attempt {life.attempt + 1}: {step.why}"
-        again = self.records.event(
-            life, "task_retrying", life.attempt, phase="attempt", status="running", summary=words
-        )
-        # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
-        await self._durable([ended, again])
-        now = self.store.clock.wall()
-        await self._settled(
-            lambda: entry.append(
-                {
-                    "record": "retry",
-                    "attempt": life.attempt + 1,
-                    "at": now,
-                    "not_before": now + step.after,
-                    "link": link,
-                    "next": {
-                        "agent": following.agent.name,
-                        "tool": following.tool.name,
-                        "model": following.model,
-                        "on": str(following.place) if following.place.lane else "",
-                    },
-                    "read": read,
-                    **({"renew": True} if step.renew else {}),
-                },
-                sync=True,
-            )
-        )
-        entry.close()
-        if step.fall_back:
-            life.route = life.chain[link]
-            life.lane = life.route.lane(life.task)
-        life.stage = Between(self.store.clock.monotonic() + step.after)
-        self.listener.hear(Retrying(life, step.after, reading, step.fall_back, step.renew))
-
-    async def _give_back(self, life: Life, entry: Entry, reading: Reading, by: str) -> None:
-        await self._durable(
-            [
-                self.records.attempt_event(life, reading),
-                self.records.event(
-                    life, "task_requeued", life.attempt, phase="finish", status="inbox", summary=by
-                ),
-            ]
-        )
-        await self._settled(
-            lambda: self.store.requeue(entry, by, {"read": self.records.kept(life, reading)})
-        )
-        life.stage = Ended(Status.INBOX)
-        self.listener.hear(Requeued(life))
-
-    async def _finish(self, life: Life, entry: Entry, reading: Reading, step: Finish) -> None:
-        """Result, event, rename: in this order, each of them repeatable."""
-        changed = await self.results.changed(life)
-        now = timestamp(self.store.clock.wall())
-        made = await self.results.artifacts(life)
-        document = self.results.document(life, entry, reading, step, now, made, changed)
-        follows = chaining.follows(self.layout, self.config, life, entry, reading, step, changed)
-        document |= follows.told(document) | plans.told(self.layout, entry.journal, step)
-        if follows.why:
-            self.listener.hear(Remark(About.WARNED, life.id, follows.why))
-        ended = self.records.attempt_event(life, reading)  # first: readers sort by time
-        done = self.records.event(
-            life,
-            "task_finished",
-            life.attempt,
-            phase="finish",
-            status=str(step.status),
-            summary=step.reason or reading.reason or "succeeded",
-            outcome=str(reading.outcome),
-            exit_code=reading.exit_code,
-            duration_ms=reading.duration_ms,
-            artifacts=[item["path"] for item in made if not item.get("missing")],
-            log_paths=self.records.log_paths(life),
-            usage=document.get("usage", {}),
-            cost_usd=document.get("cost_usd"),
-            cost_source=document.get("cost_source", ""),
-            model=document.get("model"),
-            error_class=reading.error_class,
-            **self.works.facts(life, entry),
-        )
-        await self._durable([ended, done], lambda: self._files(life, document, step))
-        oddities = await self._settled(
-            lambda: self.store.settle(
-                entry,
-                step.status,
-                {
-                    "outcome": str(reading.outcome),
-                    "read": self.records.kept(life, reading),
-                    **plans.record(step),
-                    **follows.record(),
-                },
-            )
-        )
-        life.stage = Ended(step.status, tuple(item.id for item in follows.made))
-        for oddity in oddities or ():
-            self.store.log.commit(
-                [
-                    self.records.event(
-                        life,
-                        "task_restored",
-                        life.attempt,
-                        phase="finish",
-                        status=str(step.status),
-                        summary=oddity,
-                    )
-                ]
-            )
-            self.listener.hear(Remark(About.RESTORED, life.id, oddity))
-        self.listener.hear(Finished(life, reading, step.status, step.reason or reading.reason))
-
-    def _files(self, life: Life, document: Mapping[str, Any], step: Finish) -> list[NewFile]:
-        """What becomes visible with the end: the result, and a plan before it."""
-        files = [storedplans.stage(self.store, life.id, step.plan)] if step.plan else []
-        return [*files, self.store.stage_result(life.id, document)]
-
-    # -- small things -----------------------------------------------------------------------------------------------
-
-    async def _durable(
-        self,
-        events: Sequence[Event],
-        stage: Callable[[], list[NewFile]] | None = None,
-        claim: Claim | None = None,
-    ) -> None:
-        """Commit, waiting out a disk that refuses: what has happened is not forgotten."""
-        while True:
-            try:
-                files = stage() if stage else []
-                await asyncio.wrap_future(self.store.log.commit(events, files, claim))
-                return
-            except (StoreFault, OSError) as error:
-                self.health.failed(error)
-                await self.health.fine()
-
-    async def _settled(self, step: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                return step()
-            except (OSError, OrchestratorError) as error:
-                self.health.failed(error)
-                await self.health.fine()
-
-
-def _failure(reading: Reading) -> Kind:
-    """Of which kind it is, as far as policy is concerned."""
-    return kind(reading.error_class) if reading.error_class else OTHER
