@@ -68,7 +68,7 @@ KINDS = {
             "test_secrecy",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
-        *("test_holds", "test_templates", "test_ahead", "test_plans"),
+        *("test_holds", "test_templates", "test_ahead", "test_plans", "test_umask"),
         *(
             "test_import",
             "test_allowances",

@@ -17,8 +17,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from orchestrator.files import opening
-from orchestrator.files.statehome import state_home
+from orchestrator.files import opening, statehome
 from orchestrator.records import dataclass
 
 SECONDS = 20.0
@@ -309,10 +308,10 @@ def _base() -> str | None:
     What is trusted lies beside them; without a home that can be written the user's ``$XDG_RUNTIME_DIR`` is next, which agents
     with walls of their own leave alone, other than the temporary folder (None).
     """
-    home = state_home()
+    home = statehome.state_home()
     try:
         if home:
-            os.makedirs(f"{home}/scratch", mode=0o700, exist_ok=True)
+            statehome.make(f"{home}/scratch")
             if os.access(f"{home}/scratch", os.W_OK):
                 return f"{home}/scratch"
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from orchestrator.files import holds, owners
+from orchestrator.files import holds, owners, statehome
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.model import hold
@@ -41,7 +41,7 @@ def place(
     name, folder = f"{hold.stem_of(scope)}.yaml", holds.shared_folder(layout) if shared else ""
     if folder:
         with suppress(OSError):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            statehome.make(folder)
             _publish(f"{folder}/{name}", text, f"{folder}/.{owners.own()}.tmp")
             return f"{folder}/{name}"
     path = layout.file(Status.HELD, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from orchestrator.errors import Refused, StoreFault
-from orchestrator.files import projects
+from orchestrator.files import projects, statehome
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 
@@ -22,7 +22,7 @@ def add(layout: Layout, name: str = "") -> str:
         raise Refused(f"the name '{chosen[:60]}' {why}", "choose one with --name")
     path = f"{projects.folder()}/{chosen}"
     try:
-        os.makedirs(projects.folder(), mode=0o700, exist_ok=True)
+        statehome.make(projects.folder())
         os.symlink(root, path)
     except FileExistsError:
         raise Refused(

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
-from orchestrator.files import opening, trust
+from orchestrator.files import opening, statehome, trust
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
@@ -25,6 +27,7 @@ def establish(layout: Layout) -> Trust:
     A copy stays one until a person accepts it (`accept_copy`).  Where nothing can be remembered the state is NOWHERE,
     and ``why`` says so: what is approved then counts for one process only.
     """
+    _close(trust.folder_of(layout))
     found = trust.of(layout)
     if found.state in (KNOWN, COPIED):
         return found
@@ -41,6 +44,20 @@ def establish(layout: Layout) -> Trust:
     except OSError as error:
         why = f"{error.filename or found.folder}: {error.strerror}"
         return Trust("", NOWHERE, instance, "", why)
+
+
+def _close(folder: str) -> None:
+    """Let nobody else write into the two folders that hold what is known of all projects (a umask of 002 lets the group).
+
+    That makes nothing believed that others could have written: what is known of a project lies in a folder of its own, which
+    was closed when it was made and names the project.
+    """
+    projects = os.path.dirname(folder)
+    for path in (os.path.dirname(projects), projects) if folder else ():
+        with suppress(OSError):  # then it is not believed, which is told
+            info = os.lstat(path)
+            if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and info.st_mode & 0o022:
+                os.chmod(path, stat.S_IMODE(info.st_mode) & ~0o022)
 
 
 def _name(layout: Layout, instance: str) -> None:
@@ -74,7 +91,7 @@ def accept_copy(layout: Layout) -> Trust:
 
 
 def _settle(layout: Layout, folder: str, instance: str) -> Trust:
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    statehome.make(folder)
     if why := trust.unsafe_home(folder):
         return Trust("", NOWHERE, instance, "", why)
     inode, birth = identity_of(trust.instance_path(layout))
