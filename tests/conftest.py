@@ -66,6 +66,7 @@ KINDS = {
             "test_aside",
             "test_hermetic",
             "test_secrecy",
+            "test_inside",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
         *("test_holds", "test_templates", "test_ahead", "test_plans", "test_umask"),

@@ -378,11 +378,11 @@ def test_drain_and_interrupt(project, watch):
 
 @pytest.mark.parametrize("folder", ["results", "events"])
 def test_whatever_an_end_waits_for_a_third_request_leaves(project, watch, folder):
-    """An agent put a pipe in place of a folder of ours: its end cannot be written until somebody mends that."""
+    """An agent put a link in place of a folder of ours: its end cannot be written until somebody mends that."""
     watcher = watch()
-    spoil = f"until rm -rf work/{folder} && mkfifo work/{folder}; do :; done"  # we put it back
+    spoil = f"until rm -rf work/{folder} && ln -sT .. work/{folder}; do :; done"  # we put it back
     project.drop("a.yaml", f"agent: sh\nprompt: |\n  {spoil}\n")
-    for said in (f"{folder} is no folder", "draining", "interrupting"):
+    for said in (f"{folder} is a link", "draining", "interrupting"):
         wait_until(lambda said=said: said in watcher.text(), said)
         watcher.send(signal.SIGINT)
     assert watcher.wait() == 130

@@ -32,6 +32,10 @@ class Listing:
         present = {name for name in listed if stem_of(name) and not is_draft(name)}
         self._strangers.keep(listed)
         self.no_tasks(name for name in listed if name not in present)
+        more, self._strangers.more = self._strangers.more, 0
+        if more:
+            why = f"{more} more names in inbox/ are not those of tasks: orchestrator doctor"
+            self._listener.hear(Remark(About.IGNORED, "", why))
         return present
 
     def outdated(self) -> bool:

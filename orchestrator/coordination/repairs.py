@@ -69,7 +69,7 @@ class Repairs:
         self.store.log.look()
         places.check_folders(self.layout)
         folders = (self.layout.active, *(self.layout.folder(name) for name in NEEDED))
-        if not all(map(os.path.isdir, folders)):
+        if not all(map(os.path.isdir, folders)) or places.spoilt(self.layout):
             self._rebuild()
 
     def _try(self) -> None:
@@ -84,11 +84,15 @@ class Repairs:
     def _rebuild(self) -> None:
         """Somebody removed folders (git clean, rm): make them again and write down what is still known."""
         made = self.store.prepare()
-        if "active" in made or ".state" in made or not os.path.exists(self.layout.watcher_card):
+        if (
+            ".state/active" in made
+            or ".state" in made
+            or not os.path.exists(self.layout.watcher_card)
+        ):
             self.lock.release()
             self.lock.acquire()
             self.card.write()
             self.lives.rewrite(self.claimed.running.values())
         if made:
-            words = f"made again: {', '.join(sorted(made))} (removed while watching)"
+            words = f"made again: {', '.join(sorted(made))} (removed or replaced while watching)"
             self.listener.hear(Remark(About.TIDIED, "", words))

@@ -11,13 +11,19 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.names import NOTE, copy_of, is_draft, stem_of
 from orchestrator.model.status import Status
 
+MANY = 100  # names that are told one by one; of more of them only the number is told
+
 
 class Strangers:
-    """Remembers what was told of; a name that went away and comes back is told of again."""
+    """Remembers what was told of; a name that went away and comes back is told of again.
+
+    ``more`` counts those that were too many to be told by name, until somebody takes the number.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._told: set[str] = set()
+        self.more = 0
 
     def keep(self, listed: Iterable[str]) -> None:
         """Forget what is not there any more."""
@@ -28,10 +34,24 @@ class Strangers:
         for name in listed:
             if name in self._told:
                 continue
+            if len(self._told) >= MANY:
+                self._count(name)
+                continue
             why = explain(self._layout.file(Status.INBOX, name), name)
             if why:
                 self._told.add(name)
                 yield name, why
+
+    def _count(self, name: str) -> None:
+        """Without a look at the file: there may be hundreds of thousands."""
+        if copy_of(name) or not (stem_of(name) or of_no_interest(name)):
+            self._told.add(name)
+            self.more += 1
+
+
+def of_no_interest(name: str) -> bool:
+    """Whether nobody takes it for a task: a draft, or a file that is ours."""
+    return is_draft(name) or name.endswith(NOTE) or name == ".gitkeep"
 
 
 def explain(path: str, name: str) -> str:
@@ -39,7 +59,7 @@ def explain(path: str, name: str) -> str:
     copy = copy_of(name)
     if copy:
         return f"looks like a copy ({copy}) and is never run; if it is a task, rename it"
-    if is_draft(name) or name.endswith(NOTE) or name == ".gitkeep":
+    if of_no_interest(name):
         return ""
     try:
         mode = os.lstat(path).st_mode

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Collection
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import clearing, leaving, questions
@@ -273,10 +274,11 @@ class Watcher:
 
     def _take_hints(self) -> None:
         rooms, names = self.rooms, dict[str, bool]()
+        folders = set[str]()  # that are looked at once, however many files in them were told of
         for path, renamed in rooms.hints.take():
             folder, name = os.path.split(path)
             if path == rooms.layout.config or folder in self._settings_folders:
-                rooms.rereading.look(whole=True)  # before the files that were dropped after them
+                folders.add("settings")
                 continue
             folder = os.path.basename(folder)
             if ".reply" in name and rooms.lives.replies.hint(name):
@@ -286,14 +288,24 @@ class Watcher:
             if folder == "inbox":
                 names[name] = names.get(name, False) or renamed
             elif folder in ("held", "parked"):
-                self._look_at_holds()
+                folders.add("held")
             elif folder == "running" and name.endswith(CANCEL):
-                rooms.cancels.look()
+                folders.add("running")
             rooms.verdicts.due = rooms.verdicts.due or folder in FINISHED
+        self._look_into(folders)
         if rooms.hints.overflown():
             rooms.waitlist.list(everything=True)
         for name, renamed in names.items():
             rooms.waitlist.look(name, renamed)
+
+    def _look_into(self, folders: Collection[str]) -> None:
+        rooms = self.rooms
+        if "settings" in folders:  # before the files that were dropped after them
+            rooms.rereading.look(whole=True)
+        if "held" in folders:
+            self._look_at_holds()
+        if "running" in folders:
+            rooms.cancels.look()
 
     def _rescan(self) -> None:
         """The slow timer: what no notification told."""

@@ -8,6 +8,7 @@ that git may bring back, and what the log lacks now is written into it.  Readers
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from orchestrator.files import jsonlines, opening, scan
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
+from orchestrator.store import places
 from orchestrator.store.appending import append_to, is_named
 
 if TYPE_CHECKING:
@@ -30,10 +32,15 @@ FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 def open_day(layout: Layout, day: str, clone: str, role: str) -> tuple[int, str]:
     """The descriptor and the path of the file to append to; what git took away is in it when this returns."""
     folder = f"{layout.state}/log"
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    places.make_folder(layout, folder, 0o700)
     os.makedirs(layout.events, exist_ok=True)
+    if not opening.is_folder(layout.events):
+        raise opening.NotAFile(errno.ENOTDIR, "it is a link", layout.events)
+    for name in scan.names(folder):
+        places.clear(layout, f"{folder}/{name}")
     name = _free(layout, folder, day, f"{clone}-{role}")
     path = f"{layout.events}/{name}"
+    places.clear(layout, path)
     fd = opening.descriptor(path, FLAGS)
     try:
         _second_name(path, f"{folder}/{name}")
@@ -101,7 +108,7 @@ def _missing(layout: Layout, folder: str, taken: list[str]) -> bytes:
     known = _event_ids(layout, taken[0][:10])
     lines: dict[str, bytes] = {}
     for name in taken:
-        for line in opening.read_bytes(f"{folder}/{name}", MOST).split(b"\n"):
+        for line in _lines(f"{folder}/{name}"):
             event_id = _event_id(line)
             if event_id and event_id not in known:
                 lines.setdefault(event_id, line)
@@ -112,9 +119,17 @@ def _event_ids(layout: Layout, first_day: str) -> set[str]:
     found: set[str] = set()
     for name in scan.names(layout.events):
         if name.endswith(".jsonl") and name[:10] >= first_day:
-            data = opening.read_bytes(f"{layout.events}/{name}", MOST)
-            found.update(_event_id(line) for line in data.split(b"\n"))
+            found.update(map(_event_id, _lines(f"{layout.events}/{name}")))
     return found
+
+
+def _lines(path: str) -> list[bytes]:
+    """The lines of an event file; none if something else lies there, or one that is none of ours."""
+    try:
+        with opening.open_log(path) as file:
+            return file.read(MOST).split(b"\n")
+    except (FileNotFoundError, opening.NotAFile):
+        return []
 
 
 def _event_id(line: bytes) -> str:

@@ -1,7 +1,8 @@
 """Where our files and folders go: what somebody else put there gives way, and no link is followed.
 
-Whoever can write below ``work/`` can put a folder, a pipe or a link where the next result or log belongs.  It is moved
-aside into ``logs/.displaced/`` and never removed: what we have to say is not lost, and neither is theirs.
+Whoever can write below ``work/`` can put a folder, a pipe or a link where the next result or log belongs, or a file where a
+folder belongs.  It is moved aside into ``logs/.displaced/`` and never removed: what we have to say is not lost, and neither is
+theirs.  Only a link in place of a folder of ``work/`` stays, as a person may have put it there: nothing starts until it is gone.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import stat
 import time
 
 from orchestrator.errors import StoreFault
-from orchestrator.files.layout import FOLDER_NAMES, Layout
+from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
 
-DISPLACED = ".displaced"  # below logs/
+DISPLACED = ".displaced"  # below logs/, or below .state/ if there is no logs/
 
 
 TICK = 20_000_000  # ns: within so little time a second change may leave the same time on a folder
@@ -48,16 +49,20 @@ def _stamp(folder: str) -> tuple[int, int, int]:
 
 def _check_each(layout: Layout) -> None:
     for name in (*FOLDER_NAMES, ".state"):
-        try:
-            mode = os.lstat(layout.folder(name)).st_mode
-        except FileNotFoundError:
-            continue
-        if not stat.S_ISDIR(mode):
-            what = "a link" if stat.S_ISLNK(mode) else "no folder"
+        if os.path.islink(layout.folder(name)):
             raise StoreFault(
-                f"work/{name} is {what}",
+                f"work/{name} is a link",
                 "put a real folder in its place; nothing starts until then",
             )
+
+
+def spoilt(layout: Layout) -> bool:
+    """Whether something else lies where a folder belongs, or one of those is missing that are ours alone."""
+    mine = (f"{layout.state}/{name}" for name in STATE_FOLDERS)
+    persons = (layout.folder(name) for name in FOLDER_NAMES)
+    return not all(map(is_folder, mine)) or any(
+        os.path.lexists(path) and not os.path.isdir(path) for path in persons
+    )
 
 
 def clear(layout: Layout, path: str) -> bool:
@@ -71,23 +76,25 @@ def clear(layout: Layout, path: str) -> bool:
     return True
 
 
-def make_folder(layout: Layout, path: str) -> None:
+def make_folder(layout: Layout, path: str, mode: int = 0o777) -> None:
     """Have a folder of its own at ``path``; what else lies there gives way."""
     try:
-        os.mkdir(path)
+        os.mkdir(path, mode)
         return
     except FileExistsError:
         if is_folder(path):
             return
     except FileNotFoundError:
-        os.makedirs(path, exist_ok=True)
+        os.makedirs(path, mode, exist_ok=True)
         return
     _displace(layout, path)
-    os.mkdir(path)
+    os.mkdir(path, mode)
 
 
 def _displace(layout: Layout, path: str) -> None:
-    aside = f"{layout.folder('logs')}/{DISPLACED}"
+    logs = layout.folder("logs")
+    home = logs if is_folder(logs) else layout.state  # it is logs/ itself that gives way
+    aside = f"{home}/{DISPLACED}"
     try:
         os.mkdir(aside)
     except FileExistsError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 
 from orchestrator.files import opening, owners
@@ -43,7 +44,11 @@ def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str
             oddities.append(f"its file was in {found}/")
     info = os.lstat(final)
     if info.st_mtime_ns != journal.claim.get("mtime_ns"):
-        edited = opening.read_bytes(final)
+        try:
+            edited = opening.read_bytes(final)
+        except opening.TooLarge:
+            oddities += put_away(layout, task_id, final)
+            return oddities + put(layout, journal, name, target)
         if hashlib.sha256(edited).hexdigest() != journal.claim["sha256"]:
             _keep_edited(layout, journal, final, edited)
             oddities.append("its file was edited while it ran; the edit is kept with its logs")
@@ -96,7 +101,9 @@ def _keep_edited(layout: Layout, journal: Journal, path: str, edited: bytes) -> 
 
 
 def _same(path: str, inode: int) -> bool:
+    """Whether it is this very file.  What is made in place of one that was removed may get its inode."""
     try:
-        return os.lstat(path).st_ino == inode
+        info = os.lstat(path)
     except OSError:
         return False
+    return info.st_ino == inode and stat.S_ISREG(info.st_mode)

@@ -1,0 +1,157 @@
+"""What an attempt can put in place of our own files and folders, and what becomes of it: each gives way, nothing of it is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from test_walls import odd
+
+from orchestrator.coordination.strangers import MANY, Strangers
+from orchestrator.errors import StoreFault
+from orchestrator.files import eventreader
+from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
+from orchestrator.files.opening import is_folder
+from orchestrator.model.journal import Journal
+from orchestrator.model.status import Status
+from orchestrator.store import folders, places, placing
+from orchestrator.store.eventlog import EventLog
+from orchestrator.testing import End, Tube
+
+KINDS = ("fifo", "hole", "link", "dangling", "circle")
+OURS = tuple(f".state/{name}" for name in STATE_FOLDERS)
+
+
+@pytest.fixture
+def layout(tmp_path) -> Layout:
+    made = Layout(str(tmp_path))
+    folders.make(made)
+    return made
+
+
+def replaced(path, kind: str) -> None:
+    """Something else than what lay there."""
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    odd(path, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_lies_where_a_folder_of_ours_belongs_gives_way(layout, tmp_path, kind):
+    persons = () if kind in ("link", "dangling", "circle") else (*FOLDER_NAMES, ".state")
+    for name in (*OURS, *persons):
+        folders.make(layout)
+        replaced(tmp_path / "work" / name, kind)
+        assert places.spoilt(layout)
+        made = folders.make(layout)
+        assert name in made, made
+        assert is_folder(layout.folder(name)) and not places.spoilt(layout)
+    kept = [*(tmp_path / "work").glob("*/.displaced/*")]
+    assert kept and not folders.make(layout)
+
+
+@pytest.mark.parametrize("name", (*FOLDER_NAMES, ".state"))
+def test_a_link_in_place_of_a_folder_of_work_stays_and_stops_everything(layout, tmp_path, name):
+    shutil.rmtree(layout.folder(name))
+    (tmp_path / "work" / name).symlink_to(tmp_path)
+    with pytest.raises(StoreFault, match=f"work/{name} is a link"):
+        folders.make(layout)
+    assert os.path.islink(layout.folder(name))
+
+
+@pytest.mark.parametrize("kind", (*KINDS, "folder"))
+@pytest.mark.parametrize("which", ("events", ".state/log"))
+def test_the_log_goes_on_whatever_lies_in_its_place(layout, tmp_path, which, kind):
+    """The second name of the file has what the first one had: no event is lost unless both names are."""
+    log = EventLog(layout, "watch")
+    log.append([log.event("watcher_started", "w", 1)])
+    (path,) = (tmp_path / "work" / which).iterdir()
+    replaced(path, kind)
+    for step in (2, 3):
+        log.append([log.event("watcher_started", "w", step)])
+    log.close()
+    again = EventLog(layout, "watch")
+    again.append([again.event("watcher_started", "w", 4)])
+    again.close()
+    found = sorted(event["event_id"] for event in eventreader.events(layout)[0])
+    assert found == [f"w/{step}/watcher_started" for step in (1, 2, 3, 4)]
+
+
+def test_the_log_is_written_through_no_link(layout, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    os.rmdir(layout.events)
+    os.symlink(tmp_path / "elsewhere", layout.events)
+    log = EventLog(layout, "watch")
+    with pytest.raises(OSError):
+        log.append([log.event("watcher_started", "w", 1)])
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def claimed(layout: Layout, text: str = "prompt: x\n") -> tuple[Journal, str]:
+    """A claimed task whose file lies in running/, and the path of the file."""
+    path = layout.file(Status.RUNNING, "t.yaml")
+    with open(path, "w") as file:
+        file.write(text)
+    info = os.stat(path)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    claim = {"id": "t", "text": text, "sha256": digest, "mtime_ns": 1, "inode": info.st_ino}
+    return Journal("t", claim={"record": "claim", **claim}), path
+
+
+@pytest.mark.parametrize("kind", (*KINDS, "folder", "grown"))
+def test_the_file_of_a_task_is_put_back_whatever_lies_in_its_place(layout, kind):
+    journal, path = claimed(layout)
+    if kind == "grown":
+        os.truncate(path, 60 << 30)
+    else:
+        os.unlink(path)
+        odd(Path(path), kind)
+        journal.claim["inode"] = os.lstat(path).st_ino  # file systems give it to the next file
+    oddities = placing.put(layout, journal, "t.yaml", Status.DONE)
+    final = layout.file(Status.DONE, "t.yaml")
+    assert oddities and os.path.isfile(final) and not os.path.islink(final)
+    with open(final) as file:
+        assert file.read() == "prompt: x\n"
+
+
+def test_names_that_are_no_tasks_are_told_one_by_one_only_while_they_are_few(tmp_path):
+    strangers = Strangers(Layout(str(tmp_path)))
+    (tmp_path / "work/inbox").mkdir(parents=True)
+    names = [f"j{n}.txt" for n in range(MANY + 50)]
+    for name in names:
+        (tmp_path / "work/inbox" / name).touch()
+    assert len(list(strangers.news([*names, "a.yaml", ".draft", "a.error.md"]))) == MANY
+    assert strangers.more == 50
+    strangers.more = 0
+    assert not list(strangers.news(names)) and not strangers.more
+
+
+@pytest.mark.parametrize("folder, ending", [("held", ".yaml"), ("running", ".cancel")])
+def test_a_folder_is_listed_once_however_many_of_its_files_are_told_of(
+    tmp_path, monkeypatch, folder, ending
+):
+    """20,000 files that an agent wrote into held/ kept the watcher from everything else for minutes."""
+    tube = Tube(tmp_path)
+    tube.plan("a", End(after=60.0))
+    tube.drop("a")
+    place, listed = tube.layout.folder(folder), []
+    for n in range(500):
+        with open(f"{place}/zz{n}{ending}", "w"):
+            pass
+
+    def many() -> None:
+        listed.clear()
+        for n in range(500):
+            tube.watcher.rooms.hints.add(f"{place}/zz{n}{ending}", renamed=False)
+
+    def listdir(path=".", real=os.listdir):
+        listed.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    tube.at(20.0, many)
+    tube.at(20.5, lambda: listed.append("later"))
+    tube.run()
+    assert 0 < listed[: listed.index("later")].count(place) < 10
