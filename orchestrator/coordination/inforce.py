@@ -47,6 +47,8 @@ class InForce:
         limits = self.groups.limited(self.settings.config.limits, lanes)
         limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
         closed = {**self.spending.gates(lanes), **self._reserved(), **self._endings()}
+        if not closed and not self.holds.gates:
+            return limits
         return replace(limits, closed=closed, held=self.holds.gates)
 
     @property

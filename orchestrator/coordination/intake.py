@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import guard
@@ -110,11 +110,8 @@ def signature_of(info: os.stat_result) -> Signature:
     return (info.st_ino, info.st_mtime_ns, info.st_size)
 
 
-def heavy(name: str, content: Content) -> bool:
-    """Whether judging this may take longer than others should wait."""
-    if len(content.raw) > CHEAP:
-        return True
-    data = parse(content.raw, markdown=name.endswith(".md")).data
+def heavy(data: Any) -> bool:
+    """Whether judging what a short file says may take longer than others should wait."""
     if not is_run(data):
         return False
     if any(listing.patterns(data)):
@@ -123,14 +120,19 @@ def heavy(name: str, content: Content) -> bool:
     return tasks > FEW or characters > LITTLE
 
 
-def understand(layout: Layout, rules: Rules, name: str, content: Content) -> Judged:
-    """What the content says, once it is read.  Raises what the machine is to blame for, and nothing else."""
+def understand(
+    layout: Layout, rules: Rules, name: str, content: Content, parsed: Document | None = None
+) -> Judged:
+    """What the content says, once it is read (and ``parsed``, by whoever has done so).
+
+    Raises what the machine is to blame for, and nothing else.
+    """
     signature = signature_of(content.stat)
     try:
         path = f"{layout.work}/inbox/{name}"
         config, toolbox = rules.config, rules.toolbox
         request = judging.judged(
-            path, stem_of(name), content.raw, config, toolbox, rules.agents, layout.root
+            path, stem_of(name), content.raw, config, toolbox, rules.agents, layout.root, parsed
         )
     except Exception as error:  # a bug of ours; it concerns this file only
         if guard.machine(error):
@@ -154,6 +156,13 @@ def understand(layout: Layout, rules: Rules, name: str, content: Content) -> Jud
         routes(request.task, rules.config, rules.toolbox.tools),
         tuple(request.warnings),
     )
+
+
+def _parsed(name: str, content: Content) -> Document | None:
+    """The document, unless the file is so large that others would wait for it."""
+    if len(content.raw) > CHEAP:
+        return None
+    return parse(content.raw, markdown=name.endswith(".md"))
 
 
 class Intake:
@@ -218,9 +227,10 @@ class Intake:
             and before.signature == signature_of(content.stat)
         ):
             return self.unless_open(name, before)
-        if light and heavy(name, content) and content.sha256 != known:
+        parsed = _parsed(name, content) if light else None
+        if light and content.sha256 != known and (parsed is None or heavy(parsed.data)):
             return Heavy(signature_of(content.stat), content)
-        return self.unless_open(name, understand(self.layout, self.settings, name, content))
+        return self.unless_open(name, understand(self.layout, self.settings, name, content, parsed))
 
     def unless_open(self, name: str, look: Judged) -> Judged | NotYet:
         """What is right waits until the editor that holds it has closed it; what is wrong is said to be wrong."""

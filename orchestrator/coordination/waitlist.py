@@ -54,7 +54,7 @@ FIRST_SLICE = (
 )
 SLICE = 0.02  # seconds for looking in any other pass
 MOST_HEAVY = 16  # large files that are kept as they were judged
-KEPT = 256  # waiting tasks whose parsed form is kept in memory
+KEPT = 1_000  # waiting tasks whose parsed form is kept in memory
 
 
 class Waitlist:

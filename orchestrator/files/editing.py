@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+from orchestrator.files import opening
 from orchestrator.files.requests import Unreadable, read
 
 EDITOR, WRITTEN = "open in an editor", "being written"
@@ -15,7 +16,7 @@ def in_editor(path: str) -> str:
     """`EDITOR` if vim, nano or Emacs has the file open, by its swap or lock file; empty if not."""
     folder, name = os.path.split(path)
     beside = (f"{folder}/.{name}.swp", f"{folder}/.#{name}")
-    return EDITOR if any(os.path.lexists(mark) for mark in beside) else ""
+    return EDITOR if any(opening.lies(mark) for mark in beside) else ""
 
 
 def held(path: str) -> str:

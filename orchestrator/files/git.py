@@ -92,14 +92,29 @@ def above(path: str) -> Iterator[Repository]:
 
 def _dotted(path: str) -> Iterator[str]:
     """The folders at and above the real ``path`` with a ``.git`` in them."""
-    folder = os.path.realpath(path)
+    folder = _real(path)
     while True:
-        if os.path.lexists(os.path.join(folder, ".git")) and not _empty(f"{folder}/.git"):
+        if opening.lies(os.path.join(folder, ".git")) and not _empty(f"{folder}/.git"):
             yield folder
         parent = os.path.dirname(folder)
         if parent == folder:
             return
         folder = parent
+
+
+_reals: dict[str, str] = {}
+
+
+def _real(path: str) -> str:
+    """`os.path.realpath`, which asks about every part of a path: once, and after that only whether both are one folder still."""
+    known = _reals.get(path)
+    try:
+        if known is not None and os.path.samestat(os.stat(path), os.lstat(known)):
+            return known
+    except OSError:  # gone, or never there
+        pass
+    _reals[path] = real = os.path.realpath(path)
+    return real
 
 
 def apart(path: str) -> bool:

@@ -66,7 +66,7 @@ def names_of(layout: Layout, task_id: str) -> list[tuple[Status, str]]:
     ]
     for folder in FOLDERS:
         for ending in ENDINGS if folder is not Status.RUNNING else ():
-            if os.path.lexists(layout.file(folder, task_id + ending)):
+            if opening.lies(layout.file(folder, task_id + ending)):
                 found.append((folder, task_id + ending))
     return found
 

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
 
+SHORT = 64  # characters of a text whose tag is kept: keys, and words that come again
 
-class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Text of several lines as a block; moments unquoted, since YAML 1.2 has no type for them."""
+
+class _Tags(yaml.resolver.BaseResolver):
+    """What a text without a tag is taken for.  Moments are text: YAML 1.2 has no type for them."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
         for first, pairs in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
+
+
+_tags = _Tags()
+
+
+@lru_cache(4096)
+def _tag(value: str, implicit: tuple[bool, bool]) -> Any:
+    return _tags.resolve(yaml.ScalarNode, value, implicit)  # type: ignore[no-untyped-call]
+
+
+class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Text of several lines as a block; moments unquoted."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """The tag of a node that says none: the keys of all documents are the same, and are asked about once."""
+        if kind is yaml.ScalarNode and len(value) < SHORT:
+            return _tag(value, implicit)
+        return _tags.resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
 
 def _text(dumper: Any, value: str) -> Any:

@@ -28,10 +28,16 @@ def judged(
     toolbox: Toolbox,
     agents: Collection[str],
     root: str = "",
+    parsed: Document | None = None,
 ) -> Request:
-    """What the bytes of ``path`` ask for, with all problems.  ``agents``: the roles there are; ``root``: the project in which the
-    files that it names must be, if it belongs to one."""
-    request = requests.load(path, task_id, raw, schemas.check, agents, find=config.templates.get)
+    """What the bytes of ``path`` ask for, with all problems.
+
+    ``agents``: the roles there are.  ``root``: the project in which the files that it names must be, if it belongs to
+    one.  ``parsed``: the bytes as a document, if somebody has parsed them already.
+    """
+    request = requests.load(
+        path, task_id, raw, schemas.check, agents, find=config.templates.get, parsed=parsed
+    )
     if not request.errors:
         request.problems += route_problems(request, config, toolbox)
     if root and not request.errors:
