@@ -18,7 +18,7 @@ from orchestrator.model.units import timestamp
 from orchestrator.queries import ahead as ahead_queries
 from orchestrator.queries import past
 from orchestrator.queries.world import Known
-from orchestrator.store import holding
+from orchestrator.store import holding, moves
 from orchestrator.testing import End, Tube
 
 
@@ -123,11 +123,11 @@ def test_the_state_at_any_moment_is_a_snapshot_taken_then(tmp_path):
         tube.store.submit(f"t{number}", text + more)
     store = tube.store
     tube.store.submit("h", text)
-    tube.at(3, lambda: store.hold("h"))
-    tube.at(60, lambda: store.release("h"))
+    tube.at(3, lambda: moves.hold(store, "h"))
+    tube.at(60, lambda: moves.release(store, "h"))
     tube.at(61, lambda: store.submit("late", text))
-    tube.at(61.5, lambda: store.cancel_waiting("late"))
-    tube.at(200, lambda: store.approve("t2"))
+    tube.at(61.5, lambda: moves.cancel(store, "late"))
+    tube.at(200, lambda: moves.approve(store, "t2"))
     taken: list[tuple[float, dict[str, Status]]] = []
     for moment in (1, 10, 33.3, 45, 62, 80, 120, 150, 199, 201):
         tube.at(moment, lambda: taken.append((tube.clock.wall(), snapshot(tube))))
@@ -150,11 +150,19 @@ def test_whatever_happens_the_state_at_any_moment_is_a_snapshot_taken_then(tmp_p
         tube.plan(name, *ends)
         text = f"agent: ok\nprompt: x\n{more}"
         tube.at(chance.randint(0, 90), lambda name=name, text=text: tube.store.submit(name, text))
-    verbs = ("hold", "release", "cancel_waiting", "approve", "reject", "retry", "archive")
+    verbs = (
+        moves.hold,
+        moves.release,
+        moves.cancel,
+        moves.approve,
+        moves.reject,
+        moves.retry,
+        moves.archive,
+    )
 
     def act() -> None:
         with contextlib.suppress(OrchestratorError):
-            getattr(tube.store, chance.choice(verbs))(chance.choice(names))
+            chance.choice(verbs)(tube.store, chance.choice(names))
 
     for _ in range(40):
         tube.at(chance.randint(1, 290), act)

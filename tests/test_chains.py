@@ -18,7 +18,7 @@ from orchestrator.files.requests import load
 from orchestrator.model import filling, ids
 from orchestrator.model.chain import CONDITIONS, Ended, child_id, follow_ups, moments, planned
 from orchestrator.model.status import Outcome, Status
-from orchestrator.store import following
+from orchestrator.store import following, moves
 from orchestrator.testing import End, Tube
 
 FAILS = End(code=1)
@@ -122,7 +122,7 @@ def test_a_second_end_of_the_same_task_makes_another(tube):
     made = tube()
     made.drop("a", "agent: ok\nprompt: x\nthen: {agent: two}\n")
     made.run()
-    made.store.retry("a")
+    moves.retry(made.store, "a")
     made.run()
     assert set(everything(made)) == {"a", "a.two", "a.two.again2"}
 
@@ -146,7 +146,7 @@ def test_a_taken_id_is_left_alone_and_told(tube):
 
 
 @pytest.mark.parametrize(
-    "verb, expected", [("approve", {"a.w", "a.d"}), ("reject", {"a.w", "a.f"})]
+    "verb, expected", [(moves.approve, {"a.w", "a.d"}), (moves.reject, {"a.w", "a.f"})]
 )
 def test_what_follows_a_verdict_is_made_by_the_verb(tube, verb, expected):
     made = tube("on_lost: hold\n")
@@ -155,7 +155,7 @@ def test_what_follows_a_verdict_is_made_by_the_verb(tube, verb, expected):
     made.drop("a", f"agent: ok\nprompt: x\nthen: {entries}\n")
     made.run()
     assert made.where("a") == "review" and set(everything(made)) == {"a", "a.w"}
-    getattr(made.store, verb)("a")
+    verb(made.store, "a")
     assert set(everything(made)) - {"a"} == expected
 
 
@@ -311,12 +311,12 @@ def test_a_verdict_that_is_cut_off_makes_them_once_it_holds(tube, tmp_path, numb
     made.plan("a", End(cause="lost"))
     made.drop("a", "agent: ok\nprompt: x\n" + THEN.replace("ON", "done"))
     made.run()
-    killed_at(number, after, lambda: made.store.approve("a"))
+    killed_at(number, after, lambda: moves.approve(made.store, "a"))
     again = Tube(tmp_path)
     again.run()
     if again.where("a") == "review":
         assert set(everything(again)) == {"a"}
-        again.store.approve("a")
+        moves.approve(again.store, "a")
     assert set(everything(again)) == {"a", "a.two", "a.ok"}
 
 

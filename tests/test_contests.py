@@ -20,6 +20,7 @@ from orchestrator.files.requests import load
 from orchestrator.model.contest import Contest, step
 from orchestrator.model.status import Status
 from orchestrator.store import contests as records
+from orchestrator.store import moves
 from orchestrator.testing import Tube
 
 
@@ -211,7 +212,7 @@ def test_cut_off_while_it_is_settled_the_next_look_goes_on(tmp_path, after):
     with open(made.layout.file("runs", "c.yaml"), "w") as file:
         file.write("compete: [a, b, c]\nprompt: x\n")
     records.write(made.layout, Contest("c", ("c.a", "c.b", "c.c")))
-    made.store.approve("c.b")
+    moves.approve(made.store, "c.b")
     steps = ("move", "publish", "sync_folder")
     with cut_off(contests.atomic, steps, after), pytest.raises(Cut):
         contests.settle(made.store, "c")

@@ -20,7 +20,7 @@ from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.queries.needs import needs_you
 from orchestrator.queries.why import reasons
-from orchestrator.store import plans, replying
+from orchestrator.store import moves, plans, replying
 from orchestrator.testing.fakes import End
 from orchestrator.testing.tube import Tube
 from orchestrator.tools.routing import RouteProblem, routes
@@ -122,10 +122,10 @@ def test_a_retry_keeps_the_rights_and_a_fresh_one_plans_anew(tube):
     plans.approve(tube.store, "a")
     tube.run()
     assert tube.where("a") == "failed"
-    tube.store.retry("a")
+    moves.retry(tube.store, "a")
     tube.run()
     assert attempts(tube)[2][0] == "--all"
-    tube.store.retry("a", fresh=True)
+    moves.retry(tube.store, "a", fresh=True)
     tube.run()
     assert attempts(tube)[3] == ("--read",) and tube.where("a") == "review"
 
@@ -134,7 +134,7 @@ def test_a_new_session_is_told_the_plan_that_was_approved(tube):
     planned(tube, End(code=1), says("built"))
     plans.approve(tube.store, "a")
     tube.run()
-    tube.store.retry("a")
+    moves.retry(tube.store, "a")
     tube.run()
     assert attempts(tube)[2] == ("--all",)
     assert "1. change x.py" in prompt(tube, 3) and "build it" in prompt(tube, 3)
@@ -152,7 +152,7 @@ def test_a_plan_that_somebody_changed_is_not_carried_out_unseen(tube):
 
 def test_killed_between_the_yes_and_the_move_it_is_said_once(tube, monkeypatch):
     planned(tube, says("built"))
-    monkeypatch.setattr(type(tube.store), "retry", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(moves, "retry", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         plans.approve(tube.store, "a")
     monkeypatch.undo()

@@ -10,7 +10,8 @@ from orchestrator.cli.options import each
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import Refused
 from orchestrator.model.status import Status
-from orchestrator.store.transitions import Moved, Store, misplaced
+from orchestrator.store.moves import Moved, misplaced
+from orchestrator.store.transitions import Store
 
 Step = Callable[[Store, str], Moved]
 

@@ -17,7 +17,8 @@ from orchestrator.model.runbranch import RunBranch
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.store import removal, runbranches, trees
 from orchestrator.store.git import Repository
-from orchestrator.store.transitions import PATIENCE, Store
+from orchestrator.store.moves import PATIENCE
+from orchestrator.store.transitions import Store
 
 ENDED = (*FINISHED, Status.ARCHIVE)
 

@@ -5,6 +5,7 @@ Every step follows from where the tasks are, so that it may be cut off and repea
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.coordination import stopping
@@ -14,9 +15,10 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.contest import Contest, Step, step
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic
+from orchestrator.store import atomic, moves
 from orchestrator.store import contests as records
-from orchestrator.store.transitions import Moved, Store
+from orchestrator.store.moves import Moved
+from orchestrator.store.transitions import Store
 
 LEAVES = (runrecords.RUNS, Status.REVIEW, Status.FAILED)  # folders that a contest can leave again
 
@@ -41,11 +43,13 @@ def settle(store: Store, run_id: str) -> str:
         records.write(store.layout, contest)
     why = f"{wanted.taken} was taken"
     for task_id in wanted.withdraw:
-        _attempt(store.cancel_waiting, task_id, why)
+        with suppress(OrchestratorError):  # what has moved meanwhile is met again by the next look
+            moves.cancel(store, task_id, why)
     for task_id in wanted.stop:
         stopping.ask(store, task_id, why)
     for task_id in wanted.put_away:
-        _attempt(store.set_aside, task_id, why)
+        with suppress(OrchestratorError):
+            moves.set_aside(store, task_id, why)
     return _moved(store, contest, wanted)
 
 
@@ -75,7 +79,7 @@ def reject(store: Store, run_id: str, why: str) -> Moved | None:
         return None
     for task_id in found.members:
         if _where(layout, task_id) is Status.REVIEW:
-            store.reject(task_id, why)
+            moves.reject(store, task_id, why)
     settle(store, run_id)
     place = scan.locate(layout, run_id)
     if place is None or place[0] is not Status.FAILED:
@@ -96,14 +100,6 @@ def _where(layout: Layout, task_id: str) -> Status | None:
 def _folder(layout: Layout, run_id: str) -> str:
     place = runrecords.place(layout, run_id)
     return str(place[0]) if place is not None else ""
-
-
-def _attempt(verb: Any, task_id: str, why: str) -> None:
-    """What has moved meanwhile, or is being moved, is met again by the next look."""
-    try:
-        verb(task_id, why)
-    except OrchestratorError:
-        pass
 
 
 def _moved(store: Store, contest: Contest, wanted: Step) -> str:

@@ -20,7 +20,17 @@ from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
 from orchestrator.model.status import Status
-from orchestrator.store import atomic, conflictnotes, contests, git, merging, plans, sharing, trees
+from orchestrator.store import (
+    atomic,
+    conflictnotes,
+    contests,
+    git,
+    merging,
+    moves,
+    plans,
+    sharing,
+    trees,
+)
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -238,7 +248,7 @@ def obey(store: Store, config: Config, task_id: str) -> str:
     if made := plans.approve(store, task_id):
         return made
     made = approve(store, config, task_id)
-    store.approve(task_id)
+    moves.approve(store, task_id)
     return made
 
 

@@ -20,6 +20,7 @@ from orchestrator.model.question import DENIED, NOBODY
 from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import duration
+from orchestrator.store import moves
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
@@ -78,7 +79,7 @@ def overdue(store: Store, config: Config) -> list[str]:
             late = store.clock.wall() - float(entry.journal.last.get("at", 0)) >= limit
             goes_on = late and entry.lock() and entry.journal.phase is Phase.FINAL and _tell(entry)
         if goes_on:
-            store.retry(task_id, by="nobody answered")
+            moves.retry(store, task_id, by="nobody answered")
             found.append(name)
     return found
 

@@ -23,7 +23,7 @@ from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
 from orchestrator.model.question import answer
 from orchestrator.model.status import ENDED, FOLDERS, Status
-from orchestrator.store import replying, steering
+from orchestrator.store import moves, replying, steering
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
@@ -176,7 +176,7 @@ class Replies:
                     replying.tell(self.store, entry, said, f"starts attempt {number}")
                 waits = any(record["to"] == number for record in entry.journal.replies)
         if waits:
-            self.store.retry(task_id, by="reply")
+            moves.retry(self.store, task_id, by="reply")
         for reply in ready if entry is not None else ():
             replying.discard(self.store, reply)
         return [name] if waits else []

@@ -18,7 +18,7 @@ from orchestrator.model.isolation import Change, Check, summary
 from orchestrator.model.run import Run
 from orchestrator.model.status import FINISHED, Outcome, Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, merging, runbranches, sharing, trees
+from orchestrator.store import atomic, merging, moves, runbranches, sharing, trees
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
 
@@ -154,7 +154,7 @@ def obey(store: Store, config: Config, name: str) -> str:
     run_id = stem_of(name)
     atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
     made = approve(store, config, run_id)
-    store.approve(run_id)
+    moves.approve(store, run_id)
     return made
 
 

@@ -46,6 +46,7 @@ from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model import ids
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Status
+from orchestrator.store import moves
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.transitions import Store
 
@@ -382,7 +383,7 @@ class Waitlist:
     def withdraw(self, task_id: str, why: str) -> None:
         """Cancel a task that waits.  OSError, or `OrchestratorError` if it does not wait any more."""
         name = self.tasks.names.get(task_id, "")
-        self.store.cancel_waiting(task_id, why)
+        moves.cancel(self.store, task_id, why)
         self.forget(name)
         self.tasks.statuses.moved(task_id, Status.CANCELLED)
         self.listener.hear(Remark(About.CANCELLED, task_id, why))

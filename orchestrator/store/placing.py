@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 import time
+from typing import Any
 
 from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
@@ -16,6 +17,8 @@ from orchestrator.model import ids
 from orchestrator.model.journal import Journal
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.store import atomic, folders
+
+RECENT = 60 * 10**9  # ns: what was renamed just now has changed within this time
 
 
 def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str]:
@@ -107,3 +110,14 @@ def _same(path: str, inode: int) -> bool:
     except OSError:
         return False
     return info.st_ino == inode and stat.S_ISREG(info.st_mode)
+
+
+def identity(path: str) -> dict[str, Any]:
+    """What a file is known by, whatever its name and folder."""
+    return {"ino": os.lstat(path).st_ino, "born": atomic.born(path)}
+
+
+def changed(path: str) -> dict[str, Any]:
+    """When a rename was made, by the file system's own word for it; nothing where renames leave no such trace."""
+    moment = os.lstat(path).st_ctime_ns
+    return {"ctime": moment} if abs(time.time_ns() - moment) < RECENT else {}

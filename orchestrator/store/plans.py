@@ -12,7 +12,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
-from orchestrator.store import atomic, places
+from orchestrator.store import atomic, moves, places
 from orchestrator.store.eventlog import NewFile
 from orchestrator.store.transitions import Store
 
@@ -57,7 +57,7 @@ def approve(store: Store, task_id: str) -> str:
             yes = {"record": "told", "plan": True, "text": f"{GO}{plan}\n"}
             entry.append({**yes, "at": store.clock.wall()}, sync=True)
         number = entry.journal.next_attempt
-    store.retry(task_id, by="approve")
+    moves.retry(store, task_id, by="approve")
     return f"its plan is approved: attempt {number} carries it out"
 
 

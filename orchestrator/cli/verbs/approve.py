@@ -19,9 +19,10 @@ from orchestrator.errors import Refused
 from orchestrator.files import scan
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
-from orchestrator.store import plans, sharing
+from orchestrator.store import moves, plans, sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
-from orchestrator.store.transitions import Moved, Store
+from orchestrator.store.moves import Moved
+from orchestrator.store.transitions import Store
 
 FOLDERS = (
     Status.REVIEW,
@@ -87,7 +88,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
             made = made or landing.approve(store, config, task_id)
             if made:
                 say(f"{task_id}: {made}")
-        moved = store.approve(task_id)
+        moved = moves.approve(store, task_id)
         if made := contests.of_task(store, task_id):
             say(made)
         return moved

@@ -25,6 +25,7 @@ from orchestrator.files import results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import duration, plural, when
+from orchestrator.store import moves
 
 
 @click.command(
@@ -81,7 +82,7 @@ def command(
     for task_id in chosen:
         before = _state(app, task_id)
         try:
-            moved = store.archive(task_id)
+            moved = moves.archive(store, task_id)
             shown = app.layout.shown(moved.path)
             sign = app.console.sign("archive")
             plain = f"archived\t{task_id}\t{shown}"

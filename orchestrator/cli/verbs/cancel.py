@@ -26,6 +26,7 @@ from orchestrator.model.status import FINISHED, WAITING, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
 from orchestrator.queries import whereabouts
+from orchestrator.store import moves
 from orchestrator.store.transitions import Store
 
 TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
@@ -87,7 +88,7 @@ def command(
                 _ask(app, store, task_id, as_json)
                 stopping.append(task_id)
             else:
-                moved = store.cancel_waiting(task_id, "cancelled by a person")
+                moved = moves.cancel(store, task_id, "cancelled by a person")
                 sign = app.console.sign("cancelled")
                 told = f"{sign} cancelled    {task_id} was waiting; nothing was running"
                 plain = f"cancelled\t{task_id}\t{app.layout.shown(moved.path)}"

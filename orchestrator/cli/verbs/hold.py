@@ -15,8 +15,9 @@ from orchestrator.model import hold
 from orchestrator.model.hold import Scope
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import holding
-from orchestrator.store.transitions import Moved, Store
+from orchestrator.store import holding, moves
+from orchestrator.store.moves import Moved
+from orchestrator.store.transitions import Store
 from orchestrator.tools.specs import of_account
 
 
@@ -71,7 +72,7 @@ def command(
     changes = Changes(app, as_json)
 
     def step(store: Store, task_id: str) -> Moved:
-        return store.hold(task_id, reason)
+        return moves.hold(store, task_id, reason)
 
     move(changes, found.tasks, step, "held", "hold", dry_run, (Status.INBOX,))
     for scope in found.scopes:

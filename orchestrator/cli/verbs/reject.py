@@ -10,7 +10,9 @@ from orchestrator.cli.moving import move_each
 from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
 from orchestrator.coordination import contests
 from orchestrator.model.status import Status
-from orchestrator.store.transitions import Moved, Store
+from orchestrator.store import moves
+from orchestrator.store.moves import Moved
+from orchestrator.store.transitions import Store
 
 FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
 
@@ -38,7 +40,7 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> i
         raise click.UsageError('name a task:  orchestrator reject TASK "why"')
 
     def step(store: Store, task_id: str) -> Moved:
-        moved = contests.reject(store, task_id, why) or store.reject(task_id, why)
+        moved = contests.reject(store, task_id, why) or moves.reject(store, task_id, why)
         contests.of_task(store, task_id)
         return moved
 

@@ -16,8 +16,7 @@ from orchestrator.files import holds
 from orchestrator.model import hold
 from orchestrator.model.hold import Scope
 from orchestrator.model.status import Status
-from orchestrator.store import holding
-from orchestrator.store.transitions import Store
+from orchestrator.store import holding, moves
 
 
 @click.command(
@@ -46,7 +45,7 @@ def command(
     if not found.tasks and not found.scopes:
         raise click.UsageError("name tasks, or --tool, --agent, --run or --all")
     changes = Changes(app, as_json)
-    move(changes, found.tasks, Store.release, "waiting", "release", dry_run, (Status.HELD,))
+    move(changes, found.tasks, moves.release, "waiting", "release", dry_run, (Status.HELD,))
     for scope in found.scopes:
         _release(changes, scope, dry_run)
     return changes.end()

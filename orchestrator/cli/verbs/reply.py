@@ -24,7 +24,7 @@ from orchestrator.model.question import options
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import plural
 from orchestrator.queries import whereabouts
-from orchestrator.store import answering, replying
+from orchestrator.store import answering, moves, replying
 from orchestrator.store.transitions import Store
 from orchestrator.tools.specs import Toolbox
 
@@ -77,7 +77,7 @@ def command(
     if conflict:
         landing.give_back(store, task_id)
         if not text:
-            store.retry(task_id, by="reply")
+            moves.retry(store, task_id, by="reply")
             status = Status.INBOX
     if text:
         _refuse_terminal(app, task_id, status)

@@ -18,7 +18,9 @@ from orchestrator.files import scan
 from orchestrator.model.status import FOLDERS as ALL
 from orchestrator.model.status import Status
 from orchestrator.queries import runs
-from orchestrator.store.transitions import Moved, Store
+from orchestrator.store import moves
+from orchestrator.store.moves import Moved
+from orchestrator.store.transitions import Store
 
 FOLDERS = (
     Status.DONE,
@@ -93,7 +95,7 @@ def command(
             landing.give_back(store, task_id)
         if fresh:
             clearing.begin_anew(store, config, task_id)
-        return store.retry(task_id, fresh=fresh)
+        return moves.retry(store, task_id, fresh=fresh)
 
     move(changes, found, step, "waiting", "run again", dry_run, FOLDERS)
     return changes.end()

@@ -1,0 +1,282 @@
+"""What people's verbs do with the file of a task: each moves it from one folder to another, and tells of it.
+
+Commit point: the rename, which never overwrites.  A task that was ever claimed moves only under the lock on its journal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from orchestrator.errors import NotFound, Refused
+from orchestrator.files import scan, trust
+from orchestrator.model.event import move_step
+from orchestrator.model.journal import Phase
+from orchestrator.model.status import ENDED, FINISHED, MOVES, WAITING, Status
+from orchestrator.records import dataclass
+from orchestrator.store import atomic, following, placing
+from orchestrator.store.claiming import has_run
+from orchestrator.store.ledger import Entry
+from orchestrator.store.transitions import Store
+
+PATIENCE = 2.0  # seconds that a verb waits for a step of another process
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A task that a verb moved."""
+
+    task_id: str
+    source: Status
+    target: Status
+    path: str
+
+
+def misplaced(task_id: str, status: Status, sources: Collection[Status]) -> Refused:
+    """Why a task in this folder cannot be moved as one in ``sources`` can; the same whether it was tried or only asked for."""
+    if status is Status.RUNNING:
+        return Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
+    wanted = " or ".join(source.word for source in sources)
+    return Refused(f"{task_id} is {status.word}, not {wanted}", f"orchestrator show {task_id}")
+
+
+def hold(store: Store, task_id: str, reason: str = "") -> Moved:
+    """inbox/ -> held/."""
+    return _move(store, task_id, (Status.INBOX,), Status.HELD, "task_held", reason)
+
+
+def release(store: Store, task_id: str) -> Moved:
+    """held/ -> inbox/."""
+    status, name = _place(store, task_id)
+    if status is Status.INBOX:
+        raise Refused(
+            f"{task_id} is not in held/, but in the inbox",
+            f"if its file says hold: true, remove that line; else see: orchestrator why {task_id}",
+        )
+    return _move(store, task_id, (Status.HELD,), Status.INBOX, "task_released")
+
+
+def cancel(store: Store, task_id: str, reason: str = "") -> Moved:
+    """inbox/ or held/ or review/ -> cancelled/."""
+    return _move(
+        store,
+        task_id,
+        (*WAITING, Status.REVIEW),
+        Status.CANCELLED,
+        "task_cancelled",
+        reason,
+    )
+
+
+def approve(store: Store, task_id: str) -> Moved:
+    """A task that waits for approval may start; a task in review/ is done."""
+    place = _place(store, task_id)
+    if place[0] is Status.REVIEW:
+        return _move(store, task_id, (Status.REVIEW,), Status.DONE, "task_approved")
+    if place[0] is not Status.INBOX:
+        raise Refused(f"{task_id} is in {place[0]}/: nothing waits for approval")
+    path = store.layout.file(*place)
+    with store.acknowledged(task_id):
+        store.say("task_approved", task_id, phase="request", status="inbox")
+        approve_start(store, task_id, path)
+    return Moved(task_id, Status.INBOX, Status.INBOX, path)
+
+
+def approve_start(store: Store, task_id: str, path: str) -> None:
+    """A file that git may have brought counts.  `Refused` if that cannot be remembered."""
+    if not store.trust.approvals:
+        raise Refused(
+            f"{task_id} cannot be approved: {store.trust.why or 'nothing can be remembered'}",
+            "orchestrator approve --settings   accepts a copied project as your own"
+            if store.trust.state == trust.COPIED
+            else "set XDG_STATE_HOME to a folder it may write to",
+        )
+    store.vouch_for(task_id, path)
+
+
+def reject(store: Store, task_id: str, why: str = "") -> Moved:
+    """A task that has not started is cancelled; one in review/ has failed, and a failure is taken note of.
+
+    ``why`` is told by the next attempt, should there be one.
+    """
+    place = _place(store, task_id)
+    if why and place[0] in (Status.REVIEW, Status.FAILED):
+        _tell_next(store, task_id, f"It was rejected: {why}\n")
+    if place[0] is Status.FAILED:
+        with store.acknowledged(task_id):
+            store.say("task_rejected", task_id, phase="request", status="failed", summary=why)
+        return Moved(task_id, *(Status.FAILED,) * 2, store.layout.file(*place))
+    target = Status.FAILED if place[0] is Status.REVIEW else Status.CANCELLED
+    return _move(
+        store, task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected", why
+    )
+
+
+def _tell_next(store: Store, task_id: str, text: str) -> None:
+    """Have the next attempt told, if there will be one."""
+    entry = store.ledger.open(task_id)
+    if entry is not None:
+        with entry:
+            _lock(store, entry, task_id)
+            entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)
+
+
+def retry(store: Store, task_id: str, by: str = "retry", fresh: bool = False) -> Moved:
+    """A finished task runs again, as a new attempt: in its session, unless ``fresh``."""
+    moved_from = _place(store, task_id)[0]
+    if moved_from is Status.INBOX:
+        return _retry_refused(store, task_id)
+    more = {"by": by, **({"fresh": True} if fresh else {})}
+    return _move(store, task_id, ENDED, Status.INBOX, "task_requeued", requeue=more)
+
+
+def _retry_refused(store: Store, task_id: str) -> Moved:
+    """A file in the inbox whose id has run (a copy, git): the person says that it is meant."""
+    entry = store.ledger.open(task_id)
+    if entry is None or entry.journal.phase is not Phase.FINAL:
+        raise Refused(f"{task_id} is in inbox/ already")
+    with entry, store.acknowledged(task_id):
+        _lock(store, entry, task_id)
+        place = _place(store, task_id)
+        store.say("task_requeued", task_id, phase="request", status="inbox")
+        entry.append(
+            {
+                "record": "requeue",
+                "at": store.clock.wall(),
+                "by": "retry",
+                **placing.identity(store.layout.file(*place)),
+            },
+            sync=True,
+        )
+        store.vouch_for(task_id, store.layout.file(*place))
+        atomic.remove(store.layout.note(task_id))
+        os.utime(store.layout.file(*place))  # the watcher looks again at what changed
+    return Moved(task_id, Status.INBOX, Status.INBOX, store.layout.file(*place))
+
+
+def archive(store: Store, task_id: str) -> Moved:
+    """A finished task goes to archive/."""
+    return _move(store, task_id, FINISHED, Status.ARCHIVE, "task_archived")
+
+
+def set_aside(store: Store, task_id: str, why: str) -> Moved:
+    """What nobody took: review/ -> archive/."""
+    return _move(store, task_id, (Status.REVIEW,), Status.ARCHIVE, "task_archived", why)
+
+
+def _place(store: Store, task_id: str) -> tuple[Status, str]:
+    place = scan.locate(store.layout, task_id)
+    if place is None:
+        raise NotFound(f"there is no task '{task_id}'", scan.suggest(store.layout, task_id))
+    return place
+
+
+def _move(
+    store: Store,
+    task_id: str,
+    sources: tuple[Status, ...],
+    target: Status,
+    kind: str,
+    summary: str = "",
+    requeue: Mapping[str, Any] | None = None,
+) -> Moved:
+    entry = store.ledger.open(task_id)
+    try:
+        if entry is not None:
+            _lock(store, entry, task_id)
+            if entry.journal.phase is Phase.BLOCKED:
+                raise Refused(f"{task_id}: {has_run(entry.journal)}", "orchestrator doctor")
+            following.settled(store, entry)
+        status, name = _place(store, task_id)
+        if status not in sources:
+            raise misplaced(task_id, status, sources)
+        source, path = store.layout.file(status, name), store.layout.file(target, name)
+        made = following.due(entry.journal.then, target) if entry is not None else []
+        with store.acknowledged(task_id):
+            if made:
+                following.stage(store, task_id, target, made)
+            if entry is not None:
+                _note_move(store, entry, source, target, requeue)
+            if requeue or kind == "task_released":
+                store.vouch_for(task_id, source)
+            _rename(store, source, path)
+            step = _step_of(kind, path)
+            if made:
+                following.place(store, task_id)
+    finally:
+        if entry is not None:
+            entry.close()
+    with store.acknowledged(task_id, lambda: atomic.move(path, source)):
+        atomic.sync_folder(os.path.dirname(path))
+        atomic.remove(store.layout.note(task_id))
+        store.say(
+            kind,
+            task_id,
+            step,
+            phase="request",
+            status=str(target),
+            summary=summary or f"{status} -> {target}",
+        )
+    return Moved(task_id, status, target, path)
+
+
+def _lock(store: Store, entry: Entry, task_id: str) -> None:
+    if entry.lock(0):
+        return
+    if _place(store, task_id)[0] is Status.RUNNING:  # that may take hours
+        raise misplaced(task_id, Status.RUNNING, ())
+    if not entry.lock(PATIENCE):
+        raise Refused(
+            f"{task_id} is being changed by another process", f"orchestrator show {task_id}"
+        )
+
+
+def _note_move(
+    store: Store, entry: Entry, source: str, target: Status, requeue: Mapping[str, Any] | None
+) -> None:
+    """Tell the ledger what a verb does with a task that has run before."""
+    if requeue:
+        entry.append(
+            {"record": "requeue", "at": store.clock.wall(), **requeue, **placing.identity(source)},
+            sync=True,
+        )
+    elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (
+        Status.INBOX,
+        Status.HELD,
+    ):
+        entry.append(
+            {
+                "record": "final",
+                "status": str(target),
+                "at": store.clock.wall(),
+                **placing.identity(source),
+            }
+        )
+
+
+def _rename(store: Store, source: str, path: str) -> None:
+    try:
+        try:
+            atomic.move(source, path)
+        except FileNotFoundError:
+            store.prepare()  # the folder may be missing (git removes empty ones)
+            atomic.move(source, path)
+    except FileExistsError:
+        raise Refused(
+            f"{store.layout.shown(path)} is there already", "orchestrator doctor"
+        ) from None
+    except FileNotFoundError:
+        raise Refused(
+            f"{store.layout.shown(source)} was moved meanwhile", "orchestrator status"
+        ) from None
+
+
+def _step_of(kind: str, path: str) -> str:
+    """The step of a move that a watcher tells of, too; empty if it is told by the verb alone, or the file has gone on already."""
+    if kind not in MOVES.values():
+        return ""
+    try:
+        return move_step(os.lstat(path).st_ctime_ns)
+    except FileNotFoundError:
+        return ""
