@@ -288,7 +288,7 @@ def test_it_asks_while_it_runs(project, provider, watch, program):
 
 @pytest.mark.parametrize(
     "program",
-    [program for program in PROGRAMS + SPOKEN if program.tool in ("claude", "codex-app")],
+    [program for program in PROGRAMS + SPOKEN if program.tool in ("claude", "codex-app", "pi")],
     ids=lambda p: p.name.replace(" ", "-"),
 )
 def test_it_is_told_while_it_runs(project, provider, watch, program):

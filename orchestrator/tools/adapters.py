@@ -38,7 +38,7 @@ from orchestrator.tools.invocation import (
     program,
 )
 from orchestrator.tools.output import Said, read
-from orchestrator.tools.protocols import SPOKEN
+from orchestrator.tools.protocols import CLIENTS
 from orchestrator.tools.routing import Route, shell_argv
 from orchestrator.tools.speaking import client
 
@@ -301,7 +301,7 @@ class SpokenAdapter(SpecAdapter):
 _BUILT_IN: dict[str, Adapter] = {
     "spec": SpecAdapter(),
     "shell": ShellAdapter(),
-    **dict.fromkeys(SPOKEN, SpokenAdapter()),
+    **dict.fromkeys(CLIENTS, SpokenAdapter()),
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.files.text import last_lines, one_line, tail
 from orchestrator.patterns import regex
+from orchestrator.tools import activity
 from orchestrator.tools.activity import Show
 from orchestrator.tools.queries import event_of, search
 
@@ -39,8 +40,7 @@ def of_line(line: str) -> str:
 def last(run_dir: str, show: Show | None) -> str:
     """The complaint that a program printed last, if nothing of another kind came after it; empty if there is none."""
     events = [event for raw in _ends(f"{run_dir}/stdout.log") if (event := event_of(raw))]
-    newest = of_event(show, events[-1]) if events else ""
-    if newest:
+    if newest := _newest(show, events):
         return newest
     errors = last_lines(f"{run_dir}/stderr.log", RECENT)
     spoken = [*errors, *_plain(f"{run_dir}/stdout.log")]
@@ -49,6 +49,16 @@ def last(run_dir: str, show: Show | None) -> str:
     if events and _written(f"{run_dir}/stdout.log") > _written(f"{run_dir}/stderr.log") + TRAILING:
         return ""  # it went on with its work afterwards
     return "\n".join(spoken)
+
+
+def _newest(show: Show | None, events: list[dict[str, Any]]) -> str:
+    """The complaint that no word and no deed came after.  A program that is told to stop may say so, and what it used."""
+    for event in reversed(events):
+        if complaint := of_event(show, event):
+            return complaint
+        if show is None or activity.speaks(show, event):
+            return ""
+    return ""
 
 
 def _ends(path: str) -> list[bytes]:

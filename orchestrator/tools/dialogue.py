@@ -81,7 +81,8 @@ class Agent:
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self._rest = b""
+        self._lines: list[bytes] = []  # whole, and not looked at yet
+        self._rest = bytearray()
         self._number = 0
 
     # -- what we say ----------------------------------------------------------------------------------------------------
@@ -117,9 +118,8 @@ class Agent:
         """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, we are to stop, or there is something to be
         read from one of the ``others`` (descriptors)."""
         while True:
-            *lines, self._rest = self._rest.split(b"\n")
-            for line in lines:
-                if (message := _message(line)) is not None:
+            while self._lines:
+                if (message := _message(self._lines.pop(0))) is not None:
                     yield message
             output = self.stdout.fileno()
             ready, _, _ = select.select([output, self.interrupt.reader, *others], [], [], LOOK)
@@ -127,9 +127,17 @@ class Agent:
                 data = os.read(output, PIECE)
                 if not data or len(self._rest) > LONGEST:
                     raise Over(self.how() if not data else "it sent a message that never ends")
-                self._rest += data
+                self._split(data)
             else:
                 yield None
+
+    def _split(self, data: bytes) -> None:
+        """Only what is new is looked through: a message of many megabytes comes in pieces."""
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            self._lines.append(bytes(self._rest) + piece)
+            self._rest.clear()
+        self._rest += rest
 
     def result(self, ident: int) -> dict[str, Any]:
         """The answer to a request, when nothing else may be of interest meanwhile.  Raises `Refusal` or `Over`."""

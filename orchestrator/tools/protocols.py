@@ -13,6 +13,7 @@ from orchestrator.files import documents, opening
 from orchestrator.files.layout import data_file
 
 SPOKEN = ("acp", "appserver")  # each with a client of that name beside us
+CLIENTS = (*SPOKEN, "pi")  # pi tells in its own events what happens, and asks nobody
 _MERGED = ("parse", "show")  # of these a spec may say a part
 
 

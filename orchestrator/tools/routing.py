@@ -14,7 +14,7 @@ from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.records import dataclass, replace
 from orchestrator.tools import levels, planning, taskenv
-from orchestrator.tools.protocols import SPOKEN
+from orchestrator.tools.protocols import CLIENTS
 
 if TYPE_CHECKING:
     from orchestrator.model.config import Config
@@ -251,7 +251,7 @@ def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
         for name, tool in tools.items()
         if tool.edits is None
         and not tool.built_in
-        and tool.adapter in ("spec", *SPOKEN)
+        and tool.adapter in ("spec", *CLIENTS)
         and name not in said
     )
 
