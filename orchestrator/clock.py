@@ -1,7 +1,7 @@
 """The one clock: what time it is, and how much time has passed.
 
-It is handed down to everything that waits or dates, so that a test can stand it still, move it, and let it strike midnight
-(`orchestrator.testing`).
+It is handed down to everything that waits or dates, so that a test can stand it still, move it, and
+let it strike midnight (`orchestrator.testing`).
 """
 
 from __future__ import annotations

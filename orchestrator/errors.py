@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 
-# No room, no descriptors, no memory, a disk that fails or is full: whatever was looked at is not to blame.
+# No room, no descriptors, no memory, a disk that fails or is full: whatever was looked at is not to
+# blame.
 MACHINE = frozenset(
     (
         *(errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE),

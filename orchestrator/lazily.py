@@ -1,12 +1,12 @@
 """Our own modules are loaded when something of them is asked for, not when they are imported.
 
-``from orchestrator.queries import ahead`` costs next to nothing until ``ahead.something`` is used; ``from
-orchestrator.queries.ahead import something`` loads the module at once.  So a verb pays for what it does, while every import
-stays at the top of its file, where tests see it.
+``from orchestrator.queries import ahead`` costs next to nothing until ``ahead.something`` is used;
+``from orchestrator.queries.ahead import something`` loads the module at once. So a verb pays for
+what it does, while every import stays at the top of its file, where tests see it.
 
-The command line switches this on (`install`).  What stays for a while, or starts threads, has all of its modules loaded before
-(`settle`): a program that is replaced by a newer one while it runs must not load half of that, and nothing is loaded by two
-threads at once.
+The command line switches this on (`install`). What stays for a while, or starts threads, has all of
+its modules loaded before (`settle`): a program that is replaced by a newer one while it runs must
+not load half of that, and nothing is loaded by two threads at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _waiting: dict[str, _Later] = {}
 
 
 class _Later(ModuleType):
-    """A module that is not loaded yet.  Only what it has not got comes here, so a loaded one is as fast as any."""
+    """A module that is not loaded yet. Only what it has not got comes here, so a loaded one is as
+    fast as any."""
 
     def __getattr__(self, name: str) -> Any:
         _load(self)
@@ -49,7 +50,8 @@ class _Loader:
 
 
 class _Finder:
-    """Finds our modules, but for packages, which are small.  It looks for one name, where the usual finders list folders."""
+    """Finds our modules, but for packages, which are small. It looks for one name, where the usual
+    finders list folders."""
 
     @staticmethod
     def find_spec(fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
@@ -101,7 +103,8 @@ def load(name: str) -> None:
 
 
 def settle() -> None:
-    """Load what is imported and not loaded yet, and all that this imports; later imports load at once."""
+    """Load what is imported and not loaded yet, and all that this imports; later imports load at
+    once."""
     if _Finder in sys.meta_path:
         sys.meta_path.remove(_Finder)
     while _waiting:

@@ -1,6 +1,7 @@
 """Modules of the standard library that are loaded when they are first used.
 
-Some take longer than all that a verb does: ``ctypes``, ``difflib``, ``sqlite3`` and their like are for a mistyped name, a question, a rare kind of file.
+Some take longer than all that a verb does: ``ctypes``, ``difflib``, ``sqlite3`` and their like are
+for a mistyped name, a question, a rare kind of file.
 """
 
 from __future__ import annotations

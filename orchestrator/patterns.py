@@ -1,6 +1,7 @@
 """Regular expressions that are compiled when they are first used.
 
-A verb imports some two hundred of them and uses a few; those with ``re.IGNORECASE`` take milliseconds each.
+A verb imports some two hundred of them and uses a few; those with ``re.IGNORECASE`` take
+milliseconds each.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 else:
 
     class regex:  # noqa: N801 (it stands in for a function)
-        """What `re.compile` gives, once something of it is asked for.  A pattern that is none raises then: tests compile all."""
+        """What `re.compile` gives, once something of it is asked for. A pattern that is none raises
+        then: tests compile all."""
 
         def __init__(self, text: Any, flags: int = 0) -> None:
             self._text, self._flags = text, flags
@@ -32,9 +34,11 @@ else:
 
 
 class LaterToo:
-    """While this is entered, `re.compile` makes patterns of this kind: for the import of a library that compiles many and needs few.
+    """While this is entered, `re.compile` makes patterns of this kind: for the import of a library
+    that compiles many and needs few.
 
-    PyYAML compiles a dozen for its reader and its resolver; libyaml, which reads for us, needs none of them.
+    PyYAML compiles a dozen for its reader and its resolver; libyaml, which reads for us, needs none
+    of them.
     """
 
     def __enter__(self) -> None:

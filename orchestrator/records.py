@@ -1,9 +1,11 @@
-"""``dataclass`` as everything here uses it: the same, but its methods are made when they are worth it.
+"""``dataclass`` as everything here uses it: the same, but its methods are made when they are worth
+it.
 
-A verb imports a hundred and fifty such classes and makes one or two values of fifteen.  Compiling the methods of all of them was
-half of what ``status`` cost, and the standard library's machinery the half of the rest.  So a class gets its slots at once.  Its
-first values are filled field by field; when there are more of them, or its fields are asked for, the standard library makes its
-methods.  Type checkers see the standard library.
+A verb imports a hundred and fifty such classes and makes one or two values of fifteen. Compiling
+the methods of all of them was half of what ``status`` cost, and the standard library's machinery
+the half of the rest. So a class gets its slots at once. Its first values are filled field by field;
+when there are more of them, or its fields are asked for, the standard library makes its methods.
+Type checkers see the standard library.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ _known: dict[type, _Later] = {}  # the classes that are ours
 
 
 class _Field:
-    """One field: its default or what makes one, whether the constructor takes it, and whether equality looks at it."""
+    """One field: its default or what makes one, whether the constructor takes it, and whether
+    equality looks at it."""
 
     __slots__ = ("compare", "default", "factory", "init", "name")
 
@@ -81,7 +84,8 @@ class _Field:
 
 
 class _Later:
-    """What is still to be made of a class.  It stands in for the facts about fields until somebody asks for them."""
+    """What is still to be made of a class. It stands in for the facts about fields until somebody
+    asks for them."""
 
     COPIED = ("__repr__", "__eq__", "__hash__", "__match_args__", "__dataclass_params__", "__dataclass_fields__")  # fmt: skip
 
@@ -106,7 +110,8 @@ class _Later:
         _known[self.slotted] = self
 
     def _all_fields(self, names: list[str]) -> tuple[_Field, ...] | None:
-        """Those of the classes that it builds on first; None if something of it is the standard library's."""
+        """Those of the classes that it builds on first; None if something of it is the standard
+        library's."""
         found: dict[str, _Field] = {}
         for base in reversed(self.plain.__mro__[1:]):
             later = _known.get(base)
@@ -142,7 +147,8 @@ class _Later:
         return True
 
     def finish(self) -> None:
-        """Make the methods, once: the standard library takes the defaults out of the class that it is given."""
+        """Make the methods, once: the standard library takes the defaults out of the class that it
+        is given."""
         import dataclasses
 
         with _MAKING:  # two threads may make their first values at the same moment

@@ -1,7 +1,8 @@
 """Waiting that has an end, and that forgets no cancel.
 
-In Python 3.11 `asyncio.wait_for` answers as if nobody had cancelled it when the answer and the cancel come at the same moment; a loop
-that was to be ended by that cancel then goes on for ever.  Libraries use it, too, so what they answer is asked for through `heeding`.
+In Python 3.11 `asyncio.wait_for` answers as if nobody had cancelled it when the answer and the
+cancel come at the same moment; a loop that was to be ended by that cancel then goes on for ever.
+Libraries use it, too, so what they answer is asked for through `heeding`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ Answer = TypeVar("Answer")
 
 
 async def heeding(work: Awaitable[Answer]) -> Answer:
-    """The answer.  Raises `CancelledError` if the task was cancelled meanwhile, even where ``work`` took no notice."""
+    """The answer. Raises `CancelledError` if the task was cancelled meanwhile, even where ``work``
+    took no notice."""
     answer = await work
     task = asyncio.current_task()
     if task is not None and task.cancelling():

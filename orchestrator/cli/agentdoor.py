@@ -1,6 +1,8 @@
-"""What an agent may do by ``orchestrator mcp``: make tasks, look, wait, and talk to the tasks it made.  Nothing here decides.
+"""What an agent may do by ``orchestrator mcp``: make tasks, look, wait, and talk to the tasks it
+made. Nothing here decides.
 
-Each step is a verb of this very program, run as a process of its own: the same checks, the same words, the same bounds.
+Each step is a verb of this very program, run as a process of its own: the same checks, the same
+words, the same bounds.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ SLACK = 30.0  # seconds that a verb may take beside what it waits for
 
 @dataclass(slots=True)
 class Door:
-    """One agent's door.  Its children are the tasks that it made, here or (inside an attempt) by any way."""
+    """One agent's door. Its children are the tasks that it made, here or (inside an attempt) by any
+    way."""
 
     app: App
     made: set[str] = field(default_factory=set)

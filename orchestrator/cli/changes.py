@@ -1,4 +1,5 @@
-"""What a verb has done, and what it was refused: lines as it goes on, or one JSON document at the end."""
+"""What a verb has done, and what it was refused: lines as it goes on, or one JSON document at the
+end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A person's yes to settings that are not known to be a person's: asked on a terminal, waited for elsewhere."""
+"""A person's yes to settings that are not known to be a person's: asked on a terminal, waited for
+elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 
 
 def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
-    """The settings count, or this raises `Refused`.  With ``wait`` it waits where nobody can be asked.
+    """The settings count, or this raises `Refused`. With ``wait`` it waits where nobody can be
+    asked.
 
     ``accept``: the sha256 of settings that somebody has looked at elsewhere, for CI.
     """

@@ -1,4 +1,5 @@
-"""What verbs with ``--all`` have in common: they look into each of a person's projects, and one that is broken stops no other."""
+"""What verbs with ``--all`` have in common: they look into each of a person's projects, and one
+that is broken stops no other."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import sys
 def anywhere(*words: str) -> list[str]:
     """The command that runs these words, with this very interpreter and package.
 
-    ``-P``: no file of the current folder is taken for a module, for that folder may be a project that was just pulled.
+    ``-P``: no file of the current folder is taken for a module, for that folder may be a project
+    that was just pulled.
     """
     return [sys.executable, "-P", "-m", "orchestrator", *words]
 

@@ -1,4 +1,5 @@
-"""What ``doctor`` finds by trying: whether programs of tools answer, and whether the sandbox that roles ask for holds."""
+"""What ``doctor`` finds by trying: whether programs of tools answer, and whether the sandbox that
+roles ask for holds."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ HINT = "install bubblewrap, and allow unprivileged user namespaces: docs/how-to/
 
 
 def tool_checks(layout: Layout) -> list[Check]:
-    """Tool specs that are wrong, tools that are wanted here and do not answer, and sandboxes that do not hold."""
+    """Tool specs that are wrong, tools that are wanted here and do not answer, and sandboxes that
+    do not hold."""
     box = load_tools(layout)
     config = _config(layout)
     answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)

@@ -1,6 +1,7 @@
 """``run RUN``: a whole run, in the foreground.
 
-Without a watcher one is started here that starts nothing else.  Beside a watcher there is nothing to start: the run is waited for.
+Without a watcher one is started here that starts nothing else. Beside a watcher there is nothing to
+start: the run is waited for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What ``hold`` and ``release`` share: naming a tool, an agent, a run or everything beside tasks."""
+"""What ``hold`` and ``release`` share: naming a tool, an agent, a run or everything beside
+tasks."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ complete_agents = complete_from(_agents)
 
 @dataclass(slots=True)
 class Named:
-    """What the words of the command name: tasks, scopes, and what is left over, which can be a reason."""
+    """What the words of the command name: tasks, scopes, and what is left over, which can be a
+    reason."""
 
     tasks: Found
     scopes: list[Scope]
@@ -128,7 +130,8 @@ def held_words(layout: Layout) -> str:
 
 
 def moment(text: str, now: float) -> float:
-    """``18:00`` (the next one), ``2h``, a date or a time; ValueError for anything else, and for the past."""
+    """``18:00`` (the next one), ``2h``, a date or a time; ValueError for anything else, and for the
+    past."""
     clock = _CLOCK.match(text)
     if clock:
         hour, minute = int(clock[1]), int(clock[2])

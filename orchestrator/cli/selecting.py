@@ -1,6 +1,7 @@
 """Tasks that are not named one by one: of a run, of an agent, with a label, those that failed.
 
-What a filter finds is listed, and asked about, before a verb acts on it; without a terminal ``-y`` is the answer.
+What a filter finds is listed, and asked about, before a verb acts on it; without a terminal ``-y``
+is the answer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Filter:
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a `Filter`, and ``-y``: the arguments run_id, agent, labels, failed and yes."""
+    """The options of a `Filter`, and ``-y``: the arguments run_id, agent, labels, failed and
+    yes."""
     for option in reversed(
         (
             click.option(
@@ -70,7 +72,8 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find(app: App, wanted: Filter, statuses: Sequence[Status]) -> Found:
-    """The tasks in these folders that fit, each with its folder and its file's name, in the order of ``list``.
+    """The tasks in these folders that fit, each with its folder and its file's name, in the order
+    of ``list``.
 
     Raises `NotFound` if there is no such run or agent.
     """
@@ -94,7 +97,8 @@ def find(app: App, wanted: Filter, statuses: Sequence[Status]) -> Found:
 
 
 def agree(app: App, found: Found, doing: str, yes: bool) -> None:
-    """Ask a person whether it may be done to all that was found, which is listed first.  ``doing``: ``run again``.
+    """Ask a person whether it may be done to all that was found, which is listed first. ``doing``:
+    ``run again``.
 
     Raises `click.Abort` for a no, `click.UsageError` where nobody can be asked.
     """

@@ -1,7 +1,7 @@
 """What click asks of the standard library, without what none of our verbs needs of it.
 
-Half of what importing click costs is ``inspect``, of which it uses one function, and looking for translations of its words,
-which nobody has installed for us: our own words are English, too.
+Half of what importing click costs is ``inspect``, of which it uses one function, and looking for
+translations of its words, which nobody has installed for us: our own words are English, too.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def task_of(found: Template, values: Mapping[str, str], keys: Mapping[str, Any])
 def run_of(
     layout: Layout, found: Template, values: dict[str, str], keys: Mapping[str, Any], each: str
 ) -> str:
-    """The text of a run with a task for every file that fits; the list is in it, so that it never changes."""
+    """The text of a run with a task for every file that fits; the list is in it, so that it never
+    changes."""
     name, sign, pattern = each.partition("=")
     name, pattern = (name, pattern) if sign else ("file", each)
     try:

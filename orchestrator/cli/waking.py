@@ -1,4 +1,5 @@
-"""Waking the watcher: what is approved lies outside the project, where no notification tells of it."""
+"""Waking the watcher: what is approved lies outside the project, where no notification tells of
+it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def wake(layout: Layout, now: float) -> bool:
 
 
 def refuse_other_home(layout: Layout, folder: str, now: float) -> None:
-    """`Refused` if the living watcher keeps what it trusts elsewhere: what is approved here would not reach it."""
+    """`Refused` if the living watcher keeps what it trusts elsewhere: what is approved here would
+    not reach it."""
     found = card.read(layout, now)
     if found is not None and found.alive and found.trust and found.trust != folder:
         raise Refused(

@@ -1,6 +1,8 @@
-"""``watch --all``: a watcher for each of a person's projects, their lines in one pane, with a column for the project.
+"""``watch --all``: a watcher for each of a person's projects, their lines in one pane, with a
+column for the project.
 
-Each is a process of its own, so that a project which is broken, or vanishes, or whose disk hangs stops no other.
+Each is a process of its own, so that a project which is broken, or vanishes, or whose disk hangs
+stops no other.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Child:
 
 
 def run(app: App, options: Sequence[str]) -> int:
-    """Watch all projects with these options of ``watch``; the worst exit code.  Ctrl-C and signals reach every one of them."""
+    """Watch all projects with these options of ``watch``; the worst exit code. Ctrl-C and signals
+    reach every one of them."""
     found = projects.listed()
     if not found:
         raise NotFound("there are no projects", "orchestrator projects add .")

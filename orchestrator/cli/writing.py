@@ -32,6 +32,7 @@ def refuse_unsafe(app: App) -> None:
 
 
 def open_config(app: App, lazily: bool = False) -> tuple[Config, Toolbox]:
-    """The checked configuration and the tools; ``lazily`` for a verb that asks for a few of them and is over at once."""
+    """The checked configuration and the tools; ``lazily`` for a verb that asks for a few of them
+    and is over at once."""
     config = configuration.load_config(app.layout, schemas.check)
     return config, specs.load_tools(app.layout, lazily)

@@ -22,8 +22,9 @@ from orchestrator.tools.routing import Route
 async def with_session_log(route: Route, run_dir: str, reading: Reading, since: float) -> Reading:
     """The reading, completed by the program's own session log.
 
-    A program that ended by itself has reported; one that was stopped, failed, or ran on a terminal has reported less than
-    it used, or nothing.  ``since`` is when the attempt began (seconds since the epoch).
+    A program that ended by itself has reported; one that was stopped, failed, or ran on a terminal
+    has reported less than it used, or nothing. ``since`` is when the attempt began (seconds since
+    the epoch).
     """
     log = route.tool.session_log
     whole = reading.outcome is Outcome.SUCCEEDED and bool(reading.usage)
@@ -48,7 +49,8 @@ def _sum(usage: Any) -> int:
 
 
 def priced(reading: Reading, model: Model | None) -> Reading:
-    """With a cost: what the tool reported, else what the prices make of its tokens, else said to be unknown.
+    """With a cost: what the tool reported, else what the prices make of its tokens, else said to be
+    unknown.
 
     Tools that know no price report 0; tokens for nothing are not believed.
     """
@@ -63,7 +65,8 @@ def priced(reading: Reading, model: Model | None) -> Reading:
 
 
 def assumed(reading: Reading, route: Route, unknown: float | None) -> Reading:
-    """With the cost that ``budgets.unknown_usd`` says, where an agent was at work and nobody knows what that cost."""
+    """With the cost that ``budgets.unknown_usd`` says, where an agent was at work and nobody knows
+    what that cost."""
     if unknown is None or route.tool.parse is None or reading.cost_usd is not None:
         return reading
     return replace(reading, cost_usd=unknown, cost_source="assumed")
@@ -76,7 +79,8 @@ def probes(journal: Journal) -> int:
 
 
 def so_far(lives: Iterable[Any]) -> tuple[list[Running], list[Running]]:
-    """What running attempts have used so far, of those whose tool tells: in dollars and in tokens."""
+    """What running attempts have used so far, of those whose tool tells: in dollars and in
+    tokens."""
     dollars, tokens = [], []
     for life in lives:
         progress = life.progress

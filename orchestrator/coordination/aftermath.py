@@ -1,4 +1,5 @@
-"""What the end of a task means to the others: to those that wait for it, to its run, to what is counted."""
+"""What the end of a task means to the others: to those that wait for it, to its run, to what is
+counted."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from orchestrator.model.status import Status
 
 
 class Aftermath:
-    """Told of every claimed task that is not running any more.  ``tally`` counts how tasks have ended."""
+    """Told of every claimed task that is not running any more. ``tally`` counts how tasks have
+    ended."""
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
-"""Tools of which one attempt starts first, alone: after a limit, and where a program's first run prepares its home.
+"""Tools of which one attempt starts first, alone: after a limit, and where a program's first run
+prepares its home.
 
-When a limit's time is over nobody knows whether it is: ten waiting tasks would meet it ten times.  And some programs
-migrate a database when they first run, which four at once do not survive.  The rest follow when the first attempt has
-its first answer, has succeeded, or after `PATIENCE`.
+When a limit's time is over nobody knows whether it is: ten waiting tasks would meet it ten times.
+And some programs migrate a database when they first run, which four at once do not survive. The
+rest follow when the first attempt has its first answer, has succeeded, or after `PATIENCE`.
 """
 
 from __future__ import annotations

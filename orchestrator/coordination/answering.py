@@ -1,4 +1,5 @@
-"""Answers as data: the schema at hand for each attempt, the answer judged, one more turn for one that does not fit."""
+"""Answers as data: the schema at hand for each attempt, the answer judged, one more turn for one
+that does not fit."""
 
 from __future__ import annotations
 
@@ -22,9 +23,10 @@ CLASS = "answer"  # the kind of failure
 
 
 def place(layout: Layout, life: Worker, run_dir: str) -> None:
-    """Put the schema beside the attempt's logs, as it is now: what the attempt changes of it does not count.
+    """Put the schema beside the attempt's logs, as it is now: what the attempt changes of it does
+    not count.
 
-    One copy is for the program, one for us.  CannotStart if it is none; OSError if the disk refuses.
+    One copy is for the program, one for us. CannotStart if it is none; OSError if the disk refuses.
     """
     if not life.task.result_schema:
         return
@@ -52,7 +54,8 @@ def _bad(reading: Reading, why: str) -> Reading:
 
 
 def again(reading: Reading, attempts: Sequence[AttemptFacts]) -> bool:
-    """Whether one more turn follows an answer that does not fit; ``attempts`` are those of this turn so far."""
+    """Whether one more turn follows an answer that does not fit; ``attempts`` are those of this
+    turn so far."""
     return reading.error_class == CLASS and misfits(attempts[:-1]) == 0
 
 

@@ -1,7 +1,9 @@
-"""What an attempt left behind: the files a task was to produce, and those in its folder for artifacts.
+"""What an attempt left behind: the files a task was to produce, and those in its folder for
+artifacts.
 
-The agent chose their names, sizes and kinds.  So nothing is followed, nothing but a regular file is opened, and only so
-much is counted and hashed as one look may cost; called in a thread, never in the loop.
+The agent chose their names, sizes and kinds. So nothing is followed, nothing but a regular file is
+opened, and only so much is counted and hashed as one look may cost; called in a thread, never in
+the loop.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ class Allowance:
 
 
 def collect(layout: Layout, declared: Iterable[str], folder: str) -> list[dict[str, Any]]:
-    """``{path, bytes, sha256}`` of every file, ``{path, missing: true}`` of a declared one that is not there.
+    """``{path, bytes, sha256}`` of every file, ``{path, missing: true}`` of a declared one that is
+    not there.
 
-    ``folder`` is the attempt's $ORCHESTRATOR_ARTIFACTS.  A file that is too large to be hashed has no ``sha256``.
+    ``folder`` is the attempt's $ORCHESTRATOR_ARTIFACTS. A file that is too large to be hashed has
+    no ``sha256``.
     """
     allowance = Allowance()
     found = [_described(layout.root, path, allowance) for path in declared]

@@ -1,8 +1,10 @@
-"""Questions while an agent runs: found below the attempts' logs, made known in ``asks/``, their answers taken to the agents.
+"""Questions while an agent runs: found below the attempts' logs, made known in ``asks/``, their
+answers taken to the agents.
 
-Everything is in files: what is asked, what is known and what is answered.  So a watcher that is killed with a question open loses none,
-and the next one asks nothing twice.  While a question is open its attempt gives its slot back, up to ``limits.asking`` of them; an
-answer is taken to the agent when there is a slot again.
+Everything is in files: what is asked, what is known and what is answered. So a watcher that is
+killed with a question open loses none, and the next one asks nothing twice. While a question is
+open its attempt gives its slot back, up to ``limits.asking`` of them; an answer is taken to the
+agent when there is a slot again.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Asking:
         return [self._due] if any(map(may_ask, running)) or self.open else []
 
     def look(self, running: dict[str, Life], now: float, room: Callable[[Life], bool]) -> None:
-        """Make new questions known, take answers to those that wait; ``room(life)`` gives an attempt a slot, if there is one."""
+        """Make new questions known, take answers to those that wait; ``room(life)`` gives an
+        attempt a slot, if there is one."""
         if now < self._due:
             return
         self._due = now + LOOK
@@ -97,7 +100,8 @@ class Asking:
             self.listener.hear(Remark(About.ASKED, life.id, headline(raw.question)))
 
     def _is_open(self, ask: Ask) -> bool:
-        """Whether its agent still waits: it has no answer, has not given up and has not ended.  The files say so, not our memory."""
+        """Whether its agent still waits: it has no answer, has not given up and has not ended. The
+        files say so, not our memory."""
         run_dir = self.layout.logs(ask.task_id, ask.attempt)
         return any(raw.key == ask.key for raw in asks.open_questions(run_dir))
 

@@ -1,6 +1,7 @@
 """What people do to task files with `mv` and `rm`: it counts, it is told, and it is in the log.
 
-A verb that moves a file writes the same event under the same id (`model.event.move_step`), so readers see it once.
+A verb that moves a file writes the same event under the same id (`model.event.move_step`), so
+readers see it once.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class ByHand:
             self._held[name] = info.st_ino if info is not None else 0
 
     def arrived(self, status: Status, name: str) -> bool:
-        """A file came to this folder by a rename; whether a running task is to be cancelled by that."""
+        """A file came to this folder by a rename; whether a running task is to be cancelled by
+        that."""
         task_id, info = stem_of(name), self._info(status, name)
         if info is None or not task_id:
             return False

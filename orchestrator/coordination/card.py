@@ -102,7 +102,8 @@ class OwnCard:
 def card_facts(
     settings: Settings, today: Today, alone: Alone, fault: str, waits: str
 ) -> dict[str, Any]:
-    """``fault``: why the disk takes nothing; ``waits``: why nothing starts before a person has acted."""
+    """``fault``: why the disk takes nothing; ``waits``: why nothing starts before a person has
+    acted."""
     config = settings.config
     force = in_force(config, turns(config, settings.toolbox.tools))
     force = replace(force, limits=alone.capped(force.limits))

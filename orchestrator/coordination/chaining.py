@@ -1,6 +1,8 @@
-"""What follows from the end of a task: decided when it ends, by what its file and its role say then.
+"""What follows from the end of a task: decided when it ends, by what its file and its role say
+then.
 
-The texts of the tasks to be made are kept in the journal with the end, so that an approval weeks later makes what was decided.
+The texts of the tasks to be made are kept in the journal with the end, so that an approval weeks
+later makes what was decided.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ ASKING = "nothing starts: git has not said yet whether it brought the settings t
 
 
 class Changes:
-    """Looks at the settings' files.  While an attempt runs, what changed in them may be the attempt's doing.
+    """Looks at the settings' files. While an attempt runs, what changed in them may be the
+    attempt's doing.
 
-    Whether git brought them is asked beside the loop; as long as there is no answer (``asking``), nothing starts.
+    Whether git brought them is asked beside the loop; as long as there is no answer (``asking``),
+    nothing starts.
     """
 
     def __init__(self, layout: Layout, settings: Settings, running: Mapping[str, Life]) -> None:
@@ -32,7 +34,8 @@ class Changes:
 
     @property
     def acting(self) -> bool:
-        """Whether an attempt runs.  One that has ended, and keeps its slot until that is judged, changes nothing any more."""
+        """Whether an attempt runs. One that has ended, and keeps its slot until that is judged,
+        changes nothing any more."""
         return any(life.in_slot and not life.ending for life in self.running.values())
 
     def look(self, now: float, whole: bool) -> bool:
@@ -62,7 +65,8 @@ class Changes:
         return self.due < math.inf
 
     def settled(self) -> bool:
-        """Whether attempts may have changed them, and nothing runs any more that could change them again."""
+        """Whether attempts may have changed them, and nothing runs any more that could change them
+        again."""
         return self.exposed and not self.acting and not self.pending
 
     def expose(self) -> None:

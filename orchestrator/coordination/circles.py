@@ -1,4 +1,5 @@
-"""Tasks of several files that wait for each other: none of the files is wrong, and none of the tasks ever starts."""
+"""Tasks of several files that wait for each other: none of the files is wrong, and none of the
+tasks ever starts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class Circles:
         self._told: set[frozenset[str]] = set()
 
     def news(self, needs: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
-        """A task of each circle that is new, and what is to be told of it.  ``needs``: of every task that waits for others."""
+        """A task of each circle that is new, and what is to be told of it. ``needs``: of every task
+        that waits for others."""
         left, found = dict(needs), list[list[str]]()
         while len(found) < MOST and (circle := cycle(left)):
             found.append(circle)

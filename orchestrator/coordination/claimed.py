@@ -1,4 +1,5 @@
-"""The tasks that are claimed here: each enters, is brought on by a coroutine of its own, and goes."""
+"""The tasks that are claimed here: each enters, is brought on by a coroutine of its own, and
+goes."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from orchestrator.store.transitions import Store
 
 
 class Claimed:
-    """``running`` are they by id, those between attempts included.  `Lives` knows what happens to one of them."""
+    """``running`` are they by id, those between attempts included. `Lives` knows what happens to
+    one of them."""
 
     def __init__(
         self,

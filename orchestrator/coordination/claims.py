@@ -1,4 +1,5 @@
-"""A claim, from top to bottom: the file is read once more, admission is asked with everything that is known, the store begins it."""
+"""A claim, from top to bottom: the file is read once more, admission is asked with everything that
+is known, the store begins it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Claims:
         self.store, self.waitlist, self.inforce = store, waitlist, inforce
 
     def begin(self, waiting: Waiting) -> tuple[Life, Claim] | None:
-        """A new life, and its claim for a commit to carry out; None if the task waits after all, or is not there any more."""
+        """A new life, and its claim for a commit to carry out; None if the task waits after all, or
+        is not there any more."""
         try:
             # What is complete now counts, and nobody may be writing to it.
             look = self.waitlist.reread(waiting)

@@ -1,6 +1,8 @@
-"""Trees of tasks that have ended go: when a person says so, when the task is archived, or after ``trees.keep``.
+"""Trees of tasks that have ended go: when a person says so, when the task is archived, or after
+``trees.keep``.
 
-A tree that holds what is nowhere else stays.  A branch goes with it only if it was merged; any other is a person's to delete.
+A tree that holds what is nowhere else stays. A branch goes with it only if it was merged; any other
+is a person's to delete.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def clear(
 
 
 def follow(store: Store, config: Config, task_id: str) -> str:
-    """What had a tree or a branch, and is put away for good: both go as far as nothing holds them; why the tree stays, in words."""
+    """What had a tree or a branch, and is put away for good: both go as far as nothing holds them;
+    why the tree stays, in words."""
     run = runrecords.known(store.layout, task_id)
     journal = journals.of(store.layout, task_id)
     if run is None and (journal is None or not journal.tree.get("branch")):
@@ -73,7 +76,8 @@ def follow(store: Store, config: Config, task_id: str) -> str:
 
 
 def begin_anew(store: Store, config: Config, task_id: str) -> None:
-    """The next attempt gets a tree of its own from the base.  `Refused` if something holds the one there is; its branch stays."""
+    """The next attempt gets a tree of its own from the base. `Refused` if something holds the one
+    there is; its branch stays."""
     entry = store.ledger.open(task_id)
     if entry is None or not entry.journal.tree.get("branch"):
         return
@@ -90,7 +94,8 @@ def begin_anew(store: Store, config: Config, task_id: str) -> None:
 
 
 def overdue(store: Store, config: Config) -> list[str]:
-    """Ids of ended tasks whose trees have stayed longer than ``trees.keep``, or are too many for ``trees.max_gb``: the oldest first."""
+    """Ids of ended tasks whose trees have stayed longer than ``trees.keep``, or are too many for
+    ``trees.max_gb``: the oldest first."""
     now, found = store.clock.wall(), []
     for name in scan.names(store.layout.trees):
         path = store.layout.tree(name)
@@ -130,7 +135,8 @@ def size(path: str) -> int:
 
 
 def sweep(store: Store, config: Config) -> list[str]:
-    """Take away what is overdue; what was done, in words.  Trees that something holds stay, silently: ``trees`` names what."""
+    """Take away what is overdue; what was done, in words. Trees that something holds stay,
+    silently: ``trees`` names what."""
     for name in removal.strays(store.layout):
         removal.come_back(store.layout, name)
     due, over = overdue(store, config), _runs_over(store, config)

@@ -1,4 +1,5 @@
-"""Files of the inbox that are not run because something is wrong with them: the note beside each, and what is told of it."""
+"""Files of the inbox that are not run because something is wrong with them: the note beside each,
+and what is told of it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from orchestrator.store.transitions import Store
 class Complaints:
     """``invalid`` are these files: by name, and what each looked like.
 
-    A complaint is told once for every content and reason; its event is written once, also over restarts.
+    A complaint is told once for every content and reason; its event is written once, also over
+    restarts.
     """
 
     def __init__(self, layout: Layout, store: Store, health: Health, listener: Listener) -> None:
@@ -117,7 +119,8 @@ class Complaints:
             self.listener.hear(Remark(About.INVALID, stem_of(name), text))
 
     def _unwritten(self, error: OSError) -> None:
-        """A note could not be written or removed: its name is too long, or a folder lies there; the event tells of it."""
+        """A note could not be written or removed: its name is too long, or a folder lies there; the
+        event tells of it."""
         if guard.machine(error):
             self.health.failed(error)
 

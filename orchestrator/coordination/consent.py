@@ -1,4 +1,5 @@
-"""Waiting for a person's yes before anything of a project counts: nothing is claimed, adopted or read meanwhile."""
+"""Waiting for a person's yes before anything of a project counts: nothing is claimed, adopted or
+read meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def text_of(reasons: list[str]) -> str:
 
 
 def wait_for_yes(store: Store, acceptance: Acceptance) -> None:
-    """Return as soon as the settings need no yes (any more).  The card says why until then; signals end the process."""
+    """Return as soon as the settings need no yes (any more). The card says why until then; signals
+    end the process."""
     lock = WatcherLock(store.layout)
     lock.acquire()
     woken = threading.Event()

@@ -1,6 +1,8 @@
-"""A contest goes to review when the last of its tasks has ended; once a person takes one the others are put away, and it is done.
+"""A contest goes to review when the last of its tasks has ended; once a person takes one the others
+are put away, and it is done.
 
-Every step follows from where the tasks are, so that it may be cut off and repeated, by a verb or by the watcher.
+Every step follows from where the tasks are, so that it may be cut off and repeated, by a verb or by
+the watcher.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def open_contests(layout: Layout) -> list[str]:
 
 
 def settle(store: Store, run_id: str) -> str:
-    """Do what follows from where the tasks of a contest are; what was done, in words.  Nothing for any other id."""
+    """Do what follows from where the tasks of a contest are; what was done, in words. Nothing for
+    any other id."""
     contest = contests.known(store.layout, run_id)
     if contest is None or _folder(store.layout, run_id) not in LEAVES:
         return ""

@@ -1,4 +1,5 @@
-"""What attempts cost: counted when they have ended, looked at while they run, told when a soft limit is passed."""
+"""What attempts cost: counted when they have ended, looked at while they run, told when a soft
+limit is passed."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Costs:
             self._tell(scope, text)
 
     def overrun(self, now: float) -> Mapping[str, str]:
-        """Ids of the running tasks that are to be stopped now (monotonic) because a budget is spent, and why."""
+        """Ids of the running tasks that are to be stopped now (monotonic) because a budget is
+        spent, and why."""
         if not self._matter or now < self._due:
             return {}
         self._due = now + LOOK

@@ -1,7 +1,8 @@
 """Verdicts by ``mv``: what was in review at the last look, and lies in done/ or failed/ now.
 
-What was in review is remembered in ``.state/review.json``, so that a move while nobody watched is seen at the next start.  It is
-remembered until what follows from the move is made, or (`coordination.verdicts`) merged.
+What was in review is remembered in ``.state/review.json``, so that a move while nobody watched is
+seen at the next start. It is remembered until what follows from the move is made, or
+(`coordination.verdicts`) merged.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from orchestrator.store.transitions import Store
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """``made`` are files that were placed in the inbox because of a verdict, ``merges`` those that a person has put into done/ and
-    whose branch is to be merged: names."""
+    """``made`` are files that were placed in the inbox because of a verdict, ``merges`` those that
+    a person has put into done/ and whose branch is to be merged: names."""
 
     made: tuple[str, ...] = ()
     merges: tuple[str, ...] = ()
@@ -81,7 +82,8 @@ class Decided:
         return found
 
     def _to_merge(self, name: str, inode: int) -> bool:
-        """Whether a person has said yes to a branch: the very file that was in review is in done/, and nothing is merged."""
+        """Whether a person has said yes to a branch: the very file that was in review is in done/,
+        and nothing is merged."""
         if landing.is_by_hand(self.layout, name):
             return True
         return runreviews.is_by_hand(self.store, name, inode)
@@ -99,7 +101,8 @@ class Decided:
         return placed
 
     def _at_start(self) -> Mapping[str, int]:
-        """What is remembered, and what has come to review/ since that was written: the last watcher may have been killed."""
+        """What is remembered, and what has come to review/ since that was written: the last watcher
+        may have been killed."""
         try:
             written = os.lstat(self._path).st_mtime
         except OSError:

@@ -1,4 +1,5 @@
-"""The door of the inbox: no task and no run leaves it unless it may count (see `files.approval`)."""
+"""The door of the inbox: no task and no run leaves it unless it may count (see
+`files.approval`)."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Door:
         self._stamp = self._approval.vouched.stamp()
 
     def arrived(self, name: str, content: Content, tasks: Iterable[Task]) -> Arrived | None:
-        """What has to be known to judge a file that was read; None if another one lies there by now."""
+        """What has to be known to judge a file that was read; None if another one lies there by
+        now."""
         try:
             identity = identity_of(f"{self._layout.work}/inbox/{name}")
         except OSError:
@@ -63,7 +65,8 @@ class Door:
         return before != self._stamp
 
     def flush(self, wanted: Callable[[str], bool]) -> None:
-        """Write down what was here before git tracked it, if it is still ``wanted``: what has started needs it no more."""
+        """Write down what was here before git tracked it, if it is still ``wanted``: what has
+        started needs it no more."""
         if self._pending:
             pending, self._pending = self._pending, []
             self._store.vouch(item.fact for item in pending if wanted(item.id))

@@ -1,6 +1,8 @@
-"""What is written down when an attempt has ended: the next one, the way back into the inbox, or the task's last folder.
+"""What is written down when an attempt has ended: the next one, the way back into the inbox, or the
+task's last folder.
 
-Each of these can be cut off at any point: the events come first, the journal or the rename last, and each can be repeated.
+Each of these can be cut off at any point: the events come first, the journal or the rename last,
+and each can be repeated.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ class Endings:
         said = {"phase": "attempt", "status": "running"}
         words = _why_again(life, reading, step, following.tool.name)
         again = self._records.event(life, "task_retrying", life.attempt, summary=words, **said)
-        # The events first: once the journal says that another attempt follows, nobody tells of this one any more.
+        # The events first: once the journal says that another attempt follows, nobody tells of this
+        # one any more.
         await self._durable.commit([ended, again])
         now = self._store.clock.wall()
         await self._durable.done(
@@ -176,7 +179,8 @@ class Endings:
         return [*files, self._store.stage_result(life.id, document)]
 
     async def held_back(self, life: Life, entry: Entry, held: Gate) -> None:
-        """It begins after the release.  A task that has not run at all waits in the inbox again; its tree stays."""
+        """It begins after the release. A task that has not run at all waits in the inbox again; its
+        tree stays."""
         if entry.journal.phase is not Phase.CLAIMED:
             life.attempt = entry.journal.next_attempt - 1
             life.stage = Between(self._store.clock.monotonic())

@@ -1,4 +1,5 @@
-"""Large runs are expanded in a thread, so that the loop goes on meanwhile; small ones are not worth it."""
+"""Large runs are expanded in a thread, so that the loop goes on meanwhile; small ones are not worth
+it."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ Ended = tuple[str, RunFile, Exception | None]
 
 
 class Expansions:
-    """A crash in the middle is made good by `store.runs.complete`; so the thread keeps nobody from leaving."""
+    """A crash in the middle is made good by `store.runs.complete`; so the thread keeps nobody from
+    leaving."""
 
     def __init__(self, groups: Groups, store: Store) -> None:
         self._groups, self._store = groups, store
@@ -34,7 +36,8 @@ class Expansions:
         threading.Thread(target=self._work, args=(name, look), daemon=True, name="expand").start()
 
     def ended(self) -> list[Ended]:
-        """Those that have ended since the last call: the file's name, what it said, and what was raised."""
+        """Those that have ended since the last call: the file's name, what it said, and what was
+        raised."""
         found = []
         while not self._done.empty():
             found.append(self._done.get())

@@ -1,7 +1,8 @@
-"""Where a task works: a tree of its own, made before its first attempt, saved at every end; and what its work comes to.
+"""Where a task works: a tree of its own, made before its first attempt, saved at every end; and
+what its work comes to.
 
-Git runs in threads: a tree of 10,000 files takes a second.  What is known of a tree is in the task's journal, so that the
-next watcher goes on with the same one.
+Git runs in threads: a tree of 10,000 files takes a second. What is known of a tree is in the task's
+journal, so that the next watcher goes on with the same one.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Grounds:
         life.records.append(tree.record())
 
     def _plan(self, life: Worker, repo: git.Repository) -> Tree:
-        """What tree it is to have: of its run's branch, of another task's, or of what is configured."""
+        """What tree it is to have: of its run's branch, of another task's, or of what is
+        configured."""
         config, task = self.settings.config.trees, life.task
         start = ""
         if contests.known(self.layout, task.run or "") is not None:
@@ -106,7 +108,8 @@ class Grounds:
         return change.tip
 
     async def remember(self, life: Worker, run_dir: str) -> None:
-        """Write down what the tree shares with the person, to see afterwards whether an agent changed it."""
+        """Write down what the tree shares with the person, to see afterwards whether an agent
+        changed it."""
         if life.tree is not None:
             await asyncio.to_thread(self._remember, life.id, life.tree, run_dir)
 
@@ -116,7 +119,8 @@ class Grounds:
         sharing.save_look(f"{run_dir}/{SHARED}", sharing.look(self.layout, repo, tree, task_id))
 
     async def saved(self, life: Worker, entry: Entry, run_dir: str) -> Change | None:
-        """Save what the attempt left; None without a tree.  Raises `GitFailed` or OSError: then the tree stays as it is."""
+        """Save what the attempt left; None without a tree. Raises `GitFailed` or OSError: then the
+        tree stays as it is."""
         life.tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
         if life.tree is None or not life.tree.ready:
             return None
@@ -141,7 +145,8 @@ class Grounds:
     def _compare(
         self, life: Worker, tree: Tree, repo: git.Repository, before: sharing.Shared | None
     ) -> tuple[list[str], str]:
-        """What has changed of that which trees share: told, and whether git would execute something else now."""
+        """What has changed of that which trees share: told, and whether git would execute something
+        else now."""
         told: list[str] = []
         if before is not None:
             ref = f"{saving.saved_ref(tree.branch, life.attempt)}.shared"
@@ -155,11 +160,13 @@ class Grounds:
         return [*told, why], why
 
     def drops(self, life: Worker) -> bool:
-        """Whether the attempt drops task files in a place of its own; one without tree and sandbox uses the real inbox."""
+        """Whether the attempt drops task files in a place of its own; one without tree and sandbox
+        uses the real inbox."""
         return life.tree is not None or life.route.sandbox.on
 
     def collect(self, life: Worker, quiet: float = 0.0) -> list[str]:
-        """Bring task files from where the attempt drops them into the real inbox, each once; what could not be brought, in words.
+        """Bring task files from where the attempt drops them into the real inbox, each once; what
+        could not be brought, in words.
 
         ``quiet``: only files that nobody has written to for so many seconds.
         """
@@ -180,7 +187,8 @@ class Grounds:
         return told
 
     def _collect(self, life: Worker, folder: str, quiet: float) -> list[str]:
-        """``quiet``: the attempt goes on, so one look is enough, and the next one comes; at its end everything is taken."""
+        """``quiet``: the attempt goes on, so one look is enough, and the next one comes; at its end
+        everything is taken."""
         told: list[str] = []
         left: set[str] = set()
         more, looks = True, 1 if quiet else MOST_LOOKS
@@ -221,7 +229,8 @@ class Grounds:
         return told
 
     def _is_there(self, name: str, path: str) -> bool:
-        """Whether the real inbox has this very file already: we were cut off between bringing it and taking it away."""
+        """Whether the real inbox has this very file already: we were cut off between bringing it
+        and taking it away."""
         try:
             there = opening.read_bytes(self.layout.file("inbox", name), 1 << 20)
             return there == opening.read_bytes(path, 1 << 20)
@@ -242,14 +251,15 @@ class Grounds:
         return life.tree.path if prefix == "." else os.path.join(life.tree.path, prefix)
 
     def file(self, life: Worker, path: str) -> str:
-        """A path that a task names: ``work/...`` is the project's, everything else is in its tree."""
+        """A path that a task names: ``work/...`` is the project's, everything else is in its
+        tree."""
         inside = path == WORK or path.startswith(f"{WORK}/")
         return os.path.join(self.layout.root if inside else self.folder(life), path)
 
 
 def _dropped(folder: str, known: Collection[str] = ()) -> tuple[list[str], bool]:
-    """The first task files in a folder that are not ``known``, and whether there may be more: whatever lies there, it is
-    not read for long."""
+    """The first task files in a folder that are not ``known``, and whether there may be more:
+    whatever lies there, it is not read for long."""
     found: list[str] = []
     with os.scandir(folder) as entries:
         for count, entry in enumerate(entries):

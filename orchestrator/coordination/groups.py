@@ -45,7 +45,8 @@ class Groups:
         self._runs.pop(run_id, None)
 
     def is_file_of(self, run_id: str, place: tuple[str, str]) -> bool:
-        """Whether the file in another folder than runs/ is that of a run, and no task of the same id."""
+        """Whether the file in another folder than runs/ is that of a run, and no task of the same
+        id."""
         return self._load(run_id, place) is not None
 
     def _read(self, run_id: str) -> Run | None:

@@ -1,8 +1,10 @@
-"""What an exception means that came up while one file was looked at: is the machine to blame, or the file?
+"""What an exception means that came up while one file was looked at: is the machine to blame, or
+the file?
 
-The machine: no room, no descriptors, no memory, a disk that fails.  Then nothing is wrong with the file and it is looked at
-again once the machine works.  Anything else is the file's fault, or a mistake of ours that this file brought to light: it
-stays where it is, with a note, and nothing else waits for it.
+The machine: no room, no descriptors, no memory, a disk that fails. Then nothing is wrong with the
+file and it is looked at again once the machine works. Anything else is the file's fault, or a
+mistake of ours that this file brought to light: it stays where it is, with a note, and nothing else
+waits for it.
 """
 
 from __future__ import annotations

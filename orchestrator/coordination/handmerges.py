@@ -1,4 +1,5 @@
-"""Branches that a person has merged without us, by ``git merge`` say: git is asked, and from then on they count as merged."""
+"""Branches that a person has merged without us, by ``git merge`` say: git is asked, and from then
+on they count as merged."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from orchestrator.store.transitions import Store
 
 
 def notice(store: Store, task_id: str) -> str:
-    """Take a done task's branch for merged if its target holds it; what was found, in words (empty: nothing).
+    """Take a done task's branch for merged if its target holds it; what was found, in words (empty:
+    nothing).
 
     Raises `OrchestratorError` or OSError, and may be repeated.
     """

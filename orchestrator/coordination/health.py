@@ -18,7 +18,8 @@ from orchestrator.store.transitions import Store
 class Health:
     """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits.
 
-    ``turned`` is what it changed to since somebody took it: reasons, and empty words where it works again.
+    ``turned`` is what it changed to since somebody took it: reasons, and empty words where it works
+    again.
     """
 
     def __init__(self, listener: Listener, hints: Hints) -> None:
@@ -55,7 +56,8 @@ class Health:
 
 
 def takes_writes(store: Store) -> bool:
-    """A trial: room for a small task, descriptors, and leave to create files wherever a task needs it."""
+    """A trial: room for a small task, descriptors, and leave to create files wherever a task needs
+    it."""
     layout = store.layout
     held: list[int] = []
     try:

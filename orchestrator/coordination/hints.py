@@ -31,7 +31,8 @@ class Hints:
         return bool(self._paths) or self._overflown
 
     def add(self, path: str, renamed: bool) -> None:
-        """Something may have happened to this file: look at it in the next pass.  In the loop's thread."""
+        """Something may have happened to this file: look at it in the next pass. In the loop's
+        thread."""
         self._paths.append((path, renamed))
         if self._wake is not None:
             self._wake.set()
@@ -66,7 +67,8 @@ class Hints:
         return was
 
     def _poke(self) -> None:
-        # Once until it is seen: every call writes to the loop's wake-up socket, and a full one would lose a signal.
+        # Once until it is seen: every call writes to the loop's wake-up socket, and a full one
+        # would lose a signal.
         if self._poked or self._loop is None or self._wake is None:
             return
         self._poked = True

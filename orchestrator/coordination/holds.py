@@ -1,4 +1,5 @@
-"""What is held beside single tasks, as the watcher goes by it: looked at when a file comes or goes, and when a time is over."""
+"""What is held beside single tasks, as the watcher goes by it: looked at when a file comes or goes,
+and when a time is over."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ ON_CARD = 12
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What changed since the last look: what is held now, what is not any more, and what was moved from ``parked/``."""
+    """What changed since the last look: what is held now, what is not any more, and what was moved
+    from ``parked/``."""
 
     began: Mapping[Scope, Gate] = field(default_factory=dict)
     ended: tuple[Scope, ...] = ()
@@ -42,11 +44,13 @@ class Holds:
         self._stamps: tuple[int, ...] = ()
 
     def changed(self) -> bool:
-        """Whether a file has come or gone since the last look: no notification is quick enough to be waited for before a start."""
+        """Whether a file has come or gone since the last look: no notification is quick enough to
+        be waited for before a start."""
         return self._stamps != tuple(map(_changed_at, self._folders))
 
     def look(self, writable: bool = True) -> News:
-        """Look at the files.  If the disk is ``writable``, what is over goes, and what a clock set back is written anew."""
+        """Look at the files. If the disk is ``writable``, what is over goes, and what a clock set
+        back is written anew."""
         now = self.clock.wall()
         self._folders = (self.layout.folder(holds.HELD), holds.shared_folder(self.layout))
         self._stamps = tuple(map(_changed_at, self._folders))
@@ -77,7 +81,8 @@ class Holds:
         return any(gate.until is not None and gate.until <= now for gate in self.gates.values())
 
     def closed(self, lane: Lane) -> Gate | None:
-        """What is held at this very moment, of what an attempt needs that is about to begin; None if it may."""
+        """What is held at this very moment, of what an attempt needs that is about to begin; None
+        if it may."""
         gates = holds.gates(self.layout, self.clock.wall()) if self.changed() else self.gates
         return next(iter(held_gates(lane, gates)), None)
 

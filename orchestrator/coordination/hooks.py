@@ -1,7 +1,7 @@
 """Hooks: commands of the person's own that are told of events.
 
-An event is offered once it is on disk.  Commands run beside the work, in threads, a few at a time, each with a time limit; whatever
-becomes of one is told to the pane and concerns nobody else.
+An event is offered once it is on disk. Commands run beside the work, in threads, a few at a time,
+each with a time limit; whatever becomes of one is told to the pane and concerns nobody else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _STOP = None
 
 
 class Hooks:
-    """Those that are configured at the moment; ``listener`` hears of those that fail, from threads of theirs."""
+    """Those that are configured at the moment; ``listener`` hears of those that fail, from threads
+    of theirs."""
 
     def __init__(self, configured: Configured, root: str, listener: Listener) -> None:
         self._configured, self._root, self._listener = configured, root, listener
@@ -84,7 +85,8 @@ class Hooks:
             _PLACEHOLDER.sub(lambda found: _safe(event.get(found[1])), word) for word in hook.run
         ]
         try:
-            # Files, not pipes: a hook that reads nothing, or leaves a process with its output open, must not hold anything up.
+            # Files, not pipes: a hook that reads nothing, or leaves a process with its output open,
+            # must not hold anything up.
             with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
                 given.write(
                     json.dumps({**event, "project": self._root}, ensure_ascii=False).encode(

@@ -1,7 +1,9 @@
-"""Taking over task files of other formats: what each becomes and where it belongs.  Decides; `store` writes.
+"""Taking over task files of other formats: what each becomes and where it belongs. Decides; `store`
+writes.
 
-Where a task goes: its folder decides, as it did there.  Only a file in a folder of open work, or in one that means nothing,
-goes by its own status; and a status that nobody knows is held.  Nothing that was finished or shelved becomes work again.
+Where a task goes: its folder decides, as it did there. Only a file in a folder of open work, or in
+one that means nothing, goes by its own status; and a status that nobody knows is held. Nothing that
+was finished or shelved becomes work again.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from orchestrator.records import dataclass
 
 MANY = 64 << 20  # bytes of a file with many tasks
 HISTORY = frozenset(".git .hg .svn .jj".split())
-# What package managers and build tools fill, by its name, or by a file in it: of virtual environments, and of caches (bford.info/cachedir).
+# What package managers and build tools fill, by its name, or by a file in it: of virtual
+# environments, and of caches (bford.info/cachedir).
 MACHINE_MADE = frozenset(
     "node_modules bower_components site-packages __pycache__ .tox .nox .gradle .terraform".split()
 )
@@ -38,7 +41,8 @@ MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
 
 @dataclass(slots=True)
 class Source:
-    """One task to be: where it stands, what its id will be, its bytes, the folders around it from the named one inwards."""
+    """One task to be: where it stands, what its id will be, its bytes, the folders around it from
+    the named one inwards."""
 
     path: str
     stem: str
@@ -86,7 +90,8 @@ class Plan:
 
 
 def files(paths: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Every file, in the order in which people count, with the folder that was named on the command line."""
+    """Every file, in the order in which people count, with the folder that was named on the command
+    line."""
     found = []
     for path in paths:
         if os.path.isdir(path):
@@ -164,7 +169,8 @@ def _passed_over(path: str, name: str, base: str) -> str:
 
 
 def _folders(path: str, base: str) -> list[str]:
-    """The folders around a file, from the named one inwards; of a Backlog.md folder, those in it."""
+    """The folders around a file, from the named one inwards; of a Backlog.md folder, those in
+    it."""
     folder = os.path.dirname(os.path.abspath(path))
     inside = os.path.relpath(folder, os.path.dirname(os.path.abspath(base))).split(os.sep)
     top = os.path.dirname(os.path.abspath(base))
@@ -175,7 +181,8 @@ def _folders(path: str, base: str) -> list[str]:
 
 
 def _parse(raw: bytes, name: str) -> Document:
-    """The document; front matter that is no YAML is taken line by line, Markdown without any is a prompt."""
+    """The document; front matter that is no YAML is taken line by line, Markdown without any is a
+    prompt."""
     markdown = name.endswith(".md")
     if markdown and not raw.removeprefix(b"\xef\xbb\xbf").startswith(b"---"):
         return parse(b"---\n---\n" + raw.removeprefix(b"\xef\xbb\xbf"), markdown=True)
@@ -228,7 +235,8 @@ def _scoped(
 
 
 def name_all(found: list[Source], layout: Layout) -> Aliases:
-    """Give every source its id, and return by which names they can be meant; finished ones come first."""
+    """Give every source its id, and return by which names they can be meant; finished ones come
+    first."""
     taken: set[str] = set()
     for source in found:
         good = source.stem if not ids.problem(source.stem) else ids.slug(source.stem, 100)
@@ -244,7 +252,8 @@ def name_all(found: list[Source], layout: Layout) -> Aliases:
 
 
 def known_to(result: Aliases, layout: Layout) -> Known:
-    """Finds a task by any of its names: among those that come now, then among those that are here."""
+    """Finds a task by any of its names: among those that come now, then among those that are
+    here."""
     here = work_aliases.beside(f"{layout.work}/inbox/x")
     return lambda word: result.find(word) or here.find(word)
 
@@ -268,7 +277,8 @@ def plan(source: Source, known: Known, agents: list[str] | None, to: Status | No
 
 
 def understand(source: Source, known: Known, agents: list[str] | None) -> Request:
-    """The source as today's program reads it, and if that cannot be, as a file of another program."""
+    """The source as today's program reads it, and if that cannot be, as a file of another
+    program."""
     path = f"{source.task_id}{source.suffix}"
     if source.data is not None:
         return _converted(source, dict(source.data), Document(""), known, agents)
@@ -341,7 +351,8 @@ def _status_of(source: Source) -> tuple[Status, list[str]]:
 
 
 def hold_twins(plans: list[Plan]) -> None:
-    """A task that calls itself as one that is finished, shelved, or comes before it, is not offered beside it: it is held."""
+    """A task that calls itself as one that is finished, shelved, or comes before it, is not offered
+    beside it: it is held."""
     first: dict[str, Plan] = {}
     for item in sorted(plans, key=lambda item: item.status is Status.INBOX):
         names_ = {str(own).lower() for own in (*item.source.own, item.source.stem)}

@@ -1,9 +1,11 @@
-"""Being told that something changed.  A notification is only a hint: nothing is believed but the listing.
+"""Being told that something changed. A notification is only a hint: nothing is believed but the
+listing.
 
-Linux: one inotify instance (watchdog's) for a handful of folders, none of them recursive, so that logs and the
-ledger cost no watches.  Only arrivals are asked for (``IN_MOVED_TO``, ``IN_CLOSE_WRITE``), and removals where a person's
-``rm`` is to count at once.  Asking for the other half of a move as well (``IN_MOVED_FROM``) makes watchdog hold every later
-event back for half a second.
+Linux: one inotify instance (watchdog's) for a handful of folders, none of them recursive, so that
+logs and the ledger cost no watches. Only arrivals are asked for (``IN_MOVED_TO``,
+``IN_CLOSE_WRITE``), and removals where a person's ``rm`` is to count at once. Asking for the other
+half of a move as well (``IN_MOVED_FROM``) makes watchdog hold every later event back for half a
+second.
 """
 
 from __future__ import annotations
@@ -44,14 +46,16 @@ OPTIONAL = (
 )  # parked: of older versions
 # Where people move files to, and "", the work directory itself.
 WATCHED = (str(Status.RUNNING), *map(str, MOVES), "", *OPTIONAL)
-# Of these only replies are of interest: tasks come there by our own doing, and there may be very many.
+# Of these only replies are of interest: tasks come there by our own doing, and there may be very
+# many.
 REPLIES = tuple(str(status) for status in FOLDERS if str(status) not in WATCHED)
 
 PATIENCE = 2.0  # seconds for the observer's threads to end
 
 
 class _Arrivals(FileSystemEventHandler):
-    """Passes paths on and does nothing else: an exception here would silently end watchdog's thread."""
+    """Passes paths on and does nothing else: an exception here would silently end watchdog's
+    thread."""
 
     def __init__(self, hints: Hints, replies: bool = False) -> None:
         self._hints, self._replies = hints, replies
@@ -59,7 +63,8 @@ class _Arrivals(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
             if not event.is_directory and (not self._replies or ".reply" in str(event.src_path)):
-                # A rename into the folder arrives as "created": with our mask there is no other kind of creation.
+                # A rename into the folder arrives as "created": with our mask there is no other
+                # kind of creation.
                 path = os.fsdecode(event.src_path)
                 self._hints.from_thread(path, event.event_type == "created")
         except Exception:
@@ -91,7 +96,8 @@ class _Overflow(logging.Handler):
 
 
 class Arrivals:
-    """Watches the folders that matter, and leaves what it hears with the hints, from threads of its own."""
+    """Watches the folders that matter, and leaves what it hears with the hints, from threads of its
+    own."""
 
     def __init__(self, layout: Layout, hints: Hints) -> None:
         self._layout, self._hints = layout, hints
@@ -152,7 +158,8 @@ class Arrivals:
     def stop(self) -> None:
         if self._observer is not None and self._observer.is_alive():
             self._observer.stop()
-            # An observer that is stopped right after its start may never end; its threads die with the process.
+            # An observer that is stopped right after its start may never end; its threads die with
+            # the process.
             self._observer.join(PATIENCE)
         self._observer = None
         logger = logging.getLogger("watchdog")

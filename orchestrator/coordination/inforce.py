@@ -1,4 +1,5 @@
-"""What counts at this moment: the limits in force with everything that is closed, and the world as admission sees it."""
+"""What counts at this moment: the limits in force with everything that is closed, and the world as
+admission sees it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from orchestrator.records import dataclass
 
 @dataclass(slots=True)
 class InForce:
-    """Asks the rooms of the watcher what each of them knows.  ``use`` is what the running tasks have of the limits."""
+    """Asks the rooms of the watcher what each of them knows. ``use`` is what the running tasks have
+    of the limits."""
 
     layout: Layout
     settings: Settings
@@ -67,7 +69,8 @@ class InForce:
         return reserving.gates(self.layout, self.settings.config, self.clock.wall())
 
     def _endings(self) -> dict[tuple[str, str], Gate]:
-        """Runs that stop at a failure start nothing while it is not known yet how one of their tasks has ended."""
+        """Runs that stop at a failure start nothing while it is not known yet how one of their
+        tasks has ended."""
         found = {}
         for life in self.running.values():
             run = self.groups.get(life.task.run) if life.ending else None

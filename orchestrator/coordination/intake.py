@@ -1,4 +1,5 @@
-"""Looking at one file of the inbox and deciding what it is.  Nothing a file contains may raise out of here."""
+"""Looking at one file of the inbox and deciding what it is. Nothing a file contains may raise out
+of here."""
 
 from __future__ import annotations
 
@@ -143,7 +144,8 @@ def understand(
         return Invalid(signature, Document(""), (problem,), content.sha256)
     if request.errors:
         if request.absent:
-            # What it names may be written yet, which leaves no trace here: every full listing looks again.
+            # What it names may be written yet, which leaves no trace here: every full listing looks
+            # again.
             signature = (signature[0], -1, signature[2])
         return Invalid(signature, request.document, tuple(request.problems), content.sha256)
     if request.run is not None:
@@ -186,10 +188,11 @@ class Intake:
     ) -> Look:
         """What ``inbox/<name>`` is.
 
-        ``renamed``: it was put there complete, by a rename.  ``listed``: no notification told of it, so that its time
-        may tell how long it has rested.  ``before``: what it was at an earlier look; if its
-        bytes are still the same it is not parsed again.  ``light``: what would take long comes back as `Heavy`, but for
-        what has the sha256 ``known``: a task that was judged before and is right takes little time.
+        ``renamed``: it was put there complete, by a rename. ``listed``: no notification told of it,
+        so that its time may tell how long it has rested. ``before``: what it was at an earlier
+        look; if its bytes are still the same it is not parsed again. ``light``: what would take
+        long comes back as `Heavy`, but for what has the sha256 ``known``: a task that was judged
+        before and is right takes little time.
         """
         stem = stem_of(name)
         if not stem or is_draft(name):
@@ -233,7 +236,8 @@ class Intake:
         return self.unless_open(name, understand(self.layout, self.settings, name, content, parsed))
 
     def unless_open(self, name: str, look: Judged) -> Judged | NotYet:
-        """What is right waits until the editor that holds it has closed it; what is wrong is said to be wrong."""
+        """What is right waits until the editor that holds it has closed it; what is wrong is said
+        to be wrong."""
         held = editing.in_editor(f"{self.layout.work}/inbox/{name}")
         if not held or isinstance(look, Invalid):
             return look
@@ -245,14 +249,17 @@ class Intake:
         if why.startswith("cannot be read"):
             hint = f"chmod u+r work/inbox/{name}"
         problem = Problem(1, 1, why, hint)
-        # A change of its mode leaves no trace in the signature, so this one equals none: every full listing looks again.
+        # A change of its mode leaves no trace in the signature, so this one equals none: every full
+        # listing looks again.
         return Invalid((signature[0], -1, signature[2]), Document(""), (problem,), f"{signature}")
 
     def _rest_left(self, name: str, signature: Signature, listed: bool) -> float:
-        """Seconds that a file written in place must still lie unchanged before it is believed to be whole.
+        """Seconds that a file written in place must still lie unchanged before it is believed to be
+        whole.
 
-        Counted from when it was first seen like this, so that no clock jump shortens it.  Only a file that was found
-        in a listing (after a start, say) may have rested unseen, and then only its time can tell.
+        Counted from when it was first seen like this, so that no clock jump shortens it. Only a
+        file that was found in a listing (after a start, say) may have rested unseen, and then only
+        its time can tell.
         """
         now, quiet = self.clock.monotonic(), self.settings.config.quiet
         if listed and self.clock.wall() - signature[1] / 1e9 >= quiet:

@@ -1,7 +1,9 @@
-"""The process that judges files of the inbox for which others should not wait: see `coordination.judges`.
+"""The process that judges files of the inbox for which others should not wait: see
+`coordination.judges`.
 
-Messages are pickled values with their length before them.  In: `Rules`, whenever they have changed, and ``(name, content)``.
-Out: for each file what it is, or the error that the machine is to blame for.
+Messages are pickled values with their length before them. In: `Rules`, whenever they have changed,
+and ``(name, content)``. Out: for each file what it is, or the error that the machine is to blame
+for.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def send(channel: socket.socket, message: Any) -> None:
 
 
 def receive(channel: socket.socket) -> Any:
-    """The next message.  Raises EOFError if there is none to come, and TimeoutError as the channel is set."""
+    """The next message. Raises EOFError if there is none to come, and TimeoutError as the channel
+    is set."""
     length = int.from_bytes(_exactly(channel, 8), "big")
     return pickle.loads(_exactly(channel, length))
 

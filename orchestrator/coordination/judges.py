@@ -1,7 +1,8 @@
-"""What exceeds the cheap limits is judged in a process that can be killed, one file after the other, while the loop goes on.
+"""What exceeds the cheap limits is judged in a process that can be killed, one file after the
+other, while the loop goes on.
 
-A file that cannot be judged within the limits is set aside with a note.  What the machine is to blame for is raised as such:
-the file waits and is judged again.
+A file that cannot be judged within the limits is set aside with a note. What the machine is to
+blame for is raised as such: the file waits and is judged again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from orchestrator.files.requests import Content
 from orchestrator.records import dataclass
 
 LOOK = 0.05  # seconds between two looks at whether a file has been judged
-SECONDS = 120.0  # for one file, whatever keeps it; its processor time is limited as well (judge.PROCESSOR)
+# for one file, whatever keeps it; its processor time is limited as well (judge.PROCESSOR)
+SECONDS = 120.0
 LINGER = 10.0  # seconds after which a process that has nothing to do is let go
 TRIES = 3  # processes that may be killed by somebody else over one file
 BOOT = "from orchestrator.coordination.judge import main; main()"
@@ -33,7 +35,8 @@ ENDING = 5.0  # seconds for a process to end that has closed its socket
 HINT = "make several files of it"
 KILLED = "the process that judges it was ended before it had an answer"
 AFTER_UPGRADE = "it is looked at again; after an upgrade restart the watcher"
-# A process that ends itself so was brought to it by what it read; any other end is somebody else's doing.
+# A process that ends itself so was brought to it by what it read; any other end is somebody else's
+# doing.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 
 
@@ -184,7 +187,8 @@ class _Process:
                 raise
 
     def ask(self, case: Case, seconds: float) -> Any:
-        """What it says of a file.  Raises TimeoutError, EOFError or ConnectionError: it is of no more use then."""
+        """What it says of a file. Raises TimeoutError, EOFError or ConnectionError: it is of no
+        more use then."""
         self._channel.settimeout(seconds)
         if self._rules is not case.rules:
             judge.send(self._channel, case.rules)

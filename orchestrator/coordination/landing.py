@@ -1,7 +1,7 @@
 """A task's branch goes into its target: for ``merge: auto`` and for ``approve``, by the same steps.
 
-Where the target has moved since the checks ran, they run again on the result, in a scratch checkout of it, before
-anything moves.
+Where the target has moved since the checks ran, they run again on the result, in a scratch checkout
+of it, before anything moves.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def role_of(config: Config, journal: Journal) -> Agent:
 
 
 def land(store: Store, config: Config, entry: Entry) -> str:
-    """Merge the task of an open and locked journal; what was done, in words.  Raises `CannotMerge`."""
+    """Merge the task of an open and locked journal; what was done, in words. Raises
+    `CannotMerge`."""
     journal = entry.journal
     task_id = journal.task_id
     tree, change = trees.tree_from(store.layout, task_id, journal.tree), change_from(journal.change)
@@ -114,7 +115,8 @@ def run_of(layout: Layout, journal: Journal) -> RunBranch | None:
 
 
 def _refuse_ungrown(layout: Layout, repo: git.Repository, journal: Journal) -> None:
-    """`CannotMerge` for a branch that began with another task's work, as long as that is not merged: it would come along unseen."""
+    """`CannotMerge` for a branch that began with another task's work, as long as that is not
+    merged: it would come along unseen."""
     grown = str(journal.tree.get("grows_from") or "")
     base, target = str(journal.tree.get("base") or ""), str(journal.tree.get("target") or "")
     if not grown or not target:
@@ -142,7 +144,8 @@ def members_of(layout: Layout, folder: str, name: str) -> tuple[str, ...]:
 def red_on(
     layout: Layout, repo: git.Repository, checks: Sequence[Check], commit: str, task_id: str
 ) -> str:
-    """Which of the checks are red on a commit, in words; empty if none is.  They run in a checkout of it that goes afterwards."""
+    """Which of the checks are red on a commit, in words; empty if none is. They run in a checkout
+    of it that goes afterwards."""
     scratch = trees.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
     atomic.remove_tree(scratch)
     os.makedirs(scratch)
@@ -202,7 +205,8 @@ def _environment() -> Mapping[str, str]:
 
 
 def approve(store: Store, config: Config, task_id: str) -> str:
-    """Merge what is in review, if it is to be merged at all; what was done, in words (empty: nothing).  Raises `CannotMerge`."""
+    """Merge what is in review, if it is to be merged at all; what was done, in words (empty:
+    nothing). Raises `CannotMerge`."""
     with contests.taking(store.layout, task_id):
         return _approved(store, config, task_id)
 
@@ -253,7 +257,8 @@ def obey(store: Store, config: Config, task_id: str) -> str:
 
 
 def is_by_hand(layout: Layout, name: str) -> bool:
-    """Whether a file that came to done/ is the very one that lay in review/: a commit that a pull brings is another."""
+    """Whether a file that came to done/ is the very one that lay in review/: a commit that a pull
+    brings is another."""
     journal = journals.of(layout, stem_of(name))
     if journal is None or not results.is_request(layout, stem_of(name)):
         return False
@@ -264,7 +269,8 @@ def is_by_hand(layout: Layout, name: str) -> bool:
 
 
 def give_back(store: Store, task_id: str) -> None:
-    """Have the next attempt told in which files its branch and the target collide.  Raises `Refused` if they do not."""
+    """Have the next attempt told in which files its branch and the target collide. Raises `Refused`
+    if they do not."""
     entry = store.ledger.open(task_id)
     change = unmerged(entry.journal) if entry is not None else None
     if entry is None or change is None:
@@ -285,7 +291,8 @@ def give_back(store: Store, task_id: str) -> None:
 
 
 def conflicts(layout: Layout, journal: Journal) -> str:
-    """What a merge would meet now, in words: ``main moved 3 commits: merges cleanly``; empty where nothing is to be merged."""
+    """What a merge would meet now, in words: ``main moved 3 commits: merges cleanly``; empty where
+    nothing is to be merged."""
     change = unmerged(journal)
     tree = trees.tree_from(layout, journal.task_id, journal.tree)
     if change is None or tree is None or not change.target:

@@ -1,4 +1,5 @@
-"""Files of the inbox of which it cannot be said yet what they are: somebody is at them, or something is not there yet."""
+"""Files of the inbox of which it cannot be said yet what they are: somebody is at them, or
+something is not there yet."""
 
 from __future__ import annotations
 

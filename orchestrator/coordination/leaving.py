@@ -45,7 +45,8 @@ class Leaving:
         self.hints, self.clock = hints, clock
 
     def due(self, until_empty: bool) -> bool:
-        """Whether the watcher goes now: it was told to, or nothing is left to do (``until_empty``, or once)."""
+        """Whether the watcher goes now: it was told to, or nothing is left to do (``until_empty``,
+        or once)."""
         if self.signals.leave:
             return True
         if self.signals.draining:
@@ -97,7 +98,8 @@ class Leaving:
         return any(not hopeless(self._gates(life, world)) for life in self._between())
 
     def _starts_to_come(self) -> bool:
-        """Whether one of the tasks that wait for nothing but limits will start without a person's doing."""
+        """Whether one of the tasks that wait for nothing but limits will start without a person's
+        doing."""
         world = self.inforce.world()
         lanes = self.waitlist.tasks.ready.lanes
         return any(not hopeless(limit_gates(lane, world.limits, world.use)) for lane in lanes)
@@ -109,7 +111,8 @@ class Leaving:
 
 
 def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlist) -> str:
-    """``12 done, 1 failed, 0 left running, 1 invalid``: how what was started ended, and what is left."""
+    """``12 done, 1 failed, 0 left running, 1 invalid``: how what was started ended, and what is
+    left."""
     counts = [
         f"{tally[name]} {name}"
         for name in ("done", "failed", "cancelled", "review")

@@ -1,7 +1,7 @@
 """One claimed task, as the watcher keeps it in memory from the claim to its last folder.
 
-``Stage`` is what it does: a value of a class of its own for each, with exactly the fields that make sense then.  Who
-asks matches all of them, and the type checker finds a match that has forgotten one.
+``Stage`` is what it does: a value of a class of its own for each, with exactly the fields that make
+sense then. Who asks matches all of them, and the type checker finds a match that has forgotten one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """An attempt runs.  ``progress`` is what its log tells, once its tool has started and if it tells anything."""
+    """An attempt runs. ``progress`` is what its log tells, once its tool has started and if it
+    tells anything."""
 
     handle: ExecutionHandle
     progress: Progress | None = None
@@ -42,7 +43,8 @@ class Acting:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Its attempt has ended, and what follows is not settled yet.  ``progress`` tells its costs until they are counted."""
+    """Its attempt has ended, and what follows is not settled yet. ``progress`` tells its costs
+    until they are counted."""
 
     progress: Progress | None = None
 
@@ -63,7 +65,8 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It lies in its last folder, or in the inbox again.  ``led_to``: the tasks that may have been made of it."""
+    """It lies in its last folder, or in the inbox again. ``led_to``: the tasks that may have been
+    made of it."""
 
     status: Status
     led_to: tuple[str, ...] = ()
@@ -78,7 +81,8 @@ Stage = Moving | Starting | Acting | Ending | Checking | Between | Ended | Depar
 
 
 class Slot(Enum):
-    """Whether it has one of the slots.  Lent: it asks a person; its slot is for others, its locks are not."""
+    """Whether it has one of the slots. Lent: it asks a person; its slot is for others, its locks
+    are not."""
 
     NONE = "none"
     TAKEN = "taken"

@@ -1,7 +1,7 @@
 """One task's life from the claim to its last folder: attempts, retries, the result.
 
-Everything here survives being cut off at any point: each step is either recorded (journal, event, rename) or will
-be repeated by the next watcher, which enters the same code through `Life.resume`.
+Everything here survives being cut off at any point: each step is either recorded (journal, event,
+rename) or will be repeated by the next watcher, which enters the same code through `Life.resume`.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ class Lives:
         return life
 
     def _bound(self, life: Life) -> None:
-        """Nothing of a task that an attempt in a sandbox has dropped is looser than what that attempt had."""
+        """Nothing of a task that an attempt in a sandbox has dropped is looser than what that
+        attempt had."""
         bounds = of_task(self.layout, life.task)
         if bounds is not None:
             life.chain = tuple(bounded(route, bounds) for route in life.chain)
@@ -208,7 +209,8 @@ class Lives:
             await self.ended(life, entry, await self._taken_over(life, handle).wait())
 
     def _retell_start(self, life: Life, facts: AttemptFacts) -> None:
-        """A watcher that is killed right after a start may not have told of it; told again, it is the same event."""
+        """A watcher that is killed right after a start may not have told of it; told again, it is
+        the same event."""
         summary = life.where or life.route.tool.name
         moment = timestamp(facts.started["at"])
         self.store.log.note(self.records.started(life, facts.number, summary, ts=moment))
@@ -275,7 +277,8 @@ class Lives:
         await self.ended(life, entry, end)
 
     def _held(self, life: Life) -> Gate | None:
-        """What came to be held while the attempt was prepared: a tree and its setup may take minutes."""
+        """What came to be held while the attempt was prepared: a tree and its setup may take
+        minutes."""
         if self.holds is None or self.store.cancel_request(life.id) is not None:
             return None
         return self.holds.closed(life.lane)
@@ -300,7 +303,8 @@ class Lives:
         self.store.log.commit([self.records.event(life, "attempt_dispatched", order.attempt, **at)])
 
     async def _reattach(self, life: Life, entry: Entry) -> None:
-        """An attempt that a former watcher has offered elsewhere: whoever has it is asked, never this machine's locks."""
+        """An attempt that a former watcher has offered elsewhere: whoever has it is asked, never
+        this machine's locks."""
         facts = entry.journal.attempt
         assert facts is not None
         life.records = [entry.journal.claim, facts.dispatched]
@@ -358,7 +362,8 @@ class Lives:
                 return await self.endings.give_back(life, entry, reading, by)
             reading = cancelled(reading, str(request.get("by") or "a person"))
         if end.errno and reading.outcome is Outcome.FAILED and refusals(entry.journal) <= REFUSALS:
-            # The tool was never executed, and the task is not to blame: once more, when the disk works.
+            # The tool was never executed, and the task is not to blame: once more, when the disk
+            # works.
             self.health.failed(OSError(end.errno, os.strerror(end.errno)))
             await self.health.fine()
             return await self.endings.retry(life, entry, reading, Retry(0.0))

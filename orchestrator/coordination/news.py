@@ -1,6 +1,7 @@
 """What the watcher tells whoever shows it: one class for each kind of news.
 
-``News`` is all of them: who hears them matches each, and the type checker finds a match that has forgotten one.
+``News`` is all of them: who hears them matches each, and the type checker finds a match that has
+forgotten one.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """Another attempt begins ``after`` seconds.  ``reading`` is of the last one, if this watcher saw it end."""
+    """Another attempt begins ``after`` seconds. ``reading`` is of the last one, if this watcher saw
+    it end."""
 
     life: Life
     after: float
@@ -73,7 +75,8 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """It is in the inbox again: it was interrupted or, before its tool began, something that it needs came to be ``held``."""
+    """It is in the inbox again: it was interrupted or, before its tool began, something that it
+    needs came to be ``held``."""
 
     life: Life
     held: str = ""
@@ -131,7 +134,8 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A file was moved or removed by hand, or made because of that; ``word`` says in one word what became of the task."""
+    """A file was moved or removed by hand, or made because of that; ``word`` says in one word what
+    became of the task."""
 
     id: str
     word: str
@@ -172,7 +176,8 @@ class About(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that is told in one sentence.  ``id`` is of a task, a run, or another name; empty if it is about none of them."""
+    """Something that is told in one sentence. ``id`` is of a task, a run, or another name; empty if
+    it is about none of them."""
 
     about: About
     id: str

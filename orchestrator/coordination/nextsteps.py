@@ -24,7 +24,8 @@ REFUSALS = 5  # attempts of a task that the disk may refuse before that counts a
 
 
 class NextSteps:
-    """Collects what `model.policy.decide` has to know, and what people, checks and budgets say beyond it."""
+    """Collects what `model.policy.decide` has to know, and what people, checks and budgets say
+    beyond it."""
 
     def __init__(
         self,
@@ -46,7 +47,8 @@ class NextSteps:
         return step
 
     def _decided(self, life: Life, entry: Entry, reading: Reading) -> Retry | Finish:
-        """Whether another attempt follows: by policy, for a red check, for what a person has to say, within what it may cost."""
+        """Whether another attempt follows: by policy, for a red check, for what a person has to
+        say, within what it may cost."""
         turn = entry.journal.attempts[-entry.journal.tries :]
         red = reds(turn)
         to_no_blame = (

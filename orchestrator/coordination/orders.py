@@ -58,7 +58,8 @@ def _begin(route: Route, run_dir: str, prompt: str) -> dict[str, str]:
 
 
 def _unheard(journal: Journal, before: Read) -> str:
-    """What people said to an attempt whose session could not be gone on with: nobody has heard it."""
+    """What people said to an attempt whose session could not be gone on with: nobody has heard
+    it."""
     if journal.attempt is None or not _nothing(before):
         return ""
     number = journal.attempt.number
@@ -91,7 +92,8 @@ class Orders:
         return self.settings.config
 
     def order(self, life: Life, entry: Entry, run_dir: str) -> Order:
-        """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then nothing has started."""
+        """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then
+        nothing has started."""
         try:
             places.check_folders(self.layout)
             folder_of_ours = f"{run_dir}/{OWN}"
@@ -181,8 +183,8 @@ class Orders:
         )
 
     def _session(self, life: Life, journal: Journal) -> Session:
-        """Go on with the session of the attempt before, if the same tool can; else begin one, under an id of ours if it
-        lets us choose."""
+        """Go on with the session of the attempt before, if the same tool can; else begin one, under
+        an id of ours if it lets us choose."""
         tool, chooses = life.route.tool, chooses_session(life.route)
         if life.route.mode == "interactive":
             return Session(str(uuid.uuid4()) if chooses else "")
@@ -207,7 +209,8 @@ class Orders:
         return self.proof.words(life.id, journal) or answering.words(journal)
 
     def secrets(self, life: Life) -> tuple[str, ...]:
-        """What this attempt was given and must not be read anywhere; of one that another watcher began, what it would be given now."""
+        """What this attempt was given and must not be read anywhere; of one that another watcher
+        began, what it would be given now."""
         if not life.secrets and life.route.tool.argv:
             values = dict.fromkeys(("model", "session", "run_dir", "project", "cwd"), "")
             env = environment(life.route, life.task, self.config, life.fetched, values)
@@ -223,7 +226,8 @@ class Orders:
             life.fetched = await asyncio.to_thread(secretstore.fetch, commands, self.layout.root)
 
     async def fetch_to_mask(self, life: Life) -> None:
-        """Have them for an attempt that another watcher began; what cannot be fetched now was masked in its logs then."""
+        """Have them for an attempt that another watcher began; what cannot be fetched now was
+        masked in its logs then."""
         if not life.secrets and life.route.agent.secrets:
             with suppress(OrchestratorError):
                 await self.fetch(life)

@@ -1,4 +1,5 @@
-"""What lies beside the logs of an attempt, wherever it runs: the prompt, and the command with its secrets masked."""
+"""What lies beside the logs of an attempt, wherever it runs: the prompt, and the command with its
+secrets masked."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from orchestrator.tools.invocation import Invocation, recorded, secret_values
 
 
 def hidden(made: Invocation, task: Task, redact: Sequence[str]) -> tuple[str, ...]:
-    """What must not be read anywhere: values that the tool is given, but for those that the task itself has set.
+    """What must not be read anywhere: values that the tool is given, but for those that the task
+    itself has set.
 
     ``redact``: patterns of names.
     """

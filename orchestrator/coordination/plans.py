@@ -1,7 +1,8 @@
-"""Plan first: an agent reads, changes nothing and answers with a plan; approved by a person, it goes on with its rights.
+"""Plan first: an agent reads, changes nothing and answers with a plan; approved by a person, it
+goes on with its rights.
 
-That an attempt was to plan stands in the record of its start, its plan in the record of the task's end, and a person's yes in what the
-next attempt is told (`store.plans`).
+That an attempt was to plan stands in the record of its start, its plan in the record of the task's
+end, and a person's yes in what the next attempt is told (`store.plans`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from orchestrator.tools.routing import Route
 
 
 def wanted(task: Task, route: Route, journal: Journal) -> bool:
-    """Whether the next attempt is to plan: its file or its role asks for that, and nobody has approved a plan yet."""
+    """Whether the next attempt is to plan: its file or its role asks for that, and nobody has
+    approved a plan yet."""
     return (task.plan or route.agent.role.plan) and not journal.approved
 
 
@@ -53,7 +55,8 @@ def facts(life: Life) -> dict[str, Any]:
 
 
 def understood(layout: Layout, life: Life, reading: Reading) -> Reading:
-    """The reading of an attempt; one that was to plan and has no plan, nor a question, has failed."""
+    """The reading of an attempt; one that was to plan and has no plan, nor a question, has
+    failed."""
     if not life.planning or reading.outcome is not Outcome.SUCCEEDED:
         return reading
     if _plan(reading) or questions.asked(layout, life, reading):
@@ -89,7 +92,8 @@ def record(step: Finish) -> dict[str, Any]:
 
 
 def again(told_already: str, journal: Journal) -> str:
-    """What an attempt that begins a new session is told: an approved plan as well, which only the session before has."""
+    """What an attempt that begins a new session is told: an approved plan as well, which only the
+    session before has."""
     plan = journal.approved
     return (
         told_already

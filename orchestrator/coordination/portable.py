@@ -1,7 +1,8 @@
-"""An attempt in words that mean the same on any machine: no command, no path, no inherited environment, no secret.
+"""An attempt in words that mean the same on any machine: no command, no path, no inherited
+environment, no secret.
 
-Who executes it builds the command from its own settings (`Order.portable`).  What is sent is in the journal before it leaves, so
-that the next watcher knows it without asking anybody.
+Who executes it builds the command from its own settings (`Order.portable`). What is sent is in the
+journal before it leaves, so that the next watcher knows it without asking anybody.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def order(
     tag: str,
     told: str,
 ) -> Order:
-    """The order of an attempt that is executed elsewhere; its folders are made already.  Its journal is still ``entry``'s.
+    """The order of an attempt that is executed elsewhere; its folders are made already. Its journal
+    is still ``entry``'s.
 
     Raises `CannotStart` or `StoreFault`.
     """
@@ -82,14 +84,16 @@ def order(
 
 
 def code(life: Worker, entry: Entry) -> dict[str, Any]:
-    """The commit that the attempt begins from and the branch that its work comes back to; empty without a tree of its own."""
+    """The commit that the attempt begins from and the branch that its work comes back to; empty
+    without a tree of its own."""
     if life.tree is None:
         return {}
     return {"commit": entry.journal.change.get("tip") or life.tree.base, "branch": life.tree.branch}
 
 
 def given(life: Worker, config: Config) -> list[str]:
-    """Paths of files that the attempt is to have, whatever its commit holds: those to be read first, and what trees get."""
+    """Paths of files that the attempt is to have, whatever its commit holds: those to be read
+    first, and what trees get."""
     placed = config.trees.copy if life.tree is not None else ()
     return list(dict.fromkeys((*(life.task.context or life.route.agent.context), *placed)))
 

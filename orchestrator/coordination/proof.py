@@ -1,7 +1,8 @@
-"""Proof before done: checks run in a task's tree, as attempts of their own under the same supervision.
+"""Proof before done: checks run in a task's tree, as attempts of their own under the same
+supervision.
 
-A check has its own record of start and end in the task's journal, so that a watcher that takes over goes on with it and
-never runs one twice that has ended.
+A check has its own record of start and end in the task's journal, so that a watcher that takes over
+goes on with it and never runs one twice that has ended.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Proof:
         self.distributor, self.grounds, self.sandboxes = distributor, grounds, sandboxes
 
     async def proven(self, life: Running, entry: Entry, reading: Reading) -> tuple[Entry, Reading]:
-        """The reading of an attempt that ended well, after its declared files and its checks were looked at.
+        """The reading of an attempt that ended well, after its declared files and its checks were
+        looked at.
 
         The entry comes back open and locked; it is another one if a check ran.
         """
@@ -121,7 +123,8 @@ class Proof:
         return entry, self._reading(life, check, end)
 
     async def resume(self, life: Running, entry: Entry, adopted: bool) -> Entry | None:
-        """Wait for the check that a former watcher left running; None if somebody else has gone on with the task."""
+        """Wait for the check that a former watcher left running; None if somebody else has gone on
+        with the task."""
         facts = entry.journal.checks[-1]
         if adopted:
             entry.close()
@@ -197,7 +200,8 @@ class Proof:
         )
 
     def words(self, task_id: str, journal: Journal) -> str:
-        """What an agent is told of the attempt before, that was not proven; empty if that was not so."""
+        """What an agent is told of the attempt before, that was not proven; empty if that was not
+        so."""
         before = journal.attempt
         if before is None or before.read.get("error_class") != "verify":
             return ""

@@ -1,7 +1,9 @@
-"""Questions at the end of a turn: an agent that cannot go on without a person writes ``question.md`` and ends.
+"""Questions at the end of a turn: an agent that cannot go on without a person writes
+``question.md`` and ends.
 
-``$ORCHESTRATOR_ARTIFACTS/question.md`` is text; numbered lines in it are options.  The task waits in review, as *asks*, and
-``reply`` answers in the same session.  A role says what else may be: ``ask: deny``, or a time after which nobody answers.
+``$ORCHESTRATOR_ARTIFACTS/question.md`` is text; numbered lines in it are options. The task waits in
+review, as *asks*, and ``reply`` answers in the same session. A role says what else may be: ``ask:
+deny``, or a time after which nobody answers.
 """
 
 from __future__ import annotations
@@ -49,14 +51,16 @@ def _written(layout: Layout, life: Worker) -> str:
 
 
 def denied(layout: Layout, life: Worker, entry: Entry, reading: Reading) -> bool:
-    """Whether nobody answers for this role: then the agent is told so, once in a row, and goes on by another attempt."""
+    """Whether nobody answers for this role: then the agent is told so, once in a row, and goes on
+    by another attempt."""
     if life.route.agent.role.ask != "deny" or not asked(layout, life, reading):
         return False
     return _tell(entry)
 
 
 def _tell(entry: Entry) -> bool:
-    """Have the next attempt told that nobody answers; False if the one before was told so and asked again."""
+    """Have the next attempt told that nobody answers; False if the one before was told so and asked
+    again."""
     if NOBODY in entry.journal.told:
         return True
     if entry.journal.unanswered:
@@ -66,7 +70,8 @@ def _tell(entry: Entry) -> bool:
 
 
 def overdue(store: Store, config: Config) -> list[str]:
-    """Questions that nobody has answered in the time that their role gives: their tasks go on.  Names of their files."""
+    """Questions that nobody has answered in the time that their role gives: their tasks go on.
+    Names of their files."""
     found = []
     for task_id, name in scan.sorted_names(store.layout.folder(Status.REVIEW)):
         if not results.read(store.layout, task_id).get("question"):

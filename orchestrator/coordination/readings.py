@@ -65,7 +65,7 @@ class Readings:
         return assumed(reading, life.route, unknown)
 
     def _remember_quota(self, life: Life, reading: Reading) -> None:
-        """What its tool said of its plan.  A disk that refuses that costs nothing but the figure."""
+        """What its tool said of its plan. A disk that refuses that costs nothing but the figure."""
         with suppress(OSError):
             quotas.remember(
                 self.layout, life.route.tool.name, reading.windows, self.store.clock.wall()

@@ -1,4 +1,5 @@
-"""What a claim remembers of a task, and the task as it comes back from that: the file may be gone, the settings may have changed."""
+"""What a claim remembers of a task, and the task as it comes back from that: the file may be gone,
+the settings may have changed."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ def _unknown(claim: Mapping[str, Any], config: Config, why: str) -> Route:
 
 
 def route_again(settings: Settings, life: Life) -> None:
-    """The next attempt goes by what is configured now, if that still knows its agent: at the same place of the chain."""
+    """The next attempt goes by what is configured now, if that still knows its agent: at the same
+    place of the chain."""
     place = life.chain.index(life.route) if life.route in life.chain else 0
     try:
         life.chain = routes(life.task, settings.config, settings.toolbox.tools)

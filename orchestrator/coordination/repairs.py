@@ -82,7 +82,8 @@ class Repairs:
         self.waitlist.list(everything=True)
 
     def _rebuild(self) -> None:
-        """Somebody removed folders (git clean, rm): make them again and write down what is still known."""
+        """Somebody removed folders (git clean, rm): make them again and write down what is still
+        known."""
         made = self.store.prepare()
         if (
             ".state/active" in made

@@ -1,7 +1,8 @@
-"""What becomes of replies: told by the attempt that follows, which they bring about if the task has ended.
+"""What becomes of replies: told by the attempt that follows, which they bring about if the task has
+ended.
 
-A running task goes on with another attempt when it ends; one that has ended goes back to the inbox; one that waits is told
-when it starts.  Files that are not whole yet are looked at again.
+A running task goes on with another attempt when it ends; one that has ended goes back to the inbox;
+one that waits is told when it starts. Files that are not whole yet are looked at again.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ class Replies:
             self._since.pop(task_id, None)
 
     def send(self, task_id: str) -> str:
-        """See to the replies of one task now.  Why that is left to a watcher: somebody works on the task; empty if it is done."""
+        """See to the replies of one task now. Why that is left to a watcher: somebody works on the
+        task; empty if it is done."""
         place = scan.locate(self.layout, task_id)
         ready, _ = self._ready(task_id)
         if place is not None and place[0] in ENDED and ready:
@@ -121,7 +123,8 @@ class Replies:
         return ""
 
     def _give(self, task_id: str, ready: list[Reply]) -> bool:
-        """Tell a tool that runs and can be told; whether there is something that it has not taken yet."""
+        """Tell a tool that runs and can be told; whether there is something that it has not taken
+        yet."""
         journal = journals.of(self.layout, task_id) if ready else None
         if journal is None or not said.takes_words(self.layout, journal):
             return False
@@ -141,7 +144,8 @@ class Replies:
         self._take(entry, self._ready(entry.journal.task_id)[0], "delivered as it starts")
 
     def at_end(self, entry: Entry) -> bool:
-        """Whether an attempt that has ended is followed by another, because somebody has said something."""
+        """Whether an attempt that has ended is followed by another, because somebody has said
+        something."""
         steering.settle(self.store, entry)
         number = entry.journal.next_attempt
         ready, wait = self._ready(entry.journal.task_id)
@@ -162,7 +166,8 @@ class Replies:
         return found
 
     def _again(self, task_id: str, name: str, ready: list[Reply]) -> list[str]:
-        """A task that has ended goes back to the inbox, and its next attempt is told.  A copy that was told already goes."""
+        """A task that has ended goes back to the inbox, and its next attempt is told. A copy that
+        was told already goes."""
         entry = self.store.ledger.open(task_id)
         waits = entry is None
         if entry is not None:
@@ -187,7 +192,8 @@ class Replies:
             replying.discard(self.store, reply)
 
     def _ready(self, task_id: str) -> tuple[list[Reply], bool]:
-        """The replies of a task that count now, and whether there are some that are not whole yet."""
+        """The replies of a task that count now, and whether there are some that are not whole
+        yet."""
         found, wait = [], False
         for folder, name in replies.names_of(self.layout, task_id):
             quiet = self.configured.config.quiet

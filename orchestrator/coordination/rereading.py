@@ -33,7 +33,8 @@ class Rereading:
         self.distributors, self.listener, self.clock = distributors, listener, clock
 
     def look(self, whole: bool = False) -> None:
-        """Take what the settings' files say now; at once if a notification told that they are ``whole``."""
+        """Take what the settings' files say now; at once if a notification told that they are
+        ``whole``."""
         asking = self.changes.asking
         if self.changes.look(self.clock.monotonic(), whole):
             self.read()
@@ -41,7 +42,8 @@ class Rereading:
             self.card.write()
 
     def read(self) -> None:
-        """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they would change."""
+        """Take over what orchestrator.yaml, profiles and tool files say now, or tell what they
+        would change."""
         asked = self.changes.asking
         changed = self.changes.read(self.listener, self.clock.monotonic())
         if self.changes.asking:
@@ -61,7 +63,8 @@ class Rereading:
         self.distributors.default.prepare(min(slots, waiting))
 
     def guides_change(self) -> bool:
-        """Whether a person is at a file of instructions, of which no notification tells: what starts goes by the whole of it."""
+        """Whether a person is at a file of instructions, of which no notification tells: what
+        starts goes by the whole of it."""
         if not self.changes.acting and self.settings.guides_differ():
             self.look()
         return self.changes.pending and self.settings.guides_differ()

@@ -101,7 +101,8 @@ class Results:
         )
 
     async def artifacts(self, life: Life) -> list[dict[str, Any]]:
-        """Declared files, present or missing, and what the attempt left in $ORCHESTRATOR_ARTIFACTS."""
+        """Declared files, present or missing, and what the attempt left in
+        $ORCHESTRATOR_ARTIFACTS."""
         folder = f"{self.layout.logs(life.id, life.attempt)}/{ARTIFACTS}"
         declared = {path: self.grounds.file(life, path) for path in life.task.artifacts}
         if not declared and artifacts.none(folder):

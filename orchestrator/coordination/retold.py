@@ -1,4 +1,5 @@
-"""An attempt that has ended: its journal opened again, its end as a record, and what its reading comes to."""
+"""An attempt that has ended: its journal opened again, its end as a record, and what its reading
+comes to."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from orchestrator.store.waiting import when_free
 
 
 async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
-    """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if git clean has removed it.
+    """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if
+    git clean has removed it.
 
     Raises `NotUnderstood` if something else lies in its place.
     """
@@ -59,7 +61,8 @@ def end_record(number: int, end: AttemptEnd, now: float) -> dict[str, Any]:
 
 
 def disk_refused(facts: AttemptFacts) -> bool:
-    """Whether an attempt came to nothing because the disk, or the system's limits, refused to begin it."""
+    """Whether an attempt came to nothing because the disk, or the system's limits, refused to begin
+    it."""
     return facts.ended is not None and bool(facts.ended.get("errno"))
 
 
@@ -71,13 +74,15 @@ def cancelled(reading: Reading, by: str) -> Reading:
 
 
 class NotUnderstood(Exception):
-    """The journal of a task has become one that this version does not know: nobody touches the task until it is mended."""
+    """The journal of a task has become one that this version does not know: nobody touches the task
+    until it is mended."""
 
 
 def retry_due(last: Mapping[str, Any], clock: Clock) -> float:
     """When (monotonic) the attempt of a ``retry`` record is due.
 
-    Only the wall clock bridges two watchers; should it have jumped, the wait is never longer than it was to be.
+    Only the wall clock bridges two watchers; should it have jumped, the wait is never longer than
+    it was to be.
     """
     due, said = float(last.get("not_before", 0.0)), float(last.get("at", 0.0))
     return clock.monotonic() + min(max(due - clock.wall(), 0.0), max(due - said, 0.0))

@@ -1,4 +1,5 @@
-"""The rooms of a watcher, each built on those above it.  What happens in them is the loop's business (`coordination.watch`)."""
+"""The rooms of a watcher, each built on those above it. What happens in them is the loop's business
+(`coordination.watch`)."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ from orchestrator.store.transitions import Store
 
 
 class Rooms:
-    """Built once for each watcher.  ``running`` are the claimed tasks by id, ``tally`` counts how tasks have ended here."""
+    """Built once for each watcher. ``running`` are the claimed tasks by id, ``tally`` counts how
+    tasks have ended here."""
 
     def __init__(
         self,

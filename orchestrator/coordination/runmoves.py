@@ -1,8 +1,9 @@
 """What people do to the file of a run with `mv` and `rm` while its tasks wait or run.
 
-The file says which tasks belong together and how many may run at once, so it belongs in runs/ until they have ended: from anywhere else
-it is put back, and told.  In cancelled/ it is a request to cancel them.  What is reviewed lies where the review put it, and a person's
-move of that is a verdict (`coordination.verdicts`).
+The file says which tasks belong together and how many may run at once, so it belongs in runs/ until
+they have ended: from anywhere else it is put back, and told. In cancelled/ it is a request to
+cancel them. What is reviewed lies where the review put it, and a person's move of that is a verdict
+(`coordination.verdicts`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class RunMoves:
         self._missing: set[str] = set()  # runs of which it was told that their files are gone
 
     def look(self) -> int:
-        """See to every run that goes on; how many waiting tasks that has cancelled.  OSError if the disk refuses."""
+        """See to every run that goes on; how many waiting tasks that has cancelled. OSError if the
+        disk refuses."""
         cancelled = 0
         members = self._members()
         self._missing &= members.keys()
@@ -90,7 +92,8 @@ class RunMoves:
         return self._cancel(ids) if status is Status.CANCELLED else 0
 
     def _cancel(self, ids: list[str]) -> int:
-        """What runs is asked to stop, as by the verb; what waits is withdrawn, the last first: it may need the others."""
+        """What runs is asked to stop, as by the verb; what waits is withdrawn, the last first: it
+        may need the others."""
         why, withdrawn = "mv of its run's file to cancelled/", 0
         for task_id in reversed(ids):
             if task_id in self.running:

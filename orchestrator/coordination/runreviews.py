@@ -1,6 +1,8 @@
-"""A run whose tasks have trees is one change: when its last task has ended its file goes to review/, is looked at once, and merged.
+"""A run whose tasks have trees is one change: when its last task has ended its file goes to
+review/, is looked at once, and merged.
 
-What the file is moved by can be repeated: the result first, then the rename.  Failures are no hindrance: "3 of 4" is a review, too.
+What the file is moved by can be repeated: the result first, then the rename. Failures are no
+hindrance: "3 of 4" is a review, too.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def open_runs(store: Store) -> list[str]:
 
 
 def settle(store: Store, run: Run, status_of: StatusOf) -> str:
-    """Have a run whose tasks have all ended reviewed, if its branch holds anything new; what was done, in words.
+    """Have a run whose tasks have all ended reviewed, if its branch holds anything new; what was
+    done, in words.
 
     Raises `OrchestratorError` or OSError, and may be repeated.
     """
@@ -90,7 +93,8 @@ def _document(store: Store, run: Run, change: Change, status_of: StatusOf) -> di
 
 
 def approve(store: Store, config: Config, run_id: str) -> str:
-    """Merge a run's branch into its target; what was done, in words.  Raises `CannotMerge`: then nothing has changed."""
+    """Merge a run's branch into its target; what was done, in words. Raises `CannotMerge`: then
+    nothing has changed."""
     layout = store.layout
     known = runrecords.known(layout, run_id)
     if known is None:
@@ -130,7 +134,8 @@ def approve(store: Store, config: Config, run_id: str) -> str:
 
 
 def is_by_hand(store: Store, name: str, inode: int) -> bool:
-    """Whether a run's file that came to done/ is the very one that lay in review/, and its branch is not merged."""
+    """Whether a run's file that came to done/ is the very one that lay in review/, and its branch
+    is not merged."""
     try:
         same = os.lstat(store.layout.file(Status.DONE, name)).st_ino == inode
     except OSError:
@@ -171,7 +176,8 @@ def _checks(store: Store, config: Config, run_id: str) -> list[Check]:
 
 
 def refuse_run(store: Store, task_id: str, verb: str) -> None:
-    """`Refused` if this is the id of a run in review: it has no session, and its tasks are what can be run again."""
+    """`Refused` if this is the id of a run in review: it has no session, and its tasks are what can
+    be run again."""
     place = runrecords.place(store.layout, task_id)
     if place is not None:
         raise Refused(

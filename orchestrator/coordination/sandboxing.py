@@ -1,8 +1,10 @@
-"""The sandbox of an attempt: from what its role says to the walls around its command, and what is looked at when it has ended.
+"""The sandbox of an attempt: from what its role says to the walls around its command, and what is
+looked at when it has ended.
 
-Read-only, also where the working folder contains them: ``work/``, what git obeys, the settings of tools, the instructions of roles.
-Not visible: logs, journals and events, what this machine trusts, the real inbox (a drop folder lies in its place), sockets and
-``/run``.  The walls are built once for nothing before each attempt: what cannot be built does not start.
+Read-only, also where the working folder contains them: ``work/``, what git obeys, the settings of
+tools, the instructions of roles. Not visible: logs, journals and events, what this machine trusts,
+the real inbox (a drop folder lies in its place), sockets and ``/run``. The walls are built once for
+nothing before each attempt: what cannot be built does not start.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from orchestrator.store import atomic, git
 from orchestrator.tools.invocation import CannotStart
 from orchestrator.tools.specs import ToolSpec
 
-RECORD = "sandbox.json"  # in the log folder: the walls, for whoever wants to know, and what must not appear
+# in the log folder: the walls, for whoever wants to know, and what must not appear
+RECORD = "sandbox.json"
 TAKEN = "taken"  # in the log folder: what appeared all the same
 UNSEEN = (".state", "logs", "events")  # below work/
 SHOWN = ("orchestrator.yaml", "tools", "agents")  # below work/, in a strict sandbox
@@ -58,7 +61,8 @@ class Sandboxes:
         self.layout, self.settings, self.grounds = layout, settings, grounds
 
     async def around(self, life: Worker, order: Order, drops: bool = True) -> Order:
-        """The order, behind the walls that its role and its task ask for.  ``drops``: it may drop tasks.
+        """The order, behind the walls that its role and its task ask for. ``drops``: it may drop
+        tasks.
 
         Raises `CannotStart` if there can be no such walls here.
         """
@@ -102,7 +106,8 @@ class Sandboxes:
         return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True)
 
     def _check(self, life: Worker, box: Sandbox, order: Order) -> None:
-        """`CannotStart` if what could be changed contains what must not be: whoever can rename a folder above a wall can go round it."""
+        """`CannotStart` if what could be changed contains what must not be: whoever can rename a
+        folder above a wall can go round it."""
         for name in life.task.env:
             if name.startswith(("LD_", "GLIBC_")):
                 raise _impossible(
@@ -121,7 +126,8 @@ class Sandboxes:
                 )
 
     def _environment(self, box: Sandbox, order: Order) -> dict[str, str]:
-        """What the attempt is given, without what leads out: it has a /tmp of its own, and the drop folder for an inbox."""
+        """What the attempt is given, without what leads out: it has a /tmp of its own, and the drop
+        folder for an inbox."""
         env = {
             name: value
             for name, value in order.env.items()
@@ -161,7 +167,8 @@ class Sandboxes:
             yield from self._silenced(box, [root, home])
 
     def _silenced(self, box: Sandbox, shown: list[str]) -> Iterator[Mount]:
-        """Sockets on which somebody listens now, where an attempt would see them; those that its role names stay."""
+        """Sockets on which somebody listens now, where an attempt would see them; those that its
+        role names stay."""
         named = [_real(path) for path in box.write]
         unseen = [f"{_real(self.layout.work)}/{name}" for name in UNSEEN]
         found = sandbox.sockets()
@@ -179,7 +186,8 @@ class Sandboxes:
         return real
 
     def _work(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
-        """``work/``, of which an attempt can change its artifacts, its tool's folder, its drop folder and its tree."""
+        """``work/``, of which an attempt can change its artifacts, its tool's folder, its drop
+        folder and its tree."""
         work, run_dir = _real(self.layout.work), _real(order.run_dir)
         if box.level == STRICT:
             yield Mount(EMPTY, work)
@@ -222,7 +230,8 @@ class Sandboxes:
                 yield real
 
     def _guarded(self, place: str, cwd: str) -> Iterator[Mount]:
-        """What steers git, tools and agents stays as it is, wherever it lies; what this machine trusts is not seen."""
+        """What steers git, tools and agents stays as it is, wherever it lies; what this machine
+        trusts is not seen."""
         for name in self._guards(place, cwd):
             path = f"{place}/{name}"
             if os.path.islink(path):
@@ -243,8 +252,8 @@ class Sandboxes:
             yield Mount(SEALED, _real(trusted))
 
     def _guards(self, place: str, cwd: str) -> list[str]:
-        """What must stay as it is, relative to the working folder: what steers programs there and in the folders down to
-        where the attempt begins, and the instructions of roles."""
+        """What must stay as it is, relative to the working folder: what steers programs there and
+        in the folders down to where the attempt begins, and the instructions of roles."""
         inner = os.path.relpath(cwd, place) if covered(cwd, [place]) else "."
         parts = [] if inner == "." else inner.split("/")
         folders = ["".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)]
@@ -256,7 +265,8 @@ class Sandboxes:
         return list(dict.fromkeys(found))
 
     def _steering(self) -> list[str]:
-        """Names in a working folder that decide what programs do there: of git, of editors, of every tool that we know."""
+        """Names in a working folder that decide what programs do there: of git, of editors, of
+        every tool that we know."""
         tools = self.settings.toolbox.tools.values()
         return list(dict.fromkeys((*STEERING, *(name for tool in tools for name in tool.settings))))
 
@@ -313,7 +323,8 @@ def refusals(run_dir: str) -> list[str]:
 
 
 def state_paths(tool: ToolSpec, env: Any) -> list[str]:
-    """Where a tool keeps its sessions: folders (their names end in ``/``) are made if they are missing, files are not."""
+    """Where a tool keeps its sessions: folders (their names end in ``/``) are made if they are
+    missing, files are not."""
     found = []
     for text in tool.state:
         names = _VARIABLE.findall(text)

@@ -1,7 +1,9 @@
-"""Agents that have printed their result and do not end: after a short grace they are ended, and the result counts.
+"""Agents that have printed their result and do not end: after a short grace they are ended, and the
+result counts.
 
-The supervisor knows nothing of events, so the watcher reads the log once an attempt has gone quiet.  What it has read is
-handed over with the size of the log at that moment: any further event makes the word void, however late it comes.
+The supervisor knows nothing of events, so the watcher reads the log once an attempt has gone quiet.
+What it has read is handed over with the size of the log at that moment: any further event makes the
+word void, however late it comes.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ LOOKS = 4  # in the time of the grace
 
 @dataclass(slots=True)
 class Quiet:
-    """The size of an attempt's log, since when (the loop's time), and whether that end has been read."""
+    """The size of an attempt's log, since when (the loop's time), and whether that end has been
+    read."""
 
     size: int
     since: float

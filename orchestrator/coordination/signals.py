@@ -1,4 +1,5 @@
-"""What signals ask of the watcher: nothing new, an interruption, to leave, to read the settings again."""
+"""What signals ask of the watcher: nothing new, an interruption, to leave, to read the settings
+again."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from orchestrator.store.transitions import Store
 class Signals:
     """Receives them and wakes the loop, which acts.
 
-    ``draining``: nothing new starts.  ``interrupted``: what ran has been asked to stop.  ``leave``: the watcher goes at
-    once; supervisors and agents go on.
+    ``draining``: nothing new starts. ``interrupted``: what ran has been asked to stop. ``leave``:
+    the watcher goes at once; supervisors and agents go on.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class Signals:
         loop.add_signal_handler(signal.SIGCONT, self._continued)
 
     def received(self, number: int) -> None:
-        """Ctrl-C once: drain.  Twice: interrupt.  Three times, TERM, HUP: leave, whatever is waited for."""
+        """Ctrl-C once: drain. Twice: interrupt. Three times, TERM, HUP: leave, whatever is waited
+        for."""
         if number != signal.SIGINT or self.interrupted:
             self.leave = True
         elif self.draining:
@@ -76,7 +78,8 @@ class Signals:
                 life.handle.cancel()
 
     def _reload_wanted(self) -> None:
-        """`orchestrator reload`: only who may send us signals may say so, which a task with less than a shell may not."""
+        """`orchestrator reload`: only who may send us signals may say so, which a task with less
+        than a shell may not."""
         self._reload = True
         self.hints.stir()
 

@@ -23,7 +23,8 @@ class Slots:
         return life.leaves_slot(self.use)
 
     def lend(self, asking: Iterable[Life], most: int) -> bool:
-        """Of the tasks that wait for a person so many do without a slot; whether something is free now."""
+        """Of the tasks that wait for a person so many do without a slot; whether something is free
+        now."""
         waiting = list(asking)
         without = sum(not life.in_slot for life in waiting)
         lenders = [life for life in waiting if life.in_slot][: max(0, most - without)]

@@ -1,4 +1,5 @@
-"""Budgets as the watcher keeps them: read from the event log once a day (and at every start), then counted on."""
+"""Budgets as the watcher keeps them: read from the event log once a day (and at every start), then
+counted on."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ from orchestrator.model.usage import counted
 
 
 class Today:
-    """What this day (of UTC, as budgets have it) has cost: what the log had when the watcher started, and what has ended since."""
+    """What this day (of UTC, as budgets have it) has cost: what the log had when the watcher
+    started, and what has ended since."""
 
     def __init__(self, layout: Layout, clock: Clock) -> None:
         self._layout, self._clock = layout, clock
@@ -42,7 +44,8 @@ class Today:
         self.day, self.cost, self.tokens = self._since[:10], 0.0, 0
 
     def before(self) -> tuple[str, float, int]:
-        """Day, dollars and tokens that the log had.  Takes a while on a busy day: not for the loop."""
+        """Day, dollars and tokens that the log had. Takes a while on a busy day: not for the
+        loop."""
         return (self._since[:10], *spending.totals(self._layout, self._since[:10], self._since))
 
     def include(self, day: str, cost: float, tokens: int) -> None:
@@ -69,7 +72,8 @@ class Today:
 
 
 class Spending:
-    """``passed`` are the soft limits that were passed since somebody took them, each once: scope and words."""
+    """``passed`` are the soft limits that were passed since somebody took them, each once: scope
+    and words."""
 
     def __init__(
         self,
@@ -158,7 +162,8 @@ class Spending:
             self.passed.append((known[0], words))
 
     def overrun(self, dollars: Sequence[Running], tokens: Sequence[Running]) -> dict[str, str]:
-        """Those of the running attempts that a hard limit ends, and why; the same attempts in both units."""
+        """Those of the running attempts that a hard limit ends, and why; the same attempts in both
+        units."""
         if not self._budgets.cancel or not dollars:
             return {}
         self._today()

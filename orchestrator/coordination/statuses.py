@@ -1,7 +1,8 @@
-"""Where ended tasks are, remembered between two listings, so that the end of one task costs nothing for each of the others.
+"""Where ended tasks are, remembered between two listings, so that the end of one task costs nothing
+for each of the others.
 
-A claim asks the folders anew (`fresh`): what is remembered only decides who is looked at.  Every listing forgets it all, for no
-notification tells of moves between the folders of ended tasks.
+A claim asks the folders anew (`fresh`): what is remembered only decides who is looked at. Every
+listing forgets it all, for no notification tells of moves between the folders of ended tasks.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Statuses:
         self._looked.clear()
 
     def stopped(self, run: Run) -> str:
-        """Why a run takes no more tasks; empty if it does.  Costs little where none of its tasks has failed."""
+        """Why a run takes no more tasks; empty if it does. Costs little where none of its tasks has
+        failed."""
         if run.on_failure != "stop":
             return ""
         if run.id not in self._looked:
@@ -89,7 +91,8 @@ class Statuses:
         return run.stopped(self.of) if self._failed else ""
 
     def is_open(self, run: Run, stuck: Callable[[str], bool]) -> bool:
-        """Whether a task of the run runs, or can still run.  Goes on from the one that was found open before."""
+        """Whether a task of the run runs, or can still run. Goes on from the one that was found
+        open before."""
         count = len(run.members)
         start = self._from.get(run.id, 0)
         for step in range(count):

@@ -1,4 +1,5 @@
-"""Asking an attempt to stop: the request is left where its supervisor and every watcher look, and both are woken."""
+"""Asking an attempt to stop: the request is left where its supervisor and every watcher look, and
+both are woken."""
 
 from __future__ import annotations
 

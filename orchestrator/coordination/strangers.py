@@ -1,4 +1,5 @@
-"""What lies in the inbox and is no task: told once, so that nothing that somebody dropped is passed over in silence."""
+"""What lies in the inbox and is no task: told once, so that nothing that somebody dropped is passed
+over in silence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What is left of trees in the repository and on the disk that nothing names any more: found by ``doctor``, mended where nobody can lose by it.
+"""What is left of trees in the repository and on the disk that nothing names any more: found by
+``doctor``, mended where nobody can lose by it.
 
-Mended is what only we have made and what holds nothing.  A branch, a tree with files, a saved ref is a person's to remove: it is named.
+Mended is what only we have made and what holds nothing. A branch, a tree with files, a saved ref is
+a person's to remove: it is named.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ MOST = 200  # branches that are looked at
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """``kind`` of what is left, ``path`` of it (a ref, or a file), in ``words`` for people; ``mends`` says whether `mend` takes it away."""
+    """``kind`` of what is left, ``path`` of it (a ref, or a file), in ``words`` for people;
+    ``mends`` says whether `mend` takes it away."""
 
     kind: str
     path: str
@@ -107,7 +110,8 @@ def _worktrees(layout: Layout, repo: Repository) -> Iterator[Stray]:
 
 
 def _of_trees(layout: Layout, repo: Repository) -> Iterator[tuple[str, str]]:
-    """What the repository has of the worktrees that are trees of ours: its own folder, and that of the tree."""
+    """What the repository has of the worktrees that are trees of ours: its own folder, and that of
+    the tree."""
     home = os.path.realpath(layout.trees) + "/"
     for name in sorted(scan.names(f"{repo.common}/worktrees")):
         admin = f"{repo.common}/worktrees/{name}"

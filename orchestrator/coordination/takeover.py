@@ -1,6 +1,8 @@
-"""What is taken up that this watcher did not begin: what another one left, what a crash or the disk broke off, what git brought.
+"""What is taken up that this watcher did not begin: what another one left, what a crash or the disk
+broke off, what git brought.
 
-It is the same after a start and after a disk that refused for a while: the ledger says what is unfinished.
+It is the same after a start and after a disk that refused for a while: the ledger says what is
+unfinished.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class Takeover:
             self.health.failed(error)
 
     def strays(self, first: bool) -> Iterator[tuple[Life, Unfinished]]:
-        """Every unfinished task that is not ours yet, to be taken up.  At the ``first`` look even what somebody works on."""
+        """Every unfinished task that is not ours yet, to be taken up. At the ``first`` look even
+        what somebody works on."""
         mine = frozenset(ids.key(task_id) for task_id in self.running)
         for found in recovery.unfinished(self.store, mine):
             if found.step is Step.ADOPT and not first:
@@ -65,7 +68,8 @@ class Takeover:
             yield life, found
 
     def foreign(self) -> None:
-        """Tell of journals that are not understood, and have people decide what git brought into running/."""
+        """Tell of journals that are not understood, and have people decide what git brought into
+        running/."""
         for text in recovery.newly_blocked(self.store, self._blocked):
             self.listener.hear(Remark(About.TIDIED, "", text))
         for task_id in recovery.foreign(self.store):

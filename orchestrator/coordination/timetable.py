@@ -1,7 +1,8 @@
 """Making what schedules ask for, when its time has come.
 
-The id of what is made is the due time: a second watcher, or a crash before the progress was written down, meets a taken id.
-Progress is what was due and is settled; it only spares work and tells missed times from new ones.
+The id of what is made is the due time: a second watcher, or a crash before the progress was written
+down, meets a taken id. Progress is what was due and is settled; it only spares work and tells
+missed times from new ones.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Timetable:
         self._seen = 0.0
 
     def look(self, schedules: Mapping[str, Schedule]) -> list[str]:
-        """Make what is due; the names of the files that were placed in the inbox.  OSError and `StoreFault` if the disk refuses."""
+        """Make what is due; the names of the files that were placed in the inbox. OSError and
+        `StoreFault` if the disk refuses."""
         now = self.clock.wall()
         if now < self._seen or self._known is not schedules:
             self._due = {}
@@ -108,7 +110,8 @@ class Timetable:
 
 
 def make(store: Store, schedule: Schedule, task_id: str) -> list[str]:
-    """Place what a schedule makes, under this id; the name of its file, or nothing if it was made before."""
+    """Place what a schedule makes, under this id; the name of its file, or nothing if it was made
+    before."""
     modeline = "run" if "tasks" in schedule.body else "task"
     try:
         store.submit(

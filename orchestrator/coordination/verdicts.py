@@ -1,4 +1,5 @@
-"""What goes to review/ by itself, and what a person has moved out of it: whole runs, and `mv review/x done/`."""
+"""What goes to review/ by itself, and what a person has moved out of it: whole runs, and `mv
+review/x done/`."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ class Verdicts:
             self.runs(*runreviews.open_runs(self.store), *contests.open_contests(self.layout))
 
     def scan(self, merges: Iterable[str]) -> None:
-        """Files that were moved from review/ to done/ by hand are to be merged; and any run may be over."""
+        """Files that were moved from review/ to done/ by hand are to be merged; and any run may be
+        over."""
         self.due = True
         self.tally[str(Status.CANCELLED)] += self.moves.look()
         for name in merges:

@@ -79,8 +79,9 @@ def waiting_of(name: str, look: TaskFile, arrived: Arrived | None, keep: bool) -
 class WaitingTasks:
     """``waiting`` are they by file name, ``names`` their file names by id.
 
-    ``keys`` has the file name of every id that is taken, by case-folded id: of claimed tasks, too.  ``ready`` are those
-    whose own gates are open.  ``broken`` are those that could not be judged, and why, until somebody takes them.
+    ``keys`` has the file name of every id that is taken, by case-folded id: of claimed tasks, too.
+    ``ready`` are those whose own gates are open. ``broken`` are those that could not be judged, and
+    why, until somebody takes them.
     """
 
     def __init__(
@@ -173,7 +174,8 @@ class WaitingTasks:
             self._try(waiting)
 
     def judge_anew(self) -> None:
-        """Look at every closed gate again: what no notification tells, such as a task that now exists."""
+        """Look at every closed gate again: what no notification tells, such as a task that now
+        exists."""
         self.statuses.forget()
         self.judge_gated()
         self.tell_circles()
@@ -211,7 +213,8 @@ class WaitingTasks:
         )
 
     def _approval(self, waiting: Waiting) -> Gate | None:
-        """The gate of a file that git may have brought; while git is at work it is looked at again soon."""
+        """The gate of a file that git may have brought; while git is at work it is looked at again
+        soon."""
         verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
         waiting.rejudge = verdict is not None and bool(verdict.source)
         if verdict is None:

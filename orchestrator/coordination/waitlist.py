@@ -1,7 +1,8 @@
-"""The waiting tasks: what lies in the inbox, what each waits for, and which of them could start now.
+"""The waiting tasks: what lies in the inbox, what each waits for, and which of them could start
+now.
 
-A cache of the folder.  `Waitlist.look` is told of one file, `Waitlist.list` compares with the listing, which is the
-truth; neither costs anything for files that have not changed.
+A cache of the folder. `Waitlist.look` is told of one file, `Waitlist.list` compares with the
+listing, which is the truth; neither costs anything for files that have not changed.
 """
 
 from __future__ import annotations
@@ -151,13 +152,15 @@ class Waitlist:
         self.look_on(FIRST_SLICE if everything else SLICE)
 
     def look_on(self, seconds: float) -> None:
-        """Look at what was listed, for so long at most: 100,000 files must not keep anything waiting."""
+        """Look at what was listed, for so long at most: 100,000 files must not keep anything
+        waiting."""
         end = self.clock.monotonic() + seconds
         while self.todo and self.clock.monotonic() < end:
             self.look(self.todo.popitem()[0], listed=True)
 
     def anew(self) -> None:
-        """What files mean may have changed: every one is looked at again.  What is still so is not told twice."""
+        """What files mean may have changed: every one is looked at again. What is still so is not
+        told twice."""
         for waiting in self.tasks.waiting.values():
             waiting.signature, waiting.look = STALE, None
         self.complaints.invalid = dict.fromkeys(self.complaints.invalid, STALE)
@@ -216,7 +219,8 @@ class Waitlist:
             self.failed(name, error)
 
     def _judged(self, verdict: Verdict) -> None:
-        """A file was judged beside the loop, or could not be.  It counts if it is still the same, and so are the rules."""
+        """A file was judged beside the loop, or could not be. It counts if it is still the same,
+        and so are the rules."""
         name, look = verdict.case.name, verdict.look
         same = self._unchanged(name, signature_of(verdict.case.content.stat))
         if verdict.outdated or not same:
@@ -232,7 +236,8 @@ class Waitlist:
                 self.failed(name, error)
 
     def failed(self, name: str, error: Exception) -> None:
-        """Looking at this file raised something: it waits for the machine to work, or is set aside with a note."""
+        """Looking at this file raised something: it waits for the machine to work, or is set aside
+        with a note."""
         if guard.machine(error):
             self.health.failed(error)
             self.later.put(name, 1.0)
@@ -241,8 +246,8 @@ class Waitlist:
         self.complaints.set_aside(name, error)
 
     def _doubts(self, name: str, look: Invalid) -> bool:
-        """Whether settings that have changed, and are not read yet, may make a file right that came after them: once it is looked
-        at again before it is told."""
+        """Whether settings that have changed, and are not read yet, may make a file right that came
+        after them: once it is looked at again before it is told."""
         if self._doubted.get(name) == look.signature or not self.settings.differ():
             self._doubted.pop(name, None)
             return False
@@ -273,7 +278,8 @@ class Waitlist:
         self.listing.no_tasks([name])
 
     def _take_out(self, name: str) -> Sequence[Gate]:
-        """It is not what it was; the gates that were known of.  Its note stays until it is known what the file is now."""
+        """It is not what it was; the gates that were known of. Its note stays until it is known
+        what the file is now."""
         self.complaints.invalid.pop(name, None)
         run_gate = self.runs.leave(name)
         if run_gate is not None:
@@ -381,7 +387,8 @@ class Waitlist:
             self.look(name, renamed=True)
 
     def withdraw(self, task_id: str, why: str) -> None:
-        """Cancel a task that waits.  OSError, or `OrchestratorError` if it does not wait any more."""
+        """Cancel a task that waits. OSError, or `OrchestratorError` if it does not wait any
+        more."""
         name = self.tasks.names.get(task_id, "")
         moves.cancel(self.store, task_id, why)
         self.forget(name)
@@ -411,7 +418,8 @@ class Waitlist:
         return None
 
     def flush_vouch(self) -> None:
-        """Remember files that were here before git tracked them, unless they have started meanwhile."""
+        """Remember files that were here before git tracked them, unless they have started
+        meanwhile."""
         self.door.flush(self.tasks.names.__contains__)
 
     def approvals(self) -> None:

@@ -1,8 +1,8 @@
 """The watcher: one asyncio loop that looks at what changed, chooses, starts, and finishes.
 
-What it keeps in memory (`coordination.rooms`) is a cache of the folders and the ledger.  Every pass does the same: take
-the hints, look at those files, start what has a slot.  Its cost depends on what changed, never on how many tasks there
-ever were.
+What it keeps in memory (`coordination.rooms`) is a cache of the folders and the ledger. Every pass
+does the same: take the hints, look at those files, start what has a slot. Its cost depends on what
+changed, never on how many tasks there ever were.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Watcher:
         return leaving.summary(self.rooms.tally, self.rooms.running.values(), self.rooms.waitlist)
 
     def _begin(self) -> None:
-        """Say that we are here, hear what arrives, take up what another watcher left, list the inbox."""
+        """Say that we are here, hear what arrives, take up what another watcher left, list the
+        inbox."""
         rooms, config = self.rooms, self.rooms.settings.config
         rooms.distributors.default.prepare(1)
         rooms.distributors.begin()
@@ -173,7 +174,8 @@ class Watcher:
         self._take_hints()
 
     def _look(self, now: float) -> None:
-        """What the clock makes due: costs, the listing, holds, schedules, waiting tasks, questions."""
+        """What the clock makes due: costs, the listing, holds, schedules, waiting tasks,
+        questions."""
         rooms = self.rooms
         for task_id, why in rooms.costs.overrun(now).items():
             rooms.cancels.request(rooms.running[task_id], why)
@@ -204,7 +206,8 @@ class Watcher:
             rooms.waitlist.look_soon(name)
 
     def _settle(self) -> None:
-        """What follows when nothing runs any more, and what must be durable before the next wait."""
+        """What follows when nothing runs any more, and what must be durable before the next
+        wait."""
         rooms = self.rooms
         if rooms.changes.settled():
             rooms.rereading.look()
@@ -258,7 +261,8 @@ class Watcher:
         rooms = self.rooms
         self._arrivals.stop()
         with contextlib.suppress(OSError, StoreFault):
-            rooms.decided.look()  # what lies in review/ now: it may be moved before the next watcher
+            # what lies in review/ now: it may be moved before the next watcher
+            rooms.decided.look()
         rooms.notes.write("watcher_stopped", summary=self.summary())
         for life in list(rooms.running.values()):
             if life.handle is not None:

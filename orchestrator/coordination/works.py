@@ -1,4 +1,5 @@
-"""What becomes of a task's work when an attempt has ended: saved, proven, and then to review, merged, or done."""
+"""What becomes of a task's work when an attempt has ended: saved, proven, and then to review,
+merged, or done."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ class Works:
     def again(self, route: Route, reading: Reading, red: int) -> bool:
         """Whether an attempt that was not proven is followed by another.
 
-        ``red`` is how many before it were not either.  A command that is run again would do the same.
+        ``red`` is how many before it were not either. A command that is run again would do the
+        same.
         """
         speaks = route.tool.can_resume or route.edits or route.isolated
         return reading.error_class == "verify" and speaks and red < route.agent.role.verify_retries
@@ -69,7 +71,8 @@ class Works:
     async def destination(
         self, life: Worker, entry: Entry, step: Finish, reading: Reading, changed: Sequence[str]
     ) -> Finish | Retry:
-        """Where a task goes that has ended well: done only if nobody is to look at it and nothing is to be merged.
+        """Where a task goes that has ended well: done only if nobody is to look at it and nothing
+        is to be merged.
 
         In a run the first conflict is a turn for its own session; the second waits for a person.
         """
@@ -126,7 +129,8 @@ class Works:
         return not entry.journal.collided and landing.run_of(self.layout, entry.journal) is not None
 
     def facts(self, life: Worker, entry: Entry) -> dict[str, Any]:
-        """What a result and an event tell of the work; nothing for a task without a tree and checks."""
+        """What a result and an event tell of the work; nothing for a task without a tree and
+        checks."""
         facts: dict[str, Any] = {}
         if life.change is not None:
             facts |= life.change.facts()

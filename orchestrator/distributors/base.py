@@ -1,7 +1,8 @@
 """The seam between deciding and executing.
 
-The coordination hands an `Order` to a `Distributor` and gets an `ExecutionHandle`; it never learns where or how the
-tool runs.  Distributors plug in through the entry point group ``orchestrator.distributors``.
+The coordination hands an `Order` to a `Distributor` and gets an `ExecutionHandle`; it never learns
+where or how the tool runs. Distributors plug in through the entry point group
+``orchestrator.distributors``.
 
 Who writes which record of the task's journal:
 
@@ -29,14 +30,20 @@ from orchestrator.records import dataclass
 class Order:
     """One attempt to execute.
 
-    ``journal`` is the descriptor of the task's journal with the liveness lock on it; the distributor closes it.
-    ``cancel`` is the path of a file whose existence asks the attempt to stop, ``secrets`` are texts that its logs must
-    not keep, ``silence`` (0: none) how long it may print nothing, ``terminal`` whether it runs on a terminal of its own, ``sandboxed`` whether ``argv`` begins with what builds its walls; ``words`` (empty: it reads ``stdin`` alone) how a tool that can be told more while it runs says that it has taken words and that its turn is over (`execution.feeding`); ``leash`` (empty: none) is a file with the moment of CLOCK_BOOTTIME
-    since when nobody may have known of the attempt, which is ended ``leash_limit`` after it; ``facts`` are kept in the record of its start.  Times are seconds, sizes bytes.
+    ``journal`` is the descriptor of the task's journal with the liveness lock on it; the
+    distributor closes it. ``cancel`` is the path of a file whose existence asks the attempt to
+    stop, ``secrets`` are texts that its logs must not keep, ``silence`` (0: none) how long it may
+    print nothing, ``terminal`` whether it runs on a terminal of its own, ``sandboxed`` whether
+    ``argv`` begins with what builds its walls; ``words`` (empty: it reads ``stdin`` alone) how a
+    tool that can be told more while it runs says that it has taken words and that its turn is over
+    (`execution.feeding`); ``leash`` (empty: none) is a file with the moment of CLOCK_BOOTTIME since
+    when nobody may have known of the attempt, which is ended ``leash_limit`` after it; ``facts``
+    are kept in the record of its start. Times are seconds, sizes bytes.
 
 
-    For a distributor that is ``portable`` there is no command: ``portable`` says what is to be done in words that mean the same
-    on any machine (`coordination.portable`), and ``program``, ``argv`` and ``env`` are empty.
+    For a distributor that is ``portable`` there is no command: ``portable`` says what is to be done
+    in words that mean the same on any machine (`coordination.portable`), and ``program``, ``argv``
+    and ``env`` are empty.
     """
 
     task_id: str
@@ -71,7 +78,8 @@ class ExecutionHandle(Protocol):
 
     @property
     def where(self) -> str:
-        """Where it is, for people: ``queued at farm: pool claude``, ``on w1 (farm)``; empty for this machine."""
+        """Where it is, for people: ``queued at farm: pool claude``, ``on w1 (farm)``; empty for
+        this machine."""
 
     def cancel(self) -> None:
         """Make it look at its cancel request (`Order.cancel`), which must exist by now."""
@@ -88,7 +96,8 @@ class Distributor(Protocol):
 
     @property
     def portable(self) -> bool:
-        """Whether it executes elsewhere, from `Order.portable`, and so outlives this process and its locks."""
+        """Whether it executes elsewhere, from `Order.portable`, and so outlives this process and
+        its locks."""
 
     def prepare(self, slots: int) -> None:
         """Get ready for so many attempts soon."""
@@ -97,18 +106,22 @@ class Distributor(Protocol):
         """Start an attempt; ``on_started`` is called with the tool's pid."""
 
     def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
-        """Take over an attempt that a former watcher started; ``journal`` is the path of the task's journal."""
+        """Take over an attempt that a former watcher started; ``journal`` is the path of the task's
+        journal."""
 
     def reattach(
         self, order: Order, facts: AttemptFacts, on_started: Callable[[int], None]
     ) -> ExecutionHandle:
-        """Go on with an attempt that a former watcher has, or may have, offered; only asked of one that is ``portable``.
+        """Go on with an attempt that a former watcher has, or may have, offered; only asked of one
+        that is ``portable``.
 
-        ``order`` has the journal with its lock, and no command; ``facts.dispatched`` is what was recorded before.
+        ``order`` has the journal with its lock, and no command; ``facts.dispatched`` is what was
+        recorded before.
         """
 
     def fault(self) -> str:
-        """Why nothing should be claimed now: ends that cannot be recorded, attempts that cannot begin; else empty.
+        """Why nothing should be claimed now: ends that cannot be recorded, attempts that cannot
+        begin; else empty.
 
         It is asked again and again, and may try meanwhile whether it works again.
         """

@@ -1,4 +1,5 @@
-"""The default distributor: every attempt is a process of this machine, under a supervisor of its own."""
+"""The default distributor: every attempt is a process of this machine, under a supervisor of its
+own."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ TRIAL = 30.0  # seconds between trials whether supervisors start tools again
 
 
 class DirectDistributor:
-    """Runs attempts under supervisors that outlive the watcher; ``warm``: forked ones, where that can be done."""
+    """Runs attempts under supervisors that outlive the watcher; ``warm``: forked ones, where that
+    can be done."""
 
     portable = False
 
@@ -139,7 +141,8 @@ class DirectHandle:
 
 
 class AdoptedHandle:
-    """An attempt that a former watcher started: its supervisor goes on, and its journal tells how it ended."""
+    """An attempt that a former watcher started: its supervisor goes on, and its journal tells how
+    it ended."""
 
     where = ""
 
@@ -189,9 +192,11 @@ class AdoptedHandle:
 
 
 async def lost(tag: str, began: float | None = None) -> AttemptEnd:
-    """The supervisor was killed: end what it left running, so that no two attempts are ever alive together.
+    """The supervisor was killed: end what it left running, so that no two attempts are ever alive
+    together.
 
-    Such processes are known by their tag, and as orphans of ours if the attempt ``began`` under this watcher.
+    Such processes are known by their tag, and as orphans of ours if the attempt ``began`` under
+    this watcher.
     """
     count = await asyncio.to_thread(sweep, tag)
     if began is not None:  # after the sweep: whom it killed may have left us children

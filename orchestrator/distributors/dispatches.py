@@ -1,8 +1,10 @@
-"""What a watcher and a worker say to each other: the envelope, the record of a dispatch, its events.
+"""What a watcher and a worker say to each other: the envelope, the record of a dispatch, its
+events.
 
-The record of a dispatch goes one way: absent, ``offered``, ``claimed`` by a worker, ``running``, and then ``finished`` or ``lost``,
-which exclude each other.  Every step is a compare-and-set, so a dispatch is claimed at most once, ever; an offer without
-its record is void.  What the other side sends is checked here, and nowhere else; anything that is wrong is `Nonsense`.
+The record of a dispatch goes one way: absent, ``offered``, ``claimed`` by a worker, ``running``,
+and then ``finished`` or ``lost``, which exclude each other. Every step is a compare-and-set, so a
+dispatch is claimed at most once, ever; an offer without its record is void. What the other side
+sends is checked here, and nowhere else; anything that is wrong is `Nonsense`.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ LEFTOVERS = 2.0  # seconds that a supervisor gives what a tool left running
 OFFERED, CLAIMED, RUNNING, FINISHED, LOST = "offered", "claimed", "running", "finished", "lost"
 OVER = (FINISHED, LOST)
 LOGS = ("stdout", "stderr")
-# How an attempt can end over there (`model.attempt.AttemptEnd`).  Of those that nobody can account for the coordination says that
-# they are lost: the supervisor was killed, or ended it because its worker had lost touch.
+# How an attempt can end over there (`model.attempt.AttemptEnd`).  Of those that nobody can account
+# for the coordination says that they are lost: the supervisor was killed, or ended it because its
+# worker had lost touch.
 UNKNOWN = ("lost", "leash")
 CAUSES = (
     "",
@@ -73,7 +76,8 @@ def once_pool(dispatch: str) -> str:
 
 
 def blob(dispatch: str, what: str) -> str:
-    """A blob of a dispatch: ``prompt``, ``given`` (files), ``code``; back come ``work`` and ``made`` (files)."""
+    """A blob of a dispatch: ``prompt``, ``given`` (files), ``code``; back come ``work`` and
+    ``made`` (files)."""
     return f"{dispatch}.{what}"
 
 
@@ -82,9 +86,9 @@ BLOBS = ("prompt", "given", "code", "work", "made")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The record of a dispatch.  ``beat`` is counted up while the worker lives, ``end`` is how the attempt ended, ``done`` that all of
-    it is home.  ``again`` is how often the watcher has asked for all of it once more, ``told`` how often the worker has begun from the
-    first."""
+    """The record of a dispatch. ``beat`` is counted up while the worker lives, ``end`` is how the
+    attempt ended, ``done`` that all of it is home. ``again`` is how often the watcher has asked for
+    all of it once more, ``told`` how often the worker has begun from the first."""
 
     state: str
     worker: str = ""  # its id
@@ -130,7 +134,8 @@ def state_from(data: bytes) -> State:
 
 
 def end_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """How an attempt ended, as a worker says: only what is known, each of its type.  Raises `Nonsense`."""
+    """How an attempt ended, as a worker says: only what is known, each of its type. Raises
+    `Nonsense`."""
     end: dict[str, Any] = {"cause": data.get("cause", ""), "code": None, "signal": None}
     if end["cause"] not in CAUSES:
         raise Nonsense("an end of no known cause")
@@ -179,7 +184,8 @@ def envelope(told: Mapping[str, Any]) -> bytes:
 
 
 def opened(data: bytes) -> dict[str, Any]:
-    """What an envelope says.  Raises `Nonsense`, in words that a person at the other end understands."""
+    """What an envelope says. Raises `Nonsense`, in words that a person at the other end
+    understands."""
     told = _mapping(data, ENVELOPE_MOST, "an order")
     if told.get("v") != VERSION:
         theirs = str(told.get("v"))[:20]
@@ -206,8 +212,8 @@ def _mapping(data: bytes, most: int, what: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An event: bytes of a log at an offset (``cut``: it ends there now), or, without a ``log``, commits that a worker has while it asks
-    for the code."""
+    """An event: bytes of a log at an offset (``cut``: it ends there now), or, without a ``log``,
+    commits that a worker has while it asks for the code."""
 
     log: str = ""
     at: int = 0

@@ -1,8 +1,8 @@
 """One dispatch, from its offer to its end, as its watcher sees it.
 
-`QueueHandle` looks at the record and the events again and again: a word from the worker only makes it look at once.  What it finds
-is always acted upon in the same way, so a watcher that was killed, a broker that was away and one that lost its data are no cases
-of their own.
+`QueueHandle` looks at the record and the events again and again: a word from the worker only makes
+it look at once. What it finds is always acted upon in the same way, so a watcher that was killed, a
+broker that was away and one that lost its data are no cases of their own.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ ASKED_MOST = 3  # how often what is missing of an end is asked for again
 
 @dataclass(slots=True)
 class Farm:
-    """A broker with workers, for one work directory.  Times are seconds; ``trouble`` is why it does not answer."""
+    """A broker with workers, for one work directory. Times are seconds; ``trouble`` is why it does
+    not answer."""
 
     name: str
     engine: Engine
@@ -91,7 +92,8 @@ class Ended(Exception):
 
 
 class QueueHandle:
-    """An attempt that was offered, or is about to be.  ``known``: a former watcher may have offered it; ``started``: and knew that it ran."""
+    """An attempt that was offered, or is about to be. ``known``: a former watcher may have offered
+    it; ``started``: and knew that it ran."""
 
     def __init__(
         self,
@@ -237,7 +239,8 @@ class QueueHandle:
         return None
 
     def _passed(self) -> float:
-        """Seconds since the broker's last answer: no more than a lease counts, for nobody knows what happened while it was away."""
+        """Seconds since the broker's last answer: no more than a lease counts, for nobody knows
+        what happened while it was away."""
         now = time.monotonic()
         passed = min(now - self._looked, self._farm.lease) if self._looked else 0.0
         self._looked = now
@@ -247,7 +250,8 @@ class QueueHandle:
         return os.path.exists(self._order.cancel)
 
     async def _without_record(self, passed: float) -> None:
-        """Nobody has it, unless the broker lost its data: then whoever may have it has time to say so, or has ended by its leash."""
+        """Nobody has it, unless the broker lost its data: then whoever may have it has time to say
+        so, or has ended by its leash."""
         if self._cancelled() and await self._withdraw(None):
             raise Ended(AttemptEnd("cancelled"))
         seen = bool(self._state.state) or (self._known and (self._farm.wiped or self._started))
@@ -315,7 +319,8 @@ class QueueHandle:
         self._offered = time.monotonic()
 
     async def _envelope(self) -> bytes:
-        """What is offered; what is too large for it is at the broker already.  Raises `Ended` if it cannot be made."""
+        """What is offered; what is too large for it is at the broker already. Raises `Ended` if it
+        cannot be made."""
         try:
             return await self._made()
         except (OrchestratorError, ValueError) as error:
@@ -422,7 +427,9 @@ class QueueHandle:
 
     async def _finished(self, record: Record, state: State) -> AttemptEnd | None:
         """Bring home what there is, then record the end; None while something is still missing."""
-        if state.done:  # it was brought home, or withdrawn, by a watcher that was killed before it could say so here
+        # it was brought home, or withdrawn, by a watcher that was killed before it could say so
+        # here
+        if state.done:
             self._write_exit(state.end)
             return end_from({"record": "exit", **state.end})
         await self._read_events()
@@ -502,7 +509,8 @@ class QueueHandle:
         self._state = self._state.but(done=home)
 
     async def _say_done(self) -> State | None:
-        """Write that all of it is home; the record as it was.  None if there is none, or if it is not home."""
+        """Write that all of it is home; the record as it was. None if there is none, or if it is
+        not home."""
         while True:  # a last beat of its worker may come between
             record = await self._farm.engine.read(self._name)
             if record is None or not self._state.done:
@@ -516,7 +524,8 @@ class QueueHandle:
                 return state
 
     async def _forget(self) -> None:
-        """Say that all of it is home; the broker and the worker need keep nothing.  If that fails, both forget it in a week."""
+        """Say that all of it is home; the broker and the worker need keep nothing. If that fails,
+        both forget it in a week."""
         try:
             if self._left:
                 await asyncio.to_thread(self._farm.home.end, self.dispatch)

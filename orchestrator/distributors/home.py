@@ -1,7 +1,9 @@
-"""The watcher's side of code on other machines: what an attempt begins from goes out, and its work comes home into the task's tree.
+"""The watcher's side of code on other machines: what an attempt begins from goes out, and its work
+comes home into the task's tree.
 
-Everything here blocks: call it in a thread.  What a worker sends back is fetched with git's own checks, holds one commit on top of
-the one that was sent, and ends in the task's tree; nothing of it moves a branch, runs a hook, or reaches ``work/``.
+Everything here blocks: call it in a thread. What a worker sends back is fetched with git's own
+checks, holds one commit on top of the one that was sent, and ends in the task's tree; nothing of it
+moves a branch, runs a hook, or reaches ``work/``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Home:
     layout: Layout
 
     def begin(self, dispatch: str, told: Mapping[str, Any]) -> dict[str, Any]:
-        """What an attempt works on, for its envelope: the commit of its tree, or else of the checkout as it is now."""
+        """What an attempt works on, for its envelope: the commit of its tree, or else of the
+        checkout as it is now."""
         known = told.get("code") or {}
         try:
             repo = find(self.layout.root)
@@ -59,7 +62,8 @@ class Home:
         return trees.snapshot(self.layout, repo, head) if head else ""
 
     def share(self, dispatch: str, told: Mapping[str, Any]) -> dict[str, Any]:
-        """The same for code on a file system that both sides have: a word that only who sees this folder can say."""
+        """The same for code on a file system that both sides have: a word that only who sees this
+        folder can say."""
         nonce = os.urandom(32).hex()
         os.makedirs(f"{self.layout.state}/shared", mode=0o700, exist_ok=True)
         path = shared_file(self.layout, dispatch)
@@ -69,7 +73,8 @@ class Home:
         return {"kind": "shared", "nonce": nonce, "tree": tree}
 
     def bundle(self, dispatch: str, has: Sequence[str]) -> bytes:
-        """The commits that a worker lacks, who has these.  `GitFailed` if there are too many bytes of them."""
+        """The commits that a worker lacks, who has these. `GitFailed` if there are too many bytes
+        of them."""
         repo = find(self.layout.root)
         path = f"{self.layout.state}/tmp/{dispatch}.bundle"
         asked = "".join(f"{commit}\n" for commit in has).encode()
@@ -100,7 +105,8 @@ class Home:
         return not repo.shared.raw("cat-file", "-e", name, codes=None).returncode
 
     def take(self, dispatch: str, task_id: str, base: str, commit: str, bundle: bytes) -> None:
-        """Bring the work of an attempt, one commit on ``base``, into the task's tree.  Raises `NotHome`; may be repeated."""
+        """Bring the work of an attempt, one commit on ``base``, into the task's tree. Raises
+        `NotHome`; may be repeated."""
         repo = find(self.layout.root)
         path = f"{self.layout.state}/tmp/{dispatch}.work"
         ref = f"{RESULTS}/{dispatch}"
@@ -137,7 +143,8 @@ class Home:
         git("read-tree", "-m", "-u", base, content)
 
     def _without_state(self, repo: Repository, git: Git, base: str, commit: str, index: str) -> str:
-        """The tree of a commit with ``work/`` as it was in ``base``: the state of tasks is nobody's work."""
+        """The tree of a commit with ``work/`` as it was in ``base``: the state of tasks is nobody's
+        work."""
         private = git.at(index=index)
         state = repo.below(WORK)
         trees.forget_index(index)
@@ -163,7 +170,8 @@ class Home:
             trees.forget_index(index)
 
     def place(self, run_dir: str, folder: str, blob: bytes, artifacts: Sequence[str]) -> list[str]:
-        """Files that came back, where they belong: below the attempt's logs, and declared artifacts in its folder; what was not taken."""
+        """Files that came back, where they belong: below the attempt's logs, and declared artifacts
+        in its folder; what was not taken."""
         refused = []
         for name, data, executable in packing.unpack(blob):
             kind, _, rest = name.partition("/")

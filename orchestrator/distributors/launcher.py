@@ -1,4 +1,5 @@
-"""The kind ``launcher`` of ``distributors``: a queue whose workers an engine starts, one for each attempt."""
+"""The kind ``launcher`` of ``distributors``: a queue whose workers an engine starts, one for each
+attempt."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ OPTIONS = (
 
 
 class LauncherDistributor(QueueDistributor):
-    """Has an engine start a worker for each attempt; logs, ends and cancels go through a broker, or a folder that both sides see."""
+    """Has an engine start a worker for each attempt; logs, ends and cancels go through a broker, or
+    a folder that both sides see."""
 
     def __init__(self, name: str, layout: Layout, given: Mapping[str, Any]) -> None:
         self._at, self._given = f"distributors.{name}", given

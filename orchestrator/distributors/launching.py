@@ -1,8 +1,10 @@
 """Attempts whose worker is started by an engine: Slurm, ``ssh``, Kubernetes, Dagu, Kestra.
 
-An engine only finds a machine.  What it says of a job is shown, and makes us start another worker for the same dispatch if the first seems
-to have gone before it claimed: a dispatch is claimed at most once, so a job that is started twice, or whose end was a lie, changes nothing.
-Everything else (logs, end, cancel, lease, leash) goes through a broker or a folder that both sides see, as for a queue.
+An engine only finds a machine. What it says of a job is shown, and makes us start another worker
+for the same dispatch if the first seems to have gone before it claimed: a dispatch is claimed at
+most once, so a job that is started twice, or whose end was a lie, changes nothing. Everything else
+(logs, end, cancel, lease, leash) goes through a broker or a folder that both sides see, as for a
+queue.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ TOLD = 300  # characters of what an engine says
 
 @dataclass(slots=True)
 class Job:
-    """One dispatch and the job that is to start its worker; ``says`` is for people, ``failed`` that it is given up."""
+    """One dispatch and the job that is to start its worker; ``says`` is for people, ``failed`` that
+    it is given up."""
 
     start: Start
     job: str = ""
@@ -64,7 +67,8 @@ class Launching:
             self._over(self._remembered(Job(Start(dispatch, ()))), lost=True)
 
     def _left(self) -> list[str]:
-        """Dispatches that ended as their watcher left: their jobs are remembered, and no task has them any more."""
+        """Dispatches that ended as their watcher left: their jobs are remembered, and no task has
+        them any more."""
         known = [name for name in _names(self._folder()) if DISPATCH.match(name)]
         if not known:
             return []
@@ -155,7 +159,8 @@ class Launching:
         return False
 
     async def _until_gone(self, job: Job) -> None:
-        """Look at a job until its worker has claimed, or it is gone: then the next one is to be started."""
+        """Look at a job until its worker has claimed, or it is gone: then the next one is to be
+        started."""
         unknown = looks = 0
         seen = Seen("")
         while job.needed():

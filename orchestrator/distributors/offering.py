@@ -1,4 +1,5 @@
-"""How an offer gets to a worker: into a pool that workers pull from, or to one that is started for it (`distributors.launching`)."""
+"""How an offer gets to a worker: into a pool that workers pull from, or to one that is started for
+it (`distributors.launching`)."""
 
 from __future__ import annotations
 

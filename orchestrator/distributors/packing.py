@@ -1,4 +1,5 @@
-"""Small files as one blob: a line of JSON with their names and sizes, then their bytes.  Names that come from elsewhere are not trusted."""
+"""Small files as one blob: a line of JSON with their names and sizes, then their bytes. Names that
+come from elsewhere are not trusted."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class TooMuch(ValueError):
 
 
 def found_below(base: str, path: str) -> Iterator[str]:
-    """The regular files that a path below ``base`` means, itself or those in it, by their paths below ``base``; no links."""
+    """The regular files that a path below ``base`` means, itself or those in it, by their paths
+    below ``base``; no links."""
     whole = os.path.join(base, path)
     try:
         kind = os.lstat(whole).st_mode
@@ -37,7 +39,8 @@ def found_below(base: str, path: str) -> Iterator[str]:
 
 
 def pack(files: Iterable[tuple[str, str]], most: int) -> bytes:
-    """A blob of files: name in the blob, path here.  Raises `TooMuch`; what cannot be read is left out."""
+    """A blob of files: name in the blob, path here. Raises `TooMuch`; what cannot be read is left
+    out."""
     heads: list[list[object]] = []
     bodies: list[bytes] = []
     size = 0
@@ -58,7 +61,8 @@ def pack(files: Iterable[tuple[str, str]], most: int) -> bytes:
 
 
 def unpack(blob: bytes) -> list[tuple[str, bytes, bool]]:
-    """Names, contents, whether executable.  ValueError if it is no such blob, or a name leads elsewhere."""
+    """Names, contents, whether executable. ValueError if it is no such blob, or a name leads
+    elsewhere."""
     head, _, body = blob.partition(b"\n")
     try:
         heads = json.loads(head)
@@ -88,7 +92,8 @@ def safe(name: object) -> bool:
 
 
 def place(base: str, name: str, data: bytes, executable: bool = False) -> None:
-    """Write a file below ``base``, whatever links lie there: none is followed, and what lies in its place is replaced.
+    """Write a file below ``base``, whatever links lie there: none is followed, and what lies in its
+    place is replaced.
 
     Raises OSError.
     """

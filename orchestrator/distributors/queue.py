@@ -1,6 +1,7 @@
 """Attempts on other machines, over a broker: what the watcher's side of a queue does.
 
-The broker holds nothing that cannot be lost: what was offered is in the journals here, what runs is in a spool folder there.
+The broker holds nothing that cannot be lost: what was offered is in the journals here, what runs is
+in a spool folder there.
 """
 
 from __future__ import annotations

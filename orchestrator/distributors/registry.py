@@ -1,4 +1,5 @@
-"""Distributors by name: the built-in one, those that installed packages provide, and several of them at once."""
+"""Distributors by name: the built-in one, those that installed packages provide, and several of
+them at once."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def _made(
 
 
 class Distributors:
-    """Those of one configuration: ``default`` executes what names no other; the others are made when first asked for."""
+    """Those of one configuration: ``default`` executes what names no other; the others are made
+    when first asked for."""
 
     def __init__(
         self,
@@ -63,7 +65,8 @@ class Distributors:
         self._made: dict[str, Distributor] = dict(made or {})
 
     def at(self, name: str) -> Distributor:
-        """The distributor of this name; one that says what is missing if the configuration has none."""
+        """The distributor of this name; one that says what is missing if the configuration has
+        none."""
         if name in ("", "direct"):
             return self.default
         if name not in self._made:
@@ -80,13 +83,15 @@ class Distributors:
             return Missing(name, error.message + (f"; {error.hint}" if error.hint else ""))
 
     def begin(self) -> None:
-        """Look at the queues already: what their workers say of themselves is there for readers before a task asks for one."""
+        """Look at the queues already: what their workers say of themselves is there for readers
+        before a task asks for one."""
         for name, options in self._settings.items():
             if options.get("kind") in OURS:
                 self.at(name).prepare(0)
 
     def fault(self) -> str:
-        """Why nothing should be claimed now, as far as this machine's distributor knows: the others wait by themselves."""
+        """Why nothing should be claimed now, as far as this machine's distributor knows: the others
+        wait by themselves."""
         return self.default.fault()
 
     def close(self) -> None:
@@ -106,7 +111,8 @@ def distributors(config: Config, layout: Layout) -> Distributors:
 
 
 class Missing:
-    """Stands for a distributor that is not there: it starts nothing, and what it has is waited for until a person acts."""
+    """Stands for a distributor that is not there: it starts nothing, and what it has is waited for
+    until a person acts."""
 
     portable = True
 
@@ -139,7 +145,8 @@ class Missing:
 
 
 class Unknown:
-    """An attempt that may run where nobody can be asked: it is neither lost nor started again until a person cancels it."""
+    """An attempt that may run where nobody can be asked: it is neither lost nor started again until
+    a person cancels it."""
 
     def __init__(self, order: Order, why: str) -> None:
         self.where = why

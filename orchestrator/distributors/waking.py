@@ -1,5 +1,6 @@
-"""A supervisor that is stopped enforces no limit and obeys no cancel; its own tool can do that to it.  It is woken, and one
-that is stopped again and again is ended, so that its attempt is lost and what it left is swept."""
+"""A supervisor that is stopped enforces no limit and obeys no cancel; its own tool can do that to
+it. It is woken, and one that is stopped again and again is ended, so that its attempt is lost and
+what it left is swept."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ MOST = 4  # looks in a row that find it stopped
 def keep_awake(
     pid: Callable[[], int], send: Callable[[int], object], running: Callable[[], bool]
 ) -> None:
-    """Look after a supervisor while its attempt is ``running``; ``send`` sends it, and nobody else, a signal.
+    """Look after a supervisor while its attempt is ``running``; ``send`` sends it, and nobody else,
+    a signal.
 
     ``pid()`` is 0 as long as there is none.
     """

@@ -1,1 +1,2 @@
-"""One attempt is one supervised process.  Knows log folders and journals' descriptors, but no status folder."""
+"""One attempt is one supervised process. Knows log folders and journals' descriptors, but no status
+folder."""

@@ -47,7 +47,8 @@ DEFAULTS = [
 ]
 # In the log folder: the system calls that a sandbox refuses (execution.syscalls).
 CALLS = "seccomp.bpf"
-# What builds a sandbox must outlive the tool in it: it ignores what we ignore, and gives the tool its signals back.
+# What builds a sandbox must outlive the tool in it: it ignores what we ignore, and gives the tool
+# its signals back.
 SANDBOX_DEFAULTS = [
     number
     for number in DEFAULTS
@@ -61,7 +62,8 @@ SANDBOX_ENDS = 1.0  # seconds for an empty sandbox to go by itself
 
 
 class Attempt:
-    """``cause`` says why it was stopped: cancelled, timeout, silence, settled, leash, log_limit; start: it never began."""
+    """``cause`` says why it was stopped: cancelled, timeout, silence, settled, leash, log_limit;
+    start: it never began."""
 
     def __init__(self, job: dict[str, Any], journal: int) -> None:
         self.job = job
@@ -93,7 +95,8 @@ class Attempt:
     # -- from the start to the end of the tool ------------------------------------------------------------------------
 
     def _act(self, say: Callable[[dict[str, Any]], None]) -> tuple[int | None, dict[str, Any]]:
-        """Start the tool and wait for its end: its wait status, and for the record what went wrong."""
+        """Start the tool and wait for its end: its wait status, and for the record what went
+        wrong."""
         try:
             if self.limits.cancel_requested():
                 self.cause = "cancelled"

@@ -1,4 +1,5 @@
-"""What a supervisor appends to the journal of a task: that an attempt has started, and how it ended.
+"""What a supervisor appends to the journal of a task: that an attempt has started, and how it
+ended.
 
 Code of the supervisor: standard library only.
 """
@@ -33,7 +34,8 @@ class AttemptJournal:
         os.fsync(self.fd)
 
     def append_exit(self, record: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
-        """How it ended must not be lost: while the disk refuses, say so, and try again with a fresh descriptor."""
+        """How it ended must not be lost: while the disk refuses, say so, and try again with a fresh
+        descriptor."""
         while True:
             try:
                 self.append(record)
@@ -47,8 +49,8 @@ class AttemptJournal:
     def _append_anew(self, record: dict[str, Any]) -> bool:
         """Whether the record is on disk.
 
-        The descriptor that failed may report a success that never happened: the file is opened anew, but the old one is
-        kept, which holds the lock.
+        The descriptor that failed may report a success that never happened: the file is opened
+        anew, but the old one is kept, which holds the lock.
         """
         try:
             fresh = os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)

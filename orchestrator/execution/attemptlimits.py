@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # typing costs every supervisor a millisecond
 
 
 class AttemptLimits:
-    """Time and silence stand still while a person is asked.  ``deadline`` (monotonic) is None where there is no limit."""
+    """Time and silence stand still while a person is asked. ``deadline`` (monotonic) is None where
+    there is no limit."""
 
     def __init__(self, job: dict[str, Any], logs: Logs, began: float) -> None:
         self.job, self.logs = job, logs
@@ -46,7 +47,8 @@ class AttemptLimits:
         return os.path.exists(self.job["cancel"])
 
     def leash_ended(self) -> bool:
-        """Whether nobody has touched the leash for too long.  Its clock goes on while the machine sleeps."""
+        """Whether nobody has touched the leash for too long. Its clock goes on while the machine
+        sleeps."""
         if not self.job["leash"]:
             return False
         try:
@@ -78,7 +80,8 @@ class AttemptLimits:
         return False
 
     def _at_work(self, pid: int, now: float) -> bool:
-        """Whether its commands have used the processor since the last such look: a long build prints nothing."""
+        """Whether its commands have used the processor since the last such look: a long build
+        prints nothing."""
         stirring = neighbour("stirring")
         below = [each for each, _ in descendants()]
         before = self._worked
@@ -90,7 +93,8 @@ class AttemptLimits:
 
 
 def asking(run_dir: str) -> bool:
-    """Whether the tool waits for a person: a question that has no answer, and whose asker holds its lock."""
+    """Whether the tool waits for a person: a question that has no answer, and whose asker holds its
+    lock."""
     try:
         names = os.listdir(f"{run_dir}/asked")
     except OSError:

@@ -1,8 +1,9 @@
 """How supervisors come to be: forked from a warm process, or started afresh where that fails.
 
-A fresh one takes 30 ms of processor time and 4.6 MB, a forked one a small part of that.  The warm process
-(`execution.nursery`) holds nothing that could be lost: whoever waits for a birth that it owes sees its socket end, and a
-fresh start takes its place.  Nothing is sent to a supervisor before it has said that it is there, so nothing is started twice.
+A fresh one takes 30 ms of processor time and 4.6 MB, a forked one a small part of that. The warm
+process (`execution.nursery`) holds nothing that could be lost: whoever waits for a birth that it
+owes sees its socket end, and a fresh start takes its place. Nothing is sent to a supervisor before
+it has said that it is there, so nothing is started twice.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Nursery:
             os.close(journal)
 
     def order(self, theirs: socket.socket) -> None:
-        """A supervisor at the other end of this socket.  OSError if the warm process is gone, or takes nothing."""
+        """A supervisor at the other end of this socket. OSError if the warm process is gone, or
+        takes nothing."""
         socket.send_fds(self._control, [b"+"], [theirs.fileno()])
 
     def end(self) -> None:
@@ -85,7 +87,8 @@ class Nursery:
         os.kill(self._process.pid, signal.SIGKILL)  # Popen's would collect one that has ended
 
     def collected(self, wait: bool = False) -> bool:
-        """Whether it has ended; then it is collected, and what it had forked and nobody knows with it."""
+        """Whether it has ended; then it is collected, and what it had forked and nobody knows with
+        it."""
         options = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
         if os.waitid(os.P_PID, self._process.pid, options) is None:
             return False
@@ -110,7 +113,8 @@ class Births:
             self._nursery = Nursery(self._rehearsal, surroundings())
 
     def make(self, theirs: socket.socket) -> subprocess.Popen[bytes] | Nursery:
-        """A supervisor at the other end of this socket: the process, or who has been asked to fork it.
+        """A supervisor at the other end of this socket: the process, or who has been asked to fork
+        it.
 
         Raises `OSError` if no process can be started.
         """
@@ -144,7 +148,8 @@ class Births:
         self._gone.clear()
 
     def _ask(self, theirs: socket.socket) -> Nursery | None:
-        """The warm process, which has taken the order; one that is gone is replaced.  None if there is none."""
+        """The warm process, which has taken the order; one that is gone is replaced. None if there
+        is none."""
         if self._nursery is not None and self._nursery.around != surroundings():
             self._drop(failed=False)
         for _ in range(2):

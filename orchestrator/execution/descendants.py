@@ -1,4 +1,5 @@
-"""Processes below one of ours, named so that the name cannot pass to a stranger, and ended for good.
+"""Processes below one of ours, named so that the name cannot pass to a stranger, and ended for
+good.
 
 Code of the supervisor: standard library only.
 """
@@ -37,10 +38,12 @@ def prctl(found: list[Any] = []) -> Any:  # noqa: B006
 
 
 def sweep(meanwhile: Callable[[], object], patience: float = 0.0) -> int:
-    """End everything the tool left behind; how many processes that were.  ``meanwhile()`` is called while it lasts.
+    """End everything the tool left behind; how many processes that were. ``meanwhile()`` is called
+    while it lasts.
 
-    Every orphan of the attempt is our child, so without children there is nothing left.  ``patience`` is how long they
-    may go by themselves: the first process of a sandbox does, as soon as there is no other in it.
+    Every orphan of the attempt is our child, so without children there is nothing left.
+    ``patience`` is how long they may go by themselves: the first process of a sandbox does, as soon
+    as there is no other in it.
     """
     end = time.monotonic() + patience
     while patience and time.monotonic() < end:
@@ -69,7 +72,8 @@ def sweep(meanwhile: Callable[[], object], patience: float = 0.0) -> int:
 
 
 def signal_all(number: int, found: set[int] | None = None) -> None:
-    """Send a signal to all descendants: the same parent and start time mean that it still is the one that was found."""
+    """Send a signal to all descendants: the same parent and start time mean that it still is the
+    one that was found."""
     for pid, identity in descendants():
         if signal_one(pid, number, lambda pid=pid, was=identity: parent_and_start(pid) == was):
             if number == signal.SIGTERM:
@@ -83,8 +87,9 @@ def signal_all(number: int, found: set[int] | None = None) -> None:
 def signal_one(pid: int, number: int, still: Any) -> bool:
     """Send a signal to a process if it ``still()`` is the one that is meant; whether it was.
 
-    A pid could pass to a stranger between the look and the signal, so the process is pinned by a pidfd first.  Where
-    the system refuses those (old kernels, some sandboxes), the look comes as shortly before the signal as can be.
+    A pid could pass to a stranger between the look and the signal, so the process is pinned by a
+    pidfd first. Where the system refuses those (old kernels, some sandboxes), the look comes as
+    shortly before the signal as can be.
     """
     try:
         pinned = os.pidfd_open(pid)
@@ -135,7 +140,8 @@ def parent_and_start(pid: int) -> tuple[int, int] | None:
 
 
 def start_time(pid: int | str) -> int:
-    """Clock ticks from boot to the start of a process: with the pid and the boot id it names a process for ever."""
+    """Clock ticks from boot to the start of a process: with the pid and the boot id it names a
+    process for ever."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
 

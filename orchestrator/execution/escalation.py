@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # typing costs every supervisor a millisecond
 
 
 class Escalation:
-    """``step``: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent.  ``next_step`` (monotonic) is when the next one is due."""
+    """``step``: 0 none, 1 INT sent, 2 TERM sent, 3 KILL sent. ``next_step`` (monotonic) is when the
+    next one is due."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -24,9 +25,11 @@ class Escalation:
         self.next_step = 0.0
 
     def go_on(self, pid: int, now: float) -> None:
-        """The next sterner signal: to the tool's process group, as Ctrl-C would, and in the end to everything.
+        """The next sterner signal: to the tool's process group, as Ctrl-C would, and in the end to
+        everything.
 
-        The tool ``pid`` is not collected yet, so its number, and with it the group, is still its own.
+        The tool ``pid`` is not collected yet, so its number, and with it the group, is still its
+        own.
         """
         self.step += 1
         if self.step == 1:

@@ -1,10 +1,12 @@
-"""Words for a tool while it runs: its standard input is a pipe that stays open until its turn is over.
+"""Words for a tool while it runs: its standard input is a pipe that stays open until its turn is
+over.
 
-Code of the supervisor, loaded for the tools that take words: standard library only, no import of ours.
+Code of the supervisor, loaded for the tools that take words: standard library only, no import of
+ours.
 
-Each line that the tool is to read is a file below the attempt's logs, ``words/<order>.<id>.json``, and is given once.  A tool repeats
-what it takes; then ``words/<id>.taken`` says so.  ``words/over`` says that nothing more is given: what comes later is told by
-the next attempt.
+Each line that the tool is to read is a file below the attempt's logs, ``words/<order>.<id>.json``,
+and is given once. A tool repeats what it takes; then ``words/<id>.taken`` says so. ``words/over``
+says that nothing more is given: what comes later is told by the next attempt.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ PIECE = 1 << 20
 
 
 class Feed:
-    """The input of one tool.  ``end`` and ``taken`` are what its lines have when its turn is over, and when it repeats words."""
+    """The input of one tool. ``end`` and ``taken`` are what its lines have when its turn is over,
+    and when it repeats words."""
 
     def __init__(self, run_dir: str, end: str, taken: str) -> None:
         self.folder = f"{run_dir}/words"

@@ -41,7 +41,8 @@ class Logs:
     def too_much(self, stopping: bool) -> bool:
         """Whether the attempt is to end because a log is over its limit.
 
-        Otherwise such a log is cut: if that is wanted, and while the tool is ``stopping``, however long it resists.
+        Otherwise such a log is cut: if that is wanted, and while the tool is ``stopping``, however
+        long it resists.
         """
         limit = self.job["log_limit"]
         for log in self.files:
@@ -60,7 +61,8 @@ class Logs:
             pass
 
     def next_look(self, now: float) -> float:
-        """Seconds until they are looked at again: soon at first, and in time for a log that grows fast."""
+        """Seconds until they are looked at again: soon at first, and in time for a log that grows
+        fast."""
         size = max((os.fstat(log).st_size for log in self.files), default=0)
         before, then = self._grown
         self._grown = (size, now)
@@ -86,7 +88,8 @@ class Logs:
 
 
 def new_log(path: str, append: bool = True) -> int:
-    """A log that nobody else has made.  What lies in its place (a pipe, a link, another's file) is moved aside."""
+    """A log that nobody else has made. What lies in its place (a pipe, a link, another's file) is
+    moved aside."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     flags |= os.O_APPEND if append else 0
     for _ in range(3):
@@ -98,7 +101,8 @@ def new_log(path: str, append: bool = True) -> int:
 
 
 def sealed(fd: int) -> int:
-    """The same text in memory, where nobody can change it: through a descriptor of a file its reader could reach the file.
+    """The same text in memory, where nobody can change it: through a descriptor of a file its
+    reader could reach the file.
 
     ``fd`` is closed.
     """

@@ -26,7 +26,8 @@ class Mask:
         self.position = 0
 
     def run(self) -> None:
-        """Mask what has come since the last look; a secret whose rest is still to come is found by the next."""
+        """Mask what has come since the last look; a secret whose rest is still to come is found by
+        the next."""
         size = os.fstat(self.fd).st_size
         start = max(0, min(self.position, size) - self.overlap)
         while start < size:
@@ -41,7 +42,8 @@ class Mask:
         os.pwrite(self.looked, b"%-20d" % (size - self.begun(size)), 0)
 
     def begun(self, size: int) -> int:
-        """How many bytes at the end may be the beginning of a secret whose rest is still to come."""
+        """How many bytes at the end may be the beginning of a secret whose rest is still to
+        come."""
         end = os.pread(self.fd, self.overlap, max(0, size - self.overlap))
         return max(begun_at_end(secret, end) for secret in self.secrets)
 

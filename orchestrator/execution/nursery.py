@@ -1,10 +1,13 @@
-"""The warm process: it has the supervisors' program loaded, and forks one for every socket that the watcher hands it.
+"""The warm process: it has the supervisors' program loaded, and forks one for every socket that the
+watcher hands it.
 
-Code of the supervisor (`execution.program`): standard library only, no import of ours.  It has one thread, opens nothing,
-listens nowhere, knows no task, and ends with its watcher, whose socket it holds.
+Code of the supervisor (`execution.program`): standard library only, no import of ours. It has one
+thread, opens nothing, listens nowhere, knows no task, and ends with its watcher, whose socket it
+holds.
 
-A supervisor is forked twice, so that it is nobody's child here: the watcher is a child subreaper and becomes its parent, as it is of
-one that it has started itself.  Killing the warm process, or the watcher, costs no supervisor anything.
+A supervisor is forked twice, so that it is nobody's child here: the watcher is a child subreaper
+and becomes its parent, as it is of one that it has started itself. Killing the warm process, or the
+watcher, costs no supervisor anything.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ def main(supervisor: Any, fd: int) -> None:
     job, journal = supervisor.receive(control)
     if job is None:
         return
-    # What is done once before the fork needs no page of its own in any supervisor: half of their memory and time.
+    # What is done once before the fork needs no page of its own in any supervisor: half of their
+    # memory and time.
     supervisor.Attempt(job, journal).run(lambda _: None)
     os.close(journal)
     gc.collect()

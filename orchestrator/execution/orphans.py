@@ -1,9 +1,11 @@
-"""What an attempt left to the watcher: a tool that kills its supervisor becomes an orphan, and so our child.
+"""What an attempt left to the watcher: a tool that kills its supervisor becomes an orphan, and so
+our child.
 
-The watcher is a child subreaper, as every supervisor is.  Its own children are supervisors and hooks, which begin a session
-of their own and are named here, and short commands such as git, which stay in the watcher's session.  What else is a child
-of ours, in another session, is an orphan of an attempt.  Attempts that an earlier watcher started are not covered: their
-supervisors are no children of ours.
+The watcher is a child subreaper, as every supervisor is. Its own children are supervisors and
+hooks, which begin a session of their own and are named here, and short commands such as git, which
+stay in the watcher's session. What else is a child of ours, in another session, is an orphan of an
+attempt. Attempts that an earlier watcher started are not covered: their supervisors are no children
+of ours.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any
 
 from orchestrator.execution.descendants import become_subreaper, descendants
 
-TICK = 0.1  # seconds by which a process may seem older than it is: start times are told in ticks, rounded down
+# seconds by which a process may seem older than it is: start times are told in ticks, rounded down
+TICK = 0.1
 PATIENCE = 5.0  # seconds for which orphans are looked for and killed
 LOOKS, PAUSE = 4, 0.03  # so many looks in a row, so many seconds apart, must find nothing
 _lock = threading.Lock()
@@ -44,7 +47,8 @@ def adopt_all() -> bool:
 
 
 def bury(session: int) -> None:
-    """Collect what has ended in a session of ours and was never known: children of a warm process that was killed."""
+    """Collect what has ended in a session of ours and was never known: children of a warm process
+    that was killed."""
     with _lock:
         known = set(_ours)
     for name in os.listdir("/proc"):
@@ -74,7 +78,8 @@ def end(since: float, patience: float = PATIENCE) -> int:
     empty = 0
     while empty < LOOKS and time.monotonic() < until:
         pids = found(since)
-        # A supervisor's socket ends before its children are handed to us: one look that finds nothing proves nothing.
+        # A supervisor's socket ends before its children are handed to us: one look that finds
+        # nothing proves nothing.
         empty = 0 if pids else empty + 1
         seen.update(pids)
         for pid in pids:

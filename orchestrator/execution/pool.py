@@ -1,9 +1,11 @@
 """The watcher's side of its supervisors: a few idle processes, each running one attempt at a time.
 
-A supervisor is a process of its own session, made ahead of need (`execution.births`), used again and again.  Starting a tool
-then costs one ``posix_spawn``, and killing the watcher or any one supervisor costs nobody else anything.
+A supervisor is a process of its own session, made ahead of need (`execution.births`), used again
+and again. Starting a tool then costs one ``posix_spawn``, and killing the watcher or any one
+supervisor costs nobody else anything.
 
-Attempts that wait for a supervisor and supervisors that wait for an attempt meet in one place, `SupervisorPool._meet`.
+Attempts that wait for a supervisor and supervisors that wait for an attempt meet in one place,
+`SupervisorPool._meet`.
 """
 
 from __future__ import annotations
@@ -23,13 +25,18 @@ from orchestrator.execution.births import Births, Child, Nursery
 from orchestrator.model.attempt import AttemptEnd, end_from
 
 IDLE_MAX = 4  # idle supervisors kept when nothing runs
-LINGER = 5.0  # seconds after which those above it go: with many short tasks all of them are idle for a moment, again and again
-DEATHS = 3  # different tasks in a row whose supervisor died before it executed the tool: then something is wrong
+# seconds after which those above it go: with many short tasks all of them are idle for a moment,
+# again and again
+LINGER = 5.0
+# different tasks in a row whose supervisor died before it executed the tool: then something is
+# wrong
+DEATHS = 3
 AT_ONCE = (
     64  # births at a time: each holds a descriptor more than an attempt that has its supervisor
 )
 OVERDUE = 10.0  # seconds within which a supervisor says that it is there
-WAKES = 4  # so often a fresh one that is overdue is woken, in case somebody has stopped it; then it is killed
+# so often a fresh one that is overdue is woken, in case somebody has stopped it; then it is killed
+WAKES = 4
 
 
 class Assignment:
@@ -114,7 +121,8 @@ class Worker:
 class SupervisorPool:
     """Has supervisors made, keeps a few idle, and tells the end of every attempt.
 
-    With a ``rehearsal``, a job that does nothing, they are forked from a warm process where that can be done.
+    With a ``rehearsal``, a job that does nothing, they are forked from a warm process where that
+    can be done.
     """
 
     def __init__(self, rehearsal: dict[str, Any] | None = None) -> None:
@@ -141,7 +149,8 @@ class SupervisorPool:
         on_started: Callable[[int], None],
         on_end: Callable[[AttemptEnd | OSError], None],
     ) -> Assignment:
-        """Begin an attempt.  ``journal`` is closed here; ``on_end`` is called once: how it ended, or why none can begin."""
+        """Begin an attempt. ``journal`` is closed here; ``on_end`` is called once: how it ended, or
+        why none can begin."""
         assignment = Assignment(job, journal, on_started, on_end)
         self._waiting.append(assignment)
         self._meet()
@@ -231,7 +240,8 @@ class SupervisorPool:
         self._release(worker)
 
     def _late(self, worker: Worker) -> None:
-        """It has not said that it is there for so long: somebody may have stopped it, or who was to fork it."""
+        """It has not said that it is there for so long: somebody may have stopped it, or who was to
+        fork it."""
         if worker.process is None:
             self._lost(worker)
             return

@@ -82,7 +82,8 @@ def sweep(tag: str, patience: float = 5.0) -> int:
     empty = 0
     while empty < LOOKS and time.monotonic() < end:
         pids = tagged(tag)
-        # Between fork and the end of exec a process shows no environment, or that of its parent: look again.
+        # Between fork and the end of exec a process shows no environment, or that of its parent:
+        # look again.
         empty = 0 if pids else empty + 1
         for pid in pids:
             if signal_one(pid, signal.SIGKILL, lambda pid=pid: pid in tagged_one(pid, tag)):

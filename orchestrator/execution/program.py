@@ -1,7 +1,8 @@
-"""The supervisors' program as it was when this process began: an upgrade on disk must not change what they understand.
+"""The supervisors' program as it was when this process began: an upgrade on disk must not change
+what they understand.
 
-The watcher and its supervisors speak a protocol of one version.  So the code that is handed to every new supervisor is
-the watcher's own, in a file without a name that all of them inherit.
+The watcher and its supervisors speak a protocol of one version. So the code that is handed to every
+new supervisor is the watcher's own, in a file without a name that all of them inherit.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ LATER = ("nursery", "terminal", "stirring", "feeding")
 
 
 def start(theirs: socket.socket, *words: str) -> subprocess.Popen[bytes]:
-    """A supervisor, or with the word ``nursery`` the warm process that forks them; ``theirs`` is its end of a socket.
+    """A supervisor, or with the word ``nursery`` the warm process that forks them; ``theirs`` is
+    its end of a socket.
 
     Raises `OSError` if no process can be started.
     """
@@ -78,7 +80,8 @@ def hand_over(to: socket.socket, job: Mapping[str, Any], journal: int) -> None:
 
 @cache
 def descriptor() -> int:
-    """The program, for whoever inherits this descriptor; read once, when the first supervisors are prepared."""
+    """The program, for whoever inherits this descriptor; read once, when the first supervisors are
+    prepared."""
     fd = os.memfd_create("supervisor", os.MFD_CLOEXEC)
     os.write(
         fd,

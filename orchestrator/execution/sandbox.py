@@ -1,7 +1,9 @@
-"""Turns what a process may see and change into the words before its command, for bubblewrap (``bwrap``).
+"""Turns what a process may see and change into the words before its command, for bubblewrap
+(``bwrap``).
 
-The kernel keeps the walls: a mount namespace with nothing in it but what is listed here, process and IPC namespaces of its own,
-no capabilities, no new privileges.  A mount that is listed later lies over an earlier one.
+The kernel keeps the walls: a mount namespace with nothing in it but what is listed here, process
+and IPC namespaces of its own, no capabilities, no new privileges. A mount that is listed later lies
+over an earlier one.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ PROGRAM = "bwrap"
 SECONDS = 20.0  # for a trial
 READ, WRITE, EMPTY, SEALED = "read", "write", "empty", "sealed"
 SCRATCH = ("/tmp", "/var/tmp")
-# Services of the machine listen in /run: whoever reaches docker's socket, or the user's systemd, is out of any sandbox.
+# Services of the machine listen in /run: whoever reaches docker's socket, or the user's systemd, is
+# out of any sandbox.
 HIDDEN = (*SCRATCH, "/run", "/var/run")
-# Of /proc, what root may write although it has no capability: a core_pattern is a command that the kernel runs.
+# Of /proc, what root may write although it has no capability: a core_pattern is a command that the
+# kernel runs.
 KERNEL = tuple(
     f"/proc/{name}" for name in "sys sysrq-trigger irq bus fs acpi scsi driver mtrr".split()
 )
@@ -50,8 +54,9 @@ ETC = (
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """``kind``: ``read`` or ``write`` (``source``, seen at ``path``), ``empty`` (a folder with nothing in it, which is forgotten
-    at the end) or ``sealed`` (what is laid over ``path`` so far can no longer be changed)."""
+    """``kind``: ``read`` or ``write`` (``source``, seen at ``path``), ``empty`` (a folder with
+    nothing in it, which is forgotten at the end) or ``sealed`` (what is laid over ``path`` so far
+    can no longer be changed)."""
 
     kind: str
     path: str
@@ -60,7 +65,8 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What a process sees.  ``whole``: all of the machine, read-only, below the mounts; else the system's programs only."""
+    """What a process sees. ``whole``: all of the machine, read-only, below the mounts; else the
+    system's programs only."""
 
     mounts: tuple[Mount, ...]
     cwd: str
@@ -71,7 +77,8 @@ class Walls:
 def words(walls: Walls, descriptor: int = syscalls.DESCRIPTOR) -> list[str] | None:
     """The command up to where the program's own begins; None without bubblewrap.
 
-    It needs the filter of system calls (`syscalls.program`) at ``descriptor``.  ``env`` gives the program its signals back: bubblewrap itself lives as long as it does, and ignores them.
+    It needs the filter of system calls (`syscalls.program`) at ``descriptor``. ``env`` gives the
+    program its signals back: bubblewrap itself lives as long as it does, and ignores them.
     """
     bwrap, env = shutil.which(PROGRAM), shutil.which("env")
     if bwrap is None or env is None:
@@ -124,7 +131,8 @@ def _system() -> list[str]:
 
 
 def _from_run() -> list[str]:
-    """What programs need of the hidden /run: how names are resolved, and the system where it is linked from there."""
+    """What programs need of the hidden /run: how names are resolved, and the system where it is
+    linked from there."""
     found: list[str] = []
     resolver = os.path.realpath("/etc/resolv.conf")
     for path in (resolver, *FROM_RUN):
@@ -134,7 +142,8 @@ def _from_run() -> list[str]:
 
 
 def sockets() -> list[str]:
-    """Named sockets of this machine on which somebody listens: read-only mounts do not keep anybody from connecting."""
+    """Named sockets of this machine on which somebody listens: read-only mounts do not keep anybody
+    from connecting."""
     try:
         with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()[1:]
@@ -149,7 +158,8 @@ def sockets() -> list[str]:
 
 
 def refused(walls: Walls, program: str, env: Mapping[str, str]) -> str:
-    """Why nothing can be started behind these walls; empty if the program can be.  They are really built, for a moment."""
+    """Why nothing can be started behind these walls; empty if the program can be. They are really
+    built, for a moment."""
     said, code = run(walls, ["test", "-x", program], env)
     if code == 0:
         return ""
@@ -161,7 +171,8 @@ def refused(walls: Walls, program: str, env: Mapping[str, str]) -> str:
 def run(
     walls: Walls, argv: Sequence[str], env: Mapping[str, str], seconds: float = SECONDS
 ) -> tuple[str, int]:
-    """What a short command says behind these walls, and its exit code; a problem of ours is in its words, with code -1."""
+    """What a short command says behind these walls, and its exit code; a problem of ours is in its
+    words, with code -1."""
     calls = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     try:
         os.write(calls, syscalls.program(walls.network))
@@ -199,7 +210,8 @@ exit 0
 """
 
 
-# What mounts and namespaces do not part.  Each call has to be refused as the filter of system calls refuses it.
+# What mounts and namespaces do not part.  Each call has to be refused as the filter of system calls
+# refuses it.
 KERNEL_PROBE = """\
 import ctypes, errno, socket, sys
 call = ctypes.CDLL(None, use_errno=True).syscall
@@ -224,7 +236,8 @@ if sys.argv[4:]:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a trial came to: ``failed`` says what the walls did not keep out, ``untried`` why the kernel's part was not tried."""
+    """What a trial came to: ``failed`` says what the walls did not keep out, ``untried`` why the
+    kernel's part was not tried."""
 
     failed: str = ""
     untried: str = ""
@@ -257,7 +270,8 @@ def proof(whole: bool, network: bool = True) -> Proof:
 
 
 def _kernel_proof(walls: Walls) -> Proof:
-    """The same for what only system calls reach, tried by this very Python, which is shown for that."""
+    """The same for what only system calls reach, tried by this very Python, which is shown for
+    that."""
     machine, python = syscalls.here(), os.path.realpath(sys.executable)
     if machine is None:
         return Proof(untried=f"the numbers of system calls of {os.uname().machine} are not known")

@@ -1,4 +1,5 @@
-"""Secrets of a role, fetched by its own commands when an attempt begins: without a terminal, with a time limit, never kept."""
+"""Secrets of a role, fetched by its own commands when an attempt begins: without a terminal, with a
+time limit, never kept."""
 
 from __future__ import annotations
 
@@ -19,13 +20,15 @@ MOST = 1 << 16  # bytes of a secret, and one more
 
 
 class NoSecret(OrchestratorError):
-    """A secret could not be fetched; the message says which and why, and nothing of what was printed."""
+    """A secret could not be fetched; the message says which and why, and nothing of what was
+    printed."""
 
 
 def fetch(
     commands: Mapping[str, Sequence[str]], root: str, seconds: float = SECONDS
 ) -> dict[str, str]:
-    """The values, by name: what each command prints, without the line end.  They run in ``root``.  Raises `NoSecret`."""
+    """The values, by name: what each command prints, without the line end. They run in ``root``.
+    Raises `NoSecret`."""
     return {name: _fetch(name, list(argv), root, seconds) for name, argv in commands.items()}
 
 

@@ -1,6 +1,8 @@
-"""What a quiet attempt is doing: whether its commands still work, and whether its work is over and it only does not end.
+"""What a quiet attempt is doing: whether its commands still work, and whether its work is over and
+it only does not end.
 
-Code of the supervisor, loaded when an attempt has been quiet for long: standard library only, no import of ours.
+Code of the supervisor, loaded when an attempt has been quiet for long: standard library only, no
+import of ours.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def worked(pid: int, below: list[int], wrapped: bool) -> float:
     """Seconds of processor time that the commands of a tool have used so far.
 
-    ``below`` are all processes below the supervisor.  The time of the tool ``pid`` itself does not count (a program that
-    spins does nothing), that of commands which have ended does.  ``wrapped``: a sandbox is around the tool.
+    ``below`` are all processes below the supervisor. The time of the tool ``pid`` itself does not
+    count (a program that spins does nothing), that of commands which have ended does. ``wrapped``:
+    a sandbox is around the tool.
     """
     own = {pid, *(_inside(pid, below) if wrapped else ())}
     return sum(_ticks(each, each in own) for each in {pid, *below}) / TICKS

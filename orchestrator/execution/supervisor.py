@@ -1,18 +1,21 @@
-"""The supervisor: a small process that runs one tool at a time and outlives the watcher that asked for it.
+"""The supervisor: a small process that runs one tool at a time and outlives the watcher that asked
+for it.
 
-It imports nothing but the standard library and the few modules beside it that say so (`execution.program`), and has one
-thread.  It is a fresh process, or forked from a warm one (``execution.nursery``); ``execution.pool`` has the watcher's side.
-Over a socket it says that it is there and receives jobs, each with the descriptor of the task's journal, on which the
-liveness lock is held.  `execution.attempt` runs each of them and records its end; then the journal is closed, which frees the
-lock, and the watcher is told.
+It imports nothing but the standard library and the few modules beside it that say so
+(`execution.program`), and has one thread. It is a fresh process, or forked from a warm one
+(``execution.nursery``); ``execution.pool`` has the watcher's side. Over a socket it says that it is
+there and receives jobs, each with the descriptor of the task's journal, on which the liveness lock
+is held. `execution.attempt` runs each of them and records its end; then the journal is closed,
+which frees the lock, and the watcher is told.
 
-When the watcher is gone the socket ends, and the supervisor leaves once its attempt is over.  A cancel request is
-a file; SIGTERM only says "look now".
+When the watcher is gone the socket ends, and the supervisor leaves once its attempt is over. A
+cancel request is a file; SIGTERM only says "look now".
 """
 
 from __future__ import annotations
 
-import _socket as socket  # the public one makes names for hundreds of constants: 300 KiB in every supervisor
+# the public one makes names for hundreds of constants: 300 KiB in every supervisor
+import _socket as socket
 import array
 import json
 import os
@@ -33,7 +36,8 @@ def main(fd: int) -> None:
 
 
 def ignore_signals() -> None:
-    """Ctrl-C, a closed terminal and the like are the watcher's; what wakes us is taken with sigtimedwait."""
+    """Ctrl-C, a closed terminal and the like are the watcher's; what wakes us is taken with
+    sigtimedwait."""
     for number in (
         signal.SIGINT,
         signal.SIGHUP,
@@ -49,7 +53,8 @@ def ignore_signals() -> None:
     ):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Blocked as it is below, it is still taken; but what builds the walls of a sandbox inherits that it is ignored.
+    # Blocked as it is below, it is still taken; but what builds the walls of a sandbox inherits
+    # that it is ignored.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, WAKE)  # no handler, no race
 
@@ -66,8 +71,8 @@ def serve(fd: int) -> None:
         if job is None:
             return
         if os.getsid(0) != os.getpid():
-            # Only now: a forked one is of the warm process's session until the watcher knows it, or it would be
-            # taken for something that an attempt has left behind.
+            # Only now: a forked one is of the warm process's session until the watcher knows it, or
+            # it would be taken for something that an attempt has left behind.
             os.setsid()
         record = Attempt(job, lock).run(lambda message: tell(control, message))
         os.close(lock)  # the last descriptor of the journal: the liveness lock is free now

@@ -1,7 +1,9 @@
-"""The system calls that a sandbox refuses, as a filter for the kernel (classic BPF), which bubblewrap loads.
+"""The system calls that a sandbox refuses, as a filter for the kernel (classic BPF), which
+bubblewrap loads.
 
-Mounts and namespaces do not part the kernel's keyrings: a process of the same user can link any of them by its number and read
-its keys.  Nor do they part the sockets between a virtual machine and its host, which are in no network namespace.
+Mounts and namespaces do not part the kernel's keyrings: a process of the same user can link any of
+them by its number and read its keys. Nor do they part the sockets between a virtual machine and its
+host, which are in no network namespace.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _SAME_CALLS = 0xBFFFFFFF  # without the bit that the x32 calls of x86-64 have
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """How the kernel names a kind of program, and the numbers of its calls: of keyrings, of sockets, of many sockets in one."""
+    """How the kernel names a kind of program, and the numbers of its calls: of keyrings, of
+    sockets, of many sockets in one."""
 
     name: int
     keys: tuple[int, int, int]
@@ -57,13 +60,15 @@ NAMES = {
 
 
 def here() -> Machine | None:
-    """The kind of program that this process is; None if that is not known here, as for one of 32 bits."""
+    """The kind of program that this process is; None if that is not known here, as for one of 32
+    bits."""
     name = NAMES.get(os.uname().machine) if struct.calcsize("P") == 8 else None
     return next((machine for machine in MACHINES if machine.name == name), None)
 
 
 def program(network: bool) -> bytes:
-    """The filter.  Without a ``network`` the sockets to the host of a virtual machine are refused as well."""
+    """The filter. Without a ``network`` the sockets to the host of a virtual machine are refused as
+    well."""
     words = [(_LOAD, 0, 0, _ARCHITECTURE)]
     for machine in MACHINES:
         body = list(_body(machine, network))

@@ -1,10 +1,11 @@
 """The pseudo-terminal of an interactive attempt, and the people who are attached to it.
 
-The supervisor owns the terminal: whoever looks at it comes and goes over a socket in the attempt's log folder, and neither a closed
-window nor a killed watcher ends the tool.  What the tool prints is recorded in the log and sent to everybody who is attached.
+The supervisor owns the terminal: whoever looks at it comes and goes over a socket in the attempt's
+log folder, and neither a closed window nor a killed watcher ends the tool. What the tool prints is
+recorded in the log and sent to everybody who is attached.
 
-From a client come frames: one byte of kind (``i`` input, ``s`` rows and columns), two bytes of length, the content.  To a client
-goes what the tool prints, as it is.
+From a client come frames: one byte of kind (``i`` input, ``s`` rows and columns), two bytes of
+length, the content. To a client goes what the tool prints, as it is.
 
 Standard library only, and imported only by a supervisor that needs it.
 """
@@ -61,7 +62,8 @@ class Client:
         return found
 
     def send(self, data: bytes = b"") -> bool:
-        """Send this, and what is left from before; False if the client is gone or too far behind."""
+        """Send this, and what is left from before; False if the client is gone or too far
+        behind."""
         self.pending += data
         try:
             while self.pending:
@@ -74,7 +76,8 @@ class Client:
 
 
 class Terminal:
-    """Open from before the tool starts until it has ended.  ``log`` is the descriptor that what it prints is appended to."""
+    """Open from before the tool starts until it has ended. ``log`` is the descriptor that what it
+    prints is appended to."""
 
     def __init__(self, run_dir: str, log: int, signals: tuple[int, ...]) -> None:
         self.run_dir, self.log, self.signals = run_dir, log, signals
@@ -93,13 +96,15 @@ class Terminal:
             os.close(self.master)
             os.close(self.slave)
             raise
-        # Signals stay blocked but for the moment of the select; one that comes then is noted in this pipe, so none is missed.
+        # Signals stay blocked but for the moment of the select; one that comes then is noted in
+        # this pipe, so none is missed.
         self.woken, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.before = [signal.signal(number, lambda *_: None) for number in signals]
         signal.set_wakeup_fd(self.wake, warn_on_full_buffer=False)
 
     def listen(self) -> socket.socket:
-        """The socket, bound by a relative name: a whole path may be longer than a socket's address."""
+        """The socket, bound by a relative name: a whole path may be longer than a socket's
+        address."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         os.chdir(self.run_dir)
@@ -128,7 +133,8 @@ class Terminal:
         self.slave = -1
 
     def serve(self, seconds: float) -> int | None:
-        """Pass on what is typed and printed for so long, or until a signal comes; the signal's number."""
+        """Pass on what is typed and printed for so long, or until a signal comes; the signal's
+        number."""
         if self.right_size_at:
             seconds = min(seconds, max(self.right_size_at - time.monotonic(), 0.0))
         reading: list[int | socket.socket] = [
@@ -222,8 +228,9 @@ class Terminal:
             self.to_tool = b""
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Take over the size of a client's terminal.  If it is no other than before, a full-screen tool has to be made to draw all
-        the same: it is told of a smaller one, and of the right one a moment later."""
+        """Take over the size of a client's terminal. If it is no other than before, a full-screen
+        tool has to be made to draw all the same: it is told of a smaller one, and of the right one
+        a moment later."""
         if min(size) < 1:
             return
         if size == self.size and size[0] > 1:

@@ -1,7 +1,8 @@
 """What the task files of a work directory call themselves, for dependencies that go by those names.
 
-Only files of an older format have such names; so this is read when one of them names a task that no file has as its id.
-The beginnings of files are read, and each once for as long as it does not change.
+Only files of an older format have such names; so this is read when one of them names a task that no
+file has as its id. The beginnings of files are read, and each once for as long as it does not
+change.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _heads: dict[tuple[str, int, int], list[str]] = {}
 
 
 def beside(path: str) -> Aliases:
-    """The names of all tasks in the work directory in whose folder the file lies; none for a file elsewhere."""
+    """The names of all tasks in the work directory in whose folder the file lies; none for a file
+    elsewhere."""
     work = os.path.dirname(os.path.dirname(path))
     if not os.path.isfile(f"{work}/orchestrator.yaml"):
         return Aliases()

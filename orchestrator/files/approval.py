@@ -1,8 +1,10 @@
-"""The one gate of everything that leaves the inbox, tasks and runs alike: may this file count without a person's yes?
+"""The one gate of everything that leaves the inbox, tasks and runs alike: may this file count
+without a person's yes?
 
-It may if this machine has vouched for it (it was made by a verb here, approved, or seen before git tracked it), if git clearly did
-not bring it, or if the configuration says that it counts: ``from_git: run``, or ``from_git: {trusted: origin/main}`` and it is
-the same, byte for byte, in the tip of that branch.
+It may if this machine has vouched for it (it was made by a verb here, approved, or seen before git
+tracked it), if git clearly did not bring it, or if the configuration says that it counts:
+``from_git: run``, or ``from_git: {trusted: origin/main}`` and it is the same, byte for byte, in the
+tip of that branch.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``gate`` is closed if there is one.  ``mine``: it is worth remembering that it counts.  ``source`` says why it
-    counts although git brought it."""
+    """``gate`` is closed if there is one. ``mine``: it is worth remembering that it counts.
+    ``source`` says why it counts although git brought it."""
 
     gate: gates.Gate | None = None
     mine: bool = False
@@ -67,7 +69,8 @@ class Approval:
         self._origins = origin.Origins(layout)
 
     def judge(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
-        """Whether it may count; ``from_git`` and ``trusted`` are those of the configuration.  Raises `origin.Busy` while a git command is at work: ask again soon."""
+        """Whether it may count; ``from_git`` and ``trusted`` are those of the configuration. Raises
+        `origin.Busy` while a git command is at work: ask again soon."""
         if self.counts(arrived, from_git):
             return Verdict()
         return self.asked(arrived, from_git, trusted, now)
@@ -141,7 +144,8 @@ def _gate(arrived: Arrived, why: str, until: float | None = None) -> gates.Gate:
 
 
 def named_files(tasks: Iterable[Task], config: Config) -> tuple[str, ...]:
-    """The files by which these tasks say more than their own text does: prompt_file, context, the roles' instructions."""
+    """The files by which these tasks say more than their own text does: prompt_file, context, the
+    roles' instructions."""
     found: dict[str, None] = {}
     for task in tasks:
         agents = [config.agents.get(name) for name in task.agents or (config.default_agent,)]
@@ -157,7 +161,8 @@ def named_files(tasks: Iterable[Task], config: Config) -> tuple[str, ...]:
 
 
 def tip(reader: git.Reader, branch: str) -> str:
-    """The commit of ``refs/remotes/<branch>`` and of no other name: a tag that is called the same would shadow it."""
+    """The commit of ``refs/remotes/<branch>`` and of no other name: a tag that is called the same
+    would shadow it."""
     ref = f"refs/remotes/{branch}"
     listed = reader.ask("for-each-ref", "--format=%(refname) %(objectname)", ref).out
     for line in os.fsdecode(listed).splitlines():

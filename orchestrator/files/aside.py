@@ -1,7 +1,9 @@
-"""Questions that may take long (of git, about a repository that others can write), asked beside the loop.
+"""Questions that may take long (of git, about a repository that others can write), asked beside the
+loop.
 
-Nearly every answer is there within milliseconds, and is waited for.  Whoever makes git slow (a pipe where it expects a file, an
-index of 50 GB) keeps the loop waiting once, for `PATIENCE`; the other questions wait their turn in the thread.
+Nearly every answer is there within milliseconds, and is waited for. Whoever makes git slow (a pipe
+where it expects a file, an index of 50 GB) keeps the loop waiting once, for `PATIENCE`; the other
+questions wait their turn in the thread.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Aside:
         self._thread: threading.Thread | None = None
 
     def ask(self, key: Hashable, question: Callable[[], Answer]) -> Answer:
-        """The answer, or what it raised; `Busy` if there is none yet: ask again with the same ``key``."""
+        """The answer, or what it raised; `Busy` if there is none yet: ask again with the same
+        ``key``."""
         self._forget()
         job = self._pending.get(key)
         if job is None:

@@ -1,7 +1,9 @@
-"""Questions that agents ask while they run: ``asks/<id>.<n>.md``, and ``asks/<id>.<n>.answer`` beside it.
+"""Questions that agents ask while they run: ``asks/<id>.<n>.md``, and ``asks/<id>.<n>.answer``
+beside it.
 
-The tool's side is below the attempt's logs: ``asked/<key>.json``, which its asker keeps locked for as long as it waits, and
-``answers/<key>.json``.  The watcher makes the one from the other; ``key`` binds them.
+The tool's side is below the attempt's logs: ``asked/<key>.json``, which its asker keeps locked for
+as long as it waits, and ``answers/<key>.json``. The watcher makes the one from the other; ``key``
+binds them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ CHOICES = ("allow", "deny")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question that is open.  ``since`` is seconds since the epoch, ``question`` text with numbered options."""
+    """One question that is open. ``since`` is seconds since the epoch, ``question`` text with
+    numbered options."""
 
     task_id: str
     number: int
@@ -101,8 +104,8 @@ def text_of(task_id: str, attempt: int, raw: Raw) -> str:
 
 
 def next_number(layout: Layout, task_id: str) -> int:
-    """A number that no question of this task ever had, and no answer that lies there: what was written for another one, or before
-    there was a question, is of none."""
+    """A number that no question of this task ever had, and no answer that lies there: what was
+    written for another one, or before there was a question, is of none."""
     used = [0]
     for name in names(layout.asks):
         stem, _, _ = name.rpartition(".")
@@ -130,7 +133,8 @@ def _numbers(run_dir: str) -> dict[str, int]:
 
 
 def open_questions(run_dir: str) -> Iterator[Raw]:
-    """What the tool of an attempt waits for now, the oldest first: asked, not answered, and its asker lives."""
+    """What the tool of an attempt waits for now, the oldest first: asked, not answered, and its
+    asker lives."""
     yield from sorted(_waiting(run_dir), key=lambda raw: (raw.since, raw.key))
 
 
@@ -175,7 +179,8 @@ def question_of(body: dict[str, Any]) -> str:
 
 
 def _options(body: dict[str, Any]) -> tuple[str, ...]:
-    """What may be answered: each is a yes or a no by its first word, and then in the agent's own words."""
+    """What may be answered: each is a yes or a no by its first word, and then in the agent's own
+    words."""
     given = body.get("options")
     words = [one_line(str(word), 100) for word in given] if isinstance(given, list) else []
     return tuple(word for word in words if word.split(maxsplit=1)[:1] != []) or CHOICES

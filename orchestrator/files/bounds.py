@@ -1,4 +1,5 @@
-"""What bounds a task that an attempt in a sandbox has dropped: ``.state/dropped/<id>.json``, written by `store.bounding`."""
+"""What bounds a task that an attempt in a sandbox has dropped: ``.state/dropped/<id>.json``,
+written by `store.bounding`."""
 
 from __future__ import annotations
 

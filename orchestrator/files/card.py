@@ -25,8 +25,8 @@ STALE = 30.0  # seconds without a heartbeat after which a watcher does not answe
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``beat`` is the age of the heartbeat in seconds; ``alive`` is what the kernel says, not the heartbeat: the
-    process, or the lock where another container's process cannot be seen."""
+    """``beat`` is the age of the heartbeat in seconds; ``alive`` is what the kernel says, not the
+    heartbeat: the process, or the lock where another container's process cannot be seen."""
 
     pid: int
     host: str
@@ -41,7 +41,8 @@ class Card:
     cost_usd: float = 0.0  # what today has cost
     tokens: int = 0
     settings_read: str = ""  # when they were last read
-    settings: str = ""  # what is wrong with orchestrator.yaml or a tool's file and what follows, or what is held
+    # what is wrong with orchestrator.yaml or a tool's file and what follows, or what is held
+    settings: str = ""
     settings_held: bool = False
 
     @property
@@ -57,7 +58,8 @@ class Card:
 
 
 def read(layout: Layout, now: float) -> Card | None:
-    """The card of the last watcher; None if there is none (it ended in good order, or never was)."""
+    """The card of the last watcher; None if there is none (it ended in good order, or never
+    was)."""
     try:
         with opening.open_file(layout.watcher_card) as file:
             data = json.loads(file.read(opening.MOST))
@@ -100,7 +102,8 @@ def _today(data: object, now: float) -> tuple[float, int]:
 def process_lives(pid: int, started: int, boot: str) -> bool:
     """Whether exactly this process exists and has not ended.
 
-    A pid is used again after a while; with its start time and the boot it names one process for ever.
+    A pid is used again after a while; with its start time and the boot it names one process for
+    ever.
     """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -1,4 +1,5 @@
-"""Files and folders of other programs that hold many tasks: Taskmaster's ``tasks.json`` and its like, Backlog.md's folders."""
+"""Files and folders of other programs that hold many tasks: Taskmaster's ``tasks.json`` and its
+like, Backlog.md's folders."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def read_json(raw: bytes) -> Any:
 def listed(data: Any) -> list[tuple[str, Mapping[str, Any]]]:
     """``(tag, task)`` of every task in a file with many; none if it is no such file.
 
-    ``{tasks: [...]}``, ``[...]``, and Taskmaster's ``{tag: {tasks: [...]}}``; each task has an id or a title.
+    ``{tasks: [...]}``, ``[...]``, and Taskmaster's ``{tag: {tasks: [...]}}``; each task has an id
+    or a title.
     """
     found = list(_direct(data, ""))
     if not found and isinstance(data, Mapping):
@@ -66,7 +68,8 @@ def listed_in_yaml(raw: bytes) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def stem_for(tag: str, task: Mapping[str, Any], number: int) -> str:
-    """The id of one task of many: ``task-2-build-the-api``, with the tag before it if it is not the main one."""
+    """The id of one task of many: ``task-2-build-the-api``, with the tag before it if it is not the
+    main one."""
     own = ids.slug(str(task.get("id", number)), 24)
     title = ids.slug(str(task.get("title", task.get("name", ""))), 48)
     parts = [ids.slug(tag, 24)] if tag not in ("", "master", "main") else []

@@ -1,4 +1,5 @@
-"""Accepted contests: which tasks compete, and which of them was taken.  One small file each, below ``.state``."""
+"""Accepted contests: which tasks compete, and which of them was taken. One small file each, below
+``.state``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """YAML text to plain data, safely, remembering where everything stood.
 
-Files in the inbox are untrusted.  PyYAML's own composer recurses (in C: a deep file ends the process) and
-expands aliases; so this reads the parser's flat event stream and builds the data itself: no anchors, aliases,
-tags or merge keys, bounded depth and size, duplicate keys refused, scalars resolved as YAML 1.2 does (``no`` is
-text, a date is text, ``010`` is ten).  Every problem has a line and a column.
+Files in the inbox are untrusted. PyYAML's own composer recurses (in C: a deep file ends the
+process) and expands aliases; so this reads the parser's flat event stream and builds the data
+itself: no anchors, aliases, tags or merge keys, bounded depth and size, duplicate keys refused,
+scalars resolved as YAML 1.2 does (``no`` is text, a date is text, ``010`` is ten). Every problem
+has a line and a column.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Path = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where something stands: 1-based line and column, and how many characters it takes on that line."""
+    """Where something stands: 1-based line and column, and how many characters it takes on that
+    line."""
 
     line: int
     column: int
@@ -48,7 +50,8 @@ class Problem:
 
 @dataclass(slots=True)
 class Document:
-    """Parsed text.  ``values`` and ``keys`` map a path such as ``("tasks", "a", "prompt")`` to its `Span`."""
+    """Parsed text. ``values`` and ``keys`` map a path such as ``("tasks", "a", "prompt")`` to its
+    `Span`."""
 
     text: str
     data: Any = None
@@ -100,7 +103,8 @@ def decode(raw: bytes) -> tuple[str, Problem | None]:
 
 
 def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
-    """``(yaml, body)`` of text that starts with YAML between two ``---`` lines; None if it does not.
+    """``(yaml, body)`` of text that starts with YAML between two ``---`` lines; None if it does
+    not.
 
     In a ``.yaml`` file it is front matter only if something follows the second line.
     """
@@ -142,7 +146,8 @@ def _another_document(source: str, body: str, place: int) -> Problem:
 
 
 def parse(raw: bytes | str, markdown: bool = False) -> Document:
-    """Parse a file's content; what is wrong is in ``problems`` and then ``data`` is None (or what was read)."""
+    """Parse a file's content; what is wrong is in ``problems`` and then ``data`` is None (or what
+    was read)."""
     text, bad = decode(raw) if isinstance(raw, bytes) else (raw.removeprefix("\ufeff"), None)
     document = Document(text)
     if bad:
@@ -202,7 +207,8 @@ def _refuse_hidden_breaks(source: str, quoted: list[tuple[int, int]]) -> None:
 
 
 class _Lines:
-    """Places as editors count them: a line ends at a line feed.  For YAML it ends at a few other characters, too."""
+    """Places as editors count them: a line ends at a line feed. For YAML it ends at a few other
+    characters, too."""
 
     def __init__(self, source: str) -> None:
         odd = mistakes.HIDDEN_BREAKS.search(source) is not None

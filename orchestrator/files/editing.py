@@ -1,4 +1,5 @@
-"""Whether somebody is still at a file: an editor that says so by a file beside it, or a program that can write to it."""
+"""Whether somebody is still at a file: an editor that says so by a file beside it, or a program
+that can write to it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def in_editor(path: str) -> str:
 
 
 def held(path: str) -> str:
-    """`EDITOR` or `WRITTEN` while somebody is at the file; empty if nobody is, or it cannot be read."""
+    """`EDITOR` or `WRITTEN` while somebody is at the file; empty if nobody is, or it cannot be
+    read."""
     return in_editor(path) or (WRITTEN if being_written(path) else "")
 
 

@@ -16,7 +16,8 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def guess(raw: bytes) -> tuple[str, str]:
-    """``(what the bytes are, its name for iconv)`` of bytes that are no UTF-8; the name is empty if they are no text."""
+    """``(what the bytes are, its name for iconv)`` of bytes that are no UTF-8; the name is empty if
+    they are no text."""
     for mark, name, iconv in MARKS:
         if raw.startswith(mark):
             return name, iconv

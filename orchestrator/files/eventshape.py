@@ -1,7 +1,9 @@
-"""An event as readers may take it, whoever wrote the line: what has not the type of its key is null, and no text steers a terminal.
+"""An event as readers may take it, whoever wrote the line: what has not the type of its key is
+null, and no text steers a terminal.
 
-Event files are meant for git, so that other clones, and whoever can push, write them.  Readers count, sort, divide and print what
-is in them; here is the one place that they all get events from, so that none has to doubt what a value is.
+Event files are meant for git, so that other clones, and whoever can push, write them. Readers
+count, sort, divide and print what is in them; here is the one place that they all get events from,
+so that none has to doubt what a value is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A quick look whether data surely fits a schema.  It is sure, or it is silent; then the schema library decides.
+"""A quick look whether data surely fits a schema. It is sure, or it is silent; then the schema
+library decides.
 
-Nearly every file fits, and reading verbs judge many: this spares them the library.  A test proves with generated data that
-what is sure here has no error there.
+Nearly every file fits, and reading verbs judge many: this spares them the library. A test proves
+with generated data that what is sure here has no error there.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""The one door for *reading* git: a repository is asked, and nothing that it configures is ever executed.
+"""The one door for *reading* git: a repository is asked, and nothing that it configures is ever
+executed.
 
-A repository's configuration names programs (``core.fsmonitor``, clean filters, external diffs, ``uploadpack`` ...), and whoever
-may write files into a project may write that configuration.  Switching such keys off by name would never end.  So git is not
-shown it: every question goes to a scratch folder outside the project that stands for the repository.  It links to its objects,
-refs and index, and has a configuration of ours, with nothing in it but what decides how bytes are compared.  The environment is
-made anew as well: no ``GIT_*`` of the caller counts.  Questions take no locks and fetch nothing.
+A repository's configuration names programs (``core.fsmonitor``, clean filters, external diffs,
+``uploadpack`` ...), and whoever may write files into a project may write that configuration.
+Switching such keys off by name would never end. So git is not shown it: every question goes to a
+scratch folder outside the project that stands for the repository. It links to its objects, refs and
+index, and has a configuration of ours, with nothing in it but what decides how bytes are compared.
+The environment is made anew as well: no ``GIT_*`` of the caller counts. Questions take no locks and
+fetch nothing.
 
 Writing git (trees, merges) is not for this module.
 """
@@ -46,7 +49,8 @@ class Unclear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A checkout: its folder, its git directory, and the directory that linked worktrees share.  All paths are real."""
+    """A checkout: its folder, its git directory, and the directory that linked worktrees share. All
+    paths are real."""
 
     folder: str
     git_dir: str
@@ -58,7 +62,8 @@ class Repository:
         return f"{self.git_dir}/index"
 
     def committed_last(self) -> bool:
-        """Whether a commit that was made here is the last thing that moved HEAD, as the reflog says (git never transfers it)."""
+        """Whether a commit that was made here is the last thing that moved HEAD, as the reflog says
+        (git never transfers it)."""
         try:
             with opening.open_file(f"{self.git_dir}/logs/HEAD") as file:
                 begin = max(0, os.fstat(file.fileno()).st_size - 4096)
@@ -85,7 +90,8 @@ class Answer:
 def above(path: str) -> Iterator[Repository]:
     """Every checkout that holds the real ``path``, the nearest first.
 
-    Raises `Unclear` where there is a ``.git`` that cannot be understood: it might hold the path as well.
+    Raises `Unclear` where there is a ``.git`` that cannot be understood: it might hold the path as
+    well.
     """
     return map(_at, _dotted(path))
 
@@ -106,7 +112,8 @@ _reals: dict[str, str] = {}
 
 
 def _real(path: str) -> str:
-    """`os.path.realpath`, which asks about every part of a path: once, and after that only whether both are one folder still."""
+    """`os.path.realpath`, which asks about every part of a path: once, and after that only whether
+    both are one folder still."""
     known = _reals.get(path)
     try:
         if known is not None and os.path.samestat(os.stat(path), os.lstat(known)):
@@ -118,7 +125,8 @@ def _real(path: str) -> str:
 
 
 def apart(path: str) -> bool:
-    """Whether `above` has nothing to tell: known by names alone, nothing of a repository is read."""
+    """Whether `above` has nothing to tell: known by names alone, nothing of a repository is
+    read."""
     return next(_dotted(path), None) is None
 
 
@@ -128,7 +136,8 @@ def nearest(path: str) -> Repository | None:
 
 
 def _empty(dot: str) -> bool:
-    """Whether it is a folder with nothing of a repository in it: git passes over such a one, too."""
+    """Whether it is a folder with nothing of a repository in it: git passes over such a one,
+    too."""
     return os.path.isdir(dot) and not any(
         os.path.lexists(f"{dot}/{name}") for name in ("HEAD", "index", "objects", "commondir")
     )
@@ -172,7 +181,8 @@ class Reader:
     def ask(
         self, *words: str, codes: Sequence[int] = (0,), stdin: bytes = b"", seconds: float = SECONDS
     ) -> Answer:
-        """What ``git WORDS`` says, run in the checkout's folder.  Raises `Unclear` unless it ends with one of ``codes``."""
+        """What ``git WORDS`` says, run in the checkout's folder. Raises `Unclear` unless it ends
+        with one of ``codes``."""
         verb = words[0]
         if verb not in _READING or "-w" in words:
             raise ValueError(f"git {verb} does not only read")
@@ -236,9 +246,11 @@ class Reader:
             file.write(_OURS + self._inert())
 
     def _inert(self) -> str:
-        """What the repository (and its owner's own configuration) says of how files are read.  Listing executes nothing.
+        """What the repository (and its owner's own configuration) says of how files are read.
+        Listing executes nothing.
 
-        What the repository's own includes is not read: it may be anything, a pipe that never ends, too.
+        What the repository's own includes is not read: it may be anything, a pipe that never ends,
+        too.
         """
         env = {**_bare_environment(), "GIT_DIR": f"{self._scratch}/none"}
         listed = self._run(["config", "--includes", "--list", "-z"], env, (0,), b"", SECONDS).out
@@ -320,8 +332,9 @@ def persons_setting(key: str) -> str:
 def _base() -> str | None:
     """Where scratch folders lie: where the files of a project cannot be, and few agents may write.
 
-    What is trusted lies beside them; without a home that can be written the user's ``$XDG_RUNTIME_DIR`` is next, which agents
-    with walls of their own leave alone, other than the temporary folder (None).
+    What is trusted lies beside them; without a home that can be written the user's
+    ``$XDG_RUNTIME_DIR`` is next, which agents with walls of their own leave alone, other than the
+    temporary folder (None).
     """
     home = statehome.state_home()
     try:

@@ -1,6 +1,8 @@
-"""What git reads of a repository has to be regular files: a pipe in place of one makes every git that opens it wait for ever.
+"""What git reads of a repository has to be regular files: a pipe in place of one makes every git
+that opens it wait for ever.
 
-Looked at before a git of ours writes there.  (`files.git` reads through a copy of its own, and checks what goes into that.)
+Looked at before a git of ours writes there. (`files.git` reads through a copy of its own, and
+checks what goes into that.)
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ BELOW = ("refs", "logs/refs")
 
 
 def top_of(folder: str) -> str:
-    """The checkout that holds a folder (a real path), as git finds it, without asking git; the folder itself if none does."""
+    """The checkout that holds a folder (a real path), as git finds it, without asking git; the
+    folder itself if none does."""
     place = folder
     while True:
         dot = f"{place}/.git"
@@ -42,7 +45,8 @@ def top_of(folder: str) -> str:
 
 
 def odd(*folders: str) -> str:
-    """The first file of these git directories that is none, as a path; empty if all are fit to be read."""
+    """The first file of these git directories that is none, as a path; empty if all are fit to be
+    read."""
     for folder in dict.fromkeys(folders):
         for name in NAMES:
             if _is_odd(f"{folder}/{name}"):
@@ -61,7 +65,8 @@ def _is_odd(path: str) -> bool:
 
 
 def _odd_below(top: str) -> str:
-    """The same of the refs: the listing of a folder tells what its entries are, so that none is looked at by itself."""
+    """The same of the refs: the listing of a folder tells what its entries are, so that none is
+    looked at by itself."""
     todo = [top]
     while todo:
         try:

@@ -9,8 +9,8 @@ from orchestrator.files import opening
 
 
 def held(path: str) -> bool:
-    """Whether a process holds the lock (flock) on this file now.  A share of it is taken for the moment of the question, so
-    that whoever wants the lock without waiting has to ask twice."""
+    """Whether a process holds the lock (flock) on this file now. A share of it is taken for the
+    moment of the question, so that whoever wants the lock without waiting has to ask twice."""
     try:
         fd = opening.descriptor(path)
     except OSError:

@@ -1,9 +1,11 @@
-"""Whether git has had what a file says: the very bytes, at the very path, in the history of any of its refs.
+"""Whether git has had what a file says: the very bytes, at the very path, in the history of any of
+its refs.
 
-The index tells only what git tracks *now*.  Git writes files that it does not track (``restore --source``, a pull that was
-broken off or undone by ``reset``, ``rm --cached``, an index of somebody's own); their bytes are in its history all the same.
-What refs said before counts as well, as their logs have it: a pull that was undone, and whose branch was rewritten since.
-The stash does not count: no fetch brings it.
+The index tells only what git tracks *now*. Git writes files that it does not track (``restore
+--source``, a pull that was broken off or undone by ``reset``, ``rm --cached``, an index of
+somebody's own); their bytes are in its history all the same. What refs said before counts as well,
+as their logs have it: a pull that was undone, and whose branch was rewritten since. The stash does
+not count: no fetch brings it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ _MOST_STORES = 16  # object stores that borrow from one another
 
 
 def blobs(reader: git.Reader, inside: str, data: bytes) -> list[str]:
-    """The ids of those blobs that the history has at the path ``inside`` the checkout, and that git would write as ``data``.
+    """The ids of those blobs that the history has at the path ``inside`` the checkout, and that git
+    would write as ``data``.
 
     Costs no process unless the repository has such an object.  Raises `git.Unclear`.
     """
@@ -80,13 +83,15 @@ def _all_ids(reader: git.Reader, inside: str, data: bytes) -> list[str]:
 
 
 def _is_filtered(reader: git.Reader, inside: str) -> bool:
-    """Whether a program of the person's makes the file of what git has: nobody else can tell what that comes to."""
+    """Whether a program of the person's makes the file of what git has: nobody else can tell what
+    that comes to."""
     said = reader.ask("check-attr", "-z", "filter", "--", inside).out.split(b"\0")
     return said[2:3] not in ([b"unspecified"], [b"unset"])
 
 
 def _ids(data: bytes) -> list[str]:
-    """What git calls these bytes, and what it may have written as them: with other line ends, or an ``$Id$`` filled in."""
+    """What git calls these bytes, and what it may have written as them: with other line ends, or an
+    ``$Id$`` filled in."""
     plain = data.replace(b"\r\n", b"\n")
     texts = dict.fromkeys((data, plain, _IDENT.sub(b"$Id$", data), _IDENT.sub(b"$Id$", plain)))
     return [
@@ -111,7 +116,8 @@ def _has_name(reader: git.Reader, inside: str) -> bool:
 
 
 def _logged(reader: git.Reader, inside: str, commits: list[str], *which: str) -> bool:
-    """Whether a commit of any ref, or one that leads to ``commits``, has changed the path in the way that ``which`` says."""
+    """Whether a commit of any ref, or one that leads to ``commits``, has changed the path in the
+    way that ``which`` says."""
     found = reader.ask(
         *("log", "--exclude=refs/stash", "--all", "--stdin", "--full-history", "-m", "--format=%H"),
         *("-n1", *which, "--", f":(literal,icase){inside}"),
@@ -128,7 +134,8 @@ def _in_tree(reader: git.Reader, tree: str, inside: str, oid: str) -> bool:
 
 
 def _tips(reader: git.Reader) -> tuple[list[str], list[str]]:
-    """Commits that no ref leads to any more, and trees that stand where a commit is expected: a tag may be one."""
+    """Commits that no ref leads to any more, and trees that stand where a commit is expected: a tag
+    may be one."""
     before = dict.fromkeys((*_fetched(reader.repository), *_moved_from(reader.repository)))
     refs = reader.ask("for-each-ref", "--format=%(objecttype) %(*objecttype) %(refname)").out
     odd = [
@@ -159,7 +166,8 @@ def _fetched(repository: git.Repository) -> Iterator[str]:
 
 
 def _moved_from(repository: git.Repository) -> Iterator[str]:
-    """Where HEAD and branches have been, the last of it first, as their logs say; the stash's is not among them."""
+    """Where HEAD and branches have been, the last of it first, as their logs say; the stash's is
+    not among them."""
     paths = [f"{repository.git_dir}/logs/HEAD"]
     for kind in ("heads", "remotes"):
         walk = scan.walk(f"{repository.common}/logs/refs/{kind}")

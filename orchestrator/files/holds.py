@@ -1,10 +1,11 @@
-"""What is held beside single tasks: ``work/held/@*.yaml`` and, from before, ``work/parked/<tool>.yaml``.
+"""What is held beside single tasks: ``work/held/@*.yaml`` and, from before,
+``work/parked/<tool>.yaml``.
 
-A tool that has an account elsewhere is held for all listed projects of this person (`files.projects`): by a file in
-``$XDG_STATE_HOME/orchestrator/held``.
+A tool that has an account elsewhere is held for all listed projects of this person
+(`files.projects`): by a file in ``$XDG_STATE_HOME/orchestrator/held``.
 
-The watcher writes such a file when a tool's limit is used up, the verb ``hold`` when a person says so; anybody may write, edit or
-delete one.
+The watcher writes such a file when a tool's limit is used up, the verb ``hold`` when a person says
+so; anybody may write, edit or delete one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ ENDINGS = (".yaml", ".yml")
 
 
 def listed(layout: Layout) -> list[hold_model.Hold]:
-    """Every hold there is, those whose time is over included.  A file that cannot be understood holds until it is mended."""
+    """Every hold there is, those whose time is over included. A file that cannot be understood
+    holds until it is mended."""
     found = []
     for scope, path in places(layout):
         made = read_hold(layout, scope, path)
@@ -40,7 +42,8 @@ def listed(layout: Layout) -> list[hold_model.Hold]:
 
 
 def shared_folder(layout: Layout) -> str:
-    """Where tools are held for all listed projects of this person; empty if this is none of them, or there is no home."""
+    """Where tools are held for all listed projects of this person; empty if this is none of them,
+    or there is no home."""
     home = statehome.state_home()
     return f"{home}/{HELD}" if home and projects.includes(layout.root) else ""
 

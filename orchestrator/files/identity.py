@@ -37,8 +37,8 @@ def _statx() -> Any:
 def born(path: str) -> int | None:
     """When this inode came into being, in ns; None if the file system does not say.
 
-    An inode's number is given to another file once it is free (git does that within milliseconds); together with its
-    birth it names one file for ever, through every rename and edit in place.
+    An inode's number is given to another file once it is free (git does that within milliseconds);
+    together with its birth it names one file for ever, through every rename and edit in place.
     """
     function = _statx()
     if function is None:
@@ -52,8 +52,8 @@ def born(path: str) -> int | None:
 
 
 def identity_of(path: str) -> Identity:
-    """Inode and birth of a file (never of what a link leads to).  Where no births are kept, only an untouched file is
-    known again: then it is the inode and the time of the last write, negative."""
+    """Inode and birth of a file (never of what a link leads to). Where no births are kept, only an
+    untouched file is known again: then it is the inode and the time of the last write, negative."""
     info = os.lstat(path)
     birth = born(path)
     return info.st_ino, -info.st_mtime_ns if birth is None else birth

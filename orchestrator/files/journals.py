@@ -30,7 +30,8 @@ def of(layout: Layout, task_id: str) -> Journal | None:
 
 
 def active(layout: Layout) -> list[Journal]:
-    """The journals of tasks that are claimed and not finished: as many as run, however many ever ran."""
+    """The journals of tasks that are claimed and not finished: as many as run, however many ever
+    ran."""
     found = []
     for name in sorted(scan.names(layout.active)):
         if name.endswith(".jsonl"):
@@ -75,7 +76,8 @@ def _problem(path: str) -> str:
 
 
 def undone(journal: Journal, path: str) -> bool:
-    """Whether the file has not been renamed since before its task ended: a power cut has taken its last move back.
+    """Whether the file has not been renamed since before its task ended: a power cut has taken its
+    last move back.
 
     A person who moves it gives it a later time of change, which nobody can set back.
     """
@@ -87,7 +89,8 @@ def undone(journal: Journal, path: str) -> bool:
 
 
 def knows_its_file(layout: Layout, journal: Journal) -> bool:
-    """Whether the task's file is the very one that was claimed, by inode and birth: no commit and no archive brings that."""
+    """Whether the task's file is the very one that was claimed, by inode and birth: no commit and
+    no archive brings that."""
     known = (journal.inode, journal.claim.get("born"))
     for status in FOLDERS:
         try:

@@ -1,7 +1,7 @@
 """The one place that knows paths.
 
-``root`` is the project (the folder that holds ``work/``); everything else follows from it.  The on-disk format
-is described in docs/reference/on-disk-format.md.
+``root`` is the project (the folder that holds ``work/``); everything else follows from it. The
+on-disk format is described in docs/reference/on-disk-format.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ STATE_FOLDERS = ("active", "closed", "cancel", "dropped", "expanding", "followin
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Paths of one work directory.  All are absolute strings: they are made and compared very often."""
+    """Paths of one work directory. All are absolute strings: they are made and compared very
+    often."""
 
     root: str
     work: str = field(init=False)
@@ -102,7 +103,8 @@ class Layout:
 
     @property
     def watcher_card(self) -> str:
-        """Who watches, since when, with what: JSON, rewritten by the watcher, its mtime is the heartbeat."""
+        """Who watches, since when, with what: JSON, rewritten by the watcher, its mtime is the
+        heartbeat."""
         return f"{self.state}/watcher.json"
 
     @property
@@ -169,8 +171,8 @@ def find_layout(start: str | None = None) -> Layout:
 
 
 def outside_trees(path: str) -> str:
-    """The project that a path belongs to: for one inside a task's tree that is where the tree was made, whatever copy of
-    ``work/`` is in it; any other path is as it was."""
+    """The project that a path belongs to: for one inside a task's tree that is where the tree was
+    made, whatever copy of ``work/`` is in it; any other path is as it was."""
     marker = f"/{WORK}/trees/"
     place = path.find(marker)
     if place > 0 and os.path.isfile(f"{path[:place]}/{WORK}/orchestrator.yaml"):
@@ -179,14 +181,15 @@ def outside_trees(path: str) -> str:
 
 
 def data_file(*parts: str) -> str:
-    """A file that ships with the package (``schemas/...``): beside the package in a checkout or an editable
-    install, inside it in a wheel."""
+    """A file that ships with the package (``schemas/...``): beside the package in a checkout or an
+    editable install, inside it in a wheel."""
     package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     inside = os.path.join(package, *parts)
     return inside if os.path.exists(inside) else os.path.join(os.path.dirname(package), *parts)
 
 
 def schema_bytes(kind: str) -> bytes:
-    """The JSON Schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``, as its file has it."""
+    """The JSON Schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``, as its
+    file has it."""
     with open(data_file("schemas", f"{kind}.schema.json"), "rb") as file:
         return file.read()

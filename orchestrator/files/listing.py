@@ -1,4 +1,5 @@
-"""The files that an entry of a run with ``each:`` is about: git's own list, never that of a shell.  A pure read."""
+"""The files that an entry of a run with ``each:`` is about: git's own list, never that of a shell.
+A pure read."""
 
 from __future__ import annotations
 
@@ -34,12 +35,14 @@ def of_project(root: str) -> Files:
 
 
 def anything(pattern: str) -> list[str]:
-    """Stands in for the list where only the rest of a file is judged: a schedule's files are those of its time."""
+    """Stands in for the list where only the rest of a file is judged: a schedule's files are those
+    of its time."""
     return [pattern]
 
 
 def like(root: str, pattern: str) -> list[str]:
-    """The files that are like a pattern of git's, ignored ones and those of ``work/`` left out; at least one, at most `MOST`."""
+    """The files that are like a pattern of git's, ignored ones and those of ``work/`` left out; at
+    least one, at most `MOST`."""
     if os.path.isabs(pattern) or ".." in pattern.split("/") or "\0" in pattern:
         raise CannotList(f"'{pattern[:60]}' leads out of the project", "src/**/*.py")
     found = [name for name in _listed(root, pattern) if not name.startswith("work/")]
@@ -82,7 +85,8 @@ def _literal(prefix: str) -> str:
 
 
 def patterns(data: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
-    """Every pattern that a run still has to be told the files of: its place, the name it fills, and itself."""
+    """Every pattern that a run still has to be told the files of: its place, the name it fills, and
+    itself."""
     listed = data.get("tasks")
     for key, body in listed.items() if isinstance(listed, Mapping) else ():
         each = body.get("each") if isinstance(body, Mapping) else None

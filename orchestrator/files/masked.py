@@ -1,8 +1,8 @@
 """How far a log that is being written may be shown.
 
-A supervisor overwrites secrets in a log a moment after its tool has printed them.  Until then a reader must not see them;
-so, while there are secrets, a file beside the log says up to where it has been looked through.  Without that file all of
-it may be shown.
+A supervisor overwrites secrets in a log a moment after its tool has printed them. Until then a
+reader must not see them; so, while there are secrets, a file beside the log says up to where it has
+been looked through. Without that file all of it may be shown.
 """
 
 from __future__ import annotations

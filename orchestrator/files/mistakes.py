@@ -1,7 +1,8 @@
-"""What people get wrong when they write YAML, and what to tell them: tables, read from top to bottom.
+"""What people get wrong when they write YAML, and what to tell them: tables, read from top to
+bottom.
 
-A hint goes by the character that is at fault and by its place, not by the parser's words alone: the parser stumbles where
-the damage shows, which is often one line further down.
+A hint goes by the character that is at fault and by its place, not by the parser's words alone: the
+parser stumbles where the damage shows, which is often one line further down.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ CHARACTERS: tuple[tuple[str, str, str], ...] = (
     (BULLETS, "a dash or bullet that YAML does not accept", "items of a list begin with '- '"),
 )
 
-# Shapes of a line that cannot be meant so: where ``at`` stands, and what to do.  ``{name}`` and ``{do}`` are from above.
+# Shapes of a line that cannot be meant so: where ``at`` stands, and what to do.  ``{name}`` and
+# ``{do}`` are from above.
 SHAPES: tuple[tuple[str, str], ...] = (
     (r"\s*(?P<at>```|~~~)", "remove the lines with {at}: the whole file is YAML"),
     (r"\s*(?P<at>//|/\*)(?!/)", "a comment begins with #"),
@@ -158,7 +160,8 @@ class Mistake(NamedTuple):
 
 
 def named(char: str) -> tuple[str, str]:
-    """What a character is called, with its number, and what to do; empty if it is an ordinary one."""
+    """What a character is called, with its number, and what to do; empty if it is an ordinary
+    one."""
     for kind, name, do in CHARACTERS:
         if re.match(f"[{kind}]", char):
             seen = f"'{char}', " if unicodedata.category(char)[0] not in "ZC" else ""
@@ -167,7 +170,8 @@ def named(char: str) -> tuple[str, str]:
 
 
 def shape(line: str) -> tuple[int, str]:
-    """``(0-based column, hint)`` of what is wrong with the form of a line; no hint if nothing is."""
+    """``(0-based column, hint)`` of what is wrong with the form of a line; no hint if nothing
+    is."""
     for pattern, hint in _SHAPES:
         found = pattern.match(line)
         if found:
@@ -177,7 +181,8 @@ def shape(line: str) -> tuple[int, str]:
 
 
 def first_shape(text: str, most: int = 50) -> Mistake | None:
-    """The first line of a text whose form is wrong.  For files that are YAML, but plain text instead of keys."""
+    """The first line of a text whose form is wrong. For files that are YAML, but plain text instead
+    of keys."""
     for number, line in enumerate(text.split("\n")[:most], 1):
         if line.strip() and not line.lstrip().startswith("#"):
             column, hint = shape(line.rstrip("\r"))
@@ -187,7 +192,8 @@ def first_shape(text: str, most: int = 50) -> Mistake | None:
 
 
 def odd_key(key: str) -> tuple[str, str]:
-    """``(the key as it is meant, hint)`` of a key with characters that look like others or like nothing."""
+    """``(the key as it is meant, hint)`` of a key with characters that look like others or like
+    nothing."""
     found = re.search(f"[{_ODD}]", key)
     if not found:
         return _latin(key)
@@ -197,7 +203,8 @@ def odd_key(key: str) -> tuple[str, str]:
 
 
 def _latin(key: str) -> tuple[str, str]:
-    """The same of letters that look like Latin ones, Cyrillic or full-width, among which the key would be an ordinary one."""
+    """The same of letters that look like Latin ones, Cyrillic or full-width, among which the key
+    would be an ordinary one."""
     meant = unicodedata.normalize("NFKC", key).translate(LOOKALIKES)
     if meant == key or not meant.isascii():
         return key, ""
@@ -216,7 +223,8 @@ def front_matter(text: str) -> tuple[str, str]:
 
 
 def odd_in(text: str) -> str:
-    """What to do about the first character of a value that is not what it looks like; empty if there is none."""
+    """What to do about the first character of a value that is not what it looks like; empty if
+    there is none."""
     found = re.search(f"[{_ODD}]", text)
     return ": ".join(named(found[0])) if found else ""
 
@@ -224,7 +232,8 @@ def odd_in(text: str) -> str:
 def explain(
     complaint: str, own: tuple[int, int], began: tuple[int, int], line_of: Callable[[int], str]
 ) -> Mistake:
-    """What a parser's complaint comes from: its words, its place, and the place where the thing it read began.
+    """What a parser's complaint comes from: its words, its place, and the place where the thing it
+    read began.
 
     Places are 1-based lines and columns; ``line_of`` gives the text of a line.
     """
@@ -290,7 +299,8 @@ def _fits(
 
 
 def hidden_break(text: str, quoted: list[tuple[int, int]]) -> tuple[int, str, str] | None:
-    """``(position, message, hint)`` of the first character outside quotes at which YAML and editors disagree about lines.
+    """``(position, message, hint)`` of the first character outside quotes at which YAML and editors
+    disagree about lines.
 
     ``quoted`` are the ranges of quoted text, in order.
     """
@@ -319,7 +329,8 @@ _SILENT = regex(
 
 
 def silent_escape(source: str) -> int:
-    """The 0-based place of an escape in the source of a double-quoted value that was hardly meant as one; -1 if there is none."""
+    """The 0-based place of an escape in the source of a double-quoted value that was hardly meant
+    as one; -1 if there is none."""
     plain = re.sub(r"\\\\", "\0\0", source)
     found = _SILENT.search(plain)
     if not found:

@@ -1,6 +1,8 @@
-"""The files and folders that a task names, judged before it starts: what is not there, or cannot be read as text.
+"""The files and folders that a task names, judged before it starts: what is not there, or cannot be
+read as text.
 
-A task that needs others may name what they are still to write: then this is a warning, and an error else.
+A task that needs others may name what they are still to write: then this is a warning, and an error
+else.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ HINTS = 5  # mistyped names that are compared with all there are
 
 
 def problems(request: Request, root: str) -> list[Problem]:
-    """What is wrong with the files that the request's task, or each task of its run, names below ``root``."""
+    """What is wrong with the files that the request's task, or each task of its run, names below
+    ``root``."""
     found = []
     if request.task is not None:
         found += list(_of(request, request.task, (), root))
@@ -33,7 +36,8 @@ def problems(request: Request, root: str) -> list[Problem]:
 
 
 def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Problem]:
-    """A warning for each need that no task has as its id, neither here nor, as a file, in ``folder``.
+    """A warning for each need that no task has as its id, neither here nor, as a file, in
+    ``folder``.
 
     The task waits then, for a task that may still come; more often the name is mistyped.
     """
@@ -57,7 +61,8 @@ def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Pr
 
 
 def circle(request: Request, needs: Mapping[str, tuple[str, ...]]) -> list[Problem]:
-    """A warning if the task waits for itself by way of other waiting tasks; ``needs``: what each of those waits for."""
+    """A warning if the task waits for itself by way of other waiting tasks; ``needs``: what each of
+    those waits for."""
     task = request.task
     if task is None or not task.needs:
         return []
@@ -120,7 +125,8 @@ def _of(request: Request, task: Task, base: tuple[str, ...], root: str) -> Itera
 
 
 def of_prompt(path: str) -> tuple[str, str]:
-    """Why a file cannot be a prompt, and what to do; empty if it can.  OSError if the machine is to blame."""
+    """Why a file cannot be a prompt, and what to do; empty if it can. OSError if the machine is to
+    blame."""
     try:
         raw = opening.read_bytes(os.path.realpath(path), documents.MAX_BYTES)
     except FileNotFoundError:

@@ -1,5 +1,6 @@
-"""Which known word somebody may have meant.  Comparing words costs time, and a file can hold thousands of unknown ones: so
-only so many comparisons are made for one file, and what is not looked up any more gets no hint.
+"""Which known word somebody may have meant. Comparing words costs time, and a file can hold
+thousands of unknown ones: so only so many comparisons are made for one file, and what is not looked
+up any more gets no hint.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class Near:
         self.left = COMPARISONS
 
     def close_to(self, word: str, likeness: float = 0.7) -> str:
-        """The known word that is most like this one; empty if none is, or if enough words were compared."""
+        """The known word that is most like this one; empty if none is, or if enough words were
+        compared."""
         if len(word) > LONGEST or self.left < len(self.known):
             return ""
         import difflib  # here: only a mistyped word pays for it

@@ -1,8 +1,8 @@
 """The one way to open anything below ``work/`` for reading.
 
-Whoever can write there can put a pipe, a device, a link or a file without an end where a file is expected.  Here
-nothing is followed, nothing blocks, and nothing but a regular file is opened; `read_bytes` has a limit as well.
-A test forbids any other way (tests/test_architecture.py).
+Whoever can write there can put a pipe, a device, a link or a file without an end where a file is
+expected. Here nothing is followed, nothing blocks, and nothing but a regular file is opened;
+`read_bytes` has a limit as well. A test forbids any other way (tests/test_architecture.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class NotAFile(OSError):
-    """What lies there is no regular file; ``strerror`` says what is wrong.  It is never the machine's fault."""
+    """What lies there is no regular file; ``strerror`` says what is wrong. It is never the
+    machine's fault."""
 
 
 class TooLarge(NotAFile):
@@ -27,12 +28,14 @@ class TooLarge(NotAFile):
 
 
 def lies(path: str) -> bool:
-    """Whether anything has this name, whatever it is: as `os.path.lexists`, at half the cost where nothing has."""
+    """Whether anything has this name, whatever it is: as `os.path.lexists`, at half the cost where
+    nothing has."""
     return os.access(path, os.F_OK, follow_symlinks=False)
 
 
 def descriptor(path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
-    """A descriptor of a regular file; ``mode`` counts if the flags create it.  Raises `NotAFile`, or OSError if it cannot be opened."""
+    """A descriptor of a regular file; ``mode`` counts if the flags create it. Raises `NotAFile`, or
+    OSError if it cannot be opened."""
     try:
         fd = os.open(path, flags | FLAGS, mode)
     except OSError as error:
@@ -56,7 +59,8 @@ def open_file(path: str) -> BinaryIO:
 
 
 def open_log(path: str) -> BinaryIO:
-    """`open_file`, of a file that is only ever appended to and is read as a whole: one that is mostly a hole is none of ours."""
+    """`open_file`, of a file that is only ever appended to and is read as a whole: one that is
+    mostly a hole is none of ours."""
     file = open_file(path)
     size = os.fstat(file.fileno()).st_size
     if size > MOST and _written(file.fileno(), size // 2) < size // 2:
@@ -82,7 +86,8 @@ def _written(fd: int, enough: int) -> int:
 
 
 def read_bytes(path: str, most: int = MOST) -> bytes:
-    """The whole content of a regular file; `TooLarge` if it is more than ``most`` bytes; else raises as `descriptor`."""
+    """The whole content of a regular file; `TooLarge` if it is more than ``most`` bytes; else
+    raises as `descriptor`."""
     with open_file(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -97,7 +102,8 @@ def read_text(path: str, most: int = MOST) -> str:
 
 @contextmanager
 def folder_below(base: str, *names: str) -> Iterator[str]:
-    """A path that leads to ``base/name/...`` and nowhere else while this lasts, whatever is put into its place meanwhile.
+    """A path that leads to ``base/name/...`` and nowhere else while this lasts, whatever is put
+    into its place meanwhile.
 
     No name may be a link: `NotAFile`.  FileNotFoundError if there is no such folder.
     """

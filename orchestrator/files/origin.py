@@ -1,8 +1,10 @@
-"""Where a file of the inbox came from: whether git may have brought it.  A pull must not be code execution.
+"""Where a file of the inbox came from: whether git may have brought it. A pull must not be code
+execution.
 
-Git writes the files of a pull first and its index last, under ``index.lock``.  So "not tracked" is believed only of a file that was
-seen before the question was asked, if there is no lock and the index is the same before and after it.  What cannot be answered
-clearly is not "no".  Nor is "not tracked": git may have written a file that its index does not name (`files.history`).
+Git writes the files of a pull first and its index last, under ``index.lock``. So "not tracked" is
+believed only of a file that was seen before the question was asked, if there is no lock and the
+index is the same before and after it. What cannot be answered clearly is not "no". Nor is "not
+tracked": git may have written a file that its index does not name (`files.history`).
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Origins:
     _failed: dict[str, tuple[float, git.Unclear]] = field(default_factory=dict)
 
     def tracked(self, name: str, now: float, folder: str = "inbox") -> bool | None:
-        """Whether git tracks ``<folder>/<name>``, a file that the caller has seen; None if no repository holds it.
+        """Whether git tracks ``<folder>/<name>``, a file that the caller has seen; None if no
+        repository holds it.
 
         Raises `Busy` while git works, and `git.Unclear` if there is no clear answer.
         """
@@ -56,7 +59,8 @@ class Origins:
         return found
 
     def brought(self, name: str, data: bytes, now: float, folder: str = "inbox") -> bool | None:
-        """Whether git may have brought ``<folder>/<name>``, which says ``data``: it tracks the name, or has had these bytes there.
+        """Whether git may have brought ``<folder>/<name>``, which says ``data``: it tracks the
+        name, or has had these bytes there.
 
         None if no repository holds it.  Raises as `tracked`.
         """
@@ -88,7 +92,8 @@ class Origins:
         raise Busy
 
     def _patiently(self, repository: git.Repository, inbox: str) -> frozenset[str]:
-        """`_ask`, but not again soon for each file of the inbox if git was slow and gave no answer."""
+        """`_ask`, but not again soon for each file of the inbox if git was slow and gave no
+        answer."""
         until, error = self._failed.get(repository.git_dir, (0.0, None))
         began = time.monotonic()
         if error is not None and began < until:
@@ -102,7 +107,8 @@ class Origins:
 
 
 def stamp(repository: git.Repository, now: float) -> Stamp:
-    """What tells whether the index has changed.  Raises `Busy` if it is locked, and `git.Unclear` if it has been for long."""
+    """What tells whether the index has changed. Raises `Busy` if it is locked, and `git.Unclear` if
+    it has been for long."""
     lock = f"{repository.index}.lock"
     try:
         age = now - os.lstat(lock).st_ctime

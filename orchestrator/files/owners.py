@@ -1,7 +1,7 @@
 """Whose temporary file it is, told by its name: ``<pid>-<PID namespace>``.
 
-Containers that share a folder have equal pids, and see none of each other's processes: a pid alone would take another
-process's file for a leftover, or for one's own.
+Containers that share a folder have equal pids, and see none of each other's processes: a pid alone
+would take another process's file for a leftover, or for one's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Whose ``work/`` this is.  That of another user is not looked at without a word, as git does it with repositories.
+"""Whose ``work/`` this is. That of another user is not looked at without a word, as git does it
+with repositories.
 
-What lies there says which programs run, and reading it writes an index.  A person who trusts it says so in their own settings,
-``$XDG_CONFIG_HOME/orchestrator/config.yaml`` (else ``~/.config``), which nothing in a project can bring::
+What lies there says which programs run, and reading it writes an index. A person who trusts it says
+so in their own settings, ``$XDG_CONFIG_HOME/orchestrator/config.yaml`` (else ``~/.config``), which
+nothing in a project can bring::
 
     safe_directories: [/srv/shared/acme, /work/*]
 """
@@ -32,7 +34,8 @@ def find_own_layout(start: str | None = None) -> Layout:
 
 
 def foreign(layout: Layout) -> str:
-    """Why this work directory is not ours to look at; empty if it is, or if a person said that it is safe."""
+    """Why this work directory is not ours to look at; empty if it is, or if a person said that it
+    is safe."""
     for path in (layout.work, layout.config, layout.state):
         try:
             owner = os.stat(path).st_uid
@@ -61,7 +64,8 @@ def settings_path() -> str:
 
 
 def is_safe(root: str) -> bool:
-    """Whether the user's own settings name this project: its path, a folder with ``/*`` behind it, or ``*``."""
+    """Whether the user's own settings name this project: its path, a folder with ``/*`` behind it,
+    or ``*``."""
     real = os.path.realpath(root)
     return any(_means(entry, real) for entry in _listed())
 
@@ -87,7 +91,8 @@ def _means(entry: str, real: str) -> bool:
 
 
 def _listed() -> list[str]:
-    """The entries; none if the file is missing, is not our own, can be written by others, or says something else."""
+    """The entries; none if the file is missing, is not our own, can be written by others, or says
+    something else."""
     path = settings_path()
     if not path:
         return []

@@ -19,7 +19,8 @@ def workers_file(layout: Layout, name: str) -> str:
 
 
 def read(layout: Layout) -> dict[str, Mapping[str, Any]]:
-    """By distributor: ``workers`` by id, and what is wrong with its ``broker`` (empty: nothing).  Empty without a watcher."""
+    """By distributor: ``workers`` by id, and what is wrong with its ``broker`` (empty: nothing).
+    Empty without a watcher."""
     found: dict[str, Mapping[str, Any]] = {}
     try:
         names = sorted(os.listdir(f"{layout.state}/queues"))

@@ -1,4 +1,5 @@
-"""A person's projects: links in ``$XDG_CONFIG_HOME/orchestrator/projects``, each to the folder that holds a ``work/``."""
+"""A person's projects: links in ``$XDG_CONFIG_HOME/orchestrator/projects``, each to the folder that
+holds a ``work/``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Replies: what a person has to say to a task's agent, as a file ``<id>.reply`` or ``<id>.reply.md`` beside the task.
+"""Replies: what a person has to say to a task's agent, as a file ``<id>.reply`` or
+``<id>.reply.md`` beside the task.
 
-It may lie in any folder of tasks; the name says whose it is.  Like every file that people and git bring it is read with
-care: a regular file, not too large, whole, text.
+It may lie in any folder of tasks; the name says whose it is. Like every file that people and git
+bring it is read with care: a regular file, not too large, whole, text.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Reply:
 
 
 def names_of(layout: Layout, task_id: str) -> list[tuple[Status, str]]:
-    """Files with words for the agent of this task, in any folder: the order is that in which they are told."""
+    """Files with words for the agent of this task, in any folder: the order is that in which they
+    are told."""
     found = [
         (Status.RUNNING, name)
         for name in sorted(scan.names(layout.folder(Status.RUNNING)), key=_place)
@@ -94,8 +96,8 @@ def look(
     quiet: float = 0.0,
     whole: Callable[[Reply], bool] = lambda _: False,
 ) -> Reply | None:
-    """What a reply says; None if it is not whole yet: empty, open in an editor, or written within the last ``quiet`` seconds
-    (unless somebody knows that it is ``whole``)."""
+    """What a reply says; None if it is not whole yet: empty, open in an editor, or written within
+    the last ``quiet`` seconds (unless somebody knows that it is ``whole``)."""
     path = layout.file(folder, name)
     task_id = replied_to(name)
     if os.path.lexists(layout.file(folder, f".{name}.swp")) or os.path.lexists(

@@ -1,7 +1,9 @@
-"""Opening a task or run file and understanding it: one read through one descriptor, then parse, then meaning.
+"""Opening a task or run file and understanding it: one read through one descriptor, then parse,
+then meaning.
 
-`load` never raises for what a file says: problems are in the `Request`.  It imports no jsonschema, so that
-reading verbs can use it; the watcher and ``validate`` pass ``check``, which is ``files.schemas.check``.
+`load` never raises for what a file says: problems are in the `Request`. It imports no jsonschema,
+so that reading verbs can use it; the watcher and ``validate`` pass ``check``, which is
+``files.schemas.check``.
 """
 
 from __future__ import annotations
@@ -97,10 +99,11 @@ class Request:
 
 
 def read(path: str, leased: bool = False, most: int = MAX_BYTES) -> Content:
-    """The bytes of a regular file, never following a link, never blocking on a pipe, at most ``most`` bytes.
+    """The bytes of a regular file, never following a link, never blocking on a pipe, at most
+    ``most`` bytes.
 
-    With ``leased`` also tell whether somebody has it open for writing.  Raises `Unreadable`, or OSError if it
-    cannot be opened.
+    With ``leased`` also tell whether somebody has it open for writing. Raises `Unreadable`, or
+    OSError if it cannot be opened.
     """
     try:
         fd = opening.descriptor(path)
@@ -128,8 +131,9 @@ def read(path: str, leased: bool = False, most: int = MAX_BYTES) -> Content:
 def _open_for_writing(fd: int) -> bool:
     """Linux refuses a read lease while any descriptor can write to the file.
 
-    Taking the lease makes a writer that opens at this instant wait until it is given back, a few microseconds.
-    SIGIO, which would announce that writer, must be ignored by then (the watcher does, and `editing.held`).
+    Taking the lease makes a writer that opens at this instant wait until it is given back, a few
+    microseconds. SIGIO, which would announce that writer, must be ignored by then (the watcher
+    does, and `editing.held`).
     """
     import fcntl
 
@@ -155,11 +159,12 @@ def load(
 ) -> Request:
     """What the bytes of ``path`` ask for.
 
-    ``agents`` are the roles an older-format file may name, ``known`` finds the tasks it depends on by what they call
-    themselves (None: those of the same work directory).  A file that is ``offered`` to be run must not say that it is done.
-    ``parsed`` is a part of a document that is read already, instead of ``raw``.  ``find`` finds templates (None: those of the same
-    work directory, as they are now), ``files`` lists those that a pattern of a run is about (None: those of its project, as they
-    are now).
+    ``agents`` are the roles an older-format file may name, ``known`` finds the tasks it depends on
+    by what they call themselves (None: those of the same work directory). A file that is
+    ``offered`` to be run must not say that it is done. ``parsed`` is a part of a document that is
+    read already, instead of ``raw``. ``find`` finds templates (None: those of the same work
+    directory, as they are now), ``files`` lists those that a pattern of a run is about (None: those
+    of its project, as they are now).
     """
     document = parsed or parse(raw, markdown=path.endswith(".md"))
     request = Request(task_id, path, document, find=find or templates.beside(path))
@@ -307,7 +312,8 @@ def _matrix_problems(document: Document, data: Any) -> list[Problem]:
 
 
 def _size_problems(document: Document, data: Any) -> list[Problem]:
-    """A few lines must not make more than a machine can hold: defaults, values and needs are written into every task."""
+    """A few lines must not make more than a machine can hold: defaults, values and needs are
+    written into every task."""
     tasks, characters = matrix.weight(data)
     hint = "make several runs of it: a run may need another's tasks"
     if tasks > MAX_TASKS:
@@ -471,7 +477,8 @@ def _at(data: Any, path: tuple[Any, ...]) -> Any:
 
 
 def outside(path: str) -> str:
-    """Why a path of a task file does not stay inside the project, judged by its text; empty if it does."""
+    """Why a path of a task file does not stay inside the project, judged by its text; empty if it
+    does."""
     if "\0" in path:
         return "contains a NUL character"
     if os.path.isabs(path) or path.startswith("~"):

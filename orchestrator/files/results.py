@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def read(layout: Layout, task_id: str) -> dict[str, Any]:
     """The result of a task; empty if it has none or it cannot be read.
 
-    Results are meant for git, so others write them: what does not fit its key's rule in the schema counts as missing.
+    Results are meant for git, so others write them: what does not fit its key's rule in the schema
+    counts as missing.
     """
     try:
         found = _read(layout, task_id) or {}
@@ -55,8 +56,8 @@ def waiting_plan(found: Mapping[str, Any]) -> str:
 
 
 def is_request(layout: Layout, task_id: str) -> bool:
-    """Whether somebody has put a task from review/ into done/ whose branch is not merged, or whose plan is not carried out: that is
-    a request, until it is obeyed."""
+    """Whether somebody has put a task from review/ into done/ whose branch is not merged, or whose
+    plan is not carried out: that is a request, until it is obeyed."""
     journal = journals.of(layout, task_id)
     if journal is None or journal.last.get("status") != Status.REVIEW:
         return False
@@ -66,7 +67,8 @@ def is_request(layout: Layout, task_id: str) -> bool:
 
 
 def unmerged(layout: Layout, task_id: str) -> Change | None:
-    """The change of a task that is done, here or in the archive, and that is not in its target; None if there is none."""
+    """The change of a task that is done, here or in the archive, and that is not in its target;
+    None if there is none."""
     journal = journals.of(layout, task_id)
     found = _unmerged(journal) if journal is not None else None
     return found if found is not None and status_of(layout, task_id) is Status.DONE else None
@@ -81,9 +83,10 @@ def _unmerged(journal: Journal) -> Change | None:
 def ended_as(layout: Layout, task_id: str) -> Status:
     """How an archived task had ended.
 
-    Without a result that says so (it was cancelled before it ever ran, or a person decided what became of it) its
-    events tell.  A result that is there and cannot be read proves nothing: such a task counts as failed.  What competed and was not
-    taken is cancelled: its work is nowhere but on its branch.
+    Without a result that says so (it was cancelled before it ever ran, or a person decided what
+    became of it) its events tell. A result that is there and cannot be read proves nothing: such a
+    task counts as failed. What competed and was not taken is cancelled: its work is nowhere but on
+    its branch.
     """
     contest = contests.of_member(layout, task_id)
     if contest is not None and contest.winner not in ("", task_id):

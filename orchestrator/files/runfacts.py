@@ -1,6 +1,8 @@
-"""What a large accepted run comes to, remembered beside its file: reading ten thousand tasks takes seconds, and they lie in the inbox.
+"""What a large accepted run comes to, remembered beside its file: reading ten thousand tasks takes
+seconds, and they lie in the inbox.
 
-It counts as long as the run's file is the same one.  Whoever could write it could as well write the run's file.
+It counts as long as the run's file is the same one. Whoever could write it could as well write the
+run's file.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def facts(run: Run, info: os.stat_result) -> dict[str, Any]:
 
 
 def known(layout: Layout, run_id: str, info: os.stat_result) -> Run | None:
-    """A run without its tasks' texts; None if it is not remembered, or its file is another one by now."""
+    """A run without its tasks' texts; None if it is not remembered, or its file is another one by
+    now."""
     try:
         data = json.loads(opening.read_bytes(path_of(layout, run_id)))
     except (OSError, ValueError):

@@ -1,7 +1,8 @@
 """Where run files are, and the branches that runs have.
 
-A run file lies in runs/.  One whose tasks have trees goes to review/ when the last has ended, and from there where a person puts
-it: that it is a run, and no task, is known by the record of its branch, or of the contest that it is.
+A run file lies in runs/. One whose tasks have trees goes to review/ when the last has ended, and
+from there where a person puts it: that it is a run, and no task, is known by the record of its
+branch, or of the contest that it is.
 """
 
 from __future__ import annotations
@@ -58,12 +59,14 @@ def place(layout: Layout, run_id: str) -> tuple[str, str] | None:
 
 
 def is_known(layout: Layout, run_id: str) -> bool:
-    """Whether there is such a run: its file, or a branch that tasks of it have grown from, wherever its file is."""
+    """Whether there is such a run: its file, or a branch that tasks of it have grown from, wherever
+    its file is."""
     return place(layout, run_id) is not None or known(layout, run_id) is not None
 
 
 def is_in_place(layout: Layout, run_id: str) -> bool:
-    """Whether a run's file is where it belongs while its tasks go on: in runs/, or where a review of it has put it."""
+    """Whether a run's file is where it belongs while its tasks go on: in runs/, or where a review
+    of it has put it."""
     if any(os.path.lexists(layout.file(RUNS, run_id + suffix)) for suffix in SUFFIXES):
         return True
     where = place(layout, run_id)

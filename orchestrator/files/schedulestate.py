@@ -11,9 +11,11 @@ from orchestrator.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Moments are seconds since the epoch.  ``first``: when it was first seen; ``after``: what was due until then is settled.
+    """Moments are seconds since the epoch. ``first``: when it was first seen; ``after``: what was
+    due until then is settled.
 
-    ``made`` is the newest task of it, ``left`` why the newest time was left out (empty if it was made).
+    ``made`` is the newest task of it, ``left`` why the newest time was left out (empty if it was
+    made).
     """
 
     first: float

@@ -1,7 +1,8 @@
 """The JSON Schemas in ``schemas/`` and what a document that does not fit them is told.
 
-They are the single definition of every file format: editors, ``validate`` and the program use the same files.
-Sentences for patterns come from ``patternErrorMessage`` in the schema, which editors show as well.
+They are the single definition of every file format: editors, ``validate`` and the program use the
+same files. Sentences for patterns come from ``patternErrorMessage`` in the schema, which editors
+show as well.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def _validator(kind: str) -> Any:
 
 
 def _unique(validator: Any, wanted: bool, instance: Any, schema_: Any) -> Iterator[ValidationError]:
-    """``uniqueItems`` in linear time: jsonschema compares every item with every other if they cannot be sorted."""
+    """``uniqueItems`` in linear time: jsonschema compares every item with every other if they
+    cannot be sorted."""
     if not wanted or not isinstance(instance, list):
         return
     seen = set()
@@ -128,7 +130,8 @@ def check(kind: str, document: Document, data: Any = None) -> list[documents.Pro
 
 
 def _without_narrower(problems: Collection[documents.Problem]) -> list[documents.Problem]:
-    """One value of the wrong type is one mistake: what allows the most types is told, and not the branches of its schema."""
+    """One value of the wrong type is one mistake: what allows the most types is told, and not the
+    branches of its schema."""
     found: dict[tuple[int, int], documents.Problem] = {}
     others = []
     for problem in problems:
@@ -247,7 +250,8 @@ def _foreign(key: str, known: dict[str, Any]) -> str:
 
 
 def _not_a_mapping(value: Any, document: Document) -> documents.Problem:
-    """A file that is YAML, but not keys: the line that spoils it, or what the text should have been."""
+    """A file that is YAML, but not keys: the line that spoils it, or what the text should have
+    been."""
     if value is None:
         return documents.Problem(
             1, 1, "there is no task in this file", "say what to do: prompt: ..."
@@ -274,7 +278,8 @@ def _name(path: Path) -> str:
 
 
 def _short(value: object, limit: int = 60) -> str:
-    """A value from a file for a message: never a dump of the document, never a control character."""
+    """A value from a file for a message: never a dump of the document, never a control
+    character."""
     text = (
         value
         if isinstance(value, str)

@@ -1,7 +1,8 @@
-"""What was spent: each attempt once, from the ledger first, and from the event log what the ledger does not know.
+"""What was spent: each attempt once, from the ledger first, and from the event log what the ledger
+does not know.
 
-The log has the attempts of other clones and those from before ``.state`` was removed; the ledger has what git, or a
-person, took out of the log.
+The log has the attempts of other clones and those from before ``.state`` was removed; the ledger
+has what git, or a person, took out of the log.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def _logged(events: Iterable[dict[str, Any]]) -> dict[Key, Ended]:
 
 
 def _recorded(layout: Layout, since: float = 0.0, prefix: str = "") -> dict[Key, Ended]:
-    """What journals that were written to since then (seconds), and whose names begin so, know of their attempts."""
+    """What journals that were written to since then (seconds), and whose names begin so, know of
+    their attempts."""
     found: dict[Key, Ended] = {}
     for folder in (layout.active, layout.closed):
         for path in _journals(folder, since, prefix):

@@ -1,4 +1,5 @@
-"""Where this program keeps what must not lie in a project: ``$XDG_STATE_HOME/orchestrator``, else ``~/.local/state/orchestrator``."""
+"""Where this program keeps what must not lie in a project: ``$XDG_STATE_HOME/orchestrator``, else
+``~/.local/state/orchestrator``."""
 
 from __future__ import annotations
 
@@ -14,15 +15,16 @@ def state_home() -> str:
 
 
 def config_home() -> str:
-    """Where a person's own settings are: ``$XDG_CONFIG_HOME/orchestrator``, else below ``~/.config``; empty without a home."""
+    """Where a person's own settings are: ``$XDG_CONFIG_HOME/orchestrator``, else below
+    ``~/.config``; empty without a home."""
     return _ours("XDG_CONFIG_HOME", ".config")
 
 
 def make(folder: str) -> None:
     """Make a folder that lies in one of these homes, or is one.
 
-    Nobody else may write into any of ours, whatever the umask is: many systems let a person's group write into new folders, and
-    `os.makedirs` gives its mode to the last one only.
+    Nobody else may write into any of ours, whatever the umask is: many systems let a person's group
+    write into new folders, and `os.makedirs` gives its mode to the last one only.
     """
     parent, name = os.path.split(folder)
     if name == NAME:

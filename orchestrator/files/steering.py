@@ -1,6 +1,8 @@
-"""What was said to a running attempt in its own turn: ``words/`` below its logs (`execution.feeding`).
+"""What was said to a running attempt in its own turn: ``words/`` below its logs
+(`execution.feeding`).
 
-``<id>.said`` is a person's reply: its text, and by what the journal knows it.  ``message.json`` is how the tool wants to be told.
+``<id>.said`` is a person's reply: its text, and by what the journal knows it. ``message.json`` is
+how the tool wants to be told.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ MOST = 1 << 20  # bytes of what was said
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A reply that was given to a running tool.  ``key`` is the reply's (`files.replies.Reply.key`)."""
+    """A reply that was given to a running tool. ``key`` is the reply's
+    (`files.replies.Reply.key`)."""
 
     key: str
     text: str

@@ -13,7 +13,8 @@ _ESCAPES = regex(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
     re.S,
 )
-# A move to a column, or over so many cells, where a program leaves the cells between as they are: words stand on both sides.
+# A move to a column, or over so many cells, where a program leaves the cells between as they are:
+# words stand on both sides.
 _COLUMN = regex(r"(?<=[^\s\x1b])\x1b\[[0-9;]*[GC`](?=[^\s])")
 # Moves to another row: what a program on a full screen writes instead of line ends.
 _ROW = regex(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
@@ -39,7 +40,8 @@ def clean(text: str, colour: bool = False) -> str:
 
 
 def last_states(text: str) -> str:
-    """Of lines that were written over (a carriage return, as progress bars do) only what stood there last."""
+    """Of lines that were written over (a carriage return, as progress bars do) only what stood
+    there last."""
     if "\r" not in text and "\x1b" not in text:
         return text
     text = _ROW.sub("\n", text).replace("\r\n", "\n")

@@ -1,9 +1,10 @@
 """What this machine has been told to trust in a project, read from *outside* the project.
 
-``$XDG_STATE_HOME/orchestrator/projects/<key>/``, the key made of the project's real path.  It is believed only if the project
-is the one it was made for: the file ``work/.state/instance`` is still the very same file with the same text.  No commit, archive
-or copy can bring that about.  The file also says by which inode and birth it is known, so that a copy can be told where nothing
-can be remembered (a home that cannot be written, another user's home).
+``$XDG_STATE_HOME/orchestrator/projects/<key>/``, the key made of the project's real path. It is
+believed only if the project is the one it was made for: the file ``work/.state/instance`` is still
+the very same file with the same text. No commit, archive or copy can bring that about. The file
+also says by which inode and birth it is known, so that a copy can be told where nothing can be
+remembered (a home that cannot be written, another user's home).
 
     place.json       the project's path, its instance, and by what that file is known
     approved.jsonl   files of the inbox that count without a question: id, hash, and by what the file is known
@@ -36,7 +37,8 @@ else:
 # How a project and what is known of it fit together.
 KNOWN = "known"  # it is the one
 FRESH = "fresh"  # nothing was ever done here
-REMOVED = "removed"  # somebody removed .state (git clean): the same path, and nothing in it that could be believed
+# somebody removed .state (git clean): the same path, and nothing in it that could be believed
+REMOVED = "removed"
 MOVED = "moved"  # the project has another path, and is no longer at its old one
 COPIED = "copied"  # its state was made elsewhere
 NOWHERE = "nowhere"  # there is no folder of ours to remember anything in
@@ -44,9 +46,11 @@ NOWHERE = "nowhere"  # there is no folder of ours to remember anything in
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Where trust in a project is kept (``folder``, empty if nowhere) and whether it may be believed (``state``).
+    """Where trust in a project is kept (``folder``, empty if nowhere) and whether it may be
+    believed (``state``).
 
-    ``source`` is the folder that holds what is known now; it differs from ``folder`` after a project was moved.
+    ``source`` is the folder that holds what is known now; it differs from ``folder`` after a
+    project was moved.
     """
 
     folder: str
@@ -156,9 +160,11 @@ def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
 
 
 def _has_state(layout: Layout) -> bool:
-    """Whether there is anything that a watcher would go by and that was not begun in this very place."""
+    """Whether there is anything that a watcher would go by and that was not begun in this very
+    place."""
     if names(f"{layout.state}/active") or names(f"{layout.state}/expanding"):
-        # Version 0.1.0 kept no instance: one attempt of it that was begun here shows that the rest was not copied.
+        # Version 0.1.0 kept no instance: one attempt of it that was begun here shows that the rest
+        # was not copied.
         known = journals.active(layout)
         return not any(journals.knows_its_file(layout, journal) for journal in known)
     fresh = not os.path.lexists(layout.state)
@@ -173,7 +179,8 @@ def _known_by(layout: Layout) -> Identity | None:
 
 
 def unsafe(folder: str) -> str:
-    """Why what lies in this folder cannot be believed: others could have written it; empty if nothing speaks against it."""
+    """Why what lies in this folder cannot be believed: others could have written it; empty if
+    nothing speaks against it."""
     try:
         info = os.stat(folder)
     except FileNotFoundError:
@@ -204,7 +211,8 @@ def read_json(path: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Vouched:
-    """Files that count without a question.  Reads on where it stopped; ``also`` are those that no disk has taken yet."""
+    """Files that count without a question. Reads on where it stopped; ``also`` are those that no
+    disk has taken yet."""
 
     path: str = ""
     also: set[tuple[str, str, Identity]] = field(default_factory=set)

@@ -1,7 +1,7 @@
 """May this task start?  The one place that answers.
 
-The watcher, ``run``, ``why``, ``list`` and ``status`` fill a `World` from what each of them knows and ask here, so that they cannot
-disagree.  Pure: nothing is read, no clock is looked at.
+The watcher, ``run``, ``why``, ``list`` and ``status`` fill a `World` from what each of them knows
+and ask here, so that they cannot disagree. Pure: nothing is read, no clock is looked at.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ PROCESS = frozenset((GateName.WATCHER, GateName.STORE, GateName.DRAINING, GateNa
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Another attempt of a claimed task: its number, and when it is due (seconds since the epoch)."""
+    """Another attempt of a claimed task: its number, and when it is due (seconds since the
+    epoch)."""
 
     attempt: int
     due: float
@@ -49,7 +50,8 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Who asks to start.  Of ``task`` only what its gates depend on is looked at: hold, not_before, needs, run."""
+    """Who asks to start. Of ``task`` only what its gates depend on is looked at: hold, not_before,
+    needs, run."""
 
     task: Task
     lane: Lane
@@ -124,7 +126,8 @@ class InForce:
 
 
 def in_force(config: Config, turns: Collection[str] = ()) -> InForce:
-    """What a configuration means to admission; ``turns`` are the agents that edit the checkout one after the other."""
+    """What a configuration means to admission; ``turns`` are the agents that edit the checkout one
+    after the other."""
     locks = {
         name: tuple(sorted({*role.role.locks, *({isolation.CHECKOUT} if name in turns else ())}))
         for name, role in config.agents.items()
@@ -145,7 +148,8 @@ def in_force(config: Config, turns: Collection[str] = ()) -> InForce:
 
 
 def in_force_from(data: Mapping[str, Any]) -> InForce:
-    """The inverse of `InForce.as_json`.  Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+    """The inverse of `InForce.as_json`. Raises KeyError, TypeError, ValueError or AttributeError
+    for anything else."""
     limits = data["limits"]
     return InForce(
         Limits(
@@ -170,9 +174,10 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
 class World:
     """Everything else that the answer depends on.
 
-    ``status_of`` says where a task is (None: nowhere), ``run_of`` what an accepted run allows.  ``limits`` are those in force, with
-    what is held and what is closed: spent budgets, runs whose end is being judged.  ``stopped`` says why a run takes no more tasks,
-    for who knows that without asking for each of them.  ``unmerged`` is the change of a done task that nobody has merged.
+    ``status_of`` says where a task is (None: nowhere), ``run_of`` what an accepted run allows.
+    ``limits`` are those in force, with what is held and what is closed: spent budgets, runs whose
+    end is being judged. ``stopped`` says why a run takes no more tasks, for who knows that without
+    asking for each of them. ``unmerged`` is the change of a done task that nobody has merged.
     """
 
     now: float
@@ -186,7 +191,8 @@ class World:
 
 
 def admit(ask: Ask, world: World) -> list[Gate]:
-    """Every closed gate between a task and its start, the most telling first; none: it may start now."""
+    """Every closed gate between a task and its start, the most telling first; none: it may start
+    now."""
     return [
         *standing_gates(ask, world),
         *process_gates(world.watching),
@@ -195,7 +201,8 @@ def admit(ask: Ask, world: World) -> list[Gate]:
 
 
 def standing_gates(ask: Ask, world: World) -> list[Gate]:
-    """Those that concern this task alone, whatever else runs.  They change only when something happens to it or its needs."""
+    """Those that concern this task alone, whatever else runs. They change only when something
+    happens to it or its needs."""
     others = only_gates(ask.task.id, ask.task.run, world.limits.only)
     if ask.retry is not None:
         return others + retry_gates(ask.retry, world.now)
@@ -252,12 +259,14 @@ def process_gates(watching: Watching) -> list[Gate]:
 
 
 def ending_gate(task_id: str) -> Gate:
-    """The gate of a run that stops at a failure while the end of one of its tasks is being judged."""
+    """The gate of a run that stops at a failure while the end of one of its tasks is being
+    judged."""
     return Gate(GateName.ENDING, f"{task_id} has ended, and its result is being recorded")
 
 
 def hopeless(gates: list[Gate]) -> bool:
-    """Whether nothing that runs, and no moment within this day's work, opens these gates: only a person, or midnight, does."""
+    """Whether nothing that runs, and no moment within this day's work, opens these gates: only a
+    person, or midnight, does."""
     return any(gate.stuck or gate.name in (GateName.BUDGET, GateName.QUOTA) for gate in gates)
 
 

@@ -1,4 +1,5 @@
-"""By which names a task can be meant: its id, what its file calls itself, the number or short id its name begins with."""
+"""By which names a task can be meant: its id, what its file calls itself, the number or short id
+its name begins with."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _ANY = regex(
 
 
 class Aliases:
-    """Ids by their other names.  A full name comes before a short one; a short one that two tasks share means neither."""
+    """Ids by their other names. A full name comes before a short one; a short one that two tasks
+    share means neither."""
 
     def __init__(self) -> None:
         self._full: dict[str, str] = {}
@@ -45,7 +47,8 @@ class Aliases:
             self._numbers.setdefault(found["number"], set()).add(task_id)
 
     def _numbered(self, word: str) -> set[str]:
-        """Those whose short id ends in the number of a word such as ``task-12``, which says no more than the number."""
+        """Those whose short id ends in the number of a word such as ``task-12``, which says no more
+        than the number."""
         found = _ANY.match(word)
         return self._numbers.get(found["number"], set()) if found else set()
 

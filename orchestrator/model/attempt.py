@@ -10,11 +10,11 @@ from orchestrator.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """``cause`` is empty if the tool ended by itself, else one of ``cancelled``, ``timeout``, ``silence``, ``log_limit``, ``leash`` (its worker
-    had lost touch with the broker);
-    ``not_home`` (it ran elsewhere, and what it did did not come back);
-    ``not_installed`` or ``start`` (it could not be executed, ``message`` says why, ``errno`` is the system's number if that
-    was not the task's fault); ``lost`` (its supervisor was killed; nobody knows)."""
+    """``cause`` is empty if the tool ended by itself, else one of ``cancelled``, ``timeout``,
+    ``silence``, ``log_limit``, ``leash`` (its worker had lost touch with the broker); ``not_home``
+    (it ran elsewhere, and what it did did not come back); ``not_installed`` or ``start`` (it could
+    not be executed, ``message`` says why, ``errno`` is the system's number if that was not the
+    task's fault); ``lost`` (its supervisor was killed; nobody knows)."""
 
     cause: str
     code: int | None = None
@@ -26,7 +26,8 @@ class AttemptEnd:
 
     @property
     def exit_code(self) -> int | None:
-        """As shells have it: 128 and the number of the signal that ended it; None if nobody knows."""
+        """As shells have it: 128 and the number of the signal that ended it; None if nobody
+        knows."""
         return self.code if self.signal is None else 128 + self.signal
 
 

@@ -1,6 +1,8 @@
-"""Budgets: what may be spent, in dollars, tokens and attempts, and which gates are closed when it has been.
+"""Budgets: what may be spent, in dollars, tokens and attempts, and which gates are closed when it
+has been.
 
-Days are days of UTC.  Who pays by subscription counts tokens, or attempts by the hour, where dollars mean nothing.
+Days are days of UTC. Who pays by subscription counts tokens, or attempts by the hour, where dollars
+mean nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """``soft`` is where a warning is given, ``hard`` where nothing more is started, both in dollars; ``tokens`` the same as
-    ``hard`` in tokens, ``attempts`` how many may begin within an hour.  None: no such limit."""
+    """``soft`` is where a warning is given, ``hard`` where nothing more is started, both in
+    dollars; ``tokens`` the same as ``hard`` in tokens, ``attempts`` how many may begin within an
+    hour. None: no such limit."""
 
     soft: float | None = None
     hard: float | None = None
@@ -28,7 +31,8 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a budget counts: the field of `Budget`, the keys that limit it in the settings and in a file, and its words."""
+    """What a budget counts: the field of `Budget`, the keys that limit it in the settings and in a
+    file, and its words."""
 
     field: str
     key: str
@@ -51,9 +55,11 @@ TOKENS = Unit("tokens", "hard_tokens", "max_tokens", "{:,.0f}", " tokens")
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """``day`` is for all agents together, ``agents`` for each one's day; ``run`` and ``task`` for those that set none.
+    """``day`` is for all agents together, ``agents`` for each one's day; ``run`` and ``task`` for
+    those that set none.
 
-    ``unknown`` are the dollars that an agent's attempt counts as whose cost nobody knows; None: as nothing.
+    ``unknown`` are the dollars that an agent's attempt counts as whose cost nobody knows; None: as
+    nothing.
     """
 
     day: Budget = Budget()
@@ -66,7 +72,8 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt that runs and has cost ``so_far``; ``before`` is what earlier attempts of its task did, ``most`` what the task may.
+    """An attempt that runs and has cost ``so_far``; ``before`` is what earlier attempts of its task
+    did, ``most`` what the task may.
 
     All three are in dollars, or in tokens.
     """
@@ -97,7 +104,8 @@ class Spent:
 
 
 def budget_from(data: Mapping[str, Any] | None) -> Budget:
-    """The budget in ``{soft_usd: 1, hard_usd: 2, hard_tokens: 100000, max_attempts_per_hour: 10}``."""
+    """The budget in ``{soft_usd: 1, hard_usd: 2, hard_tokens: 100000, max_attempts_per_hour:
+    10}``."""
     keys = ("soft_usd", "hard_usd", "hard_tokens", "max_attempts_per_hour")
     return Budget(*((data or {}).get(key) for key in keys))
 
@@ -115,7 +123,8 @@ def closed(
     midnight: float,
     unit: Unit = DOLLARS,
 ) -> dict[Scope, gates.Gate]:
-    """The gates that spent budgets close.  ``run_limits``: what the files of these runs allow (None: they do not say)."""
+    """The gates that spent budgets close. ``run_limits``: what the files of these runs allow (None:
+    they do not say)."""
     found: dict[Scope, gates.Gate] = {}
 
     def close(
@@ -145,7 +154,8 @@ def closed(
 def paced(
     budgets: Budgets, begun: Iterable[tuple[float, str]], now: float
 ) -> dict[Scope, gates.Gate]:
-    """The gates that ``max_attempts_per_hour`` closes.  ``begun``: when attempts began (seconds), and of which agents."""
+    """The gates that ``max_attempts_per_hour`` closes. ``begun``: when attempts began (seconds),
+    and of which agents."""
     recent = sorted((moment, agent) for moment, agent in begun if now - HOUR < moment <= now)
     found: dict[Scope, gates.Gate] = {}
     every: list[tuple[Scope, str, Budget]] = [(("", ""), "day", budgets.day)]
@@ -170,7 +180,8 @@ def overrun(
     running: Sequence[Running],
     unit: Unit = DOLLARS,
 ) -> dict[str, str]:
-    """The running attempts whose budget is spent, with what they have cost so far, and in what words."""
+    """The running attempts whose budget is spent, with what they have cost so far, and in what
+    words."""
     live = Spent(spent.day, spent.total, dict(spent.agents), dict(spent.runs))
     for item in running:
         live.add(item.agent, item.run, item.so_far)

@@ -1,6 +1,8 @@
-"""Work that follows from work: what is to be made when a task ends, under which id, and with what text.
+"""Work that follows from work: what is to be made when a task ends, under which id, and with what
+text.
 
-Everything here is pure.  An id follows from its cause, the task and the place in its list, so that making it twice makes one.
+Everything here is pure. An id follows from its cause, the task and the place in its list, so that
+making it twice makes one.
 """
 
 from __future__ import annotations
@@ -56,8 +58,9 @@ class FollowUp:
 class Ended:
     """How a task ended, as far as what follows depends on it.
 
-    ``changed``: there is work of its on a branch or in the checkout.  ``tip`` is the commit that the next tree begins from, empty
-    if there is none or it is merged; ``merges`` whether an approval merges it.  ``times`` counts from 1 how often it has ended here.
+    ``changed``: there is work of its on a branch or in the checkout. ``tip`` is the commit that the
+    next tree begins from, empty if there is none or it is merged; ``merges`` whether an approval
+    merges it. ``times`` counts from 1 how often it has ended here.
     """
 
     status: Status
@@ -116,7 +119,8 @@ def moments(on: str, ended: Ended) -> tuple[str, ...]:
 
 
 def child_id(parent: str, name: str, place: int, times: int) -> str:
-    """``<parent>.<name>``; ``.2`` for the second of that name, ``.again2`` for the second time that the parent ended."""
+    """``<parent>.<name>``; ``.2`` for the second of that name, ``.again2`` for the second time that
+    the parent ended."""
     tail = f".{name}"
     tail += f".{place}" if place > 1 else ""
     tail += f".again{times}" if times > 1 else ""
@@ -207,7 +211,8 @@ def _data(
 
 
 def _of_data(data: Any) -> dict[str, str]:
-    """``task.data`` and, of a mapping, ``task.data.KEY``: texts as they are, anything else as JSON."""
+    """``task.data`` and, of a mapping, ``task.data.KEY``: texts as they are, anything else as
+    JSON."""
     found = {"task.data": data}
     if isinstance(data, Mapping):
         found |= {f"task.data.{key}": value for key, value in data.items()}

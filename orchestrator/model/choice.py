@@ -11,7 +11,8 @@ from orchestrator.records import dataclass, field
 
 @dataclass(frozen=True, slots=True, order=True)
 class Candidate:
-    """A task that could start now.  The order of candidates is the order of choice: priority, age, id."""
+    """A task that could start now. The order of candidates is the order of choice: priority, age,
+    id."""
 
     rank: int
     submitted: int  # nanoseconds since the epoch: when the file was last written
@@ -24,8 +25,8 @@ def choose(
 ) -> list[Candidate]:
     """The candidates to start now, first the most urgent.
 
-    ``lanes`` holds them sorted; within a lane all are equal to the limits, so only the first of each lane that has
-    room is looked at, and the cost does not depend on how many wait.
+    ``lanes`` holds them sorted; within a lane all are equal to the limits, so only the first of
+    each lane that has room is looked at, and the cost does not depend on how many wait.
     """
     use = use.copy()
     position = dict.fromkeys(lanes, 0)

@@ -31,8 +31,9 @@ REDACTED = (
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A role: which tool acts for it, and with what.  ``command`` is the argv of the ``shell`` tool, ``instructions`` a
-    file of the project or, for a Markdown profile, the text itself in ``profile``."""
+    """A role: which tool acts for it, and with what. ``command`` is the argv of the ``shell`` tool,
+    ``instructions`` a file of the project or, for a Markdown profile, the text itself in
+    ``profile``."""
 
     name: str
     tools: tuple[str, ...]  # the first acts, the others are what to fall back to
@@ -65,7 +66,8 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model: prices in US dollars for a million tokens (None: not known), and what each tool calls it."""
+    """A model: prices in US dollars for a million tokens (None: not known), and what each tool
+    calls it."""
 
     name: str
     input: float | None = None
@@ -106,7 +108,8 @@ class ModelRule:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A command that is told of events: of these kinds (empty: all) that put a task into one of these folders (empty: any)."""
+    """A command that is told of events: of these kinds (empty: all) that put a task into one of
+    these folders (empty: any)."""
 
     run: tuple[str, ...]
     on: frozenset[str] = frozenset()
@@ -121,8 +124,9 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class PaneConfig:
-    """What the pane does to its terminal: ``title`` a badge, ``bell`` on failures and questions, ``windows`` of tmux for
-    interactive tasks; ``keys`` can be typed, and what they show opens in a ``split`` or a ``popup`` of tmux or ``here``."""
+    """What the pane does to its terminal: ``title`` a badge, ``bell`` on failures and questions,
+    ``windows`` of tmux for interactive tasks; ``keys`` can be typed, and what they show opens in a
+    ``split`` or a ``popup`` of tmux or ``here``."""
 
     title: bool = True
     bell: bool = True
@@ -133,7 +137,7 @@ class PaneConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything ``orchestrator.yaml`` says, with the defaults filled in.  Durations are seconds."""
+    """Everything ``orchestrator.yaml`` says, with the defaults filled in. Durations are seconds."""
 
     limits: Limits = Limits()
     default_agent: str = "demo"
@@ -182,7 +186,8 @@ class Config:
 
 
 def config_from(data: Mapping[str, Any] | None) -> Config:
-    """The configuration in a mapping that fits ``config.schema.json`` (None or empty: all defaults)."""
+    """The configuration in a mapping that fits ``config.schema.json`` (None or empty: all
+    defaults)."""
     data = data or {}
     limits, defaults, cancel = (
         data.get("limits", {}),

@@ -1,7 +1,8 @@
-"""A contest: one task for several agents, of whose work a person takes one.  ``compete: [claude, codex]`` in its file.
+"""A contest: one task for several agents, of whose work a person takes one. ``compete: [claude,
+codex]`` in its file.
 
-Everything here is pure.  A contest is a run: each agent has a task ``<id>.<agent>`` with a tree of its own, and all of them end in
-review.  Taking one puts the others away; their branches stay.
+Everything here is pure. A contest is a run: each agent has a task ``<id>.<agent>`` with a tree of
+its own, and all of them end in review. Taking one puts the others away; their branches stay.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Path = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What is kept of an accepted contest: ids of its tasks in the order of its file, and which of them was taken."""
+    """What is kept of an accepted contest: ids of its tasks in the order of its file, and which of
+    them was taken."""
 
     run: str
     members: tuple[str, ...] = ()
@@ -45,7 +47,8 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done next: the one that is ``taken``, tasks to withdraw, to stop, to put away; where the contest's file goes."""
+    """What is to be done next: the one that is ``taken``, tasks to withdraw, to stop, to put away;
+    where the contest's file goes."""
 
     taken: str = ""
     withdraw: tuple[str, ...] = ()
@@ -98,7 +101,8 @@ def problems(data: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
 
 
 def step(contest: Contest, where: Callable[[str], Status | None]) -> Step:
-    """What follows from where its tasks are now.  ``where`` tells the folder; None for a task that is nowhere."""
+    """What follows from where its tasks are now. ``where`` tells the folder; None for a task that
+    is nowhere."""
     found = {task_id: where(task_id) for task_id in contest.members}
     taken = contest.winner or next(
         (task_id for task_id, status in found.items() if status is Status.DONE), ""

@@ -1,8 +1,10 @@
-"""Five-field cron expressions: which minutes of the wall clock they name, and the moments these are.
+"""Five-field cron expressions: which minutes of the wall clock they name, and the moments these
+are.
 
-The rules are those of cron(8): lists, ranges, steps, names of months and days; where both the day of the month and the day of the week
-are restricted, either is enough.  A time that the clock skips (summer time begins) counts as the first moment after it; a time
-that comes twice (summer time ends) counts once, the first time.
+The rules are those of cron(8): lists, ranges, steps, names of months and days; where both the day
+of the month and the day of the week are restricted, either is enough. A time that the clock skips
+(summer time begins) counts as the first moment after it; a time that comes twice (summer time ends)
+counts once, the first time.
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ def _value(word: str, name: str, low: int, high: int, names: dict[str, int]) -> 
 
 
 def times(cron: Cron, after: float, zone: tzinfo | None) -> Iterator[tuple[float, datetime]]:
-    """Every moment after this one (seconds since the epoch) with the wall clock's time; ``zone`` None is this machine's."""
+    """Every moment after this one (seconds since the epoch) with the wall clock's time; ``zone``
+    None is this machine's."""
     start = datetime.fromtimestamp(after, zone).replace(tzinfo=None, fold=0)
     day = start.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     last = after
@@ -121,7 +124,8 @@ def times(cron: Cron, after: float, zone: tzinfo | None) -> Iterator[tuple[float
 
 
 def moment_of(wall: datetime, zone: tzinfo | None) -> float:
-    """The moment of a time of the wall clock: the first of two; of one that never is, the moment at which the clock skips it."""
+    """The moment of a time of the wall clock: the first of two; of one that never is, the moment at
+    which the clock skips it."""
     moment = wall.replace(tzinfo=zone, fold=0).timestamp()
     if datetime.fromtimestamp(moment, zone).replace(tzinfo=None, fold=0) == wall:
         return moment

@@ -1,7 +1,8 @@
-"""Dependencies as other programs and people write them: ids, short ids, numbers, sentences, mappings with a type.
+"""Dependencies as other programs and people write them: ids, short ids, numbers, sentences,
+mappings with a type.
 
-An id that a file is known to have counts wherever it is named; a word that only looks like an id counts if it stands for
-itself.  Everything else is prose, which is kept and never waited for.
+An id that a file is known to have counts wherever it is named; a word that only looks like an id
+counts if it stands for itself. Everything else is prose, which is kept and never waited for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Known = Callable[
     [str], str
 ]  # what a file calls itself -> its id here; empty if there is no such file
 
-# Keys that list what has to be done first.  Those of the second kind often list other things: only known ids count there.
+# Keys that list what has to be done first.  Those of the second kind often list other things: only
+# known ids count there.
 KEYS = (
     "dependencies dependency depends_on dependson depends blocked_by blockedby blockers needs after waits_for "
     "requires_tasks required_tasks task_dependencies upstream predecessors".split()
@@ -47,7 +49,8 @@ _LEADING = regex(
 
 @dataclass(slots=True)
 class Found:
-    """``needs`` in the order they were found; ``prose`` to be read; ``notes`` on what a person may want to check."""
+    """``needs`` in the order they were found; ``prose`` to be read; ``notes`` on what a person may
+    want to check."""
 
     needs: list[str] = field(default_factory=list)
     prose: list[str] = field(default_factory=list)
@@ -69,7 +72,8 @@ def find(data: Mapping[str, Any], known: Known | None = None) -> tuple[Found, se
 
 
 def _items(value: Any, kind: str = "") -> Iterator[tuple[Any, str]]:
-    """Every single dependency, with its kind.  A mapping of lists (``required: [a]``) has its kinds as keys."""
+    """Every single dependency, with its kind. A mapping of lists (``required: [a]``) has its kinds
+    as keys."""
     if isinstance(value, list):
         for item in value:
             yield from _items(item, kind) if isinstance(item, list) else [(item, kind)]
@@ -91,7 +95,8 @@ def _are_ids(text: str) -> bool:
 
 
 def _looks(word: str) -> bool:
-    """Whether a word that stands for itself is an id: it has a digit and is no program with its version."""
+    """Whether a word that stands for itself is an id: it has a digit and is no program with its
+    version."""
     word = word.strip("#@[]'\"`")
     return bool(re.search(r"\d", word)) and not NOT_IDS.match(word) and not ids.problem(word)
 
@@ -159,7 +164,8 @@ def _ids(word: str, known: Known, loose: bool) -> list[str]:
 
 
 def _is_sure(name: str, sentence: str) -> bool:
-    """An unknown id at the beginning of a sentence: a long one; and not one that the sentence says is done."""
+    """An unknown id at the beginning of a sentence: a long one; and not one that the sentence says
+    is done."""
     rest = sentence.partition(name)[2].strip(" ()[]:;,.-")
     return (
         len(name) > 4

@@ -1,6 +1,7 @@
 """Events: immutable facts in the past tense, one JSON object a line.
 
-Delivery is at least once; ``event_id`` is the same for the same fact, so a reader can drop repetitions.
+Delivery is at least once; ``event_id`` is the same for the same fact, so a reader can drop
+repetitions.
 """
 
 from __future__ import annotations
@@ -72,13 +73,15 @@ FIELDS = (
 def move_step(ctime_ns: int) -> str:
     """The step of a move from folder to folder, by when the file system says that it happened.
 
-    Whoever tells of a move, the verb that made it or the watcher that saw it, tells it under the same id.
+    Whoever tells of a move, the verb that made it or the watcher that saw it, tells it under the
+    same id.
     """
     return f"moved@{ctime_ns}"
 
 
 def event(kind: str, now: float, event_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """One event as the log has it: the common fields first (null where they do not apply), then its own."""
+    """One event as the log has it: the common fields first (null where they do not apply), then its
+    own."""
     assert kind in EVENTS, kind
     result: dict[str, Any] = {"ts": timestamp(now), "event_id": event_id, "event": kind}
     for name in FIELDS:

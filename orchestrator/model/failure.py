@@ -1,6 +1,7 @@
 """Kinds of failure, and what each allows.
 
-Which kind a failure is, is data: patterns in the tool specs (``failures:``) and in ``tools/failures.yaml``.
+Which kind a failure is, is data: patterns in the tool specs (``failures:``) and in
+``tools/failures.yaml``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from orchestrator.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``retry``: the same tool may do better later.  ``fallback``: nothing was done yet, so that another tool may try.
-    ``parks``: until its reset the tool is of no use to anybody."""
+    """``retry``: the same tool may do better later. ``fallback``: nothing was done yet, so that
+    another tool may try. ``parks``: until its reset the tool is of no use to anybody."""
 
     retry: bool
     fallback: bool

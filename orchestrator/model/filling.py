@@ -1,7 +1,8 @@
 """Names in braces inside text: ``Review {task.title}``.
 
-Only ``{`` and a name and ``}`` is a place; every other brace is ordinary text, so that JSON and code may stand in a prompt.
-``{{name}}`` stands for ``{name}`` itself.  A value is put in as it is and never looked at again: it can inject nothing.
+Only ``{`` and a name and ``}`` is a place; every other brace is ordinary text, so that JSON and
+code may stand in a prompt. ``{{name}}`` stands for ``{name}`` itself. A value is put in as it is
+and never looked at again: it can inject nothing.
 """
 
 from __future__ import annotations

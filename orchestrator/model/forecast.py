@@ -1,4 +1,5 @@
-"""What will start, in which order, and when: the future played through with the one admission and the one choice.
+"""What will start, in which order, and when: the future played through with the one admission and
+the one choice.
 
 Pure.  It is assumed that every task succeeds at its first attempt and takes as long as it is told.
 """
@@ -46,7 +47,8 @@ class Start:
 
 @dataclass(slots=True)
 class Forecast:
-    """Starts in their order, the ends of what runs, and what never starts, with the gates that stay closed."""
+    """Starts in their order, the ends of what runs, and what never starts, with the gates that stay
+    closed."""
 
     starts: list[Start] = field(default_factory=list)
     ends: dict[str, float] = field(default_factory=dict)
@@ -74,7 +76,8 @@ class _Play:
         self.wake: list[float] = []
 
     def step(self) -> bool:
-        """Start what may start now, and go to the next moment at which something changes; whether there is one."""
+        """Start what may start now, and go to the next moment at which something changes; whether
+        there is one."""
         limits, world = self._limits(), self._world()
         self.wake = [
             gate.until

@@ -1,5 +1,5 @@
-"""What other programs call things, and files of other programs: tables, so that the hint is the right word and not the
-one with the fewest different letters."""
+"""What other programs call things, and files of other programs: tables, so that the hint is the
+right word and not the one with the fewest different letters."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ ELSEWHERE: Mapping[str, str] = {
 
 
 class Kind(NamedTuple):
-    """A kind of file of another program: keys that are all there, keys of which one is, a key that its parts have."""
+    """A kind of file of another program: keys that are all there, keys of which one is, a key that
+    its parts have."""
 
     name: str
     all_of: str
@@ -154,7 +155,8 @@ _TASK, _RUN = _table(SYNONYMS), _table(RUN_SYNONYMS)
 
 
 def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
-    """Our word for a key of another program, among those that are ``known`` where it stands; empty if there is none."""
+    """Our word for a key of another program, among those that are ``known`` where it stands; empty
+    if there is none."""
     form = plain(key)
     if form in known:
         return form
@@ -167,7 +169,8 @@ def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
 
 
 def hint_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
-    """What to do about a key of another program in a task or run; empty if nothing is known about it."""
+    """What to do about a key of another program in a task or run; empty if nothing is known about
+    it."""
     if "prompt" not in known and "tasks" not in known:
         return ""
     word = word_for(key, known)

@@ -59,8 +59,8 @@ class GateName(StrEnum):
 class Gate:
     """One closed gate.
 
-    ``why`` is a phrase that follows "waits: "; ``until`` is the moment it opens by itself; ``stuck`` means that only a person
-    can open it.
+    ``why`` is a phrase that follows "waits: "; ``until`` is the moment it opens by itself;
+    ``stuck`` means that only a person can open it.
     """
 
     name: GateName
@@ -86,13 +86,15 @@ class Lane:
 
     @property
     def unlocked(self) -> Lane:
-        """The same without its locks: what an attempt that asks a person gives back, and takes again."""
+        """The same without its locks: what an attempt that asks a person gives back, and takes
+        again."""
         return replace(self, locks=())
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many attempts may run at once; agents, tools and runs that are not listed are not limited."""
+    """How many attempts may run at once; agents, tools and runs that are not listed are not
+    limited."""
 
     running: int = 4
     per_agent: Mapping[str, int] = field(default_factory=dict)
@@ -100,9 +102,11 @@ class Limits:
     per_run: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)  # by distributor
     asking: int = 8  # attempts that have given their slot back because they ask
-    # By tool or agent: the part of a plan's window that is kept for tasks of normal and high priority
+    # By tool or agent: the part of a plan's window that is kept for tasks of normal and high
+    # priority
     reserve: Mapping[str, float] = field(default_factory=dict)
-    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: what is held by a file in held/
+    # ("tool", name), ("agent", name), ("run", id) or ("", "") for all: what is held by a file in
+    # held/
     held: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
     # The same scopes: gates of spent budgets, and of runs whose end is being judged;
     # ("low", tool or agent): of what is kept back from tasks of low priority
@@ -129,8 +133,9 @@ def own_gates(
 ) -> list[Gate]:
     """The closed gates that concern this task alone, whatever else runs.
 
-    ``status_of`` tells where a needed task is (None: nowhere); ``approval`` is the gate of a file that git may have brought; ``run_stopped`` says why its run takes no more;
-    ``unmerged`` is as in `need_gates`.
+    ``status_of`` tells where a needed task is (None: nowhere); ``approval`` is the gate of a file
+    that git may have brought; ``run_stopped`` says why its run takes no more; ``unmerged`` is as in
+    `need_gates`.
     """
     gates = []
     if task.hold:
@@ -172,9 +177,11 @@ def need_gates(
     ends: Mapping[str, str] = MappingProxyType({}),
     unmerged: Callable[[str], Change | None] = lambda _: None,
 ) -> list[Gate]:
-    """A closed gate for each needed task that has not come to the end that is waited for: done, or what ``ends`` says.
+    """A closed gate for each needed task that has not come to the end that is waited for: done, or
+    what ``ends`` says.
 
-    ``unmerged`` is the change of a done task that is not in its target: who begins from there would not have it.
+    ``unmerged`` is the change of a done task that is not in its target: who begins from there would
+    not have it.
     """
     gates = []
     for need in needs:
@@ -246,7 +253,8 @@ def need_gates(
 
 
 def _unmerged_gate(task_id: str, change: Change) -> Gate:
-    """A task is done, and nobody has merged its branch: its role says ``merge: never``, or a person has put it into done/."""
+    """A task is done, and nobody has merged its branch: its role says ``merge: never``, or a person
+    has put it into done/."""
     return Gate(
         GateName.NEEDS,
         f"needs {task_id}, which is done and not merged: {change.branch} is not in {change.target}",
@@ -273,7 +281,8 @@ def _base_gate(task_id: str, status: Status | None) -> Gate:
 
 @dataclass(slots=True)
 class InUse:
-    """How many attempts run now: in all on this machine, and by agent, tool, run and distributor."""
+    """How many attempts run now: in all on this machine, and by agent, tool, run and
+    distributor."""
 
     running: int = 0
     agents: Counter[str] = field(default_factory=Counter)
@@ -295,7 +304,8 @@ class InUse:
             self.locks[word] += step
 
     def lock(self, lane: Lane, step: int = 1) -> None:
-        """One more attempt that asks a person and has only its locks (or one less, with step -1)."""
+        """One more attempt that asks a person and has only its locks (or one less, with step
+        -1)."""
         for word in lane.locks:
             self.locks[word] += step
 

@@ -1,4 +1,5 @@
-"""Follow-ups as older files write them: ``next_agent``, ``handoff:``, ``result.followup`` and their kind.
+"""Follow-ups as older files write them: ``next_agent``, ``handoff:``, ``result.followup`` and their
+kind.
 
 Only what names an agent is one: a sentence under ``followup`` is prose, and stays in the prompt.
 """
@@ -30,7 +31,8 @@ TEXT_KEYS = (
 def entries(
     data: Mapping[str, Any], agents: Collection[str] | None, notes: list[str]
 ) -> list[dict[str, Any]]:
-    """Entries of ``then`` for every handoff in a file; ``notes`` hears of agents that are not configured here."""
+    """Entries of ``then`` for every handoff in a file; ``notes`` hears of agents that are not
+    configured here."""
     made: dict[tuple[str, str], dict[str, Any]] = {}
     for found, sure in _mappings(data, top=True):
         entry = _entry(found, sure, agents, notes)

@@ -1,7 +1,8 @@
 """What may not start beside single tasks: a tool, an agent, a run, or everything.
 
-Each is one small file: ``@claude.yaml`` holds a tool, ``@agent.builder.yaml`` an agent, ``@run.release.yaml`` a run, ``@all.yaml``
-everything.  No id begins with ``@``.  A tool whose name would mean something else is ``@tool.<name>.yaml``.  Everything here is pure.
+Each is one small file: ``@claude.yaml`` holds a tool, ``@agent.builder.yaml`` an agent,
+``@run.release.yaml`` a run, ``@all.yaml`` everything. No id begins with ``@``. A tool whose name
+would mean something else is ``@tool.<name>.yaml``. Everything here is pure.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _GATES = {
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What one file says.  ``path`` is for people; ``until`` and ``since`` are seconds since the epoch; ``problem`` is what is wrong
-    with it: then it holds until it is mended."""
+    """What one file says. ``path`` is for people; ``until`` and ``since`` are seconds since the
+    epoch; ``problem`` is what is wrong with it: then it holds until it is mended."""
 
     scope: Scope
     path: str
@@ -40,7 +41,8 @@ class Hold:
     def ends(self, now: float) -> float | None:
         """When it ends; None if only a person ends it.
 
-        A wait never becomes longer than it was to be: a clock that was set back would turn 20 seconds into a month.
+        A wait never becomes longer than it was to be: a clock that was set back would turn 20
+        seconds into a month.
         """
         if self.problem or self.until is None:
             return None
@@ -101,7 +103,8 @@ def gate(hold: Hold, now: float) -> Gate:
 
 
 def gates(holds: Iterable[Hold], now: float) -> dict[Scope, Gate]:
-    """The gate of everything that is held now.  Of several holds of one thing the one that lasts longest counts."""
+    """The gate of everything that is held now. Of several holds of one thing the one that lasts
+    longest counts."""
     found: dict[Scope, Gate] = {}
     for hold in holds:
         if hold.over(now):

@@ -1,7 +1,7 @@
 """Ids are file stems: readable, unique without regard to case, safe in every path and shell.
 
-An id has letters and digits of any script, ``.``, ``_`` and ``-``; starts with a letter or digit; is in
-Unicode form NFC; and takes at most 120 bytes, so that ``<id>.error.md`` fits any file system.
+An id has letters and digits of any script, ``.``, ``_`` and ``-``; starts with a letter or digit;
+is in Unicode form NFC; and takes at most 120 bytes, so that ``<id>.error.md`` fits any file system.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from orchestrator.model import names
 from orchestrator.patterns import regex
 
 MAX_BYTES = 120
-# Cyrillic and Greek letters that look like Latin ones: between Latin letters nobody sees which is meant.
+# Cyrillic and Greek letters that look like Latin ones: between Latin letters nobody sees which is
+# meant.
 _TWINS = frozenset("аеорсухіјѕԁһԛԝАВЕКМНОРСТУХІЈЅԌοανικυρχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ")
 _STAND_INS = regex(
     "[\uff21-\uff3a\uff41-\uff5a\uff10-\uff19\U0001d400-\U0001d7ff]"
@@ -45,7 +46,8 @@ def problem(task_id: str) -> str:
 
 
 def _twin(text: str) -> str:
-    """A letter that looks like a Latin one and stands in a word with Latin ones, or that only looks like one; else empty."""
+    """A letter that looks like a Latin one and stands in a word with Latin ones, or that only looks
+    like one; else empty."""
     for word in re.split(r"[._-]", text):
         found = next((char for char in word if char in _TWINS), "")
         if found and any(unicodedata.name(char, "").startswith("LATIN ") for char in word):
@@ -54,14 +56,16 @@ def _twin(text: str) -> str:
 
 
 def key(task_id: str) -> str:
-    """The form under which two ids are the same: NFC and case-folded.  Used as a file name in the ledger."""
+    """The form under which two ids are the same: NFC and case-folded. Used as a file name in the
+    ledger."""
     if task_id.isascii():
         return task_id.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", task_id).casefold())
 
 
 def slug(text: str, limit: int = 48) -> str:
-    """The first words of a text as part of an id: ``Review retry logic!`` -> ``review-retry-logic``."""
+    """The first words of a text as part of an id: ``Review retry logic!`` ->
+    ``review-retry-logic``."""
     text = unicodedata.normalize("NFC", text).lower()
     words = [word for word in re.findall(r"[^\W_]+", text) if not _twin(word)]
     result = ""
@@ -74,7 +78,8 @@ def slug(text: str, limit: int = 48) -> str:
 
 
 def dated(now: datetime, text: str) -> str:
-    """A fresh id that sorts by time and says what it is about: ``2026-11-22T0941-review-retry-logic``."""
+    """A fresh id that sorts by time and says what it is about:
+    ``2026-11-22T0941-review-retry-logic``."""
     return f"{now:%Y-%m-%dT%H%M}-{slug(text)}"
 
 

@@ -1,7 +1,8 @@
-"""A tree for a task: what is configured of trees, checks, review and merge, and what follows from it.
+"""A tree for a task: what is configured of trees, checks, review and merge, and what follows from
+it.
 
-Everything here is pure.  A task file can only tighten what the configuration allows: it may ask for a tree, for a
-check, for a lock; never for less.
+Everything here is pure. A task file can only tighten what the configuration allows: it may ask for
+a tree, for a check, for a lock; never for less.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _FILLS = {
 class Trees:
     """``trees``: from what a tree is made, what it is given, how long it stays.  Times are seconds.
 
-    ``base`` is ``HEAD``, ``working`` or a branch; ``copy`` and ``link`` are paths of the project; ``setup`` are commands.
+    ``base`` is ``HEAD``, ``working`` or a branch; ``copy`` and ``link`` are paths of the project;
+    ``setup`` are commands.
     """
 
     base: str = "HEAD"
@@ -56,8 +58,9 @@ class Check:
 class Change:
     """What a task's branch holds, as the journal keeps it.
 
-    ``base`` and ``tip`` are commits; the figures count ``base..tip`` without ``work/``.  ``unproven`` says why the
-    branch does not hold what the agent left; ``target`` is the branch that a merge moves.
+    ``base`` and ``tip`` are commits; the figures count ``base..tip`` without ``work/``.
+    ``unproven`` says why the branch does not hold what the agent left; ``target`` is the branch
+    that a merge moves.
     """
 
     branch: str = ""
@@ -122,7 +125,8 @@ class Role:
 
     @property
     def reviews(self) -> str:
-        """``always``, ``changed`` or ``never``: what is proven and merged by itself needs no look by default."""
+        """``always``, ``changed`` or ``never``: what is proven and merged by itself needs no look
+        by default."""
         return self.review or ("changed" if self.merge == "ask" else "never")
 
     @property
@@ -153,8 +157,8 @@ REVIEWS = ("never", "changed", "always")  # each asks for more than the one befo
 
 
 def reviewing(role: Role, default: str, asked: str) -> Role:
-    """The role with the review that counts for one task: its own, else the ``default``, and what the task's file ``asked`` if
-    that is more."""
+    """The role with the review that counts for one task: its own, else the ``default``, and what
+    the task's file ``asked`` if that is more."""
     review = role.review or default
     counts = replace(role, review=review).reviews
     if asked and REVIEWS.index(asked) > REVIEWS.index(counts):
@@ -234,7 +238,8 @@ def branch_part(task_id: str) -> str:
 
 
 def free_name(wanted: str, taken: Sequence[str]) -> str:
-    """``wanted``, or with a number, so that no branch is the same without regard to case, above it or below it."""
+    """``wanted``, or with a number, so that no branch is the same without regard to case, above it
+    or below it."""
     folded = {name.casefold() for name in taken}
 
     def blocked(name: str) -> bool:
@@ -248,7 +253,8 @@ def free_name(wanted: str, taken: Sequence[str]) -> str:
         return wanted
     first, slash, rest = wanted.partition("/")
     for number in range(2, 1000):
-        # A branch that is called as the prefix is in the way of all of them: then another prefix is used.
+        # A branch that is called as the prefix is in the way of all of them: then another prefix is
+        # used.
         name = (
             f"{first}-{number}/{rest}"
             if slash and first.casefold() in folded
@@ -312,7 +318,8 @@ def summary(change: Change) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How a check ended.  ``code`` is its exit code, None if it had none; ``lines`` the last that it printed."""
+    """How a check ended. ``code`` is its exit code, None if it had none; ``lines`` the last that it
+    printed."""
 
     name: str
     passed: bool

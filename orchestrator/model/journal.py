@@ -18,10 +18,11 @@ A journal is a list of records (one JSON object a line in ``.state/active`` or `
              ``plan`` a person has approved its plan
 ``merge``    a merge is about to move a branch; ``merged``: it has
 
-A ``started`` record with a ``check`` is that of a check, and the ``exit`` or ``lost`` after it its end.
+A ``started`` record with a ``check`` is that of a check, and the ``exit`` or ``lost`` after it its
+end.
 
-``retry``, ``final`` and ``requeue`` remember in ``read`` what was understood of the attempt before them.
-Only the holder of the journal's lock appends, so the order of records is the order of facts.
+``retry``, ``final`` and ``requeue`` remember in ``read`` what was understood of the attempt before
+them. Only the holder of the journal's lock appends, so the order of records is the order of facts.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptFacts:
-    """One execution: ``started``; once it ended, ``ended`` (an ``exit`` or ``lost`` record); once it was understood, ``read``
-    (`model.result.kept`).  ``dispatched`` says where it was offered; it is empty for an attempt of this machine."""
+    """One execution: ``started``; once it ended, ``ended`` (an ``exit`` or ``lost`` record); once
+    it was understood, ``read`` (`model.result.kept`). ``dispatched`` says where it was offered; it
+    is empty for an attempt of this machine."""
 
     number: int
     started: Record
@@ -167,7 +169,8 @@ _TYPES = {
 def fold(records: Iterable[Record]) -> Journal:
     """The state that a sequence of records describes; `Phase.BLOCKED` if they are not understood.
 
-    What a later version wrote could mean that the task has run: it is never taken for less than it says.
+    What a later version wrote could mean that the task has run: it is never taken for less than it
+    says.
     """
     known = list(records)
     why = _problem(known)
@@ -199,7 +202,8 @@ def _problem(records: list[Record]) -> str:
 
 
 def _branch_left(facts: Mapping[str, Record], after: Record) -> tuple[str, ...]:
-    """The branch of the tree before, if the one after has another, or none; a merged one went with its tree."""
+    """The branch of the tree before, if the one after has another, or none; a merged one went with
+    its tree."""
     branch = str(facts.get("tree", {}).get("branch", ""))
     merge, change = facts.get("merge", {}), facts.get("change", {})
     merged = merge.get("record") == "merged" and merge.get("tip") == change.get("tip")

@@ -1,7 +1,9 @@
-"""Task files of an older format, or of another program: no ``prompt``, but a title, a description, a status of their own.
+"""Task files of an older format, or of another program: no ``prompt``, but a title, a description,
+a status of their own.
 
-`convert` builds a task of today's format from such a mapping.  Nothing is dropped: what keeps books is mapped or kept
-under ``x-<key>``, and all other text is the prompt; each choice that a person might want to know of is a note.
+`convert` builds a task of today's format from such a mapping. Nothing is dropped: what keeps books
+is mapped or kept under ``x-<key>``, and all other text is the prompt; each choice that a person
+might want to know of is a note.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from orchestrator.records import dataclass
 if TYPE_CHECKING:
     from orchestrator.model.dependencies import Known
 
-# Keys that keep books: who, when, how much, and how it hangs together.  All other text is what is to be done.
+# Keys that keep books: who, when, how much, and how it hangs together.  All other text is what is
+# to be done.
 BOOKKEEPING = frozenset(
     "id task_id key number ordinal status state previous_status created created_at created_by created_date created_on "
     "updated updated_at updated_by updated_date updated_on modified modified_at last_updated last_modified started "
@@ -42,7 +45,8 @@ _MARKERS = BOOKKEEPING - frozenset(
     "result related_decisions context_files directives success_criteria notes details test_strategy subtasks".split()
 )
 
-# What comes first in the prompt, in this order, and the heading of each; other keys follow under their own names.
+# What comes first in the prompt, in this order, and the heading of each; other keys follow under
+# their own names.
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("prompt", ""),
     ("objective", "Objective"),
@@ -75,7 +79,8 @@ _PATHLIKE = regex(r"(?!/)(?!.*\.\.(?:/|$))[\w@+-][\w./@+ -]*\.\w+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A mapping in today's format, the notes on what became of the rest, and the status the file claimed."""
+    """A mapping in today's format, the notes on what became of the rest, and the status the file
+    claimed."""
 
     data: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -83,7 +88,8 @@ class Conversion:
 
 
 def is_legacy(data: object, body: str = "") -> bool:
-    """Whether this is a task of the older format: something to do, no prompt, and at least two of its keys."""
+    """Whether this is a task of the older format: something to do, no prompt, and at least two of
+    its keys."""
     if not isinstance(data, Mapping) or {"prompt", "prompt_file"} & set(data):
         return False
     something = bool(body.strip()) or any(
@@ -106,8 +112,8 @@ def convert(
     known: Known | None = None,
     own: str = "",
 ) -> Conversion:
-    """Build the task, whose id is ``own``; ``agents`` are the roles that are configured here (None: do not check), ``known``
-    finds other tasks."""
+    """Build the task, whose id is ``own``; ``agents`` are the roles that are configured here (None:
+    do not check), ``known`` finds other tasks."""
     rest = dict(data)
     notes: list[str] = []
     out: dict[str, Any] = {}

@@ -1,7 +1,10 @@
-"""One entry of a run that stands for many tasks: ``matrix: {file: [a.py, b.py], lang: [de, fr]}``, or ``each: src/*.py``.
+"""One entry of a run that stands for many tasks: ``matrix: {file: [a.py, b.py], lang: [de, fr]}``,
+or ``each: src/*.py``.
 
-The files that ``each`` is about are listed before (`files.listing`), so that here they are values like any others.  Every combination of values is a task of its own.  A value takes the place of its name in braces inside texts that are parsed
-already, so that it can be anything and inject nothing.  The key of a task follows from its values, not from their order.
+The files that ``each`` is about are listed before (`files.listing`), so that here they are values
+like any others. Every combination of values is a task of its own. A value takes the place of its
+name in braces inside texts that are parsed already, so that it can be anything and inject nothing.
+The key of a task follows from its values, not from their order.
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ def expand(key: str, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def axes_of(body: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The values by name: those of the matrix, and the files of ``each``.
 
-    A pattern whose files nobody has listed is a value itself: `files.requests` lets no such run pass.
+    A pattern whose files nobody has listed is a value itself: `files.requests` lets no such run
+    pass.
     """
     patterns = _patterns(body)
     files = {name: [item] if isinstance(item, str) else item for name, item in patterns.items()}
@@ -86,7 +90,8 @@ def twins(listed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def weight(data: Mapping[str, Any]) -> tuple[int, int]:
-    """How many tasks a run makes, and about how many characters they are together: at most so many.  It need not fit its schema."""
+    """How many tasks a run makes, and about how many characters they are together: at most so many.
+    It need not fit its schema."""
     listed, defaults = data["tasks"], data.get("defaults")
     if not isinstance(listed, Mapping):
         return (len(listed) if isinstance(listed, list) else 0), 0
@@ -117,7 +122,8 @@ def _longest(body: Any) -> int:
 
 
 def _characters(value: Any, longest: int) -> int:
-    """Of all texts in a value, if each of its braces is filled with the longest text there is for them."""
+    """Of all texts in a value, if each of its braces is filled with the longest text there is for
+    them."""
     return sum(len(text) + text.count("{") * longest for _, text in filling.texts(value))
 
 
@@ -145,7 +151,8 @@ def combinations(body: Mapping[str, Any]) -> Iterator[Values]:
 
 
 def problems(body: Any) -> list[tuple[Path, str, str]]:
-    """What is wrong with the matrix of one entry that fits its schema: path within the entry, message, hint."""
+    """What is wrong with the matrix of one entry that fits its schema: path within the entry,
+    message, hint."""
     if not isinstance(body, Mapping) or not axes_of(body):
         lonely = isinstance(body, Mapping) and "exclude" in body
         return (

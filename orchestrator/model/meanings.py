@@ -1,4 +1,5 @@
-"""What a status, a folder, a priority or a kind of dependency of another program means here: tables of words.
+"""What a status, a folder, a priority or a kind of dependency of another program means here: tables
+of words.
 
 What is not in a table is not guessed: the caller holds it and says so.
 """
@@ -53,7 +54,8 @@ _FOLDERS: Mapping[Status, str] = {
 FOLDERS: Mapping[str, Status] = {
     word: status for status, words in _FOLDERS.items() for word in words.split()
 }
-# Folders whose files are not work to do, whatever lies around them or in them: never run, held for a person.
+# Folders whose files are not work to do, whatever lies around them or in them: never run, held for
+# a person.
 SHELVES = frozenset("backup backups bak trash bin attic recycle stash template templates".split())
 FINAL = frozenset((*FINISHED, Status.ARCHIVE))
 
@@ -83,7 +85,8 @@ _SOFT_PROSE = regex(
 
 
 def plain(text: object) -> str:
-    """A word without its writer's taste: lower case, underscores, no apostrophes, no signs around it."""
+    """A word without its writer's taste: lower case, underscores, no apostrophes, no signs around
+    it."""
     word = unicodedata.normalize("NFKC", str(text)).strip()
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower()
     word = re.sub(r"['\u2019`]", "", word)
@@ -91,7 +94,8 @@ def plain(text: object) -> str:
 
 
 def _forms(text: object) -> list[str]:
-    """The word, and what stands before a remark: ``Done (2025-11-23)``, ``blocked: waits for x``."""
+    """The word, and what stands before a remark: ``Done (2025-11-23)``, ``blocked: waits for
+    x``."""
     head = re.split(r"\s*[(:,;\u2013\u2014|/]\s*|\s+-+\s+|\s*->\s*", str(text).strip(), maxsplit=1)[
         0
     ]
@@ -99,7 +103,8 @@ def _forms(text: object) -> list[str]:
 
 
 class Said(NamedTuple):
-    """What a file says of its own status: under which key, in which words, and the word that tells what it means."""
+    """What a file says of its own status: under which key, in which words, and the word that tells
+    what it means."""
 
     key: str = "status"
     text: str = ""
@@ -111,7 +116,8 @@ class Said(NamedTuple):
         return f"{self.key}: {self.text if len(self.text) < 40 else self.text[:39] + '…'}"
 
 
-# Keys that name a status, the one that says more first; keys that are one if they are true, or have a moment.
+# Keys that name a status, the one that says more first; keys that are one if they are true, or have
+# a moment.
 _NAMED = ("status", "state")
 _FLAGS: Mapping[str, str] = {
     **dict.fromkeys(
@@ -168,8 +174,9 @@ def priority_of(text: object) -> str:
 def folder_of(parts: list[str]) -> tuple[Status | None, str]:
     """What the folders around a file mean, outermost first, and the one that counts.
 
-    The innermost that means something counts; but what lies on a shelf, among what is finished or in a backup does not
-    become work because a folder in between is called ``inbox`` or ``assigned``.
+    The innermost that means something counts; but what lies on a shelf, among what is finished or
+    in a backup does not become work because a folder in between is called ``inbox`` or
+    ``assigned``.
     """
     shelf = next((part for part in parts if _is_shelf(part)), "")
     known = [(FOLDERS[plain(part)], part) for part in parts if plain(part) in FOLDERS]

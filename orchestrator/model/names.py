@@ -1,7 +1,9 @@
-"""Names in a task folder that are never tasks: hidden files, editors' leftovers, and the copies that programs leave.
+"""Names in a task folder that are never tasks: hidden files, editors' leftovers, and the copies
+that programs leave.
 
-One table for each kind.  Drafts are passed over in silence, since they come and go while people work.  Copies are told of
-once: the person should look at them, and a task that only happens to have such a name should get another one.
+One table for each kind. Drafts are passed over in silence, since they come and go while people
+work. Copies are told of once: the person should look at them, and a task that only happens to have
+such a name should get another one.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ DRAFTS: tuple[tuple[str, str], ...] = (
     (r".*\.(?:reply(?:\.\d+)?|answer|conflict)\.md", "words for an agent, or about its work"),
 )
 
-# The name without its suffix.  Each asks for a marker and for what programs put behind it (a date, a process id, brackets), so
-# that words of ordinary ids and titles are left alone.  Names with spaces or brackets are no ids: none of them ever runs.
+# The name without its suffix.  Each asks for a marker and for what programs put behind it (a date,
+# a process id, brackets), so that words of ordinary ids and titles are left alone.  Names with
+# spaces or brackets are no ids: none of them ever runs.
 COPIES: tuple[tuple[str, str], ...] = (
     (r".*[._ -]sync-conflict-\d{8}-\d{6}.*", "Syncthing keeps both sides of a conflict"),
     (r".*[ (._-]conflicted[ ._-]copy.*", "a sync program keeps both sides of a conflict"),
@@ -100,7 +103,8 @@ _REPLY = regex(r"(?P<id>.+?)\.reply(?:\.\d{1,2})?(?:\.md)?", re.S)
 
 
 def replied_to(name: str) -> str:
-    """The id of the task for whose agent a file of this name has words; empty if it is no such file."""
+    """The id of the task for whose agent a file of this name has words; empty if it is no such
+    file."""
     found = _REPLY.fullmatch(name) if ".reply" in name and name[0] not in "._#" else None
     return found["id"] if found else ""
 

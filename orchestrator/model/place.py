@@ -1,6 +1,8 @@
-"""Where an attempt is executed: ``on: farm`` of a task, an agent or a tool, or ``on: farm+gpu`` for workers with that label.
+"""Where an attempt is executed: ``on: farm`` of a task, an agent or a tool, or ``on: farm+gpu`` for
+workers with that label.
 
-Pure.  ``direct`` is this machine.  A task may only choose among what ``distributors`` in orchestrator.yaml names.
+Pure. ``direct`` is this machine. A task may only choose among what ``distributors`` in
+orchestrator.yaml names.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Places:
     tools: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, asked: str, agent: str, tool: str) -> Place:
-        """The place of an attempt: what the task asks for, else its agent, else its tool, else the default."""
+        """The place of an attempt: what the task asks for, else its agent, else its tool, else the
+        default."""
         said = asked or self.agents.get(agent) or self.tools.get(tool) or self.default
         return place_from(said)
 

@@ -1,4 +1,5 @@
-"""What follows from how an attempt ended: another attempt, a finished folder, or a person's decision."""
+"""What follows from how an attempt ended: another attempt, a finished folder, or a person's
+decision."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ PROBE_MOST = 3600.0  # seconds between looks whether a limit is over whose end n
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Waiting times between attempts, in seconds: ``delay``, then ``factor`` times as long, up to ``max_delay``."""
+    """Waiting times between attempts, in seconds: ``delay``, then ``factor`` times as long, up to
+    ``max_delay``."""
 
     delay: float = 10.0
     factor: float = 2.0
@@ -26,8 +28,9 @@ class RetryPolicy:
 def held_until(reset: float | None, now: float, times: int, policy: RetryPolicy) -> float:
     """Until when a tool is held whose limit is used up.
 
-    ``reset`` is when the limit ends, as it was told (None: nobody says, or it lies in the past), ``times`` how often it was
-    met since the tool last answered.  Without an end the wait grows; it is never shorter than the policy's delay.
+    ``reset`` is when the limit ends, as it was told (None: nobody says, or it lies in the past),
+    ``times`` how often it was met since the tool last answered. Without an end the wait grows; it
+    is never shorter than the policy's delay.
     """
     if reset is not None and reset > now:
         return max(reset, now + policy.delay)
@@ -39,7 +42,8 @@ def held_until(reset: float | None, now: float, times: int, policy: RetryPolicy)
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Run it again, ``after`` seconds from now; with the next tool of the chain if ``fall_back``."""
+    """Run it again, ``after`` seconds from now; with the next tool of the chain if
+    ``fall_back``."""
 
     after: float
     fall_back: bool = False
@@ -69,11 +73,13 @@ def decide(
 ) -> Retry | Finish:
     """The next step after an attempt.
 
-    ``tries`` counts attempts with this tool, ``retries`` how many more than one are allowed; ``failure`` is what is
-    known of this kind of failure, ``chain_left`` whether there is another tool that could act.  A tool whose limit is
-    used up is held: another one takes over, or the task waits for the limit's end, which costs it no retry.
-    ``pause`` is how many seconds the provider asks to wait.  A lost attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may be half done and paid for, so by default a
-    person looks at it first.  ``may_retry`` is False for failures that would repeat for certain.
+    ``tries`` counts attempts with this tool, ``retries`` how many more than one are allowed;
+    ``failure`` is what is known of this kind of failure, ``chain_left`` whether there is another
+    tool that could act. A tool whose limit is used up is held: another one takes over, or the task
+    waits for the limit's end, which costs it no retry. ``pause`` is how many seconds the provider
+    asks to wait. A lost attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may
+    be half done and paid for, so by default a person looks at it first. ``may_retry`` is False for
+    failures that would repeat for certain.
     """
     if outcome is Outcome.LOST:
         if on_lost == "retry" and tries <= max(retries, 1):

@@ -1,7 +1,7 @@
 """Quota as data: what a tool last said of its plan's windows, and what is kept back of them.
 
-A subscription allows so much in five hours, or in a week.  What programs tell of that is kept for each tool until the window
-begins anew, or for an hour where nobody says when that is.
+A subscription allows so much in five hours, or in a week. What programs tell of that is kept for
+each tool until the window begins anew, or for an hour where nobody says when that is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ MILLISECONDS = 1e11  # no moment in seconds is as large
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window of a tool's plan: the part of it that is ``used`` (1.0: all), when it ``resets`` and when that was ``seen``."""
+    """One window of a tool's plan: the part of it that is ``used`` (1.0: all), when it ``resets``
+    and when that was ``seen``."""
 
     name: str
     used: float
@@ -72,7 +73,8 @@ def reserved(
     known: Mapping[str, Iterable[Window]],
     now: float,
 ) -> dict[tuple[str, str], gates.Gate]:
-    """The gates of what keeps something back for tasks of normal priority: ``reserve`` by tool or agent, ``tools`` of the agents."""
+    """The gates of what keeps something back for tasks of normal priority: ``reserve`` by tool or
+    agent, ``tools`` of the agents."""
     found = {}
     for name, share in reserve.items():
         tool = tools.get(name, name)

@@ -14,12 +14,14 @@ from orchestrator.records import dataclass, field
 class Reading:
     """What was understood from one attempt's end and its output.
 
-    ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.  ``usage`` counts tokens,
-    those from a cache included in ``input``; ``cost_source`` is ``reported``, ``estimated``, ``assumed`` or ``unknown`` (empty: nothing
-    was used), and ``model`` what the tool says acted; ``session_cost`` what the whole session cost so far, if only that was said; ``reset`` is when a limit ends (seconds since the epoch), if that was said;
-    ``windows`` what the tool knows of its plan's windows (`model.quota.window_from`).
-    ``answer`` is what may be an answer as data, its last words in whole if the tool says nothing better; ``data`` is the value once
-    it fits the task's schema.
+    ``error_class`` is empty for a success; ``message`` is the tool's last word, ``reason`` ours.
+    ``usage`` counts tokens, those from a cache included in ``input``; ``cost_source`` is
+    ``reported``, ``estimated``, ``assumed`` or ``unknown`` (empty: nothing was used), and ``model``
+    what the tool says acted; ``session_cost`` what the whole session cost so far, if only that was
+    said; ``reset`` is when a limit ends (seconds since the epoch), if that was said; ``windows``
+    what the tool knows of its plan's windows (`model.quota.window_from`). ``answer`` is what may be
+    an answer as data, its last words in whole if the tool says nothing better; ``data`` is the
+    value once it fits the task's schema.
     """
 
     outcome: Outcome
@@ -45,7 +47,8 @@ class Reading:
 
 
 def kept(reading: Reading, agent: str, tool: str, model: str | None) -> dict[str, Any]:
-    """What the journal remembers of a reading, under the names a result has; keys without a value are left out."""
+    """What the journal remembers of a reading, under the names a result has; keys without a value
+    are left out."""
     return _filled(
         {
             "outcome": str(reading.outcome),

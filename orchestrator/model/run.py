@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run file asks for.  ``tasks`` are the mappings to make task files of, by key, in file order."""
+    """What a run file asks for. ``tasks`` are the mappings to make task files of, by key, in file
+    order."""
 
     id: str
     title: str
@@ -56,7 +57,8 @@ def is_run(data: object) -> bool:
 
 
 def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
-    """The run in a mapping that fits ``run.schema.json``: defaults merged, needs turned into ids."""
+    """The run in a mapping that fits ``run.schema.json``: defaults merged, needs turned into
+    ids."""
     listed = data["tasks"]
     title = data.get("title", run_id)
     options = {
@@ -86,7 +88,8 @@ def run_from(run_id: str, data: Mapping[str, Any]) -> Run:
 
 
 def _ids(run_id: str, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What each name that a need may use stands for: the ids of one task, or of all tasks of a matrix."""
+    """What each name that a need may use stands for: the ids of one task, or of all tasks of a
+    matrix."""
     names = {name for entry in entries.values() for name in entry}
     one = {name: [ids.of_run_task(run_id, name)] for name in names}
     whole = {
@@ -103,7 +106,8 @@ def _needs(needs: Any, full: Mapping[str, list[str]]) -> Any:
 
 
 def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """One circle of tasks that need each other, first id repeated at the end; empty if there is none."""
+    """One circle of tasks that need each other, first id repeated at the end; empty if there is
+    none."""
     state: dict[str, int] = {}
     for start in needs:
         path: list[str] = []

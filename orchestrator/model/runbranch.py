@@ -1,4 +1,5 @@
-"""The branch of a run: its tasks grow from it and are merged into it; a person looks at it once, when the last has ended."""
+"""The branch of a run: its tasks grow from it and are merged into it; a person looks at it once,
+when the last has ended."""
 
 from __future__ import annotations
 
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunBranch:
-    """``base`` is the commit that it began from, ``target`` the branch that its approval moves (empty: none).
+    """``base`` is the commit that it began from, ``target`` the branch that its approval moves
+    (empty: none).
 
-    ``looked_at`` is the tip that the newest review is about; ``merge`` the newest record of its merge: planned or made.
+    ``looked_at`` is the tip that the newest review is about; ``merge`` the newest record of its
+    merge: planned or made.
     """
 
     run: str
@@ -44,7 +47,8 @@ def run_branch_from(record: Mapping[str, Any]) -> RunBranch:
 
 
 def within_run(role: Role) -> Role:
-    """What counts for a task whose branch goes into that of its run: a person looks at the run, not at each of its tasks.
+    """What counts for a task whose branch goes into that of its run: a person looks at the run, not
+    at each of its tasks.
 
     Only ``review: always`` stops a task before, and ``merge: never`` keeps its branch out.
     """

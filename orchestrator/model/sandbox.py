@@ -1,7 +1,8 @@
 """The sandbox of a role: what the processes of an attempt can see and change.
 
-``off``: what the user can.  ``project``: everything is visible, and only the working folder can be changed.  ``strict``: only what
-is named is visible.  A task file can only tighten it; so can the attempt that a task was dropped by.  Everything here is pure.
+``off``: what the user can. ``project``: everything is visible, and only the working folder can be
+changed. ``strict``: only what is named is visible. A task file can only tighten it; so can the
+attempt that a task was dropped by. Everything here is pure.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import Any
 from orchestrator.records import dataclass, replace
 
 OFF, PROJECT, STRICT = LEVELS = ("off", "project", "strict")
-# Each allows more than the one before; where "default" stands is what the programs that know more levels do.
+# Each allows more than the one before; where "default" stands is what the programs that know more
+# levels do.
 PERMISSIONS = ("read", "edit", "default", "shell", "full")
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """``read`` are further paths that ``strict`` shows, ``write`` those that can be changed, too: absolute, or from ``~/``.
+    """``read`` are further paths that ``strict`` shows, ``write`` those that can be changed, too:
+    absolute, or from ``~/``.
 
     ``network`` is False for a plain command that is to have none.
     """
@@ -35,7 +38,8 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a task that an attempt in a sandbox has dropped may have at most: its ``parent``'s sandbox, permissions and secrets."""
+    """What a task that an attempt in a sandbox has dropped may have at most: its ``parent``'s
+    sandbox, permissions and secrets."""
 
     parent: str
     sandbox: Sandbox
@@ -91,7 +95,8 @@ def at_least(box: Sandbox, level: str) -> Sandbox:
 
 
 def within(box: Sandbox, outer: Sandbox) -> Sandbox:
-    """The sandbox, never looser than ``outer``: as strict, no path that could not be changed or seen there, no other network."""
+    """The sandbox, never looser than ``outer``: as strict, no path that could not be changed or
+    seen there, no other network."""
     if not outer.on:
         return box
     read = box.read

@@ -1,6 +1,8 @@
-"""A schedule: a task, or a run, that is made again and again.  Which times are due, and under which id each is made.
+"""A schedule: a task, or a run, that is made again and again. Which times are due, and under which
+id each is made.
 
-Everything here is pure.  The id *is* the due time, so that a crash, a second watcher or a clock that is set can never make two.
+Everything here is pure. The id *is* the due time, so that a crash, a second watcher or a clock that
+is set can never make two.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ STAMP = r"\d{8}T\d{4}Z?"
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``body`` is the task (or run) that is made.  Either ``cron`` or ``every`` (seconds) is set; ``zone`` None is this machine's."""
+    """``body`` is the task (or run) that is made. Either ``cron`` or ``every`` (seconds) is set;
+    ``zone`` None is this machine's."""
 
     name: str
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -53,7 +56,8 @@ class Schedule:
         return bool(re.fullmatch(re.escape(self.name) + f"-{STAMP}(?:now)?(?:\\..+)?", task_id))
 
     def due(self, after: float, now: float, first: float) -> list[float]:
-        """The moments that have come since ``after``, the newest `MOST` of them; ``first``: when it was first seen."""
+        """The moments that have come since ``after``, the newest `MOST` of them; ``first``: when it
+        was first seen."""
         if self.cron is None:
             count = max(0, int((now - first) // self.every))
             done = max(0, int((after - first) // self.every))
@@ -76,7 +80,8 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is to be done about due moments: those to make, and those to leave out with the reason."""
+    """What is to be done about due moments: those to make, and those to leave out with the
+    reason."""
 
     make: tuple[float, ...] = ()
     leave: tuple[tuple[float, str], ...] = ()
@@ -107,14 +112,16 @@ def turn(schedule: Schedule, due: list[float], now: float, busy: str) -> Turn:
 
 
 def body_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The task or run that is made: ``task``, or the template and the values that the schedule names."""
+    """The task or run that is made: ``task``, or the template and the values that the schedule
+    names."""
     if "task" in data:
         return dict(data["task"])
     return {key: data[key] for key in ("use", "with") if key in data}
 
 
 def schedule_from(name: str, data: Mapping[str, Any]) -> Schedule:
-    """The schedule in a mapping that fits ``schedule.schema.json``.  ValueError if an expression or a zone is none."""
+    """The schedule in a mapping that fits ``schedule.schema.json``. ValueError if an expression or
+    a zone is none."""
     zone: tzinfo | None = None
     if data.get("tz"):
         try:

@@ -21,7 +21,8 @@ class Status(StrEnum):
 
     @property
     def word(self) -> str:
-        """The word people and programs read: a task in inbox/ is waiting.  The glossary has them all."""
+        """The word people and programs read: a task in inbox/ is waiting. The glossary has them
+        all."""
         return "waiting" if self is Status.INBOX else str(self)
 
 
@@ -49,9 +50,10 @@ class RunStatus(StrEnum):
 class Folder:
     """What a status means, so that nobody has to know them all by heart.
 
-    ``waits``: nothing of the task runs, and it may start.  ``ended``: nothing of it runs any more.  ``finished``: it has ended for
-    good, and others may build on how.  ``moved`` is the event of a person's ``mv`` into the folder; empty where one is something
-    else than a request.  ``meaning`` is what the reference says.
+    ``waits``: nothing of the task runs, and it may start. ``ended``: nothing of it runs any more.
+    ``finished``: it has ended for good, and others may build on how. ``moved`` is the event of a
+    person's ``mv`` into the folder; empty where one is something else than a request. ``meaning``
+    is what the reference says.
     """
 
     status: Status
@@ -62,7 +64,8 @@ class Folder:
     moved: str = ""
 
 
-# In the order in which a reader that sees an id twice (a move by link and unlink, a copy) believes the folders.
+# In the order in which a reader that sees an id twice (a move by link and unlink, a copy) believes
+# the folders.
 TABLE = (
     Folder(Status.RUNNING, "claimed by a watcher; the file stays as it was"),
     Folder(Status.REVIEW, "a person is to decide", ended=True, moved="task_moved"),
@@ -100,9 +103,10 @@ STATUS_OF_OUTCOME = {
 def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
     """What the tasks of a run add up to.
 
-    Each task is ``(status, stuck)``; None is a task that is nowhere (withdrawn), stuck one whose needs can
-    no longer be met.  A run is failed only once nothing of it runs or can still run, and only if one of
-    its tasks has failed: one that waits for a need that does not exist waits for a person.
+    Each task is ``(status, stuck)``; None is a task that is nowhere (withdrawn), stuck one whose
+    needs can no longer be met. A run is failed only once nothing of it runs or can still run, and
+    only if one of its tasks has failed: one that waits for a need that does not exist waits for a
+    person.
     """
     known = [(status, stuck) for status, stuck in tasks if status is not None]
     statuses = {status for status, _ in known}

@@ -17,7 +17,8 @@ PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a task file asks for.  Times are seconds, moments seconds since the epoch; None means "not said"."""
+    """What a task file asks for. Times are seconds, moments seconds since the epoch; None means
+    "not said"."""
 
     id: str
     prompt: str = ""
@@ -121,7 +122,8 @@ def task_from(task_id: str, data: Mapping[str, Any], notes: tuple[str, ...] = ()
 
 
 def _ends(data: Mapping[str, Any]) -> Mapping[str, str]:
-    """``{build: failed}``: the needs of which another end than done is waited for; of the task that it grows from a proven one."""
+    """``{build: failed}``: the needs of which another end than done is waited for; of the task that
+    it grows from a proven one."""
     needs = data.get("needs", ())
     ends = {task_id: "proven" for task_id in _grown(data) if task_id not in needs}
     if isinstance(needs, Mapping):
@@ -147,7 +149,8 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def first_line(text: str, limit: int = 100) -> str:
-    """The first line with something in it, without Markdown's heading signs, cut to ``limit`` characters."""
+    """The first line with something in it, without Markdown's heading signs, cut to ``limit``
+    characters."""
     for line in text.splitlines():
         line = line.strip().lstrip("#").strip()
         if line:

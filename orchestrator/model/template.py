@@ -1,7 +1,7 @@
 """A template: a task with ``params`` and ``{name}`` in its texts.  Everything here is pure.
 
-A value takes the place of its name in texts that are parsed already, so that it can be anything and inject nothing: no YAML, no
-further place, no value of a follow-up.
+A value takes the place of its name in texts that are parsed already, so that it can be anything and
+inject nothing: no YAML, no further place, no value of a follow-up.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """``body`` are the keys of the task, with places in its texts.  One that is ``filled`` has none: it was filled at the claim."""
+    """``body`` are the keys of the task, with places in its texts. One that is ``filled`` has none:
+    it was filled at the claim."""
 
     name: str
     params: Mapping[str, Param] = field(default_factory=dict)
@@ -87,7 +88,8 @@ def _put(key: str, value: Any, values: Mapping[str, str], literal: Mapping[str, 
 
 
 def merged(template: Template, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The task that a file with ``use`` asks for: what it says itself comes first, lists of files and labels are joined."""
+    """The task that a file with ``use`` asks for: what it says itself comes first, lists of files
+    and labels are joined."""
     own = {key: value for key, value in data.items() if key not in ("use", "with")}
     made = body_of(template, data.get("with") or {})
     if "prompt" in own or "prompt_file" in own:
@@ -138,7 +140,8 @@ def _misfit(param: Param, text: str) -> str:
 
 
 def problems(data: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
-    """What is wrong with a template that fits its schema: places that nothing fills, defaults that do not fit."""
+    """What is wrong with a template that fits its schema: places that nothing fills, defaults that
+    do not fit."""
     made = template_from("", data)
     found: list[tuple[Path, str, str]] = []
     texts = {key: made.body[key] for key in matrix.FILLED if key in made.body}

@@ -13,7 +13,8 @@ _DURATION = regex(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d
 
 
 def duration(text: str) -> float:
-    """Seconds of a duration such as ``90s``, ``15m``, ``1h30m``, ``2d`` or ``300ms``; ValueError if it is none."""
+    """Seconds of a duration such as ``90s``, ``15m``, ``1h30m``, ``2d`` or ``300ms``; ValueError if
+    it is none."""
     match = _DURATION.match(text)
     if not match or not text:
         raise ValueError(f"{text!r} is not a duration")
@@ -72,7 +73,8 @@ def when(text: str) -> float:
 
 
 def timestamp(seconds: float) -> str:
-    """A moment as the files have it: ``2026-11-22T09:48:55.120Z``.  One that no calendar has is the nearest it has."""
+    """A moment as the files have it: ``2026-11-22T09:48:55.120Z``. One that no calendar has is the
+    nearest it has."""
     if (
         not EARLIEST <= seconds <= LATEST
     ):  # from a file that somebody spoilt; no reader may stumble over it
@@ -87,7 +89,8 @@ def plural(count: int, noun: str) -> str:
 
 
 def cost_of(value: object) -> float | None:
-    """A cost that somebody else wrote, in dollars; None unless it is a number of at least 0 that can be meant."""
+    """A cost that somebody else wrote, in dollars; None unless it is a number of at least 0 that
+    can be meant."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

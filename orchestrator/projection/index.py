@@ -1,8 +1,9 @@
 """The index: a SQLite projection of the event log, for questions about the past.
 
-``.state/index.sqlite`` may be deleted at any time and is rebuilt identically.  It is brought up to date when a question is
-asked, by reading what was appended to each event file since; the watcher neither writes nor reads it.  A file that has changed
-otherwise (git merged it) makes it start anew.  Where nothing can be written the index is built in memory.
+``.state/index.sqlite`` may be deleted at any time and is rebuilt identically. It is brought up to
+date when a question is asked, by reading what was appended to each event file since; the watcher
+neither writes nor reads it. A file that has changed otherwise (git merged it) makes it start anew.
+Where nothing can be written the index is built in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from orchestrator.files.eventshape import fitted
 from orchestrator.files.layout import Layout
 
 VERSION = 4
-# Columns of ``events``: the common fields, and those of an attempt's or task's end; tokens and dollars.
+# Columns of ``events``: the common fields, and those of an attempt's or task's end; tokens and
+# dollars.
 COLUMNS = (
     "ts",
     "event",
@@ -55,7 +57,8 @@ PRAGMA user_version = {VERSION};
 """
 NO_USAGE: dict[str, Any] = {}
 BATCH = 20_000
-MARK = 256  # bytes before the end of what was read, remembered to see whether a file was only appended to
+# bytes before the end of what was read, remembered to see whether a file was only appended to
+MARK = 256
 
 
 def open_index(layout: Layout) -> sqlite3.Connection:
@@ -114,7 +117,8 @@ def update(connection: sqlite3.Connection, layout: Layout) -> int:
             name not in present or not _only_appended(present[name], *seen)
             for name, seen in known.items()
         ):
-            # An event may be in several files (git merges them), so which ones went cannot be told: from the start.
+            # An event may be in several files (git merges them), so which ones went cannot be told:
+            # from the start.
             connection.execute("DELETE FROM events")
             connection.execute("DELETE FROM files")
             known = {}

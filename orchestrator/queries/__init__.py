@@ -1,1 +1,2 @@
-"""Read-only answers.  Nothing here locks, writes, or needs a watcher; it opens files and lists folders."""
+"""Read-only answers. Nothing here locks, writes, or needs a watcher; it opens files and lists
+folders."""

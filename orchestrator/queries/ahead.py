@@ -1,4 +1,5 @@
-"""``status --ahead``: what will start, in which order, when it will end, and what it will cost.  A pure read."""
+"""``status --ahead``: what will start, in which order, when it will end, and what it will cost. A
+pure read."""
 
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """One task.  ``end`` is expected (the median of the past), ``late`` what it will be if everything takes as long as the slowest
-    twentieth did; both None if nobody knows."""
+    """One task. ``end`` is expected (the median of the past), ``late`` what it will be if
+    everything takes as long as the slowest twentieth did; both None if nobody knows."""
 
     id: str
     agent: str
@@ -90,7 +91,8 @@ class View:
 def ahead(
     layout: Layout, now: float, slots: int | None = None, without: Iterable[str] = ()
 ) -> View:
-    """What is to come; as it would be with so many ``slots``, and ``without`` these tools and agents."""
+    """What is to come; as it would be with so many ``slots``, and ``without`` these tools and
+    agents."""
     known = Known(layout, now)
     past = _past(layout)
     found = list(_waiting(known, layout))
@@ -164,7 +166,8 @@ def _going(
 
 
 def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
-    """Who asks to start, and since when (nanoseconds): files of the inbox, tasks of runs there, due retries."""
+    """Who asks to start, and since when (nanoseconds): files of the inbox, tasks of runs there, due
+    retries."""
     for _, name in scan.task_names(layout.folder(Status.INBOX)):
         request = request_of(layout, Status.INBOX, name)
         if request is None or name in known.invalid:

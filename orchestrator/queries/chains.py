@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A task of a chain; ``status`` is its folder, empty if it is not made (yet), ``on`` what it is made for."""
+    """A task of a chain; ``status`` is its folder, empty if it is not made (yet), ``on`` what it is
+    made for."""
 
     id: str
     status: str = ""
@@ -32,7 +33,8 @@ def before(layout: Layout, task: Task | None) -> list[Link]:
 
 
 def after(layout: Layout, task: Task | None, result: Mapping[str, Any]) -> list[Link]:
-    """The tasks that follow from this one: those of its end, or what its file asks for while it has none."""
+    """The tasks that follow from this one: those of its end, or what its file asks for while it has
+    none."""
     listed = result.get("follow_ups")
     if isinstance(listed, list):
         found = [item for item in listed if isinstance(item, Mapping) and item.get("task")]

@@ -1,4 +1,5 @@
-"""What a task or a run has changed, as git tells it: between two commits, or between one and a folder's files."""
+"""What a task or a run has changed, as git tells it: between two commits, or between one and a
+folder's files."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from orchestrator.model.runbranch import RunBranch
 
 
 def ends_of_task(layout: Layout, journal: Journal) -> tuple[str, list[str]]:
-    """The folder to ask in, and the commits between which a task's work lies: only the first while its tree has more than its branch.
+    """The folder to ask in, and the commits between which a task's work lies: only the first while
+    its tree has more than its branch.
 
     Raises `git.Unclear` if there is no tree.
     """
@@ -40,7 +42,8 @@ def ends_of_run(layout: Layout, run: RunBranch) -> list[str]:
 
 
 def between(layout: Layout, folder: str, ends: list[str], how: list[str]) -> bytes:
-    """What ``git diff`` prints with the options ``how``, without ``work/``.  Raises `git.Unclear` if git does not tell."""
+    """What ``git diff`` prints with the options ``how``, without ``work/``. Raises `git.Unclear` if
+    git does not tell."""
     repository = _repository(folder)
     place = os.path.relpath(layout.root, (git.nearest(layout.root) or repository).folder)
     state = WORK if place == "." else f"{place}/{WORK}"

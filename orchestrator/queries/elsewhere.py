@@ -30,7 +30,8 @@ def silence(layout: Layout, attempt: AttemptFacts) -> str:
 def waits(
     layout: Layout, attempt: AttemptFacts, phase: Phase, now: float
 ) -> tuple[str, list[Gate]]:
-    """What is to be said of an attempt that was offered elsewhere and has not ended: a sentence, and what it waits for."""
+    """What is to be said of an attempt that was offered elsewhere and has not ended: a sentence,
+    and what it waits for."""
     where, pool = attempt.where, str(attempt.dispatched.get("pool", ""))
     if phase is Phase.STARTED:
         quiet = silence(layout, attempt)

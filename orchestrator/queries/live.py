@@ -1,4 +1,5 @@
-"""What the page shows of now and of the last day: runs as graphs, a timeline, costs against budgets.
+"""What the page shows of now and of the last day: runs as graphs, a timeline, costs against
+budgets.
 
 All of it is values for JSON; the page draws them.
 """
@@ -70,7 +71,8 @@ def _graph(layout: Layout, view: RunView, name: str) -> dict[str, Any]:
 
 
 def critical(needs: Mapping[str, Sequence[str]], took: Mapping[str, float]) -> list[str]:
-    """The chain of tasks, first one first, that has taken longest: ``took`` are seconds.  A circle is cut where it closes."""
+    """The chain of tasks, first one first, that has taken longest: ``took`` are seconds. A circle
+    is cut where it closes."""
     best: dict[str, tuple[float, str]] = {}
     for start in took:
         waiting, open_ = [start] if start not in best else [], {start}
@@ -98,7 +100,8 @@ def critical(needs: Mapping[str, Sequence[str]], took: Mapping[str, float]) -> l
 
 
 def limits(known: Known) -> dict[str, Any]:
-    """What today (UTC) has cost, against its budgets: for all, and for each agent that has one or has spent something."""
+    """What today (UTC) has cost, against its budgets: for all, and for each agent that has one or
+    has spent something."""
     dollars, tokens = known.spent_today
     budgets = known.in_force.budgets
     names = sorted({*budgets.agents, *(name for name, cost in dollars.agents.items() if cost)})
@@ -128,7 +131,8 @@ def _budget(budget: Budget, dollars: float, tokens: float) -> dict[str, Any]:
 
 
 def timeline(index: Index, now: float) -> list[list[Any]]:
-    """The attempts that have ended in the last day, the newest first: task, attempt, agent, start, end, outcome.
+    """The attempts that have ended in the last day, the newest first: task, attempt, agent, start,
+    end, outcome.
 
     Moments are seconds since the epoch.
     """

@@ -1,4 +1,5 @@
-"""Figures for a collector, in Prometheus' text format: what is so now, and what has been counted since the log began."""
+"""Figures for a collector, in Prometheus' text format: what is so now, and what has been counted
+since the log began."""
 
 from __future__ import annotations
 

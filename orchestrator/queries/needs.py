@@ -1,7 +1,8 @@
-"""What needs you: all that only a person can move on, as one list.  Empty means that nothing waits for you.
+"""What needs you: all that only a person can move on, as one list. Empty means that nothing waits
+for you.
 
-``status``, ``review``, the short line, the pane and the report show this list and no other; each entry has the command that
-moves it on.
+``status``, ``review``, the short line, the pane and the report show this list and no other; each
+entry has the command that moves it on.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ MOST = 200  # waiting files that git may have brought
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing.  ``kind`` is ``asks``, ``review``, ``failed``, ``invalid``, ``held`` or ``budget``; ``why`` one clean line; ``command``
-    what to type next; ``since`` seconds since the epoch."""
+    """One thing. ``kind`` is ``asks``, ``review``, ``failed``, ``invalid``, ``held`` or ``budget``;
+    ``why`` one clean line; ``command`` what to type next; ``since`` seconds since the epoch."""
 
     id: str
     kind: str
@@ -170,7 +171,8 @@ def checks_of(found: dict[str, Any]) -> list[str]:
 
 
 def _failures(known: world.Known) -> Iterator[Need]:
-    """Tasks that failed lately and lie where they fell, unless a person has said that it may be so (``reject``)."""
+    """Tasks that failed lately and lie where they fell, unless a person has said that it may be so
+    (``reject``)."""
     seen: set[str] = set()
     for event in known.ends:
         moment = _moment(event.get("ts"))
@@ -250,7 +252,8 @@ def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
 def _may_be_brought(
     layout: Layout, origins: origin.Origins, name: str, now: float, closely: bool
 ) -> bool:
-    """Whether the file is worth a look; ``closely``: also of what the index does not name, which has to be read."""
+    """Whether the file is worth a look; ``closely``: also of what the index does not name, which
+    has to be read."""
     try:
         if not closely:
             return bool(origins.tracked(name, now))

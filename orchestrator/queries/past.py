@@ -1,4 +1,5 @@
-"""``status --at``: where every task was, at a moment by the events, or in a commit by its folders.  A pure read."""
+"""``status --at``: where every task was, at a moment by the events, or in a commit by its folders.
+A pure read."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ _STAY = frozenset(
 
 
 def at_moment(layout: Layout, moment: float) -> dict[str, Status]:
-    """Where each task was then, as far as the log knows: a file that was dropped is known from its claim on."""
+    """Where each task was then, as far as the log knows: a file that was dropped is known from its
+    claim on."""
     until = timestamp(moment)
     found: dict[str, Status] = {}
     for event in eventreader.events(layout)[0]:
@@ -42,7 +44,8 @@ def at_moment(layout: Layout, moment: float) -> dict[str, Status]:
 
 
 def at_commit(layout: Layout, word: str) -> dict[str, Status]:
-    """Where each task lay in a commit.  `NotFound` if git knows no such commit, `Refused` if it does not answer."""
+    """Where each task lay in a commit. `NotFound` if git knows no such commit, `Refused` if it does
+    not answer."""
     try:
         repository = git.nearest(layout.root)
         if repository is None:

@@ -18,7 +18,8 @@ def newest(layout: Layout, task_id: str) -> int | None:
 def how_shown(
     layout: Layout, task_id: str, number: int | None, name: str = "stdout.log"
 ) -> Presentation:
-    """How the output of an attempt is shown: as the tool that ran then prints, unless it ran on a terminal."""
+    """How the output of an attempt is shown: as the tool that ran then prints, unless it ran on a
+    terminal."""
     if name != "stdout.log":
         return Presentation()
     journal = journals.of(layout, task_id)
@@ -33,7 +34,8 @@ def how_shown(
 
 
 def lines_of(path: str, how: Presentation, last: int | None = None) -> list[str]:
-    """The lines of a log, free of control sequences; ``last``: only so many of its file's from the end.
+    """The lines of a log, free of control sequences; ``last``: only so many of its file's from the
+    end.
 
     Raises `OSError` if it cannot be read.
     """

@@ -21,7 +21,8 @@ MOST_NEEDED = 2000  # tasks that are looked at to tell whether one can ever star
 
 @dataclass(slots=True)
 class RunView:
-    """A run and its tasks; ``rows`` has a row for each member, status ``missing`` for one that is nowhere."""
+    """A run and its tasks; ``rows`` has a row for each member, status ``missing`` for one that is
+    nowhere."""
 
     id: str
     title: str
@@ -121,7 +122,8 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
 
 
 def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) -> bool:
-    """Whether a waiting task can never start by itself: something it needs, directly or not, has failed.
+    """Whether a waiting task can never start by itself: something it needs, directly or not, has
+    failed.
 
     ``known`` are the answers so far: many tasks may need the same ones, and each is looked at once.
     """
@@ -151,7 +153,8 @@ def _never(layout: Layout, name: str, status: Status, known: dict[str, bool]) ->
 
 
 def meant(layout: Layout, word: str) -> tuple[str, str] | None:
-    """``(id, file name)`` of the accepted run that ``word`` means; None if it means a task, or nothing.
+    """``(id, file name)`` of the accepted run that ``word`` means; None if it means a task, or
+    nothing.
 
     A whole name comes before a part of one, and of two equal ones the task's before the run's.
     """

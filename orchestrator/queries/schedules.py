@@ -18,8 +18,9 @@ from orchestrator.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """``said`` is when, as the file has it; ``next`` in seconds since the epoch (None: not known, or held); ``last`` the newest
-    task, ``last_status`` its folder; ``left`` why the newest time was left out; ``why`` it is left out itself."""
+    """``said`` is when, as the file has it; ``next`` in seconds since the epoch (None: not known,
+    or held); ``last`` the newest task, ``last_status`` its folder; ``left`` why the newest time was
+    left out; ``why`` it is left out itself."""
 
     name: str
     said: str = ""

@@ -22,14 +22,16 @@ MOST = 100  # tasks
 
 
 def opened(view: Overview) -> list[str]:
-    """The tasks that can be opened: what needs a person, what runs, what ended last, what is next."""
+    """The tasks that can be opened: what needs a person, what runs, what ended last, what is
+    next."""
     rows = (*view.running, *view.review, *view.recent, *view.waiting)
     ids = [*(need.id for need in view.needs), *(row.id for row in rows)]
     return list(dict.fromkeys(ids))[:MOST]
 
 
 def state(layout: Layout, task_id: str) -> tuple[Any, ...]:
-    """What is another one as soon as a task's story is, apart from what a running one prints; empty for one that is nowhere."""
+    """What is another one as soon as a task's story is, apart from what a running one prints; empty
+    for one that is nowhere."""
     try:
         _, status, name = whereabouts.find(layout, task_id)
     except NotFound:

@@ -45,9 +45,11 @@ RECENT = 5
 
 @dataclass(slots=True)
 class Row:
-    """One task in a list.  ``detail`` is one clean line that says the most useful thing about it now.
+    """One task in a list. ``detail`` is one clean line that says the most useful thing about it
+    now.
 
-    ``started`` and ``ended`` are seconds since the epoch, ``seconds`` a duration, None where it does not apply.
+    ``started`` and ``ended`` are seconds since the epoch, ``seconds`` a duration, None where it
+    does not apply.
     """
 
     id: str
@@ -171,7 +173,8 @@ class Overview:
 def overview(
     layout: Layout, now: float, most: int = 10, known: world.Known | None = None
 ) -> Overview:
-    """The state of the work directory.  Lists names, and opens only what runs, waits in front, or just ended.
+    """The state of the work directory. Lists names, and opens only what runs, waits in front, or
+    just ended.
 
     ``known`` is a look at it that others share.
     """
@@ -205,7 +208,8 @@ def overview(
 
 
 def _count_what_runs(layout: Layout, counts: dict[Status, int]) -> None:
-    """A task that runs is counted as running once, wherever its file has been put, and while it is being put back."""
+    """A task that runs is counted as running once, wherever its file has been put, and while it is
+    being put back."""
     claimed = whereabouts.running(layout).keys()
     lying = {task_id for task_id, _ in scan.task_names(layout.folder(Status.RUNNING))}
     counts[Status.RUNNING] = len(lying | claimed)
@@ -223,7 +227,8 @@ def _waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:
 
 
 def _editing(layout: Layout, wrong: Iterable[str], waiting: Iterable[Row]) -> list[str]:
-    """What somebody is still at, and what is not there yet though an editor has it open.  What is wrong counts as invalid."""
+    """What somebody is still at, and what is not there yet though an editor has it open. What is
+    wrong counts as invalid."""
     names = scan.names(layout.folder(Status.INBOX))
     open_ = {name[1:-4] for name in names if name.startswith(".") and name.endswith(".swp")}
     open_ |= {name[2:] for name in names if name.startswith(".#")}
@@ -291,7 +296,8 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: world.Know
 
 
 def _model(known: world.Known, name: str) -> Model | None:
-    """Its prices, to say what a running attempt has cost so far; None if nobody has configured them."""
+    """Its prices, to say what a running attempt has cost so far; None if nobody has configured
+    them."""
     return known.config.models.get(name) if known.config is not None else None
 
 
@@ -359,7 +365,8 @@ def recent(
     only: tuple[Status, ...] = FINISHED,
     ends: Iterable[Mapping[str, Any]] | None = None,
 ) -> list[Row]:
-    """The tasks that ended last and still lie in one of these folders, from the end of the event log (``ends``, if it was read)."""
+    """The tasks that ended last and still lie in one of these folders, from the end of the event
+    log (``ends``, if it was read)."""
     rows: list[Row] = []
     seen: set[str] = set()
     for event in eventreader.ends(layout, world.ENDS) if ends is None else ends:
@@ -422,7 +429,8 @@ def listed(
     most: int | None,
     known: world.Known | None = None,
 ) -> tuple[list[Row], int]:
-    """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished tasks.
+    """Rows for ``list`` and how many were left out: everything unfinished, then the newest finished
+    tasks.
 
     ``known`` is a look at the work directory that others share.
     """
@@ -466,7 +474,8 @@ def listed(
 def _ended(layout: Layout, ended: tuple[Status, ...], most: int | None) -> tuple[list[Row], int]:
     """The newest tasks that have ended, and how many were left out.
 
-    What ended last is at the end of the log; only if that does not know enough are the names of all looked through.
+    What ended last is at the end of the log; only if that does not know enough are the names of all
+    looked through.
     """
     count = sum(scan.counts(layout, ended).values())
     newest = recent(layout, count if most is None else min(most, count), ended)
@@ -513,9 +522,11 @@ def _span(
     name: str,
     now: float,
 ) -> tuple[str, str, str]:
-    """The day before which nothing can have happened to a task, and the span in which all did, if it has ended here.
+    """The day before which nothing can have happened to a task, and the span in which all did, if
+    it has ended here.
 
-    Each of its moves gives its file another change time, and what else happens to it is in its journal.
+    Each of its moves gives its file another change time, and what else happens to it is in its
+    journal.
     """
     day = _first_day(layout, journal, status, name)
     known = (
@@ -537,7 +548,8 @@ def _span(
 
 
 def _first_day(layout: Layout, journal: Journal | None, status: Status, name: str) -> str:
-    """The day before which nothing can have happened to a task: that of its file or of its first claim."""
+    """The day before which nothing can have happened to a task: that of its file or of its first
+    claim."""
     moments = [
         facts.started["at"]
         for facts in (journal.attempts if journal else ())

@@ -1,4 +1,5 @@
-"""Tasks that ended here and of whose end the event log has nothing: git or a person has taken a log away."""
+"""Tasks that ended here and of whose end the event log has nothing: git or a person has taken a log
+away."""
 
 from __future__ import annotations
 

@@ -30,10 +30,12 @@ BY = ("agent", "tool", "model", "day", "run")
 
 @dataclass(slots=True)
 class Group:
-    """Sums for one agent, tool, model, day or run.  Tasks are counted once, where they ended last, attempts where they were made.
+    """Sums for one agent, tool, model, day or run. Tasks are counted once, where they ended last,
+    attempts where they were made.
 
-    ``median_s`` and ``p95_s`` are of attempts; ``cost_usd`` is what is known, ``unknown`` how many attempts used tokens at
-    an unknown price.  ``commits``, ``insertions`` and ``deletions`` are those of tasks with a branch of their own.
+    ``median_s`` and ``p95_s`` are of attempts; ``cost_usd`` is what is known, ``unknown`` how many
+    attempts used tokens at an unknown price. ``commits``, ``insertions`` and ``deletions`` are
+    those of tasks with a branch of their own.
     """
 
     name: str
@@ -78,7 +80,8 @@ class Group:
 
 
 def report(index: Index, by: str, since: str, until: str) -> list[Group]:
-    """Groups by one of `BY` (or ``""``: everything in one), the costliest first, days in order.  Moments are timestamps."""
+    """Groups by one of `BY` (or ``""``: everything in one), the costliest first, days in order.
+    Moments are timestamps."""
     column = {"": "''", "day": "substr(ts, 1, 10)", "run": "run_id"}.get(by, by)
     groups: dict[str, Group] = {}
 
@@ -193,7 +196,8 @@ def _authorized(action: int, first: str | None, second: str | None, *_: object) 
 
 
 def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The answer to a question in SQL: names of columns, rows.  Raises `OrchestratorError` with what SQLite says."""
+    """The answer to a question in SQL: names of columns, rows. Raises `OrchestratorError` with what
+    SQLite says."""
     end = time.monotonic() + SECONDS
     index.set_authorizer(_authorized)
     index.set_progress_handler(lambda: time.monotonic() > end, 10_000)

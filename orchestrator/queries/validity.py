@@ -1,8 +1,10 @@
-"""Whether a file can run as written: judged by the file itself, with the check that ``validate`` and the watcher use.
+"""Whether a file can run as written: judged by the file itself, with the check that ``validate``
+and the watcher use.
 
-A note (``<id>.error.md``) is what the watcher last said of a file.  It may be missing (no watcher has looked) or late (the file has been
-mended since), so it is believed only about exactly these bytes and these settings: then it spares the check.  One thing a file cannot
-show by itself: that the watcher refused it because its id has run already.
+A note (``<id>.error.md``) is what the watcher last said of a file. It may be missing (no watcher
+has looked) or late (the file has been mended since), so it is believed only about exactly these
+bytes and these settings: then it spares the check. One thing a file cannot show by itself: that the
+watcher refused it because its id has run already.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A file of inbox/ or held/: what it asks for, or the first reason why it cannot run as written.
+    """A file of inbox/ or held/: what it asks for, or the first reason why it cannot run as
+    written.
 
     Of one that is being written nothing is known yet.
     """

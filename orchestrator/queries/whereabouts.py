@@ -1,4 +1,5 @@
-"""Where a task is.  The folder says so, except of a task that runs: that is in the ledger, wherever somebody has put its file."""
+"""Where a task is. The folder says so, except of a task that runs: that is in the ledger, wherever
+somebody has put its file."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def running(layout: Layout) -> dict[str, Journal]:
 
 
 def find(layout: Layout, word: str) -> tuple[str, Status, str]:
-    """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part of it."""
+    """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part
+    of it."""
     active = running(layout)
     try:
         task_id, status, name = scan.find(layout, word)

@@ -37,7 +37,8 @@ MOST_NEEDED = 200  # tasks that are looked at for a circle
 
 @dataclass(slots=True)
 class Reasons:
-    """The answer: ``summary`` in one sentence, the closed ``gates``, and what is open (``passed``)."""
+    """The answer: ``summary`` in one sentence, the closed ``gates``, and what is open
+    (``passed``)."""
 
     id: str
     status: str
@@ -54,7 +55,7 @@ def reasons(
     now: float,
     known: world.Known | None = None,
 ) -> Reasons:
-    """Why this task is where it is.  ``known`` is a look at the work directory that others share."""
+    """Why this task is where it is. ``known`` is a look at the work directory that others share."""
     known = known or world.Known(layout, now)
     if status is Status.INBOX:
         return _waiting(known, task_id, name)
@@ -241,7 +242,8 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
 
 
 def _circle(layout: Layout, task: Task) -> list[str]:
-    """The circle in which this task waits for itself, over other waiting tasks; empty if there is none."""
+    """The circle in which this task waits for itself, over other waiting tasks; empty if there is
+    none."""
     needs, todo = {task.id: tuple(task.needs)}, list(task.needs)
     while todo and len(needs) < MOST_NEEDED:
         needed = todo.pop()
@@ -255,7 +257,8 @@ def _circle(layout: Layout, task: Task) -> list[str]:
 
 
 def _ahead(known: world.Known, task: Task, name: str) -> int:
-    """How many tasks that wait for a slot only come before this one; counted among the first thousand files."""
+    """How many tasks that wait for a slot only come before this one; counted among the first
+    thousand files."""
     layout = known.layout
     mine = (task.rank, os.stat(layout.file(Status.INBOX, name)).st_mtime_ns, task.id)
     before = 0

@@ -1,7 +1,7 @@
 """What admission depends on, found by reading: the same `World` that the watcher fills from memory.
 
-One `Known` is one look at the work directory, taken piece by piece as it is asked for and kept: every row of one answer is judged by
-the same facts, and nothing is listed twice.
+One `Known` is one look at the work directory, taken piece by piece as it is asked for and kept:
+every row of one answer is judged by the same facts, and nothing is listed twice.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Known:
     # -- the answer ----------------------------------------------------------------------------------------------
 
     def gates(self, task: task_model.Task, name: str, watcher: bool = True) -> list[Gate]:
-        """What keeps a task of the inbox from starting.  Without ``watcher``: apart from the watcher itself."""
+        """What keeps a task of the inbox from starting. Without ``watcher``: apart from the watcher
+        itself."""
         request = requests.Request(task.id, name, documents.Document(""), task=task)
         ask = admission.Ask(
             task,
@@ -129,7 +130,8 @@ class Known:
 
     @cached_property
     def in_force(self) -> admission.InForce:
-        """The settings in force: what the living watcher says, else what its next start will read."""
+        """The settings in force: what the living watcher says, else what its next start will
+        read."""
         if self.card is not None and self.card.alive and self.card.in_force is not None:
             return self.card.in_force
         return admission.in_force(self.config) if self.config is not None else admission.InForce()
@@ -149,7 +151,8 @@ class Known:
 
     @cached_property
     def use(self) -> gates_model.InUse:
-        """The attempts that have a slot.  One that has ended has it until its end is judged; one that asks a person has only its locks."""
+        """The attempts that have a slot. One that has ended has it until its end is judged; one
+        that asks a person has only its locks."""
         use, lent = gates_model.InUse(), 0
         asking = {ask.task_id for ask in asks.unanswered(self.layout)}
         for journal in self.journals:
@@ -196,8 +199,8 @@ class Known:
     def invalid(self) -> dict[str, Judged]:
         """The files of the inbox, by name, that cannot run as written.
 
-        A watcher that answers has judged what rests: then only what it complained of or an editor holds is judged here.
-        Without one every file is, up to `JUDGED` of them.
+        A watcher that answers has judged what rests: then only what it complained of or an editor
+        holds is judged here. Without one every file is, up to `JUDGED` of them.
         """
         names = sorted(name for _, name in scan.task_names(self.layout.folder(Status.INBOX)))
         if self.watching.answers:

@@ -1,4 +1,5 @@
-"""Everything that lies in a tree, put into a private index: whatever an agent has hidden, broken or made unreadable there."""
+"""Everything that lies in a tree, put into a private index: whatever an agent has hidden, broken or
+made unreadable there."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ PLAIN = "* -filter -text -eol -ident -working-tree-encoding\n"
 class Added:
     """``git`` is what to go on with: it acts on the same index.
 
-    ``left`` are paths that could not be put in, ``why`` says that the index is not what the branch should have.
+    ``left`` are paths that could not be put in, ``why`` says that the index is not what the branch
+    should have.
     """
 
     git: Git
@@ -30,10 +32,12 @@ class Added:
 
 
 def add_all(plain: str, repo: Repository, tree: Tree, git: Git) -> Added:
-    """Put everything of a tree into the index of ``git`` but ``work/``, what is ignored, and what we placed.
+    """Put everything of a tree into the index of ``git`` but ``work/``, what is ignored, and what
+    we placed.
 
-    A repository within the tree is added as its files: a link to a commit that nobody has would keep nothing.  ``plain`` is a
-    path for a repository that is needed where git refuses: the caller takes it away, when all is done.
+    A repository within the tree is added as its files: a link to a commit that nobody has would
+    keep nothing. ``plain`` is a path for a repository that is needed where git refuses: the caller
+    takes it away, when all is done.
     """
     nested = list(nested_repositories(tree.path, set(submodules.links(git))))
     _unhide(git, tree.path, repo.below(WORK) + "/")
@@ -61,7 +65,8 @@ def _add(folder: str, repo: Repository, git: Git, specs: list[str]) -> Added:
 
 
 def _plain(repo: Repository, git: Git, folder: str) -> Git:
-    """Acts on the same objects, index and files through a repository of its own, in which no file has attributes."""
+    """Acts on the same objects, index and files through a repository of its own, in which no file
+    has attributes."""
     kind = repo.shared("rev-parse", "--show-object-format")
     atomic.remove_tree(folder)
     Git(folder)("init", "-q", "--bare", f"--object-format={kind}", folder, cwd=repo.common)
@@ -88,7 +93,8 @@ def _named(paths: tuple[str, ...]) -> str:
 
 
 def _unhide(git: Git, top: str, state: str) -> None:
-    """Have the index pass over no file that is there: an agent may have marked some as unchanged, or as not checked out."""
+    """Have the index pass over no file that is there: an agent may have marked some as unchanged,
+    or as not checked out."""
     marks: dict[str, list[str]] = {"--no-assume-unchanged": [], "--no-skip-worktree": []}
     for entry in git("ls-files", "-v", "-z").split("\0"):
         mark, path = entry[:1], entry[2:]

@@ -1,7 +1,9 @@
-"""Questions of agents that wait, made known in ``asks/``, and their answers, taken to the agent: each once, wherever it is cut off.
+"""Questions of agents that wait, made known in ``asks/``, and their answers, taken to the agent:
+each once, wherever it is cut off.
 
-The answer in the attempt's own folder is the commit point: it is published under a name that can be made only once, so that the first
-answer counts and a second watcher, or a verb beside it, changes nothing.
+The answer in the attempt's own folder is the commit point: it is published under a name that can be
+made only once, so that the first answer counts and a second watcher, or a verb beside it, changes
+nothing.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ def deliver(store: Store, ask: Ask, words: str) -> bool:
 
 
 def verdict(question: str, words: str) -> dict[str, object]:
-    """What an answer means: a yes, a no, or a no that says what to do instead; and which of the agent's own options it is."""
+    """What an answer means: a yes, a no, or a no that says what to do instead; and which of the
+    agent's own options it is."""
     said = clean(words).strip()
     offered = options(question)
     chosen = option_of(question, said).partition(". ")[2] or said

@@ -1,7 +1,9 @@
-"""Appending to a file that is known by its name: durable, never onto a torn line, never to a file that is gone.
+"""Appending to a file that is known by its name: durable, never onto a torn line, never to a file
+that is gone.
 
-git and people replace files by a rename or an unlink, and a power cut leaves half a line, or NULs.  So whoever appends
-compares what it has opened with what the name leads to, before and after it writes, and begins on a new line.
+git and people replace files by a rename or an unlink, and a power cut leaves half a line, or NULs.
+So whoever appends compares what it has opened with what the name leads to, before and after it
+writes, and begins on a new line.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ TRIES = 20  # how often the file may be taken away while we write to it
 
 
 def append(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Add whole lines to a file (made if it is missing); content and name survive a power cut when this returns.
+    """Add whole lines to a file (made if it is missing); content and name survive a power cut when
+    this returns.
 
-    ``data`` ends with a line end.  Several processes may do so at once.  OSError if the disk refused, and then what
-    was written of it is a torn line, which readers skip and the next call ends.
+    ``data`` ends with a line end. Several processes may do so at once. OSError if the disk refused,
+    and then what was written of it is a torn line, which readers skip and the next call ends.
     """
     for _ in range(TRIES):
         fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
@@ -37,7 +40,8 @@ def append(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def append_to(fd: int, path: str, data: bytes) -> None:
-    """The same by an open descriptor that nobody else appends to meanwhile; its name is made durable once."""
+    """The same by an open descriptor that nobody else appends to meanwhile; its name is made
+    durable once."""
     fresh = os.fstat(fd).st_size == 0
     write_all(fd, line_end(fd) + data)
     os.fdatasync(fd)

@@ -1,8 +1,8 @@
 """The file operations everything else is made of: atomic, never overwriting, never following.
 
-A file that must survive a power cut is written under a temporary name, fsynced, renamed, and its folder is
-fsynced.  After a failed write or fsync the descriptor is given up: asking the same descriptor again may report
-a success that never happened.
+A file that must survive a power cut is written under a temporary name, fsynced, renamed, and its
+folder is fsynced. After a failed write or fsync the descriptor is given up: asking the same
+descriptor again may report a success that never happened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ else:
     shutil = later("shutil")
     subprocess = later("subprocess")
 
-# Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and may work later.
+# Full, failing or read-only disks, quotas, no descriptors left: what was asked for was right, and
+# may work later.
 DISK_FAULTS = frozenset(
     (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 )
@@ -51,10 +52,12 @@ def _renameat2() -> Any:
 
 
 def move(source: str, target: str) -> None:
-    """Rename without ever replacing: FileExistsError if the target is there, FileNotFoundError if the source is not.
+    """Rename without ever replacing: FileExistsError if the target is there, FileNotFoundError if
+    the source is not.
 
-    One atomic ``renameat2`` where the kernel and the file system have it; otherwise ``link`` and ``unlink``,
-    which recovery completes if it is cut in the middle (both names are then the same inode).
+    One atomic ``renameat2`` where the kernel and the file system have it; otherwise ``link`` and
+    ``unlink``, which recovery completes if it is cut in the middle (both names are then the same
+    inode).
     """
     function = _renameat2()
     if function is not None:
@@ -80,7 +83,8 @@ def sync_folder(path: str) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write everything; a full disk shows itself as a short write first and an error at the next call."""
+    """Write everything; a full disk shows itself as a short write first and an error at the next
+    call."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -152,9 +156,11 @@ def publish(
     sync_name: bool = True,
     keep: bool = False,
 ) -> int:
-    """Create ``path`` with this content at once or not at all; FileExistsError if it is there (unless ``replace``).
+    """Create ``path`` with this content at once or not at all; FileExistsError if it is there
+    (unless ``replace``).
 
-    With ``sync`` its content, with ``sync_name`` its name too survives a power cut.  Returns as `write_temporary`.
+    With ``sync`` its content, with ``sync_name`` its name too survives a power cut. Returns as
+    `write_temporary`.
     """
     fd = write_temporary(temporary, data, sync=sync, keep=keep)
     try:
@@ -173,7 +179,8 @@ def publish(
 
 
 def remove_tree(path: str) -> None:
-    """Remove whatever lies there, as far as it goes.  `shutil.rmtree` would wait for ever for who writes to a pipe."""
+    """Remove whatever lies there, as far as it goes. `shutil.rmtree` would wait for ever for who
+    writes to a pipe."""
     if stat.S_ISDIR(_mode(path)):
         with suppress(RecursionError):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,9 @@
-"""Whether a tree that lies here belongs to this project's repository: mended if the project was moved, refused if it was copied.
+"""Whether a tree that lies here belongs to this project's repository: mended if the project was
+moved, refused if it was copied.
 
-A worktree and its repository name each other by absolute paths.  In a copy of a project both still name the original: an agent
-that commits there commits into the original.  So nobody works in a tree before this was asked.
+A worktree and its repository name each other by absolute paths. In a copy of a project both still
+name the original: an agent that commits there commits into the original. So nobody works in a tree
+before this was asked.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from orchestrator.store.trees import CannotIsolate, Tree
 
 
 def settle(repo: Repository, tree: Tree, tip: str) -> None:
-    """Have the tree and the repository name each other.  ``tip`` is the commit that the tree's work was saved as.
+    """Have the tree and the repository name each other. ``tip`` is the commit that the tree's work
+    was saved as.
 
     Raises `CannotIsolate` for a tree of another project.
     """
@@ -39,14 +42,16 @@ def settle(repo: Repository, tree: Tree, tip: str) -> None:
 
 
 def is_of(entry: str, folder: str) -> bool:
-    """Whether the worktree in ``folder`` is the one that the repository's ``entry`` means, and not that of another repository."""
+    """Whether the worktree in ``folder`` is the one that the repository's ``entry`` means, and not
+    that of another repository."""
     named = _named(f"{folder}/.git")
     there = os.path.realpath(named) if named else ""
     return not os.path.isdir(there) or there == os.path.realpath(entry)
 
 
 def _admit(repo: Repository, tree: Tree, tip: str) -> None:
-    """Make it a worktree of the repository again: an agent, or a person, has taken it out.  Its files stay as they are."""
+    """Make it a worktree of the repository again: an agent, or a person, has taken it out. Its
+    files stay as they are."""
     ref = f"refs/heads/{tree.branch}"
     if not repo.shared.commit_of(ref):
         repo.shared("update-ref", "-m", "orchestrator: its tree is here", ref, tip, "")

@@ -1,4 +1,5 @@
-"""Writing down what bounds a dropped task, durably and before the task can be seen (see `files.bounds`)."""
+"""Writing down what bounds a dropped task, durably and before the task can be seen (see
+`files.bounds`)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _one_at_a_time = threading.Lock()
 def keep(layout: Layout, task_id: str, bounds: Bounds) -> None:
     """From here on the task of this id is bound, for good.
 
-    What bound it before goes on to hold: two attempts may drop the same name at once, and only one of them wins it.
+    What bound it before goes on to hold: two attempts may drop the same name at once, and only one
+    of them wins it.
     """
     path = kept.path_of(layout, task_id)
     with _one_at_a_time:

@@ -13,7 +13,8 @@ from orchestrator.store import atomic
 
 
 def request(layout: Layout, task_id: str, by: str, now: float, requeue: bool) -> bool:
-    """Leave it; False if there was one already.  ``requeue``: the task is to start again afterwards."""
+    """Leave it; False if there was one already. ``requeue``: the task is to start again
+    afterwards."""
     data = json.dumps({"by": by, "at": now, "requeue": requeue}).encode()
     try:
         atomic.write_temporary(layout.cancel_request(task_id), data, sync=False)

@@ -26,7 +26,8 @@ class CardFile:
     def write(self, card: Mapping[str, Any]) -> None:
         """Have the card say this.
 
-        A disk that takes no new files must not keep the card from saying so: then the one that is there is written over.
+        A disk that takes no new files must not keep the card from saying so: then the one that is
+        there is written over.
         """
         data = json.dumps(card).encode().ljust(SIZE) + b"\n"
         temporary = f"{self.layout.state}/tmp/{owners.own()}.card"
@@ -54,7 +55,8 @@ class CardFile:
             raise
 
     def beat(self) -> None:
-        """Say that the watcher lives, by the clock that dates everything else.  OSError if the disk refused even that."""
+        """Say that the watcher lives, by the clock that dates everything else. OSError if the disk
+        refused even that."""
         now = self.clock.wall()
         with suppress(FileNotFoundError):  # removed (git clean): it is made again soon
             os.utime(self.layout.watcher_card, (now, now))

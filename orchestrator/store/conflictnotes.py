@@ -1,4 +1,5 @@
-"""``review/<id>.conflict``: beside a task whose branch collides with its target, in which files, and what to do about it."""
+"""``review/<id>.conflict``: beside a task whose branch collides with its target, in which files,
+and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The records of contests: written when one is accepted, and when a person takes one of its tasks."""
+"""The records of contests: written when one is accepted, and when a person takes one of its
+tasks."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ def write(layout: Layout, contest: Contest) -> None:
 
 @contextmanager
 def taking(layout: Layout, task_id: str) -> Iterator[None]:
-    """While the work of a task is approved no other of its contest can be; `Refused` if one was taken before.
+    """While the work of a task is approved no other of its contest can be; `Refused` if one was
+    taken before.
 
-    Nothing happens for a task that competes with none.  The kernel frees the lock if we are killed; whose branch is merged by then
-    has won.
+    Nothing happens for a task that competes with none. The kernel frees the lock if we are killed;
+    whose branch is merged by then has won.
     """
     found = contests.of_member(layout, task_id)
     if found is None:

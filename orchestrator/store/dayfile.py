@@ -1,9 +1,10 @@
 """One writer's event file of a day, kept by its name although git takes such files away.
 
-``git stash``, ``pull --rebase --autostash`` and ``switch`` remove the file or put another in its place: who has it open
-writes into a file without a name.  So the file has a second name in ``.state/log``, where git does not look.  Where the
-two names are not one file any more, a new file is begun (``<day>.<writer>.2.jsonl``), which is in the way of nothing
-that git may bring back, and what the log lacks now is written into it.  Readers drop repetitions by ``event_id``.
+``git stash``, ``pull --rebase --autostash`` and ``switch`` remove the file or put another in its
+place: who has it open writes into a file without a name. So the file has a second name in
+``.state/log``, where git does not look. Where the two names are not one file any more, a new file
+is begun (``<day>.<writer>.2.jsonl``), which is in the way of nothing that git may bring back, and
+what the log lacks now is written into it. Readers drop repetitions by ``event_id``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
 def open_day(layout: Layout, day: str, clone: str, role: str) -> tuple[int, str]:
-    """The descriptor and the path of the file to append to; what git took away is in it when this returns."""
+    """The descriptor and the path of the file to append to; what git took away is in it when this
+    returns."""
     folder = f"{layout.state}/log"
     places.make_folder(layout, folder, 0o700)
     os.makedirs(layout.events, exist_ok=True)
@@ -84,7 +86,8 @@ def _second_name(path: str, kept: str) -> None:
 
 
 def _taken(layout: Layout, folder: str, day: str, clone: str) -> list[str]:
-    """Files of this clone that git took away, and whose lines nobody has put back; second names of old days go."""
+    """Files of this clone that git took away, and whose lines nobody has put back; second names of
+    old days go."""
     oldest = _day_before(day, KEPT_DAYS)
     found = []
     for name in sorted(scan.names(folder)):
@@ -124,7 +127,8 @@ def _event_ids(layout: Layout, first_day: str) -> set[str]:
 
 
 def _lines(path: str) -> list[bytes]:
-    """The lines of an event file; none if something else lies there, or one that is none of ours."""
+    """The lines of an event file; none if something else lies there, or one that is none of
+    ours."""
     try:
         with opening.open_log(path) as file:
             return file.read(MOST).split(b"\n")

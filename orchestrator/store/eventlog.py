@@ -34,7 +34,8 @@ Event = dict[str, Any]
 
 @dataclass(slots=True)
 class NewFile:
-    """A temporary file, written but not fsynced, that a commit makes durable and renames to its place."""
+    """A temporary file, written but not fsynced, that a commit makes durable and renames to its
+    place."""
 
     temporary: str
     path: str
@@ -50,7 +51,8 @@ class EventLog:
         self._path = self._day = ""
 
     def event(self, kind: str, subject: str, step: int | str, /, **fields: Any) -> Event:
-        """A new event.  Its id is ``subject/step/kind``: the same step repeated after a crash has the same id."""
+        """A new event. Its id is ``subject/step/kind``: the same step repeated after a crash has
+        the same id."""
         return make_event(kind, self.clock.wall(), f"{subject}/{step}/{kind}", fields)
 
     def commit(
@@ -58,17 +60,19 @@ class EventLog:
     ) -> Future[None]:
         """Make a claim, files and events durable, in this order.
 
-        The future holds `Withdrawn` if the claim came to nothing, and a `StoreFault` if the disk refused what follows.
+        The future holds `Withdrawn` if the claim came to nothing, and a `StoreFault` if the disk
+        refused what follows.
         """
         commit = _Commit(list(events), list(files), claim)
         _carry_out([commit], self.append)
         return commit.future
 
     def append(self, events: Sequence[Event]) -> None:
-        """Write the events and fsync; OSError if that failed, and then the descriptor is not used again.
+        """Write the events and fsync; OSError if that failed, and then the descriptor is not used
+        again.
 
-        They are in a file that has its name when this returns: one that git takes away meanwhile is begun anew.
-        Without events only that is looked at.
+        They are in a file that has its name when this returns: one that git takes away meanwhile is
+        begun anew. Without events only that is looked at.
         """
         if not events and (self._fd < 0 or is_named(self._fd, self._path)):
             return
@@ -120,7 +124,8 @@ class EventLog:
 class GroupCommit:
     """An `EventLog` with a thread that commits everything handed in meanwhile with one fsync.
 
-    Events whose caller does not wait (`note`) are kept until they are written, however long the disk refuses.
+    Events whose caller does not wait (`note`) are kept until they are written, however long the
+    disk refuses.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -147,7 +152,8 @@ class GroupCommit:
         return commit.future
 
     def note(self, *events: Event) -> None:
-        """Write these events soon; nobody waits for them, and none is lost while the disk refuses."""
+        """Write these events soon; nobody waits for them, and none is lost while the disk
+        refuses."""
         with self._condition:
             self._queue.append(_Commit(list(events), waits=False))
             self._condition.notify()
@@ -207,7 +213,8 @@ class _Commit:
 def _carry_out(
     batch: Sequence[_Commit], append: Callable[[Sequence[Event]], None]
 ) -> list[Event] | None:
-    """Carry out commits together and answer each; the events that are on disk now, None if the log refused them."""
+    """Carry out commits together and answer each; the events that are on disk now, None if the log
+    refused them."""
     folders: set[str] = set()
     good = []
     for commit in batch:
@@ -263,7 +270,8 @@ def _moves(commit: _Commit) -> bool:
 
 
 def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> None:
-    """Fsync and rename temporary files; their folders are fsynced here, or collected for the caller to do it."""
+    """Fsync and rename temporary files; their folders are fsynced here, or collected for the caller
+    to do it."""
     mine: set[str] = set() if folders is None else folders
     for file in files:
         try:
@@ -283,7 +291,8 @@ def publish_files(files: Sequence[NewFile], folders: set[str] | None = None) -> 
 
 
 def clone_name(layout: Layout) -> str:
-    """Four letters that tell this clone's event files from those of other clones; made once, durably."""
+    """Four letters that tell this clone's event files from those of other clones; made once,
+    durably."""
     known = _written_name(layout)
     if known:
         return known
@@ -291,7 +300,8 @@ def clone_name(layout: Layout) -> str:
     name = os.urandom(2).hex()
     temporary = f"{layout.writer}.{owners.own()}.tmp"
     try:
-        # In the place of one that a power cut has left empty; of several commands at once the last one names the clone.
+        # In the place of one that a power cut has left empty; of several commands at once the last
+        # one names the clone.
         atomic.publish(layout.writer, name.encode() + b"\n", temporary, replace=True)
     except OSError:  # a disk that refuses: events get a file of their own
         return name

@@ -1,6 +1,8 @@
-"""Files that git would filter, by a filter that only the repository configures: nothing of ours runs such a program.
+"""Files that git would filter, by a filter that only the repository configures: nothing of ours
+runs such a program.
 
-In a tree these files are what is stored (of git lfs: a pointer), and what an agent writes there is stored as it is.  Both are told.
+In a tree these files are what is stored (of git lfs: a pointer), and what an agent writes there is
+stored as it is. Both are told.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ def names_off(repo: Repository) -> set[str]:
 
 
 def unfiltered(git: Git, off: Iterable[str], paths: Iterable[str]) -> list[str]:
-    """Those of the paths that one of these filters is for, as the attributes in the work tree of ``git`` say."""
+    """Those of the paths that one of these filters is for, as the attributes in the work tree of
+    ``git`` say."""
     asked = "".join(f"{path}\0" for path in paths)
     if not asked:
         return []

@@ -1,4 +1,5 @@
-"""The folders of a work directory, made where they are missing; what else lies there gives way (`store.places`)."""
+"""The folders of a work directory, made where they are missing; what else lies there gives way
+(`store.places`)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from orchestrator.store import atomic, places
 
 
 def make(layout: Layout) -> list[str]:
-    """Create the folders that are missing; their names, those of ``.state`` only if it was there."""
+    """Create the folders that are missing; their names, those of ``.state`` only if it was
+    there."""
     made = []
     places.check_folders(layout)
     began = not is_folder(layout.state)
@@ -28,7 +30,8 @@ def make(layout: Layout) -> list[str]:
             places.make_folder(layout, path, 0o700)
             new.append(path)
             made += [] if began else [f".state/{name}"]
-    # A file whose folder did not survive a power cut has not survived it either, whatever was fsynced.
+    # A file whose folder did not survive a power cut has not survived it either, whatever was
+    # fsynced.
     for folder in dict.fromkeys((*new, *(os.path.dirname(path) for path in new))):
         atomic.sync_folder(folder)
     return made

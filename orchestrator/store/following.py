@@ -1,11 +1,13 @@
-"""Tasks that follow from the end of another: they appear in the inbox exactly once, wherever the process is killed in between.
+"""Tasks that follow from the end of another: they appear in the inbox exactly once, wherever the
+process is killed in between.
 
 1. their files are written into ``.state/tmp``, fsynced, and the folder is renamed to ``.state/following/<cause>``;
 2. the cause enters its folder, and its journal says so (the commit point);
 3. every file in ``following/<cause>`` is renamed into the inbox; the folder is removed when it is empty.
 
-All of it happens under the lock on the journal of the cause.  What a crash left is judged by that journal: if the cause is where
-the folder says, step 3 is repeated; else the folder is thrown away, since the step it belongs to is made again.
+All of it happens under the lock on the journal of the cause. What a crash left is judged by that
+journal: if the cause is where the folder says, step 3 is repeated; else the folder is thrown away,
+since the step it belongs to is made again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from orchestrator.store.eventlog import Event, EventLog, GroupCommit
 from orchestrator.store.ledger import Entry, Ledger
 from orchestrator.store.trusting import fact_of
 
-CAUSE = ".cause"  # in each folder: instance of the work directory, id of the cause, the folder it is to enter
+# in each folder: instance of the work directory, id of the cause, the folder it is to enter
+CAUSE = ".cause"
 
 
 class Writer(Protocol):
@@ -70,7 +73,8 @@ def stage(store: Writer, cause: str, target: Status, made: Sequence[Record]) -> 
 
 
 def place(store: Writer, cause: str) -> list[str]:
-    """Step 3, as often as it takes; the ids of what was placed.  Events come before what they tell of."""
+    """Step 3, as often as it takes; the ids of what was placed. Events come before what they tell
+    of."""
     layout, folder = store.layout, store.layout.following(cause)
     staged = sorted(name for name in scan.names(folder) if name != CAUSE)
     fresh = [name for name in staged if not _used(store, f"{folder}/{name}", name)]
@@ -184,7 +188,8 @@ def _completed(store: Writer, cause: str) -> list[str]:
 
 
 def settled(store: Writer, entry: Entry) -> list[str]:
-    """Finish, or throw away, what is left half made of the task whose journal this is, open and locked."""
+    """Finish, or throw away, what is left half made of the task whose journal this is, open and
+    locked."""
     journal = entry.journal
     folder = store.layout.following(journal.task_id)
     facts = _facts(folder) if os.path.isdir(folder) else None

@@ -1,6 +1,8 @@
-"""A run that is accepted has the files of its patterns in its own file, so that it never means something else.
+"""A run that is accepted has the files of its patterns in its own file, so that it never means
+something else.
 
-Only the pattern is replaced where that can be done: what else the file says, comments too, stays as it was written.
+Only the pattern is replaced where that can be done: what else the file says, comments too, stays as
+it was written.
 """
 
 from __future__ import annotations

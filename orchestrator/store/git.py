@@ -1,8 +1,10 @@
-"""The one door for *writing* git: every call of ours names its repository and executes nothing that it configures.
+"""The one door for *writing* git: every call of ours names its repository and executes nothing that
+it configures.
 
-``GIT_DIR``, ``GIT_WORK_TREE`` and ``GIT_INDEX_FILE`` are given, never found by the folder that we stand in: a tree whose ``.git``
-file is gone would else be the person's checkout.  No ``GIT_*`` of ours is inherited.  Hooks, fsmonitor, signatures, automatic
-gc and the filters that the *repository* configures are switched off; those of the person's own configuration (git lfs) work.
+``GIT_DIR``, ``GIT_WORK_TREE`` and ``GIT_INDEX_FILE`` are given, never found by the folder that we
+stand in: a tree whose ``.git`` file is gone would else be the person's checkout. No ``GIT_*`` of
+ours is inherited. Hooks, fsmonitor, signatures, automatic gc and the filters that the *repository*
+configures are switched off; those of the person's own configuration (git lfs) work.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class GitFailed(OrchestratorError):
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """A repository to act on.  ``git_dir`` is the common folder or that of one worktree; paths are absolute."""
+    """A repository to act on. ``git_dir`` is the common folder or that of one worktree; paths are
+    absolute."""
 
     git_dir: str
     work_tree: str = ""
@@ -59,9 +62,11 @@ class Git:
         seconds: float = SECONDS,
         cwd: str = "",
     ) -> str:
-        """What ``git WORDS`` prints, without its last line end.  `GitFailed` unless it ends with one of ``codes``.
+        """What ``git WORDS`` prints, without its last line end. `GitFailed` unless it ends with one
+        of ``codes``.
 
-        OSError where the disk is so full that nothing goes on: whoever waits for room may say it again then.
+        OSError where the disk is so full that nothing goes on: whoever waits for room may say it
+        again then.
         """
         return os.fsdecode(
             self.raw(*words, stdin=stdin, codes=codes, seconds=seconds, cwd=cwd).stdout
@@ -150,7 +155,8 @@ def reason(done: subprocess.CompletedProcess[bytes]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """The repository of a project.  ``top`` is the person's checkout, ``prefix`` the project below it (``""`` or ``a/b``)."""
+    """The repository of a project. ``top`` is the person's checkout, ``prefix`` the project below
+    it (``""`` or ``a/b``)."""
 
     top: str
     git_dir: str
@@ -219,7 +225,8 @@ def find(root: str) -> Repository:
 
 
 def _check(root: str) -> None:
-    """`NoRepository` if an agent has put a pipe, say, where git reads a file: nothing of ours is to wait for it."""
+    """`NoRepository` if an agent has put a pipe, say, where git reads a file: nothing of ours is to
+    wait for it."""
     try:
         near = reading.nearest(root)
     except reading.Unclear as error:
@@ -232,7 +239,8 @@ def _check(root: str) -> None:
 
 
 def own_filters(repository: Repository) -> tuple[str, ...]:
-    """Settings that switch off the filters and drivers of the repository's own configuration, which an agent can write.
+    """Settings that switch off the filters and drivers of the repository's own configuration, which
+    an agent can write.
 
     A filter that the person's own configuration names as well (git lfs) is run as that says.
     """
@@ -260,7 +268,8 @@ def own_filters(repository: Repository) -> tuple[str, ...]:
 
 
 def _filter(section: str, persons: Mapping[str, str], keys: Collection[str]) -> set[str]:
-    """The settings for a filter that the repository's ``keys`` name: as the person has it, else off."""
+    """The settings for a filter that the repository's ``keys`` name: as the person has it, else
+    off."""
     parts = {name: persons.get(f"{section}.{name}", off) for name, off in _FILTER.items()}
     if not parts["process"]:
         if f"{section}.process" in keys:  # it cannot be unset, and an empty one lets nothing run

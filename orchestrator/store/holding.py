@@ -27,10 +27,12 @@ def place(
     reason: str,
     shared: bool = False,
 ) -> str:
-    """Hold this from now on, until a moment or until it is released; the file's path.  A file that is there is replaced.
+    """Hold this from now on, until a moment or until it is released; the file's path. A file that
+    is there is replaced.
 
-    ``shared``: a tool of an account, which is held for all listed projects of this person, by one file that they share.  In a project
-    that is not listed, or where that cannot be written, it is held here.
+    ``shared``: a tool of an account, which is held for all listed projects of this person, by one
+    file that they share. In a project that is not listed, or where that cannot be written, it is
+    held here.
     """
     document = {"held_at": timestamp(now)}
     if until is not None:
@@ -59,8 +61,8 @@ def _publish(path: str, text: bytes, temporary: str) -> None:
 def lift(layout: Layout, scope: Scope, only: Hold | None = None) -> bool:
     """Remove what holds this, for all projects if it is held so; whether anything did.
 
-    ``only``: what a file must still say; one that was written anew meanwhile stays.  The file takes a hidden name first: that
-    is what notifications tell of.
+    ``only``: what a file must still say; one that was written anew meanwhile stays. The file takes
+    a hidden name first: that is what notifications tell of.
     """
     lifted = False
     for found, path in list(holds.places(layout)):
@@ -92,7 +94,8 @@ def _same(one: Hold, other: Hold) -> bool:
 
 
 def adopt_parked(layout: Layout) -> list[str]:
-    """Move what ``parked/`` of an older version holds to ``held/``; the tools.  What is held there already stays as it is."""
+    """Move what ``parked/`` of an older version holds to ``held/``; the tools. What is held there
+    already stays as it is."""
     moved = []
     for scope, source in list(holds.places(layout)):
         if os.path.dirname(source) != layout.folder(holds.BEFORE):

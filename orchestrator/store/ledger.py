@@ -1,9 +1,10 @@
-"""The ledger: one journal per task that was ever claimed here.  It decides whether something has run.
+"""The ledger: one journal per task that was ever claimed here. It decides whether something has
+run.
 
-``.state/active/<key>.jsonl`` while the task is claimed, ``.state/closed/<key>.jsonl`` afterwards.  Creating the
-journal is the claim's commit point: it fails if there is one.  A flock on the journal's descriptor means that
-somebody works on it; it is handed to the supervisor with the attempt and never unlocked, only closed, so that it
-stays held exactly as long as the supervisor lives.
+``.state/active/<key>.jsonl`` while the task is claimed, ``.state/closed/<key>.jsonl`` afterwards.
+Creating the journal is the claim's commit point: it fails if there is one. A flock on the journal's
+descriptor means that somebody works on it; it is handed to the supervisor with the attempt and
+never unlocked, only closed, so that it stays held exactly as long as the supervisor lives.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from orchestrator.store.atomic import move, remove, write_all
 
 
 class Entry:
-    """An open journal.  ``journal`` is what it says so far; close it, or hand ``fd`` on with `detach`."""
+    """An open journal. ``journal`` is what it says so far; close it, or hand ``fd`` on with
+    `detach`."""
 
     def __init__(self, path: str, fd: int, records: list[dict[str, Any]], closed: bool) -> None:
         self.path, self.fd, self.closed = path, fd, closed
@@ -121,7 +123,8 @@ class Ledger:
         return entry
 
     def unread(self, task_id: str) -> Entry | None:
-        """The same, for a caller who takes the lock first: until then its ``journal`` says nothing."""
+        """The same, for a caller who takes the lock first: until then its ``journal`` says
+        nothing."""
         for closed in (False, True):
             entry = self._open(self.layout.journal(task_id, closed), closed)
             if entry is not None:
@@ -143,7 +146,8 @@ class Ledger:
             entry.path, entry.closed = path, False
 
     def retire(self, entry: Entry) -> None:
-        """The task is finished, or waits to be claimed again: its journal leaves the active ones."""
+        """The task is finished, or waits to be claimed again: its journal leaves the active
+        ones."""
         if not entry.closed:
             path = f"{self.layout.closed}/{os.path.basename(entry.path)}"
             try:
@@ -154,7 +158,8 @@ class Ledger:
             entry.path, entry.closed = path, True
 
     def set_aside(self, entry: Entry) -> None:
-        """A journal that was not begun here goes out of the way, unless somebody works by it; it is kept."""
+        """A journal that was not begun here goes out of the way, unless somebody works by it; it is
+        kept."""
         if entry.lock():
             folder = f"{self.layout.state}/aside"
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -176,7 +181,8 @@ def append_record(fd: int, record: Mapping[str, Any], sync: bool) -> None:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    # A file's name may be no UTF-8; raw bytes of it would make the whole line unreadable, an escape is read back as it was.
+    # A file's name may be no UTF-8; raw bytes of it would make the whole line unreadable, an escape
+    # is read back as it was.
     return (
         json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "backslashreplace"

@@ -1,9 +1,12 @@
-"""Merging a task's branch into its target: made outside every checkout, told to the journal before anything moves.
+"""Merging a task's branch into its target: made outside every checkout, told to the journal before
+anything moves.
 
-The result is computed from commits (`git merge-tree`, or a scratch index where git is older than 2.38); ``work/`` of the target
-stays as the target has it, because the state of tasks never travels by a merge.  A target that nobody has checked out moves by
-compare-and-swap.  One that is checked out moves by ``git merge --ff-only --no-overwrite-ignore`` there, after the paths that
-it adds were compared with what exists.  Killed in the middle: `finish` does the rest, and stops at any file that is a person's.
+The result is computed from commits (`git merge-tree`, or a scratch index where git is older than
+2.38); ``work/`` of the target stays as the target has it, because the state of tasks never travels
+by a merge. A target that nobody has checked out moves by compare-and-swap. One that is checked out
+moves by ``git merge --ff-only --no-overwrite-ignore`` there, after the paths that it adds were
+compared with what exists. Killed in the middle: `finish` does the rest, and stops at any file that
+is a person's.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ PATIENCE = 60.0  # seconds that a merge waits for another into the same target
 
 
 class CannotMerge(Refused):
-    """The branch cannot be merged now; nothing was changed.  ``conflicts`` are the files in which it collides."""
+    """The branch cannot be merged now; nothing was changed. ``conflicts`` are the files in which it
+    collides."""
 
     def __init__(self, message: str, hint: str = "", conflicts: Sequence[str] = ()) -> None:
         super().__init__(message, hint)
@@ -37,7 +41,8 @@ class CannotMerge(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A merge that is about to happen: ``target`` goes from ``old`` to ``new``, and holds the work of ``tip`` then."""
+    """A merge that is about to happen: ``target`` goes from ``old`` to ``new``, and holds the work
+    of ``tip`` then."""
 
     target: str
     old: str
@@ -56,7 +61,8 @@ def planned_from(record: Mapping[str, Any]) -> Planned:
 
 @contextmanager
 def one_at_a_time(layout: Layout, target: str) -> Iterator[None]:
-    """Hold the lock of a target: merges into one branch follow each other, whichever process makes them."""
+    """Hold the lock of a target: merges into one branch follow each other, whichever process makes
+    them."""
     os.makedirs(f"{layout.state}/trees", mode=0o700, exist_ok=True)
     path = f"{layout.state}/trees/merge-{branch_part(target).replace('/', '%2F')}.lock"
     fd = opening.descriptor(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -81,7 +87,8 @@ def plan(
     title: str,
     task_id: str,
 ) -> Planned:
-    """Make the merge's commit; nothing has moved yet.  Raises `CannotMerge`, with the conflicts if that is why."""
+    """Make the merge's commit; nothing has moved yet. Raises `CannotMerge`, with the conflicts if
+    that is why."""
     shared = repo.shared
     old = shared.commit_of(f"refs/heads/{change.target}") if change.target else ""
     if not old:
@@ -110,7 +117,8 @@ def plan(
 
 
 def _by_hand(repo: Repository, change: Change, task_id: str) -> Planned:
-    """What began on no branch, or on one that is gone, is a person's to merge: it is merged once their checkout holds it."""
+    """What began on no branch, or on one that is gone, is a person's to merge: it is merged once
+    their checkout holds it."""
     head = repo.checkout.commit_of("HEAD")
     held = ("merge-base", "--is-ancestor", change.tip, head or change.base)
     if repo.shared.raw(*held, codes=None).returncode:
@@ -198,7 +206,8 @@ class Maker:
         return self.git("rev-parse", "-q", "--verify", place, codes=(0, 1, 128))
 
     def combined(self, base: str, ours: str, theirs: str) -> str:
-        """The tree of ``theirs`` put on ``ours``, where both began from ``base``; ``work/`` as ``ours`` has it."""
+        """The tree of ``theirs`` put on ``ours``, where both began from ``base``; ``work/`` as
+        ``ours`` has it."""
         content = self._three_way(base, ours, theirs)
         if self._state(theirs) == self._state(base):
             return content
@@ -225,8 +234,10 @@ class Maker:
             forget_index(index)
 
     def _three_way(self, base: str, ours: str, theirs: str) -> str:
-        """As git merges, with a base that we choose.  Raises `CannotMerge` with the files in conflict."""
-        # Commits of no importance that have the three trees, so that their merge base is the one that is meant.
+        """As git merges, with a base that we choose. Raises `CannotMerge` with the files in
+        conflict."""
+        # Commits of no importance that have the three trees, so that their merge base is the one
+        # that is meant.
         first = self._commit(self.git.tree_of(base), [], "base")
         sides = [
             self._commit(self.git.tree_of(side), ["-p", first], "side") for side in (ours, theirs)
@@ -250,7 +261,8 @@ class Maker:
         )
 
     def _three_way_by_index(self, base: str, ours: str, theirs: str) -> str:
-        """The same for a git that has no ``merge-tree --write-tree``: in a scratch index and folder."""
+        """The same for a git that has no ``merge-tree --write-tree``: in a scratch index and
+        folder."""
         folder = scratch(self.layout, "merge.d")
         atomic.remove_tree(folder)
         os.makedirs(folder)
@@ -293,7 +305,8 @@ class Maker:
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A worktree in which the target is checked out, or in the middle of a rebase or a bisect of it."""
+    """A worktree in which the target is checked out, or in the middle of a rebase or a bisect of
+    it."""
 
     path: str
     git_dir: str
@@ -391,7 +404,8 @@ def move(repo: Repository, planned: Planned) -> None:
 
 
 def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
-    """Move a branch where it is checked out, as the person would; their edits stop it, their hooks run."""
+    """Move a branch where it is checked out, as the person would; their edits stop it, their hooks
+    run."""
     git = Git(checkout.git_dir, checkout.path)
     in_the_way = _in_the_way(git, checkout.path, planned)
     if in_the_way:
@@ -424,7 +438,8 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
 
 
 def _brings_hooks(git: Git, top: str, planned: Planned) -> bool:
-    """Whether the merge changes hooks of the checkout: git would run what an agent wrote, before anybody could look at it there."""
+    """Whether the merge changes hooks of the checkout: git would run what an agent wrote, before
+    anybody could look at it there."""
     place = Git(git.git_dir, top, hooks=True)("rev-parse", "--git-path", "hooks")
     hooks = os.path.relpath(os.path.realpath(os.path.join(top, place)), os.path.realpath(top))
     return any(f"{path}/".startswith(f"{hooks}/") for path, _, _ in _changes(git, planned))
@@ -445,9 +460,11 @@ def _no_zeros(blob: str) -> str:
 
 
 def _in_the_way(git: Git, top: str, planned: Planned) -> list[str]:
-    """What exists where the merge adds something, ignored files too: git would replace those silently.
+    """What exists where the merge adds something, ignored files too: git would replace those
+    silently.
 
-    What the merge takes away itself is not in its way: a folder may become a file, and a file a folder.
+    What the merge takes away itself is not in its way: a folder may become a file, and a file a
+    folder.
     """
     changes = _changes(git, planned)
     removed = {path for path, _, after in changes if not after}
@@ -466,7 +483,8 @@ def _in_the_way(git: Git, top: str, planned: Planned) -> list[str]:
 
 
 def _below(folder: str, path: str) -> Iterator[str]:
-    """Every file below a folder, as a path that begins with ``path``; an empty folder counts as nothing."""
+    """Every file below a folder, as a path that begins with ``path``; an empty folder counts as
+    nothing."""
     for place, folders, names in scan.walk(folder):
         links = [name for name in folders if os.path.islink(f"{place}/{name}")]
         for name in (*names, *links):
@@ -474,7 +492,8 @@ def _below(folder: str, path: str) -> Iterator[str]:
 
 
 def finish(repo: Repository, planned: Planned) -> bool:
-    """Do the rest of a merge that was cut off; False if it has to be planned anew, because the target is somewhere else now.
+    """Do the rest of a merge that was cut off; False if it has to be planned anew, because the
+    target is somewhere else now.
 
     Raises `CannotMerge` at a file that is neither as before nor as after: it is the person's.
     """
@@ -492,7 +511,8 @@ def finish(repo: Repository, planned: Planned) -> bool:
 
 
 def _take_back(repo: Repository, checkout: Checkout, planned: Planned) -> None:
-    """Files that a killed merge has written already get their old content, so that it can be done again."""
+    """Files that a killed merge has written already get their old content, so that it can be done
+    again."""
     git = Git(checkout.git_dir, checkout.path, filters=repo.filters)
     lock = f"{checkout.git_dir}/index.lock"
     if os.path.lexists(lock):
@@ -555,10 +575,11 @@ def merge(
     note: Callable[[Mapping[str, Any]], None],
     proven: Callable[[str, str], str] = lambda old, new: "",
 ) -> Planned:
-    """Merge a task's branch.  ``pending`` is the journal's newest record of a merge, ``note`` appends to the journal.
+    """Merge a task's branch. ``pending`` is the journal's newest record of a merge, ``note``
+    appends to the journal.
 
-    ``proven(old, new)`` runs the checks on the result where the target has moved since; it says what is red.
-    Raises `CannotMerge`, and then the target is where it was.
+    ``proven(old, new)`` runs the checks on the result where the target has moved since; it says
+    what is red. Raises `CannotMerge`, and then the target is where it was.
     """
     with one_at_a_time(layout, change.target):
         if pending.get("record") == "merge" and pending.get("tip") == change.tip:

@@ -1,6 +1,8 @@
-"""What people's verbs do with the file of a task: each moves it from one folder to another, and tells of it.
+"""What people's verbs do with the file of a task: each moves it from one folder to another, and
+tells of it.
 
-Commit point: the rename, which never overwrites.  A task that was ever claimed moves only under the lock on its journal.
+Commit point: the rename, which never overwrites. A task that was ever claimed moves only under the
+lock on its journal.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Moved:
 
 
 def misplaced(task_id: str, status: Status, sources: Collection[Status]) -> Refused:
-    """Why a task in this folder cannot be moved as one in ``sources`` can; the same whether it was tried or only asked for."""
+    """Why a task in this folder cannot be moved as one in ``sources`` can; the same whether it was
+    tried or only asked for."""
     if status is Status.RUNNING:
         return Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
     wanted = " or ".join(source.word for source in sources)
@@ -96,7 +99,8 @@ def approve_start(store: Store, task_id: str, path: str) -> None:
 
 
 def reject(store: Store, task_id: str, why: str = "") -> Moved:
-    """A task that has not started is cancelled; one in review/ has failed, and a failure is taken note of.
+    """A task that has not started is cancelled; one in review/ has failed, and a failure is taken
+    note of.
 
     ``why`` is told by the next attempt, should there be one.
     """
@@ -273,7 +277,8 @@ def _rename(store: Store, source: str, path: str) -> None:
 
 
 def _step_of(kind: str, path: str) -> str:
-    """The step of a move that a watcher tells of, too; empty if it is told by the verb alone, or the file has gone on already."""
+    """The step of a move that a watcher tells of, too; empty if it is told by the verb alone, or
+    the file has gone on already."""
     if kind not in MOVES.values():
         return ""
     try:

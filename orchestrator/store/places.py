@@ -1,8 +1,9 @@
 """Where our files and folders go: what somebody else put there gives way, and no link is followed.
 
-Whoever can write below ``work/`` can put a folder, a pipe or a link where the next result or log belongs, or a file where a
-folder belongs.  It is moved aside into ``logs/.displaced/`` and never removed: what we have to say is not lost, and neither is
-theirs.  Only a link in place of a folder of ``work/`` stays, as a person may have put it there: nothing starts until it is gone.
+Whoever can write below ``work/`` can put a folder, a pipe or a link where the next result or log
+belongs, or a file where a folder belongs. It is moved aside into ``logs/.displaced/`` and never
+removed: what we have to say is not lost, and neither is theirs. Only a link in place of a folder of
+``work/`` stays, as a person may have put it there: nothing starts until it is gone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ _checked: dict[
 
 
 def check_folders(layout: Layout) -> None:
-    """`StoreFault` if a folder of the work directory is a link: what we write would land elsewhere, or come from there.
+    """`StoreFault` if a folder of the work directory is a link: what we write would land elsewhere,
+    or come from there.
 
-    Whoever puts a link there changes the time of the work directory, so one look tells that all is as it was.
+    Whoever puts a link there changes the time of the work directory, so one look tells that all is
+    as it was.
     """
     try:
         now = _stamp(layout.work)
@@ -57,7 +60,8 @@ def _check_each(layout: Layout) -> None:
 
 
 def spoilt(layout: Layout) -> bool:
-    """Whether something else lies where a folder belongs, or one of those is missing that are ours alone."""
+    """Whether something else lies where a folder belongs, or one of those is missing that are ours
+    alone."""
     mine = (f"{layout.state}/{name}" for name in STATE_FOLDERS)
     persons = (layout.folder(name) for name in FOLDER_NAMES)
     return not all(map(is_folder, mine)) or any(

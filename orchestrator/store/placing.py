@@ -1,6 +1,8 @@
-"""Where the file of a claimed task lies, and how it gets where it belongs, whatever people or git did to it meanwhile.
+"""Where the file of a claimed task lies, and how it gets where it belongs, whatever people or git
+did to it meanwhile.
 
-Nothing is overwritten: another file in its place, and what was edited while it ran, are kept with its logs.
+Nothing is overwritten: another file in its place, and what was edited while it ran, are kept with
+its logs.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ def whereabouts(layout: Layout, name: str, inode: int) -> Status | None:
 
 
 def put_back(layout: Layout, name: str, inode: int) -> bool:
-    """A running task's file that somebody moved lies in running/ again; whether it had to be moved."""
+    """A running task's file that somebody moved lies in running/ again; whether it had to be
+    moved."""
     status = whereabouts(layout, name, inode)
     if status is None or status is Status.RUNNING:
         return False
@@ -79,7 +82,8 @@ def put_back(layout: Layout, name: str, inode: int) -> bool:
 
 
 def put_away(layout: Layout, task_id: str, path: str) -> list[str]:
-    """Another file is where this one belongs (git brought it): it is kept with the logs, and told."""
+    """Another file is where this one belongs (git brought it): it is kept with the logs, and
+    told."""
     if not os.path.lexists(path):
         return []
     os.makedirs(layout.logs(task_id), exist_ok=True)
@@ -104,7 +108,8 @@ def _keep_edited(layout: Layout, journal: Journal, path: str, edited: bytes) -> 
 
 
 def _same(path: str, inode: int) -> bool:
-    """Whether it is this very file.  What is made in place of one that was removed may get its inode."""
+    """Whether it is this very file. What is made in place of one that was removed may get its
+    inode."""
     try:
         info = os.lstat(path)
     except OSError:
@@ -118,6 +123,7 @@ def identity(path: str) -> dict[str, Any]:
 
 
 def changed(path: str) -> dict[str, Any]:
-    """When a rename was made, by the file system's own word for it; nothing where renames leave no such trace."""
+    """When a rename was made, by the file system's own word for it; nothing where renames leave no
+    such trace."""
     moment = os.lstat(path).st_ctime_ns
     return {"ctime": moment} if abs(time.time_ns() - moment) < RECENT else {}

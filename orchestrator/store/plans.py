@@ -1,7 +1,8 @@
 """Plans that wait for a yes: the file that people read, and the yes.
 
-The record by which the next attempt is told is the commit point of an approval.  ``results/<id>.plan.md`` is for people; git and other
-agents can write there, so what it says is never carried out unseen: a changed one is refused.
+The record by which the next attempt is told is the commit point of an approval.
+``results/<id>.plan.md`` is for people; git and other agents can write there, so what it says is
+never carried out unseen: a changed one is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ GO = "Your plan is approved: carry it out now. You have the rights for it. This 
 
 
 def stage(store: Store, task_id: str, plan: str) -> NewFile:
-    """The file of a plan under a temporary name, for the commit that makes the end of its attempt known."""
+    """The file of a plan under a temporary name, for the commit that makes the end of its attempt
+    known."""
     path = store.layout.plan(task_id)
     temporary = f"{store.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.plan"
     places.clear(store.layout, path)
@@ -35,7 +37,8 @@ def _text(plan: str) -> bytes:
 
 
 def approve(store: Store, task_id: str) -> str:
-    """Have a plan that waits carried out: its task goes back to the inbox.  What was done, in words; empty if no plan waits.
+    """Have a plan that waits carried out: its task goes back to the inbox. What was done, in words;
+    empty if no plan waits.
 
     Raises `Refused` if somebody is at it, or the plan's file no longer says what its agent wrote.
     """

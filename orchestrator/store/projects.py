@@ -11,7 +11,8 @@ from orchestrator.model import ids
 
 
 def add(layout: Layout, name: str = "") -> str:
-    """Remember a project under its folder's name, or another; the name.  One that is there already stays as it is."""
+    """Remember a project under its folder's name, or another; the name. One that is there already
+    stays as it is."""
     root = os.path.realpath(layout.root)
     known = next((item for item in projects.listed() if item.root == root), None)
     if known is not None and name in ("", known.name):

@@ -1,4 +1,5 @@
-"""Putting the work directory in order after a crash.  Nothing here guesses: the ledger and its locks decide."""
+"""Putting the work directory in order after a crash. Nothing here guesses: the ledger and its locks
+decide."""
 
 from __future__ import annotations
 
@@ -35,14 +36,16 @@ class Step(Enum):
 
 @dataclass(slots=True)
 class Unfinished:
-    """A journal in ``active`` and what is to be done about it.  ``entry`` is open, and locked unless it is ADOPT."""
+    """A journal in ``active`` and what is to be done about it. ``entry`` is open, and locked unless
+    it is ADOPT."""
 
     entry: Entry
     step: Step
 
 
 def tidy(store: Store) -> list[str]:
-    """Remove temporary files of dead processes and complete half-finished moves; what was done, in words."""
+    """Remove temporary files of dead processes and complete half-finished moves; what was done, in
+    words."""
     layout, done = store.layout, []
     for name in scan.names(f"{layout.state}/tmp"):
         path = f"{layout.state}/tmp/{name}"
@@ -119,7 +122,8 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
 
 
 def _ours(store: Store, entry: Entry) -> bool:
-    """Whether this journal was begun in this very work directory; one whose claim a power cut took says nothing at all.
+    """Whether this journal was begun in this very work directory; one whose claim a power cut took
+    says nothing at all.
 
     Version 0.1.0 named no work directory: there the file has to be the one that was claimed.
     """
@@ -157,7 +161,8 @@ def step_of(store: Store, entry: Entry) -> Step | None:
 
 
 def _back_to_the_inbox(store: Store, key: str) -> None:
-    """A file in running/ beside an empty journal is ours and never started (a rename can survive without either)."""
+    """A file in running/ beside an empty journal is ours and never started (a rename can survive
+    without either)."""
     layout = store.layout
     for task_id, name in scan.task_names(layout.folder(Status.RUNNING)):
         if ids.key(task_id) != key:
@@ -190,7 +195,8 @@ def _in_running(store: Store, entry: Entry) -> bool:
 
 
 def foreign(store: Store) -> list[str]:
-    """Files in running/ that this machine never claimed (git brought them) go to review/; their ids."""
+    """Files in running/ that this machine never claimed (git brought them) go to review/; their
+    ids."""
     layout, found = store.layout, []
     for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
         if os.path.exists(layout.journal(task_id)) or _ended_here(store, task_id, name):
@@ -204,7 +210,8 @@ def foreign(store: Store) -> list[str]:
 
 
 def take_up(store: Store) -> list[str]:
-    """Tasks in inbox/ and running/ whose journal has been put away follow it again; what was done, in words.
+    """Tasks in inbox/ and running/ whose journal has been put away follow it again; what was done,
+    in words.
 
     A power cut may take the renames of a task's file back and keep the later one of its journal.
     """
@@ -257,8 +264,9 @@ def _to_its_end(store: Store, journal: Journal, status: Status, name: str) -> li
 
 
 def _ended_here(store: Store, task_id: str, name: str) -> bool:
-    """Whether this machine knows the file in running/ after all: a copy of what has ended here (`git stash -u`, the task
-    ends, `stash pop`) is kept with its logs; a task whose journal was put away too early is taken up again."""
+    """Whether this machine knows the file in running/ after all: a copy of what has ended here
+    (`git stash -u`, the task ends, `stash pop`) is kept with its logs; a task whose journal was put
+    away too early is taken up again."""
     entry = store.ledger.open(task_id)
     if entry is None:
         return False
@@ -281,7 +289,8 @@ def _ended_here(store: Store, task_id: str, name: str) -> bool:
 
 
 def _text(path: str) -> bytes | None:
-    """What is in a file; None if it is none: a pipe or a folder in its place must not end a watcher that begins."""
+    """What is in a file; None if it is none: a pipe or a folder in its place must not end a watcher
+    that begins."""
     try:
         return opening.read_bytes(path)
     except OSError:
@@ -289,7 +298,8 @@ def _text(path: str) -> bytes | None:
 
 
 def newly_blocked(store: Store, told: set[str]) -> list[str]:
-    """Journals that are not understood and were not told yet, in words.  They block their ids and nothing else."""
+    """Journals that are not understood and were not told yet, in words. They block their ids and
+    nothing else."""
     found = [(key, why) for key, why in journals.blocked(store.layout) if key not in told]
     told.update(key for key, _ in found)
     return [f"{key} is left alone: its journal is not understood: {why}" for key, why in found]
@@ -306,7 +316,8 @@ def stale_requests(store: Store) -> list[str]:
 
 
 def drop_copies(layout: Layout, listed: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
-    """Of one task's file in several folders keep the first and remove the others, if they are the same to the byte now."""
+    """Of one task's file in several folders keep the first and remove the others, if they are the
+    same to the byte now."""
     done = []
     for kept, others in listed:
         text = _text(f"{layout.work}/{kept}")

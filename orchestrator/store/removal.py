@@ -1,7 +1,8 @@
 """Taking trees away: never one that holds a byte which is nowhere else.
 
-What git keeps is saved under a ref first.  What it does not keep (untracked, ignored, nested repositories) must have been there
-before the agent came, unchanged, or be a cache by the settings; else the tree stays and says what holds it.
+What git keeps is saved under a ref first. What it does not keep (untracked, ignored, nested
+repositories) must have been there before the agent came, unchanged, or be a cache by the settings;
+else the tree stays and says what holds it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ MOST = 20  # paths that are told
 def holding(
     layout: Layout, config: Trees, repo: Repository, tree: Tree, saved: Change
 ) -> list[str]:
-    """What in a tree is nowhere else, in words; empty if it may go.  ``saved`` is what its work was saved as."""
+    """What in a tree is nowhere else, in words; empty if it may go. ``saved`` is what its work was
+    saved as."""
     if not tree.is_there:
         return []
     found = []
@@ -56,7 +58,8 @@ def _lost(
 
 
 def _kept(repo: Repository, saved: Change) -> set[str]:
-    """Paths of a tree that a commit, or a commit of a submodule that it links to, has as they are in the tree."""
+    """Paths of a tree that a commit, or a commit of a submodule that it links to, has as they are
+    in the tree."""
     listed = repo.shared("ls-tree", "-r", "-z", "--name-only", saved.tip)
     found = {*listed.split("\0"), *submodules.saved_paths(repo, saved.tip)}
     return found.difference(saved.unsaved)
@@ -127,7 +130,8 @@ def _forget(repo: Repository, layout: Layout, tree: Tree, path: str) -> None:
 
 
 def drop_branch(repo: Repository, tree: Tree, change: Change) -> bool:
-    """Delete a merged branch and what was saved of its task; False if the branch has moved since."""
+    """Delete a merged branch and what was saved of its task; False if the branch has moved
+    since."""
     shared, ref = repo.shared, f"refs/heads/{tree.branch}"
     now = shared.commit_of(ref)
     if now and now != change.tip:

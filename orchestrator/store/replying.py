@@ -1,7 +1,9 @@
-"""Words of people for the agents of tasks: placed beside a task, taken into its journal, told by its next attempt.
+"""Words of people for the agents of tasks: placed beside a task, taken into its journal, told by
+its next attempt.
 
-Exactly once, wherever it is cut off.  The file is what waits; the ``told`` record, which names that very file, is the commit
-point; then the file goes.  A file whose record is there already is only taken away.
+Exactly once, wherever it is cut off. The file is what waits; the ``told`` record, which names that
+very file, is the commit point; then the file goes. A file whose record is there already is only
+taken away.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ SPARE = range(2, 10)  # further names of replies to a running task
 
 
 def place(store: Store, task_id: str, folder: Status, text: str) -> str:
-    """Write a reply beside a task, durably; its path.  `Refused` if it is too long, or too many wait already."""
+    """Write a reply beside a task, durably; its path. `Refused` if it is too long, or too many wait
+    already."""
     raw = (text.strip("\r\n") + "\n").encode("utf-8", "replace")
     if len(raw) > MOST:
         raise Refused(
@@ -50,7 +53,8 @@ def place(store: Store, task_id: str, folder: Status, text: str) -> str:
 
 
 def tell(store: Store, entry: Entry, reply: Reply, summary: str) -> bool:
-    """Have the next attempt told; False if the journal has that already.  The journal's lock is held."""
+    """Have the next attempt told; False if the journal has that already. The journal's lock is
+    held."""
     journal = entry.journal
     known = any(record.get("reply") == reply.key for record in journal.replies)
     if not known:
@@ -76,7 +80,8 @@ def tell(store: Store, entry: Entry, reply: Reply, summary: str) -> bool:
 
 
 def discard(store: Store, reply: Reply) -> None:
-    """Take away a reply that is in the journal; another file that has its name by now comes back."""
+    """Take away a reply that is in the journal; another file that has its name by now comes
+    back."""
     aside = f"{store.layout.state}/tmp/{owners.own()}.told"
     atomic.remove(aside)
     try:

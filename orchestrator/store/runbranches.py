@@ -1,4 +1,5 @@
-"""Branches of runs: made when the first of a run's tasks gets a tree, told to a record before anything is."""
+"""Branches of runs: made when the first of a run's tasks gets a tree, told to a record before
+anything is."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def begin(layout: Layout, config: Trees, repo: Repository, run_id: str) -> RunBr
 
 
 def write(layout: Layout, known: RunBranch, replace: bool = True) -> None:
-    """Keep what is known of a run's branch.  FileExistsError if there is something already, unless it is to be replaced."""
+    """Keep what is known of a run's branch. FileExistsError if there is something already, unless
+    it is to be replaced."""
     path = runrecords.path_of(layout, known.run)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     text = json.dumps(known.record()).encode()
@@ -61,7 +63,8 @@ def change_of(layout: Layout, repo: Repository, known: RunBranch) -> Change | No
 
 
 def drop_merged(repo: Repository, known: RunBranch) -> bool:
-    """Delete the branch of a run if all of it is in its target, by compare-and-delete; whether there was one to delete."""
+    """Delete the branch of a run if all of it is in its target, by compare-and-delete; whether
+    there was one to delete."""
     ref = f"refs/heads/{known.branch}"
     tip = repo.shared.commit_of(ref)
     if not tip or not known.merged(tip) or any(map(os.path.isdir, trees.worktrees_on(repo, ref))):

@@ -1,15 +1,17 @@
-"""Accepting a run: its tasks appear in the inbox exactly once, wherever the watcher is killed in between.
+"""Accepting a run: its tasks appear in the inbox exactly once, wherever the watcher is killed in
+between.
 
 1. the task files are written into ``.state/tmp``, fsynced, and the folder is renamed to ``.state/expanding/<run>``;
 2. the run file moves from inbox/ to runs/ (the commit point); where it says ``each:`` it is written there anew, with the
    files in place of the pattern, and what lay in the inbox goes in step 3;
 3. every file in ``expanding/<run>`` is renamed into the inbox; the folder is removed when it is empty.
 
-Before step 2 a crash or a disk that refuses leaves nothing behind but the folder, which is thrown away; after it,
-what is still in the folder has not been placed yet, and nothing else is: `complete` repeats step 3.
+Before step 2 a crash or a disk that refuses leaves nothing behind but the folder, which is thrown
+away; after it, what is still in the folder has not been placed yet, and nothing else is: `complete`
+repeats step 3.
 
-All of it happens under a lock on ``.state/expanding``: two watchers that do not see each other (somebody removed the
-watcher's lock) would otherwise throw away what the other has staged.
+All of it happens under a lock on ``.state/expanding``: two watchers that do not see each other
+(somebody removed the watcher's lock) would otherwise throw away what the other has staged.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from orchestrator.store.trusting import fact_of
 from orchestrator.store.yamltext import task_text
 
 MADE_BY = ".instance"  # in each folder: the instance of the work directory that staged it
-SOURCE = ".source"  # the file of the inbox that is written anew in runs/: its name and the digest of its bytes
+# the file of the inbox that is written anew in runs/: its name and the digest of its bytes
+SOURCE = ".source"
 CONTEST = ".contest"  # the ids of the tasks that compete, in the order of their file
 OURS = (MADE_BY, SOURCE, CONTEST)
 
@@ -42,8 +45,8 @@ OURS = (MADE_BY, SOURCE, CONTEST)
 def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
     """Accept the run in ``inbox/<name>``; the ids of the tasks that were placed.
 
-    Raises `Taken` if an id of its is in use, and `Vanished` if the file is not the one that was read, or if another
-    process expands a run at this moment: look again.
+    Raises `Taken` if an id of its is in use, and `Vanished` if the file is not the one that was
+    read, or if another process expands a run at this moment: look again.
     """
     with _alone(store.layout) as alone:
         if not alone:
@@ -53,7 +56,8 @@ def accept(store: Store, run: Run, name: str, content: Content) -> list[str]:
 
 
 def remember(layout: Layout, run: Run, info: os.stat_result) -> None:
-    """Spare the next watcher the reading of a large run, whose file is this one.  OSError if the disk refuses."""
+    """Spare the next watcher the reading of a large run, whose file is this one. OSError if the
+    disk refuses."""
     if info.st_size < runfacts.LARGE:
         return
     there = {f"{ids.key(known)}.json" for known, _ in runrecords.listed(layout)}
@@ -93,7 +97,8 @@ def _accept(store: Store, run: Run, name: str, content: Content) -> None:
 
 @contextmanager
 def _alone(layout: Layout) -> Iterator[bool]:
-    """Whether no other process expands a run, and none will while this lasts; the kernel frees it if we are killed."""
+    """Whether no other process expands a run, and none will while this lasts; the kernel frees it
+    if we are killed."""
     fd = os.open(f"{layout.state}/expanding", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -107,7 +112,8 @@ def _alone(layout: Layout) -> Iterator[bool]:
 
 
 def _write_anew(layout: Layout, run: Run, source: str, target: str, content: Content) -> None:
-    """The run file with the files of its patterns, in runs/.  FileNotFoundError if the one that was read is gone."""
+    """The run file with the files of its patterns, in runs/. FileNotFoundError if the one that was
+    read is gone."""
     if os.lstat(source).st_ino != content.stat.st_ino:
         raise FileNotFoundError
     text = freezing.frozen(content.raw, source.endswith(".md"), run.listed)
@@ -132,7 +138,8 @@ def _stage(store: Store, run: Run, source: str) -> None:
 
 
 def _place(store: Store, run_id: str) -> None:
-    """Step 3, as often as it takes.  Events come before what they tell of; told twice, they have the same id."""
+    """Step 3, as often as it takes. Events come before what they tell of; told twice, they have the
+    same id."""
     layout = store.layout
     folder = layout.expanding(run_id)
     staged = sorted(name for name in scan.names(folder) if name not in OURS)
@@ -198,7 +205,8 @@ def _drop_source(layout: Layout, folder: str) -> None:
 
 
 def _ours(store: Store, run_id: str) -> bool:
-    """Whether this folder was staged in this very work directory.  An empty one is what a crash left of a placed run."""
+    """Whether this folder was staged in this very work directory. An empty one is what a crash left
+    of a placed run."""
     folder = store.layout.expanding(run_id)
     try:
         return read(f"{folder}/{MADE_BY}").raw.decode() == store.trust.instance
@@ -207,7 +215,8 @@ def _ours(store: Store, run_id: str) -> bool:
 
 
 def complete(store: Store) -> list[str]:
-    """Finish, or throw away, what a killed watcher left half accepted; the runs that were completed."""
+    """Finish, or throw away, what a killed watcher left half accepted; the runs that were
+    completed."""
     layout = store.layout
     if not scan.names(f"{layout.state}/expanding"):
         return []

@@ -1,7 +1,9 @@
-"""What an agent left in its tree, saved: a commit under a ref of ours, whatever state the tree is in.
+"""What an agent left in its tree, saved: a commit under a ref of ours, whatever state the tree is
+in.
 
-Made with a private copy of the tree's index, so that no hook, no lock, no unfinished merge and no missing ``.git`` file
-stops it.  The task's branch follows only if HEAD is that branch and nothing is in progress.  To repeat it is harmless.
+Made with a private copy of the tree's index, so that no hook, no lock, no unfinished merge and no
+missing ``.git`` file stops it. The task's branch follows only if HEAD is that branch and nothing is
+in progress. To repeat it is harmless.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ _HASH = regex(r"^[0-9a-f]{40,64}$")
 
 
 def saved_refs(branch: str) -> str:
-    """Where the refs of a task's attempts lie.  By its branch, which no other project in the same repository has."""
+    """Where the refs of a task's attempts lie. By its branch, which no other project in the same
+    repository has."""
     return f"{SAVED}/{branch.rpartition('/')[2]}"
 
 
@@ -44,7 +47,8 @@ def saved_ref(branch: str, attempt: int) -> str:
 def save(
     layout: Layout, repo: Repository, tree: Tree, task_id: str, attempt: int, agent: str
 ) -> Change:
-    """Save what is in the tree now; nobody works in it any more.  Raises `GitFailed` or OSError, and may be repeated."""
+    """Save what is in the tree now; nobody works in it any more. Raises `GitFailed` or OSError, and
+    may be repeated."""
     ref = saved_ref(tree.branch, attempt)
     branch_ref = f"refs/heads/{tree.branch}"
     shared = repo.shared
@@ -92,7 +96,8 @@ def save(
 
 
 def keep(git: Git, ref: str, commit: str) -> None:
-    """Have a ref hold a commit.  What it held before, should another run of the same attempt have saved more, stays as well."""
+    """Have a ref hold a commit. What it held before, should another run of the same attempt have
+    saved more, stays as well."""
     before = git.commit_of(ref)
     if before and before != commit:
         if git.raw("merge-base", "--is-ancestor", before, commit, codes=None).returncode:
@@ -104,7 +109,8 @@ def keep(git: Git, ref: str, commit: str) -> None:
 
 
 def past(git: Git, admin: str) -> Iterator[str]:
-    """Commits that HEAD of the tree ever stood on: an agent may have reset, amended or rebased them away."""
+    """Commits that HEAD of the tree ever stood on: an agent may have reset, amended or rebased them
+    away."""
     names = [f"{admin}/logs/HEAD", f"{admin}/ORIG_HEAD"] if admin else []
     seen = set()
     for path in names:
@@ -163,7 +169,8 @@ def _bundle(git: Git, tip: str, others: list[str], task_id: str, attempt: int) -
 
 
 def _take_locks_away(repo: Repository, admin: str, tree: Tree) -> tuple[str, ...]:
-    """Locks that a killed git left.  Nothing of the attempt is alive any more, and nobody else locks there."""
+    """Locks that a killed git left. Nothing of the attempt is alive any more, and nobody else locks
+    there."""
     paths = [f"{admin}/{name}" for name in LOCKS] if admin else []
     paths.append(f"{repo.common}/refs/heads/{tree.branch}.lock")
     return tuple(
@@ -192,7 +199,8 @@ def _unproven(git: Git, admin: str, tree: Tree, branch_ref: str) -> str:
 def _save_submodules(
     repo: Repository, tree: Tree, git: Git, index: str, ref: str, task_id: str
 ) -> list[str]:
-    """Save what is in submodules, and have the tree link to it; what a person has to know of it, in words."""
+    """Save what is in submodules, and have the tree link to it; what a person has to know of it, in
+    words."""
     told = []
     own = set(submodules.links(git))
     for sub in submodules.checked_out(git, repo, tree.path):
@@ -224,7 +232,8 @@ def figures(
 
 
 def recounted(repo: Repository, tree: Tree, change: Change, target: str) -> Change:
-    """The figures from where the branch parts from an earlier commit of its target; the rest as it was."""
+    """The figures from where the branch parts from an earlier commit of its target; the rest as it
+    was."""
     base = repo.shared("merge-base", target, change.tip, codes=(0, 1)) or tree.base
     files, added, removed = numbers(repo, base, change.tip)
     commits = int(repo.shared("rev-list", "--count", f"{base}..{change.tip}"))
@@ -234,20 +243,23 @@ def recounted(repo: Repository, tree: Tree, change: Change, target: str) -> Chan
 
 
 def parting(repo: Repository, tree: Tree, tip: str) -> str:
-    """The commit that a change is counted from: where the branch and its target part, so that nothing of the target's is blamed."""
+    """The commit that a change is counted from: where the branch and its target part, so that
+    nothing of the target's is blamed."""
     if not tree.target or tree.working or tip == tree.base:  # it may begin with another task's work
         return tree.base
     shared = repo.shared
     found = shared("merge-base", f"refs/heads/{tree.target}", tip, codes=(0, 1, 128))
     if not found or found == tree.base:
         return tree.base
-    # Where it began with another task's work, which the target does not have, that work is not its own.
+    # Where it began with another task's work, which the target does not have, that work is not its
+    # own.
     older = shared.raw("merge-base", "--is-ancestor", found, tree.base, codes=None).returncode == 0
     return tree.base if older else found
 
 
 def numbers(repo: Repository, base: str, tip: str) -> tuple[list[str], int, int]:
-    """Paths that differ between two commits, lines added, lines removed; ``work/`` is no part of it."""
+    """Paths that differ between two commits, lines added, lines removed; ``work/`` is no part of
+    it."""
     listed = repo.shared(
         "diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", base, tip,
         "--", ":(top)", f":(top,exclude,literal){repo.below(WORK)}",

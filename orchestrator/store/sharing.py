@@ -1,8 +1,10 @@
-"""What all trees share with the person: branches, tags, the stash, and what git obeys here (configuration and hooks).
+"""What all trees share with the person: branches, tags, the stash, and what git obeys here
+(configuration and hooks).
 
-Before an attempt it is written down, after it compared.  Commits that are held by nothing any more are kept under a ref of ours.
-A change of the configuration or the hooks holds every merge, whoever made it while an attempt was alive, until a person accepts
-it or it is as it was: a merge runs the person's hooks as the person.
+Before an attempt it is written down, after it compared. Commits that are held by nothing any more
+are kept under a ref of ours. A change of the configuration or the hooks holds every merge, whoever
+made it while an attempt was alive, until a person accepts it or it is as it was: a merge runs the
+person's hooks as the person.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree
 
 MOST = 1 << 20  # bytes of a hook or an attributes file that count
-# Keys of the configuration that ordinary use of branches and submodules writes, and that execute nothing.
+# Keys of the configuration that ordinary use of branches and submodules writes, and that execute
+# nothing.
 _HARMLESS = {
     "branch": ("remote", "merge", "rebase", "pushremote", "description"),
     "submodule": ("url", "active"),
@@ -77,7 +80,8 @@ def told(
     own: tuple[str, ...],
     task_id: str,
 ) -> list[str]:
-    """What has changed, in words.  ``own`` is how refs of the branches of tasks and runs begin: those are moved by us.
+    """What has changed, in words. ``own`` is how refs of the branches of tasks and runs begin:
+    those are moved by us.
 
     What nothing holds any more is kept under ``ref``.
     """
@@ -111,7 +115,8 @@ def told(
 
 
 def carried_off(repo: Repository, tree: Tree, before: Shared, change: Change) -> str:
-    """The commit of the target before the attempt, if it was moved to commits of the attempt meanwhile; else empty."""
+    """The commit of the target before the attempt, if it was moved to commits of the attempt
+    meanwhile; else empty."""
     ref = f"refs/heads/{change.target}"
     was, now = before.refs.get(ref, ""), repo.shared.commit_of(ref)
     if not change.target or not was or not now or was == now:
@@ -128,7 +133,8 @@ def carried_off(repo: Repository, tree: Tree, before: Shared, change: Change) ->
 
 
 def keep_lost(repo: Repository, ref: str, commits: Collection[str], task_id: str) -> str:
-    """Hold those of the commits that nothing else holds; the name of the ref, empty if there are none."""
+    """Hold those of the commits that nothing else holds; the name of the ref, empty if there are
+    none."""
     there = [commit for commit in (repo.shared.commit_of(name) for name in commits) if commit]
     if not there:
         return ""
@@ -159,7 +165,8 @@ def alive(layout: Layout, but: str = "") -> Iterator[str]:
 
 
 def obeyed(repo: Repository) -> dict[str, str]:
-    """What git would execute or obey here: by path, or by key of the configuration, what it says."""
+    """What git would execute or obey here: by path, or by key of the configuration, what it
+    says."""
     found: dict[str, str] = {}
     for path in (f"{repo.common}/config", f"{repo.git_dir}/config.worktree"):
         for key, value in _settings(repo.common, path):
@@ -223,7 +230,8 @@ def _write(layout: Layout, before: Mapping[str, str], changed: bool) -> None:
 
 
 def expose(layout: Layout, repo: Repository, task_id: str) -> None:
-    """An attempt is about to be alive: what is obeyed now counts as the person's, unless another may have changed it already."""
+    """An attempt is about to be alive: what is obeyed now counts as the person's, unless another
+    may have changed it already."""
     now = obeyed(repo)  # before it is asked who is alive: whoever is not yet has not changed it
     known = _known(layout)
     if known and (known.get("changed") or next(alive(layout, but=task_id), "")):
@@ -232,7 +240,8 @@ def expose(layout: Layout, repo: Repository, task_id: str) -> None:
 
 
 def changed(layout: Layout, repo: Repository) -> list[str]:
-    """What is obeyed otherwise than before the attempts that are, or were, alive.  To be asked at the end of each."""
+    """What is obeyed otherwise than before the attempts that are, or were, alive. To be asked at
+    the end of each."""
     return _changed(layout, repo, _known(layout))
 
 

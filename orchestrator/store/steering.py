@@ -1,7 +1,9 @@
-"""Words for a tool that runs: given to it under an id that follows from them, so that twice is once.
+"""Words for a tool that runs: given to it under an id that follows from them, so that twice is
+once.
 
-The journal belongs to the supervisor while an attempt runs.  So what was taken is written down below the attempt's logs, and comes into
-the journal when the attempt has ended; what was not taken is told by the next one.
+The journal belongs to the supervisor while an attempt runs. So what was taken is written down below
+the attempt's logs, and comes into the journal when the attempt has ended; what was not taken is
+told by the next one.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from orchestrator.store.transitions import Store
 
 
 def begin(run_dir: str, message: Mapping[str, Any], prompt: str) -> None:
-    """The first words of an attempt, which is about to start: its prompt.  OSError if the disk refuses."""
+    """The first words of an attempt, which is about to start: its prompt. OSError if the disk
+    refuses."""
     place = f"{run_dir}/{WORDS}"
     for name in names(place):  # an attempt that never started may have left some
         atomic.remove(f"{place}/{name}")
@@ -36,7 +39,8 @@ def begin(run_dir: str, message: Mapping[str, Any], prompt: str) -> None:
 
 
 def give(store: Store, journal: Journal, reply: Reply) -> bool:
-    """Give a reply to the attempt that runs, unless it has it already; whether the tool has taken it."""
+    """Give a reply to the attempt that runs, unless it has it already; whether the tool has taken
+    it."""
     assert journal.attempt is not None
     attempt = journal.attempt.number
     place = steering.folder(store.layout, reply.task_id, attempt)
@@ -66,7 +70,8 @@ def give(store: Store, journal: Journal, reply: Reply) -> bool:
 
 
 def settle(store: Store, entry: Entry) -> None:
-    """Have in the journal what an attempt that has ended was told while it ran.  The journal's lock is held."""
+    """Have in the journal what an attempt that has ended was told while it ran. The journal's lock
+    is held."""
     journal = entry.journal
     if journal.attempt is None or not journal.attempt.started.get("words"):
         return

@@ -1,7 +1,8 @@
-"""What was done in the submodules of a tree, saved where it survives the tree: in the person's own repository of the submodule.
+"""What was done in the submodules of a tree, saved where it survives the tree: in the person's own
+repository of the submodule.
 
-A tree's submodules have repositories of their own, below the worktree's folder, and those go with it.  A link in the branch to
-a commit that only they have would be worth nothing.
+A tree's submodules have repositories of their own, below the worktree's folder, and those go with
+it. A link in the branch to a commit that only they have would be worth nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from orchestrator.store.git import Git, Repository
 
 @dataclass(frozen=True, slots=True)
 class Submodule:
-    """One that is checked out: ``path`` in the tree, its own ``git_dir``, and the repository ``home`` that outlives the tree."""
+    """One that is checked out: ``path`` in the tree, its own ``git_dir``, and the repository
+    ``home`` that outlives the tree."""
 
     path: str
     git_dir: str
@@ -49,7 +51,8 @@ def links(git: Git) -> list[str]:
 
 
 def save(sub: Submodule, top: str, index: str, ref: str, message: str) -> str:
-    """Save what is in a submodule's folder, and its commits; the commit that holds it.  Raises `GitFailed` or OSError."""
+    """Save what is in a submodule's folder, and its commits; the commit that holds it. Raises
+    `GitFailed` or OSError."""
     folder = f"{top}/{sub.path}"
     git = _acting(sub.git_dir, folder)
     head = git.commit_of("HEAD")
@@ -87,7 +90,8 @@ def _fetch(sub: Submodule, commit: str, ref: str) -> None:
 
 
 def saved_paths(repo: Repository, commit: str, prefix: str = "") -> Iterator[str]:
-    """Paths within submodules that are held by the commits that a tree's tip links to, wherever those are kept."""
+    """Paths within submodules that are held by the commits that a tree's tip links to, wherever
+    those are kept."""
     homes = [repo.common, *_modules(repo.common)]
     for entry in repo.shared("ls-tree", "-r", "-z", commit).split("\0"):
         head, _, path = entry.partition("\t")

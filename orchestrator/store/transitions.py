@@ -1,8 +1,9 @@
 """Every change of a task's status, made safely.  The watcher and the verbs use the same steps.
 
-Each step has one commit point, one atomic system call; what comes after it is repeated by recovery if it was cut
-off.  A task that was ever claimed changes only under the lock on its journal; one that was not, by a single rename
-that never overwrites, so that people's verbs and the watcher never interleave.
+Each step has one commit point, one atomic system call; what comes after it is repeated by recovery
+if it was cut off. A task that was ever claimed changes only under the lock on its journal; one that
+was not, by a single rename that never overwrites, so that people's verbs and the watcher never
+interleave.
 """
 
 from __future__ import annotations
@@ -60,13 +61,15 @@ class Store:
     # -- events -----------------------------------------------------------------------------------------------
 
     def say(self, kind: str, task_id: str, step: str = "", **fields: Any) -> None:
-        """An event of a verb, on disk when this returns; its id is its own, since a person may do things twice."""
+        """An event of a verb, on disk when this returns; its id is its own, since a person may do
+        things twice."""
         step = step or f"@{int(self.clock.wall() * 1000)}"
         self.log.commit([self.log.event(kind, task_id, step, task_id=task_id, **fields)]).result()
 
     @contextmanager
     def acknowledged(self, task_id: str, undo: Callable[[], None] | None = None) -> Iterator[None]:
-        """What must follow a change before it may be called done; if the disk refuses that, the change is taken back."""
+        """What must follow a change before it may be called done; if the disk refuses that, the
+        change is taken back."""
         try:
             yield
         except (OSError, StoreFault) as error:
@@ -104,7 +107,8 @@ class Store:
     ) -> str:
         """Place a new task (or run) file; its path.  `Taken` if the id is in use anywhere.
 
-        The caller has validated the text.  ``bounds``: what it may have at most, for good.  When this returns the file survives a power cut.
+        The caller has validated the text. ``bounds``: what it may have at most, for good. When this
+        returns the file survives a power cut.
         """
         why = ids.problem(task_id)
         if why:
@@ -178,7 +182,8 @@ class Store:
         self._trust = trusting.accept_copy(self.layout)
 
     def vouch(self, facts: Iterable[tuple[str, str, Identity]]) -> None:
-        """Remember files that this machine knows (id, sha256, identity), so that git tracking them later is no alarm."""
+        """Remember files that this machine knows (id, sha256, identity), so that git tracking them
+        later is no alarm."""
         try:
             trusting.vouch(self.trust, facts)
         except OSError as error:  # it costs a question later, never a task
@@ -191,7 +196,8 @@ class Store:
     # -- claim ------------------------------------------------------------------------------------------------
 
     def claim(self, task_id: str, name: str, content: Content, facts: Mapping[str, Any]) -> Entry:
-        """Take a task from the inbox, durably; its journal, open and locked.  Raises as `begin_claim`, and OSError."""
+        """Take a task from the inbox, durably; its journal, open and locked. Raises as
+        `begin_claim`, and OSError."""
         claim = self.begin_claim(task_id, name, content, facts)
         try:
             self.log.commit((), claim=claim).result()
@@ -205,9 +211,10 @@ class Store:
     ) -> Claim:
         """The claim of a task in the inbox, for a commit of the event log to carry out.
 
-        ``content`` is what was read and validated, ``facts`` how it was routed (kept in the claim for readers).
-        Commit point: the journal appears.  Raises `Vanished` if the id is just being let go of, and `Taken` if it has
-        run or is running.  If the commit says `Withdrawn`, the caller undoes the claim.
+        ``content`` is what was read and validated, ``facts`` how it was routed (kept in the claim
+        for readers). Commit point: the journal appears. Raises `Vanished` if the id is just being
+        let go of, and `Taken` if it has run or is running. If the commit says `Withdrawn`, the
+        caller undoes the claim.
         """
         record = {
             "record": "claim",
@@ -246,7 +253,8 @@ class Store:
     # -- while it runs ------------------------------------------------------------------------------------------
 
     def request_cancel(self, task_id: str, by: str, requeue: bool = False) -> bool:
-        """Leave the request that makes the supervisor stop the attempt; False if there was one already."""
+        """Leave the request that makes the supervisor stop the attempt; False if there was one
+        already."""
         return cancelling.request(self.layout, task_id, by, self.clock.wall(), requeue)
 
     def cancel_request(self, task_id: str) -> dict[str, Any] | None:
@@ -256,7 +264,8 @@ class Store:
     # -- finish -------------------------------------------------------------------------------------------------
 
     def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
-        """The result under a temporary name; a commit of the event log makes it durable and visible."""
+        """The result under a temporary name; a commit of the event log makes it durable and
+        visible."""
         temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.result"
         places.check_folders(self.layout)
         places.clear(self.layout, self.layout.result(task_id))
@@ -267,10 +276,11 @@ class Store:
     def settle(
         self, entry: Entry, target: Status, record: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """Move the task's file from running/ to ``target`` and close its journal; what was odd on the way.
+        """Move the task's file from running/ to ``target`` and close its journal; what was odd on
+        the way.
 
-        Commit point: the rename.  Repeatable: a task that is there already is fine.  Of the tasks in the record's ``then``
-        those that are to be made now are.
+        Commit point: the rename. Repeatable: a task that is there already is fine. Of the tasks in
+        the record's ``then`` those that are to be made now are.
         """
         claim = entry.journal.claim
         task_id, name = claim["id"], claim["file"]
@@ -299,7 +309,8 @@ class Store:
         return oddities
 
     def requeue(self, entry: Entry, by: str, record: Mapping[str, Any] | None = None) -> None:
-        """Put a claimed task back into the inbox; it may be claimed again.  ``record`` is what else to remember."""
+        """Put a claimed task back into the inbox; it may be claimed again. ``record`` is what else
+        to remember."""
         claim = entry.journal.claim
         placing.put(self.layout, entry.journal, claim["file"], Status.INBOX)
         self.vouch_for(claim["id"], self.layout.file(Status.INBOX, claim["file"]))

@@ -1,9 +1,10 @@
 """A tree of its own for a task: a git worktree at ``work/trees/<id>`` on the branch ``task/<id>``.
 
-`plan` says what will be made (it goes into the journal before anything is), `make` makes it and may be cut off at any
-moment, `discard` takes a half-made one away: no agent was ever in it.  A tree is locked, so that the person's
-``git worktree prune`` leaves it.  ``work/`` is not checked out in it: an old copy of the tasks' state would deceive.
-Nothing here touches the person's checkout, index or HEAD.
+`plan` says what will be made (it goes into the journal before anything is), `make` makes it and may
+be cut off at any moment, `discard` takes a half-made one away: no agent was ever in it. A tree is
+locked, so that the person's ``git worktree prune`` leaves it. ``work/`` is not checked out in it:
+an old copy of the tasks' state would deceive. Nothing here touches the person's checkout, index or
+HEAD.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class CannotIsolate(OrchestratorError):
 class Tree:
     """A task's tree as its journal knows it.
 
-    ``base`` is the commit that it was made from, ``target`` the branch that a merge moves (empty: none), ``placed`` what we
-    put into it; ``ready`` whether it was made to the end.
+    ``base`` is the commit that it was made from, ``target`` the branch that a merge moves (empty:
+    none), ``placed`` what we put into it; ``ready`` whether it was made to the end.
     """
 
     path: str
@@ -57,7 +58,8 @@ class Tree:
 
     @property
     def is_there(self) -> bool:
-        """Whether its folder is there.  A link in its place, or in place of ``work/trees``, is none: what lies behind it is not the task's."""
+        """Whether its folder is there. A link in its place, or in place of ``work/trees``, is none:
+        what lies behind it is not the task's."""
         return opening.is_folder(os.path.dirname(self.path)) and opening.is_folder(self.path)
 
     def record(self) -> dict[str, Any]:
@@ -94,7 +96,8 @@ def repository(layout: Layout) -> Repository:
 
 
 def _foreign(layout: Layout, found: Repository) -> str:
-    """Why this checkout is not the one that its repository means: a copied project commits into the original."""
+    """Why this checkout is not the one that its repository means: a copied project commits into the
+    original."""
     try:
         meant = os.path.realpath(_text(f"{found.git_dir}/gitdir").strip())
     except OSError:
@@ -108,8 +111,8 @@ def plan(
 ) -> Tree:
     """What is to be made.
 
-    ``start`` is a branch to begin from and to merge into, instead of ``trees.base``; ``commit`` what to begin from all the same:
-    the tip of a task that this one follows, say.
+    ``start`` is a branch to begin from and to merge into, instead of ``trees.base``; ``commit``
+    what to begin from all the same: the tip of a task that this one follows, say.
     """
     base, target = beginning(trees, repo, start)
     notes = []
@@ -131,7 +134,8 @@ def plan(
 
 
 def beginning(trees: Trees, repo: Repository, start: str = "") -> tuple[str, str]:
-    """The commit that a branch begins from, and the branch that it is to be merged into (empty: none).  Raises `CannotIsolate`.
+    """The commit that a branch begins from, and the branch that it is to be merged into (empty:
+    none). Raises `CannotIsolate`.
 
     ``start`` is a branch to begin from instead of ``trees.base``.
     """
@@ -150,7 +154,8 @@ def beginning(trees: Trees, repo: Repository, start: str = "") -> tuple[str, str
 
 
 def taken(repo: Repository, prefix: str) -> list[str]:
-    """Names that a new branch must not have: of branches here, of those that a remote has, and of tasks that have saved something."""
+    """Names that a new branch must not have: of branches here, of those that a remote has, and of
+    tasks that have saved something."""
     places = ("refs/heads", "refs/remotes", SAVED)
     listed = repo.shared("for-each-ref", "--format=%(refname)", *places)
     names = []
@@ -180,7 +185,8 @@ def unseen(layout: Layout, repo: Repository) -> list[str]:
 
 
 def snapshot(layout: Layout, repo: Repository, head: str) -> str:
-    """A commit with HEAD and the uncommitted changes of tracked files outside ``work/``; nothing of the person's is touched."""
+    """A commit with HEAD and the uncommitted changes of tracked files outside ``work/``; nothing of
+    the person's is touched."""
     index = scratch(layout, "working.index")
     git = repo.checkout.at(index=index)
     try:
@@ -202,9 +208,11 @@ def scratch(layout: Layout, name: str) -> str:
 
 
 def copy_index(git_dir: str, index: str, git: Git, head: str) -> None:
-    """A private copy of an index, or one made anew from ``head`` where there is none that can be read.
+    """A private copy of an index, or one made anew from ``head`` where there is none that can be
+    read.
 
-    With its time: by that git tells which files it must read although they look unchanged (same size, same second).
+    With its time: by that git tells which files it must read although they look unchanged (same
+    size, same second).
     """
     forget_index(index)
     try:
@@ -261,7 +269,8 @@ def worktrees_on(repo: Repository, ref: str) -> list[str]:
 
 
 def in_tree(repo: Repository, tree: Tree) -> Git:
-    """Acts on a tree, through the folder that the repository keeps for it; its ``.git`` file is not asked."""
+    """Acts on a tree, through the folder that the repository keeps for it; its ``.git`` file is not
+    asked."""
     admin = admin_of(repo, tree.path)
     if admin and (path := gitfiles.odd(admin)):
         raise GitFailed(f"{path} is not a regular file")
@@ -276,8 +285,8 @@ def make(
     log: str,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Tree:
-    """Make the tree; it is `ready` when this returns.  Raises `CannotIsolate`, and then there is nothing left of it; OSError
-    where the disk refuses, and then it may be said again.
+    """Make the tree; it is `ready` when this returns. Raises `CannotIsolate`, and then there is
+    nothing left of it; OSError where the disk refuses, and then it may be said again.
 
     ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up.
     """
@@ -300,7 +309,8 @@ def make(
         placed = (*copied, *_linked(layout, trees, repo, tree))
     except (OSError, OrchestratorError) as error:
         if isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS:
-            raise  # it is made anew once the disk takes writes again, and what is half made goes then
+            # it is made anew once the disk takes writes again, and what is half made goes then
+            raise
         discard(layout, repo, tree)
         raise CannotIsolate(
             f"no tree could be made: {getattr(error, 'message', None) or error}"
@@ -312,9 +322,10 @@ def make(
 def _add(repo: Repository, tree: Tree) -> None:
     """A worktree without files, on its branch, whole from the moment that it can be seen.
 
-    ``git worktree add`` makes its folder in the repository file by file: killed between two of them it leaves one that nothing
-    clears, and any other git that looks meanwhile fails ("failed to read commondir").  So the folder is written aside
-    and comes by one rename.  Only where branches are not files (reftable) git itself has to do it.
+    ``git worktree add`` makes its folder in the repository file by file: killed between two of them
+    it leaves one that nothing clears, and any other git that looks meanwhile fails ("failed to read
+    commondir"). So the folder is written aside and comes by one rename. Only where branches are not
+    files (reftable) git itself has to do it.
     """
     shared, ref = repo.shared, f"refs/heads/{tree.branch}"
     if not shared.commit_of(ref):
@@ -371,7 +382,8 @@ def _fields(tree: Tree) -> dict[str, Any]:
 
 
 def hide_all(path: str) -> None:
-    """A ``.gitignore`` that hides all beside it.  Several tasks may come here at once: one of them makes it."""
+    """A ``.gitignore`` that hides all beside it. Several tasks may come here at once: one of them
+    makes it."""
     if not os.path.lexists(path):
         with suppress(FileExistsError):
             atomic.write_temporary(path, b"*\n", sync=False)
@@ -391,7 +403,8 @@ def _copied(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Itera
 
 
 def _linked(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Iterator[str]:
-    """Give it what ``link`` names, after ``setup``: a command that fills such a folder would empty the person's through the link."""
+    """Give it what ``link`` names, after ``setup``: a command that fills such a folder would empty
+    the person's through the link."""
     git = in_tree(repo, tree)
     for path, source, target in _wanted(layout, trees.link, repo, tree):
         if git("ls-files", "-z", "--", f":(top,literal){repo.below(path)}"):
@@ -469,7 +482,8 @@ def _kill(group: int) -> None:
 
 
 def discard(layout: Layout, repo: Repository, tree: Tree) -> None:
-    """Take away a half-made tree; its branch too, if nothing was ever committed on it.  No agent was in it."""
+    """Take away a half-made tree; its branch too, if nothing was ever committed on it. No agent was
+    in it."""
     while admin := admin_of(repo, tree.path):
         shutil.rmtree(admin)
     for entry in _entries(repo.common):
@@ -510,9 +524,11 @@ def inventory_path(layout: Layout, tree: Tree) -> str:
 
 
 def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[int]]:
-    """Every file of a tree but ``.git``: size, time of content and of inode in ns.  With ``save`` it is kept.
+    """Every file of a tree but ``.git``: size, time of content and of inode in ns. With ``save`` it
+    is kept.
 
-    A folder that cannot be looked into (no rights, too deep to be named) is told as one, and never kept as known.
+    A folder that cannot be looked into (no rights, too deep to be named) is told as one, and never
+    kept as known.
     """
     if not tree.is_there:
         return {}

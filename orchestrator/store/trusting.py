@@ -24,8 +24,8 @@ OLD_STATE = ("active", "expanding", "cancel")  # what a watcher would go on with
 def establish(layout: Layout) -> Trust:
     """What is known of the project, its place taken down if this machine has a right to.
 
-    A copy stays one until a person accepts it (`accept_copy`).  Where nothing can be remembered the state is NOWHERE,
-    and ``why`` says so: what is approved then counts for one process only.
+    A copy stays one until a person accepts it (`accept_copy`). Where nothing can be remembered the
+    state is NOWHERE, and ``why`` says so: what is approved then counts for one process only.
     """
     _close(trust.folder_of(layout))
     found = trust.of(layout)
@@ -47,10 +47,11 @@ def establish(layout: Layout) -> Trust:
 
 
 def _close(folder: str) -> None:
-    """Let nobody else write into the two folders that hold what is known of all projects (a umask of 002 lets the group).
+    """Let nobody else write into the two folders that hold what is known of all projects (a umask
+    of 002 lets the group).
 
-    That makes nothing believed that others could have written: what is known of a project lies in a folder of its own, which
-    was closed when it was made and names the project.
+    That makes nothing believed that others could have written: what is known of a project lies in a
+    folder of its own, which was closed when it was made and names the project.
     """
     projects = os.path.dirname(folder)
     for path in (os.path.dirname(projects), projects) if folder else ():
@@ -71,8 +72,8 @@ def _name(layout: Layout, instance: str) -> None:
 
 
 def accept_copy(layout: Layout) -> Trust:
-    """A person takes a copied project for their own: it gets a name of its own, and the attempts that its state tells of,
-    which run elsewhere or never ran, are put aside."""
+    """A person takes a copied project for their own: it gets a name of its own, and the attempts
+    that its state tells of, which run elsewhere or never ran, are put aside."""
     folder = trust.folder_of(layout)
     aside = f"{layout.state}/aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
     for name in OLD_STATE:
@@ -108,7 +109,8 @@ def fact_of(task_id: str, path: str) -> tuple[str, str, Identity]:
 
 
 def vouch(known: Trust, facts: Iterable[tuple[str, str, Identity]]) -> bool:
-    """Remember files that count without a question: id, sha256, identity.  False if there is nowhere to remember them."""
+    """Remember files that count without a question: id, sha256, identity. False if there is nowhere
+    to remember them."""
     data = b"".join(
         json.dumps({"id": task_id, "sha256": sha, "ino": inode, "born": birth}).encode() + b"\n"
         for task_id, sha, (inode, birth) in facts

@@ -1,7 +1,8 @@
-"""A person's verdict by ``mv``: a task that was in review lies in done/ or failed/.  What follows from it is made, as by the verbs.
+"""A person's verdict by ``mv``: a task that was in review lies in done/ or failed/. What follows
+from it is made, as by the verbs.
 
-The person's move is what counts and is over; the journal's record of it is the commit point for what follows.  Done twice it makes
-one: the second time the journal does not say review any more.
+The person's move is what counts and is over; the journal's record of it is the commit point for
+what follows. Done twice it makes one: the second time the journal does not say review any more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ KINDS = {Status.DONE: "task_approved", Status.FAILED: "task_rejected"}
 
 
 def settle(store: Store, task_id: str, name: str, target: Status) -> list[str] | None:
-    """What was made because this task was moved from review/ to ``target`` by hand; None if somebody is at it: look again."""
+    """What was made because this task was moved from review/ to ``target`` by hand; None if
+    somebody is at it: look again."""
     entry = store.ledger.open(task_id)
     if entry is None:
         return []

@@ -1,7 +1,8 @@
 """Waiting for the lock on a journal: adopting an attempt is nothing else.
 
-The kernel frees the lock when the supervisor closes the journal or dies, in whatever container or PID namespace it
-lives.  What the journal says is believed, and appended to, only by who holds its lock.
+The kernel frees the lock when the supervisor closes the journal or dies, in whatever container or
+PID namespace it lives. What the journal says is believed, and appended to, only by who holds its
+lock.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from orchestrator.store.ledger import Entry
 
 
 def when_free(path: str) -> Future[Entry | None]:
-    """The journal, open and locked, once nobody works on its task; None if it was put away or removed meanwhile.
+    """The journal, open and locked, once nobody works on its task; None if it was put away or
+    removed meanwhile.
 
     A thread of its own waits, for hours if need be; it ends with the process.
     """

@@ -32,7 +32,8 @@ class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ign
     """Text of several lines as a block; moments unquoted."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        """The tag of a node that says none: the keys of all documents are the same, and are asked about once."""
+        """The tag of a node that says none: the keys of all documents are the same, and are asked
+        about once."""
         if kind is yaml.ScalarNode and len(value) < SHORT:
             return _tag(value, implicit)
         return _tags.resolve(kind, value, implicit)  # type: ignore[no-untyped-call]

@@ -1,7 +1,8 @@
 """Fakes for people who write distributors and tools, and for the tests of this project.
 
-`FakeClock` is a clock that moves when told, `FakeDistributor` ends attempts as planned without running anything, `Tube` is a work
-directory with a watcher on both: hours of its life pass in milliseconds.  Public: what is named here stays.
+`FakeClock` is a clock that moves when told, `FakeDistributor` ends attempts as planned without
+running anything, `Tube` is a work directory with a watcher on both: hours of its life pass in
+milliseconds. Public: what is named here stays.
 
     tube = Tube(tmp_path, "retry: {delay: 10s}")
     tube.plan("a", End(code=1), End())

@@ -1,4 +1,5 @@
-"""What every distributor promises (`distributors.base`), as tests: subclass this, and say how one is made.
+"""What every distributor promises (`distributors.base`), as tests: subclass this, and say how one
+is made.
 
 class TestMine(DistributorContract):
     def make(self): return MyDistributor()
@@ -55,7 +56,8 @@ class DistributorContract:
         return path, self.order(str(run_dir), fd, script)
 
     def test_start_and_end_are_recorded_before_they_are_told(self, tmp_path: Path) -> None:
-        """``started`` before the call, ``exit`` before `wait` returns, and then the lock is free."""
+        """``started`` before the call, ``exit`` before `wait` returns, and then the lock is
+        free."""
         path, order = self.begin(tmp_path, "exit 3")
         kinds: list[str] = []
 

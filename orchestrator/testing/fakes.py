@@ -43,8 +43,8 @@ class FakeClock(Clock):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a fake attempt is to end: ``after`` so many seconds, with this exit ``code`` or ``cause`` (`AttemptEnd`), having printed
-    ``output``.  ``after=None``: it goes on until it is cancelled."""
+    """How a fake attempt is to end: ``after`` so many seconds, with this exit ``code`` or ``cause``
+    (`AttemptEnd`), having printed ``output``. ``after=None``: it goes on until it is cancelled."""
 
     after: float | None = 0.1
     code: int = 0
@@ -54,12 +54,14 @@ class End:
 
 
 class FakeDistributor:
-    """Ends attempts as planned.  It outlives the watchers that use it, as supervisors do, and keeps their journals locked.
+    """Ends attempts as planned. It outlives the watchers that use it, as supervisors do, and keeps
+    their journals locked.
 
-    As the contract of `distributors.base` says, it writes ``started`` before the attempt counts as started and ``exit`` before the
-    watcher hears of the end.
+    As the contract of `distributors.base` says, it writes ``started`` before the attempt counts as
+    started and ``exit`` before the watcher hears of the end.
 
-    One that is ``portable`` stands for another machine: its attempts go on when the watcher is gone, and hold no lock then.
+    One that is ``portable`` stands for another machine: its attempts go on when the watcher is
+    gone, and hold no lock then.
     """
 
     def __init__(self, clock: FakeClock, portable: bool = False) -> None:
@@ -69,7 +71,8 @@ class FakeDistributor:
         self._plans: dict[str, list[End]] = {}
 
     def plan(self, task_id: str, *ends: End) -> None:
-        """How the next attempts of a task end, one after the other; the last one again and again."""
+        """How the next attempts of a task end, one after the other; the last one again and
+        again."""
         self._plans[task_id] = list(ends)
 
     def fault(self) -> str:

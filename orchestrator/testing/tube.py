@@ -1,4 +1,5 @@
-"""The watcher in a test tube: real files, a fake clock, a fake distributor; time passes only when nothing else is to be done."""
+"""The watcher in a test tube: real files, a fake clock, a fake distributor; time passes only when
+nothing else is to be done."""
 
 from __future__ import annotations
 
@@ -34,10 +35,11 @@ NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 43200.0
 
 
 class Tube:
-    """A work directory below ``root``.  ``config`` is added to a configuration that has the agents ``ok`` and ``two``.
+    """A work directory below ``root``. ``config`` is added to a configuration that has the agents
+    ``ok`` and ``two``.
 
-    ``news`` is what the watcher told (`orchestrator.coordination.news`), ``started`` the attempts: seconds since the beginning, task,
-    number.
+    ``news`` is what the watcher told (`orchestrator.coordination.news`), ``started`` the attempts:
+    seconds since the beginning, task, number.
     """
 
     def __init__(self, root: str | os.PathLike[str], config: str = "", start: float = NOON) -> None:
@@ -89,11 +91,13 @@ class Tube:
         return eventreader.events(self.layout)[0]
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do something when so much time has passed since the beginning; if nobody watches then, as soon as somebody does."""
+        """Do something when so much time has passed since the beginning; if nobody watches then, as
+        soon as somebody does."""
         self._actions.append((seconds, action))
 
     def run(self, until_empty: bool = True, most: float = 7 * 86400.0, slots: int = 0) -> None:
-        """Watch until it ends by itself or, after ``most`` seconds, for ever: then AssertionError."""
+        """Watch until it ends by itself or, after ``most`` seconds, for ever: then
+        AssertionError."""
 
         def load() -> tuple[Config, Toolbox]:
             config = load_config(self.layout, schemas.check)
@@ -191,7 +195,8 @@ class _Selector(selectors.SelectSelector):
         self._clock, self._most = clock, most
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready now; if nothing is, the clock moves to the next moment at which something is due."""
+        """What is ready now; if nothing is, the clock moves to the next moment at which something
+        is due."""
         ready = super().select(0)
         if ready or timeout is None or timeout <= 0:
             return ready

@@ -1,10 +1,14 @@
-"""Talks to an agent by the Agent Client Protocol (JSON-RPC over stdio): the process of tools with ``adapter: acp``.
+"""Talks to an agent by the Agent Client Protocol (JSON-RPC over stdio): the process of tools with
+``adapter: acp``.
 
-``acp.py [OPTIONS] -- PROGRAM ARGUMENTS`` reads the prompt on standard input, begins a session or goes on with one, and prints what
-happens as events of its own (`dialogue.tell`), which are the same for every agent: ``catalog/_spoken.yaml`` reads them.  A permission that
-the agent asks for is a question to a person, if its role asks one; else it is refused.  The end of the turn is the end of the process.
+``acp.py [OPTIONS] -- PROGRAM ARGUMENTS`` reads the prompt on standard input, begins a session or
+goes on with one, and prints what happens as events of its own (`dialogue.tell`), which are the same
+for every agent: ``catalog/_spoken.yaml`` reads them. A permission that the agent asks for is a
+question to a person, if its role asks one; else it is refused. The end of the turn is the end of
+the process.
 
-We offer no file system and no terminal: an agent has its own, and a sandbox around both of us holds for them.
+We offer no file system and no terminal: an agent has its own, and a sandbox around both of us holds
+for them.
 """
 
 from __future__ import annotations
@@ -59,7 +63,8 @@ WALLS = regex(
     r"|read-only file system|denied by",
     re.IGNORECASE,
 )
-# Agents that tell what befell themselves in the voice of their model: how such words of news and of troubles begin.
+# Agents that tell what befell themselves in the voice of their model: how such words of news and of
+# troubles begin.
 NOTICES = {"Copilot": ("Info: ", "Error: ")}
 
 
@@ -215,13 +220,15 @@ class Talk:
         self._ask("session/set_config_option", **ask)
 
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """A request before the first turn.  What an agent tells meanwhile, an old session again say, is no news."""
+        """A request before the first turn. What an agent tells meanwhile, an old session again say,
+        is no news."""
         return self.agent.result(self.agent.request(method, **params))
 
     # -- its turns ------------------------------------------------------------------------------------------------------
 
     def hold(self) -> int:
-        """One turn, and another as long as people said what to do instead of what they refused.  The exit code."""
+        """One turn, and another as long as people said what to do instead of what they refused. The
+        exit code."""
         _, prompt = Words().first()
         last = ""
         for _ in range(FOLLOW_UPS):
@@ -258,7 +265,8 @@ class Talk:
         return "cancelled" if self.agent.interrupt.came else reason
 
     def _cancel(self) -> None:
-        """Stop in the agent's own words: what it asks is answered first, as the protocol wants it."""
+        """Stop in the agent's own words: what it asks is answered first, as the protocol wants
+        it."""
         self.agent.notify("session/cancel", sessionId=self.session)
         for ident in self.questions.drop():
             self.agent.answer(ident, {"outcome": {"outcome": "cancelled"}})
@@ -357,7 +365,8 @@ def _what(call: Call) -> str:
 
 
 def _choices(offered: Any) -> dict[str, Any]:
-    """What each option, as a person sees it, is for the agent.  Kinds that nobody knows are not offered."""
+    """What each option, as a person sees it, is for the agent. Kinds that nobody knows are not
+    offered."""
     found: dict[str, Any] = {}
     listed = [option for option in offered or () if isinstance(option, dict)]
     for kind, word in OPTIONS.items():
@@ -407,7 +416,8 @@ def _reported(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell_usage(said: dict[str, Any]) -> None:
-    """Tokens of one call or turn, those from a cache among the input: agents count them in or beside it, and the total says which."""
+    """Tokens of one call or turn, those from a cache among the input: agents count them in or
+    beside it, and the total says which."""
     names = ("inputTokens", "cachedReadTokens", "cachedWriteTokens", "outputTokens")
     given = [said.get(name) for name in (*names, "thoughtTokens", "totalTokens")]
     sent, cached, written, output, thought, total = (

@@ -1,8 +1,9 @@
 """What a tool is doing, as its own output tells it: lines for people, tokens and cost so far.
 
-Agents print one JSON object a line.  A spec's ``show`` turns one such event into what a person wants to see of it, its
-``live`` into the usage it reports while it runs; both are JMESPath over one event.  What is no JSON is shown as it is.
-Reading only, and without the schemas: ``status`` and ``logs`` use this as well as the pane.
+Agents print one JSON object a line. A spec's ``show`` turns one such event into what a person wants
+to see of it, its ``live`` into the usage it reports while it runs; both are JMESPath over one
+event. What is no JSON is shown as it is. Reading only, and without the schemas: ``status`` and
+``logs`` use this as well as the pane.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ PRINTED = 6  # lines of what a tool call gave back
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """Queries over one event.  ``says``: texts of the agent; ``pieces``: parts of a text that arrives in parts; ``calls``: pairs of
-    a tool's name and its input; ``prints``: what a call gave back; ``errors``; ``retries``: that it tries again
-    by itself, and why."""
+    """Queries over one event. ``says``: texts of the agent; ``pieces``: parts of a text that
+    arrives in parts; ``calls``: pairs of a tool's name and its input; ``prints``: what a call gave
+    back; ``errors``; ``retries``: that it tries again by itself, and why."""
 
     says: str = ""
     pieces: str = ""
@@ -51,8 +52,8 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Queries over one event for the usage it adds.  Of events with the same ``key`` the last counts; ``includes_cached`` as in
-    `tools.output.Parse.input_includes_cached`."""
+    """Queries over one event for the usage it adds. Of events with the same ``key`` the last
+    counts; ``includes_cached`` as in `tools.output.Parse.input_includes_cached`."""
 
     key: str = ""
     figures: Mapping[str, str] = field(default_factory=dict)
@@ -123,7 +124,8 @@ class Renderer:
         self._piece = ""  # a text that arrives in parts, as far as its last line has come
 
     def feed(self, data: bytes) -> Iterator[Line]:
-        """The lines that a piece of a log makes; an event whose rest is still to come waits for it."""
+        """The lines that a piece of a log makes; an event whose rest is still to come waits for
+        it."""
         if self.show is not None:
             data = yield from self._whole(data)
         for raw in data.split(b"\n"):
@@ -166,7 +168,8 @@ class Renderer:
             yield from found
 
     def _whole(self, data: bytes) -> Generator[Line, None, bytes]:
-        """The whole lines of what has come so far; one that is larger than `EVENT_MOST` is passed over, and that is told."""
+        """The whole lines of what has come so far; one that is larger than `EVENT_MOST` is passed
+        over, and that is told."""
         head, end, tail = data.rpartition(b"\n")
         if not end:
             self._rest += data
@@ -205,7 +208,8 @@ def speaks(show: Show, event: Mapping[str, Any]) -> bool:
 
 
 class Progress:
-    """A running attempt: its last line, and its tokens and cost so far.  `look` reads what was added since the last look."""
+    """A running attempt: its last line, and its tokens and cost so far. `look` reads what was added
+    since the last look."""
 
     def __init__(
         self,
@@ -228,7 +232,8 @@ class Progress:
         )  # the loop looks for the sake of budgets, the pane's thread for people
 
     def look(self) -> bool:
-        """Read on; whether there was anything new.  At most `STEP` bytes: of more, the middle is passed over unless it is counted."""
+        """Read on; whether there was anything new. At most `STEP` bytes: of more, the middle is
+        passed over unless it is counted."""
         with self._lock:
             return self._look()
 
@@ -313,7 +318,8 @@ def total(path: str, live: Live) -> tally_tools.Tally:
 
 
 def glance(path: str, how: Presentation, model: Model | None = None) -> Progress:
-    """How far an attempt is, for somebody who looks once: of a log that is larger than `GLANCE` only the end, without figures."""
+    """How far an attempt is, for somebody who looks once: of a log that is larger than `GLANCE`
+    only the end, without figures."""
     try:
         small = os.stat(path).st_size <= GLANCE
     except OSError:
@@ -410,7 +416,8 @@ _BY_NAME = {name: (verb, keys) for verb, names, keys in _VERBS for name in names
 
 
 def describe(name: str, given: Any) -> str:
-    """A tool call in a few words: ``$ pytest -q``, ``Read src/retry.py``, ``Edit docs/ja.md (+12 -3)``."""
+    """A tool call in a few words: ``$ pytest -q``, ``Read src/retry.py``, ``Edit docs/ja.md (+12
+    -3)``."""
     if isinstance(given, str) and given[:1] == "{":
         try:
             given = json.loads(given)

@@ -1,7 +1,8 @@
 """Adapters: how a tool's command is built and how its end is read.
 
-An adapter is an object with the methods of `Adapter`.  ``spec`` (the default) does what the tool's YAML says,
-``shell`` runs a configured command.  Others plug in through the entry point group ``orchestrator.adapters``.
+An adapter is an object with the methods of `Adapter`. ``spec`` (the default) does what the tool's
+YAML says, ``shell`` runs a configured command. Others plug in through the entry point group
+``orchestrator.adapters``.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class SpecAdapter:
         return fill(command(route, session, bool(values.get("schema"))), values)
 
     def reading(self, route: Route, run_dir: str, end: AttemptEnd) -> Reading:
-        """Succeeded is: exit 0, and the spec's ``done`` found, and ``failed`` not.  Exit codes alone are not to be trusted."""
+        """Succeeded is: exit 0, and the spec's ``done`` found, and ``failed`` not. Exit codes alone
+        are not to be trusted."""
         # On a terminal there are no events to read: its exit code is all that is known.
         parse = route.tool.parse if route.mode != "interactive" else None
         show = route.tool.presentation.show
@@ -152,7 +154,8 @@ class SpecAdapter:
         return self._failure(route, run_dir, base, said)
 
     def _settled(self, route: Route, run_dir: str, base: Reading, said: Said) -> Reading:
-        """An attempt whose last event had come, and which was ended since it did not end by itself."""
+        """An attempt whose last event had come, and which was ended since it did not end by
+        itself."""
         late = "it did not end after its result: it was ended"
         if said.done and not said.failed:
             return _ended_late(base, late)
@@ -164,7 +167,8 @@ class SpecAdapter:
     def _stopped(
         self, route: Route, run_dir: str, base: Reading, said: Said, end: AttemptEnd
     ) -> Reading:
-        """An attempt that was ended from outside.  What the program complained of last may be why it never ended."""
+        """An attempt that was ended from outside. What the program complained of last may be why it
+        never ended."""
         outcome, retry, reason = CAUSES[end.cause]
         stopped = replace(
             base,
@@ -282,7 +286,8 @@ class ShellAdapter(SpecAdapter):
 
 
 class SpokenAdapter(SpecAdapter):
-    """Runs the client of a protocol, which runs the tool's program.  On a person's terminal the program runs as it is."""
+    """Runs the client of a protocol, which runs the tool's program. On a person's terminal the
+    program runs as it is."""
 
     def argv(
         self, task: Task, route: Route, config: Config, values: Mapping[str, str], session: Session

@@ -1,4 +1,5 @@
-"""Judges one answer by one schema, in a process of its own: ``{"schema": ..., "value": ...}`` in, what is wrong out."""
+"""Judges one answer by one schema, in a process of its own: ``{"schema": ..., "value": ...}`` in,
+what is wrong out."""
 
 from __future__ import annotations
 

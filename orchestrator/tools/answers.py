@@ -1,8 +1,8 @@
 """Last words as data: a task's ``result: {schema: FILE}``.
 
-Programs that can keep to a schema are given it (``result_schema`` in a spec), others are asked for it in the prompt; whatever they
-say is judged here.  Schema and answer are other people's, and some schemas take for ever: so the judging is done by a process
-of its own, which has a time limit.
+Programs that can keep to a schema are given it (``result_schema`` in a spec), others are asked for
+it in the prompt; whatever they say is judged here. Schema and answer are other people's, and some
+schemas take for ever: so the judging is done by a process of its own, which has a time limit.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def words(problem: str) -> str:
 def value_of(answer: Any) -> tuple[Any, str]:
     """The value in an answer, and why there is none (empty: there is).
 
-    Of a text it is the whole, else the last fenced block, else the JSON value that the text ends with.
+    Of a text it is the whole, else the last fenced block, else the JSON value that the text ends
+    with.
     """
     if not isinstance(answer, str):
         return answer, "" if answer is not None else "there is no answer"
@@ -65,7 +66,8 @@ def value_of(answer: Any) -> tuple[Any, str]:
 
 
 def problem(schema: str, answer: Any) -> tuple[Any, str]:
-    """The value in an answer, and what is wrong with it by this schema (a JSON text); empty if nothing is."""
+    """The value in an answer, and what is wrong with it by this schema (a JSON text); empty if
+    nothing is."""
     value, why = value_of(answer)
     if why:
         return None, why

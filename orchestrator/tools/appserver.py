@@ -1,7 +1,9 @@
-"""Talks to ``codex app-server`` (JSON-RPC over stdio): the process of tools with ``adapter: appserver``.
+"""Talks to ``codex app-server`` (JSON-RPC over stdio): the process of tools with ``adapter:
+appserver``.
 
-As `tools.acp`, with the same events and the same questions.  Beside that a person's words reach the turn that runs: with ``--words``
-standard input is a line of JSON (``id``, ``text``) for the prompt, and one for each reply, which steers the turn (`execution.feeding`).
+As `tools.acp`, with the same events and the same questions. Beside that a person's words reach the
+turn that runs: with ``--words`` standard input is a line of JSON (``id``, ``text``) for the prompt,
+and one for each reply, which steers the turn (`execution.feeding`).
 """
 
 from __future__ import annotations
@@ -203,7 +205,8 @@ def _input(text: str) -> list[dict[str, Any]]:
 
 
 def _about(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The tool and its input, under the names that people's lines and questions know; None if it is no deed."""
+    """The tool and its input, under the names that people's lines and questions know; None if it is
+    no deed."""
     kind = item.get("type")
     if isinstance(item.get("command"), str):
         return "shell", {"command": item["command"]}

@@ -1,10 +1,13 @@
-"""Asks a person for an agent that waits: the command of Claude's permission hook, and of whoever speaks the same.
+"""Asks a person for an agent that waits: the command of Claude's permission hook, and of whoever
+speaks the same.
 
-``asking.py RUN_DIR SECONDS`` reads the request (JSON) on standard input, writes it to ``RUN_DIR/asked/``, waits until the file of
-the same name lies in ``RUN_DIR/answers/``, and prints the decision.  After SECONDS (0: never) nobody has answered, and that is a no.
+``asking.py RUN_DIR SECONDS`` reads the request (JSON) on standard input, writes it to
+``RUN_DIR/asked/``, waits until the file of the same name lies in ``RUN_DIR/answers/``, and prints
+the decision. After SECONDS (0: never) nobody has answered, and that is a no.
 
-It needs no watcher: the question is a file, and it is open for as long as this process holds the lock on it.  So a question whose
-agent has been killed is no question any more, whoever looks, on whichever side of a sandbox.
+It needs no watcher: the question is a file, and it is open for as long as this process holds the
+lock on it. So a question whose agent has been killed is no question any more, whoever looks, on
+whichever side of a sandbox.
 """
 
 from __future__ import annotations

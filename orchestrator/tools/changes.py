@@ -1,7 +1,8 @@
 """Which files of the project changed while a tool ran, according to git.
 
-Two looks at ``git status``, before and after: what is new or different in the second, and what was committed in between.
-Attempts that run side by side in one tree see each other's changes; git cannot tell whose they are.
+Two looks at ``git status``, before and after: what is new or different in the second, and what was
+committed in between. Attempts that run side by side in one tree see each other's changes; git
+cannot tell whose they are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ Look = dict[str, Any]  # {"head": commit, "files": {path: [status, mtime in ns, 
 
 
 def look(root: str, work: str) -> Look | None:
-    """The state of the tree outside the work directory; None without git, or if it takes too long."""
+    """The state of the tree outside the work directory; None without git, or if it takes too
+    long."""
     try:
         repository = git.nearest(root)
         if repository is None:
@@ -123,7 +125,8 @@ def load(path: str) -> Look | None:
 
 
 def since(root: str, work: str, paths: Iterable[str]) -> list[str]:
-    """The files that changed since the first look that was kept in one of these files; empty if none was."""
+    """The files that changed since the first look that was kept in one of these files; empty if
+    none was."""
     kept = (load(path) for path in paths)
     before = next((found for found in kept if found is not None), None)
     after = look(root, work) if before is not None else None

@@ -1,7 +1,8 @@
-"""What a program complains of while it tries again by itself: ``the provider is overloaded, try 2 of 3``.
+"""What a program complains of while it tries again by itself: ``the provider is overloaded, try 2
+of 3``.
 
-Such a program says nothing else for minutes.  Whoever looks on sees the complaint, and an attempt that ran out of time with
-a complaint as its last word failed for that reason.
+Such a program says nothing else for minutes. Whoever looks on sees the complaint, and an attempt
+that ran out of time with a complaint as its last word failed for that reason.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from orchestrator.tools.activity import Show
 from orchestrator.tools.queries import event_of, search
 
 RECENT = 15  # events, or lines, from the end in which a complaint may stand
-TRAILING = 2.0  # seconds by which events may be later than a complaint on standard error and still say nothing new
+# seconds by which events may be later than a complaint on standard error and still say nothing new
+TRAILING = 2.0
 
 _TRIES = regex(
     r"\b(?:re-?try(?:ing)?|re-?connecting|attempt \d+|will try again|backing off|backoff)\b",
@@ -38,7 +40,8 @@ def of_line(line: str) -> str:
 
 
 def last(run_dir: str, show: Show | None) -> str:
-    """The complaint that a program printed last, if nothing of another kind came after it; empty if there is none."""
+    """The complaint that a program printed last, if nothing of another kind came after it; empty if
+    there is none."""
     events = [event for raw in _ends(f"{run_dir}/stdout.log") if (event := event_of(raw))]
     if newest := _newest(show, events):
         return newest

@@ -1,7 +1,7 @@
 """The ``demo`` tool: behaves like a small agent, as far as a control plane can tell.
 
-It reads a prompt on standard input, prints as it goes and ends.  Lines of the prompt that begin with ``demo:``
-say how:
+It reads a prompt on standard input, prints as it goes and ends. Lines of the prompt that begin with
+``demo:`` say how:
 
     demo: work 4s              take so long, printing a line about every second
     demo: fail 1               fail the first attempt and succeed afterwards
@@ -11,7 +11,8 @@ say how:
     demo: permit COMMAND       ask a person while it runs, if its role has ask: person
     demo: ignore signals       do not stop when asked politely
 
-With ``--read`` it says what it would write and writes nothing.  With ``--interactive PROMPT`` it talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
+With ``--read`` it says what it would write and writes nothing. With ``--interactive PROMPT`` it
+talks to a person instead: it answers every line, and ends with ``done`` or ``exit N``.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def _ask(question: str, *options: str) -> None:
 
 
 def _permit(command: str) -> None:
-    """As an agent that may not do something by itself: by the hook that it was given, else it does not."""
+    """As an agent that may not do something by itself: by the hook that it was given, else it does
+    not."""
     if "--ask" not in sys.argv:
         print(f"I may not run {command}, and there is nobody to ask.")
         return

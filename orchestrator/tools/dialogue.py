@@ -1,8 +1,10 @@
-"""What stands between the supervisor and an agent that wants to be talked to: its process, its messages, its questions.
+"""What stands between the supervisor and an agent that wants to be talked to: its process, its
+messages, its questions.
 
-Agents with a protocol (`tools.acp`, `tools.appserver`) read and write one JSON message a line.  The agent is a child in a process
-group of its own: the supervisor's first signal, an interrupt, comes to us alone, and we tell the agent in its own words to stop.  The
-sterner ones come to both, and whatever is left is the supervisor's to end.
+Agents with a protocol (`tools.acp`, `tools.appserver`) read and write one JSON message a line. The
+agent is a child in a process group of its own: the supervisor's first signal, an interrupt, comes
+to us alone, and we tell the agent in its own words to stop. The sterner ones come to both, and
+whatever is left is the supervisor's to end.
 
 Run with ``python -I``: standard library, and the modules beside this one.
 """
@@ -71,7 +73,8 @@ class Interrupt:
 
 
 class Agent:
-    """The program that is talked to.  ``version`` goes into each message as ``jsonrpc`` (empty: left out)."""
+    """The program that is talked to. ``version`` goes into each message as ``jsonrpc`` (empty: left
+    out)."""
 
     def __init__(self, argv: list[str], version: str = "2.0") -> None:
         self.head = {"jsonrpc": version} if version else {}
@@ -108,15 +111,16 @@ class Agent:
         self.send({"id": ident, "result": result})
 
     def refuse(self, ident: Any, method: str) -> None:
-        """We cannot do what the agent asks us to: read and write files for it, say, which it can do itself."""
+        """We cannot do what the agent asks us to: read and write files for it, say, which it can do
+        itself."""
         error = {"code": -32601, "message": f"{method} is not offered"}
         self.send({"id": ident, "error": error})
 
     # -- what it says ---------------------------------------------------------------------------------------------------
 
     def messages(self, others: Sequence[int] = ()) -> Iterator[dict[str, Any] | None]:
-        """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, we are to stop, or there is something to be
-        read from one of the ``others`` (descriptors)."""
+        """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, we are
+        to stop, or there is something to be read from one of the ``others`` (descriptors)."""
         while True:
             while self._lines:
                 if (message := _message(self._lines.pop(0))) is not None:
@@ -140,7 +144,8 @@ class Agent:
         self._rest += rest
 
     def result(self, ident: int) -> dict[str, Any]:
-        """The answer to a request, when nothing else may be of interest meanwhile.  Raises `Refusal` or `Over`."""
+        """The answer to a request, when nothing else may be of interest meanwhile. Raises `Refusal`
+        or `Over`."""
         for message in self.messages():
             if message is None:
                 if self.interrupt.take():
@@ -173,7 +178,8 @@ class Agent:
         self.process.wait()
 
     def _gone(self, seconds: float) -> bool:
-        """Whether it ends in this time.  What it still says is read, so that no full pipe keeps it."""
+        """Whether it ends in this time. What it still says is read, so that no full pipe keeps
+        it."""
         end = time.monotonic() + seconds
         while self.process.poll() is None:
             if time.monotonic() >= end:
@@ -221,8 +227,8 @@ def words(error: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One that is open.  ``ident`` is the agent's request, ``what`` it is about; ``choices`` are what each option, as a person sees it,
-    means to the agent."""
+    """One that is open. ``ident`` is the agent's request, ``what`` it is about; ``choices`` are
+    what each option, as a person sees it, means to the agent."""
 
     ident: Any
     what: str
@@ -234,8 +240,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A person's answer, or that there was none in time.  ``choice`` is None if the agent offered none for it; ``words`` are what the
-    agent is to be told beside it."""
+    """A person's answer, or that there was none in time. ``choice`` is None if the agent offered
+    none for it; ``words`` are what the agent is to be told beside it."""
 
     question: Question
     allowed: bool
@@ -245,7 +251,8 @@ class Answer:
 
 @dataclass(slots=True)
 class Questions:
-    """Those of one agent, asked as files (`tools.asking`).  ``limit`` is in seconds; 0: as long as it takes; None: nobody is asked."""
+    """Those of one agent, asked as files (`tools.asking`). ``limit`` is in seconds; 0: as long as
+    it takes; None: nobody is asked."""
 
     run_dir: str
     limit: float | None
@@ -312,7 +319,8 @@ def first(choices: dict[str, Any], word: str) -> Any:
 
 
 class Words:
-    """Our own standard input: the prompt, or ``lines`` of JSON with an ``id`` and a ``text``, of which the prompt is the first."""
+    """Our own standard input: the prompt, or ``lines`` of JSON with an ``id`` and a ``text``, of
+    which the prompt is the first."""
 
     def __init__(self, lines: bool = False) -> None:
         self.lines = lines

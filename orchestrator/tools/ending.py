@@ -1,8 +1,8 @@
 """How a tool's work ended, by its own events: the last one that ends it decides.
 
-A tool may print several results, recover from an error, or print an empty error after its result; what disagrees with the
-decision is a warning.  Queries are asked of each event by itself, so that their order is known; a query that needs more than
-one event is asked of all of them, as before.
+A tool may print several results, recover from an error, or print an empty error after its result;
+what disagrees with the decision is a warning. Queries are asked of each event by itself, so that
+their order is known; a query that needs more than one event is asked of all of them, as before.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ LOOK_BACK = 400  # events from the end that are asked one by one
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``done`` and ``failed`` are None if the spec does not ask; ``final``: no word and no deed came after the event that decided.
+    """``done`` and ``failed`` are None if the spec does not ask; ``final``: no word and no deed
+    came after the event that decided.
 
-    Figures, and what a program tells of its own housekeeping, may still come: its ``show`` says which events are which.
+    Figures, and what a program tells of its own housekeeping, may still come: its ``show`` says
+    which events are which.
     """
 
     done: bool | None = None
@@ -41,7 +43,8 @@ def verdict(
 ) -> Verdict:
     """What the events say of the end; a query that is empty is not asked.
 
-    A failure after the result undoes it, unless nothing was done for it (``idle_query``): then it is the program's own.
+    A failure after the result undoes it, unless nothing was done for it (``idle_query``): then it
+    is the program's own.
     """
     done = bool(queries.search(done_query, events)) if done_query else None
     failed = bool(queries.search(failed_query, events)) if failed_query else None
@@ -62,12 +65,14 @@ def verdict(
 
 
 def _quiet(show: Show | None, later: list[Any]) -> bool:
-    """Whether these events tell of no further work; without a ``show`` nobody knows of any event."""
+    """Whether these events tell of no further work; without a ``show`` nobody knows of any
+    event."""
     return not later if show is None else not any(activity.speaks(show, event) for event in later)
 
 
 def _last(query: str, events: list[Any]) -> int:
-    """The place of the last event for which the query finds something; -1 if there is none near the end."""
+    """The place of the last event for which the query finds something; -1 if there is none near the
+    end."""
     for place in range(len(events) - 1, max(-1, len(events) - 1 - LOOK_BACK), -1):
         if queries.search(query, [events[place]]):
             return place

@@ -1,7 +1,8 @@
-"""Which kind of failure an error text tells of, and when it ends.  What decides is data: ``failures.yaml`` and specs.
+"""Which kind of failure an error text tells of, and when it ends. What decides is data:
+``failures.yaml`` and specs.
 
-Only what a program says of its own failure may be asked (see `tools.ownwords`).  A number counts as an HTTP status only
-where the text has it as one, and what a text denies does not count.
+Only what a program says of its own failure may be asked (see `tools.ownwords`). A number counts as
+an HTTP status only where the text has it as one, and what a text denies does not count.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ Pattern = tuple[str, str]  # class, regular expression
 DENIABLE = frozenset(
     {"usage_limit", "rate_limit", "overloaded"}
 )  # kinds that texts speak of to deny them
-# Where the status alone does not say it all: 429 is both, and a session that is gone is told with a 404.
+# Where the status alone does not say it all: 429 is both, and a session that is gone is told with a
+# 404.
 TEXT_DECIDES = frozenset({"usage_limit", "session"})
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A kind of failure (`model.failure.KINDS`); ``reset`` is when it is over (seconds since the epoch), if that was said."""
+    """A kind of failure (`model.failure.KINDS`); ``reset`` is when it is over (seconds since the
+    epoch), if that was said."""
 
     kind: str
     reset: float | None = None
@@ -83,7 +86,8 @@ def of_status(status: object) -> str:
 def classify(
     text: str, own: Sequence[Pattern], now: float, status: object = None
 ) -> Failure | None:
-    """The first kind that fits the text; None if there is none.  ``status`` is the HTTP status that the program gives as data."""
+    """The first kind that fits the text; None if there is none. ``status`` is the HTTP status that
+    the program gives as data."""
     found = _by_text(text, own, now)
     known = of_status(status) if status is not None else ""
     if known and (found is None or found.kind not in TEXT_DECIDES):
@@ -132,7 +136,8 @@ _OF_MACHINE = regex(
 )
 
 _LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related|caused|hit|hitting|reach|reached|exceeded|under|over|been|being|yet|at|is|was|in|longer|really|actually|mean|means|meant|that|you|we|it|have|has|do|does|did|with|from"
-# What might be, will be, or is written about, has not happened: "if you hit your usage limit", "handles rate limits".
+# What might be, will be, or is written about, has not happened: "if you hit your usage limit",
+# "handles rate limits".
 _SUPPOSED_BEFORE = regex(
     rf"\b(?:if|when|whenever|in case(?: of)?|unless|should|once|before|lest|may|might|could|will|soon|about to|going to|handl(?:es?|ed|ing)(?: of)?|supports?|implement(?:s|ed)?|renamed?|add(?:s|ed)?|wrote|writes?|updated?|documents?|describes?|mentions?|shows?|tests? (?:of|for)|what)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
@@ -167,21 +172,23 @@ def _told(text: str, found: re.Match[str]) -> bool:
 
 
 def _supposed(text: str, before: str, found: re.Match[str]) -> bool:
-    """Whether the text only says what might be.  "Wait until your limit resets" says that it is so."""
+    """Whether the text only says what might be. "Wait until your limit resets" says that it is
+    so."""
     if _RESETS_AFTER.match(text, found.end()):
         return False
     return bool(_SUPPOSED_BEFORE.search(before) or _SUPPOSED_AFTER.match(text, found.end()))
 
 
 def _denied(text: str, found: re.Match[str]) -> bool:
-    """Whether the text says that it is *not* so: ``not your usage limit``, ``the rate limit was not reached``."""
+    """Whether the text says that it is *not* so: ``not your usage limit``, ``the rate limit was not
+    reached``."""
     before = text[max(0, found.start() - 80) : found.start()]
     return bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(text, found.end()))
 
 
 def _as_status(code: int) -> str:
-    """Where a number is an HTTP status, not a count: behind words such as ``status`` and ``HTTP``, before its name or a JSON
-    body, in brackets, or at the very beginning."""
+    """Where a number is an HTTP status, not a count: behind words such as ``status`` and ``HTTP``,
+    before its name or a JSON body, in brackets, or at the very beginning."""
     try:
         phrase = re.escape(http.HTTPStatus(code).phrase)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Building the command of an attempt: argv, environment, prompt.  A list of words; never a shell."""
+"""Building the command of an attempt: argv, environment, prompt. A list of words; never a shell."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ SECRET_MIN = 8
 
 
 class CannotStart(OrchestratorError):
-    """The command cannot be built: a file or a folder it needs is missing or outside the project."""
+    """The command cannot be built: a file or a folder it needs is missing or outside the
+    project."""
 
 
 class NotInstalled(CannotStart):
@@ -47,7 +48,8 @@ class NotInstalled(CannotStart):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The tool's own memory of a conversation: to begin under this id (empty: it chooses one), or to go on with.
+    """The tool's own memory of a conversation: to begin under this id (empty: it chooses one), or
+    to go on with.
 
     ``ended`` says how the attempt before ended, for the prompt of one that goes on.
     """
@@ -80,7 +82,8 @@ def _real(root: str) -> str:
 
 
 def project_path(root: str, path: str) -> str:
-    """A path of a task file, with every link resolved; `CannotStart` if it is not inside the project."""
+    """A path of a task file, with every link resolved; `CannotStart` if it is not inside the
+    project."""
     if path == WORK or path.startswith(f"{WORK}/"):
         root = outside_trees(
             root
@@ -100,9 +103,10 @@ def compose_prompt(
     elsewhere: bool = False,
     given: bool = False,
 ) -> str:
-    """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file, the files to read first,
-    and what its answer must fit unless the tool is ``given`` that.  A session that is resumed has all that already and is only told
-    to go on.  ``elsewhere``: it has no path of this machine.
+    """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file,
+    the files to read first, and what its answer must fit unless the tool is ``given`` that. A
+    session that is resumed has all that already and is only told to go on. ``elsewhere``: it has no
+    path of this machine.
     """
     text = _prompt(task, agent, root, session, elsewhere, given)
     return f"{text.rstrip()}\n\n{planning.REQUEST}" if session.plan else text
@@ -135,7 +139,8 @@ def _prompt(
 
 
 def _guide(agent: Agent, root: str) -> str:
-    """What the agent's file of instructions said when the settings were read: no attempt must write what the next one is told."""
+    """What the agent's file of instructions said when the settings were read: no attempt must write
+    what the next one is told."""
     if not agent.instructions:
         return ""
     if agent.guide is None:
@@ -146,7 +151,8 @@ def _guide(agent: Agent, root: str) -> str:
 
 
 def _as_told(root: str, path: str) -> str:
-    """A path as an agent finds it: what is in ``work/`` by its whole path, if it works in a tree."""
+    """A path as an agent finds it: what is in ``work/`` by its whole path, if it works in a
+    tree."""
     inside = path == WORK or path.startswith(f"{WORK}/")
     project = outside_trees(root)
     return os.path.join(project, path) if inside and project != root else path
@@ -162,7 +168,8 @@ def _text_of(root: str, key: str, path: str) -> str:
 
 
 def schema_text(root: str, path: str) -> str:
-    """The JSON Schema that a task's answer must fit, as JSON.  `CannotStart` if the file has none."""
+    """The JSON Schema that a task's answer must fit, as JSON. `CannotStart` if the file has
+    none."""
     raw = _text_of(outside_trees(root), "result.schema", path)
     document = parse(raw.encode())
     found = document.data
@@ -187,7 +194,8 @@ def placeholders(
 ) -> dict[str, str]:
     """What stands for each ``{name}`` in a tool's argv and env; empty if there is no value."""
     return {
-        # A prompt that is an argument must not be taken for an option: what a task says is no part of the command.
+        # A prompt that is an argument must not be taken for an option: what a task says is no part
+        # of the command.
         "model": route.model_name or "",
         "session": session,
         "prompt": f" {prompt}" if prompt.startswith("-") else prompt,
@@ -207,8 +215,8 @@ def placeholders(
 
 
 def command(route: Route, session: Session, schema: bool = False) -> tuple[str, ...]:
-    """The words of a spec's command, placeholders not replaced: with its permissions, its way into a session, and the
-    ``schema`` of an answer."""
+    """The words of a spec's command, placeholders not replaced: with its permissions, its way into
+    a session, and the ``schema`` of an answer."""
     tool = route.tool
     interactive = route.mode == "interactive"
     if wrong := levels.refusal(tool, route.agent.permissions, interactive):
@@ -271,7 +279,8 @@ def by_hand(route: Route, session: str) -> str:
 
 
 def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
-    """Replace placeholders.  An argument whose value is missing goes, and with it the option before it."""
+    """Replace placeholders. An argument whose value is missing goes, and with it the option before
+    it."""
     result: list[str] = []
     for part in argv:
         used = _PLACEHOLDER.findall(part)
@@ -288,7 +297,8 @@ def fill(argv: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
 
 @cache
 def _allowed(patterns: tuple[str, ...]) -> dict[str, str]:
-    """The part of our own environment that these names let through; it does not change while we run."""
+    """The part of our own environment that these names let through; it does not change while we
+    run."""
     plain = {name for name in patterns if "*" not in name}
     wild = tuple(name[:-1] for name in patterns if name.endswith("*"))
     return {
@@ -299,7 +309,8 @@ def _allowed(patterns: tuple[str, ...]) -> dict[str, str]:
 def environment(
     route: Route, task: Task, config: Config, own: Mapping[str, str], values: Mapping[str, str]
 ) -> dict[str, str]:
-    """The tool's whole environment: what is allowed of ours, then the spec's, the agent's, the task's, and ``own``."""
+    """The tool's whole environment: what is allowed of ours, then the spec's, the agent's, the
+    task's, and ``own``."""
     env = dict(_allowed((*ALLOWED_ENV, *route.tool.pass_env, *config.pass_env)))
     for name, value in {**route.tool.env, **route.agent.env}.items():
         env[name] = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), value)
@@ -316,7 +327,8 @@ def _names(patterns: tuple[str, ...]) -> re.Pattern[str]:
 def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str, ...]:
     """Values of the variables with these names (``*`` stands for anything): what no log may keep.
 
-    Shorter ones than `SECRET_MIN` are left out: masking ``1`` or ``yes`` would spoil the log and hide nothing.
+    Shorter ones than `SECRET_MIN` are left out: masking ``1`` or ``yes`` would spoil the log and
+    hide nothing.
     """
     secret = _names(tuple(patterns))
     found = {
@@ -326,8 +338,8 @@ def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str,
 
 
 def program(argv0: str, env: Mapping[str, str], root: str) -> str | None:
-    """The file that will be executed; None if there is no such program.  A relative path is the project's: a task, which
-    chooses the working folder, does not choose the program by that."""
+    """The file that will be executed; None if there is no such program. A relative path is the
+    project's: a task, which chooses the working folder, does not choose the program by that."""
     if "/" in argv0:
         path = os.path.join(root, argv0)
         return path if os.access(path, os.X_OK) and os.path.isfile(path) else None

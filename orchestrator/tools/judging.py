@@ -1,6 +1,8 @@
-"""What a file asks for and all that is wrong with it: one judgement for the watcher, ``validate`` and every verb that reads.
+"""What a file asks for and all that is wrong with it: one judgement for the watcher, ``validate``
+and every verb that reads.
 
-What only the configuration shows of a file that is right in itself (unknown agents, tools that are off) is found here.
+What only the configuration shows of a file that is right in itself (unknown agents, tools that are
+off) is found here.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ def judged(
 ) -> Request:
     """What the bytes of ``path`` ask for, with all problems.
 
-    ``agents``: the roles there are.  ``root``: the project in which the files that it names must be, if it belongs to
-    one.  ``parsed``: the bytes as a document, if somebody has parsed them already.
+    ``agents``: the roles there are. ``root``: the project in which the files that it names must be,
+    if it belongs to one. ``parsed``: the bytes as a document, if somebody has parsed them already.
     """
     request = requests.load(
         path, task_id, raw, schemas.check, agents, find=config.templates.get, parsed=parsed
@@ -77,7 +79,8 @@ def _place(run: Run, task_id: str, key: str, document: Document) -> tuple[Any, .
 
 
 def _next_agents(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
-    """The same of what is to follow a task: it would be too late to say so when the task has ended."""
+    """The same of what is to follow a task: it would be too late to say so when the task has
+    ended."""
     document, problems = request.document, []
     for path, body in _bodies(document.data):
         short = body.get("next_agent") if isinstance(body, dict) else None

@@ -1,8 +1,10 @@
-"""What an agent may do, in words that mean the same for every tool: ``read``, ``edit``, ``shell``, ``full``.
+"""What an agent may do, in words that mean the same for every tool: ``read``, ``edit``, ``shell``,
+``full``.
 
-``read`` changes nothing; ``edit`` changes files and runs no commands; ``shell`` also runs commands, inside the project; ``full`` is
-everything.  ``default`` is what the tool's spec calls so, whatever that is.  A tool has a level only if its options were seen to keep
-it; where it has none nothing starts, since fewer rights than were asked for could be more.
+``read`` changes nothing; ``edit`` changes files and runs no commands; ``shell`` also runs commands,
+inside the project; ``full`` is everything. ``default`` is what the tool's spec calls so, whatever
+that is. A tool has a level only if its options were seen to keep it; where it has none nothing
+starts, since fewer rights than were asked for could be more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Reading what a tool printed: outcome, session, usage, cost and last words, as its spec's ``parse`` says.
+"""Reading what a tool printed: outcome, session, usage, cost and last words, as its spec's
+``parse`` says.
 
-Agents print one JSON object a line; queries are JMESPath over the list of them.  Of a log that is larger than `HEAD` and
-`TAIL` together only these ends are read, so that memory does not depend on how much a tool printed.
+Agents print one JSON object a line; queries are JMESPath over the list of them. Of a log that is
+larger than `HEAD` and `TAIL` together only these ends are read, so that memory does not depend on
+how much a tool printed.
 """
 
 from __future__ import annotations
@@ -62,12 +64,15 @@ class Parse:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a tool said of itself.  ``done`` and ``failed`` are None if its spec does not ask; ``usage`` is in tokens with
-    the cached ones included in ``input``, and covers the whole session if the tool counts that way.
+    """What a tool said of itself. ``done`` and ``failed`` are None if its spec does not ask;
+    ``usage`` is in tokens with the cached ones included in ``input``, and covers the whole session
+    if the tool counts that way.
 
-    ``final`` is whether nothing more was said or done after the event that ended its work; ``status`` an HTTP status of its failure,
-    ``limited`` whether it says as data that its plan's limit is used up, ``reset`` when that ends, as it says it;
-    ``structured`` is its answer as data, if it gives one; ``session_cost`` is what the whole session cost so far; ``windows`` what it knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
+    ``final`` is whether nothing more was said or done after the event that ended its work;
+    ``status`` an HTTP status of its failure, ``limited`` whether it says as data that its plan's
+    limit is used up, ``reset`` when that ends, as it says it; ``structured`` is its answer as data,
+    if it gives one; ``session_cost`` is what the whole session cost so far; ``windows`` what it
+    knows of its plan's windows; ``partial`` that figures are sums over a log of which only the ends
     were read."""
 
     session: str = ""
@@ -90,7 +95,8 @@ class Said:
 
 
 def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
-    """What the output in a log folder says.  What cannot be found is left out; nothing in the output raises."""
+    """What the output in a log folder says. What cannot be found is left out; nothing in the output
+    raises."""
     if parse.parser:
         said = parsers.PARSERS[parse.parser](
             tail(f"{run_dir}/stdout.log", 1 << 16), tail(f"{run_dir}/stderr.log", 1 << 16)
@@ -142,7 +148,8 @@ def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
 
 
 def settled(parse: Parse, run_dir: str, show: Show | None) -> bool:
-    """Whether the end of the log says that the work is over: its last word was its last event.  Only of tools that print events."""
+    """Whether the end of the log says that the work is over: its last word was its last event. Only
+    of tools that print events."""
     if parse.source != "stdout" or parse.parser or not parse.done:
         return False
     raw = tail(f"{run_dir}/stdout.log", HEAD).encode("utf-8", "replace")
@@ -175,7 +182,8 @@ def _pattern_text(parse: Parse, run_dir: str) -> str:
 
 
 def _session(value: Any) -> str:
-    """A session that a tool named, if it is one: it becomes a word of the next command, and the tool chose it."""
+    """A session that a tool named, if it is one: it becomes a word of the next command, and the
+    tool chose it."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     return text if SESSION.match(text) else ""
 

@@ -1,5 +1,6 @@
-"""What a program says of its own failure, where it has no event for it: lines of its standard error, and plain lines among
-the events on its standard output.  What its agent says, and what a command gave back, are events: they are never asked."""
+"""What a program says of its own failure, where it has no event for it: lines of its standard
+error, and plain lines among the events on its standard output. What its agent says, and what a
+command gave back, are events: they are never asked."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _EVENT = regex(r"^\s*[{\[]\"?")
 
 
 def words(run_dir: str, events: bool) -> str:
-    """What the program says of its own failure; ``events``: whether its standard output is made of JSON events."""
+    """What the program says of its own failure; ``events``: whether its standard output is made of
+    JSON events."""
     errors = last_lines(f"{run_dir}/stderr.log", LINES)
     marked = [*_marked(errors), *_marked(plain(run_dir) if events else [])]
     return "\n".join(marked or errors[-UNMARKED:])
@@ -45,7 +47,8 @@ def plain(run_dir: str) -> list[str]:
 
 
 def headline(lines: list[str]) -> str:
-    """The line that says what went wrong: the last one that names an error, else the last that is more than decoration."""
+    """The line that says what went wrong: the last one that names an error, else the last that is
+    more than decoration."""
     named = [line for line in lines if _MARK.match(line) and not _NOISE.match(line)]
     outer = [line for line in named if not line[:1].isspace()]
     other = [line for line in lines if not _NOISE.match(line)]

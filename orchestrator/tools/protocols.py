@@ -1,6 +1,8 @@
-"""Specs of tools that speak a protocol: they only say what is special about their program, the rest is the same for all.
+"""Specs of tools that speak a protocol: they only say what is special about their program, the rest
+is the same for all.
 
-``adapter: acp`` or ``appserver`` in a spec stands for ``catalog/_spoken.yaml``, for what the spec does not say itself.
+``adapter: acp`` or ``appserver`` in a spec stands for ``catalog/_spoken.yaml``, for what the spec
+does not say itself.
 """
 
 from __future__ import annotations

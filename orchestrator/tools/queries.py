@@ -1,4 +1,5 @@
-"""JMESPath over what a tool prints: the one place that compiles and asks queries, and that reads a line as an event."""
+"""JMESPath over what a tool prints: the one place that compiles and asks queries, and that reads a
+line as an event."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any
 
 from orchestrator.patterns import bytes_regex
 
-# What may stand before and after an event on its line: a terminal's control sequences, blanks, a byte order mark.
+# What may stand before and after an event on its line: a terminal's control sequences, blanks, a
+# byte order mark.
 _AROUND = bytes_regex(
     rb"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\xef\xbb\xbf)*"
 )

@@ -53,7 +53,8 @@ class Route:
 
 
 class RouteProblem(Exception):
-    """The task asks for something that is not configured.  ``key`` is the key of the task that asks for it."""
+    """The task asks for something that is not configured. ``key`` is the key of the task that asks
+    for it."""
 
     def __init__(self, key: str, message: str, hint: str) -> None:
         super().__init__(message)
@@ -66,7 +67,8 @@ def absent_tools(role: config_model.Agent, tools: Mapping[str, ToolSpec]) -> lis
 
 
 def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
-    """Every name that ``agent:`` accepts: configured agents, and tools that may be used directly."""
+    """Every name that ``agent:`` accepts: configured agents, and tools that may be used
+    directly."""
     free = {
         name
         for name in tools
@@ -76,7 +78,8 @@ def agent_names(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
 
 
 def _instead(name: str, known: list[str], config: Config, tools: Mapping[str, ToolSpec]) -> str:
-    """What a hint offers for an unknown agent: those that are configured, or whose program is installed."""
+    """What a hint offers for an unknown agent: those that are configured, or whose program is
+    installed."""
     usable = sorted({*config.agents, *agents_at_hand(config, tools)})
     near = schemas.did_you_mean(name, usable)
     if not near and (near := schemas.did_you_mean(name, known)):
@@ -96,9 +99,11 @@ def agents_at_hand(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
 def routes(
     task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec]
 ) -> tuple[Route, ...]:
-    """The one place where agent, tool and model are chosen: what acts first, then what to fall back to.
+    """The one place where agent, tool and model are chosen: what acts first, then what to fall back
+    to.
 
-    A list of agents in the task comes before the list of tools of each agent.  Raises `RouteProblem`.
+    A list of agents in the task comes before the list of tools of each agent. Raises
+    `RouteProblem`.
     """
     names = task.agents or (config.default_agent,)
     return tuple(
@@ -114,9 +119,11 @@ def route(task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec]) 
 
 
 def silence_of(agent: config_model.Agent, tool: ToolSpec, config: Config) -> float | None:
-    """How long an agent may print nothing, in seconds: what a person has set, nearest first, else what its built-in spec says.
+    """How long an agent may print nothing, in seconds: what a person has set, nearest first, else
+    what its built-in spec says.
 
-    ``None``: for ever, as the silence of a command such as ``make`` tells nothing; the time limit ends it all the same.
+    ``None``: for ever, as the silence of a command such as ``make`` tells nothing; the time limit
+    ends it all the same.
     """
     own, built_in = (None, tool.silence) if tool.built_in else (tool.silence, None)
     return agent.silence or own or config.default_silence or built_in
@@ -186,7 +193,8 @@ def _route(
         + (f" -> model {model} ({because})" if model else "")
     )
     known = config.models.get(model or "")
-    # A person may think for as long as they like: only a silence limit of the task itself holds on a terminal.
+    # A person may think for as long as they like: only a silence limit of the task itself holds on
+    # a terminal.
     silence = (
         task.silence
         if task.mode == "interactive"
@@ -211,7 +219,8 @@ def _route(
 
 
 def bounded(route: Route, bounds: Bounds) -> Route:
-    """The route of a task that an attempt in a sandbox has dropped: nothing of it is looser than what that attempt had."""
+    """The route of a task that an attempt in a sandbox has dropped: nothing of it is looser than
+    what that attempt had."""
     agent = route.agent
     permissions = min(agent.permissions, bounds.permissions, key=PERMISSIONS.index)
     secrets = {name: words for name, words in agent.secrets.items() if name in bounds.secrets}
@@ -225,8 +234,8 @@ def bounded(route: Route, bounds: Bounds) -> Route:
 def _for_tool(
     agent: config_model.Agent, task: task_model.Task, config: Config
 ) -> config_model.Agent:
-    """The role as it acts by a tool that the task chose and the role does not name: what it was trusted with (its
-    permissions, its environment, its secrets) was meant for its own tools."""
+    """The role as it acts by a tool that the task chose and the role does not name: what it was
+    trusted with (its permissions, its environment, its secrets) was meant for its own tools."""
     if not task.tool or task.tool in agent.tools:
         return agent
     permissions = "default" if agent.permissions == "full" else agent.permissions
@@ -239,7 +248,8 @@ def edits(agent: config_model.Agent, tool: ToolSpec) -> bool:
 
 
 def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
-    """Tools of the person's own of which neither spec nor role says whether they edit: their tasks share one tree."""
+    """Tools of the person's own of which neither spec nor role says whether they edit: their tasks
+    share one tree."""
     said = {
         name
         for agent in config.agents.values()
@@ -259,13 +269,15 @@ def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
 def isolated(
     task: task_model.Task, agent: config_model.Agent, tool: ToolSpec, config: Config
 ) -> bool:
-    """Whether a task gets a tree of its own: asked for by the task, its role, or for all that edit."""
+    """Whether a task gets a tree of its own: asked for by the task, its role, or for all that
+    edit."""
     asked = "worktree" in (task.isolation, agent.role.isolation)
     return asked or (config.isolation == "worktree" and edits(agent, tool))
 
 
 def turns(config: Config, tools: Mapping[str, ToolSpec]) -> frozenset[str]:
-    """The agents that edit the person's checkout, and so take turns: without a tree of their own."""
+    """The agents that edit the person's checkout, and so take turns: without a tree of their
+    own."""
     found = set()
     for name in agent_names(config, tools):
         agent = config.agents.get(name) or config_model.Agent(name, (name,))
@@ -282,7 +294,8 @@ def turns(config: Config, tools: Mapping[str, ToolSpec]) -> frozenset[str]:
 def _place(
     task: task_model.Task, config: Config, agent: config_model.Agent, tool: ToolSpec
 ) -> Place:
-    """Where it is executed: what the task, its role or its tool says, among what the configuration names."""
+    """Where it is executed: what the task, its role or its tool says, among what the configuration
+    names."""
     place = places_of(config).of(task.on, agent.name, tool.name)
     known = sorted({"direct", *config.distributors})
     if place.name not in known:
@@ -317,7 +330,8 @@ def _checks(task: task_model.Task, agent: config_model.Agent, config: Config) ->
 def _model(
     task: task_model.Task, config: Config, agent: config_model.Agent, tool: ToolSpec
 ) -> tuple[str | None, str]:
-    """The model and who chose it: the task, else the first policy rule that fits, else the agent, else the tool."""
+    """The model and who chose it: the task, else the first policy rule that fits, else the agent,
+    else the tool."""
     if task.model:
         return task.model, "task"
     for rule in config.model_rules:
@@ -354,7 +368,8 @@ def _check_shell(task: task_model.Task, agent: config_model.Agent, config: Confi
 
 
 def shell_argv(prompt: str, config: Config) -> list[str]:
-    """The words of a prompt as a command, if its program is allowed.  Quotes work; nothing else a shell does."""
+    """The words of a prompt as a command, if its program is allowed. Quotes work; nothing else a
+    shell does."""
     try:
         words = shlex.split(prompt, comments=False)
     except ValueError as error:

@@ -1,7 +1,9 @@
-"""The ``anthropic`` and ``openai`` tools: one question to a model, through the vendors' official packages (extra ``[sdk]``).
+"""The ``anthropic`` and ``openai`` tools: one question to a model, through the vendors' official
+packages (extra ``[sdk]``).
 
-A program of its own like any other tool: it reads the prompt on standard input, prints one JSON object a line as the answer comes,
-and ends; time limits, cancelling, logs and accounting are the supervisor's.
+A program of its own like any other tool: it reads the prompt on standard input, prints one JSON
+object a line as the answer comes, and ends; time limits, cancelling, logs and accounting are the
+supervisor's.
 
     {"type": "start", "model": ...}
     {"type": "text", "text": ...}          a line of the answer
@@ -9,7 +11,8 @@ and ends; time limits, cancelling, logs and accounting are the supervisor's.
     {"type": "result", "text": ..., "stop_reason": ..., "usage": {...}, "id": ...}
     {"type": "error", "status": ..., "message": ...}
 
-``input`` counts cached tokens too.  Exit codes: 0 answered, 1 the provider refused or failed, 2 usage, 127 the package is missing.
+``input`` counts cached tokens too. Exit codes: 0 answered, 1 the provider refused or failed, 2
+usage, 127 the package is missing.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ SHORTEST = 8  # characters of a line that is masked by itself
 
 
 def forms(secrets: Iterable[str]) -> tuple[str, ...]:
-    """The values and their lines, and how JSON, JSON within JSON, Python and addresses write them.  The longest first."""
+    """The values and their lines, and how JSON, JSON within JSON, Python and addresses write them.
+    The longest first."""
     found: set[str] = set()
     for value in secrets:
         for text in (value, *_lines(value)):

@@ -1,8 +1,9 @@
 """A program's own session log: what an attempt used, where its output does not say it.
 
-Agents that are stopped, run out of time, or run on a terminal report nothing; but they write every call of the model into
-a file of their own (a transcript, a rollout, a chat).  A spec's ``session_log`` says where that is and how to read it.
-A session can be older than the attempt: only what was written since the attempt began counts.
+Agents that are stopped, run out of time, or run on a terminal report nothing; but they write every
+call of the model into a file of their own (a transcript, a rollout, a chat). A spec's
+``session_log`` says where that is and how to read it. A session can be older than the attempt: only
+what was written since the attempt began counts.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ _VARIABLE = regex(r"\{([A-Z][A-Z0-9_]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class SessionLog:
-    """Where it is: patterns with ``{session}`` and ``{VARIABLE}`` of the attempt's environment, the first that has files;
-    ``beside`` are further files of the same session.  Queries are over one event; ``figures`` as in `tools.activity.Live`."""
+    """Where it is: patterns with ``{session}`` and ``{VARIABLE}`` of the attempt's environment, the
+    first that has files; ``beside`` are further files of the same session. Queries are over one
+    event; ``figures`` as in `tools.activity.Live`."""
 
     path: tuple[str, ...]
     beside: str = ""
@@ -70,7 +72,8 @@ def session_log_from(data: Mapping[str, Any] | None) -> SessionLog | None:
 
 
 def read(log: SessionLog, run_dir: str, session: str, since: float) -> Logged:
-    """What was logged for an attempt since it began (seconds since the epoch).  Nothing in the file raises."""
+    """What was logged for an attempt since it began (seconds since the epoch). Nothing in the file
+    raises."""
     try:
         command = json.loads(read_bytes(f"{run_dir}/command.json"))
         env, cwd = dict(command["env"]), str(command["cwd"])
@@ -81,8 +84,8 @@ def read(log: SessionLog, run_dir: str, session: str, since: float) -> Logged:
 
 
 def locate(log: SessionLog, env: Mapping[str, str], cwd: str, session: str, since: float) -> str:
-    """The file of this session.  Without a session it is the one file that was begun since and names the folder; empty if
-    there is none, or more than one."""
+    """The file of this session. Without a session it is the one file that was begun since and names
+    the folder; empty if there is none, or more than one."""
     for pattern in log.path:
         if any(not env.get(name) for name in _VARIABLE.findall(pattern)):
             continue
@@ -151,7 +154,8 @@ def _written(path: str) -> float:
 
 
 def _belongs(log: SessionLog, path: str, cwd: str, session: str) -> bool:
-    """Whether a log is of this session; of one that is not known, whether it names the folder that the attempt ran in."""
+    """Whether a log is of this session; of one that is not known, whether it names the folder that
+    the attempt ran in."""
     try:
         with open_file(path) as file:
             head = file.read(HEAD)

@@ -1,4 +1,5 @@
-"""What one attempt used of what its session used: some tools report the figures of the whole session again."""
+"""What one attempt used of what its session used: some tools report the figures of the whole
+session again."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ Read = Mapping[str, Any]  # `model.result.kept` of an attempt
 
 
 def session_of(parse: Parse | None, reading: Reading, cause: str, begun: str) -> str:
-    """The session to go on with: the one that the tool named, else the one it was ``begun`` with, if it never names any.
+    """The session to go on with: the one that the tool named, else the one it was ``begun`` with,
+    if it never names any.
 
     A tool that names its session and did not has crashed before there was one.
     """
@@ -28,7 +30,8 @@ _OUTSIDE = frozenset({"usage_limit", "rate_limit", "overloaded", "network", "aut
 
 
 def came_to_nothing(before: Read) -> bool:
-    """Whether an attempt that went on with its session did nothing in it: the next one begins a new session."""
+    """Whether an attempt that went on with its session did nothing in it: the next one begins a new
+    session."""
     failed = before.get("outcome") in ("failed", "timed_out")
     outside = before.get("error_class") in _OUTSIDE
     return bool(before.get("resumed")) and failed and not outside and not before.get("usage")

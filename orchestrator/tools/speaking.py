@@ -1,4 +1,5 @@
-"""The command of a tool that is talked to by a protocol: our client, which runs the tool's program."""
+"""The command of a tool that is talked to by a protocol: our client, which runs the tool's
+program."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from orchestrator.tools.routing import Route
 def client(
     route: Route, session: Session, values: Mapping[str, str], argv: Sequence[str]
 ) -> list[str]:
-    """The words that run the client of a tool's protocol.  ``argv`` is what it runs, ``values`` are those of its placeholders."""
+    """The words that run the client of a tool's protocol. ``argv`` is what it runs, ``values`` are
+    those of its placeholders."""
     tool = route.tool
     level = planning.LEVEL if session.plan else route.agent.permissions
     told = any("{model}" in word for word in tool.argv)

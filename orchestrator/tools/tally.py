@@ -46,7 +46,8 @@ class Tally:
 
     @property
     def usage(self) -> dict[str, int]:
-        """Tokens by kind, those from a cache included in ``input``; kinds without any are left out."""
+        """Tokens by kind, those from a cache included in ``input``; kinds without any are left
+        out."""
         usage = {name: int(self._total[name]) for name in TOKENS if self._total.get(name)}
         if not self._includes_cached and "cached" in usage:
             usage["input"] = usage.get("input", 0) + usage["cached"]

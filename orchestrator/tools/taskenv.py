@@ -1,7 +1,9 @@
-"""Which environment variables a task file may set: an allow-list, for no list of forbidden names is ever complete.
+"""Which environment variables a task file may set: an allow-list, for no list of forbidden names is
+ever complete.
 
-`PREFIX` names are nobody else's, so they are free.  Others must be allowed by name in ``environment.tasks``; and never may a task
-set what its tool is given already: what the spec or the role sets, or what is passed on of the watcher's own environment.
+`PREFIX` names are nobody else's, so they are free. Others must be allowed by name in
+``environment.tasks``; and never may a task set what its tool is given already: what the spec or the
+role sets, or what is passed on of the watcher's own environment.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ ALLOWED_ENV = (
 def refusal(
     names: Iterable[str], agent: Agent, tool: ToolSpec, config: Config
 ) -> tuple[str, str] | None:
-    """What is wrong with the first of these names that a task may not set, and what to do about it; None if all may be."""
+    """What is wrong with the first of these names that a task may not set, and what to do about it;
+    None if all may be."""
     given = (
         *ALLOWED_ENV,
         *tool.pass_env,
@@ -60,8 +63,8 @@ def allowed(env: Mapping[str, str], agent: Agent, tool: ToolSpec, config: Config
 
 
 def _fits(name: str, patterns: Iterable[str], exact: bool = False) -> bool:
-    """Whether a name is one of these; ``*`` at the end stands for any ending.  Unless ``exact``, case is no difference:
-    some programs do not care about it."""
+    """Whether a name is one of these; ``*`` at the end stands for any ending. Unless ``exact``,
+    case is no difference: some programs do not care about it."""
 
     def same(text: str) -> str:
         return text if exact else text.upper()

@@ -1,4 +1,5 @@
-"""Asking programs for their version: that one is on the PATH proves nothing (half-installed packages)."""
+"""Asking programs for their version: that one is on the PATH proves nothing (half-installed
+packages)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _NUMBER = regex(r"\d+(?:\.\d+)+\S*")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a program said of itself.  ``error``: why it is of no use (it said nothing, or not that); ``version``: the number."""
+    """What a program said of itself. ``error``: why it is of no use (it said nothing, or not that);
+    ``version``: the number."""
 
     said: str = ""
     error: str = ""

@@ -1,8 +1,9 @@
 """When a limit ends, as a program says it: the one reader of such moments.
 
-Programs say it in many ways: ``resets 7:54am (UTC)``, ``try again at Jul 5th, 2026 8:19 PM``, ``Resets in 2h39m52s``,
-``retry in 47.4s``, ``"resets_in_seconds": 3600``, ``usage limit reached|1795679658``.  A time of day is its next
-occurrence.  What lies in the past, or more than `FARTHEST` away, is no answer.
+Programs say it in many ways: ``resets 7:54am (UTC)``, ``try again at Jul 5th, 2026 8:19 PM``,
+``Resets in 2h39m52s``, ``retry in 47.4s``, ``"resets_in_seconds": 3600``, ``usage limit
+reached|1795679658``. A time of day is its next occurrence. What lies in the past, or more than
+`FARTHEST` away, is no answer.
 """
 
 from __future__ import annotations
@@ -111,16 +112,17 @@ _TIME = regex(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
 
 
 def ends(text: str, now: float, local: tzinfo | None = None) -> float | None:
-    """The first moment after ``now`` (seconds since the epoch) at which the text says that something is over; None if it
-    says none.  ``local`` is the zone of times without one (None: this machine's)."""
+    """The first moment after ``now`` (seconds since the epoch) at which the text says that
+    something is over; None if it says none. ``local`` is the zone of times without one (None: this
+    machine's)."""
     return next(
         (moment for moment in _moments(text, now, local) if now < moment <= now + FARTHEST), None
     )
 
 
 def moment(value: object, now: float) -> float | None:
-    """A moment that a program gives as data: seconds or milliseconds since the epoch, or an RFC 3339 text; None if it is
-    none, or over."""
+    """A moment that a program gives as data: seconds or milliseconds since the epoch, or an RFC
+    3339 text; None if it is none, or over."""
     found: float | None = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         found = value / 1000 if value > 1e11 else float(value)

@@ -19,9 +19,11 @@ def run_verb(app: App, *words: str) -> int:
 
 
 def ask_key(question: str) -> str:
-    """The one key that a person types after the question is on the screen; what was typed before is dropped.
+    """The one key that a person types after the question is on the screen; what was typed before is
+    dropped.
 
-    Empty at the end of input.  Raises KeyboardInterrupt for Ctrl-C; the terminal is as before when this returns.
+    Empty at the end of input. Raises KeyboardInterrupt for Ctrl-C; the terminal is as before when
+    this returns.
     """
     import termios
     import tty

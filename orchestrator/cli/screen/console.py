@@ -75,7 +75,8 @@ class Console:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.color and colour else text
 
     def link(self, path: str, text: str) -> str:
-        """A path that a terminal can open (OSC 8); terminals that do not know it show the text alone."""
+        """A path that a terminal can open (OSC 8); terminals that do not know it show the text
+        alone."""
         if not self.steers:
             return text
         import socket  # only who shows a link pays for these
@@ -131,7 +132,8 @@ class Console:
         return time.strftime("%H:%M:%S" if same_day else "%F %H:%M", here)
 
     def local(self, text: str) -> str:
-        """A sentence with its moments as people read them: local time on a terminal, RFC 3339 in a pipe."""
+        """A sentence with its moments as people read them: local time on a terminal, RFC 3339 in a
+        pipe."""
         return MOMENT.sub(lambda found: self.clock(when(found[0])), text) if self.tty else text
 
     def ago(self, seconds: float, now: float) -> str:
@@ -157,7 +159,8 @@ class Console:
             self.out((indent + "  ".join([*cells, last])).rstrip())
 
 
-# What the program itself writes to steer a terminal: colours, and links to files.  All else in a text came from outside.
+# What the program itself writes to steer a terminal: colours, and links to files.  All else in a
+# text came from outside.
 _OURS = regex(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\")
 _KIND = regex(r"(?:warning|note|error|hint): +")
 _LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))

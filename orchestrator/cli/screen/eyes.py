@@ -1,4 +1,5 @@
-"""What the files say, for the pane: looked at in a thread of its own, never by the loop and never while a key is drawn."""
+"""What the files say, for the pane: looked at in a thread of its own, never by the loop and never
+while a key is drawn."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def _ended(layout: Layout) -> dict[str, Row]:
 
 
 class Eyes:
-    """Looks again and again until `close`.  ``seen`` is the last look; ``changed`` is called after one that differs."""
+    """Looks again and again until `close`. ``seen`` is the last look; ``changed`` is called after
+    one that differs."""
 
     def __init__(self, layout: Layout) -> None:
         self.seen = Seen()

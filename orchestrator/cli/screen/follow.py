@@ -1,4 +1,5 @@
-"""Following tasks: waiting for their end, and showing what they print.  No watcher is asked and none is needed."""
+"""Following tasks: waiting for their end, and showing what they print. No watcher is asked and none
+is needed."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ def until_ended(
 ) -> int:
     """Wait until all (or any) of the tasks have ended; the exit code for their outcomes.
 
-    0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was cancelled or withdrawn; 7: none
-    of that, and one is in review.  Gates whose names are in ``told`` are not told again.
+    0: all done; 124: one ran out of time, or ``limit`` seconds have passed; 1: one failed, was
+    cancelled or withdrawn; 7: none of that, and one is in review. Gates whose names are in ``told``
+    are not told again.
     """
     lazily.settle()
     deadline = time.monotonic() + limit if limit is not None else None
@@ -75,14 +77,17 @@ def until_ended(
 
 
 def worst(codes: Iterable[int]) -> int:
-    """The code of several: what ran out of time, what failed, what waits for a person, in this order."""
+    """The code of several: what ran out of time, what failed, what waits for a person, in this
+    order."""
     return max(codes, key=(0, NEEDS_YOU, FAILED, TIMED_OUT).index, default=0)
 
 
 def _tell_what_is_stuck(app: App, ids: list[str], told: set[str]) -> set[str]:
-    """Say of each task what it waits for that only a person can change: its file, a hold, the watcher.
+    """Say of each task what it waits for that only a person can change: its file, a hold, the
+    watcher.
 
-    What was ``told`` already (a text, or a gate by its name) is not said again.  Returns what was said now.
+    What was ``told`` already (a text, or a gate by its name) is not said again. Returns what was
+    said now.
     """
     found = set()
     for task_id in ids:
@@ -139,8 +144,9 @@ MARKS = {"print": "  "}
 
 
 class LogWriter:
-    """Shows a log as it comes, in pieces cut at line ends: an agent's events as lines for people, anything else as it is, rid of
-    control sequences.  ``raw``: the bytes; ``last``: of an agent's lines only so many from the end, told by `end`."""
+    """Shows a log as it comes, in pieces cut at line ends: an agent's events as lines for people,
+    anything else as it is, rid of control sequences. ``raw``: the bytes; ``last``: of an agent's
+    lines only so many from the end, told by `end`."""
 
     def __init__(
         self, app: App, how: Presentation, raw: bool = False, last: int | None = None

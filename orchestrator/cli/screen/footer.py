@@ -1,4 +1,5 @@
-"""The footer of the pane: what needs you, what runs now and how the rest stands, in at most half of the terminal.
+"""The footer of the pane: what needs you, what runs now and how the rest stands, in at most half of
+the terminal.
 
 Pure: a `View` and a `Hand` in, rows of text out.
 """
@@ -55,7 +56,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the watcher knows at one moment.  ``counts`` are in the order they are shown; empty ones are left out."""
+    """What the watcher knows at one moment. ``counts`` are in the order they are shown; empty ones
+    are left out."""
 
     doing: Sequence[Doing] = ()
     slots: int = 1
@@ -78,7 +80,8 @@ class View:
 def footer(
     view: View, console: Console, columns: int, rows: int, hand: Hand | None = None
 ) -> tuple[str, ...]:
-    """The rows for a terminal of this size.  Without a ``hand`` nothing can be selected, and no keys are shown."""
+    """The rows for a terminal of this size. Without a ``hand`` nothing can be selected, and no keys
+    are shown."""
     columns = max(columns - 1, 10)  # writing to the last cell makes some terminals wrap
     there = targets(view, hand)
     at = selected(hand, there) if hand is not None else None
@@ -193,7 +196,8 @@ def _rule(words: str, console: Console, columns: int, colour: str = "") -> str:
 
 
 def _state(view: View, names: object) -> tuple[str, str]:
-    """What the rule above the running tasks says: how many, or what is wrong, or that it is about to end."""
+    """What the rule above the running tasks says: how many, or what is wrong, or that it is about
+    to end."""
     running = sum(item.sign == "running" for item in view.doing)
     if view.fault:
         return f"FAULT {view.fault}: nothing is claimed until the disk accepts writes", "red"
@@ -225,7 +229,8 @@ def _shares(room: int, sizes: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One row before it is fitted: cells, the last of which gives way, and what stands at the right end."""
+    """One row before it is fitted: cells, the last of which gives way, and what stands at the right
+    end."""
 
     id: str
     sign: str

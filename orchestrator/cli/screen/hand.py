@@ -1,6 +1,7 @@
 """What a person does at the keys of the pane: a selection, a question, a line being typed.
 
-Pure: a `Hand` and a key in, a `Hand` and perhaps an `Act` out.  A selection belongs to an id, never to a row.
+Pure: a `Hand` and a key in, a `Hand` and perhaps an `Act` out. A selection belongs to an id, never
+to a row.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A verb to run: its words; ``stdin`` is what it reads.  ``opens``: it is shown to the person, beside or instead of the pane."""
+    """A verb to run: its words; ``stdin`` is what it reads. ``opens``: it is shown to the person,
+    beside or instead of the pane."""
 
     words: tuple[str, ...]
     stdin: str | None = None
@@ -38,7 +40,8 @@ DRAIN = Act(("drain",))
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What can be selected.  ``verbs`` are valid for it now; ``effect`` says what a yes would do, by verb."""
+    """What can be selected. ``verbs`` are valid for it now; ``effect`` says what a yes would do, by
+    verb."""
 
     block: str
     id: str
@@ -107,7 +110,7 @@ def selected(hand: Hand, targets: Sequence[Target]) -> Target | None:
 def press(
     hand: Hand, key: Key, targets: Sequence[Target], now: float
 ) -> tuple[Hand, tuple[Act, ...]]:
-    """What a key does.  ``targets`` are in the order of the screen; ``now`` is monotonic seconds."""
+    """What a key does. ``targets`` are in the order of the screen; ``now`` is monotonic seconds."""
     hand = replace(hand, last=now, note="")
     if hand.mode == "ask":
         return _answered(hand, key, now)
@@ -119,7 +122,8 @@ def press(
 
 
 def passed(hand: Hand, targets: Sequence[Target], now: float) -> Hand:
-    """What time does: a question that nobody answers is a no, and one about what has ended in the meantime goes."""
+    """What time does: a question that nobody answers is a no, and one about what has ended in the
+    meantime goes."""
     if hand.mode != "ask":
         return hand
     if now - hand.since >= PATIENCE:

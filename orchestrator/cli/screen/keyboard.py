@@ -1,4 +1,5 @@
-"""Keys typed into the pane: read in a thread of their own, so that neither the loop nor the screen ever waits for them.
+"""Keys typed into the pane: read in a thread of their own, so that neither the loop nor the screen
+ever waits for them.
 
 Only from the foreground: a process in the background that reads its terminal is stopped.
 """
@@ -34,7 +35,8 @@ NAMES = {
 
 
 def decode(data: bytes, whole: bool = False) -> tuple[list[Key], bytes]:
-    """The keys in what was read, and what may still be the beginning of one.  ``whole``: nothing follows."""
+    """The keys in what was read, and what may still be the beginning of one. ``whole``: nothing
+    follows."""
     keys: list[Key] = []
     while data:
         if data.startswith(PASTE):
@@ -83,7 +85,7 @@ def _character(first: int) -> int:
 
 
 class Keyboard:
-    """Reads a terminal until `close`.  ``typed(keys)`` and ``tick()`` are called from its thread."""
+    """Reads a terminal until `close`. ``typed(keys)`` and ``tick()`` are called from its thread."""
 
     def __init__(
         self, fd: int, typed: Callable[[list[Key]], None], tick: Callable[[], None]

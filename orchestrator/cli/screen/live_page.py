@@ -50,7 +50,8 @@ def look_at(layout: Layout, now: float) -> Look:
 
 
 def documents(layout: Layout, now: float, since: float) -> list[Document]:
-    """What the page shows, all of it: the tasks that can be opened, what is over, and the state now."""
+    """What the page shows, all of it: the tasks that can be opened, what is over, and the state
+    now."""
     look = look_at(layout, now)
     told = {task_id: stories.told(layout, task_id, now) for task_id in look.opened}
     tasks = {task_id: story for task_id, story in told.items() if story is not None}
@@ -79,7 +80,8 @@ def now_of(layout: Layout, look: Look) -> dict[str, Any]:
 
 
 def past(index: Index, now: float, since: float) -> dict[str, Any]:
-    """What is over: the figures of each period that lies within ``since`` seconds, the list of tasks, the last day's attempts."""
+    """What is over: the figures of each period that lies within ``since`` seconds, the list of
+    tasks, the last day's attempts."""
     today = now % 86400.0
     spans = {name: length or today for name, length in PERIODS.items() if length < since}
     spans[show_duration(since)] = since
@@ -107,7 +109,8 @@ def _period(index: Index, name: str, start: float, now: float) -> dict[str, str]
 
 
 class LivePage:
-    """Keeps ``PATH`` current until it is stopped: three scripts beside it, of which only what has changed is written again."""
+    """Keeps ``PATH`` current until it is stopped: three scripts beside it, of which only what has
+    changed is written again."""
 
     def __init__(self, layout: Layout, path: str, since: float) -> None:
         self._layout, self._path, self._since = layout, path, since

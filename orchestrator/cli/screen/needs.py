@@ -60,7 +60,8 @@ def block_of_all(
 def _fitting(
     console: Console, needs: Sequence[Need], moment: float, taken: int = 0
 ) -> list[list[str]]:
-    """The rows; on a narrow terminal, of which so many columns are ``taken``, the reason gives way and the command does not."""
+    """The rows; on a narrow terminal, of which so many columns are ``taken``, the reason gives way
+    and the command does not."""
     table = rows(console, needs, moment)
     for row, need in zip(table, needs, strict=True):
         room = console.width - taken - 10

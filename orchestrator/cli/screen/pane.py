@@ -1,7 +1,7 @@
 """What ``watch`` prints: one line for everything that happened.
 
-On a terminal the lines scroll into its history, above a footer that tells what runs now; in a pipe they carry full times and
-``key=value`` pairs.
+On a terminal the lines scroll into its history, above a footer that tells what runs now; in a pipe
+they carry full times and ``key=value`` pairs.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ RECOVERED: Mapping[Step, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a remark is shown: colour and sign by ``status``, ``word`` if it is not the status, ``fact`` is its name in a pipe, ``name``
-    stands where no task is named."""
+    """How a remark is shown: colour and sign by ``status``, ``word`` if it is not the status,
+    ``fact`` is its name in a pipe, ``name`` stands where no task is named."""
 
     status: str
     fact: str = ""
@@ -129,8 +129,8 @@ REMARKS: Mapping[About, Look] = {
 
 
 class Pane:
-    """Turns what the watcher tells into lines, and what it knows into a footer.  The footer is made in the printer's thread: it reads
-    logs, and the loop must not wait for that."""
+    """Turns what the watcher tells into lines, and what it knows into a footer. The footer is made
+    in the printer's thread: it reads logs, and the loop must not wait for that."""
 
     def __init__(
         self, console: Console, layout: Layout, settings: Settings, quiet: bool = False
@@ -509,7 +509,8 @@ class Pane:
         )
 
     def _run_so_far(self, life: Life, now: float) -> str:
-        """``release-0.2 2/4``: looked at every other second, and only while a task of the run is on the screen."""
+        """``release-0.2 2/4``: looked at every other second, and only while a task of the run is on
+        the screen."""
         run_id = life.task.run or ""
         run = self._watcher.rooms.groups.get(run_id) if run_id and self._watcher else None
         if run is None or len(run.members) > RUN_MOST:
@@ -546,7 +547,8 @@ def _with_work(text: str, facts: dict[str, str], life: Life) -> tuple[str, dict[
 
 
 def name_room(name: str, rest: str, room: int) -> int:
-    """Columns for an id before a text: a third of the room so that the lines stand below each other, and what is free."""
+    """Columns for an id before a text: a third of the room so that the lines stand below each
+    other, and what is free."""
     column = min(34, max(16, room // 3))
     return max(column, min(width(name), room - width(rest) - 1))
 

@@ -1,11 +1,12 @@
-"""Printing without ever waiting for the terminal: lines that scroll into its history, and a footer that stays below them.
+"""Printing without ever waiting for the terminal: lines that scroll into its history, and a footer
+that stays below them.
 
-Ctrl-S, a slow pipe or a full one block whoever writes; here that is a thread of its own, and what it cannot print is kept, up to
-`KEPT` lines, while the work goes on.
+Ctrl-S, a slow pipe or a full one block whoever writes; here that is a thread of its own, and what
+it cannot print is kept, up to `KEPT` lines, while the work goes on.
 
-The cursor rests on the footer's first cell.  So whatever is below it can be erased in one step, and a terminal that becomes smaller
-takes away lines of the footer, not of the history.  While the footer is written nothing wraps: tmux changes its own size up to a quarter
-of a second before it tells us.
+The cursor rests on the footer's first cell. So whatever is below it can be erased in one step, and
+a terminal that becomes smaller takes away lines of the footer, not of the history. While the footer
+is written nothing wraps: tmux changes its own size up to a quarter of a second before it tells us.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Footer:
 
 
 class Printer:
-    """Writes lines to a stream, in order, from a thread.  ``footer(columns, rows)`` is asked from that thread what stays below."""
+    """Writes lines to a stream, in order, from a thread. ``footer(columns, rows)`` is asked from
+    that thread what stays below."""
 
     def __init__(
         self,
@@ -103,7 +105,8 @@ class Printer:
                 self._condition.wait(0.02)
 
     def lend(self) -> None:
-        """Take the footer away and give the terminal to another program until `redraw_after_loan`; lines are kept."""
+        """Take the footer away and give the terminal to another program until `redraw_after_loan`;
+        lines are kept."""
         with self._condition:
             self._lent = True
             self._poked = True
@@ -140,7 +143,8 @@ class Printer:
                 pass
 
     def close(self, patience: float = 2.0) -> None:
-        """Print what is left, without the footer; a terminal that stands still is waited for no longer than ``patience`` seconds."""
+        """Print what is left, without the footer; a terminal that stands still is waited for no
+        longer than ``patience`` seconds."""
         with self._condition:
             self._closing = True
             self._condition.notify()
@@ -222,7 +226,8 @@ class Printer:
         return data
 
     def _write(self, data: bytes) -> None:
-        # Past the stream's buffer: a lock held on it by a thread that stands still would stop the program's exit.
+        # Past the stream's buffer: a lock held on it by a thread that stands still would stop the
+        # program's exit.
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
@@ -238,7 +243,8 @@ def _size(fd: int) -> tuple[int, int]:
 
 
 def _without_echo(fd: int, keys: bool = False) -> list[Any] | None:
-    """Have the terminal show no typed keys, which would move the cursor; its modes before, None if they cannot be set.
+    """Have the terminal show no typed keys, which would move the cursor; its modes before, None if
+    they cannot be set.
 
     Only from the foreground: a process in the background that tries is stopped.
     """

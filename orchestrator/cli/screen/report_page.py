@@ -1,4 +1,5 @@
-"""The report as one HTML file: no server, no library.  ``report.html`` beside this file is its frame, ``report.js`` draws it."""
+"""The report as one HTML file: no server, no library. ``report.html`` beside this file is its
+frame, ``report.js`` draws it."""
 
 from __future__ import annotations
 
@@ -29,8 +30,9 @@ OUTCOMES = {
 def page(name: str, documents: Sequence[Mapping[str, Any]], base: str = "") -> str:
     """The whole document: one file that holds all it shows.
 
-    With a ``base`` it holds nothing and loads ``BASE.data.js``, ``BASE.past.js`` and ``BASE.tasks.js`` beside it again and again
-    (a page that was opened from a disk may load scripts, and fetch nothing else).
+    With a ``base`` it holds nothing and loads ``BASE.data.js``, ``BASE.past.js`` and
+    ``BASE.tasks.js`` beside it again and again (a page that was opened from a disk may load
+    scripts, and fetch nothing else).
     """
     parts = {
         "version": __version__,
@@ -50,7 +52,8 @@ def _read(name: str) -> str:
 
 
 def embedded(document: object) -> str:
-    """A value as JSON that can stand in a script: only ``<`` could end that, and escaped it is the same JSON."""
+    """A value as JSON that can stand in a script: only ``<`` could end that, and escaped it is the
+    same JSON."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -61,7 +64,8 @@ def figures(
     tasks: Sequence[Ended],
     costs: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """The figures of one period as HTML.  ``groups``: by each of `usage.BY`; ``costs``: dollars by day and agent."""
+    """The figures of one period as HTML. ``groups``: by each of `usage.BY`; ``costs``: dollars by
+    day and agent."""
     by_day: dict[str, dict[str, float]] = {}
     for task in tasks:
         day = by_day.setdefault(task.ended[:10], {})

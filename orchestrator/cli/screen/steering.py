@@ -1,7 +1,8 @@
-"""The pane under a person's hands: keys become verbs of the command line, each run as a process of its own.
+"""The pane under a person's hands: keys become verbs of the command line, each run as a process of
+its own.
 
-The loop is never asked and never waits: a verb changes files, and the loop notices.  What opens a verb for reading is a split of tmux,
-or the terminal itself, which is then lent to it.
+The loop is never asked and never waits: a verb changes files, and the loop notices. What opens a
+verb for reading is a split of tmux, or the terminal itself, which is then lent to it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ READ = ["/bin/sh", "-c", '"$@"; printf "\\n[Enter goes back] "; read _', "sh"]
 
 
 class Steering:
-    """Keys for a pane.  ``view`` is what is on the screen; ``say(ok, text)`` leaves a line; ``how`` is ``pane.open``."""
+    """Keys for a pane. ``view`` is what is on the screen; ``say(ok, text)`` leaves a line; ``how``
+    is ``pane.open``."""
 
     def __init__(
         self,
@@ -54,7 +56,8 @@ class Steering:
             self._keyboard.close()
 
     def typed(self, keys: Sequence[Key]) -> None:
-        """Keys, in order.  What was typed ahead of a question is dropped: an answer is typed by one who has read it."""
+        """Keys, in order. What was typed ahead of a question is dropped: an answer is typed by one
+        who has read it."""
         for key in keys:
             asked = self.hand.mode == "ask"
             view = self.view()

@@ -15,7 +15,8 @@ from orchestrator.execution.terminal import NAME
 
 LEAVE = b"\x1c"  # Ctrl-\
 LOOK = 0.2  # seconds between looks at the size of this terminal
-# A tool that was killed leaves the terminal as it used it: the cursor shown, no mouse, no bracketed paste, plain colours.
+# A tool that was killed leaves the terminal as it used it: the cursor shown, no mouse, no bracketed
+# paste, plain colours.
 CALM = b"\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b[<u\x1b[0m"
 ALTERNATE = b"\x1b[?1049"
 
@@ -33,7 +34,8 @@ def is_open(folder: str) -> bool:
 
 
 def connect(folder: str) -> socket.socket:
-    """The socket of an attempt; OSError if nobody answers.  Through a descriptor: its path may be longer than an address."""
+    """The socket of an attempt; OSError if nobody answers. Through a descriptor: its path may be
+    longer than an address."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

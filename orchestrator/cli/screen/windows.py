@@ -15,7 +15,8 @@ def in_tmux() -> bool:
 
 
 def open_window(layout: Layout, task_id: str) -> None:
-    """Open a window that is attached to a task.  In a thread: whatever tmux does, the watcher does not wait for it."""
+    """Open a window that is attached to a task. In a thread: whatever tmux does, the watcher does
+    not wait for it."""
     words = [
         "tmux",
         "new-window",
@@ -30,7 +31,8 @@ def open_window(layout: Layout, task_id: str) -> None:
 
 
 def open_pane(words: list[str], folder: str, popup: bool = False) -> bool:
-    """Run a program in a pane below this one (or in a popup over it); whether tmux has opened it."""
+    """Run a program in a pane below this one (or in a popup over it); whether tmux has opened
+    it."""
     here = os.environ.get("TMUX_PANE", "")
     at = ["-t", here] if here else []
     how = ["display-popup", "-E", "-w", "90%", "-h", "80%"] if popup else ["split-window", "-v"]

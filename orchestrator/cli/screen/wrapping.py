@@ -1,4 +1,5 @@
-"""Prose on a terminal: broken between words, the further lines below the first one's text.  In a pipe a line stays a line."""
+"""Prose on a terminal: broken between words, the further lines below the first one's text. In a
+pipe a line stays a line."""
 
 from __future__ import annotations
 

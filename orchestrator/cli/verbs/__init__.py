@@ -1,1 +1,1 @@
-"""One small module per verb: its options, its help, what it prints.  ``main`` finds them by name."""
+"""One small module per verb: its options, its help, what it prints. ``main`` finds them by name."""

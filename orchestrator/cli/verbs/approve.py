@@ -1,4 +1,5 @@
-"""``approve``: a person's yes.  A task that waits may start; one in review is merged, if it has a branch, and done."""
+"""``approve``: a person's yes. A task that waits may start; one in review is merged, if it has a
+branch, and done."""
 
 from __future__ import annotations
 

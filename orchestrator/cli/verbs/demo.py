@@ -85,7 +85,8 @@ def command(app: App, folder: str | None) -> int:
 
 
 def _program() -> str:
-    """How this program is called from another folder: by its name if that is on the PATH, else by the path it has."""
+    """How this program is called from another folder: by its name if that is on the PATH, else by
+    the path it has."""
     if shutil.which("orchestrator"):
         return "orchestrator"
     return shlex.quote(os.path.abspath(sys.argv[0]))

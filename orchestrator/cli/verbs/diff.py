@@ -110,7 +110,8 @@ def _print(app: App, name: str, folder: str, ends: list[str], how: list[str]) ->
 
 
 def _pager() -> str:
-    """The person's pager, in the order in which git looks for it; none is taken from a repository."""
+    """The person's pager, in the order in which git looks for it; none is taken from a
+    repository."""
     own = os.environ.get("GIT_PAGER") or git.persons_setting("core.pager")
     return own or os.environ.get("PAGER") or "less"
 

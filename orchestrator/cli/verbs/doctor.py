@@ -85,7 +85,8 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
 
 
 def _line(console: Console, head: str, check: Check) -> None:
-    """A finding, and its fix beside it, or below it where both do not fit; what is well stays one line."""
+    """A finding, and its fix beside it, or below it where both do not fit; what is well stays one
+    line."""
     text, fix = one_line(check.summary), f"fix: {check.fix}"
     if check.status == "ok":
         console.out(head + text)

@@ -1,4 +1,5 @@
-"""``hold``: keep tasks from starting; one by one as a safe move of their files, or all of a tool, an agent, a run."""
+"""``hold``: keep tasks from starting; one by one as a safe move of their files, or all of a tool,
+an agent, a run."""
 
 from __future__ import annotations
 

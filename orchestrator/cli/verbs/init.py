@@ -22,7 +22,8 @@ from orchestrator.store.transitions import Store
 from orchestrator.tools.specs import load_tools
 from orchestrator.tools.versions import ask_all
 
-# Agent programs that are looked for on PATH.  Presence proves nothing (half-installed packages): each must answer.
+# Agent programs that are looked for on PATH.  Presence proves nothing (half-installed packages):
+# each must answer.
 KNOWN_AGENTS = (
     "claude",
     "codex",
@@ -197,7 +198,8 @@ def _print(
 
 
 def _default_agent(layout: Layout, here: list[str]) -> str:
-    """What is said of the agent that acts when a task names none, if that is the stand-in; empty else."""
+    """What is said of the agent that acts when a task names none, if that is the stand-in; empty
+    else."""
     try:
         default = load_config(layout).default_agent
     except OrchestratorError:  # the file is a person's, and told of elsewhere

@@ -1,4 +1,5 @@
-"""``mcp``: an agent's own door, as a server of the Model Context Protocol on standard input and output."""
+"""``mcp``: an agent's own door, as a server of the Model Context Protocol on standard input and
+output."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def server(door: Door) -> Any:
         timeout: str | None = None,
         priority: str | None = None,
     ) -> dict[str, Any]:
-        """Make a task for another agent. Returns its id. needs: ids that must be done first. timeout: 90s, 15m or 2h."""
+        """Make a task for another agent. Returns its id. needs: ids that must be done first.
+        timeout: 90s, 15m or 2h."""
         options = {"agent": agent, "title": title, "timeout": timeout, "priority": priority}
         return await answer(door.new, prompt, options, needs or [])
 

@@ -344,7 +344,8 @@ def _without_examples(text: str) -> str:
 
 
 def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -> str:
-    """What is wrong with the text, rendered; empty if nothing is.  ``given``: by which option a key was given."""
+    """What is wrong with the text, rendered; empty if nothing is. ``given``: by which option a key
+    was given."""
     config, toolbox = open_config(app, lazily=True)
     raw = text.encode()
     if len(raw) > documents.MAX_BYTES:
@@ -373,7 +374,8 @@ def _problems(app: App, name: str, text: str, given: Mapping[str, str] = NONE) -
 
 
 def _by_option(problem: Problem, document: Document, given: Mapping[str, str]) -> str:
-    """A problem of a value that was given by an option, told of the option: the person has seen no file."""
+    """A problem of a value that was given by an option, told of the option: the person has seen no
+    file."""
     for key, option in given.items():
         span = document.values.get((key,))
         if span is not None and span.line == problem.line:
@@ -383,7 +385,8 @@ def _by_option(problem: Problem, document: Document, given: Mapping[str, str]) -
 
 
 def _tell_what_is_missing(task: Task | None, config: Config, toolbox: Toolbox) -> None:
-    """A note if no tool of the task's chain has its program here: it would fail as soon as it starts."""
+    """A note if no tool of the task's chain has its program here: it would fail as soon as it
+    starts."""
     chain = routing.routes(task, config, toolbox.tools) if task is not None else ()
     if chain and not any(route.tool.at_hand for route in chain):
         first = chain[0].tool
@@ -413,7 +416,8 @@ def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:
 
 
 def _drop(folder: str, name: str, text: str, held: bool, chosen: bool) -> str:
-    """Inside a sandbox: leave it in the folder from which the watcher takes tasks, under a name that is free there."""
+    """Inside a sandbox: leave it in the folder from which the watcher takes tasks, under a name
+    that is free there."""
     if held:
         text = f"{text.rstrip()}\nhold: true\n"
     for number in range(1, 100):

@@ -68,7 +68,8 @@ def command(app: App) -> None:
 def has_read(found: card.Card, before: card.Card, acceptance: Acceptance) -> bool:
     """Whether the watcher has read the settings since they were accepted.
 
-    It may have been reading them a moment before, on its own: then it holds what is accepted by now, and reads again.
+    It may have been reading them a moment before, on its own: then it holds what is accepted by
+    now, and reads again.
     """
     if found.settings_read == before.settings_read:
         return False

@@ -101,7 +101,8 @@ def command(
 
 
 def _answer(app: App, store: Store, ask: Ask, more: int, text: str, as_json: bool) -> int:
-    """Answer the oldest open question of an agent that waits; at once, also where nobody watches."""
+    """Answer the oldest open question of an agent that waits; at once, also where nobody
+    watches."""
     _check_number(ask.task_id, ask.question, text)
     answering.answer(store, ask, text)
     known = card.read(app.layout, now())

@@ -121,7 +121,8 @@ def _present(console: Console, need: Need, number: int, total: int) -> None:
 
 
 def _decide(app: App, need: Need) -> bool:
-    """Ask for a key until something was decided; False if the person passes over it.  StopIteration ends the walk."""
+    """Ask for a key until something was decided; False if the person passes over it. StopIteration
+    ends the walk."""
     keys = {KEYS[verb]: verb for verb in need.verbs if verb in KEYS}
     words = [f"{key} {verb}" for key, verb in keys.items()]
     if not need.verbs:

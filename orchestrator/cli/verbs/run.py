@@ -109,20 +109,23 @@ def command(app: App, file: str, force: bool) -> int:
 
 
 def in_the_way(known: Known, task: Task, name: str) -> list[Gate]:
-    """What keeps it from starting here: neither limits, which are the watcher's, nor the watcher itself."""
+    """What keeps it from starting here: neither limits, which are the watcher's, nor the watcher
+    itself."""
     gates = known.gates(task, name, watcher=False)
     return [gate for gate in gates if gate.name not in SLOTS | {GateName.ONLY}]
 
 
 def _refuse_unapproved(task_id: str, gates: list[Gate]) -> None:
-    """`Refused` if git may have brought it and nobody has approved it: --force says nothing about that."""
+    """`Refused` if git may have brought it and nobody has approved it: --force says nothing about
+    that."""
     for gate in gates:
         if gate.name is GateName.APPROVAL:
             raise Refused(f"{task_id} waits: {gate.why}", gate.hint or "try again")
 
 
 def _waiting(layout: Layout, word: str) -> tuple[str, str]:
-    """``(id, file name)`` of the waiting task that ``word`` names; says where it is if it does not wait."""
+    """``(id, file name)`` of the waiting task that ``word`` names; says where it is if it does not
+    wait."""
     try:
         task_id, _, name = scan.find(layout, word, (Status.INBOX,))
     except NotFound as error:
@@ -231,7 +234,8 @@ def _cancel(store: Store, life: Life) -> None:
 
 
 def _lend(app: App, layout: Layout, life: Life, first: int, stop: threading.Event) -> None:
-    """Lend this terminal to the attempts, one after the other; who leaves one by Ctrl-\\ leaves it to be waited for."""
+    """Lend this terminal to the attempts, one after the other; who leaves one by Ctrl-\\ leaves it
+    to be waited for."""
     number = first
     while not stop.is_set():
         folder = layout.logs(life.id, number)

@@ -11,7 +11,8 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import examples
 from orchestrator.errors import Unusable
 
-# KillMode=process: stopping or restarting the service leaves agents alone; the next watcher adopts them.
+# KillMode=process: stopping or restarting the service leaves agents alone; the next watcher adopts
+# them.
 UNIT = """\
 # {home}/.config/systemd/user/{name}.service
 # systemctl --user daemon-reload && systemctl --user enable --now {name}

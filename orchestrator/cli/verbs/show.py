@@ -252,7 +252,8 @@ def _label(word: str, status: Status) -> str:
 
 
 def _acting(found: Story) -> tuple[str, str, str]:
-    """Agent, tool and model of the attempt that acted last, or is to act next: after a fallback not the first of the chain."""
+    """Agent, tool and model of the attempt that acted last, or is to act next: after a fallback not
+    the first of the chain."""
     row, result = found.row, found.result
     acting = dict(found.journal.acting) if found.journal else {}
     if row.ended is not None or "outcome" in result:
@@ -264,14 +265,16 @@ def _acting(found: Story) -> tuple[str, str, str]:
 
 
 def _took(result: Mapping[str, Any]) -> str:
-    """``88ms``; with several attempts their sum, which is not the time between start and end: ``88ms in 2 attempts``."""
+    """``88ms``; with several attempts their sum, which is not the time between start and end:
+    ``88ms in 2 attempts``."""
     took = show_duration(float(result.get("duration_s", 0)))
     attempts = len(result.get("attempts") or ())
     return took if attempts < 2 else f"{took} in {attempts} attempts"
 
 
 def _few(console: Console, lines: list[str]) -> list[str]:
-    """Lines cut to `SAID` characters each, or to two rows of the terminal: what an agent says may be one line without end."""
+    """Lines cut to `SAID` characters each, or to two rows of the terminal: what an agent says may
+    be one line without end."""
     most = max(2 * (console.width - 10), 60) if console.width else SAID
     return [one_line(line, most) if len(line) > most else line for line in lines]
 

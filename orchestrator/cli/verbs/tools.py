@@ -125,7 +125,8 @@ def command(
 
 
 def _check(app: App, config: Config, spec: ToolSpec, prompt: str | None, model: str | None) -> int:
-    """Is the program there, does it answer, is it the version that was verified, and does it do what it is told?"""
+    """Is the program there, does it answer, is it the version that was verified, and does it do
+    what it is told?"""
     console, path = app.console, app.layout.shown(spec.path) if not spec.built_in else "built in"
     program = spec.argv[0]
     if spec.module and not spec.at_hand:

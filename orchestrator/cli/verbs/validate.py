@@ -133,7 +133,8 @@ def _needs(layout: Layout) -> dict[str, tuple[str, ...]]:
 
 
 def _paths(word: str, layout: Layout | None) -> list[str]:
-    """The files that a word means: a file, those of a folder, or the task or run with this id (or a part of it)."""
+    """The files that a word means: a file, those of a folder, or the task or run with this id (or a
+    part of it)."""
     if os.path.isdir(word):
         return [
             os.path.join(word, name)
@@ -195,7 +196,8 @@ def _profiles(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
 
 
 def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
-    """Tools and agents that the settings name and that are not there: whatever needs them would wait or fail."""
+    """Tools and agents that the settings name and that are not there: whatever needs them would
+    wait or fail."""
     try:
         document = parse(opening.read_bytes(os.path.realpath(layout.config)))
     except OSError:

@@ -126,7 +126,8 @@ def serve(
     once: bool = False,
     quiet: bool = False,
 ) -> Watcher:
-    """Watch in this terminal until told to leave; the watcher as it left.  The options go before what orchestrator.yaml says."""
+    """Watch in this terminal until told to leave; the watcher as it left. The options go before
+    what orchestrator.yaml says."""
 
     def load() -> tuple[Config, Toolbox]:
         """What the files say, and over it what was said on the command line."""
@@ -163,7 +164,8 @@ def serve(
 
 
 def _sharing(layout: Layout, settings: Settings) -> str:
-    """A warning before tasks of the person's own tools trample on each other in one git checkout."""
+    """A warning before tasks of the person's own tools trample on each other in one git
+    checkout."""
     names = undeclared(settings.config, settings.toolbox.tools)
     if not names or settings.config.limits.running < 2:
         return ""

@@ -1,1 +1,2 @@
-"""A worker: what another machine's watcher offers is run here, under this machine's own settings and supervisors."""
+"""A worker: what another machine's watcher offers is run here, under this machine's own settings
+and supervisors."""

@@ -28,7 +28,8 @@ class Voice(Protocol):
 
 @dataclass(slots=True)
 class Hub:
-    """``name`` is what people call the worker, ``root`` its project; ``wake`` is set when the worker is to look again."""
+    """``name`` is what people call the worker, ``root`` its project; ``wake`` is set when the
+    worker is to look again."""
 
     name: str
     engine: Engine

@@ -1,7 +1,9 @@
-"""One dispatch on its worker: claimed, run under this machine's supervisors, told of, and kept until its watcher has all of it.
+"""One dispatch on its worker: claimed, run under this machine's supervisors, told of, and kept
+until its watcher has all of it.
 
-The broker's record is held by beats, each a compare-and-set; only a beat that succeeded touches the leash.  So whoever has lost the
-record, or the broker, has its attempt ended by the supervisor, whatever becomes of this process.
+The broker's record is held by beats, each a compare-and-set; only a beat that succeeded touches the
+leash. So whoever has lost the record, or the broker, has its attempt ended by the supervisor,
+whatever becomes of this process.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Gone(Exception):
 
 
 class Job:
-    """A dispatch.  ``busy`` is whether it takes a slot; `run` ends when there is nothing more to do for it."""
+    """A dispatch. ``busy`` is whether it takes a slot; `run` ends when there is nothing more to do
+    for it."""
 
     def __init__(self, hub: Hub, entry: Entry, adopted: bool) -> None:
         self.hub, self.entry, self.adopted = hub, entry, adopted
@@ -205,7 +208,8 @@ class Job:
             self.entry.touch(touched)
 
     async def _read_again(self) -> None:
-        """Somebody else has written the record: the watcher, who asks for something, or nobody: it is lost."""
+        """Somebody else has written the record: the watcher, who asks for something, or nobody: it
+        is lost."""
         record = await self.hub.engine.read(self._name)
         if record is None:
             await self._say_again()
@@ -349,7 +353,8 @@ class Job:
         )
 
     async def _load(self, what: str, most: int) -> bytes:
-        """A blob, once it is there.  Raises `NoPlace` after a while, or when it is to be cancelled."""
+        """A blob, once it is there. Raises `NoPlace` after a while, or when it is to be
+        cancelled."""
         end = time.monotonic() + max(PATIENCE, self.told["leash"])
         name = blob(self.entry.dispatch, what)
         while time.monotonic() < end:
@@ -475,7 +480,8 @@ class Job:
         return document
 
     def _made(self) -> bytes:
-        """Files that come back beside the commit: what it left in its folders, and artifacts that git ignores or has not."""
+        """Files that come back beside the commit: what it left in its folders, and artifacts that
+        git ignores or has not."""
         run_dir = self.entry.run_dir
         names = [
             (name, f"{run_dir}/{name}")
@@ -491,7 +497,8 @@ class Job:
         return packing.pack(names, FILES_MOST)
 
     async def _until_home(self) -> None:
-        """Until the watcher has all of it; what it asks for again is sent again.  After a week nobody asks any more."""
+        """Until the watcher has all of it; what it asks for again is sent again. After a week
+        nobody asks any more."""
         end = time.time() + KEPT
         again = self.state.again
         while time.time() < end:

@@ -1,8 +1,9 @@
 """A worker that an engine starts for one dispatch: ``orchestrator worker --once DISPATCH``.
 
-The engine may start it twice, on two machines, or again after it was killed: the dispatch is claimed at most once, and whoever comes
-later leaves.  So that two of them on machines with one home directory never share a spool folder, each machine has its own, by its name
-and its boot: what a machine had before it was started anew cannot run any more, and nobody else may judge that.
+The engine may start it twice, on two machines, or again after it was killed: the dispatch is
+claimed at most once, and whoever comes later leaves. So that two of them on machines with one home
+directory never share a spool folder, each machine has its own, by its name and its boot: what a
+machine had before it was started anew cannot run any more, and nobody else may judge that.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Once(Worker):
         self._told_to_leave = 0.0
 
     async def run(self, until_empty: bool = True) -> None:
-        """Serve it, whatever comes of it.  Raises `Down` if the broker cannot be reached for long: an engine's machine is not ours."""
+        """Serve it, whatever comes of it. Raises `Down` if the broker cannot be reached for long:
+        an engine's machine is not ours."""
         try:
             await waiting.within(LINGERS, self.hub.patient(self.hub.engine.connect))
         except TimeoutError:
@@ -103,7 +105,8 @@ class Once(Worker):
         return f"{state.name or 'its watcher'} has it already ({state.state}); nothing is left to be done"
 
     def _asked_to_leave(self) -> None:
-        """Whoever started us wants the machine back: it is ended, its watcher hears of it at once, and decides."""
+        """Whoever started us wants the machine back: it is ended, its watcher hears of it at once,
+        and decides."""
         self.leaving += 1
         if self.leaving == 1:
             self._told_to_leave = time.monotonic()

@@ -1,7 +1,9 @@
-"""The spool folder of a worker: one folder for each dispatch that it has, or has had, until its watcher has all of it.
+"""The spool folder of a worker: one folder for each dispatch that it has, or has had, until its
+watcher has all of it.
 
-``order.json`` is on disk before the dispatch is claimed.  The journal is the supervisor's, as for an attempt of a watcher's own
-machine; so a worker that was killed is no loss: the next one with this folder goes on.
+``order.json`` is on disk before the dispatch is claimed. The journal is the supervisor's, as for an
+attempt of a watcher's own machine; so a worker that was killed is no loss: the next one with this
+folder goes on.
 """
 
 from __future__ import annotations
@@ -116,7 +118,8 @@ class Entry:
 
 
 class Spool:
-    """The folder, locked: two workers never share one.  ``worker`` is the id that this one always has.
+    """The folder, locked: two workers never share one. ``worker`` is the id that this one always
+    has.
 
     Raises `Busy` or `Unusable`.
     """

@@ -1,4 +1,5 @@
-"""The worker: takes offers while it has slots, and goes on with what an earlier worker with its spool folder had."""
+"""The worker: takes offers while it has slots, and goes on with what an earlier worker with its
+spool folder had."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ LABELS_MOST = 6
 
 
 def pools_of(tools: list[str], labels: list[str]) -> list[str]:
-    """The pools that a worker serves: each of its tools, alone and with every choice of its labels, the choosiest first."""
+    """The pools that a worker serves: each of its tools, alone and with every choice of its labels,
+    the choosiest first."""
     if len(labels) > LABELS_MOST:
         raise Unusable(f"a worker has at most {LABELS_MOST} labels")
     chosen = [
@@ -46,7 +48,8 @@ class Worker:
         self.leaving = 0  # 1: nothing more is taken, 2: at once
 
     async def run(self, until_empty: bool = False) -> None:
-        """Serve until told to leave; ``until_empty``: until there is nothing to take and nothing runs."""
+        """Serve until told to leave; ``until_empty``: until there is nothing to take and nothing
+        runs."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # a shell's background may have it ignored
@@ -163,7 +166,8 @@ class Worker:
         self.hub.wake.set()
 
     async def _show(self) -> None:
-        """Say who we are, again and again: a card that does not change is that of a worker who is gone."""
+        """Say who we are, again and again: a card that does not change is that of a worker who is
+        gone."""
         while True:
             self._beats += 1
             card = {

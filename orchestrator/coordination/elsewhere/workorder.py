@@ -1,4 +1,5 @@
-"""From an envelope to a command, by this machine's own settings: what another machine says chooses among them and loosens none."""
+"""From an envelope to a command, by this machine's own settings: what another machine says chooses
+among them and loosens none."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ from orchestrator.tools.specs import ToolSpec
 def route_of(
     told: Mapping[str, Any], config: Config, tools: Mapping[str, ToolSpec]
 ) -> tuple[Task, Route]:
-    """What acts, as this machine's settings have it.  Raises `CannotStart`, in words that the other side understands."""
+    """What acts, as this machine's settings have it. Raises `CannotStart`, in words that the other
+    side understands."""
     task = Task(
         id=told["task"],
         prompt=told["prompt"],
@@ -69,8 +71,9 @@ def order_of(
     root: str,
     folder: str,
 ) -> Order:
-    """The order for this machine's supervisors, but for its journal.  ``root`` is this worker's project, ``folder`` where the attempt's
-    paths begin.  Blocks while secrets are fetched; raises `CannotStart`, `NoSecret` or OSError."""
+    """The order for this machine's supervisors, but for its journal. ``root`` is this worker's
+    project, ``folder`` where the attempt's paths begin. Blocks while secrets are fetched; raises
+    `CannotStart`, `NoSecret` or OSError."""
     task, route = route_of(told, config, tools)
     fetched = secretstore.fetch(route.agent.secrets, root) if route.agent.secrets else {}
     tag = secrets.token_hex(8)

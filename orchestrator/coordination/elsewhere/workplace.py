@@ -1,7 +1,8 @@
 """The worker's side of code: where an attempt works, and what it has changed as one commit.
 
-Objects are in a repository of the spool's own, which borrows those of the project's clone and never writes there.  A tree has a
-``.git`` of its own for its agent; what that says is never asked: the change is what the *files* are.  Everything here blocks.
+Objects are in a repository of the spool's own, which borrows those of the project's clone and never
+writes there. A tree has a ``.git`` of its own for its agent; what that says is never asked: the
+change is what the *files* are. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Workplace:
         self._origin = ""
 
     def prepare(self) -> None:
-        """Have the repository.  Without git, or outside a clone, everything comes from the watcher."""
+        """Have the repository. Without git, or outside a clone, everything comes from the
+        watcher."""
         if os.path.isdir(self._store.git_dir):
             return
         os.makedirs(self._store.git_dir, mode=0o700)
@@ -152,7 +154,8 @@ class Workplace:
         return self.layout.tree(told["task"]) if told["code"].get("tree") else self.layout.root
 
     def _check_out(self, folder: str, told: Mapping[str, Any]) -> None:
-        """A repository of the attempt's own, on a branch of its own, with the files of the commit; without ``work/``."""
+        """A repository of the attempt's own, on a branch of its own, with the files of the commit;
+        without ``work/``."""
         git = Git(f"{folder}/.git", folder)
         commit, state = told["code"]["commit"], _below(told, WORK)
         os.mkdir(git.git_dir)
@@ -168,7 +171,8 @@ class Workplace:
     def work(
         self, entry: Entry, told: Mapping[str, Any], given: Sequence[str]
     ) -> tuple[str, bytes]:
-        """What was changed: a commit on the one it began from, and a bundle of it; empty if nothing was.
+        """What was changed: a commit on the one it began from, and a bundle of it; empty if nothing
+        was.
 
         Raises `GitFailed` or OSError.  ``given`` are files that were only lent.
         """

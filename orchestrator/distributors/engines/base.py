@@ -55,7 +55,8 @@ class Record:
 class Engine(Protocol):
     """A broker, seen from one process: one connection, or a few, however many dispatches there are.
 
-    Every method raises `Down` if it does not answer.  Names are letters, digits, ``-``, ``_`` and ``.``.
+    Every method raises `Down` if it does not answer. Names are letters, digits, ``-``, ``_`` and
+    ``.``.
     """
 
     async def connect(self) -> None:
@@ -77,13 +78,15 @@ class Engine(Protocol):
         """A record; None if there is none."""
 
     async def write(self, name: str, value: bytes, revision: int | None) -> int | None:
-        """Compare and set: the new revision, or None if the record is not at ``revision`` (None: is there already)."""
+        """Compare and set: the new revision, or None if the record is not at ``revision`` (None: is
+        there already)."""
 
     async def append(self, dispatch: str, data: bytes) -> None:
         """Add an event."""
 
     async def events(self, dispatch: str, after: str) -> list[tuple[str, bytes]]:
-        """Some events after a cursor (empty: from the first), each with its own; an empty list if there are no more now."""
+        """Some events after a cursor (empty: from the first), each with its own; an empty list if
+        there are no more now."""
 
     async def store(self, name: str, data: bytes) -> None:
         """Keep a blob."""
@@ -130,5 +133,6 @@ def shown(text: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Whether an address carries credentials: such a one must not be seen in a command or a file."""
+    """Whether an address carries credentials: such a one must not be seen in a command or a
+    file."""
     return bool(re.search(r"//[^/@]+@", url))

@@ -1,11 +1,14 @@
-"""The primitives over a folder that both sides see (``folder:///shared/orchestrator``): for machines with a common file system.
+"""The primitives over a folder that both sides see (``folder:///shared/orchestrator``): for
+machines with a common file system.
 
-Nothing here is locked: a process that is frozen, or a machine that is gone, holds nobody up.  A record is a folder with a file for each
-revision, and the next one is made by a hard link, which one of many gets, on NFS, too.  Old revisions are removed, so a writer that was
-asleep for long could make one of those again; therefore each names the one before it, and a write counts only if it is the newest, or what
-the newest comes from.
+Nothing here is locked: a process that is frozen, or a machine that is gone, holds nobody up. A
+record is a folder with a file for each revision, and the next one is made by a hard link, which one
+of many gets, on NFS, too. Old revisions are removed, so a writer that was asleep for long could
+make one of those again; therefore each names the one before it, and a write counts only if it is
+the newest, or what the newest comes from.
 
-Whoever may write into the folder is trusted as a watcher and as a worker: it is for one user's own machines (docs/explanation/security.md).
+Whoever may write into the folder is trusted as a watcher and as a worker: it is for one user's own
+machines (docs/explanation/security.md).
 """
 
 from __future__ import annotations
@@ -213,7 +216,8 @@ class FolderEngine:
         await self._ask(lambda: self._append(dispatch, data))
 
     def _append(self, dispatch: str, data: bytes) -> None:
-        """Each process has a file of its own there, so that what one of them leaves torn is in nobody's way."""
+        """Each process has a file of its own there, so that what one of them leaves torn is in
+        nobody's way."""
         folder = f"{self._root}/{EVENTS}/{dispatch}"
         os.makedirs(folder, mode=0o700, exist_ok=True)
         path = f"{folder}/{self._consumer}.{self._torn}"
@@ -346,7 +350,8 @@ def _revision(folder: str, number: int) -> tuple[str, str, bytes]:
 
 
 def _linked(new: str, path: str) -> bool:
-    """Whether this is the one that has the name now.  The first answer of a file server may have been lost: then it is there already."""
+    """Whether this is the one that has the name now. The first answer of a file server may have
+    been lost: then it is there already."""
     try:
         os.link(new, path)
     except FileExistsError:
@@ -357,7 +362,8 @@ def _linked(new: str, path: str) -> bool:
 def _stands(folder: str, made: int, mine: str) -> bool:
     """Whether a revision that we made is the newest, or the one before it comes from ours.
 
-    If neither can be seen any more it does not count: then it is read again, as after any write that another was faster with.
+    If neither can be seen any more it does not count: then it is read again, as after any write
+    that another was faster with.
     """
     if _last(folder) == made:
         return True
@@ -412,7 +418,8 @@ def _from(path: str, at: int) -> bytes:
 
 
 def _words(path: str, at: int) -> tuple[bytes, int]:
-    """What was said since an offset, and the offset after it; from the first if the file has begun anew."""
+    """What was said since an offset, and the offset after it; from the first if the file has begun
+    anew."""
     try:
         size = os.lstat(path).st_size
     except FileNotFoundError:

@@ -43,7 +43,8 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 
 
 class RedisEngine:
-    """``url`` is ``redis://`` or ``rediss://`` (TLS); ``consumer`` names this process to the broker."""
+    """``url`` is ``redis://`` or ``rediss://`` (TLS); ``consumer`` names this process to the
+    broker."""
 
     def __init__(self, url: str, consumer: str) -> None:
         self._url, self._consumer = url, consumer
@@ -61,7 +62,8 @@ class RedisEngine:
             raise Down(f"{shown(self._url)}: {shown(str(error)) or 'it does not answer'}") from None
 
     def _opened(self) -> Any:
-        """The client; it connects when it is asked something, with few connections, which are used again."""
+        """The client; it connects when it is asked something, with few connections, which are used
+        again."""
         from redis.asyncio import BlockingConnectionPool, Redis
 
         if self._client is None:

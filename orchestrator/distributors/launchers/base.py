@@ -1,4 +1,5 @@
-"""What is asked of an engine that starts workers: submit, status, cancel; and what goes wrong with one."""
+"""What is asked of an engine that starts workers: submit, status, cancel; and what goes wrong with
+one."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A worker that is to be started for a dispatch: the words of its command, and the labels that its machine must have."""
+    """A worker that is to be started for a dispatch: the words of its command, and the labels that
+    its machine must have."""
 
     dispatch: str
     words: tuple[str, ...]
@@ -59,10 +61,12 @@ class Start:
 
 
 class Launcher(Protocol):
-    """An engine.  Every method raises `Refuses`; each may take as long as the engine takes, but for a limit of its own."""
+    """An engine. Every method raises `Refuses`; each may take as long as the engine takes, but for
+    a limit of its own."""
 
     async def submit(self, start: Start) -> str:
-        """Have a worker started; what the job is called there.  The same start may be submitted again."""
+        """Have a worker started; what the job is called there. The same start may be submitted
+        again."""
 
     async def status(self, job: str, start: Start) -> Seen:
         """What the engine says of the job."""
@@ -75,7 +79,8 @@ class Launcher(Protocol):
 
 
 def job_from(text: str) -> str:
-    """The name of a job in what an engine has printed (``123;cluster``, ``pod/x created``); empty if there is none."""
+    """The name of a job in what an engine has printed (``123;cluster``, ``pod/x created``); empty
+    if there is none."""
     first = text.strip().partition("\n")[0].replace(";", " ").split()
     return first[0] if first and _JOB.match(first[0]) else ""
 

@@ -1,6 +1,8 @@
-"""Engines that have commands: ``submit``, ``status`` and ``cancel`` as argument lists, without a shell here.
+"""Engines that have commands: ``submit``, ``status`` and ``cancel`` as argument lists, without a
+shell here.
 
-No word of a task is in them: what is filled in are the dispatch, the job, the worker's own command and what the configuration says.
+No word of a task is in them: what is filled in are the dispatch, the job, the worker's own command
+and what the configuration says.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ PARTS = ("submit", "status", "cancel", "clean")
 WORDS, LABELS = "{words}", "{labels}"  # these stand for any number of arguments
 KNOWN = frozenset(("worker", "name", "dispatch", "job", "log"))
 _WORD = regex(r"[A-Za-z][A-Za-z_-]*")
-# Over there a login shell: it knows the PATH and the broker's address that the person who logs in has.
+# Over there a login shell: it knows the PATH and the broker's address that the person who logs in
+# has.
 _REMOTE = (
     "mkdir -p .orchestrator-jobs && { nohup setsid sh -lc 'exec \"$@\"' sh {worker}"
     " > .orchestrator-jobs/{name}.log 2>&1 < /dev/null & } && echo $!"
@@ -84,8 +87,9 @@ NEEDS = {"ssh": ("host",), "kubernetes": ("image",), "dagu": ("dag",)}
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """``argv`` has the commands by `PARTS`, ``given`` what the configuration fills in, ``labels`` the arguments for each label,
-    ``log`` a folder for what workers say that never got as far as the broker (empty: nowhere)."""
+    """``argv`` has the commands by `PARTS`, ``given`` what the configuration fills in, ``labels``
+    the arguments for each label, ``log`` a folder for what workers say that never got as far as the
+    broker (empty: nowhere)."""
 
     argv: Mapping[str, Sequence[str]]
     given: Mapping[str, str] = field(default_factory=dict)
@@ -160,7 +164,8 @@ def _tail(path: str) -> str:
 
 
 async def run(argv: Sequence[str], patience: float = PATIENCE) -> str:
-    """What a command prints, whatever it leaves running.  Raises `Refuses` if it fails, is not there or takes too long."""
+    """What a command prints, whatever it leaves running. Raises `Refuses` if it fails, is not there
+    or takes too long."""
     name = os.path.basename(argv[0])
     try:
         process = await asyncio.create_subprocess_exec(

@@ -1,8 +1,9 @@
 """Kestra, over its HTTP interface, by the standard library.
 
-It was built against what Kestra 0.20.7 was seen to do, and is tested with a stand-in that does the same (docs/how-to/start-workers-with-an-engine.md):
-it says KILLED while a program lives, takes the same start twice, starts a task again by itself, and has no outputs after a failure.
-None of that matters to an attempt, whose worker claims it first and tells of its end by the record.
+It was built against what Kestra 0.20.7 was seen to do, and is tested with a stand-in that does the
+same (docs/how-to/start-workers-with-an-engine.md): it says KILLED while a program lives, takes the
+same start twice, starts a task again by itself, and has no outputs after a failure. None of that
+matters to an attempt, whose worker claims it first and tells of its end by the record.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Unanswered(Refuses):
 
 @dataclass(frozen=True, slots=True)
 class Kestra:
-    """``url`` is ``http://user:password@host:8080``; ``tenant`` (from 1.0 on: ``main``) goes into its paths."""
+    """``url`` is ``http://user:password@host:8080``; ``tenant`` (from 1.0 on: ``main``) goes into
+    its paths."""
 
     url: str
     tenant: str = ""
@@ -84,7 +86,8 @@ class Kestra:
         """It keeps its own history."""
 
     def _flow(self, start: Start) -> tuple[str, str]:
-        """The flow that starts our worker, named by what it says: one that is there is never changed."""
+        """The flow that starts our worker, named by what it says: one that is there is never
+        changed."""
         words = [
             "{{ inputs.dispatch }}" if word == start.dispatch else word for word in start.words
         ]

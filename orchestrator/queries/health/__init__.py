@@ -1,4 +1,5 @@
-"""What is wrong with a work directory, found by reading alone: one module for each kind of thing that ``doctor`` looks at."""
+"""What is wrong with a work directory, found by reading alone: one module for each kind of thing
+that ``doctor`` looks at."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from orchestrator.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding: ``status`` is ``ok``, ``note`` or ``problem``; ``fixable`` ones are mended by ``doctor --fix``."""
+    """One finding: ``status`` is ``ok``, ``note`` or ``problem``; ``fixable`` ones are mended by
+    ``doctor --fix``."""
 
     id: str
     status: str

@@ -22,8 +22,9 @@ def places(layout: Layout) -> dict[str, list[str]]:
 
 
 def copies(layout: Layout) -> list[tuple[str, list[str]]]:
-    """Ids whose files in several folders are the same to the byte (git merged "done here" with "failed there"): which of them the
-    latest event speaks of, and the others.  Paths are below work/."""
+    """Ids whose files in several folders are the same to the byte (git merged "done here" with
+    "failed there"): which of them the latest event speaks of, and the others. Paths are below
+    work/."""
     found = []
     for where in places(layout).values():
         if len(where) > 1 and _same_bytes(layout, where):

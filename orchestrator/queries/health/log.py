@@ -16,7 +16,8 @@ AHEAD = 60.0  # seconds that clocks may differ by
 
 
 def clock(layout: Layout, now: float) -> Check:
-    """Whether the clock goes back behind what has been written: retries, dates of events and not_before depend on it."""
+    """Whether the clock goes back behind what has been written: retries, dates of events and
+    not_before depend on it."""
     newest = next((str(event.get("ts", "")) for event in eventreader.newest_first(layout)), "")
     ahead = _ahead(newest, now)
     if ahead > AHEAD:
@@ -56,7 +57,8 @@ def lost_ends(layout: Layout) -> list[Check]:
 
 
 def index(layout: Layout) -> Check:
-    """The index is made from the log, so nothing about it can be a problem; it may be large, or of no use."""
+    """The index is made from the log, so nothing about it can be a problem; it may be large, or of
+    no use."""
     path = f"{layout.state}/index.sqlite"
     try:
         with opening.open_file(path) as file:  # sqlite would wait at a pipe

@@ -1,4 +1,5 @@
-"""Claimed tasks that nobody works on, journals that are not understood, and files in running/ that were never claimed here."""
+"""Claimed tasks that nobody works on, journals that are not understood, and files in running/ that
+were never claimed here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What git does with a work directory: what it ignores, what it has not merged, a lock that was left."""
+"""What git does with a work directory: what it ignores, what it has not merged, a lock that was
+left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Ids that are there twice, notes and requests about what is gone, files that no folder should have."""
+"""Ids that are there twice, notes and requests about what is gone, files that no folder should
+have."""
 
 from __future__ import annotations
 

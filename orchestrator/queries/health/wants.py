@@ -1,4 +1,5 @@
-"""What is wrong with the tasks and the settings themselves: what ``doctor`` says of what they say."""
+"""What is wrong with the tasks and the settings themselves: what ``doctor`` says of what they
+say."""
 
 from __future__ import annotations
 
