@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from test_walls import odd
 
 from orchestrator.coordination.strangers import MANY, Strangers
-from orchestrator.errors import StoreFault
-from orchestrator.files import eventreader
+from orchestrator.errors import StoreFault, Unusable
+from orchestrator.files import eventreader, jsonlines, logreader, logtimes, scan, templates
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
 from orchestrator.model.journal import Journal
@@ -155,3 +157,56 @@ def test_a_folder_is_listed_once_however_many_of_its_files_are_told_of(
     tube.at(20.5, lambda: listed.append("later"))
     tube.run()
     assert 0 < listed[: listed.index("later")].count(place) < 10
+
+
+@pytest.mark.parametrize("folder", ["tools", "agents", "templates", "schedules"])
+def test_more_settings_than_anybody_has_are_refused_and_not_read(layout, folder):
+    Path(layout.config).write_text("{}\n")
+    os.makedirs(layout.folder(folder))
+    for n in range(scan.MOST_SETTINGS):
+        Path(layout.folder(folder), f"note-{n}.txt").touch()
+    load_config(layout)
+    Path(layout.folder(folder), "x.yaml").touch()
+    with pytest.raises(Unusable, match=f"work/{folder} has 1001 files, and at most 1000 are read"):
+        load_config(layout)
+    assert len(scan.settings_names(layout.folder(folder))) == scan.MOST_SETTINGS
+    assert len(templates.listed(layout.templates)) <= scan.MOST_SETTINGS
+
+
+def test_a_log_that_is_a_hole_is_not_shown(tmp_path):
+    path = tmp_path / "stdout.log"
+    path.write_text("hello\n")
+    os.truncate(path, 60 << 30)
+    assert not list(logreader.LogReader(str(path)).pieces())
+    assert logreader.no_log(str(path)) == "most of it is a hole"
+
+
+class Counted(io.BytesIO):
+    """Counts what is read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        self.count += len(data := super().read(size))
+        return data
+
+    def readline(self, size=-1):
+        self.count += len(line := super().readline(size))
+        return line
+
+
+@pytest.mark.parametrize("place", [0, 4000, 7999, 8000])
+@pytest.mark.parametrize("length", [100_000, 4_000_000])
+def test_a_line_longer_than_any_of_ours_costs_no_search_its_length(monkeypatch, place, length):
+    monkeypatch.setattr(jsonlines, "LONGEST", 1 << 17)
+    lines = [b'{"ts":"%05d","x":"%s"}\n' % (n, b"y" * 300) for n in range(8000)]
+    lines.insert(place, b'{"ts":"99999","x":"%s"}\n' % (b"z" * length))
+    file = Counted(b"".join(lines))
+    size = len(file.getvalue())
+    for moment in (b"00000", b"03000", b"05000", b"07990"):
+        wanted = file.getvalue().find(b'{"ts":"' + moment)
+        assert logtimes._place(file, size, moment.decode(), unknown=True) <= wanted
+        end = logtimes._place(file, size, moment.decode(), unknown=False) + 2 * logtimes.STEP
+        assert end >= min(size, wanted)
+    assert file.count < 8 * 25 * (1 << 18)
+    assert jsonlines.parse_line(b'{"x":"%s"}' % (b"z" * (1 << 17))) is None

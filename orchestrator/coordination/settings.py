@@ -16,7 +16,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft
 from orchestrator.files.requests import Unreadable, read
-from orchestrator.files.scan import names
+from orchestrator.files.scan import settings_names
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.records import dataclass
@@ -213,7 +213,7 @@ class Settings:
                     self._layout.schedules,
                     self._layout.templates,
                 )
-                for name in sorted(names(folder))
+                for name in settings_names(folder)
                 if not is_draft(name)
             ),
             *self._guides(),

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import INVALID, MACHINE, OrchestratorError, Unusable
-from orchestrator.files import documents, opening, profiles, requests, schedules, templating
+from orchestrator.files import (
+    documents,
+    opening,
+    profiles,
+    requests,
+    scan,
+    schedules,
+    templating,
+)
 from orchestrator.files.layout import Layout
 from orchestrator.model import chain
 from orchestrator.model import config as config_model
@@ -42,6 +50,7 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
         raise Unusable(
             f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init"
         ) from None
+    _refuse_too_many(layout)
     problems = document.problems or (check("config", document) if check else [])
     if check and not problems:
         found = [*isolation_problems(document.data or {}), *_chain_problems(document.data or {})]
@@ -60,6 +69,17 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
                 )
             ]
     raise ConfigProblems(layout.shown(layout.config), document, problems)
+
+
+def _refuse_too_many(layout: Layout) -> None:
+    """Nobody has so many settings; whoever put them there must not keep everybody waiting who reads them."""
+    for folder in (layout.tools, layout.agents, layout.templates, layout.schedules):
+        count = len(scan.names(folder))
+        if count > scan.MOST_SETTINGS:
+            raise Unusable(
+                f"{layout.shown(folder)} has {count} files, and at most {scan.MOST_SETTINGS} are read",
+                f"remove what is no setting: ls {layout.shown(folder)}",
+            )
 
 
 def _chain_problems(data: Mapping[str, Any]) -> list[tuple[chain.Path, str, str]]:

@@ -52,7 +52,9 @@ def about(
         while place >= 0:
             end = data.find(b"\n", place)
             end = len(data) if end < 0 else end
-            event = fitted(jsonlines.parse_line(data[data.rfind(b"\n", 0, place) + 1 : end]))
+            begin = data.rfind(b"\n", 0, place) + 1
+            line = data[begin:end] if end - begin <= jsonlines.LONGEST else b""
+            event = fitted(jsonlines.parse_line(line))
             if event is not None and event.get(key) == value:
                 found.append(event)
             place = data.find(needle, end)

@@ -12,7 +12,9 @@ LONGEST = 16 << 20  # bytes of one line; what is longer was not written by us
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The object on one line; None if the line is torn or is no object."""
+    """The object on one line; None if the line is torn, is no object, or is longer than `LONGEST`."""
+    if len(line) > LONGEST:
+        return None
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

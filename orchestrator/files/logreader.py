@@ -20,13 +20,13 @@ class LogReader:
         self._position = 0
 
     def pieces(self, ended: bool = True) -> Iterator[bytes]:
-        """What was added since the last call; nothing if there is no such file.
+        """What was added since the last call; nothing if there is no such file, or one that is no log (`no_log`).
 
         Unless the log has ``ended``, its last line is kept back until it is whole (or longer than `PIECE`), so that
         no character and no control sequence is shown in halves.
         """
         try:
-            file = opening.open_file(self.path)
+            file = opening.open_log(self.path)
         except (FileNotFoundError, opening.NotAFile):
             return
         with file:
@@ -46,6 +46,15 @@ class LogReader:
                     return
                 self._position += cut
                 yield data[:cut]
+
+
+def no_log(path: str) -> str:
+    """Why what lies there is not read; empty if it can be."""
+    try:
+        opening.open_log(path).close()
+    except opening.NotAFile as error:
+        return str(error.strerror)
+    return ""
 
 
 def start_of_last(file: BinaryIO, count: int) -> int:

@@ -7,7 +7,7 @@ import stat
 
 from orchestrator.files import ownership
 from orchestrator.files.layout import Layout
-from orchestrator.files.scan import NO_FOLDER
+from orchestrator.files.scan import MOST_SETTINGS, NO_FOLDER
 from orchestrator.model.status import Status
 
 
@@ -41,6 +41,6 @@ def unsafe(layout: Layout) -> list[tuple[str, str]]:
 
 def _names(folder: str) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(folder))[:MOST_SETTINGS]
     except OSError:
         return []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import documents, requests
 from orchestrator.files.layout import Layout, is_draft
-from orchestrator.files.scan import names
+from orchestrator.files.scan import settings_names
 from orchestrator.libraries import later
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
@@ -82,7 +82,7 @@ def name_of(file_name: str) -> str:
 def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
     """Every profile in ``work/agents``, those with problems included, in order of their files."""
     found: dict[str, Profile] = {}
-    for file_name in sorted(names(layout.agents)):
+    for file_name in settings_names(layout.agents):
         name = name_of(file_name)
         if name:
             profile = _load(f"{layout.agents}/{file_name}", name, check)

@@ -14,6 +14,7 @@ from orchestrator.model.names import SIGNS
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.patterns import regex
 
+MOST_SETTINGS = 1000  # files in one of work/'s folders of settings
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -25,6 +26,11 @@ def names(folder: str) -> list[str]:
         if error.errno in NO_FOLDER:
             return []
         raise
+
+
+def settings_names(folder: str) -> list[str]:
+    """The names in a folder of settings, sorted; of more than `MOST_SETTINGS` the first ones (`files.configuration` refuses them)."""
+    return sorted(names(folder))[:MOST_SETTINGS]
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:

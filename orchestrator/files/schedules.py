@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import documents, listing, opening, requests, templates
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.scan import names
+from orchestrator.files.scan import settings_names
 from orchestrator.model import ids
 from orchestrator.model import schedule as schedule_model
 from orchestrator.records import dataclass
@@ -38,7 +38,7 @@ def load_schedules(
     place = f"{layout.schedules}/{folder}" if folder else layout.schedules
     return [
         _load(f"{place}/{name}", stem_of(name), check)
-        for name in sorted(names(place))
+        for name in settings_names(place)
         if name.endswith(ENDINGS) and not is_draft(name)
     ]
 

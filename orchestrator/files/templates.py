@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.files import documents, opening
 from orchestrator.files.layout import SUFFIXES, Layout, is_draft, stem_of
-from orchestrator.files.scan import names
+from orchestrator.files.scan import settings_names
 from orchestrator.model import ids
 from orchestrator.model import template as template_model
 from orchestrator.records import dataclass
@@ -39,7 +39,7 @@ class TemplateFile:
 def listed(folder: str) -> list[str]:
     """The names of the template files in a folder."""
     return [
-        name for name in sorted(names(folder)) if name.endswith(SUFFIXES) and not is_draft(name)
+        name for name in settings_names(folder) if name.endswith(SUFFIXES) and not is_draft(name)
     ]
 
 

@@ -20,7 +20,7 @@ from orchestrator.files import git, history, journals, opening, trust
 from orchestrator.files.configuration import load_config
 from orchestrator.files.identity import born
 from orchestrator.files.layout import WORK, Layout, is_draft
-from orchestrator.files.scan import names
+from orchestrator.files.scan import names, settings_names
 from orchestrator.files.text import clean
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass
@@ -42,7 +42,7 @@ def snapshot(layout: Layout) -> dict[str, bytes]:
     found = {}
     paths = ["orchestrator.yaml"]
     for folder, endings in FOLDERS.items():
-        listed = sorted(names(layout.folder(folder)))
+        listed = settings_names(layout.folder(folder))
         paths += [
             f"{folder}/{name}" for name in listed if name.endswith(endings) and not is_draft(name)
         ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.files import opening, schemas
 from orchestrator.files.documents import MAX_BYTES, Document, Problem, parse
 from orchestrator.files.layout import Layout, data_file
-from orchestrator.files.scan import names
+from orchestrator.files.scan import names, settings_names
 from orchestrator.libraries import later
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass, field
@@ -168,7 +168,7 @@ def load_tools(layout: Layout | None, lazily: bool = False) -> Toolbox:
     if layout is not None:
         folders.append((layout.tools, False))
     for folder, built_in in folders:
-        for name in sorted(names(folder)):
+        for name in settings_names(folder):
             stem, suffix = os.path.splitext(name)
             if suffix in (".yaml", ".yml") and not name.startswith((".", "_")):
                 if lazily and built_in:

@@ -15,7 +15,7 @@ from orchestrator.cli.screen.follow import LogWriter
 from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
-from orchestrator.files.logreader import LogReader
+from orchestrator.files.logreader import LogReader, no_log
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import printed
@@ -86,6 +86,9 @@ def command(
         )
     if not os.path.exists(path):
         say(f"{layout.shown(path)} is not there (logs are not kept in git)")
+        return 1
+    if why := no_log(path):
+        say(f"{layout.shown(path)} is not a log: {why}")
         return 1
     how = printed.how_shown(layout, task_id, number, name)
     writer = LogWriter(app, how, raw, lines)
