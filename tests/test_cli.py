@@ -127,11 +127,12 @@ def test_a_task_that_queues_a_task_is_its_parent(project):
 def test_logs_follow_over_attempts_to_the_outcome(project, watch):
     watch()
     follower = None
+    seen = project.root / "seen"
     try:
         project.drop(
             "a.yaml",
-            "agent: sh\nretries: 1\nprompt: |\n  echo attempt $ORCHESTRATOR_ATTEMPT; sleep 0.3\n"
-            "  test $ORCHESTRATOR_ATTEMPT = 2\n",
+            "agent: sh\nretries: 1\nprompt: |\n  echo attempt $ORCHESTRATOR_ATTEMPT\n"
+            f"  until [ -e {seen} ]; do sleep 0.02; done\n  test $ORCHESTRATOR_ATTEMPT = 2\n",
         )
         follower = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", "logs", "-f", "a"],
@@ -141,11 +142,13 @@ def test_logs_follow_over_attempts_to_the_outcome(project, watch):
             stderr=subprocess.PIPE,
             text=True,
         )
+        first = follower.stdout.readline()  # else it could come when the first one has ended
+        seen.touch()
         out, err = follower.communicate(timeout=30)
     finally:
         if follower is not None and follower.poll() is None:
             follower.kill()
-    assert out == "attempt 1\nattempt 2\n" and follower.returncode == 0
+    assert first + out == "attempt 1\nattempt 2\n" and follower.returncode == 0
     assert "attempt 1" in err and "attempt 2" in err and "==> done" in err
 
 
@@ -201,7 +204,7 @@ def test_what_runs_is_not_parked_and_that_is_said_at_once(project, watch):
 
 def test_status_keeps_looking(project):
     looker = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "status", "-w", "--interval", "0.1", "--short"],
+        [sys.executable, "-m", "orchestrator", "status", "-f", "--interval", "0.1", "--short"],
         cwd=project.root,
         env={**project.env, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

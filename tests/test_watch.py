@@ -347,7 +347,7 @@ def test_once_starts_only_what_can_start_now(project):
 def test_second_watcher_is_refused(project, watch):
     first = watch()
     done = project.run("watch", "--until-empty", code=5)
-    assert f"pid {first.process.pid}" in done.stderr and "status -w" in done.stderr
+    assert f"pid {first.process.pid}" in done.stderr and "status -f" in done.stderr
 
 
 def test_drain_and_interrupt(project, watch):

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from orchestrator.cli.app import VERBS
+from orchestrator.cli.main import cli
 from orchestrator.cli.screen import wrapping
 from orchestrator.model.status import RunStatus, Status
 
@@ -116,6 +118,22 @@ def written(path: Path) -> str:
     return "\n".join(
         node.value for node in texts if isinstance(node.value, str) and id(node) not in internal
     )
+
+
+def test_what_the_program_takes_every_verb_takes(project):
+    """``status --plain`` is ``--plain status``, for every verb and what is below it."""
+    context = click.Context(cli, obj=None)
+    for name in VERBS:
+        command = cli.get_command(context, name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            taken = {option for parameter in each.params for option in parameter.opts}
+            assert {"-C", "--color", "--plain", "-V", "--version"} <= taken, (name, each.name)
+    project.run("new", "x", "--id", "a")
+    project.run("cancel", "a")
+    assert "\x1b[" in project.run("list", "--color", "always", "-C", str(project.root)).stdout
+    assert "\x1b[" not in project.run("--color", "always", "list", "--color=never").stdout
+    assert project.run("list", "-V").stdout.startswith("orchestrator ")
+    assert "no work directory" in project.run("status", "-C", "/", code=None).stderr
 
 
 def test_what_people_read_says_it_in_plain_english():

@@ -109,6 +109,10 @@ class App:
         self.console = Console(color, plain)
         self._layout: Layout | None = None
 
+    def write_as(self, color: str, plain: bool) -> None:
+        """The same options, said after the verb."""
+        self.console = Console(color, plain)
+
     @property
     def start(self) -> str:
         """The folder the command acts in."""

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__, lazily
+from orchestrator.cli import options
 from orchestrator.cli.app import AT_ONCE, ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
 from orchestrator.cli.screen import wrapping
 from orchestrator.cli.screen.console import Console, shown
@@ -41,6 +42,7 @@ class Verbs(click.Group):
         if cmd_name not in AT_ONCE:
             lazily.settle()
         found: click.Command = module.command
+        options.accept_everywhere(found)
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -80,17 +82,6 @@ class Verbs(click.Group):
         )
 
 
-def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        import platform
-
-        click.echo(
-            f"orchestrator {__version__} (python {platform.python_version()}, click "
-            f"{importlib.import_module('importlib.metadata').version('click')})"
-        )
-        ctx.exit()
-
-
 @click.command(
     cls=Verbs,
     invoke_without_command=True,
@@ -109,11 +100,12 @@ def _versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 @click.option("--plain", is_flag=True, help="Plain output as in a pipe, even on a terminal.")
 @click.option(
+    "-V",
     "--version",
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=_versions,
+    callback=options.versions,
     help="Print versions.",
 )
 @click.pass_context

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import runrecords, scan
 from orchestrator.files.layout import Layout
@@ -21,6 +22,58 @@ json_option = click.option(
 dry_run_option = click.option(
     "-n", "--dry-run", is_flag=True, help="Say what would happen, and do nothing."
 )
+
+
+def versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Print versions and leave."""
+    if value and not ctx.resilient_parsing:
+        import platform
+        from importlib import metadata
+
+        click.echo(
+            f"orchestrator {__version__} (python {platform.python_version()}, click "
+            f"{metadata.version('click')})"
+        )
+        ctx.exit()
+
+
+def accept_everywhere(command: click.Command) -> None:
+    """Let a verb, and what is below it, take what the program takes before it: ``status --plain`` is ``--plain status``."""
+    if any("--plain" in parameter.opts for parameter in command.params):
+        return
+    hidden: dict[str, Any] = {"hidden": True, "expose_value": False, "is_eager": True}
+    folder = click.Path(file_okay=False)
+    colors = click.Choice(["auto", "always", "never"])
+    command.params += [
+        click.Option(["-C", "directory"], type=folder, callback=_here, **hidden),
+        click.Option(["--color"], type=colors, callback=_colored, **hidden),
+        click.Option(["--plain"], is_flag=True, callback=_plain, **hidden),
+        click.Option(["-V", "--version"], is_flag=True, callback=versions, **hidden),
+    ]
+    for below in getattr(command, "commands", {}).values():
+        accept_everywhere(below)
+
+
+def _here(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        root = ctx.find_root()
+        root.params["directory"] = value  # completion looks there
+        if root.obj is not None:
+            root.obj.directory = value
+
+
+def _colored(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    root = ctx.find_root()
+    if value is not None and root.obj is not None:
+        root.params["color"] = value
+        root.obj.write_as(value, root.params["plain"])
+
+
+def _plain(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    root = ctx.find_root()
+    if value and root.obj is not None:
+        root.params["plain"] = True
+        root.obj.write_as(root.params["color"], True)
 
 
 class Choice(click.Choice[Any]):

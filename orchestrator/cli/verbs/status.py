@@ -46,7 +46,7 @@ def watcher_words(card: Card | None, moment: float) -> str:
     epilog=examples(
         "orchestrator status",
         "orchestrator status --json | jq .counts",
-        "orchestrator status -w          # keep looking",
+        "orchestrator status -f          # keep looking",
         "orchestrator status --ahead --slots 8 --without gemini",
         "orchestrator status --at 2h     # or at a time, or in a commit: HEAD~3",
     )
@@ -56,18 +56,19 @@ def watcher_words(card: Card | None, moment: float) -> str:
     "-s", "--short", is_flag=True, help="One short line, for a prompt or tmux's status line."
 )
 @click.option(
-    "-w",
-    "--watch",
+    "-f",
+    "--follow",
     "keep",
     is_flag=True,
     help="Keep updating; Ctrl-C stops only that.",
 )
+@click.option("-w", "--watch", "kept", is_flag=True, hidden=True)  # as it was called before
 @click.option(
     "--interval",
     type=click.FloatRange(0.1),
     default=1.0,
     show_default=True,
-    help="Seconds between updates with -w.",
+    help="Seconds between updates with -f.",
 )
 @click.option("--all", "everywhere", is_flag=True, help="All your projects, one line each.")
 @click.option(
@@ -86,6 +87,7 @@ def command(
     as_json: bool,
     short: bool,
     keep: bool,
+    kept: bool,
     interval: float,
     ahead: bool,
     slots: int | None,
@@ -99,11 +101,12 @@ def command(
     if ahead and moment is not None:
         raise click.UsageError("either --ahead or --at")
     if everywhere and (ahead or moment is not None or short):
-        raise click.UsageError("--all goes with --json, -w and --interval")
+        raise click.UsageError("--all goes with --json, -f and --interval")
     if ahead:
         return elsewhen.show_ahead(app, as_json, slots, without)
     if moment is not None:
         return elsewhen.show_past(app, as_json, moment)
+    keep = keep or kept
     if keep:
         lazily.settle()
     while True:
