@@ -1,6 +1,6 @@
-"""A fake of ``pi --mode rpc``.  Lines ``fake: ...`` of a prompt say what its turn does: ``say TEXT``, ``wait`` (until it is told more, or is to
-stop), ``retry`` (it fails and tries again by itself), ``fail``, ``refuse`` (it does not take the prompt), ``dialog`` (an extension asks).
-With ``--old`` it does not say when it is over, as the versions before 1.0."""
+"""A fake of ``pi --mode rpc``.  Lines ``fake: ...`` of a prompt say what its turn does: ``say TEXT``,
+``wait`` (until it is told more, or is to stop), ``retry`` (it fails and tries again by itself),
+``fail``, ``refuse`` (it does not take the prompt), ``dialog`` (an extension asks).  With ``--old`` it does not say when it is over, as the versions before 1.0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pi, which is talked to by its rpc mode: words in the turn that runs, cancel, its own retries, failures."""
+"""pi by its rpc mode: words in the turn that runs, cancel, its own retries, failures."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_turn_that_failed_is_classified_by_its_words(project):
 
 
 def test_that_it_was_stopped_does_not_hide_what_it_complained_of(tmp_path):
-    """A storm of refusals ends by the time limit: the abort is ours, and its own last word is the complaint."""
+    """A storm of refusals ends by the time limit: the abort is ours, its own last word the complaint."""
     stopped = {"role": "assistant", "content": [], "stopReason": "aborted"}
     events = [
         {"type": "auto_retry_start", "attempt": 2, "maxAttempts": 3, "errorMessage": "529 busy"},

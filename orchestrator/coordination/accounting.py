@@ -84,7 +84,7 @@ def so_far(lives: Iterable[Any]) -> tuple[list[Running], list[Running]]:
     dollars, tokens = [], []
     for life in lives:
         progress = life.progress
-        if life.handle is None or progress is None or progress.how.live is None:
+        if life.handle is None or progress is None or not progress.how.counts:
             continue
         progress.look()
         agent, run = life.route.agent.name, life.task.run or ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.coordination import plans, portable, remembering
 from orchestrator.coordination.durable import Durable
@@ -135,20 +136,22 @@ class Lives:
             life.chain = tuple(bounded(route, bounds) for route in life.chain)
             life.route = bounded(life.route, bounds)
 
-    def _progress(self, life: Life) -> Progress | None:
-        """What the log of its attempt tells; nothing if people have its terminal."""
-        if life.route.mode == "interactive":
-            return None
+    def _progress(self, life: Life, started: Mapping[str, Any]) -> Progress:
+        """What the log of its attempt tells, and its program's own log; only the latter if people
+        have its terminal."""
         return Progress(
             f"{self.layout.logs(life.id, life.attempt)}/stdout.log",
             life.route.tool.presentation,
             self.config.models.get(life.route.model or ""),
             secrets=self.orders.secrets(life),
+            session=str(started.get("session") or ""),
+            reads=life.route.mode != "interactive",
         )
 
-    def _taken_over(self, life: Life, handle: ExecutionHandle) -> ExecutionHandle:
+    def _taken_over(self, life: Life, entry: Entry, handle: ExecutionHandle) -> ExecutionHandle:
         """An attempt that a former watcher began is this one's now; a request to stop it counts."""
-        life.stage = Acting(handle, self._progress(life))
+        attempt = entry.journal.attempt
+        life.stage = Acting(handle, self._progress(life, attempt.started if attempt else {}))
         if self.store.cancel_request(life.id) is not None:
             handle.cancel()
         return handle
@@ -206,7 +209,7 @@ class Lives:
         else:
             assert facts is not None
             handle = self.distributors.default.adopt(facts, entry.path)
-            await self.ended(life, entry, await self._taken_over(life, handle).wait())
+            await self.ended(life, entry, await self._taken_over(life, entry, handle).wait())
 
     def _retell_start(self, life: Life, facts: AttemptFacts) -> None:
         """A watcher that is killed right after a start may not have told of it; told again, it is
@@ -225,7 +228,7 @@ class Lives:
         )
         self.store.log.commit([adopted])
         if facts is not None and facts.ended is None:
-            self._taken_over(life, self.distributors.default.adopt(facts, entry.path))
+            self._taken_over(life, entry, self.distributors.default.adopt(facts, entry.path))
         entry.close()
         free = await asyncio.wrap_future(when_free(entry.path))
         life.stage = Starting()
@@ -313,7 +316,7 @@ class Lives:
         entry.close()
         distributor = self.distributors.at(facts.where)
         handle = distributor.reattach(order, facts, self._started(life, order))
-        end = await self._taken_over(life, handle).wait()
+        end = await self._taken_over(life, entry, handle).wait()
         await self.ended(life, await self._reopened(life, facts.number, end), end)
 
     async def _execute(self, life: Life, order: Order) -> AttemptEnd:
@@ -328,7 +331,7 @@ class Lives:
 
         def started(_: int) -> None:
             if isinstance(life.stage, Acting):
-                life.stage = Acting(life.stage.handle, self._progress(life))
+                life.stage = Acting(life.stage.handle, self._progress(life, order.facts))
             begun = {"record": "started", "attempt": order.attempt, "tag": order.tag}
             life.records.append(begun | {"at": self.store.clock.wall()})
             summary = os.path.basename(order.argv[0]) if order.argv else life.where

@@ -260,21 +260,19 @@ def _running_row(layout: Layout, journal: Journal, now: float, known: world.Know
     elif attempt is not None and journal.phase is journal_model.Phase.STARTED:
         row.started = attempt.started.get("at")
         row.seconds = max(0.0, now - (row.started or now))
-        if journal.claim.get("mode") == "interactive":
-            row.detail = f"orchestrator attach {journal.task_id}"
-        else:
-            how = activity.presentation(layout, row.tool)
-            progress = activity.glance(
-                f"{layout.logs(journal.task_id, attempt.number)}/stdout.log",
-                how,
-                _model(known, row.model) if how.live is not None else None,
-            )
-            before = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1])
-            row.detail, row.cost_usd, row.usage = (
-                progress.line,
-                before + (progress.cost or 0.0) or None,
-                progress.usage,
-            )
+        talked = journal.claim.get("mode") == "interactive"
+        how = activity.presentation(layout, row.tool)
+        progress = activity.glance(
+            f"{layout.logs(journal.task_id, attempt.number)}/stdout.log",
+            how,
+            _model(known, row.model) if how.counts else None,
+            session=str(attempt.started.get("session") or ""),
+            reads=not talked,
+        )
+        before = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1])
+        row.detail = f"orchestrator attach {journal.task_id}" if talked else progress.line
+        row.cost_usd = before + (progress.cost or 0.0) or None
+        row.usage = progress.usage
         row.where = elsewhere.place(attempt)
         if row.where:
             line = f"{row.where}: {row.detail}" if row.detail else f"at {row.where}"

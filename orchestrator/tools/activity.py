@@ -21,7 +21,7 @@ from orchestrator.files.layout import Layout, data_file
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.units import plural
 from orchestrator.records import dataclass, field
-from orchestrator.tools import queries, secrecy
+from orchestrator.tools import queries, secrecy, sessionlog
 from orchestrator.tools import tally as tally_tools
 from orchestrator.tools.protocols import completed
 
@@ -66,6 +66,13 @@ class Presentation:
 
     show: Show | None = None
     live: Live | None = None
+    log: sessionlog.SessionLog | None = None  # the program's own, where that knows more
+    session: str = ""  # the query for its session, over the list of its events
+
+    @property
+    def counts(self) -> bool:
+        """Whether anything is known of what an attempt has used so far."""
+        return self.live is not None or self.log is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ def presentation_from(data: Mapping[str, Any]) -> Presentation:
         )
         if live
         else None,
+        sessionlog.session_log_from(data.get("session_log")),
+        str((data.get("parse") or {}).get("session") or ""),
     )
 
 
@@ -217,7 +226,12 @@ class Progress:
         how: Presentation,
         model: Model | None = None,
         secrets: Sequence[str] = (),
+        session: str = "",
+        reads: bool = True,
+        most: int | None = None,
     ) -> None:
+        """``session``: if it is known already; ``reads``: whether what it prints is for us, and not
+        for a person's terminal; ``most``: bytes of a session log that is read."""
         self.path, self.how, self.model, self.secrets = path, how, model, secrets
         self.line = ""
         self.answered = False  # whether its agent has said or done something
@@ -227,6 +241,8 @@ class Progress:
         self._position = 0
         self._rest = b""
         self._tally = _tally(how.live)
+        self._session, self._reads = session, reads
+        self._log = sessionlog.Following(how.log, os.path.dirname(path), most) if how.log else None
         self._lock = (
             threading.Lock()
         )  # the loop looks for the sake of budgets, the pane's thread for people
@@ -235,7 +251,11 @@ class Progress:
         """Read on; whether there was anything new. At most `STEP` bytes: of more, the middle is
         passed over unless it is counted."""
         with self._lock:
-            return self._look()
+            printed = self._reads and self._look()
+            logged = self._log is not None and self._log.look(self._session)
+            if logged:
+                self._sum_up()
+            return printed or logged
 
     def _look(self) -> bool:
         try:
@@ -269,11 +289,7 @@ class Progress:
         return True
 
     def _take(self, raw: bytes) -> None:
-        event = (
-            queries.event_of(raw)
-            if self.how.show is not None or self.how.live is not None
-            else None
-        )
+        event = queries.event_of(raw) if self.how.show is not None or self.how.counts else None
         if event is None:
             for line in Renderer(None).feed(raw):
                 self.line = one_line(line.text, 200) or self.line
@@ -284,15 +300,29 @@ class Progress:
                 self.answered = self.answered or line.kind in ("says", "call")
                 if line.kind != "print":
                     self.line = one_line(line.text, 200) or self.line
+        if self._log is not None and not self._session and self.how.session:
+            found = queries.search(self.how.session, [event])
+            self._session = found if isinstance(found, str) else ""
         if self.how.live is not None:
             self._count(event)
 
     def _count(self, event: Mapping[str, Any]) -> None:
         if self._tally.add(event):
-            self.usage = self._tally.usage
-            self.cost = self._tally.cost or (
-                self.model.cost(self.usage) if self.model is not None else None
-            )
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Of what it prints and what it logs, the larger figures: either may be late, or leave
+        something out."""
+        printed, logged = self._tally.usage, self._log.usage if self._log is not None else {}
+        more = _sum(logged) > _sum(printed)
+        self.usage = logged if more else printed
+        estimate = self.model.cost(self.usage) if self.model is not None else None
+        told = self._tally.cost
+        self.cost = (estimate or told) if more else (told or estimate)
+
+
+def _sum(usage: Mapping[str, int]) -> int:
+    return usage.get("input", 0) + usage.get("output", 0)
 
 
 def _tally(live: Live | None) -> tally_tools.Tally:
@@ -317,14 +347,21 @@ def total(path: str, live: Live) -> tally_tools.Tally:
     return tally
 
 
-def glance(path: str, how: Presentation, model: Model | None = None) -> Progress:
+def glance(
+    path: str,
+    how: Presentation,
+    model: Model | None = None,
+    session: str = "",
+    reads: bool = True,
+) -> Progress:
     """How far an attempt is, for somebody who looks once: of a log that is larger than `GLANCE`
     only the end, without figures."""
     try:
         small = os.stat(path).st_size <= GLANCE
     except OSError:
         small = True
-    progress = Progress(path, how if small else Presentation(how.show), model)
+    how = how if small else Presentation(how.show, log=how.log, session=how.session)
+    progress = Progress(path, how, model, session=session, reads=reads, most=GLANCE)
     while progress.look():
         pass
     return progress

@@ -1,9 +1,11 @@
 """Talks to ``pi --mode rpc``: the process of tools with ``adapter: pi``.
 
-What pi tells is passed on as it is, without what it repeats: the pieces of messages that come whole, and all messages again when a turn is
-over.  A person's words reach the turn that runs: with ``--words`` standard input is a line of JSON (``id``, ``text``) for the prompt,
-and one for each reply (`execution.feeding`).  pi hears what it was told in the order in which it was told, each as a message of its own: so
-words are taken when that message begins, and not when pi has put them into its queue.
+What pi tells is passed on as it is, without what it repeats: the pieces of messages that come
+whole, and all messages again when a turn is over.  A person's words reach the turn that runs: with
+``--words`` standard input is a line of JSON (``id``, ``text``) for the prompt, and one for each
+reply (`execution.feeding`).  pi hears what it was told in the order in which it was told, each as a
+message of its own: so words are taken when that message begins, and not when pi has put them into
+its queue.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class Talk:
         return kind == "agent_settled"
 
     def _look(self) -> None:
-        """Ask now and then whether it is over: a version before 1.0 does not say so, and still works when it says that a turn has ended."""
+        """Ask now and then whether it is over: a version before 1.0 does not say so, and still
+        works when it says that a turn has ended."""
         now = time.monotonic()
         if now - self.looked >= LOOK:
             self.looked = now

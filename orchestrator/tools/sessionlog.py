@@ -1,15 +1,17 @@
 """A program's own session log: what an attempt used, where its output does not say it.
 
-Agents that are stopped, run out of time, or run on a terminal report nothing; but they write every
-call of the model into a file of their own (a transcript, a rollout, a chat). A spec's
-``session_log`` says where that is and how to read it. A session can be older than the attempt: only
-what was written since the attempt began counts.
+It is read when an attempt has ended, and while it runs (`Following`). Agents that are stopped, run
+out of time, or run on a terminal report nothing; but they write every call of the model into a file
+of their own (a transcript, a rollout, a chat). A spec's ``session_log`` says where that is and how
+to read it. A session can be older than the attempt: only what was written since the attempt began
+counts.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ else:
 LONGEST = 1 << 24  # bytes of one line; a longer one is passed over
 HEAD = 1 << 16  # bytes in which a log names its folder
 MOST = 50  # files that are looked at
+STEP = 1 << 19  # bytes that are read at once while an attempt runs
+PAUSE = 2.0  # seconds between looks when there was nothing new
 SLACK = 2.0  # seconds by which a log may seem older than its attempt
 _VARIABLE = regex(r"\{([A-Z][A-Z0-9_]*)\}")
 
@@ -114,15 +118,80 @@ def of_file(log: SessionLog, path: str, since: float) -> Logged:
         found = queries.search(log.quota, event) if log.quota else None
         if isinstance(found, list):
             windows = tuple(item for item in found if isinstance(item, dict))
-    if log.beside:
-        folder, name = os.path.split(path)
-        stem = glob.escape(os.path.splitext(name)[0])
-        pattern = log.beside.replace("{session}", stem)
-        for other in sorted(glob.glob(f"{glob.escape(folder)}/{pattern}"))[:MOST]:
-            for event in _events(other):
-                if _since(log, event, since):
-                    tally.add(event)
+    for other in beside(log, path):
+        for event in _events(other):
+            if _since(log, event, since):
+                tally.add(event)
     return Logged(session, tally.usage, windows)
+
+
+class Following:
+    """Reads on in a session log while its attempt runs.  Nothing is found before the program has
+    begun one; nothing in it raises."""
+
+    def __init__(self, log: SessionLog, run_dir: str, most: int | None = None) -> None:
+        """``most``: bytes of a log that is read at all; None: any."""
+        self._most = most
+        self._log, self._run_dir = log, run_dir
+        self._tally = tally_tools.Tally(log.key, log.figures, log.includes_cached)
+        self._since = _written(f"{run_dir}/command.json")
+        self._path = ""
+        self._read: dict[str, int] = {}  # bytes that were read of each file, to the end of a line
+        self._next = 0.0
+
+    @property
+    def usage(self) -> dict[str, int]:
+        return self._tally.usage
+
+    def look(self, session: str) -> bool:
+        """Read at most `STEP` bytes of each file; whether there were any.  When there is nothing
+        new, it looks again after `PAUSE`."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._path = self._path or self._found(session)
+        files = [self._path, *beside(self._log, self._path)] if self._path else []
+        read = [self._read_on(path) for path in files]
+        if any(read):
+            return True
+        self._next = now + PAUSE
+        return False
+
+    def _found(self, session: str) -> str:
+        try:
+            command = json.loads(read_bytes(f"{self._run_dir}/command.json"))
+            env, cwd = dict(command["env"]), str(command["cwd"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        path = locate(self._log, env, cwd, session, self._since)
+        return path if self._most is None or _size(path) <= self._most else ""
+
+    def _read_on(self, path: str) -> bool:
+        position = self._read.get(path, 0)
+        try:
+            with open_file(path) as file:
+                file.seek(position)
+                data = file.read(STEP)
+                if data and b"\n" not in data:
+                    data += file.readline(LONGEST)
+        except OSError:
+            return False
+        whole, newline, _ = data.rpartition(b"\n")
+        self._read[path] = position + len(whole) + len(newline)
+        for line in whole.split(b"\n") if newline else ():
+            event = queries.event_of(line)
+            if event is not None and _since(self._log, event, self._since):
+                self._tally.add(event)
+        return bool(newline)
+
+
+def beside(log: SessionLog, path: str) -> list[str]:
+    """Further files of the session that this one is of."""
+    if not log.beside:
+        return []
+    folder, name = os.path.split(path)
+    pattern = log.beside.replace("{session}", glob.escape(os.path.splitext(name)[0]))
+    return sorted(glob.glob(f"{glob.escape(folder)}/{pattern}"))[:MOST]
 
 
 def _since(log: SessionLog, event: Mapping[str, Any], since: float) -> bool:
@@ -144,6 +213,13 @@ def _events(path: str) -> Iterator[dict[str, Any]]:
                     yield event
     except OSError:
         return
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _written(path: str) -> float:

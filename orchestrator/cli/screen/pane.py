@@ -496,7 +496,8 @@ class Pane:
         )
         if progress is not None and not asked:
             progress.look()
-            line = f"{life.where}: {progress.line}" if life.where else progress.line
+            if life.route.mode != "interactive":
+                line = f"{life.where}: {progress.line}" if life.where else progress.line
         return Doing(
             **common,
             seconds=max(0.0, now - life.began) if life.began else 0.0,

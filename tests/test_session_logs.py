@@ -1,0 +1,134 @@
+"""A program's own session log: read on while its attempt runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+
+from conftest import wait_until
+
+from orchestrator.model.config import Model
+from orchestrator.tools import sessionlog
+from orchestrator.tools.activity import Progress, glance
+from orchestrator.tools.specs import load_tools
+
+SESSION = "6a7e1f1c-0000-4000-8000-000000000001"
+
+
+def said(number: int, output: int = 50, at: float | None = None) -> str:
+    """One call of the model, as claude's transcript has it."""
+    usage = {"input_tokens": 800, "cache_read_input_tokens": 200, "output_tokens": output}
+    moment = datetime.fromtimestamp(time.time() if at is None else at, UTC).isoformat()
+    message = {"id": f"m{number}", "usage": usage}
+    event = {"type": "assistant", "timestamp": moment, "sessionId": SESSION, "message": message}
+    return json.dumps(event) + "\n"
+
+
+def begun(tmp_path, cwd: str = "/src/app"):
+    """The folder of an attempt, and the transcript that claude will write."""
+    run_dir, folder = tmp_path / "run", tmp_path / "home/.claude/projects/-src-app"
+    run_dir.mkdir()
+    folder.mkdir(parents=True)
+    command = {"env": {"HOME": str(tmp_path / "home")}, "cwd": cwd}
+    (run_dir / "command.json").write_text(json.dumps(command))
+    return run_dir, folder / f"{SESSION}.jsonl"
+
+
+def claude():
+    return load_tools(None).tools["claude"].presentation
+
+
+def test_it_is_read_on_while_the_attempt_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sessionlog, "PAUSE", 0.0)
+    run_dir, path = begun(tmp_path)
+    log = sessionlog.Following(claude().log, str(run_dir))
+    assert not log.look(SESSION) and log.usage == {}  # claude has not begun one
+    path.write_text(said(0, at=time.time() - 3600) + said(1))
+    assert log.look(SESSION) and log.usage == {"input": 1000, "cached": 200, "output": 50}
+    assert not log.look(SESSION)
+    whole = said(1, output=20_000) + said(2)  # the same call again, and one that is half written
+    with path.open("a") as file:
+        file.write(whole[:-20])
+        file.flush()
+        assert log.look(SESSION) and log.usage["output"] == 20_000
+        file.write(whole[-20:])
+    assert log.look(SESSION) and log.usage["output"] == 20_050
+    (path.parent / SESSION / "subagents").mkdir(parents=True)
+    (path.parent / SESSION / "subagents/a.jsonl").write_text(said(3))
+    assert log.look(SESSION) and log.usage["output"] == 20_100
+
+
+def test_what_it_prints_and_what_it_logs_give_one_figure(tmp_path, monkeypatch):
+    """claude prints of each call what it began with: one token of output.  Its transcript has what
+    there was."""
+    monkeypatch.setattr(sessionlog, "PAUSE", 0.0)
+    run_dir, path = begun(tmp_path)
+    begins = json.loads(said(1, output=1)) | {"session_id": SESSION}
+    (run_dir / "stdout.log").write_text(json.dumps(begins) + "\n")
+    prices = Model("m", input=3.0, cached=0.3, output=15.0)
+    progress = Progress(f"{run_dir}/stdout.log", claude(), prices)
+    progress.look()
+    assert progress.usage["output"] == 1
+    path.write_text(said(1, output=20_000))
+    progress.look()
+    assert progress.usage == {"input": 1000, "cached": 200, "output": 20_000}
+    assert round(progress.cost, 5) == round((800 * 3 + 200 * 0.3 + 20_000 * 15) / 1e6, 5)
+
+
+def test_a_terminal_is_not_read_but_its_session_is(tmp_path):
+    """Of a session whose name nobody knows: the one that was begun since, in the attempt's folder."""
+    run_dir, path = begun(tmp_path)
+    (run_dir / "stdout.log").write_text("\x1b[2J Welcome\n")
+    path.write_text(json.dumps({"cwd": "/src/app"}) + "\n" + said(1))
+    seen = glance(f"{run_dir}/stdout.log", claude(), reads=False)
+    assert (seen.line, seen.usage["output"]) == ("", 50)
+    other = path.with_name("other.jsonl")
+    other.write_text(path.read_text())  # two of them: nobody can say which it is
+    assert glance(f"{run_dir}/stdout.log", claude(), reads=False).usage == {}
+    assert glance(f"{run_dir}/stdout.log", claude(), session=SESSION, reads=False).usage
+
+
+def test_what_is_no_log_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(sessionlog, "STEP", 64)
+    monkeypatch.setattr(sessionlog, "LONGEST", 128)
+    run_dir, path = begun(tmp_path)
+    path.write_bytes(b"x" * 400 + b"\n\xff\n[1]\nnull\n" + b'{"type": ' + b"[" * 3000)
+    log = sessionlog.Following(claude().log, str(run_dir))
+    for _ in range(60):
+        log.look(SESSION)
+    assert log.usage == {}
+
+
+AGENT = """
+import json, os, sys, time
+path = os.environ["HOME"] + "/log/s.jsonl"
+os.makedirs(os.path.dirname(path), exist_ok=True)
+with open(path, "w", buffering=1) as file:
+    print(json.dumps({"cwd": os.getcwd(), "in": 100000, "out": 1}), file=file)
+    while not os.path.exists("more"):
+        time.sleep(0.05)
+    print(json.dumps({"in": 1000000, "out": 1}), file=file)
+    time.sleep(99)
+"""
+
+
+def test_a_budget_ends_what_only_its_log_tells(project, watch):
+    """The program prints no figure; its log does, and status and the hard budget go by it."""
+    log = {"path": "{HOME}/log/*.jsonl", "input": "in", "output": "out"}
+    spec = {"argv": [sys.executable, "-c", AGENT], "session_log": log, "edits": False}
+    (project.work / "tools").mkdir(exist_ok=True)
+    (project.work / "tools/quiet.yaml").write_text(json.dumps(spec))
+    settings = {
+        "agents": {"a": {"tool": "quiet", "model": "m"}},
+        "models": {"m": {"input": 3.0, "output": 15.0}},
+        "budgets": {"task": {"hard_usd": 1.0}, "on_hard": "cancel"},
+    }
+    project.config(json.dumps(settings))
+    watch()
+    project.drop("t.yaml", json.dumps({"agent": "a", "prompt": "go", "retries": 0}))
+    wait_until(lambda: "$0.30" in project.run("status").stdout, "status has the cost")
+    (project.root / "more").touch()
+    project.settled("t", "cancelled")
+    assert round(project.result("t")["cost_usd"], 2) == 3.3
