@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.coordination.life import Moving
+from orchestrator.coordination.life import Ending, Moving
 from orchestrator.coordination.news import About, Moved
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.queries.why import Reasons, reasons
+from orchestrator.store import moves
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
 from orchestrator.testing import End, Tube
@@ -77,7 +78,7 @@ def test_a_move_by_a_verb_is_one_fact(made, verb, folder, kind):
     other = Store(made.layout, EventLog(made.layout, "cli", made.clock), made.clock)
 
     def hold() -> None:
-        moved = getattr(other, verb)("a")
+        moved = getattr(moves, verb)(other, "a")
         made.watcher.rooms.hints.add(moved.path, renamed=True)
 
     made.drop("a", waits(made))
@@ -144,6 +145,36 @@ def test_a_task_that_is_just_being_claimed_was_not_moved_by_hand(made):
     made.at(1, look)
     made.run()
     assert seen == [(False, "inbox")] and made.where("a") == "done"
+
+
+def test_a_task_whose_work_is_over_was_not_moved_by_hand(made):
+    """While it is settled, beside the loop, its file goes to its last folder; a look at that moment leaves it there."""
+    made.plan("a", End(after=5.0))
+    made.drop("a")
+    seen = []
+
+    def look() -> None:
+        byhand, life = made.watcher.rooms.byhand, made.watcher.rooms.running["a"]
+        stage, life.stage = life.stage, Ending()
+        made.move("a", "running", "review")
+        seen.append((byhand.missing(life), byhand.arrived(Status.REVIEW, "a.yaml")))
+        seen.append(made.where("a"))
+        life.stage = stage
+
+    made.at(1, look)
+    made.run()
+    assert seen == [(False, False), "review"] and made.where("a") == "done"
+
+
+def test_a_running_task_whose_file_was_removed_is_told_once_while_it_runs(made):
+    made.plan("a", End(after=300.0))
+    made.drop("a")
+    made.at(1, lambda: os.unlink(made.layout.file("running", "a.yaml")))
+    made.at(200, lambda: seen.append(made.remarks(About.WARNED)))
+    seen: list[list[str]] = []
+    made.run()
+    assert seen == [["a"]] and made.remarks(About.WARNED) == ["a"]
+    assert made.where("a") == "done" and made.remarks(About.RESTORED) == ["a"]
 
 
 def test_a_move_of_a_running_task_to_cancelled_stops_it(made):

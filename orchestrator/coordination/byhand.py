@@ -35,6 +35,7 @@ class ByHand:
     ) -> None:
         self.layout, self.store, self.waitlist = layout, store, waitlist
         self.running, self.listener = running, listener
+        self._gone: set[str] = set()  # running tasks whose files were removed, which was told
         self._held: dict[str, int] = {}  # file name -> inode, of what lies in held/
 
     def begin(self) -> None:
@@ -52,7 +53,7 @@ class ByHand:
         inode = info.st_ino
         life = self.running.get(task_id)
         if life is not None:
-            return not life.moving and inode == life.inode and self._of_running(life, status)
+            return not life.ours_to_move and inode == life.inode and self._of_running(life, status)
         if status is Status.INBOX:
             if self._held.pop(name, 0) == inode:
                 self._told(Status.HELD, status, task_id, info)
@@ -69,9 +70,15 @@ class ByHand:
 
     def missing(self, life: Life) -> bool:
         """The file of a running task is not in running/; whether that cancels it."""
-        if life.moving:  # it has been claimed a moment ago, and our own move is still to come
+        if life.ours_to_move:
             return False
         status = placing.whereabouts(self.layout, life.name, life.inode)
+        if status is None and life.id not in self._gone:
+            self._gone.add(life.id)
+            why = "its file was removed; it goes on, and the file comes back when it ends"
+            self.listener.hear(
+                Remark(About.WARNED, life.id, f"{why}; orchestrator cancel {life.id}   stops it")
+            )
         return status is not None and self._of_running(life, status)
 
     def removed(self, names: Iterable[str]) -> None:

@@ -123,6 +123,11 @@ class Life:
         return isinstance(self.stage, Moving)
 
     @property
+    def ours_to_move(self) -> bool:
+        """Whether a move of its file is ours: it leaves the inbox, or its work is over."""
+        return isinstance(self.stage, Moving | Ending | Ended | Departed)
+
+    @property
     def retry_at(self) -> float | None:
         """When (monotonic) its next attempt is due, if it waits for one."""
         return self.stage.retry_at if isinstance(self.stage, Between) else None
