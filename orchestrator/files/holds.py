@@ -19,7 +19,7 @@ from orchestrator.files.scan import names
 from orchestrator.files.text import one_line
 from orchestrator.model import hold
 from orchestrator.model import hold as hold_model
-from orchestrator.model.units import when
+from orchestrator.model.units import moment_of, when
 
 if TYPE_CHECKING:
     from orchestrator.files.requests import Check
@@ -106,8 +106,4 @@ def gates(layout: Layout, now: float) -> dict[Scope, Gate]:
 
 
 def _since(data: dict[str, object]) -> float | None:
-    text = data.get("held_at") or data.get("parked_at")
-    try:
-        return when(str(text)) if text else None
-    except ValueError:
-        return None
+    return moment_of(data.get("held_at") or data.get("parked_at"))

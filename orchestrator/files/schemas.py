@@ -18,6 +18,7 @@ from orchestrator.files import documents, fitting, mistakes, nearness
 from orchestrator.files.layout import schema_bytes
 from orchestrator.libraries import later
 from orchestrator.model import foreign
+from orchestrator.model.closeness import closest
 from orchestrator.patterns import regex
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ def _nothing_of(options: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
 
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "did you mean") -> str:
     """``did you mean 'claude'?``, or nothing if no choice is close."""
-    close = difflib.get_close_matches(str(word), [str(choice) for choice in choices], 1, 0.6)
-    return f"{prefix} '{close[0]}'?" if close else ""
+    close = closest(str(word), map(str, choices))
+    return f"{prefix} '{close}'?" if close else ""
 
 
 def _explain(

@@ -17,7 +17,7 @@ from orchestrator.files import eventreader, jsonlines
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.budget import Spent
-from orchestrator.model.units import cost_of, timestamp, when
+from orchestrator.model.units import cost_of, moment_of, timestamp
 from orchestrator.model.usage import counted
 from orchestrator.records import dataclass, field
 
@@ -84,10 +84,7 @@ def begun(layout: Layout, since: float) -> list[tuple[float, str]]:
 
 
 def _moment(text: Any) -> float:
-    try:
-        return when(str(text))
-    except ValueError:
-        return 0.0
+    return moment_of(text) or 0.0
 
 
 def _on(layout: Layout, day: str) -> list[Ended]:

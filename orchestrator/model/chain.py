@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.libraries import later
 from orchestrator.model import filling, ids
+from orchestrator.model.closeness import closest
 from orchestrator.model.status import Outcome, Status
 from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
-    import difflib
     import hashlib
 else:
-    difflib = later("difflib")
     hashlib = later("hashlib")
 
 Path = tuple[Any, ...]
@@ -250,8 +249,8 @@ def problems(data: Any, path: Path = ()) -> list[tuple[Path, str, str]]:
         for inside, name in filling.unknown(texts, VALUES):
             if name.startswith("task.data."):
                 continue
-            close = difflib.get_close_matches(name, VALUES, 1, 0.6)
-            hint = f"did you mean {{{close[0]}}}?" if close else f"there are: {', '.join(VALUES)}"
+            close = closest(name, VALUES)
+            hint = f"did you mean {{{close}}}?" if close else f"there are: {', '.join(VALUES)}"
             found.append(
                 (
                     (*where, *inside),

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.libraries import later
 from orchestrator.model import filling, ids
+from orchestrator.model.closeness import closest
 
 if TYPE_CHECKING:
-    import difflib
     import hashlib
 else:
-    difflib = later("difflib")
     hashlib = later("hashlib")
 
 MOST = 500  # tasks of one matrix
@@ -196,8 +195,8 @@ def _patterns(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _near(name: str, axes: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(axes), 1, 0.5)
-    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(axes)}"
+    close = closest(name, axes)
+    return f"did you mean '{close}'?" if close else f"there are: {', '.join(axes)}"
 
 
 def as_text(value: Any) -> str:

@@ -7,16 +7,11 @@ inject nothing: no YAML, no further place, no value of a follow-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.libraries import later
 from orchestrator.model import chain, filling, matrix
+from orchestrator.model.closeness import closest
 from orchestrator.records import dataclass, field
-
-if TYPE_CHECKING:
-    import difflib
-else:
-    difflib = later("difflib")
 
 TYPES: Mapping[str, Callable[[str], object]] = {
     "string": str,
@@ -171,7 +166,7 @@ def sample(template: Template) -> dict[str, str]:
 
 def near(name: str, known: Mapping[str, Any]) -> str:
     """A hint for a name that is not known."""
-    close = difflib.get_close_matches(name, list(known), 1, 0.5)
+    close = closest(name, known)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{close}'?"
     return f"there are: {', '.join(known)}" if known else "it has no parameters"

@@ -57,6 +57,14 @@ def show_duration(seconds: float) -> str:
     )
 
 
+def moment_of(said: object) -> float | None:
+    """`when` of what a record says; None if it says nothing, or no time."""
+    try:
+        return when(str(said)) if said else None
+    except ValueError:
+        return None
+
+
 def when(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time or a date; without an offset it is local time.
 

@@ -14,7 +14,7 @@ from orchestrator.files import runrecords
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import Budget
 from orchestrator.model.status import RunStatus
-from orchestrator.model.units import timestamp, when
+from orchestrator.model.units import moment_of, timestamp
 from orchestrator.queries.runs import RunView, view_of
 from orchestrator.queries.usage import Index
 from orchestrator.queries.world import Known, request_of
@@ -143,7 +143,7 @@ def timeline(index: Index, now: float) -> list[list[Any]]:
     )
     found = []
     for task_id, attempt, agent, ts, took, outcome in rows:
-        end = _moment(ts)
+        end = _tenth(ts)
         if task_id and end is not None:
             start = round(end - (took or 0) / 1000, 1)
             found.append([task_id, attempt or 1, agent or "", start, end, outcome or "failed"])
@@ -157,7 +157,7 @@ def submitted(index: Index, now: float) -> dict[str, float]:
         "GROUP BY task_id ORDER BY 2 DESC LIMIT ?",
         (timestamp(now - DAY), ATTEMPTS_SHOWN),
     )
-    moments = {task_id: _moment(ts) for task_id, ts in rows if task_id}
+    moments = {task_id: _tenth(ts) for task_id, ts in rows if task_id}
     return {task_id: moment for task_id, moment in moments.items() if moment is not None}
 
 
@@ -171,15 +171,13 @@ def curve(index: Index, now: float) -> list[list[float]]:
     total, points = 0.0, []
     for ts, cost in rows:
         total += cost
-        moment = _moment(ts)
+        moment = _tenth(ts)
         if moment is not None:
             points.append([moment, round(total, 4)])
     every = len(points) // MOMENTS + 1
     return points[::every] + points[-1:]
 
 
-def _moment(ts: object) -> float | None:
-    try:
-        return round(when(str(ts)), 1)
-    except ValueError:
-        return None
+def _tenth(ts: object) -> float | None:
+    moment = moment_of(ts)
+    return None if moment is None else round(moment, 1)

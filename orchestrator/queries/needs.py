@@ -28,7 +28,7 @@ from orchestrator.files.text import clean, one_line
 from orchestrator.model import gates, hold
 from orchestrator.model import question as question_model
 from orchestrator.model.status import Status
-from orchestrator.model.units import timestamp, when
+from orchestrator.model.units import moment_of, timestamp
 from orchestrator.queries import world
 from orchestrator.records import dataclass
 
@@ -103,7 +103,7 @@ def _reviews(layout: Layout) -> Iterator[Need]:
         found = results.read(layout, task_id)
         question = str(found.get("question") or "")
         facts: dict[str, Any] = {
-            "since": _moment(found.get("finished_at")),
+            "since": moment_of(found.get("finished_at")),
             "title": one_line(str(found.get("title") or ""), 200),
             "said": one_line(question_model.headline(str(found.get("message") or "")), 200),
             "branch": one_line(str(found.get("branch") or ""), 200),
@@ -175,7 +175,7 @@ def _failures(known: world.Known) -> Iterator[Need]:
     (``reject``)."""
     seen: set[str] = set()
     for event in known.ends:
-        moment = _moment(event.get("ts"))
+        moment = moment_of(event.get("ts"))
         if moment is not None and known.now - moment > NEW:
             return
         task_id = event.get("task_id")
@@ -286,10 +286,3 @@ def _budgets(known: world.Known) -> Iterator[Need]:
             one_line(gate.why, 160),
             gate.hint,
         )
-
-
-def _moment(text: object) -> float | None:
-    try:
-        return when(str(text)) if text else None
-    except ValueError:
-        return None

@@ -24,7 +24,7 @@ from orchestrator.model import admission, question
 from orchestrator.model import gates as gates_model
 from orchestrator.model import journal as journal_model
 from orchestrator.model.status import FINISHED, FOLDERS, WAITING, Status
-from orchestrator.model.units import plural, timestamp, when
+from orchestrator.model.units import moment_of, plural, timestamp, when
 from orchestrator.queries import elsewhere, whereabouts, world
 from orchestrator.queries import needs as needs_queries
 from orchestrator.records import asdict, dataclass, field
@@ -394,11 +394,7 @@ def finished_row(
     )
     row.run = str(facts.get("run_id") or facts.get("run") or "")
     row.title = one_line(str(facts.get("title") or ""), 200)
-    moment = facts.get("ts") or facts.get("finished_at")
-    try:
-        row.ended = when(str(moment)) if moment else None
-    except ValueError:
-        row.ended = None
+    row.ended = moment_of(facts.get("ts") or facts.get("finished_at"))
     if isinstance(facts.get("duration_ms"), int):
         row.seconds = facts["duration_ms"] / 1000
     elif isinstance(facts.get("duration_s"), (int, float)):
