@@ -81,7 +81,7 @@ KINDS = {
     ),
 }
 PROCESS_FIXTURES = {"project", "watch"}
-SEEDS = 12  # random histories of a kind that scripts/check runs; scripts/test runs all of them
+SEEDS = 8  # random histories of a kind that scripts/check runs; scripts/test runs all of them
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,16 +113,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seed = item.callspec.params.get("seed") if hasattr(item, "callspec") else None
         if isinstance(seed, int) and seed >= SEEDS:
             item.add_marker("deep")
+        if "tube" in getattr(item, "fixturenames", ()) or "test_whatever_happens" in item.name:
+            item.add_marker("history")
     items.sort(key=lambda item: item.get_closest_marker("fast") is None)
     half = config.getoption("half")
     if half:
         sides: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
         for item in items:
             fast = item.get_closest_marker("fast") is not None
-            key = item.nodeid if fast else item.path.stem  # others share what a file has made
+            # Others share what a file has made, and of the fast ones those that parse all modules.
+            key = item.nodeid if fast and not _is_shared(item) else item.path.stem
             sides[zlib.crc32(key.encode()) % 2].append(item)
         config.hook.pytest_deselected(items=sides[2 - half])
         items[:] = sides[half - 1]
+
+
+def _is_shared(item: pytest.Item) -> bool:
+    """Whether it parses all modules, which takes seconds and need not be done in both halves."""
+    fixtures = getattr(item, "fixturenames", ())
+    return item.path.stem == "test_architecture" and "full_project" not in fixtures
 
 
 @pytest.fixture(autouse=True)
