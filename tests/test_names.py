@@ -25,6 +25,9 @@ fix (Case Conflict)
 fix.Conflict
 fix.conflict
 fix.variant-1a2b
+fix-DESKTOP-A1B2C3D
+fix-LAPTOP-9K2LM3QR-2
+fix-WIN-0AB1CD2EF3G
 fix_BACKUP_1234
 fix_REMOTE_1234
 fix_BASE_99
@@ -47,7 +50,7 @@ Copy of fix
 """.strip().split("\n")
 ORDINARY = """
 fix resolve-merge-conflicts resolve-conflict resolve-conflict-2 fix_conflict sync-conflicts conflict-resolution
-2026-11-26T0615-fix-conflict deploy.local deploy.base release.build release.old-api merge.theirs old.x v1.2 fix-2 fix.2
+2026-11-26T0615-fix-conflict deploy.local deploy.base release.build release.old-api merge.theirs old.x fix-DESKTOP-layout-2 fix-desktop-a1b2c3d new-WIN-button v1.2 fix-2 fix.2
 a-copy copy copy-files prompt-copy backup-db db_backup add-backup save autosave fix-temp tmp local-remote REMOTE
 base_local api_REMOTE P0001-fix T1 001 a.variant-b 日本語
 """.split()

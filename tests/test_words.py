@@ -88,6 +88,17 @@ def test_transcripts_use_no_other_word():
                 assert not NEVER.fullmatch(state[1]), f"{path.name}: {line}"
 
 
+def test_every_test_that_a_page_names_is_there():
+    named = {
+        found
+        for path in (ROOT / "docs").rglob("*.md")
+        for found in re.findall(r"`(test_\w+)::(test_\w+)`", path.read_text())
+    }
+    assert len(named) > 50
+    for file, test in sorted(named):
+        assert f"def {test}(" in (ROOT / "tests" / f"{file}.py").read_text(), f"{file}::{test}"
+
+
 def test_the_help_fits_a_small_terminal_and_names_every_verb():
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator", "--help"], capture_output=True, text=True, check=True

@@ -46,15 +46,23 @@ COPIES: tuple[tuple[str, str], ...] = (
         r".*\((?:[^()]*\W)?(?:case |sf)?(?:conflict|conflit|conflicto|conflitto)\b[^()]*\)",
         "a sync program left it",
     ),
+    # The names that Windows gives to computers; an id that a person chooses has none.
+    (
+        r"(?-i:.*-(?:DESKTOP-[A-Z0-9]{7}|LAPTOP-[A-Z0-9]{8}|WIN-[A-Z0-9]{11})(?:-\d+)?)",
+        "OneDrive keeps both sides of a conflict",
+    ),
     (r".*\(in konflikt [^()]*\)", "a sync program left it"),
 )
 # Every one of them has one of these: most names are told from copies by that alone.
 SIGNS = tuple(
     " |(|~|conflict|variant-|backup|base|local|remote|merged|ours|theirs"
-    "|.orig|.rej|.bak|.save|.old|.tmp|.temp|.sw|.part|.crdownload".split("|")
+    "|-desktop-|-laptop-|-win-|.orig|.rej|.bak|.save|.old|.tmp|.temp|.sw|.part|.crdownload".split(
+        "|"
+    )
 )
 
-_ORDINARY = regex(r"[A-Za-z0-9][A-Za-z0-9-]*\.ya?ml\Z")
+# Nearly all names: no sign of a copy is in them.
+_ORDINARY = regex(r"(?!.*(?:onflict|-(?:DESKTOP|LAPTOP|WIN)-))[A-Za-z0-9][A-Za-z0-9-]*\.ya?ml\Z")
 _DRAFT = regex("|".join(f"(?:{pattern})" for pattern, _ in DRAFTS), re.S)
 _COPY = regex("|".join(f"(?:{pattern})" for pattern, _ in COPIES), re.S | re.I)
 
@@ -69,7 +77,7 @@ def stem_of(name: str) -> str:
 
 def is_draft(name: str) -> bool:
     """Whether a file of this name is never a task: a draft, or a copy that a program left."""
-    if _ORDINARY.match(name) and "onflict" not in name:  # nearly all: there may be very many
+    if _ORDINARY.match(name):  # there may be very many
         return False
     return _is_draft(name) or is_copy(name)
 
