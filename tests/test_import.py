@@ -478,7 +478,11 @@ def test_taskmaster(project):
         ([{"id": 1}, {"title": "b"}], 2),
         ({"userStories": [{"id": "US-1", "title": "a"}]}, 1),
         ({"a": {"tasks": [{"id": 1}]}, "b": {"tasks": [{"id": 1}]}}, 2),
+        ({"number": 12, "title": "a", "body": "b", "state": "OPEN"}, 1),
+        ([{"number": 12, "title": "a"}, {"key": "ACME-1", "fields": {"summary": "b"}}], 2),
+        ({"issues": [{"iid": 4, "title": "a"}]}, 1),
         ({"name": "x", "scripts": {"a": "b"}}, 0),
+        ({"title": "Config", "description": "of x", "type": "object"}, 0),
         ([1, 2], 0),
         ("x", 0),
         (None, 0),
@@ -486,6 +490,21 @@ def test_taskmaster(project):
 )
 def test_files_of_many_tasks(data, count):
     assert len(collections.listed(data)) == count
+
+
+def test_issues_keep_the_numbers_of_their_tracker(project):
+    issues = [
+        {"number": 12, "title": "Login fails", "body": "fix it", "state": "OPEN"},
+        {"number": 7, "title": "Old", "body": "gone", "state": "CLOSED"},
+    ]
+    put(
+        project,
+        {"all.json": json.dumps(issues), "one.json": json.dumps({**issues[0], "number": 3})},
+    )
+    project.run("import", "all.json", "one.json")
+    assert "fix it" in taken(project, "task-12-login-fails")["prompt"]
+    assert "fix it" in taken(project, "task-3-login-fails")["prompt"]
+    assert (project.work / "done" / "task-7-old.yaml").exists()
 
 
 def test_plain_markdown_is_a_prompt(project):

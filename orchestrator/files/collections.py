@@ -17,6 +17,9 @@ BACKLOG_OTHERS = frozenset("docs decisions milestones assets config.yml config.y
 NOT_TASKS = frozenset(
     "readme contributing changelog license licence code_of_conduct security index agents claude gemini".split()
 )
+# By what trackers number their tasks where these have no ``id``.
+_NUMBERS = ("key", "number", "identifier", "iid")
+_OF_A_TASK = ("id", *_NUMBERS, "status", "state", "body")  # beside a title: no schema has these
 _LISTS = ("tasks", "issues", "items", "stories", "userStories", "todos", "work_items")
 
 
@@ -38,9 +41,11 @@ def listed(data: Any) -> list[tuple[str, Mapping[str, Any]]]:
     """``(tag, task)`` of every task in a file with many; none if it is no such file.
 
     ``{tasks: [...]}``, ``[...]``, and Taskmaster's ``{tag: {tasks: [...]}}``; each task has an id
-    or a title.
+    or a title.  One task alone, as trackers print it, counts as well.
     """
     found = list(_direct(data, ""))
+    if not found and isinstance(data, Mapping) and "title" in data:
+        return [("", _numbered(data))] if any(key in data for key in _OF_A_TASK) else []
     if not found and isinstance(data, Mapping):
         for tag, inner in data.items():
             if isinstance(inner, Mapping):
@@ -53,8 +58,18 @@ def _direct(data: Any, tag: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(data, Mapping):
         tasks = next((data[key] for key in _LISTS if isinstance(data.get(key), list)), None)
     for task in tasks or ():
-        if isinstance(task, Mapping) and any(key in task for key in ("id", "title", "name")):
-            yield tag, task
+        if isinstance(task, Mapping) and any(
+            key in task for key in ("id", "title", "name", *_NUMBERS)
+        ):
+            yield tag, _numbered(task)
+
+
+def _numbered(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The task with what its tracker calls it as its ``id``."""
+    number = next((key for key in _NUMBERS if isinstance(task.get(key), (str, int))), "")
+    if "id" in task or not number:
+        return task
+    return {"id": task[number], **{key: value for key, value in task.items() if key != number}}
 
 
 def listed_in_yaml(raw: bytes) -> list[tuple[str, Mapping[str, Any]]]:
