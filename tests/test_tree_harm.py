@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -400,3 +401,54 @@ def test_a_pipe_that_git_would_wait_for_stops_nobody(repo: Repo, place):
     told = repo.result("x")
     assert f"{place} is not a regular file" in str(told), told
     assert (repo.tree("x") / "src/x.txt").exists()
+
+
+SPOILT = {
+    "huge": ("echo small > small; truncate -s 60G huge src/a.txt", "huge"),
+    "pipe": ("rm .gitignore; mkfifo .gitignore", ".gitignore is not a regular file"),
+    "nested": ("git init -q in; echo 1 > in/one; truncate -s 60G in/huge", "in/huge"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_git_would_be_at_for_ever_stays_in_the_tree_and_is_told(repo: Repo, how):
+    """A hole of 60 GB, or a pipe in place of a file that git reads in every folder: nothing waits for that."""
+    script, said = SPOILT[how]
+    repo.do("x", script, code=None)
+    assert repo.where("x") == "review"
+    assert said in repo.run("show", "x").stdout
+    repo.run("trees", "clean", "-y", code=None, patience=20)
+    assert repo.tree("x").exists()
+    if how == "huge":
+        saved = repo.git("for-each-ref", "--format=%(objectname)", "refs/orchestrator")
+        assert repo.git("show", f"{saved.splitlines()[0]}:small") == "small"
+        assert repo.git("show", f"{saved.splitlines()[0]}:src/a.txt").startswith("one")
+
+
+LEAVES = """
+import os, sys, threading
+from orchestrator.store import git
+os.mkfifo(".gitignore")
+found = git.Git(os.getcwd() + "/.git", os.getcwd())
+raised = []
+def work():
+    try:
+        found.raw("add", "-A", stoppable=True)
+    except git.Stopped as error:
+        raised.append(error)
+thread = threading.Thread(target=work)
+thread.start()
+while not git._stoppable.running:
+    pass
+git.leave()
+thread.join(20)
+work()
+sys.exit(len(raised) != 2)
+"""
+
+
+def test_a_watcher_that_leaves_does_not_wait_for_git_to_save(tmp_path):
+    git(tmp_path, "init", "-q")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", LEAVES], cwd=tmp_path, env=env, timeout=60)
+    assert done.returncode == 0

@@ -35,7 +35,7 @@ from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import hold
 from orchestrator.model.result import Reading
 from orchestrator.model.status import FINISHED, MOVES, Status
-from orchestrator.store import atomic, conflictnotes, recovery
+from orchestrator.store import atomic, conflictnotes, git, recovery
 from orchestrator.store.transitions import Store
 
 FULL_LISTING = 6  # every how many rescans each file is looked at, whatever the folder's time says
@@ -268,6 +268,8 @@ class Watcher:
             if life.handle is not None:
                 rooms.listener.hear(Left(life))
         rooms.errands.stop()
+        if self._signals:  # this process ends with us, and it would wait for them
+            git.leave()
         rooms.verdicts.stop()
         rooms.waitlist.judges.close()
         rooms.distributors.close()

@@ -4,16 +4,19 @@ made unreadable there."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Sequence
 
 from orchestrator.files import scan
 from orchestrator.files.layout import WORK
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, replace
 from orchestrator.store import atomic, submodules
-from orchestrator.store.git import Git, GitFailed, Repository
+from orchestrator.store.git import Git, GitFailed, Repository, Stopped
 from orchestrator.store.trees import Tree
 
 SHOWN = 3  # names that are told
+LARGE = 1 << 30  # bytes of a file from which on git is not given it
+MOST_LARGE = 500  # such files that are left out one by one
 # Nothing that a file's attributes ask for, so that its bytes are stored as they are.
 PLAIN = "* -filter -text -eol -ident -working-tree-encoding\n"
 
@@ -39,28 +42,36 @@ def add_all(plain: str, repo: Repository, tree: Tree, git: Git) -> Added:
     keep nothing. ``plain`` is a path for a repository that is needed where git refuses: the caller
     takes it away, when all is done.
     """
-    nested = list(nested_repositories(tree.path, set(submodules.links(git))))
+    nested, large = survey(tree.path, set(submodules.links(git)))
     _unhide(git, tree.path, repo.below(WORK) + "/")
-    left_out = [repo.below(WORK), *tree.placed, *nested]
+    left_out = [repo.below(WORK), *tree.placed, *nested, *large]
     specs = ["--", ":(top)", *(f":(top,exclude,literal){path}" for path in left_out)]
     added = _add(plain, repo, git, specs)
+    left = list(
+        _left(added.git, ["--", *(f":(top,literal){path}" for path in large)]) if large else ()
+    )
     for folder in nested:
         if git.raw("check-ignore", "-q", "--", folder, codes=None).returncode != 0:
-            _add_as_files(git, tree.path, folder)
-    return added
+            left += _add_as_files(git, tree.path, folder)
+    if not left:
+        return added
+    why = f"git is not given files of 1 GiB and more: {_named(left)}"
+    return replace(added, left=(*added.left, *left), why=added.why or why)
 
 
 def _add(folder: str, repo: Repository, git: Git, specs: list[str]) -> Added:
     words = ("add", "-A", "--ignore-errors", *specs)
     try:
-        if git.raw(*words, codes=(0, 1)).returncode == 0:
+        if git.raw(*words, codes=(0, 1), stoppable=True).returncode == 0:
             return Added(git)
         left = _left(git, specs)
         return Added(git, left, f"files that cannot be read: {_named(left)}" if left else "")
+    except Stopped:
+        raise
     except GitFailed as error:
         why = f"git does not take its files as .gitattributes says, so they are saved as they are: {error.message}"
     plain = _plain(repo, git, folder)
-    done = plain.raw(*words, codes=(0, 1))
+    done = plain.raw(*words, codes=(0, 1), stoppable=True)
     return Added(plain, _left(plain, specs) if done.returncode else (), why)
 
 
@@ -87,7 +98,7 @@ def _left(git: Git, specs: list[str]) -> tuple[str, ...]:
     return tuple(path for path in (*changed.split("\0"), *new.split("\0")) if path)
 
 
-def _named(paths: tuple[str, ...]) -> str:
+def _named(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     return f"{', '.join(paths[:SHOWN])}{more}"
 
@@ -109,8 +120,13 @@ def _unhide(git: Git, top: str, state: str) -> None:
             git("update-index", option, "-z", "--stdin", stdin=os.fsencode("\0".join(paths)))
 
 
-def nested_repositories(top: str, but: set[str]) -> Iterator[str]:
-    """Folders below ``top`` that have a ``.git`` of their own, without those inside another one."""
+def survey(top: str, but: set[str]) -> tuple[list[str], list[str]]:
+    """Folders below ``top`` that have a ``.git`` of their own, without those inside another one; and files that are too large.
+
+    Raises `GitFailed` if git could not be let into it.
+    """
+    nested: list[str] = []
+    large: list[str] = []
     waiting = [""]
     while waiting:
         folder = waiting.pop()
@@ -119,27 +135,49 @@ def nested_repositories(top: str, but: set[str]) -> Iterator[str]:
         except OSError:
             continue
         if folder and folder not in but and any(entry.name == ".git" for entry in entries):
-            yield folder
+            nested.append(folder)
             continue
-        waiting += [
-            f"{folder}/{entry.name}" if folder else entry.name
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and entry.name != ".git"
-        ]
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                waiting += [path] if entry.name != ".git" else []
+            elif _is_large(entry):
+                large.append(path)
+            elif entry.name.startswith(".git") and not (entry.is_symlink() or entry.is_file()):
+                raise GitFailed(
+                    f"{path} is not a regular file, and git would wait for it", "remove it"
+                )
+    if len(large) > MOST_LARGE:
+        raise GitFailed(f"{len(large)} files of 1 GiB and more are in it", "remove them")
+    return nested, large
 
 
-def _add_as_files(git: Git, top: str, folder: str) -> None:
+def _is_large(entry: os.DirEntry[str]) -> bool:
+    try:
+        info = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_size >= LARGE
+
+
+def _add_as_files(git: Git, top: str, folder: str) -> list[str]:
+    """Put in a repository within the tree; those of its files that are too large are not, and come back."""
     found: list[tuple[str, str]] = []
+    large: list[str] = []
     for place, folders, names in scan.walk(f"{top}/{folder}"):
         folders[:] = [name for name in folders if name != ".git"]
         for name in names:
             path = os.path.join(place, name)
-            if name != ".git" and os.path.isfile(path) and not os.path.islink(path):
+            if name == ".git" or not os.path.isfile(path) or os.path.islink(path):
+                continue
+            if os.path.getsize(path) >= LARGE:
+                large.append(path[len(top) + 1 :])
+            else:
                 mode = "100755" if os.access(path, os.X_OK) else "100644"
                 found.append((mode, path[len(top) + 1 :]))
     names = [name for _, name in found]
     if not names or any("\n" in name for name in names):
-        return
+        return large
     asked = "".join(f"{top}/{name}\n" for name in names)
     hashes = git(
         "hash-object", "-w", "--no-filters", "--stdin-paths", stdin=os.fsencode(asked)
@@ -149,3 +187,4 @@ def _add_as_files(git: Git, top: str, folder: str) -> None:
         f"{mode} {blob}\t{name}\0" for (mode, name), blob in zip(found, hashes, strict=True)
     )
     git("update-index", "-z", "--add", "--index-info", stdin=os.fsencode(lines))
+    return large

@@ -38,6 +38,51 @@ class GitFailed(OrchestratorError):
     """A git command of ours ended with an error; the message is git's own."""
 
 
+class Stopped(GitFailed):
+    """The watcher leaves, and does not wait for a command that may take minutes; the next watcher begins it anew."""
+
+
+class _Stoppable:
+    """The commands of ours that nothing is lost by ending."""
+
+    def __init__(self) -> None:
+        self.leaving = False
+        self.running: set[subprocess.Popen[bytes]] = set()
+
+
+_stoppable = _Stoppable()
+
+
+def leave() -> None:
+    """End every command that may be ended, in any thread, and begin no other one: this process is about to end."""
+    _stoppable.leaving = True
+    for process in list(_stoppable.running):
+        process.kill()
+
+
+def _run(
+    words: Sequence[str], given: bytes | None, seconds: float, stoppable: bool, **more: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """`subprocess.run`, but for what `leave` does."""
+    if stoppable and _stoppable.leaving:
+        raise Stopped(f"git {words[-1]}: the watcher is leaving")
+    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=stdin, stdout=pipe, stderr=pipe, **more) as process:
+        if stoppable:
+            _stoppable.running.add(process)
+        try:
+            out, err = process.communicate(given, seconds)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _stoppable.running.discard(process)
+    if stoppable and _stoppable.leaving and process.returncode < 0:
+        raise Stopped("git was ended: the watcher is leaving")
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
 @dataclass(frozen=True, slots=True)
 class Git:
     """A repository to act on. ``git_dir`` is the common folder or that of one worktree; paths are
@@ -79,21 +124,18 @@ class Git:
         codes: Sequence[int] | None = (0,),
         seconds: float = SECONDS,
         cwd: str = "",
+        stoppable: bool = False,
     ) -> subprocess.CompletedProcess[bytes]:
-        """As a call, with the exit code and the bytes; ``codes`` None takes any."""
+        """As a call, with the exit code and the bytes; ``codes`` None takes any.
+
+        ``stoppable``: `leave` ends it, and then it raises `Stopped`.
+        """
         off = () if self.hooks else (*_OFF, *self.filters)
         flags = [word for setting in off for word in ("-c", setting)]
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        where = cwd or self.work_tree or self.git_dir
+        command = ["git", *flags, *words]
         try:
-            done: subprocess.CompletedProcess[bytes] = subprocess.run(
-                ["git", *flags, *words],
-                env=self.environment(),
-                cwd=cwd or self.work_tree or self.git_dir,
-                capture_output=True,
-                timeout=seconds,
-                check=False,
-                **given,
-            )
+            done = _run(command, stdin, seconds, stoppable, env=self.environment(), cwd=where)
         except subprocess.TimeoutExpired:
             raise GitFailed(f"git {words[0]} took longer than {seconds:.0f} s") from None
         except FileNotFoundError as error:
