@@ -22,6 +22,9 @@ TOOLS = load_tools(None).tools
 
 KINDS = {
     "usage_limit": [
+        "Extra usage spent. Resets tomorrow at 8am",
+        "Limit reached: 100% of weekly tokens consumed. New tokens in 3 days",
+        "You have spent your credits",
         "You've hit your 5-hour limit · resets 7:54am (UTC)",
         "You've hit your Sonnet limit · resets Nov 30",
         "You've hit your limit · resets 7:54am (UTC)",
@@ -208,6 +211,9 @@ KINDS = {
         "An internal error has occurred (500)",
     ],
     "": [
+        "There were no keys found in the dictionary",
+        "test_api_keys_not_set failed: no key is set in cache",
+        "100% of weekly tests passed",
         "your usage limit was not reached",
         "This does not mean that you hit your usage limit",
         "It has nothing to do with your usage limit",
@@ -337,6 +343,8 @@ KINDS = {
         "you have 3 credits left",
     ],
     "auth": [
+        "No API key found for anthropic",
+        "No API key provided. Set OPENAI_API_KEY",
         "status: 401",
         "OAuth token has expired",
         "Invalid API key · Please run /login",
@@ -377,6 +385,7 @@ KINDS = {
         "Unknown model: gpt-9",
         "Total tokens exceed the model's context window",
         "request body too large",
+        "max context limit reached: 200000 tokens",
     ],
     "network": [
         "stream disconnected before completion: idle timeout waiting for SSE",
