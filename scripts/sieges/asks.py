@@ -165,10 +165,13 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
         if place.random.random() < 0.7:  # nobody watches
             place.answer()
     place.watch()
-    end = time.monotonic() + PATIENCE + kills / 2
-    while _left(place.layout) and time.monotonic() < end:
+    left, end = _left(place.layout), time.monotonic() + PATIENCE
+    while left and time.monotonic() < end:
         place.answer(all_of_them=True)
         time.sleep(0.05)
+        before, left = left, _left(place.layout)
+        if left < before:  # it goes on: a busy machine breaks no promise
+            end = time.monotonic() + PATIENCE
     broken = judge(place)
     place.close()
     if not broken:
