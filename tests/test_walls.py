@@ -526,15 +526,21 @@ def test_no_file_of_the_project_is_a_module_of_ours(project, tmp_path, how):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("kind", ["fifo", "file"])
-def test_a_verb_says_what_lies_where_a_journal_belongs(project, kind):
+def test_a_verb_says_what_lies_where_a_journal_belongs(project):
     """An agent has spoilt our state: that is no bug of ours, and the message names the place."""
     project.drop("a.yaml", "prompt: x\n", "done")
-    if kind == "fifo":
-        os.mkfifo(project.layout.journal("a"))
-    else:
-        shutil.rmtree(project.layout.active)
-        open(project.layout.active, "w").close()
+    os.mkfifo(project.layout.journal("a"))
     done = project.run("archive", "a", code=1)
     assert "internal error" not in done.stderr and "work/.state/active" in done.stderr
     assert "something else lies where" in done.stderr
+
+
+def test_a_verb_makes_the_folder_of_journals_anew_where_a_file_lies(project):
+    """The file is kept aside: only a link would lead to somebody else's."""
+    project.drop("a.yaml", "prompt: x\n", "done")
+    shutil.rmtree(project.layout.active)
+    with open(project.layout.active, "w") as file:
+        file.write("mine")
+    project.run("archive", "a")
+    (kept,) = (project.work / "logs/.displaced").iterdir()
+    assert kept.read_text() == "mine" and os.path.isdir(project.layout.active)
