@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import sys
 
+from fake_orders import orders
+
 
 def send(**message) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
@@ -58,10 +60,7 @@ def end(status: str, error: dict | None = None) -> None:
 
 
 def turn(words: str) -> None:
-    for line in words.splitlines():
-        order, _, rest = line.strip().removeprefix("fake: ").partition(" ")
-        if not line.strip().startswith("fake: "):
-            continue
+    for order, rest in orders(words):
         if order == "say":
             say(rest)
         elif order == "run":

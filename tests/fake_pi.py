@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import sys
 
+from fake_orders import orders
+
 OLD = "--old" in sys.argv
 told: list[dict] = []  # to be heard before the next call of the model
 
@@ -62,10 +64,7 @@ def says(text: str, stop: str = "stop", **more) -> None:
 
 
 def turn(words: str) -> None:
-    for line in words.splitlines():
-        order, _, rest = line.strip().removeprefix("fake: ").partition(" ")
-        if not line.strip().startswith("fake: "):
-            continue
+    for order, rest in orders(words):
         if order == "say":
             says(rest)
         elif order == "wait":

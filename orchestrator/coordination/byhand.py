@@ -35,7 +35,6 @@ class ByHand:
     ) -> None:
         self.layout, self.store, self.waitlist = layout, store, waitlist
         self.running, self.listener = running, listener
-        self._gone: set[str] = set()  # running tasks whose files were removed, which was told
         self._held: dict[str, int] = {}  # file name -> inode, of what lies in held/
 
     def begin(self) -> None:
@@ -73,8 +72,8 @@ class ByHand:
         if life.ours_to_move:
             return False
         status = placing.whereabouts(self.layout, life.name, life.inode)
-        if status is None and life.id not in self._gone:
-            self._gone.add(life.id)
+        if status is None and not life.gone_told:
+            life.gone_told = True
             why = "its file was removed; it goes on, and the file comes back when it ends"
             self.listener.hear(
                 Remark(About.WARNED, life.id, f"{why}; orchestrator cancel {life.id}   stops it")

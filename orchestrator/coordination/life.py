@@ -116,6 +116,7 @@ class Life:
     change: Change | None = None  # what its branch holds, as of its last attempt
     planning: bool = False  # its attempts are to plan only
     checks: tuple[CheckResult, ...] = ()  # of its last attempt
+    gone_told: bool = False  # its file was removed, and that was told
 
     @property
     def moving(self) -> bool:

@@ -71,6 +71,8 @@ def _run(
     with subprocess.Popen(words, stdin=stdin, stdout=pipe, stderr=pipe, **more) as process:
         if stoppable:
             _stoppable.running.add(process)
+            if _stoppable.leaving:  # since the look above, and `leave` did not know of this one
+                process.kill()
         try:
             out, err = process.communicate(given, seconds)
         except BaseException:

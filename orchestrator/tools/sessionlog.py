@@ -78,13 +78,18 @@ def session_log_from(data: Mapping[str, Any] | None) -> SessionLog | None:
 def read(log: SessionLog, run_dir: str, session: str, since: float) -> Logged:
     """What was logged for an attempt since it began (seconds since the epoch). Nothing in the file
     raises."""
+    path = _of_attempt(log, run_dir, session, since)
+    return of_file(log, path, since) if path else Logged()
+
+
+def _of_attempt(log: SessionLog, run_dir: str, session: str, since: float) -> str:
+    """`locate`, for the attempt with this folder; empty if that does not say how it was started."""
     try:
         command = json.loads(read_bytes(f"{run_dir}/command.json"))
         env, cwd = dict(command["env"]), str(command["cwd"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Logged()
-    path = locate(log, env, cwd, session, since)
-    return of_file(log, path, since) if path else Logged()
+        return ""
+    return locate(log, env, cwd, session, since)
 
 
 def locate(log: SessionLog, env: Mapping[str, str], cwd: str, session: str, since: float) -> str:
@@ -158,12 +163,7 @@ class Following:
         return False
 
     def _found(self, session: str) -> str:
-        try:
-            command = json.loads(read_bytes(f"{self._run_dir}/command.json"))
-            env, cwd = dict(command["env"]), str(command["cwd"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
-        path = locate(self._log, env, cwd, session, self._since)
+        path = _of_attempt(self._log, self._run_dir, session, self._since)
         return path if self._most is None or _size(path) <= self._most else ""
 
     def _read_on(self, path: str) -> bool:
