@@ -8,80 +8,45 @@ broker that was away and one that lost its data are no cases of their own.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import Any
 
 from orchestrator import waiting
-from orchestrator.distributors import packing
 from orchestrator.distributors.base import Order
 from orchestrator.distributors.dispatches import (
     BLOBS,
     CANCELLED_UNCLAIMED,
-    CODE_MOST,
-    ENVELOPE_MOST,
-    FILES_MOST,
     FINISHED,
     LEFTOVERS,
     LOGS,
     LOST,
     OFFERED,
     OVER,
-    PROMPT_MOST,
     UNKNOWN,
-    VERSION,
     Nonsense,
     Piece,
     State,
     blob,
-    envelope,
     piece_from,
     record_name,
     state_from,
     worker_topic,
 )
-from orchestrator.distributors.engines.base import Down, Engine, Record
-from orchestrator.distributors.home import Home, NotHome, digest
-from orchestrator.distributors.offering import Offering
+from orchestrator.distributors.engines.base import Down, Record
+from orchestrator.distributors.farm import Farm
+from orchestrator.distributors.home import NotHome
+from orchestrator.distributors.incoming import Incoming
+from orchestrator.distributors.outgoing import Outgoing
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import opening
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.units import show_duration
-from orchestrator.records import dataclass
 from orchestrator.store.ledger import append_record
 
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
 RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
-# Of an order, what goes into its envelope as it is.
-TRAVELS = (
-    *("version", "dispatch", "task", "attempt", "agent", "tool", "model", "permissions", "labels"),
-    *("cwd", "env", "timeout", "silence", "log_limit", "artifacts"),
-)
 ASKED_MOST = 3  # how often what is missing of an end is asked for again
-
-
-@dataclass(slots=True)
-class Farm:
-    """A broker with workers, for one work directory. Times are seconds; ``trouble`` is why it does
-    not answer."""
-
-    name: str
-    engine: Engine
-    project: str
-    epoch: str
-    lease: float
-    leash: float
-    code: str
-    home: Home
-    offering: Offering
-    wiped: bool = False  # it has lost its data since the last watcher
-    trouble: str = ""
-    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Event = field(default_factory=asyncio.Event)  # a worker took or ended something
 
 
 class Ended(Exception):
@@ -112,9 +77,9 @@ class QueueHandle:
         self._wake = asyncio.Event()
         self._end: asyncio.Future[AttemptEnd] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        self._logs: dict[str, int] = {}
+        self._outgoing = Outgoing(farm, order, self.dispatch)
+        self._incoming = Incoming(farm, order, self.dispatch)
         self._cursor, self._told = "", 0
-        self._left = True  # whether something was left for the worker that is to be taken away
         self._state = State("")  # as last seen
         self._offered = -RENEWED  # when we offered it
         self._looked = 0.0  # when the broker answered last
@@ -168,10 +133,10 @@ class QueueHandle:
         self._close()
 
     def _close(self) -> None:
-        for fd in (*self._logs.values(), self._journal):
-            if fd >= 0:
-                os.close(fd)
-        self._logs, self._journal = {}, -1
+        self._incoming.close()
+        if self._journal >= 0:
+            os.close(self._journal)
+        self._journal = -1
 
     # -- following it -------------------------------------------------------------------------------------------------
 
@@ -322,7 +287,7 @@ class QueueHandle:
         """What is offered; what is too large for it is at the broker already. Raises `Ended` if it
         cannot be made."""
         try:
-            return await self._made()
+            return await self._outgoing.envelope()
         except (OrchestratorError, ValueError) as error:
             if isinstance(error, Down):
                 raise
@@ -330,58 +295,6 @@ class QueueHandle:
             end = {"cause": "start", "message": why}
             self._write_exit(end)
             raise Ended(AttemptEnd("start", message=why)) from None
-
-    async def _made(self) -> bytes:
-        told, farm, order = self._order.portable, self._farm, self._order
-        shared = farm.code == "shared"
-        branch = (told.get("code") or {}).get("branch")
-        if told.get("edits") and not branch and not shared:
-            raise OrchestratorError(
-                f"its changes could not come back from {farm.name}: isolation: worktree"
-            )
-        begin = farm.home.share if shared else farm.home.begin
-        code = await asyncio.to_thread(begin, self.dispatch, told)
-        self._left = code["kind"] != "none"
-        prompt = str(told.get("prompt", ""))
-        document = {key: told[key] for key in TRAVELS if key in told} | {
-            "v": VERSION,
-            "project": farm.project,
-            "prompt": prompt,
-            "interrupt_grace": order.interrupt_grace,
-            "terminate_grace": order.terminate_grace,
-            "lease": farm.lease,
-            "leash": farm.leash,
-            "code": code,
-            "given": False,
-        }
-        if not shared:
-            document["given"] = await self._give(code.get("commit", ""))
-        data = prompt.encode("utf-8", "replace")
-        if len(data) > ENVELOPE_MOST // 2:
-            if len(data) > PROMPT_MOST:
-                raise OrchestratorError(f"the prompt has more than {PROMPT_MOST >> 20} MiB")
-            await farm.engine.store(blob(self.dispatch, "prompt"), data)
-            document["prompt"] = None
-        return envelope(document)
-
-    async def _give(self, commit: str) -> bool:
-        def packed() -> bytes:
-            files = self._farm.home.given(self._order.cwd, self._order.portable, commit)
-            return packing.pack(files, FILES_MOST)
-
-        data = await asyncio.to_thread(packed)
-        if data:
-            await self._farm.engine.store(blob(self.dispatch, "given"), data)
-        return bool(data)
-
-    async def _send_code(self, has: tuple[str, ...]) -> None:
-        """A worker asks for the commits that it lacks.  An empty answer: it cannot have them."""
-        try:
-            data = await asyncio.to_thread(self._farm.home.bundle, self.dispatch, has)
-        except OrchestratorError:
-            data = b""
-        await self._farm.engine.store(blob(self.dispatch, "code"), data)
-        await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
 
     # -- hearing of it ------------------------------------------------------------------------------------------------
 
@@ -398,30 +311,18 @@ class QueueHandle:
         while part := await self._farm.engine.events(self.dispatch, self._cursor):
             for cursor, data in part:
                 try:
-                    await self._take(piece_from(data))
+                    await self._hear(piece_from(data))
                 except Nonsense:
                     pass
                 self._cursor = cursor
 
-    async def _take(self, piece: Piece) -> None:
-        if not piece.log:
-            if not self._state.started and self._state.state not in OVER:
-                await self._send_code(piece.has)
-            return
-        fd = self._log(piece.log)
-        limit = self._order.log_limit
-        if piece.cut:
-            os.ftruncate(fd, min(piece.at, limit))
-        room = max(0, limit - piece.at)
-        if piece.at <= os.fstat(fd).st_size:  # a hole is never written around: it is asked for
-            os.pwrite(fd, piece.data[:room], piece.at)
-
-    def _log(self, name: str) -> int:
-        if name not in self._logs:
-            self._logs[name] = opening.descriptor(
-                f"{self._order.run_dir}/{name}.log", os.O_RDWR | os.O_CREAT
-            )
-        return self._logs[name]
+    async def _hear(self, piece: Piece) -> None:
+        """It prints, or it asks for the commits that it lacks."""
+        if piece.log:
+            self._incoming.write(piece)
+        elif not self._state.started and self._state.state not in OVER:
+            await self._outgoing.code(piece.has)
+            await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
@@ -433,8 +334,14 @@ class QueueHandle:
             self._write_exit(state.end)
             return end_from({"record": "exit", **state.end})
         await self._read_events()
-        missing = await self._bring(state)
         end = dict(state.end)
+        try:
+            missing = await self._incoming.missing(end)
+        except NotHome as error:
+            why = f"the work from {state.name} was not accepted: {error.message}"
+            end |= {"cause": "not_home", "message": why}
+            self._write_exit(end, home=False)  # it keeps what it has
+            return end_from({"record": "exit", **end})
         if missing and self._asked < ASKED_MOST:
             if time.monotonic() >= self._ready_to_ask:
                 self._asked += 1
@@ -453,53 +360,6 @@ class QueueHandle:
             return AttemptEnd("lost")
         self._write_exit(end, home=not missing)
         return end_from({"record": "exit", **end})
-
-    async def _bring(self, state: State) -> list[str]:
-        """Have logs, work and files here; what of them is not, in words."""
-        missing = []
-        for name in LOGS:
-            wanted = state.end.get(name)
-            if wanted and not await asyncio.to_thread(self._whole, name, wanted):
-                missing.append(f"{name}.log")
-        for what, most in (("work", CODE_MOST), ("made", FILES_MOST * 2)):
-            wanted = state.end.get(what)
-            if not wanted:
-                continue
-            data = await self._farm.engine.load(blob(self.dispatch, what), most)
-            if data is None or len(data) != wanted["size"] or digest(data) != wanted["sha256"]:
-                missing.append("its work" if what == "work" else "its files")
-                continue
-            try:
-                await asyncio.to_thread(self._settle, what, wanted, data)
-            except (NotHome, ValueError, OSError) as error:
-                why = getattr(error, "message", None) or str(error)
-                why = f"the work from {state.name} was not accepted: {why}"
-                end = {**state.end, "cause": "not_home", "message": why}
-                self._write_exit(end, home=False)  # it keeps what it has
-                raise Ended(end_from({"record": "exit", **end})) from None
-        return missing
-
-    def _settle(self, what: str, wanted: Mapping[str, Any], data: bytes) -> None:
-        told, home = self._order.portable, self._farm.home
-        code = told.get("code") or {}
-        if what == "made":
-            home.place(self._order.run_dir, self._order.cwd, data, tuple(told.get("artifacts", ())))
-        elif code.get("branch"):
-            home.take(self.dispatch, self._order.task_id, code["commit"], wanted["commit"], data)
-
-    def _whole(self, name: str, wanted: Mapping[str, Any]) -> bool:
-        """Whether a log is what the worker says that it is."""
-        fd, size = self._log(name), min(wanted["size"], self._order.log_limit)
-        if os.fstat(fd).st_size < size:
-            return False
-        os.ftruncate(fd, size)
-        found, at = hashlib.sha256(), 0
-        while at < size and (data := os.pread(fd, 1 << 20, at)):
-            found.update(data)
-            at += len(data)
-        if size:
-            os.fdatasync(fd)
-        return bool(size != wanted["size"] or found.hexdigest() == wanted["sha256"])
 
     def _write_exit(self, end: Mapping[str, Any], home: bool = True) -> None:
         record = {"record": "exit", "attempt": self._order.attempt, "at": time.time(), **end}
@@ -527,7 +387,7 @@ class QueueHandle:
         """Say that all of it is home; the broker and the worker need keep nothing. If that fails,
         both forget it in a week."""
         try:
-            if self._left:
+            if self._outgoing.left:
                 await asyncio.to_thread(self._farm.home.end, self.dispatch)
             state = await self._say_done()
             if state is None:

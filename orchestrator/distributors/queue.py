@@ -16,9 +16,10 @@ from typing import Any
 from orchestrator import waiting
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.dispatches import watcher_topic
-from orchestrator.distributors.dispatching import Farm, QueueHandle
+from orchestrator.distributors.dispatching import QueueHandle
 from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password, shown
 from orchestrator.distributors.engines.choice import engine, lacking
+from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import Home
 from orchestrator.distributors.offering import Offering, Pools
 from orchestrator.errors import Unusable

@@ -1,0 +1,33 @@
+"""A broker with workers, as the watcher of one work directory has it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import field
+from typing import Any
+
+from orchestrator.distributors.engines.base import Engine
+from orchestrator.distributors.home import Home
+from orchestrator.distributors.offering import Offering
+from orchestrator.records import dataclass
+
+
+@dataclass(slots=True)
+class Farm:
+    """A broker with workers, for one work directory. Times are seconds; ``trouble`` is why it does
+    not answer."""
+
+    name: str
+    engine: Engine
+    project: str
+    epoch: str
+    lease: float
+    leash: float
+    code: str
+    home: Home
+    offering: Offering
+    wiped: bool = False  # it has lost its data since the last watcher
+    trouble: str = ""
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)  # a worker took or ended something
