@@ -479,9 +479,9 @@ def test_without_unicode(project):
 
 def test_a_bug_of_ours_is_one_line_and_a_file(project, monkeypatch):
     code = (
-        "import orchestrator.cli.main as m, orchestrator.queries.tasks as t\n"
+        "import orchestrator.cli.main as m, orchestrator.queries.overview as t\n"
         "def broken(*_): raise RuntimeError('boom')\n"
-        "t.overview = broken\nm.main(['status'])\n"
+        "t.of = broken\nm.main(['status'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.model.status import Status
-from orchestrator.queries import tasks
+from orchestrator.queries import overview
 
 
 @pytest.mark.parametrize("moved", ["held", "done", "inbox", None])
@@ -30,7 +30,7 @@ def test_a_task_that_is_put_back_while_it_is_counted_is_counted(project, watch):
     watch()
     project.until("m", "running")
     counts = dict.fromkeys(Status, 0)
-    tasks._count_what_runs(project.layout, counts)
+    overview._count_what_runs(project.layout, counts)
     assert counts[Status.RUNNING] == 1 and sum(counts.values()) == 1
 
 

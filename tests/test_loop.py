@@ -22,7 +22,8 @@ from orchestrator.model.admission import PROCESS, SLOTS, admit
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
-from orchestrator.queries import tasks, why
+from orchestrator.queries import overview, tasks, why
+from orchestrator.queries import rows as rows_queries
 from orchestrator.queries.world import Known, lane_of, request_of
 from orchestrator.store.cardfile import CardFile
 from orchestrator.testing import End, Tube
@@ -453,7 +454,7 @@ class History:
         rows = []
         if self.speaks:
             rows += tasks.listed(layout, now, (Status.INBOX,), None, known)[0]
-            rows += tasks.overview(layout, now, known=known).waiting
+            rows += overview.of(layout, now, known=known).waiting
         for waiting in list(watcher.rooms.waitlist.tasks.waiting.values()):
             mine = admit(watcher.rooms.waitlist.tasks.ask(waiting), world)
             request = request_of(self.tube.layout, Status.INBOX, waiting.name)
@@ -469,7 +470,7 @@ class History:
                 self.agreed += 1
 
     def speak_as_one(
-        self, task_id: str, mine: list[Gate], known: Known, rows: list[tasks.Row]
+        self, task_id: str, mine: list[Gate], known: Known, rows: list[rows_queries.Row]
     ) -> None:
         """What ``why``, ``list``, ``status`` and ``run`` say of a waiting task is what its watcher thinks, word by word."""
         layout, name = self.tube.layout, f"{task_id}.yaml"

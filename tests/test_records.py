@@ -209,11 +209,11 @@ LAZY = """
 import sys
 import orchestrator.cli
 from orchestrator import lazily
-from orchestrator.queries import ahead, tasks
-assert {"orchestrator.queries.ahead", "orchestrator.queries.tasks"} <= set(lazily._waiting)
-assert tasks.RECENT == 5 and "RECENT" in vars(tasks) and "look" not in vars(ahead)
-assert tasks.__file__.endswith("queries/tasks.py") and tasks.__spec__.loader.get_source("orchestrator.queries.tasks")
-try: tasks.nothing
+from orchestrator.queries import ahead, overview
+assert {"orchestrator.queries.ahead", "orchestrator.queries.overview"} <= set(lazily._waiting)
+assert overview.RECENT == 5 and "RECENT" in vars(overview) and "look" not in vars(ahead)
+assert overview.__file__.endswith("queries/overview.py") and overview.__spec__.loader.get_source("orchestrator.queries.overview")
+try: overview.nothing
 except AttributeError as error: assert "nothing" in str(error)
 else: raise AssertionError
 lazily.settle()

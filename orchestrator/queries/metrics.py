@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.model.status import FOLDERS, Status
-from orchestrator.queries.tasks import Overview
+from orchestrator.queries.overview import Overview
 from orchestrator.queries.usage import Index
 from orchestrator.records import dataclass, field
 

@@ -10,11 +10,11 @@ from orchestrator.files import projects
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
 from orchestrator.model.status import Status
-from orchestrator.queries import tasks
+from orchestrator.queries import overview
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
-    from orchestrator.queries.tasks import Overview
+    from orchestrator.queries.overview import Overview
 
 if TYPE_CHECKING:
     import sqlite3
@@ -90,5 +90,5 @@ def _looked(item: projects.Project, look: Callable[[Layout], Found]) -> Looked[F
 
 def all_projects(now: float) -> list[ProjectView]:
     """Every project that this person has added."""
-    found = in_each(lambda layout: tasks.overview(layout, now))
+    found = in_each(lambda layout: overview.of(layout, now))
     return [ProjectView(item.name, item.root, item.found, item.problem) for item in found]

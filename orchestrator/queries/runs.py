@@ -11,6 +11,7 @@ from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model import gates
 from orchestrator.model.status import WAITING, RunStatus, Status, run_status
 from orchestrator.queries import tasks, whereabouts, world
+from orchestrator.queries.rows import Row, finished_row, waiting_row
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class RunView:
     id: str
     title: str
     status: RunStatus
-    rows: list[tasks.Row]
+    rows: list[Row]
     max_parallel: int | None = None
     on_failure: str = "continue"
     folder: str = runrecords.RUNS  # where its file lies
@@ -94,26 +95,26 @@ def members(layout: Layout, run: Run) -> list[str]:
 def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
     known = world.Known(layout, now)
     active = {row.id: row for row in tasks.running(layout, now, known)}
-    rows: list[tasks.Row] = []
+    rows: list[Row] = []
     facts: list[tuple[Status | None, bool]] = []
     never: dict[str, bool] = {}
     for task_id in ids:
         place = scan.locate(layout, task_id)
         stuck = False
         if place is None:
-            rows.append(tasks.Row(task_id, "missing", "", detail="withdrawn, or not created yet"))
+            rows.append(Row(task_id, "missing", "", detail="withdrawn, or not created yet"))
             facts.append((None, False))
             continue
         status, name = place
         if status in WAITING:
-            row = tasks.waiting_row(layout, status, name, now, known)
+            row = waiting_row(layout, status, name, now, known)
             stuck = "stuck" in row.flags or _never(layout, name, status, never)
         elif status is Status.RUNNING:
-            row = active.get(task_id) or tasks.Row(
+            row = active.get(task_id) or Row(
                 task_id, "running", layout.shown(layout.file(status, name))
             )
         else:
-            row = tasks.finished_row(layout, task_id, status, name, results.read(layout, task_id))
+            row = finished_row(layout, task_id, status, name, results.read(layout, task_id))
             if status is Status.ARCHIVE:
                 status = results.status_of(layout, task_id) or Status.DONE
         rows.append(row)

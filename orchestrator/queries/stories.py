@@ -12,9 +12,10 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean
 from orchestrator.model.isolation import change_from
 from orchestrator.model.status import Status
-from orchestrator.queries import chains, differences, printed, whereabouts
+from orchestrator.queries import chains, differences, printed, story, whereabouts
 from orchestrator.queries.needs import checks_of
-from orchestrator.queries.tasks import Overview, Story, story
+from orchestrator.queries.overview import Overview
+from orchestrator.queries.story import Story
 
 TEXT, DIFF = 8_000, 48_000  # characters of a text, of a diff
 LINES = 60  # of a log
@@ -54,7 +55,7 @@ def told(layout: Layout, task_id: str, now: float) -> dict[str, Any] | None:
         task_id, status, name = whereabouts.find(layout, task_id)
     except NotFound:
         return None
-    found = story(layout, task_id, status, name, now)
+    found = story.of(layout, task_id, status, name, now)
     result = found.result
     task = found.request.task if found.request else None
     facts = {

@@ -12,8 +12,8 @@ from orchestrator.queries import why
 from orchestrator.records import replace
 
 if TYPE_CHECKING:
+    from orchestrator.queries.rows import Row
     from orchestrator.queries.runs import RunView
-    from orchestrator.queries.tasks import Row
 
 MOST = 20  # tasks that are told
 

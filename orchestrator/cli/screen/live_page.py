@@ -14,8 +14,9 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED
 from orchestrator.model.units import show_duration, timestamp
 from orchestrator.projection.index import open_index
-from orchestrator.queries import live, stories
-from orchestrator.queries.tasks import Overview, Row, overview, recent
+from orchestrator.queries import live, overview, stories, tasks
+from orchestrator.queries.overview import Overview
+from orchestrator.queries.rows import Row
 from orchestrator.queries.usage import BY, Group, Index, costs, ended, report
 from orchestrator.queries.world import Known
 from orchestrator.records import dataclass
@@ -45,8 +46,8 @@ class Look:
 def look_at(layout: Layout, now: float) -> Look:
     """The work directory at ``now`` (seconds since the epoch)."""
     known = Known(layout, now)
-    view = overview(layout, now, SHOWN, known)
-    return Look(now, known, view, recent(layout, SHOWN, FINISHED, known.ends))
+    view = overview.of(layout, now, SHOWN, known)
+    return Look(now, known, view, tasks.recent(layout, SHOWN, FINISHED, known.ends))
 
 
 def documents(layout: Layout, now: float, since: float) -> list[Document]:

@@ -20,7 +20,7 @@ from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.queries.projects import Looked
-    from orchestrator.queries.tasks import Row
+    from orchestrator.queries.rows import Row
 
 
 @click.command(

@@ -19,9 +19,9 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.units import plural, show_duration, timestamp
 from orchestrator.projection.index import open_index
+from orchestrator.queries import overview
 from orchestrator.queries.metrics import text
 from orchestrator.queries.projects import in_each
-from orchestrator.queries.tasks import overview
 from orchestrator.queries.usage import BY, Group, Index, report
 
 COLUMNS = ("tasks", "ok", "median", "p95", "tokens", "cost", "$/task")
@@ -105,7 +105,7 @@ def command(
     if metrics is not None:
         name = os.path.basename(app.layout.root)
         with click.open_file(metrics, "w", encoding="utf-8", atomic=metrics != "-") as file:
-            file.write(text(overview(app.layout, moment), index, name))
+            file.write(text(overview.of(app.layout, moment), index, name))
         return
     total = (report(index, "", start, end) or [Group("")])[0]
     if as_json:

@@ -20,11 +20,11 @@ from orchestrator.files.text import clean, one_line
 from orchestrator.model import isolation
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
-from orchestrator.queries import chains, runs, tasks, whereabouts
+from orchestrator.queries import chains, runs, story, whereabouts
 
 if TYPE_CHECKING:
     from orchestrator.queries.runs import RunView
-    from orchestrator.queries.tasks import Story
+    from orchestrator.queries.story import Story
 
 SAID = 400  # characters of a line of the agent's last words, in a pipe
 
@@ -57,7 +57,7 @@ def command(app: App, task: str, full: bool, as_json: bool) -> None:
     if error is not None:
         raise error
     moment = now()
-    found = tasks.story(layout, task_id, status, name, moment)
+    found = story.of(layout, task_id, status, name, moment)
     asked = found.request.task if found.request else None
     links = chains.before(layout, asked), chains.after(layout, asked, found.result)
     if as_json:

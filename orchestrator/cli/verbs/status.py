@@ -23,10 +23,11 @@ from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration, when
-from orchestrator.queries import projects, tasks
+from orchestrator.queries import overview, projects
 
 if TYPE_CHECKING:
-    from orchestrator.queries.tasks import Overview, Row
+    from orchestrator.queries.overview import Overview
+    from orchestrator.queries.rows import Row
 
 NEEDS = 12  # rows of what needs you
 
@@ -113,7 +114,7 @@ def command(
         if everywhere:
             views = projects.all_projects(now())
         else:
-            view = tasks.overview(app.layout, now())
+            view = overview.of(app.layout, now())
         if everywhere and as_json:
             found = [item.as_json() for item in views]
             app.console.json("projects", {"projects": found})
