@@ -44,7 +44,7 @@ DOORS = {
     "yaml": ["files/documents.py", "store/yamltext.py"],
     "jsonschema": ["files/schemas.py"],
     "filelock": ["store/locks.py"],
-    "watchdog": ["coordination/inbox.py"],
+    "watchdog": ["coordination/arrivals.py"],
     "sqlite3": ["projection/", "queries/"],
     "jmespath": ["tools/queries.py"],
     "mcp": ["cli/verbs/mcp.py"],

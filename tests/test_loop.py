@@ -631,5 +631,5 @@ def test_a_run_that_was_held_and_is_invalid_now_waits_no_more(tube):
     made.run(until_empty=False)
     waitlist = made.watcher.rooms.waitlist
     assert stuck(made) == ["r"] and made.remarks(About.INVALID) == ["r"]
-    assert waitlist.stuck() == []
+    assert waitlist.inbox.stuck() == []
     assert summary(Counter(), [], waitlist) == "0 done, 0 left running, 1 invalid"

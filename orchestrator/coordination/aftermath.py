@@ -76,5 +76,5 @@ class Aftermath:
     def _take_back(self, life: Life) -> None:
         """A file of its name waits: it was sent back, or it is one that was refused meanwhile."""
         if os.path.lexists(self.layout.file(Status.INBOX, life.name)):
-            self.waitlist.forget(life.name)
+            self.waitlist.inbox.forget(life.name)
             self.waitlist.look_soon(life.name)

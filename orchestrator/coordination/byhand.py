@@ -57,7 +57,7 @@ class ByHand:
             if self._held.pop(name, 0) == inode:
                 self._told(Status.HELD, status, task_id, info)
         elif self.waitlist.inode(name) == inode:
-            self.waitlist.forget(name)
+            self.waitlist.inbox.forget(name)
             self.waitlist.tasks.statuses.moved(task_id, status)
             self._told(Status.INBOX, status, task_id, info)
             self.waitlist.tasks.needed(task_id)

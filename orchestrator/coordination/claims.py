@@ -34,10 +34,10 @@ class Claims:
                 return None
             return self._begun(waiting, look)
         except Vanished:
-            self.waitlist.forget(waiting.name)
+            self.waitlist.inbox.forget(waiting.name)
             self.waitlist.look_soon(waiting.name)
         except Taken as error:
-            self.waitlist.forget(waiting.name)
+            self.waitlist.inbox.forget(waiting.name)
             self.waitlist.complaints.refuse(
                 waiting.name, waiting.signature, error.message, error.hint
             )
@@ -69,5 +69,5 @@ class Claims:
         )
         facts = claim_facts(look.task, look.route)
         claim = self.store.begin_claim(waiting.id, waiting.name, look.content, facts)
-        self.waitlist.forget(waiting.name)
+        self.waitlist.inbox.forget(waiting.name)
         return life, claim

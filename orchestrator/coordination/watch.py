@@ -14,8 +14,8 @@ from collections.abc import Collection
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import clearing, leaving, questions
+from orchestrator.coordination.arrivals import Arrivals
 from orchestrator.coordination.decided import Found
-from orchestrator.coordination.inbox import Arrivals
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import (
     About,

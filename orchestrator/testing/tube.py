@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.coordination.inbox import Arrivals
+from orchestrator.coordination.arrivals import Arrivals
 from orchestrator.coordination.news import About, Internal, News, Remark, Started
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher

@@ -111,7 +111,7 @@ def command(
         return INTERRUPTED
     if not (until_empty or once):
         return 0
-    if watcher.rooms.tally["failed"] or watcher.rooms.waitlist.stuck():
+    if watcher.rooms.tally["failed"] or watcher.rooms.waitlist.inbox.stuck():
         return FAILED
     left = watcher.rooms.waitlist.complaints.invalid or watcher.rooms.waitlist.later.open
     return NEEDS_YOU if watcher.rooms.tally["review"] or watcher.rooms.asking.open or left else 0
