@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator import waiting
-from orchestrator.coordination.elsewhere.claim import Claim, Gone, Wish
 from orchestrator.coordination.elsewhere.hub import Hub
+from orchestrator.coordination.elsewhere.lease import Gone, Lease, Wish
 from orchestrator.coordination.elsewhere.sending import Sending
 from orchestrator.coordination.elsewhere.spool import Entry
 from orchestrator.coordination.elsewhere.workorder import order_of
@@ -51,18 +51,18 @@ class Job:
         self.told: dict[str, Any] = {}
         self.busy = True
         self.decided = asyncio.Event()  # whether it is ours
-        self._claim = Claim(hub, entry)
-        self._sending = Sending(hub, entry, self._claim, self.told)
+        self._lease = Lease(hub, entry)
+        self._sending = Sending(hub, entry, self._lease, self.told)
         self._start: dict[str, Any] = {}  # when it began, and its session, for the record
 
     def wake(self) -> None:
         """Look at the record, or for what was asked for, now."""
-        self._claim.woken.set()
+        self._lease.woken.set()
 
     def depart(self) -> None:
         """Its machine is wanted for something else: the attempt is ended, and counts as lost."""
         self.entry.depart()
-        self._claim.stop()
+        self._lease.stop()
 
     async def run(self) -> None:
         """Everything, from the claim to the watcher's last word."""
@@ -87,23 +87,23 @@ class Job:
 
     async def _refuse(self, why: str) -> None:
         self.busy = False
-        await self._claim.refuse(why)
+        await self._lease.refuse(why)
         self.hub.tell(f"{self.entry.dispatch}: refused: {why}")
         self.entry.remove()
 
     async def _take(self) -> None:
-        await self._claim.take()
+        await self._lease.take()
         if not self.adopted:
             self.hub.tell(f"{self.told['task']}: taken")
-        await self.hub.patient(self._claim.hold)
+        await self.hub.patient(self._lease.hold)
         await self._notify()
 
     async def _ended(self) -> AttemptEnd:
         """How it ended, once the record says so, too; the record is held meanwhile."""
-        beating = asyncio.create_task(self._claim.beat(self.told["lease"]))
+        beating = asyncio.create_task(self._lease.beat(self.told["lease"]))
         try:
             end = await self._attempt()
-            asked = self._claim.state.cancel
+            asked = self._lease.state.cancel
             if self.entry.departed and not asked and end.cause in ENDED_BY_US:
                 end = replace(end, cause="lost", message="its job was ended")
             await self._finish(end)
@@ -127,7 +127,7 @@ class Job:
 
     async def _attempt(self) -> AttemptEnd:
         facts = self.entry.facts()
-        if facts is not None and not self._claim.state.started:
+        if facts is not None and not self._lease.state.started:
             known = facts.started
             self._start = {"started": known.get("at", 0.0), "session": known.get("session", "")}
         if facts is not None and facts.ended is not None:
@@ -160,7 +160,7 @@ class Job:
             return AttemptEnd(
                 cause, message=f"{self.hub.name}: {why}{f' - {hint}' if hint else ''}"
             )
-        if self._claim.gone:
+        if self._lease.gone:
             raise Gone
         journal = self.entry.locked(self.told["task"])
         from_start = asyncio.Event()
@@ -182,7 +182,7 @@ class Job:
         await started.wait()
         while True:
             try:
-                await self._claim.hold(state=RUNNING, **self._start)
+                await self._lease.hold(state=RUNNING, **self._start)
                 await self._notify()
                 return
             except (Down, OSError):
@@ -214,11 +214,11 @@ class Job:
         end = time.monotonic() + max(PATIENCE, self.told["leash"])
         name = blob(self.entry.dispatch, what)
         while time.monotonic() < end:
-            self._claim.woken.clear()
+            self._lease.woken.clear()
             data = await self.hub.patient(lambda: self.hub.engine.load(name, most))
             if data is not None:
                 return data
-            if self._claim.gone:
+            if self._lease.gone:
                 raise Gone
             if os.path.exists(self.entry.cancel):
                 raise NoPlace("cancelled before it began")
@@ -237,26 +237,26 @@ class Job:
 
     async def _followed(self, handle: ExecutionHandle) -> AttemptEnd:
         """How it ends; what it prints is sent meanwhile."""
-        self._claim.handle = handle
+        self._lease.handle = handle
         ended = asyncio.ensure_future(handle.wait())
         if os.path.exists(self.entry.cancel):
             handle.cancel()
         while not ended.done():
-            if not self._claim.gone:
+            if not self._lease.gone:
                 try:
                     if await self._sending.printed():
                         await self._notify()
                 except (Down, OSError):
                     pass
             await asyncio.wait((ended,), timeout=LOOK)
-            if self._claim.woken.is_set() and not self._claim.gone:
-                self._claim.woken.clear()
+            if self._lease.woken.is_set() and not self._lease.gone:
+                self._lease.woken.clear()
                 try:
-                    await self._claim.hold()
+                    await self._lease.hold()
                 except (Down, OSError, Gone):
                     pass
         end = await ended
-        if self._claim.gone:
+        if self._lease.gone:
             raise Gone
         return end
 
@@ -264,15 +264,15 @@ class Job:
 
     async def _finish(self, end: AttemptEnd) -> None:
         """Everything is at the broker before the record says that it is finished."""
-        claim = self._claim
-        claim.ending = True
+        lease = self._lease
+        lease.ending = True
         told = -1
-        while told != claim.state.told or claim.state.state != FINISHED:
-            told = claim.state.told
+        while told != lease.state.told or lease.state.state != FINISHED:
+            told = lease.state.told
             try:
                 document = await self._sending.everything(end)
-                if told == claim.state.told:
-                    await claim.hold(state=FINISHED, end=document, **self._start)
+                if told == lease.state.told:
+                    await lease.hold(state=FINISHED, end=document, **self._start)
             except (Down, OSError):
                 await self._pause(min(1.0, self.told["lease"]))
         await self._notify()
@@ -282,9 +282,9 @@ class Job:
         nobody asks any more."""
         last = time.time() + KEPT
         while time.time() < last:
-            self._claim.woken.clear()
+            self._lease.woken.clear()
             try:
-                wish = await self._claim.wish()
+                wish = await self._lease.wish()
                 if wish is Wish.NOTHING:
                     break
                 if wish is Wish.AGAIN:
@@ -304,7 +304,7 @@ class Job:
             pass  # the watcher looks by itself
 
     async def _pause(self, seconds: float) -> None:
-        await waiting.happened(self._claim.woken, seconds)
+        await waiting.happened(self._lease.woken, seconds)
 
 
 def save_names(entry: Entry, names: list[str]) -> None:

@@ -9,8 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.coordination.elsewhere.claim import Claim
 from orchestrator.coordination.elsewhere.hub import Hub
+from orchestrator.coordination.elsewhere.lease import Lease
 from orchestrator.coordination.elsewhere.spool import Entry
 from orchestrator.distributors import packing
 from orchestrator.distributors.dispatches import CODE_MOST, FILES_MOST, LOGS, PIECE, Piece, blob
@@ -26,17 +26,17 @@ class Sending:
     not come back unless they changed. What was sent before the broker lost its data, or before the
     watcher asked for all of it, is sent again: `State.told` says how often we have begun."""
 
-    def __init__(self, hub: Hub, entry: Entry, claim: Claim, told: Mapping[str, Any]) -> None:
+    def __init__(self, hub: Hub, entry: Entry, lease: Lease, told: Mapping[str, Any]) -> None:
         self.given: list[str] = []
-        self._hub, self._entry, self._claim, self._told = hub, entry, claim, told
+        self._hub, self._entry, self._lease, self._told = hub, entry, lease, told
         self._beginning = -1
         self._sent: dict[str, int] = {}
 
     async def printed(self) -> bool:
         """Send what has been printed since, as far as it may be shown; whether there was any.
         Raises `Down`."""
-        if self._beginning != self._claim.state.told:
-            self._beginning = self._claim.state.told
+        if self._beginning != self._lease.state.told:
+            self._beginning = self._lease.state.told
             self._sent = dict.fromkeys(LOGS, 0)
         news = False
         for name in LOGS:
@@ -63,7 +63,7 @@ class Sending:
             self._sent[piece.log] = sent
 
     def _is_current(self) -> bool:
-        return self._claim.state.told == self._beginning
+        return self._lease.state.told == self._beginning
 
     async def everything(self, end: AttemptEnd) -> dict[str, Any]:
         """Send what has not been sent yet; how it ended, with sizes and hashes, for the record."""

@@ -41,7 +41,7 @@ class Wish(Enum):
     TIME = "time"  # it is still bringing it home
 
 
-class Claim:
+class Lease:
     """``state`` is what the record says, as last read or written here; ``gone`` whether it is
     somebody else's. ``handle`` is the attempt that ends once it is, or once the watcher asks for
     its end. ``ending`` is whether we have begun to tell how it ended. ``woken`` is set when the
