@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from orchestrator.cli.verbs.reload import has_read
+from orchestrator.cli.waking import has_read
 from orchestrator.files import trust
 from orchestrator.files.card import Card
 from orchestrator.files.layout import Layout

@@ -366,15 +366,14 @@ READING = [
     ["status", "--short"],
     [],
 ]
-# These read, too, but may load more, and may end with a code of their own.  `report` and `query` make an index, and so are left out.
+# These read, too, but may load more, and may end with a code of their own.  `report` and `events --sql` make an index, and so are left out.
 ALSO_READING = [
     ["review", "--list"],
     ["diff", "fine"],
     ["trees"],
     ["agents"],
-    ["tools"],
     ["validate"],
-    ["guide"],
+    ["help", "guide"],
     ["help", "all"],
     ["wait", "fine"],
     ["projects"],
@@ -387,10 +386,10 @@ ALSO_READING = [
     ["list", "--all"],
     ["review", "--all"],
 ]
-# All the others: they change something, start something, or (doctor, report, query) make an index or a scratch folder.
+# All the others: they change something, start something, or (doctor, report) make an index or a scratch folder.
 WRITING = set(
-    "new watch approve reject reply cancel retry hold release run edit attach init import archive demo service reload "
-    "mcp worker doctor report query".split()
+    "new watch approve reject reply cancel retry hold release run edit attach init import archive demo service "
+    "mcp worker doctor report".split()
 )
 HEAVY = ("jsonschema", "asyncio", "watchdog", "filelock")
 

@@ -58,8 +58,11 @@ def test_a_filter_asks_first(ended):
 def test_mistakes_are_named(ended):
     assert "there is no run 'nosuch'" in ended.run("retry", "--run", "nosuch", code=3).stderr
     assert "there is no agent 'nosuch'" in ended.run("retry", "--agent", "nosuch", code=3).stderr
-    assert "name tasks, or say --failed" in ended.run("retry", code=2).stderr
-    assert "name tasks, or say --failed" in ended.run("retry", "other", "--failed", code=2).stderr
+    assert "name tasks, or say --run, --agent" in ended.run("retry", code=2).stderr
+    assert (
+        "name tasks, or say --run, --agent"
+        in ended.run("retry", "other", "--failed", code=2).stderr
+    )
 
 
 def test_runs_are_offered_where_verbs_take_them(ended, monkeypatch):
@@ -69,9 +72,18 @@ def test_runs_are_offered_where_verbs_take_them(ended, monkeypatch):
     def offered(*words: str) -> set[str]:
         return {item.value for item in complete.get_completions(list(words), "rel")}
 
-    for words in (("why",), ("show",), ("run",), ("retry",), ("cancel",), ("list", "--run")):
+    for words in (
+        ("why",),
+        ("show",),
+        ("run",),
+        ("retry",),
+        ("cancel",),
+        ("logs",),
+        ("wait",),
+        ("list", "--run"),
+    ):
         assert "release" in offered(*words), words
-    assert "release" not in offered("logs")
+    assert "release" not in offered("edit")
 
 
 def test_the_newest_events_by_either_name(project):

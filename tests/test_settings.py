@@ -116,7 +116,7 @@ def test_a_pause(project, watch):
     project.drop("a.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
     wait_until(lambda: project.events("attempt_started", "a"), "it runs")
     replace(project, BASE + "limits: {running: 0}\n")
-    assert project.run("reload").stdout == "reloaded\n"
+    assert "has taken them over" in project.run("reload").stdout
     wait_until(lambda: "paused (limits.running: 0)" in project.run("status").stdout, "it says so")
     project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
     wait_until(
@@ -262,7 +262,7 @@ def test_a_task_cannot_change_what_it_is_allowed(project, watch):
     wait_until(lambda: project.events("task_invalid", "b"), "b names an agent that is not in force")
     wait_until(
         lambda: (
-            "agents changed while tasks ran; to accept it: orchestrator reload"
+            "agents changed while tasks ran; to accept it: orchestrator approve --settings"
             in project.run("status").stdout
         ),
         "it is held",
@@ -272,7 +272,7 @@ def test_a_task_cannot_change_what_it_is_allowed(project, watch):
         for check in json.loads(project.run("doctor", "--json", code=None).stdout)["checks"]
     }
     assert doctor["watcher"]["status"] == "note" and doctor["watcher"]["fix"].endswith(
-        "orchestrator reload"
+        "orchestrator approve --settings"
     )
     project.drop("c.yaml", "agent: 'true'\nprompt: x\n")
     project.settled("c", "done")
@@ -342,10 +342,10 @@ def test_a_task_that_a_person_runs_beside_the_watcher_cannot_either(project, wat
 
 
 def test_reload(project, watch):
-    assert "no watcher is running" in project.run("reload", code=1).stderr
     project.config(BASE)
+    assert "taken them over" not in project.run("approve", "--settings").stdout
     watcher = watch()
-    assert project.run("reload").stdout == "reloaded\n"
+    assert "has taken them over" in project.run("reload").stdout
     project.config("limits: {runing: 2}\n")
     assert "1:10: error: unknown key 'runing'" in project.run("reload", code=4).stderr
     assert watcher.process.poll() is None

@@ -325,7 +325,7 @@ def test_run_of_existing_tasks_and_cancelling_it(project, watch):
     wait_until(lambda: (project.work / "runs" / "both.yaml").exists(), "accepted")
     wait_until(lambda: project.log("y"), "y prints")
     assert project.json("runs", "both")["run"]["status"] == "running"
-    project.run("cancel", "--run", "both")
+    project.run("cancel", "both")
     assert (project.where("x"), project.where("y")) == ("cancelled", "cancelled")
     assert project.json("runs", "both")["run"]["status"] == "cancelled"
 

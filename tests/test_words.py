@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from test_cli import on_a_terminal
 
 from orchestrator.cli.app import VERBS
 from orchestrator.cli.main import cli
@@ -105,8 +106,9 @@ def test_the_help_fits_a_small_terminal_and_names_every_verb():
     )
     lines = done.stdout.splitlines()
     assert len(lines) <= 40 and max(len(line) for line in lines) <= 80
-    words = set(done.stdout.replace("\n", " ").split())
-    assert set(VERBS) <= words
+    words = set(re.findall(r"[\w-]+", done.stdout))
+    program = {name for name, (section, _) in VERBS.items() if section == "For programs"}
+    assert set(VERBS) - program - {"why"} <= words  # the others are in `help all`
     for section in ("Give work", "Look", "Decide", "Steer"):
         assert section in lines
     assert not words & {"queued", "pending", "parked", "paused", "attention", "finished"}
@@ -172,6 +174,94 @@ def test_prose_is_broken_between_words_and_goes_on_below_itself(columns):
 def test_a_colour_takes_no_room():
     coloured = "\x1b[31m" + "word " * 10 + "\x1b[0m"
     assert len(wrapping.hang("", coloured, 60)) == 1
+
+
+def test_every_verb_takes_json_and_an_option_means_one_thing(project):
+    """``-n`` is a dry run wherever it is understood, ``-a`` an agent; ``--json`` is understood everywhere."""
+    context = click.Context(cli, obj=None)
+    meanings: dict[str, set[str]] = {}
+    for name in VERBS:
+        command = cli.get_command(context, name)
+        taken = {option for parameter in command.params for option in parameter.opts}
+        assert "--json" in taken, name
+        for parameter in command.params:
+            longs = {option for option in parameter.opts if option.startswith("--")}
+            for short in set(parameter.opts) - longs:
+                if short.startswith("-"):
+                    meanings.setdefault(short, set()).update(longs)
+    assert {short: longs for short, longs in meanings.items() if len(longs) > 1} == {}
+    words = "dry-run follow wait edit yes quiet short agent model timeout retries priority label interactive"
+    table = {**{word[0]: word for word in words.split()}, "n": "dry-run", "T": "template"}
+    del table["d"]
+    assert {f"-{short}": {f"--{name}"} for short, name in table.items()}.items() <= meanings.items()
+
+
+def test_what_prints_a_page_or_moves_much_does_so_in_json(project):
+    assert project.json("init")["changed"] == []  # nothing is new
+    assert project.json("service")["unit"].startswith("# ~/.config")
+    assert "_ORCHESTRATOR_COMPLETE" in project.json("completion", "bash")["script"]
+    assert "inbox" in project.json("help", "guide")["text"]
+    for name in "ab":
+        project.drop(f"{name}.yaml", f"agent: demo\nprompt: {name}\n")
+    moved = [{"id": name, "from": "waiting", "to": "done"} for name in "ab"]
+    done = project.run("run", "a", "--json")
+    assert json.loads(done.stdout)["changed"] == moved[:1] and "==> done" in done.stderr
+    done = project.run("watch", "--until-empty", "--json")
+    assert json.loads(done.stdout)["changed"] == moved[1:] and "b" in done.stderr
+    several = project.json("show", "a", "b")["found"]
+    assert [(each["kind"], each["task"]["id"]) for each in several] == [
+        ("task", "a"),
+        ("task", "b"),
+    ]
+    assert [each["task"] for each in project.json("logs", "a", "b")["found"]] == ["a", "b"]
+    old = project.root.parent / "old"
+    old.mkdir()
+    (old / "c.yaml").write_text("prompt: x\n")
+    assert project.json("import", str(old / "c.yaml"))["changed"][0]["id"] == "c"
+    assert project.json("agents", "check", "demo")["checks"][0]["status"] == "ok"
+
+
+def test_former_words_work_and_are_told_of_on_a_terminal_only(project):
+    project.run("new", "x", "--id", "a", "-a", "demo")
+    assert "note:" not in project.run("query", "SELECT 1 AS n").stderr
+    assert project.json("query", "SELECT 1 AS n")["rows"] == [[1]]
+    assert (
+        project.run("tools", "check", "demo").stdout
+        == project.run("agents", "check", "demo").stdout
+    )
+    assert project.run("guide").stdout == project.run("help", "guide").stdout
+    assert project.run("plan").stdout.startswith("1	a	demo	at ")
+    assert len(project.run("events", "-n", "1").stdout.splitlines()) == 1
+    assert len(project.run("events", "-n1").stdout.splitlines()) == 1
+    assert json.loads(project.run("validate", "--format", "json").stdout)["kind"]
+    for words, told in (
+        (("query", "SELECT 1"), "note: 'query' is now 'events --sql'"),
+        (("list", "-n", "3"), "note: '-n' is now '--last'"),
+        (("list", "--status", "inbox"), "note: '--status inbox' is now '--status waiting'"),
+    ):
+        assert told in on_a_terminal(project, *words).decode(), words
+    assert "is now" not in on_a_terminal(project, "ls").decode()
+    assert "is now" not in on_a_terminal(project, "init", "-q").decode()
+
+
+def test_a_mistyped_verb_is_suggested_by_its_letters(project):
+    for typed, meant in (
+        ("stauts", "status"),
+        ("shwo", "show"),
+        ("lgos", "logs"),
+        ("canel", "cancel"),
+    ):
+        assert f"Did you mean '{meant}'?" in project.run(typed, code=2).stderr
+    for typed, said in (
+        (
+            "halt",
+            "'cancel' stops a task",
+        ),  # two letters from 'hold', and in no case from what starts one
+        ("unhold", "'release' lets held"),
+        ("zzzz", "no such command 'zzzz'\n"),
+    ):
+        assert said in project.run(typed, code=2).stderr
+    assert "Ctrl-C in its pane stops the watcher" in project.run("stop", code=2).stderr
 
 
 def test_every_verb_that_answers_does_so_in_json(project):

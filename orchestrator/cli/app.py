@@ -9,27 +9,29 @@ from orchestrator.cli.screen.console import Console
 from orchestrator.files.layout import Layout
 from orchestrator.files.ownership import find_own_layout
 
-# verb -> (section of the help, what it does); those of "Also" are only named there, and told by `help all`.  Its module in ``cli/verbs`` has the same name, and a trailing _ where Python has the word.
+# The one table of verbs: it feeds the help, the pages, completion, and what is suggested for a mistyped word.
+# verb -> (section of the help, what it does); those of "Also" are only named there, and told by `help all`, as are those
+# for programs.  Its module in ``cli/verbs`` has the same name, and a trailing _ where Python has the word.
 VERBS: dict[str, tuple[str, str]] = {
-    "new": ("Give work", "make a task from words, stdin or your editor"),
+    "new": ("Give work", "make a task from words, stdin, a template, your editor"),
     "watch": ("Give work", "run tasks; Ctrl-C waits for them, twice interrupts"),
-    "status": ("Look", "what needs you, is running, is waiting, has ended"),
-    "show": ("Look", "a task: answer, checks, history"),
+    "status": ("Look", "what needs you, runs, waits and why, what ended"),
+    "show": ("Look", "a task or run: answer, checks, history"),
     "diff": ("Look", "its change"),
     "logs": ("Look", "what its agent prints; -f follows"),
-    "review": ("Decide", "walk through everything that needs you"),
-    "approve": ("Decide", "yes: start it, merge it, accept the settings"),
+    "review": ("Decide", "walk through all that needs you"),
+    "approve": ("Decide", "yes: start it, merge it, allow it"),
     "reject": ("Decide", "no, and why"),
     "reply": ("Decide", "words for the agent, in the same session"),
-    "cancel": ("Steer", "stop a running task, withdraw a waiting one"),
+    "cancel": ("Steer", "stop what runs, withdraw what waits"),
     "retry": ("Steer", "run again in the same session"),
-    "hold": ("Steer", "keep tasks from starting"),
-    "release": ("Steer", "let them start again"),
+    "hold": ("Steer", "may not start: tasks, a tool, everything"),
+    "release": ("Steer", "may start again"),
     "list": ("Also", "list tasks"),
     "wait": ("Also", "wait for tasks; exit with their outcome"),
-    "run": ("Also", "claim one task and run it here, in the foreground"),
-    "edit": ("Also", "edit a task that has not started"),
+    "run": ("Also", "run a task or a run here, in the foreground"),
     "attach": ("Also", "attach to a running interactive task"),
+    "edit": ("Also", "edit a task that has not started"),
     "events": ("Also", "what happened, from the event log"),
     "report": ("Also", "what was done, how long it took, what it cost"),
     "init": ("Also", "create the work directory here"),
@@ -38,27 +40,24 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("Also", "find what is wrong, and mend it with --fix"),
     "archive": ("Also", "move old ended tasks to work/archive"),
     "demo": ("Also", "try it all in a temporary project"),
-    "runs": ("Also", "show the runs and their progress"),
-    "agents": ("Also", "list the agents a task can name"),
-    "projects": ("Also", "your projects and their state"),
-    "schedules": ("Also", "tasks that repeat, and their next times"),
-    "worker": ("Also", "run attempts for watchers on other machines"),
-    "workers": ("Also", "the machines that run attempts for you"),
+    "why": ("Also", "what a task waits for: show --why"),
+    "help": ("Also", "help on a verb, a file's keys, exit codes; the guide"),
+    "runs": ("Also", "the runs and their progress"),
+    "agents": ("Also", "the agents a task can name, and the tools that act"),
     "trees": ("Also", "tasks' trees, and why each is kept"),
-    "tools": ("Also", "list the tools that can act"),
-    "why": ("Also", "why a task is not running yet"),
-    "query": ("Also", "query the history in SQL"),
-    "reload": ("Also", "let the watcher pick up changed settings"),
-    "guide": ("Also", "what an agent or a newcomer needs to know, on one page"),
-    "mcp": ("Also", "a door for agents: the Model Context Protocol"),
-    "service": ("Also", "a systemd unit that keeps the watcher running"),
-    "completion": ("Also", "completion for your shell"),
-    "help": ("Also", "help on a command, or on exit-codes"),
+    "schedules": ("Also", "tasks that repeat, and their next times"),
+    "projects": ("Also", "your projects and their state"),
+    "workers": ("Also", "the machines that run attempts for you"),
+    "worker": ("For programs", "run attempts for watchers on other machines"),
+    "mcp": ("For programs", "a door for agents: the Model Context Protocol"),
+    "service": ("For programs", "a systemd unit that keeps the watcher running"),
+    "completion": ("For programs", "completion for your shell"),
 }
+NOUNS = ("runs", "agents", "trees", "schedules", "projects", "workers")
 # They answer and end, in one thread: they load the modules that they use when they use them.  The others load all at their start.
 AT_ONCE = frozenset(
     "new status show diff logs approve reject cancel hold release list edit events report validate archive runs agents projects "
-    "schedules workers trees tools why query guide completion help".split()
+    "schedules workers trees why completion help".split()
 )
 # What other programs call them; understood, and shown nowhere.
 SYNONYMS = {
@@ -70,26 +69,57 @@ SYNONYMS = {
     "queue": "list",
     "info": "show",
     "log": "logs",
+    "tail": "logs -f",
     "stop": "cancel",
     "kill": "cancel",
     "accept": "approve",
     "decline": "reject",
-    "asks": "review",
     "rerun": "retry",
-    "answer": "reply",
     "tell": "reply",
     "pause": "hold",
     "park": "hold",
     "resume": "release",
 }
-# Words that could mean two things: the one who types them chooses.
+# What we called them before; they work until 1.0, and a terminal is told the new words.
+FORMER = {
+    "query": "events --sql",
+    "reload": "approve --settings",
+    "tools": "agents",
+    "guide": "help guide",
+    "plan": "status --ahead",
+    "asks": "review",
+    "answer": "reply",
+    "merge": "approve",
+    "pick": "approve",
+}
+# The same of options: (verb, what was said) -> what says it now.
+FORMER_OPTIONS = {
+    ("list", "-n"): "--last",
+    ("logs", "-n"): "--last",
+    ("logs", "--lines"): "--last",
+    ("events", "-n"): "--last",
+    ("status", "-w"): "--follow",
+    ("status", "--watch"): "--follow",
+    ("status", "--attention"): "review --list",
+    ("list", "--attention"): "review --list",
+    ("validate", "--format json"): "--json",
+    ("list", "--status inbox"): "--status waiting",
+}
+# Words that could mean two things, or would stop what a verb with a similar name starts: the one who types them chooses.
 ELSEWHERE = {
     "rm": "'cancel' withdraws a task, 'archive' puts an ended one away",
     "delete": "'cancel' withdraws a task, 'archive' puts an ended one away",
-    "tail": "'logs -f' follows what an agent prints",
+    "remove": "'cancel' withdraws a task, 'archive' puts an ended one away",
     "config": "Edit work/orchestrator.yaml: a running watcher reads it again",
+    "start": "'watch' runs what is waiting, 'run' runs one task here",
+    "abort": "'cancel' stops a task; Ctrl-C in its pane stops the watcher",
+    "halt": "'cancel' stops a task; Ctrl-C in its pane stops the watcher",
+    "quit": "'cancel' stops a task; Ctrl-C in its pane stops the watcher",
+    "interrupt": "'cancel' stops a task; Ctrl-C in its pane stops the watcher",
+    "suspend": "'hold' keeps tasks from starting; 'cancel' stops them",
+    "unhold": "'release' lets held tasks start again",
 }
-SECTIONS = ("Give work", "Look", "Decide", "Steer", "Also")
+SECTIONS = ("Give work", "Look", "Decide", "Steer", "Also", "For programs")
 
 
 def module_of(verb: str) -> str:

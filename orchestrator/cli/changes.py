@@ -3,9 +3,16 @@ end."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
+
 from orchestrator.cli.app import App
-from orchestrator.cli.screen.console import say
+from orchestrator.cli.screen.console import Console, say
 from orchestrator.errors import FAILED, OrchestratorError
+from orchestrator.files import scan
+from orchestrator.files.layout import Layout
+from orchestrator.model.status import FOLDERS, Status
 from orchestrator.records import dataclass, field
 
 
@@ -37,3 +44,50 @@ class Changes:
             document = {"changed": self.changed, "refused": self.refused}
             self.app.console.json("change", document)
         return FAILED if self.refused else 0
+
+
+@contextlib.contextmanager
+def aside(app: App, as_json: bool) -> Iterator[None]:
+    """While a verb talks as it goes on: if one document is wanted of it, all that it says goes to standard error."""
+    if not as_json:
+        yield
+        return
+    console = app.console
+    app.console = Console("never", plain=True, stream=sys.stderr)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        app.console = console
+
+
+class Moves:
+    """Which tasks went from where to where while a verb ran that moves many."""
+
+    def __init__(self, app: App, as_json: bool) -> None:
+        self.app, self.as_json = app, as_json
+        self.before = _places(app.layout) if as_json else {}
+
+    def end(self, code: int) -> int:
+        """Print the document if one is wanted; the exit code, as it came."""
+        if self.as_json:
+            after = _places(self.app.layout)
+            names = [
+                name
+                for name in dict.fromkeys((*self.before, *after))
+                if self.before.get(name) != after.get(name)
+            ]
+            changed = [
+                {"id": name, "from": self.before.get(name), "to": after.get(name)} for name in names
+            ]
+            self.app.console.json("change", {"changed": changed, "refused": []})
+        return code
+
+
+def _places(layout: Layout) -> dict[str, str]:
+    return {
+        task_id: status.word
+        for status in FOLDERS
+        if status is not Status.ARCHIVE
+        for task_id, _ in scan.task_names(layout.folder(status))
+    }

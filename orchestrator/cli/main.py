@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__, lazily
-from orchestrator.cli import options
-from orchestrator.cli.app import AT_ONCE, ELSEWHERE, SECTIONS, SYNONYMS, VERBS, App, module_of
+from orchestrator.cli import former, options
+from orchestrator.cli.app import AT_ONCE, NOUNS, SECTIONS, VERBS, App, module_of
 from orchestrator.cli.screen import wrapping
 from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
@@ -26,6 +26,7 @@ from orchestrator.files.layout import WORK
 from orchestrator.files.opening import NotAFile
 
 # An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
+TOLD = ("why", "help")  # elsewhere in the help
 INTERNAL = (errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -47,38 +48,30 @@ class Verbs(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
-        if name and name not in VERBS and not name.startswith("-"):
-            if name in SYNONYMS:
-                return super().resolve_command(ctx, [SYNONYMS[name], *args[1:]])
-            if name in ELSEWHERE:
-                raise click.UsageError(f"no such command '{name}'. {ELSEWHERE[name]}", ctx)
-            import difflib  # here: only a mistyped command pays for it
-
-            close = difflib.get_close_matches(name, (*VERBS, *SYNONYMS), 1, 0.7)
-            meant = SYNONYMS.get(close[0], close[0]) if close else ""
-            hint = f". Did you mean '{meant}'?" if meant else ""
-            raise click.UsageError(f"no such command '{name}'{hint}", ctx)
+        if name and not name.startswith("-"):
+            args = former.translated(args, ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
             "Run coding agents from YAML files in work/inbox. No server.\n\n"
             '  orchestrator new "Explain src/retry.py in five lines"\n'
-            "  orchestrator watch                 run the waiting tasks, in this pane\n"
+            "  orchestrator watch                 run what waits, in this pane\n"
             "  orchestrator review                decide what needs you\n\n"
         )
-        for section in SECTIONS[:-1]:
+        for section in SECTIONS[:4]:
             formatter.write(f"{section}\n")
             for name, (where, text) in VERBS.items():
                 if where == section:
                     formatter.write(f"  {name:<9} {text}\n")
-        also = " ".join(name for name, (where, _) in VERBS.items() if where == SECTIONS[-1])
-        lines = textwrap.wrap(also, 72, break_on_hyphens=False)
+        also = [name for name, (where, _) in VERBS.items() if where == "Also" and name not in TOLD]
+        acts = " ".join(name for name in also if name not in NOUNS)
+        lines = textwrap.wrap(f"{acts}; {' '.join(NOUNS)}", 72, break_on_hyphens=False)
         formatter.write("\nAlso  " + "\n      ".join(lines) + "\n")
         formatter.write(
-            "Ids   any unique part of one; verbs that act take several\n"
-            "All   -C DIR  --plain  --color WHEN  -h  --version; most: --json, -n dry run\n"
-            "More  help VERB · help all · help task · help exit-codes · guide\n"
+            "Every verb  several ids, or any unique part of one\n"
+            "      -C DIR  --json  --plain  --color WHEN  -n dry run  -h help\n"
+            "More  help VERB · help guide · help task · help exit-codes · help all\n"
         )
 
 

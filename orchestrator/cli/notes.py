@@ -17,7 +17,7 @@ BLOCK = f"""{START}
 ## Handing work to another agent
 
 This project runs coding agents from files. To delegate, to run something in the background or to hand over follow-up work, write a YAML
-file into `work/inbox/`; only `prompt:` is required. How: `.agents/skills/orchestrator/SKILL.md`, or run `orchestrator guide`.
+file into `work/inbox/`; only `prompt:` is required. How: `.agents/skills/orchestrator/SKILL.md`, or run `orchestrator help guide`.
 Never edit files in `work/running/` or `work/done/`.
 {END}
 """
@@ -96,7 +96,7 @@ def _read(root: str, name: str) -> str | None:
         return None
     except UnicodeDecodeError:
         raise Refused(
-            f"{name} is not UTF-8", "convert it, or add the note by hand: orchestrator guide"
+            f"{name} is not UTF-8", "convert it, or add the note by hand: orchestrator help guide"
         ) from None
 
 

@@ -10,11 +10,13 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import runrecords, scan
+from orchestrator.files import configuration, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.ownership import find_own_layout
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import duration
+
+Found = list[tuple[str, Status, str]]  # tasks: id, folder, name of the file
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document, for programs."
@@ -133,15 +135,23 @@ def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
     return complete
 
 
+def _agents(layout: Layout) -> Iterable[str]:
+    try:
+        return configuration.load_config(layout).agents
+    except OrchestratorError:
+        return ()
+
+
+complete_agents = complete_from(_agents)
 complete_runs = complete_from(lambda layout: [run_id for run_id, _ in runrecords.listed(layout)])
 
 
 def ids_argument(
-    *folders: Status, required: bool = True, runs: bool = False
+    *folders: Status, required: bool = True, runs: bool = False, name: str = "tasks"
 ) -> Callable[[Any], Any]:
     """One or more tasks (with ``runs``, runs as well), each by its id or any unique part of it."""
     return click.argument(
-        "tasks",
+        name,
         nargs=-1,
         required=required,
         metavar="TASK..." if required else "[TASK...]",
@@ -149,9 +159,7 @@ def ids_argument(
     )
 
 
-def each(
-    layout: Layout, words: Iterable[str], folders: Iterable[Status] = FOLDERS
-) -> list[tuple[str, Status, str]]:
+def each(layout: Layout, words: Iterable[str], folders: Iterable[Status] = FOLDERS) -> Found:
     """The tasks that words name; all are found before anything is done to the first."""
     found = [scan.find(layout, word, folders) for word in words]
     return list(dict.fromkeys(found))

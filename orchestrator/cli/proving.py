@@ -62,12 +62,12 @@ def _wrong(
         return None
     if answer.error:
         kind = problem if spec.name in wanted else note
-        hint = f"orchestrator tools check {spec.name}"
+        hint = f"orchestrator agents check {spec.name}"
         return kind("tools", f"{spec.name} does not answer: {answer.error}", hint)
     if spec.verified and not any(version in answer.said for version in spec.verified):
         known = " and ".join(spec.verified)
         said = answer.version or answer.said
-        hint = f"orchestrator tools check {spec.name} --prompt 'Say OK.'"
+        hint = f"orchestrator agents check {spec.name} --prompt 'Say OK.'"
         return note("tools", f"{spec.name} is {said}; its spec was verified with {known}", hint)
     return None
 

@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_from, complete_runs, each
+from orchestrator.cli.options import Found, complete_agents, complete_from, complete_runs, each
 from orchestrator.cli.writing import open_config
-from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.errors import NotFound
 from orchestrator.files import holds, runrecords, scan
-from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.nearness import Near
 from orchestrator.model import hold
@@ -25,18 +24,7 @@ from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.tools.specs import load_tools
 
-Found = list[tuple[str, Status, str]]
 _CLOCK = regex(r"(\d{1,2}):(\d\d)\Z")
-
-
-def _agents(layout: Layout) -> Iterable[str]:
-    try:
-        return load_config(layout).agents
-    except OrchestratorError:
-        return ()
-
-
-complete_agents = complete_from(_agents)
 
 
 @dataclass(slots=True)
@@ -120,7 +108,13 @@ def check_exists(app: App, scope: Scope) -> None:
     if name in known:
         return
     near = Near(known).close_to(name)
-    hint = f"did you mean '{near}'?" if near else f"orchestrator {kind}s   lists them"
+    hint = (
+        f"did you mean '{near}'?"
+        if near
+        else "orchestrator runs   lists them"
+        if kind == "run"
+        else "orchestrator agents   lists them"
+    )
     raise NotFound(f"there is no {kind} '{name}'", hint)
 
 

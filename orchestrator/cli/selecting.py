@@ -6,22 +6,24 @@ is the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_runs, now
-from orchestrator.cli.scopes import Found, complete_agents
+from orchestrator.cli.options import Choice, Found, complete_agents, complete_runs, now
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import NotFound
-from orchestrator.files import configuration, runrecords, schemas
-from orchestrator.model.status import Status
+from orchestrator.files import configuration, runrecords, scan, schemas
+from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural
 from orchestrator.queries import runs, tasks
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, replace
 from orchestrator.tools import routing, specs
+
+if TYPE_CHECKING:
+    from orchestrator.queries.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,55 +33,69 @@ class Filter:
     run: str | None = None
     agent: str | None = None
     labels: frozenset[str] = frozenset()
+    statuses: tuple[str, ...] = ()  # words; one of them must fit
     failed: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.run or self.agent or self.labels or self.failed)
+        return bool(self.run or self.agent or self.labels or self.statuses or self.failed)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The states that are asked for."""
+        return (*self.statuses, *(["failed"] if self.failed else []))
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a `Filter`, and ``-y``: the arguments run_id, agent, labels, failed and
-    yes."""
-    for option in reversed(
-        (
-            click.option(
-                "--run",
-                "run_id",
-                metavar="RUN",
-                shell_complete=complete_runs,
-                help="Those of a run.",
-            ),
-            click.option(
-                "--agent",
-                metavar="AGENT",
-                shell_complete=complete_agents,
-                help="Those of an agent.",
-            ),
-            click.option(
-                "-l",
-                "--label",
-                "labels",
-                multiple=True,
-                metavar="LABEL",
-                help="Those with this label; if repeated, with all of them.",
-            ),
-            click.option("--failed", is_flag=True, help="Those that failed."),
-            click.option("-y", "--yes", is_flag=True, help="Do not ask."),
-        )
-    ):
-        command = option(command)
-    return command
+NAME = "name tasks, or say --run, --agent, --label, --status or --failed"
+STATES = (*(status.word for status in FOLDERS), "invalid", "ended")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+status_option = click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=Choice(STATES),
+    help="Those with this status; may be repeated.",
+)
+label_option = click.option(
+    "-l",
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    help="Those with this label; if repeated, with all of them.",
+)
+failed_option = click.option("--failed", is_flag=True, help="Those that failed.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+run_option = click.option(
+    "--run", "run_id", metavar="RUN", shell_complete=complete_runs, help="Those of a run."
+)
+agent_option = click.option(
+    "-a", "--agent", metavar="AGENT", shell_complete=complete_agents, help="Those of an agent."
+)
+
+
+def filter_options(asks: bool = True) -> Decorator:
+    """The options of a `Filter`: the arguments run_id, agent, labels, statuses and failed; if the verb ``asks``, yes."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        options = [run_option, agent_option, label_option, status_option, failed_option]
+        for option in reversed([*options, yes_option] if asks else options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def find(app: App, wanted: Filter, statuses: Sequence[Status]) -> Found:
-    """The tasks in these folders that fit, each with its folder and its file's name, in the order
-    of ``list``.
+    """The tasks that fit, each with its folder and its file's name, in the order of ``list``; in
+    these folders, if the filter says no status.
 
     Raises `NotFound` if there is no such run or agent.
     """
     layout = app.layout
     members = _members(app, wanted.run) if wanted.run else None
-    rows, _ = tasks.listed(layout, now(), tuple(statuses), None)
+    folders = folders_of(wanted.words) or tuple(statuses)
+    rows, _ = tasks.listed(layout, now(), folders, None)
+    rows = [row for row in rows if not wanted.words or _fits(row, wanted.words)]
     if wanted.agent is not None:
         rows = [row for row in rows if tasks.agent_of(layout, row) == wanted.agent]
     if wanted.agent is not None and not rows:
@@ -88,12 +104,78 @@ def find(app: App, wanted: Filter, statuses: Sequence[Status]) -> Found:
         rows = [row for row in rows if row.id in members]
     if wanted.labels:
         rows = [row for row in rows if wanted.labels <= tasks.labels_of(layout, row.id)]
-    folder_of = {str(folder): folder for folder in statuses}
+    folder_of = {str(folder): folder for folder in folders}
+    places = [(row.id, *row.file.split("/")[-2:]) for row in rows]
     return [
-        (row.id, folder_of[row.status], row.file.rpartition("/")[2])
-        for row in rows
-        if row.status in folder_of and not runrecords.has_record(layout, row.id)
+        (task_id, folder_of[folder], name)
+        for task_id, folder, name in places
+        if folder in folder_of and not runrecords.has_record(layout, task_id)
     ]
+
+
+def folders_of(words: Iterable[str]) -> tuple[Status, ...]:
+    """The folders that hold tasks with these statuses."""
+    found: list[Status] = []
+    for word in words:
+        if word == "ended":
+            found += FINISHED
+        else:
+            found += [status for status in FOLDERS if status.word == word]
+            found += [Status.INBOX] if word == "invalid" else []
+    return tuple(dict.fromkeys(found))
+
+
+def _fits(row: Row, words: Sequence[str]) -> bool:
+    """Waiting and invalid ones lie in the same folder."""
+    if row.status in ("waiting", "invalid"):
+        return row.status in words
+    return True
+
+
+def named(app: App, words: Iterable[str], folders: Iterable[Status] = FOLDERS) -> Found:
+    """The tasks that words name, and those of the runs that they name.
+
+    Raises `NotFound` for a word that names neither.
+    """
+    layout, found = app.layout, list[tuple[str, Status, str]]()
+    for word in words:
+        run = runs.meant(layout, word)
+        if run is None:
+            found.append(scan.find(layout, word, folders))
+            continue
+        places = ((row_id, scan.locate(layout, row_id, folders)) for row_id in _members(app, word))
+        found += sorted((task_id, *place) for task_id, place in places if place is not None)
+    return list(dict.fromkeys(found))
+
+
+def chosen(app: App, words: Sequence[str], wanted: Filter, statuses: Sequence[Status]) -> Found:
+    """The tasks that are named, or else those that fit the filter: one of both must be given."""
+    if bool(words) == bool(wanted):
+        raise click.UsageError(NAME)
+    return named(app, words) if words else find(app, wanted, statuses)
+
+
+def beside_scopes(
+    labels: tuple[str, ...], statuses: tuple[str, ...], failed: bool, options: dict[str, Any]
+) -> Filter:
+    """The filter of a verb that holds or releases a whole run or agent as well: with --label or the
+    like, --run and --agent choose among tasks, and are taken from ``options``; alone, they do not.
+    """
+    wanted = Filter(None, None, frozenset(labels), statuses, failed)
+    if not wanted:
+        return wanted
+    runs_, agents = options["runs"], options["agents"]
+    if len(runs_) > 1 or len(agents) > 1:
+        raise click.UsageError("with --label or --status, name one run and one agent")
+    options["runs"] = options["agents"] = ()
+    return replace(wanted, run=next(iter(runs_), None), agent=next(iter(agents), None))
+
+
+def agreed(app: App, wanted: Filter, status: Status, doing: str, yes: bool) -> Found:
+    """The tasks in this folder that fit, after a person's yes."""
+    found = [item for item in find(app, wanted, (status,)) if item[1] is status]
+    agree(app, found, doing, yes)
+    return found
 
 
 def agree(app: App, found: Found, doing: str, yes: bool) -> None:

@@ -51,7 +51,7 @@ FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is lef
 NO_AGENT = "; this agent is left out"
 NO_SCHEDULE = "; this schedule is left out"
 NO_TEMPLATE = "; this template is left out"
-HELD = " changed while tasks ran; to accept it: orchestrator reload"
+HELD = " changed while tasks ran; to accept it: orchestrator approve --settings"
 
 Load = Callable[[], tuple[Config, Toolbox]]
 Stamp = tuple[tuple[str, int, int, int], ...]

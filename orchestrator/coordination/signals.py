@@ -78,7 +78,7 @@ class Signals:
                 life.handle.cancel()
 
     def _reload_wanted(self) -> None:
-        """`orchestrator reload`: only who may send us signals may say so, which a task with less
+        """`orchestrator approve --settings`: only who may send us signals may say so, which a task with less
         than a shell may not."""
         self._reload = True
         self.hints.stir()

@@ -212,7 +212,7 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             ) from None
         raise OrchestratorError(
             f"SQLite says: {error}",
-            'what there is: orchestrator query "SELECT sql FROM sqlite_master"',
+            'what there is: orchestrator events --sql "SELECT sql FROM sqlite_master"',
             USAGE,
         ) from None
 

@@ -146,7 +146,7 @@ def _guide(agent: Agent, root: str) -> str:
     if agent.guide is None:
         _text_of(outside_trees(root), "instructions", agent.instructions)
         why = f"instructions '{agent.instructions}' could not be read with the settings"
-        raise CannotStart(why, "orchestrator reload")
+        raise CannotStart(why, "orchestrator approve --settings")
     return agent.guide
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt, show
 from orchestrator.cli.moving import move
 from orchestrator.cli.options import dry_run_option, each, examples, ids_argument, json_option, now
 from orchestrator.cli.screen.console import say
-from orchestrator.cli.waking import refuse_other_home, wake
+from orchestrator.cli.waking import able_to_read, refuse_other_home, until_read, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
 from orchestrator.coordination import contests, handmerges, landing, runreviews
 from orchestrator.coordination.replies import Replies
@@ -31,30 +32,58 @@ FOLDERS = (
 )
 
 
-@click.command(epilog=examples("orchestrator approve review-retry"))
+@click.command(
+    epilog=examples(
+        "orchestrator approve review-retry",
+        "orchestrator approve --label docs -n     # of those in review: which are they?",
+        "orchestrator approve fix.claude          # of those that compete, take this one",
+        "orchestrator approve --settings",
+    )
+)
 @ids_argument(*FOLDERS, required=False)
+@selecting.filter_options()
 @click.option(
     "--settings",
     is_flag=True,
-    help="Accept the present orchestrator.yaml, tools, agents and templates; shows what is new.",
+    help="Accept the present orchestrator.yaml, tools, agents and templates, and have the watcher take them over; shows what is new.",
 )
 @dry_run_option
 @json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_json: bool) -> int:
+def command(
+    app: App,
+    tasks: tuple[str, ...],
+    run_id: str | None,
+    agent: str | None,
+    labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    failed: bool,
+    yes: bool,
+    settings: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
     """Approve tasks: those that came through git may start, those in review are done.
 
     The branch of a task in review is merged first, unless its role says merge: never. If it cannot be merged, the
     task stays in review, and the error names the files in the way. A run in review is merged as one change. A plan is carried out: its task goes
-    on in the same session, with the rights of its role.
+    on in the same session, with the rights of its role. With --run, --agent, --label or --status: the tasks in review to
+    which all of these apply, after a question. A task that came through git needs its id.
     """
     refuse_in_attempt("approve anything")
-    if not tasks and not settings:
-        raise click.UsageError("name a task, or --settings")
+    wanted = selecting.Filter(run_id, agent, frozenset(labels), statuses, failed)
+    if (tasks and wanted) or not (tasks or wanted or settings):
+        raise click.UsageError(f"{selecting.NAME}; or --settings")
     changes = Changes(app, as_json)
     if settings:
         _accept(changes, dry_run)
-    if not tasks:
+    found = each(app.layout, tasks)
+    if wanted:
+        found = selecting.find(app, wanted, (Status.REVIEW,))
+        found = [item for item in found if item[1] is Status.REVIEW]
+        if not dry_run:
+            selecting.agree(app, found, "approve", yes)
+    if not found:
         return changes.end()
     config, _ = open_config(app)
 
@@ -94,7 +123,7 @@ def command(app: App, tasks: tuple[str, ...], settings: bool, dry_run: bool, as_
             say(made)
         return moved
 
-    move(changes, each(app.layout, tasks), step, "approved", "approve", dry_run)
+    move(changes, found, step, "approved", "approve", dry_run)
     if not dry_run:
         wake(app.layout, now())
     return changes.end()
@@ -111,8 +140,10 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     """A person has looked at the settings: they count."""
     app = changes.app
     refuse_unsafe(app)
+    open_config(app)
     acceptance = Acceptance(app.layout, open_store(app).trust)
     refuse_other_home(app.layout, acceptance.known.folder, now())
+    watcher = able_to_read(app.layout, now())
     files = snapshot(app.layout)
     if not changes.as_json:
         show(app, acceptance)
@@ -126,6 +157,8 @@ def _accept(changes: Changes, dry_run: bool) -> None:
             "set XDG_STATE_HOME to a folder it may write to",
         )
     sharing.accept(app.layout)
-    wake(app.layout, now())
     line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
+    if watcher is not None:
+        until_read(app.layout, watcher, acceptance)
+        line += "; the watcher has taken them over"
     changes.done("settings", "held", "accepted", line)

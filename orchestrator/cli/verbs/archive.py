@@ -6,12 +6,12 @@ import os
 
 import click
 
+from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.options import (
-    Choice,
+    Found,
     dry_run_option,
-    each,
     examples,
     ids_argument,
     json_option,
@@ -25,6 +25,7 @@ from orchestrator.files import results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import duration, plural, when
+from orchestrator.queries import runs
 from orchestrator.store import moves
 
 
@@ -39,12 +40,7 @@ from orchestrator.store import moves
 @click.option(
     "--older-than", "age", metavar="AGE", help="Tasks that ended at least this long ago: 7d, 12h."
 )
-@click.option(
-    "--status",
-    type=Choice([str(status) for status in FINISHED]),
-    help="Only tasks with this status.",
-)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@selecting.filter_options()
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -52,31 +48,36 @@ def command(
     app: App,
     tasks: tuple[str, ...],
     age: str | None,
-    status: str | None,
+    run_id: str | None,
+    agent: str | None,
+    labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    failed: bool,
     yes: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Move ended tasks to work/archive.  Results, logs and events stay where they are."""
-    if not tasks and not age:
-        raise click.UsageError("name tasks, or say --older-than 30d")
+    """Move ended tasks to work/archive.  Results, logs and events stay where they are.
+
+    With --older-than, --run, --agent, --label or --status: the ended tasks to which all of these apply, after a question.
+    """
+    wanted = selecting.Filter(run_id, agent, frozenset(labels), statuses, failed)
+    if bool(tasks) == bool(wanted or age):
+        raise click.UsageError(f"{selecting.NAME}, or --older-than 30d")
     if tasks:
-        chosen = [
-            task_id
-            for task_id, _, _ in each(app.layout, tasks, (*FINISHED, Status.RUNNING, Status.INBOX))
-        ]
+        chosen = [task_id for task_id, _, _ in _named(app, tasks)]
     else:
-        chosen = _older(app, age or "", (Status(status),) if status else FINISHED)
+        fit = selecting.find(app, wanted, FINISHED) if wanted else _all_ended(app)
+        fit = [item for item in fit if item[1] in FINISHED and _old(app, item, age)]
+        chosen = [task_id for task_id, _, _ in fit]
     changes = Changes(app, as_json)
     if dry_run or not chosen:
         for task_id in chosen:
             changes.done(task_id, _state(app, task_id), "archive", f"would archive {task_id}")
         say(f"{plural(len(chosen), 'task')} to archive")
         return changes.end()
-    if not tasks and not yes:
-        if not app.console.tty:
-            raise click.UsageError(f"{plural(len(chosen), 'task')} would be archived: say -y")
-        click.confirm(f"archive {plural(len(chosen), 'task')}?", abort=True, err=True)
+    if not tasks:
+        selecting.agree(app, fit, "archive", yes)
     store = open_store(app)
     config, _ = open_config(app)
     for task_id in chosen:
@@ -100,17 +101,34 @@ def _state(app: App, task_id: str) -> str | None:
     return place[0].word if place is not None else None
 
 
-def _older(app: App, age: str, folders: tuple[Status, ...]) -> list[str]:
+def _named(app: App, words: tuple[str, ...]) -> Found:
+    """The tasks that words name; of a run, those that have ended."""
+    found: Found = []
+    for word in words:
+        of_run = runs.meant(app.layout, word) is not None
+        meant = selecting.named(app, [word])
+        found += [item for item in meant if not of_run or item[1] in FINISHED]
+    return list(dict.fromkeys(found))
+
+
+def _all_ended(app: App) -> Found:
+    return sorted(
+        (task_id, folder, name)
+        for folder in FINISHED
+        for task_id, name in scan.task_names(app.layout.folder(folder))
+    )
+
+
+def _old(app: App, item: tuple[str, Status, str], age: str | None) -> bool:
+    """Whether a task ended at least so long ago."""
+    if age is None:
+        return True
+    task_id, folder, name = item
     try:
         limit = now() - duration(age)
     except ValueError as error:
         raise click.UsageError(f"{error}; write 30d, 12h") from None
-    found = []
-    for folder in folders:
-        for task_id, name in scan.task_names(app.layout.folder(folder)):
-            if _ended(app.layout, task_id, app.layout.file(folder, name)) <= limit:
-                found.append(task_id)
-    return sorted(found)
+    return _ended(app.layout, task_id, app.layout.file(folder, name)) <= limit
 
 
 def _ended(layout: Layout, task_id: str, path: str) -> float:

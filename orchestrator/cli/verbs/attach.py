@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import ending
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
@@ -22,8 +22,9 @@ from orchestrator.model.status import Status
     )
 )
 @click.argument("task", shell_complete=complete_ids(Status.RUNNING))
+@json_option
 @click.pass_obj
-def command(app: App, task: str) -> int:
+def command(app: App, task: str, as_json: bool) -> int:
     """Attach to a running task with mode: interactive.
 
     Ctrl-\\ detaches, and the tool keeps running; several people may be attached at once.  When the tool ends, the exit code is the task's.
@@ -59,5 +60,16 @@ def command(app: App, task: str) -> int:
     )
     if not attach(folder):
         say(f"==> detached from {task_id}; it keeps running. Again: orchestrator attach {task_id}")
-        return 0
-    return ending(app, task_id)
+        code = 0
+    else:
+        code = ending(app, task_id)
+    if as_json:
+        place = scan.locate(layout, task_id)
+        after = place[0].word if place is not None else None
+        changed = (
+            [{"id": task_id, "from": status.word, "to": after}]
+            if code or after != "running"
+            else []
+        )
+        app.console.json("change", {"changed": changed, "refused": []})
+    return code

@@ -10,13 +10,14 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.options import (
-    complete_runs,
     dry_run_option,
     examples,
     ids_argument,
     json_option,
     now,
 )
+from orchestrator.cli.screen.console import say
+from orchestrator.cli.selecting import NAME, Filter, agree, filter_options, find
 from orchestrator.cli.writing import open_store
 from orchestrator.coordination import stopping
 from orchestrator.errors import FAILED, NotFound, Refused
@@ -35,18 +36,12 @@ TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
 @click.command(
     epilog=examples(
         "orchestrator cancel review-retry",
-        "orchestrator cancel --run release-0.2 --dry-run",
+        "orchestrator cancel release-0.2 --dry-run      # a run: what has not ended",
         "touch work/running/review-retry.cancel      # the same, without the command",
     )
 )
 @ids_argument(*TO_CANCEL, required=False, runs=True)
-@click.option(
-    "--run",
-    "run_id",
-    metavar="RUN",
-    shell_complete=complete_runs,
-    help="Every task of a run that has not ended.",
-)
+@filter_options()
 @click.option(
     "--no-wait", is_flag=True, help="Ask, and return without waiting for the task to stop."
 )
@@ -57,15 +52,30 @@ def command(
     app: App,
     tasks: tuple[str, ...],
     run_id: str | None,
+    agent: str | None,
+    labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    failed: bool,
+    yes: bool,
     no_wait: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Stop running tasks (SIGINT, then SIGTERM, then SIGKILL), withdraw waiting ones."""
-    if bool(tasks) == bool(run_id):
-        raise click.UsageError("name tasks, or a run with --run")
-    found = _of_run(app, run_id) if run_id else _of_words(app, tasks)
+    """Stop running tasks (SIGINT, then SIGTERM, then SIGKILL), withdraw waiting ones.
+
+    Of a run that is named, every task that has not ended. With --run, --agent, --label or --status: the tasks to which
+    all of these apply, after a question. Ctrl-C in its pane stops the watcher.
+    """
+    wanted = Filter(run_id, agent, frozenset(labels), statuses, failed)
+    if bool(tasks) == bool(wanted):
+        hint = "; Ctrl-C in its pane stops the watcher" if not tasks else ""
+        raise click.UsageError(NAME + hint)
+    found = _of_words(app, tasks) if tasks else _fitting(app, wanted)
+    if wanted and not dry_run:
+        agree(app, [(*each, "") for each in found], "cancel", yes)
     changes = Changes(app, as_json)
+    if tasks and not found:
+        say("there is nothing to cancel: all of it has ended")
     if dry_run:
         for task_id, status in found:
             would = (
@@ -81,8 +91,6 @@ def command(
     store = open_store(app)
     stopping = []
     for task_id, status in found:
-        if run_id and status in (*FINISHED, Status.ARCHIVE):
-            continue
         try:
             if status is Status.RUNNING:
                 _ask(app, store, task_id, as_json)
@@ -90,7 +98,7 @@ def command(
             else:
                 moved = moves.cancel(store, task_id, "cancelled by a person")
                 sign = app.console.sign("cancelled")
-                told = f"{sign} cancelled    {task_id} was waiting; nothing was running"
+                told = f"{sign} cancelled    {task_id} was {status.word}; nothing was running"
                 plain = f"cancelled\t{task_id}\t{app.layout.shown(moved.path)}"
                 line = told if app.console.tty else plain
                 changes.done(task_id, status.word, "cancelled", line)
@@ -113,10 +121,17 @@ def _of_words(app: App, words: tuple[str, ...]) -> list[tuple[str, Status]]:
         except NotFound:
             if run_queries.find_run(app.layout, word) is None:
                 raise
-            found += _of_run(app, word)
+            found += [each for each in _of_run(app, word) if each[1] in TO_CANCEL]
             continue
         found.append((task_id, status))
     return list(dict.fromkeys(found))
+
+
+def _fitting(app: App, wanted: Filter) -> list[tuple[str, Status]]:
+    """Those that fit, the last of a run first: what depends on a task is withdrawn before the task itself."""
+    fit = {task_id: status for task_id, status, _ in find(app, wanted, TO_CANCEL)}
+    order = _of_run(app, wanted.run) if wanted.run else list(fit.items())
+    return [(task_id, fit[task_id]) for task_id, _ in order if task_id in fit]
 
 
 def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from orchestrator.cli.options import Choice, examples
+from orchestrator.cli.app import App
+from orchestrator.cli.options import Choice, examples, json_option
 
 
 @click.command(
@@ -16,9 +17,15 @@ from orchestrator.cli.options import Choice, examples
     )
 )
 @click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
+@json_option
 @click.pass_context
-def command(ctx: click.Context, shell: str) -> None:
+def command(ctx: click.Context, shell: str, as_json: bool) -> None:
     """Print the completion script for SHELL."""
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(ctx.find_root().command, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE").source())
+    script = made(ctx.find_root().command, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE").source()
+    if as_json:
+        app: App = ctx.obj
+        app.console.json("completion", {"shell": shell, "script": script})
+    else:
+        click.echo(script)

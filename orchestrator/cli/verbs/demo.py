@@ -13,7 +13,8 @@ import time
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import examples
+from orchestrator.cli.changes import aside
+from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.program import anywhere
 
 TASKS = {
@@ -34,17 +35,27 @@ TASKS = {
     type=click.Path(file_okay=False),
     help="Where. Default: a new temporary folder.",
 )
+@json_option
 @click.pass_obj
-def command(app: App, folder: str | None) -> int:
+def command(app: App, folder: str | None, as_json: bool) -> int:
     """Create a project, drop tasks and a run into its inbox, run them, and show the results."""
     root = os.path.abspath(folder) if folder else tempfile.mkdtemp(prefix="orchestrator-demo-")
     os.makedirs(root, exist_ok=True)
+    with aside(app, as_json):
+        code = _play(root, bool(folder))
+    if as_json:
+        app.console.json("demo", {"folder": root, "exit_code": code})
+    return code
+
+
+def _play(root: str, kept: bool) -> int:
+    """Show it all; the exit code of the watcher."""
 
     def show(command_line: str) -> int:
         click.echo(f"\n$ {command_line}")
         sys.stdout.flush()
         words = command_line.split()[1:]
-        return subprocess.run(anywhere(*words), cwd=root, check=False).returncode
+        return subprocess.run(anywhere(*words), cwd=root, stdout=sys.stdout, check=False).returncode
 
     click.echo(f"A project to play with: {root}")
     if show("orchestrator init"):
@@ -79,7 +90,7 @@ def command(app: App, folder: str | None) -> int:
         f'  {program} new "Say it again"\n'
         f"  {program} watch"
     )
-    if not folder:
+    if not kept:
         click.echo(f"Remove it with:  rm -r {root}")
     return code
 

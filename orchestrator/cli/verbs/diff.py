@@ -7,15 +7,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.files import git, journals, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import change_from
+from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch
 from orchestrator.queries import differences
 from orchestrator.queries.runs import find_run
@@ -29,39 +31,60 @@ from orchestrator.queries.runs import find_run
         "orchestrator diff fix-login > fix.patch",
     )
 )
-@click.argument("task", shell_complete=complete_ids())
+@ids_argument(runs=True)
 @click.option("--stat", is_flag=True, help="Only files, and the number of changed lines in each.")
 @click.option("--name-only", is_flag=True, help="Only the names of files.")
 @json_option
 @click.pass_obj
-def command(app: App, task: str, stat: bool, name_only: bool, as_json: bool) -> None:
+def command(app: App, tasks: tuple[str, ...], stat: bool, name_only: bool, as_json: bool) -> None:
     """What a task, or a whole run, has changed on its branch since the branch left its target.
 
     While the task is running, this shows its tree as it is now. On a terminal it opens your pager, with colours; in a pipe it is plain text.
     """
     layout = app.layout
-    run = _run(layout, task)
-    if run is not None:
-        _print_run(app, run, stat, name_only, as_json)
+    if as_json:
+        app.console.documents([("diff", _document(layout, word)) for word in tasks])
         return
-    task_id, _, _ = scan.find(layout, task)
+    how = _how(app, stat, name_only)
+    for word in tasks:
+        run = _run(layout, word)
+        try:
+            if run is not None:
+                _print(app, run.run, layout.root, differences.ends_of_run(layout, run), how)
+                continue
+            task_id, journal = _of_task(layout, word)
+            folder, ends = differences.ends_of_task(layout, journal)
+        except git.Unclear as error:
+            raise _unclear(error) from None
+        _print(app, task_id, folder, ends, how)
+
+
+def _of_task(layout: Layout, word: str) -> tuple[str, Journal]:
+    """The task that ``word`` names; `NotFound` if it had no tree."""
+    task_id, _, _ = scan.find(layout, word)
     journal = journals.of(layout, task_id)
-    tree = journal.tree if journal is not None else {}
-    if journal is None or not tree:
+    if journal is None or not journal.tree:
         raise NotFound(
             f"{task_id} had no tree of its own, so there is no diff of it alone",
             f"orchestrator show {task_id}   lists files_changed; isolation: worktree gives tasks trees",
         )
-    if as_json:
+    return task_id, journal
+
+
+def _document(layout: Layout, word: str) -> dict[str, Any]:
+    run = _run(layout, word)
+    if run is None:
+        task_id, journal = _of_task(layout, word)
         change = change_from(journal.change)
         facts = {**change.facts(), "files": list(change.files)} if change is not None else {}
-        app.console.json("diff", {"task": task_id, **facts})
-        return
+        return {"task": task_id, **facts}
     try:
-        folder, ends = differences.ends_of_task(layout, journal)
+        ends = differences.ends_of_run(layout, run)
+        text = differences.between(layout, layout.root, ends, ["--name-only"])
     except git.Unclear as error:
         raise _unclear(error) from None
-    _print(app, task_id, folder, ends, _how(app, stat, name_only))
+    facts = {"branch": run.branch, "base": ends[0], "tip": ends[1], "target": run.target}
+    return {"task": run.run, **facts, "files": text.decode().splitlines()}
 
 
 def _run(layout: Layout, word: str) -> RunBranch | None:
@@ -71,22 +94,6 @@ def _run(layout: Layout, word: str) -> RunBranch | None:
         return known
     found = find_run(layout, word)
     return runrecords.known(layout, found[0]) if found is not None else None
-
-
-def _print_run(app: App, run: RunBranch, stat: bool, name_only: bool, as_json: bool) -> None:
-    """The one diff of a run: what its branch holds now, or what was merged."""
-    layout = app.layout
-    how = _how(app, stat, name_only)
-    try:
-        ends = differences.ends_of_run(layout, run)
-        if not as_json:
-            _print(app, run.run, layout.root, ends, how)
-            return
-        text = differences.between(layout, layout.root, ends, ["--name-only"])
-    except git.Unclear as error:
-        raise _unclear(error) from None
-    facts = {"branch": run.branch, "base": ends[0], "tip": ends[1], "target": run.target}
-    app.console.json("diff", {"task": run.run, **facts, "files": text.decode().splitlines()})
 
 
 def _how(app: App, stat: bool, name_only: bool) -> list[str]:

@@ -14,11 +14,12 @@ from orchestrator import lazily
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import say
-from orchestrator.cli.verbs import query
 from orchestrator.files import eventreader
-from orchestrator.files.text import one_line
+from orchestrator.files.text import clean, one_line
 from orchestrator.model.event import EVENTS
 from orchestrator.model.units import duration, plural, timestamp, when
+from orchestrator.projection.index import open_index
+from orchestrator.queries.usage import ask
 
 
 @click.command(
@@ -27,6 +28,7 @@ from orchestrator.model.units import duration, plural, timestamp, when
         "orchestrator events --last 20",
         "orchestrator events -f",
         'orchestrator events --sql "SELECT tool, sum(cost_usd) FROM attempts GROUP BY tool"',
+        'orchestrator events --sql "SELECT sql FROM sqlite_master"     # what there is',
         "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id",
     )
 )
@@ -41,7 +43,7 @@ from orchestrator.model.units import duration, plural, timestamp, when
 )
 @click.option("--task", help="Only events of this task.", shell_complete=complete_ids())
 @click.option("--run", "run_id", shell_complete=complete_runs, help="Only events of this run.")
-@click.option("-n", "--last", "most", type=click.IntRange(0), help="Only this many, the newest.")
+@click.option("--last", "most", type=click.IntRange(0), help="Only this many, the newest.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
 @click.option(
     "--sql", metavar="QUERY", help="Ask the index of the log: tables events, attempts, tasks."
@@ -65,7 +67,7 @@ def command(
     if sql is not None:
         if follow or jsonl or kinds or task or run_id or since or most is not None:
             raise click.UsageError("--sql chooses in its WHERE; only --json goes with it")
-        query.tell(app, sql, as_json)
+        _ask(app, sql, as_json)
         return
     unknown = [kind for kind in kinds if not any(kind in name for name in EVENTS)]
     if unknown:
@@ -147,3 +149,22 @@ def _show(app: App, event: dict[str, Any], jsonl: bool) -> None:
         )
     else:
         app.console.out(f"{moment}\t{event.get('event')}\t{one_line(str(subject))}\t{text}")
+
+
+def _ask(app: App, sql: str, as_json: bool) -> None:
+    """What the index answers in SQL; it is read-only."""
+    index = open_index(app.layout)
+    names, rows = ask(index, sql)
+    if as_json:
+        app.console.json("query", {"columns": names, "rows": [list(row) for row in rows]})
+        return
+    if app.console.tty:
+        app.console.table([names, *([_shown(value) for value in row] for row in rows)])
+        return
+    app.console.out("\t".join(names))
+    for row in rows:
+        app.console.out("\t".join(_shown(value) for value in row))
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else clean(str(value)).replace("\t", " ").replace("\n", " ")

@@ -5,11 +5,18 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.moving import move
 from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
-from orchestrator.cli.scopes import Named, check_exists, moment, named, scope_options
+from orchestrator.cli.scopes import (
+    Named,
+    check_exists,
+    moment,
+    named,
+    scope_options,
+)
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.model import hold
@@ -34,6 +41,10 @@ from orchestrator.tools.specs import of_account
     "words", nargs=-1, metavar='[TASK...] ["WHY"]', shell_complete=complete_ids(Status.INBOX)
 )
 @scope_options
+@selecting.label_option
+@selecting.status_option
+@selecting.failed_option
+@selecting.yes_option
 @click.option("--until", metavar="WHEN", help="Until then: 18:00, 2h, 2026-11-30, ...T08:00.")
 @click.option(
     "--reason",
@@ -47,6 +58,10 @@ def command(
     app: App,
     /,
     words: tuple[str, ...],
+    labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    failed: bool,
+    yes: bool,
     until: str | None,
     reason: str | None,
     dry_run: bool,
@@ -56,13 +71,15 @@ def command(
     """Keep tasks from starting until you release them.  Running tasks go on.
 
     A waiting task goes to held/. A hold on a tool, an agent, a run or everything is a file there: held/@claude.yaml.
+    With --label or --status: the waiting tasks to which these apply, and --run and --agent too, after a question.
     """
+    wanted = selecting.beside_scopes(labels, statuses, failed, options)
     found = _named(app, words, options)
     if len(found.words) > 1 or (found.words and reason):
         raise click.UsageError("give one reason, in quotes")
     reason = reason or " ".join(found.words)
-    if not found.tasks and not found.scopes:
-        raise click.UsageError("name tasks, or --tool, --agent, --run or --all")
+    if not found.tasks and not found.scopes and not wanted:
+        raise click.UsageError("name tasks, or --tool, --agent, --run, --label, --status or --all")
     end = _end(until)
     if end is not None and found.tasks:
         raise click.UsageError(
@@ -71,6 +88,8 @@ def command(
     for scope in found.scopes:
         check_exists(app, scope)
     changes = Changes(app, as_json)
+    if wanted:
+        found.tasks += selecting.agreed(app, wanted, Status.INBOX, "hold", yes or dry_run)
 
     def step(store: Store, task_id: str) -> Moved:
         return moves.hold(store, task_id, reason)

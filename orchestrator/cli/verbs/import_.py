@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import Choice, dry_run_option, examples
+from orchestrator.cli.options import Choice, dry_run_option, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import importing
@@ -17,6 +17,7 @@ from orchestrator.coordination.importing import Fate, Plan, Source
 from orchestrator.errors import INVALID, Refused
 from orchestrator.files import diagnostics, opening, scan, schemas
 from orchestrator.files.documents import Document
+from orchestrator.files.layout import stem_of
 from orchestrator.files.requests import load
 from orchestrator.model.config import Config
 from orchestrator.model.meanings import FINAL
@@ -45,8 +46,9 @@ ORDER = (*sorted(FINAL), Status.HELD, Status.INBOX)
     help="Where unfinished tasks go. Default: what their folder meant.",
 )
 @dry_run_option
+@json_option
 @click.pass_obj
-def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool) -> int:
+def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_json: bool) -> int:
     """Import task files, single ones or whole folders, and report what it did with each.
 
     Files in the current format are copied unchanged.  For other formats, import builds the prompt from all their text,
@@ -76,8 +78,11 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool) -> 
     # Finished ones first: what has their id is not offered, even for a moment.
     for number in sorted(plans, key=lambda number: (ORDER.index(plans[number].status), number)):
         fates[number] = _place(app, store, plans[number], ids_, config, toolbox, dry_run)
-    for number in sorted(fates):
-        _print(app, fates[number])
+    if as_json:
+        _document(app, [fates[number] for number in sorted(fates)])
+    else:
+        for number in sorted(fates):
+            _print(app, fates[number])
     counted = {
         what: sum(fate.what == what for fate in fates.values())
         for what in ("imported", "unchanged", "invalid", "refused", "skipped")
@@ -143,6 +148,21 @@ def _here(app: App, plan: Plan, coming: set[str]) -> Mapping[str, Any]:
                 f"needs {need}, which is not here: it waits until that exists and is done"
             )
     return plan.text
+
+
+def _document(app: App, fates: list[Fate]) -> None:
+    changed = []
+    for fate in fates:
+        if fate.what == "imported":
+            folder, _, name = fate.text.removeprefix("work/").partition("/")
+            to = Status(folder).word
+            changed.append({"id": stem_of(name), "from": None, "to": to, "file": fate.path})
+    refused = [
+        {"id": fate.path, "why": fate.text or "; ".join(str(p.message) for p in fate.problems)}
+        for fate in fates
+        if fate.what in ("invalid", "refused")
+    ]
+    app.console.json("change", {"changed": changed, "refused": refused})
 
 
 def _print(app: App, fate: Fate) -> None:

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.notes import TARGETS, install, remove
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files import opening, schemas
@@ -130,8 +130,9 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     "claude (a skill), both separated by a comma, all, or none (remove them).",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
 @click.pass_obj
-def command(app: App, targets: list[str] | None, quiet: bool) -> None:
+def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> None:
     """Create the work directory in the current folder.  Asks nothing, overwrites nothing; run it again at any time."""
     root = os.path.realpath(app.start)
     if not os.path.isdir(root):
@@ -173,8 +174,20 @@ def command(app: App, targets: list[str] | None, quiet: bool) -> None:
         report.append(
             ("skipped", "AGENTS.md", "tell agents about it: orchestrator init --agents all")
         )
-    if not quiet:
+    if as_json:
+        changed = [
+            {"id": what, "from": _BEFORE.get(state, "present"), "to": _AFTER.get(state, "present")}
+            for state, what, _ in report
+            if state not in ("unchanged", "skipped")
+        ]
+        app.console.json("change", {"changed": changed, "refused": []})
+    elif not quiet:
         _print(app.console, layout, report, agents)
+
+
+# What a file or folder was and is; of any other it is said "present".
+_BEFORE = {"created": None}
+_AFTER = {"removed": None}
 
 
 def _print(

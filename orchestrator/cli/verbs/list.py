@@ -9,12 +9,12 @@ import click
 from orchestrator.cli import everywhere as everywhere_cli
 from orchestrator.cli import selecting
 from orchestrator.cli.app import App
-from orchestrator.cli.options import Choice, complete_runs, examples, json_option, now
+from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.status import FINISHED, FOLDERS, Status
+from orchestrator.model.status import FINISHED, FOLDERS
 from orchestrator.queries import projects, runs, tasks
 from orchestrator.records import dataclass
 
@@ -31,24 +31,9 @@ if TYPE_CHECKING:
         "orchestrator list --all --status running     # in all your projects",
     )
 )
+@click.argument("words", nargs=-1, metavar="[TASK...]", shell_complete=complete_ids(runs=True))
+@selecting.filter_options(asks=False)
 @click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    type=Choice([*(status.word for status in FOLDERS), "invalid", "ended"], {"inbox": "waiting"}),
-    help="Only tasks with this status; may be repeated.",
-)
-@click.option("--run", "run_id", shell_complete=complete_runs, help="Only tasks of this run.")
-@click.option("--agent", help="Only tasks of this agent.")
-@click.option(
-    "-l",
-    "--label",
-    "labels",
-    multiple=True,
-    help="Only tasks with this label; if repeated, with all of them.",
-)
-@click.option(
-    "-n",
     "--last",
     "most",
     type=click.IntRange(0),
@@ -62,20 +47,26 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(
     app: App,
-    statuses: tuple[str, ...],
+    words: tuple[str, ...],
     run_id: str | None,
     agent: str | None,
     labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    failed: bool,
     most: int,
     everywhere: bool,
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Tasks that have not ended, and the newest ended ones.
+    """Tasks that have not ended, and the newest ended ones; or those that are named, and those of a run.
 
     With --all, the tasks of all your projects: the first column is the project.
     """
-    wanted = Wanted(statuses, run_id, agent, frozenset(labels), most)
+    states = (*statuses, *(["failed"] if failed else []))
+    if words and everywhere:
+        raise click.UsageError("--all lists every project; name tasks in one of them: -C DIR")
+    ids = frozenset(task_id for task_id, _, _ in selecting.named(app, words)) if words else None
+    wanted = Wanted(states, run_id, agent, frozenset(labels), 0 if words else most, ids)
     if everywhere:
         _show_everywhere(
             app, projects.in_each(lambda layout: _find(layout, wanted)), as_json, jsonl
@@ -109,6 +100,7 @@ class Wanted:
     agent: str | None
     labels: frozenset[str]
     most: int
+    ids: frozenset[str] | None = None
 
     @property
     def filtered(self) -> bool:
@@ -118,9 +110,11 @@ class Wanted:
 
 def _find(layout: Layout, wanted: Wanted) -> tuple[list[Row], int]:
     """The rows of one project, and how many ended tasks were left out."""
-    folders = _folders(wanted.statuses) or (None if wanted.most else FOLDERS)
+    folders = selecting.folders_of(wanted.statuses) or (None if wanted.most else FOLDERS)
     most = None if wanted.filtered or not wanted.most else wanted.most
     rows, left_out = tasks.listed(layout, now(), folders, most)
+    if wanted.ids is not None:
+        rows = [row for row in rows if row.id in wanted.ids]
     rows = [row for row in rows if wanted.run in (None, row.run)]
     rows = [row for row in rows if wanted.agent in (None, row.agent)]
     if wanted.labels:
@@ -179,15 +173,3 @@ def _newest(rows: list[Row], most: int) -> tuple[list[Row], int]:
         if row.status not in ended or seen <= most:
             kept.append(row)
     return kept, len(rows) - len(kept)
-
-
-def _folders(words: tuple[str, ...]) -> tuple[Status, ...]:
-    """The folders that hold tasks with these statuses."""
-    found: list[Status] = []
-    for word in words:
-        if word == "ended":
-            found += FINISHED
-        else:
-            found += [status for status in FOLDERS if status.word == word]
-            found += [Status.INBOX] if word == "invalid" else []
-    return tuple(dict.fromkeys(found))

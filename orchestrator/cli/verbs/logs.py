@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import click
 
 from orchestrator import lazily
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.cli.screen.console import cost, say
 from orchestrator.cli.screen.follow import LogWriter
+from orchestrator.cli.selecting import named
 from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
@@ -29,16 +31,14 @@ from orchestrator.tools import activity
         "orchestrator logs retry --stderr --attempt 1",
     )
 )
-@click.argument("task", shell_complete=complete_ids())
+@ids_argument(runs=True)
 @click.option(
     "-f",
     "--follow",
     is_flag=True,
     help="Follow its output, through all attempts, until it ends.",
 )
-@click.option(
-    "-n", "--last", "--lines", "lines", type=click.IntRange(0), help="Only the last lines."
-)
+@click.option("--last", "lines", type=click.IntRange(0), help="Only so many lines, the last.")
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
 @click.option("--stderr", is_flag=True, help="Its standard error.")
 @json_option
@@ -46,7 +46,7 @@ from orchestrator.tools import activity
 @click.pass_obj
 def command(
     app: App,
-    task: str,
+    tasks: tuple[str, ...],
     follow: bool,
     lines: int | None,
     attempt: int | None,
@@ -56,34 +56,53 @@ def command(
 ) -> int:
     """What the tool printed. An agent's JSON events become readable lines (what it says, runs, reads, changes).
 
-    Control sequences other than colours are removed.
+    Control sequences other than colours are removed. Of a run, what each of its tasks has printed.
     """
-    layout = app.layout
-    task_id, _, _ = scan.find(layout, task)
-    name = "stderr.log" if stderr else "stdout.log"
-    number = attempt or printed.newest(layout, task_id)
-    if number is None and not follow:
-        raise _no_log(layout, task_id)
+    layout, name = app.layout, "stderr.log" if stderr else "stdout.log"
+    ids = [task_id for task_id, _, _ in named(app, tasks)]
+    if follow and as_json:
+        raise click.UsageError("with --follow it prints only text")
+    if follow and len(ids) > 1:
+        raise click.UsageError(f"--follow follows one task; these are {len(ids)}")
+    if follow:
+        _check_attempt(layout, ids[0], attempt)
+        lazily.settle()
+        return _follow(app, ids[0], name, attempt, lines, raw)
+    if len(tasks) < len(ids):  # a run's that have not run yet are passed over
+        ids = [task_id for task_id in ids if printed.newest(layout, task_id) is not None]
+    numbers = [(task_id, _attempt(layout, task_id, attempt)) for task_id in ids]
+    if as_json:
+        found = [_document(layout, *each, name, lines, raw) for each in numbers]
+        app.console.documents([("logs", document) for document in found])
+        return 0
+    codes = [0]
+    for task_id, number in numbers:
+        if len(ids) > 1:
+            say(f"==> {task_id} · attempt {number}")
+        codes.append(_show(app, task_id, number, name, lines, raw))
+    return max(codes)
+
+
+def _check_attempt(layout: Layout, task_id: str, attempt: int | None) -> None:
+    """`NotFound` if this attempt is asked for, and there was none."""
     if attempt is not None and not os.path.isdir(layout.logs(task_id, attempt)):
         raise NotFound(
             f"{task_id} has no attempt {attempt}",
             f"the newest is {printed.newest(layout, task_id)}",
         )
-    if follow and as_json:
-        raise click.UsageError("with --follow it prints only text")
-    if follow:
-        lazily.settle()
-        return _follow(app, task_id, name, attempt, lines, raw)
+
+
+def _attempt(layout: Layout, task_id: str, attempt: int | None) -> int:
+    number = attempt or printed.newest(layout, task_id)
+    if number is None:
+        raise _no_log(layout, task_id)
+    _check_attempt(layout, task_id, attempt)
+    return number
+
+
+def _show(app: App, task_id: str, number: int, name: str, lines: int | None, raw: bool) -> int:
+    layout = app.layout
     path = f"{layout.logs(task_id, number)}/{name}"
-    if as_json:
-        return _document(
-            app,
-            task_id,
-            number,
-            path,
-            lines,
-            activity.Presentation() if raw else printed.how_shown(layout, task_id, number, name),
-        )
     if not os.path.exists(path):
         say(f"{layout.shown(path)} is not there (logs are not kept in git)")
         return 1
@@ -110,18 +129,17 @@ def _no_log(layout: Layout, task_id: str) -> NotFound:
 
 
 def _document(
-    app: App,
-    task_id: str,
-    number: int | None,
-    path: str,
-    lines: int | None,
-    how: activity.Presentation,
-) -> int:
-    shown = printed.lines_of(path, how, lines)
-    app.console.json(
-        "logs", {"task": task_id, "attempt": number, "file": app.layout.shown(path), "lines": shown}
-    )
-    return 0
+    layout: Layout, task_id: str, number: int, name: str, lines: int | None, raw: bool
+) -> dict[str, Any]:
+    path = f"{layout.logs(task_id, number)}/{name}"
+    plain = activity.Presentation()
+    how = plain if raw else printed.how_shown(layout, task_id, number, name)
+    return {
+        "task": task_id,
+        "attempt": number,
+        "file": layout.shown(path),
+        "lines": printed.lines_of(path, how, lines),
+    }
 
 
 def _follow(

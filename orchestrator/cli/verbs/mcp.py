@@ -27,6 +27,7 @@ ABOUT = (
         "orchestrator mcp    # speaks MCP on standard input and output; nothing listens",
     )
 )
+@click.option("--json", is_flag=True, expose_value=False, help="Nothing else: MCP is JSON.")
 @click.pass_obj
 def command(app: App) -> None:
     """Serve an agent over MCP on standard input and output: new, list, show, wait, reply.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt
@@ -28,23 +29,40 @@ from orchestrator.store import holding, moves
 )
 @click.argument("words", nargs=-1, metavar="[TASK...]", shell_complete=complete_ids(Status.HELD))
 @scope_options
+@selecting.label_option
+@selecting.status_option
+@selecting.failed_option
+@selecting.yes_option
 @dry_run_option
 @json_option
 @click.pass_obj
 def command(
-    app: App, /, words: tuple[str, ...], dry_run: bool, as_json: bool, **options: object
+    app: App,
+    /,
+    words: tuple[str, ...],
+    labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    failed: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: object,
 ) -> int:
     """Let held tasks start again: they go back to inbox/.  Or a tool, an agent, a run, or everything.
 
     --all undoes hold --all; tools, agents and tasks that are held separately stay held.
+    With --label or --status: the held tasks to which these apply, and --run and --agent too, after a question.
     """
     refuse_in_attempt("release what is held")
+    wanted = selecting.beside_scopes(labels, statuses, failed, options)
     found = named(app, words, options, Status.HELD)
     if found.words:
         raise click.UsageError(f"'{found.words[0]}' is no task")
-    if not found.tasks and not found.scopes:
-        raise click.UsageError("name tasks, or --tool, --agent, --run or --all")
+    if not found.tasks and not found.scopes and not wanted:
+        raise click.UsageError("name tasks, or --tool, --agent, --run, --label, --status or --all")
     changes = Changes(app, as_json)
+    if wanted:
+        found.tasks += selecting.agreed(app, wanted, Status.HELD, "release", yes or dry_run)
     move(changes, found.tasks, moves.release, "waiting", "release", dry_run, (Status.HELD,))
     for scope in found.scopes:
         _release(changes, scope, dry_run)

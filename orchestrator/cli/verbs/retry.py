@@ -7,9 +7,8 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.moving import move
-from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
-from orchestrator.cli.scopes import Found
-from orchestrator.cli.selecting import Filter, agree, filter_options
+from orchestrator.cli.options import Found, dry_run_option, examples, ids_argument, json_option
+from orchestrator.cli.selecting import NAME, Filter, agree, filter_options
 from orchestrator.cli.selecting import find as select
 from orchestrator.cli.writing import open_config
 from orchestrator.coordination import clearing, landing, runreviews
@@ -30,6 +29,7 @@ FOLDERS = (
     Status.ARCHIVE,
     Status.INBOX,
 )
+WITHOUT_SUCCESS = (Status.FAILED, Status.CANCELLED)
 
 
 @click.command(
@@ -41,7 +41,7 @@ FOLDERS = (
     )
 )
 @ids_argument(*FOLDERS, required=False, runs=True)
-@filter_options
+@filter_options()
 @click.option(
     "--conflict",
     is_flag=True,
@@ -61,6 +61,7 @@ def command(
     run_id: str | None,
     agent: str | None,
     labels: tuple[str, ...],
+    statuses: tuple[str, ...],
     failed: bool,
     yes: bool,
     conflict: bool,
@@ -70,20 +71,20 @@ def command(
 ) -> int:
     """Run ended tasks again, as new attempts, in the same session and tree if the tool can resume one.
 
-    Their history is kept.  To tell the agent why, use reply instead.  With --run, --agent, --label or --failed: the
-    tasks to which all of these apply and that failed or were cancelled, after a question.  A run that is named is the
+    Their history is kept.  To tell the agent why, use reply instead.  With --run, --agent, --label, --status or --failed: the
+    tasks to which all of these apply and (without --status) that failed or were cancelled, after a question.  A run that is named is the
     same as --run, without the question.
     """
     if conflict and fresh:
         raise click.UsageError("--conflict uses its tree, and --fresh does not")
-    wanted = Filter(run_id, agent, frozenset(labels), failed)
+    wanted = Filter(run_id, agent, frozenset(labels), statuses, failed)
     if bool(tasks) == bool(wanted):
-        raise click.UsageError("name tasks, or say --failed, --run, --agent or --label")
+        raise click.UsageError(NAME)
     changes = Changes(app, as_json)
     if tasks:
         found = _of_words(changes, tasks)
     else:
-        found = select(app, wanted, _without_success(failed))
+        found = select(app, wanted, WITHOUT_SUCCESS)
         if not dry_run:
             agree(app, found, "run again", yes)
     if fresh and not dry_run:
@@ -101,10 +102,6 @@ def command(
     return changes.end()
 
 
-def _without_success(failed: bool) -> tuple[Status, ...]:
-    return (Status.FAILED,) if failed else (Status.FAILED, Status.CANCELLED)
-
-
 def _of_words(changes: Changes, words: tuple[str, ...]) -> Found:
     """The tasks that words name; of a run, those that failed or were cancelled."""
     app, found = changes.app, []
@@ -113,7 +110,7 @@ def _of_words(changes: Changes, words: tuple[str, ...]) -> Found:
         if run is None:
             found.append(scan.find(app.layout, word, ALL))
             continue
-        again = select(app, Filter(run=run[0]), _without_success(False))
+        again = select(app, Filter(run=run[0]), WITHOUT_SUCCESS)
         if not again:
             changes.refuse(run[0], Refused(f"no task of {run[0]} failed or was cancelled"))
         found += again

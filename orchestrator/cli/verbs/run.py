@@ -12,8 +12,9 @@ import click
 
 from orchestrator.cli import runhere
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Moves, aside
 from orchestrator.cli.consent import obtain
-from orchestrator.cli.options import complete_ids, examples
+from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import LogWriter
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
@@ -55,14 +56,22 @@ from orchestrator.store.transitions import Store
 @click.option(
     "--force", is_flag=True, help="Run it even if it needs other tasks or its time has not come."
 )
+@json_option
 @click.pass_obj
-def command(app: App, file: str, force: bool) -> int:
+def command(app: App, file: str, force: bool, as_json: bool) -> int:
     """Claim one waiting task and run it in the foreground: its output appears here.
 
     Claim and records are the same as under watch, but it takes no slot.  A watcher may run at the same time.  Ctrl-C
     cancels the task.  Of a run, all its tasks are run, as under watch, and nothing else; if a watcher is running, that one runs
     them, and this waits.
     """
+    moves = Moves(app, as_json)
+    with aside(app, as_json):
+        code = _here(app, file, force)
+    return moves.end(code)
+
+
+def _here(app: App, file: str, force: bool) -> int:
     layout = app.layout
     run = runhere.accepted(layout, file)
     if run is not None:

@@ -12,6 +12,7 @@ from orchestrator.cli.screen.console import Console
 from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
 from orchestrator.files import runrecords
+from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.queries import chains, runs
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=examples("orchestrator runs", "orchestrator runs release-0.2"))
-@click.argument("run", required=False, shell_complete=complete_runs)
+@click.argument("names", nargs=-1, metavar="[RUN...]", shell_complete=complete_runs)
 @json_option
 @click.pass_obj
-def command(app: App, run: str | None, as_json: bool) -> None:
-    """All runs, or one run and its tasks.  A run's status follows from its tasks'."""
+def command(app: App, names: tuple[str, ...], as_json: bool) -> None:
+    """All runs, or some of them with their tasks.  A run's status follows from its tasks'."""
     layout = app.layout
-    if run is None:
+    if not names:
         views = runs.all_runs(layout, now())
         if as_json:
             app.console.json("runs", {"runs": [view.as_json() for view in views]})
@@ -48,21 +49,27 @@ def command(app: App, run: str | None, as_json: bool) -> None:
         if not views and app.console.tty:
             app.console.out("no runs; a file with tasks: in work/inbox makes one")
         return
-    known = runs.find_run(layout, run)
+    found = [_named(layout, name) for name in names]
+    if as_json:
+        app.console.documents([("run", {"run": view.as_json()}) for view in found])
+        return
+    for view in found:
+        show_run(app, view)
+
+
+def _named(layout: Layout, name: str) -> RunView:
+    known = runs.find_run(layout, name)
     view = runs.view_of(layout, *known, now()) if known else None
     if view is None:
         listed = ", ".join(run_id for run_id, _ in runrecords.listed(layout)[:8])
         raise NotFound(
-            f"there is no run '{run}'", f"runs: {listed}" if listed else "there are no runs yet"
+            f"there is no run '{name}'", f"runs: {listed}" if listed else "there are no runs yet"
         )
-    show_run(app, view, as_json)
+    return view
 
 
-def show_run(app: App, view: RunView, as_json: bool) -> None:
+def show_run(app: App, view: RunView) -> None:
     """One run and its tasks, as ``runs RUN`` and ``show RUN`` print it."""
-    if as_json:
-        app.console.json("run", {"run": view.as_json()})
-        return
     _show(app.console, view, now())
 
 

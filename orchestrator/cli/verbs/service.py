@@ -8,7 +8,7 @@ import sys
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, json_option
 from orchestrator.errors import Unusable
 
 # KillMode=process: stopping or restarting the service leaves agents alone; the next watcher adopts
@@ -38,8 +38,9 @@ WantedBy=default.target
         "orchestrator service > ~/.config/systemd/user/orchestrator-acme-api.service",
     )
 )
+@json_option
 @click.pass_obj
-def command(app: App) -> None:
+def command(app: App, as_json: bool) -> None:
     """Print a systemd user unit that runs the watcher of this project.  Nothing is installed.
 
     Stopping the service does not stop running agents: the next watcher takes them over.
@@ -52,15 +53,17 @@ def command(app: App) -> None:
     name = "orchestrator-" + "".join(
         char if char.isalnum() or char in "-_" else "-" for char in os.path.basename(root)
     )
-    app.console.out(
-        UNIT.format(
-            home="~",
-            name=name,
-            root=_escaped(root),
-            python=_escaped(sys.executable),
-            path=_escaped(os.environ.get("PATH", os.defpath)),
-        ).rstrip("\n")
-    )
+    unit = UNIT.format(
+        home="~",
+        name=name,
+        root=_escaped(root),
+        python=_escaped(sys.executable),
+        path=_escaped(os.environ.get("PATH", os.defpath)),
+    ).rstrip("\n")
+    if as_json:
+        app.console.json("service", {"name": f"{name}.service", "unit": unit})
+    else:
+        app.console.out(unit)
 
 
 def _escaped(text: str) -> str:

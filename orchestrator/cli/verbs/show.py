@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.options import examples, ids_argument, json_option, now
 from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.cli.verbs import runs as runs_verb
+from orchestrator.cli.verbs import why as why_verb
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import waiting_plan
@@ -33,52 +34,76 @@ SAID = 400  # characters of a line of the agent's last words, in a pipe
     epilog=examples(
         "orchestrator show review-retry",
         "orchestrator show retry          # any unique part of the id",
+        "orchestrator show retry --why    # what it waits for",
         "orchestrator show retry --json | jq .result.outcome",
     )
 )
-@click.argument("task", shell_complete=complete_ids(runs=True))
+@ids_argument(runs=True, name="words")
 @click.option("--full", is_flag=True, help="The whole prompt and message.")
+@click.option("--why", "reasons", is_flag=True, help="Only what it waits for, as  why  tells it.")
 @json_option
 @click.pass_obj
-def command(app: App, task: str, full: bool, as_json: bool) -> None:
-    """Everything about one task: where it is, how it went, where its files are.  Of a run, its tasks."""
-    layout = app.layout
-    found_as, error = "", None
+def command(app: App, words: tuple[str, ...], full: bool, reasons: bool, as_json: bool) -> None:
+    """Everything about a task: where it is, how it went, where its files are.  Of a run, its tasks."""
+    if reasons:
+        why_verb.tell(app, words, as_json)
+    elif as_json:
+        app.console.documents([_document(app.layout, word) for word in words])
+    else:
+        for place, word in enumerate(words):
+            if place:
+                app.console.out()
+            _tell(app, word, full)
+
+
+def _meant(layout: Layout, word: str) -> RunView | tuple[str, Status, str]:
+    """The run or the task that ``word`` names: a run's whole name comes before a part of its tasks' names."""
     try:
-        task_id, status, name = whereabouts.find(layout, task)
-        found_as = task_id
-    except NotFound as missing:
-        error = missing
-    if found_as != task:  # a run's whole name comes before a part of its tasks' names
-        view = _run(layout, task)
-        if view is not None and (error or view.id == task):
-            runs_verb.show_run(app, view, as_json)
-            return
-    if error is not None:
-        raise error
-    moment = now()
-    found = story.of(layout, task_id, status, name, moment)
-    asked = found.request.task if found.request else None
-    links = chains.before(layout, asked), chains.after(layout, asked, found.result)
-    if as_json:
-        app.console.json(
-            "task",
-            {
-                "task": found.row.as_json(),
-                "request": found.text,
-                "result": dict(found.result),
-                "note": found.note,
-                "events": found.history,
-                "chain": [link.as_json() for link in links[0]],
-                "follow_ups": [link.as_json() for link in links[1]],
-            },
-        )
+        task_id, status, name = whereabouts.find(layout, word)
+    except NotFound:
+        view = _run(layout, word)
+        if view is None:
+            raise
+        return view
+    view = _run(layout, word) if task_id != word else None
+    return view if view is not None and view.id == word else (task_id, status, name)
+
+
+def _tell(app: App, word: str, full: bool) -> None:
+    layout, found = app.layout, _meant(app.layout, word)
+    if not isinstance(found, tuple):
+        runs_verb.show_run(app, found)
         return
-    _show(app.console, found, status, moment, full, layout, links)
+    moment = now()
+    told = story.of(layout, *found, moment)
+    _show(app.console, told, found[1], moment, full, layout, _links(layout, told))
+
+
+def _document(layout: Layout, word: str) -> tuple[str, dict[str, Any]]:
+    """The kind of the document, and what is in it."""
+    meant = _meant(layout, word)
+    if not isinstance(meant, tuple):
+        return "run", {"run": meant.as_json()}
+    found = story.of(layout, *meant, now())
+    links = _links(layout, found)
+    return "task", {
+        "task": found.row.as_json(),
+        "request": found.text,
+        "result": dict(found.result),
+        "note": found.note,
+        "events": found.history,
+        "chain": [link.as_json() for link in links[0]],
+        "follow_ups": [link.as_json() for link in links[1]],
+    }
+
+
+def _links(layout: Layout, found: Story) -> Links:
+    asked = found.request.task if found.request else None
+    return chains.before(layout, asked), chains.after(layout, asked, found.result)
 
 
 def _run(layout: Layout, run: str) -> RunView | None:
-    """The run of this name, if there is one."""
+    """The run that ``run`` names, if there is one."""
     known = runs.find_run(layout, run)
     return runs.view_of(layout, *known, now()) if known else None
 

@@ -63,7 +63,6 @@ def watcher_words(card: Card | None, moment: float) -> str:
     is_flag=True,
     help="Keep updating; Ctrl-C stops only that.",
 )
-@click.option("-w", "--watch", "kept", is_flag=True, hidden=True)  # as it was called before
 @click.option(
     "--interval",
     type=click.FloatRange(0.1),
@@ -88,7 +87,6 @@ def command(
     as_json: bool,
     short: bool,
     keep: bool,
-    kept: bool,
     interval: float,
     ahead: bool,
     slots: int | None,
@@ -107,7 +105,6 @@ def command(
         return elsewhen.show_ahead(app, as_json, slots, without)
     if moment is not None:
         return elsewhen.show_past(app, as_json, moment)
-    keep = keep or kept
     if keep:
         lazily.settle()
     while True:

@@ -223,7 +223,7 @@ def _tools(
         document.problem_at(
             path,
             f"there is no tool '{one_line(tool, 60)}'",
-            schemas.did_you_mean(tool, toolbox.tools) or "orchestrator tools   lists them",
+            schemas.did_you_mean(tool, toolbox.tools) or "orchestrator agents   lists them",
         )
         for tool in (absent_tools(role, toolbox.tools) if role is not None else ())
     ]

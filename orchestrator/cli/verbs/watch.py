@@ -11,8 +11,9 @@ import click
 
 from orchestrator.cli import watching_all
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Moves, aside
 from orchestrator.cli.consent import obtain
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.pane import Pane
 from orchestrator.cli.writing import open_config, refuse_unsafe
@@ -77,6 +78,7 @@ from orchestrator.tools.specs import Toolbox
     is_flag=True,
     help="Start a watcher for each of your projects, in one pane.",
 )
+@json_option
 @click.pass_obj
 def command(
     app: App,
@@ -89,6 +91,7 @@ def command(
     keys: bool | None,
     accept: str,
     everywhere: bool,
+    as_json: bool,
 ) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
 
@@ -101,15 +104,24 @@ def command(
             raise click.UsageError("--all goes with --until-empty, --once, --quiet and --slots")
         words = [("--until-empty", until_empty), ("--once", once), ("--quiet", quiet)]
         more = ["--slots", str(slots)] if slots is not None else []
+        if as_json:
+            raise click.UsageError("--json tells of one project: orchestrator -C DIR watch --json")
         return watching_all.run(app, [*(word for word, said in words if said), *more])
     chosen = {"title": title, "bell": bell, "keys": keys}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     limits: dict[str, Any] = {} if slots is None else {"running": slots}
-    acceptance = obtain(app, accept, wait=not (until_empty or once))
-    watcher = serve(app, acceptance, given, limits, until_empty, once, quiet)
+    moves = Moves(app, as_json)
+    with aside(app, as_json):
+        acceptance = obtain(app, accept, wait=not (until_empty or once))
+        watcher = serve(app, acceptance, given, limits, until_empty, once, quiet)
+    return moves.end(_code(watcher, until_empty or once))
+
+
+def _code(watcher: Watcher, ends: bool) -> int:
+    """What a watcher leaves with, that may end without being told to."""
     if watcher.rooms.signals.interrupted:
         return INTERRUPTED
-    if not (until_empty or once):
+    if not ends:
         return 0
     if watcher.rooms.tally["failed"] or watcher.rooms.waitlist.inbox.stuck():
         return FAILED

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.options import examples, ids_argument, json_option, now
+from orchestrator.cli.screen.console import Console
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean
 from orchestrator.queries import runs, whereabouts, why, whyrun
@@ -17,46 +18,57 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=examples("orchestrator why bump-deps"))
-@click.argument("task", shell_complete=complete_ids(runs=True))
+@ids_argument(runs=True, name="words")
 @json_option
 @click.pass_obj
-def command(app: App, task: str, as_json: bool) -> None:
+def command(app: App, words: tuple[str, ...], as_json: bool) -> None:
     """Everything that keeps a task from starting: holds, needs, times, limits, the watcher.  Reads files only.
 
-    Of a run, what each of its tasks waits for.
+    Of a run, what each of its tasks waits for. Short for show --why.
     """
-    answer = _answer(app.layout, task)
+    tell(app, words, as_json)
+
+
+def tell(app: App, words: tuple[str, ...], as_json: bool) -> None:
+    """What each of these waits for."""
+    answers = [_answer(app.layout, word) for word in words]
     if as_json:
-        gates = [
-            {
-                "name": gate.name,
-                "why": gate.why,
-                "hint": gate.hint,
-                "until": gate.until,
-                "stuck": gate.stuck,
-            }
-            for gate in answer.gates
-        ]
-        app.console.json(
-            "why",
-            {
-                "task": answer.id,
-                "status": answer.status,
-                "summary": answer.summary,
-                "gates": gates,
-                "passed": answer.passed,
-            },
-        )
+        app.console.documents([("why", _document(answer)) for answer in answers])
         return
-    head = f"{app.console.sign(answer.status)} {answer.id}  "
-    app.console.hang(head, app.console.local(clean(answer.summary)))
+    for answer in answers:
+        _show(app.console, answer)
+
+
+def _document(answer: Reasons) -> dict[str, Any]:
+    gates = [
+        {
+            "name": gate.name,
+            "why": gate.why,
+            "hint": gate.hint,
+            "until": gate.until,
+            "stuck": gate.stuck,
+        }
+        for gate in answer.gates
+    ]
+    return {
+        "task": answer.id,
+        "status": answer.status,
+        "summary": answer.summary,
+        "gates": gates,
+        "passed": answer.passed,
+    }
+
+
+def _show(console: Console, answer: Reasons) -> None:
+    head = f"{console.sign(answer.status)} {answer.id}  "
+    console.hang(head, console.local(clean(answer.summary)))
     for gate in answer.gates:
-        sign = app.console.sign("problem" if gate.stuck else "waiting")
-        app.console.hang(f"  {sign} {gate.name:<11} ", app.console.local(clean(gate.why)))
+        sign = console.sign("problem" if gate.stuck else "waiting")
+        console.hang(f"  {sign} {gate.name:<11} ", console.local(clean(gate.why)))
         if gate.hint:
-            app.console.hang(f"    {'':<11} ", gate.hint)
+            console.hang(f"    {'':<11} ", gate.hint)
     for text in answer.passed:
-        app.console.hang(f"  {app.console.sign('ok')} ", text)
+        console.hang(f"  {console.sign('ok')} ", text)
 
 
 def _answer(layout: Layout, word: str) -> Reasons:

@@ -7,12 +7,14 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import aside
 from orchestrator.cli.consent import obtain
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.writing import open_config
 from orchestrator.coordination.elsewhere.hub import Hub
 from orchestrator.coordination.elsewhere.once import Once, spool_of
@@ -81,6 +83,7 @@ from orchestrator.tools.specs import Toolbox
     default="",
     help="Accept the settings with this checksum (a refused worker prints it); for CI.",
 )
+@json_option
 @click.pass_obj
 def command(
     app: App,
@@ -93,6 +96,7 @@ def command(
     once: str,
     until_empty: bool,
     accept: str,
+    as_json: bool,
 ) -> None:
     """Run attempts that watchers on other machines offer through a broker.
 
@@ -111,13 +115,32 @@ def command(
         )
     if once and not DISPATCH.match(once):
         raise click.UsageError(f"'{once[:40]}' is not a dispatch: 32 hexadecimal digits")
+    called = name or socket.gethostname()
+    with aside(app, as_json):
+        lines = Lines(app)
+        _work(app, queue, labels, tools, slots, spool, called, once, until_empty, accept, lines)
+    if as_json:
+        app.console.json("worker", {"name": called, "lines": list(lines.said)})
+
+
+def _work(
+    app: App,
+    queue: str,
+    labels: tuple[str, ...],
+    tools: tuple[str, ...],
+    slots: int,
+    spool: str,
+    called: str,
+    once: str,
+    until_empty: bool,
+    accept: str,
+    lines: Lines,
+) -> None:
     url = _address(queue)
     obtain(app, accept, wait=not (until_empty or once))
     config, toolbox = open_config(app)
     if once:
-        _once(
-            app, url, once, spool or _default_spool(), name or socket.gethostname(), config, toolbox
-        )
+        _once(app, url, once, spool or _default_spool(), called, config, toolbox, lines)
         return
     offered = _tools(tools, config, toolbox)
     for label in labels:
@@ -126,9 +149,6 @@ def command(
                 f"'{label[:40]}' is not a label", "letters, digits and . _ - are allowed"
             )
     folder = Spool(spool or _default_spool())
-    called = name or socket.gethostname()
-
-    lines = Lines(app)
 
     async def serve() -> None:
         broker = engine(url, f"worker-{folder.worker[:8]}")
@@ -151,9 +171,15 @@ def command(
 
 
 def _once(
-    app: App, url: str, dispatch: str, base: str, called: str, config: Config, toolbox: Toolbox
+    app: App,
+    url: str,
+    dispatch: str,
+    base: str,
+    called: str,
+    config: Config,
+    toolbox: Toolbox,
+    lines: Lines,
 ) -> None:
-    lines = Lines(app)
     try:
         folder = Spool(spool_of(base, socket.gethostname(), dispatch))
     except Busy:
@@ -195,7 +221,7 @@ def _tools(wanted: tuple[str, ...], config: Config, toolbox: Toolbox) -> list[st
     ]
     for name in wanted:
         if name not in there:
-            raise Unusable(f"the tool '{name[:60]}' is not here", "orchestrator tools")
+            raise Unusable(f"the tool '{name[:60]}' is not here", "orchestrator agents")
     return sorted(set(wanted or there))
 
 
@@ -213,8 +239,10 @@ class Lines:
 
     def __init__(self, app: App) -> None:
         self._console = app.console
+        self.said: deque[str] = deque(maxlen=1000)  # the last of them
 
     def say(self, text: str) -> None:
         """Seen at once, in a pipe, too."""
+        self.said.append(text)
         self._console.out(f"{time.strftime('%H:%M:%S')}  {text}")
         sys.stdout.flush()

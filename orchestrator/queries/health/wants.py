@@ -60,7 +60,7 @@ def roles(layout: Layout) -> list[Check]:
         problem(
             "agents",
             f"agent {agent.name}: there is no tool '{one_line(tool, 60)}'",
-            "orchestrator tools   lists them",
+            "orchestrator agents   lists them",
         )
         for agent in config.agents.values()
         for tool in absent_tools(agent, tools)

@@ -21,7 +21,7 @@ def watcher(layout: Layout, now: float) -> Check:
             "watcher", f"{pid} claims nothing: {known.fault}", "make room, or mend the disk"
         )
     if known.settings_held:
-        hint = "look at it, then: orchestrator reload"
+        hint = "look at it, then: orchestrator approve --settings"
         return note("watcher", f"{pid} holds {known.settings}", hint)
     if known.settings:
         return problem("watcher", f"{pid} found {known.settings}", "orchestrator validate")
