@@ -39,8 +39,8 @@ _PLACES = {
 # What must come before a moment for it to be the end of something, not a figure in passing.
 _ANCHOR = regex(
     r"\b(?:(?:will )?reset(?:s|ting)?(?:_?(?:at|in|after|time))?(?!\w)(?:[ _-]?(?:at|on|in|after|time|requests|tokens))?"
-    r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry[ _-]?(?:after|delay)|retry(?:ing)?|available|wait|until"
-    r"|renew(?:s|ed)?|refresh(?:es)?|lift(?:s|ed)|expires|resumes?|reopens?|unlocks?|window (?:starts|begins|opens)|continue|(?:come )?back)"
+    r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry[ _-]?(?:after|delay)|retry(?:ing)?(?: \(?(?:attempt |try )?#?\d{1,3} ?(?:/|of) ?\d{1,3}\b\)?)?|available|wait|until"
+    r"|renew(?:s|ed)?|refresh(?:es|ed)?|lift(?:s|ed)|expires|resumes?|reopens?|unlocks?|window (?:starts|begins|opens)|continue|(?:come )?back|(?:re)?gain(?:ed)? access|(?:cycle|period|month|window) ends)"
     r"(?:[\s:,.·•~≈\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from|less than|under|up to|another|the|(?:every|each) day|daily)\b)*",
     re.I,
 )
@@ -54,9 +54,8 @@ _UNITS = {
     "s(?:ec(?:ond)?s?)?": 1.0,
     "(?:ms|milli(?:second)?s?)": 0.001,
 }
-_PART = regex(
-    rf"{_NUMBER} ?(?:{'|'.join(f'({unit})' for unit in _UNITS)})(?![a-z])[ ,]*(?:and )?", re.I
-)
+_PART_TEXT = rf"{_NUMBER} ?(?:{'|'.join(f'({unit})' for unit in _UNITS)})(?![a-z])[ ,]*(?:and )?"
+_PART = regex(_PART_TEXT, re.I)
 _BARE = regex(r"([0-5]\d)(?![\d:.]| ?[a-z])", re.I)
 _COUNTS = "a an one two three four five six seven eight nine ten eleven twelve".split()
 _A_UNIT = regex(
@@ -69,6 +68,14 @@ _WORDS = {
 _WITHIN = regex(r"\bin\W*\Z", re.I)
 _OF_DAY = regex(r"\bat\W*\Z", re.I)  # what follows is a time of day: at 19h00
 _RUNNING = regex(r"(\d{1,3}):(\d\d)(?::(\d\d))?(?![\d:]| ?[ap]\.?m)", re.I)  # 1:23:45
+_COUNTED = regex(
+    r"\b(?:until|till|to|before) (?:the )?(?:next )?\Z", re.I
+)  # time until reset: 02:15:00
+# 2h 5m left until it resets: the span comes first.
+_LEFT = regex(
+    rf"(?<![\w.,])((?:{_PART_TEXT})+)(?:left |remaining )?(?:until|till|before)\b[^.;\n]{{0,20}}?\b(?:reset|renew|refresh|available)",
+    re.I,
+)
 # 请在 15 分钟后重试, 2 小时后: the span comes before the word that says so.
 _EASTERN = regex(
     r"(\d{1,6}(?:\.\d+)?) ?(天|日|小时|時間|分钟|分鐘|分|秒钟|秒)(?:钟|间|間)?(?:之)?[后後]"
@@ -105,10 +112,10 @@ _DATES = (
     regex(rf"{_CLOCK}{_ZONE},? on {_NAMED}{_MONTH} {_DAY}(?:,? (?P<year>\d{{4}})\b)?", re.I),
 )
 _WEEKDAY = regex(
-    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today|tonight)[a-z]*(?:,| at)* ?(?:{_CLOCK}{_ZONE})?",
+    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today|tonight)[a-z]*(?:,| at)* ?(?:(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE})?",
     re.I,
 )
-_TIME = regex(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}", re.I)
+_TIME = regex(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}(?P<next>,?\s*\(?tomorrow\b)?", re.I)
 
 
 def ends(text: str, now: float, local: tzinfo | None = None) -> float | None:
@@ -139,8 +146,13 @@ def _moments(text: str, now: float, local: tzinfo | None) -> Iterator[float]:
         yield now + float(match[2]) * (0.001 if match[1].lower().startswith("m") else 1.0)
     for match in _EASTERN.finditer(text):
         yield now + float(match[1]) * _EASTERN_UNITS[match[2][0]]
+    for match in _LEFT.finditer(text):
+        span = _span(text, match.start())
+        if span is not None:
+            yield now + span
     for anchor in _ANCHOR.finditer(text):
-        running = _RUNNING.match(text, anchor.end()) if _WITHIN.search(anchor[0]) else None
+        counts = _WITHIN.search(anchor[0]) or _COUNTED.search(text, 0, anchor.start())
+        running = _RUNNING.match(text, anchor.end()) if counts else None
         if running:
             yield now + int(running[1]) * 3600 + int(running[2]) * 60 + int(running[3] or 0)
             continue
@@ -296,6 +308,8 @@ def _clock(match: re.Match[str], now: float, local: tzinfo | None) -> float | No
     today = datetime.fromtimestamp(now, zone).replace(
         hour=clock[0], minute=clock[1], second=0, microsecond=0
     )
+    if match["next"]:
+        return _stamp(today + timedelta(days=1))
     stamp = _stamp(today)
     if stamp is None or stamp > now:
         return stamp
