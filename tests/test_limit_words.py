@@ -1072,6 +1072,17 @@ def test_streams_that_fail(tmp_path, tool, events, stderr, kind, ends):
         ("claude", [INIT, bad("API Error: 500"), result("second")], {"code": 0}),
         ("claude", [INIT, result(), bad("")], {"code": 1}),
         ("claude", [INIT, "\x1b[?25h\x1b]0;x\x07" + json.dumps(result()) + "\x1b[0m"], {"code": 0}),
+        ("claude", [json.dumps(INIT) + " " + json.dumps(TALK) + json.dumps(result())], {"code": 0}),
+        ("claude", [INIT, "Working...\r\x1b[2K|\r\x1b[2K/\r\x1b[2K" + json.dumps(result())], {"code": 0}),
+        ("claude", [json.dumps(INIT) + "\r" + json.dumps(TALK) + "\r" + json.dumps(result())], {"code": 0}),
+        ("claude", [INIT, json.dumps(result()).replace('"num_turns": 2', '"num_turns": ' + "9" * 5000)], {"code": 0}),
+        ("claude", [INIT, json.dumps(result(total_cost_usd=float("nan"), usage={"input_tokens": float("inf")}))], {"code": 0}),
+        ("claude", [INIT, "\ufeff" + json.dumps(result("a\0b"))], {"code": 0}),
+        ("claude", [INIT, result(), "bye"], {"cause": "cancelled"}),
+        ("claude", [INIT, result(), {"type": "system", "x": "y" * 2_000_000}], {"signal": 9, "code": None}),
+        ("gemini", [{"type": "result", "status": "error", "error": {"message": "429"}}, {"type": "result", "status": "success"}], {"code": 0}),
+        ("copilot", [{"type": "session.error", "data": {"message": "429"}}, {"type": "result", "exitCode": 0}], {"cause": "timeout"}),
+        ("pi", [pi("error", errorMessage="529"), pi("stop")], {"code": 0}),
         ("codex", [THREAD, TURN], {"cause": "silence"}),
         ("codex", [THREAD, TURN, {"type": "error", "message": ""}], {"code": 1}),
         ("pi", [pi("stop"), {"type": "turn_end"}, {"type": "agent_end"}, {"type": "agent_settled"}], {"cause": "timeout"}),
@@ -1089,8 +1100,28 @@ def test_streams_whose_work_is_done(tmp_path, tool, events, how):
         ("claude", [INIT, bad("", subtype="error_max_turns")], {"code": 1}, "error_max_turns"),
         ("codex", [THREAD, TURN, {"type": "error", "message": "the stream broke"}], {"code": 1}, "the stream broke"),
         ("claude", [INIT, "note: " + json.dumps(result())], {"code": 0}, "without saying that it is done"),
+        ("claude", [INIT, json.dumps(TALK)[:30] + json.dumps(result())], {"code": 0}, "without saying that it is done"),
+        ("claude", [INIT, json.dumps(result()) + json.dumps(result())[:30]], {"code": 0}, "without saying that it is done"),
+        ("claude", [INIT, result(is_error="false")], {"code": 0}, "without saying that it is done"),
+        ("claude", [INIT, result(), TALK], {"signal": 9, "code": None}, "SIGKILL"),
+        ("codex", [THREAD, {"type": "turn.failed", "error": None}], {"code": 1}, "exit 1"),
     ],
 )  # fmt: skip
 def test_streams_whose_work_is_not(tmp_path, tool, events, how, reason):
     found = read(tmp_path, tool, events, **how)
     assert found.outcome != "succeeded" and reason in found.reason
+
+
+def test_an_answer_of_20_mb_on_one_line_is_read(tmp_path):
+    found = read(tmp_path, "claude", [INIT, result("y" * 20_000_000)], code=0)
+    assert found.outcome == "succeeded" and found.session == "s" and len(found.message) < 20_000
+
+
+def test_a_line_of_many_events_is_read_in_one_go(tmp_path):
+    found = read(tmp_path, "claude", [INIT, json.dumps(TALK) * 10_000 + json.dumps(result())])
+    assert found.outcome == "succeeded"
+
+
+def test_what_an_agent_says_after_it_thought(tmp_path):
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "the answer"}]
+    assert read(tmp_path, "pi", [pi("stop", content=parts)], code=0).message == "the answer"

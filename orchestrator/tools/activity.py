@@ -138,10 +138,12 @@ class Renderer:
         if self.show is not None:
             data = yield from self._whole(data)
         for raw in data.split(b"\n"):
-            event = queries.event_of(raw) if self.show is not None else None
-            if event is not None:
+            events = queries.events_of(raw) if self.show is not None else []
+            for event in events:
                 yield from self.event(event)
-            elif raw.strip():
+            if events:
+                continue
+            if raw.strip():
                 yield from self.flush()
                 yield Line(
                     "plain", clean(raw.decode("utf-8", "replace").rstrip("\r").rsplit("\r", 1)[-1])
@@ -289,12 +291,16 @@ class Progress:
         return True
 
     def _take(self, raw: bytes) -> None:
-        event = queries.event_of(raw) if self.how.show is not None or self.how.counts else None
-        if event is None:
+        reads = self.how.show is not None or self.how.counts
+        events = queries.events_of(raw) if reads else []
+        for event in events:
+            self._hear(event)
+        if not events:
             for line in Renderer(None).feed(raw):
                 self.line = one_line(line.text, 200) or self.line
                 self.answered = self.answered or (self.how.show is None and bool(line.text.strip()))
-            return
+
+    def _hear(self, event: dict[str, Any]) -> None:
         if self.how.show is not None:
             for line in self._renderer.event(event):
                 self.answered = self.answered or line.kind in ("says", "call")
@@ -339,8 +345,7 @@ def total(path: str, live: Live) -> tally_tools.Tally:
     try:
         with opening.open_file(path) as file:
             while line := file.readline(LONGEST):
-                event = queries.event_of(line.rstrip(b"\n"))
-                if event is not None:
+                for event in queries.events_of(line.rstrip(b"\n")):
                     tally.add(event)
     except OSError:
         pass

@@ -16,7 +16,7 @@ from orchestrator.files.text import last_lines, one_line, tail
 from orchestrator.patterns import regex
 from orchestrator.tools import activity
 from orchestrator.tools.activity import Show
-from orchestrator.tools.queries import event_of, search
+from orchestrator.tools.queries import events_of, search
 
 RECENT = 15  # events, or lines, from the end in which a complaint may stand
 # seconds by which events may be later than a complaint on standard error and still say nothing new
@@ -42,7 +42,7 @@ def of_line(line: str) -> str:
 def last(run_dir: str, show: Show | None) -> str:
     """The complaint that a program printed last, if nothing of another kind came after it; empty if
     there is none."""
-    events = [event for raw in _ends(f"{run_dir}/stdout.log") if (event := event_of(raw))]
+    events = [event for raw in _ends(f"{run_dir}/stdout.log") for event in events_of(raw)]
     if newest := _newest(show, events):
         return newest
     errors = last_lines(f"{run_dir}/stderr.log", RECENT)
@@ -69,7 +69,7 @@ def _ends(path: str) -> list[bytes]:
 
 
 def _plain(path: str) -> list[str]:
-    return [line.decode() for line in _ends(path) if event_of(line) is None]
+    return [line.decode() for line in _ends(path) if not events_of(line)]
 
 
 def _written(path: str) -> float:

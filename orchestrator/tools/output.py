@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.tools.activity import Show
 
 HEAD, TAIL = 1 << 20, 16 << 20
+LAST = (
+    1 << 26
+)  # bytes after the beginning that are read if they end with one line longer than `TAIL`
 SESSION = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
 
 
@@ -153,7 +156,7 @@ def settled(parse: Parse, run_dir: str, show: Show | None) -> bool:
     if parse.source != "stdout" or parse.parser or not parse.done:
         return False
     raw = tail(f"{run_dir}/stdout.log", HEAD).encode("utf-8", "replace")
-    events = [event for line in raw.split(b"\n") if (event := queries.event_of(line)) is not None]
+    events = [event for line in raw.split(b"\n") for event in queries.events_of(line)]
     ending = ending_tools.verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
     return bool(ending.final and (ending.done or ending.failed))
 
@@ -208,9 +211,7 @@ def _document(source: str, run_dir: str) -> tuple[Any, bool]:
     raw, cut = _ends(path)
     if path.endswith(".json"):
         return _json(raw), cut
-    return [
-        event for line in raw.split(b"\n") if (event := queries.event_of(line)) is not None
-    ], cut
+    return [event for line in raw.split(b"\n") for event in queries.events_of(line)], cut
 
 
 def _ends(path: str) -> tuple[bytes, bool]:
@@ -220,8 +221,13 @@ def _ends(path: str) -> tuple[bytes, bool]:
             if size <= HEAD + TAIL:
                 return file.read(HEAD + TAIL), False
             head = file.read(HEAD)
+            head = head[: head.rfind(b"\n") + 1]
             file.seek(size - TAIL)
-            return head[: head.rfind(b"\n") + 1] + file.read(TAIL).partition(b"\n")[2], True
+            tail = file.read(TAIL)
+            if b"\n" not in tail[:-1] and size - len(head) <= LAST:  # it is all one line
+                file.seek(len(head))
+                return head + file.read(LAST), True
+            return head + tail.partition(b"\n")[2], True
     except OSError:
         return b"", False
 

@@ -37,7 +37,10 @@ def words(run_dir: str, events: bool) -> str:
 
 def plain(run_dir: str) -> list[str]:
     """The last lines of standard output that are no JSON."""
-    lines = [clean(line).rstrip() for line in tail(f"{run_dir}/stdout.log").split("\n")[1:]]
+    lines = [
+        clean(line.rstrip("\r").rsplit("\r", 1)[-1]).rstrip()
+        for line in tail(f"{run_dir}/stdout.log").split("\n")[1:]
+    ]
     whole = (
         os.path.exists(f"{run_dir}/stdout.log") and os.path.getsize(f"{run_dir}/stdout.log") <= 8192
     )

@@ -7,12 +7,12 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.patterns import bytes_regex
+from orchestrator.patterns import regex
 
 # What may stand before and after an event on its line: a terminal's control sequences, blanks, a
 # byte order mark.
-_AROUND = bytes_regex(
-    rb"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\xef\xbb\xbf)*"
+_AROUND = regex(
+    r"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\ufeff)*"
 )
 
 
@@ -48,18 +48,39 @@ def search(query: str, data: Any) -> Any:
         return None
 
 
-def event_of(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object that a line of output is; None if it is none."""
-    if raw[:1] != b"{":
-        raw = raw[_AROUND.match(raw).end() :]  # type: ignore[union-attr]
-        if raw[:1] != b"{":
-            return None
+def events_of(raw: bytes) -> list[dict[str, Any]]:
+    """The JSON objects that a line of output is made of; empty if it is text.
+
+    There may be several on one line, and a terminal's line begins anew at each carriage return.
+    """
+    if b"\r" in raw:
+        return [event for part in raw.split(b"\r") for event in _objects(part)]
+    return _objects(raw)
+
+
+def _objects(raw: bytes) -> list[dict[str, Any]]:
+    """The objects of which these bytes are made; none if there is anything else beside them."""
+    if b"{" not in raw:
+        return []
     text = raw.decode("utf-8", "replace")
+    found = []
+    place = _AROUND.match(text).end()  # type: ignore[union-attr]
+    while place < len(text):
+        if text[place] != "{":
+            return []
+        try:
+            event, place = _object(text, place)
+        except (ValueError, RecursionError):
+            return []
+        found.append(event)
+        place = _AROUND.match(text, place).end()  # type: ignore[union-attr]
+    return found
+
+
+def _object(text: str, place: int) -> tuple[dict[str, Any], int]:
     try:
-        event, end = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    after = text[end:].encode()
-    if _AROUND.fullmatch(after) is None:
-        return None
-    return event if isinstance(event, dict) else None
+        return json.JSONDecoder().raw_decode(text, place)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a whole number of thousands of digits, which Python does not read
+        return json.JSONDecoder(parse_int=float).raw_decode(text, place)

@@ -179,9 +179,9 @@ class Following:
         whole, newline, _ = data.rpartition(b"\n")
         self._read[path] = position + len(whole) + len(newline)
         for line in whole.split(b"\n") if newline else ():
-            event = queries.event_of(line)
-            if event is not None and _since(self._log, event, self._since):
-                self._tally.add(event)
+            for event in queries.events_of(line):
+                if _since(self._log, event, self._since):
+                    self._tally.add(event)
         return bool(newline)
 
 
@@ -208,9 +208,7 @@ def _events(path: str) -> Iterator[dict[str, Any]]:
     try:
         with open_file(path) as file:
             while line := file.readline(LONGEST):
-                event = queries.event_of(line.rstrip(b"\n"))
-                if event is not None:
-                    yield event
+                yield from queries.events_of(line.rstrip(b"\n"))
     except OSError:
         return
 
