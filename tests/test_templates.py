@@ -48,6 +48,11 @@ def tube(tmp_path):
     return made
 
 
+@pytest.mark.parametrize("text", ["0E0", "1e10", "0o17", ".5", "-.0", "+1", "00e1", "12345"])
+def test_a_text_like_a_number_stays_a_text(text):
+    assert parse(task_text({"prompt": text}).encode()).data["prompt"] == text
+
+
 @given(st.text(min_size=1, max_size=200))
 def test_a_value_can_be_anything_and_changes_only_texts(value):
     """As the program writes and reads it: every key but the texts is as it was, and each text has the value as it is."""

@@ -382,6 +382,11 @@ _WORDS = {
 }
 
 
+def is_number(text: str) -> bool:
+    """Whether we read this text as a number where it stands without quotes."""
+    return text[:1] in "-+.0123456789" and bool(_INT.match(text) or _FLOAT.match(text))
+
+
 def _scalar(text: str, builder: _Builder, event: Any) -> Any:
     """A plain scalar by the YAML 1.2 core schema."""
     if text in _WORDS:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from orchestrator.files.documents import is_number
+
 SHORT = 64  # characters of a text whose tag is kept: keys, and words that come again
 
 
@@ -41,9 +43,8 @@ class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ign
 
 def _text(dumper: Any, value: str) -> Any:
     value = value.encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
-    )
+    style = "|" if "\n" in value else "'" if is_number(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _ResultDumper.add_representer(str, _text)
