@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 
 from conftest import wait_until
 
+from orchestrator.coordination import accounting
 from orchestrator.model.config import Model
+from orchestrator.model.result import Reading
+from orchestrator.model.status import Outcome
 from orchestrator.tools import sessionlog
 from orchestrator.tools.activity import Progress, glance
 from orchestrator.tools.specs import load_tools
@@ -132,3 +135,31 @@ def test_a_budget_ends_what_only_its_log_tells(project, watch):
     (project.root / "more").touch()
     project.settled("t", "cancelled")
     assert round(project.result("t")["cost_usd"], 2) == 3.3
+
+
+def test_what_codex_refused_without_a_word_is_in_its_log(tmp_path):
+    """``codex exec --json`` prints no event for a command that its sandbox refused at once."""
+    log = load_tools(None).tools["codex"].session_log
+    assert log is not None
+    path = tmp_path / "rollout.jsonl"
+
+    def event(kind: str, call: str, **more) -> dict:
+        return {"type": "response_item", "payload": {"type": kind, "call_id": call, **more}}
+
+    commands = {"a": "touch /etc/x", "b": "grep denied log", "c": "false", "d": "rm /usr/bin/ls"}
+    output = {
+        "a": "Process exited with code 1\nOutput:\ntouch: /etc/x: Read-only file system\n",
+        "b": "Process exited with code 0\nOutput:\nPermission denied\n",
+        "c": "Process exited with code 1\nOutput:\n",
+        "d": "Process exited with code 1\nOutput:\nrm: /usr/bin/ls: Permission denied\n",
+    }
+    events = [event("function_call", name, name="exec_command", arguments=json.dumps({"cmd": command})) for name, command in commands.items()]  # fmt: skip
+    events += [event("function_call_output", name, output=text) for name, text in output.items()]
+    path.write_text("".join(json.dumps(item) + "\n" for item in events))
+    logged = sessionlog.of_file(log, str(path), 0.0)
+    said = Reading(Outcome.SUCCEEDED, 0, warnings=("permission denied: touch /etc/x", "other"))
+    assert accounting.completed(said, logged, True).warnings == (
+        "permission denied: touch /etc/x",
+        "permission denied: rm /usr/bin/ls",
+        "other",
+    )

@@ -16,7 +16,11 @@ from orchestrator.model.task import Task
 from orchestrator.model.units import cost_of
 from orchestrator.model.usage import counted
 from orchestrator.tools import sessionlog
+from orchestrator.tools.activity import describe
 from orchestrator.tools.routing import Route
+
+REFUSED = "permission denied"  # how warnings of that begin
+BARE = "$ "  # a command is told as it is
 
 
 async def with_session_log(route: Route, run_dir: str, reading: Reading, since: float) -> Reading:
@@ -28,7 +32,7 @@ async def with_session_log(route: Route, run_dir: str, reading: Reading, since: 
     """
     log = route.tool.session_log
     whole = reading.outcome is Outcome.SUCCEEDED and bool(reading.usage)
-    if log is None or (whole and not log.quota):
+    if log is None or (whole and not log.quota and not log.refused):
         return reading
     logged = await asyncio.to_thread(sessionlog.read, log, run_dir, reading.session, since)
     return completed(reading, logged, whole)
@@ -39,9 +43,21 @@ def completed(reading: Reading, logged: sessionlog.Logged, whole: bool) -> Readi
     changes: dict[str, Any] = {"session": reading.session or logged.session}
     if logged.windows and not reading.windows:
         changes["windows"] = logged.windows
+    changes["warnings"] = _with_refusals(reading.warnings, logged.refused)
     if not whole and _sum(logged.usage) > _sum(reading.usage):
         changes |= {"usage": logged.usage, "cost_usd": None, "cost_source": ""}
     return replace(reading, **changes)
+
+
+def _with_refusals(
+    warnings: tuple[str, ...], refused: tuple[tuple[str, Any], ...]
+) -> tuple[str, ...]:
+    """The warnings; of what was refused the log knows more than the output says."""
+    if not refused:
+        return warnings
+    said = tuple(warning for warning in warnings if not warning.startswith(REFUSED))
+    calls = dict.fromkeys(f"{REFUSED}: {describe(*call).removeprefix(BARE)}" for call in refused)
+    return (*calls, *said)
 
 
 def _sum(usage: Any) -> int:

@@ -405,6 +405,7 @@ _VERBS = (
             "run_command",
             "execute",
             "exec",
+            "exec_command",
             "terminal",
             "local_shell",
         ),

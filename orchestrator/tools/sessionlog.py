@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ MOST = 50  # files that are looked at
 STEP = 1 << 19  # bytes that are read at once while an attempt runs
 PAUSE = 2.0  # seconds between looks when there was nothing new
 SLACK = 2.0  # seconds by which a log may seem older than its attempt
+MOST_CALLS = 10_000  # that are remembered by name
+_REFUSED = regex(
+    r"Read-only file system|Permission denied|Operation not permitted|\b(?:denied|refused|blocked) by (?:the |its )?(?:sandbox|policy)|\bsandbox(?:ed)? (?:denied|refused|error)",
+    re.IGNORECASE,
+)
 _VARIABLE = regex(r"\{([A-Z][A-Z0-9_]*)\}")
 
 
@@ -41,7 +47,9 @@ _VARIABLE = regex(r"\{([A-Z][A-Z0-9_]*)\}")
 class SessionLog:
     """Where it is: patterns with ``{session}`` and ``{VARIABLE}`` of the attempt's environment, the
     first that has files; ``beside`` are further files of the same session. Queries are over one
-    event; ``figures`` as in `tools.activity.Live`."""
+    event; ``figures`` as in `tools.activity.Live`. ``call`` is the id, the tool and the input of a
+    tool call, ``refused`` the id and the output of one that failed: programs do not print every
+    call that their sandbox refused."""
 
     path: tuple[str, ...]
     beside: str = ""
@@ -49,24 +57,38 @@ class SessionLog:
     at: str = ""
     key: str = ""
     quota: str = ""
+    call: str = ""
+    refused: str = ""
     includes_cached: bool = False
     figures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What it says of one attempt."""
+    """What it says of one attempt; ``refused`` are the calls (a tool and its input) that a sandbox
+    refused."""
 
     session: str = ""
     usage: Mapping[str, int] = field(default_factory=dict)
     windows: tuple[Mapping[str, Any], ...] = ()
+    refused: tuple[tuple[str, Any], ...] = ()
 
 
 def session_log_from(data: Mapping[str, Any] | None) -> SessionLog | None:
     """The ``session_log`` of a tool spec (a mapping that fits ``tool.schema.json``)."""
     if not data:
         return None
-    known = {"path", "beside", "session", "at", "key", "quota", "includes_cached"}
+    known = {
+        "path",
+        "beside",
+        "session",
+        "at",
+        "key",
+        "quota",
+        "call",
+        "refused",
+        "includes_cached",
+    }
     path = data["path"]
     return SessionLog(
         path=(path,) if isinstance(path, str) else tuple(path),
@@ -113,6 +135,7 @@ def of_file(log: SessionLog, path: str, since: float) -> Logged:
     tally = tally_tools.Tally(log.key, log.figures, log.includes_cached)
     session = ""
     windows: tuple[Mapping[str, Any], ...] = ()
+    refusals = _Refusals(log)
     for event in _events(path):
         if log.session and not session:
             name = queries.search(log.session, event)
@@ -120,6 +143,7 @@ def of_file(log: SessionLog, path: str, since: float) -> Logged:
         if not _since(log, event, since):
             continue
         tally.add(event)
+        refusals.hear(event)
         found = queries.search(log.quota, event) if log.quota else None
         if isinstance(found, list):
             windows = tuple(item for item in found if isinstance(item, dict))
@@ -127,7 +151,28 @@ def of_file(log: SessionLog, path: str, since: float) -> Logged:
         for event in _events(other):
             if _since(log, event, since):
                 tally.add(event)
-    return Logged(session, tally.usage, windows)
+    return Logged(session, tally.usage, windows, tuple(refusals.calls.values()))
+
+
+class _Refusals:
+    """The calls that a sandbox refused."""
+
+    def __init__(self, log: SessionLog) -> None:
+        self._log = log
+        self._begun: dict[str, tuple[str, Any]] = {}
+        self.calls: dict[str, tuple[str, Any]] = {}
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take one event: a call, or what one gave back."""
+        if not self._log.refused:
+            return
+        call = queries.search(self._log.call, event)
+        if isinstance(call, list) and len(call) == 3 and len(self._begun) < MOST_CALLS:
+            self._begun[str(call[0])] = (str(call[1]), call[2])
+        given = queries.search(self._log.refused, event)
+        if isinstance(given, list) and len(given) == 2 and _REFUSED.search(str(given[1])):
+            name = str(given[0])
+            self.calls[name] = self._begun.get(name, ("a command", ""))
 
 
 class Following:
