@@ -67,6 +67,7 @@ KINDS = {
             "test_hermetic",
             "test_secrecy",
             "test_inside",
+            "test_floods",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
         *("test_holds", "test_templates", "test_ahead", "test_plans", "test_umask"),

@@ -322,5 +322,5 @@ def test_a_watcher_that_leaves_waits_for_what_git_says(tube):
     made.run()
     waitlist = made.watcher.rooms.waitlist
     assert not waitlist.resting
-    waitlist.tasks.waiting["t.yaml"].gates = [busy_gate()]
+    waitlist.tasks.gated(waitlist.tasks.waiting["t.yaml"], [busy_gate()])
     assert waitlist.resting

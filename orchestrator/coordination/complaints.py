@@ -103,9 +103,11 @@ class Complaints:
     ) -> None:
         """The note, and the event unless a note of the same ``digest`` lies there."""
         task_id = stem_of(name)
-        known = digest in _read_text(self.layout.note(task_id))
+        before = _read_text(self.layout.note(task_id))
+        known = digest in before
         try:
-            self.store.write_note(task_id, note)
+            if before != note:
+                self.store.write_note(task_id, note)
         except OSError as error:
             self._unwritten(error)
         if not known:

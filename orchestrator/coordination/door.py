@@ -23,13 +23,14 @@ class Door:
     def __init__(self, layout: Layout, store: Store, settings: Settings, clock: Clock) -> None:
         self._layout, self._store, self._settings, self._clock = layout, store, settings, clock
         self._pending: list[Arrived] = []
+        self._indexes = origin.indexes(layout.folder("inbox"))
         self.reset()
 
     def reset(self) -> None:
         """Trust is kept elsewhere now."""
         self._approval = Approval(self._layout, self._store.trust)
         self._aside = Aside()
-        self._stamp = self._approval.vouched.stamp()
+        self._approval.vouched.news()  # what was vouched for before is none
 
     def arrived(self, name: str, content: Content, tasks: Iterable[Task]) -> Arrived | None:
         """What has to be known to judge a file that was read; None if another one lies there by
@@ -59,10 +60,16 @@ class Door:
             self._approval.vouched.also.add(arrived.fact)
         return verdict
 
-    def news(self) -> bool:
-        """Whether somebody has vouched for something since the last call."""
-        before, self._stamp = self._stamp, self._approval.vouched.stamp()
-        return before != self._stamp
+    def news(self) -> set[str]:
+        """Ids that somebody else has vouched for since the last call."""
+        return self._approval.vouched.news()
+
+    def git_moved(self) -> bool:
+        """Whether a repository that holds the inbox has changed what it tracks since the last
+        call."""
+        before = self._indexes
+        self._indexes = origin.indexes(self._layout.folder("inbox"))
+        return self._indexes is None or self._indexes != before
 
     def flush(self, wanted: Callable[[str], bool]) -> None:
         """Write down what was here before git tracked it, if it is still ``wanted``: what has

@@ -94,7 +94,7 @@ class Entrance:
         complaints.is_right(name)
         complaints.warn(name, look)
         tasks.enter(waiting)
-        tasks.judge(waiting)
+        tasks.judge(waiting, verdict)
         tasks.needed(waiting.id)
         if waiting.gates[:1] and waiting.gates[0].name is GateName.ONLY:
             return

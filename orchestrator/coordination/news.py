@@ -167,6 +167,7 @@ class About(Enum):
     IGNORED = "ignored"
     INVALID = "invalid"
     MISCONFIGURED = "misconfigured"
+    MORE = "more"
     RELEASED = "released"
     REPLIED = "replied"
     RESTORED = "restored"

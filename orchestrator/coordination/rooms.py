@@ -10,6 +10,7 @@ from orchestrator.coordination.aftermath import Aftermath
 from orchestrator.coordination.alone import Alone
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.byhand import ByHand
+from orchestrator.coordination.calm import Calm
 from orchestrator.coordination.cancels import Cancels
 from orchestrator.coordination.card import OwnCard
 from orchestrator.coordination.changes import Changes
@@ -73,6 +74,7 @@ class Rooms:
         self.signals = Signals(store, self.running, listener, self.hints)
         self.notes = Notes(store.log, clock)
         self.errands = Errands()
+        self.calm = Calm(listener, clock)
 
         # what may keep tasks from starting
         self.health = Health(listener, self.hints)
@@ -99,7 +101,7 @@ class Rooms:
             self.health,
             self.groups,
             self.running,
-            self.listener,
+            self.calm,
             self.hints,
             self.clock,
         )

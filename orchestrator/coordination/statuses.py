@@ -30,6 +30,8 @@ class Statuses:
         self._failed: set[str] = set()
         self._landed: set[str] = set()  # done, and nothing of them is to be merged
         self._looked: set[str] = set()  # runs all of whose members were looked at
+        self._open_runs: set[str] = set()  # that no failure has stopped, as of the last one
+        self._stopper: dict[str, str] = {}  # run -> its member that has failed
         self._from: dict[str, int] = {}  # run -> the place of a member that was not at its end
 
     def of(self, task_id: str) -> Status | None:
@@ -69,6 +71,7 @@ class Statuses:
             self._ended.pop(task_id, None)
         if status is Status.FAILED:
             self._failed.add(task_id)
+            self._open_runs.clear()
         else:
             self._failed.discard(task_id)
 
@@ -78,6 +81,8 @@ class Statuses:
         self._failed.clear()
         self._landed.clear()
         self._looked.clear()
+        self._open_runs.clear()
+        self._stopper.clear()
 
     def stopped(self, run: Run) -> str:
         """Why a run takes no more tasks; empty if it does. Costs little where none of its tasks has
@@ -88,7 +93,16 @@ class Statuses:
             self._looked.add(run.id)
             for member in run.members:
                 self.of(member)
-        return run.stopped(self.of) if self._failed else ""
+        if not self._failed or run.id in self._open_runs:
+            return ""
+        known = self._stopper.get(run.id)
+        if known is None or self.of(known) is not Status.FAILED:
+            known = run.stopper(self.of)
+        if known is None:
+            self._open_runs.add(run.id)
+            return ""
+        self._stopper[run.id] = known
+        return run.stopped_by(known)
 
     def is_open(self, run: Run, stuck: Callable[[str], bool]) -> bool:
         """Whether a task of the run runs, or can still run. Goes on from the one that was found

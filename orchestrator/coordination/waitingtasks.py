@@ -9,19 +9,18 @@ from orchestrator.coordination.circles import Circles
 from orchestrator.coordination.door import Door
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.intake import Signature, TaskFile
+from orchestrator.coordination.moments import Moments
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
 from orchestrator.files import origin
-from orchestrator.files.approval import Arrived, busy_gate
+from orchestrator.files.approval import Arrived, Verdict, busy_gate
 from orchestrator.model import ids
 from orchestrator.model.admission import Ask, World, standing_gates
 from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
-
-TIME = "@time"  # beside the ids of tasks: a moment is waited for
 
 
 @dataclass(slots=True)
@@ -44,13 +43,23 @@ class Waiting:
         return any(gate.name is GateName.APPROVAL and not gate.stuck for gate in self.gates)
 
     @property
+    def brought(self) -> bool:
+        """Whether git has said that it brought its file: it goes on saying so."""
+        return any(
+            gate.name is GateName.APPROVAL and gate.stuck and gate.until is None
+            for gate in self.gates
+        )
+
+    @property
     def stuck(self) -> bool:
         """Whether only a person can set it going."""
         return any(gate.stuck for gate in self.gates)
 
-    def due(self, wall: float) -> bool:
-        """Whether a moment that it waits for has come."""
-        return any(gate.until is not None and gate.until <= wall for gate in self.gates)
+    @property
+    def due(self) -> float | None:
+        """The first moment (seconds since the epoch) that it waits for."""
+        moments = [gate.until for gate in self.gates if gate.until is not None and not gate.on]
+        return min(moments, default=None)
 
 
 def waiting_of(name: str, look: TaskFile, arrived: Arrived | None, keep: bool) -> Waiting:
@@ -80,8 +89,10 @@ class WaitingTasks:
     """``waiting`` are they by file name, ``names`` their file names by id.
 
     ``keys`` has the file name of every id that is taken, by case-folded id: of claimed tasks, too.
-    ``ready`` are those whose own gates are open. ``broken`` are those that could not be judged, and
-    why, until somebody takes them.
+    ``ready`` are those whose own gates are open. ``asking`` are the names of those about which git
+    is asked. ``broken`` are those that could not be judged, and why, until somebody takes them.
+    ``again`` are the names of those that are to be judged once more, which takes several passes if
+    there are many.
     """
 
     def __init__(
@@ -100,8 +111,11 @@ class WaitingTasks:
         self.waiting: dict[str, Waiting] = {}
         self.keys: dict[str, str] = {}
         self.ready = Ready()
+        self.asking: set[str] = set()
+        self.again: dict[str, None] = {}
         self.broken: list[tuple[str, Exception]] = []
-        self._waiters: dict[str, set[str]] = {}  # needed id, or TIME -> names that wait for it
+        self._waiters: dict[str, set[str]] = {}  # needed id -> names that wait for it
+        self._moments = Moments()
         self._circles = Circles()
 
     def of(self, task_id: str) -> Waiting | None:
@@ -124,8 +138,8 @@ class WaitingTasks:
         return sorted(task_id for task_id in needed if self.statuses.unmerged(task_id))
 
     def moments(self) -> list[float]:
-        """When (seconds since the epoch) something is over that one of them waits for."""
-        return [gate.until for waiting in self._timed() for gate in waiting.gates if gate.until]
+        """The first moment (seconds since the epoch) that one of them waits for, if any does."""
+        return self._moments.next()
 
     # -- coming and going -------------------------------------------------------------------------------------------
 
@@ -143,41 +157,54 @@ class WaitingTasks:
         self.names.pop(waiting.id, None)
         self.keys.pop(ids.key(waiting.id), None)
         self.ready.remove(waiting.id)
-        for need in (*waiting.asks.needs, TIME):
+        self.asking.discard(name)
+        self.again.pop(name, None)
+        self._moments.put(name, None)
+        for need in waiting.asks.needs:
             self._waiters.get(need, set()).discard(name)
 
     # -- gates ------------------------------------------------------------------------------------------------------
 
-    def judge(self, waiting: Waiting) -> None:
-        """Open or close this task's own gates."""
-        waiting.gates = standing_gates(self.ask(waiting), self.world())
-        for gate in waiting.gates:
+    def judge(self, waiting: Waiting, verdict: Verdict | None = None) -> None:
+        """Open or close this task's own gates.  ``verdict``: what the door has just said of it."""
+        self.gated(waiting, standing_gates(self.ask(waiting, verdict), self.world()))
+
+    def gated(self, waiting: Waiting, gates: list[Gate]) -> None:
+        """These are the task's own gates from now on."""
+        waiting.gates = gates
+        for gate in gates:
             if gate.on:
                 self._waiters.setdefault(gate.on, set()).add(waiting.name)
-            elif gate.until is not None:
-                self._waiters.setdefault(TIME, set()).add(waiting.name)
+        self._moments.put(waiting.name, waiting.due)
+        if waiting.asks_git:
+            self.asking.add(waiting.name)
+        else:
+            self.asking.discard(waiting.name)
         if waiting.gates:
             self.ready.remove(waiting.id)
         elif waiting.id not in self.ready:
             self.ready.add(waiting.candidate)
 
-    def judge_due(self) -> None:
-        """Look at those whose time may have come."""
-        wall = self.clock.wall()
-        for waiting in self._timed():
-            if waiting.due(wall):
+    def judge_on(self, seconds: float) -> None:
+        """Look at those whose time has come, and at those that are to be judged once more, for so
+        long at most: each may be a question to git, and the loop has others to see to."""
+        self.again.update(dict.fromkeys(self._moments.due(self.clock.wall())))
+        end = self.clock.monotonic() + seconds
+        while self.again:
+            waiting = self.waiting.get(self.again.popitem()[0])
+            if waiting is not None:
                 self._try(waiting)
-
-    def judge_gated(self) -> None:
-        """Look at every closed gate again."""
-        for waiting in [waiting for waiting in self.waiting.values() if waiting.gates]:
-            self._try(waiting)
+            if self.clock.monotonic() >= end:
+                break
 
     def judge_anew(self) -> None:
         """Look at every closed gate again: what no notification tells, such as a task that now
         exists."""
         self.statuses.forget()
-        self.judge_gated()
+        moved = self.door.git_moved()
+        for waiting in self.waiting.values():
+            if waiting.gates and (moved or not waiting.brought):
+                self.again[waiting.name] = None
         self.tell_circles()
 
     def needed(self, task_id: str) -> None:
@@ -196,9 +223,10 @@ class WaitingTasks:
         for task_id, text in self._circles.news(needs):
             self.listener.hear(Remark(About.WARNED, task_id, text))
 
-    def ask(self, waiting: Waiting) -> Ask:
+    def ask(self, waiting: Waiting, verdict: Verdict | None = None) -> Ask:
         """A waiting task, as admission sees it."""
-        return Ask(waiting.asks, waiting.candidate.lane, approval=self._approval(waiting))
+        approval = self._approval(waiting, verdict)
+        return Ask(waiting.asks, waiting.candidate.lane, approval=approval)
 
     def world(self) -> World:
         """What the gates of one task depend on; what else runs is added by who knows it."""
@@ -212,18 +240,15 @@ class WaitingTasks:
             unmerged=statuses.unmerged,
         )
 
-    def _approval(self, waiting: Waiting) -> Gate | None:
+    def _approval(self, waiting: Waiting, verdict: Verdict | None) -> Gate | None:
         """The gate of a file that git may have brought; while git is at work it is looked at again
         soon."""
-        verdict = self.door.judge(waiting.arrived) if waiting.arrived is not None else None
+        if verdict is None and waiting.arrived is not None:
+            verdict = self.door.judge(waiting.arrived)
         waiting.rejudge = verdict is not None and bool(verdict.source)
         if verdict is None:
             return busy_gate(self.clock.wall() + origin.AGAIN)
         return verdict.gate
-
-    def _timed(self) -> list[Waiting]:
-        """Those that wait for a moment."""
-        return [self.waiting[name] for name in self._waiters.get(TIME, ()) if name in self.waiting]
 
     def _try(self, waiting: Waiting) -> None:
         """Judge it; whatever goes wrong concerns this task only."""

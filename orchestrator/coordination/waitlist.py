@@ -40,7 +40,7 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.statuses import Statuses
 from orchestrator.coordination.waitingruns import WaitingRuns
 from orchestrator.coordination.waitingtasks import Waiting, WaitingTasks
-from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.layout import SUFFIXES, Layout, stem_of
 from orchestrator.model.gates import Gate
 from orchestrator.model.status import Status
 from orchestrator.store import moves
@@ -94,9 +94,13 @@ class Waitlist:
     @property
     def resting(self) -> bool:
         """Whether there are files of which it is not known yet what they are."""
-        beside = bool(self.todo) or bool(self.entrance.expansions) or bool(self.judges)
-        asks_git = any(waiting.asks_git for waiting in self.tasks.waiting.values())
-        return beside or asks_git or self.later.resting
+        beside = self.unlooked or bool(self.entrance.expansions) or bool(self.judges)
+        return beside or bool(self.tasks.asking) or self.later.resting
+
+    @property
+    def unlooked(self) -> bool:
+        """Whether the next pass has more to look at."""
+        return bool(self.todo) or bool(self.tasks.again)
 
     def inode(self, name: str) -> int:
         """Of the file that was looked at under this name; 0 if there was none."""
@@ -108,7 +112,7 @@ class Waitlist:
         now = self.clock.monotonic()
         return [
             *([now + LOOK] if self.entrance.expansions or self.judges else ()),
-            *([now] if self.tasks.broken else ()),
+            *([now] if self.tasks.broken or self.tasks.again else ()),
             *self.later.moments(),
             *(now + moment - wall for moment in self.inbox.moments()),
         ]
@@ -164,7 +168,7 @@ class Waitlist:
             self.look(name)
         for name in self.runs.due(self.clock.wall()):
             self._look_at_run(name)
-        self.tasks.judge_due()
+        self.tasks.judge_on(SLICE)
         broken, self.tasks.broken = self.tasks.broken, []
         for name, error in broken:
             self.failed(name, error)
@@ -285,9 +289,11 @@ class Waitlist:
         self.door.flush(self.tasks.names.__contains__)
 
     def approvals(self) -> None:
-        """Look at what was held once more if somebody has approved anything since."""
-        if not self.door.news():
-            return
-        self.tasks.judge_gated()
-        for name in list(self.runs.waiting):
-            self._look_at_run(name)
+        """Look once more at what somebody has approved since."""
+        for task_id in self.door.news():
+            waiting = self.tasks.of(task_id)
+            if waiting is not None and waiting.gates:
+                self.tasks.again[waiting.name] = None
+            for suffix in SUFFIXES:
+                if task_id + suffix in self.runs.waiting:
+                    self._look_at_run(task_id + suffix)

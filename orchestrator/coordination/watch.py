@@ -190,6 +190,7 @@ class Watcher:
             rooms.layout, rooms.running.values(), now, rooms.settings.config.result_grace
         )
         self._look_at_what_waits()
+        rooms.calm.tell()
         rooms.asking.look(rooms.running, now, self._slot_again)
         self._lend_slots()
 
@@ -216,7 +217,7 @@ class Watcher:
 
     async def _sleep(self) -> None:
         """Until something is due, or told."""
-        if self.rooms.waitlist.todo or self.rooms.starts.more():
+        if self.rooms.waitlist.unlooked or self.rooms.starts.more():
             await asyncio.sleep(0)
             return
         delay = self._next_look() - self.rooms.clock.monotonic()
@@ -236,6 +237,7 @@ class Watcher:
             self._next_rescan,
             rooms.changes.due,
             *rooms.waitlist.next_look(wall),
+            *rooms.calm.next_look(),
             *rooms.costs.next_look(),
             *rooms.alone.next_look(now),
             *rooms.settling.next_look(lives),
@@ -263,6 +265,7 @@ class Watcher:
         with contextlib.suppress(OSError, StoreFault):
             # what lies in review/ now: it may be moved before the next watcher
             rooms.decided.look()
+        rooms.calm.tell(all_=True)
         rooms.notes.write("watcher_stopped", summary=self.summary())
         for life in list(rooms.running.values()):
             if life.handle is not None:

@@ -48,6 +48,7 @@ class Aside:
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._pending: dict[Hashable, _Job] = {}
         self._thread: threading.Thread | None = None
+        self._cleared = 0.0
 
     def ask(self, key: Hashable, question: Callable[[], Answer]) -> Answer:
         """The answer, or what it raised; `Busy` if there is none yet: ask again with the same
@@ -67,8 +68,11 @@ class Aside:
         return job.answer  # type: ignore[no-any-return]
 
     def _forget(self) -> None:
-        """Answers that nobody came for."""
-        oldest = time.monotonic() - FRESH
+        """Answers that nobody came for: looked for now and then, as very many may be waited for."""
+        now = time.monotonic()
+        if now < self._cleared + FRESH / 5:
+            return
+        self._cleared, oldest = now, now - FRESH
         for key, job in list(self._pending.items()):
             if job.done.is_set() and job.ended < oldest:
                 del self._pending[key]

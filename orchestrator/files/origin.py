@@ -174,13 +174,21 @@ class Tracked:
 
     def look(self) -> str:
         """One path that git tracks below; empty if there is none."""
-        try:
-            seen = tuple(_index_of(repository) for repository in git.above(self.path))
-        except git.Unclear:
+        seen = indexes(self.path)
+        if seen is None:
             return self._found
         if seen != self._seen:
             self._seen, self._found = seen, tracked_below(self.path)
         return self._found
+
+
+def indexes(path: str) -> tuple[object, ...] | None:
+    """By what it is known whether a repository that holds ``path`` tracks other files than before;
+    None if that cannot be said."""
+    try:
+        return tuple(_index_of(repository) for repository in git.above(os.path.realpath(path)))
+    except git.Unclear:
+        return None
 
 
 def _index_of(repository: git.Repository) -> object:

@@ -218,6 +218,7 @@ class Vouched:
     also: set[tuple[str, str, Identity]] = field(default_factory=set)
     _seen: set[tuple[str, str, Identity]] = field(default_factory=set)
     _read: tuple[int, int] = (0, 0)  # inode and how many bytes
+    _news: set[str] = field(default_factory=set)
 
     def __contains__(self, fact: tuple[str, str, Identity]) -> bool:
         """Whether a file of this id, hash and identity is one of them."""
@@ -226,16 +227,19 @@ class Vouched:
         self._refresh()
         return fact in self._seen
 
-    def stamp(self) -> tuple[int, int]:
-        """Changes whenever somebody vouches for something."""
-        try:
-            info = os.stat(self.path)
-            return info.st_ino, info.st_size
-        except OSError:
-            return (0, 0)
+    def news(self) -> set[str]:
+        """The ids that others have vouched for since the last call; of those in ``also`` it was
+        known."""
+        self._refresh()
+        news, self._news = self._news, set()
+        return news
 
     def _refresh(self) -> None:
-        inode, size = self.stamp()
+        try:
+            info = os.stat(self.path)
+        except OSError:
+            return
+        inode, size = info.st_ino, info.st_size
         if (inode, size) == self._read:
             return
         if inode != self._read[0] or size < self._read[1]:
@@ -249,5 +253,8 @@ class Vouched:
         end = data.rfind(b"\n") + 1
         for record in jsonlines.split(data[:end])[0]:
             known_by = (record.get("ino"), record.get("born"))
-            self._seen.add((str(record.get("id")), str(record.get("sha256")), known_by))  # type: ignore[arg-type]
+            fact = (str(record.get("id")), str(record.get("sha256")), known_by)
+            self._seen.add(fact)  # type: ignore[arg-type]
+            if fact not in self.also:
+                self._news.add(fact[0])
         self._read = (inode, self._read[1] + end)

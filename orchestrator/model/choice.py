@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 
 from orchestrator.model.gates import InUse, Lane, Limits, limit_gates
@@ -65,7 +65,8 @@ class Ready:
         if candidate is None:
             return
         lane = self.lanes[candidate.lane]
-        place = 0 if lane[0].id == task_id else lane.index(candidate)
+        place = bisect_left(lane, candidate)
+        assert lane[place].id == task_id
         del lane[place]
         if not lane:
             del self.lanes[candidate.lane]

@@ -41,10 +41,16 @@ class Run:
 
     def stopped(self, status_of: Callable[[str], Status | None]) -> str:
         """Why it takes no more tasks; empty if it does.  ``status_of`` tells where a task is."""
-        if self.on_failure != "stop":
-            return ""
-        failed = next((name for name in self.members if status_of(name) is Status.FAILED), None)
-        return f"run {self.id} stopped: {failed} failed" if failed else ""
+        failed = self.stopper(status_of) if self.on_failure == "stop" else None
+        return self.stopped_by(failed) if failed else ""
+
+    def stopper(self, status_of: Callable[[str], Status | None]) -> str | None:
+        """The first of its tasks that has failed."""
+        return next((name for name in self.members if status_of(name) is Status.FAILED), None)
+
+    def stopped_by(self, failed: str) -> str:
+        """Why it takes no more tasks since this one has failed."""
+        return f"run {self.id} stopped: {failed} failed"
 
     def all_tasks(self) -> list[Task]:
         """The tasks that it makes."""

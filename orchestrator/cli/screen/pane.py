@@ -120,6 +120,7 @@ REMARKS: Mapping[About, Look] = {
     About.IGNORED: Look("warning", "why", "no task"),
     About.INVALID: Look("invalid", "error"),
     About.MISCONFIGURED: Look("problem", "error", "settings"),
+    About.MORE: Look("note", "note", "more"),
     About.RELEASED: Look("ok", "", "released", "may start again"),
     About.REPLIED: Look("waiting", "", "replied", "it goes on with your reply"),
     About.RESTORED: Look("warning", "note", "restored"),

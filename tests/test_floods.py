@@ -1,0 +1,180 @@
+"""Thousands of files in the inbox: what is done in a pass, and what is told, does not grow with them."""
+
+from __future__ import annotations
+
+import cProfile
+import os
+import pstats
+import random
+import subprocess
+import threading
+
+import pytest
+
+from orchestrator.coordination.calm import MOST
+from orchestrator.coordination.moments import Moments
+from orchestrator.coordination.news import About, Remark, Stuck
+from orchestrator.files.aside import Aside, Busy
+from orchestrator.files.layout import Layout
+from orchestrator.model.choice import Candidate, Ready
+from orchestrator.model.gates import Lane
+from orchestrator.store import trusting
+from orchestrator.testing import Tube
+
+
+def counts(profile: cProfile.Profile) -> dict[str, int]:
+    """Calls by ``module:function``."""
+    found: dict[str, int] = {}
+    for (path, _, name), row in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        step = f"{os.path.basename(path)}:{name}"
+        found[step] = found.get(step, 0) + row[0]
+    return found
+
+
+def run_git(root, *words: str) -> None:
+    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=root, check=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("waiting", [20, 80])
+def test_a_start_asks_git_nothing_about_what_waits(tmp_path, waiting):
+    """A task that counts is vouched for; the ones that git brought are not looked at again for that."""
+    tube = Tube(tmp_path)
+    for number in range(waiting):
+        tube.drop(f"pulled{number}")
+    run_git(tmp_path, "init", "-q")
+    run_git(tmp_path, "add", "-f", "work/inbox")
+    run_git(tmp_path, "commit", "-qm", "x")
+    for number in range(12):
+        tube.at(5 + number, lambda number=number: tube.drop(f"own{number}"))
+    tube.at(30, lambda: tube.watcher.signalled(15))
+    profile = cProfile.Profile()
+    profile.runcall(tube.run, until_empty=False)
+    assert [tube.where(f"own{number}") for number in range(12)] == ["done"] * 12
+    assert tube.where("pulled3") == "inbox"
+    assert counts(profile)["aside.py:_begin"] <= waiting * 1.1 + 4 * 12
+
+
+def test_an_approval_is_still_noticed(tmp_path):
+    tube = Tube(tmp_path)
+    tube.drop("a")
+    tube.drop("b")
+    run_git(tmp_path, "init", "-q")
+    run_git(tmp_path, "add", "-f", "work/inbox")
+    run_git(tmp_path, "commit", "-qm", "x")
+    tube.drop("keep", "agent: ok\nprompt: x\nnot_before: '2099-01-01T00:00:00Z'\n")
+
+    def approve() -> None:
+        path = Layout(str(tmp_path)).file("inbox", "b.yaml")
+        trusting.vouch(tube.store.trust, [trusting.fact_of("b", path)])
+
+    tube.at(3, approve)
+    tube.at(30, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert (tube.where("a"), tube.where("b")) == ("inbox", "done")
+
+
+@pytest.mark.parametrize("gate", ["hold: true", "needs: [nothing]", "not_before: '2099-01-01T00:00:00Z'"])  # fmt: skip
+def test_a_pass_looks_at_nothing_that_waits(tmp_path, gate):
+    """As many calls for ten tasks beside 20 that wait as beside 120, but for one look at each of those."""
+
+    def calls(count: int) -> int:
+        root = tmp_path / str(count)
+        root.mkdir()
+        tube = Tube(root)
+        for number in range(count):
+            tube.drop(f"w{number}", f"agent: ok\nprompt: x\n{gate}\n")
+        for number in range(10):
+            tube.at(5 + number, lambda number=number: tube.drop(f"t{number}"))
+        tube.at(20, lambda: tube.watcher.signalled(15))
+        profile = cProfile.Profile()
+        profile.runcall(tube.run, until_empty=False)
+        found = counts(profile)
+        return found["waitingtasks.py:asks_git"] + found.get("waitingtasks.py:due", 0)
+
+    assert calls(120) - calls(20) <= 100 * 3 * 2
+
+
+def test_many_answers_that_are_waited_for_cost_nothing_for_each_question():
+    open_, profile = threading.Event(), cProfile.Profile()
+    aside = Aside(patience=0.0)
+    for number in range(300):
+        with pytest.raises(Busy):
+            aside.ask(number, open_.wait)
+    profile.enable()
+    for number in range(300):
+        with pytest.raises(Busy):
+            aside.ask(number, open_.wait)
+    profile.disable()
+    open_.set()
+    assert counts(profile)["threading.py:is_set"] <= 3 * 300
+
+
+def test_moments_come_in_their_order():
+    moments, want, rng = Moments(), dict[str, float](), random.Random(7)
+    for _ in range(2000):
+        name, when = str(rng.randrange(50)), rng.choice([None, float(rng.randrange(100))])
+        moments.put(name, when)
+        want[name] = when  # type: ignore[assignment]
+    want = {name: when for name, when in want.items() if when is not None}
+    assert moments.next() == [min(want.values())]
+    early = {name for name, when in want.items() if when <= 40}
+    assert set(moments.due(40)) == early
+    assert moments.due(40) == [] and sorted(moments.due(100)) == sorted(set(want) - early)
+    assert moments.next() == [] and len(moments._heap) < 200
+
+
+def test_what_is_taken_away_is_found_without_a_search():
+    lane, ready, seen = Lane("t", "a", ""), Ready(), []
+
+    class Id(str):
+        def __eq__(self, other):
+            seen.append(1)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    candidates = [Candidate(1, number, Id(f"t{number}"), lane) for number in range(500)]
+    for candidate in candidates:
+        ready.add(candidate)
+    seen.clear()
+    for candidate in reversed(candidates):
+        ready.remove(candidate.id)
+    assert not len(ready) and not ready.lanes
+    assert len(seen) <= 500 * 30
+
+
+def test_a_flood_of_invalid_files_is_summed_up(tmp_path):
+    tube = Tube(tmp_path)
+    for number in range(300):
+        tube.drop(f"w{number}", "promt: x\n")
+    tube.at(40, lambda: tube.drop("late", "promt: x\n"))
+    tube.at(60, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert len(tube.remarks(About.INVALID)) == MOST + 1
+    assert tube.remarks(About.INVALID)[-1] == "late"
+    (more,) = [item.text for item in tube.news if isinstance(item, Remark) and item.about is About.MORE]  # fmt: skip
+    assert more.startswith(f"{300 - MOST} more files are invalid")
+    assert len([event for event in tube.events() if event["event"] == "task_invalid"]) == 301
+
+
+def test_a_flood_of_tasks_that_wait_is_summed_up(tmp_path):
+    tube = Tube(tmp_path)
+    for number in range(100):
+        tube.drop(f"w{number}", "agent: ok\nprompt: x\nneeds: [nothing]\n")
+    tube.at(3, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert len(tube.of(Stuck)) == MOST
+    (more,) = [item.text for item in tube.news if isinstance(item, Remark) and item.about is About.MORE]  # fmt: skip
+    assert more.startswith(f"{100 - MOST} more tasks wait")
+
+
+def test_a_note_that_says_the_same_is_not_written_again(tmp_path):
+    """A pipe in the inbox is looked at in every full listing: its note stays the very file it is."""
+    tube = Tube(tmp_path)
+    os.mkfifo(tube.layout.file("inbox", "pipe.yaml"))
+    inodes: list[int] = []
+    for moment in (2, 200):
+        tube.at(moment, lambda: inodes.append(os.stat(tube.layout.note("pipe")).st_mtime_ns))
+    tube.at(201, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert len(set(inodes)) == 1
