@@ -8,7 +8,7 @@ import os
 import pytest
 from conftest import wait_until
 
-from orchestrator.files import jsonlines
+from orchestrator.files import jsonlines, opening
 from orchestrator.model.journal import Phase, fold
 from orchestrator.store.ledger import append_record
 
@@ -57,3 +57,28 @@ def test_a_name_that_is_no_utf_8_costs_no_record(tmp_path):
     append_record(fd, record, sync=False)
     os.close(fd)
     assert jsonlines.read(str(path)) == ([record], 0)
+
+
+def test_of_a_journal_that_an_attempt_has_flooded_both_ends_are_read(tmp_path):
+    """300,000 records in the middle cost little, and neither the claim nor the end is lost."""
+    end = {"record": "exit", "attempt": 1, "code": 0}
+    started = {"record": "started", "attempt": 1}
+    path = tmp_path / "x.jsonl"
+    with open(path, "wb") as file:
+        file.writelines(json.dumps(record).encode() + b"\n" for record in (CLAIM, started))
+        file.write(b'{"record": "told", "text": "again and again"}\n' * 300_000)
+        file.write(json.dumps(end).encode() + b"\n")
+    records, bad = jsonlines.read_ends(str(path))
+    assert records[:2] == [CLAIM, started] and records[-1] == end
+    assert len(records) <= jsonlines.MANY and bad > 280_000
+
+
+def test_of_a_journal_longer_than_is_read_at_once_the_end_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "MOST", 4096)
+    end = {"record": "exit", "attempt": 1, "code": 0}
+    lines = [CLAIM, {"record": "told", "text": "x" * 50_000}, end]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert jsonlines.read_ends(str(path)) == ([CLAIM, end], 2)
+    path.write_text("".join(json.dumps(line) + "\n" for line in (CLAIM, end)))
+    assert jsonlines.read_ends(str(path)) == ([CLAIM, end], 0)

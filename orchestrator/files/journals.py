@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def read(path: str) -> Journal:
     """The journal in a file; an empty one if there is none."""
-    return journal_model.fold(jsonlines.read(path)[0])
+    return journal_model.fold(jsonlines.read_ends(path)[0])
 
 
 def of(layout: Layout, task_id: str) -> Journal | None:
     """What the ledger knows of a task; None if it was never claimed here."""
     for closed in (False, True):
-        records = jsonlines.read(layout.journal(task_id, closed))[0]
+        records = jsonlines.read_ends(layout.journal(task_id, closed))[0]
         if records:
             return journal_model.fold(records)
     return None

@@ -26,7 +26,7 @@ def request(layout: Layout, task_id: str, by: str, now: float, requeue: bool) ->
 def requested(layout: Layout, task_id: str) -> dict[str, Any] | None:
     """Who asked to stop it; None if nobody did."""
     path = layout.cancel_request(task_id)
-    records, bad = jsonlines.read(path)
+    records, bad = jsonlines.read_ends(path)
     if records:
         return records[0]
     return {} if bad or os.path.exists(path) else None

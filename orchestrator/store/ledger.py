@@ -168,7 +168,7 @@ class Ledger:
 
 
 def _read(fd: int) -> list[dict[str, Any]]:
-    return jsonlines.split(os.pread(fd, min(os.fstat(fd).st_size, opening.MOST), 0))[0]
+    return jsonlines.split_ends(fd)[0]
 
 
 def append_record(fd: int, record: Mapping[str, Any], sync: bool) -> None:
