@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 
 import pytest
 
-from orchestrator.model.quota import VOID, Window, merged, reserved, window_from
+from orchestrator.model.quota import (
+    POINTS,
+    VOID,
+    WINDOWS,
+    Window,
+    merged,
+    remembered,
+    reserved,
+    window_from,
+)
 
 NOW = 1_800_000_000.0
 
@@ -102,3 +112,23 @@ def test_windows_are_kept_shown_and_reserved(project, watch):
     project.until("low", "done")
     path.write_text("[")
     project.run("status")
+
+
+@pytest.mark.fast
+def test_the_history_of_a_window_is_bounded_and_keeps_its_shape():
+    """A curve needs points: of what stays the same the first and the last, of the rest the most spread."""
+    history = {}
+    for minute in range(3000):
+        told = [Window("5 h", 0.5 if minute < 100 else minute / 3000, minute * 60.0)]
+        history = remembered(history, told, minute * 60.0)
+    points = history["5 h"]
+    assert len(points) == POINTS and points[-1] == (2999 * 60.0, round(2999 / 3000, 4))
+    assert points[:2] == [(0.0, 0.5), (99 * 60.0, 0.5)]
+    gaps = [after[0] - before[0] for before, after in itertools.pairwise(points[1:])]
+    assert max(gaps) <= 4 * min(gaps)
+    later = remembered(history, [Window("7 d", 0.1, 9 * 86400.0)], 11 * 86400.0)
+    assert list(later) == ["7 d"]
+    many = history
+    for number in range(20):
+        many = remembered(many, [Window(str(number), 0.1, 3000 * 60.0)], 3000 * 60.0)
+    assert len(many) == WINDOWS and "19" in many

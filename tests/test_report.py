@@ -17,6 +17,7 @@ import pytest
 from conftest import Project, wait_until
 
 from orchestrator.queries.live import critical
+from orchestrator.store import quotas
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -184,6 +185,45 @@ def test_nothing_is_wider_than_the_window(report, width):
     dom = chromium(report.parent, "--dump-dom", "--allow-file-access-from-files", frame.as_uri())
     wide, room = map(int, told(dom).split())
     assert room > width - 30 and wide <= room
+
+
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_words_in_a_drawing_keep_their_size(report, width):
+    """It is drawn for the room that it has: scaled to a narrow page, its words could not be read."""
+    frame = report.with_name(f"drawn-{width}.html")
+    frame.write_text(
+        f"<iframe width={width} height=900 src={probe(report).name}></iframe><output></output><script>onload = () => {{"
+        "const found = [...document.querySelector('iframe').contentDocument.querySelectorAll('svg.drawn')];"
+        "document.querySelector('output').textContent = found.length + ' ' + Math.min(...found.map(one => "
+        "one.getBoundingClientRect().width / one.viewBox.baseVal.width)).toFixed(2)}</script>"
+    )
+    dom = chromium(report.parent, "--dump-dom", "--allow-file-access-from-files", frame.as_uri())
+    count, scale = told(dom).split()
+    assert int(count) >= 2 and 0.95 <= float(scale) <= 1.05
+
+
+def test_how_much_of_a_plan_was_used_is_a_curve(project, tmp_path):
+    now = time.time()
+    for ago in range(400, 0, -1):
+        share = (400 - ago) / 400
+        quotas.remember(
+            project.layout, "claude", [{"window": "5 h", "used": share}], now - ago * 300
+        )
+    path = tmp_path / "r.html"
+    project.run("report", "--html", str(path))
+    dom = chromium(tmp_path, "--dump-dom", path.as_uri())
+    assert "Plans, used" in dom and 'aria-label="claude 5 h: 100 %"' in dom
+
+
+def test_a_question_at_the_end_of_a_turn_lies_in_the_lane_of_questions(project, tmp_path):
+    asks = "printf 'Which?\\n\\n1. a\\n2. b\\n' > $ORCHESTRATOR_ARTIFACTS/question.md"
+    project.drop("q.yaml", f"agent: sh\nprompt: {json.dumps(asks)}\n")
+    project.drop("w.yaml", "agent: sh\nprompt: exit 0\nreview: always\n")
+    project.run("watch", "--until-empty")
+    path = tmp_path / "r.html"
+    project.run("report", "--html", str(path))
+    dom = chromium(tmp_path, "--dump-dom", path.as_uri())
+    assert "? asks <b>1</b>" in dom and "? review <b>1</b>" in dom
 
 
 def test_an_empty_report(project, tmp_path):

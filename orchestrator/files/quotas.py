@@ -12,12 +12,10 @@ from orchestrator.model import quota
 def read(layout: Layout, now: float) -> dict[str, list[quota.Window]]:
     """The windows that count, by tool.  A file that cannot be understood says nothing."""
     found = {}
-    for name in sorted(scan.names(f"{layout.state}/quota")):
-        tool, _, suffix = name.rpartition(".")
-        if suffix == "json" and tool and not tool.startswith("."):
-            windows = [window for window in of(layout, tool) if window.counts(now)]
-            if windows:
-                found[tool] = windows
+    for tool in tools(layout):
+        windows = [window for window in of(layout, tool) if window.counts(now)]
+        if windows:
+            found[tool] = windows
     return found
 
 
@@ -36,6 +34,25 @@ def of(layout: Layout, tool: str) -> list[quota.Window]:
         ]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def history(layout: Layout, tool: str) -> quota.History:
+    """How much of its windows this tool has said was used, over the last days."""
+    try:
+        data = json.loads(opening.read_bytes(path(layout, tool)))
+        return {
+            str(name): [(float(moment), float(used)) for moment, used in points]
+            for name, points in dict(data.get("history", {})).items()
+            if points
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def tools(layout: Layout) -> list[str]:
+    """The tools that have said something."""
+    found = (name.rpartition(".") for name in sorted(scan.names(f"{layout.state}/quota")))
+    return [tool for tool, _, suffix in found if suffix == "json" and tool and tool[0] != "."]
 
 
 def path(layout: Layout, tool: str) -> str:

@@ -16,6 +16,9 @@ from orchestrator.records import asdict, dataclass
 
 HOUR, DAY = 3600.0, 86400.0
 VOID = HOUR  # seconds that a word counts where no end is known
+POINTS = 200  # of the history of a window, that a curve is drawn of
+PAST = 8 * DAY  # seconds that a point is kept
+WINDOWS = 8  # of one tool whose history is kept
 MILLISECONDS = 1e11  # no moment in seconds is as large
 
 
@@ -65,6 +68,33 @@ def merged(known: Iterable[Window], told: Iterable[Window], now: float) -> list[
     """What is known after a tool has spoken: the newest word on each window, while it counts."""
     newest = {window.name: window for window in (*known, *told)}
     return [window for window in newest.values() if window.counts(now)]
+
+
+History = dict[str, list[tuple[float, float]]]  # by window: moments (seconds) and the part used
+
+
+def remembered(history: History, told: Iterable[Window], now: float) -> History:
+    """The history of a tool's windows after it has spoken, bounded: of a part that stays the same
+    the first and the last moment; of too many points the ones that stand closest to others go."""
+    found = {name: list(points) for name, points in history.items()}
+    for window in told:
+        points = found.pop(window.name, [])
+        point = (round(window.seen, 1), round(window.used, 4))
+        if len(points) > 1 and points[-1][1] == points[-2][1] == point[1]:
+            points.pop()
+        points = [item for item in points if now - PAST < item[0] <= now] + [point]
+        while len(points) > POINTS:
+            del points[_closest(points)]
+        found[window.name] = points
+    fresh = {name: points for name, points in found.items() if points[-1][0] > now - PAST}
+    return dict(list(fresh.items())[-WINDOWS:])
+
+
+def _closest(points: list[tuple[float, float]]) -> int:
+    """The point, neither the first nor the last, whose neighbours are nearest to each other in time."""
+    return min(
+        range(1, len(points) - 1), key=lambda place: points[place + 1][0] - points[place - 1][0]
+    )
 
 
 def reserved(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.files import runrecords
+from orchestrator.files import quotas, runrecords
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import Budget
 from orchestrator.model.status import RunStatus
@@ -128,6 +128,17 @@ def _budget(budget: Budget, dollars: float, tokens: float) -> dict[str, Any]:
         "hard_tokens": budget.tokens,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def plans(layout: Layout, now: float) -> list[dict[str, Any]]:
+    """How much of the tools' plans was used over the last days: points of seconds since the epoch
+    and the part used (1.0: all)."""
+    return [
+        {"tool": tool, "window": window, "points": points}
+        for tool in quotas.tools(layout)
+        for window, points in quotas.history(layout, tool).items()
+        if points[-1][0] > now - 8 * DAY
+    ]
 
 
 def timeline(index: Index, now: float) -> list[list[Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.files import quotas
 from orchestrator.files.layout import Layout
-from orchestrator.model.quota import merged, window_from
+from orchestrator.model.quota import merged, remembered, window_from
 from orchestrator.store.trusting import write_json
 
 
@@ -19,6 +19,6 @@ def remember(layout: Layout, tool: str, told: Iterable[Mapping[str, Any]], now: 
         return
     os.makedirs(f"{layout.state}/quota", mode=0o700, exist_ok=True)
     kept = merged(quotas.of(layout, tool), windows, now)
-    write_json(
-        quotas.path(layout, tool), {"windows": [window.as_json() for window in kept]}, sync=False
-    )
+    history = remembered(quotas.history(layout, tool), windows, now)
+    data = {"windows": [window.as_json() for window in kept], "history": history}
+    write_json(quotas.path(layout, tool), data, sync=False)

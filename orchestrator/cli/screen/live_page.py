@@ -60,7 +60,7 @@ def documents(layout: Layout, now: float, since: float) -> list[Document]:
     tasks |= {run["id"]: stories.told_of_run(layout, run) for run in state["runs"]}
     return [
         {"kind": "tasks", "stamp": "", "tasks": tasks},
-        past(open_index(layout), now, since),
+        past(layout, open_index(layout), now, since),
         state,
     ]
 
@@ -80,9 +80,9 @@ def now_of(layout: Layout, look: Look) -> dict[str, Any]:
     }
 
 
-def past(index: Index, now: float, since: float) -> dict[str, Any]:
+def past(layout: Layout, index: Index, now: float, since: float) -> dict[str, Any]:
     """What is over: the figures of each period that lies within ``since`` seconds, the list of
-    tasks, the last day's attempts."""
+    tasks, the last day's attempts, how much of the plans was used."""
     today = now % 86400.0
     spans = {name: length or today for name, length in PERIODS.items() if length < since}
     spans[show_duration(since)] = since
@@ -96,6 +96,7 @@ def past(index: Index, now: float, since: float) -> dict[str, Any]:
         "attempts": live.timeline(index, now),
         "dropped": live.submitted(index, now),
         "curve": live.curve(index, now),
+        "quotas": live.plans(layout, now),
     }
 
 
@@ -163,12 +164,12 @@ class LivePage:
             return
         index = open_index(self._layout)
         mark = index.execute("SELECT max(rowid), (SELECT sum(size) FROM files) FROM events")
-        read = (*mark.fetchone(), timestamp(now)[:10])
+        read = (*mark.fetchone(), timestamp(now)[:10], live.plans(self._layout, now))
         self._past_at = now
         if read != self._read:
             self._read = read
             self._stamps["past"] = str(now)
-            self._tell("past", past(index, now, self._since))
+            self._tell("past", past(self._layout, index, now, self._since))
 
     def _tell(self, name: str, document: Document) -> None:
         _write(f"{self._base}.{name}.js", f"orchestrator({embedded(document)})\n")

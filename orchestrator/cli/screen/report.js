@@ -3,7 +3,9 @@
 // come again and again as scripts beside it, each of which is one call of orchestrator(document).  All texts are set as text.
 const $ = id => document.getElementById(id), SVG = document.querySelector("svg").namespaceURI;
 const base = document.body.dataset.base, known = {live: null, past: null, tasks: {}}, drawn = {};
-const address = new URLSearchParams(location.hash.slice(1)), STEP = 200, CARDS = 8;
+const address = new URLSearchParams(location.hash.slice(1)), STEP = 200;
+const narrow = matchMedia("(max-width: 34rem)"), CARDS = () => narrow.matches ? 3 : 8;
+const room = name => Math.max(280, $(name).clientWidth);  // pixels: what is drawn for them keeps the size of its words
 const SIGNS = {running: "▶", retrying: "▶", waiting: "·", asks: "?", review: "?", done: "✓", succeeded: "✓", failed: "✗", invalid: "✗", timed_out: "✗", lost: "✗", cancelled: "○", held: "‖", budget: "$"};
 const COLOUR = {succeeded: "var(--good)", done: "var(--good)", running: "var(--live)", retrying: "var(--live)", cancelled: "var(--warn)", review: "var(--warn)", asks: "var(--warn)", held: "var(--warn)", waiting: "var(--c7)"};
 const colour = word => COLOUR[word] || "var(--bad)";
@@ -54,18 +56,19 @@ function drawNeeds(needs) {
     cell("task", need.kind, SIGNS[need.kind] || "!", " ", link(need.id)), cell("kind", "", need.kind),
     cell("why", "wide", need.title ? need.title + " · " : "", need.why || "", need.said ? el("p", {}, need.said) : ""),
     cell("for", "n", need.since ? age(now() - seconds(need.since)) : ""), cell("next", "", command("orchestrator " + need.command))));
-  return [el("h2", {}, "Needs you " + needs.length), el("div", {class: "scroll"}, el("table", {class: "rows"}, el("tbody", {}, ...body)))];
+  return [el("h2", {}, "Needs you " + needs.length), el("div", {class: "scroll"}, el("table", {class: "rows needs"}, el("tbody", {}, ...body)))];
 }
 function card(row, word) {
   const facts = [row.agent, row.duration_s != null ? span(row.duration_s) : "", money(row.cost_usd), row.insertions != null ? "+" + row.insertions + " -" + (row.deletions || 0) : "", ...(row.checks || [])];
   return el("div", {class: "card " + word}, link(row.id), el("p", {}, facts.filter(Boolean).join(" · ")), row.title || row.detail ? el("p", {}, word === "running" ? row.detail || row.title : row.title || row.detail) : "");
 }
 function drawBoard(status) {
-  const asks = status.running.filter(row => row.status === "asks"), inReview = status.review;
+  const open = new Set(status.needs.filter(need => need.kind === "asks").map(need => need.id));  // at the end of a turn, too
+  const asking = status.running.filter(row => row.status === "asks"), ended = status.review.filter(row => open.has(row.id)), asks = [...asking, ...ended];
   const lanes = [
     ["waiting", status.counts.waiting, status.waiting.filter(row => row.status !== "held")],
-    ["running", status.counts.running - asks.length, status.running.filter(row => row.status !== "asks")],
-    ["asks", asks.length, asks], ["review", status.counts.review, inReview],
+    ["running", status.counts.running - asking.length, status.running.filter(row => row.status !== "asks")],
+    ["asks", asks.length, asks], ["review", status.counts.review - ended.length, status.review.filter(row => !open.has(row.id))],
     ["failed", status.counts.failed, status.ended.filter(row => row.status === "failed")],
     ["done", status.counts.done, status.ended.filter(row => row.status === "done")],
     ["cancelled", status.counts.cancelled, status.ended.filter(row => row.status === "cancelled")],
@@ -74,12 +77,12 @@ function drawBoard(status) {
   ].filter(([word, number]) => number || ["waiting", "running", "done", "failed"].includes(word));
   return [el("h2", {}, "Board"), el("div", {class: "board"}, ...lanes.map(([word, number, rows]) => el("div", {},
     el("h3", {class: word}, (SIGNS[word] || "·") + " " + word + " ", el("b", {}, String(number))),
-    ...rows.slice(0, CARDS).map(row => card(row, word)),
-    number > Math.min(rows.length, CARDS) ? el("p", {}, "and " + (number - Math.min(rows.length, CARDS)) + " more") : "")))];
+    ...rows.slice(0, CARDS()).map(row => card(row, word)),
+    number > Math.min(rows.length, CARDS()) ? el("p", {}, "and " + (number - Math.min(rows.length, CARDS())) + " more") : "")))];
 }
 // A lane per agent: attempts as bars, what a task waited before each as a thin line, attempts at the same time below each other.
-function drawTimeline({attempts, running, dropped, at}) {
-  const WIDTH = 1000, LEFT = 110, ROW = 16, all = [...attempts.map(a => ({task: a[0], number: a[1], agent: a[2], from: a[3], to: a[4], word: a[5]})),
+function drawTimeline({attempts, running, dropped, at, wide}) {
+  const above = wide < 520, WIDTH = wide, LEFT = above ? 0 : 116, ROW = 16, HEAD = above ? 18 : 0, TICKS = above ? 3 : wide < 900 ? 4 : 6, all = [...attempts.map(a => ({task: a[0], number: a[1], agent: a[2], from: a[3], to: a[4], word: a[5]})),
     ...running.filter(row => row.started_at).map(row => ({task: row.id, number: row.attempt || 1, agent: row.agent || "", from: seconds(row.started_at), to: at, word: "running"}))].sort((a, b) => a.from - b.from);
   if (!all.length) return [el("h2", {}, "Timeline"), el("p", {}, "Nothing ran in the last day.")];
   const start = Math.min(all[0].from - (at - all[0].from) * .02, at - 60), scale = (WIDTH - LEFT) / (at - start || 1), x = t => LEFT + (t - start) * scale;
@@ -92,10 +95,10 @@ function drawTimeline({attempts, running, dropped, at}) {
   }
   let top = 4; const shapes = [], tops = new Map();
   for (const [agent, rows] of lanes) {
-    tops.set(agent, top); shapes.push(el("svg:text", {x: LEFT - 8, y: top + 11, "text-anchor": "end"}, (agent || "-").slice(0, 16)));
-    top += rows.length * ROW + 6; shapes.push(el("svg:line", {x1: 0, x2: WIDTH, y1: top - 3, y2: top - 3}));
+    shapes.push(el("svg:text", {x: above ? 0 : LEFT - 8, y: top + 11, "text-anchor": above ? "start" : "end"}, (agent || "-").slice(0, 16)));
+    tops.set(agent, top + HEAD); top += HEAD + rows.length * ROW + 6; shapes.push(el("svg:line", {x1: 0, x2: WIDTH, y1: top - 3, y2: top - 3}));
   }
-  for (let tick = 0; tick <= 6; tick++) { const t = start + (at - start) * tick / 6; shapes.push(el("svg:text", {x: x(t), y: top + 12, "text-anchor": tick === 6 ? "end" : tick ? "middle" : "start"}, clock(t * 1000) + (at - start < 600 ? ":" + two(new Date(t * 1000).getSeconds()) : ""))); }
+  for (let tick = 0; tick <= TICKS; tick++) { const t = start + (at - start) * tick / TICKS; shapes.push(el("svg:text", {x: x(t), y: top + 12, "text-anchor": tick === TICKS ? "end" : tick ? "middle" : "start"}, clock(t * 1000) + (at - start < 600 ? ":" + two(new Date(t * 1000).getSeconds()) : ""))); }
   for (const item of all) {
     const y = tops.get(item.agent) + item.row * ROW + 1, from = Math.max(x(item.from), LEFT);
     if (item.waited != null && item.waited < item.from) shapes.push(el("svg:line", {x1: Math.max(x(item.waited), LEFT), x2: from, y1: y + 6, y2: y + 6, style: "stroke: " + colour(item.word) + "; opacity: .45"}));
@@ -104,7 +107,7 @@ function drawTimeline({attempts, running, dropped, at}) {
     if (known.tasks[item.task]) bar.addEventListener("click", () => openTask(item.task));
     shapes.push(bar);
   }
-  return [el("h2", {}, "Timeline"), el("svg:svg", {viewBox: "0 0 " + WIDTH + " " + (top + 16), role: "img", "aria-label": all.length + " attempts of the last day, by agent"}, ...shapes),
+  return [el("h2", {}, "Timeline"), el("svg:svg", {viewBox: "0 0 " + WIDTH + " " + (top + 16), class: "drawn", role: "img", "aria-label": all.length + " attempts of the last day, by agent"}, ...shapes),
     el("div", {class: "key"}, ...["succeeded", "failed", "cancelled", "running"].map(word => el("span", {}, el("i", {style: "background:" + colour(word)}), word)), el("span", {}, "thin: waiting · pale: a further attempt"))];
 }
 function drawRun(run) {
@@ -142,22 +145,33 @@ function node(task, ...shapes) {
   return made;
 }
 function meter(share) { return el("div", {class: "meter"}, el("i", {style: "width:" + Math.min(100, share * 100).toFixed(1) + "%", class: share >= 1 ? "all" : share >= .8 ? "much" : null})); }
-function drawLimits({limits, quota, curve}) {
+function drawLimits({limits, quota, curve, quotas, at, wide}) {
+  const half = wide > 872 ? (wide - 40) / 2 : wide;
   const rows = [["all agents, today (UTC)", limits.day], ...Object.entries(limits.agents)].map(([name, of]) => {
     const most = of.hard_usd ?? of.soft_usd, share = most ? of.spent_usd / most : of.hard_tokens ? of.tokens / of.hard_tokens : null;
     return el("tr", {}, cell("", "", name), cell("spent", "n", money(of.spent_usd) + (most ? " of " + money(most) : "")), cell("tokens", "n", count(of.tokens) + (of.hard_tokens ? " of " + count(of.hard_tokens) : "")), cell("", "", share != null ? meter(share) : ""));
   });
-  rows.push(...quota.map(window => el("tr", {}, cell("", "", window.tool + " " + window.window), cell("used", "n", Math.round(window.used * 100) + " %"), cell("until", "n", window.resets ? "until " + day(window.resets) : ""), cell("", "", meter(window.used)))));
+  rows.push(...quota.map(window => el("tr", {}, cell("", "", window.tool + " " + window.window), cell("used", "n", Math.round(window.used * 100) + " %"), cell("", "n", window.resets ? "until " + day(window.resets) : ""), cell("", "", meter(window.used)))));
   const tables = el("section", {}, el("h2", {}, "Limits"), ...limits.closed.map(why => el("p", {class: "failed"}, why)), el("div", {class: "scroll"}, el("table", {class: "rows"}, el("tbody", {}, ...rows))));
-  return el("div", {class: "pair"}, tables, curve.length > 1 ? drawCurve(curve) : "");
+  return el("div", {class: "pair"}, tables, curve.length > 1 ? drawCurve(curve, half) : "", quotas.length ? drawQuotas(quotas, at, half) : "");
 }
-function drawCurve(points) {
-  const W = 560, H = 150, LEFT = 46, top = points[points.length - 1][1] || 1, from = points[0][0], to = points[points.length - 1][0];
-  const x = t => LEFT + (t - from) / (to - from || 1) * (W - LEFT), y = v => H - 18 - v / top * (H - 28), shapes = [];
-  for (const step of [0, .5, 1]) shapes.push(el("svg:line", {x1: LEFT, x2: W, y1: y(top * step), y2: y(top * step)}), el("svg:text", {x: LEFT - 6, y: y(top * step) + 4, "text-anchor": "end"}, money(top * step)));
-  shapes.push(el("svg:path", {d: "M" + points.map(([t, v], n) => (n ? "H" + x(t).toFixed(1) + "V" : x(t).toFixed(1) + " ") + y(v).toFixed(1)).join(""), fill: "none", stroke: "var(--c0)", "stroke-width": 2}));
-  shapes.push(el("svg:text", {x: LEFT, y: H - 3}, clock(from * 1000)), el("svg:text", {x: W, y: H - 3, "text-anchor": "end"}, clock(to * 1000)));
-  return el("section", {}, el("h2", {}, "Cost of the last day, added up"), el("svg:svg", {viewBox: "0 0 " + W + " " + H, role: "img", "aria-label": "cost of the last day: " + money(top)}, ...shapes));
+// Lines over time, with a scale at the left and the first and last moment below.
+function drawLines(name, label, lines, [from, to], top, figure, W) {
+  const H = 150, LEFT = 46, x = t => LEFT + (t - from) / (to - from || 1) * (W - LEFT - 2), y = v => H - 18 - v / top * (H - 28), shapes = [];
+  for (const step of [0, .5, 1]) shapes.push(el("svg:line", {x1: LEFT, x2: W, y1: y(top * step), y2: y(top * step)}), el("svg:text", {x: LEFT - 6, y: y(top * step) + 4, "text-anchor": "end"}, figure(top * step)));
+  for (const [points, stroke] of lines) shapes.push(el("svg:path", {d: "M" + points.map(([t, v], n) => (n ? "H" + x(t).toFixed(1) + "V" : x(t).toFixed(1) + " ") + y(Math.min(v, top)).toFixed(1)).join("") + "H" + x(to).toFixed(1), fill: "none", stroke, "stroke-width": 2, "stroke-linejoin": "round"}));
+  const moment = t => to - from > 86400 * 1.5 ? day(t * 1000) : clock(t * 1000);
+  shapes.push(el("svg:text", {x: LEFT, y: H - 3}, moment(from)), el("svg:text", {x: W, y: H - 3, "text-anchor": "end"}, moment(to)));
+  return [el("h2", {}, name), el("svg:svg", {viewBox: "0 0 " + W + " " + H, class: "drawn", role: "img", "aria-label": label}, ...shapes)];
+}
+function drawCurve(points, W) {
+  const top = points[points.length - 1][1] || 1, span = [points[0][0], points[points.length - 1][0]];
+  return el("section", {}, ...drawLines("Cost of the last day, added up", "cost of the last day: " + money(top), [[points, "var(--c0)"]], span, top, money, W));
+}
+function drawQuotas(quotas, at, W) {
+  const from = Math.min(...quotas.map(one => one.points[0][0])), stroke = n => "var(--c" + n % 8 + ")", name = one => one.tool + " " + one.window;
+  return el("section", {}, ...drawLines("Plans, used", quotas.map(one => name(one) + ": " + Math.round(one.points[one.points.length - 1][1] * 100) + " %").join(", "), quotas.map((one, n) => [one.points, stroke(n)]), [from, Math.max(at, from + 60)], 1, share => Math.round(share * 100) + " %", W),
+    el("div", {class: "key"}, ...quotas.map((one, n) => el("span", {}, el("i", {style: "background:" + stroke(n)}), name(one)))));
 }
 
 // -- figures of a period; their HTML is made by orchestrator, from the same sums that it prints --------------------------------------
@@ -253,11 +267,11 @@ function told(doc) {
   const live = known.live; if (!live) return;
   const links = known.stamp;  // what can be opened is part of what is shown
   part("needs", {needs: live.status.needs, links, minute: Math.floor(live.at / 10)}, of => drawNeeds(of.needs));
-  part("board", {status: live.status, links}, of => drawBoard(of.status));
+  part("board", {status: live.status, cards: CARDS(), links}, of => drawBoard(of.status));
   part("runs", {runs: live.runs, links}, of => of.runs.length ? [el("h2", {}, "Runs"), ...of.runs.flatMap(drawRun)] : []);
   if (known.past) {
-    part("timeline", {attempts: known.past.attempts, dropped: known.past.dropped, running: live.status.running.map(row => ({...row, duration_s: 0, detail: ""})), at: live.status.running.length ? live.at : Math.floor(live.at / 60) * 60 + 60, links}, drawTimeline);
-    part("limits", {limits: live.limits, quota: live.status.quota, curve: known.past.curve}, drawLimits);
+    part("timeline", {attempts: known.past.attempts, dropped: known.past.dropped, running: live.status.running.map(row => ({...row, duration_s: 0, detail: ""})), at: live.status.running.length ? live.at : Math.floor(live.at / 60) * 60 + 60, wide: room("timeline"), links}, drawTimeline);
+    part("limits", {limits: live.limits, quota: live.status.quota, curve: known.past.curve, quotas: known.past.quotas || [], at: Math.floor(live.at / 60) * 60, wide: room("limits")}, drawLimits);
   }
   drawTask(); tick();
 }
@@ -269,6 +283,8 @@ function tick() {
   document.title = (live.status.needs.length ? "(" + live.status.needs.length + ") " : "") + live.name;
 }
 window.orchestrator = told;
+let resized = 0;
+addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { if (known.live) told(known.live); }, 100); });
 function load(name) {
   const script = document.createElement("script");
   script.onload = script.onerror = () => script.remove();

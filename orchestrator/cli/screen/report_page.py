@@ -17,7 +17,7 @@ from orchestrator.model.units import show_duration
 from orchestrator.queries.usage import BY, Ended, Group
 
 COLOURS = 7  # series with a colour of their own; the rest is "other"
-WIDTH, HEIGHT, LEFT, BOTTOM = 560, 200, 46, 18
+WIDTH, HEIGHT, LEFT, BOTTOM = 560, 200, 56, 18
 OUTCOMES = {
     "succeeded": "var(--good)",
     "failed": "var(--bad)",
