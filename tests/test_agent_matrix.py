@@ -8,12 +8,24 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 import pytest
-from agents import INSTALLED, PRICES, PROGRAMS, SPOKEN, Program, provider_module
+from agents import (
+    INSTALLED,
+    KEY,
+    PRICES,
+    PROGRAMS,
+    SPOKEN,
+    Program,
+    codex_home,
+    provider_module,
+)
 from conftest import Project, tagged, wait_until
 
-from orchestrator.files import asks, journals
+from orchestrator.files import asks, documents, journals
+from orchestrator.model.units import when as moment
 from orchestrator.tools.specs import load_tools
 
 pytestmark = [
@@ -55,6 +67,19 @@ KNOWN = {
     ("opencode", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("qwen", "overload"): "it tries again inside for longer than 20 s and prints nothing",
     ("opencode", "cancel"): "it reports a call when its tool has ended",
+    ("opencode", "live"): "it reports a call when its tool has ended",
+    ("pi", "live"): "it reports a call when its tool has ended",
+    ("opencode-acp", "live"): "it tells no tokens",
+    ("copilot-acp", "live"): "it tells its tokens at the end",
+    ("gemini", "planned"): "held; it does not pass on when that ends",
+    ("gemini-acp", "planned"): "held; it does not pass on when that ends",
+    **dict.fromkeys(
+        (("qwen", "planned"), ("qwen-acp", "planned"), ("copilot-acp", "planned")),
+        "it tries again inside for longer than 30 s and prints nothing",
+    ),
+    ("claude", "terminal"): "its call for a title is in no log",
+    ("codex", "terminal"): "its call for a title is in no log",
+    ("opencode", "terminal"): "it keeps no log that can be read",
     ("pi", "cancel"): "it reports a call when its tool has ended",
 }
 
@@ -63,6 +88,43 @@ KNOWN = {
 def provider():
     with provider_module("fake_provider_plus").FakeProvider() as fake:
         yield fake
+
+
+# How each is led to a plan's limit: whose words, the provider's settings, its environment.
+PLAN = {"ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-x"}
+LIMITED: dict[str, tuple[str, str, dict[str, str]]] = {
+    "claude": ("headers", "fail=429,limits=5h", PLAN),
+    "codex": ("openai", "fail=429", {}),
+    "copilot": ("openai", "fail=429", {}),
+    "qwen": ("openai", "fail=429", {}),
+    "gemini": ("gemini", "fail=429", {}),
+    "opencode": ("anthropic", "fail=400", {}),
+    "pi": ("anthropic", "fail=400", {}),
+}
+
+
+@contextmanager
+def plan_limit(spoken: str):
+    """While this is entered, the provider refuses in the words of a plan's limit; yields when that
+    ends."""
+    plus = provider_module("fake_provider_plus")
+    ends = int(time.time()) + 3600
+    day = datetime.fromtimestamp(ends, UTC)
+    bodies = {
+        "openai": (plus.F.OpenAIError, {"error": {"type": "usage_limit_reached", "message": "The usage limit has been reached", "plan_type": "plus", "resets_at": ends, "resets_in_seconds": 3600}}),
+        "anthropic": (plus.F.Anthropic, {"type": "error", "error": {"type": "invalid_request_error", "message": f"You have reached your specified API usage limits. You will regain access on {day:%Y-%m-%d at %H:%M} UTC."}}),
+        "gemini": (plus.F.Gemini, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota, please check your plan and billing details. Please retry in 59m59s.", "details": [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}, {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3599s"}]}}),
+    }  # fmt: skip
+    if spoken not in bodies:
+        yield ends
+        return
+    owner, body = bodies[spoken]
+    before = owner.__dict__["error"]
+    owner.error = classmethod(lambda cls, status: body)
+    try:
+        yield ends
+    finally:
+        owner.error = before
 
 
 class Field:
@@ -91,6 +153,18 @@ class Field:
             )
         )
         self.project.env["PATH"] = self.program.path()
+
+    def at_home(self) -> None:
+        """What a person has answered before at a terminal: a theme, a key, that this folder is
+        trusted."""
+        root = str(self.project.root)
+        known = {"hasCompletedOnboarding": True, "theme": "dark", "bypassPermissionsModeAccepted": True}  # fmt: skip
+        known |= {"customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
+        known |= {"projects": {root: {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}}}  # fmt: skip
+        (self.home / ".claude.json").write_text(json.dumps(known))
+        if self.program.program == "codex":
+            with open(codex_home(self.home) / "config.toml", "a") as file:
+                file.write(f'[projects."{root}"]\ntrust_level = "trusted"\n')
 
     def task(self, prompt: str, **more) -> None:
         self.project.drop("t.yaml", json.dumps({"agent": "a", "prompt": prompt, **more}))
@@ -138,6 +212,62 @@ def cancel(field: Field, watch) -> str:
     began = field.project.root / "began"
     field.task(f"[[shell touch {began}; sleep 97]]")
     wait_until(began.exists, f"the call began: {field.project.log('t')[-500:]}", 60)
+    field.project.run("cancel", "t")
+    field.project.settled("t", "cancelled")
+    wait_until(lambda: not tagged(field.project), "nothing is left")
+    return field.exact(field.project.result("t"))
+
+
+def live(field: Field, watch) -> str:
+    """While a command runs, status says what was served so far."""
+    field.use()
+    watch()
+    began = field.project.root / "began"
+    field.task(f"[[shell touch {began}; sleep 97]]")
+    wait_until(began.exists, f"the call began: {field.project.log('t')[-500:]}", 60)
+
+    def differs() -> str:
+        rows = json.loads(field.project.run("status", "--json").stdout)["running"]
+        return field.exact(rows[0])
+
+    with suppress(AssertionError):
+        wait_until(lambda: not differs(), "the figures", 8)
+    found = differs()
+    field.project.run("cancel", "t")
+    field.project.settled("t", "cancelled")
+    return found
+
+
+def planned(field: Field, watch) -> str:
+    """The plan's limit as its provider says it: the tool is held until the moment that was named."""
+    spoken, settings, env = LIMITED[field.program.program]
+    with plan_limit(spoken) as ends:
+        field.use(settings, **env)
+        watch()
+        field.task("[[say x]]", timeout="30s")
+        wait_until(lambda: field.project.events("attempt_finished"), "the attempt", 90)
+        first = field.project.events("attempt_finished")[0]
+        if first.get("error_class") != "usage_limit":
+            return f"{first.get('error_class')}: {first.get('reason')}"
+        wait_until(lambda: field.project.events("tool_parked"), "it is held", 10)
+        held = field.project.work / f"held/@{field.program.tool}.yaml"
+        until = documents.parse(held.read_bytes()).data["not_before"]
+    return "" if abs(moment(str(until)) - ends) < 120 else f"held, but until {until}"
+
+
+def terminal(field: Field, watch) -> str:
+    """On a terminal: it is given its prompt, and what it used is known when it was cancelled."""
+    field.use()
+    field.at_home()
+    watch()
+    field.task("[[say hello]]", mode="interactive")
+    calls = lambda: field.provider.served(field.tag)["calls"]  # noqa: E731
+    with suppress(AssertionError):
+        wait_until(lambda: calls() > 0, "it was asked", 40)
+    if not calls():
+        field.project.run("cancel", "t")
+        return f"its model was not asked: {field.project.log('t')[-300:]!r}"
+    time.sleep(3)  # it writes its log after the answer
     field.project.run("cancel", "t")
     field.project.settled("t", "cancelled")
     wait_until(lambda: not tagged(field.project), "nothing is left")
@@ -217,13 +347,33 @@ def four(field: Field, watch) -> str:
 
 CHECKS = {
     check.__name__: check
-    for check in (edit, resume, cancel, overload, refused, limited, hang, denied, long, flood, four)
+    for check in (
+        edit,
+        resume,
+        live,
+        cancel,
+        overload,
+        refused,
+        limited,
+        planned,
+        hang,
+        denied,
+        long,
+        flood,
+        four,
+        terminal,
+    )
 }
 
 
-@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
-    "program", PROGRAMS + SPOKEN, ids=lambda program: program.name.replace(" ", "-")
+    ("program", "check"),
+    [
+        pytest.param(program, check, id=f"{program.name.replace(' ', '-')}-{check}")
+        for program in PROGRAMS + SPOKEN
+        for check in CHECKS
+        if check != "terminal" or program in PROGRAMS  # there it runs without its protocol
+    ],
 )
 def test_agent(project, provider, watch, program, check):
     assert shutil.which(program.program, path=program.path().split(":")[0]), "it is not installed"
@@ -239,16 +389,6 @@ def test_agent(project, provider, watch, program, check):
             file.write(json.dumps(row) + "\n")
     assert not differs or known, differs
     wait_until(lambda: not tagged(project), "nothing is left")
-
-
-def test_a_plan_limit_is_understood_and_its_end_is_known(project, provider, watch):
-    """Claude with a subscription: held until the moment it names."""
-    field = Field(project, provider, PROGRAMS[1])
-    field.use("fail=429,limits=5h", ANTHROPIC_API_KEY="", CLAUDE_CODE_OAUTH_TOKEN="sk-ant-oat01-x")
-    watch()
-    field.task("[[say x]]")
-    wait_until(lambda: project.events("tool_parked"), "it is held", 60)
-    assert "5-hour limit" in project.events("tool_parked")[0]["summary"]
 
 
 @pytest.mark.parametrize(

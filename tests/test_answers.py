@@ -49,6 +49,15 @@ parse:
         ('```\n{"a": 0}\n```\n```json\n{"a": 1}\n```', {"a": 1}),
         ('It is this:\n{\n  "a": [\n    1\n  ]\n}', {"a": [1]}),
         ({"a": 1}, {"a": 1}),
+        ('My verdict: {"a": 1}', {"a": 1}),
+        ('Here:\n  ```json\n  {"a": 1}\n  ```\nDone.', {"a": 1}),
+        ('~~~json\n{"a": 1}\n~~~', {"a": 1}),
+        ('```json\r\n{"a": 1}\r\n```\r\n', {"a": 1}),
+        ('\ufeff{"a": 1}', {"a": 1}),
+        ('{"a": 0}\n{"a": 1}', {"a": 1}),
+        ('{"a": 1}\nThat was an example.', None),
+        ("{'a': 1}", None),
+        ('{"a": 1,}', None),
         ("no data", None),
         ("", None),
         (None, None),
@@ -72,11 +81,34 @@ def test_the_value_in_last_words(text, value):
         ({"$ref": "https://example.com/x.json"}, GOOD, "the schema cannot be used"),
         ({"type": "string", "pattern": "("}, json.dumps("x"), "not a schema"),
         ({}, json.dumps("x" * (300 << 10)), "bytes of JSON"),
+        ({}, '{"n": 1e999}', "a number that is not finite"),
+        ({}, {"n": float("nan")}, "a number that is not finite"),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-04/schema#",
+                "minimum": 1,
+                "exclusiveMinimum": True,
+            },
+            "2",
+            "",
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-04/schema#",
+                "minimum": 1,
+                "exclusiveMinimum": True,
+            },
+            "1",
+            "minimum",
+        ),
+        ({"$ref": "#"}, "1", "the schema cannot be used"),
+        ({"$ref": "file:///etc/passwd"}, "1", "the schema cannot be used"),
+        (False, "1", "False schema"),
     ],
 )
 def test_an_answer_is_judged(schema, answer, why):
     value, found = answers.problem(json.dumps(schema), answer)
-    assert (why in found) if why else (value, found) == (GOOD, "")
+    assert (why in found) if why else (value, found) == (answers.value_of(answer)[0], "")
 
 
 def test_a_schema_that_takes_for_ever_holds_up_nothing(monkeypatch):

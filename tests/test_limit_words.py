@@ -984,6 +984,8 @@ MOMENTS = [  # a text, and when it says that something ends: seconds from now, o
     ("resets at 2026-11-26T06:00:00Z", None),
     ("retry after 2020-01-01", None),
     ("resets in 0 seconds", None),
+    ("You will regain access on 2026-11-26 at 09:35 UTC.", "11-26 09:35:00"),
+    ("resets 2026-11-26, at 09:35:10 UTC", "11-26 09:35:10"),
     ("resets at 06:00 (UTC) on Nov 27", "11-27 06:00:00"),
 ]
 

@@ -163,3 +163,51 @@ def test_what_codex_refused_without_a_word_is_in_its_log(tmp_path):
         "permission denied: rm /usr/bin/ls",
         "other",
     )
+
+
+def test_what_pi_used_is_in_its_session(tmp_path):
+    """Branches of a session are entries of one file, each with an id; what was before the attempt does not count."""
+    log = load_tools(None).tools["pi"].session_log
+    assert log is not None
+
+    def entry(name: str, role: str, at: str, **usage) -> dict:
+        message = {"role": role, **({"usage": usage} if usage else {})}
+        return {"type": "message", "id": name, "timestamp": at, "message": message}
+
+    used = {"input": 1000, "cacheRead": 200, "cacheWrite": 30, "output": 50}
+    path = tmp_path / "2026-11-27T10-45-54-476Z_abc.jsonl"
+    events = [
+        {"type": "session", "id": "abc", "timestamp": "2026-11-27T10:00:00Z", "cwd": "/src"},
+        entry("a", "assistant", "2026-11-27T10:00:01Z", **used),
+        entry("b", "user", "2026-11-27T10:45:00Z"),
+        entry("c", "assistant", "2026-11-27T10:45:01Z", **used),
+    ]
+    path.write_text("".join(json.dumps(item) + "\n" for item in events))
+    since = datetime(2026, 11, 27, 10, 30, tzinfo=UTC).timestamp()
+    logged = sessionlog.of_file(log, str(path), since)
+    expected = {"input": 1230, "cached": 200, "cache_write": 30, "output": 50}
+    assert (logged.session, logged.usage) == ("abc", expected)
+
+
+def test_a_call_of_codex_counts_once_and_before_its_command_has_ended(tmp_path):
+    """It is told twice: when the model has answered, and again after the command."""
+    log = load_tools(None).tools["codex"].session_log
+    assert log is not None
+    usage = {"input_tokens": 1000, "cached_input_tokens": 200, "output_tokens": 50}
+
+    def record(total: int) -> dict:
+        payload = {"usage": usage, "thread_token_usage": {"total_tokens": total}}
+        return {"type": "token_usage_record", "payload": payload}
+
+    def count(total: int) -> dict:
+        info = {"last_token_usage": usage, "total_token_usage": {"total_tokens": total}}
+        return {"type": "event_msg", "payload": {"type": "token_count", "info": info}}
+
+    path = tmp_path / "rollout.jsonl"
+    path.write_text(json.dumps(record(1050)) + "\n")
+    assert sessionlog.of_file(log, str(path), 0.0).usage["input"] == 1000
+    events = [record(1050), count(1050), count(1050), record(2100), count(2100)]
+    path.write_text("".join(json.dumps(item) + "\n" for item in events))
+    assert sessionlog.of_file(log, str(path), 0.0).usage["input"] == 2000
+    path.write_text("".join(json.dumps(count(total)) + "\n" for total in (1050, 2100)))
+    assert sessionlog.of_file(log, str(path), 0.0).usage["output"] == 100  # older versions

@@ -63,16 +63,18 @@ def schema(kind: str) -> dict[str, Any]:
 def judge(own: Any, value: Any) -> str:
     """What is wrong with a value by a schema of somebody's own, in words; empty if nothing is.
 
-    Nothing is fetched: a schema refers to itself only.
+    Nothing is fetched: a schema refers to itself only. It may name an older draft.
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError, best_match
+    from jsonschema.validators import validator_for
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
     try:
-        Draft202012Validator.check_schema(own)
-        errors = list(islice(Draft202012Validator(own, registry=Registry()).iter_errors(value), 20))
+        draft = validator_for(own, default=Draft202012Validator)
+        draft.check_schema(own)
+        errors = list(islice(draft(own, registry=Registry()).iter_errors(value), 20))
     except SchemaError as error:
         return f"this is not a schema: {error.message[:200]}"
     except (Unresolvable, ValueError, TypeError, re.error, RecursionError) as error:

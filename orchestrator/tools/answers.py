@@ -25,7 +25,8 @@ SECONDS = 10.0  # that judging an answer may take
 SCHEMA_MOST = 64 << 10  # bytes of a schema: it may have to be an argument
 MOST = 256 << 10  # bytes of an answer as a result keeps it
 LINES = 200  # lines of the last words at which a value may begin
-_FENCED = regex(r"^```[\w-]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FENCED = regex(r"^[ \t]*(```|~~~)[\w-]*[ \t]*\n(.*?)^[ \t]*\1", re.DOTALL | re.MULTILINE)
+_BEGINS = regex(r"[{\[]")
 
 REQUEST = """
 
@@ -52,12 +53,12 @@ def words(problem: str) -> str:
 def value_of(answer: Any) -> tuple[Any, str]:
     """The value in an answer, and why there is none (empty: there is).
 
-    Of a text it is the whole, else the last fenced block, else the JSON value that the text ends
-    with.
+    Of a text it is the whole, else the last fenced block, else the object or list that the text
+    ends with, wherever that begins.
     """
     if not isinstance(answer, str):
         return answer, "" if answer is not None else "there is no answer"
-    for text in _candidates(answer.strip()):
+    for text in _candidates(answer.replace("\r\n", "\n").strip().lstrip("\ufeff")):
         try:
             return json.loads(text, parse_constant=_refuse), ""
         except (ValueError, RecursionError):
@@ -71,7 +72,10 @@ def problem(schema: str, answer: Any) -> tuple[Any, str]:
     value, why = value_of(answer)
     if why:
         return None, why
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        return None, "it has a number that is not finite"
     if len(text) > MOST:
         return None, f"it has {len(text)} bytes of JSON, more than {MOST}"
     return value, _judged(json.dumps({"schema": json.loads(schema), "value": value}))
@@ -94,12 +98,13 @@ def _candidates(text: str) -> Iterator[str]:
     yield text
     fenced = _FENCED.findall(text + "\n")
     if fenced:
-        yield fenced[-1]
+        yield fenced[-1][1]
     lines = text.split("\n")
     begin = max(0, len(lines) - LINES)
     for place in range(begin, len(lines)):
-        if lines[place].lstrip()[:1] in ("{", "["):
-            yield "\n".join(lines[place:])
+        found = _BEGINS.search(lines[place])
+        if found:
+            yield "\n".join((lines[place][found.start() :], *lines[place + 1 :]))
 
 
 def _refuse(name: str) -> Any:
