@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import pytest
 from conftest import wait_until
@@ -130,6 +131,20 @@ settings = st.builds(
 def test_the_card_carries_what_is_in_force(given_settings):
     written = json.loads(json.dumps(given_settings.as_json()))
     assert in_force_from(written) == given_settings
+
+
+def test_the_card_carries_every_limit():
+    """A limit that the card does not carry is one thing to the watcher and another to ``why``, which then goes by its default."""
+    found_anew = {"per_run", "held", "closed"}  # by everybody who asks, from files
+    told = InForce().as_json()
+    missing = {item.name for item in fields(Limits)} - found_anew - set(told["limits"])
+    missing |= {item.name for item in fields(InForce)} - set(told)
+    assert not missing, (
+        f"write and read {sorted(missing)} in InForce.as_json and in_force_from of model/admission.py"
+        " (or, if everybody finds it anew, name it here)"
+    )
+    given = InForce(Limits(3, {"a": 1}, {"x": 2}, in_flight={"f": 5}, asking=0, reserve={"x": 0.2}))
+    assert in_force_from(json.loads(json.dumps(given.as_json()))) == given
 
 
 def test_in_force_of_a_configuration():

@@ -87,6 +87,17 @@ def test_who_asks_gives_its_slot_back_and_keeps_its_locks(project, watch):
     project.settled("b", "done")
 
 
+def test_who_may_not_give_its_slot_back_has_it_for_why_too(project, watch):
+    asking(project, "npm test")
+    project.config(CONFIG.format(ask="person").replace("running: 1", "running: 1, asking: 0"))
+    watch()
+    open_ones(project)
+    project.drop("b.yaml", "agent: helper\nprompt: x\n")
+    wait_until(lambda: "the only slot is taken" in project.run("why", "b").stdout)
+    project.run("reply", "a", "1")
+    project.settled("b", "done")
+
+
 def test_cancelled_while_it_asks_it_leaves_its_locks(project, watch):
     asking(project, "npm test", more="locks: [db]\n")
     watch()

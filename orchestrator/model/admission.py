@@ -109,6 +109,7 @@ class InForce:
         return {
             "limits": {
                 "running": limits.running,
+                "asking": limits.asking,
                 "per_agent": dict(limits.per_agent),
                 "per_tool": dict(limits.per_tool),
                 "reserve": dict(limits.reserve),
@@ -156,6 +157,7 @@ def in_force_from(data: Mapping[str, Any]) -> InForce:
             int(limits["running"]),
             dict(limits["per_agent"]),
             dict(limits["per_tool"]),
+            asking=int(limits.get("asking", Limits().asking)),
             reserve=dict(limits.get("reserve", {})),
             in_flight=dict(limits.get("in_flight", {})),
             only=tuple(map(str, limits.get("only", ()))),
