@@ -14,7 +14,7 @@ from conftest import ROOT, Project
 from orchestrator.cli.app import VERBS, module_of
 
 PACKAGE = ROOT / "orchestrator"
-# Imports point down this list only.
+# From the lowest layer to the highest: a module imports from its own layer and those before it in this list.
 LAYERS = [
     "lazily",
     "records",
@@ -98,7 +98,7 @@ def layer(module: str) -> str:
 
 def test_every_module_is_in_a_layer():
     strange = [name for name in MODULES if layer(name) not in [*LAYERS, "", "__main__"]]
-    assert not strange
+    assert not strange, f"name their layer in LAYERS above, and in CONTRIBUTING.md: {strange}"
 
 
 def test_imports_point_down():
@@ -111,7 +111,7 @@ def test_imports_point_down():
             ours = target.startswith("orchestrator.") and layer(target) in LAYERS
             if ours and LAYERS.index(layer(target)) > LAYERS.index(mine):
                 wrong.append(f"{name} imports {target}")
-    assert not wrong
+    assert not wrong, f"from a higher layer (see LAYERS above): {wrong}"
 
 
 def test_read_side_does_not_import_write_side():
@@ -207,8 +207,11 @@ def test_every_status_has_a_row():
     from orchestrator.model.event import EVENTS
     from orchestrator.model.status import TABLE, Status
 
-    assert {row.status for row in TABLE} == set(Status) and len(TABLE) == len(Status)
-    assert {row.moved for row in TABLE if row.moved} <= set(EVENTS)
+    missing = set(Status) - {row.status for row in TABLE}
+    assert not missing, f"give them a row of TABLE in model/status.py: {missing}"
+    assert len(TABLE) == len(Status)
+    unknown = {row.moved for row in TABLE if row.moved} - set(EVENTS)
+    assert not unknown, f"say in EVENTS of model/event.py what they mean: {unknown}"
     assert all(row.ended for row in TABLE if row.finished)
     assert not [row for row in TABLE if row.waits and row.ended]
 
@@ -219,7 +222,8 @@ def test_every_status_has_a_sign():
     from orchestrator.files.layout import FOLDER_NAMES
     from orchestrator.model.status import Status
 
-    assert {status.word for status in Status} <= set(SIGNS)
+    missing = {status.word for status in Status} - set(SIGNS)
+    assert not missing, f"give them a sign in SIGNS of cli/screen/console.py: {missing}"
     assert set(Status) <= set(FOLDER_NAMES)
 
 
@@ -234,7 +238,7 @@ def test_every_match_is_whole():
             rest = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
             if not rest or not ast.unparse(last.body[0]).startswith("assert_never("):
                 unguarded.append(f"{name}:{node.lineno}")
-    assert not unguarded
+    assert not unguarded, f"end them with  case _: assert_never(...): {unguarded}"
 
 
 def test_every_remark_has_a_look():
@@ -242,7 +246,9 @@ def test_every_remark_has_a_look():
     from orchestrator.cli.screen.pane import REMARKS
     from orchestrator.coordination.news import About
 
-    assert set(REMARKS) == set(About)
+    assert set(REMARKS) == set(About), (
+        f"add to (or take from) REMARKS of cli/screen/pane.py: {set(REMARKS) ^ set(About)}"
+    )
 
 
 def test_no_lazy_internal_imports():
@@ -252,7 +258,7 @@ def test_no_lazy_internal_imports():
         for target, inside in imports(path)
         if inside and target.startswith("orchestrator")
     ]
-    assert not lazy
+    assert not lazy, f"put them at the top (modules load late anyway, see lazily.py): {lazy}"
 
 
 @pytest.mark.parametrize("package", DOORS)
@@ -263,7 +269,7 @@ def test_packages_have_one_door(package):
         uses = any(target.split(".")[0] == package for target, _ in imports(path))
         if uses and not any(inside.startswith(door) for door in DOORS[package]):
             wrong.append(name)
-    assert not wrong
+    assert not wrong, f"{package} is imported in {DOORS[package]} alone: ask there"
 
 
 def test_modules_and_functions_stay_readable():
@@ -514,10 +520,11 @@ def test_reading_verbs_write_nothing(full_project, words):
 
 
 def test_every_verb_writes_or_is_looked_at_here():
-    """A new verb belongs into one of the two lists: what reads is run under an audit hook."""
+    """A new verb belongs into one of the lists: what reads is run under an audit hook."""
     read = {words[0] for words in READING + ALSO_READING if words}
-    assert not read & WRITING
-    assert read | WRITING == set(VERBS)
+    assert not read & WRITING, f"both as reading and as writing: {read & WRITING}"
+    wrong = (read | WRITING) ^ set(VERBS)
+    assert not wrong, f"name in READING, ALSO_READING or WRITING above what VERBS has: {wrong}"
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

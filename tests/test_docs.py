@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
-from transcripts import Stage, perform
+from transcripts import AGAIN, Stage, perform
 
 from orchestrator.execution.sandbox import Walls, refused
 
@@ -41,7 +41,7 @@ def test_examples(path, tmp_path):
     if os.environ.get("UPDATE_TRANSCRIPTS"):
         path.write_text(new)
     else:
-        assert not differences, "\n\n".join(differences)
+        assert not differences, "\n\n".join([*differences, AGAIN])
 
 
 def test_generated_pages_are_up_to_date():
@@ -86,7 +86,7 @@ def test_the_index_names_every_page():
         for path in (ROOT / "docs").rglob("*.md")
         if path.name != "README.md" and str(path.relative_to(ROOT / "docs")) not in index
     ]
-    assert not missing
+    assert not missing, f"name them in docs/README.md: {missing}"
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="Linux only")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from transcripts import Stage, perform
+from transcripts import AGAIN, Stage, perform
 
 from orchestrator.cli.app import VERBS
 
@@ -21,10 +21,13 @@ def test_transcript(path, tmp_path):
     if os.environ.get("UPDATE_TRANSCRIPTS"):
         path.write_text(printed + "\n")
     else:
-        assert not differences, "\n\n".join(differences)
+        assert not differences, "\n\n".join([*differences, AGAIN])
 
 
 def test_every_verb_has_a_transcript():
     shown = "".join(path.read_text() for path in GOLDEN.glob("*.txt"))
     missing = [verb for verb in VERBS if f"$ orchestrator {verb}" not in shown]
-    assert not missing
+    assert not missing, (
+        "write a line  $ orchestrator VERB  for them into a file of tests/golden, and run"
+        f" UPDATE_TRANSCRIPTS=1 .venv/bin/python -m pytest tests/test_golden.py: {missing}"
+    )

@@ -14,6 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+# What to do about a difference.
+AGAIN = (
+    "If that is what it should print: UPDATE_TRANSCRIPTS=1 and this test again, then read the diff."
+)
+
 FORMS = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d{4}"), "<minute>"),

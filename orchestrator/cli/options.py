@@ -1,4 +1,4 @@
-"""What several verbs share: arguments with live ids, JSON switches, opening the write side."""
+"""What several verbs share: arguments with live ids, JSON switches, examples in the help."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ from orchestrator.store.transitions import Store
 
 
 class Cancels:
-    """Obeys them."""
+    """Finds the requests that lie in folders, is told the others (`request`), and ends the attempts
+    they mean."""
 
     def __init__(
         self,

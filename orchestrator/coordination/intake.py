@@ -59,7 +59,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class TaskFile:
-    """A valid task."""
+    """A file of the inbox that is one valid task: what it says, and what will act."""
 
     signature: Signature
     content: Content
@@ -75,7 +75,7 @@ class TaskFile:
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """A valid run."""
+    """A file of the inbox that is a valid run, not accepted yet."""
 
     signature: Signature
     content: Content

@@ -50,6 +50,8 @@ class Interrupting:
 
 @dataclass(frozen=True, slots=True)
 class Started:
+    """The tool of its attempt runs."""
+
     life: Life
 
 
@@ -84,6 +86,8 @@ class Requeued:
 
 @dataclass(frozen=True, slots=True)
 class Cancelling:
+    """Somebody, or something, has asked that it stops; ``by`` says who, in words."""
+
     life: Life
     by: str
 
@@ -97,6 +101,8 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
+    """A task has ended, and lies in the folder of its ``status``; ``reading`` is of its last attempt."""
+
     life: Life
     reading: Reading
     status: Status
@@ -121,11 +127,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class RunBegun:
+    """A run was accepted: its tasks are in the inbox."""
+
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
+    """The last task of a run has ended: ``done`` of ``total`` are done."""
+
     id: str
     status: RunStatus
     done: int

@@ -40,7 +40,6 @@ class Order:
     when nobody may have known of the attempt, which is ended ``leash_limit`` after it; ``facts``
     are kept in the record of its start. Times are seconds, sizes bytes.
 
-
     For a distributor that is ``portable`` there is no command: ``portable`` says what is to be done
     in words that mean the same on any machine (`coordination.portable`), and ``program``, ``argv``
     and ``env`` are empty.

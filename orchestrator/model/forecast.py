@@ -64,6 +64,9 @@ def forecast(waiting: Sequence[Coming], running: Sequence[Going], world: World) 
 
 
 class _Play:
+    """The state of the future at ``now``: what is ``left`` to start, when what runs ends, and who
+    has ended how."""
+
     def __init__(self, waiting: Sequence[Coming], running: Sequence[Going], world: World) -> None:
         self.world, self.now, self.use = world, world.now, world.use.copy()
         self.left = {item.candidate.id: item for item in waiting}

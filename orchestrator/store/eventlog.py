@@ -198,6 +198,9 @@ class GroupCommit:
 
 @dataclass(slots=True)
 class _Commit:
+    """What one caller waits for: its events, the files and the claim that go with them, one
+    answer."""
+
     events: list[Event]
     files: list[NewFile] = field(default_factory=list)
     claim: Claim | None = None

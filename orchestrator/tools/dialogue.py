@@ -366,6 +366,8 @@ class Conversation(Protocol):
 
 
 class Opens(Protocol):
+    """What a protocol's module gives to `run`: the maker of its conversation."""
+
     def __call__(self, agent: Agent, options: argparse.Namespace) -> Conversation:
         """A conversation with an agent."""
 

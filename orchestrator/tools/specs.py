@@ -256,7 +256,13 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
     if problems:
         box.broken.append((path, document, problems))
         return
-    box.tools.put(_spec(name, path, completed(document.data), built_in))
+    try:
+        box.tools.put(_spec(name, path, completed(document.data), built_in))
+    except (TypeError, KeyError) as error:  # of ours: those of others fit the schema
+        error.add_note(
+            f"in {path}: to see what is wrong, copy it to work/tools/ and run: orchestrator tools check {name}"
+        )
+        raise
 
 
 def _document(path: str) -> Document:
