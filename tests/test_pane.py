@@ -415,6 +415,40 @@ def test_keys_decide_in_a_real_terminal(project, pane):
     assert "long" not in pane.screen().split("stopped: ")[-1]
 
 
+SLOW_DISK = """
+import sys, time
+def slow(event, args):
+    if event in ("open", "os.listdir", "os.scandir") and "/.state/quota" in str(args[0]):
+        time.sleep(5)
+sys.addaudithook(slow)
+from orchestrator.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@in_tmux
+def test_no_key_waits_for_a_disk(project, pane):
+    """What the footer shows was read in the thread that draws it: a slow disk held back the echo of keys."""
+    for name in "ab":
+        project.drop(f"{name}.yaml", "promt: x\n")
+    script = project.root.parent / "slow.py"
+    script.write_text(SLOW_DISK)
+    pane.line(f"clear; env -u COLUMNS -u TMUX {project.python} {script} watch")
+    wait_until(lambda: "needs you 2" in pane.screen(), "it watches")
+    took = []
+
+    def selected() -> str:
+        return "".join(re.findall(r"^> ! (\w+)", pane.screen(), re.MULTILINE))
+
+    wait_until(selected, "a row is selected")
+    for key in "jkjk":
+        before, began = selected(), time.monotonic()
+        pane.key(key)
+        wait_until(lambda before=before: selected() not in ("", before), "the selection moves")
+        took.append(time.monotonic() - began)
+    assert max(took) < 4, took  # it was 5 and more
+
+
 @in_tmux
 def test_keys_can_be_switched_off(project, pane):
     start(pane, 80, 24, "--no-keys")

@@ -7,16 +7,17 @@ they carry full times and ``key=value`` pairs.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, assert_never
 
 from orchestrator import __version__
-from orchestrator.cli.screen import keyboard
+from orchestrator.cli.screen import keyboard, wrapping
 from orchestrator.cli.screen.console import SIGNS, Console, cost
 from orchestrator.cli.screen.eyes import Eyes
 from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, steady
-from orchestrator.cli.screen.hand import STILL, Hand
+from orchestrator.cli.screen.hand import STILL
 from orchestrator.cli.screen.printer import REPAINT, Footer, Printer
 from orchestrator.cli.screen.steering import Steering
 from orchestrator.cli.screen.windows import in_tmux, open_window
@@ -55,10 +56,12 @@ from orchestrator.model.question import headline
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, timestamp
+from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.store.recovery import Step
 from orchestrator.tools.routing import agents_at_hand
 
+KIND = regex(r"(?:error|hint|note|warning): +")  # how a verb begins a line for people
 BELLS = ("failed", "review", "problem")  # a failure, or a question
 LONGEST = 500  # columns of a remark
 MUCH = 0.5  # of a window: from here on the footer tells
@@ -130,8 +133,9 @@ REMARKS: Mapping[About, Look] = {
 
 
 class Pane:
-    """Turns what the watcher tells into lines, and what it knows into a footer. The footer is made
-    in the printer's thread: it reads logs, and the loop must not wait for that."""
+    """Turns what the watcher tells into lines, and what it knows into a footer. What the footer
+    shows is looked at in a thread of its own, for it reads logs: neither the loop nor a typed key
+    waits for a disk. The printer's thread draws what was seen last."""
 
     def __init__(
         self, console: Console, layout: Layout, settings: Settings, quiet: bool = False
@@ -142,6 +146,7 @@ class Pane:
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
         self._eyes = Eyes(layout)
         self._view_at, self._last_view = -1.0, View()
+        self._view_wanted, self._closing = threading.Event(), False
         self._stopped = False  # by Ctrl-Z
         self._began_watching = False
         self._steering: Steering | None = None
@@ -153,6 +158,7 @@ class Pane:
         )
         if steers:
             self._eyes.start()
+            threading.Thread(target=self._keep_viewing, name="view", daemon=True).start()
         if keys is not None:
             self._steering = Steering(
                 layout,
@@ -179,6 +185,8 @@ class Pane:
     def close(self) -> None:
         """Print what is left."""
         self._eyes.close()
+        self._closing = True
+        self._view_wanted.set()
         if self._steering is not None:
             self._steering.close()
         self._printer.close()
@@ -381,40 +389,57 @@ class Pane:
             self._print(" " * 21 + fit(one_line(said), room, dots).rstrip())
 
     def _acted(self, ok: bool, text: str) -> None:
-        """What came of a key."""
+        """What came of a key. A refusal is told in whole, with its hint: it says what to do now."""
         sign = self.console.sign("ok" if ok else "problem")
         moment = time.strftime("%H:%M:%S", time.localtime())
-        room = max(20, self.console.width - 21)
         word = self.console.paint(f"{'you':<9}", "cyan")
-        dots = "…" if self.console.unicode else "~"
-        self._print(f"{moment} {sign} {word} {fit(text, room, dots).rstrip()}")
+        head = f"{moment} {sign} {word} "
+        for line in text.splitlines():
+            kind = KIND.match(line)
+            first = head + (kind[0] if kind and not ok else "")
+            for told in wrapping.hang(
+                first, line[kind.end() :] if kind and not ok else line, self.console.width
+            ):
+                self._print(told)
+            head = " " * 21
         self._eyes.look_soon()
         self._printer.poke()
 
     def _print(self, text: str, bell: bool = False) -> None:
         self._printer.line(text, bell and self.settings.config.pane.bell and self.console.tty)
 
-    # -- the footer, from here on in the printer's thread ------------------------------------------------------------
+    # -- the footer: drawn in the printer's thread, looked at in another -------------------------------------------
 
     def _footer(self, columns: int, rows: int) -> Footer:
         if self._watcher is None or not self._began_watching:
             return Footer()
         hand = self._steering.hand if self._steering is not None else None
-        view = self._fresh_view(self._watcher, hand)
+        if time.monotonic() - self._view_at >= REPAINT * 0.8:
+            self._view_wanted.set()
+        if self._view_at < 0:
+            return Footer()
+        view = self._last_view
         return Footer(
             footer(view, self.console, columns, rows, hand),
             badge(view, self.console) if self.settings.config.pane.title else "",
         )
 
-    def _fresh_view(self, watcher: Watcher, hand: Hand | None) -> View:
-        """The view, looked at anew now and then: a key is shown with what is known already."""
-        now = time.monotonic()
-        if now - self._view_at >= REPAINT * 0.8:
-            view = self._view(watcher)
+    def _keep_viewing(self) -> None:
+        """Look anew whenever the printer wants it, and have it drawn: a key is shown with what is
+        known already."""
+        while self._view_wanted.wait() and not self._closing:
+            self._view_wanted.clear()
+            assert self._watcher is not None
+            now = time.monotonic()
+            try:
+                view = self._view(self._watcher)
+            except Exception:  # a file that vanished, a bug: what was seen last stays on the screen
+                continue
+            hand = self._steering.hand if self._steering is not None else None
             if hand is not None and now - hand.last < STILL:
                 view = steady(self._last_view, view)
             self._view_at, self._last_view = now, view
-        return self._last_view
+            self._printer.poke()
 
     def _view(self, watcher: Watcher) -> View:
         now, seen = time.monotonic(), self._eyes.seen

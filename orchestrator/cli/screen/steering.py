@@ -26,12 +26,13 @@ from orchestrator.files.text import one_line
 from orchestrator.records import replace
 
 JOB_CONTROL = (signal.SIGTTIN, signal.SIGTTOU)
+LINES, LONGEST = 6, 400  # of what a verb says, and characters of each
 SLOW = 120.0  # seconds that a verb may take
 READ = ["/bin/sh", "-c", '"$@"; printf "\\n[Enter goes back] "; read _', "sh"]
 
 
 class Steering:
-    """Keys for a pane. ``view`` is what is on the screen; ``say(ok, text)`` leaves a line; ``how``
+    """Keys for a pane. ``view`` is what is on the screen; ``say(ok, text)`` leaves lines; ``how``
     is ``pane.open``."""
 
     def __init__(
@@ -119,7 +120,8 @@ class Steering:
             self.say(False, f"{' '.join(act.words[:2])}: {one_line(str(error), 160)}")
             return
         told = done.stdout if not done.returncode else done.stderr
-        text = one_line(told.decode("utf-8", "replace").replace("\t", " "), 200)
+        lines = told.decode("utf-8", "replace").replace("\t", " ").splitlines()
+        text = "\n".join(one_line(line, LONGEST) for line in lines[:LINES] if line.strip())
         self.say(not done.returncode, text or " ".join(act.words[:2]))
 
     def _here(self, words: list[str]) -> None:
