@@ -244,6 +244,15 @@ def test_former_words_work_and_are_told_of_on_a_terminal_only(project):
     assert "is now" not in on_a_terminal(project, "init", "-q").decode()
 
 
+def test_resume_of_what_has_ended_names_what_may_be_meant(project):
+    project.drop("a.yaml", "agent: demo\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    said = project.run("resume", "a", code=1).stderr
+    assert "a is done, not held" in said
+    assert 'reply a "..."   continues its session' in said and "retry a   runs it again" in said
+    assert project.where("a") == "done"
+
+
 def test_a_mistyped_verb_is_suggested_by_its_letters(project):
     for typed, meant in (
         ("stauts", "status"),

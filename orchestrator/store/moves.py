@@ -57,6 +57,11 @@ def release(store: Store, task_id: str) -> Moved:
             f"{task_id} is not in held/, but in the inbox",
             f"if its file says hold: true, remove that line; else see: orchestrator why {task_id}",
         )
+    if status in ENDED:  # who says "resume" may mean its session
+        raise Refused(
+            f"{task_id} is {status.word}, not held",
+            f'orchestrator reply {task_id} "..."   continues its session; orchestrator retry {task_id}   runs it again',
+        )
     return _move(store, task_id, (Status.HELD,), Status.INBOX, "task_released")
 
 
