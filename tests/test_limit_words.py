@@ -1114,6 +1114,11 @@ def test_streams_whose_work_is_not(tmp_path, tool, events, how, reason):
     assert found.outcome != "succeeded" and reason in found.reason
 
 
+def test_a_failure_that_did_not_end_by_itself_has_no_exit_code(tmp_path):
+    found = read(tmp_path, "claude", [INIT, bad("API Error: 529")], cause="settled", code=None)
+    assert (found.error_class, found.reason) == ("overloaded", "failed: API Error: 529")
+
+
 def test_an_answer_of_20_mb_on_one_line_is_read(tmp_path):
     found = read(tmp_path, "claude", [INIT, result("y" * 20_000_000)], code=0)
     assert found.outcome == "succeeded" and found.session == "s" and len(found.message) < 20_000

@@ -140,6 +140,19 @@ def test_what_was_not_permitted_is_a_warning(tmp_path):
     assert found.done and found.warnings == ("permission denied: bash: touch made3.txt",)
 
 
+def test_what_a_persons_rule_of_opencode_denies_is_a_warning(tmp_path):
+    """Its words, seen with 1.18.33; a command that failed by itself is none."""
+
+    def call(status: str, command: str, **more: str) -> str:
+        state = {"status": status, "input": {"command": command}, **more}
+        return json.dumps({"type": "tool_use", "part": {"tool": "bash", "state": state}}) + "\n"
+
+    denied = "The user has specified a rule which prevents you from using this specific tool call."
+    lines = call("error", "touch x", error=denied) + call("completed", "ls", output="denied")
+    lines += call("error", "make", error="it was aborted")
+    assert said("opencode", tmp_path, lines).warnings == ("permission denied: touch x",)
+
+
 @pytest.mark.parametrize(
     "tool,error,kind",
     [

@@ -217,7 +217,8 @@ class SpecAdapter:
                 else ("exit", "failed")
             )
         else:
-            plain, reason = "exit", f"exit {base.exit_code}"
+            code = base.exit_code
+            plain, reason = "exit", "failed" if code is None else f"exit {code}"
         found = None
         if tool.parse is not None:
             text = said.error or ownwords.words(run_dir, True)
