@@ -9,6 +9,7 @@
     ignore             from now on heed neither a cancel nor a signal
     exit 3             end in the middle of the turn
     linger             do not end when its input ends
+    odd STYLE          from now on its messages look odd: glued, escaped, or unended (the last one has no end of line)
 
 ``fake_acp.py FOLDER [NAME]`` keeps its sessions in FOLDER, and calls itself NAME.
 """
@@ -29,9 +30,20 @@ OPTIONS = [
 ]
 
 
+STYLE: list[str] = []
+
+
 def send(**message) -> None:
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    text = json.dumps({"jsonrpc": "2.0", **message})
+    if "glued" in STYLE:  # with another message on its line
+        text = json.dumps({"jsonrpc": "2.0", "method": "note", "params": {}}) + text
+    if "escaped" in STYLE:
+        text = f"\ufeffworking\r\x1b[2K\0{text}\x1b[0m"
+    last = "unended" in STYLE and "result" in message
+    sys.stdout.write(text + "\n" * (not last))
     sys.stdout.flush()
+    if last:
+        sys.exit(0)
 
 
 class Agent:
@@ -113,6 +125,8 @@ class Agent:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             elif order == "exit":
                 sys.exit(int(rest))
+            elif order == "odd":
+                STYLE.append(rest)
             elif order == "linger":
                 self.lingers = True
         return "end_turn"

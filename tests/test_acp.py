@@ -54,6 +54,14 @@ def open_ones(project, count: int = 1) -> list[asks.Ask]:
     return asks.unanswered(project.layout)
 
 
+@pytest.mark.parametrize("style", ["glued", "escaped", "unended"])
+def test_messages_that_look_odd_are_understood(project, fake, style):
+    drop(project, f"odd {style}", "say Hello there.")
+    project.run("watch", "--until-empty", code=0)
+    result = project.result("t")
+    assert (result["message"], result["usage"]["output"]) == ("Hello there.", 50)
+
+
 def test_a_turn_its_words_its_usage_and_the_next_turn_of_its_session(project, fake):
     drop(project, "say Hello there.", "linger")
     project.run("watch", "--until-empty", code=0)

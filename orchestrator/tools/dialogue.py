@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from orchestrator.records import dataclass, field
 from orchestrator.tools import asking
+from orchestrator.tools.queries import events_of
 
 LOOK = 0.1  # seconds between looks for answers
 PIECE = 1 << 20
@@ -123,12 +124,14 @@ class Agent:
         to stop, or there is something to be read from one of the ``others`` (descriptors)."""
         while True:
             while self._lines:
-                if (message := _message(self._lines.pop(0))) is not None:
-                    yield message
+                yield from events_of(self._lines.pop(0))
             output = self.stdout.fileno()
             ready, _, _ = select.select([output, self.interrupt.reader, *others], [], [], LOOK)
             if output in ready:
                 data = os.read(output, PIECE)
+                if not data and self._rest:  # its last message had no end of line
+                    self._split(b"\n")
+                    continue
                 if not data or len(self._rest) > LONGEST:
                     raise Over(self.how() if not data else "it sent a message that never ends")
                 self._split(data)
@@ -188,14 +191,6 @@ class Agent:
             if ready and not os.read(self.stdout.fileno(), PIECE):
                 time.sleep(0.02)
         return True
-
-
-def _message(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):  # some print a banner
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def is_answer(message: dict[str, Any], ident: int) -> bool:
@@ -351,8 +346,8 @@ class Words:
         if not data:
             self.descriptors.clear()  # whoever waits for them has this list
         *whole, self._rest = (self._rest + data).split(b"\n")
-        found = [_message(line) for line in whole]
-        return [(str(line["id"]), str(line["text"])) for line in found if line is not None]
+        found = [event for line in whole for event in events_of(line)]
+        return [(str(event["id"]), str(event["text"])) for event in found]
 
 
 class Conversation(Protocol):
