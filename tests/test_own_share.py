@@ -75,6 +75,16 @@ def test_a_session_that_was_never_reported_is_not_resumed(parse, named, cause, g
     assert session_of(parse, reading, cause, "begun") == goes_on_with
 
 
+@pytest.mark.parametrize(
+    "cause, goes_on_with",
+    [("cancelled", "begun"), ("timeout", "begun"), ("silence", "begun"), ("lost", "begun"), ("", "")],
+)  # fmt: skip
+def test_a_session_that_was_resumed_outlives_a_stop(cause, goes_on_with):
+    """It was stopped before it said a word; one that ended by itself did not find its session."""
+    reading = Reading(Outcome.FAILED)
+    assert session_of(CLAUDE, reading, cause, "begun", resumed=True) == goes_on_with
+
+
 DONE, FAILED = "[?d]", "[?f]"
 
 

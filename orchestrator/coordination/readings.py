@@ -53,8 +53,9 @@ class Readings:
         facts = entry.journal.attempt
         started = facts.started if facts is not None else {}
         parse = life.route.tool.parse
-        session = session_of(parse, reading, end.cause, str(started.get("session") or ""))
-        reading = replace(reading, session=session, resumed=bool(started.get("resumed")))
+        begun, resumed = str(started.get("session") or ""), bool(started.get("resumed"))
+        session = session_of(parse, reading, end.cause, begun, resumed)
+        reading = replace(reading, session=session, resumed=resumed)
         before = [facts.read for facts in entry.journal.attempts[:-1]]
         reading = own_share(parse, reading, before)
         if "at" in started:

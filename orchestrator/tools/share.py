@@ -13,14 +13,22 @@ from orchestrator.tools.output import Parse
 Read = Mapping[str, Any]  # `model.result.kept` of an attempt
 
 
-def session_of(parse: Parse | None, reading: Reading, cause: str, begun: str) -> str:
+_STOPPED = frozenset({"cancelled", "timeout", "silence", "lost"})
+
+
+def session_of(
+    parse: Parse | None, reading: Reading, cause: str, begun: str, resumed: bool = False
+) -> str:
     """The session to go on with: the one that the tool named, else the one it was ``begun`` with,
     if it never names any.
 
-    A tool that names its session and did not has crashed before there was one.
+    A tool that names its session and did not has crashed before there was one. But one that was
+    ``resumed`` was there, and is still there if its tool was stopped before it said a word.
     """
     if reading.session or cause in ("start", "not_installed"):
         return reading.session
+    if resumed and cause in _STOPPED:
+        return begun
     names_it = parse is not None and bool(parse.session)
     return "" if names_it else begun
 
