@@ -252,6 +252,38 @@ def test_the_walk(repo: Repo):
     assert last.wait() == 7
 
 
+def test_two_people_walk_at_the_same_time(chat):
+    """The second one's yes is refused, and the walk goes on: it used to ask about the same task again."""
+    for name in "ab":
+        chat.drop(f"{name}.yaml", json.dumps({"prompt": "sh: true", "review": "always"}))
+    chat.run("watch", "--until-empty")
+    walks = [Terminal(chat, "review") for _ in range(2)]
+    for walk in walks:
+        walk.until("q quit > ")
+    walks[0].type("a")
+    walks[0].until("1 of 1")
+    walks[1].type("a")
+    walks[1].until("nothing waits for approval")
+    walks[1].until("1 of 1")
+    for walk in walks:
+        walk.until("q quit > ")
+        walk.type("q")
+        assert walk.wait() == 7
+    assert sorted(chat.where(name) for name in "ab") == ["done", "review"]
+
+
+def test_a_reply_that_cannot_be_read_asks_for_no_yes(chat):
+    """`approve` was named beside it, which would have been a yes to the task."""
+    do(chat, "a", ASKS)
+    (chat.work / "review/a.reply").write_bytes(b"\xff\xfe")
+    rows = json.loads(chat.run("review", "--json", code=7).stdout)["needs"]
+    assert [(row["kind"], row["command"]) for row in rows] == [
+        ("asks", "reply a"),
+        ("invalid", "show a"),
+    ]
+    assert "review/a.reply: it is not UTF-8" in rows[1]["why"]
+
+
 def test_options_and_answers():
     text = "# Which?\n\n1. one\n2) two\n"
     assert options(text) == ["one", "two"] and headline(text) == "Which?"

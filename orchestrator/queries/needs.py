@@ -220,15 +220,15 @@ def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
         reply = replies.look(layout, folder, name)
         if reply is None:
             continue
-        why = reply.problem
-        if not why:
-            judge = judge or replies.Origin(layout, trust.of(layout))
-            gate = judge.gate(reply, known.in_force.from_git, known.now)
-            why = gate.why if gate else ""
-        if why:
-            yield Need(
-                task_id, "held", f"{folder}/{name}: {one_line(why, 120)}", f"approve {task_id}"
-            )
+        if reply.problem:  # a yes would not mend it, and would be a yes to the task
+            why = f"{folder}/{name}: {one_line(reply.problem, 120)}"
+            yield Need(task_id, "invalid", why, f"show {task_id}")
+            continue
+        judge = judge or replies.Origin(layout, trust.of(layout))
+        gate = judge.gate(reply, known.in_force.from_git, known.now)
+        if gate is not None:
+            why = f"{folder}/{name}: {one_line(gate.why, 120)}"
+            yield Need(task_id, "held", why, f"approve {task_id}")
     listed = scan.sorted_names(layout.folder(Status.INBOX))
     if not listed or known.in_force.from_git == "run":
         return

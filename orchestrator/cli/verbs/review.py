@@ -27,6 +27,7 @@ KEYS = {
     "retry": "t",
     "edit": "e",
 }
+DECIDE = ("approve", "reject", "reply", "retry")  # what ends a question of the walk
 
 
 @click.command(
@@ -136,8 +137,13 @@ def _decide(app: App, need: Need) -> bool:
         verb = keys.get(key)
         if verb is None:
             continue
-        if _act(app, verb, need) and verb in ("approve", "reject", "reply", "retry"):
+        if (_act(app, verb, need) or not _stands(app, need)) and verb in DECIDE:
             return True
+
+
+def _stands(app: App, need: Need) -> bool:
+    """Whether it still needs somebody: two people may walk at the same time."""
+    return any((it.id, it.kind) == (need.id, need.kind) for it in needs_you(app.layout, now()))
 
 
 def _act(app: App, verb: str, need: Need) -> bool:
