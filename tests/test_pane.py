@@ -598,3 +598,18 @@ def test_without_unicode_and_without_colour(project):
         wait_until(lambda: b"stopped" in written.read(), "its end")
     assert written.data.replace(b"\xc2\xb7", b"").isascii()
     assert not re.search(rb"\x1b\[[0-9;]*m", written.data) and b" x failed " in written.data
+
+
+def test_why_comes_before_title_and_branch():
+    """On a wide screen a long id, title and branch left eight cells for why a row needs you."""
+    why = "the check test_backoff failed: OverflowError"
+    need = Need(
+        "fix-the-login-redirect-of-old", "failed", why, "show", title="t" * 40, branch="b" * 40
+    )
+    view = View(needs=[need], now=2e9, waiting=[Row("w", "waiting", "waiting", "a free slot")])
+    for columns in (110, 120, 200):
+        console = Console("never", stream=Screen())
+        assert why[: columns // 3 - 2] in "\n".join(footer(view, console, columns, 30, Hand()))
+        footer(
+            view, console, columns, 30, Hand("waiting", "w")
+        )  # the block of what waits has no title

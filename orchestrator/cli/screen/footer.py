@@ -17,6 +17,8 @@ from orchestrator.queries.needs import Need
 from orchestrator.records import dataclass, replace
 
 NO_COST, NO_AGENT = 60, 48  # below so many columns these are left out
+TITLE, BRANCH = 2, 3  # columns of a row on a wide screen
+NARROWEST = 10  # cells of a title that still say something
 WIDE = 110  # from so many columns on there is room for title, branch, limit, tokens, the answer
 RULE = 100  # columns that a rule takes at most: what wraps when the terminal shrinks is little then
 LOW = 10  # rows below which the footer is one line
@@ -261,6 +263,13 @@ def _table(
         others = sum(sizes[1:]) + 2 * len(sizes) + margin + (right + 2 if right else 0)
         free = columns - others - max(width(line.last) for line in shown)
         sizes[0] = min(sizes[0], max(columns // 3, 12, free))
+    if columns >= WIDE:  # why it needs you, and what it does, come before its branch and its title
+        wanted = min(max(width(line.last) for line in shown), columns // 3)
+        for n in (BRANCH, TITLE) if len(sizes) > BRANCH else ():
+            used = sum(size + 2 for size in sizes if size) + margin + (right + 2 if right else 0)
+            if columns - used < wanted:
+                size = sizes[n] - (wanted - columns + used)
+                sizes[n] = size if size >= NARROWEST else 0
     rows = []
     for line in shown:
         mark = ""
