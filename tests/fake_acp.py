@@ -162,9 +162,21 @@ class Agent:
         assert method == "session/prompt", method
         with open(f"{self.home}/{self.session}", "a") as file:
             file.write("a turn\n")
-        reason = self.turn(params["prompt"][0]["text"])
+        reason = self.turn(self.remembered(params["prompt"][0]["text"]))
         usage = {"inputTokens": 800, "cachedReadTokens": 200, "outputTokens": 50, "totalTokens": 1050}  # fmt: skip
         return {"stopReason": reason, "usage": usage}
+
+    def remembered(self, prompt: str) -> str:
+        """The prompt; of one to go on, what the session was to run, as a program that was cut short would know it."""
+        path = f"{self.home}/{self.session}.runs"
+        runs = "".join(f"{line}\n" for line in prompt.splitlines() if "fake: run " in line)
+        if runs:
+            with open(path, "w") as file:
+                file.write(runs)
+        if prompt.startswith("Go on with the task where you left off") and os.path.exists(path):
+            with open(path) as file:
+                return prompt + "\n" + file.read()
+        return prompt
 
     def serve(self) -> None:
         print("a banner that is no message")

@@ -476,3 +476,30 @@ def test_a_worker_whose_clock_is_off_by_an_hour(farm):
     moment = datetime.datetime.fromisoformat(started["ts"])
     assert began - 1 <= moment.timestamp() <= time.time() + 1
     assert farm.log("a") == b"done\n"
+
+
+def test_a_worker_killed_before_the_first_record_begins_nothing_twice(farm):
+    """Its supervisor has the attempt, and has not written yet: the next worker waits for its word."""
+    starts = farm.folder / "starts"
+    worker = farm.worker()
+    farm.drop("warm", "true")
+    farm.watch()
+    wait_until(lambda: farm.near.where("warm") == "done", "a first task")
+    below = _below(worker.process.pid)
+    for pid in below:
+        os.kill(pid, signal.SIGSTOP)
+    farm.drop("a", f"echo a >> {starts}; sleep 1")
+    wait_until(lambda: list(worker.spool.glob("*/journal.jsonl")), "the attempt is handed over")
+    time.sleep(0.5)  # what lies in a socket cannot be seen
+    worker.kill()
+    farm.worker()
+    for pid in below:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: farm.near.where("a") == "done", "its end")
+    assert starts.read_text() == "a\n"
+
+
+def _below(pid: int) -> list[int]:
+    """Its children, and theirs."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for child in map(int, children) for each in (child, *_below(child))]

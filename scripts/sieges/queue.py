@@ -222,7 +222,8 @@ def siege(kills: int, seed: int, kinds: tuple[str, ...] = ALL) -> tuple[Counter[
     counts: Counter[str] = Counter()
     broken: list[str] = []
     for kind in kinds:
-        if absent(kind):
+        if why := absent(kind):
+            print(f"            {kind}: left out: {why}", flush=True)
             continue
         field = Field(kind, seed)
         try:

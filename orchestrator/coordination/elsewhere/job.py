@@ -32,7 +32,9 @@ from orchestrator.distributors.dispatches import (
 )
 from orchestrator.distributors.engines.base import KEPT, Down
 from orchestrator.files import opening
+from orchestrator.files.held import held
 from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.journal import AttemptFacts
 from orchestrator.tools.invocation import NotInstalled
 
 LOOK = 0.2  # seconds between looks at what was printed
@@ -114,7 +116,7 @@ class Job:
 
     def _leave(self) -> None:
         """Nothing has run: nothing is kept.  Something has: it is kept, and told."""
-        if self.entry.facts() is None:
+        if not self.entry.begun:
             self.entry.remove()
             return
         self.entry.set_aside()
@@ -125,8 +127,15 @@ class Job:
 
     # -- doing it -----------------------------------------------------------------------------------------------------
 
+    async def _known(self) -> AttemptFacts | None:
+        """What a former worker began; None if it began nothing. It may have been killed after a
+        supervisor had the journal, and before that wrote the first word into it."""
+        while self.entry.facts() is None and held(self.entry.journal):
+            await asyncio.sleep(LOOK)
+        return self.entry.facts()
+
     async def _attempt(self) -> AttemptEnd:
-        facts = self.entry.facts()
+        facts = await self._known()
         if facts is not None and not self._lease.state.started:
             known = facts.started
             self._start = {"started": known.get("at", 0.0), "session": known.get("session", "")}

@@ -64,7 +64,7 @@ class Lease:
         """Claim it; or, after a worker that was killed, have it still.  Raises `Gone`."""
         record = await self._hub.patient(self._read)
         state = state_of(record)
-        begun = self._entry.facts() is not None
+        begun = self._entry.begun
         if state is None and begun:  # the broker lost its data: say it again
             self.state = State(RUNNING, self._hub.spool.worker, self._hub.name, told=1)
             await self._say_again()

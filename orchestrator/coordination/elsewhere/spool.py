@@ -16,6 +16,7 @@ import uuid
 
 from orchestrator.errors import Busy, Unusable
 from orchestrator.files import journals, opening
+from orchestrator.files.held import held
 from orchestrator.files.layout import ARTIFACTS, OWN
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.patterns import regex
@@ -94,6 +95,12 @@ class Entry:
     def facts(self) -> AttemptFacts | None:
         """What the journal says; None if nothing has started."""
         return journals.read(self.journal).attempt
+
+    @property
+    def begun(self) -> bool:
+        """Whether an attempt has started here, or a supervisor has the journal and is about to
+        write that."""
+        return held(self.journal) or self.facts() is not None
 
     def locked(self, claim: str) -> int:
         """The journal, made if it is not there, with the lock that lives as long as the attempt."""
