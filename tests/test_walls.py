@@ -391,13 +391,17 @@ def test_a_secret_is_not_shown_before_it_is_masked(project, watch):
 
 
 @pytest.mark.parametrize(
-    "text", ("\x1b[2J", "\x1b]0;x\x07", "\x9b2J", "a\u202eb", "a\u2028b", "a\x85b")
+    "text",
+    (
+        *("\x1b[2J", "\x1b]0;x\x07", "\x9b2J", "a\u202eb", "a\u2028b", "a\x85b"),
+        *("a\u061cb", "a\u00adb", "a\u2069b", "a\u206ab", "a\ufff9b", "a\u3164b", "a\U000e0041b"),
+    ),
 )
 def test_what_is_printed_steers_no_terminal(text):
     from orchestrator.cli.screen.console import shown
 
     plain = shown(f"before {text} after")
-    assert not any(char in plain for char in "\x1b\x07\x9b\u202e\u2028\x85")
+    assert all(char.isprintable() and char not in "\u3164" for char in plain)
     assert shown("\x1b[31mred\x1b[0m") == "\x1b[31mred\x1b[0m"
     link = "\x1b]8;;file://host/a\x1b\\a\x1b]8;;\x1b\\"
     assert shown(link) == link

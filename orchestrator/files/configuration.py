@@ -20,6 +20,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model import chain
 from orchestrator.model import config as config_model
 from orchestrator.model.isolation import problems as isolation_problems
+from orchestrator.model.units import NoSuchValue
 from orchestrator.records import replace
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
             )
             config = _with_guides(layout, config)
             return _with_schedules(layout, _with_templates(layout, config, check), check)
+        except NoSuchValue as error:
+            problems = [document.problem_at(document.place_of(error.value), str(error))]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [
                 document.problem_at(

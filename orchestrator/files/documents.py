@@ -84,6 +84,19 @@ class Document:
         span = self.values.get((), Span(1, 1))
         return Problem(span.line, span.column, message, hint, 1, warning)
 
+    def place_of(self, value: object) -> Path:
+        """Where this value stands first; the whole document if it stands nowhere."""
+        for path in self.values:
+            found = self.data
+            try:
+                for step in path:
+                    found = found[step]
+            except (KeyError, IndexError, TypeError):  # what was built from it has another shape
+                continue
+            if path and found == value and type(found) is type(value):
+                return path
+        return ()
+
 
 class _Stop(Exception):
     """Parsing cannot go on; carries the problem."""

@@ -20,6 +20,7 @@ from orchestrator.model import chain, contest, foreign, ids, legacy, matrix, mea
 from orchestrator.model import run as run_model
 from orchestrator.model import task as task_model
 from orchestrator.model.status import Status
+from orchestrator.model.units import NoSuchValue
 from orchestrator.records import dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -245,6 +246,8 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
                 task = task_model.task_from(request.id, data, notes)
                 request.task = replace(task, template=request.made_of)
                 _check_task(request, document, request.task, ())
+        except NoSuchValue as error:
+            request.problems.append(document.problem_at(document.place_of(error.value), str(error)))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             request.problems.append(document.problem_at((), f"does not fit the schema: {error}"))
     if request.errors:

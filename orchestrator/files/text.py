@@ -21,8 +21,13 @@ _ROW = regex(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
 _COLOUR = regex(r"\x1b\[[0-9;:]*m")
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
 _NO_TEXT = regex("[\ud800-\udfff]")
-# Characters that reorder or hide text on a terminal.
-_HIDDEN = regex("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+# Characters that reorder or hide text on a terminal, or stand for text that nobody sees (tags). Those
+# that join letters are kept: scripts and emoji need them.
+_HIDDEN = regex(
+    "[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_LINE_ENDS = regex("[\u2028\u2029]")  # for some terminals and programs, and not for others
 
 
 def clean(text: str, colour: bool = False) -> str:
@@ -30,7 +35,10 @@ def clean(text: str, colour: bool = False) -> str:
     if not colour:
         if "\x1b" in text:
             text = _COLUMN.sub(" ", text)
-        return _NO_TEXT.sub("?", _HIDDEN.sub("", _ESCAPES.sub("", text)))
+        if text.isascii():
+            return _ESCAPES.sub("", text)
+        text = _LINE_ENDS.sub(" ", _ESCAPES.sub("", text))
+        return _NO_TEXT.sub("?", _HIDDEN.sub("", text))
     parts, position = [], 0
     for match in _COLOUR.finditer(text):
         parts += [clean(text[position : match.start()]), match[0]]

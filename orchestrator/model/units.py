@@ -12,6 +12,14 @@ EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
 _DURATION = regex(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
 
 
+class NoSuchValue(ValueError):
+    """A text that looks right and means nothing; ``value`` is the text, as a file has it."""
+
+    def __init__(self, value: str, why: str) -> None:
+        super().__init__(f"{value[:40]!r} {why}")
+        self.value = value
+
+
 def duration(text: str) -> float:
     """Seconds of a duration such as ``90s``, ``15m``, ``1h30m``, ``2d`` or ``300ms``; ValueError if
     it is none."""
@@ -21,7 +29,7 @@ def duration(text: str) -> float:
     days, hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
     total = days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
     if total > LONGEST:
-        raise ValueError(f"{text[:40]!r} is longer than ten years")
+        raise NoSuchValue(text, "is longer than ten years")
     return total
 
 
@@ -73,10 +81,10 @@ def when(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
         seconds = moment.timestamp()
-    except (OverflowError, OSError) as error:
-        raise ValueError(f"{text[:40]!r} is not a time: {error}") from None
+    except (ValueError, OverflowError, OSError):
+        raise NoSuchValue(text, "is no time that any clock shows") from None
     if not EARLIEST <= seconds <= LATEST:
-        raise ValueError(f"{text[:40]!r} is not between 1900 and 2200")
+        raise NoSuchValue(text, "is not between 1900 and 2200")
     return seconds
 
 
