@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import urllib.parse
 
 import pytest
@@ -23,10 +25,47 @@ WAYS = {
     "python in json": lambda text: json.dumps(repr(text)),
     "an address": lambda text: f"https://x:{urllib.parse.quote(text, '')}@host/",
     "a path": urllib.parse.quote,
+    "json by Go": lambda text: _escaped(json.dumps(text, ensure_ascii=False), "<>&"),
+    "json by .NET": lambda text: _net(text),
+    "an address by .NET": lambda text: re.sub(
+        "%[0-9A-F]{2}", lambda match: match[0].lower(), urllib.parse.quote(text, "")
+    ),
+    "an address by JavaScript": lambda text: urllib.parse.quote(text, "!'()*"),
+    "a page": lambda text: html.escape(text, quote=False),
+    "an attribute": html.escape,
+    "a page by Go": lambda text: html.escape(text).replace("&#x27;", "&#39;"),
     "a form": lambda text: urllib.parse.urlencode({"token": text}),
 }
+
+
+def _escaped(text: str, chars: str) -> str:
+    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in chars})
+
+
+def _net(text: str) -> str:
+    """As System.Text.Json does."""
+    short = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
+    plain = "".join(map(chr, range(32, 127)))
+    return "".join(
+        short.get(char) or (char if char in plain and char not in "<>&'+`\"" else _code(char))
+        for char in text
+    )
+
+
+def _code(char: str) -> str:
+    pairs = char.encode("utf-16-be")
+    return "".join(f"\\u{pairs[n : n + 2].hex().upper()}" for n in range(0, len(pairs), 2))
+
+
 CORE = "wörd/+s3cret"  # none of it is left, however it is written
-SECRETS = [f'p"a{CORE}\\x y', f"'{CORE}'", CORE, f"{CORE}\t\x01", f"%2F{CORE}"]
+SECRETS = [
+    f"{CORE}<&>'\"`!*()",
+    f'p"a{CORE}\\x y',
+    f"'{CORE}'",
+    CORE,
+    f"{CORE}\t\x01",
+    f"%2F{CORE}",
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

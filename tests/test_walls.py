@@ -401,7 +401,7 @@ def test_what_is_printed_steers_no_terminal(text):
     from orchestrator.cli.screen.console import shown
 
     plain = shown(f"before {text} after")
-    assert all(char.isprintable() and char not in "\u3164" for char in plain)
+    assert all(char.isprintable() and char != "\u3164" for char in plain)
     assert shown("\x1b[31mred\x1b[0m") == "\x1b[31mred\x1b[0m"
     link = "\x1b]8;;file://host/a\x1b\\a\x1b]8;;\x1b\\"
     assert shown(link) == link

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.model import filling
+from orchestrator.patterns import regex
 from orchestrator.records import replace
 
 if TYPE_CHECKING:
     from orchestrator.model.result import Reading
 
 SHORTEST = 8  # characters of a line that is masked by itself
+_CODE, _PERCENT = regex(r"((?<!\\)(?:\\\\)*\\u)([0-9a-f]{4})"), regex(r"%[0-9A-F]{2}")
+_COMPONENT = "!'()*"  # besides letters and digits
 
 
 def forms(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -22,7 +25,7 @@ def forms(secrets: Iterable[str]) -> tuple[str, ...]:
     for value in secrets:
         for text in (value, *_lines(value)):
             once = {text, repr(text)[1:-1], *_in_json(text)}
-            found |= once | _in_addresses(text)
+            found |= once | _in_careful_json(text) | _in_addresses(text) | _in_pages(text)
             found |= {twice for escaped in once for twice in _in_json(escaped)}
     return tuple(sorted(found, key=len, reverse=True))
 
@@ -40,11 +43,38 @@ def _in_json(text: str) -> set[str]:
     return inner | {item.replace("/", "\\/") for item in inner}
 
 
+def _in_careful_json(text: str) -> set[str]:
+    """Programs written in Go escape what a page would take for markup, and those of .NET more, with
+    capital digits."""
+    inner = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    inner = {_escaped(item, "<>&") for item in inner}
+    parts = (json.dumps(part)[1:-1] for part in text.split('"'))
+    large = "\\u0022".join(
+        _CODE.sub(lambda match: match[1] + match[2].upper(), part) for part in parts
+    )
+    return {*inner, _escaped(large, "<>&'+`\x7f", upper=True)}
+
+
+def _escaped(text: str, chars: str, upper: bool = False) -> str:
+    codes = {ord(char): f"\\u{ord(char):04{'X' if upper else 'x'}}" for char in chars}
+    return text.translate(codes)
+
+
 def _in_addresses(text: str) -> set[str]:
     from urllib.parse import quote, quote_plus  # here: only who has secrets needs them
 
-    found = [quote(text, safe, errors="surrogateescape") for safe in ("", "/")]
-    return {*found, quote_plus(text, errors="surrogateescape")}
+    kept = ("", "/", _COMPONENT, _COMPONENT + ";/?:@&=+$,#")  # by Python, and by JavaScript
+    found = {quote(text, safe, errors="surrogateescape") for safe in kept}
+    found.add(quote_plus(text, errors="surrogateescape"))
+    return found | {_PERCENT.sub(lambda match: match[0].lower(), item) for item in found}
+
+
+def _in_pages(text: str) -> set[str]:
+    """In HTML and XML."""
+    found = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    quoted = found.replace('"', "&quot;")
+    marks = ("'", "&#x27;", "&#39;", "&apos;")
+    return {found, *(quoted.replace("'", mark) for mark in marks), found.replace('"', "&#34;")}
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:
