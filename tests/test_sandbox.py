@@ -24,6 +24,7 @@ from orchestrator.execution import sandbox, secretstore, syscalls
 from orchestrator.execution.sandbox import Walls
 from orchestrator.files import schemas
 from orchestrator.files.configuration import load_config
+from orchestrator.model.isolation import Role
 from orchestrator.model.sandbox import (
     PROJECT,
     Bounds,
@@ -515,6 +516,22 @@ def test_what_is_dropped_is_bound_like_its_parent(fenced):
 
 
 @needs_bwrap
+def test_what_is_dropped_from_a_tree_works_in_a_tree(fenced):
+    """Else an agent whose work waits for a look would change the checkout by another role."""
+    fenced.config(
+        CONFIG.format(sandbox="project", more=", isolation: worktree, review: always", rest="")
+    )
+    child = {"agent": "free", "prompt": "echo evil > code.txt\nexit\n"}
+    fenced.do(
+        f"mkdir -p work/inbox; cat > work/inbox/child.yaml <<'END'\n{json.dumps(child)}\nEND\n",
+        code=None,
+    )
+    assert fenced.where("child") == "review"
+    assert (fenced.root / "code.txt").read_text() == "one\n"
+    assert git(fenced.root, "show", "task/child:code.txt") == "evil"
+
+
+@needs_bwrap
 def test_a_dropped_run_is_bound_too(fenced):
     run = {"tasks": {"one": {"agent": "free", "prompt": "echo evil > work/x\nexit\n"}}}
     fenced.do(f"cat > work/inbox/both.yaml <<'END'\n{json.dumps(run)}\nEND\n", code=1)
@@ -653,11 +670,11 @@ def test_a_child_is_never_looser(child, parent):
 def test_a_record_that_is_damaged_bounds_most():
     assert bounds_from({}).sandbox == Sandbox("strict", network=False)
     assert bounds_from({"level": "none of these", "permissions": ["full"]}).permissions == "default"
-    whole = Bounds("a", Sandbox("project", write=("/c",)), "full", ("A", "B"))
+    assert bounds_from({}).review == "always"
+    whole = Bounds("a", Sandbox("project", write=("/c",)), "full", ("A", "B"), True, "changed")
     assert bounds_from(whole.as_record()) == whole
-    assert tighter_bounds(whole, Bounds("b", Sandbox("strict"), "default", ("B",))).secrets == (
-        "B",
-    )
+    both = tighter_bounds(Bounds("b", Sandbox("strict"), "default", ("B",)), whole)
+    assert (both.secrets, both.tree, both.review) == (("B",), True, "changed")
 
 
 def test_a_sandbox_is_a_word_or_a_mapping():
@@ -678,7 +695,7 @@ def test_everything_that_was_dropped_is_taken_at_the_end(tmp_path):
     for number in range(10):
         (drop / f"pipe{number}.yaml").mkdir()
     box = Sandbox(PROJECT)
-    agent = SimpleNamespace(name="ok", permissions="default", secrets={})
+    agent = SimpleNamespace(name="ok", permissions="default", secrets={}, role=Role())
     route = SimpleNamespace(sandbox=box, agent=agent)
     task = SimpleNamespace(run=None)
     life = SimpleNamespace(id="p", attempt=1, tree=None, route=route, task=task)

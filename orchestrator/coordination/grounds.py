@@ -20,7 +20,7 @@ from orchestrator.execution.processes import TAG
 from orchestrator.files import contests, gitfiles, journals, opening, runrecords
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
-from orchestrator.model.sandbox import Bounds
+from orchestrator.model.sandbox import NEVER, Bounds
 from orchestrator.model.task import Task
 from orchestrator.store import atomic, belonging, git, runbranches, saving, sharing, trees
 from orchestrator.store.ledger import Entry
@@ -275,7 +275,15 @@ def bounds_of(life: Worker) -> Bounds | None:
     route = life.route
     if not route.sandbox.on:
         return None
-    return Bounds(life.id, route.sandbox, route.agent.permissions, tuple(route.agent.secrets))
+    role, tree = route.agent.role, life.tree is not None
+    return Bounds(
+        life.id,
+        route.sandbox,
+        route.agent.permissions,
+        tuple(route.agent.secrets),
+        tree,
+        role.reviews if tree else role.review or NEVER,
+    )
 
 
 def own_environment(layout: Layout, life: Worker, run_dir: str, tag: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.model.sandbox import Sandbox, sandbox_from
+from orchestrator.model.sandbox import REVIEWS, Sandbox, sandbox_from
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass, field, replace
 
@@ -151,9 +151,6 @@ def role_from(body: Mapping[str, Any]) -> Role:
         locks=tuple(body.get("locks", ())),
         sandbox=sandbox_from(body.get("sandbox")),
     )
-
-
-REVIEWS = ("never", "changed", "always")  # each asks for more than the one before
 
 
 def reviewing(role: Role, default: str, asked: str) -> Role:

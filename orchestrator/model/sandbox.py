@@ -13,8 +13,9 @@ from typing import Any
 from orchestrator.records import dataclass, replace
 
 OFF, PROJECT, STRICT = LEVELS = ("off", "project", "strict")
-# Each allows more than the one before; where "default" stands is what the programs that know more
+# Of permissions each allows more than the one before; where "default" stands is what the programs that know more
 # levels do.
+NEVER, CHANGED, ALWAYS = REVIEWS = ("never", "changed", "always")  # each asks for more
 PERMISSIONS = ("read", "edit", "default", "shell", "full")
 
 
@@ -39,12 +40,18 @@ class Sandbox:
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What a task that an attempt in a sandbox has dropped may have at most: its ``parent``'s
-    sandbox, permissions and secrets."""
+    sandbox, permissions and secrets.
+
+    ``tree``: it works in a tree of its own, as its parent did, and ``review`` is the look at its
+    work that it has at least: else it could change by another role what its parent could not.
+    """
 
     parent: str
     sandbox: Sandbox
     permissions: str = "default"
     secrets: tuple[str, ...] = ()
+    tree: bool = False
+    review: str = NEVER
 
     def as_record(self) -> dict[str, Any]:
         """The bounds as they are kept, in JSON."""
@@ -57,6 +64,8 @@ class Bounds:
             "network": box.network,
             "permissions": self.permissions,
             "secrets": list(self.secrets),
+            "tree": self.tree,
+            "review": self.review,
         }
 
 
@@ -85,7 +94,15 @@ def bounds_from(record: Mapping[str, Any]) -> Bounds:
     )
     permissions = str(record.get("permissions"))
     permissions = permissions if permissions in PERMISSIONS else "default"
-    return Bounds(str(record.get("parent", "")), box, permissions, tuple(record.get("secrets", ())))
+    review = record.get("review", NEVER if "parent" in record else ALWAYS)
+    return Bounds(
+        str(record.get("parent", "")),
+        box,
+        permissions,
+        tuple(record.get("secrets", ())),
+        record.get("tree") is True,
+        review if review in REVIEWS else ALWAYS,
+    )
 
 
 def at_least(box: Sandbox, level: str) -> Sandbox:
@@ -126,4 +143,6 @@ def tighter_bounds(first: Bounds, second: Bounds) -> Bounds:
         within(first.sandbox, second.sandbox) if first.sandbox.on else second.sandbox,
         min(first.permissions, second.permissions, key=PERMISSIONS.index),
         tuple(name for name in first.secrets if name in second.secrets),
+        first.tree or second.tree,
+        max(first.review, second.review, key=REVIEWS.index),
     )

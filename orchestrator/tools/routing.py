@@ -11,7 +11,7 @@ from orchestrator.model import config as config_model
 from orchestrator.model import gates, isolation
 from orchestrator.model import task as task_model
 from orchestrator.model.place import DIRECT, Place, places_of
-from orchestrator.model.sandbox import PERMISSIONS, Bounds, Sandbox, at_least, within
+from orchestrator.model.sandbox import NEVER, PERMISSIONS, Bounds, Sandbox, at_least, within
 from orchestrator.records import dataclass, replace
 from orchestrator.tools import levels, planning, taskenv
 from orchestrator.tools.protocols import CLIENTS
@@ -224,10 +224,14 @@ def bounded(route: Route, bounds: Bounds) -> Route:
     agent = route.agent
     permissions = min(agent.permissions, bounds.permissions, key=PERMISSIONS.index)
     secrets = {name: words for name, words in agent.secrets.items() if name in bounds.secrets}
+    role = agent.role
+    if bounds.review != NEVER:
+        role = isolation.reviewing(role, "", bounds.review)
     return replace(
         route,
-        agent=replace(agent, permissions=permissions, secrets=secrets),
+        agent=replace(agent, permissions=permissions, secrets=secrets, role=role),
         sandbox=within(route.sandbox, bounds.sandbox),
+        isolated=route.isolated or bounds.tree,
     )
 
 
