@@ -260,7 +260,7 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         box.tools.put(_spec(name, path, completed(document.data), built_in))
     except (TypeError, KeyError) as error:  # of ours: those of others fit the schema
         error.add_note(
-            f"in {path}: to see what is wrong, copy it to work/tools/ and run: orchestrator tools check {name}"
+            f"in {path}: to see what is wrong, copy it to work/tools/ and run: orchestrator agents check {name}"
         )
         raise
 
