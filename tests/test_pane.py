@@ -23,6 +23,7 @@ from transcripts import normal
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, targets
 from orchestrator.cli.screen.hand import Act, Hand, Key, press
+from orchestrator.cli.screen.pane import told
 from orchestrator.cli.screen.printer import Printer
 from orchestrator.files.text import clean, width
 from orchestrator.queries.needs import Need
@@ -206,6 +207,43 @@ def test_golden_screens_under_a_hand():
     ):
         drawn += [f"{columns}x{rows} {name}", *footer(view, console, columns, rows, hand)]
     compare(GOLDEN / "hands.txt", "\n".join(drawn))
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 160])
+def test_no_table_is_wider_than_the_terminal(columns, monkeypatch):
+    """A long id pushed the other columns over the edge, where the terminal broke them inside a word."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    chance = random.Random(columns)
+    ids = ["2026-11-27T0948-explain-the-readme", "日本語" * 9, "oops", "a" * 120]
+    for _ in range(30):
+        console = Console("never", stream=Screen())
+        rows = [
+            [f"✗ {name}", "invalid", "why it is so " * chance.randrange(5), "2m", f"show {name}"]
+            for name in chance.sample(ids, 3)
+        ]
+        console.table(rows, "  ")
+        console.table(rows, "  ", commands=True)
+        lines = printed(console).splitlines()
+        commands = {f"show {name}" for name in ids}
+        assert all(width(line) <= columns or line.strip() in commands for line in lines)
+        assert all(any(line.endswith(row[4]) for line in lines[3:]) for row in rows)
+        assert all(row[0][2:4] in line[2:6] for row, line in zip(rows, lines, strict=False))
+
+
+def printed(console: Console) -> str:
+    console.stream.flush()
+    return console.stream.buffer.getvalue().decode()
+
+
+def test_what_a_person_must_act_on_is_told_whole():
+    hint = "3:1 unknown key 'promt' - did you mean 'prompt'?"
+    assert told(hint, 39, 59, "…") == ["3:1 unknown key 'promt' - did you mean", "'prompt'?"]
+    assert told(hint, 22, 39, "…") == ["3:1 unknown key", "'promt' - did you mean 'prompt'?"]
+    assert told(hint, 60, 60, "…") == [hint]
+    long = told("word " * 100, 20, 39, "…")
+    assert len(long) == 4 and long[-1].endswith("…")
+    assert len(long[0]) <= 20 and all(len(line) <= 39 for line in long)
+    assert told("w" * 50, 20, 39, "…") == ["w" * 19 + "…"]
 
 
 def compare(path: Path, text: str, form=str) -> None:

@@ -89,10 +89,16 @@ def fit(text: str, cells: int, ellipsis: str = "…") -> str:
 
 def fit_middle(text: str, cells: int, ellipsis: str = "…") -> str:
     """As `fit`, but what is left out is the middle: two ids that begin alike stay different."""
-    if width(text) <= cells or cells < 8 or not text.isascii():
+    if width(text) <= cells or cells < 8:
         return fit(text, cells, ellipsis)
-    end = (cells - width(ellipsis)) // 2
-    return text[: cells - width(ellipsis) - end] + ellipsis + text[-end:]
+    end = ""
+    for char in reversed(text):
+        if width(char + end) > (cells - width(ellipsis)) // 2:
+            break
+        end = char + end
+    while unicodedata.combining(end[:1] or " "):
+        end = end[1:]
+    return fit(fit(text, cells - width(end), ellipsis).rstrip() + end, cells, ellipsis)
 
 
 def tail(path: str, size: int = 8192) -> str:

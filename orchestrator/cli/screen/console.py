@@ -12,11 +12,13 @@ from typing import Any, TextIO
 import click
 
 from orchestrator.cli.screen import wrapping
-from orchestrator.files.text import clean, fit, width
+from orchestrator.files.text import clean, fit, fit_middle, width
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.patterns import regex
 
 SCHEMA_VERSION = 2
+NARROWEST = 4  # cells of a column that gives way
+LEAST_BESIDE = 44  # cells for the other columns of a table with commands
 MOMENT = regex(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _COLOURS = {
     "red": "31",
@@ -148,22 +150,34 @@ class Console:
             return timestamp(seconds)
         return "just now" if now - seconds < 1 else f"{show_duration(now - seconds)} ago"
 
-    def table(self, rows: Sequence[Sequence[str]], indent: str = "") -> None:
-        """Aligned columns on a terminal, tabs in a pipe.  The last column is cut, never padded."""
+    def table(
+        self, rows: Sequence[Sequence[str]], indent: str = "", commands: bool = False
+    ) -> None:
+        """Aligned columns on a terminal, tabs in a pipe. No row is wider than the terminal: the
+        widest columns give way, an id in its middle. ``commands``: the last column is to be copied,
+        so it stays whole, below its row if there is no room beside it."""
         if not rows:
             return
         if not self.tty:
             for row in rows:
                 self.out("\t".join(cell.strip() for cell in row))
             return
-        widths = [
-            min(max(_visible(row[place]) for row in rows), 44) for place in range(len(rows[0]))
-        ]
+        last = len(rows[0]) - 1
+        widths = [max(_visible(row[place]) for row in rows) for place in range(last + 1)]
+        widths[:last] = [min(size, 44) for size in widths[:last]]
+        room = self.width - len(indent) - 2 * last
+        below = commands and room - widths[last] < LEAST_BESIDE
+        if below:
+            widths[last], room = 0, room + 2
+        sizes = _giving_way(widths, room, last if commands else -1)
         for row in rows:
-            cells = [_pad(cell, size) for cell, size in zip(row[:-1], widths[:-1], strict=False)]
-            room = max(self.width - sum(widths[:-1]) - 2 * len(cells) - len(indent), 10)
-            last = row[-1] if "\x1b" in row[-1] else fit(row[-1], room).rstrip()
-            self.out((indent + "  ".join([*cells, last])).rstrip())
+            cells = [_pad(cell, size) for cell, size in zip(row[:last], sizes[:last], strict=True)]
+            if not below:
+                fits = _visible(row[last]) <= sizes[last]
+                cells.append(row[last] if fits or commands else fit(clean(row[last]), sizes[last]))
+            self.out((indent + "  ".join(cells)).rstrip())
+            if below and row[last]:
+                self.out(f"{indent}    {row[last]}")
 
 
 # What the program itself writes to steer a terminal: colours, and links to files.  All else in a
@@ -195,8 +209,23 @@ def _visible(text: str) -> int:
 def _pad(text: str, size: int) -> str:
     visible = _visible(text)
     if visible > size:
-        return fit(clean(text), size)
+        plain = clean(text)
+        return (fit if " " in plain[2:].strip() else fit_middle)(plain, size)
     return text + " " * (size - visible)
+
+
+def _giving_way(widths: Sequence[int], room: int, whole: int) -> list[int]:
+    """Sizes of columns that fit into ``room`` cells together: the widest give way first, the one
+    numbered ``whole`` never."""
+    sizes = list(widths)
+    while sum(sizes) > room:
+        widest = max(
+            (place for place in range(len(sizes)) if place != whole), key=sizes.__getitem__
+        )
+        if sizes[widest] <= NARROWEST:
+            break
+        sizes[widest] -= 1
+    return sizes
 
 
 def _columns(stream: TextIO) -> int:

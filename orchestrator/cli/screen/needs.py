@@ -37,8 +37,7 @@ def block(console: Console, needs: Sequence[Need], moment: float, most: int = 0)
         return
     shown = needs if not most or len(needs) <= most else needs[: most - 1]
     console.out(f"needs you {len(needs)}")
-    table = _fitting(console, shown, moment)
-    console.table(table, indent="  " if console.tty else "")
+    console.table(rows(console, shown, moment), "  " if console.tty else "", commands=True)
     if len(shown) < len(needs):
         console.out(f"  {len(needs) - len(shown)} more: orchestrator review --list")
 
@@ -47,25 +46,8 @@ def block_of_all(
     console: Console, projects: Sequence[tuple[str, Sequence[Need]]], moment: float
 ) -> None:
     """The lists of several projects as one; each row begins with the name of its project."""
-    taken = max((len(one_line(name)) for name, _ in projects), default=0) + 2
     table = [
-        [one_line(name), *row]
-        for name, needs in projects
-        for row in _fitting(console, needs, moment, taken)
+        [one_line(name), *row] for name, needs in projects for row in rows(console, needs, moment)
     ]
     console.out(f"needs you {len(table)}" if table else "nothing needs you")
-    console.table(table, indent="  " if console.tty else "")
-
-
-def _fitting(
-    console: Console, needs: Sequence[Need], moment: float, taken: int = 0
-) -> list[list[str]]:
-    """The rows; on a narrow terminal, of which so many columns are ``taken``, the reason gives way
-    and the command does not."""
-    table = rows(console, needs, moment)
-    for row, need in zip(table, needs, strict=True):
-        room = console.width - taken - 10
-        room -= sum(len(one_line(text)) for text in (need.id, need.kind)) + len(row[3] + row[4])
-        if console.tty and len(row[2]) > room:
-            row[2] = row[2][: max(room - 1, 8)] + "…"
-    return table
+    console.table(table, "  " if console.tty else "", commands=True)

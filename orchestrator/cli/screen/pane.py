@@ -63,6 +63,9 @@ from orchestrator.tools.routing import agents_at_hand
 
 KIND = regex(r"(?:error|hint|note|warning): +")  # how a verb begins a line for people
 BELLS = ("failed", "review", "problem")  # a failure, or a question
+WHOLE = ("failed", "invalid", "problem", "review", "warning")  # told whole: a person has to act
+LINES = 4  # what is told whole takes no more than these
+INSET = 21  # columns before an id: the time, the sign, the word
 LONGEST = 500  # columns of a remark
 MUCH = 0.5  # of a window: from here on the footer tells
 WAITING_MOST = 200  # waiting tasks that can be selected
@@ -175,12 +178,12 @@ class Pane:
         agents = " ".join(agents_at_hand(self.settings.config, self.settings.toolbox.tools))
         if not self.quiet:
             slots = self.settings.config.limits.running
-            self._print(f"orchestrator {__version__} · work/ · {plural(slots, 'slot')} · {agents}")
+            self._prose(f"orchestrator {__version__} · work/ · {plural(slots, 'slot')} · {agents}")
 
     def goodbye(self) -> None:
         """The last line."""
         if self._watcher is not None and not self.quiet:
-            self._print(f"stopped: {self._watcher.summary()}")
+            self._prose(f"stopped: {self._watcher.summary()}")
 
     def close(self) -> None:
         """Print what is left."""
@@ -237,7 +240,7 @@ class Pane:
                 self._draining(news.running)
             case Interrupting():
                 how = "SIGINT, then SIGTERM, then SIGKILL · Ctrl-C again to leave at once"
-                self._print(f"interrupting {news.running}: {how}")
+                self._prose(f"interrupting {news.running}: {how}")
             case Begun():
                 self._begun()
             case Suspended():
@@ -275,15 +278,18 @@ class Pane:
         if reading.cost_usd is not None:
             facts["cost_usd"] = f"{reading.cost_usd:.4f}"
         text = " ".join(part for part in (took, cost(reading.cost_usd)) if part)
+        spare = ""
         if status is not Status.DONE:
             if reading.exit_code is not None:
                 facts["exit"] = str(reading.exit_code)
             facts["log"] = log
-            text += f"  {one_line(reason, 120)} · {log}"
+            text += f"  {one_line(reason, 200)}"
+            spare = f" · {log}"
             if not self.console.tty:
                 facts["reason"] = one_line(reason, 200)
         text, facts = _with_work(text, facts, life)
-        self._line(str(status), task_id, text, facts, said=headline(reading.message))
+        said = headline(reading.message)
+        self._line(str(status), task_id, text, facts, said=said, spare=spare)
 
     def _retrying(self, news: Retrying) -> None:
         life, tool = news.life, news.life.route.tool.name
@@ -339,7 +345,7 @@ class Pane:
 
     def _draining(self, running: int) -> None:
         more = " · Ctrl-C again to interrupt them (they go back to the inbox)" if running else ""
-        self._print(f"draining: {running} running, no new tasks{more}")
+        self._prose(f"draining: {running} running, no new tasks{more}")
 
     def _begun(self) -> None:
         """From here on a signal is understood, so from here on keys count."""
@@ -365,7 +371,10 @@ class Pane:
         more: str = "",
         word: str = "",
         said: str = "",
+        spare: str = "",
     ) -> None:
+        """One line, and more for what a person has to act on; ``said`` comes below it, ``spare``
+        at its end if there is room."""
         word, task_id = word or status, one_line(task_id)
         if self.quiet and status not in QUIET and word not in QUIET:
             return
@@ -377,16 +386,20 @@ class Pane:
             return
         painted = console.paint(f"{word:<9}", _colour(status))
         head = f"{time.strftime('%H:%M:%S', time.localtime(now))} {console.sign(status)} {painted} "
-        room = max(20, console.width - 21)
+        room = max(20, console.width - INSET)
         dots = "…" if console.unicode else "~"
         rest = " ".join(part for part in (text, more) if part)
         name = fit_middle(task_id, name_room(task_id, rest, room), dots)
-        self._print(
-            head + name + " " + fit(rest, max(10, room - width(name) - 1), dots).rstrip(),
-            status in BELLS,
+        beside = max(10, room - width(name) - 1)
+        rest += spare if width(rest + spare) <= beside else ""
+        first, *further = (
+            told(rest, beside, room, dots) if status in WHOLE else [cut(rest, beside, dots)]
         )
+        self._print(f"{head}{name} {first}", status in BELLS)
+        for line in further:
+            self._print(" " * INSET + line)
         if said:
-            self._print(" " * 21 + fit(one_line(said), room, dots).rstrip())
+            self._print(" " * INSET + cut(one_line(said), room, dots))
 
     def _acted(self, ok: bool, text: str) -> None:
         """What came of a key. A refusal is told in whole, with its hint: it says what to do now."""
@@ -397,13 +410,18 @@ class Pane:
         for line in text.splitlines():
             kind = KIND.match(line)
             first = head + (kind[0] if kind and not ok else "")
-            for told in wrapping.hang(
+            for row in hang(
                 first, line[kind.end() :] if kind and not ok else line, self.console.width
             ):
-                self._print(told)
-            head = " " * 21
+                self._print(row)
+            head = " " * INSET
         self._eyes.look_soon()
         self._printer.poke()
+
+    def _prose(self, text: str) -> None:
+        """A sentence, broken between words."""
+        for line in wrapping.hang("", text, self.console.width):
+            self._print(line)
 
     def _print(self, text: str, bell: bool = False) -> None:
         self._printer.line(text, bell and self.settings.config.pane.bell and self.console.tty)
@@ -578,6 +596,26 @@ def name_room(name: str, rest: str, room: int) -> int:
     other, and what is free."""
     column = min(34, max(16, room // 3))
     return max(column, min(width(name), room - width(rest) - 1))
+
+
+def told(text: str, first: int, room: int, dots: str) -> list[str]:
+    """A text in at most `LINES` lines, broken between words: the first has ``first`` cells, the
+    further ones have ``room``."""
+    lines, rest = [""], text.split(" ")
+    for place, word in enumerate(rest):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and width(longer) > (first if len(lines) == 1 else room):
+            if len(lines) == LINES:
+                lines[-1] = " ".join([lines[-1], *rest[place:]])
+                break
+            longer = word
+            lines.append("")
+        lines[-1] = longer
+    return [cut(line, room if place else first, dots) for place, line in enumerate(lines)]
+
+
+def cut(text: str, cells: int, dots: str) -> str:
+    return fit(text, cells, dots).rstrip()
 
 
 def _colour(status: str) -> str:
