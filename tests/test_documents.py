@@ -233,6 +233,23 @@ def test_any_bytes_are_understood_or_refused(raw):
     assert request.errors or request.task or request.run
 
 
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_on_a_terminal_a_problem_is_broken_between_words(columns):
+    text = f"prompt: x\ntimeout: {'ten minutes at the very most ' * 9}\n"
+    request = load("a-long-name.yaml", "t", text.encode(), schemas.check)
+    said = diagnostics.render(
+        "full", [("a-long-name.yaml", request.document, request.problems)], columns=columns
+    )
+    lines = said.split("\n")
+    assert all(len(line) <= columns for line in lines)
+    place = next(number for number, line in enumerate(lines) if line.strip("| ")[:1] == "^")
+    caret = lines[place].index("^")
+    assert lines[place - 1][caret:].startswith("ten minutes")
+    assert lines[0].startswith("a-long-name.yaml:2:10: error:")
+    assert all(line.startswith("    ") for line in lines[1 : place - 1])
+    assert "write 90s" in " ".join(said.split())
+
+
 def test_formats():
     request = load("a,b:c.yaml", "t", b"promt: x\n", schemas.check)
     found = [("a,b:c.yaml", request.document, request.problems)]

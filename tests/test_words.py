@@ -15,7 +15,7 @@ from test_cli import on_a_terminal
 
 from orchestrator.cli.app import VERBS
 from orchestrator.cli.main import cli
-from orchestrator.cli.screen import wrapping
+from orchestrator.files.text import hang
 from orchestrator.model.status import RunStatus, Status
 
 NEVER = re.compile(r"\b(queued|pending|completed|waits|parked|succeeded)\b")
@@ -163,17 +163,17 @@ def test_prose_is_broken_between_words_and_goes_on_below_itself(columns):
     text = (
         "one two three four five six seven eight nine ten " * 4 + "/a/" + "long/" * 30 + "path end"
     )
-    lines = wrapping.hang("head  ", text, columns)
+    lines = hang("head  ", text, columns)
     assert lines[0].startswith("head  one two")
     assert all(line.startswith("      ") and line[6] != " " for line in lines[1:])
     assert " ".join(line[6:] for line in lines) == text
     assert all(len(line) <= columns or " " not in line[6:] for line in lines)
-    assert wrapping.hang("head  ", text, 0) == ["head  " + text]
+    assert hang("head  ", text, 0) == ["head  " + text]
 
 
 def test_a_colour_takes_no_room():
     coloured = "\x1b[31m" + "word " * 10 + "\x1b[0m"
-    assert len(wrapping.hang("", coloured, 60)) == 1
+    assert len(hang("", coloured, 60)) == 1
 
 
 def test_every_verb_takes_json_and_an_option_means_one_thing(project):

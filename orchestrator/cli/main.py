@@ -18,12 +18,12 @@ import click
 from orchestrator import __version__, lazily
 from orchestrator.cli import former, options
 from orchestrator.cli.app import AT_ONCE, NOUNS, SECTIONS, VERBS, App, module_of
-from orchestrator.cli.screen import wrapping
 from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import configuration, diagnostics
 from orchestrator.files.layout import WORK
 from orchestrator.files.opening import NotAFile
+from orchestrator.files.text import hang
 
 # An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
 TOLD = ("why", "help")  # elsewhere in the help
@@ -194,10 +194,10 @@ def _report(error: OrchestratorError) -> None:
     console = Console(stream=sys.stderr)
     if isinstance(error, configuration.ConfigProblems):
         found = [(error.path, error.document, error.problems)]
-        click.echo(diagnostics.render("full", found, console.paint), err=True)
+        click.echo(diagnostics.render("full", found, console.paint, console.width), err=True)
         return
     message = shown(error.message)
-    lines = wrapping.hang(console.paint("error:", "red") + " ", message, console.width)
+    lines = hang(console.paint("error:", "red") + " ", message, console.width)
     if error.hint:
-        lines += wrapping.hang("hint:  ", shown(error.hint), console.width)
+        lines += hang("hint:  ", shown(error.hint), console.width)
     click.echo("\n".join(lines), err=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from orchestrator.files.documents import Document, Problem
-from orchestrator.files.text import clean, width
+from orchestrator.files.text import clean, hang, width
 from orchestrator.records import asdict
 
 FORMATS = ("full", "concise", "json", "github")
@@ -17,23 +17,28 @@ def _plain(text: str, _: str) -> str:
     return text
 
 
-def full(path: str, document: Document, problem: Problem, paint: Paint = _plain) -> str:
-    """``file:line:col``, the line with a caret under it, and the hint."""
+def full(
+    path: str, document: Document, problem: Problem, paint: Paint = _plain, columns: int = 0
+) -> str:
+    """``file:line:col``, the line with a caret under it, and the hint, for a terminal of so many
+    ``columns`` (0: a pipe, where a sentence stays on its line)."""
     word, colour = ("warning", "yellow") if problem.warning else ("error", "red")
-    lines = [
-        f"{clean(path)}:{problem.line}:{problem.column}: {paint(word, colour)}: {clean(problem.message)}"
-    ]
+    place = f"{clean(path)}:{problem.line}:{problem.column}:"
+    said = hang("", f"{place} {paint(word, colour)}: {clean(problem.message)}", max(columns - 4, 0))
+    lines = [said[0], *(f"    {line}" for line in said[1:])]
     source = document.line(problem.line).replace("\t", " ")
     if source.strip():
-        start = max(0, problem.column - 60)  # a very long line: the part around the problem
-        shown = clean(source[start : start + 110])
+        room = min(110, max(columns - 7, 20) if columns else 110)
+        # Of a very long line the part around the problem.
+        start = max(0, problem.column - room * 6 // 11)
+        shown = clean(source[start : start + room])
         before = clean(source[start : problem.column - 1])
         marked = min(problem.width, max(1, len(shown) - len(before)))
         number = str(problem.line)
         lines.append(f"{number:>3} | {shown}")
         lines.append(f"    | {' ' * width(before)}{paint('^' * marked, colour)}")
     if problem.hint:
-        lines.append(f"    = hint: {clean(problem.hint)}")
+        lines += hang("    = hint: ", clean(problem.hint), columns)
     return "\n".join(lines)
 
 
@@ -55,9 +60,12 @@ def github(path: str, problem: Problem) -> str:
 
 
 def render(
-    style: str, found: Sequence[tuple[str, Document, Sequence[Problem]]], paint: Paint = _plain
+    style: str,
+    found: Sequence[tuple[str, Document, Sequence[Problem]]],
+    paint: Paint = _plain,
+    columns: int = 0,
 ) -> str:
-    """All problems of all files in one of `FORMATS`."""
+    """All problems of all files in one of `FORMATS`; ``columns`` as in `full`."""
     if style == "json":
         listed = [
             {"path": path, **asdict(problem)} for path, _, problems in found for problem in problems
@@ -71,7 +79,7 @@ def render(
     for path, document, problems in found:
         for problem in problems:
             lines.append(
-                full(path, document, problem, paint)
+                full(path, document, problem, paint, columns)
                 if style == "full"
                 else github(path, problem)
                 if style == "github"

@@ -29,6 +29,8 @@ _HIDDEN = regex(
 )
 _LINE_ENDS = regex("[\u2028\u2029]")  # for some terminals and programs, and not for others
 
+LEAST = 24  # cells of text in a line: with less room the terminal may break it as it likes
+
 
 def clean(text: str, colour: bool = False) -> str:
     """The text without anything that steers a terminal; with ``colour`` colours are kept."""
@@ -99,6 +101,29 @@ def fit_middle(text: str, cells: int, ellipsis: str = "…") -> str:
     while unicodedata.combining(end[:1] or " "):
         end = end[1:]
     return fit(fit(text, cells - width(end), ellipsis).rstrip() + end, cells, ellipsis)
+
+
+def hang(head: str, text: str, columns: int) -> list[str]:
+    """``head`` and the text in lines of at most ``columns`` cells, broken between words, the further
+    ones below the first one's text; 0 columns (a pipe): one line.
+
+    A word that is longer than a line stays whole, so that a path or a command can be copied.
+    """
+    inset = width(clean(head))
+    room = columns - inset
+    if not columns or room < LEAST or width(clean(text)) <= room:
+        return [head + text]
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if line.strip() and width(clean(longer)) > room:
+            lines.append(line.rstrip())
+            line = word
+        else:
+            line = longer
+    lines.append(line.rstrip())
+    return [head + lines[0], *(" " * inset + further for further in lines[1:])]
 
 
 def tail(path: str, size: int = 8192) -> str:

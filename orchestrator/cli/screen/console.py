@@ -11,8 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from orchestrator.cli.screen import wrapping
-from orchestrator.files.text import clean, fit, fit_middle, width
+from orchestrator.files.text import clean, fit, fit_middle, hang, width
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.patterns import regex
 
@@ -105,7 +104,7 @@ class Console:
 
     def hang(self, head: str, text: str) -> None:
         """A line of prose; one that is too long for the terminal goes on below its text."""
-        for line in wrapping.hang(head, text, self.width):
+        for line in hang(head, text, self.width):
             self.out(line)
 
     def json(self, kind: str, body: Mapping[str, Any]) -> None:
@@ -254,7 +253,7 @@ def say(text: str) -> None:
     columns = _columns(sys.stderr) if sys.stderr.isatty() else 0
     kind = _KIND.match(text)
     head = kind[0] if kind else ""
-    lines = wrapping.hang(head, text[len(head) :], columns) if "\n" not in text else [text]
+    lines = hang(head, text[len(head) :], columns) if "\n" not in text else [text]
     click.echo("\n".join(shown(line) for line in lines), err=True)
 
 

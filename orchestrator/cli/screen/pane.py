@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from orchestrator import __version__
-from orchestrator.cli.screen import keyboard, wrapping
+from orchestrator.cli.screen import keyboard
 from orchestrator.cli.screen.console import SIGNS, Console, cost
 from orchestrator.cli.screen.eyes import Eyes
 from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, steady
@@ -50,7 +50,7 @@ from orchestrator.coordination.watch import Watcher
 from orchestrator.files import quotas
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
-from orchestrator.files.text import fit, fit_middle, one_line, width
+from orchestrator.files.text import fit, fit_middle, hang, one_line, width
 from orchestrator.model import hold
 from orchestrator.model.question import headline
 from orchestrator.model.run import Run
@@ -420,7 +420,7 @@ class Pane:
 
     def _prose(self, text: str) -> None:
         """A sentence, broken between words."""
-        for line in wrapping.hang("", text, self.console.width):
+        for line in hang("", text, self.console.width):
             self._print(line)
 
     def _print(self, text: str, bell: bool = False) -> None:

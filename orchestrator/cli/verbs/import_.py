@@ -172,16 +172,19 @@ def _print(app: App, fate: Fate) -> None:
     if fate.what == "invalid":
         console.out(
             diagnostics.render(
-                "full", [(shown, fate.document or Document(""), fate.problems)], console.paint
+                "full",
+                [(shown, fate.document or Document(""), fate.problems)],
+                console.paint,
+                console.width,
             )
         )
         return
     sign = {"imported": "ok", "unchanged": "note", "skipped": "note", "refused": "problem"}[
         fate.what
     ]
-    console.out(
-        f"{console.sign(sign)} {fate.what:<9} {shown}"
-        + (f" -> {fate.text}" if fate.what == "imported" else f": {fate.text}")
+    console.hang(
+        f"{console.sign(sign)} {fate.what:<9} ",
+        shown + (f" -> {fate.text}" if fate.what == "imported" else f": {fate.text}"),
     )
     for note in fate.notes:
-        console.out(f"            {note}")
+        console.hang(" " * 12, note)

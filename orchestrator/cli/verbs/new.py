@@ -130,7 +130,9 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
 )
 @click.option("--not-before", help="The earliest start: 2026-11-30 or 2026-11-30T08:00.")
 @click.option("-l", "--label", "labels", multiple=True, help="A label, for finding it.")
-@click.option("--id", "task_id", help="The task's id. Default: the first words of the prompt.")
+@click.option(
+    "--id", "task_id", help="The task's id. Default: the date and the prompt's first words."
+)
 @click.option(
     "-T",
     "--template",

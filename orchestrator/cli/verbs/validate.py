@@ -104,7 +104,7 @@ def command(
     bad = sum(
         any(not problem.warning or strict for problem in problems) for _, _, problems in found
     )
-    text = diagnostics.render(style, found, app.console.paint)
+    text = diagnostics.render(style, found, app.console.paint, app.console.width)
     if text:
         app.console.out(text)
     if dry_run:
