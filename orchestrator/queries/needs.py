@@ -208,7 +208,8 @@ def _settings(known: world.Known) -> Iterator[Need]:
     if card is None or not card.alive or not card.settings:
         return
     if card.settings_held or card.settings_wait:
-        yield Need("settings", "held", one_line(card.settings, 160), "approve --settings")
+        why = one_line(card.settings.partition("; to ")[0], 160)
+        yield Need("settings", "held", why, "approve --settings")
     else:
         yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
 

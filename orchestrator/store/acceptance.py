@@ -97,7 +97,7 @@ class Acceptance:
         if not changed:
             return []
         if self._remembered().get("held") and not trusting_attempts:
-            return [f"{_shown(path)} changed while tasks ran" for path in sorted(changed)]
+            return [f"{_shown(path)} changed while tasks ran, or later" for path in sorted(changed)]
         brought = _brought(self.layout, changed, now, before, self._earlier())
         if brought:
             brought = _without_known(self.layout, self.known, brought, now)

@@ -21,8 +21,8 @@ def watcher(layout: Layout, now: float) -> Check:
             "watcher", f"{pid} claims nothing: {known.fault}", "make room, or mend the disk"
         )
     if known.settings_held:
-        hint = "look at it, then: orchestrator approve --settings"
-        return note("watcher", f"{pid} holds {known.settings}", hint)
+        held = f"{pid} keeps the previous settings: {known.settings.partition('; to ')[0]}"
+        return note("watcher", held, "look with -n first: orchestrator approve --settings")
     if known.settings:
         return problem("watcher", f"{pid} found {known.settings}", "orchestrator validate")
     if not known.answers:
