@@ -227,5 +227,8 @@ def test_a_retry_of_a_held_tool_says_so_everywhere(project, watch):
         lambda: "I need it myself" in project.run("why", "a").stdout, "why names the held tool"
     )
     assert "I need it myself" in project.run("list").stdout
+    status = project.run("status").stdout
+    assert " 0 of " in status.splitlines()[0] and "1 running" in status
+    assert project.json("status")["slots_in_use"] == 0
     (project.work / "held" / "@shell.yaml").unlink()
     project.settled("a", "failed")

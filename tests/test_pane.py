@@ -159,7 +159,8 @@ def test_what_it_says_of_trouble():
     assert "FAULT" in footer(View((), 4, BUSY.counts, fault="x"), console, 80, 6)[0]
     held = footer(View((), 0, BUSY.counts), console, 80, 24)
     assert "HELD 0 running, nothing new starts" in held[0]
-    assert badge(BUSY, console) == "orch 3▶ 2· 1✗ 1? !"
+    assert badge(BUSY, console) == "orch 4▶ 2· 1✗"  # the signs of `status --short`
+    assert badge(replace(BUSY, needs=NEEDS, fault="full"), console) == "orch 4▶ 2· 1✗ 3? !"
     assert badge(View(), console) == "orch 0▶ 0·"
 
 

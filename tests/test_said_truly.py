@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -215,6 +216,35 @@ def test_moments_are_local_on_a_terminal_and_exact_in_a_pipe():
     assert console.local(text) == text
     console.tty = True
     assert console.local(text).startswith("not before 20") and "Z" not in console.local(text)
+
+
+def test_in_a_pipe_the_column_of_time_is_a_moment(project, watch):
+    """It was a duration for what runs and a moment for what has ended."""
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+    watch()
+    project.settled("a", "done")
+    project.drop("b.yaml", "agent: sh\nprompt: sleep 60\n")
+    wait_until(lambda: project.where("b") == "running")
+    wait_until(lambda: project.events("attempt_started", "b"))
+    for verb in ("list", "status"):
+        rows = [line.split("\t") for line in project.run(verb).stdout.splitlines()]
+        found = {row[0]: row for row in rows if row[0] in ("a", "b") and len(row) > 3}
+        assert "b" in found
+        for row in found.values():
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", row[3]), row
+    project.run("cancel", "b")
+
+
+def test_what_costs_a_little_is_not_nothing():
+    from orchestrator.cli.screen.console import cost
+
+    assert [cost(usd) for usd in (None, 0.0, 0.0049, 0.005, 1.0)] == [
+        "",
+        "$0.00",
+        "<$0.01",
+        "$0.01",
+        "$1.00",
+    ]
 
 
 def test_every_invalid_file_is_counted(project):

@@ -37,6 +37,7 @@ class Overview:
     recent: list[Row]
     more_waiting: int = 0
     runs: int = 0
+    in_slots: int = 0  # attempts that have one: a retry that waits and a question that is open lend it
     held: dict[Scope, Gate] = field(default_factory=dict)  # beside single tasks
     needs: list[Need] = field(default_factory=list)
     quotas: dict[str, list[Window]] = field(default_factory=dict)  # by tool
@@ -51,6 +52,7 @@ class Overview:
                 "editing": len(self.editing),
                 "runs": self.runs,
             },
+            "slots_in_use": self.in_slots,
             "needs": [need.as_json() for need in self.needs],
             "running": [row.as_json() for row in self.running],
             "waiting": [row.as_json() for row in self.waiting],
@@ -113,6 +115,7 @@ def of(layout: Layout, now: float, most: int = 10, known: world.Known | None = N
         held=known.held,
         needs=needs_queries.needs_you(layout, now, known),
         quotas=known.quotas,
+        in_slots=known.use.running,
     )
 
 

@@ -258,7 +258,10 @@ def say(text: str) -> None:
 
 
 def cost(usd: float | None) -> str:
-    return "" if usd is None else f"${usd:.2f}"
+    """Dollars and cents; less than half a cent is not nothing."""
+    if usd is None:
+        return ""
+    return "<$0.01" if 0 < usd < 0.005 else f"${usd:.2f}"
 
 
 def cost_each(usd: float | None, count: int) -> str:

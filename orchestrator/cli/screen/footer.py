@@ -423,16 +423,14 @@ def _word(key: str, at: Target | None) -> str:
 
 
 def badge(view: View, console: Console) -> str:
-    """``orch 3▶ 2· 1✗``: the title of the window, at most 21 cells."""
+    """``orch 3▶ 2· 1✗ 2?``: the title of the window, at most 21 cells; the signs are those of
+    ``status --short``."""
     counts = dict(view.counts)
     signs = ("▶", "·", "✗") if console.unicode else (">", ".", "x")
-    parts = [
-        f"{sum(item.sign == 'running' for item in view.doing)}{signs[0]}",
-        f"{counts.get('waiting', 0)}{signs[1]}",
-    ]
+    parts = [f"{len(view.doing)}{signs[0]}", f"{counts.get('waiting', 0)}{signs[1]}"]
     parts += [f"{counts['failed']}{signs[2]}"] if counts.get("failed") else []
-    parts += [f"{counts['review']}?"] if counts.get("review") else []
-    parts += ["!"] if view.fault or counts.get("invalid") else []
+    parts += [f"{len(view.needs)}?"] if view.needs else []
+    parts += ["!"] if view.fault or any("settings" in note for note in view.notes) else []
     return fit("orch " + " ".join(parts), 21).rstrip()
 
 

@@ -382,16 +382,21 @@ def _files(found: Story, layout: Any) -> list[str]:
 def _history(console: Console, found: Story) -> list[str]:
     words = {
         "task_submitted": "created",
-        "task_claimed": "claimed",
         "attempt_started": "started",
+        "attempt_dispatched": "offered",
         "task_finished": "",
         "attempt_finished": None,
         "task_cancel_requested": "asked to stop",
+        "task_foreign": "put in review",
+        "question_asked": "asked you",
+        "question_answered": "answered",
     }
     parts = []
     for event in found.history:
         kind = str(event.get("event"))
-        word = words.get(kind, kind.removeprefix("task_"))
+        word = words.get(kind, kind.removeprefix("task_").replace("_", " "))
+        if kind == "tool_parked":
+            word = f"{event.get('tool') or 'its tool'} held"
         if word is None:
             continue
         word = word or str(event.get("status") or "finished")

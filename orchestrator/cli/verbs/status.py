@@ -22,7 +22,7 @@ from orchestrator.cli.screen.projects import rows as project_rows
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
-from orchestrator.model.units import show_duration, when
+from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.queries import overview, projects
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ def show(console: Console, view: Overview, moment: float) -> None:
     more: list[tuple[str, str]] = []
     if card is not None and card.alive:
         slots = (
-            f"{view.counts[Status.RUNNING]} of {card.slots} slots"
-            if card.slots
-            else "paused (limits.running: 0)"
+            f"{view.in_slots} of {card.slots} slots" if card.slots else "paused (limits.running: 0)"
         )
         words += f" · {slots} · beat {show_duration(card.beat)} ago"
         if card.cost_usd:
@@ -251,7 +249,8 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
     if row.ended is not None:
         clock = console.ago(row.ended, moment)
     elif row.seconds is not None:
-        clock = show_duration(row.seconds)
+        # In a pipe the column has one meaning: since when it is so.
+        clock = show_duration(row.seconds) if console.tty else timestamp(moment - row.seconds)
     else:
         clock = ""
     detail = " ".join(part for part in (cost(row.cost_usd), console.local(row.detail)) if part)
