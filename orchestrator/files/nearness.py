@@ -27,4 +27,6 @@ class Near:
 
         self.left -= len(self.known)
         found = difflib.get_close_matches(word, self.known, 1, likeness)
+        letters = sorted(word)  # of a short word two letters in the wrong order are much
+        found = found or [known for known in self.known if sorted(known) == letters]
         return found[0] if found else ""

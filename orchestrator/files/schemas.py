@@ -42,6 +42,7 @@ _TYPES = {
     "dict": "a mapping",
     "NoneType": "nothing",
 }
+SLIP = 0.78  # how like one of ours a key is that is taken for a slip of the pen
 _WANTED = {
     "string": "text",
     "integer": "a whole number",
@@ -177,7 +178,7 @@ def _explain(
         for key in value:
             if key not in known and not key.startswith("x-"):
                 meant, odd = mistakes.odd_key(key)
-                close = words.close_to(key, 0.6)
+                close = words.close_to(key, SLIP)
                 hint = (
                     odd
                     or _foreign(meant, known)
@@ -248,7 +249,7 @@ def _explain(
 def _foreign(key: str, known: dict[str, Any]) -> str:
     """The word of another program, but a slip of the pen first: ``promt`` is nobody's word."""
     word = foreign.hint_for(key, known)
-    close = difflib.get_close_matches(key, known, 1, 0.8)
+    close = difflib.get_close_matches(key, known, 1, SLIP)
     return "" if close and not word else word
 
 
