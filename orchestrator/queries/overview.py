@@ -37,7 +37,9 @@ class Overview:
     recent: list[Row]
     more_waiting: int = 0
     runs: int = 0
-    in_slots: int = 0  # attempts that have one: a retry that waits and a question that is open lend it
+    in_slots: int = (
+        0  # attempts that have one: a retry that waits and a question that is open lend it
+    )
     held: dict[Scope, Gate] = field(default_factory=dict)  # beside single tasks
     needs: list[Need] = field(default_factory=list)
     quotas: dict[str, list[Window]] = field(default_factory=dict)  # by tool
