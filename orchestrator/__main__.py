@@ -3,7 +3,8 @@
 import os
 import sys
 
-# -m puts the current folder first, which may be a project that was just pulled: nothing in it is a module of ours.
+# -m puts the current folder first, which may be a project that was just pulled: nothing in it is a
+# module of ours.
 if sys.path[:1] == [os.getcwd()] and not __file__.startswith(f"{sys.path[0]}/"):
     del sys.path[0]
 

@@ -9,9 +9,10 @@ from orchestrator.cli.screen.console import Console
 from orchestrator.files.layout import Layout
 from orchestrator.files.ownership import find_own_layout
 
-# The one table of verbs: it feeds the help, the pages, completion, and what is suggested for a mistyped word.
-# verb -> (section of the help, what it does); those of "Also" are only named there, and told by `help all`, as are those
-# for programs.  Its module in ``cli/verbs`` has the same name, and a trailing _ where Python has the word.
+# The one table of verbs: it feeds the help, the pages, completion, and what is suggested for a
+# mistyped word. verb -> (section of the help, what it does); those of "Also" are only named there,
+# and told by `help all`, as are those for programs.  Its module in ``cli/verbs`` has the same name,
+# and a trailing _ where Python has the word.
 VERBS: dict[str, tuple[str, str]] = {
     "new": ("Give work", "make a task from words, stdin, a template, your editor"),
     "watch": ("Give work", "run tasks; Ctrl-C waits for them, twice interrupts"),
@@ -54,10 +55,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "completion": ("For programs", "completion for your shell"),
 }
 NOUNS = ("runs", "agents", "trees", "schedules", "projects", "workers")
-# They answer and end, in one thread: they load the modules that they use when they use them.  The others load all at their start.
+# They answer and end, in one thread: they load the modules that they use when they use them.  The
+# others load all at their start.
 AT_ONCE = frozenset(
-    "new status show diff logs approve reject cancel hold release list edit events report validate archive runs agents projects "
-    "schedules workers trees why completion help".split()
+    "new status show diff logs approve reject cancel hold release list edit events report validate"
+    " archive runs agents projects schedules workers trees why completion help".split()
 )
 # What other programs call them; understood, and shown nowhere.
 SYNONYMS = {
@@ -105,7 +107,8 @@ FORMER_OPTIONS = {
     ("validate", "--format json"): "--json",
     ("list", "--status inbox"): "--status waiting",
 }
-# Words that could mean two things, or would stop what a verb with a similar name starts: the one who types them chooses.
+# Words that could mean two things, or would stop what a verb with a similar name starts: the one
+# who types them chooses.
 ELSEWHERE = {
     "rm": "'cancel' withdraws a task, 'archive' puts an ended one away",
     "delete": "'cancel' withdraws a task, 'archive' puts an ended one away",

@@ -48,7 +48,8 @@ class Changes:
 
 @contextlib.contextmanager
 def aside(app: App, as_json: bool) -> Iterator[None]:
-    """While a verb talks as it goes on: if one document is wanted of it, all that it says goes to standard error."""
+    """While a verb talks as it goes on: if one document is wanted of it, all that it says goes to
+    standard error."""
     if not as_json:
         yield
         return

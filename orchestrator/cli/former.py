@@ -18,8 +18,9 @@ COUNT = regex(r"-n\d+\Z")
 def translated(args: list[str], ctx: click.Context) -> list[str]:
     """The words of a command, in those that the verbs understand.
 
-    Synonyms of other programs are silent. What we called something else before works, and a terminal is told its new
-    name, unless ``-q`` is among the words. Raises `click.UsageError` for a verb that nobody knows.
+    Synonyms of other programs are silent. What we called something else before works, and a
+    terminal is told its new name, unless ``-q`` is among the words. Raises `click.UsageError` for a
+    verb that nobody knows.
     """
     name, rest = args[0], args[1:]
     told = not ctx.resilient_parsing and not any(word in QUIET for word in rest)
@@ -83,7 +84,8 @@ def _suggestion(name: str) -> str:
 
 
 def _distance(one: str, other: str) -> int:
-    """How many letters are to be put in, taken out, replaced or swapped with the next to make one word of the other."""
+    """How many letters are to be put in, taken out, replaced or swapped with the next to make one
+    word of the other."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for place, letter in enumerate(one, 1):

@@ -1,7 +1,8 @@
 """The program: finds the verb, runs it, and turns errors into messages and exit codes.
 
-Verbs are imported when they are called (the one lazy import of the package), so that ``status`` does not pay for
-what ``watch`` needs; and of what they import they load what they use (`orchestrator.lazily`).
+Verbs are imported when they are called (the one lazy import of the package), so that ``status``
+does not pay for what ``watch`` needs; and of what they import they load what they use
+(`orchestrator.lazily`).
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _is_of_others(error: OSError) -> bool:
-    """Whether somebody has put a pipe, a link or a file below ``work/`` where something of ours belongs: that is no bug."""
+    """Whether somebody has put a pipe, a link or a file below ``work/`` where something of ours
+    belongs: that is no bug."""
     odd = isinstance(error, NotAFile) or error.errno in (
         *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     )
@@ -163,7 +165,8 @@ def _internal(error: Exception) -> NoReturn:
             "w", prefix="orchestrator-", suffix=".log", delete=False
         ) as file:
             file.write(
-                f"orchestrator {__version__}, python {platform.python_version()}, {sys.argv}\n\n{details}"
+                f"orchestrator {__version__}, python {platform.python_version()},"
+                f" {sys.argv}\n\n{details}"
             )
         details = f"details: {file.name}"
     except OSError:  # no room for them

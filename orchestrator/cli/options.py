@@ -40,7 +40,8 @@ def versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def accept_everywhere(command: click.Command) -> None:
-    """Let a verb, and what is below it, take what the program takes before it: ``status --plain`` is ``--plain status``."""
+    """Let a verb, and what is below it, take what the program takes before it: ``status --plain``
+    is ``--plain status``."""
     if any("--plain" in parameter.opts for parameter in command.params):
         return
     hidden: dict[str, Any] = {"hidden": True, "expose_value": False, "is_eager": True}
@@ -109,12 +110,13 @@ Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def complete_ids(*folders: Status, runs: bool = False) -> Completion:
-    """Completion with the ids in these folders, and those of accepted runs: directory listings, nothing is parsed."""
+    """Completion with the ids in these folders, and those of accepted runs: directory listings,
+    nothing is parsed."""
 
     def names(layout: Layout) -> Iterable[str]:
         tasks = {
             task_id
-            for folder in (folders or FOLDERS)
+            for folder in folders or FOLDERS
             for task_id, _ in scan.task_names(layout.folder(folder))
         }
         return sorted(tasks | {run_id for run_id, _ in (runrecords.listed(layout) if runs else ())})
@@ -123,7 +125,8 @@ def complete_ids(*folders: Status, runs: bool = False) -> Completion:
 
 
 def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
-    """Completion with what is listed of the work directory; with nothing if there is none, or it is another user's."""
+    """Completion with what is listed of the work directory; with nothing if there is none, or it is
+    another user's."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
         try:

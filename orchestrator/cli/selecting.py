@@ -74,7 +74,8 @@ agent_option = click.option(
 
 
 def filter_options(asks: bool = True) -> Decorator:
-    """The options of a `Filter`: the arguments run_id, agent, labels, statuses and failed; if the verb ``asks``, yes."""
+    """The options of a `Filter`: the arguments run_id, agent, labels, statuses and failed; if the
+    verb ``asks``, yes."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         options = [run_option, agent_option, label_option, status_option, failed_option]

@@ -35,7 +35,8 @@ def refuse_other_home(layout: Layout, folder: str, now: float) -> None:
     found = card.read(layout, now)
     if found is not None and found.alive and found.trust and found.trust != folder:
         raise Refused(
-            f"the watcher (pid {found.pid}) keeps what it trusts in {found.trust}, and this shell in {folder or 'no folder'}",
+            f"the watcher (pid {found.pid}) keeps what it trusts in {found.trust}, and this shell"
+            f" in {folder or 'no folder'}",
             "set XDG_STATE_HOME (or HOME) as it is set for the watcher",
         )
 

@@ -222,7 +222,8 @@ class Grounds:
             except (OSError, ValueError, OrchestratorError) as error:
                 if not self._is_there(name, path):
                     told.append(
-                        f"work/inbox/{name}, which it dropped, was not queued: {getattr(error, 'message', None) or error}"
+                        f"work/inbox/{name}, which it dropped, was not queued:"
+                        f" {getattr(error, 'message', None) or error}"
                     )
                     continue
             atomic.remove(path)

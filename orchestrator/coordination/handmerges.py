@@ -53,6 +53,7 @@ def confirm(store: Store, task_id: str) -> str:
     if change is not None and not words:
         raise Refused(
             f"{change.branch} is not in {change.target}, and nothing merges it automatically",
-            f"git merge {change.branch}   where {change.target} is checked out; then approve {task_id} again",
+            f"git merge {change.branch}   where {change.target} is checked out; then approve"
+            f" {task_id} again",
         )
     return words

@@ -112,7 +112,8 @@ class Judges:
         assert self._current is not None
         return self._current
 
-    # -- in the thread ----------------------------------------------------------------------------------------------
+    # -- in the thread
+    # ----------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         while True:

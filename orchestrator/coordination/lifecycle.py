@@ -116,7 +116,8 @@ class Lives:
         """What is configured now."""
         return self.settings.config
 
-    # -- entering -----------------------------------------------------------------------------------------------
+    # -- entering
+    # -----------------------------------------------------------------------------------------------
 
     def life_of(self, entry: Entry) -> Life:
         """The life of a task that was claimed before, from the frozen text in its journal."""
@@ -240,7 +241,8 @@ class Lives:
             life.attempt = free.journal.attempt.number if free.journal.attempt else 0
             await self.resume(life, free, step)
 
-    # -- one attempt --------------------------------------------------------------------------------------------
+    # -- one attempt
+    # --------------------------------------------------------------------------------------------
 
     async def _attempt(self, life: Life, entry: Entry) -> None:
         life.attempt = number = entry.journal.next_attempt
@@ -353,7 +355,8 @@ class Lives:
         """An end that no supervisor could record: it was killed, or never began."""
         entry.append(end_record(number, end, self.store.clock.wall()), sync=True)
 
-    # -- after it ---------------------------------------------------------------------------------------------------
+    # -- after it
+    # ---------------------------------------------------------------------------------------------------
 
     async def ended(self, life: Life, entry: Entry, end: AttemptEnd) -> None:
         """Understand the end and take the step that policy says."""

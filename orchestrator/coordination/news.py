@@ -101,7 +101,8 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A task has ended, and lies in the folder of its ``status``; ``reading`` is of its last attempt."""
+    """A task has ended, and lies in the folder of its ``status``; ``reading`` is of its last
+    attempt."""
 
     life: Life
     reading: Reading

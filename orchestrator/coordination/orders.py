@@ -145,7 +145,8 @@ class Orders:
             and len(made.prompt) > model.context * MOST_CHARACTERS
         ):
             raise CannotStart(
-                f"the prompt has {len(made.prompt)} characters, more than {model.name} accepts at once ({model.context} tokens)"
+                f"the prompt has {len(made.prompt)} characters, more than {model.name} accepts at"
+                f" once ({model.context} tokens)"
             )
         path = program(made.argv[0], made.env, self.layout.root)
         if path is None:

@@ -44,7 +44,8 @@ class Replies:
         self._complained: dict[str, str] = {}
         self._news: list[tuple[str, str]] = []  # of complaints: ids and words
 
-    # -- finding them -----------------------------------------------------------------------------------------------
+    # -- finding them
+    # -----------------------------------------------------------------------------------------------
 
     def hint(self, name: str) -> bool:
         """A file of this name has come; whether it is a reply."""
@@ -75,7 +76,8 @@ class Replies:
         """Moments (monotonic) of further looks."""
         return list(self._due.values())
 
-    # -- telling them -----------------------------------------------------------------------------------------------
+    # -- telling them
+    # -----------------------------------------------------------------------------------------------
 
     def look(self, listener: Listener) -> list[str]:
         """See to those that came; names of the files that are in the inbox again by that."""

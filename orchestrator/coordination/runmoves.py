@@ -83,7 +83,10 @@ class RunMoves:
         except (FileExistsError, FileNotFoundError):
             return 0  # somebody else has moved it: the next look sees where to
         self.groups.forget(run_id)
-        told = f"run {run_id}: its file was moved to {status}/ while its tasks go on, and has been put back"
+        told = (
+            f"run {run_id}: its file was moved to {status}/ while its tasks go on, and has been put"
+            " back"
+        )
         if status is Status.CANCELLED:
             told = f"run {run_id}: its file was moved to cancelled/: its tasks are cancelled"
         self.listener.hear(

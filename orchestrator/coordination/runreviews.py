@@ -109,7 +109,8 @@ def approve(store: Store, config: Config, run_id: str) -> str:
         return ""
     if change.tip != known.looked_at:
         raise CannotMerge(
-            f"{known.branch} has moved since the review: one of its tasks was merged in the meantime",
+            f"{known.branch} has moved since the review: one of its tasks was merged in the"
+            " meantime",
             f"orchestrator diff {run_id}   then approve it again, once its tasks have ended",
         )
     checks = _checks(store, config, run_id)

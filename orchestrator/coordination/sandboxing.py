@@ -139,7 +139,8 @@ class Sandboxes:
         """The working folder: the task's tree, or the project."""
         return _real(life.tree.path if life.tree is not None else self.layout.root)
 
-    # -- the walls ------------------------------------------------------------------------------------------------
+    # -- the walls
+    # ------------------------------------------------------------------------------------------------
 
     def _walls(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Walls:
         place = self._place(life)
@@ -236,7 +237,8 @@ class Sandboxes:
             path = f"{place}/{name}"
             if os.path.islink(path):
                 raise CannotStart(
-                    f"sandbox: {name} is a link, which could be replaced; put the real thing in its place"
+                    f"sandbox: {name} is a link, which could be replaced; put the real thing in its"
+                    " place"
                 )
             if os.path.exists(path):
                 yield Mount(READ, path)
@@ -270,7 +272,8 @@ class Sandboxes:
         tools = self.settings.toolbox.tools.values()
         return list(dict.fromkeys((*STEERING, *(name for tool in tools for name in tool.settings))))
 
-    # -- afterwards -----------------------------------------------------------------------------------------------
+    # -- afterwards
+    # -----------------------------------------------------------------------------------------------
 
     async def after(self, run_dir: str) -> tuple[str, ...]:
         """Take away what must not have appeared, and tell that, and what the walls refused."""
@@ -295,11 +298,13 @@ class Sandboxes:
                 os.makedirs(os.path.dirname(aside), exist_ok=True)
                 os.rename(path, aside)
                 told.append(
-                    f"it made {name}, which steers programs here: moved to {self.layout.shown(aside)}"
+                    f"it made {name}, which steers programs here: moved to"
+                    f" {self.layout.shown(aside)}"
                 )
             except OSError as error:
                 told.append(
-                    f"it made {name}, which steers programs here; it is still there: {error.strerror}"
+                    f"it made {name}, which steers programs here; it is still there:"
+                    f" {error.strerror}"
                 )
         return (*told, *refusals(run_dir))
 

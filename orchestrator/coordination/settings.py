@@ -74,7 +74,8 @@ class Fixed:
 class Settings:
     """``load`` reads and checks them; the first time here, and then whatever it raises is raised.
 
-    ``problem`` is what a person should know: what is wrong and where, or what is held; empty if all is as the files say.
+    ``problem`` is what a person should know: what is wrong and where, or what is held; empty if all
+    is as the files say.
     """
 
     def __init__(self, layout: Layout, load: Load, acceptance: Acceptance | None = None) -> None:
@@ -97,16 +98,19 @@ class Settings:
         return self.stamp() != self._stamp
 
     def guides_differ(self) -> bool:
-        """Whether a file of instructions is another than that last read: no notification tells of those."""
+        """Whether a file of instructions is another than that last read: no notification tells of
+        those."""
         return any(item not in self._stamp for item in _stamps(self._guides()))
 
     def settled(self) -> bool:
-        """Whether the files are the same as at the last call and nobody has one open for writing: what they say is whole."""
+        """Whether the files are the same as at the last call and nobody has one open for writing:
+        what they say is whole."""
         before, self._seen = self._seen, self.stamp()
         return before == self._seen and not any(_being_written(path) for path in self._paths())
 
     def read(self, take: bool = True) -> list[str]:
-        """Read them; the names of the settings that are others now.  Without ``take`` such are only held."""
+        """Read them; the names of the settings that are others now.  Without ``take`` such are only
+        held."""
         self._stamp = self.stamp()
         files = snapshot(self._layout)
         try:
@@ -142,7 +146,8 @@ class Settings:
         return changed
 
     def may_take(self, theirs: bool, always: bool) -> bool | None:
-        """Whether what the files say now may count without a person's yes; None if git has to be asked (`brought`).
+        """Whether what the files say now may count without a person's yes; None if git has to be
+        asked (`brought`).
 
         ``theirs``: an attempt may have written it.
         """
@@ -153,7 +158,8 @@ class Settings:
         return False if (theirs or self.held) and not always else None
 
     def brought(self, always: bool) -> bool:
-        """Whether they need a yes although no attempt of now has written them.  It asks git, and takes as long as git likes."""
+        """Whether they need a yes although no attempt of now has written them.  It asks git, and
+        takes as long as git likes."""
         return self.acceptance is not None and bool(self.acceptance.review(always))
 
     def exposed(self) -> None:
@@ -167,7 +173,8 @@ class Settings:
             self.acceptance.end()
 
     def _accept(self, files: dict[str, bytes], take: bool) -> None:
-        """What is in force now is what the next start compares with, unless the files have changed again meanwhile."""
+        """What is in force now is what the next start compares with, unless the files have changed
+        again meanwhile."""
         if self.acceptance is None:
             return
         if self.acceptance.equal():
@@ -226,7 +233,8 @@ class Settings:
         return sorted(f"{self._layout.root}/{path}" for path in named)
 
     def stamp(self) -> Stamp:
-        """What tells whether any of the files has changed.  Their modes count: others must not be able to write them."""
+        """What tells whether any of the files has changed.  Their modes count: others must not be
+        able to write them."""
         return _stamps(self._paths())
 
 

@@ -78,8 +78,8 @@ class Signals:
                 life.handle.cancel()
 
     def _reload_wanted(self) -> None:
-        """`orchestrator approve --settings`: only who may send us signals may say so, which a task with less
-        than a shell may not."""
+        """`orchestrator approve --settings`: only who may send us signals may say so, which a task
+        with less than a shell may not."""
         self._reload = True
         self.hints.stir()
 

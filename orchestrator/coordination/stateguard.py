@@ -24,5 +24,8 @@ class StateGuard:
         self.problem = ""
         if path:
             shown = self._layout.shown(path)
-            self.problem = f"nothing starts: git tracks {shown}; git rm -r --cached work/.state, and commit that"
+            self.problem = (
+                f"nothing starts: git tracks {shown}; git rm -r --cached work/.state, and commit"
+                " that"
+            )
         return self.problem != before

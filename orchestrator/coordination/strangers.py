@@ -67,7 +67,10 @@ def explain(path: str, name: str) -> str:
     except OSError:
         return ""
     if stat.S_ISDIR(mode):
-        return f"is a folder; only files directly in inbox/ are tasks: orchestrator import {shlex.quote(f'work/inbox/{name}')}"
+        return (
+            "is a folder; only files directly in inbox/ are tasks: orchestrator import"
+            f" {shlex.quote(f'work/inbox/{name}')}"
+        )
     if stem_of(name):
         return ""
     end = (

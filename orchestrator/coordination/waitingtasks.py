@@ -141,7 +141,8 @@ class WaitingTasks:
         """The first moment (seconds since the epoch) that one of them waits for, if any does."""
         return self._moments.next()
 
-    # -- coming and going -------------------------------------------------------------------------------------------
+    # -- coming and going
+    # -------------------------------------------------------------------------------------------
 
     def enter(self, waiting: Waiting) -> None:
         """A file is a valid task."""
@@ -163,7 +164,8 @@ class WaitingTasks:
         for need in waiting.asks.needs:
             self._waiters.get(need, set()).discard(name)
 
-    # -- gates ------------------------------------------------------------------------------------------------------
+    # -- gates
+    # ------------------------------------------------------------------------------------------------------
 
     def judge(self, waiting: Waiting, verdict: Verdict | None = None) -> None:
         """Open or close this task's own gates.  ``verdict``: what the door has just said of it."""

@@ -117,7 +117,8 @@ class Waitlist:
             *(now + moment - wall for moment in self.inbox.moments()),
         ]
 
-    # -- looking ----------------------------------------------------------------------------------------------------
+    # -- looking
+    # ----------------------------------------------------------------------------------------------------
 
     def list(self, everything: bool = False) -> None:
         """The authoritative listing: what is new, what has changed, what is gone."""

@@ -65,7 +65,8 @@ class Watcher:
         self._next_rescan = 0.0  # when (monotonic) the inbox is listed again
         self._listed = 0
 
-    # -- the loop ---------------------------------------------------------------------------------------------------
+    # -- the loop
+    # ---------------------------------------------------------------------------------------------------
 
     async def run(self, until_empty: bool = False, once: bool = False) -> None:
         """Watch until told to stop, until nothing is left that can run, or for one pass.
@@ -279,7 +280,8 @@ class Watcher:
         atomic.remove(rooms.layout.watcher_card)
         rooms.lock.release()
 
-    # -- what was told, and what no notification tells ----------------------------------------------------------------
+    # -- what was told, and what no notification tells
+    # ----------------------------------------------------------------
 
     def _take_hints(self) -> None:
         rooms, names = self.rooms, dict[str, bool]()
@@ -400,7 +402,8 @@ class Watcher:
             for text in await asyncio.to_thread(clearing.sweep, rooms.store, config):
                 rooms.listener.hear(Remark(About.TIDIED, "", text))
 
-    # -- slots of those who wait for a person -----------------------------------------------------------------------------
+    # -- slots of those who wait for a person
+    # -----------------------------------------------------------------------------
 
     def _lend_slots(self) -> None:
         """Attempts that wait for a person give their slots back, so many of them as may."""

@@ -61,7 +61,10 @@ class DirectDistributor:
             self._next_trial = now + TRIAL
             self._try()
         ids = ", ".join(list(self._pool.dead)[-DEATHS:])
-        return f"supervisors die before they start a tool ({ids}): restart the watcher after an upgrade"
+        return (
+            f"supervisors die before they start a tool ({ids}): restart the watcher after an"
+            " upgrade"
+        )
 
     def _try(self) -> None:
         """Whether a supervisor starts a tool: one that does nothing, of no task."""

@@ -190,7 +190,8 @@ def opened(data: bytes) -> dict[str, Any]:
     if told.get("v") != VERSION:
         theirs = str(told.get("v"))[:20]
         raise Nonsense(
-            f"the order is of version {theirs} and this worker's is {VERSION}: the same release is needed on both sides"
+            f"the order is of version {theirs} and this worker's is {VERSION}: the same release is"
+            " needed on both sides"
         )
     problems = schemas.check("envelope", Document("", told))
     if problems:

@@ -93,7 +93,8 @@ class QueueHandle:
         graces = order.interrupt_grace + order.terminate_grace + LEFTOVERS + 1.0
         self._patience = farm.leash + graces + 2 * farm.lease
 
-    # -- as a handle --------------------------------------------------------------------------------------------------
+    # -- as a handle
+    # --------------------------------------------------------------------------------------------------
 
     def begin(self, over: Callable[[], None]) -> None:
         """Follow it; ``over`` is called when there is nothing more to follow."""
@@ -138,7 +139,8 @@ class QueueHandle:
             os.close(self._journal)
         self._journal = -1
 
-    # -- following it -------------------------------------------------------------------------------------------------
+    # -- following it
+    # -------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         end = await self._until_over()
@@ -267,7 +269,8 @@ class QueueHandle:
         self._write_exit(end)
         return True
 
-    # -- offering it --------------------------------------------------------------------------------------------------
+    # -- offering it
+    # --------------------------------------------------------------------------------------------------
 
     async def _offer(self) -> None:
         told = await self._envelope()
@@ -296,7 +299,8 @@ class QueueHandle:
             self._write_exit(end)
             raise Ended(AttemptEnd("start", message=why)) from None
 
-    # -- hearing of it ------------------------------------------------------------------------------------------------
+    # -- hearing of it
+    # ------------------------------------------------------------------------------------------------
 
     def _note_start(self, state: State) -> None:
         self._started = True
@@ -324,7 +328,8 @@ class QueueHandle:
             await self._outgoing.code(piece.has)
             await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
 
-    # -- its end ------------------------------------------------------------------------------------------------------
+    # -- its end
+    # ------------------------------------------------------------------------------------------------------
 
     async def _finished(self, record: Record, state: State) -> AttemptEnd | None:
         """Bring home what there is, then record the end; None while something is still missing."""

@@ -46,11 +46,15 @@ class LauncherDistributor(QueueDistributor):
 
     def fault(self) -> str:
         if isinstance(self._launcher, Kestra) and not self._launcher.url:
-            return f"{self.name}: it is not said where Kestra is: export {self._kestra_env()}=http://..."
+            return (
+                f"{self.name}: it is not said where Kestra is: export"
+                f" {self._kestra_env()}=http://..."
+            )
         if not self._url:
             return (
-                f"{self.name}: workers and watcher need a broker (export {self.options.url_env}=...)"
-                " or a folder that both see (folder: /shared/orchestrator)"
+                f"{self.name}: workers and watcher need a broker (export"
+                f" {self.options.url_env}=...) or a folder that both see (folder:"
+                " /shared/orchestrator)"
             )
         return super().fault()
 

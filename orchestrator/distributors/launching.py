@@ -126,7 +126,8 @@ class Launching:
         for task in self._tasks:
             task.cancel()
 
-    # -- one job ------------------------------------------------------------------------------------------------------
+    # -- one job
+    # ------------------------------------------------------------------------------------------------------
 
     async def _follow(self, job: Job) -> None:
         """Until it has ended, whoever ended it."""
@@ -210,7 +211,8 @@ class Launching:
         job.wake.clear()
         await waiting.happened(job.wake, seconds)
 
-    # -- what is remembered -------------------------------------------------------------------------------------------
+    # -- what is remembered
+    # -------------------------------------------------------------------------------------------
 
     def _folder(self) -> str:
         return f"{self._layout.state}/queues/{self._name}.jobs"

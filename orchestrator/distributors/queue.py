@@ -99,7 +99,10 @@ class QueueDistributor:
 
     def fault(self) -> str:
         if not self._url:
-            return f"{self.name}: no broker is named: export {self.options.url_env}=nats://... or redis://..."
+            return (
+                f"{self.name}: no broker is named: export {self.options.url_env}=nats://... or"
+                " redis://..."
+            )
         return lacking(self._url)
 
     def prepare(self, slots: int) -> None:

@@ -92,7 +92,8 @@ class Attempt:
         self.journal.append_exit(record, say)
         return record
 
-    # -- from the start to the end of the tool ------------------------------------------------------------------------
+    # -- from the start to the end of the tool
+    # ------------------------------------------------------------------------
 
     def _act(self, say: Callable[[dict[str, Any]], None]) -> tuple[int | None, dict[str, Any]]:
         """Start the tool and wait for its end: its wait status, and for the record what went
@@ -147,7 +148,8 @@ class Attempt:
             record["signal"] = os.WTERMSIG(status)
         return record
 
-    # -- starting -----------------------------------------------------------------------------------------------------
+    # -- starting
+    # -----------------------------------------------------------------------------------------------------
 
     def _spawn(self) -> int:
         """Start the tool; its pid.  Everything it inherits is named here."""
@@ -210,7 +212,8 @@ class Attempt:
             actions.append((os.POSIX_SPAWN_OPEN, 3, f"{job['run_dir']}/{CALLS}", os.O_RDONLY, 0))
         return actions
 
-    # -- while it runs ------------------------------------------------------------------------------------------------
+    # -- while it runs
+    # ------------------------------------------------------------------------------------------------
 
     def _wait(self) -> int:
         """Until the tool itself has ended (never until the end of a pipe); its wait status."""

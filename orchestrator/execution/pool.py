@@ -178,7 +178,8 @@ class SupervisorPool:
         self._births.close()
         self._collect()
 
-    # -- who meets whom ---------------------------------------------------------------------------------------------
+    # -- who meets whom
+    # ---------------------------------------------------------------------------------------------
 
     def _meet(self) -> None:
         """Give what waits to whoever is idle, and have as many supervisors made as are short."""

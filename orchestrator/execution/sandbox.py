@@ -46,9 +46,12 @@ SYSTEM = (
     "/gnu/store",
 )
 ETC = (
-    *"alternatives ca-certificates ca-certificates.conf crypto-policies fonts gai.conf group host.conf hosts".split(),
-    *"java-17-openjdk java-21-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias localtime magic mime.types".split(),
-    *"nsswitch.conf os-release passwd pki profile protocols python3 resolv.conf services ssl terminfo timezone".split(),
+    *"alternatives ca-certificates ca-certificates.conf crypto-policies fonts gai.conf group"
+    " host.conf hosts".split(),
+    *"java-17-openjdk java-21-openjdk ld.so.cache ld.so.conf ld.so.conf.d locale.alias localtime"
+    " magic mime.types".split(),
+    *"nsswitch.conf os-release passwd pki profile protocols python3 resolv.conf services ssl"
+    " terminfo timezone".split(),
 )
 
 

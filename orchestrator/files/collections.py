@@ -15,7 +15,8 @@ from orchestrator.model import ids
 BACKLOG_OTHERS = frozenset("docs decisions milestones assets config.yml config.yaml".split())
 # Text beside tasks that is none.
 NOT_TASKS = frozenset(
-    "readme contributing changelog license licence code_of_conduct security index agents claude gemini".split()
+    "readme contributing changelog license licence code_of_conduct security index agents claude"
+    " gemini".split()
 )
 # By what trackers number their tasks where these have no ``id``.
 _NUMBERS = ("key", "number", "identifier", "iid")

@@ -75,12 +75,14 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
 
 
 def _refuse_too_many(layout: Layout) -> None:
-    """Nobody has so many settings; whoever put them there must not keep everybody waiting who reads them."""
+    """Nobody has so many settings; whoever put them there must not keep everybody waiting who reads
+    them."""
     for folder in (layout.tools, layout.agents, layout.templates, layout.schedules):
         count = len(scan.names(folder))
         if count > scan.MOST_SETTINGS:
             raise Unusable(
-                f"{layout.shown(folder)} has {count} files, and at most {scan.MOST_SETTINGS} are read",
+                f"{layout.shown(folder)} has {count} files, and at most {scan.MOST_SETTINGS} are"
+                " read",
                 f"remove what is no setting: ls {layout.shown(folder)}",
             )
 
@@ -116,7 +118,8 @@ def _with_schedules(layout: Layout, config: Config, check: Check | None) -> Conf
 
 
 def _with_guides(layout: Layout, config: Config) -> Config:
-    """The configuration with what the agents' files of instructions say: they are settings like any other."""
+    """The configuration with what the agents' files of instructions say: they are settings like any
+    other."""
     guides = {
         name: _guide(layout.root, agent.instructions)
         for name, agent in config.agents.items()
@@ -148,7 +151,8 @@ def _with_profiles(
     layout: Layout, config: Config, data: Mapping[str, Any], check: Check | None
 ) -> Config:
     """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``, the text below it as
-    instructions.  What orchestrator.yaml says of the same agent comes first.  A profile that is wrong is left out."""
+    instructions.  What orchestrator.yaml says of the same agent comes first.  A profile that is wrong is left out.
+    """
     agents, left_out = dict(config.agents), {}
     default = config.agents.get(config.default_agent)
     for profile in profiles.load_profiles(layout, check):

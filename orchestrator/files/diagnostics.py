@@ -93,7 +93,7 @@ def note(name: str, document: Document, problems: Sequence[Problem], digest: str
     first = problems[0]
     body = "\n".join(full(name, document, problem) for problem in problems[:20])
     return (
-        f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n"
-        f"`{clean(name)}` does not run. Correct it and save: the watcher checks it again at once and removes this note.\n\n"
-        f"```\n{body}\n```\n<!-- {digest} -->\n"
+        f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n`{clean(name)}` does not run."
+        " Correct it and save: the watcher checks it again at once and removes this"
+        f" note.\n\n```\n{body}\n```\n<!-- {digest} -->\n"
     )

@@ -132,7 +132,8 @@ def split_front_matter(text: str, markdown: bool) -> tuple[str, str] | None:
 
 # A later part of a file is another document if it begins with one of these, and not text.
 _KEY_LINE = regex(
-    r"(?:prompt|prompt_file|agent|title|tasks|needs|id|task_id|name|status|description|model|tool)[ \t]*:(?:[ \t]|$)"
+    r"(?:prompt|prompt_file|agent|title|tasks|needs|id|task_id|name|status|description|model|tool)["
+    r" \t]*:(?:[ \t]|$)"
 )
 
 
@@ -437,9 +438,11 @@ def _yaml_problem(error: Any, document: Document) -> Problem:
             before.count("\n") + 1,
             position - (before.rfind("\n") + 1) + 1,
             f"not valid YAML: {text}",
-            "remove the control character"
-            if encodings.guess(document.text.encode())[0] in ("Latin-1", "no text")
-            else encodings.hint(document.text.encode()),
+            (
+                "remove the control character"
+                if encodings.guess(document.text.encode())[0] in ("Latin-1", "no text")
+                else encodings.hint(document.text.encode())
+            ),
         )
     lines = _Lines(document.text)
     own = lines.place(mark)

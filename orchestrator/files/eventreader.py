@@ -1,4 +1,5 @@
-"""The event log as a reader sees it: several files (one per day and writer), one stream in order of time."""
+"""The event log as a reader sees it: several files (one per day and writer), one stream in order of
+time."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def files(layout: Layout, first_day: str = "") -> list[str]:
 
 
 def events(layout: Layout, since: str = "") -> tuple[list[Event], int]:
-    """All events from the moment ``since`` (a timestamp) on, sorted, repetitions dropped; and the bad lines."""
+    """All events from the moment ``since`` (a timestamp) on, sorted, repetitions dropped; and the
+    bad lines."""
     found: list[Event] = []
     bad = 0
     for path in files(layout, since[:10]):
@@ -39,8 +41,8 @@ def about(
 ) -> list[Event]:
     """The events in which ``key`` (``task_id``, ``run_id``) is ``value``, from ``first_day`` on.
 
-    Only their lines are parsed: finding them is a search for bytes.  Of large files only what was written from ``since`` to ``until``
-    (timestamps) is read: a file is in order of time.
+    Only their lines are parsed: finding them is a search for bytes.  Of large files only what was
+    written from ``since`` to ``until`` (timestamps) is read: a file is in order of time.
     """
     needle = f'"{key}":{json.dumps(value, ensure_ascii=False)}'.encode()
     found = []
@@ -104,7 +106,8 @@ ENDS = (b"task_finished", b"task_rejected")
 
 
 def ends(layout: Layout, most: int) -> Iterator[Event]:
-    """How tasks ended, and which of the failed ones a person has seen, the newest first, among the last ``most`` lines of the log.
+    """How tasks ended, and which of the failed ones a person has seen, the newest first, among the
+    last ``most`` lines of the log.
 
     Only lines that hold such an event are parsed.
     """
@@ -130,8 +133,9 @@ def last(
 ) -> list[Event]:
     """The last ``most`` events that are ``wanted``, none before the moment ``since``, oldest first.
 
-    The log is read from its end, so what it costs does not grow with what happened before.  A day's file counts as
-    being in order of time; events of a clock that was set back are found where they were written.
+    The log is read from its end, so what it costs does not grow with what happened before.  A day's
+    file counts as being in order of time; events of a clock that was set back are found where they
+    were written.
     """
     found: list[Event] = []
     seen: set[str] = set()
@@ -151,7 +155,8 @@ def last(
 
 
 class Follower:
-    """Reads what was appended since the last call, over new files and midnights.  Holds only whole lines."""
+    """Reads what was appended since the last call, over new files and midnights.  Holds only whole
+    lines."""
 
     def __init__(self, layout: Layout, from_start: bool = False) -> None:
         self.layout = layout

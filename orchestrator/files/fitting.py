@@ -14,7 +14,8 @@ from typing import Any
 
 # Words that only describe; every other word has a rule below, or nothing is sure.
 SILENT = frozenset(
-    "$schema $id title description examples default defaultSnippets patternErrorMessage then else $defs".split()
+    "$schema $id title description examples default defaultSnippets patternErrorMessage then else"
+    " $defs".split()
 )
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: type(value) is str,

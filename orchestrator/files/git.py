@@ -28,17 +28,20 @@ MOST_CONFIG = 1 << 20  # bytes of a repository's configuration
 MOST_INDEX = 4 << 30  # bytes of an index, or of what lists refs
 # Keys that execute nothing and change how files and objects are read.
 _INERT = frozenset(
-    "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks core.excludesfile "
-    "core.sparsecheckout core.sparsecheckoutcone core.checkstat core.trustctime core.protecthfs core.protectntfs "
-    "core.repositoryformatversion extensions.objectformat extensions.refstorage index.sparse".split()
+    "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks"
+    " core.excludesfile core.sparsecheckout core.sparsecheckoutcone core.checkstat core.trustctime"
+    " core.protecthfs core.protectntfs core.repositoryformatversion extensions.objectformat"
+    " extensions.refstorage index.sparse".split()
 )
 _OURS = (
-    "[core]\n\tbare = false\n\tfsmonitor = false\n\thooksPath = /dev/null\n\tpager = cat\n\tuntrackedCache = false\n"
-    "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[protocol]\n\tallow = never\n[submodule]\n\trecurse = false\n"
+    "[core]\n\tbare = false\n\tfsmonitor = false\n\thooksPath = /dev/null\n\tpager ="
+    " cat\n\tuntrackedCache = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto ="
+    " false\n[protocol]\n\tallow = never\n[submodule]\n\trecurse = false\n"
 )
 _DIFFS = frozenset(("diff", "diff-files", "diff-index", "diff-tree", "log", "show"))
 _READING = _DIFFS | frozenset(
-    "cat-file check-attr check-ignore for-each-ref hash-object ls-files ls-tree merge-base rev-list rev-parse status".split()
+    "cat-file check-attr check-ignore for-each-ref hash-object ls-files ls-tree merge-base rev-list"
+    " rev-parse status".split()
 )
 _FROM_COMMON = ("refs", "packed-refs", "reftable", "objects", "shallow", "info/exclude", "info/attributes")  # fmt: skip
 

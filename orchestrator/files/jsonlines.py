@@ -1,4 +1,5 @@
-"""Reading append-only files of JSON lines, byte-wise: a torn tail or a spoilt line costs that line only."""
+"""Reading append-only files of JSON lines, byte-wise: a torn tail or a spoilt line costs that line
+only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reading a log that may be huge and may still grow: in pieces of bounded size, whole lines where that is possible."""
+"""Reading a log that may be huge and may still grow: in pieces of bounded size, whole lines where
+that is possible."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ PIECE = 1 << 16
 
 
 class LogReader:
-    """Reads on from where it stopped.  ``last``: begin with so many lines from the end; None means from the start."""
+    """Reads on from where it stopped.  ``last``: begin with so many lines from the end; None means
+    from the start."""
 
     def __init__(self, path: str, last: int | None = None) -> None:
         self.path = path
@@ -20,10 +22,11 @@ class LogReader:
         self._position = 0
 
     def pieces(self, ended: bool = True) -> Iterator[bytes]:
-        """What was added since the last call; nothing if there is no such file, or one that is no log (`no_log`).
+        """What was added since the last call; nothing if there is no such file, or one that is no
+        log (`no_log`).
 
-        Unless the log has ``ended``, its last line is kept back until it is whole (or longer than `PIECE`), so that
-        no character and no control sequence is shown in halves.
+        Unless the log has ``ended``, its last line is kept back until it is whole (or longer than
+        `PIECE`), so that no character and no control sequence is shown in halves.
         """
         try:
             file = opening.open_log(self.path)

@@ -50,7 +50,8 @@ def _place(file: IO[bytes], size: int, moment: str, unknown: bool) -> int:
 
 
 def _moment_after(file: IO[bytes], place: int) -> str:
-    """The timestamp of the first event that begins after this place; later than all if the file ends there, empty if none is found."""
+    """The timestamp of the first event that begins after this place; later than all if the file
+    ends there, empty if none is found."""
     begin = _line_after(file, place)
     if begin is None:
         return ""
@@ -64,7 +65,8 @@ def _moment_after(file: IO[bytes], place: int) -> str:
 
 
 def _line_after(file: IO[bytes], place: int) -> int | None:
-    """Where the next line begins; the end of the file if there is none, None if this one is longer than any of ours."""
+    """Where the next line begins; the end of the file if there is none, None if this one is longer
+    than any of ours."""
     file.seek(place)
     skipped = 0
     while skipped <= jsonlines.LONGEST:

@@ -119,7 +119,8 @@ def stamp(repository: git.Repository, now: float) -> Stamp:
             raise Busy
         since = time.strftime("%H:%M:%S", time.localtime(now - age))
         raise git.Unclear(
-            f"{lock} has been there since {since}: a git command is still running, or was killed (then remove it)"
+            f"{lock} has been there since {since}: a git command is still running, or was killed"
+            " (then remove it)"
         )
     try:
         info = os.stat(repository.index)

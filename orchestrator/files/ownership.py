@@ -28,7 +28,8 @@ def find_own_layout(start: str | None = None) -> Layout:
     if why:
         raise Unusable(
             why,
-            f"if you trust it, say so in {settings_path()}:  {KEY}: [{os.path.realpath(layout.root)}]",
+            f"if you trust it, say so in {settings_path()}:  {KEY}:"
+            f" [{os.path.realpath(layout.root)}]",
         )
     return layout
 
@@ -44,7 +45,10 @@ def foreign(layout: Layout) -> str:
         if owner not in ours():
             if is_safe(layout.root):
                 return ""
-            return f"{shlex.quote(path)} belongs to another user (uid {owner}), so nothing in it is read or run"
+            return (
+                f"{shlex.quote(path)} belongs to another user (uid {owner}), so nothing in it is"
+                " read or run"
+            )
     return ""
 
 

@@ -29,8 +29,8 @@ else:
 
 # Files beside profiles that are none, whatever their case.
 NOT_PROFILES = frozenset(
-    "readme contributing changelog license licence code_of_conduct index agents claude gemini copilot-instructions "
-    "template _template todo notes overview summary".split()
+    "readme contributing changelog license licence code_of_conduct index agents claude gemini"
+    " copilot-instructions template _template todo notes overview summary".split()
 )
 # Endings that other programs put before .md.
 ENDINGS = (".agent", ".chatmode", ".subagent", ".persona", ".mode")
@@ -41,22 +41,26 @@ OURS = frozenset(
 STRICT = frozenset("tool command timeout retries env silence permissions".split())
 # Values that say nothing here.
 NOTHING: Mapping[str, tuple[str, ...]] = {"model": ("inherit", "default", "auto", "")}
-# Keys that other programs are known to have; a key that is close to one of ours, and not one of these, may be a slip.
+# Keys that other programs are known to have; a key that is close to one of ours, and not one of
+# these, may be a slip.
 OTHERS = frozenset(
-    "name tools color colour allowed-tools allowedTools disallowedTools disallowed-tools effort maxTurns max_turns "
-    "permissionMode permission-mode skills memory hooks isolation mcpServers mcp-servers mcp_servers background "
-    "initialPrompt argument-hint handoffs target infer agents user-invocable disable-model-invocation "
-    "user-invokable mode temperature top_p steps hidden disable permission prompt version author tags category "
-    "metadata license emoji vibe services nickname aliases title role id type capabilities specialization "
-    "triggers examples keywords priority domain display_name displayName icon proactive dependencies created "
-    "updated applyTo globs alwaysApply whenToUse when_to_use model_reasoning_effort reasoning_effort sandbox_mode "
-    "tool_choice toolsets mcp model-config models timeout_mins max_time_minutes kind context-window".split()
+    "name tools color colour allowed-tools allowedTools disallowedTools disallowed-tools effort"
+    " maxTurns max_turns permissionMode permission-mode skills memory hooks isolation mcpServers"
+    " mcp-servers mcp_servers background initialPrompt argument-hint handoffs target infer agents"
+    " user-invocable disable-model-invocation user-invokable mode temperature top_p steps hidden"
+    " disable permission prompt version author tags category metadata license emoji vibe services"
+    " nickname aliases title role id type capabilities specialization triggers examples keywords"
+    " priority domain display_name displayName icon proactive dependencies created updated applyTo"
+    " globs alwaysApply whenToUse when_to_use model_reasoning_effort reasoning_effort sandbox_mode"
+    " tool_choice toolsets mcp model-config models timeout_mins max_time_minutes kind"
+    " context-window".split()
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one file says: keys as under ``agents`` in orchestrator.yaml, and the text of the instructions."""
+    """What one file says: keys as under ``agents`` in orchestrator.yaml, and the text of the
+    instructions."""
 
     name: str
     path: str
@@ -202,7 +206,8 @@ def _value(key: str, text: list[str]) -> Any:
 
 
 def _below(document: documents.Document, name: str) -> documents.Document:
-    """The document as if it were the body of this agent in orchestrator.yaml, so that problems have their places."""
+    """The document as if it were the body of this agent in orchestrator.yaml, so that problems have
+    their places."""
     return documents.Document(
         document.text,
         values={("agents", name, *path): span for path, span in document.values.items()},

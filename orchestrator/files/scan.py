@@ -1,4 +1,5 @@
-"""What lies in the folders, by name only: nothing is parsed, so it costs the same whatever the files say."""
+"""What lies in the folders, by name only: nothing is parsed, so it costs the same whatever the
+files say."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def names(folder: str) -> list[str]:
-    """The names in a folder; none if it is missing (git removes empty folders), or no folder lies there."""
+    """The names in a folder; none if it is missing (git removes empty folders), or no folder lies
+    there."""
     try:
         return os.listdir(folder)
     except OSError as error:
@@ -29,12 +31,14 @@ def names(folder: str) -> list[str]:
 
 
 def settings_names(folder: str) -> list[str]:
-    """The names in a folder of settings, sorted; of more than `MOST_SETTINGS` the first ones (`files.configuration` refuses them)."""
+    """The names in a folder of settings, sorted; of more than `MOST_SETTINGS` the first ones
+    (`files.configuration` refuses them)."""
     return sorted(names(folder))[:MOST_SETTINGS]
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, top down and without following links, for trees of any depth: `os.walk` calls itself for every level."""
+    """As `os.walk`, top down and without following links, for trees of any depth: `os.walk` calls
+    itself for every level."""
     todo = [folder]
     while todo:
         place = todo.pop()
@@ -80,7 +84,8 @@ _OTHER = regex(r"\n([^\n]*\.md)(?=\n)")
 def _count(listed: list[str]) -> int:
     """How many of these names are those of task files.
 
-    There may be very many, so all are looked at as one text; only names with the sign of a copy are looked at one by one.
+    There may be very many, so all are looked at as one text; only names with the sign of a copy are
+    looked at one by one.
     """
     text = "\n" + "\n".join(listed) + "\n"
     if text.count("\n") != len(listed) + 1:  # a name with a line end in it
@@ -122,7 +127,8 @@ def invalid(layout: Layout) -> list[str]:
 def locate(
     layout: Layout, task_id: str, folders: Iterable[Status] = FOLDERS
 ) -> tuple[Status, str] | None:
-    """``(status, file name)`` of the task with exactly this id: a few stat calls, however many tasks there are."""
+    """``(status, file name)`` of the task with exactly this id: a few stat calls, however many
+    tasks there are."""
     for status in folders if not task_id.startswith(MARK) else ():
         for suffix in SUFFIXES:
             if os.path.lexists(f"{layout.work}/{status}/{task_id}{suffix}"):
@@ -131,9 +137,11 @@ def locate(
 
 
 def find(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> tuple[str, Status, str]:
-    """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part of it.
+    """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part
+    of it.
 
-    A path to a task file counts as its id.  Raises `NotFound`, with the candidates if there are several.
+    A path to a task file counts as its id.  Raises `NotFound`, with the candidates if there are
+    several.
     """
     folders = tuple(folders)
     word = stem_of(os.path.basename(word)) or word if word.endswith(SUFFIXES) else word

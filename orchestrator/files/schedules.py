@@ -1,4 +1,5 @@
-"""``work/schedules/*.yaml``: what is made again and again.  Settings, and trusted like them; one that is wrong is left out, alone."""
+"""``work/schedules/*.yaml``: what is made again and again.  Settings, and trusted like them; one
+that is wrong is left out, alone."""
 
 from __future__ import annotations
 
@@ -118,7 +119,8 @@ def _of_task(
 def _judged(
     name: str, check: Check | None, body: documents.Document, find: Find
 ) -> list[documents.Problem]:
-    """What is wrong with what is made; which files a pattern is about is asked when its time has come."""
+    """What is wrong with what is made; which files a pattern is about is asked when its time has
+    come."""
     task_id = f"{name}-20260101T0000"
     files = listing.anything
     return requests.load(

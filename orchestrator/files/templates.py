@@ -1,4 +1,5 @@
-"""``work/templates/<name>.yaml`` and ``.md``: tasks with parameters.  Settings, and trusted like roles."""
+"""``work/templates/<name>.yaml`` and ``.md``: tasks with parameters.  Settings, and trusted like
+roles."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TemplateFile:
-    """What one file says, as far as it can be read; what is wrong with it is for `files.templating`."""
+    """What one file says, as far as it can be read; what is wrong with it is for
+    `files.templating`."""
 
     name: str
     path: str

@@ -10,7 +10,8 @@ from orchestrator.patterns import regex
 
 # CSI and OSC sequences, other escapes, and control characters beside tab and newline.
 _ESCAPES = regex(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b["
+    r" -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
     re.S,
 )
 # A move to a column, or over so many cells, where a program leaves the cells between as they are:
@@ -21,8 +22,8 @@ _ROW = regex(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
 _COLOUR = regex(r"\x1b\[[0-9;:]*m")
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
 _NO_TEXT = regex("[\ud800-\udfff]")
-# Characters that reorder or hide text on a terminal, or stand for text that nobody sees (tags). Those
-# that join letters are kept: scripts and emoji need them.
+# Characters that reorder or hide text on a terminal, or stand for text that nobody sees (tags).
+# Those that join letters are kept: scripts and emoji need them.
 _HIDDEN = regex(
     "[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -104,8 +105,8 @@ def fit_middle(text: str, cells: int, ellipsis: str = "…") -> str:
 
 
 def hang(head: str, text: str, columns: int) -> list[str]:
-    """``head`` and the text in lines of at most ``columns`` cells, broken between words, the further
-    ones below the first one's text; 0 columns (a pipe): one line.
+    """``head`` and the text in lines of at most ``columns`` cells, broken between words, the
+    further ones below the first one's text; 0 columns (a pipe): one line.
 
     A word that is longer than a line stays whole, so that a path or a command can be copied.
     """

@@ -215,7 +215,8 @@ def warnings(budgets: Budgets, spent: Spent) -> dict[Scope, str]:
     for name, budget in budgets.agents.items():
         if budget.soft is not None and spent.agents.get(name, 0.0) >= budget.soft:
             found["agent", name] = (
-                f"agent {name} has cost ${spent.agents[name]:.2f} on {spent.day}, more than ${budget.soft:.2f}"
+                f"agent {name} has cost ${spent.agents[name]:.2f} on {spent.day}, more than"
+                f" ${budget.soft:.2f}"
             )
     for run_id, amount in spent.runs.items():
         if budgets.run.soft is not None and amount >= budgets.run.soft:

@@ -154,7 +154,10 @@ def planned(
             made.append(Made(new, entry.on, at, data))
     if made and len(before) > limit:
         chain = " -> ".join(before[-6:])
-        why = f"nothing follows {task_id}: {limit} tasks may follow one another (limits.depth), and these did: {chain}"
+        why = (
+            f"nothing follows {task_id}: {limit} tasks may follow one another (limits.depth), and"
+            f" these did: {chain}"
+        )
         return [], why
     return made, ""
 
@@ -183,9 +186,11 @@ def _data(
     own = {key: entry.body[key] for key in OWN if key in entry.body}
     deeper = own.pop("then", None)
     filled = {
-        key: filling.everywhere(value, lambda text: filling.fill(text, values))
-        if key in ("title", "prompt", "context", "with")
-        else value
+        key: (
+            filling.everywhere(value, lambda text: filling.fill(text, values))
+            if key in ("title", "prompt", "context", "with")
+            else value
+        )
         for key, value in own.items()
     }
     if "prompt" not in filled and "use" not in filled:

@@ -25,8 +25,8 @@ Known = Callable[
 # Keys that list what has to be done first.  Those of the second kind often list other things: only
 # known ids count there.
 KEYS = (
-    "dependencies dependency depends_on dependson depends blocked_by blockedby blockers needs after waits_for "
-    "requires_tasks required_tasks task_dependencies upstream predecessors".split()
+    "dependencies dependency depends_on dependson depends blocked_by blockedby blockers needs after"
+    " waits_for requires_tasks required_tasks task_dependencies upstream predecessors".split()
 )
 LOOSE_KEYS = "prerequisites prerequisite requires required_by_me prereqs preconditions".split()
 NAME_KEYS = "task_id id task taskid ref reference task_ref key ticket issue depends_on target name file".split()

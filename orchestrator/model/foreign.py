@@ -9,35 +9,62 @@ from typing import Any, NamedTuple
 
 # Our word, and what others call it, in lower case with underscores.
 SYNONYMS: Mapping[str, str] = {
-    "needs": "depends_on depends dependencies dependency dependson requires require required_by_me blocked_by blockedby "
-    "blockers after waits_for wait_for prerequisites prerequisite prereqs prereq upstream parents predecessors deps run_after "
-    "start_after follows depend_on dependent_on",
-    "prompt": "description desc instructions instruction task body content text message messages query question goal "
-    "objective request ask command_text user_prompt user_message input todo details what summary_text prompts brief "
-    "spec story work job",
-    "prompt_file": "promptfile prompt_path instructions_file input_file description_file body_file spec_file promptpath from_file "
-    "message_file",
-    "labels": "tags tag label category categories topics topic keywords components component area kind type",
-    "cwd": "workdir working_dir working_directory workingdirectory directory dir folder workspace path chdir project_dir "
-    "root repo_path work_dir",
-    "agent": "assignee assigned_to assignees owner role agents worker executor assigned persona profile runner "
-    "subagent subagent_type who for delegate_to assigned_agent agent_name agent_id",
+    "needs": (
+        "depends_on depends dependencies dependency dependson requires require required_by_me"
+        " blocked_by blockedby blockers after waits_for wait_for prerequisites prerequisite prereqs"
+        " prereq upstream parents predecessors deps run_after start_after follows depend_on"
+        " dependent_on"
+    ),
+    "prompt": (
+        "description desc instructions instruction task body content text message messages query"
+        " question goal objective request ask command_text user_prompt user_message input todo"
+        " details what summary_text prompts brief spec story work job"
+    ),
+    "prompt_file": (
+        "promptfile prompt_path instructions_file input_file description_file body_file spec_file"
+        " promptpath from_file message_file"
+    ),
+    "labels": (
+        "tags tag label category categories topics topic keywords components component area kind"
+        " type"
+    ),
+    "cwd": (
+        "workdir working_dir working_directory workingdirectory directory dir folder workspace path"
+        " chdir project_dir root repo_path work_dir"
+    ),
+    "agent": (
+        "assignee assigned_to assignees owner role agents worker executor assigned persona profile"
+        " runner subagent subagent_type who for delegate_to assigned_agent agent_name agent_id"
+    ),
     "tool": "cli engine backend program harness provider",
     "model": "llm model_name model_id models",
-    "context": "files file context_files context_file read include includes references refs reference inputs attachments "
-    "sources source_files read_files docs documents relevant_files files_to_read file_paths files_to_modify paths",
-    "artifacts": "artefacts artifact outputs output output_files produces deliverables results writes creates targets generates artifact_paths "
-    "output_file files_to_create",
+    "context": (
+        "files file context_files context_file read include includes references refs reference"
+        " inputs attachments sources source_files read_files docs documents relevant_files"
+        " files_to_read file_paths files_to_modify paths"
+    ),
+    "artifacts": (
+        "artefacts artifact outputs output output_files produces deliverables results writes"
+        " creates targets generates artifact_paths output_file files_to_create"
+    ),
     "title": "name subject headline heading summary display_name",
-    "timeout": "time_limit timelimit max_time max_duration max_runtime timeout_s timeout_seconds timeout_minutes deadline_after "
-    "timeout_sec timeoutsec duration execution_timeout job_timeout task_timeout timeout_ms max_runtime_minutes max_time_minutes "
-    "timeout_mins dagrun_timeout",
+    "timeout": (
+        "time_limit timelimit max_time max_duration max_runtime timeout_s timeout_seconds"
+        " timeout_minutes deadline_after timeout_sec timeoutsec duration execution_timeout"
+        " job_timeout task_timeout timeout_ms max_runtime_minutes max_time_minutes timeout_mins"
+        " dagrun_timeout"
+    ),
     "silence": "idle_timeout inactivity_timeout no_output_timeout stall_timeout",
-    "retries": "retry max_retries maxretries attempts max_attempts retry_count retrylimit retry_limit retry_policy",
+    "retries": (
+        "retry max_retries maxretries attempts max_attempts retry_count retrylimit retry_limit"
+        " retry_policy"
+    ),
     "max_cost_usd": "budget max_cost cost_limit max_budget budget_usd max_usd maxcost max_spend",
     "priority": "prio importance urgency severity level",
-    "not_before": "start_at start scheduled_at scheduled run_at start_date starts_at not_until earliest earliest_start "
-    "defer_until start_after_time when at eta",
+    "not_before": (
+        "start_at start scheduled_at scheduled run_at start_date starts_at not_until earliest"
+        " earliest_start defer_until start_after_time when at eta"
+    ),
     "env": "environment envs environment_variables variables vars env_vars",
     "hold": "held paused disabled draft on_hold blocked suspended skip",
     "mode": "interactive interaction session_mode",
@@ -46,8 +73,13 @@ SYNONYMS: Mapping[str, str] = {
 # Words that mean the same in a file of several tasks.
 RUN_SYNONYMS: Mapping[str, str] = {
     "tasks": "steps jobs items subtasks children stages work_items todos nodes",
-    "max_parallel": "parallel concurrency max_concurrency parallelism workers max_workers max_active_steps maxactivesteps jobs_limit",
-    "on_failure": "fail_fast failfast stop_on_failure continue_on_error continue_on_failure on_error",
+    "max_parallel": (
+        "parallel concurrency max_concurrency parallelism workers max_workers max_active_steps"
+        " maxactivesteps jobs_limit"
+    ),
+    "on_failure": (
+        "fail_fast failfast stop_on_failure continue_on_error continue_on_failure on_error"
+    ),
     "defaults": "common default shared globals",
     "title": "name subject headline description",
     "max_cost_usd": SYNONYMS["max_cost_usd"],
@@ -56,64 +88,114 @@ RUN_SYNONYMS: Mapping[str, str] = {
 _ADVICE: Mapping[str, str] = {
     "the folder is the status: remove this line": "status state done completed closed is_done",
     "the file's name is the id: remove this line": "id task_id uid uuid slug dag_id identifier",
-    "the event log has the times: remove this line, or call it x-{key}": "created_at updated_at created updated modified "
-    "created_on updated_on last_updated date created_date completed_at started_at finished_at closed_at",
-    "there are no due dates: remove this line, or call it x-{key}": "due due_date deadline due_on target_date sla",
-    "nothing here reads it: remove this line, or call it x-{key}": "reporter creator author created_by updated_by story_points "
-    "points estimate estimates estimated_hours estimated_time complexity parent parent_id parent_task epic_link team team_id "
-    "project_id state_id assignee_id cycle cycle_id number key url link links ticket issue pr pull_request branch_name revision "
-    "resolution fix_version fix_versions issuetype issue_type watchers votes subscribers position positions type_version "
-    "task_group icon color colour percent_complete progress actual_hours commit sha",
-    "the agent reads only the prompt: write it there": "acceptance_criteria acceptance criteria requirements requirement "
-    "constraints success_criteria test_strategy test_plan notes note background definition_of_done dod expected_output expected "
-    "expected_result actual_result expected_behavior expected_behaviour actual_behavior checklist rationale motivation scope "
-    "in_scope out_of_scope non_goals nongoals goals user_story user_stories reproduction steps_to_reproduce repro guidance "
-    "guidelines rules hint hints tips example examples assumptions risks considerations implementation_notes implementation_plan "
-    "technical_notes technical_details approach design solution problem problem_statement why purpose intent comments comment "
-    "hypothesis resources implementation_details next_steps plan_details prompt_suffix prompt_prefix extra_instructions",
-    "what a role is told stands in work/agents/NAME.md": "system_prompt system system_message append_system_prompt backstory "
-    "custom_instructions persona_prompt role_prompt role_definition",
-    "commands belong to an agent in orchestrator.yaml: tool: shell, command: [...]": "command commands cmd cmds script scripts "
-    "bash shell exec entrypoint bash_command run_command shell_command argv args arguments execute action actions run_script",
-    "commands that prove the work stand in orchestrator.yaml under checks:; name them here: verify: [...]": "test_cmd lint_cmd "
-    "test_command tests test lint check checks validation validations verification verify_command assertions guardrail "
-    "guardrails quality_gates gates auto_test auto_lint",
-    "permissions belong to an agent in orchestrator.yaml": "permissions permission permission_mode allowed_tools tools "
-    "disallowed_tools denied_tools approval_mode approval_policy ask_for_approval sandbox_mode yolo auto_approve auto_accept yes "
-    "dangerously_skip_permissions mcp mcp_servers toolsets allow deny skills trust full_auto human_input",
-    "sampling and effort belong to the agent's own settings: remove this line": "temperature top_p top_k seed max_output_tokens "
-    "frequency_penalty presence_penalty reasoning_effort effort thinking thinking_budget model_settings model_config "
-    "model_reasoning_effort model_parameters",
-    "turns are not limited: write timeout, max_tokens or max_cost_usd": "max_turns max_steps max_iterations max_iter turns "
-    "iterations recursion_limit max_rounds",
-    "a task starts once, at not_before or later; what comes again is a file in work/schedules/": "cron schedule "
-    "schedule_interval interval repeat repeat_policy every recurrence recurring frequency trigger triggers catchup rrule cadence "
-    "timetable repeat_every crontab",
-    "the wait before another attempt is in orchestrator.yaml: retry: {delay: 10s}": "retry_delay retry_backoff backoff "
-    "retry_wait retry_interval retry_exponential_backoff max_retry_delay interval_sec interval_seconds",
-    "no containers here: sandbox: limits what the tool reaches, on: says where it runs": "container containers image docker "
-    "dockerfile volumes volume mounts ports port networks network healthcheck services runs_on run_on machine vm pod namespace "
-    "platform cpu memory gpu restart privileged build node_selector executor_config machine_type",
-    "one task for each value is a run:  tasks: {NAME: {prompt: ..., matrix: {...}}}": "matrix strategy foreach for_each loop "
-    "with_items each parallel_for map_over expand repeat_for",
-    "secrets stay in the watcher's environment: environment: in orchestrator.yaml names them": "secrets secret credentials "
-    "api_key apikey token env_file envfile dotenv password",
-    "tasks that share a word never run at the same time:  locks: [word]": "concurrency concurrency_group mutex exclusive pool "
-    "semaphore queue resource_group max_active_runs max_active_tis single_instance",
-    "a task starts once what it needs is done;  needs: {build: failed}  waits for another end": "if condition conditions "
-    "trigger_rule only_if unless preconditions precondition only except run_if skip_if depends_on_past conditional",
-    "what follows is a task of its own:  then: {agent: ..., prompt: ...}": "on_success on_success_callback next next_step "
-    "next_task follow_up followup follow_ups downstream on_complete on_completion after_script handoff handoffs handler_on "
-    "connections success_callback",
-    "a failed task holds up only what needs it: remove this line": "continue_on_error ignore_error ignore_errors allow_failure "
-    "ignore_failure continue_on continue_on_failure soft_fail fail_fast failfast on_failure on_error",
-    "hooks: in orchestrator.yaml tell you of what happens": "notify notifications notification mail_on email email_on_failure "
-    "slack webhook webhooks on_failure_callback alert alerts callback callback_url on_retry_callback",
-    "the answer as data is  result: {schema: FILE}": "output_json output_schema output_pydantic output_format response_format "
-    "json_schema response_schema structured_output",
-    "a task file has no version: remove this line": "version schema_version api_version format_version",
-    "steps go into the prompt; several tasks go under  tasks:  by name": "steps subtasks sub_tasks jobs stages nodes phases",
-    "a contest is a file of its own, not a task of a run: prompt: and compete: at its top": "compete",
+    "the event log has the times: remove this line, or call it x-{key}": (
+        "created_at updated_at created updated modified created_on updated_on last_updated date"
+        " created_date completed_at started_at finished_at closed_at"
+    ),
+    "there are no due dates: remove this line, or call it x-{key}": (
+        "due due_date deadline due_on target_date sla"
+    ),
+    "nothing here reads it: remove this line, or call it x-{key}": (
+        "reporter creator author created_by updated_by story_points points estimate estimates"
+        " estimated_hours estimated_time complexity parent parent_id parent_task epic_link team"
+        " team_id project_id state_id assignee_id cycle cycle_id number key url link links ticket"
+        " issue pr pull_request branch_name revision resolution fix_version fix_versions issuetype"
+        " issue_type watchers votes subscribers position positions type_version task_group icon"
+        " color colour percent_complete progress actual_hours commit sha"
+    ),
+    "the agent reads only the prompt: write it there": (
+        "acceptance_criteria acceptance criteria requirements requirement constraints"
+        " success_criteria test_strategy test_plan notes note background definition_of_done dod"
+        " expected_output expected expected_result actual_result expected_behavior"
+        " expected_behaviour actual_behavior checklist rationale motivation scope in_scope"
+        " out_of_scope non_goals nongoals goals user_story user_stories reproduction"
+        " steps_to_reproduce repro guidance guidelines rules hint hints tips example examples"
+        " assumptions risks considerations implementation_notes implementation_plan technical_notes"
+        " technical_details approach design solution problem problem_statement why purpose intent"
+        " comments comment hypothesis resources implementation_details next_steps plan_details"
+        " prompt_suffix prompt_prefix extra_instructions"
+    ),
+    "what a role is told stands in work/agents/NAME.md": (
+        "system_prompt system system_message append_system_prompt backstory "
+        "custom_instructions persona_prompt role_prompt role_definition"
+    ),
+    "commands belong to an agent in orchestrator.yaml: tool: shell, command: [...]": (
+        "command commands cmd cmds script scripts bash shell exec entrypoint bash_command"
+        " run_command shell_command argv args arguments execute action actions run_script"
+    ),
+    "commands that prove the work stand in orchestrator.yaml under checks:; name them here: verify: [...]": (
+        "test_cmd lint_cmd test_command tests test lint check checks validation validations"
+        " verification verify_command assertions guardrail guardrails quality_gates gates auto_test"
+        " auto_lint"
+    ),
+    "permissions belong to an agent in orchestrator.yaml": (
+        "permissions permission permission_mode allowed_tools tools disallowed_tools denied_tools"
+        " approval_mode approval_policy ask_for_approval sandbox_mode yolo auto_approve auto_accept"
+        " yes dangerously_skip_permissions mcp mcp_servers toolsets allow deny skills trust"
+        " full_auto human_input"
+    ),
+    "sampling and effort belong to the agent's own settings: remove this line": (
+        "temperature top_p top_k seed max_output_tokens frequency_penalty presence_penalty"
+        " reasoning_effort effort thinking thinking_budget model_settings model_config"
+        " model_reasoning_effort model_parameters"
+    ),
+    "turns are not limited: write timeout, max_tokens or max_cost_usd": (
+        "max_turns max_steps max_iterations max_iter turns iterations recursion_limit max_rounds"
+    ),
+    "a task starts once, at not_before or later; what comes again is a file in work/schedules/": (
+        "cron schedule schedule_interval interval repeat repeat_policy every recurrence recurring"
+        " frequency trigger triggers catchup rrule cadence timetable repeat_every crontab"
+    ),
+    "the wait before another attempt is in orchestrator.yaml: retry: {delay: 10s}": (
+        "retry_delay retry_backoff backoff retry_wait retry_interval retry_exponential_backoff"
+        " max_retry_delay interval_sec interval_seconds"
+    ),
+    "no containers here: sandbox: limits what the tool reaches, on: says where it runs": (
+        "container containers image docker dockerfile volumes volume mounts ports port networks"
+        " network healthcheck services runs_on run_on machine vm pod namespace platform cpu memory"
+        " gpu restart privileged build node_selector executor_config machine_type"
+    ),
+    "one task for each value is a run:  tasks: {NAME: {prompt: ..., matrix: {...}}}": (
+        "matrix strategy foreach for_each loop "
+        "with_items each parallel_for map_over expand repeat_for"
+    ),
+    "secrets stay in the watcher's environment: environment: in orchestrator.yaml names them": (
+        "secrets secret credentials api_key apikey token env_file envfile dotenv password"
+    ),
+    "tasks that share a word never run at the same time:  locks: [word]": (
+        "concurrency concurrency_group mutex exclusive pool "
+        "semaphore queue resource_group max_active_runs max_active_tis single_instance"
+    ),
+    "a task starts once what it needs is done;  needs: {build: failed}  waits for another end": (
+        "if condition conditions trigger_rule only_if unless preconditions precondition only except"
+        " run_if skip_if depends_on_past conditional"
+    ),
+    "what follows is a task of its own:  then: {agent: ..., prompt: ...}": (
+        "on_success on_success_callback next next_step next_task follow_up followup follow_ups"
+        " downstream on_complete on_completion after_script handoff handoffs handler_on connections"
+        " success_callback"
+    ),
+    "a failed task holds up only what needs it: remove this line": (
+        "continue_on_error ignore_error ignore_errors allow_failure ignore_failure continue_on"
+        " continue_on_failure soft_fail fail_fast failfast on_failure on_error"
+    ),
+    "hooks: in orchestrator.yaml tell you of what happens": (
+        "notify notifications notification mail_on email email_on_failure slack webhook webhooks"
+        " on_failure_callback alert alerts callback callback_url on_retry_callback"
+    ),
+    "the answer as data is  result: {schema: FILE}": (
+        "output_json output_schema output_pydantic output_format response_format "
+        "json_schema response_schema structured_output"
+    ),
+    "a task file has no version: remove this line": (
+        "version schema_version api_version format_version"
+    ),
+    "steps go into the prompt; several tasks go under  tasks:  by name": (
+        "steps subtasks sub_tasks jobs stages nodes phases"
+    ),
+    "a contest is a file of its own, not a task of a run: prompt: and compete: at its top": (
+        "compete"
+    ),
 }
 ELSEWHERE: Mapping[str, str] = {
     word: advice for advice, words in _ADVICE.items() for word in words.split()

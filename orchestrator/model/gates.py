@@ -321,7 +321,8 @@ def lock_gate(word: str) -> Gate:
         return Gate(
             GateName.LOCK,
             "another agent is editing this checkout: agents without a tree take turns",
-            "isolation: worktree in orchestrator.yaml gives each a tree; edits: false says that a role only reads",
+            "isolation: worktree in orchestrator.yaml gives each a tree; edits: false says that a"
+            " role only reads",
         )
     return Gate(
         GateName.LOCK, f"a task with the lock '{word}' is running", "locks in the task or its role"

@@ -41,7 +41,10 @@ def problem(task_id: str) -> str:
     twin = _twin(task_id)
     if twin:
         name = unicodedata.name(twin, "").lower()
-        return f"mixes {twin!a} ({name}) with Latin letters that look the same; two ids must not look like one"
+        return (
+            f"mixes {twin!a} ({name}) with Latin letters that look the same; two ids must not look"
+            " like one"
+        )
     return names.problem(task_id)
 
 

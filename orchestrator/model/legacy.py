@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 # Keys that keep books: who, when, how much, and how it hangs together.  All other text is what is
 # to be done.
 BOOKKEEPING = frozenset(
-    "id task_id key number ordinal status state previous_status created created_at created_by created_date created_on "
-    "updated updated_at updated_by updated_date updated_on modified modified_at last_updated last_modified started "
-    "started_at started_by completed completed_at completed_by completed_date finished_at closed_at assigned_at "
-    "assigned_by assigned assignee assignees agent from_agent to_agent owner author reporter reviewer due due_date deadline "
-    "date estimated_hours estimated_effort_hours estimated_effort estimated_duration estimated_time estimate estimates "
-    "effort actual_hours actual_effort_hours actual_duration actual_effort story_points points complexity "
-    "recommended_subtasks batch initiative milestone phase sprint epic project mode tags labels urgency version "
-    "schema_version format parent parent_id parent_task parent_task_id is_subtask blocks blocking dependents "
-    "human_intervention_required commit commit_sha branch pr url link source_file filename file_name uuid hash checksum "
-    "priority tool model cwd run timeout order position sequence rank color".split()
+    "id task_id key number ordinal status state previous_status created created_at created_by"
+    " created_date created_on updated updated_at updated_by updated_date updated_on modified"
+    " modified_at last_updated last_modified started started_at started_by completed completed_at"
+    " completed_by completed_date finished_at closed_at assigned_at assigned_by assigned assignee"
+    " assignees agent from_agent to_agent owner author reporter reviewer due due_date deadline date"
+    " estimated_hours estimated_effort_hours estimated_effort estimated_duration estimated_time"
+    " estimate estimates effort actual_hours actual_effort_hours actual_duration actual_effort"
+    " story_points points complexity recommended_subtasks batch initiative milestone phase sprint"
+    " epic project mode tags labels urgency version schema_version format parent parent_id"
+    " parent_task parent_task_id is_subtask blocks blocking dependents human_intervention_required"
+    " commit commit_sha branch pr url link source_file filename file_name uuid hash checksum"
+    " priority tool model cwd run timeout order position sequence rank color".split()
 )
 # Bookkeeping that says more than so many words says something that the agent should read.
 SHORT = 12
@@ -41,8 +43,9 @@ SHORT = 12
 _MARKERS = BOOKKEEPING - frozenset(
     "agent priority tool model cwd run timeout mode labels key url link project version".split()
 ) | frozenset(
-    "description artefacts requirements acceptance_criteria deliverables objective dependencies blocked_by specification "
-    "result related_decisions context_files directives success_criteria notes details test_strategy subtasks".split()
+    "description artefacts requirements acceptance_criteria deliverables objective dependencies"
+    " blocked_by specification result related_decisions context_files directives success_criteria"
+    " notes details test_strategy subtasks".split()
 )
 
 # What comes first in the prompt, in this order, and the heading of each; other keys follow under

@@ -16,36 +16,57 @@ from orchestrator.patterns import regex
 
 # Written with underscores, in lower case, without apostrophes.
 _STATUSES: Mapping[Status, str] = {
-    Status.INBOX: "inbox new todo to_do open opened assigned in_progress inprogress in_work doing started active wip ready "
-    "ready_for_development ready_for_dev ready_for_work ready_to_start ready_to_go ready_to_implement pending not_started "
-    "notstarted not_yet_started unstarted queued queue planned scheduled next up_next now current incomplete underway "
-    "in_development development dev working ongoing reopened triaged selected selected_for_development unassigned "
-    "not_done not_complete not_completed unfinished partial partially_done partially_complete partially_completed begun "
-    "implementing in_implementation created submitted requested to_be_done tbd outstanding executing running resumed "
-    "claimed approved_for_implementation ready_for_implementation",
-    Status.HELD: "held hold on_hold onhold blocked paused pause deferred defer postponed parked shelved fridge freezer icebox "
-    "frozen backlog someday maybe later future idea ideas draft drafts drafting proposed proposal waiting waiting_for "
-    "waiting_on_input waiting_for_input awaiting needs_info needs_input needs_triage needs_review triage snoozed stalled stuck "
-    "suspended on_ice in_review review reviewing code_review under_review ready_for_review in_testing testing qa in_qa "
-    "ready_for_qa validation awaiting_review awaiting_approval pending_approval pending_review needs_approval "
-    "needs_clarification needs_discussion discussion rfc spike_needed template example sample sometime unplanned unscheduled",
-    Status.DONE: "done completed complete finished finish closed close resolved merged shipped released delivered deployed "
-    "fixed implemented verified validated success successful succeeded passed ok ready_for_release all_done "
-    "done_with_warnings completed_with_warnings",
-    Status.FAILED: "failed fail failure error errored errors crashed timed_out timeout broken lost aborted_with_error",
-    Status.CANCELLED: "cancelled canceled cancel wont_do will_not_do wont_fix wontfix wontdo will_not_fix rejected reject "
-    "abandoned aborted obsolete outdated dropped duplicate duplicated invalid superseded replaced declined not_planned "
-    "not_needed no_longer_needed discarded deprecated removed deleted skipped skip withdrawn void stopped terminated killed",
+    Status.INBOX: (
+        "inbox new todo to_do open opened assigned in_progress inprogress in_work doing started"
+        " active wip ready ready_for_development ready_for_dev ready_for_work ready_to_start"
+        " ready_to_go ready_to_implement pending not_started notstarted not_yet_started unstarted"
+        " queued queue planned scheduled next up_next now current incomplete underway"
+        " in_development development dev working ongoing reopened triaged selected"
+        " selected_for_development unassigned not_done not_complete not_completed unfinished"
+        " partial partially_done partially_complete partially_completed begun implementing"
+        " in_implementation created submitted requested to_be_done tbd outstanding executing"
+        " running resumed claimed approved_for_implementation ready_for_implementation"
+    ),
+    Status.HELD: (
+        "held hold on_hold onhold blocked paused pause deferred defer postponed parked shelved"
+        " fridge freezer icebox frozen backlog someday maybe later future idea ideas draft drafts"
+        " drafting proposed proposal waiting waiting_for waiting_on_input waiting_for_input"
+        " awaiting needs_info needs_input needs_triage needs_review triage snoozed stalled stuck"
+        " suspended on_ice in_review review reviewing code_review under_review ready_for_review"
+        " in_testing testing qa in_qa ready_for_qa validation awaiting_review awaiting_approval"
+        " pending_approval pending_review needs_approval needs_clarification needs_discussion"
+        " discussion rfc spike_needed template example sample sometime unplanned unscheduled"
+    ),
+    Status.DONE: (
+        "done completed complete finished finish closed close resolved merged shipped released"
+        " delivered deployed fixed implemented verified validated success successful succeeded"
+        " passed ok ready_for_release all_done done_with_warnings completed_with_warnings"
+    ),
+    Status.FAILED: (
+        "failed fail failure error errored errors crashed timed_out timeout broken lost"
+        " aborted_with_error"
+    ),
+    Status.CANCELLED: (
+        "cancelled canceled cancel wont_do will_not_do wont_fix wontfix wontdo will_not_fix"
+        " rejected reject abandoned aborted obsolete outdated dropped duplicate duplicated invalid"
+        " superseded replaced declined not_planned not_needed no_longer_needed discarded deprecated"
+        " removed deleted skipped skip withdrawn void stopped terminated killed"
+    ),
     Status.ARCHIVE: "archive archived archives",
 }
 STATUSES: Mapping[str, Status] = {
     word: status for status, words in _STATUSES.items() for word in words.split()
 }
 _FOLDERS: Mapping[Status, str] = {
-    Status.INBOX: "inbox new todo to_do open assigned in_progress inprogress doing active wip ready pending queue queued next now "
-    "current",
-    Status.HELD: "held hold on_hold onhold blocked paused deferred postponed parked shelved fridge freezer icebox frozen backlog "
-    "someday later ideas idea draft drafts proposed proposals waiting review in_review",
+    Status.INBOX: (
+        "inbox new todo to_do open assigned in_progress inprogress doing active wip ready pending"
+        " queue queued next now current"
+    ),
+    Status.HELD: (
+        "held hold on_hold onhold blocked paused deferred postponed parked shelved fridge freezer"
+        " icebox frozen backlog someday later ideas idea draft drafts proposed proposals waiting"
+        " review in_review"
+    ),
     Status.DONE: "done completed complete finished closed resolved",
     Status.FAILED: "failed failure failures error errors",
     Status.CANCELLED: "cancelled canceled rejected abandoned obsolete wont_do wontfix discarded",
@@ -60,11 +81,18 @@ SHELVES = frozenset("backup backups bak trash bin attic recycle stash template t
 FINAL = frozenset((*FINISHED, Status.ARCHIVE))
 
 _PRIORITIES: Mapping[str, str] = {
-    "high": "critical urgent highest high higher blocker blocking major important p0 p1 must must_have very_high asap "
-    "immediate emergency showstopper sev0 sev1 medium_high high_medium 🔴 ⏫ 🔺",
-    "normal": "medium normal moderate mid middle average default standard p2 should should_have regular sev2 med none 🟡 🔼",
-    "low": "low lowest lower minor trivial p3 p4 p5 could could_have nice_to_have wont optional very_low sev3 sev4 "
-    "low_medium medium_low someday 🟢 🔽 ⏬",
+    "high": (
+        "critical urgent highest high higher blocker blocking major important p0 p1 must must_have"
+        " very_high asap immediate emergency showstopper sev0 sev1 medium_high high_medium 🔴 ⏫ 🔺"
+    ),
+    "normal": (
+        "medium normal moderate mid middle average default standard p2 should should_have regular"
+        " sev2 med none 🟡 🔼"
+    ),
+    "low": (
+        "low lowest lower minor trivial p3 p4 p5 could could_have nice_to_have wont optional"
+        " very_low sev3 sev4 low_medium medium_low someday 🟢 🔽 ⏬"
+    ),
 }
 PRIORITIES: Mapping[str, str] = {
     word: priority for priority, words in _PRIORITIES.items() for word in words.split()
@@ -72,14 +100,17 @@ PRIORITIES: Mapping[str, str] = {
 
 # Kinds of dependency after which a task need not wait.
 SOFT = frozenset(
-    "synergy synergistic synergises synergizes related relates relates_to related_to see_also soft optional informational "
-    "information info reference references context parallel concurrent complements complementary enhances enhancement "
-    "supports nice_to_have recommended suggested similar duplicates duplicate_of follow_up followup blocks enables unblocks "
-    "downstream dependents child parent_of weak none external inspiration extends".split()
+    "synergy synergistic synergises synergizes related relates relates_to related_to see_also soft"
+    " optional informational information info reference references context parallel concurrent"
+    " complements complementary enhances enhancement supports nice_to_have recommended suggested"
+    " similar duplicates duplicate_of follow_up followup blocks enables unblocks downstream"
+    " dependents child parent_of weak none external inspiration extends".split()
 )
 _SOFT_PROSE = regex(
-    r"\(context\)|\b(?:synerg\w*|optional\w*|not (?:required|blocking|needed)|non-blocking|nice to have|in parallel|informational|"
-    r"for context|see also|related to|relates to|complement\w*|similar to|recommended|no (?:hard )?dependenc\w+)",
+    r"\(context\)|\b(?:synerg\w*|optional\w*|not (?:required|blocking|needed)|non-blocking|nice to"
+    r" have|in parallel|informational|"
+    r"for context|see also|related to|relates to|complement\w*|similar to|recommended|no (?:hard"
+    r" )?dependenc\w+)",
     re.I,
 )
 
@@ -126,8 +157,9 @@ _FLAGS: Mapping[str, str] = {
     ),
     **dict.fromkeys("archived archived_at".split(), "archived"),
     **dict.fromkeys(
-        "done completed complete closed finished resolved is_done is_completed is_complete is_closed done_at completed_at "
-        "finished_at closed_at resolved_at completed_on completed_date closed_on done_date date_completed".split(),
+        "done completed complete closed finished resolved is_done is_completed is_complete"
+        " is_closed done_at completed_at finished_at closed_at resolved_at completed_on"
+        " completed_date closed_on done_date date_completed".split(),
         "done",
     ),
 }

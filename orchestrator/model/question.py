@@ -9,8 +9,8 @@ from orchestrator.patterns import regex
 
 DENIED = "permission denied"  # how the warnings begin that tell of it
 NOBODY = (
-    "Nobody answers your question. Go on as you think best, keep to what is safe and can be undone, and say at the end what you"
-    " decided.\n"
+    "Nobody answers your question. Go on as you think best, keep to what is safe and can be undone,"
+    " and say at the end what you decided.\n"
 )
 # What is indented by four columns or more is code, and offers nothing.
 _OPTION = regex(r"^ {0,3}(?:[-*]\s+)?(\d{1,2})[.)]\s+(\S.*)$", re.M)

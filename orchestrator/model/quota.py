@@ -91,7 +91,8 @@ def remembered(history: History, told: Iterable[Window], now: float) -> History:
 
 
 def _closest(points: list[tuple[float, float]]) -> int:
-    """The point, neither the first nor the last, whose neighbours are nearest to each other in time."""
+    """The point, neither the first nor the last, whose neighbours are nearest to each other in
+    time."""
     return min(
         range(1, len(points) - 1), key=lambda place: points[place + 1][0] - points[place - 1][0]
     )
@@ -110,7 +111,10 @@ def reserved(
         tool = tools.get(name, name)
         for window in known.get(tool, ()):
             if window.counts(now) and window.used > 1 - share:
-                why = f"the last {share * 100:g} % of {tool}'s window are kept for more urgent tasks ({tool} {window.words(now)})"
+                why = (
+                    f"the last {share * 100:g} % of {tool}'s window are kept for more urgent tasks"
+                    f" ({tool} {window.words(now)})"
+                )
                 hint = (
                     f"priority: normal in its file, or limits.reserve.{name} in orchestrator.yaml"
                 )

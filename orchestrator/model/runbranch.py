@@ -62,6 +62,7 @@ def within_run(role: Role) -> Role:
 def conflict_turn(change: Change, target: str, files: str) -> str:
     """What an agent is told whose branch collides with its target."""
     return (
-        f"Your branch {change.branch} cannot be merged into {target}: {files}.\n"
-        f"Merge it here (git merge {target}), or put your work on top of it. Resolve the conflicts so that the intent of both sides is kept, and end when nothing is unfinished.\n"
+        f"Your branch {change.branch} cannot be merged into {target}: {files}.\nMerge it here (git"
+        f" merge {target}), or put your work on top of it. Resolve the conflicts so that the intent"
+        " of both sides is kept, and end when nothing is unfinished.\n"
     )

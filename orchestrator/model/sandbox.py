@@ -13,8 +13,8 @@ from typing import Any
 from orchestrator.records import dataclass, replace
 
 OFF, PROJECT, STRICT = LEVELS = ("off", "project", "strict")
-# Of permissions each allows more than the one before; where "default" stands is what the programs that know more
-# levels do.
+# Of permissions each allows more than the one before; where "default" stands is what the programs
+# that know more levels do.
 NEVER, CHANGED, ALWAYS = REVIEWS = ("never", "changed", "always")  # each asks for more
 PERMISSIONS = ("read", "edit", "default", "shell", "full")
 

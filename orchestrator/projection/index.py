@@ -150,8 +150,8 @@ def _read(connection: sqlite3.Connection, name: str, path: str, start: int) -> i
                     lines.pop()  # somebody is writing it
                 rows = list(_rows(name, end, lines))
                 end += sum(map(len, lines))
-                insert = (
-                    f"INSERT OR IGNORE INTO events VALUES ({marks})"  # delivered twice, kept once
+                insert = (  # delivered twice, kept once
+                    f"INSERT OR IGNORE INTO events VALUES ({marks})"
                 )
                 try:
                     connection.executemany(insert, rows)

@@ -83,7 +83,10 @@ def needs_you(layout: Layout, now: float, known: world.Known | None = None) -> l
 def _asks(layout: Layout) -> Iterator[Need]:
     """Questions of agents that run and wait."""
     for ask in sorted(asks.unanswered(layout), key=lambda ask: ask.since):
-        why = f"{one_line(question_model.headline(ask.question), 160)} {one_line(question_model.choices(ask.question), 120)}"
+        why = (
+            f"{one_line(question_model.headline(ask.question), 160)}"
+            f" {one_line(question_model.choices(ask.question), 120)}"
+        )
         verbs = ("reply", "cancel", "show")
         yield Need(
             ask.task_id,

@@ -23,8 +23,9 @@ _AFTER = {
 }
 # What only tells of a request, of an attempt, or of another file, and moves nothing.
 _STAY = frozenset(
-    "task_invalid task_refused task_cancel_requested task_replied task_merged attempt_dispatched attempt_started "
-    "attempt_finished task_retrying task_adopted task_restored tool_parked task_asked".split()
+    "task_invalid task_refused task_cancel_requested task_replied task_merged attempt_dispatched"
+    " attempt_started attempt_finished task_retrying task_adopted task_restored tool_parked"
+    " task_asked".split()
 )
 
 

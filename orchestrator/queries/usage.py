@@ -90,15 +90,17 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
 
     chosen = "FROM events WHERE event = ? AND ts >= ? AND ts < ?"
     for name, tasks, good, *work in index.execute(
-        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded'), sum(commits), sum(insertions), sum(deletions) FROM ({LAST}) GROUP BY grp",
+        f"SELECT {column} AS grp, count(*), sum(outcome = 'succeeded'), sum(commits),"
+        f" sum(insertions), sum(deletions) FROM ({LAST}) GROUP BY grp",
         (since, until),
     ):
         found = group(name)
         found.tasks, found.succeeded = tasks, good or 0
         found.commits, found.insertions, found.deletions = (count or 0 for count in work)
     for row in index.execute(
-        f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'), sum(input_tokens), sum(cached_tokens), sum(cache_write_tokens), "
-        f"sum(output_tokens), sum(reasoning_tokens) {chosen} GROUP BY grp",
+        f"SELECT {column} AS grp, count(*), sum(cost_usd), sum(cost_source = 'unknown'),"
+        " sum(input_tokens), sum(cached_tokens), sum(cache_write_tokens), sum(output_tokens),"
+        f" sum(reasoning_tokens) {chosen} GROUP BY grp",
         ("attempt_finished", since, until),
     ):
         found = group(row[0])
@@ -112,7 +114,8 @@ def report(index: Index, by: str, since: str, until: str) -> list[Group]:
         }
     durations: dict[str, list[float]] = {}
     for name, milliseconds in index.execute(
-        f"SELECT {column} AS grp, duration_ms {chosen} AND duration_ms IS NOT NULL ORDER BY duration_ms",
+        f"SELECT {column} AS grp, duration_ms {chosen} AND duration_ms IS NOT NULL ORDER BY"
+        " duration_ms",
         ("attempt_finished", since, until),
     ):
         durations.setdefault(name or "", []).append(milliseconds / 1000)
@@ -168,8 +171,9 @@ def ended(index: Index, since: str, until: str) -> list[Ended]:
             "" if row[6] == "succeeded" else row[10] or "",
         )
         for row in index.execute(
-            "SELECT ts, task_id, run_id, agent, tool, model, outcome, duration_ms, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), "
-            f"cost_usd, summary FROM ({LAST}) ORDER BY ts DESC",
+            "SELECT ts, task_id, run_id, agent, tool, model, outcome, duration_ms,"
+            " coalesce(input_tokens, 0) + coalesce(output_tokens, 0), cost_usd, summary FROM"
+            f" ({LAST}) ORDER BY ts DESC",
             (since, until),
         )
     ]
@@ -179,7 +183,8 @@ def costs(index: Index, since: str, until: str) -> dict[str, dict[str, float]]:
     """US dollars by day and agent."""
     found: dict[str, dict[str, float]] = {}
     for day, agent, cost in index.execute(
-        "SELECT substr(ts, 1, 10), agent, sum(cost_usd) FROM events WHERE event = 'attempt_finished' AND ts >= ? AND ts < ? GROUP BY 1, 2",
+        "SELECT substr(ts, 1, 10), agent, sum(cost_usd) FROM events WHERE event ="
+        " 'attempt_finished' AND ts >= ? AND ts < ? GROUP BY 1, 2",
         (since, until),
     ):
         found.setdefault(day, {})[agent or ""] = cost or 0.0

@@ -198,7 +198,8 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
                 gates_model.Gate(
                     gates_model.GateName.INVALID,
                     judged.told or "its file is gone",
-                    f"orchestrator validate {shlex.quote(layout.shown(layout.file('inbox', name)))}",
+                    "orchestrator validate"
+                    f" {shlex.quote(layout.shown(layout.file('inbox', name)))}",
                     stuck=True,
                 )
             ],
@@ -208,9 +209,11 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
         return Reasons(
             task_id,
             "waiting",
-            f"it waits: {verdict.gate.why}"
-            if verdict.gate
-            else "it is a run that has not been accepted yet",
+            (
+                f"it waits: {verdict.gate.why}"
+                if verdict.gate
+                else "it is a run that has not been accepted yet"
+            ),
             [*([verdict.gate] if verdict.gate else []), *admission.process_gates(known.watching)],
             [verdict.source] if verdict.source else [],
         )

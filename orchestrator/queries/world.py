@@ -67,7 +67,8 @@ class Known:
         self._runs: dict[str, Run | None] = {}
         self._statuses: dict[str, Status | None] = {}
 
-    # -- the answer ----------------------------------------------------------------------------------------------
+    # -- the answer
+    # ----------------------------------------------------------------------------------------------
 
     def gates(self, task: task_model.Task, name: str, watcher: bool = True) -> list[Gate]:
         """What keeps a task of the inbox from starting. Without ``watcher``: apart from the watcher
@@ -111,7 +112,8 @@ class Known:
         per_run = {run.id: run.max_parallel for run in listed if run.max_parallel}
         return replace(self.in_force.limits, per_run=per_run, held=self.held, closed=closed)
 
-    # -- the facts ---------------------------------------------------------------------------------------------------
+    # -- the facts
+    # ---------------------------------------------------------------------------------------------------
 
     @cached_property
     def card(self) -> card.Card | None:
@@ -288,7 +290,8 @@ class Known:
         """In dollars and in tokens."""
         return spending.both_of_day(self.layout, timestamp(self.now)[:10])
 
-    # -- files that git brought ------------------------------------------------------------------------------------------
+    # -- files that git brought
+    # ------------------------------------------------------------------------------------------
 
     def verdict(self, request: requests.Request, name: str) -> approval.Verdict:
         """Whether a file of the inbox may count without a person's yes."""

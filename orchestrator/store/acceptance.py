@@ -1,7 +1,8 @@
 """The settings that this machine has accepted: compared at every start and at every change.
 
-A person's own edit counts without a word.  Three things need a yes, for none of them is known to be a person's: what git brought,
-what changed while an attempt was alive, and what came with a copy of the project.
+A person's own edit counts without a word.  Three things need a yes, for none of them is known to be
+a person's: what git brought, what changed while an attempt was alive, and what came with a copy of
+the project.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ Snapshot = Mapping[str, bytes]  # what each settings file says, by its path belo
 
 
 def snapshot(layout: Layout) -> dict[str, bytes]:
-    """What the settings files say now.  One that cannot be read is as good as empty: it is told of when it is used."""
+    """What the settings files say now.  One that cannot be read is as good as empty: it is told of
+    when it is used."""
     found = {}
     paths = ["orchestrator.yaml"]
     for folder, endings in FOLDERS.items():
@@ -57,7 +59,8 @@ def snapshot(layout: Layout) -> dict[str, bytes]:
 
 
 def _guides(layout: Layout) -> list[str]:
-    """The files of instructions that roles name, as paths from work/; none if the configuration cannot be read."""
+    """The files of instructions that roles name, as paths from work/; none if the configuration
+    cannot be read."""
     try:
         agents = load_config(layout).agents.values()
     except OrchestratorError:
@@ -79,7 +82,8 @@ def digest_of(files: Snapshot) -> str:
 
 @dataclass(slots=True)
 class Acceptance:
-    """What was accepted for one project.  Where nothing can be remembered it counts for this process only."""
+    """What was accepted for one project.  Where nothing can be remembered it counts for this
+    process only."""
 
     layout: Layout
     known: trust.Trust
@@ -136,7 +140,8 @@ class Acceptance:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """What is remembered is read and written by one process at a time: a verb's yes must outlast a watcher's hold."""
+        """What is remembered is read and written by one process at a time: a verb's yes must
+        outlast a watcher's hold."""
         if not self.known.folder or not self.known.believed:
             yield
             return
@@ -152,7 +157,8 @@ class Acceptance:
             os.close(fd)
 
     def begin(self) -> None:
-        """An attempt is about to start: what changes from now on may be its doing, also after a power cut."""
+        """An attempt is about to start: what changes from now on may be its doing, also after a
+        power cut."""
         path = f"{self.known.folder}/alive.json"
         if self.known.folder and not os.path.exists(path):
             self._try(path, {"since": time.time()})
@@ -211,7 +217,8 @@ class Acceptance:
 
 
 def _changed(before: Snapshot, now: Snapshot) -> list[str]:
-    """The paths whose files say something else.  A file of instructions counts from when a setting names it: that is looked at itself."""
+    """The paths whose files say something else.  A file of instructions counts from when a setting
+    names it: that is looked at itself."""
     return [
         path
         for path in {**before, **now}
@@ -255,7 +262,8 @@ def _brought(
 def _without_known(
     layout: Layout, known: trust.Trust, brought: dict[str, str], now: Snapshot
 ) -> dict[str, str]:
-    """What git brought, but for files that say what was accepted at the same path in another worktree of this repository."""
+    """What git brought, but for files that say what was accepted at the same path in another
+    worktree of this repository."""
     kept = [trust.read_json(f"{folder}/settings.json") for folder in _worktrees(layout, known)]
     beside = [_files(remembered) for remembered in kept]
     return {
@@ -266,7 +274,8 @@ def _without_known(
 
 
 def _worktrees(layout: Layout, known: trust.Trust) -> list[str]:
-    """Where what was accepted is kept for the other worktrees of the repository that this project lies in."""
+    """Where what was accepted is kept for the other worktrees of the repository that this project
+    lies in."""
     home = os.path.dirname(known.folder)
     try:
         repository = git.nearest(layout.work)
@@ -315,7 +324,8 @@ def _came(reader: git.Reader, layout: Layout, path: str, raw: bytes, earlier: li
     changed = bool(reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out)
     if facts and not changed:
         return _older(reader, facts.split()[1].decode(), inside)
-    # Others than the index has: a person's, unless the history has them.  What a person accepted here once, they may write again.
+    # Others than the index has: a person's, unless the history has them.  What a person accepted
+    # here once, they may write again.
     if _sum(path, raw) in earlier:
         return False
     return any(_older(reader, oid, inside) for oid in history.blobs(reader, inside, raw))
@@ -360,9 +370,11 @@ def _touched(layout: Layout, changed: list[str], alive: Mapping[str, object]) ->
 
 
 def _last_end(layout: Layout, since: float) -> float | None:
-    """When the last attempt, or check of one, ended that may have been alive after ``since``; None if one may still be alive.
+    """When the last attempt, or check of one, ended that may have been alive after ``since``; None
+    if one may still be alive.
 
-    Those whose task is put away count as well: it may have been put away a moment before the watcher was killed.
+    Those whose task is put away count as well: it may have been put away a moment before the
+    watcher was killed.
     """
     if journals.blocked(layout):
         return None

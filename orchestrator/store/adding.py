@@ -69,7 +69,10 @@ def _add(folder: str, repo: Repository, git: Git, specs: list[str]) -> Added:
     except Stopped:
         raise
     except GitFailed as error:
-        why = f"git does not take its files as .gitattributes says, so they are saved as they are: {error.message}"
+        why = (
+            "git does not take its files as .gitattributes says, so they are saved as they are:"
+            f" {error.message}"
+        )
     plain = _plain(repo, git, folder)
     done = plain.raw(*words, codes=(0, 1), stoppable=True)
     return Added(plain, _left(plain, specs) if done.returncode else (), why)
@@ -121,7 +124,8 @@ def _unhide(git: Git, top: str, state: str) -> None:
 
 
 def survey(top: str, but: set[str]) -> tuple[list[str], list[str]]:
-    """Folders below ``top`` that have a ``.git`` of their own, without those inside another one; and files that are too large.
+    """Folders below ``top`` that have a ``.git`` of their own, without those inside another one;
+    and files that are too large.
 
     Raises `GitFailed` if git could not be let into it.
     """
@@ -161,7 +165,8 @@ def _is_large(entry: os.DirEntry[str]) -> bool:
 
 
 def _add_as_files(git: Git, top: str, folder: str) -> list[str]:
-    """Put in a repository within the tree; those of its files that are too large are not, and come back."""
+    """Put in a repository within the tree; those of its files that are too large are not, and come
+    back."""
     found: list[tuple[str, str]] = []
     large: list[str] = []
     for place, folders, names in scan.walk(f"{top}/{folder}"):

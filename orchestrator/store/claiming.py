@@ -174,7 +174,8 @@ def has_run(journal: Journal) -> str:
         return f"its journal is not understood ({journal.problem})"
     if journal.phase is Phase.FINAL:
         return (
-            f"{journal.task_id} has run here before (it ended {journal.last.get('status', 'finished')} at "
-            f"{timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file"
+            f"{journal.task_id} has run here before (it ended"
+            f" {journal.last.get('status', 'finished')} at"
+            f" {timestamp(journal.last.get('at', 0))[:19]}Z), and this is another file"
         )
     return f"{journal.task_id} is claimed already"

@@ -21,7 +21,10 @@ def path_of(layout: Layout, task_id: str) -> str:
 def write(layout: Layout, task_id: str, message: str, files: Sequence[str]) -> None:
     """Say in which files it collides; a note that is there is replaced."""
     listed = "".join(f"  {path}\n" for path in files)
-    hint = f"orchestrator reply {task_id} --conflict   gives it back to its own session, in its own tree"
+    hint = (
+        f"orchestrator reply {task_id} --conflict   gives it back to its own session, in its own"
+        " tree"
+    )
     text = f"{message}\n\n{listed}\n{hint}\n"
     place = path_of(layout, task_id)
     temporary = trees.scratch(layout, "conflict")

@@ -1,9 +1,10 @@
 """Tasks that follow from the end of another: they appear in the inbox exactly once, wherever the
 process is killed in between.
 
-1. their files are written into ``.state/tmp``, fsynced, and the folder is renamed to ``.state/following/<cause>``;
-2. the cause enters its folder, and its journal says so (the commit point);
-3. every file in ``following/<cause>`` is renamed into the inbox; the folder is removed when it is empty.
+1. their files are written into ``.state/tmp``, fsynced, and the folder is renamed to
+``.state/following/<cause>``; 2. the cause enters its folder, and its journal says so (the commit
+point); 3. every file in ``following/<cause>`` is renamed into the inbox; the folder is removed when
+it is empty.
 
 All of it happens under the lock on the journal of the cause. What a crash left is judged by that
 journal: if the cause is where the folder says, step 3 is repeated; else the folder is thrown away,

@@ -39,7 +39,8 @@ class GitFailed(OrchestratorError):
 
 
 class Stopped(GitFailed):
-    """The watcher leaves, and does not wait for a command that may take minutes; the next watcher begins it anew."""
+    """The watcher leaves, and does not wait for a command that may take minutes; the next watcher
+    begins it anew."""
 
 
 class _Stoppable:
@@ -54,7 +55,8 @@ _stoppable = _Stoppable()
 
 
 def leave() -> None:
-    """End every command that may be ended, in any thread, and begin no other one: this process is about to end."""
+    """End every command that may be ended, in any thread, and begin no other one: this process is
+    about to end."""
     _stoppable.leaving = True
     for process in list(_stoppable.running):
         process.kill()

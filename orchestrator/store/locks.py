@@ -1,7 +1,8 @@
 """The watcher's lock on the work directory.
 
-There is no lock file per task: a task that was ever claimed has a journal, and the flock on that journal is its lock
-(``store.ledger``); one that was not is moved by a single rename, which only one of several processes can win.
+There is no lock file per task: a task that was ever claimed has a journal, and the flock on that
+journal is its lock (``store.ledger``); one that was not is moved by a single rename, which only one
+of several processes can win.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ BRIEFLY = (
 
 
 class WatcherLock:
-    """The right to coordinate a work directory: one process at a time, freed by the kernel when it ends."""
+    """The right to coordinate a work directory: one process at a time, freed by the kernel when it
+    ends."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout

@@ -256,7 +256,8 @@ class Maker:
             return self._three_way_by_index(base, ours, theirs)
         raise CannotMerge(
             f"{self.change.branch} and {self.change.target} conflict in {', '.join(files[:10])}",
-            f"orchestrator reply {os.path.basename(self.tree.path)} --conflict   gives it back to its own session",
+            f"orchestrator reply {os.path.basename(self.tree.path)} --conflict   gives it back to"
+            " its own session",
             files,
         )
 
@@ -280,7 +281,8 @@ class Maker:
             ]
             if bad:
                 raise CannotMerge(
-                    f"{self.change.branch} and {self.change.target} conflict in {', '.join(bad[:10])}",
+                    f"{self.change.branch} and {self.change.target} conflict in"
+                    f" {', '.join(bad[:10])}",
                     "",
                     bad,
                 )
@@ -300,7 +302,8 @@ class Maker:
             forget_index(f"{folder}.index")
 
 
-# -- moving the target ----------------------------------------------------------------------------------------------
+# -- moving the target
+# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,13 +425,15 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
         files = re.findall(r"^\t(.+)$", os.fsdecode(done.stderr), re.MULTILINE)
         if files:
             raise CannotMerge(
-                f"{planned.target} is checked out, and edits of yours are in the way: {', '.join(files[:5])}",
+                f"{planned.target} is checked out, and edits of yours are in the way:"
+                f" {', '.join(files[:5])}",
                 "commit or stash them, then approve it again",
             )
         lock = f"{checkout.git_dir}/index.lock"
         if os.path.lexists(lock):
             raise CannotMerge(
-                f"{planned.target} is checked out, and {lock} is there: another git works, or one was killed",
+                f"{planned.target} is checked out, and {lock} is there: another git works, or one"
+                " was killed",
                 f"wait for it; rm {lock} if no git is running; then approve it again",
             )
         raise CannotMerge(

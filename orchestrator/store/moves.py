@@ -60,7 +60,8 @@ def release(store: Store, task_id: str) -> Moved:
     if status in ENDED:  # who says "resume" may mean its session
         raise Refused(
             f"{task_id} is {status.word}, not held",
-            f'orchestrator reply {task_id} "..."   continues its session; orchestrator retry {task_id}   runs it again',
+            f'orchestrator reply {task_id} "..."   continues its session; orchestrator retry'
+            f" {task_id}   runs it again",
         )
     return _move(store, task_id, (Status.HELD,), Status.INBOX, "task_released")
 
@@ -96,9 +97,11 @@ def approve_start(store: Store, task_id: str, path: str) -> None:
     if not store.trust.approvals:
         raise Refused(
             f"{task_id} cannot be approved: {store.trust.why or 'nothing can be remembered'}",
-            "orchestrator approve --settings   accepts a copied project as your own"
-            if store.trust.state == trust.COPIED
-            else "set XDG_STATE_HOME to a folder it may write to",
+            (
+                "orchestrator approve --settings   accepts a copied project as your own"
+                if store.trust.state == trust.COPIED
+                else "set XDG_STATE_HOME to a folder it may write to"
+            ),
         )
     store.vouch_for(task_id, path)
 

@@ -72,7 +72,10 @@ def save(
         content = added.git("write-tree")
         tip = head
         if content != shared.tree_of(head):
-            message = f"{task_id}: what attempt {attempt} left\n\nTask: {task_id}\nAgent: {agent}\nAttempt: {attempt}\n"
+            message = (
+                f"{task_id}: what attempt {attempt} left\n\nTask: {task_id}\nAgent:"
+                f" {agent}\nAttempt: {attempt}\n"
+            )
             tip = shared.signed()(
                 "commit-tree", content, "-p", head, stdin=message.encode("utf-8", "replace")
             )
@@ -216,7 +219,8 @@ def _save_submodules(
     return told
 
 
-# -- figures --------------------------------------------------------------------------------------------------------
+# -- figures
+# --------------------------------------------------------------------------------------------------------
 
 
 def figures(

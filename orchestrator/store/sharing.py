@@ -105,7 +105,8 @@ def told(
         words.append(f"while it ran, these changed in your repository: {names}{also}")
     if taken:
         words.append(
-            f"while it ran, {len(taken)} of your stashes disappeared{also}:  git stash apply {taken[0][:12]}"
+            f"while it ran, {len(taken)} of your stashes disappeared{also}:  git stash apply"
+            f" {taken[0][:12]}"
         )
     if left:
         words.append(f"while it ran, your list of stashes grew by {len(left)}{also}")
@@ -161,7 +162,8 @@ def alive(layout: Layout, but: str = "") -> Iterator[str]:
             yield journal.task_id
 
 
-# -- what git obeys -------------------------------------------------------------------------------------------------
+# -- what git obeys
+# -------------------------------------------------------------------------------------------------
 
 
 def obeyed(repo: Repository) -> dict[str, str]:

@@ -58,7 +58,8 @@ class Store:
         self.establish()
         return made
 
-    # -- events -----------------------------------------------------------------------------------------------
+    # -- events
+    # -----------------------------------------------------------------------------------------------
 
     def say(self, kind: str, task_id: str, step: str = "", **fields: Any) -> None:
         """An event of a verb, on disk when this returns; its id is its own, since a person may do
@@ -93,7 +94,8 @@ class Store:
                 f"{task_id}: the disk refused: {why}", f"{state}; try again when there is room"
             ) from None
 
-    # -- submit -----------------------------------------------------------------------------------------------
+    # -- submit
+    # -----------------------------------------------------------------------------------------------
 
     def submit(
         self,
@@ -193,7 +195,8 @@ class Store:
         """`vouch` for the file that lies at this path now."""
         self.vouch([trusting.fact_of(task_id, path)])
 
-    # -- claim ------------------------------------------------------------------------------------------------
+    # -- claim
+    # ------------------------------------------------------------------------------------------------
 
     def claim(self, task_id: str, name: str, content: Content, facts: Mapping[str, Any]) -> Entry:
         """Take a task from the inbox, durably; its journal, open and locked. Raises as
@@ -250,7 +253,8 @@ class Store:
             if journal.phase is Phase.FINAL and known != identity:
                 raise taken(journal, task_id)
 
-    # -- while it runs ------------------------------------------------------------------------------------------
+    # -- while it runs
+    # ------------------------------------------------------------------------------------------
 
     def request_cancel(self, task_id: str, by: str, requeue: bool = False) -> bool:
         """Leave the request that makes the supervisor stop the attempt; False if there was one
@@ -261,7 +265,8 @@ class Store:
         """Who asked to stop it; None if nobody did."""
         return cancelling.requested(self.layout, task_id)
 
-    # -- finish -------------------------------------------------------------------------------------------------
+    # -- finish
+    # -------------------------------------------------------------------------------------------------
 
     def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
         """The result under a temporary name; a commit of the event log makes it durable and
@@ -327,7 +332,8 @@ class Store:
         self.ledger.retire(entry)
         entry.close()
 
-    # -- notes beside invalid files ----------------------------------------------------------------------------------
+    # -- notes beside invalid files
+    # ----------------------------------------------------------------------------------
 
     def write_note(self, task_id: str, text: str) -> None:
         """``<id>.error.md`` beside a file that cannot be a task."""

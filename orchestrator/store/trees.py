@@ -180,7 +180,10 @@ def unseen(layout: Layout, repo: Repository) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} uncommitted file{'s are' if count > 1 else ' is'} not in this tree (trees.base: working)"
+        (
+            f"{count} uncommitted file{'s are' if count > 1 else ' is'} not in this tree"
+            " (trees.base: working)"
+        )
     ]
 
 
@@ -228,7 +231,8 @@ def forget_index(index: str) -> None:
         atomic.remove(path)
 
 
-# -- making it ------------------------------------------------------------------------------------------------------
+# -- making it
+# ------------------------------------------------------------------------------------------------------
 
 
 def _text(path: str) -> str:
@@ -515,7 +519,8 @@ def mend(repo: Repository, tree: Tree) -> None:
     atomic.write_temporary(path, os.fsencode(meant))
 
 
-# -- what was there before the agent -----------------------------------------------------------------------------------
+# -- what was there before the agent
+# -----------------------------------------------------------------------------------
 
 
 def inventory_path(layout: Layout, tree: Tree) -> str:

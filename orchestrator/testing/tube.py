@@ -29,7 +29,10 @@ from orchestrator.store.transitions import Store
 from orchestrator.testing.fakes import End, FakeClock, FakeDistributor
 from orchestrator.tools.specs import Toolbox, load_tools
 
-AGENTS = "agents:\n  ok: {tool: shell, command: [/bin/true]}\n  two: {tool: shell, command: [/bin/true]}\n"
+AGENTS = (
+    "agents:\n  ok: {tool: shell, command: [/bin/true]}\n  two: {tool: shell, command:"
+    " [/bin/true]}\n"
+)
 Kind = TypeVar("Kind")
 NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 43200.0
 

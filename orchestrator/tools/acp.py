@@ -59,7 +59,8 @@ OPTIONS = {  # kinds of answers, as a person sees them; the agent's own words fo
 }
 # What a call gives back that its agent has refused without asking.
 WALLS = regex(
-    r"not in (?:the )?workspace|outside (?:of )?(?:the|your|this) \w+|permission denied|(?:not|n't) (?:allowed|permitted)"
+    r"not in (?:the )?workspace|outside (?:of )?(?:the|your|this) \w+|permission denied|(?:not|n't)"
+    r" (?:allowed|permitted)"
     r"|read-only file system|denied by",
     re.IGNORECASE,
 )
@@ -155,7 +156,8 @@ class Talk:
         self.thought = 0.0
         self.counted = False  # whether the agent told the usage of each call
 
-    # -- the session ----------------------------------------------------------------------------------------------------
+    # -- the session
+    # ----------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Open the session.  Raises `Refusal` or `Over`."""
@@ -224,7 +226,8 @@ class Talk:
         is no news."""
         return self.agent.result(self.agent.request(method, **params))
 
-    # -- its turns ------------------------------------------------------------------------------------------------------
+    # -- its turns
+    # ------------------------------------------------------------------------------------------------------
 
     def hold(self) -> int:
         """One turn, and another as long as people said what to do instead of what they refused. The
@@ -329,7 +332,8 @@ class Talk:
             call.told, self.text, self.trouble = True, "", ""
             tell("call", tool=call.name, input=call.input)
 
-    # -- what it may do -------------------------------------------------------------------------------------------------
+    # -- what it may do
+    # -------------------------------------------------------------------------------------------------
 
     def _permission(self, ident: Any, params: dict[str, Any]) -> None:
         told = params.get("toolCall")

@@ -89,11 +89,15 @@ def presentation_from(data: Mapping[str, Any]) -> Presentation:
     live = dict(data.get("live") or {})
     return Presentation(
         Show(**data["show"]) if data.get("show") else None,
-        Live(
-            live.pop("key", ""), live, bool((data.get("parse") or {}).get("input_includes_cached"))
-        )
-        if live
-        else None,
+        (
+            Live(
+                live.pop("key", ""),
+                live,
+                bool((data.get("parse") or {}).get("input_includes_cached")),
+            )
+            if live
+            else None
+        ),
         sessionlog.session_log_from(data.get("session_log")),
         str((data.get("parse") or {}).get("session") or ""),
     )

@@ -129,9 +129,9 @@ class SpecAdapter:
                 said.text or ("" if parse is not None and not parse.parser else "\n".join(printed))
             ),
             windows=said.windows,
-            answer=(said.text or "\n".join(printed))
-            if said.structured is None
-            else said.structured,
+            answer=(
+                (said.text or "\n".join(printed)) if said.structured is None else said.structured
+            ),
             session=said.session,
             model=said.model,
             usage=said.usage,
@@ -252,7 +252,10 @@ def capped(text: str) -> str:
     """The last words as a result keeps them: what is longer is cut, and says where the rest is."""
     if len(text) <= MESSAGE_MOST:
         return text
-    return f"{text[:MESSAGE_MOST].rstrip()}\n[… cut: {len(text)} characters in all; the whole text is in the log of the attempt]"
+    return (
+        f"{text[:MESSAGE_MOST].rstrip()}\n[… cut: {len(text)} characters in all; the whole text is"
+        " in the log of the attempt]"
+    )
 
 
 HUNG = {"timeout": "its time was up", "silence": "it went silent", "cancelled": "it was stopped"}

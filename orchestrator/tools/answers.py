@@ -45,8 +45,8 @@ def request(schema: str) -> str:
 def words(problem: str) -> str:
     """What the agent is told whose answer does not fit."""
     return (
-        f"Your answer is not accepted: {problem}.\n\nSend it again: one JSON value that fits the schema you were given, as the whole"
-        " message. Change nothing else.\n"
+        f"Your answer is not accepted: {problem}.\n\nSend it again: one JSON value that fits the"
+        " schema you were given, as the whole message. Change nothing else.\n"
     )
 
 

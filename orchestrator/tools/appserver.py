@@ -86,7 +86,8 @@ class Talk:
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         return self.agent.result(self.agent.request(method, **params))
 
-    # -- its turn -------------------------------------------------------------------------------------------------------
+    # -- its turn
+    # -------------------------------------------------------------------------------------------------------
 
     def hold(self) -> int:
         """One turn, which words may reach.  The exit code."""
@@ -178,7 +179,8 @@ class Talk:
         if item.get("status") == "failed" and any(sign in output for sign in WALLS):
             tell("denied", tool=about[0], what=str(next(iter(about[1].values()), "")))
 
-    # -- what it may do -------------------------------------------------------------------------------------------------
+    # -- what it may do
+    # -------------------------------------------------------------------------------------------------
 
     def _permission(self, ident: Any, params: dict[str, Any]) -> None:
         item = self.items.get(str(params.get("itemId")), {})

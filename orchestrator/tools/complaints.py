@@ -55,7 +55,8 @@ def last(run_dir: str, show: Show | None) -> str:
 
 
 def _newest(show: Show | None, events: list[dict[str, Any]]) -> str:
-    """The complaint that no word and no deed came after.  A program that is told to stop may say so, and what it used."""
+    """The complaint that no word and no deed came after.  A program that is told to stop may say
+    so, and what it used."""
     for event in reversed(events):
         if complaint := of_event(show, event):
             return complaint

@@ -101,7 +101,8 @@ def _talk(prompt: str) -> int:
         f"Reading the task: {prompt.strip().splitlines()[0][:72] if prompt.strip() else 'nothing'}"
     )
     print(
-        "Say something. 'done' ends this, 'exit 3' ends it with 3, 'size' tells the size of the terminal."
+        "Say something. 'done' ends this, 'exit 3' ends it with 3, 'size' tells the size of the"
+        " terminal."
     )
     while True:
         try:

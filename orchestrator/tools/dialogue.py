@@ -89,7 +89,8 @@ class Agent:
         self._rest = bytearray()
         self._number = 0
 
-    # -- what we say ----------------------------------------------------------------------------------------------------
+    # -- what we say
+    # ----------------------------------------------------------------------------------------------------
 
     def send(self, message: dict[str, Any]) -> None:
         data = json.dumps({**self.head, **message}).encode() + b"\n"
@@ -117,7 +118,8 @@ class Agent:
         error = {"code": -32601, "message": f"{method} is not offered"}
         self.send({"id": ident, "error": error})
 
-    # -- what it says ---------------------------------------------------------------------------------------------------
+    # -- what it says
+    # ---------------------------------------------------------------------------------------------------
 
     def messages(self, others: Sequence[int] = ()) -> Iterator[dict[str, Any] | None]:
         """What the agent says, as it comes; None when nothing has come for `LOOK` seconds, we are
@@ -217,7 +219,8 @@ def words(error: dict[str, Any]) -> str:
     return " ".join(": ".join(said).split())
 
 
-# -- questions ----------------------------------------------------------------------------------------------------------
+# -- questions
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +313,8 @@ def first(choices: dict[str, Any], word: str) -> Any:
     return next((meant for text, meant in choices.items() if text.split()[0] == word), None)
 
 
-# -- what we are told ---------------------------------------------------------------------------------------------------
+# -- what we are told
+# ---------------------------------------------------------------------------------------------------
 
 
 class Words:

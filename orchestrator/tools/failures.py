@@ -132,7 +132,12 @@ def _as_status(code: int) -> str:
     except ValueError:
         phrase = "overloaded"
     counted = r"(?!\s+(?:(?:(?!access|process|address)[a-z_-]+s|of|out|passed|failed|skipped|more|new|times|bytes|lines)\b))(?![\d.,]*\d)"
-    behind = r"(?<!exit )(?<!exited with )(?:HTTP(?:/\d(?:\.\d)?)?|status(?:[ _-]?code)?|(?<!exit )(?<!return )error(?:[ _-]?code)?|(?<!exit )(?<!exited with )(?<!exit_)(?<!exit status )(?<!return )code|API ?Error(?: \([^)\n]{0,60}\))?|injected|failed with|responded with|returned|got|received|response)[\"']?\s*[:=(\[]?\s*[\"']?"
+    behind = (
+        r"(?<!exit )(?<!exited with )(?:HTTP(?:/\d(?:\.\d)?)?|status(?:[ _-]?code)?|(?<!exit"
+        r" )(?<!return )error(?:[ _-]?code)?|(?<!exit )(?<!exited with )(?<!exit_)(?<!exit status"
+        r" )(?<!return )code|API ?Error(?: \([^)\n]{0,60}\))?|injected|failed with|responded"
+        r" with|returned|got|received|response)[\"']?\s*[:=(\[]?\s*[\"']?"
+    )
     return (
         rf"\b{behind}{code}\b{counted}|\b{code}\b[\s:\-–('\"]*(?:{phrase}\b|\{{\s*\"|error\b)"
         rf"|[\[(]{code}[\])]|\A\W*(?:[\w.]+(?:Error|Exception):?\s*)?{code}\b{counted}(?=\W+\w|\s*\Z)"

@@ -118,7 +118,10 @@ def _prompt(
     if session.resume and session.told:
         return session.told
     if session.resume and not session.again:
-        return f"Go on with the task where you left off; the last attempt was cut short ({session.ended or 'unknown reason'}).\n"
+        return (
+            "Go on with the task where you left off; the last attempt was cut short"
+            f" ({session.ended or 'unknown reason'}).\n"
+        )
     text = _text_of(root, "prompt_file", task.prompt_file) if task.prompt_file else task.prompt
     context = task.context or agent.context
     if context:
@@ -133,7 +136,10 @@ def _prompt(
         text = f"{text.rstrip()}\n\n{earlier if session.again else ''}{session.told}"
     if session.resume:  # the file may say something else by now
         ended = f" (it ended: {session.ended})" if session.ended else ""
-        return f"This task is to be done again{ended}. Go on from where it stands now. The task:\n\n{text}"
+        return (
+            f"This task is to be done again{ended}. Go on from where it stands now. The"
+            f" task:\n\n{text}"
+        )
     instructions = agent.profile or _guide(agent, root)
     return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
 

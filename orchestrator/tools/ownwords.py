@@ -16,13 +16,15 @@ UNMARKED = 5  # last lines of standard error that are asked if none names an err
 
 # A line that names an error.
 _MARK = regex(
-    r"^\W{0,6}(?:(?:error|fatal|failed|failure|panic|exception|critical|uncaught)\b|[\w.]*(?:Error|Exception|Failure)\b(?=\s*[:(\[]|\s*$)|API error|litellm\.)"
+    r"^\W{0,6}(?:(?:error|fatal|failed|failure|panic|exception|critical|uncaught)\b|[\w.]*(?:Error|Exception|Failure)\b(?=\s*[:(\[]|\s*$)|API"
+    r" error|litellm\.)"
     r"|^.{0,60}?(?-i:\bERROR\b|\bFATAL\b)|^[\w./-]{1,40}: (?:error|fatal)\b",
     re.IGNORECASE,
 )
 # Lines that explain nothing to a person: stack frames, brackets, keys without a value.
 _NOISE = regex(
-    r"^\s*(?:at\s.+|File \".*|[\w.-]+:\s*|[\s{}\[\](),;^~|=*-]*|Node\.js v.*|\.\.\. \d+ .*|Traceback .*|note: .*backtrace.*)$"
+    r"^\s*(?:at\s.+|File \".*|[\w.-]+:\s*|[\s{}\[\](),;^~|=*-]*|Node\.js v.*|\.\.\. \d+"
+    r" .*|Traceback .*|note: .*backtrace.*)$"
 )
 _EVENT = regex(r"^\s*[{\[]\"?")
 

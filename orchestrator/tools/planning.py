@@ -6,8 +6,8 @@ from orchestrator.tools import levels
 from orchestrator.tools.specs import ToolSpec
 
 LEVEL = "read"
-OPTIONS = (
-    "plan"  # of a tool that reads by other options where it is to go on with its rights afterwards
+OPTIONS = (  # of a tool that reads by other options where it is to go on with its rights afterwards
+    "plan"
 )
 REQUEST = """\
 Plan first. For now you may read, and change nothing. Your last message is the plan, for a person who decides on it: what you will

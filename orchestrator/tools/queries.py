@@ -12,7 +12,8 @@ from orchestrator.patterns import regex
 # What may stand before and after an event on its line: a terminal's control sequences, blanks, a
 # byte order mark.
 _AROUND = regex(
-    r"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\ufeff)*"
+    r"(?:\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b["
+    r" -/]*[0-Z\\^-~]|[\x00-\x1a\x1c-\x20]|\ufeff)*"
 )
 
 

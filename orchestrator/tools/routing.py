@@ -175,7 +175,8 @@ def _route(
         raise RouteProblem(
             "mode",
             f"the tool '{tool_name[:60]}' has no interactive form",
-            f"those that have one: {', '.join(sorted(name for name, spec in tools.items() if spec.interactive))}",
+            "those that have one:"
+            f" {', '.join(sorted(name for name, spec in tools.items() if spec.interactive))}",
         )
     if tool.adapter == "shell" and task.mode != "interactive":
         _check_shell(task, agent, config)
@@ -306,7 +307,8 @@ def _place(
         raise RouteProblem(
             "on",
             f"there is no distributor '{place.name[:60]}'",
-            f"{schemas.did_you_mean(place.name, known)} distributors in orchestrator.yaml: {', '.join(known)}".strip(),
+            f"{schemas.did_you_mean(place.name, known)} distributors in orchestrator.yaml:"
+            f" {', '.join(known)}".strip(),
         )
     if task.mode == "interactive" and place.lane:
         raise RouteProblem(
@@ -326,7 +328,8 @@ def _checks(task: task_model.Task, agent: config_model.Agent, config: Config) ->
             raise RouteProblem(
                 "verify",
                 f"there is no check '{name[:60]}'",
-                f"{schemas.did_you_mean(name, known)} checks in orchestrator.yaml: {', '.join(known) or 'none'}".strip(),
+                f"{schemas.did_you_mean(name, known)} checks in orchestrator.yaml:"
+                f" {', '.join(known) or 'none'}".strip(),
             )
     return names
 
@@ -360,7 +363,8 @@ def _check_shell(task: task_model.Task, agent: config_model.Agent, config: Confi
         raise RouteProblem(
             "agent",
             "the shell tool runs no commands from task files",
-            "name an agent with a command, or allow programs: tools.shell.allow in orchestrator.yaml",
+            "name an agent with a command, or allow programs: tools.shell.allow in"
+            " orchestrator.yaml",
         )
     if task.prompt_file:
         raise RouteProblem(

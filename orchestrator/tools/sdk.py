@@ -104,7 +104,10 @@ def main() -> int:
         emit(
             type="error",
             status=None,
-            message=f"the answer is incomplete: {reason or 'the stream ended early'} (at most {given.max_tokens} tokens)",
+            message=(
+                f"the answer is incomplete: {reason or 'the stream ended early'} (at most"
+                f" {given.max_tokens} tokens)"
+            ),
         )
     emit(type="result", text=answer.text, stop_reason=reason, usage=usage, id=identity)
     return 0 if reason in DONE else 1
@@ -159,10 +162,9 @@ def _openai(
                     "input": response.usage.input_tokens,
                     "cached": getattr(response.usage.input_tokens_details, "cached_tokens", 0) or 0,
                     "output": response.usage.output_tokens,
-                    "reasoning": getattr(
-                        response.usage.output_tokens_details, "reasoning_tokens", 0
-                    )
-                    or 0,
+                    "reasoning": (
+                        getattr(response.usage.output_tokens_details, "reasoning_tokens", 0) or 0
+                    ),
                 }
             if response.error:
                 emit(type="error", status=None, message=response.error.message)

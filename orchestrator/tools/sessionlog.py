@@ -37,7 +37,8 @@ PAUSE = 2.0  # seconds between looks when there was nothing new
 SLACK = 2.0  # seconds by which a log may seem older than its attempt
 MOST_CALLS = 10_000  # that are remembered by name
 _REFUSED = regex(
-    r"Read-only file system|Permission denied|Operation not permitted|\b(?:denied|refused|blocked) by (?:the |its )?(?:sandbox|policy)|\bsandbox(?:ed)? (?:denied|refused|error)",
+    r"Read-only file system|Permission denied|Operation not permitted|\b(?:denied|refused|blocked)"
+    r" by (?:the |its )?(?:sandbox|policy)|\bsandbox(?:ed)? (?:denied|refused|error)",
     re.IGNORECASE,
 )
 _VARIABLE = regex(r"\{([A-Z][A-Z0-9_]*)\}")

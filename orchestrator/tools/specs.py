@@ -33,9 +33,11 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """How a tool is told more while it runs: by ``options`` it reads lines like ``message``, and goes on reading.
+    """How a tool is told more while it runs: by ``options`` it reads lines like ``message``, and
+    goes on reading.
 
-    A line that it prints has ``taken`` when it repeats words by their id, and ``end`` when its turn is over.
+    A line that it prints has ``taken`` when it repeats words by their id, and ``end`` when its turn
+    is over.
     """
 
     options: tuple[str, ...]
@@ -90,7 +92,8 @@ class ToolSpec:
 
     @property
     def at_hand(self) -> bool:
-        """Whether its program is on the PATH (or comes with us, or is set elsewhere), and the package that it needs."""
+        """Whether its program is on the PATH (or comes with us, or is set elsewhere), and the
+        package that it needs."""
         if self.module and importlib.util.find_spec(self.module) is None:
             return False
         return self.argv[0].startswith("{") or shutil.which(self.argv[0]) is not None
@@ -114,14 +117,16 @@ class ToolSpec:
 
 
 def of_account(name: str) -> bool:
-    """Whether a tool of this name belongs to an account of the person's, which all projects share: those of the catalog do."""
+    """Whether a tool of this name belongs to an account of the person's, which all projects share:
+    those of the catalog do."""
     if name in ("demo", "shell"):
         return False
     return any(file.rpartition(".")[0] == name for file in names(data_file("tools", "catalog")))
 
 
 class Shelf(Mapping[str, ToolSpec]):
-    """Tools by name.  Those of the catalog may be read when they are asked for: nearly every verb needs one of them."""
+    """Tools by name.  Those of the catalog may be read when they are asked for: nearly every verb
+    needs one of them."""
 
     def __init__(self) -> None:
         self._specs: dict[str, ToolSpec | str] = {}  # or the path of one that is read later
@@ -152,7 +157,8 @@ class Shelf(Mapping[str, ToolSpec]):
 
 @dataclass(slots=True)
 class Toolbox:
-    """All tools that can be used here, by name, and the spec files that cannot: ``(path, document, problems)``."""
+    """All tools that can be used here, by name, and the spec files that cannot: ``(path, document,
+    problems)``."""
 
     tools: Shelf = field(default_factory=Shelf)
     broken: list[tuple[str, Document, list[Problem]]] = field(default_factory=list)
@@ -161,7 +167,8 @@ class Toolbox:
 def load_tools(layout: Layout | None, lazily: bool = False) -> Toolbox:
     """The catalog and, over it, the user's own tools.
 
-    ``lazily``: files of the catalog are read when their tool is asked for.  Not for who stays: an upgrade replaces them.
+    ``lazily``: files of the catalog are read when their tool is asked for.  Not for who stays: an
+    upgrade replaces them.
     """
     box = Toolbox()
     folders = [(data_file("tools", "catalog"), True)]
@@ -260,7 +267,8 @@ def _load(box: Toolbox, path: str, name: str, built_in: bool) -> None:
         box.tools.put(_spec(name, path, completed(document.data), built_in))
     except (TypeError, KeyError) as error:  # of ours: those of others fit the schema
         error.add_note(
-            f"in {path}: to see what is wrong, copy it to work/tools/ and run: orchestrator agents check {name}"
+            f"in {path}: to see what is wrong, copy it to work/tools/ and run: orchestrator agents"
+            f" check {name}"
         )
         raise
 

@@ -52,7 +52,10 @@ def refusal(
         if _fits(name, given):
             return f"a task may not set {shown}: its tool already has it", "remove it"
         if not _NAME.match(name) or not _fits(name, config.task_env, exact=True):
-            hint = f"allow it in orchestrator.yaml:  environment: {{tasks: [{shown}]}}; {PREFIX}* are free"
+            hint = (
+                f"allow it in orchestrator.yaml:  environment: {{tasks: [{shown}]}}; {PREFIX}* are"
+                " free"
+            )
             return f"a task may not set {shown}", hint
     return None
 
@@ -70,8 +73,10 @@ def _fits(name: str, patterns: Iterable[str], exact: bool = False) -> bool:
         return text if exact else text.upper()
 
     return any(
-        same(name).startswith(same(pattern[:-1]))
-        if pattern.endswith("*")
-        else same(name) == same(pattern)
+        (
+            same(name).startswith(same(pattern[:-1]))
+            if pattern.endswith("*")
+            else same(name) == same(pattern)
+        )
         for pattern in patterns
     )

@@ -15,8 +15,10 @@ NEAR = 300  # characters of a line, on each side of a place, that can change wha
 
 # A quantity near a limit, or a part of one, is no limit that was met.
 _PART_OF = regex(
-    r"(?:\b(?:approaching|nearing|near|close to|far from|below|within|under|towards?|remaining (?:of|in|until|before)|left (?:of|in|until|before)|before (?:you )?(?:hit|reach)(?:ing)?)"
-    r"|(?<!\d)(?<!\d[.,])(?:\d{1,2})(?:\.\d+)? ?%(?: used)? of)\s+(?:(?:the|your|its|our|a|an|this)\s+){0,2}(?:\S+\s+){0,2}?[\"'“‘(]?$",
+    r"(?:\b(?:approaching|nearing|near|close to|far from|below|within|under|towards?|remaining"
+    r" (?:of|in|until|before)|left (?:of|in|until|before)|before (?:you )?(?:hit|reach)(?:ing)?)"
+    r"|(?<!\d)(?<!\d[.,])(?:\d{1,2})(?:\.\d+)? ?%(?: used)?"
+    r" of)\s+(?:(?:the|your|its|our|a|an|this)\s+){0,2}(?:\S+\s+){0,2}?[\"'“‘(]?$",
     re.IGNORECASE,
 )
 # The words in a name: of a file, a test, a variable, an option.  What an API calls its errors is no
@@ -32,11 +34,18 @@ _PLACE_BEFORE = regex(r"\.[a-z]{1,5}:$", re.IGNORECASE)
 # A line that tells of a mistake in a program, or of a test: its words are about code.
 _OF_CODE = regex(
     r"\b(?:(?:Type|Reference|Syntax|Name|Attribute|Key|Index|Import|ModuleNotFound|FileNotFound|Assertion|Unbound|ZeroDivision|Recursion|Indentation|Unicode\w*)Error\b"
-    r"|ENOENT|EACCES|EDQUOT|EISDIR|Cannot find (?:module|name|package)|No module named|no such (?:file|module)|cannot (?:open|read|find) \S*[./]"
-    r"|(?:expected|expects?|assert\w*|should (?:be|have|equal)|toBe|to equal)\b.{0,40}\b\d{3}\b|(?:FAILED|PASSED|passed)\s*$|panicked at)|^\s*[✓✔✗✘×√] |\(\d+ ?ms\)\s*$"
+    r"|ENOENT|EACCES|EDQUOT|EISDIR|Cannot find (?:module|name|package)|No module named|no such"
+    r" (?:file|module)|cannot (?:open|read|find) \S*[./]"
+    r"|(?:expected|expects?|assert\w*|should (?:be|have|equal)|toBe|to"
+    r" equal)\b.{0,40}\b\d{3}\b|(?:FAILED|PASSED|passed)\s*$|panicked at)|^\s*[✓✔✗✘×√] |\(\d+"
+    r" ?ms\)\s*$"
     # what a test expected, a line of a test's report, what a compiler or a checker of settings says
-    r"|\b[Ee]xpect(?:ed|s)\b.{0,80}\b(?:but|got|received|to (?:contain|equal|include|match|show)|actual)\b|\bassert\b.{0,80}(?:[=!]=| in )|^\s*(?:not )?ok \d|^E {2,}|^(?:---|===) (?:FAIL|PASS|RUN)"
-    r"|\berror(?: TS\d+|\[E\d+\])|\b(?:[Cc]onfig(?:uration)? error|[Ii]nvalid (?:config|setting|option)|[Uu]n(?:known|recognized) (?:option|argument|flag|key|field)|(?:Type|Value|Zod|Validation)?ValidationError)",
+    r"|\b[Ee]xpect(?:ed|s)\b.{0,80}\b(?:but|got|received|to"
+    r" (?:contain|equal|include|match|show)|actual)\b|\bassert\b.{0,80}(?:[=!]=| in )|^\s*(?:not"
+    r" )?ok \d|^E {2,}|^(?:---|===) (?:FAIL|PASS|RUN)"
+    r"|\berror(?: TS\d+|\[E\d+\])|\b(?:[Cc]onfig(?:uration)? error|[Ii]nvalid"
+    r" (?:config|setting|option)|[Uu]n(?:known|recognized)"
+    r" (?:option|argument|flag|key|field)|(?:Type|Value|Zod|Validation)?ValidationError)",
 )
 # A line about the machine: its disks and its memory have quotas too.
 _OF_MACHINE = regex(
@@ -47,7 +56,11 @@ _LIGHT = "a|an|the|this|that|your|our|its|any|by|about|because|of|due|to|related
 # What might be, will be, or is written about, has not happened: "if you hit your usage limit",
 # "handles rate limits".
 _SUPPOSED_BEFORE = regex(
-    rf"\b(?:if|when|whenever|in case(?: of)?|unless|should|once|before|lest|may|might|could|will|soon|about to|going to|handl(?:es?|ed|ing)(?: of)?|supports?|implement(?:s|ed)?|renamed?|add(?:s|ed)?|wrote|writes?|updated?|documents?|describes?|mentions?|shows?|tests? (?:of|for)|what)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    r"\b(?:if|when|whenever|in case(?:"
+    r" of)?|unless|should|once|before|lest|may|might|could|will|soon|about to|going"
+    r" to|handl(?:es?|ed|ing)(?:"
+    r" of)?|supports?|implement(?:s|ed)?|renamed?|add(?:s|ed)?|wrote|writes?|updated?|documents?|describes?|mentions?|shows?|tests?"
+    rf" (?:of|for)|what)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
 )
 _RESETS_AFTER = regex(r"\s+(?:reset|renew|refresh|clear|lift|is over|ends)", re.IGNORECASE)
@@ -56,13 +69,20 @@ _SUPPOSED_AFTER = regex(
     re.IGNORECASE,
 )
 _DENIED_BEFORE = regex(
-    rf"(?:\b(?:not|no|never|nor|neither|0|zero|without(?: any)?|cannot|rather than|instead of|unrelated to|nothing to do with)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
+    r"(?:\b(?:not|no|never|nor|neither|0|zero|without(?: any)?|cannot|rather than|instead"
+    rf" of|unrelated to|nothing to do with)|n['’]t)\s+(?:(?:{_LIGHT})\s+){{0,6}}[\"'“‘(]?$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = regex(
-    r"s?\s+(?:(?:is|was|are|were|has|have|had|did|does|do)\s*)?(?:not|never|n['’]t)\s+(?:been |yet )*(?:hit|reached|exceeded|the|a|your|used|involved|to blame|responsible)\b"
-    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b|s?\s+(?:is|are|was|were) (?:fine|okay|ok|far|high enough|unlimited|unchanged)\b|s?\s+(?:(?:is|are|was|were|has|have) )?(?:been )?(?:reset\b|raised|increased|lifted|restored|removed|changed|doubled|extended)|s?\s+(?:table|banner|page|section|panel|label|logic|handling|checks?|tests?|docs)\b"
-    r"|\w*(?: (?:is )?(?:reached|hit|exceeded))?[\"']?\s*[:=]\s*[\"']?(?:unlimited|none|null|no|false|off|\d{1,2}(?:\.\d+)? ?%|\d+ (?:of|/) \d+ (?:remaining|left))(?!\w)"
+    r"s?\s+(?:(?:is|was|are|were|has|have|had|did|does|do)\s*)?(?:not|never|n['’]t)\s+(?:been |yet"
+    r" )*(?:hit|reached|exceeded|the|a|your|used|involved|to blame|responsible)\b"
+    r"|s?\s+(?:is|was|are|were|has|have|had|did|does|do)n['’]t\b|s?\s+(?:is|are|was|were)"
+    r" (?:fine|okay|ok|far|high enough|unlimited|unchanged)\b|s?\s+(?:(?:is|are|was|were|has|have)"
+    r" )?(?:been"
+    r" )?(?:reset\b|raised|increased|lifted|restored|removed|changed|doubled|extended)|s?\s+(?:table|banner|page|section|panel|label|logic|handling|checks?|tests?|docs)\b"
+    r"|\w*(?: (?:is"
+    r" )?(?:reached|hit|exceeded))?[\"']?\s*[:=]\s*[\"']?(?:unlimited|none|null|no|false|off|\d{1,2}(?:\.\d+)?"
+    r" ?%|\d+ (?:of|/) \d+ (?:remaining|left))(?!\w)"
     r"|[-_ ]remaining[\"']?\s*[:=]\s*[\"']?[1-9]",
     re.IGNORECASE,
 )
@@ -101,16 +121,26 @@ def _denied(text: str, found: re.Match[str]) -> bool:
     return bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(text, found.end()))
 
 
-# What is over, or was only worked on: "the rate limit error is gone", "recovered from a rate limit".
+# What is over, or was only worked on: "the rate limit error is gone", "recovered from a rate
+# limit".
 _OVER_BEFORE = regex(
-    r"\b(?:recover(?:ed|ing)? from|surviv(?:ed|ing)|got past|fix(?:ed|es|ing)?|resolv(?:ed|es|ing)|reproduc(?:ed|es|ing)|verif(?:ied|ies|ying)|check(?:ed|s|ing)? that|confirm(?:ed|s|ing) that"
-    r"|succe(?:eded|ssfully \w+) (?:\w+ ){0,2}?after|(?:searched|searching|looked|looking|grepped) for|worked around|(?:message|text|words?|issue|ticket|bug|paper|section|chapter|question|story|post|page|docs?|documentation|comment|commit|notes?|test) (?:about|on|of|for))\s+(?:[^\s.;:!?]+\s+){0,6}?[\"'“‘`(]?$",
+    r"\b(?:recover(?:ed|ing)? from|surviv(?:ed|ing)|got"
+    r" past|fix(?:ed|es|ing)?|resolv(?:ed|es|ing)|reproduc(?:ed|es|ing)|verif(?:ied|ies|ying)|check(?:ed|s|ing)?"
+    r" that|confirm(?:ed|s|ing) that"
+    r"|succe(?:eded|ssfully \w+) (?:\w+ ){0,2}?after|(?:searched|searching|looked|looking|grepped)"
+    r" for|worked"
+    r" around|(?:message|text|words?|issue|ticket|bug|paper|section|chapter|question|story|post|page|docs?|documentation|comment|commit|notes?|test)"
+    r" (?:about|on|of|for))\s+(?:[^\s.;:!?]+\s+){0,6}?[\"'“‘`(]?$",
     re.IGNORECASE,
 )
 _OVER_AFTER = regex(
-    r"(?:ed|s)?[\"'”’`]?(?: (?:is|was|has been))?(?: (?:reached|hit|exceeded))?[\"'”’`]?(?: (?:errors?|messages?|texts?|warnings?|notices?|problem|issue|case|string|event))?[\"'”’`]?,?"
-    r"\s+(?:(?:is|are|was|were|has|have|had|been|being|now|all|also|again|correctly|properly|no|does|did|not|longer) ){0,4}?"
-    r"(?:gone|over|passed|past|cleared|lifted|ended|fixed|resolved|handled|caught|tested|covered|documented|displayed|shown|rendered|reported correctly|works|working|passes|passing|succeed(?:s|ed)|appears?|happens?|occurs?|there|reproducible|(?:must|should|has to|needs to) be)\b",
+    r"(?:ed|s)?[\"'”’`]?(?: (?:is|was|has been))?(?: (?:reached|hit|exceeded))?[\"'”’`]?(?:"
+    r" (?:errors?|messages?|texts?|warnings?|notices?|problem|issue|case|string|event))?[\"'”’`]?,?"
+    r"\s+(?:(?:is|are|was|were|has|have|had|been|being|now|all|also|again|correctly|properly|no|does|did|not|longer)"
+    r" ){0,4}?"
+    r"(?:gone|over|passed|past|cleared|lifted|ended|fixed|resolved|handled|caught|tested|covered|documented|displayed|shown|rendered|reported"
+    r" correctly|works|working|passes|passing|succeed(?:s|ed)|appears?|happens?|occurs?|there|reproducible|(?:must|should|has"
+    r" to|needs to) be)\b",
     re.IGNORECASE,
 )
 

@@ -38,10 +38,16 @@ _PLACES = {
 
 # What must come before a moment for it to be the end of something, not a figure in passing.
 _ANCHOR = regex(
-    r"\b(?:(?:will )?reset(?:s|ting)?(?:_?(?:at|in|after|time))?(?!\w)(?:[ _-]?(?:at|on|in|after|time|requests|tokens))?"
-    r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry[ _-]?(?:after|delay)|retry(?:ing)?(?: \(?(?:attempt |try )?#?\d{1,3} ?(?:/|of) ?\d{1,3}\b\)?)?|available|wait|until"
-    r"|renew(?:s|ed)?|refresh(?:es|ed)?|lift(?:s|ed)|expires|resumes?|reopens?|unlocks?|window (?:starts|begins|opens)|continue|(?:come )?back|(?:re)?gain(?:ed)? access|(?:cycle|period|month|window) ends)"
-    r"(?:[\s:,.·•~≈\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from|less than|under|up to|another|the|(?:every|each) day|daily)\b)*",
+    r"\b(?:(?:will )?reset(?:s|ting)?(?:_?(?:at|in|after|time))?(?!\w)(?:["
+    r" _-]?(?:at|on|in|after|time|requests|tokens))?"
+    r"|(?:try|retry|retrying|available|back|usable)(?: it)? ?again|retry["
+    r" _-]?(?:after|delay)|retry(?:ing)?(?: \(?(?:attempt |try )?#?\d{1,3} ?(?:/|of)"
+    r" ?\d{1,3}\b\)?)?|available|wait|until"
+    r"|renew(?:s|ed)?|refresh(?:es|ed)?|lift(?:s|ed)|expires|resumes?|reopens?|unlocks?|window"
+    r" (?:starts|begins|opens)|continue|(?:come )?back|(?:re)?gain(?:ed)?"
+    r" access|(?:cycle|period|month|window) ends)"
+    r"(?:[\s:,.·•~≈\"'=(]+|\b(?:at|on|in|after|for|about|around|within|approximately|from|less"
+    r" than|under|up to|another|the|(?:every|each) day|daily)\b)*",
     re.I,
 )
 _NUMBER = r"(\d{1,3}(?:,\d{3})+|\d{1,7}(?:\.\d{1,9})?)"
@@ -59,7 +65,8 @@ _PART = regex(_PART_TEXT, re.I)
 _BARE = regex(r"([0-5]\d)(?![\d:.]| ?[a-z])", re.I)
 _COUNTS = "a an one two three four five six seven eight nine ten eleven twelve".split()
 _A_UNIT = regex(
-    rf"({'|'.join(_COUNTS)}|half an?) (month|week|day|hour|minute|moment|second)s?\b( and a half\b)?",
+    rf"({'|'.join(_COUNTS)}|half an?) (month|week|day|hour|minute|moment|second)s?\b( and a"
+    r" half\b)?",
     re.I,
 )
 _WORDS = {
@@ -73,7 +80,8 @@ _COUNTED = regex(
 )  # time until reset: 02:15:00
 # 2h 5m left until it resets: the span comes first.
 _LEFT = regex(
-    rf"(?<![\w.,])((?:{_PART_TEXT})+)(?:left |remaining )?(?:until|till|before)\b[^.;\n]{{0,20}}?\b(?:reset|renew|refresh|available)",
+    rf"(?<![\w.,])((?:{_PART_TEXT})+)(?:left |remaining"
+    r" )?(?:until|till|before)\b[^.;\n]{0,20}?\b(?:reset|renew|refresh|available)",
     re.I,
 )
 # 请在 15 分钟后重试, 2 小时后: the span comes before the word that says so.
@@ -91,7 +99,8 @@ _EPOCH = regex(
     re.I,
 )
 _ISO = regex(
-    r"(\d{4}-\d\d-\d\d)(?:(?:[T ]|,? at )(\d\d:\d\d(?::\d\d)?)(?:\.\d+)? ?(Z\b|UTC\b|GMT\b|[+-]\d\d:?\d\d)?)?",
+    r"(\d{4}-\d\d-\d\d)(?:(?:[T ]|,? at )(\d\d:\d\d(?::\d\d)?)(?:\.\d+)?"
+    r" ?(Z\b|UTC\b|GMT\b|[+-]\d\d:?\d\d)?)?",
     re.I,
 )
 _CLOCK = r"(?P<hour>\d{1,2})(?:[:h](?P<minute>\d\d)(?::\d\d)?)? ?(?P<half>[ap]\.?m\b\.?)?"
@@ -112,7 +121,8 @@ _DATES = (
     regex(rf"{_CLOCK}{_ZONE},? on {_NAMED}{_MONTH} {_DAY}(?:,? (?P<year>\d{{4}})\b)?", re.I),
 )
 _WEEKDAY = regex(
-    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today|tonight)[a-z]*(?:,| at)* ?(?:(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE})?",
+    rf"(?:next )?(?P<name>{'|'.join(_DAYS)}|tomorrow|today|tonight)[a-z]*(?:,| at)*"
+    rf" ?(?:(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE})?",
     re.I,
 )
 _TIME = regex(rf"(?:(?P<named>midnight|noon)|{_CLOCK}){_ZONE}(?P<next>,?\s*\(?tomorrow\b)?", re.I)

@@ -117,7 +117,8 @@ class Console:
         self.out(text)
 
     def documents(self, found: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """What was asked for about one thing, as a document of its kind; about several, in one document of them all."""
+        """What was asked for about one thing, as a document of its kind; about several, in one
+        document of them all."""
         if len(found) == 1:
             self.json(*found[0])
         else:

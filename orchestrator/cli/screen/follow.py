@@ -56,7 +56,8 @@ def until_ended(
                 waiting.remove(task_id)
                 codes.append(NEEDS_YOU)
                 say(
-                    f"{task_id} asks: {one_line(question.headline(open_[0].question), 160)} (orchestrator reply {task_id})"
+                    f"{task_id} asks: {one_line(question.headline(open_[0].question), 160)}"
+                    f" (orchestrator reply {task_id})"
                 )
                 continue
             if place is None and scan.locate(app.layout, task_id) is not None:

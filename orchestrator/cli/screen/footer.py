@@ -145,7 +145,8 @@ def _fits(hand: Hand | None, task_id: str) -> bool:
     return hand is None or hand.filter.casefold() in task_id.casefold()
 
 
-# -- what can be selected ----------------------------------------------------------------------------------------
+# -- what can be selected
+# ----------------------------------------------------------------------------------------
 
 
 def _of_need(need: Need) -> Target:
@@ -184,7 +185,8 @@ def _of_ended(row: Row) -> Target:
     return Target("ended", row.id, ("diff", "reply", "retry"), {}, ("show", row.id))
 
 
-# -- rows ------------------------------------------------------------------------------------------------------------
+# -- rows
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _rule(words: str, console: Console, columns: int, colour: str = "") -> str:
@@ -343,7 +345,8 @@ def _third(view: View, at: Target | None) -> list[_Line]:
     ]
 
 
-# -- the last rows -----------------------------------------------------------------------------------------------------
+# -- the last rows
+# -----------------------------------------------------------------------------------------------------
 
 
 def _summary(view: View, console: Console, columns: int) -> str:

@@ -251,7 +251,8 @@ class Pane:
             case _:
                 assert_never(news)
 
-    # -- what each of them looks like -----------------------------------------------------------------------------
+    # -- what each of them looks like
+    # -----------------------------------------------------------------------------
 
     def _started(self, life: Life) -> None:
         task_id = life.id
@@ -360,7 +361,8 @@ class Pane:
         else:
             self._printer.redraw()
 
-    # -- lines -----------------------------------------------------------------------------------------------------
+    # -- lines
+    # -----------------------------------------------------------------------------------------------------
 
     def _line(
         self,
@@ -426,7 +428,8 @@ class Pane:
     def _print(self, text: str, bell: bool = False) -> None:
         self._printer.line(text, bell and self.settings.config.pane.bell and self.console.tty)
 
-    # -- the footer: drawn in the printer's thread, looked at in another -------------------------------------------
+    # -- the footer: drawn in the printer's thread, looked at in another
+    # -------------------------------------------
 
     def _footer(self, columns: int, rows: int) -> Footer:
         if self._watcher is None or not self._began_watching:
@@ -534,9 +537,11 @@ class Pane:
         line = (
             f"asks you: {headline(asked[0].question)}"
             if asked
-            else f"orchestrator attach {life.id}"
-            if life.route.mode == "interactive"
-            else life.where or "starting"
+            else (
+                f"orchestrator attach {life.id}"
+                if life.route.mode == "interactive"
+                else life.where or "starting"
+            )
         )
         if progress is not None and not asked:
             progress.look()
@@ -548,9 +553,9 @@ class Pane:
             limit=life.route.timeout,
             line=line,
             cost_usd=life.cost + (progress.cost or 0.0 if progress else 0.0),
-            tokens=sum(progress.usage.get(kind, 0) for kind in ("input", "output"))
-            if progress
-            else 0,
+            tokens=(
+                sum(progress.usage.get(kind, 0) for kind in ("input", "output")) if progress else 0
+            ),
         )
 
     def _run_so_far(self, life: Life, now: float) -> str:

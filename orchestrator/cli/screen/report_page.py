@@ -140,8 +140,8 @@ def _bars(
     for part in range(5):
         y = HEIGHT - BOTTOM - part / 4 * top * scale
         shapes.append(
-            f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_figure(part / 4 * top, unit)}</text>'
+            f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{LEFT - 6}"'
+            f' y="{y + 4:.1f}" text-anchor="end">{_figure(part / 4 * top, unit)}</text>'
         )
     every = math.ceil(len(days) / 8)
     for place, day in enumerate(sorted(days)):
@@ -152,18 +152,23 @@ def _bars(
                 height = amount * scale
                 y -= height
                 shapes.append(
-                    f'<rect x="{x + step * 0.12:.1f}" y="{y:.1f}" width="{step * 0.76:.1f}" height="{height:.1f}" fill="{colour}">'
-                    f"<title>{day} {escape(name)}: {_figure(amount, unit)}</title></rect>"
+                    f'<rect x="{x + step * 0.12:.1f}" y="{y:.1f}" width="{step * 0.76:.1f}"'
+                    f' height="{height:.1f}" fill="{colour}"><title>{day} {escape(name)}:'
+                    f" {_figure(amount, unit)}</title></rect>"
                 )
         if place % every == 0:
             shapes.append(
-                f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 3}" text-anchor="middle">{day[5:]}</text>'
+                f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 3}"'
+                f' text-anchor="middle">{day[5:]}</text>'
             )
     key = "".join(
         f'<span><i style="background:{colour}"></i>{escape(name or "-")}</span>'
         for name, colour in series.items()
     )
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(shapes)}</svg><div class="key">{key}</div>'
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{escape(label)}">{"".join(shapes)}</svg><div class="key">{key}</div>'
+    )
 
 
 def _round_up(amount: float) -> float:
@@ -208,4 +213,7 @@ def _table(by: str, groups: Iterable[Group]) -> str:
             + "".join(f'<td class="n">{cell}</td>' for cell in cells)
             + "</tr>"
         )
-    return f'<h2>By {by}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return (
+        f"<h2>By {by}</h2><div"
+        f' class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )

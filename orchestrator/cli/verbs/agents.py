@@ -99,9 +99,9 @@ def _rows(config: Config, toolbox: Toolbox) -> list[dict[str, Any]]:
                 "model": agent.model or (tool.model if tool else None),
                 "command": list(agent.command),
                 "limit": config.limits.per_agent.get(name),
-                "timeout_s": agent.timeout
-                or (tool.timeout if tool else None)
-                or config.default_timeout,
+                "timeout_s": (
+                    agent.timeout or (tool.timeout if tool else None) or config.default_timeout
+                ),
                 "silence_s": silence_of(agent, tool, config) if tool else None,
                 "known": tool is not None,
                 "installed": tool is not None and tool.at_hand,

@@ -45,7 +45,10 @@ FOLDERS = (
 @click.option(
     "--settings",
     is_flag=True,
-    help="Accept the present orchestrator.yaml, tools, agents and templates, and have the watcher take them over; shows what is new.",
+    help=(
+        "Accept the present orchestrator.yaml, tools, agents and templates, and have the watcher"
+        " take them over; shows what is new."
+    ),
 )
 @dry_run_option
 @json_option

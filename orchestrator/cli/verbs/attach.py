@@ -49,14 +49,16 @@ def command(app: App, task: str, as_json: bool) -> int:
     if not is_open(folder):
         raise Refused(
             f"{task_id} is not running on a terminal",
-            f"orchestrator logs -f {task_id}   shows what it prints; you can attach to tasks with mode: interactive",
+            f"orchestrator logs -f {task_id}   shows what it prints; you can attach to tasks with"
+            " mode: interactive",
         )
     if not has_terminal():
         raise Refused(
             "this is not a terminal", f"orchestrator logs -f {task_id}   shows what it prints"
         )
     say(
-        f"==> {task_id} · attempt {attempt.number} · {journal.claim.get('agent', '')} · Ctrl-\\ detaches; it keeps running"
+        f"==> {task_id} · attempt {attempt.number} · {journal.claim.get('agent', '')} · Ctrl-\\"
+        " detaches; it keeps running"
     )
     if not attach(folder):
         say(f"==> detached from {task_id}; it keeps running. Again: orchestrator attach {task_id}")

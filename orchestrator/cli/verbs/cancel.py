@@ -128,7 +128,8 @@ def _of_words(app: App, words: tuple[str, ...]) -> list[tuple[str, Status]]:
 
 
 def _fitting(app: App, wanted: Filter) -> list[tuple[str, Status]]:
-    """Those that fit, the last of a run first: what depends on a task is withdrawn before the task itself."""
+    """Those that fit, the last of a run first: what depends on a task is withdrawn before the task
+    itself."""
     fit = {task_id: status for task_id, status, _ in find(app, wanted, TO_CANCEL)}
     order = _of_run(app, wanted.run) if wanted.run else list(fit.items())
     return [(task_id, fit[task_id]) for task_id, _ in order if task_id in fit]

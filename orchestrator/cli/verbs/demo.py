@@ -20,11 +20,18 @@ from orchestrator.cli.program import anywhere
 TASKS = {
     "quick": "prompt: Say hello.\n",
     "slow": "title: Look around for a few seconds\nprompt: |\n  Look around.\n  demo: work 4s\n",
-    "flaky": "title: Fail once, then succeed\nretries: 1\nprompt: |\n  Reach the model.\n  demo: fail 1\n",
-    "tidy-up": "title: Runs when slow is done\nneeds: [slow]\nprompt: |\n  Sum up.\n  demo: write SUMMARY.md It works.\n"
-    "artifacts: [SUMMARY.md]\n",
-    "release": "title: Release 0.2\nmax_parallel: 2\ntasks:\n  changelog: Write the changelog.\n  tests: Raise coverage.\n"
-    "  review:\n    prompt: Review both.\n    needs: [changelog, tests]\n",
+    "flaky": (
+        "title: Fail once, then succeed\nretries: 1\nprompt: |\n  Reach the model.\n  demo:"
+        " fail 1\n"
+    ),
+    "tidy-up": (
+        "title: Runs when slow is done\nneeds: [slow]\nprompt: |\n  Sum up.\n  demo: write"
+        " SUMMARY.md It works.\nartifacts: [SUMMARY.md]\n"
+    ),
+    "release": (
+        "title: Release 0.2\nmax_parallel: 2\ntasks:\n  changelog: Write the changelog.\n  tests:"
+        " Raise coverage.\n  review:\n    prompt: Review both.\n    needs: [changelog, tests]\n"
+    ),
 }
 
 

@@ -66,7 +66,8 @@ def _of_task(layout: Layout, word: str) -> tuple[str, Journal]:
     if journal is None or not journal.tree:
         raise NotFound(
             f"{task_id} had no tree of its own, so there is no diff of it alone",
-            f"orchestrator show {task_id}   lists files_changed; isolation: worktree gives tasks trees",
+            f"orchestrator show {task_id}   lists files_changed; isolation: worktree gives tasks"
+            " trees",
         )
     return task_id, journal
 

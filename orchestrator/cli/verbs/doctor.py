@@ -79,7 +79,8 @@ def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
             for status in ("ok", "note", "problem")
         }
         app.console.out(
-            f"{count['ok']} ok · {plural(count['note'], 'note')} · {plural(count['problem'], 'problem')}"
+            f"{count['ok']} ok · {plural(count['note'], 'note')} ·"
+            f" {plural(count['problem'], 'problem')}"
         )
     return FAILED if any(check.status == "problem" for check in found) else 0
 

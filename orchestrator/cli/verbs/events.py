@@ -101,7 +101,8 @@ def command(
         _show(app, event, jsonl)
     if bad:
         say(
-            f"{plural(bad, 'line')} in the log could not be read and were skipped; see orchestrator doctor"
+            f"{plural(bad, 'line')} in the log could not be read and were skipped; see orchestrator"
+            " doctor"
         )
     if not chosen and not follow and app.console.tty:
         app.console.out("no events")

@@ -83,7 +83,8 @@ def command(
     end = _end(until)
     if end is not None and found.tasks:
         raise click.UsageError(
-            "--until is for tools, agents, runs and everything; for a task, write not_before: in its file"
+            "--until is for tools, agents, runs and everything; for a task, write not_before: in"
+            " its file"
         )
     for scope in found.scopes:
         check_exists(app, scope)

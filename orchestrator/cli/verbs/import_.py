@@ -65,9 +65,11 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
     known = importing.known_to(importing.name_all(coming, app.layout), app.layout)
     agents = agent_names(config, toolbox.tools)
     outcome: dict[int, Plan | Fate] = {
-        number: importing.plan(item, known, agents, Status(to) if to else None)
-        if isinstance(item, Source)
-        else item
+        number: (
+            importing.plan(item, known, agents, Status(to) if to else None)
+            if isinstance(item, Source)
+            else item
+        )
         for number, item in enumerate(found)
     }
     plans = {number: item for number, item in outcome.items() if isinstance(item, Plan)}

@@ -109,7 +109,8 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     for name in names:
         if name not in TARGETS:
             raise click.BadParameter(
-                f"'{name}' is not one of all, none, {', '.join(TARGETS)}. {did_you_mean(name, ['all', 'none', *TARGETS], 'Did you mean')}".strip()
+                f"'{name}' is not one of all, none, {', '.join(TARGETS)}."
+                f" {did_you_mean(name, ['all', 'none', *TARGETS], 'Did you mean')}".strip()
             )
     return names
 
@@ -126,8 +127,10 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     "targets",
     metavar="WHICH",
     callback=_targets,
-    help="Notes for agents that work here: agents (a block in AGENTS.md, and a skill), "
-    "claude (a skill), both separated by a comma, all, or none (remove them).",
+    help=(
+        "Notes for agents that work here: agents (a block in AGENTS.md, and a skill), "
+        "claude (a skill), both separated by a comma, all, or none (remove them)."
+    ),
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @json_option

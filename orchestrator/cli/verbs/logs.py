@@ -118,7 +118,8 @@ def _show(app: App, task_id: str, number: int, name: str, lines: int | None, raw
 
 
 def _no_log(layout: Layout, task_id: str) -> NotFound:
-    """There is no log here: it has not run, or it ran and its logs are elsewhere (git ignores them)."""
+    """There is no log here: it has not run, or it ran and its logs are elsewhere (git ignores
+    them)."""
     if not results.read(layout, task_id):
         return NotFound(f"{task_id} has not run yet", f"orchestrator why {task_id}")
     gone = layout.shown(layout.logs(task_id))
@@ -167,7 +168,8 @@ def _follow(
             if reader is None:
                 agent = journal.claim.get("agent", "") if journal else ""
                 say(
-                    f"==> {task_id} · attempt {number} · {agent} · Ctrl-C stops following, not the task"
+                    f"==> {task_id} · attempt {number} · {agent} · Ctrl-C stops following, not the"
+                    " task"
                 )
                 reader = LogReader(f"{layout.logs(task_id, number)}/{name}", lines)
                 writer = LogWriter(app, printed.how_shown(layout, task_id, number, name), raw)

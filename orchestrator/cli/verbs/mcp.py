@@ -16,8 +16,8 @@ from orchestrator.cli.options import examples
 from orchestrator.errors import OrchestratorError, Unusable
 
 ABOUT = (
-    "Queue work for other agents and follow it. Tasks are files that a watcher runs; nothing here starts, approves or merges. "
-    "Make a task with new, wait for it, and read its answer with show."
+    "Queue work for other agents and follow it. Tasks are files that a watcher runs; nothing here"
+    " starts, approves or merges. Make a task with new, wait for it, and read its answer with show."
 )
 
 

@@ -79,8 +79,10 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
 @click.command(
     epilog=examples(
         'orchestrator new "Review retry logic" -a demo -t 10m',
-        'git diff | orchestrator new "Review this diff" -      # standard input is added to the prompt',
-        'orchestrator new "Plan the release" -a claude -i      # to talk to: orchestrator attach plan',
+        'git diff | orchestrator new "Review this diff" -      # standard input is added to the'
+        " prompt",
+        'orchestrator new "Plan the release" -a claude -i      # to talk to: orchestrator attach'
+        " plan",
         "orchestrator new -e                                   # write it in $EDITOR",
         'orchestrator new "Fix login" --wait; echo $?          # exit code of the task',
         "orchestrator new -T fix file=src/retry.py             # of work/templates/fix.yaml",

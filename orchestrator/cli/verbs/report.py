@@ -157,7 +157,8 @@ def _show(
     console.out(f"{show_duration(since)}   " + " · ".join(part for part in parts if part))
     if total.unknown:
         console.out(
-            f"the cost of {total.unknown} attempt{'s' if total.unknown > 1 else ''} is unknown: prices go under models: in orchestrator.yaml"
+            f"the cost of {total.unknown} attempt{'s' if total.unknown > 1 else ''} is unknown:"
+            " prices go under models: in orchestrator.yaml"
         )
     console.out()
     rows = [[by, *COLUMNS]]

@@ -107,7 +107,8 @@ def _present(console: Console, need: Need, number: int, total: int) -> None:
     since = f"  {console.ago(need.since, now())}" if need.since is not None else ""
     sign = console.sign("review" if need.kind == "asks" else need.kind)
     console.out(
-        f"{number} of {total}  {sign} {one_line(need.id)}  {console.word(need.kind)}  {need.why}{since}"
+        f"{number} of {total}  {sign} {one_line(need.id)}  {console.word(need.kind)} "
+        f" {need.why}{since}"
     )
     if need.title:
         console.out(f"        {console.cut(need.title)}")

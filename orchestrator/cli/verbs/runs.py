@@ -35,9 +35,11 @@ def command(app: App, names: tuple[str, ...], as_json: bool) -> None:
         app.console.table(
             [
                 [
-                    f"{app.console.sign(str(view.status))} {view.id}"
-                    if app.console.tty
-                    else view.id,
+                    (
+                        f"{app.console.sign(str(view.status))} {view.id}"
+                        if app.console.tty
+                        else view.id
+                    ),
                     app.console.word(str(view.status)),
                     f"{view.done}/{len(view.rows)} done",
                     one_line(view.title, 80),
@@ -91,7 +93,8 @@ def _show(console: Console, view: RunView, moment: float) -> None:
         count = sum(row.status == status for row in view.rows)
         counted += [f"{count} {word}"] if count else []
     console.out(
-        f"{console.sign(str(view.status))} {view.id}   {console.word(str(view.status))} · {' · '.join(counted)}"
+        f"{console.sign(str(view.status))} {view.id}   {console.word(str(view.status))} ·"
+        f" {' · '.join(counted)}"
     )
     if view.title != view.id:
         console.out(one_line(view.title, 200))

@@ -57,7 +57,8 @@ def command(app: App, words: tuple[str, ...], full: bool, reasons: bool, as_json
 
 
 def _meant(layout: Layout, word: str) -> RunView | tuple[str, Status, str]:
-    """The run or the task that ``word`` names: a run's whole name comes before a part of its tasks' names."""
+    """The run or the task that ``word`` names: a run's whole name comes before a part of its tasks'
+    names."""
     try:
         task_id, status, name = whereabouts.find(layout, word)
     except NotFound:
@@ -223,10 +224,12 @@ def _show(
     facts.append(
         (
             "changed",
-            "\n".join(changed)
-            if full
-            else " · ".join(changed[:5])
-            + (f" and {len(changed) - 5} more" if len(changed) > 5 else ""),
+            (
+                "\n".join(changed)
+                if full
+                else " · ".join(changed[:5])
+                + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+            ),
         )
     )
     facts.append(

@@ -133,7 +133,8 @@ def command(
 
 @contextmanager
 def _redrawn(console: Console) -> Iterator[None]:
-    """What is printed inside replaces what is on the screen, line by line, so that nothing flickers."""
+    """What is printed inside replaces what is on the screen, line by line, so that nothing
+    flickers."""
     screen, console.stream = console.stream, io.StringIO()
     try:
         yield
@@ -146,8 +147,8 @@ def _redrawn(console: Console) -> Iterator[None]:
 
 
 def short_line(console: Console, view: Overview) -> str:
-    """``3▶ 2· 1✗ 2? $5.81``: running, waiting, failed, what needs you.  A trailing ``!`` means that no watcher runs, or that it claims
-    nothing (the disk, the settings)."""
+    """``3▶ 2· 1✗ 2? $5.81``: running, waiting, failed, what needs you.  A trailing ``!`` means that
+    no watcher runs, or that it claims nothing (the disk, the settings)."""
     parts = [
         f"{view.counts[Status.RUNNING]}{'▶' if console.unicode else '>'}",
         f"{view.counts[Status.INBOX]}{'·' if console.unicode else '.'}",

@@ -182,7 +182,8 @@ def _clean(
         _list(app, free)
         if not sys.stdin.isatty():
             say(
-                "error: nothing was removed: there is no terminal to ask on\nhint:  orchestrator trees clean -y"
+                "error: nothing was removed: there is no terminal to ask on\nhint:  orchestrator"
+                " trees clean -y"
             )
             return FAILED
         if not click.confirm(f"remove {len(free)} of {len(found)} trees?", err=True):

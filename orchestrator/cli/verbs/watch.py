@@ -36,7 +36,8 @@ from orchestrator.tools.specs import Toolbox
 @click.command(
     epilog=examples(
         "orchestrator watch",
-        "orchestrator watch --until-empty    # then exit: 0; 1 if a task failed; 7 if one needs you",
+        "orchestrator watch --until-empty    # then exit: 0; 1 if a task failed; 7 if one"
+        " needs you",
         "orchestrator watch | tee watch.log    # plain lines",
         "orchestrator watch --all              # every project of `orchestrator projects`",
     )
@@ -189,6 +190,6 @@ def _sharing(layout: Layout, settings: Settings) -> str:
     listed = ", ".join(f"work/tools/{name}.yaml" for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"note: tasks of {listed}{more} run side by side in the same working tree; edits: true there makes them take turns,"
-        " edits: false says that they only read"
+        f"note: tasks of {listed}{more} run side by side in the same working tree; edits: true"
+        " there makes them take turns, edits: false says that they only read"
     )

@@ -42,7 +42,10 @@ from orchestrator.tools.specs import Toolbox
     "--queue",
     metavar="URL",
     default="",
-    help=f"The broker: nats://, tls://, redis:// or rediss://, or folder:///DIR. Default: ${URL_ENV}.",
+    help=(
+        "The broker: nats://, tls://, redis:// or rediss://, or folder:///DIR. Default:"
+        f" ${URL_ENV}."
+    ),
 )
 @click.option(
     "--label",
@@ -65,7 +68,10 @@ from orchestrator.tools.specs import Toolbox
     "--spool",
     metavar="DIR",
     default="",
-    help="Where attempts run and are kept until the watcher has their results. Default: ~/.local/state/orchestrator/spool.",
+    help=(
+        "Where attempts run and are kept until the watcher has their results. Default:"
+        " ~/.local/state/orchestrator/spool."
+    ),
 )
 @click.option("--name", default="", help="Its name for people. Default: the host's name.")
 @click.option(

@@ -125,7 +125,8 @@ class Job:
             f"{task}: its watcher had given up on it; its work is kept in {self.entry.folder}"
         )
 
-    # -- doing it -----------------------------------------------------------------------------------------------------
+    # -- doing it
+    # -----------------------------------------------------------------------------------------------------
 
     async def _known(self) -> AttemptFacts | None:
         """What a former worker began; None if it began nothing. It may have been killed after a
@@ -269,7 +270,8 @@ class Job:
             raise Gone
         return end
 
-    # -- telling its end ----------------------------------------------------------------------------------------------
+    # -- telling its end
+    # ----------------------------------------------------------------------------------------------
 
     async def _finish(self, end: AttemptEnd) -> None:
         """Everything is at the broker before the record says that it is finished."""
@@ -304,7 +306,8 @@ class Job:
         await asyncio.to_thread(self.hub.workplace.forget, self.entry)
         self.entry.remove()
 
-    # -- small things -------------------------------------------------------------------------------------------------
+    # -- small things
+    # -------------------------------------------------------------------------------------------------
 
     async def _notify(self) -> None:
         try:

@@ -58,7 +58,8 @@ class Lease:
         self._revision: int | None = None
         self._holding = asyncio.Lock()
 
-    # -- having it ----------------------------------------------------------------------------------------------------
+    # -- having it
+    # ----------------------------------------------------------------------------------------------------
 
     async def take(self) -> None:
         """Claim it; or, after a worker that was killed, have it still.  Raises `Gone`."""
@@ -107,7 +108,8 @@ class Lease:
             refused = State(FINISHED, self._hub.spool.worker, self._hub.name, end=end)
             await self._hub.patient(lambda: self._write(refused, record.revision))
 
-    # -- keeping it ---------------------------------------------------------------------------------------------------
+    # -- keeping it
+    # ---------------------------------------------------------------------------------------------------
 
     async def beat(self, lease: float) -> None:
         """Hold it, four times a lease (seconds), until it is gone."""
@@ -188,7 +190,8 @@ class Lease:
         if self.handle is not None:
             self.handle.cancel()
 
-    # -- after its end ------------------------------------------------------------------------------------------------
+    # -- after its end
+    # ------------------------------------------------------------------------------------------------
 
     async def wish(self) -> Wish:
         """What the watcher wants now; if it wants all of it again, the record says that it runs.
@@ -209,7 +212,8 @@ class Lease:
         self.state = state.but(state=RUNNING, told=state.told + 1)
         return Wish.AGAIN
 
-    # -- the broker ---------------------------------------------------------------------------------------------------
+    # -- the broker
+    # ---------------------------------------------------------------------------------------------------
 
     async def _read(self) -> Record | None:
         return await self._hub.engine.read(self._name)

@@ -102,7 +102,10 @@ class Once(Worker):
             state = State("")
         if state.state == OFFERED:
             return "" if waited < PATIENCE else "somebody else has pulled the offer"
-        return f"{state.name or 'its watcher'} has it already ({state.state}); nothing is left to be done"
+        return (
+            f"{state.name or 'its watcher'} has it already ({state.state}); nothing is left to be"
+            " done"
+        )
 
     def _asked_to_leave(self) -> None:
         """Whoever started us wants the machine back: it is ended, its watcher hears of it at once,

@@ -161,7 +161,8 @@ class Worker:
         busy = self._busy()
         if self.leaving == 1 and busy:
             self.hub.tell(
-                f"taking nothing more; {busy} still running here. Again: leave at once; they go on under the next worker"
+                f"taking nothing more; {busy} still running here. Again: leave at once; they go on"
+                " under the next worker"
             )
         self.hub.wake.set()
 

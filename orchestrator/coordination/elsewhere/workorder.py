@@ -48,12 +48,13 @@ def route_of(
         on="direct",
     )
     try:
-        (route, *_) = routes(task, config, tools)
+        route, *_ = routes(task, config, tools)
     except RouteProblem as problem:
         raise CannotStart(f"this worker refuses it: {problem.message}", problem.hint) from None
     if route.sandbox.on:
         raise CannotStart(
-            f"this worker's settings demand a sandbox for the agent '{route.agent.name}', and workers build none"
+            f"this worker's settings demand a sandbox for the agent '{route.agent.name}', and"
+            " workers build none"
         )
     # The whole prompt is composed already.  Permissions: the narrower of both sides.
     permissions = min(

@@ -1,11 +1,10 @@
 """The six primitives that a broker is asked for, and what goes wrong with one.
 
-1. *push* an offer into a pool, *pull* one without waiting, *acknowledge* it; the same dispatch is there at most once;
-2. *records*: a value and its revision, written by compare-and-set alone;
-3. *events* of one dispatch, appended and read in order, as often as one likes;
-4. *notify*: a word to everybody who listens to a topic; it may be lost, so whoever listens looks by itself as well;
-5. *blobs*: what is too large for the others;
-6. *cards* of workers: the newest one of each.
+1. *push* an offer into a pool, *pull* one without waiting, *acknowledge* it; the same dispatch is
+there at most once; 2. *records*: a value and its revision, written by compare-and-set alone; 3.
+*events* of one dispatch, appended and read in order, as often as one likes; 4. *notify*: a word to
+everybody who listens to a topic; it may be lost, so whoever listens looks by itself as well; 5.
+*blobs*: what is too large for the others; 6. *cards* of workers: the newest one of each.
 
 What a broker holds may be lost at any moment.
 """

@@ -120,7 +120,8 @@ class FolderEngine:
         await asyncio.gather(*self._listening, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    # -- files --------------------------------------------------------------------------------------------------------
+    # -- files
+    # --------------------------------------------------------------------------------------------------------
 
     def _new(self, data: bytes) -> str:
         """A file of our own, which is then linked or moved to where it belongs."""
@@ -138,7 +139,8 @@ class FolderEngine:
             atomic.remove(new)
             raise
 
-    # -- records ------------------------------------------------------------------------------------------------------
+    # -- records
+    # ------------------------------------------------------------------------------------------------------
 
     async def read(self, name: str) -> Record | None:
         return await self._ask(lambda: self._read(name))
@@ -180,7 +182,8 @@ class FolderEngine:
                 atomic.remove(_path(folder, old))
         return made
 
-    # -- offers -------------------------------------------------------------------------------------------------------
+    # -- offers
+    # -------------------------------------------------------------------------------------------------------
 
     async def push(self, pool: str, dispatch: str, data: bytes) -> None:
         await self._ask(lambda: self._put(f"{self._root}/{OFFERS}/{_short(pool)}/{dispatch}", data))
@@ -210,7 +213,8 @@ class FolderEngine:
     async def acknowledge(self, offer: Offer) -> None:
         await self._ask(lambda: atomic.remove(str(offer.token)))
 
-    # -- events -------------------------------------------------------------------------------------------------------
+    # -- events
+    # -------------------------------------------------------------------------------------------------------
 
     async def append(self, dispatch: str, data: bytes) -> None:
         await self._ask(lambda: self._append(dispatch, data))
@@ -247,7 +251,8 @@ class FolderEngine:
                 found.append((json.dumps(offsets), data))
         return found
 
-    # -- blobs, words, cards ------------------------------------------------------------------------------------------
+    # -- blobs, words, cards
+    # ------------------------------------------------------------------------------------------
 
     async def store(self, name: str, data: bytes) -> None:
         if len(data) > BLOB_MOST:

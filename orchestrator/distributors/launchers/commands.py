@@ -221,6 +221,7 @@ def commands_from(
                 name = min(unknown)
                 raise Unusable(
                     f"{at}.{part}: nothing is known for {{{name}}}",
-                    "{worker}, {words}, {name}, {dispatch}, {job}, {log}, {labels}; {words} and {labels} stand alone",
+                    "{worker}, {words}, {name}, {dispatch}, {job}, {log}, {labels}; {words} and"
+                    " {labels} stand alone",
                 )
     return Commands(whole, given, labels, log)

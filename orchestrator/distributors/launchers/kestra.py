@@ -115,7 +115,10 @@ class Kestra:
 
     def _execute(self, flow: str, start: Start) -> str:
         mark = uuid.uuid4().hex
-        body = f'--{mark}\r\nContent-Disposition: form-data; name="dispatch"\r\n\r\n{start.dispatch}\r\n--{mark}--\r\n'
+        body = (
+            f"--{mark}\r\nContent-Disposition: form-data;"
+            f' name="dispatch"\r\n\r\n{start.dispatch}\r\n--{mark}--\r\n'
+        )
         query = urlencode({"labels": f"{LABEL}:{start.name}"})
         path = f"executions/{_part(self.namespace)}/{flow}?{query}"
         known = self._call("POST", path, body.encode(), f"multipart/form-data; boundary={mark}")

@@ -35,8 +35,10 @@ def place(layout: Layout) -> Check:
     if _fewer(watches, FEW_WATCHES) or _fewer(instances, FEW_INSTANCES):
         return note(
             "project",
-            f"{watches} inotify watches and {instances} instances are allowed, which other programs may use up",
-            "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128, or  watch: {notify: poll}",
+            f"{watches} inotify watches and {instances} instances are allowed, which other programs"
+            " may use up",
+            "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128, or  watch:"
+            " {notify: poll}",
         )
     kind = kind or "unknown file system"
     return ok("project", f"{layout.work} ({kind}, {watches} inotify watches allowed)")
