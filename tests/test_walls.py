@@ -109,7 +109,7 @@ PLACES = (
     "schedules/s.yaml",
     ".state/active/w.jsonl",
     ".state/closed/c.jsonl",
-    ".state/dropped/after.json",
+    ".state/dropped/other.json",  # of after, it asks for a review (test_sandbox)
     ".state/expanding/e",
     ".state/following/f",
     ".state/tmp/1.old",
