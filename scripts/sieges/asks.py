@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orchestrator.files import asks, eventreader, journals, scan
 from orchestrator.files.layout import Layout
-from orchestrator.tools.queries import event_of
+from orchestrator.tools.queries import events_of
 
 CONFIG = """limits: {running: 3, asking: 50}
 on_lost: retry
@@ -212,10 +212,10 @@ def _decided(log: Path) -> dict[str, tuple[str, str]]:
     text = log.read_text() if log.exists() else ""
     found = {match[2]: (match[1], match[3] or "") for match in DECIDED.finditer(text)}
     for line in text.splitlines():
-        event = event_of(line.encode()) or {}
-        if event.get("type") == "answered":
-            words = event.get("text", "").removeprefix("A person said: ")
-            found[event["what"]] = ("allow" if event["allowed"] else "deny", words)
+        for event in events_of(line.encode()):
+            if event.get("type") == "answered":
+                words = event.get("text", "").removeprefix("A person said: ")
+                found[event["what"]] = ("allow" if event["allowed"] else "deny", words)
     return found
 
 
