@@ -433,6 +433,7 @@ def test_names_in_settings_that_mean_nothing(project):
     """An agent whose tool is misspelt would wait for ever."""
     project.config(
         "agents:\n  x: {tool: clade}\n  y: {tool: [claude, gemin]}\ndefaults: {agent: nix}\n"
+        "limits: {reserve: {claud: 20%, codex: 10%, x: 5%}}\n"
     )
     (project.work / "agents").mkdir(exist_ok=True)
     (project.work / "agents/pro.md").write_text("---\ntool: codx\n---\nBe good.\n")
@@ -441,8 +442,9 @@ def test_names_in_settings_that_mean_nothing(project):
         "work/orchestrator.yaml:2:13: there is no tool 'clade'",
         "work/orchestrator.yaml:3:13: there is no tool 'gemin'",
         "work/orchestrator.yaml:4:19: there is no agent 'nix'",
+        "work/orchestrator.yaml:5:27: there is no tool or agent 'claud'",
         "work/agents/pro.md:2:7: there is no tool 'codx'",
     ]
     assert "did you mean 'claude'?" in shown[0]
     settings = project.run("validate", "work/orchestrator.yaml", "--format", "concise", code=4)
-    assert settings.stdout.count("there is no") == 3
+    assert settings.stdout.count("there is no") == 4

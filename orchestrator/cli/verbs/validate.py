@@ -212,6 +212,11 @@ def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
             schemas.did_you_mean(config.default_agent, known) or "orchestrator agents   lists them"
         )
         problems.append(document.problem_at(("defaults", "agent"), what, hint))
+    for name in config.limits.reserve:
+        if name not in known and name not in toolbox.tools:
+            what = f"there is no tool or agent '{one_line(name, 60)}'"
+            hint = schemas.did_you_mean(name, known) or "orchestrator agents   lists them"
+            problems.append(document.problem_at(("limits", "reserve", name), what, hint))
     return [(layout.shown(layout.config), document, problems)] if problems else []
 
 
