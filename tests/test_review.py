@@ -104,6 +104,14 @@ def test_a_file_with_a_number_is_an_answer_too(chat):
     assert session(chat, "a")[1:] == ["3. rename it\n"]
 
 
+def test_the_second_of_two_answers_says_its_option_too(chat):
+    do(chat, "a", ASKS, code=7)
+    chat.run("reply", "a", "2")
+    (chat.work / "inbox/a.reply").write_text("1\n")
+    chat.run("watch", "--until-empty")
+    assert "2. no" in session(chat, "a")[1] and "1. yes" in session(chat, "a")[1]
+
+
 def test_nobody_answers_where_the_role_says_so(chat):
     chat.config("defaults: {agent: quiet}\nagents:\n  quiet: {tool: chat, ask: deny}\n")
     do(chat, "a", ASKS)

@@ -143,7 +143,9 @@ class Replies:
 
     def at_start(self, entry: Entry) -> None:
         """The attempt that is about to start is told what was said meanwhile."""
-        self._take(entry, self._ready(entry.journal.task_id)[0], "delivered as it starts")
+        task_id = entry.journal.task_id
+        ready = self._chosen(task_id, self._ready(task_id)[0])
+        self._take(entry, ready, "delivered as it starts")
 
     def at_end(self, entry: Entry) -> bool:
         """Whether an attempt that has ended is followed by another, because somebody has said
@@ -177,16 +179,22 @@ class Replies:
                 if not entry.lock() or entry.journal.phase is Phase.BLOCKED:
                     raise OrchestratorError(f"{task_id} is busy")
                 number = entry.journal.next_attempt
-                question = str(results.read(self.layout, task_id).get("question") or "")
-                for reply in ready:
-                    said = replace(reply, text=answer(question, reply.text))
-                    replying.tell(self.store, entry, said, f"starts attempt {number}")
+                for reply in self._chosen(task_id, ready):
+                    replying.tell(self.store, entry, reply, f"starts attempt {number}")
                 waits = any(record["to"] == number for record in entry.journal.replies)
         if waits:
             moves.retry(self.store, task_id, by="reply")
         for reply in ready if entry is not None else ():
             replying.discard(self.store, reply)
         return [name] if waits else []
+
+    def _chosen(self, task_id: str, ready: list[Reply]) -> list[Reply]:
+        """The same; what is the number of an option says which, if the last turn ended with a
+        question."""
+        if not ready:
+            return []
+        question = str(results.read(self.layout, task_id).get("question") or "")
+        return [replace(reply, text=answer(question, reply.text)) for reply in ready]
 
     def _take(self, entry: Entry, ready: list[Reply], summary: str) -> None:
         for reply in ready:
