@@ -15,7 +15,7 @@ from orchestrator.queries.needs import Need
 ASKS = Need(
     "migrate-db", "asks", "Drop it?", "reply migrate-db", question="Drop it?\n1. yes\n2. no", verbs=("reply", "reject", "show")
 )  # fmt: skip
-REVIEW = Need("fix-login", "review", "+1 -0", "diff fix-login", verbs=("diff", "show", "approve", "reject", "reply", "retry"))  # fmt: skip
+REVIEW = Need("fix-login", "review", "+1 -0", "diff fix-login", target="main", verbs=("diff", "show", "approve", "reject", "reply", "retry"))  # fmt: skip
 SETTINGS = Need("settings", "held", "changed", "approve --settings")
 VIEW = View(
     [Doing("add-schema", "codex", 36, cost_usd=0.76), Doing("talk", "claude", interactive=True)],
@@ -60,7 +60,7 @@ def test_what_cannot_be_undone_is_asked_once():
         after, done = play([key], hand)
         assert not done and after.mode == "" and after.note == "no"
     hand, _ = play(["a"], Hand("needs", "fix-login"))
-    assert hand.prompt == "merge fix-login, +1 -0? y/N"
+    assert hand.prompt == "merge fix-login into main, +1 -0? y/N"
     assert play(["y"], hand)[1] == [Act(("approve", "fix-login"))]
     hand, _ = play(["a"], Hand("needs", "settings"))
     assert play(["y"], hand)[1] == [Act(("approve", "--settings"))]

@@ -52,6 +52,7 @@ class Need:
     said: str = ""  # the first line of the agent's answer
     question: str = ""
     branch: str = ""
+    target: str = ""  # the branch that its own would be merged into
     plan: str = ""  # the text of a plan that waits for a yes
     verbs: tuple[str, ...] = ()  # that can be done with it
 
@@ -110,6 +111,7 @@ def _reviews(layout: Layout) -> Iterator[Need]:
             "title": one_line(str(found.get("title") or ""), 200),
             "said": one_line(question_model.headline(str(found.get("message") or "")), 200),
             "branch": one_line(str(found.get("branch") or ""), 200),
+            "target": one_line(str(found.get("target") or ""), 200),
         }
         if question:
             why = " ".join(

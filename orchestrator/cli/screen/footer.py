@@ -153,8 +153,10 @@ def _of_need(need: Need) -> Target:
     verbs = tuple(dict.fromkeys((*need.verbs, *(("show",) if need.verbs else ()))))
     opens = ("show", need.id) if "show" in verbs else tuple(need.command.split())
     facts = f", {need.why}" if need.why else ""
+    into = f" into {need.target}" if need.target else ""
+    accept = f"merge {need.id}{into}" if "diff" in verbs else f"approve {need.id}"
     effect = {
-        "approve": f"merge {need.id}{facts}" if "diff" in verbs else f"approve {need.id}{facts}",
+        "approve": f"{accept}{facts}",
         "reject": f"reject {need.id}{facts}",
     }
     words: dict[str, tuple[str, ...]] = {}
