@@ -20,6 +20,8 @@ import pytest
 from conftest import Project, wait_until
 from transcripts import Stage
 
+from orchestrator.cli.screen.console import day_cost
+
 READING = [
     ("status",),
     ("list",),
@@ -530,3 +532,12 @@ def test_values_are_suggested(project):
     assert (
         "Did you mean 'concise'?" in project.run("validate", "--format", "consise", code=2).stderr
     )
+
+
+def test_where_you_are_says_slots_and_the_days_budget(project, watch):
+    assert [day_cost(5.81, 20), day_cost(5.81, None), day_cost(0.4, 0.5)] == ["$5.81 of $20", "$5.81 today", "$0.40 of $0.50"]  # fmt: skip
+    project.drop("a.yaml", "prompt: |\n  demo: work 30s\n")
+    watch("--slots", "3")
+    project.until("a", "running")
+    first = project.run().stdout.splitlines()[0]
+    assert first.startswith(f"{project.root.name} · watcher running") and first.endswith(" · 1 of 3 slots · 0 waiting")  # fmt: skip

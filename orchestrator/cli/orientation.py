@@ -8,9 +8,9 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import now
-from orchestrator.cli.screen.console import cost
+from orchestrator.cli.screen.console import day_cost
 from orchestrator.cli.screen.needs import block
-from orchestrator.cli.verbs.status import watcher_words
+from orchestrator.cli.verbs.status import slot_words, watcher_words
 from orchestrator.errors import Unusable
 from orchestrator.files import scan
 from orchestrator.model.status import Status
@@ -34,10 +34,13 @@ def orientation(app: App) -> None:
     look = Known(layout, now())
     needs = needs_you(layout, now(), look)
     known = look.card
-    running = counts[Status.RUNNING]
-    parts = [f"{running} running", f"{counts[Status.INBOX] - len(look.invalid)} waiting"]
-    if known is not None and known.alive and known.cost_usd:
-        parts.append(f"{cost(known.cost_usd)} today")
+    waiting = f"{counts[Status.INBOX] - len(look.invalid)} waiting"
+    if known is not None and known.alive:
+        parts = [slot_words(look.use.running, known.slots), waiting]
+        if known.cost_usd:
+            parts.append(day_cost(known.cost_usd, look.in_force.budgets.day.hard))
+    else:
+        parts = [f"{counts[Status.RUNNING]} running", waiting]
     app.console.out(
         f"{os.path.basename(layout.root)} · {watcher_words(known, now())} · {' · '.join(parts)}"
     )

@@ -265,6 +265,14 @@ def cost(usd: float | None) -> str:
     return "<$0.01" if 0 < usd < 0.005 else f"${usd:.2f}"
 
 
+def day_cost(usd: float, budget: float | None) -> str:
+    """What a day has cost: ``$5.81 of $20``, or ``$5.81 today`` without a budget."""
+    if budget is None:
+        return f"{cost(usd)} today"
+    whole = f"${budget:.0f}" if budget == int(budget) else cost(budget)
+    return f"{cost(usd)} of {whole}"
+
+
 def cost_each(usd: float | None, count: int) -> str:
     """Dollars for one of so many, with as many places as it takes to see that it is not nothing."""
     if not usd or not count:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cli.screen.console import Console, cost, tokens
+from orchestrator.cli.screen.console import Console, cost, day_cost, tokens
 from orchestrator.cli.screen.hand import KEYS, Hand, Target, selected, valid
 from orchestrator.files.text import fit, fit_middle, one_line, width
 from orchestrator.model.question import options
@@ -358,9 +358,10 @@ def _summary(view: View, console: Console, columns: int) -> str:
         for name, count in view.counts
         if name != "waiting" and (count or name == "done")
     ]
-    if view.cost_usd or view.budget_usd is not None:
-        budget = f" of {cost(view.budget_usd)}" if view.budget_usd is not None else ""
-        left.append(f"{cost(view.cost_usd)}{budget}")
+    if view.budget_usd is not None:
+        left.append(day_cost(view.cost_usd, view.budget_usd))
+    elif view.cost_usd:
+        left.append(cost(view.cost_usd))
     left += view.notes
     left += [f"{tokens(view.tokens)} tok"] if view.tokens else []
     left.append(f"up {show_duration(view.up // 60 * 60) if view.up >= 60 else '<1m'}")

@@ -17,7 +17,7 @@ from orchestrator.cli import elsewhen
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option, now
 from orchestrator.cli.screen import needs
-from orchestrator.cli.screen.console import Console, cost
+from orchestrator.cli.screen.console import Console, cost, day_cost
 from orchestrator.cli.screen.projects import rows as project_rows
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
@@ -169,17 +169,20 @@ def short_line(console: Console, view: Overview) -> str:
     return " ".join(parts)
 
 
+def slot_words(used: int, slots: int) -> str:
+    """``2 of 4 slots``."""
+    return f"{used} of {slots} slots" if slots else "paused (limits.running: 0)"
+
+
 def show(console: Console, view: Overview, moment: float) -> None:
     card = view.watcher
     words = watcher_words(card, moment)
     more: list[tuple[str, str]] = []
     if card is not None and card.alive:
-        slots = (
-            f"{view.in_slots} of {card.slots} slots" if card.slots else "paused (limits.running: 0)"
-        )
+        slots = slot_words(view.in_slots, card.slots)
         words += f" · {slots} · beat {show_duration(card.beat)} ago"
         if card.cost_usd:
-            words += f" · {cost(card.cost_usd)} today"
+            words += f" · {day_cost(card.cost_usd, view.budget_usd)}"
         if card.fault:
             text = f"{card.fault}: nothing is claimed until the disk accepts writes again"
             more.append(("fault", console.paint(text, "red")))
