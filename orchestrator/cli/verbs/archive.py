@@ -102,12 +102,17 @@ def _state(app: App, task_id: str) -> str | None:
 
 
 def _named(app: App, words: tuple[str, ...]) -> Found:
-    """The tasks that words name; of a run, those that have ended."""
+    """The tasks that words name; of a run, its own file and those tasks that have ended."""
     found: Found = []
     for word in words:
-        of_run = runs.meant(app.layout, word) is not None
+        run = runs.meant(app.layout, word)
         meant = selecting.named(app, [word])
-        found += [item for item in meant if not of_run or item[1] in FINISHED]
+        if run is not None:
+            own = scan.locate(app.layout, run[0], FINISHED)
+            meant = [item for item in meant if item[1] in FINISHED]
+            if own is not None:  # its tasks were reviewed as one
+                meant.append((run[0], *own))
+        found += meant
     return list(dict.fromkeys(found))
 
 
