@@ -92,7 +92,7 @@ class FolderEngine:
             raise OSError(
                 0, "there is no such folder here"
             )  # a mount that is not there is not made
-        os.makedirs(self._root, mode=0o700, exist_ok=True)
+        _have(self._root)
         probe = f"{self._root}/{uuid.uuid4().hex}"
         atomic.write_temporary(probe, b"")
         try:
@@ -103,7 +103,7 @@ class FolderEngine:
         finally:
             atomic.remove(probe)
         for name in KINDS:
-            os.makedirs(f"{self._root}/{name}", mode=0o700, exist_ok=True)
+            _have(f"{self._root}/{name}")
 
     def _sweep(self) -> None:
         """Remove what nobody can need any more."""
@@ -133,7 +133,7 @@ class FolderEngine:
         """Have this in the file, at once."""
         new = self._new(data)
         try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            _have(os.path.dirname(path))
             os.rename(new, path)
         except OSError:
             atomic.remove(new)
@@ -162,7 +162,7 @@ class FolderEngine:
 
     def _write(self, name: str, value: bytes, revision: int) -> int | None:
         folder = f"{self._root}/{RECORDS}/{name}"
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _have(folder)
         try:
             if _last(folder) != revision:
                 return None
@@ -197,7 +197,7 @@ class FolderEngine:
         for _, name in _by_age(taken, now - ACK_WAIT):
             _moved(f"{taken}/{name}", f"{waiting}/{name}")  # nobody has acknowledged it
         for _, name in _by_age(waiting, now + DAY):
-            os.makedirs(taken, mode=0o700, exist_ok=True)
+            _have(taken)
             target = f"{taken}/{name}"
             if not _moved(f"{waiting}/{name}", target):
                 continue  # another was faster
@@ -223,7 +223,7 @@ class FolderEngine:
         """Each process has a file of its own there, so that what one of them leaves torn is in
         nobody's way."""
         folder = f"{self._root}/{EVENTS}/{dispatch}"
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _have(folder)
         path = f"{folder}/{self._consumer}.{self._torn}"
         fd = opening.descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -332,6 +332,15 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
+
+
+def _have(folder: str) -> None:
+    """Have a folder there. Those above it are never made: a mount that went away this moment would
+    be made on this machine, and look as if nothing had ever been in it."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
 
 
 def _path(folder: str, revision: int) -> str:
