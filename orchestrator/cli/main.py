@@ -26,8 +26,8 @@ from orchestrator.files.layout import WORK
 from orchestrator.files.opening import NotAFile
 from orchestrator.files.text import hang
 
-# An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
 TOLD = ("why", "help")  # elsewhere in the help
+# An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.
 INTERNAL = (errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
