@@ -6,6 +6,7 @@ is the answer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +75,27 @@ agent_option = click.option(
 
 
 def filter_options(asks: bool = True) -> Decorator:
-    """The options of a `Filter`: the arguments run_id, agent, labels, statuses and failed; if the
-    verb ``asks``, yes."""
+    """The options of a `Filter`, which the verb gets as ``wanted``; if it ``asks``, also yes."""
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+    def add(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(verb)
+        def command(
+            *args: Any,
+            run_id: str | None,
+            agent: str | None,
+            labels: tuple[str, ...],
+            statuses: tuple[str, ...],
+            failed: bool,
+            **others: Any,
+        ) -> Any:
+            wanted = Filter(run_id, agent, frozenset(labels), statuses, failed)
+            return verb(*args, wanted=wanted, **others)
+
         options = [run_option, agent_option, label_option, status_option, failed_option]
+        made: Callable[..., Any] = command
         for option in reversed([*options, yes_option] if asks else options):
-            command = option(command)
-        return command
+            made = option(made)
+        return made
 
     return add
 

@@ -56,11 +56,7 @@ FOLDERS = (
 def command(
     app: App,
     tasks: tuple[str, ...],
-    run_id: str | None,
-    agent: str | None,
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: selecting.Filter,
     yes: bool,
     settings: bool,
     dry_run: bool,
@@ -74,7 +70,6 @@ def command(
     which all of these apply, after a question. A task that came through git needs its id.
     """
     refuse_in_attempt("approve anything")
-    wanted = selecting.Filter(run_id, agent, frozenset(labels), statuses, failed)
     if (tasks and wanted) or not (tasks or wanted or settings):
         raise click.UsageError(f"{selecting.NAME}; or --settings")
     changes = Changes(app, as_json)

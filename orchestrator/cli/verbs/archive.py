@@ -48,11 +48,7 @@ def command(
     app: App,
     tasks: tuple[str, ...],
     age: str | None,
-    run_id: str | None,
-    agent: str | None,
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: selecting.Filter,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -61,7 +57,6 @@ def command(
 
     With --older-than, --run, --agent, --label or --status: the ended tasks to which all of these apply, after a question.
     """
-    wanted = selecting.Filter(run_id, agent, frozenset(labels), statuses, failed)
     if bool(tasks) == bool(wanted or age):
         raise click.UsageError(f"{selecting.NAME}, or --older-than 30d")
     if tasks:

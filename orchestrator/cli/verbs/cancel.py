@@ -51,11 +51,7 @@ TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
 def command(
     app: App,
     tasks: tuple[str, ...],
-    run_id: str | None,
-    agent: str | None,
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: Filter,
     yes: bool,
     no_wait: bool,
     dry_run: bool,
@@ -66,7 +62,6 @@ def command(
     Of a run that is named, every task that has not ended. With --run, --agent, --label or --status: the tasks to which
     all of these apply, after a question. Ctrl-C in its pane stops the watcher.
     """
-    wanted = Filter(run_id, agent, frozenset(labels), statuses, failed)
     if bool(tasks) == bool(wanted):
         hint = "; Ctrl-C in its pane stops the watcher" if not tasks else ""
         raise click.UsageError(NAME + hint)

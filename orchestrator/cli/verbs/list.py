@@ -48,11 +48,7 @@ if TYPE_CHECKING:
 def command(
     app: App,
     words: tuple[str, ...],
-    run_id: str | None,
-    agent: str | None,
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: selecting.Filter,
     most: int,
     everywhere: bool,
     as_json: bool,
@@ -62,17 +58,15 @@ def command(
 
     With --all, the tasks of all your projects: the first column is the project.
     """
-    states = (*statuses, *(["failed"] if failed else []))
+    run_id, agent = wanted.run, wanted.agent
     if words and everywhere:
         raise click.UsageError("--all lists every project; name tasks in one of them: -C DIR")
     ids = frozenset(task_id for task_id, _, _ in selecting.named(app, words)) if words else None
-    wanted = Wanted(states, run_id, agent, frozenset(labels), 0 if words else most, ids)
+    asked = Wanted(wanted.words, run_id, agent, wanted.labels, 0 if words else most, ids)
     if everywhere:
-        _show_everywhere(
-            app, projects.in_each(lambda layout: _find(layout, wanted)), as_json, jsonl
-        )
+        _show_everywhere(app, projects.in_each(lambda layout: _find(layout, asked)), as_json, jsonl)
         return
-    rows, left_out = _find(app.layout, wanted)
+    rows, left_out = _find(app.layout, asked)
     if run_id is not None and not rows and runs.find_run(app.layout, run_id) is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:

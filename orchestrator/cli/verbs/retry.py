@@ -58,11 +58,7 @@ WITHOUT_SUCCESS = (Status.FAILED, Status.CANCELLED)
 def command(
     app: App,
     tasks: tuple[str, ...],
-    run_id: str | None,
-    agent: str | None,
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: Filter,
     yes: bool,
     conflict: bool,
     fresh: bool,
@@ -77,7 +73,6 @@ def command(
     """
     if conflict and fresh:
         raise click.UsageError("--conflict uses its tree, and --fresh does not")
-    wanted = Filter(run_id, agent, frozenset(labels), statuses, failed)
     if bool(tasks) == bool(wanted):
         raise click.UsageError(NAME)
     changes = Changes(app, as_json)

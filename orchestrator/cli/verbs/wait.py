@@ -32,11 +32,7 @@ OPEN = (*WAITING, Status.RUNNING)
 def command(
     app: App,
     tasks: tuple[str, ...],
-    run_id: str | None,
-    agent: str | None,
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: selecting.Filter,
     timeout: str | None,
     any_of: bool,
     as_json: bool,
@@ -52,8 +48,7 @@ def command(
         limit = duration(timeout) if timeout else None
     except ValueError as error:
         raise click.UsageError(f"{error}; write 90s, 15m or 2h") from None
-    wanted = selecting.Filter(run_id, agent, frozenset(labels), statuses, failed)
-    found = selecting.chosen(app, tasks, wanted, FOLDERS if run_id else OPEN)
+    found = selecting.chosen(app, tasks, wanted, FOLDERS if wanted.run else OPEN)
     ids = [task_id for task_id, _, _ in found]
     code = follow.until_ended(app, ids, limit, any_of=any_of)
     if as_json:
