@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,20 @@ def layer(module: str) -> str:
 def test_every_module_is_in_a_layer():
     strange = [name for name in MODULES if layer(name) not in [*LAYERS, "", "__main__"]]
     assert not strange, f"name their layer in LAYERS above, and in CONTRIBUTING.md: {strange}"
+
+
+def test_every_module_that_a_text_names_exists():
+    """``coordination.claiming`` in backquotes, or ``coordination/claiming``: after a renaming, too."""
+    packages = "|".join(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+    named = re.compile(rf"`({packages})[./](\w+(?:/\w+)*)[\w.]*`")
+    texts = [*MODULES.values(), ROOT / "CONTRIBUTING.md", ROOT / "docs/explanation/architecture.md"]
+    missing = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in texts
+        for found in named.finditer(path.read_text())
+        if f"orchestrator.{found[1]}.{found[2].replace('/', '.')}" not in MODULES
+    ]
+    assert not missing
 
 
 def test_imports_point_down():

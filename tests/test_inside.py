@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_walls import odd
 
-from orchestrator.coordination.strangers import MANY, Strangers
+from orchestrator.coordination.nontasks import MANY, NonTasks
 from orchestrator.errors import StoreFault, Unusable
 from orchestrator.files import eventreader, jsonlines, logreader, logtimes, scan, templates
 from orchestrator.files.configuration import load_config
@@ -119,7 +119,7 @@ def test_the_file_of_a_task_is_put_back_whatever_lies_in_its_place(layout, kind)
 
 
 def test_names_that_are_no_tasks_are_told_one_by_one_only_while_they_are_few(tmp_path):
-    strangers = Strangers(Layout(str(tmp_path)))
+    strangers = NonTasks(Layout(str(tmp_path)))
     (tmp_path / "work/inbox").mkdir(parents=True)
     names = [f"j{n}.txt" for n in range(MANY + 50)]
     for name in names:

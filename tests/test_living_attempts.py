@@ -19,7 +19,7 @@ from conftest import ROOT, end_everything, wait_until
 from orchestrator.execution import processes
 from orchestrator.execution.descendants import boot_id, start_time
 from orchestrator.files import card
-from orchestrator.files.held import held
+from orchestrator.files.lockstate import locked
 from orchestrator.store import atomic, recovery
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.ledger import Ledger
@@ -164,7 +164,7 @@ def test_a_watcher_in_another_container_is_known_by_its_lock(project):
     assert project.json("status")["watcher"]["alive"]
     lock.release()
     assert not card.read(project.layout, time.time()).alive
-    assert not held(f"{project.root}/nothing")
+    assert not locked(f"{project.root}/nothing")
 
 
 def test_a_card_that_could_not_be_written_says_so_by_its_mode(project, monkeypatch):

@@ -448,7 +448,7 @@ class History:
             return
         watcher._rescan()
         known = Known(self.tube.layout, self.tube.clock.wall())
-        world = watcher.rooms.inforce.world()
+        world = watcher.rooms.liveworld.world()
         assert known.use.running == world.use.running
         layout, now = self.tube.layout, known.now
         rows = []
@@ -612,11 +612,11 @@ def test_who_ends_while_its_run_is_looked_at_is_looked_at_afterwards(tube):
     made = tube()
     made.drop("r", "tasks:\n  a: {agent: ok, prompt: x}\n")
     made.run()
-    verdicts = made.watcher.rooms.verdicts
-    verdicts._reviewing.add("r")
-    verdicts.due = False
-    verdicts.runs("r")
-    assert verdicts.due and verdicts.busy
+    reviews = made.watcher.rooms.reviews
+    reviews._reviewing.add("r")
+    reviews.due = False
+    reviews.runs("r")
+    assert reviews.due and reviews.busy
 
 
 def test_a_run_that_was_held_and_is_invalid_now_waits_no_more(tube):

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 import pytest
 from conftest import Project, WatcherProcess, wait_until
 
-from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.sandboxing import refusals
 from orchestrator.coordination.settings import Fixed
+from orchestrator.coordination.tasktrees import TaskTrees
 from orchestrator.execution import sandbox, secretstore, syscalls
 from orchestrator.execution.sandbox import Walls
 from orchestrator.files import schemas
@@ -699,10 +699,10 @@ def test_everything_that_was_dropped_is_taken_at_the_end(tmp_path):
     route = SimpleNamespace(sandbox=box, agent=agent)
     task = SimpleNamespace(run=None)
     life = SimpleNamespace(id="p", attempt=1, tree=None, route=route, task=task)
-    grounds = Grounds(tube.layout, settings, tube.store)
-    grounds.collect(life, quiet=1e-9)
+    tasktrees = TaskTrees(tube.layout, settings, tube.store)
+    tasktrees.collect(life, quiet=1e-9)
     taken = len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml")))
     assert 0 < taken <= 200
-    told = grounds.collect(life)
+    told = tasktrees.collect(life)
     assert len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml"))) == 230
     assert len(told) == 10 and all("was not queued" in text for text in told)

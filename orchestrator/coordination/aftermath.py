@@ -6,11 +6,11 @@ from __future__ import annotations
 import collections
 import os
 
-from orchestrator.coordination.decided import Decided
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.life import Ended, Life
+from orchestrator.coordination.reviewmoves import ReviewMoves
+from orchestrator.coordination.reviews import Reviews
 from orchestrator.coordination.runends import RunEnds
-from orchestrator.coordination.verdicts import Verdicts
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import Layout
@@ -26,13 +26,13 @@ class Aftermath:
         layout: Layout,
         waitlist: Waitlist,
         runends: RunEnds,
-        verdicts: Verdicts,
-        decided: Decided,
+        reviews: Reviews,
+        reviewmoves: ReviewMoves,
         health: Health,
         tally: collections.Counter[str],
     ) -> None:
         self.layout, self.waitlist = layout, waitlist
-        self.runends, self.verdicts, self.decided = runends, verdicts, decided
+        self.runends, self.reviews, self.reviewmoves = runends, reviews, reviewmoves
         self.health, self.tally = health, tally
 
     def of(self, life: Life) -> None:
@@ -52,7 +52,7 @@ class Aftermath:
         if isinstance(life.stage, Ended):
             self.tally[str(life.stage.status)] += 1
             if life.stage.status is Status.REVIEW:
-                self.decided.entered(life.name)
+                self.reviewmoves.entered(life.name)
 
     def _look_at_followers(self, life: Life) -> None:
         led_to = life.stage.led_to if isinstance(life.stage, Ended) else ()
@@ -63,7 +63,7 @@ class Aftermath:
         for member, why in self.runends.stopped(life).items():
             self._cancel(member, why)
         self.runends.tell(life)
-        self.verdicts.runs(life.task.run or "")
+        self.reviews.runs(life.task.run or "")
 
     def _cancel(self, task_id: str, why: str) -> None:
         try:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.coordination.grounds import Worker
+from orchestrator.coordination.tasktrees import Claimed
 from orchestrator.files.layout import OWN, Layout
 from orchestrator.files.opening import read_bytes
 from orchestrator.model.journal import AttemptFacts, Journal
@@ -22,7 +22,7 @@ NAME = "result-schema.json"
 CLASS = "answer"  # the kind of failure
 
 
-def place(layout: Layout, life: Worker, run_dir: str) -> None:
+def place(layout: Layout, life: Claimed, run_dir: str) -> None:
     """Put the schema beside the attempt's logs, as it is now: what the attempt changes of it does
     not count.
 
@@ -36,7 +36,7 @@ def place(layout: Layout, life: Worker, run_dir: str) -> None:
         atomic.write_temporary(path, text.encode(), sync=False)
 
 
-async def checked(life: Worker, reading: Reading, run_dir: str) -> Reading:
+async def checked(life: Claimed, reading: Reading, run_dir: str) -> Reading:
     """The reading with its answer as data, or as a failure if it does not fit."""
     if not life.task.result_schema or reading.outcome is not Outcome.SUCCEEDED:
         return reading

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from orchestrator.coordination.claimed import Claimed
 from orchestrator.coordination.life import (
     Acting,
     Between,
@@ -19,6 +18,7 @@ from orchestrator.coordination.life import (
 )
 from orchestrator.coordination.news import Cancelling, Listener
 from orchestrator.coordination.notes import Notes
+from orchestrator.coordination.runningtasks import RunningTasks
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files import scan
 from orchestrator.files.layout import Layout
@@ -36,12 +36,12 @@ class Cancels:
         store: Store,
         running: Mapping[str, Life],
         waitlist: Waitlist,
-        claimed: Claimed,
+        runningtasks: RunningTasks,
         notes: Notes,
         listener: Listener,
     ) -> None:
         self.layout, self.store, self.running = layout, store, running
-        self.waitlist, self.claimed = waitlist, claimed
+        self.waitlist, self.runningtasks = waitlist, runningtasks
         self.notes, self.listener = notes, listener
 
     def look(self) -> None:
@@ -83,4 +83,4 @@ class Cancels:
         facts = entry.journal.attempt
         entry.lock()
         if facts is not None and facts.ended is not None:
-            self.claimed.end(life, entry, end_from(facts.ended))
+            self.runningtasks.end(life, entry, end_from(facts.ended))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container
 
-from orchestrator.coordination import guard
+from orchestrator.coordination import blame
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.intake import Invalid, Signature, TaskFile, signature_of
 from orchestrator.coordination.news import About, Listener, Remark
@@ -60,12 +60,12 @@ class Complaints:
         if isinstance(error, OSError):
             # What refused it may give way, and leaves no trace: every full listing looks again.
             signature = (signature[0], -1, signature[2])
-        why, hint = guard.sentence(error)
+        why, hint = blame.sentence(error)
         self.invalid[name] = signature
         try:
             self.refuse(name, signature, why, hint)
         except Exception as second:  # no note, no event: it is still told, and set aside
-            if guard.machine(second):
+            if blame.machine(second):
                 self.health.failed(second)
             self._tell(name, ("", why), f"{why} - {hint}")
 
@@ -123,7 +123,7 @@ class Complaints:
     def _unwritten(self, error: OSError) -> None:
         """A note could not be written or removed: its name is too long, or a folder lies there; the
         event tells of it."""
-        if guard.machine(error):
+        if blame.machine(error):
             self.health.failed(error)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.coordination.door import Door
 from orchestrator.coordination.expansion import LARGE, Expansions
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.inbox import Inbox
+from orchestrator.coordination.inboxtrust import InboxTrust
 from orchestrator.coordination.intake import Invalid, Judged, RunFile, TaskFile
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import Listener, RunBegun, Stuck
@@ -32,14 +32,14 @@ class Entrance:
     def __init__(
         self,
         inbox: Inbox,
-        door: Door,
+        inboxtrust: InboxTrust,
         settings: Settings,
         store: Store,
         groups: Groups,
         running: Mapping[str, Life],
         listener: Listener,
     ) -> None:
-        self.inbox, self.door, self.settings, self.store = inbox, door, settings, store
+        self.inbox, self.inboxtrust, self.settings, self.store = inbox, inboxtrust, settings, store
         self.running, self.listener = running, listener
         self.expansions = Expansions(groups, store)
 
@@ -81,7 +81,7 @@ class Entrance:
         tasks, complaints = self.inbox.tasks, self.inbox.complaints
         arrived = self._arrived(name, look)
         waiting = waiting_of(name, look, arrived, keep=len(tasks.waiting) < KEPT)
-        verdict = self.door.judge(arrived) if arrived is not None else None
+        verdict = self.inboxtrust.judge(arrived) if arrived is not None else None
         if verdict is None:
             self._look_again_soon(name)
             return
@@ -111,11 +111,11 @@ class Entrance:
     def _arrived(self, name: str, look: TaskFile | RunFile) -> Arrived | None:
         """What has to be known to judge a file; None if it is gone meanwhile."""
         tasks = [look.task] if isinstance(look, TaskFile) else look.run.all_tasks()
-        return self.door.arrived(name, look.content, tasks)
+        return self.inboxtrust.arrived(name, look.content, tasks)
 
     def _accept(self, name: str, look: RunFile, told: Sequence[Gate]) -> Sequence[str]:
         arrived = self._arrived(name, look)
-        verdict = self.door.judge(arrived) if arrived is not None else None
+        verdict = self.inboxtrust.judge(arrived) if arrived is not None else None
         if verdict is None:
             self._look_again_soon(name)
             return ()

@@ -86,7 +86,7 @@ class Holds:
         gates = holds.gates(self.layout, self.clock.wall()) if self.changed() else self.gates
         return next(iter(held_gates(lane, gates)), None)
 
-    def next_look(self, now: float) -> list[float]:
+    def seconds_left(self, now: float) -> list[float]:
         """In how many seconds each of them is over."""
         return [gate.until - now for gate in self.gates.values() if gate.until is not None]
 

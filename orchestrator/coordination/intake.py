@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import guard
+from orchestrator.coordination import blame
 from orchestrator.files import editing, listing
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
@@ -84,7 +84,7 @@ class RunFile:
 
 @dataclass(frozen=True, slots=True)
 class Heavy:
-    """Read, and too much to be judged while others wait: see `coordination.judges`."""
+    """Read, and too much to be judged while others wait: see `coordination.largefiles`."""
 
     signature: Signature
     content: Content
@@ -136,7 +136,7 @@ def understand(
             path, stem_of(name), content.raw, config, toolbox, rules.agents, layout.root, parsed
         )
     except Exception as error:  # a bug of ours; it concerns this file only
-        if guard.machine(error):
+        if blame.machine(error):
             raise
         problem = Problem(
             1, 1, f"internal error: {type(error).__name__}", "please report this file"
@@ -219,7 +219,7 @@ class Intake:
         except FileNotFoundError:
             return Ignored()
         except OSError as error:
-            if guard.machine(error):  # the file is not to blame
+            if blame.machine(error):  # the file is not to blame
                 raise
             return self._unreadable(signature, name, f"cannot be read: {error.strerror}")
         if content.being_written:

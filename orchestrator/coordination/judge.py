@@ -1,5 +1,5 @@
-"""The process that judges files of the inbox for which others should not wait: see
-`coordination.judges`.
+"""The program of the process that judges large files of the inbox; `coordination.largefiles` starts
+it and kills it.
 
 Messages are pickled values with their length before them. In: `Rules`, whenever they have changed,
 and ``(name, content)``. Out: for each file what it is, or the error that the machine is to blame

@@ -8,12 +8,12 @@ from orchestrator.clock import Clock
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
-from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.life import Life
+from orchestrator.coordination.liveworld import LiveWorld
 from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.reviews import Reviews
 from orchestrator.coordination.signals import Signals
 from orchestrator.coordination.starts import Starts
-from orchestrator.coordination.verdicts import Verdicts
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files.layout import stem_of
 from orchestrator.model.admission import Ask, Retry, World, admit, editing_gate, hopeless
@@ -32,16 +32,16 @@ class Leaving:
         starts: Starts,
         asking: Asking,
         replies: Replies,
-        verdicts: Verdicts,
-        inforce: InForce,
+        reviews: Reviews,
+        liveworld: LiveWorld,
         health: Health,
         signals: Signals,
         hints: Hints,
         clock: Clock,
     ) -> None:
         self.running, self.waitlist, self.starts = running, waitlist, starts
-        self.asking, self.replies, self.verdicts = asking, replies, verdicts
-        self.inforce, self.health, self.signals = inforce, health, signals
+        self.asking, self.replies, self.reviews = asking, replies, reviews
+        self.liveworld, self.health, self.signals = liveworld, health, signals
         self.hints, self.clock = hints, clock
 
     def due(self, until_empty: bool) -> bool:
@@ -60,7 +60,7 @@ class Leaving:
 
     def what_waits(self) -> list[tuple[str, list[Gate]]]:
         """Tasks that are left, and what each waits for."""
-        world = self.inforce.world()
+        world = self.liveworld.world()
         first = list(self.waitlist.tasks.waiting.values())[:TOLD_MOST]
         found = [(waiting.id, admit(self.waitlist.tasks.ask(waiting), world)) for waiting in first]
         found += [(life.id, self._gates(life, world)) for life in self._between()]
@@ -85,7 +85,7 @@ class Leaving:
             or self.waitlist.resting
             or self.hints.any
             or self.replies.resting
-            or self.verdicts.busy
+            or self.reviews.busy
         )
         return not unsettled and not self._retries_to_come() and not self._starts_to_come()
 
@@ -94,13 +94,13 @@ class Leaving:
 
     def _retries_to_come(self) -> bool:
         """Whether another attempt will follow without a person's doing."""
-        world = self.inforce.world()
+        world = self.liveworld.world()
         return any(not hopeless(self._gates(life, world)) for life in self._between())
 
     def _starts_to_come(self) -> bool:
         """Whether one of the tasks that wait for nothing but limits will start without a person's
         doing."""
-        world = self.inforce.world()
+        world = self.liveworld.world()
         lanes = self.waitlist.tasks.ready.lanes
         return any(not hopeless(limit_gates(lane, world.limits, world.use)) for lane in lanes)
 

@@ -14,8 +14,14 @@ from typing import Any
 
 from orchestrator.coordination import plans, portable, remembering
 from orchestrator.coordination.durable import Durable
-from orchestrator.coordination.endings import Endings
-from orchestrator.coordination.grounds import Grounds
+from orchestrator.coordination.endedattempts import (
+    NotUnderstood,
+    cancelled,
+    end_record,
+    reopened,
+    retry_due,
+)
+from orchestrator.coordination.finishing import Finishing
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
@@ -28,20 +34,14 @@ from orchestrator.coordination.nextsteps import REFUSALS, NextSteps, refusals
 from orchestrator.coordination.orders import Orders
 from orchestrator.coordination.proof import Proof
 from orchestrator.coordination.readings import Readings
-from orchestrator.coordination.records import Records
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.results import Results
-from orchestrator.coordination.retold import (
-    NotUnderstood,
-    cancelled,
-    end_record,
-    reopened,
-    retry_due,
-)
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.taskevents import TaskEvents
+from orchestrator.coordination.tasktrees import TaskTrees
+from orchestrator.coordination.taskwork import TaskWork
 from orchestrator.coordination.toollimits import ToolLimits
-from orchestrator.coordination.works import Works
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault
@@ -93,22 +93,22 @@ class Lives:
         self.listener, self.hints = listener, hints
         # What attempts that ended said, until it is counted.
         self.spent: list[tuple[Life, Reading]] = []
-        self.grounds = Grounds(layout, settings, store)
-        self.sandboxes = Sandboxes(layout, settings, self.grounds)
+        self.tasktrees = TaskTrees(layout, settings, store)
+        self.sandboxes = Sandboxes(layout, settings, self.tasktrees)
         self.proof = Proof(
-            layout, settings, store, distributors.default, self.grounds, self.sandboxes
+            layout, settings, store, distributors.default, self.tasktrees, self.sandboxes
         )
-        self.works = Works(layout, settings, store, self.grounds, self.proof)
-        self.orders = Orders(layout, settings, distributors, self.grounds, self.proof)
-        self.readings = Readings(layout, settings, store, self.grounds)
-        self.records = Records(layout, settings, store)
+        self.taskwork = TaskWork(layout, settings, store, self.tasktrees, self.proof)
+        self.orders = Orders(layout, settings, distributors, self.tasktrees, self.proof)
+        self.readings = Readings(layout, settings, store, self.tasktrees)
+        self.events = TaskEvents(layout, settings, store)
         self.replies = Replies(layout, settings, store)
         self.durable = Durable(store, health)
-        self.limits = ToolLimits(layout, settings, store, self.records, self.durable, hints)
-        results = Results(layout, self.grounds, self.works, self.records)
-        self.steps = NextSteps(layout, settings, store, self.works, results, self.replies)
-        self.endings = Endings(
-            layout, settings, store, self.works, self.records, results, self.durable, listener
+        self.limits = ToolLimits(layout, settings, store, self.events, self.durable, hints)
+        results = Results(layout, self.tasktrees, self.taskwork, self.events)
+        self.steps = NextSteps(layout, settings, store, self.taskwork, results, self.replies)
+        self.finishing = Finishing(
+            layout, settings, store, self.taskwork, self.events, results, self.durable, listener
         )
 
     @property
@@ -122,7 +122,7 @@ class Lives:
     def life_of(self, entry: Entry) -> Life:
         """The life of a task that was claimed before, from the frozen text in its journal."""
         life = remembering.life_of(self.settings, entry, self.store.clock)
-        self.grounds.known(life, entry)
+        self.tasktrees.known(life, entry)
         self._bound(life)
         attempt = entry.journal.attempt
         if attempt is not None and attempt.planned and not attempt.read:
@@ -167,14 +167,14 @@ class Lives:
         `Withdrawn` if the ``claim`` came to nothing, and then it is undone.
         """
         if not entry.journal.tries and not entry.journal.last.get("renew"):
-            event = self.records.event(
+            event = self.events.event(
                 life,
                 "task_claimed",
                 entry.journal.next_attempt,
                 phase="claim",
                 status="running",
                 summary=life.route.why,
-                **self.records.prompt_if_wanted(life),
+                **self.events.prompt_if_wanted(life),
             )
             try:
                 await self.durable.commit([event], claim=claim)
@@ -217,14 +217,14 @@ class Lives:
         the same event."""
         summary = life.where or life.route.tool.name
         moment = timestamp(facts.started["at"])
-        self.store.log.note(self.records.started(life, facts.number, summary, ts=moment))
+        self.store.log.note(self.events.started(life, facts.number, summary, ts=moment))
 
     async def _adopt(self, life: Life, entry: Entry) -> None:
         """Somebody works on it: wait for the lock, and go by what the journal says then."""
         facts = entry.journal.attempt
         number = facts.number if facts is not None else entry.journal.next_attempt
         summary = "its supervisor was still at work"
-        adopted = self.records.event(
+        adopted = self.events.event(
             life, "task_adopted", number, phase="attempt", status="running", summary=summary
         )
         self.store.log.commit([adopted])
@@ -253,7 +253,7 @@ class Lives:
             self._bound(life)
             if life.planning or plans.wanted(life.task, life.route, entry.journal):
                 plans.narrow(life)
-            await self.grounds.ready(life, entry)
+            await self.tasktrees.ready(life, entry)
             await self.orders.fetch(life)
             order = await self.sandboxes.around(life, self.orders.order(life, entry, run_dir))
             await self.readings.before(life, run_dir)
@@ -275,7 +275,7 @@ class Lives:
             self._record_end(entry, number, end)
         else:
             if held is not None:
-                return await self.endings.held_back(life, entry, held)
+                return await self.finishing.held_back(life, entry, held)
             order = replace(order, journal=entry.detach())
             end = await self._execute(life, order)
             entry = await self._reopened(life, number, end)
@@ -305,7 +305,7 @@ class Lives:
         entry.append(record, sync=True)
         life.records.append(record)
         at = {"phase": "attempt", "status": "running", "summary": portable.words(record)}
-        self.store.log.commit([self.records.event(life, "attempt_dispatched", order.attempt, **at)])
+        self.store.log.commit([self.events.event(life, "attempt_dispatched", order.attempt, **at)])
 
     async def _reattach(self, life: Life, entry: Entry) -> None:
         """An attempt that a former watcher has offered elsewhere: whoever has it is asked, never
@@ -337,7 +337,7 @@ class Lives:
             begun = {"record": "started", "attempt": order.attempt, "tag": order.tag}
             life.records.append(begun | {"at": self.store.clock.wall()})
             summary = os.path.basename(order.argv[0]) if order.argv else life.where
-            self.store.log.commit([self.records.started(life, order.attempt, summary)])
+            self.store.log.commit([self.events.started(life, order.attempt, summary)])
             self.listener.hear(Started(life))
 
         return started
@@ -365,19 +365,19 @@ class Lives:
         if request is not None and reading.outcome is not Outcome.SUCCEEDED:
             if request.get("requeue"):
                 by = str(request.get("by", ""))
-                return await self.endings.give_back(life, entry, reading, by)
+                return await self.finishing.give_back(life, entry, reading, by)
             reading = cancelled(reading, str(request.get("by") or "a person"))
         if end.errno and reading.outcome is Outcome.FAILED and refusals(entry.journal) <= REFUSALS:
             # The tool was never executed, and the task is not to blame: once more, when the disk
             # works.
             self.health.failed(OSError(end.errno, os.strerror(end.errno)))
             await self.health.fine()
-            return await self.endings.retry(life, entry, reading, Retry(0.0))
+            return await self.finishing.retry(life, entry, reading, Retry(0.0))
         await self.limits.mind(life, reading)
         step = await self.steps.after(life, entry, reading)
         if isinstance(step, Retry):
-            return await self.endings.retry(life, entry, reading, step)
-        await self.endings.finish(life, entry, reading, step)
+            return await self.finishing.retry(life, entry, reading, step)
+        await self.finishing.finish(life, entry, reading, step)
 
     async def _understood(self, life: Life, entry: Entry, end: AttemptEnd) -> tuple[Entry, Reading]:
         """What the attempt comes to, with its checks; the entry is another one if a check ran."""
@@ -399,5 +399,5 @@ class Lives:
             self.hints.stir()  # it acts no more: settings that have changed since are a person's
         told = await self.sandboxes.after(run_dir)
         reading = replace(reading, warnings=(*reading.warnings, *told))
-        entry, reading = await self.works.judged(life, entry, reading, run_dir)
+        entry, reading = await self.taskwork.judged(life, entry, reading, run_dir)
         return entry, plans.understood(self.layout, life, reading)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from orchestrator.coordination.news import About, Listener, Remark
-from orchestrator.coordination.strangers import Strangers
+from orchestrator.coordination.nontasks import NonTasks
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.files.scan import names
 from orchestrator.model.status import Status
@@ -19,7 +19,7 @@ class Listing:
     def __init__(self, layout: Layout, store: Store, listener: Listener) -> None:
         self._folder = layout.folder(Status.INBOX)
         self._store, self._listener = store, listener
-        self._strangers = Strangers(layout)
+        self._nontasks = NonTasks(layout)
         self._stamp = 0  # the folder's time at the last listing
 
     def take(self) -> set[str]:
@@ -30,9 +30,9 @@ class Listing:
             self._store.prepare()
         listed = names(self._folder)
         present = {name for name in listed if stem_of(name) and not is_draft(name)}
-        self._strangers.keep(listed)
+        self._nontasks.keep(listed)
         self.no_tasks(name for name in listed if name not in present)
-        more, self._strangers.more = self._strangers.more, 0
+        more, self._nontasks.more = self._nontasks.more, 0
         if more:
             why = f"{more} more names in inbox/ are not those of tasks: orchestrator doctor"
             self._listener.hear(Remark(About.IGNORED, "", why))
@@ -47,5 +47,5 @@ class Listing:
 
     def no_tasks(self, listed: Iterable[str]) -> None:
         """These are not run."""
-        for name, why in self._strangers.news(listed):
+        for name, why in self._nontasks.news(listed):
             self._listener.hear(Remark(About.IGNORED, name, why))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from orchestrator.coordination import answering, questions
 from orchestrator.coordination.accounting import probes, too_expensive
+from orchestrator.coordination.endedattempts import disk_refused
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.proof import reds
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.results import Results
-from orchestrator.coordination.retold import disk_refused
 from orchestrator.coordination.settings import Settings
-from orchestrator.coordination.works import Works
+from orchestrator.coordination.taskwork import TaskWork
 from orchestrator.files.layout import Layout
 from orchestrator.model.failure import OTHER, Kind, kind
 from orchestrator.model.journal import Journal
@@ -32,12 +32,12 @@ class NextSteps:
         layout: Layout,
         settings: Settings,
         store: Store,
-        works: Works,
+        taskwork: TaskWork,
         results: Results,
         replies: Replies,
     ) -> None:
         self._layout, self._settings, self._store = layout, settings, store
-        self._works, self._results, self._replies = works, results, replies
+        self._taskwork, self._results, self._replies = taskwork, results, replies
 
     async def after(self, life: Life, entry: Entry, reading: Reading) -> Retry | Finish:
         """The step that follows the attempt that was read."""
@@ -68,7 +68,7 @@ class NextSteps:
             next_link(life) is not None,
             until_reset,
         )
-        if self._works.again(life.route, reading, red) or answering.again(reading, turn):
+        if self._taskwork.again(life.route, reading, red) or answering.again(reading, turn):
             step = Retry(0.0)
         if isinstance(step, Finish) and questions.denied(self._layout, life, entry, reading):
             step = Retry(0.0)
@@ -85,7 +85,7 @@ class NextSteps:
     ) -> Retry | Finish:
         """Where it goes: what it has changed may have to be merged, or be looked at by a person."""
         changed = await self._results.changed(life)
-        then = await self._works.destination(life, entry, step, reading, changed)
+        then = await self._taskwork.destination(life, entry, step, reading, changed)
         if isinstance(then, Finish):
             return then
         why = too_expensive(life.task, self._settings.config, entry.journal, reading)

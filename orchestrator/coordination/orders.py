@@ -9,13 +9,13 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.coordination import answering, papers, plans, portable
+from orchestrator.coordination import answering, attemptfiles, plans, portable
 from orchestrator.coordination.accounting import left
 from orchestrator.coordination.asking import asks_while_running
-from orchestrator.coordination.grounds import Grounds, own_environment
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.proof import Proof
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.tasktrees import TaskTrees, own_environment
 from orchestrator.distributors.base import Order
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import OrchestratorError, StoreFault
@@ -80,11 +80,11 @@ class Orders:
         layout: Layout,
         settings: Settings,
         distributors: Distributors,
-        grounds: Grounds,
+        tasktrees: TaskTrees,
         proof: Proof,
     ) -> None:
         self.layout, self.settings, self.distributors = layout, settings, distributors
-        self.grounds, self.proof = grounds, proof
+        self.tasktrees, self.proof = tasktrees, proof
 
     @property
     def config(self) -> Config:
@@ -123,7 +123,7 @@ class Orders:
             told = self._reds(life, entry.journal) or entry.journal.told
             told = plans.again(told, entry.journal)
             made_there = portable.order(
-                self.layout, self.config, self.grounds, life, entry, tag, told
+                self.layout, self.config, self.tasktrees, life, entry, tag, told
             )
             return replace(made_there, facts=plans.facts(life))
         own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
@@ -136,7 +136,7 @@ class Orders:
         )
         made: Invocation = adapter(life.route.tool.adapter).invocation(
             replace(life.task, max_cost=left(life.task, self.config, entry.journal)),
-            *(life.route, self.config, self.grounds.folder(life), run_dir, own, session),
+            *(life.route, self.config, self.tasktrees.folder(life), run_dir, own, session),
         )
         model = self.config.models.get(life.route.model or "")
         if (
@@ -151,9 +151,9 @@ class Orders:
         path = program(made.argv[0], made.env, self.layout.root)
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
-        life.secrets = papers.hidden(made, life.task, (*self.config.redact, *life.fetched))
+        life.secrets = attemptfiles.hidden(made, life.task, (*self.config.redact, *life.fetched))
         try:
-            prompt_file = papers.write(run_dir, made, life.secrets)
+            prompt_file = attemptfiles.write(run_dir, made, life.secrets)
             words = _begin(life.route, run_dir, made.prompt) if session.words else {}
         except OSError as error:
             raise StoreFault(f"{self.layout.shown(run_dir)}/prompt.md: {error.strerror}") from None

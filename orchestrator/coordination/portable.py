@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.coordination import papers
-from orchestrator.coordination.grounds import Grounds, Worker
+from orchestrator.coordination import attemptfiles
+from orchestrator.coordination.tasktrees import Claimed, TaskTrees
 from orchestrator.distributors.base import Order
 from orchestrator.errors import StoreFault
 from orchestrator.files.layout import Layout
@@ -29,8 +29,8 @@ VERSION = 1  # of what is sent
 def order(
     layout: Layout,
     config: Config,
-    grounds: Grounds,
-    life: Worker,
+    tasktrees: TaskTrees,
+    life: Claimed,
     entry: Entry,
     tag: str,
     told: str,
@@ -45,14 +45,14 @@ def order(
         raise CannotStart(
             f"it must run in a sandbox, and {route.place.name} builds none", "on: direct"
         )
-    folder = grounds.folder(life)
+    folder = tasktrees.folder(life)
     # A session is a file of the machine where it began: the next attempt may be on another one.
     prompt = compose_prompt(
         task, route.agent, folder, Session(told=told, plan=life.planning), elsewhere=True
     )
     run_dir = layout.logs(life.id, life.attempt)
     try:
-        papers.write_prompt(run_dir, prompt)
+        attemptfiles.write_prompt(run_dir, prompt)
     except OSError as error:
         raise StoreFault(f"{layout.shown(run_dir)}/prompt.md: {error.strerror}") from None
     told_of = {
@@ -83,7 +83,7 @@ def order(
     return _order(config, life.id, life.attempt, run_dir, folder, tag, layout, told_of)
 
 
-def code(life: Worker, entry: Entry) -> dict[str, Any]:
+def code(life: Claimed, entry: Entry) -> dict[str, Any]:
     """The commit that the attempt begins from and the branch that its work comes back to; empty
     without a tree of its own."""
     if life.tree is None:
@@ -91,7 +91,7 @@ def code(life: Worker, entry: Entry) -> dict[str, Any]:
     return {"commit": entry.journal.change.get("tip") or life.tree.base, "branch": life.tree.branch}
 
 
-def given(life: Worker, config: Config) -> list[str]:
+def given(life: Claimed, config: Config) -> list[str]:
     """Paths of files that the attempt is to have, whatever its commit holds: those to be read
     first, and what trees get."""
     placed = config.trees.copy if life.tree is not None else ()

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from orchestrator.coordination.grounds import Grounds, Worker, own_environment
+from orchestrator.coordination.endedattempts import end_record, reopened
 from orchestrator.coordination.life import Checking, Ending, Stage
-from orchestrator.coordination.retold import end_record, reopened
 from orchestrator.coordination.sandboxing import Sandboxes
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.tasktrees import Claimed, TaskTrees, own_environment
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.files.layout import ARTIFACTS, Layout
 from orchestrator.files.text import last_lines
@@ -34,7 +34,7 @@ LINES = 30  # that an agent is told of a red check
 FOLDER = "checks"
 
 
-class Running(Worker, Protocol):
+class Running(Claimed, Protocol):
     """A claimed task.  Its stage is who can be asked to stop its check."""
 
     stage: Stage
@@ -49,11 +49,11 @@ class Proof:
         settings: Settings,
         store: Store,
         distributor: Distributor,
-        grounds: Grounds,
+        tasktrees: TaskTrees,
         sandboxes: Sandboxes,
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.distributor, self.grounds, self.sandboxes = distributor, grounds, sandboxes
+        self.distributor, self.tasktrees, self.sandboxes = distributor, tasktrees, sandboxes
 
     async def proven(self, life: Running, entry: Entry, reading: Reading) -> tuple[Entry, Reading]:
         """The reading of an attempt that ended well, after its declared files and its checks were
@@ -67,7 +67,7 @@ class Proof:
         missing = [
             path
             for path in life.task.artifacts
-            if not os.path.lexists(self.grounds.file(life, path))
+            if not os.path.lexists(self.tasktrees.file(life, path))
         ]
         results: list[CheckResult] = []
         for name in life.route.checks:
@@ -154,13 +154,13 @@ class Proof:
         if checks and checks[-1].ended is None:
             entry.append(end_record(number, end, self.store.clock.wall()), sync=True)
 
-    def folder(self, life: Worker, name: str) -> str:
+    def folder(self, life: Claimed, name: str) -> str:
         """Where a check of the newest attempt prints to."""
         return f"{self.layout.logs(life.id, life.attempt)}/{FOLDER}/{name}"
 
-    def _order(self, life: Worker, check: Check, run_dir: str) -> Order | None:
+    def _order(self, life: Claimed, check: Check, run_dir: str) -> Order | None:
         config, tag = self.settings.config, secrets.token_hex(8)
-        cwd = self.grounds.folder(life)
+        cwd = self.tasktrees.folder(life)
         own = own_environment(self.layout, life, run_dir, tag)
         env = environment(life.route, life.task, config, own, {"project": cwd, "run_dir": run_dir})
         path = program(check.command[0], env, cwd)
@@ -187,7 +187,7 @@ class Proof:
             facts={"check": check.name},
         )
 
-    def _reading(self, life: Worker, check: Check, end: AttemptEnd) -> CheckResult:
+    def _reading(self, life: Claimed, check: Check, end: AttemptEnd) -> CheckResult:
         folder = self.folder(life, check.name)
         lines = [
             *last_lines(f"{folder}/stdout.log", LINES),

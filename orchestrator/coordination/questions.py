@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.coordination.grounds import Worker
-from orchestrator.coordination.landing import role_of
+from orchestrator.coordination.merges import role_of
+from orchestrator.coordination.tasktrees import Claimed
 from orchestrator.files import results, scan
 from orchestrator.files.layout import ARTIFACTS, Layout
 from orchestrator.files.requests import Unreadable, read
@@ -30,7 +30,7 @@ NAME = "question.md"
 MOST = 16 * 1024  # bytes of a question; of a longer one the beginning
 
 
-def asked(layout: Layout, life: Worker, reading: Reading) -> str:
+def asked(layout: Layout, life: Claimed, reading: Reading) -> str:
     """What an attempt that ended well asks a person; empty if nothing."""
     if reading.outcome is not Outcome.SUCCEEDED:
         return ""
@@ -41,7 +41,7 @@ def asked(layout: Layout, life: Worker, reading: Reading) -> str:
     return "\n".join(refused)
 
 
-def _written(layout: Layout, life: Worker) -> str:
+def _written(layout: Layout, life: Claimed) -> str:
     path = f"{layout.logs(life.id, life.attempt)}/{ARTIFACTS}/{NAME}"
     try:
         raw = read(path).raw[:MOST]
@@ -50,7 +50,7 @@ def _written(layout: Layout, life: Worker) -> str:
     return clean(raw.decode("utf-8", "replace")).strip()
 
 
-def denied(layout: Layout, life: Worker, entry: Entry, reading: Reading) -> bool:
+def denied(layout: Layout, life: Claimed, entry: Entry, reading: Reading) -> bool:
     """Whether nobody answers for this role: then the agent is told so, once in a row, and goes on
     by another attempt."""
     if life.route.agent.role.ask != "deny" or not asked(layout, life, reading):

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.coordination.accounting import assumed, priced, with_session_log
-from orchestrator.coordination.grounds import Grounds
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.tasktrees import TaskTrees
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.attempt import AttemptEnd
@@ -31,8 +31,10 @@ LARGE = 1 << 18  # bytes of log above which it is read in a thread of its own
 class Readings:
     """Reads the logs of ended attempts."""
 
-    def __init__(self, layout: Layout, settings: Settings, store: Store, grounds: Grounds) -> None:
-        self.layout, self.settings, self.store, self.grounds = layout, settings, store, grounds
+    def __init__(
+        self, layout: Layout, settings: Settings, store: Store, tasktrees: TaskTrees
+    ) -> None:
+        self.layout, self.settings, self.store, self.tasktrees = layout, settings, store, tasktrees
 
     @property
     def config(self) -> Config:
@@ -75,7 +77,7 @@ class Readings:
     async def before(self, life: Life, run_dir: str) -> None:
         """Have git say what the tree is like before an agent changes it."""
         if life.tree is not None:
-            await self.grounds.remember(life, run_dir)
+            await self.tasktrees.remember(life, run_dir)
         elif life.route.tool.parse is not None and (
             seen := await asyncio.to_thread(changes.look, self.layout.root, self.layout.work)
         ):

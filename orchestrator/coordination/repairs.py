@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from orchestrator.coordination.card import OwnCard
-from orchestrator.coordination.claimed import Claimed
 from orchestrator.coordination.health import Health, takes_writes
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.notes import Notes
+from orchestrator.coordination.runningtasks import RunningTasks
 from orchestrator.coordination.takeover import Takeover
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.distributors.registry import Distributors
@@ -33,7 +33,7 @@ class Repairs:
         health: Health,
         distributors: Distributors,
         lives: Lives,
-        claimed: Claimed,
+        runningtasks: RunningTasks,
         takeover: Takeover,
         waitlist: Waitlist,
         card: OwnCard,
@@ -42,7 +42,7 @@ class Repairs:
     ) -> None:
         self.layout, self.store, self.lock = layout, store, lock
         self.health, self.distributors = health, distributors
-        self.lives, self.claimed, self.takeover = lives, claimed, takeover
+        self.lives, self.runningtasks, self.takeover = lives, runningtasks, takeover
         self.waitlist, self.card = waitlist, card
         self.notes, self.listener = notes, listener
 
@@ -78,7 +78,7 @@ class Repairs:
         self.health.recovered()
         # Whatever an error broke off is taken up, by the same steps as after a crash.
         self.takeover.complete_runs()
-        self.claimed.adopt()
+        self.runningtasks.adopt()
         self.waitlist.list(everything=True)
 
     def _rebuild(self) -> None:
@@ -93,7 +93,7 @@ class Repairs:
             self.lock.release()
             self.lock.acquire()
             self.card.write()
-            self.lives.rewrite(self.claimed.running.values())
+            self.lives.rewrite(self.runningtasks.running.values())
         if made:
             words = f"made again: {', '.join(sorted(made))} (removed or replaced while watching)"
             self.listener.hear(Remark(About.TIDIED, "", words))

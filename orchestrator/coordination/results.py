@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.coordination import artifacts, questions
-from orchestrator.coordination.grounds import Grounds
+from orchestrator.coordination.endedattempts import brief
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.readings import BEFORE
-from orchestrator.coordination.recording import brief
-from orchestrator.coordination.records import Records
-from orchestrator.coordination.works import Works
+from orchestrator.coordination.taskevents import TaskEvents
+from orchestrator.coordination.tasktrees import TaskTrees
+from orchestrator.coordination.taskwork import TaskWork
 from orchestrator.files.layout import ARTIFACTS, Layout
 from orchestrator.model.policy import Finish
 from orchestrator.model.result import (
@@ -34,8 +34,15 @@ from orchestrator.tools.invocation import (
 class Results:
     """Composes result documents from the journal, the tree and what the attempt left."""
 
-    def __init__(self, layout: Layout, grounds: Grounds, works: Works, records: Records) -> None:
-        self.layout, self.grounds, self.works, self.records = layout, grounds, works, records
+    def __init__(
+        self, layout: Layout, tasktrees: TaskTrees, taskwork: TaskWork, events: TaskEvents
+    ) -> None:
+        self.layout, self.tasktrees, self.taskwork, self.events = (
+            layout,
+            tasktrees,
+            taskwork,
+            events,
+        )
 
     async def changed(self, life: Life) -> list[str]:
         if life.change is not None:
@@ -60,7 +67,7 @@ class Results:
         for facts in entry.journal.attempts:
             newest = facts.number == life.attempt
             its = reading if newest else brief(facts)
-            who = self.records.kept(life, reading) if newest else facts.read
+            who = self.events.kept(life, reading) if newest else facts.read
             readings.append(its)
             attempts.append(
                 attempt_entry(
@@ -97,14 +104,14 @@ class Results:
             artifacts=list(made),
             notes=list(life.task.notes),
             log=self.layout.shown(folder) + "/" if os.path.isdir(folder) else "",
-            **self.works.facts(life, entry),
+            **self.taskwork.facts(life, entry),
         )
 
     async def artifacts(self, life: Life) -> list[dict[str, Any]]:
         """Declared files, present or missing, and what the attempt left in
         $ORCHESTRATOR_ARTIFACTS."""
         folder = f"{self.layout.logs(life.id, life.attempt)}/{ARTIFACTS}"
-        declared = {path: self.grounds.file(life, path) for path in life.task.artifacts}
+        declared = {path: self.tasktrees.file(life, path) for path in life.task.artifacts}
         if not declared and artifacts.none(folder):
             return []
         found = await asyncio.to_thread(artifacts.collect, self.layout, declared.values(), folder)

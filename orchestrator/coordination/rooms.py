@@ -9,32 +9,33 @@ from orchestrator.clock import Clock
 from orchestrator.coordination.aftermath import Aftermath
 from orchestrator.coordination.alone import Alone
 from orchestrator.coordination.asking import Asking
+from orchestrator.coordination.background import Background
 from orchestrator.coordination.byhand import ByHand
 from orchestrator.coordination.calm import Calm
 from orchestrator.coordination.cancels import Cancels
 from orchestrator.coordination.card import OwnCard
 from orchestrator.coordination.changes import Changes
-from orchestrator.coordination.claimed import Claimed
-from orchestrator.coordination.claims import Claims
+from orchestrator.coordination.claiming import Claiming
 from orchestrator.coordination.costs import Costs
-from orchestrator.coordination.decided import Decided
-from orchestrator.coordination.errands import Errands
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
-from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.leaving import Leaving
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.lingering import Lingering
+from orchestrator.coordination.liveworld import LiveWorld
 from orchestrator.coordination.news import Listener
 from orchestrator.coordination.notes import Notes
 from orchestrator.coordination.repairs import Repairs
 from orchestrator.coordination.rereading import Rereading
+from orchestrator.coordination.reviewmoves import ReviewMoves
+from orchestrator.coordination.reviews import Reviews
 from orchestrator.coordination.runends import RunEnds
+from orchestrator.coordination.runningtasks import RunningTasks
 from orchestrator.coordination.settings import Settings
-from orchestrator.coordination.settling import Settling
 from orchestrator.coordination.signals import Signals
 from orchestrator.coordination.slots import Slots
 from orchestrator.coordination.spending import Spending, Today
@@ -42,7 +43,6 @@ from orchestrator.coordination.starts import Starts
 from orchestrator.coordination.stateguard import StateGuard
 from orchestrator.coordination.takeover import Takeover
 from orchestrator.coordination.timetable import Timetable
-from orchestrator.coordination.verdicts import Verdicts
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.distributors.registry import Distributors
 from orchestrator.files.layout import Layout
@@ -73,7 +73,7 @@ class Rooms:
         self.hints = Hints()
         self.signals = Signals(store, self.running, listener, self.hints)
         self.notes = Notes(store.log, clock)
-        self.errands = Errands()
+        self.background = Background()
         self.calm = Calm(listener, clock)
 
         # what may keep tasks from starting
@@ -106,7 +106,7 @@ class Rooms:
             self.clock,
         )
         self.timetable = Timetable(self.layout, self.store, self.clock)
-        self.inforce = InForce(
+        self.liveworld = LiveWorld(
             self.layout,
             self.settings,
             self.groups,
@@ -147,8 +147,8 @@ class Rooms:
 
     def _build_what_ends(self) -> None:
         """What has ended, and what follows from that."""
-        self.decided = Decided(self.layout, self.store, self.listener)
-        self.verdicts = Verdicts(
+        self.reviewmoves = ReviewMoves(self.layout, self.store, self.listener)
+        self.reviews = Reviews(
             self.settings,
             self.store,
             self.groups,
@@ -163,8 +163,8 @@ class Rooms:
             self.layout,
             self.waitlist,
             self.runends,
-            self.verdicts,
-            self.decided,
+            self.reviews,
+            self.reviewmoves,
             self.health,
             self.tally,
         )
@@ -182,8 +182,8 @@ class Rooms:
             self.holds,
         )
         self.takeover = Takeover(self.store, self.lives, self.running, self.health, self.listener)
-        self.claims = Claims(self.store, self.waitlist, self.inforce)
-        self.claimed = Claimed(
+        self.claiming = Claiming(self.store, self.waitlist, self.liveworld)
+        self.runningtasks = RunningTasks(
             self.running,
             self.store,
             self.lives,
@@ -194,7 +194,7 @@ class Rooms:
             self.takeover,
             self.aftermath,
             self.health,
-            self.errands,
+            self.background,
             self.listener,
             self.hints,
             self.clock,
@@ -204,13 +204,13 @@ class Rooms:
             self.store,
             self.running,
             self.waitlist,
-            self.claimed,
+            self.runningtasks,
             self.notes,
             self.listener,
         )
         self.byhand = ByHand(self.layout, self.store, self.waitlist, self.running, self.listener)
         self.asking = Asking(self.layout, self.store, self.listener)
-        self.settling = Settling()
+        self.lingering = Lingering()
         self.costs = Costs(
             self.settings,
             self.running,
@@ -227,10 +227,10 @@ class Rooms:
             self.settings,
             self.running,
             self.waitlist,
-            self.inforce,
+            self.liveworld,
             self.holds,
-            self.claims,
-            self.claimed,
+            self.claiming,
+            self.runningtasks,
             self.rereading,
             self.changes,
             self.health,
@@ -246,7 +246,7 @@ class Rooms:
             self.health,
             self.distributors,
             self.lives,
-            self.claimed,
+            self.runningtasks,
             self.takeover,
             self.waitlist,
             self.card,
@@ -259,8 +259,8 @@ class Rooms:
             self.starts,
             self.asking,
             self.lives.replies,
-            self.verdicts,
-            self.inforce,
+            self.reviews,
+            self.liveworld,
             self.health,
             self.signals,
             self.hints,

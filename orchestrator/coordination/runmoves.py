@@ -3,7 +3,7 @@
 The file says which tasks belong together and how many may run at once, so it belongs in runs/ until
 they have ended: from anywhere else it is put back, and told. In cancelled/ it is a request to
 cancel them. What is reviewed lies where the review put it, and a person's move of that is a verdict
-(`coordination.verdicts`).
+(`coordination.reviews`).
 """
 
 from __future__ import annotations

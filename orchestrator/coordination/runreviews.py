@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.coordination import landing
+from orchestrator.coordination import merges
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, results, runrecords
 from orchestrator.files.layout import stem_of
@@ -101,7 +101,7 @@ def approve(store: Store, config: Config, run_id: str) -> str:
         return ""
     repo = trees.repository(layout)
     if why := sharing.holds_merges(layout, repo):
-        raise CannotMerge(why, landing.LOOK)
+        raise CannotMerge(why, merges.LOOK)
     change = runbranches.change_of(layout, repo, known)
     if change is None:
         raise CannotMerge(f"the branch '{known.branch}' is gone", "orchestrator doctor")
@@ -116,7 +116,7 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     checks = _checks(store, config, run_id)
 
     def proven(old: str, new: str) -> str:
-        return landing.red_on(layout, repo, checks, new, run_id) if checks else ""
+        return merges.red_on(layout, repo, checks, new, run_id) if checks else ""
 
     def note(record: Mapping[str, Any]) -> None:
         runbranches.write(layout, known.with_merge(record))
@@ -167,12 +167,12 @@ def obey(store: Store, config: Config, name: str) -> str:
 def _checks(store: Store, config: Config, run_id: str) -> list[Check]:
     """Every check by which a task of the run was proven."""
     place = runrecords.place(store.layout, run_id)
-    members = landing.members_of(store.layout, *place) if place is not None else ()
+    members = merges.members_of(store.layout, *place) if place is not None else ()
     names: dict[str, None] = {}
     for member in members:
         journal = journals.of(store.layout, member)
         if journal is not None:
-            names |= dict.fromkeys(landing.role_of(config, journal).role.verify)
+            names |= dict.fromkeys(merges.role_of(config, journal).role.verify)
     return [config.checks[name] for name in names if name in config.checks]
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination.grounds import DROP, Grounds, Worker
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.tasktrees import DROP, Claimed, TaskTrees
 from orchestrator.distributors.base import Order
 from orchestrator.execution import sandbox, syscalls
 from orchestrator.execution.sandbox import EMPTY, READ, SEALED, WRITE, Mount, Walls
@@ -57,10 +57,10 @@ _VARIABLE = regex(r"\{(\w+)\}")
 class Sandboxes:
     """Builds the sandboxes of a work directory's attempts."""
 
-    def __init__(self, layout: Layout, settings: Settings, grounds: Grounds) -> None:
-        self.layout, self.settings, self.grounds = layout, settings, grounds
+    def __init__(self, layout: Layout, settings: Settings, tasktrees: TaskTrees) -> None:
+        self.layout, self.settings, self.tasktrees = layout, settings, tasktrees
 
-    async def around(self, life: Worker, order: Order, drops: bool = True) -> Order:
+    async def around(self, life: Claimed, order: Order, drops: bool = True) -> Order:
         """The order, behind the walls that its role and its task ask for. ``drops``: it may drop
         tasks.
 
@@ -77,7 +77,7 @@ class Sandboxes:
             )
         return await asyncio.to_thread(self._enclosed, life, box, order, drops)
 
-    def _enclosed(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Order:
+    def _enclosed(self, life: Claimed, box: Sandbox, order: Order, drops: bool) -> Order:
         self._check(life, box, order)
         if "=" in order.program:
             raise _impossible(box, f"there is a = in the path of {order.program}")
@@ -105,7 +105,7 @@ class Sandboxes:
         argv = (*prefix, order.program, *order.argv[1:])
         return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True)
 
-    def _check(self, life: Worker, box: Sandbox, order: Order) -> None:
+    def _check(self, life: Claimed, box: Sandbox, order: Order) -> None:
         """`CannotStart` if what could be changed contains what must not be: whoever can rename a
         folder above a wall can go round it."""
         for name in life.task.env:
@@ -135,14 +135,14 @@ class Sandboxes:
         }
         return env | {"TMPDIR": "/tmp", "ORCHESTRATOR_DROP": f"{_real(self.layout.work)}/inbox"}
 
-    def _place(self, life: Worker) -> str:
+    def _place(self, life: Claimed) -> str:
         """The working folder: the task's tree, or the project."""
         return _real(life.tree.path if life.tree is not None else self.layout.root)
 
     # -- the walls
     # ------------------------------------------------------------------------------------------------
 
-    def _walls(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Walls:
+    def _walls(self, life: Claimed, box: Sandbox, order: Order, drops: bool) -> Walls:
         place = self._place(life)
         mounts = [
             *self._ground(life, box, order),
@@ -151,7 +151,7 @@ class Sandboxes:
         ]
         return Walls(tuple(mounts), order.cwd, box.level == PROJECT, box.network)
 
-    def _ground(self, life: Worker, box: Sandbox, order: Order) -> Iterator[Mount]:
+    def _ground(self, life: Claimed, box: Sandbox, order: Order) -> Iterator[Mount]:
         """What can be seen, and what can be changed."""
         root, home = _real(self.layout.root), _real("~")
         if box.level == PROJECT:
@@ -186,7 +186,7 @@ class Sandboxes:
             raise _impossible(box, f"it names {path}, which does not exist")
         return real
 
-    def _work(self, life: Worker, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
+    def _work(self, life: Claimed, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
         """``work/``, of which an attempt can change its artifacts, its tool's folder, its drop
         folder and its tree."""
         work, run_dir = _real(self.layout.work), _real(order.run_dir)
@@ -222,7 +222,7 @@ class Sandboxes:
         if box.level == STRICT:
             yield Mount(SEALED, work)
 
-    def _context(self, life: Worker, work: str) -> Iterator[str]:
+    def _context(self, life: Claimed, work: str) -> Iterator[str]:
         """Files below ``work/`` that the task names to be read."""
         for path in life.task.context or life.route.agent.context:
             real = _real(os.path.join(self.layout.root, path))

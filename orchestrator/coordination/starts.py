@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from orchestrator.clock import Clock
 from orchestrator.coordination import remembering
 from orchestrator.coordination.changes import Changes
-from orchestrator.coordination.claimed import Claimed
-from orchestrator.coordination.claims import Claims
+from orchestrator.coordination.claiming import Claiming
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.holds import Holds
-from orchestrator.coordination.inforce import InForce
 from orchestrator.coordination.life import Life
+from orchestrator.coordination.liveworld import LiveWorld
 from orchestrator.coordination.rereading import Rereading
+from orchestrator.coordination.runningtasks import RunningTasks
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.signals import Signals
 from orchestrator.coordination.stateguard import StateGuard
@@ -33,10 +33,10 @@ class Starts:
         settings: Settings,
         running: Mapping[str, Life],
         waitlist: Waitlist,
-        inforce: InForce,
+        liveworld: LiveWorld,
         holds: Holds,
-        claims: Claims,
-        claimed: Claimed,
+        claiming: Claiming,
+        runningtasks: RunningTasks,
         rereading: Rereading,
         changes: Changes,
         health: Health,
@@ -46,8 +46,8 @@ class Starts:
         clock: Clock,
     ) -> None:
         self.settings, self.running, self.waitlist = settings, running, waitlist
-        self.inforce, self.holds = inforce, holds
-        self.claims, self.claimed = claims, claimed
+        self.liveworld, self.holds = liveworld, holds
+        self.claiming, self.runningtasks = claiming, runningtasks
         self.rereading, self.changes = rereading, changes
         self.health, self.state, self.signals = health, state, signals
         self.hints, self.clock = hints, clock
@@ -92,7 +92,9 @@ class Starts:
         return not kept and not self.over
 
     def _chosen(self, most: int) -> list[Candidate]:
-        return choose(self.waitlist.tasks.ready.lanes, self.inforce.limits, self.inforce.use, most)
+        return choose(
+            self.waitlist.tasks.ready.lanes, self.liveworld.limits, self.liveworld.use, most
+        )
 
     def _line_up_retries(self) -> None:
         now, ready = self.clock.monotonic(), self.waitlist.tasks.ready
@@ -107,14 +109,14 @@ class Starts:
         life = self.running.get(candidate.id)
         if life is None:
             self._claim(candidate)
-        elif limit_gates(candidate.lane, self.inforce.limits, self.inforce.use):
+        elif limit_gates(candidate.lane, self.liveworld.limits, self.liveworld.use):
             self.waitlist.tasks.ready.add(candidate)  # what began just now leaves no room for it
         else:
-            self.claimed.start_again(life)
+            self.runningtasks.start_again(life)
 
     def _claim(self, candidate: Candidate) -> None:
-        begun = self.claims.begin(
+        begun = self.claiming.begin(
             self.waitlist.tasks.waiting[self.waitlist.tasks.names[candidate.id]]
         )
         if begun is not None:
-            self.claimed.start(*begun)
+            self.runningtasks.start(*begun)

@@ -49,7 +49,7 @@ class Timetable:
                 made += self._turn(schedule, now)
         return made
 
-    def next_look(self, schedules: Mapping[str, Schedule]) -> list[float]:
+    def seconds_left(self, schedules: Mapping[str, Schedule]) -> list[float]:
         """In how many seconds the next moment comes; nothing if there is none."""
         now = self.clock.wall()
         return [max(0.0, self._due.get(name, now) - now) for name in schedules]

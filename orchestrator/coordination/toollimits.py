@@ -6,8 +6,8 @@ from orchestrator.coordination.durable import Durable
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.nextsteps import failure
-from orchestrator.coordination.records import Records
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.taskevents import TaskEvents
 from orchestrator.files.layout import Layout
 from orchestrator.model.policy import held_until
 from orchestrator.model.result import Reading
@@ -26,12 +26,12 @@ class ToolLimits:
         layout: Layout,
         settings: Settings,
         store: Store,
-        records: Records,
+        events: TaskEvents,
         durable: Durable,
         hints: Hints,
     ) -> None:
         self._layout, self._settings, self._store = layout, settings, store
-        self._records, self._durable, self._hints = records, durable, hints
+        self._events, self._durable, self._hints = events, durable, hints
         self._met: dict[str, int] = {}  # by tool: limits met since its last answer
 
     async def mind(self, life: Life, reading: Reading) -> None:
@@ -57,7 +57,7 @@ class ToolLimits:
         self._hints.add(path, renamed=False)
         self._store.log.commit(
             [
-                self._records.event(
+                self._events.event(
                     life,
                     "tool_parked",
                     life.attempt,

@@ -6,8 +6,8 @@ from dataclasses import field
 
 from orchestrator.clock import Clock
 from orchestrator.coordination.circles import Circles
-from orchestrator.coordination.door import Door
 from orchestrator.coordination.groups import Groups
+from orchestrator.coordination.inboxtrust import InboxTrust
 from orchestrator.coordination.intake import Signature, TaskFile
 from orchestrator.coordination.moments import Moments
 from orchestrator.coordination.news import About, Listener, Remark
@@ -98,14 +98,14 @@ class WaitingTasks:
     def __init__(
         self,
         settings: Settings,
-        door: Door,
+        inboxtrust: InboxTrust,
         groups: Groups,
         statuses: Statuses,
         names: dict[str, str],
         listener: Listener,
         clock: Clock,
     ) -> None:
-        self.settings, self.door, self.groups = settings, door, groups
+        self.settings, self.inboxtrust, self.groups = settings, inboxtrust, groups
         self.statuses, self.names = statuses, names
         self.listener, self.clock = listener, clock
         self.waiting: dict[str, Waiting] = {}
@@ -203,7 +203,7 @@ class WaitingTasks:
         """Look at every closed gate again: what no notification tells, such as a task that now
         exists."""
         self.statuses.forget()
-        moved = self.door.git_moved()
+        moved = self.inboxtrust.git_moved()
         for waiting in self.waiting.values():
             if waiting.gates and (moved or not waiting.brought):
                 self.again[waiting.name] = None
@@ -246,7 +246,7 @@ class WaitingTasks:
         """The gate of a file that git may have brought; while git is at work it is looked at again
         soon."""
         if verdict is None and waiting.arrived is not None:
-            verdict = self.door.judge(waiting.arrived)
+            verdict = self.inboxtrust.judge(waiting.arrived)
         waiting.rejudge = verdict is not None and bool(verdict.source)
         if verdict is None:
             return busy_gate(self.clock.wall() + origin.AGAIN)

@@ -11,15 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 
 from orchestrator.clock import Clock
-from orchestrator.coordination import guard
+from orchestrator.coordination import blame
 from orchestrator.coordination.complaints import Complaints
-from orchestrator.coordination.door import Door
 from orchestrator.coordination.entrance import Entrance
 from orchestrator.coordination.expansion import LARGE, LOOK
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.inbox import Inbox
+from orchestrator.coordination.inboxtrust import InboxTrust
 from orchestrator.coordination.intake import (
     Heavy,
     Ignored,
@@ -31,7 +31,7 @@ from orchestrator.coordination.intake import (
     TaskFile,
     signature_of,
 )
-from orchestrator.coordination.judges import Judges, Verdict
+from orchestrator.coordination.largefiles import LargeFiles, Verdict
 from orchestrator.coordination.later import Later
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.listing import Listing
@@ -76,25 +76,29 @@ class Waitlist:
         self.intake, self.health, self.running = intake, health, running
         self.listener, self.hints, self.clock = listener, hints, clock
         names: dict[str, str] = {}
-        self.door = Door(layout, store, settings, clock)
+        self.inboxtrust = InboxTrust(layout, store, settings, clock)
         statuses = Statuses(layout, running, names)
-        self.tasks = WaitingTasks(settings, self.door, groups, statuses, names, listener, clock)
+        self.tasks = WaitingTasks(
+            settings, self.inboxtrust, groups, statuses, names, listener, clock
+        )
         self.complaints = Complaints(layout, store, health, listener)
         self.runs = WaitingRuns()
         self.later = Later(clock)
         self.inbox = Inbox(self.tasks, self.runs, self.complaints, self.later)
-        self.entrance = Entrance(self.inbox, self.door, settings, store, groups, running, listener)
+        self.entrance = Entrance(
+            self.inbox, self.inboxtrust, settings, store, groups, running, listener
+        )
         self.listing = Listing(layout, store, listener)
         self.todo: dict[str, None] = {}  # listed and not looked at yet
         self.gone: list[str] = []  # names that the last listings did not find any more
-        self.judges = Judges(layout, settings)
+        self.largefiles = LargeFiles(layout, settings)
         self._heavy: dict[str, TaskFile | RunFile] = {}  # judged there, and still waiting
         self._told: dict[str, Sequence[Gate]] = {}  # gates of what is being judged once more
 
     @property
     def resting(self) -> bool:
         """Whether there are files of which it is not known yet what they are."""
-        beside = self.unlooked or bool(self.entrance.expansions) or bool(self.judges)
+        beside = self.unlooked or bool(self.entrance.expansions) or bool(self.largefiles)
         return beside or bool(self.tasks.asking) or self.later.resting
 
     @property
@@ -111,7 +115,7 @@ class Waitlist:
         """Monotonic moments at which something has to be looked at again."""
         now = self.clock.monotonic()
         return [
-            *([now + LOOK] if self.entrance.expansions or self.judges else ()),
+            *([now + LOOK] if self.entrance.expansions or self.largefiles else ()),
             *([now] if self.tasks.broken or self.tasks.again else ()),
             *self.later.moments(),
             *(now + moment - wall for moment in self.inbox.moments()),
@@ -162,7 +166,7 @@ class Waitlist:
         """Look at what was listed or was not ready, or whose time may have come."""
         for name, look, error in self.entrance.expansions.ended():
             self._expanded(name, look, error)
-        for verdict in self.judges.ended():
+        for verdict in self.largefiles.ended():
             self._judged(verdict)
         self.look_on(SLICE)
         for name in self.later.due():
@@ -183,7 +187,7 @@ class Waitlist:
         life = self.running.get(stem_of(name))
         if life is not None and life.moving and life.name == name:
             return  # it is on its way to running/
-        if name in self.entrance.expansions or name in self.judges:
+        if name in self.entrance.expansions or name in self.largefiles:
             return
         try:
             before = self._heavy.get(name)
@@ -211,7 +215,7 @@ class Waitlist:
     def failed(self, name: str, error: Exception) -> None:
         """Looking at this file raised something: it waits for the machine to work, or is set aside
         with a note."""
-        if guard.machine(error):
+        if blame.machine(error):
             self.health.failed(error)
             self.later.put(name, 1.0)
             return
@@ -227,7 +231,7 @@ class Waitlist:
             pass  # it is what it was
         elif isinstance(look, Heavy):
             self._told[name] = self.inbox.take_out(name)
-            self.judges.begin(name, look.content)
+            self.largefiles.begin(name, look.content)
         elif isinstance(look, NotYet):
             self.inbox.take_out(name)
             self._leave_open(name, look, was_editing)
@@ -287,11 +291,11 @@ class Waitlist:
     def flush_vouch(self) -> None:
         """Remember files that were here before git tracked them, unless they have started
         meanwhile."""
-        self.door.flush(self.tasks.names.__contains__)
+        self.inboxtrust.flush(self.tasks.names.__contains__)
 
     def approvals(self) -> None:
         """Look once more at what somebody has approved since."""
-        for task_id in self.door.news():
+        for task_id in self.inboxtrust.news():
             waiting = self.tasks.of(task_id)
             if waiting is not None and waiting.gates:
                 self.tasks.again[waiting.name] = None

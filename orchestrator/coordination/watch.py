@@ -15,7 +15,6 @@ from collections.abc import Collection
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.coordination import clearing, leaving, questions
 from orchestrator.coordination.arrivals import Arrivals
-from orchestrator.coordination.decided import Found
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import (
     About,
@@ -27,6 +26,7 @@ from orchestrator.coordination.news import (
     Remark,
     Stuck,
 )
+from orchestrator.coordination.reviewmoves import Found
 from orchestrator.coordination.rooms import Rooms
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.registry import Distributors
@@ -119,13 +119,13 @@ class Watcher:
         rooms.hints.silent = "switched off" if polls else self._arrivals.start()
         if rooms.hints.silent:
             rooms.card.write()
-        rooms.errands.send(rooms.today.load())
+        rooms.background.send(rooms.today.load())
         self._take_over()
         rooms.byhand.begin()
-        decided = rooms.decided.look()
+        decided = rooms.reviewmoves.look()
         rooms.waitlist.list(everything=True)
-        rooms.verdicts.scan(decided.merges)
-        rooms.verdicts.look()
+        rooms.reviews.scan(decided.merges)
+        rooms.reviews.look()
         rooms.rereading.look()  # nothing told of what was saved before the notifications began
         rooms.rereading.warm_up()
         self._next_rescan = rooms.clock.monotonic() + config.rescan
@@ -136,7 +136,7 @@ class Watcher:
         rooms.takeover.tidy()
         rooms.takeover.complete_runs()
         self._look_at_holds()
-        rooms.claimed.adopt(first=True)
+        rooms.runningtasks.adopt(first=True)
         rooms.takeover.foreign()
         rooms.lives.replies.scan()
 
@@ -168,7 +168,7 @@ class Watcher:
         if rooms.signals.news():
             rooms.card.try_write()
         if rooms.signals.reload():
-            rooms.verdicts.due = True  # verbs wake us, too
+            rooms.reviews.due = True  # verbs wake us, too
             rooms.rereading.read()
         if now >= rooms.changes.due:
             rooms.rereading.look()
@@ -187,7 +187,7 @@ class Watcher:
         if rooms.holds.due(rooms.clock.wall()):
             self._look_at_holds()
         rooms.alone.look(rooms.running.values(), now)
-        rooms.settling.look(
+        rooms.lingering.look(
             rooms.layout, rooms.running.values(), now, rooms.settings.config.result_grace
         )
         self._look_at_what_waits()
@@ -214,7 +214,7 @@ class Watcher:
         if rooms.changes.settled():
             rooms.rereading.look()
         rooms.waitlist.flush_vouch()
-        rooms.verdicts.look()
+        rooms.reviews.look()
 
     async def _sleep(self) -> None:
         """Until something is due, or told."""
@@ -241,13 +241,15 @@ class Watcher:
             *rooms.calm.next_look(),
             *rooms.costs.next_look(),
             *rooms.alone.next_look(now),
-            *rooms.settling.next_look(lives),
+            *rooms.lingering.next_look(lives),
             *rooms.lives.replies.next_look(),
             *rooms.asking.next_look(lives),
             *rooms.starts.next_look(),
         ]
-        due += [now + left for left in rooms.timetable.next_look(rooms.settings.config.schedules)]
-        due += [now + left for left in rooms.holds.next_look(wall)]
+        due += [
+            now + left for left in rooms.timetable.seconds_left(rooms.settings.config.schedules)
+        ]
+        due += [now + left for left in rooms.holds.seconds_left(wall)]
         return min(due)
 
     def _pause(self) -> float:
@@ -265,17 +267,17 @@ class Watcher:
         self._arrivals.stop()
         with contextlib.suppress(OSError, StoreFault):
             # what lies in review/ now: it may be moved before the next watcher
-            rooms.decided.look()
+            rooms.reviewmoves.look()
         rooms.calm.tell(all_=True)
         rooms.notes.write("watcher_stopped", summary=self.summary())
         for life in list(rooms.running.values()):
             if life.handle is not None:
                 rooms.listener.hear(Left(life))
-        rooms.errands.stop()
+        rooms.background.stop()
         if self._signals:  # this process ends with us, and it would wait for them
             git.leave()
-        rooms.verdicts.stop()
-        rooms.waitlist.judges.close()
+        rooms.reviews.stop()
+        rooms.waitlist.largefiles.close()
         rooms.distributors.close()
         atomic.remove(rooms.layout.watcher_card)
         rooms.lock.release()
@@ -302,7 +304,7 @@ class Watcher:
                 folders.add("held")
             elif folder == "running" and name.endswith(CANCEL):
                 folders.add("running")
-            rooms.verdicts.due = rooms.verdicts.due or folder in FINISHED
+            rooms.reviews.due = rooms.reviews.due or folder in FINISHED
         self._look_into(folders)
         if rooms.hints.overflown():
             rooms.waitlist.list(everything=True)
@@ -331,9 +333,9 @@ class Watcher:
         rooms.takeover.complete_runs()
         self._look_at_verdicts()
         for life in rooms.running.values():
-            rooms.lives.grounds.collect(life, rooms.settings.config.quiet)
+            rooms.lives.tasktrees.collect(life, rooms.settings.config.quiet)
         if self._listed % SWEEP == 1:
-            rooms.errands.send(self._sweep_trees())
+            rooms.background.send(self._sweep_trees())
         if not rooms.changes.pending:
             rooms.rereading.look()
         if full or rooms.waitlist.listing.outdated():
@@ -347,7 +349,7 @@ class Watcher:
     def _rescan_all(self) -> None:
         """What is looked at more seldom: it costs more, or nobody waits for it."""
         rooms = self.rooms
-        rooms.claimed.adopt()
+        rooms.runningtasks.adopt()
         rooms.takeover.foreign()
         for name in questions.overdue(rooms.store, rooms.settings.config):
             rooms.waitlist.look_soon(name)
@@ -365,8 +367,8 @@ class Watcher:
     def _look_at_verdicts(self) -> None:
         """What people have moved out of review/, and what follows from that."""
         rooms = self.rooms
-        decided = Found() if rooms.health.fault else rooms.decided.look()
-        rooms.verdicts.scan(decided.merges)
+        decided = Found() if rooms.health.fault else rooms.reviewmoves.look()
+        rooms.reviews.scan(decided.merges)
         self._look_at_holds()
         for name in decided.made:
             rooms.waitlist.look_soon(name)
@@ -409,9 +411,9 @@ class Watcher:
         """Attempts that wait for a person give their slots back, so many of them as may."""
         rooms = self.rooms
         waiting = (life for life in rooms.running.values() if rooms.asking.waits(life))
-        if rooms.slots.lend(waiting, rooms.inforce.limits.asking):
+        if rooms.slots.lend(waiting, rooms.liveworld.limits.asking):
             rooms.hints.stir()
 
     def _slot_again(self, life: Life) -> bool:
         rooms = self.rooms
-        return rooms.slots.back(life, rooms.inforce.limits, rooms.signals.draining)
+        return rooms.slots.back(life, rooms.liveworld.limits, rooms.signals.draining)

@@ -244,7 +244,7 @@ class Attempt:
 
     def _pause(self, now: float) -> float:
         """Seconds until the next look."""
-        pause = self.logs.next_look(now)
+        pause = self.logs.pause(now)
         if self.feed is not None:
             pause = min(pause, self.feed.serve())
         if self.escalation.step:

@@ -60,7 +60,7 @@ class Logs:
         except OSError:
             pass
 
-    def next_look(self, now: float) -> float:
+    def pause(self, now: float) -> float:
         """Seconds until they are looked at again: soon at first, and in time for a log that grows
         fast."""
         size = max((os.fstat(log).st_size for log in self.files), default=0)

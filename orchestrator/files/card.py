@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.files import opening
-from orchestrator.files.held import held
 from orchestrator.files.layout import Layout
+from orchestrator.files.lockstate import locked
 from orchestrator.model import admission
 from orchestrator.records import dataclass, field
 
@@ -77,7 +77,7 @@ def read(layout: Layout, now: float) -> Card | None:
             data["draining"],
             data["notifications"],
             max(0.0, beat),
-            here or held(layout.watcher_lock),
+            here or locked(layout.watcher_lock),
             *_today(data.get("today"), now),
             str(data.get("settings_read", "")),
             str(data.get("settings", "")),

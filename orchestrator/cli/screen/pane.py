@@ -15,9 +15,9 @@ from typing import Any, assert_never
 from orchestrator import __version__
 from orchestrator.cli.screen import keyboard
 from orchestrator.cli.screen.console import SIGNS, Console, cost
-from orchestrator.cli.screen.eyes import Eyes
 from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, steady
 from orchestrator.cli.screen.hand import STILL
+from orchestrator.cli.screen.panefiles import PaneFiles
 from orchestrator.cli.screen.printer import REPAINT, Footer, Printer
 from orchestrator.cli.screen.steering import Steering
 from orchestrator.cli.screen.windows import in_tmux, open_window
@@ -147,7 +147,7 @@ class Pane:
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
-        self._eyes = Eyes(layout)
+        self._files = PaneFiles(layout)
         self._view_at, self._last_view = -1.0, View()
         self._view_wanted, self._closing = threading.Event(), False
         self._stopped = False  # by Ctrl-Z
@@ -160,7 +160,7 @@ class Pane:
             console.stream, self._footer if steers else None, keys=keys is not None
         )
         if steers:
-            self._eyes.start()
+            self._files.start()
             threading.Thread(target=self._keep_viewing, name="view", daemon=True).start()
         if keys is not None:
             self._steering = Steering(
@@ -187,7 +187,7 @@ class Pane:
 
     def close(self) -> None:
         """Print what is left."""
-        self._eyes.close()
+        self._files.close()
         self._closing = True
         self._view_wanted.set()
         if self._steering is not None:
@@ -197,7 +197,7 @@ class Pane:
     def hear(self, news: News) -> None:
         """One thing that happened."""
         self._show(news)
-        self._eyes.look_soon()
+        self._files.look_soon()
 
     def _show(self, news: News) -> None:
         match news:
@@ -417,7 +417,7 @@ class Pane:
             ):
                 self._print(row)
             head = " " * INSET
-        self._eyes.look_soon()
+        self._files.look_soon()
         self._printer.poke()
 
     def _prose(self, text: str) -> None:
@@ -463,7 +463,7 @@ class Pane:
             self._printer.poke()
 
     def _view(self, watcher: Watcher) -> View:
-        now, seen = time.monotonic(), self._eyes.seen
+        now, seen = time.monotonic(), self._files.seen
         tally, waiting, today = watcher.rooms.tally, watcher.rooms.waitlist, watcher.rooms.today
         today.turn()
         listed = sum(

@@ -14,7 +14,7 @@ from orchestrator.cli.options import dry_run_option, each, examples, ids_argumen
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import able_to_read, refuse_other_home, until_read, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
-from orchestrator.coordination import contests, handmerges, landing, runreviews
+from orchestrator.coordination import contests, handmerges, merges, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
@@ -113,7 +113,7 @@ def command(
                 path = app.layout.file(Status.INBOX, place[1])
                 return Moved(task_id, Status.REVIEW, Status.INBOX, path)
             made = runreviews.approve(store, config, task_id)
-            made = made or landing.approve(store, config, task_id)
+            made = made or merges.approve(store, config, task_id)
             if made:
                 say(f"{task_id}: {made}")
         moved = moves.approve(store, task_id)
@@ -131,7 +131,7 @@ def _merged(store: Store, config: Config, task_id: str, name: str) -> str:
     """What lies in done/ and waits to be merged is; what was done, in words."""
     if runreviews.awaits_merge(store, task_id):
         return runreviews.obey(store, config, name)
-    return landing.obey(store, config, task_id)
+    return merges.obey(store, config, task_id)
 
 
 def _accept(changes: Changes, dry_run: bool) -> None:

@@ -12,7 +12,7 @@ from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
-from orchestrator.coordination import landing, runreviews
+from orchestrator.coordination import merges, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
@@ -75,7 +75,7 @@ def command(
     if status is Status.RUNNING and text and (known := asks.unanswered(app.layout, task_id)):
         return _answer(app, store, known[0], len(known) - 1, text, as_json)
     if conflict:
-        landing.give_back(store, task_id)
+        merges.give_back(store, task_id)
         if not text:
             moves.retry(store, task_id, by="reply")
             status = Status.INBOX

@@ -11,7 +11,7 @@ from orchestrator.cli.options import Found, dry_run_option, examples, ids_argume
 from orchestrator.cli.selecting import NAME, Filter, agree, filter_options
 from orchestrator.cli.selecting import find as select
 from orchestrator.cli.writing import open_config
-from orchestrator.coordination import clearing, landing, runreviews
+from orchestrator.coordination import clearing, merges, runreviews
 from orchestrator.errors import Refused
 from orchestrator.files import scan
 from orchestrator.model.status import FOLDERS as ALL
@@ -88,7 +88,7 @@ def command(
     def step(store: Store, task_id: str) -> Moved:
         runreviews.refuse_run(store, task_id, "retry")
         if conflict:
-            landing.give_back(store, task_id)
+            merges.give_back(store, task_id)
         if fresh:
             clearing.begin_anew(store, config, task_id)
         return moves.retry(store, task_id, fresh=fresh)

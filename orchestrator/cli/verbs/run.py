@@ -25,10 +25,10 @@ from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.intake import Intake, Invalid, NotYet, RunFile, TaskFile
 from orchestrator.coordination.life import Ended, Life
 from orchestrator.coordination.lifecycle import Lives
+from orchestrator.coordination.lingering import Lingering
 from orchestrator.coordination.news import About, Finished, News, Remark, Retrying, Started
 from orchestrator.coordination.remembering import claim_facts
 from orchestrator.coordination.settings import Settings
-from orchestrator.coordination.settling import Settling
 from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
 from orchestrator.files import diagnostics, scan
@@ -171,8 +171,8 @@ async def _run(
         target=shows, args=(app, layout, life, entry.journal.next_attempt, stop), daemon=True
     )
     printer.start()
-    settling = Settling().keep_looking(layout, life, settings)
-    looking = asyncio.ensure_future(settling)
+    lingering = Lingering().keep_looking(layout, life, settings)
+    looking = asyncio.ensure_future(lingering)
     asking = asyncio.ensure_future(Asking(layout, store, told).keep_looking(life))
     try:
         await lives.start(life, entry)

@@ -32,7 +32,7 @@ from orchestrator.distributors.dispatches import (
 )
 from orchestrator.distributors.engines.base import KEPT, Down
 from orchestrator.files import opening
-from orchestrator.files.held import held
+from orchestrator.files.lockstate import locked
 from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.tools.invocation import NotInstalled
@@ -131,7 +131,7 @@ class Job:
     async def _known(self) -> AttemptFacts | None:
         """What a former worker began; None if it began nothing. It may have been killed after a
         supervisor had the journal, and before that wrote the first word into it."""
-        while self.entry.facts() is None and held(self.entry.journal):
+        while self.entry.facts() is None and locked(self.entry.journal):
             await asyncio.sleep(LOOK)
         return self.entry.facts()
 

@@ -16,8 +16,8 @@ import uuid
 
 from orchestrator.errors import Busy, Unusable
 from orchestrator.files import journals, opening
-from orchestrator.files.held import held
 from orchestrator.files.layout import ARTIFACTS, OWN
+from orchestrator.files.lockstate import locked
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
@@ -100,7 +100,7 @@ class Entry:
     def begun(self) -> bool:
         """Whether an attempt has started here, or a supervisor has the journal and is about to
         write that."""
-        return held(self.journal) or self.facts() is not None
+        return locked(self.journal) or self.facts() is not None
 
     def locked(self, claim: str) -> int:
         """The journal, made if it is not there, with the lock that lives as long as the attempt."""

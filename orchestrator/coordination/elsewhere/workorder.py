@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import papers
+from orchestrator.coordination import attemptfiles
 from orchestrator.coordination.elsewhere.spool import Entry
 from orchestrator.distributors.base import Order
 from orchestrator.execution import secretstore
@@ -93,8 +93,8 @@ def order_of(
     path = program(made.argv[0], made.env, root)
     if path is None:
         raise NotInstalled(f"there is no program '{made.argv[0]}' on this worker")
-    hidden = papers.hidden(made, task, (*config.redact, *fetched))
-    prompt_file = papers.write(entry.run_dir, made, hidden)
+    hidden = attemptfiles.hidden(made, task, (*config.redact, *fetched))
+    prompt_file = attemptfiles.write(entry.run_dir, made, hidden)
     return Order(
         task_id=task.id,
         attempt=told["attempt"],

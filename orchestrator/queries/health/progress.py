@@ -4,8 +4,8 @@ were never claimed here."""
 from __future__ import annotations
 
 from orchestrator.files import card, journals, scan
-from orchestrator.files.held import held
 from orchestrator.files.layout import Layout
+from orchestrator.files.lockstate import locked
 from orchestrator.model import ids
 from orchestrator.model.journal import AttemptFacts, Journal, Phase
 from orchestrator.model.status import Status
@@ -54,7 +54,7 @@ def _lives(layout: Layout, journal: Journal, attempt: AttemptFacts) -> bool:
     pid, since = started.get("supervisor", 0), started.get("supervisor_start", 0)
     if card.process_lives(pid, since, started.get("boot", "")):
         return True
-    return held(layout.journal(journal.task_id))
+    return locked(layout.journal(journal.task_id))
 
 
 def _not_understood(blocked: dict[str, str]) -> list[Check]:

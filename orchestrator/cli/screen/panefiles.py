@@ -61,7 +61,7 @@ def _ended(layout: Layout) -> dict[str, Row]:
     return found
 
 
-class Eyes:
+class PaneFiles:
     """Looks again and again until `close`. ``seen`` is the last look; ``changed`` is called after
     one that differs."""
 
@@ -70,7 +70,7 @@ class Eyes:
         self._layout = layout
         self._wake = threading.Event()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="eyes", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="panefiles", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -3,10 +3,10 @@ is known, the store begins it."""
 
 from __future__ import annotations
 
-from orchestrator.coordination import guard
-from orchestrator.coordination.inforce import InForce
+from orchestrator.coordination import blame
 from orchestrator.coordination.intake import TaskFile
 from orchestrator.coordination.life import Life, Moving
+from orchestrator.coordination.liveworld import LiveWorld
 from orchestrator.coordination.remembering import claim_facts
 from orchestrator.coordination.waitingtasks import Waiting
 from orchestrator.coordination.waitlist import Waitlist
@@ -16,11 +16,11 @@ from orchestrator.store.claiming import Claim, Vanished
 from orchestrator.store.transitions import Store
 
 
-class Claims:
+class Claiming:
     """Begins the claims of tasks that wait."""
 
-    def __init__(self, store: Store, waitlist: Waitlist, inforce: InForce) -> None:
-        self.store, self.waitlist, self.inforce = store, waitlist, inforce
+    def __init__(self, store: Store, waitlist: Waitlist, liveworld: LiveWorld) -> None:
+        self.store, self.waitlist, self.liveworld = store, waitlist, liveworld
 
     def begin(self, waiting: Waiting) -> tuple[Life, Claim] | None:
         """A new life, and its claim for a commit to carry out; None if the task waits after all, or
@@ -43,13 +43,13 @@ class Claims:
             )
         except Exception as error:  # whatever it is, it concerns this task only
             self.waitlist.failed(waiting.name, error)
-            if guard.machine(error):
+            if blame.machine(error):
                 self.waitlist.tasks.ready.add(waiting.candidate)
         return None
 
     def _waits_again(self, waiting: Waiting) -> bool:
         """Whether something keeps it that has changed since it was looked at."""
-        world = self.inforce.world(self.waitlist.tasks.statuses.fresh)
+        world = self.liveworld.world(self.waitlist.tasks.statuses.fresh)
         if not admit(self.waitlist.tasks.ask(waiting), world):
             return False
         self.waitlist.tasks.judge(waiting)

@@ -8,7 +8,7 @@ import os
 from orchestrator.files import opening
 
 
-def held(path: str) -> bool:
+def locked(path: str) -> bool:
     """Whether a process holds the lock (flock) on this file now. A share of it is taken for the
     moment of the question, so that whoever wants the lock without waiting has to ask twice."""
     try:

@@ -1,5 +1,6 @@
 """Where a task works: a tree of its own, made before its first attempt, saved at every end; and
-what its work comes to.
+what its work comes to. The git commands are in `store.trees`; when a tree goes is decided in
+`coordination.clearing`.
 
 Git runs in threads: a tree of 10,000 files takes a second. What is known of a tree is in the task's
 journal, so that the next watcher goes on with the same one.
@@ -35,7 +36,7 @@ MOST_LOOKS = 50  # such looks at its end; fewer if more files than that cannot b
 SHARED = "git-shared.json"  # what trees share with the person, before an attempt
 
 
-class Worker(Protocol):
+class Claimed(Protocol):
     """What is asked here of a claimed task."""
 
     id: str
@@ -49,13 +50,13 @@ class Worker(Protocol):
     records: list[Mapping[str, Any]]
 
 
-class Grounds:
+class TaskTrees:
     """Makes and saves the trees of tasks."""
 
     def __init__(self, layout: Layout, settings: Settings, store: Store) -> None:
         self.layout, self.settings, self.store = layout, settings, store
 
-    async def ready(self, life: Worker, entry: Entry) -> None:
+    async def ready(self, life: Claimed, entry: Entry) -> None:
         """Have the task's tree there, if it is to have one.  Raises `CannotIsolate`."""
         tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
         if tree is None and not life.route.isolated:
@@ -79,7 +80,7 @@ class Grounds:
         life.tree = tree
         life.records.append(tree.record())
 
-    def _plan(self, life: Worker, repo: git.Repository) -> Tree:
+    def _plan(self, life: Claimed, repo: git.Repository) -> Tree:
         """What tree it is to have: of its run's branch, of another task's, or of what is
         configured."""
         config, task = self.settings.config.trees, life.task
@@ -107,7 +108,7 @@ class Grounds:
             )
         return change.tip
 
-    async def remember(self, life: Worker, run_dir: str) -> None:
+    async def remember(self, life: Claimed, run_dir: str) -> None:
         """Write down what the tree shares with the person, to see afterwards whether an agent
         changed it."""
         if life.tree is not None:
@@ -118,7 +119,7 @@ class Grounds:
         sharing.expose(self.layout, repo, task_id)
         sharing.save_look(f"{run_dir}/{SHARED}", sharing.look(self.layout, repo, tree, task_id))
 
-    async def saved(self, life: Worker, entry: Entry, run_dir: str) -> Change | None:
+    async def saved(self, life: Claimed, entry: Entry, run_dir: str) -> Change | None:
         """Save what the attempt left; None without a tree. Raises `GitFailed` or OSError: then the
         tree stays as it is."""
         life.tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
@@ -128,7 +129,7 @@ class Grounds:
         entry.append({"record": "saved", "attempt": life.attempt, **asdict(life.change)}, sync=True)
         return life.change
 
-    def _save(self, life: Worker, tree: Tree, run_dir: str) -> Change:
+    def _save(self, life: Claimed, tree: Tree, run_dir: str) -> Change:
         repo = trees.repository(self.layout)
         agent = life.route.agent.name
         change = saving.save(self.layout, repo, tree, life.id, life.attempt, agent)
@@ -143,7 +144,7 @@ class Grounds:
         return replace(change, warnings=warnings, suspicious=suspicious)
 
     def _compare(
-        self, life: Worker, tree: Tree, repo: git.Repository, before: sharing.Shared | None
+        self, life: Claimed, tree: Tree, repo: git.Repository, before: sharing.Shared | None
     ) -> tuple[list[str], str]:
         """What has changed of that which trees share: told, and whether git would execute something
         else now."""
@@ -159,12 +160,12 @@ class Grounds:
         why = f"while it ran, git hooks or settings here changed: {', '.join(files[:5])}"
         return [*told, why], why
 
-    def drops(self, life: Worker) -> bool:
+    def drops(self, life: Claimed) -> bool:
         """Whether the attempt drops task files in a place of its own; one without tree and sandbox
         uses the real inbox."""
         return life.tree is not None or life.route.sandbox.on
 
-    def collect(self, life: Worker, quiet: float = 0.0) -> list[str]:
+    def collect(self, life: Claimed, quiet: float = 0.0) -> list[str]:
         """Bring task files from where the attempt drops them into the real inbox, each once; what
         could not be brought, in words.
 
@@ -186,7 +187,7 @@ class Grounds:
                 told.append(f"{'/'.join(below)} was not looked at: {error.strerror}")
         return told
 
-    def _collect(self, life: Worker, folder: str, quiet: float) -> list[str]:
+    def _collect(self, life: Claimed, folder: str, quiet: float) -> list[str]:
         """``quiet``: the attempt goes on, so one look is enough, and the next one comes; at its end
         everything is taken."""
         told: list[str] = []
@@ -201,7 +202,7 @@ class Grounds:
             told.append("it dropped very many files: some of them were not accepted")
         return told
 
-    def _submit(self, life: Worker, folder: str, listed: list[str], quiet: float) -> list[str]:
+    def _submit(self, life: Claimed, folder: str, listed: list[str], quiet: float) -> list[str]:
         told = []
         for name in listed:
             task_id, path = stem_of(name), f"{folder}/{name}"
@@ -238,12 +239,12 @@ class Grounds:
         except OSError:
             return False
 
-    def known(self, life: Worker, entry: Entry) -> None:
+    def known(self, life: Claimed, entry: Entry) -> None:
         """What the journal knows of the task's tree and change."""
         life.tree = trees.tree_from(self.layout, life.id, entry.journal.tree)
         life.change = change_from(entry.journal.change)
 
-    def folder(self, life: Worker) -> str:
+    def folder(self, life: Claimed) -> str:
         """Where the task's relative paths begin: its tree, or the project."""
         if life.tree is None:
             return self.layout.root
@@ -251,7 +252,7 @@ class Grounds:
         prefix = os.path.relpath(root, gitfiles.top_of(root))
         return life.tree.path if prefix == "." else os.path.join(life.tree.path, prefix)
 
-    def file(self, life: Worker, path: str) -> str:
+    def file(self, life: Claimed, path: str) -> str:
         """A path that a task names: ``work/...`` is the project's, everything else is in its
         tree."""
         inside = path == WORK or path.startswith(f"{WORK}/")
@@ -271,7 +272,7 @@ def _dropped(folder: str, known: Collection[str] = ()) -> tuple[list[str], bool]
     return found, False
 
 
-def bounds_of(life: Worker) -> Bounds | None:
+def bounds_of(life: Claimed) -> Bounds | None:
     """What a task that this attempt drops may have at most; None if it is in no sandbox."""
     route = life.route
     if not route.sandbox.on:
@@ -287,7 +288,7 @@ def bounds_of(life: Worker) -> Bounds | None:
     )
 
 
-def own_environment(layout: Layout, life: Worker, run_dir: str, tag: str) -> dict[str, str]:
+def own_environment(layout: Layout, life: Claimed, run_dir: str, tag: str) -> dict[str, str]:
     """The variables by which an attempt, or a check of it, knows where it is."""
     own = {
         "ORCHESTRATOR_TASK_ID": life.id,

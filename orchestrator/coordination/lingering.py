@@ -1,4 +1,4 @@
-"""Agents that have printed their result and do not end: after a short grace they are ended, and the
+"""Agents that have printed their result and linger: after a short grace they are ended, and the
 result counts.
 
 The supervisor knows nothing of events, so the watcher reads the log once an attempt has gone quiet.
@@ -36,7 +36,7 @@ class Quiet:
 
 
 @dataclass(slots=True)
-class Settling:
+class Lingering:
     """By task and attempt: how long nothing has been printed."""
 
     quiet: dict[tuple[str, int], Quiet] = field(default_factory=dict)

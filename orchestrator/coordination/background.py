@@ -1,4 +1,5 @@
-"""Coroutines that run beside the loop's passes."""
+"""Coroutines that run beside the loop's passes, kept until they end. What they do is not here: who
+begins one knows it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-class Errands:
+class Background:
     """Keeps them until they have ended: asyncio itself does not."""
 
     def __init__(self) -> None:

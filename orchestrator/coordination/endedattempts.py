@@ -1,5 +1,6 @@
-"""An attempt that has ended: its journal opened again, its end as a record, and what its reading
-comes to."""
+"""An attempt that has ended: its journal opened again, its end as a record, and what an earlier one
+came to. Its logs are read by `coordination.readings`; what follows is decided by
+`coordination.nextsteps`."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.files import opening
-from orchestrator.model.attempt import AttemptEnd
+from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.journal import AttemptFacts
-from orchestrator.model.result import Reading
+from orchestrator.model.result import Reading, reading_from
 from orchestrator.model.status import Outcome
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
@@ -70,6 +71,24 @@ def cancelled(reading: Reading, by: str) -> Reading:
     """The reading of an attempt that somebody asked to stop."""
     return replace(
         reading, outcome=Outcome.CANCELLED, error_class="cancelled", reason=f"cancelled by {by}"
+    )
+
+
+def brief(facts: AttemptFacts) -> Reading:
+    """An earlier attempt, from its journal alone."""
+    end = end_from(facts.ended or {"record": "lost"})
+    if facts.read:
+        return reading_from(facts.read, end.duration_ms, end.exit_code)
+    outcome = {
+        "cancelled": Outcome.CANCELLED,
+        "timeout": Outcome.TIMED_OUT,
+        "lost": Outcome.LOST,
+    }.get(end.cause, Outcome.SUCCEEDED if end.code == 0 else Outcome.FAILED)
+    return Reading(
+        outcome,
+        end.exit_code,
+        error_class=end.cause or ("exit" if end.exit_code else ""),
+        duration_ms=end.duration_ms,
     )
 
 

@@ -1,5 +1,6 @@
-"""The tasks that are claimed here: each enters, is brought on by a coroutine of its own, and
-goes."""
+"""The tasks that are claimed here: each enters, is brought on by a coroutine of its own, and goes.
+What happens to one on its way is in `coordination.lifecycle`; how it came here, in
+`coordination.claiming` and `coordination.takeover`."""
 
 from __future__ import annotations
 
@@ -9,14 +10,14 @@ from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.coordination.aftermath import Aftermath
+from orchestrator.coordination.background import Background
 from orchestrator.coordination.changes import Changes
-from orchestrator.coordination.errands import Errands
+from orchestrator.coordination.endedattempts import NotUnderstood
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.life import Ending, Life, Starting
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import Internal, Listener, Recovered, Retrying
-from orchestrator.coordination.retold import NotUnderstood
 from orchestrator.coordination.slots import Slots
 from orchestrator.coordination.spending import Spending
 from orchestrator.coordination.takeover import Takeover
@@ -28,9 +29,8 @@ from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
 
-class Claimed:
-    """``running`` are they by id, those between attempts included. `Lives` knows what happens to
-    one of them."""
+class RunningTasks:
+    """``running`` are they by id, those between attempts included."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Claimed:
         takeover: Takeover,
         aftermath: Aftermath,
         health: Health,
-        errands: Errands,
+        background: Background,
         listener: Listener,
         hints: Hints,
         clock: Clock,
@@ -52,7 +52,7 @@ class Claimed:
         self.running, self.store, self.lives = running, store, lives
         self.waitlist, self.slots, self.spending = waitlist, slots, spending
         self.changes, self.takeover, self.aftermath = changes, takeover, aftermath
-        self.health, self.errands = health, errands
+        self.health, self.background = health, background
         self.listener, self.hints, self.clock = listener, hints, clock
 
     def start(self, life: Life, claim: Claim) -> None:
@@ -97,7 +97,7 @@ class Claimed:
         self.changes.expose()
 
     def _bring_on(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
-        self.errands.send(self._to_its_end(life, work))
+        self.background.send(self._to_its_end(life, work))
 
     async def _to_its_end(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -1,5 +1,5 @@
-"""What goes to review/ by itself, and what a person has moved out of it: whole runs, and `mv
-review/x done/`."""
+"""What goes to review/ by itself (runs, contests), and merging what a person has moved out of it
+into done/. That somebody has moved something is seen by `coordination.reviewmoves`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 import collections
 from collections.abc import Iterable, Mapping
 
-from orchestrator.coordination import contests, handmerges, landing, runreviews
-from orchestrator.coordination.errands import Errands
+from orchestrator.coordination import contests, handmerges, merges, runreviews
+from orchestrator.coordination.background import Background
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.life import Life
@@ -24,7 +24,7 @@ from orchestrator.model.status import Status
 from orchestrator.store.transitions import Store
 
 
-class Verdicts:
+class Reviews:
     """Its git runs in threads; when one has ended, the loop looks once more."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Verdicts:
         self.settings, self.store, self.layout = settings, store, store.layout
         self.groups, self.waitlist, self.tally = groups, waitlist, tally
         self.listener, self.hints = listener, hints
-        self._at_work = Errands()
+        self._at_work = Background()
         self.moves = RunMoves(store, groups, waitlist, running, listener)
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
         self._obeyed: set[str] = set()  # files that are being merged because a person moved them
@@ -152,4 +152,4 @@ class Verdicts:
         config, task_id = self.settings.config, stem_of(name)
         if runrecords.known(self.layout, task_id) is not None:
             return runreviews.obey(self.store, config, name)
-        return landing.obey(self.store, config, task_id)
+        return merges.obey(self.store, config, task_id)

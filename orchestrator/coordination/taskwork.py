@@ -1,5 +1,6 @@
 """What becomes of a task's work when an attempt has ended: saved, proven, and then to review,
-merged, or done."""
+merged, or done. The tree itself is made and saved by `coordination.tasktrees`, checks run in
+`coordination.proof`."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.coordination import answering, landing, plans, questions
-from orchestrator.coordination.grounds import Grounds, Worker
+from orchestrator.coordination import answering, merges, plans, questions
 from orchestrator.coordination.proof import Proof, Running
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.tasktrees import Claimed, TaskTrees
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import protected, reviewing, verdict
@@ -27,14 +28,14 @@ from orchestrator.store.transitions import Store
 from orchestrator.tools.routing import Route
 
 
-class Works:
+class TaskWork:
     """The steps between the end of an attempt and the folder that its task ends in."""
 
     def __init__(
-        self, layout: Layout, settings: Settings, store: Store, grounds: Grounds, proof: Proof
+        self, layout: Layout, settings: Settings, store: Store, tasktrees: TaskTrees, proof: Proof
     ) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self.grounds, self.proof = grounds, proof
+        self.tasktrees, self.proof = tasktrees, proof
         self._queues: dict[str, asyncio.Lock] = {}  # by target: who ended first is merged first
 
     async def judged(
@@ -45,14 +46,14 @@ class Works:
         The entry comes back open and locked.  OSError if the disk refuses; then it may be repeated.
         """
         try:
-            change = await self.grounds.saved(life, entry, run_dir)
+            change = await self.tasktrees.saved(life, entry, run_dir)
         except OrchestratorError as error:  # the tree stays as it is, and says so
             change = None
             life.change = None
             why = f"its work could not be saved and is in its tree: {error.message}"
             reading = replace(reading, warnings=(*reading.warnings, why))
-        if self.grounds.drops(life):
-            lost = await asyncio.to_thread(self.grounds.collect, life)
+        if self.tasktrees.drops(life):
+            lost = await asyncio.to_thread(self.tasktrees.collect, life)
             reading = replace(reading, warnings=(*reading.warnings, *lost))
         if change is not None:
             reading = replace(reading, warnings=(*reading.warnings, *change.warnings))
@@ -69,7 +70,7 @@ class Works:
         return reading.error_class == "verify" and speaks and red < route.agent.role.verify_retries
 
     async def destination(
-        self, life: Worker, entry: Entry, step: Finish, reading: Reading, changed: Sequence[str]
+        self, life: Claimed, entry: Entry, step: Finish, reading: Reading, changed: Sequence[str]
     ) -> Finish | Retry:
         """Where a task goes that has ended well: done only if nobody is to look at it and nothing
         is to be merged.
@@ -86,7 +87,7 @@ class Works:
         if life.planning:
             return plans.finish(reading, changed)
         role = reviewing(life.route.agent.role, self.settings.config.review, life.task.review)
-        if landing.run_of(self.layout, entry.journal) is not None:
+        if merges.run_of(self.layout, entry.journal) is not None:
             role = within_run(role)
         found = verdict(role, life.change, changed)
         touched = protected(role.protect, life.change.files) if life.change else []
@@ -99,13 +100,13 @@ class Works:
             return await self._merged(life, entry, step)
         return step
 
-    async def _merged(self, life: Worker, entry: Entry, step: Finish) -> Finish | Retry:
+    async def _merged(self, life: Claimed, entry: Entry, step: Finish) -> Finish | Retry:
         """Done, once it is merged; what cannot be merged waits for a person, with the reason."""
         try:
             target = str(entry.journal.tree.get("target", ""))
             async with self._queues.setdefault(target, asyncio.Lock()):
                 config = self.settings.config
-                made = await asyncio.to_thread(landing.land, self.store, config, entry)
+                made = await asyncio.to_thread(merges.land, self.store, config, entry)
         except CannotMerge as error:
             if error.conflicts and self._may_resolve(entry):
                 self._tell_conflict(life, entry, error)
@@ -117,7 +118,7 @@ class Works:
             return Finish(Status.REVIEW, error.message)
         return Finish(step.status, made)
 
-    def _tell_conflict(self, life: Worker, entry: Entry, error: CannotMerge) -> None:
+    def _tell_conflict(self, life: Claimed, entry: Entry, error: CannotMerge) -> None:
         assert life.change is not None
         text = conflict_turn(life.change, life.change.target, error.message)
         if text.strip() not in entry.journal.told:  # we were cut off after it was said
@@ -126,9 +127,9 @@ class Works:
 
     def _may_resolve(self, entry: Entry) -> bool:
         """Whether its own session gets a turn at a conflict with what else is in its run."""
-        return not entry.journal.collided and landing.run_of(self.layout, entry.journal) is not None
+        return not entry.journal.collided and merges.run_of(self.layout, entry.journal) is not None
 
-    def facts(self, life: Worker, entry: Entry) -> dict[str, Any]:
+    def facts(self, life: Claimed, entry: Entry) -> dict[str, Any]:
         """What a result and an event tell of the work; nothing for a task without a tree and
         checks."""
         facts: dict[str, Any] = {}

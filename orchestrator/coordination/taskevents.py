@@ -1,4 +1,5 @@
-"""What the event log is told of a task: one shape for every fact of its life."""
+"""The events of a claimed task: one shape for every fact of its life. What the watcher itself does
+is told by `coordination.notes`, what a person sees of it by `coordination.news`."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from orchestrator.store.eventlog import Event
 from orchestrator.store.transitions import Store
 
 
-class Records:
+class TaskEvents:
     """Events of claimed tasks, and what the journal keeps of an attempt."""
 
     def __init__(self, layout: Layout, settings: Settings, store: Store) -> None:

@@ -1,5 +1,5 @@
-"""The door of the inbox: no task and no run leaves it unless it may count (see
-`files.approval`)."""
+"""Whether a file of the inbox may count, for the watcher: the rules are those of `files.approval`,
+and what is wrong with a file is told by `coordination.complaints`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orchestrator.model.task import Task
 from orchestrator.store.transitions import Store
 
 
-class Door:
+class InboxTrust:
     """Judges files of one inbox, and remembers what this machine may vouch for."""
 
     def __init__(self, layout: Layout, store: Store, settings: Settings, clock: Clock) -> None:

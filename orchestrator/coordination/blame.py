@@ -1,5 +1,5 @@
-"""What an exception means that came up while one file was looked at: is the machine to blame, or
-the file?
+"""Who is to blame for an exception that came up while one file was looked at: the machine, or the
+file?
 
 The machine: no room, no descriptors, no memory, a disk that fails. Then nothing is wrong with the
 file and it is looked at again once the machine works. Anything else is the file's fault, or a

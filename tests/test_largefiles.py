@@ -10,7 +10,7 @@ import pytest
 from conftest import wait_until
 
 from orchestrator.coordination.intake import Intake, Invalid, RunFile, TaskFile
-from orchestrator.coordination.judges import Judges, Verdict
+from orchestrator.coordination.largefiles import LargeFiles, Verdict
 from orchestrator.coordination.news import About, Remark, RunBegun, Started
 from orchestrator.coordination.settings import Settings
 from orchestrator.files import schemas
@@ -35,7 +35,7 @@ def judges(tube):
         tube.layout,
         lambda: (load_config(tube.layout, schemas.check), load_tools(tube.layout)),
     )
-    made = Judges(tube.layout, settings)
+    made = LargeFiles(tube.layout, settings)
     yield made
     made.close()
 
@@ -45,7 +45,7 @@ def content_of(tube: Tube, task_id: str, text: str) -> Content:
     return read(tube.layout.file("inbox", f"{task_id}.yaml"))
 
 
-def verdict(judges: Judges) -> Verdict:
+def verdict(judges: LargeFiles) -> Verdict:
     found: list[Verdict] = []
     wait_until(lambda: found.extend(judges.ended()) or found)
     return found[0]

@@ -1,5 +1,6 @@
-"""What exceeds the cheap limits is judged in a process that can be killed, one file after the
-other, while the loop goes on.
+"""Files of the inbox that exceed the cheap limits: each is judged in a process that can be killed,
+one after the other, while the loop goes on. That process is `coordination.judge`; all other files
+are judged in `coordination.intake`.
 
 A file that cannot be judged within the limits is set aside with a note. What the machine is to
 blame for is raised as such: the file waits and is judged again.
@@ -59,7 +60,7 @@ class Verdict:
     outdated: bool = False  # the rules have changed meanwhile
 
 
-class Judges:
+class LargeFiles:
     """Judges files beside the loop.  ``seconds``: how long one may take."""
 
     def __init__(self, layout: Layout, rules: Rules, seconds: float = SECONDS) -> None:

@@ -15,7 +15,7 @@ from orchestrator.model.status import Status
 MANY = 100  # names that are told one by one; of more of them only the number is told
 
 
-class Strangers:
+class NonTasks:
     """Remembers what was told of; a name that went away and comes back is told of again.
 
     ``more`` counts those that were too many to be told by name, until somebody takes the number.

@@ -1,5 +1,5 @@
-"""What lies beside the logs of an attempt, wherever it runs: the prompt, and the command with its
-secrets masked."""
+"""The files beside the logs of an attempt, wherever it runs: ``prompt.md``, and ``command.json``
+with its secrets masked. What the attempt itself leaves is in `coordination.artifacts`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What is written down when an attempt has ended: the next one, the way back into the inbox, or the
-task's last folder.
+task's last folder. Which of them it is was decided by `coordination.nextsteps`.
 
 Each of these can be cut off at any point: the events come first, the journal or the rename last,
 and each can be repeated.
@@ -15,10 +15,10 @@ from orchestrator.coordination.durable import Durable
 from orchestrator.coordination.life import Between, Ended, Life
 from orchestrator.coordination.news import About, Finished, Listener, Remark, Requeued, Retrying
 from orchestrator.coordination.nextsteps import next_link
-from orchestrator.coordination.records import Records
 from orchestrator.coordination.results import Results
 from orchestrator.coordination.settings import Settings
-from orchestrator.coordination.works import Works
+from orchestrator.coordination.taskevents import TaskEvents
+from orchestrator.coordination.taskwork import TaskWork
 from orchestrator.files.layout import Layout
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
@@ -32,7 +32,7 @@ from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
 
-class Endings:
+class Finishing:
     """Puts down what was decided, and tells of it."""
 
     def __init__(
@@ -40,20 +40,20 @@ class Endings:
         layout: Layout,
         settings: Settings,
         store: Store,
-        works: Works,
-        records: Records,
+        taskwork: TaskWork,
+        events: TaskEvents,
         results: Results,
         durable: Durable,
         listener: Listener,
     ) -> None:
         self._layout, self._settings, self._store = layout, settings, store
-        self._works, self._records, self._results = works, records, results
+        self._taskwork, self._events, self._results = taskwork, events, results
         self._durable, self._listener = durable, listener
 
     async def retry(self, life: Life, entry: Entry, reading: Reading, step: Retry) -> None:
         """Another attempt follows: events, then the journal."""
-        ended = self._records.attempt_event(life, reading)
-        read = self._records.kept(life, reading)
+        ended = self._events.attempt_event(life, reading)
+        read = self._events.kept(life, reading)
         link = entry.journal.link
         following = life.route
         if step.fall_back:
@@ -61,7 +61,7 @@ class Endings:
             following = life.chain[link]
         said = {"phase": "attempt", "status": "running"}
         words = _why_again(life, reading, step, following.tool.name)
-        again = self._records.event(life, "task_retrying", life.attempt, summary=words, **said)
+        again = self._events.event(life, "task_retrying", life.attempt, summary=words, **said)
         # The events first: once the journal says that another attempt follows, nobody tells of this
         # one any more.
         await self._durable.commit([ended, again])
@@ -97,14 +97,14 @@ class Endings:
         """Into the inbox, as ``by`` asked: events, then the rename."""
         await self._durable.commit(
             [
-                self._records.attempt_event(life, reading),
-                self._records.event(
+                self._events.attempt_event(life, reading),
+                self._events.event(
                     life, "task_requeued", life.attempt, phase="finish", status="inbox", summary=by
                 ),
             ]
         )
         await self._durable.done(
-            lambda: self._store.requeue(entry, by, {"read": self._records.kept(life, reading)})
+            lambda: self._store.requeue(entry, by, {"read": self._events.kept(life, reading)})
         )
         life.stage = Ended(Status.INBOX)
         self._listener.hear(Requeued(life))
@@ -121,7 +121,7 @@ class Endings:
         document |= follows.told(document) | plans.told(self._layout, entry.journal, step)
         if follows.why:
             self._listener.hear(Remark(About.WARNED, life.id, follows.why))
-        ended = self._records.attempt_event(life, reading)  # first: readers sort by time
+        ended = self._events.attempt_event(life, reading)  # first: readers sort by time
         done = self._finished(life, entry, reading, step, document, made)
         await self._durable.commit([ended, done], lambda: self._new_files(life, document, step))
         oddities = await self._durable.done(
@@ -130,7 +130,7 @@ class Endings:
                 step.status,
                 {
                     "outcome": str(reading.outcome),
-                    "read": self._records.kept(life, reading),
+                    "read": self._events.kept(life, reading),
                     **plans.record(step),
                     **follows.record(),
                 },
@@ -139,7 +139,7 @@ class Endings:
         life.stage = Ended(step.status, tuple(item.id for item in follows.made))
         for oddity in oddities or ():
             said = {"phase": "finish", "status": str(step.status), "summary": oddity}
-            restored = self._records.event(life, "task_restored", life.attempt, **said)
+            restored = self._events.event(life, "task_restored", life.attempt, **said)
             self._store.log.commit([restored])
             self._listener.hear(Remark(About.RESTORED, life.id, oddity))
         self._listener.hear(Finished(life, reading, step.status, step.reason or reading.reason))
@@ -153,7 +153,7 @@ class Endings:
         document: Mapping[str, Any],
         made: Sequence[Mapping[str, Any]],
     ) -> Event:
-        return self._records.event(
+        return self._events.event(
             life,
             "task_finished",
             life.attempt,
@@ -164,13 +164,13 @@ class Endings:
             exit_code=reading.exit_code,
             duration_ms=reading.duration_ms,
             artifacts=[item["path"] for item in made if not item.get("missing")],
-            log_paths=self._records.log_paths(life),
+            log_paths=self._events.log_paths(life),
             usage=document.get("usage", {}),
             cost_usd=document.get("cost_usd"),
             cost_source=document.get("cost_source", ""),
             model=document.get("model"),
             error_class=reading.error_class,
-            **self._works.facts(life, entry),
+            **self._taskwork.facts(life, entry),
         )
 
     def _new_files(self, life: Life, document: Mapping[str, Any], step: Finish) -> list[NewFile]:

@@ -1,4 +1,5 @@
 """A task's branch goes into its target: for ``merge: auto`` and for ``approve``, by the same steps.
+The git commands are in `store.merging`, merges that a person has made in `coordination.handmerges`.
 
 Where the target has moved since the checks ran, they run again on the result, in a scratch checkout
 of it, before anything moves.

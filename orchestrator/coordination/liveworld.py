@@ -1,5 +1,6 @@
-"""What counts at this moment: the limits in force with everything that is closed, and the world as
-admission sees it."""
+"""The `World` that admission is asked with, filled from what the watcher keeps in memory: what
+counts at this moment, with everything that is closed. `queries.world` fills the same one from
+files."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from orchestrator.records import dataclass
 
 
 @dataclass(slots=True)
-class InForce:
+class LiveWorld:
     """Asks the rooms of the watcher what each of them knows. ``use`` is what the running tasks have
     of the limits."""
 

@@ -1,8 +1,9 @@
-"""Verdicts by ``mv``: what was in review at the last look, and lies in done/ or failed/ now.
+"""What people move out of review/ with ``mv``: it was there at the last look, and lies in done/ or
+failed/ now.
 
 What was in review is remembered in ``.state/review.json``, so that a move while nobody watched is
 seen at the next start. It is remembered until what follows from the move is made, or
-(`coordination.verdicts`) merged.
+(`coordination.reviews`) merged.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from orchestrator.coordination import landing, runreviews
+from orchestrator.coordination import merges, runreviews
 from orchestrator.coordination.news import Listener, Moved
 from orchestrator.files import journals, opening, results, scan
 from orchestrator.files.layout import Layout, stem_of
@@ -34,7 +35,7 @@ class Found:
 SLACK = 2.0  # seconds by which the times of two files may disagree
 
 
-class Decided:
+class ReviewMoves:
     """Looks at the names in review/, and at nothing else while they stay the same."""
 
     def __init__(self, layout: Layout, store: Store, listener: Listener) -> None:
@@ -84,7 +85,7 @@ class Decided:
     def _to_merge(self, name: str, inode: int) -> bool:
         """Whether a person has said yes to a branch: the very file that was in review is in done/,
         and nothing is merged."""
-        if landing.is_by_hand(self.layout, name):
+        if merges.is_by_hand(self.layout, name):
             return True
         return runreviews.is_by_hand(self.store, name, inode)
 
