@@ -13,7 +13,6 @@ from conftest import wait_until
 
 from orchestrator.files import git, origin
 from orchestrator.files.aside import Aside, Busy
-from orchestrator.files.layout import Layout
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_what_is_no_file_of_a_repository_keeps_nobody_waiting(repository, place,
         os.truncate(path, 1 << 40)
     began = time.monotonic()
     try:
-        assert origin.Origins(Layout(str(repository))).tracked("a.yaml", time.time())
+        assert origin.Origins().tracked(f"{repository}/work/inbox", "a.yaml", time.time())
         assert place in ("included", "config")
     except git.Unclear:
         assert place != "included"

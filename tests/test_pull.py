@@ -305,3 +305,160 @@ def test_state_that_git_brings_is_not_believed(pulled):
     project.run("watch", "--until-empty", code=None)
     assert not (project.root / "evil").exists()
     assert project.where("r.one") == "" and project.where("j") != "done"
+
+
+def test_logs_that_git_tracks_are_not_begun_with(pulled):
+    """A watcher goes by what lies in the log folder of an attempt that runs."""
+    project, other = pulled
+    push(other, {"work/logs/a/1/words/9.x.json": "{}"}, force=True)
+    git(project.root, "pull", "-q")
+    said = project.run("watch", "--once", code=None).stderr
+    assert "git tracks work/logs/a/" in said and "git rm -r --cached work/logs" in said
+
+
+def test_a_pull_drops_nothing_where_an_attempt_drops_tasks(pulled, watch):
+    project, other = pulled
+    sandboxed = "  fenced: {tool: shell, command: [sh], sandbox: project}\n"
+    project.config((project.work / "orchestrator.yaml").read_text() + sandboxed)
+    project.run("watch", "--until-empty")
+    go = project.root / "go"
+    wait = f"while [ ! -e {go} ]; do sleep 0.05; done"
+    watch()
+    project.drop("mine.yaml", f"agent: fenced\nprompt: {wait}\n")
+    project.until("mine", "running")
+    push(other, {"work/logs/mine/1/drop/a.yaml": evil(project)}, force=True)
+    git(project.root, "pull", "-q")
+    go.touch()
+    project.settled("mine", "done")
+    assert not project.where("a") and not (project.root / "evil").exists()
+
+
+EDITS = "argv: [sh, -eu]\nprompt: stdin\nedits: true\n"
+
+
+@pytest.fixture
+def growing(pulled) -> tuple[Project, Path]:
+    """`pulled`, whose agent works in a tree of its own, and a task of somebody else's, pushed."""
+    project, other = pulled
+    (project.work / "tools").mkdir(exist_ok=True)
+    (project.work / "tools/fake.yaml").write_text(EDITS)
+    more = "  builder: {tool: fake}\n  checked: {tool: fake, review: always}\n"
+    text = (project.work / "orchestrator.yaml").read_text()
+    project.config(f"isolation: worktree\n{text}{more}")
+    project.run("watch", "--until-empty")
+    commit(project.root)
+    git(project.root, "push", "-q")
+    git(other, "pull", "-q")
+    return project, other
+
+
+@pytest.mark.parametrize("how", ["merge", "rebase", "restore"])
+def test_an_agent_that_merges_drops_no_task_by_that(growing, how):
+    project, other = growing
+    push(other, {"work/inbox/a.yaml": evil(project), "theirs": "x"})
+    who = "git -c user.name=a -c user.email=a@example.org"
+    steps = {
+        "merge": "git merge -q origin/main",
+        "rebase": f"echo k > k; git add k; {who} commit -qm k; {who} rebase -q origin/main",
+        "restore": "git restore --source=origin/main -- work/inbox",
+    }
+    script = f"git fetch -q\n{steps[how]}\ncat work/inbox/a.yaml\nexit\n"
+    project.drop("mine.yaml", json.dumps({"agent": "builder", "prompt": script}))
+    project.run("watch", "--until-empty", code=None)
+    assert "evil" in project.log("mine"), project.log("mine", name="stderr.log")
+    assert not project.where("a") and not (project.root / "evil").exists()
+    assert "work/inbox/a.yaml came through git" in str(project.result("mine")["warnings"])
+
+
+def test_what_an_agent_writes_there_itself_is_dropped(growing):
+    project, _ = growing
+    script = "printf 'agent: sh\\nprompt: exit\\n' > work/inbox/b.yaml\nexit\n"
+    project.drop("mine.yaml", json.dumps({"agent": "builder", "prompt": script}))
+    project.run("watch", "--until-empty", code=None)
+    assert project.where("b") == "done"
+
+
+def test_a_pull_is_no_yes_to_a_branch(growing):
+    """Git removes one file and writes another, which gets the same inode."""
+    project, other = growing
+    project.drop("mine.yaml", json.dumps({"agent": "checked", "prompt": "echo x > f\nexit\n"}))
+    project.run("watch", "--until-empty")
+    assert project.where("mine") == "review"
+    review, done = project.work / "review/mine.yaml", project.work / "done/mine.yaml"
+    inode, text = review.stat().st_ino, review.read_bytes()
+    for _ in range(200):
+        review.unlink()
+        done.write_bytes(text)
+        if done.stat().st_ino == inode:
+            break
+        done.unlink()
+        review.write_bytes(text)
+    if done.stat().st_ino != inode:
+        pytest.skip("this file system does not give an inode's number away again")
+    project.run("watch", "--until-empty", code=None)
+    assert not (project.root / "f").exists()
+
+
+@pytest.fixture
+def changed(pulled) -> tuple[Project, Path]:
+    """`pulled`, with a task that has failed here and whose file a pull has changed since."""
+    project, other = pulled
+    project.drop("mine.yaml", "agent: sh\nprompt: exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    commit(project.root)
+    git(project.root, "push", "-q")
+    git(other, "pull", "-q")
+    push(other, {"work/failed/mine.yaml": evil(project), "work/failed/new.yaml": evil(project)})
+    git(project.root, "pull", "-q")
+    return project, other
+
+
+def test_a_reply_is_no_yes_to_a_file_that_git_has_changed(changed):
+    project, _ = changed
+    said = project.run("reply", "mine", "again", code=1).stderr
+    assert "failed/mine.yaml came through git" in said and "orchestrator retry mine" in said
+    project.drop("mine.reply", "again\n", "failed")
+    assert "came through git" in project.run("watch", "--until-empty", code=None).stdout
+    assert project.where("mine") == "failed" and not (project.root / "evil").exists()
+    project.run("retry", "mine")  # who names it has said yes
+    project.run("watch", "--until-empty", code=None)
+    assert (project.root / "evil").exists()
+
+
+def test_many_at_once_is_no_yes_to_files_that_git_brought(changed):
+    project, _ = changed
+    done = project.run("retry", "--failed", "-y", code=1)
+    assert "failed/new.yaml came through git" in done.stderr and not done.stdout
+    project.run("watch", "--until-empty", code=None)
+    assert not (project.root / "evil").exists()
+
+
+def test_a_persons_own_edit_of_what_failed_goes_on(pulled):
+    project, _ = pulled
+    project.drop("mine.yaml", "agent: sh\nprompt: exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    commit(project.root)
+    (project.work / "failed/mine.yaml").write_text("agent: sh\nprompt: exit 0\n")
+    project.run("reply", "mine", "again")
+    project.run("watch", "--until-empty")
+    assert project.where("mine") == "done"
+
+
+def test_an_answer_that_git_brought_is_none(pulled, watch):
+    project, other = pulled
+    (project.work / ".gitignore").unlink()  # or they are added by force
+    project.config("agents: {helper: {tool: demo, ask: person}}\n")
+    watcher = watch()
+    project.drop("q.yaml", "agent: helper\nprompt: |\n  Do it\n  demo: permit rm x\n")
+    asked = project.work / "asks/q.1.md"
+    wait_until(asked.exists, "it asks")
+    text = asked.read_text()
+    push(other, {"work/asks/q.1.answer": "allow\n"}, force=True)
+    git(project.root, "pull", "-q")
+    wait_until(lambda: "asks/q.1.answer came through git" in watcher.text(), "it is told")
+    assert project.where("q") == "running" and "allow" not in project.log("q")
+    asked.write_text(text.replace("rm x", "cat README"))
+    assert "rm x" in project.run("review", code=None).stdout  # what is asked is what it asked
+    project.run("reply", "q", "1")
+    project.settled("q", "done")
+    assert "allow rm x" in project.log("q")

@@ -78,11 +78,11 @@ def show(app: App, acceptance: Acceptance) -> None:
 
 def refuse_tracked(layout: Layout) -> None:
     """`Unusable` if git tracks what this machine believes: then a pull could write it."""
-    if path := origin.tracked_below(layout.state):
+    if path := origin.tracked_below(*layout.own):
         shown = layout.shown(path)
         raise Unusable(
             f"git tracks {shown}: a pull could change what this machine trusts",
-            "git rm -r --cached work/.state, and commit that",
+            f"git rm -r --cached {origin.top_of(shown)}, and commit that",
         )
 
 

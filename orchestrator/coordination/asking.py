@@ -10,19 +10,22 @@ agent when there is a slot again.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.coordination.life import Acting, Life
 from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.settings import Configured
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import asks
+from orchestrator.files import asks, git, origin, returning
+from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.asks import Ask
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.model.question import headline
-from orchestrator.store import answering
+from orchestrator.store import answering, atomic
 from orchestrator.store.transitions import Store
 
 LOOK = 0.4  # seconds between looks while somebody might ask
@@ -46,9 +49,13 @@ class Asking:
     layout: Layout
     store: Store
     listener: Listener
+    configured: Configured
     open: dict[str, list[Ask]] = field(default_factory=dict)
     _due: float = 0.0
     _first: bool = True
+    _aside: Aside = field(default_factory=Aside)
+    _judge: returning.Returning | None = None
+    _told: set[tuple[str, str]] = field(default_factory=set)
 
     def next_look(self, running: Iterable[Life]) -> list[float]:
         """When (monotonic) to look again."""
@@ -72,7 +79,7 @@ class Asking:
             owner = running.get(ask.task_id)
             if not self._is_open(ask):
                 answering.forget(ask)
-            elif (words := _words(ask)) is not None and (owner is None or room(owner)):
+            elif (words := self._counting(ask)) is not None and (owner is None or room(owner)):
                 self._answer(owner, ask, words)
             else:
                 self.open.setdefault(ask.task_id, []).append(ask)
@@ -104,6 +111,35 @@ class Asking:
         files say so, not our memory."""
         run_dir = self.layout.logs(ask.task_id, ask.attempt)
         return any(raw.key == ask.key for raw in asks.open_questions(run_dir))
+
+    def _counting(self, ask: Ask) -> str | None:
+        """What a person has answered; None if nothing yet. What git has brought is taken away."""
+        words = _words(ask)
+        if words is None:
+            return None
+        name, now = os.path.basename(ask.answer_path), self.store.clock.wall()
+        from_git = self.configured.config.from_git
+        judge = self._judge = self._judge or returning.Returning(self.layout, self.store.trust)
+        try:
+            asked = ask.key, words, from_git
+            brought = self._aside.ask(
+                asked, lambda: judge.brought(name, "asks", name, from_git, now)
+            )
+        except (Busy, OSError):
+            return None
+        except git.Unclear as error:
+            self._tell(ask, f"asks/{name} waits: {origin.unclear_text(error)}")
+            return None
+        if brought:
+            atomic.remove(ask.answer_path)
+            self._tell(ask, f"asks/{name} came through git: it is no answer, and was removed")
+            return None
+        return words
+
+    def _tell(self, ask: Ask, why: str) -> None:
+        if (ask.key, why) not in self._told:
+            self._told.add((ask.key, why))
+            self.listener.hear(Remark(About.WARNED, ask.task_id, why))
 
     def _answer(self, life: Life | None, ask: Ask, words: str) -> None:
         if answering.deliver(self.store, ask, words):

@@ -71,7 +71,7 @@ class ByHand:
         """The file of a running task is not in running/; whether that cancels it."""
         if life.ours_to_move:
             return False
-        status = placing.whereabouts(self.layout, life.name, life.inode)
+        status = placing.whereabouts(self.layout, life.name, life.inode, life.born)
         if status is None and not life.gone_told:
             life.gone_told = True
             why = "its file was removed; it goes on, and the file comes back when it ends"
@@ -98,7 +98,9 @@ class ByHand:
     def _of_running(self, life: Life, status: Status) -> bool:
         if status is Status.CANCELLED:
             return True
-        if status is not Status.RUNNING and placing.put_back(self.layout, life.name, life.inode):
+        if status is not Status.RUNNING and placing.put_back(
+            self.layout, life.name, life.inode, life.born
+        ):
             why = f"it is running: its file was moved to {status}/ and has been put back"
             self.listener.hear(
                 Remark(About.RESTORED, life.id, f"{why}; orchestrator cancel {life.id}   stops it")

@@ -11,7 +11,9 @@ from orchestrator.coordination.remembering import claim_facts
 from orchestrator.coordination.waitingtasks import Waiting
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import Taken
+from orchestrator.files.identity import born
 from orchestrator.model.admission import admit
+from orchestrator.model.status import Status
 from orchestrator.store.claiming import Claim, Vanished
 from orchestrator.store.transitions import Store
 
@@ -65,6 +67,7 @@ class Claiming:
             look.chain,
             waiting.candidate.submitted,
             inode=waiting.signature[0],
+            born=born(self.store.layout.file(Status.INBOX, waiting.name)),
             stage=Moving(),
         )
         facts = claim_facts(look.task, look.route)

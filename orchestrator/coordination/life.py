@@ -105,6 +105,7 @@ class Life:
     slot: Slot = Slot.NONE
     began: float = 0.0
     inode: int = 0
+    born: int | None = None  # what `files.identity` says of that file
     cost: float = 0.0  # of its attempts that have ended
     tokens: int = 0  # the same
     secrets: tuple[str, ...] = ()  # what its texts must not have, if this watcher began it

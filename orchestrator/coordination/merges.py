@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, opening, results, runrecords, scan
+from orchestrator.files.identity import is_file
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Unreadable, load, read
 from orchestrator.model.config import Agent, Config
@@ -250,7 +251,7 @@ def obey(store: Store, config: Config, task_id: str) -> str:
         return ""
     name = place[1]
     atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
-    if made := plans.approve(store, task_id):
+    if made := plans.approve(store, task_id, config.from_git):
         return made
     made = approve(store, config, task_id)
     moves.approve(store, task_id)
@@ -263,10 +264,7 @@ def is_by_hand(layout: Layout, name: str) -> bool:
     journal = journals.of(layout, stem_of(name))
     if journal is None or not results.is_request(layout, stem_of(name)):
         return False
-    try:
-        return os.lstat(layout.file(Status.DONE, name)).st_ino == journal.inode
-    except OSError:
-        return False
+    return is_file(layout.file(Status.DONE, name), journal.inode, journal.born)
 
 
 def give_back(store: Store, task_id: str) -> None:

@@ -9,9 +9,11 @@ deny``, or a time after which nobody answers.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from orchestrator.coordination.merges import role_of
 from orchestrator.coordination.tasktrees import Claimed
+from orchestrator.errors import Refused
 from orchestrator.files import results, scan
 from orchestrator.files.layout import ARTIFACTS, Layout
 from orchestrator.files.requests import Unreadable, read
@@ -84,8 +86,10 @@ def overdue(store: Store, config: Config) -> list[str]:
             late = store.clock.wall() - float(entry.journal.last.get("at", 0)) >= limit
             goes_on = late and entry.lock() and entry.journal.phase is Phase.FINAL and _tell(entry)
         if goes_on:
-            moves.retry(store, task_id, by="nobody answered")
-            found.append(name)
+            with suppress(Refused):  # its file is another one by now: that waits for a person
+                moves.refuse_unseen(store, task_id, config.from_git)
+                moves.retry(store, task_id, by="nobody answered")
+                found.append(name)
     return found
 
 

@@ -54,6 +54,7 @@ def life_of(settings: Settings, entry: Entry, clock: Clock) -> Life:
         chosen.lane(task),
         chain,
         inode=journal.inode,
+        born=journal.born,
         attempt=attempt.number if attempt else 0,
         cost=sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts),
         tokens=tokens_of(journal.attempts),

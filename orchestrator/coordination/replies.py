@@ -14,7 +14,7 @@ from functools import cached_property
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import Configured
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import journals, replies, results, scan
+from orchestrator.files import journals, replies, results, returning, scan
 from orchestrator.files import steering as said
 from orchestrator.files.approval import busy_gate
 from orchestrator.files.aside import Aside, Busy
@@ -91,6 +91,9 @@ class Replies:
             if place is not None and place[0] is Status.RUNNING and self._give(task_id, ready):
                 self._due.setdefault(task_id, now + LOOK)
             if place is not None and place[0] in ENDED and ready:  # else told as it starts, or ends
+                if why := self._unseen(task_id, place):
+                    self._complain(ready[0], why)
+                    continue
                 try:
                     back += self._again(task_id, place[1], ready)
                 except OrchestratorError:  # somebody works on it
@@ -116,6 +119,8 @@ class Replies:
         place = scan.locate(self.layout, task_id)
         ready, _ = self._ready(task_id)
         if place is not None and place[0] in ENDED and ready:
+            if why := self._unseen(task_id, place):
+                return why
             try:
                 self._again(task_id, place[1], ready)
             except OrchestratorError as error:
@@ -232,6 +237,27 @@ class Replies:
             return self._aside.ask(asked, lambda: origin.gate(reply, from_git, now))
         except Busy:
             return busy_gate()
+
+    def _unseen(self, task_id: str, place: tuple[Status, str]) -> str:
+        """Why a reply does not bring the task back: its file is another one by now, and git has
+        brought it. Empty if it does."""
+        folder, name = place
+        from_git, now = self.configured.config.from_git, self.store.clock.wall()
+        try:
+            why = self._aside.ask(
+                (folder, name),
+                lambda: self._returning.why_not(task_id, folder, name, from_git, now),
+            )
+        except Busy:
+            self._look_again(task_id, True)
+            return "a git command is running in this project"
+        except FileNotFoundError:
+            return "its file was moved meanwhile"
+        return f"{why}; orchestrator retry {task_id}   if you mean it" if why else ""
+
+    @cached_property
+    def _returning(self) -> returning.Returning:
+        return returning.Returning(self.layout, self.store.trust)
 
     @cached_property
     def _aside(self) -> Aside:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from orchestrator.coordination import merges, runreviews
 from orchestrator.coordination.news import Listener, Moved
 from orchestrator.files import journals, opening, results, scan
+from orchestrator.files.identity import born, number_of
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.status import Status
 from orchestrator.records import dataclass
@@ -40,7 +41,9 @@ class ReviewMoves:
 
     def __init__(self, layout: Layout, store: Store, listener: Listener) -> None:
         self.layout, self.store, self.listener = layout, store, listener
-        self._known: Mapping[str, int] | None = None  # names and their inodes; 0: not known
+        self._known: Mapping[str, int] | None = (
+            None  # names and by what their files are known; 0: not known
+        )
         self._written: Mapping[str, int] | None = None
 
     def look(self) -> Found:
@@ -77,17 +80,18 @@ class ReviewMoves:
         found = {}
         for _, name in scan.task_names(folder):
             try:
-                found[name] = os.lstat(f"{folder}/{name}").st_ino
+                path = f"{folder}/{name}"
+                found[name] = number_of(os.lstat(path).st_ino, born(path))
             except FileNotFoundError:
                 continue
         return found
 
-    def _to_merge(self, name: str, inode: int) -> bool:
+    def _to_merge(self, name: str, known_by: int) -> bool:
         """Whether a person has said yes to a branch: the very file that was in review is in done/,
         and nothing is merged."""
         if merges.is_by_hand(self.layout, name):
             return True
-        return runreviews.is_by_hand(self.store, name, inode)
+        return runreviews.is_by_hand(self.store, name, known_by)
 
     def _settled(self, name: str) -> list[str] | None:
         task_id = stem_of(name)
@@ -112,14 +116,14 @@ class ReviewMoves:
         for journal in journals.closed_since(self.layout, written - SLACK):
             place = scan.locate(self.layout, journal.task_id)
             if place is not None and journal.last.get("status") == Status.REVIEW:
-                found.setdefault(place[1], journal.inode)
+                found.setdefault(place[1], number_of(journal.inode, journal.born))
         return found
 
     def _remembered(self) -> Mapping[str, int]:
         try:
             found = json.loads(opening.read_bytes(self._path, 1 << 24))
             named = found if isinstance(found, dict) else dict.fromkeys(found, 0)
-            return {str(name): int(inode) for name, inode in named.items()}
+            return {str(name): int(known_by) for name, known_by in named.items()}
         except (OSError, ValueError, TypeError, RecursionError):
             return {}
 

@@ -209,7 +209,7 @@ class Rooms:
             self.listener,
         )
         self.byhand = ByHand(self.layout, self.store, self.waitlist, self.running, self.listener)
-        self.asking = Asking(self.layout, self.store, self.listener)
+        self.asking = Asking(self.layout, self.store, self.listener, self.settings)
         self.lingering = Lingering()
         self.costs = Costs(
             self.settings,

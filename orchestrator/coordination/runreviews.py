@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.coordination import merges
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, results, runrecords
+from orchestrator.files.identity import born, number_of
 from orchestrator.files.layout import stem_of
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, Check, summary
@@ -134,11 +135,12 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     return words
 
 
-def is_by_hand(store: Store, name: str, inode: int) -> bool:
-    """Whether a run's file that came to done/ is the very one that lay in review/, and its branch
-    is not merged."""
+def is_by_hand(store: Store, name: str, known_by: int) -> bool:
+    """Whether a run's file that came to done/ is the very one that lay in review/ (known by this
+    number of `files.identity`), and its branch is not merged."""
+    path = store.layout.file(Status.DONE, name)
     try:
-        same = os.lstat(store.layout.file(Status.DONE, name)).st_ino == inode
+        same = number_of(os.lstat(path).st_ino, born(path)) == known_by
     except OSError:
         return False
     return same and awaits_merge(store, stem_of(name))

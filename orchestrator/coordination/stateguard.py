@@ -8,10 +8,11 @@ from orchestrator.files.layout import Layout
 
 
 class StateGuard:
-    """``problem`` says why nothing is claimed; empty while git tracks nothing below ``.state``."""
+    """``problem`` says why nothing is claimed; empty while git tracks nothing of what is ours
+    alone."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout, self._tracked = layout, origin.Tracked(layout.state)
+        self._layout, self._tracked = layout, origin.Tracked(layout.own)
         self._aside = Aside()
         self.problem = ""
 
@@ -25,7 +26,7 @@ class StateGuard:
         if path:
             shown = self._layout.shown(path)
             self.problem = (
-                f"nothing starts: git tracks {shown}; git rm -r --cached work/.state, and commit"
-                " that"
+                f"nothing starts: git tracks {shown}; git rm -r --cached"
+                f" {origin.top_of(shown)}, and commit that"
             )
         return self.problem != before

@@ -12,13 +12,16 @@ import asyncio
 import os
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from orchestrator.coordination.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
-from orchestrator.files import contests, gitfiles, journals, opening, runrecords
+from orchestrator.files import contests, gitfiles, journals, opening, origin, runrecords, scan
+from orchestrator.files import git as reading_git
+from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import NEVER, Bounds
@@ -55,6 +58,7 @@ class TaskTrees:
 
     def __init__(self, layout: Layout, settings: Settings, store: Store) -> None:
         self.layout, self.settings, self.store = layout, settings, store
+        self._aside, self._origins = Aside(), origin.Origins()
 
     async def ready(self, life: Claimed, entry: Entry) -> None:
         """Have the task's tree there, if it is to have one.  Raises `CannotIsolate`."""
@@ -209,10 +213,14 @@ class TaskTrees:
             try:
                 if quiet and time.time() - os.lstat(path).st_mtime < quiet:
                     continue
-                text = opening.read_bytes(path, 1 << 20).decode("utf-8")
+                data = opening.read_bytes(path, 1 << 20)
+                if self._brought(os.path.realpath(folder), name, data, at_once=bool(quiet)):
+                    if not quiet and scan.locate(self.layout, task_id) is None:
+                        told.append(f"work/inbox/{name} came through git, so it was not queued")
+                    continue
                 self.store.submit(
                     task_id,
-                    text,
+                    data.decode("utf-8"),
                     name[len(task_id) :],
                     agent=life.route.agent.name,
                     run_id=life.task.run,
@@ -220,6 +228,8 @@ class TaskTrees:
                     parent=life.id,
                     bounds=bounds_of(life),
                 )
+            except Busy:
+                continue
             except (OSError, ValueError, OrchestratorError) as error:
                 if not self._is_there(name, path):
                     told.append(
@@ -229,6 +239,29 @@ class TaskTrees:
                     continue
             atomic.remove(path)
         return told
+
+    def _brought(self, folder: str, name: str, data: bytes, at_once: bool) -> bool:
+        """Whether git has put the file there, so that the attempt has not dropped it.
+
+        Raises `Busy` if that is to be asked again (``at_once``), ValueError if git does not say.
+        """
+        if self.settings.config.from_git == "run":
+            return False
+
+        def asked() -> bool:
+            return bool(self._origins.brought(folder, name, data, time.time()))
+
+        try:
+            if at_once:
+                return self._aside.ask((folder, name, data), asked)
+            until = time.monotonic() + origin.OLD_LOCK + 1
+            while time.monotonic() < until:
+                with suppress(Busy):
+                    return asked()
+                time.sleep(origin.AGAIN)
+        except reading_git.Unclear as error:
+            raise ValueError(origin.unclear_text(error)) from None
+        raise ValueError("a git command has been running there for long")
 
     def _is_there(self, name: str, path: str) -> bool:
         """Whether the real inbox has this very file already: we were cut off between bringing it

@@ -66,7 +66,7 @@ class Approval:
     def __init__(self, layout: Layout, known: trust.Trust) -> None:
         self.layout = layout
         self.vouched = trust.Vouched(known.approvals)
-        self._origins = origin.Origins(layout)
+        self._origins = origin.Origins()
 
     def judge(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
         """Whether it may count; ``from_git`` and ``trusted`` are those of the configuration. Raises
@@ -96,7 +96,7 @@ class Approval:
         return Verdict(_gate(arrived, "it came through git"))
 
     def _brought(self, arrived: Arrived, now: float) -> bool | None:
-        if self._origins.tracked(arrived.name, now) is None:
+        if self._origins.tracked(self.layout.folder("inbox"), arrived.name, now) is None:
             return None
         try:
             data = opening.read_bytes(f"{self.layout.folder('inbox')}/{arrived.name}")
@@ -104,7 +104,7 @@ class Approval:
             raise git.Unclear(f"{arrived.name} cannot be read again: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != arrived.sha256:
             raise origin.Busy  # another one lies there by now
-        return self._origins.brought(arrived.name, data, now)
+        return self._origins.brought(self.layout.folder("inbox"), arrived.name, data, now)
 
     def _by_branch(self, arrived: Arrived, branch: str, now: float) -> Verdict:
         inbox = os.path.realpath(self.layout.folder("inbox"))

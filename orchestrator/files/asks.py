@@ -70,7 +70,7 @@ def listed(layout: Layout, task_id: str = "") -> list[Ask]:
         match = _NAME.match(name)
         if match is None or (task_id and match[1] != task_id):
             continue
-        ask = _read(f"{layout.asks}/{name}", match[1], int(match[2]))
+        ask = _read(layout, f"{layout.asks}/{name}", match[1], int(match[2]))
         found += [ask] if ask is not None else []
     return sorted(found, key=lambda ask: (ask.task_id, ask.number))
 
@@ -80,7 +80,7 @@ def unanswered(layout: Layout, task_id: str = "") -> list[Ask]:
     return [ask for ask in listed(layout, task_id) if not os.path.lexists(ask.answer_path)]
 
 
-def _read(path: str, task_id: str, number: int) -> Ask | None:
+def _read(layout: Layout, path: str, task_id: str, number: int) -> Ask | None:
     try:
         text = requests.read(path).raw.decode("utf-8", "replace")
     except (OSError, requests.Unreadable):
@@ -94,7 +94,9 @@ def _read(path: str, task_id: str, number: int) -> Ask | None:
         return None
     if not _KEY.match(key):
         return None
-    return Ask(task_id, number, path, attempt, key, since, clean(body).strip())
+    raw = _raw(f"{layout.logs(task_id, attempt)}/{ASKED}/{key}.json")
+    question = raw.question if raw is not None else body  # the file is for people, and git
+    return Ask(task_id, number, path, attempt, key, since, clean(question).strip())
 
 
 def text_of(task_id: str, attempt: int, raw: Raw) -> str:
@@ -144,14 +146,24 @@ def _waiting(run_dir: str) -> Iterator[Raw]:
         key = name.removesuffix(".json")
         if not _KEY.match(key) or os.path.lexists(f"{run_dir}/{ANSWERS}/{name}"):
             continue
-        try:
-            with opening.open_file(f"{folder}/{name}") as file:
-                if not _locked(file.fileno()):
-                    continue
-                body = json.loads(file.read(1 << 18))
-            yield Raw(key, float(body["since"]), question_of(body), one_line(str(body["tool"]), 60))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        raw = _raw(f"{folder}/{name}", waiting=True)
+        if raw is not None:
+            yield raw
+
+
+def _raw(path: str, waiting: bool = False) -> Raw | None:
+    """What the tool's side asks; None if that cannot be read, or (``waiting``) its asker has
+    gone."""
+    key = os.path.basename(path).removesuffix(".json")
+    try:
+        with opening.open_file(path) as file:
+            if waiting and not _locked(file.fileno()):
+                return None
+            body = json.loads(file.read(1 << 18))
+        tool = one_line(str(body["tool"]), 60)
+        return Raw(key, float(body["since"]), question_of(body), tool)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _locked(fd: int) -> bool:

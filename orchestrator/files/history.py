@@ -49,7 +49,7 @@ def blobs(reader: git.Reader, inside: str, data: bytes) -> list[str]:
 
 
 def brought(repository: git.Repository, inside: str, data: bytes) -> bool:
-    """Whether there are such `blobs`.  Raises `git.Unclear`."""
+    """Whether there are such `blobs`, or the index has one.  Raises `git.Unclear`."""
     said = _attributes(repository, inside)
     converted = _ENCODING in said or _FILTER in said
     if not converted and not any(_may_have(repository, oid) for oid in _ids(data)):
@@ -57,7 +57,7 @@ def brought(repository: git.Repository, inside: str, data: bytes) -> bool:
     with git.reading(repository) as reader:
         if _FILTER in said and _is_filtered(reader, inside):
             return _has_name(reader, inside)
-        return bool(blobs(reader, inside, data))
+        return _in_index(reader, inside, data) or bool(blobs(reader, inside, data))
 
 
 def _attributes(repository: git.Repository, inside: str) -> bytes:
@@ -99,6 +99,12 @@ def _ids(data: bytes) -> list[str]:
         for text in texts
         for digest in (hashlib.sha1, hashlib.sha256)
     ]
+
+
+def _in_index(reader: git.Reader, inside: str, data: bytes) -> bool:
+    listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal,icase){inside}").out
+    oids = {entry.split()[1].decode() for entry in listed.split(b"\0") if entry}
+    return not oids.isdisjoint(_all_ids(reader, inside, data))
 
 
 def _in_history(reader: git.Reader, inside: str, oid: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -57,3 +58,19 @@ def identity_of(path: str) -> Identity:
     info = os.lstat(path)
     birth = born(path)
     return info.st_ino, -info.st_mtime_ns if birth is None else birth
+
+
+def is_file(path: str, inode: int, birth: int | None) -> bool:
+    """Whether it is this very file, and none that was given the number of its inode since. Without
+    a birth that is not known."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    same = info.st_ino == inode and stat.S_ISREG(info.st_mode)
+    return same and (birth is None or born(path) in (birth, None))
+
+
+def number_of(inode: int, birth: int | None) -> int:
+    """Both as one number, to be compared and nothing else."""
+    return inode ^ ((birth or 0) << 64)

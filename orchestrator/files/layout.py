@@ -45,6 +45,11 @@ class Layout:
         object.__setattr__(self, "work", os.path.join(self.root, WORK))
         object.__setattr__(self, "state", os.path.join(self.root, WORK, ".state"))
 
+    @property
+    def own(self) -> tuple[str, str]:
+        """What this machine alone writes, and believes: git must track nothing below these."""
+        return self.state, f"{self.work}/logs"
+
     def folder(self, name: str | Status) -> str:
         return f"{self.work}/{name}"
 

@@ -1,5 +1,5 @@
-"""Where a file of the inbox came from: whether git may have brought it. A pull must not be code
-execution.
+"""Where a file of a folder of tasks came from: whether git may have brought it. A pull must not be
+code execution.
 
 Git writes the files of a pull first and its index last, under ``index.lock``. So "not tracked" is
 believed only of a file that was seen before the question was asked, if there is no lock and the
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.files import git, history
 from orchestrator.files.aside import Busy as Busy
-from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.libraries import later
 from orchestrator.model import ids
@@ -38,36 +37,41 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class Origins:
-    """Asks git which names of the inbox it tracks; again only when an index has changed."""
+    """Asks git which names of a folder it tracks; again only when an index has changed."""
 
-    layout: Layout
     _asked: dict[tuple[str, str], tuple[Stamp, frozenset[str]]] = field(default_factory=dict)
     _brought: set[tuple[str, str]] = field(default_factory=set)
     _failed: dict[str, tuple[float, git.Unclear]] = field(default_factory=dict)
 
-    def tracked(self, name: str, now: float, folder: str = "inbox") -> bool | None:
-        """Whether git tracks ``<folder>/<name>``, a file that the caller has seen; None if no
-        repository holds it.
+    def tracked(self, folder: str, name: str, now: float) -> bool | None:
+        """Whether git tracks ``name`` in a folder (a path), a file that the caller has seen; None
+        if no repository holds it.
 
         Raises `Busy` while git works, and `git.Unclear` if there is no clear answer.
         """
-        inbox = os.path.realpath(self.layout.folder(folder))
-        repositories = list(git.above(inbox))
+        place = os.path.realpath(folder)
+        repositories = list(git.above(place))
         found = False if repositories else None
         for repository in repositories:
-            found = ids.key(name) in self._names(repository, inbox, now) or found
+            found = ids.key(name) in self._names(repository, place, now) or found
         return found
 
-    def brought(self, name: str, data: bytes, now: float, folder: str = "inbox") -> bool | None:
+    def brought(self, folder: str, name: str, data: bytes, now: float) -> bool | None:
         """Whether git may have brought ``<folder>/<name>``, which says ``data``: it tracks the
         name, or has had these bytes there.
 
         None if no repository holds it.  Raises as `tracked`.
         """
-        tracked = self.tracked(name, now, folder)
-        if tracked is not False:
-            return tracked
-        path = f"{os.path.realpath(self.layout.folder(folder))}/{name}"
+        tracked = self.tracked(folder, name, now)
+        return self._wrote(folder, name, data) if tracked is False else tracked
+
+    def wrote(self, folder: str, name: str, data: bytes, now: float) -> bool | None:
+        """`brought`, but what a person has made of a file that git tracks is not git's."""
+        tracked = self.tracked(folder, name, now)
+        return None if tracked is None else self._wrote(folder, name, data)
+
+    def _wrote(self, folder: str, name: str, data: bytes) -> bool:
+        path = f"{os.path.realpath(folder)}/{name}"
         fact = path, hashlib.sha256(data).hexdigest()
         if fact not in self._brought:
             found = (
@@ -79,27 +83,27 @@ class Origins:
             self._brought.add(fact)
         return True
 
-    def _names(self, repository: git.Repository, inbox: str, now: float) -> frozenset[str]:
+    def _names(self, repository: git.Repository, place: str, now: float) -> frozenset[str]:
         for _ in range(TRIES):
             before = stamp(repository, now)
-            known = self._asked.get((repository.git_dir, inbox))
+            known = self._asked.get((repository.git_dir, place))
             if known is not None and known[0] == before:
                 return known[1]
-            names = self._patiently(repository, inbox)
+            names = self._patiently(repository, place)
             if stamp(repository, now) == before:
-                self._asked[repository.git_dir, inbox] = (before, names)
+                self._asked[repository.git_dir, place] = (before, names)
                 return names
         raise Busy
 
-    def _patiently(self, repository: git.Repository, inbox: str) -> frozenset[str]:
-        """`_ask`, but not again soon for each file of the inbox if git was slow and gave no
+    def _patiently(self, repository: git.Repository, place: str) -> frozenset[str]:
+        """`_ask`, but not again soon for each file of the folder if git was slow and gave no
         answer."""
         until, error = self._failed.get(repository.git_dir, (0.0, None))
         began = time.monotonic()
         if error is not None and began < until:
             raise error
         try:
-            return _ask(repository, inbox)
+            return _ask(repository, place)
         except git.Unclear as error:
             if time.monotonic() - began > SLOW:
                 self._failed[repository.git_dir] = (time.monotonic() + LEFT_ALONE, error)
@@ -146,40 +150,46 @@ def _ask(repository: git.Repository, folder: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def tracked_below(path: str) -> str:
-    """One path that git tracks below ``path``; empty if there is none, or no git that could say so.
+def tracked_below(*paths: str) -> str:
+    """One path that git tracks below these, but for a ``.gitkeep``; empty if there is none, or no
+    git that could say so.
 
     A lock does not matter here: what the index says now is what counts.
     """
-    real = os.path.realpath(path)
+    reals = [os.path.realpath(path) for path in paths]
     try:
-        for repository in git.above(real):
-            inside = os.path.relpath(real, repository.folder)
+        for repository in git.above(reals[0]):
+            inside = [f":(literal){os.path.relpath(real, repository.folder)}" for real in reals]
             with git.reading(repository) as reader:
-                listed = reader.ask("ls-files", "-z", "--", f":(literal){inside}").out
-            first = os.fsdecode(listed.split(b"\0")[0])
-            if first:
-                return os.path.join(repository.folder, first)
+                listed = reader.ask("ls-files", "-z", "--", *inside).out
+            for name in map(os.fsdecode, listed.split(b"\0")):
+                if name and os.path.basename(name) != ".gitkeep":
+                    return os.path.join(repository.folder, name)
     except git.Unclear:
         return ""
     return ""
+
+
+def top_of(shown: str) -> str:
+    """``work/logs`` of a path below it."""
+    return "/".join(shown.split("/")[:2])
 
 
 @dataclass(slots=True)
 class Tracked:
     """`tracked_below`, asked again only when an index has changed."""
 
-    path: str
+    paths: tuple[str, ...]
     _seen: tuple[object, ...] = ()
     _found: str = ""
 
     def look(self) -> str:
         """One path that git tracks below; empty if there is none."""
-        seen = indexes(self.path)
+        seen = indexes(self.paths[0])
         if seen is None:
             return self._found
         if seen != self._seen:
-            self._seen, self._found = seen, tracked_below(self.path)
+            self._seen, self._found = seen, tracked_below(*self.paths)
         return self._found
 
 

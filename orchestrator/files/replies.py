@@ -132,7 +132,7 @@ class Origin:
 
     def __init__(self, layout: Layout, known: Trust) -> None:
         self._vouched = trust.Vouched(known.approvals)
-        self._origins = origin.Origins(layout)
+        self._origins = origin.Origins()
 
     def vouched(self, reply: Reply) -> bool:
         """Whether a verb of this machine has written it, or a person has approved it."""
@@ -164,7 +164,7 @@ class Origin:
             raise git.Unclear(f"{reply.name} cannot be read again: {error.strerror}") from None
         if reply.sha256 and hashlib.sha256(data).hexdigest() != reply.sha256:
             raise origin.Busy  # another one lies there by now
-        return self._origins.brought(reply.name, data, now, str(reply.folder))
+        return self._origins.brought(os.path.dirname(reply.path), reply.name, data, now)
 
 
 def digest(text: str) -> str:

@@ -137,6 +137,11 @@ class Journal:
         """The inode the task's file is known by: the latest that a record names."""
         return int(self.last.get("ino", self.claim.get("ino", 0)))
 
+    @property
+    def born(self) -> int | None:
+        """When the file of that inode came into being, in ns; None if that is not known."""
+        return (self.last if "ino" in self.last else self.claim).get("born")
+
 
 _FACTS = {"tree": "tree", "saved": "change", "merge": "merge", "merged": "merge"}
 _PHASES = {

@@ -238,7 +238,7 @@ def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
     listed = scan.sorted_names(layout.folder(Status.INBOX))
     if not listed or known.in_force.from_git == "run":
         return
-    origins, found = origin.Origins(layout), 0
+    origins, found = origin.Origins(), 0
     few = len(listed) <= MOST
     for task_id, name in listed:
         if found >= MOST or name in known.invalid:
@@ -262,9 +262,9 @@ def _may_be_brought(
     has to be read."""
     try:
         if not closely:
-            return bool(origins.tracked(name, now))
+            return bool(origins.tracked(layout.folder("inbox"), name, now))
         data = opening.read_bytes(layout.file("inbox", name))
-        return bool(origins.brought(name, data, now))
+        return bool(origins.brought(layout.folder("inbox"), name, data, now))
     except OSError:
         return False
     except (origin.Busy, git.Unclear):

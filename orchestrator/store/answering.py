@@ -57,6 +57,8 @@ def answer(store: Store, ask: Ask, words: str) -> None:
         _publish(store, ask.answer_path, raw)
     except FileExistsError:
         raise Refused(f"{ask.name} has already been answered") from None
+    with suppress(OSError):  # a watcher may have taken it by now
+        store.vouch_for(os.path.basename(ask.answer_path), ask.answer_path)
 
 
 def deliver(store: Store, ask: Ask, words: str) -> bool:

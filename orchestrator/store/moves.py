@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestrator.errors import NotFound, Refused
-from orchestrator.files import scan, trust
+from orchestrator.files import returning, scan, trust
 from orchestrator.model.event import move_step
 from orchestrator.model.journal import Phase
 from orchestrator.model.status import ENDED, FINISHED, MOVES, WAITING, Status
@@ -42,6 +42,26 @@ def misplaced(task_id: str, status: Status, sources: Collection[Status]) -> Refu
         return Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
     wanted = " or ".join(source.word for source in sources)
     return Refused(f"{task_id} is {status.word}, not {wanted}", f"orchestrator show {task_id}")
+
+
+def refuse_unseen(store: Store, task_id: str, from_git: str) -> None:
+    """`Refused` if the task would go back to the inbox with a file that git has brought meanwhile,
+    and that nobody has said yes to (`files.returning`)."""
+    status, name = _place(store, task_id)
+    if status is Status.INBOX:
+        return
+    try:
+        why = returning.Returning(store.layout, store.trust).why_not(
+            task_id, status, name, from_git, store.clock.wall()
+        )
+    except FileNotFoundError:
+        raise Refused(f"{task_id} was moved meanwhile", "orchestrator status") from None
+    if why:
+        verb = "release" if status is Status.HELD else "retry"
+        raise Refused(
+            f"{task_id}: {why}",
+            f"orchestrator {verb} {task_id}   says that you mean the file as it is now",
+        )
 
 
 def hold(store: Store, task_id: str, reason: str = "") -> Moved:

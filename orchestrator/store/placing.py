@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import time
 from typing import Any
 
+from orchestrator.files import identity as identity_files
 from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
@@ -27,10 +27,10 @@ def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str
     """Have the task's file in ``target``; what was odd on the way."""
     oddities: list[str] = []
     source, final = layout.file(Status.RUNNING, name), layout.file(target, name)
-    task_id, inode = journal.task_id, journal.inode
-    found = whereabouts(layout, name, inode)
+    task_id, known_by = journal.task_id, (journal.inode, journal.born)
+    found = whereabouts(layout, name, *known_by)
     if found is None:
-        if not _same(final, inode):
+        if not identity_files.is_file(final, *known_by):
             oddities += put_away(layout, task_id, final)
             temporary = f"{layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.restored"
             os.makedirs(os.path.dirname(final), exist_ok=True)
@@ -60,18 +60,18 @@ def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str
     return oddities
 
 
-def whereabouts(layout: Layout, name: str, inode: int) -> Status | None:
+def whereabouts(layout: Layout, name: str, inode: int, born: int | None) -> Status | None:
     """The folder in which the very file that was claimed lies now."""
     for status in FOLDERS:
-        if _same(layout.file(status, name), inode):
+        if identity_files.is_file(layout.file(status, name), inode, born):
             return status
     return None
 
 
-def put_back(layout: Layout, name: str, inode: int) -> bool:
+def put_back(layout: Layout, name: str, inode: int, born: int | None) -> bool:
     """A running task's file that somebody moved lies in running/ again; whether it had to be
     moved."""
-    status = whereabouts(layout, name, inode)
+    status = whereabouts(layout, name, inode, born)
     if status is None or status is Status.RUNNING:
         return False
     try:
@@ -105,16 +105,6 @@ def _keep_edited(layout: Layout, journal: Journal, path: str, edited: bytes) -> 
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _same(path: str, inode: int) -> bool:
-    """Whether it is this very file. What is made in place of one that was removed may get its
-    inode."""
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return False
-    return info.st_ino == inode and stat.S_ISREG(info.st_mode)
 
 
 def identity(path: str) -> dict[str, Any]:

@@ -36,11 +36,12 @@ def _text(plan: str) -> bytes:
     return f"{plan}\n".encode("utf-8", "replace")
 
 
-def approve(store: Store, task_id: str) -> str:
+def approve(store: Store, task_id: str, from_git: str) -> str:
     """Have a plan that waits carried out: its task goes back to the inbox. What was done, in words;
     empty if no plan waits.
 
-    Raises `Refused` if somebody is at it, or the plan's file no longer says what its agent wrote.
+    Raises `Refused` if somebody is at it, the plan's file no longer says what its agent wrote, or
+    git has brought another file of the task (``from_git``: of the configuration).
     """
     entry = store.ledger.open(task_id)
     if entry is None:
@@ -56,6 +57,7 @@ def approve(store: Store, task_id: str) -> str:
             return ""
         plan = str(entry.journal.last["plan"])
         _refuse_changed(store.layout, task_id, plan)
+        moves.refuse_unseen(store, task_id, from_git)
         if not entry.journal.approved:
             yes = {"record": "told", "plan": True, "text": f"{GO}{plan}\n"}
             entry.append({**yes, "at": store.clock.wall()}, sync=True)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from enum import Enum
 
 from orchestrator.files import journals, opening, owners, scan
-from orchestrator.files.identity import identity_of
+from orchestrator.files.identity import is_file
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
@@ -249,8 +249,7 @@ def _follow(store: Store, task_id: str, status: Status, name: str) -> list[str]:
 
 def _is_its_file(journal: Journal, path: str) -> bool:
     """Whether this very file is the one that the journal knows, and no copy of it."""
-    inode, birth = identity_of(path)
-    return inode == journal.inode and journal.last.get("born", birth) in (birth, None)
+    return is_file(path, journal.inode, journal.born)
 
 
 def _to_its_end(store: Store, journal: Journal, status: Status, name: str) -> list[str]:

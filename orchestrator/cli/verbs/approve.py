@@ -108,7 +108,7 @@ def command(
                 say(f"{task_id}: {made}")
                 return Moved(task_id, place[0], place[0], app.layout.file(*place))
         if place is not None and place[0] is Status.REVIEW:
-            if made := plans.approve(store, task_id):
+            if made := plans.approve(store, task_id, config.from_git):
                 say(f"{task_id}: {made}")
                 path = app.layout.file(Status.INBOX, place[1])
                 return Moved(task_id, Status.REVIEW, Status.INBOX, path)

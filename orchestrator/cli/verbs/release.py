@@ -11,13 +11,15 @@ from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.moving import move
 from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
 from orchestrator.cli.scopes import held_words, named, scope_options
-from orchestrator.cli.writing import open_store
+from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import Refused
 from orchestrator.files import holds
 from orchestrator.model import hold
 from orchestrator.model.hold import Scope
 from orchestrator.model.status import Status
 from orchestrator.store import holding, moves
+from orchestrator.store.moves import Moved
+from orchestrator.store.transitions import Store
 
 
 @click.command(
@@ -61,9 +63,17 @@ def command(
     if not found.tasks and not found.scopes and not wanted:
         raise click.UsageError("name tasks, or --tool, --agent, --run, --label, --status or --all")
     changes = Changes(app, as_json)
+    named_ids = frozenset(task_id for task_id, _, _ in found.tasks)
     if wanted:
         found.tasks += selecting.agreed(app, wanted, Status.HELD, "release", yes or dry_run)
-    move(changes, found.tasks, moves.release, "waiting", "release", dry_run, (Status.HELD,))
+        config, _ = open_config(app)
+
+    def step(store: Store, task_id: str) -> Moved:
+        if task_id not in named_ids:
+            moves.refuse_unseen(store, task_id, config.from_git)
+        return moves.release(store, task_id)
+
+    move(changes, found.tasks, step, "waiting", "release", dry_run, (Status.HELD,))
     for scope in found.scopes:
         _release(changes, scope, dry_run)
     return changes.end()

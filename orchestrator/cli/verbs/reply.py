@@ -72,6 +72,8 @@ def command(
     config, toolbox = open_config(app)
     store = open_store(app)
     runreviews.refuse_run(store, task_id, "reply")
+    if status in ENDED:
+        moves.refuse_unseen(store, task_id, config.from_git)
     if status is Status.RUNNING and text and (known := asks.unanswered(app.layout, task_id)):
         return _answer(app, store, known[0], len(known) - 1, text, as_json)
     if conflict:

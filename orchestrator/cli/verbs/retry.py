@@ -77,16 +77,18 @@ def command(
         raise click.UsageError(NAME)
     changes = Changes(app, as_json)
     if tasks:
-        found = _of_words(changes, tasks)
+        found, named = _of_words(changes, tasks)
     else:
-        found = select(app, wanted, WITHOUT_SUCCESS)
+        found, named = select(app, wanted, WITHOUT_SUCCESS), frozenset()
         if not dry_run:
             agree(app, found, "run again", yes)
-    if fresh and not dry_run:
+    if not dry_run:
         config, _ = open_config(app)
 
     def step(store: Store, task_id: str) -> Moved:
         runreviews.refuse_run(store, task_id, "retry")
+        if task_id not in named:
+            moves.refuse_unseen(store, task_id, config.from_git)
         if conflict:
             merges.give_back(store, task_id)
         if fresh:
@@ -97,16 +99,18 @@ def command(
     return changes.end()
 
 
-def _of_words(changes: Changes, words: tuple[str, ...]) -> Found:
-    """The tasks that words name; of a run, those that failed or were cancelled."""
-    app, found = changes.app, []
+def _of_words(changes: Changes, words: tuple[str, ...]) -> tuple[Found, frozenset[str]]:
+    """The tasks that words name; of a run, those that failed or were cancelled. And the ids of
+    those that are named themselves."""
+    app, found, named = changes.app, [], set()
     for word in words:
         run = runs.meant(app.layout, word)
         if run is None:
             found.append(scan.find(app.layout, word, ALL))
+            named.add(found[-1][0])
             continue
         again = select(app, Filter(run=run[0]), WITHOUT_SUCCESS)
         if not again:
             changes.refuse(run[0], Refused(f"no task of {run[0]} failed or was cancelled"))
         found += again
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)), frozenset(named)

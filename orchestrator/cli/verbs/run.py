@@ -173,7 +173,7 @@ async def _run(
     printer.start()
     lingering = Lingering().keep_looking(layout, life, settings)
     looking = asyncio.ensure_future(lingering)
-    asking = asyncio.ensure_future(Asking(layout, store, told).keep_looking(life))
+    asking = asyncio.ensure_future(Asking(layout, store, told, settings).keep_looking(life))
     try:
         await lives.start(life, entry)
         while life.retry_at is not None:
