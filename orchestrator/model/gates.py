@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from orchestrator.model import isolation
 from orchestrator.model.status import FINISHED, Status
@@ -185,71 +185,44 @@ def need_gates(
     """
     gates = []
     for need in needs:
-        status = status_of(need)
-        end = ends.get(need, "done")
-        if status in _ENDS[end]:
-            change = unmerged(need) if end == "done" else None
-            if change is not None:
-                gates.append(_unmerged_gate(need, change))
-            continue
-        if end == "proven":
-            gates.append(_base_gate(need, status))
-            continue
-        if end != "done" and status in (Status.DONE, Status.CANCELLED):
-            why = f"waits for {need} to fail, and it is {status}"
-            gates.append(
-                Gate(
-                    GateName.NEEDS, why, "orchestrator cancel, or edit needs:", stuck=True, on=need
-                )
-            )
-            continue
-        if status is None:
-            gates.append(
-                Gate(
-                    GateName.NEEDS,
-                    f"needs {need}, which does not exist",
-                    "create it, or correct needs: in the task's file",
-                    stuck=True,
-                    on=need,
-                )
-            )
-        elif status in (Status.FAILED, Status.CANCELLED):
-            gates.append(
-                Gate(
-                    GateName.NEEDS,
-                    f"needs {need}, which is {status}",
-                    f"orchestrator retry {need}",
-                    stuck=True,
-                    on=need,
-                )
-            )
-        elif status is Status.REVIEW:
-            gates.append(
-                Gate(
-                    GateName.NEEDS,
-                    f"needs {need}, which is in review",
-                    f"orchestrator approve {need}",
-                    on=need,
-                )
-            )
-        elif status is Status.HELD:
-            gates.append(
-                Gate(
-                    GateName.NEEDS,
-                    f"needs {need}, which is held",
-                    f"orchestrator release {need}",
-                    on=need,
-                )
-            )
-        else:
-            gates.append(
-                Gate(
-                    GateName.NEEDS,
-                    f"after {need} ({'waiting' if status is Status.INBOX else status})",
-                    on=need,
-                )
-            )
+        status, end = status_of(need), ends.get(need, "done")
+        if status not in _ENDS[end]:
+            gates.append(_end_gate(need, end, status))
+        elif end == "done" and (change := unmerged(need)) is not None:
+            gates.append(_unmerged_gate(need, change))
     return gates
+
+
+def _end_gate(task_id: str, end: str, status: Status | None) -> Gate:
+    """A needed task has not come to the end that is waited for."""
+    if end == "proven":
+        return _base_gate(task_id, status)
+    if end != "done" and status in (Status.DONE, Status.CANCELLED):
+        why, hint = (
+            f"waits for {task_id} to fail, and it is {status}",
+            "orchestrator cancel, or edit needs:",
+        )
+        return Gate(GateName.NEEDS, why, hint, stuck=True, on=task_id)
+    why, hint, stuck = _not_done(task_id, status)
+    return Gate(GateName.NEEDS, why, hint, stuck=stuck, on=task_id)
+
+
+def _not_done(task_id: str, status: Status | None) -> tuple[str, str, bool]:
+    """Why, what to do about it, and whether only a person can."""
+    match status:
+        case None:
+            hint = "create it, or correct needs: in the task's file"
+            return f"needs {task_id}, which does not exist", hint, True
+        case Status.FAILED | Status.CANCELLED:
+            return f"needs {task_id}, which is {status}", f"orchestrator retry {task_id}", True
+        case Status.REVIEW:
+            return f"needs {task_id}, which is in review", f"orchestrator approve {task_id}", False
+        case Status.HELD:
+            return f"needs {task_id}, which is held", f"orchestrator release {task_id}", False
+        case Status.INBOX | Status.RUNNING | Status.DONE | Status.ARCHIVE:
+            return f"after {task_id} ({status.word})", "", False
+        case _:
+            assert_never(status)
 
 
 def _unmerged_gate(task_id: str, change: Change) -> Gate:
@@ -266,17 +239,26 @@ def _unmerged_gate(task_id: str, change: Change) -> Gate:
 
 def _base_gate(task_id: str, status: Status | None) -> Gate:
     """A task begins with what another has done, and that is not proven."""
-    words = {
-        None: ("does not exist", "create it, or correct base: in the task's file"),
-        Status.FAILED: ("is failed", f"orchestrator retry {task_id}"),
-        Status.CANCELLED: ("is cancelled", f"orchestrator retry {task_id}"),
-        Status.HELD: ("is held", f"orchestrator release {task_id}"),
-    }
-    state = "has not ended" if status is Status.RUNNING else "waits"
-    state, hint = words.get(status, (state, ""))
-    stuck = status in (None, Status.FAILED, Status.CANCELLED)
+    state, hint, stuck = _unproven(task_id, status)
     why = f"starts from the branch of {task_id}, which {state}"
     return Gate(GateName.NEEDS, why, hint, stuck=stuck, on=task_id)
+
+
+def _unproven(task_id: str, status: Status | None) -> tuple[str, str, bool]:
+    """Its state, what to do about it, and whether only a person can."""
+    match status:
+        case None:
+            return "does not exist", "create it, or correct base: in the task's file", True
+        case Status.FAILED | Status.CANCELLED:
+            return f"is {status}", f"orchestrator retry {task_id}", True
+        case Status.HELD:
+            return "is held", f"orchestrator release {task_id}", False
+        case Status.RUNNING:
+            return "has not ended", "", False
+        case Status.INBOX | Status.REVIEW | Status.DONE | Status.ARCHIVE:
+            return "waits", "", False
+        case _:
+            assert_never(status)
 
 
 @dataclass(slots=True)
