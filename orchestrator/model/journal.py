@@ -27,7 +27,7 @@ them. Only the holder of the journal's lock appends, so the order of records is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -144,21 +144,8 @@ class Journal:
 
 
 _FACTS = {"tree": "tree", "saved": "change", "merge": "merge", "merged": "merge"}
-_PHASES = {
-    "claim": Phase.CLAIMED,
-    "dispatched": Phase.DISPATCHED,
-    "started": Phase.STARTED,
-    "exit": Phase.ENDED,
-    "lost": Phase.ENDED,
-    "retry": Phase.RETRYING,
-    "final": Phase.FINAL,
-    "requeue": Phase.REQUEUED,
-}
-
-
 VERSION = 1  # of the records: a journal with a higher one is left alone
 _NUMBERED = ("dispatched", "started", "exit", "lost")
-_KNOWN = frozenset((*_PHASES, *_FACTS, "told"))
 _TYPES = {
     "id": str,
     "file": str,
@@ -179,7 +166,12 @@ def fold(records: Iterable[Record]) -> Journal:
     """
     known = list(records)
     why = _problem(known)
-    return Journal(Phase.BLOCKED, problem=why) if why else _fold(known)
+    if why:
+        return Journal(Phase.BLOCKED, problem=why)
+    total = _Sum()
+    for record in known:
+        total.add(record)
+    return total.journal()
 
 
 def _problem(records: list[Record]) -> str:
@@ -215,106 +207,159 @@ def _branch_left(facts: Mapping[str, Record], after: Record) -> tuple[str, ...]:
     return (branch,) if branch and branch != after.get("branch") and not merged else ()
 
 
-def _fold(records: list[Record]) -> Journal:
-    phase, tries, link = Phase.UNCLAIMED, 0, 0
-    claim: Record = {}
-    last: Record = {}
-    acting: Record = {}
-    attempts: list[AttemptFacts] = []
-    checks: list[AttemptFacts] = []
-    facts: dict[str, Record] = {}
-    told: list[str] = []
-    replies: list[Record] = []
-    fresh, unanswered, collided, turn = False, 0, 0, False
-    approved = ""
-    then: tuple[Record, ...] = ()
-    earlier: tuple[str, ...] = ()
-    times = 0
-    for record in records:
-        kind = record.get("record")
-        if kind == "tree":
-            earlier += _branch_left(facts, record)
+class _Sum:
+    """What the records so far add up to: one step for each kind of record."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.UNCLAIMED
+        self.claim: Record = {}
+        self.last: Record = {}
+        self.acting: Record = {}
+        self.attempts: list[AttemptFacts] = []
+        self.checks: list[AttemptFacts] = []
+        self.tries, self.link, self.times = 0, 0, 0
+        self.then: tuple[Record, ...] = ()
+        self.facts: dict[str, Record] = {}
+        self.earlier: tuple[str, ...] = ()
+        # what the next attempt is told, and how it begins
+        self.told: list[str] = []
+        self.replies: list[Record] = []
+        self.approved = ""
+        self.fresh = False
+        self.unanswered, self.collided = 0, 0
+        self.conflict = False  # the next attempt is told to resolve one
+
+    def add(self, record: Record) -> None:
+        """One record more."""
+        kind = record["record"]
         if kind in _FACTS:
-            facts[_FACTS[kind]] = record
-        if kind == "told" and "taken" in record:
-            replies.append({**record, "to": record["taken"]})
-            unanswered = 0
+            self._fact(_FACTS[kind], record)
         elif kind == "told":
-            told.append(str(record.get("text", "")).strip("\n") + "\n")
-            unanswered += bool(record.get("asked"))
-            turn = turn or bool(record.get("conflict"))
-            approved = told[-1] if record.get("plan") else approved
-            if "reply" in record:
-                unanswered = 0
-                replies.append({**record, "to": len(attempts) + 1})
-        if kind not in _PHASES:
-            continue
-        if kind == "started" and record.get("check"):
-            checks.append(AttemptFacts(record["attempt"], record))
-            phase = Phase.STARTED
-            continue
-        if kind in ("exit", "lost") and checks and checks[-1].ended is None:
-            checks[-1] = AttemptFacts(checks[-1].number, checks[-1].started, record)
-            phase = Phase.ENDED
-            continue
-        if kind == "started":
-            told, fresh = [], False
-            collided, turn = collided + turn, False
-        phase, last = _PHASES[kind], record
-        if kind == "claim":
-            claim, tries, link = record, 0, 0
-            acting = {name: record.get(name) for name in ACTING}
-        elif kind == "dispatched":
-            if attempts and attempts[-1].number == record["attempt"]:
-                attempts[-1] = replace(attempts[-1], dispatched=record)
-                phase = Phase.STARTED if attempts[-1].started else Phase.DISPATCHED
-            else:
-                attempts.append(AttemptFacts(record["attempt"], {}, dispatched=record))
-                tries += 1
-        elif kind == "started":
-            if attempts and attempts[-1].dispatched and attempts[-1].number == record["attempt"]:
-                attempts[-1] = replace(attempts[-1], started=record)
-            else:
-                attempts.append(AttemptFacts(record["attempt"], record))
-                tries += 1
-        elif kind in ("exit", "lost"):
-            if not attempts or attempts[-1].number != record["attempt"]:
-                attempts.append(AttemptFacts(record["attempt"], {}))  # it failed before it started
-                tries += 1
-            attempts[-1] = replace(attempts[-1], ended=record)
-        if kind == "final" and "times" in record:  # an end, and no move by a person
-            then, times = tuple(record.get("then", ())), record["times"]
-        if kind in ("claim", "requeue"):
-            then, collided, turn = (), 0, False
-        if "read" in record and attempts:
-            attempts[-1] = replace(attempts[-1], read=record["read"])
-        if kind == "requeue":
-            fresh = bool(record.get("fresh"))
-            approved = "" if fresh else approved
-        if kind == "retry":
-            tries = 0 if record.get("renew") else tries
-            acting = {**acting, **record.get("next", {})}
-        if record.get("link", link) != link:
-            link, tries = record["link"], 0
-    return Journal(
-        phase,
-        claim,
-        tuple(attempts),
-        tries,
-        link,
-        last,
-        acting,
-        checks=tuple(checks),
-        told="\n".join(told),
-        replies=tuple(replies),
-        approved=approved,
-        fresh=fresh,
-        then=then,
-        times=times,
-        unanswered=unanswered,
-        collided=collided,
-        tree=facts.get("tree", {}),
-        earlier=earlier,
-        change=facts.get("change", {}),
-        merge=facts.get("merge", {}),
-    )
+            self._told(record)
+        elif kind == "started" and record.get("check"):
+            self.checks.append(AttemptFacts(record["attempt"], record))
+            self.phase = Phase.STARTED
+        elif kind in ("exit", "lost") and self.checks and self.checks[-1].ended is None:
+            self.checks[-1] = replace(self.checks[-1], ended=record)
+            self.phase = Phase.ENDED
+        else:
+            self.phase, step = _STEPS[kind]
+            self.last = record
+            step(self, record)
+            self._outcome(record)
+
+    def _fact(self, name: str, record: Record) -> None:
+        if name == "tree":
+            self.earlier += _branch_left(self.facts, record)
+        self.facts[name] = record
+
+    def _told(self, record: Record) -> None:
+        """To the attempt that follows; or (``taken``) to the one that ran."""
+        if "taken" in record:
+            self.replies.append({**record, "to": record["taken"]})
+            self.unanswered = 0
+            return
+        text = str(record.get("text", "")).strip("\n") + "\n"
+        self.told.append(text)
+        self.unanswered += bool(record.get("asked"))
+        self.conflict = self.conflict or bool(record.get("conflict"))
+        if record.get("plan"):
+            self.approved = text
+        if "reply" in record:
+            self.unanswered = 0
+            self.replies.append({**record, "to": len(self.attempts) + 1})
+
+    def _claimed(self, record: Record) -> None:
+        self.claim, self.tries, self.link = record, 0, 0
+        self.acting = {name: record.get(name) for name in ACTING}
+        self._begin_anew()
+
+    def _dispatched(self, record: Record) -> None:
+        newest = self._attempt(record)
+        self.attempts[-1] = replace(newest, dispatched=record)
+        self.phase = Phase.STARTED if newest.started else Phase.DISPATCHED
+
+    def _started(self, record: Record) -> None:
+        self.told, self.fresh = [], False
+        self.collided, self.conflict = self.collided + self.conflict, False
+        newest = self.attempts[-1] if self.attempts else None
+        if newest is None or newest.number != record["attempt"] or not newest.dispatched:
+            newest = self._another(record)
+        self.attempts[-1] = replace(newest, started=record)
+
+    def _ended(self, record: Record) -> None:
+        self.attempts[-1] = replace(self._attempt(record), ended=record)
+
+    def _retried(self, record: Record) -> None:
+        self.tries = 0 if record.get("renew") else self.tries
+        self.acting = {**self.acting, **record.get("next", {})}
+
+    def _finished(self, record: Record) -> None:
+        if "times" in record:  # an end, and no move by a person
+            self.then, self.times = tuple(record.get("then", ())), record["times"]
+
+    def _requeued(self, record: Record) -> None:
+        self._begin_anew()
+        self.fresh = bool(record.get("fresh"))
+        self.approved = "" if self.fresh else self.approved
+
+    def _begin_anew(self) -> None:
+        """What is counted from a claim or a retry on."""
+        self.then, self.collided, self.conflict = (), 0, False
+
+    def _outcome(self, record: Record) -> None:
+        """What an attempt came to, and which tool is next."""
+        if "read" in record and self.attempts:
+            self.attempts[-1] = replace(self.attempts[-1], read=record["read"])
+        if record.get("link", self.link) != self.link:
+            self.link, self.tries = record["link"], 0
+
+    def _attempt(self, record: Record) -> AttemptFacts:
+        """The newest attempt, if the record is about that one; else another."""
+        if self.attempts and self.attempts[-1].number == record["attempt"]:
+            return self.attempts[-1]
+        return self._another(record)
+
+    def _another(self, record: Record) -> AttemptFacts:
+        self.attempts.append(AttemptFacts(record["attempt"], {}))
+        self.tries += 1
+        return self.attempts[-1]
+
+    def journal(self) -> Journal:
+        """All of it."""
+        return Journal(
+            self.phase,
+            self.claim,
+            tuple(self.attempts),
+            self.tries,
+            self.link,
+            self.last,
+            self.acting,
+            tree=self.facts.get("tree", {}),
+            earlier=self.earlier,
+            change=self.facts.get("change", {}),
+            merge=self.facts.get("merge", {}),
+            told="\n".join(self.told),
+            replies=tuple(self.replies),
+            collided=self.collided,
+            unanswered=self.unanswered,
+            approved=self.approved,
+            fresh=self.fresh,
+            then=self.then,
+            times=self.times,
+            checks=tuple(self.checks),
+        )
+
+
+# By kind of record: how far the task has come by it, and what else it changes.
+_STEPS: Mapping[str, tuple[Phase, Callable[[_Sum, Record], None]]] = {
+    "claim": (Phase.CLAIMED, _Sum._claimed),
+    "dispatched": (Phase.DISPATCHED, _Sum._dispatched),
+    "started": (Phase.STARTED, _Sum._started),
+    "exit": (Phase.ENDED, _Sum._ended),
+    "lost": (Phase.ENDED, _Sum._ended),
+    "retry": (Phase.RETRYING, _Sum._retried),
+    "final": (Phase.FINAL, _Sum._finished),
+    "requeue": (Phase.REQUEUED, _Sum._requeued),
+}
+_KNOWN = frozenset((*_STEPS, *_FACTS, "told"))
