@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -170,80 +170,128 @@ def did_you_mean(word: str, choices: Iterable[str], prefix: str = "did you mean"
 def _explain(
     error: ValidationError, document: Document, near: dict[frozenset[str], nearness.Near]
 ) -> Iterator[documents.Problem]:
-    path: Path = tuple(error.absolute_path)
-    value, rule = error.instance, error.validator
-    if rule == "additionalProperties":
+    if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         words = near.setdefault(frozenset(known), nearness.Near(known))
-        for key in value:
-            if key not in known and not key.startswith("x-"):
-                meant, odd = mistakes.odd_key(key)
-                close = words.close_to(key, SLIP)
-                hint = (
-                    odd
-                    or _foreign(meant, known)
-                    or (f"did you mean '{close}'?" if close else "your own keys start with x-")
-                )
-                yield document.problem_at(
-                    (*path, key), f"unknown key '{_short(key)}'", hint, key=True
-                )
-    elif rule == "anyOf" and isinstance(value, dict):
-        yield document.problem_at(path, *_nothing_of(error.validator_value), key=True)
-    elif rule == "enum":
-        choices = error.validator_value
-        hint = did_you_mean(value, choices)
-        allowed = ", ".join(map(str, choices))
-        yield document.problem_at(
-            path,
-            f"'{_short(value)}' is not one of the allowed values",
-            f"{hint} allowed: {allowed}".strip(),
-        )
-    elif rule == "type" and not path:
-        yield _not_a_mapping(value, document)
-    elif rule == "type":
-        wanted = (
-            error.validator_value
-            if isinstance(error.validator_value, list)
-            else [error.validator_value]
-        )
-        text = " or ".join(_WANTED[kind] for kind in wanted if kind != "null" or len(wanted) == 1)
-        yield document.problem_at(
-            path,
-            f"{_name(path)} must be {text}, not {_TYPES[type(value).__name__]}",
-            _type_hint(value, wanted, error.schema, document, path),
-        )
-    elif rule == "required":
-        for key in error.validator_value:
-            if key not in value:
-                yield document.problem_at(path, f"the key '{key}' is missing", "", key=True)
-    elif rule == "pattern":
-        sentence, _, hint = error.schema.get("patternErrorMessage", "does not fit").partition("; ")
-        is_key = "propertyNames" in error.absolute_schema_path
-        yield document.problem_at(
-            (*path, value) if is_key else path, f"'{_short(value)}' {sentence}", hint, key=is_key
-        )
-    elif rule in ("minimum", "maximum", "exclusiveMinimum"):
-        word = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[rule]
-        yield document.problem_at(
-            path, f"{_name(path)} must be {word} {error.validator_value}, not {_short(value)}"
-        )
-    elif rule in ("minItems", "minLength", "minProperties"):
-        count, least = len(error.instance), error.validator_value
-        few = f"has {count} of at least {least} entries" if count else "is empty"
-        yield document.problem_at(path, f"{_name(path)} {few}")
-    elif rule in ("maxItems", "maxProperties"):
-        yield document.problem_at(
-            path,
-            f"{_name(path)} has {len(value)} entries; at most {error.validator_value} are allowed",
-        )
-    elif rule == "maxLength":
-        yield document.problem_at(
-            path, f"{_name(path)} is longer than {error.validator_value} characters"
-        )
-    elif rule == "uniqueItems":
-        yield document.problem_at(path, f"{_name(path)} lists something twice")
+        yield from _unknown_keys(error, document, known, words)
     else:
-        yield document.problem_at(path, f"{_name(path)} does not fit the schema ({rule})")
+        yield from _RULES.get(str(error.validator), _unfit)(error, document)
+
+
+def _unknown_keys(
+    error: ValidationError, document: Document, known: dict[str, Any], words: nearness.Near
+) -> Iterator[documents.Problem]:
+    for key in error.instance:
+        if key in known or key.startswith("x-"):
+            continue
+        meant, odd = mistakes.odd_key(key)
+        close = words.close_to(key, SLIP)
+        slip = f"did you mean '{close}'?" if close else "your own keys start with x-"
+        hint = odd or _foreign(meant, known) or slip
+        place = (*error.absolute_path, key)
+        yield document.problem_at(place, f"unknown key '{_short(key)}'", hint, key=True)
+
+
+def _nothing_said(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    if isinstance(error.instance, dict):
+        said = _nothing_of(error.validator_value)
+        yield document.problem_at(tuple(error.absolute_path), *said, key=True)
+    else:
+        yield from _unfit(error, document)
+
+
+def _not_allowed(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    choices = error.validator_value
+    hint = f"{did_you_mean(error.instance, choices)} allowed: {', '.join(map(str, choices))}"
+    said = f"'{_short(error.instance)}' is not one of the allowed values"
+    yield document.problem_at(tuple(error.absolute_path), said, hint.strip())
+
+
+def _wrong_type(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    path, value = tuple(error.absolute_path), error.instance
+    if not path:
+        yield _not_a_mapping(value, document)
+        return
+    said = error.validator_value
+    wanted = said if isinstance(said, list) else [said]
+    text = " or ".join(_WANTED[kind] for kind in wanted if kind != "null" or len(wanted) == 1)
+    message = f"{_name(path)} must be {text}, not {_TYPES[type(value).__name__]}"
+    hint = _type_hint(value, wanted, error.schema, document, path)
+    yield document.problem_at(path, message, hint)
+
+
+def _missing_keys(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    for key in error.validator_value:
+        if key not in error.instance:
+            said = f"the key '{key}' is missing"
+            yield document.problem_at(tuple(error.absolute_path), said, "", key=True)
+
+
+def _wrong_form(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    path, value = tuple(error.absolute_path), error.instance
+    sentence, _, hint = error.schema.get("patternErrorMessage", "does not fit").partition("; ")
+    said = f"'{_short(value)}' {sentence}"
+    if "propertyNames" in error.absolute_schema_path:
+        yield document.problem_at((*path, value), said, hint, key=True)
+    else:
+        yield document.problem_at(path, said, hint)
+
+
+_BOUNDS = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}
+
+
+def _out_of_bounds(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    bound = f"{_BOUNDS[str(error.validator)]} {error.validator_value}"
+    yield _about(error, document, f"must be {bound}, not {_short(error.instance)}")
+
+
+def _too_few(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    count, least = len(error.instance), error.validator_value
+    few = f"has {count} of at least {least} entries" if count else "is empty"
+    yield _about(error, document, few)
+
+
+def _too_many(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    count, most = len(error.instance), error.validator_value
+    yield _about(error, document, f"has {count} entries; at most {most} are allowed")
+
+
+def _too_long(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    yield _about(error, document, f"is longer than {error.validator_value} characters")
+
+
+def _twice(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    yield _about(error, document, "lists something twice")
+
+
+def _unfit(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    yield _about(error, document, f"does not fit the schema ({error.validator})")
+
+
+def _about(error: ValidationError, document: Document, said: str) -> documents.Problem:
+    path = tuple(error.absolute_path)
+    return document.problem_at(path, f"{_name(path)} {said}")
+
+
+# What each rule of a schema says to people, but for ``additionalProperties``.
+_Rule = Callable[["ValidationError", "Document"], Iterator[documents.Problem]]
+_RULES: Mapping[str, _Rule] = {
+    "anyOf": _nothing_said,
+    "enum": _not_allowed,
+    "type": _wrong_type,
+    "required": _missing_keys,
+    "pattern": _wrong_form,
+    "minimum": _out_of_bounds,
+    "maximum": _out_of_bounds,
+    "exclusiveMinimum": _out_of_bounds,
+    "minItems": _too_few,
+    "minLength": _too_few,
+    "minProperties": _too_few,
+    "maxItems": _too_many,
+    "maxProperties": _too_many,
+    "maxLength": _too_long,
+    "uniqueItems": _twice,
+}
 
 
 def _foreign(key: str, known: dict[str, Any]) -> str:
@@ -272,25 +320,15 @@ def _not_a_mapping(value: Any, document: Document) -> documents.Problem:
 
 
 def _name(path: Path) -> str:
-    return (
-        f"'{_short(path[-1])}'"
-        if path and isinstance(path[-1], str)
-        else "an entry"
-        if path
-        else "a task"
-    )
+    if not path:
+        return "a task"
+    return f"'{_short(path[-1])}'" if isinstance(path[-1], str) else "an entry"
 
 
 def _short(value: object, limit: int = 60) -> str:
     """A value from a file for a message: never a dump of the document, never a control
     character."""
-    text = (
-        value
-        if isinstance(value, str)
-        else "..."
-        if isinstance(value, (dict, list))
-        else str(value)
-    )
+    text = "..." if isinstance(value, (dict, list)) else str(value)
     text = "".join(char if char.isprintable() else "·" for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -301,37 +339,48 @@ _WORDS = regex(r"[\w.-]+([ ,;]+[\w.-]+)+")  # several words, written as one text
 def _type_hint(
     value: Any, wanted: list[str], rule: dict[str, Any], document: Document, path: Path
 ) -> str:
-    if "string" in wanted and isinstance(value, (int, float, bool)):
+    """What to write instead of a value of the wrong type; empty where there is nothing to advise."""
+    if value is None:
+        return _instead_of_nothing(wanted, document, path)
+    if isinstance(value, str):
+        return _instead_of_text(value, wanted, document, path)
+    if isinstance(value, (int, float, bool)) and "string" in wanted:
         if "duration" in rule.get("patternErrorMessage", ""):
             return f"write a unit: {value}s, {value}m or {value}h"
         return f'quote it:  "{str(value).lower() if isinstance(value, bool) else value}"'
-    if "string" in wanted and value is None and isinstance(path[-1], str) and ":" in path[-1]:
-        return "put a space after the colon"
-    span = document.keys.get(path)
-    if (
-        value is None
-        and span
-        and re.match(r"\S+?\s*:\s+#", document.line(span.line)[span.column - 1 :])
-    ):
-        return "the text after # is a comment: put it in quotes"
-    if "string" in wanted and value is None:
-        return "write something after the colon, or remove the line"
-    if "boolean" in wanted and str(value).lower() in ("yes", "no", "on", "off"):
-        return f"write {'true' if str(value).lower() in ('yes', 'on') else 'false'}"
-    here = document.values.get(path)
-    odd = mistakes.shape(document.line(here.line))[1] if here and isinstance(value, str) else ""
-    if odd:
-        return odd
-    if "array" in wanted and isinstance(value, str) and value.startswith("-"):
-        return f"put a space after the dash:  - {_short(value.lstrip('- ').split(' -')[0], 30)}"
-    if "array" in wanted and isinstance(value, str) and _WORDS.fullmatch(value):
-        return f"write  [{_short(', '.join(re.split('[ ,;]+', value)), 30)}]"
-    if "array" in wanted and isinstance(value, str):
-        return f"write  [{_short(value, 30)}]"
-    if "object" in wanted and isinstance(value, list):
+    if isinstance(value, list) and "object" in wanted:
         return "write  NAME: value  on each line, without a dash"
-    if "integer" in wanted and isinstance(value, str) and value.isdigit():
-        return f"remove the quotes: {value}"
-    if "string" in wanted and isinstance(value, dict) and len(value) == 1:
+    if isinstance(value, dict) and len(value) == 1 and "string" in wanted:
         return 'text that contains ": " needs quotes, or a block with |'
     return ""
+
+
+def _instead_of_nothing(wanted: list[str], document: Document, path: Path) -> str:
+    text = "string" in wanted
+    if text and isinstance(path[-1], str) and ":" in path[-1]:
+        return "put a space after the colon"
+    span = document.keys.get(path)
+    if span and re.match(r"\S+?\s*:\s+#", document.line(span.line)[span.column - 1 :]):
+        return "the text after # is a comment: put it in quotes"
+    return "write something after the colon, or remove the line" if text else ""
+
+
+def _instead_of_text(value: str, wanted: list[str], document: Document, path: Path) -> str:
+    if "boolean" in wanted and value.lower() in ("yes", "no", "on", "off"):
+        return f"write {'true' if value.lower() in ('yes', 'on') else 'false'}"
+    here = document.values.get(path)
+    odd = mistakes.shape(document.line(here.line))[1] if here else ""
+    if odd:
+        return odd
+    if "array" in wanted:
+        return _instead_of_one(value)
+    return f"remove the quotes: {value}" if "integer" in wanted and value.isdigit() else ""
+
+
+def _instead_of_one(value: str) -> str:
+    """Where a list is wanted."""
+    if value.startswith("-"):
+        return f"put a space after the dash:  - {_short(value.lstrip('- ').split(' -')[0], 30)}"
+    if _WORDS.fullmatch(value):
+        return f"write  [{_short(', '.join(re.split('[ ,;]+', value)), 30)}]"
+    return f"write  [{_short(value, 30)}]"
