@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 1800.0
 DAY = 86400.0
+HOOK_TIMEOUT = 10.0
 IN_FLIGHT = 50  # attempts that a distributor of `distributors` has at once
 REDACTED = (
     "*_KEY",
@@ -114,7 +116,7 @@ class Hook:
     run: tuple[str, ...]
     on: frozenset[str] = frozenset()
     status: frozenset[str] = frozenset()
-    timeout: float = 10.0
+    timeout: float = HOOK_TIMEOUT
 
     def wants(self, event: Mapping[str, Any]) -> bool:
         return (not self.on or event.get("event") in self.on) and (
@@ -188,89 +190,97 @@ class Config:
 def config_from(data: Mapping[str, Any] | None) -> Config:
     """The configuration in a mapping that fits ``config.schema.json`` (None or empty: all
     defaults)."""
-    data = data or {}
-    limits, defaults, cancel = (
-        data.get("limits", {}),
-        data.get("defaults", {}),
-        data.get("cancel", {}),
-    )
-    retry, watch, tools = data.get("retry", {}), data.get("watch", {}), data.get("tools", {})
-    base = Config()
-    from_git = data.get("from_git", base.from_git)
-
-    def seconds(section: Mapping[str, Any], key: str, default: float) -> float:
-        return duration(section[key]) if key in section else default
-
+    base, data = Config(), defaultdict(dict, data or {})
+    limits, defaults, tools = data["limits"], data["defaults"], data["tools"]
+    cancel, environment, watch = data["cancel"], data["environment"], data["watch"]
+    from_git, trusted = _from_git(data.get("from_git", base.from_git))
     return Config(
-        limits=Limits(
-            limits.get("running", base.limits.running),
-            limits.get("per_agent", {}),
-            limits.get("per_tool", {}),
-            asking=limits.get("asking", base.limits.asking),
-            reserve={name: share(text) for name, text in limits.get("reserve", {}).items()},
-            in_flight={
-                name: (body or {}).get("in_flight", IN_FLIGHT)
-                for name, body in data.get("distributors", {}).items()
-            },
-        ),
+        # what runs
+        limits=_limits(limits, data["distributors"]),
+        max_timeout=_seconds(limits, "timeout", base.max_timeout),
+        log_limit=int(limits.get("log_mb", base.log_limit / 2**20) * 2**20),
+        on_log_limit=limits.get("on_log_limit", base.on_log_limit),
+        depth=limits.get("depth", base.depth),
+        budgets=_budgets(data["budgets"]),
+        retry=_retry(data["retry"], base.retry),
+        on_lost=data.get("on_lost", base.on_lost),
+        result_grace=_seconds(cancel, "result_grace", base.result_grace),
+        interrupt_grace=_seconds(cancel, "interrupt_grace", base.interrupt_grace),
+        terminate_grace=_seconds(cancel, "terminate_grace", base.terminate_grace),
+        # who acts
+        agents={name: agent_from(name, body or {}) for name, body in data["agents"].items()},
         default_agent=defaults.get("agent", base.default_agent),
-        default_timeout=seconds(defaults, "timeout", base.default_timeout),
+        default_timeout=_seconds(defaults, "timeout", base.default_timeout),
         default_retries=defaults.get("retries", 0),
         default_silence=duration(defaults["silence"]) if "silence" in defaults else None,
-        models={name: Model(name, **(body or {})) for name, body in data.get("models", {}).items()},
-        budgets=_budgets(data.get("budgets", {})),
-        model_rules=tuple(
-            ModelRule(**{**rule, "labels": frozenset(rule.get("labels", ()))})
-            for rule in data.get("policy", {}).get("models", ())
-        ),
-        agents={
-            name: agent_from(name, body or {}) for name, body in data.get("agents", {}).items()
-        },
+        models={name: Model(name, **(body or {})) for name, body in data["models"].items()},
+        model_rules=tuple(map(_model_rule, data["policy"].get("models", ()))),
         shell_allow=tuple((tools.get("shell") or {}).get("allow", ())),
         disabled_tools=frozenset(
             name for name, body in tools.items() if (body or {}).get("enabled") is False
         ),
-        pass_env=tuple(data.get("environment", {}).get("pass", ())),
-        task_env=tuple(data.get("environment", {}).get("tasks", ())),
-        max_timeout=seconds(limits, "timeout", base.max_timeout),
-        redact=(*REDACTED, *data.get("environment", {}).get("redact", ())),
-        result_grace=seconds(cancel, "result_grace", base.result_grace),
-        interrupt_grace=seconds(cancel, "interrupt_grace", base.interrupt_grace),
-        terminate_grace=seconds(cancel, "terminate_grace", base.terminate_grace),
-        log_limit=int(limits.get("log_mb", base.log_limit / 2**20) * 2**20),
-        on_log_limit=limits.get("on_log_limit", base.on_log_limit),
-        retry=RetryPolicy(
-            seconds(retry, "delay", base.retry.delay),
-            retry.get("factor", base.retry.factor),
-            seconds(retry, "max_delay", base.retry.max_delay),
-        ),
-        on_lost=data.get("on_lost", base.on_lost),
-        from_git="trusted" if isinstance(from_git, Mapping) else from_git,
-        trusted=from_git["trusted"] if isinstance(from_git, Mapping) else "",
-        rescan=seconds(watch, "rescan", base.rescan),
-        quiet=seconds(watch, "quiet", base.quiet),
+        # where, and with what
+        distributor=data.get("distributor", base.distributor),
+        distributors=data["distributors"],
+        tool_places={name: body["on"] for name, body in tools.items() if body and body.get("on")},
+        isolation=data.get("isolation", base.isolation),
+        trees=trees_from(data["trees"]),
+        checks=checks_from(data["checks"]),
+        review=data.get("review", ""),
+        pass_env=tuple(environment.get("pass", ())),
+        task_env=tuple(environment.get("tasks", ())),
+        redact=(*REDACTED, *environment.get("redact", ())),
+        from_git=from_git,
+        trusted=trusted,
+        # what is watched, told and shown
+        rescan=_seconds(watch, "rescan", base.rescan),
+        quiet=_seconds(watch, "quiet", base.quiet),
         notify=watch.get("notify", base.notify),
         reload=watch.get("reload", base.reload),
-        prompts_in_events=data.get("events", {}).get("prompts", False),
-        distributor=data.get("distributor", base.distributor),
-        distributors=data.get("distributors", {}),
-        tool_places={name: body["on"] for name, body in tools.items() if body and body.get("on")},
-        pane=PaneConfig(**data.get("pane", {})),
-        hooks=tuple(
-            Hook(
-                tuple(body["run"]),
-                frozenset(body.get("on", ())),
-                frozenset(body.get("status", ())),
-                seconds(body, "timeout", 10.0),
-            )
-            for body in data.get("hooks", ())
-        ),
-        depth=limits.get("depth", base.depth),
-        isolation=data.get("isolation", base.isolation),
-        review=data.get("review", ""),
-        trees=trees_from(data.get("trees", {})),
-        checks=checks_from(data.get("checks", {})),
+        prompts_in_events=data["events"].get("prompts", False),
+        pane=PaneConfig(**data["pane"]),
+        hooks=tuple(map(_hook, data.get("hooks", ()))),
     )
+
+
+def _seconds(section: Mapping[str, Any], key: str, default: float) -> float:
+    return duration(section[key]) if key in section else default
+
+
+def _limits(data: Mapping[str, Any], distributors: Mapping[str, Any]) -> Limits:
+    base = Limits()
+    return Limits(
+        data.get("running", base.running),
+        data.get("per_agent", {}),
+        data.get("per_tool", {}),
+        asking=data.get("asking", base.asking),
+        reserve={name: share(text) for name, text in data.get("reserve", {}).items()},
+        in_flight={
+            name: (body or {}).get("in_flight", IN_FLIGHT) for name, body in distributors.items()
+        },
+    )
+
+
+def _retry(data: Mapping[str, Any], base: RetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        _seconds(data, "delay", base.delay),
+        data.get("factor", base.factor),
+        _seconds(data, "max_delay", base.max_delay),
+    )
+
+
+def _model_rule(rule: Mapping[str, Any]) -> ModelRule:
+    return ModelRule(**{**rule, "labels": frozenset(rule.get("labels", ()))})
+
+
+def _hook(body: Mapping[str, Any]) -> Hook:
+    on, status = frozenset(body.get("on", ())), frozenset(body.get("status", ()))
+    return Hook(tuple(body["run"]), on, status, _seconds(body, "timeout", HOOK_TIMEOUT))
+
+
+def _from_git(said: Any) -> tuple[str, str]:
+    """``hold``, ``run`` or ``trusted``, and the remote branch that is trusted."""
+    return ("trusted", said["trusted"]) if isinstance(said, Mapping) else (said, "")
 
 
 def _budgets(data: Mapping[str, Any]) -> Budgets:
