@@ -35,7 +35,7 @@ def test_show_names_the_tool_that_acted(project):
 
 
 def test_an_unknown_cost_is_not_zero():
-    from orchestrator.cli.verbs.show import _cost
+    from orchestrator.cli.screen.task_page import _cost
 
     assert _cost({"cost_usd": 0.0, "cost_source": "unknown"}) == "unknown"
     assert _cost({"cost_usd": 0.4, "cost_source": "unknown"}) == "$0.40 in part unknown"
