@@ -72,6 +72,12 @@ OPTIONAL = {
     "labels": "[docs]",
 }
 NONE: Mapping[str, str] = {}
+# The keys that options set, in the order that people expect.
+_SINGLE = (
+    *("title", "agent", "tool", "model", "mode", "priority"),
+    *("timeout", "retries", "run", "not_before", "cwd"),
+)
+_SEVERAL = ("needs", "context", "artifacts", "labels")
 
 DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the watcher takes tasks
 
@@ -174,52 +180,27 @@ def command(
 
     PROMPT says what the agent should do; - stands for standard input.
     """
-    keys = _keys(options)
     if each and not template:
         raise click.UsageError("--each goes with -T TEMPLATE")
-    if template:
-        found, values = templated.named(app.layout, template), templated.values_of(prompt)
-        keys = templated.task_of(found, values, keys) if not each else keys
-        text = keys.pop("prompt", "")
-    else:
-        text = _prompt(prompt, edit)
-    if template and each:
-        text = templated.run_of(app.layout, found, values, keys, each)
-    elif edit:
-        text = _edit(app, keys, text)
-        if not text:
-            say("no task was made: the prompt is empty")
-            return 1
-    else:
-        text = task_text({**keys, **({"prompt": text} if text else {})})
-    about = str(template) if each else keys.get("title") or _first_words(text)
-    name = task_id or ids.dated(datetime.fromtimestamp(now()), about)
-    why = ids.problem(name)
-    if why:
-        raise click.UsageError(f"the id '{name}' {why}")
+    text, keys = _draft(app, prompt, _keys(options), template, each, edit)
+    if not text:
+        say("no task was made: the prompt is empty")
+        return 1
+    name = _name(task_id, str(template) if each else keys.get("title") or _first_words(text))
     problems = _problems(app, name, text, {} if edit else _given(keys))
     if problems:
         click.echo(problems, err=True)
         say("no task was made")
         return INVALID
     if dry_run:
-        click.echo(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:", err=True)
-        app.console.out(text.rstrip())
-        if each:
-            click.echo("which makes:", err=True)
-            app.console.table([[made.id, made.title] for made in _made(app, name, text)])
-        return 0
+        return _preview(app, name, text, held, each is not None)
     path = _submit(app, name, text, held, chosen=task_id is not None)
+    made = os.path.basename(path).removesuffix(".yaml")
     if as_json:
-        made = os.path.basename(path).removesuffix(".yaml")
         entry = {"id": made, "from": None, "to": "held" if held else "waiting"}
         app.console.json("change", {"changed": [entry], "refused": []})
         return follow.until_ended(app, [made], None) if wait_for_it else 0
-    app.console.out(
-        app.layout.shown(path)
-        if not os.path.relpath(path).startswith("..") and app.start == app.layout.root
-        else os.path.relpath(path, app.start)
-    )
+    app.console.out(_from_here(app, path))
     if not sys.stderr.isatty() and not wait_for_it:
         return 0
     if DROP in os.environ:
@@ -227,11 +208,58 @@ def command(
         return 0
     where, obstacle = _whereabouts(app, held)
     say(where)
-    if wait_for_it:
-        return follow.until_ended(
-            app, [os.path.basename(path).removesuffix(".yaml")], None, quiet=False, told=(obstacle,)
-        )
+    if not wait_for_it:
+        return 0
+    return follow.until_ended(app, [made], None, quiet=False, told=(obstacle,))
+
+
+def _draft(
+    app: App,
+    words: tuple[str, ...],
+    keys: dict[str, Any],
+    template: str | None,
+    each: str | None,
+    edit: bool,
+) -> tuple[str, dict[str, Any]]:
+    """The text of the file, and the keys it begins with; no text if the person wrote none."""
+    if template:
+        found, values = templated.named(app.layout, template), templated.values_of(words)
+        if each:
+            return templated.run_of(app.layout, found, values, keys, each), keys
+        keys = templated.task_of(found, values, keys)
+        prompt = keys.pop("prompt", "")
+    else:
+        prompt = _prompt(words, edit)
+    if edit:
+        return _edit(app, keys, prompt), keys
+    return task_text({**keys, "prompt": prompt} if prompt else keys), keys
+
+
+def _name(chosen: str | None, about: str) -> str:
+    """The task's id: the one that was chosen, or the date and what it is about."""
+    name = chosen or ids.dated(datetime.fromtimestamp(now()), about)
+    why = ids.problem(name)
+    if why:
+        raise click.UsageError(f"the id '{name}' {why}")
+    return name
+
+
+def _preview(app: App, name: str, text: str, held: bool, is_run: bool) -> int:
+    """What would be written; of a run, which tasks it makes."""
+    click.echo(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:", err=True)
+    app.console.out(text.rstrip())
+    if is_run:
+        click.echo("which makes:", err=True)
+        app.console.table([[made.id, made.title] for made in _made(app, name, text)])
     return 0
+
+
+def _from_here(app: App, path: str) -> str:
+    """The path as a person in this folder writes it."""
+    below = not os.path.relpath(path).startswith("..")
+    if below and app.start == app.layout.root:
+        return app.layout.shown(path)
+    return os.path.relpath(path, app.start)
 
 
 def _made(app: App, name: str, text: str) -> list[Task]:
@@ -243,42 +271,24 @@ def _made(app: App, name: str, text: str) -> list[Task]:
 
 def _given(keys: Mapping[str, Any]) -> dict[str, str]:
     """By which option each of the keys can be given, as ``--help`` names it."""
-    return {
-        {"id": "task_id"}.get(str(parameter.name), str(parameter.name)).removesuffix("_id"): min(
-            parameter.opts, key=len
-        )
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and str(parameter.name).removesuffix("_id") in keys
-    }
+    given = {}
+    for parameter in command.params:
+        key = str(parameter.name).removesuffix("_id")
+        if isinstance(parameter, click.Option) and key in keys:
+            given[key] = min(parameter.opts, key=len)
+    return given
 
 
 def _keys(options: dict[str, Any]) -> dict[str, Any]:
     """The task's keys in the order people expect, those that were not given left out."""
     keys: dict[str, object] = {}
-    for key, name in (
-        ("title", "title"),
-        ("agent", "agent"),
-        ("tool", "tool"),
-        ("model", "model"),
-        ("mode", "mode"),
-        ("priority", "priority"),
-        ("timeout", "timeout"),
-        ("retries", "retries"),
-        ("run", "run_id"),
-        ("not_before", "not_before"),
-        ("cwd", "cwd"),
-    ):
-        if options.get(name) is not None:
-            value = options[name]
+    for key in _SINGLE:
+        value = options.get({"run": "run_id"}.get(key, key))
+        if value is not None:
             keys[key] = encodings.readable(value) if isinstance(value, str) else value
-    for key, name in (
-        ("needs", "needs"),
-        ("context", "context"),
-        ("artifacts", "artifacts"),
-        ("labels", "labels"),
-    ):
-        if options.get(name):
-            keys[key] = list(options[name])
+    for key in _SEVERAL:
+        if options.get(key):
+            keys[key] = list(options[key])
     if options.get("plan"):
         keys["plan"] = True
     pairs = [item.partition("=") for item in options.get("env") or ()]
