@@ -124,6 +124,15 @@ def test_shown_durations(seconds, text):
     assert units.show_duration(seconds) == text
 
 
+def test_a_wait_that_nobody_would_notice_is_none():
+    assert [units.show_wait(seconds) for seconds in (0, 0.004, 2.5, 134)] == [
+        "at once",
+        "at once",
+        "in 2.5s",
+        "in 2m14s",
+    ]
+
+
 def test_moments():
     assert units.timestamp(units.when("2026-11-22T09:48:55.120Z")) == "2026-11-22T09:48:55.120Z"
     assert units.when("2026-11-22T10:00:00+01:00") == units.when("2026-11-22T09:00:00Z")

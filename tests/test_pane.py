@@ -23,9 +23,10 @@ from transcripts import normal
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, targets
 from orchestrator.cli.screen.hand import Act, Hand, Key, press
-from orchestrator.cli.screen.pane import told
+from orchestrator.cli.screen.pane import told, with_work
 from orchestrator.cli.screen.printer import Printer
 from orchestrator.files.text import clean, width
+from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.queries.needs import Need
 
 GOLDEN = ROOT / "tests/golden/screens"
@@ -245,6 +246,19 @@ def test_what_a_person_must_act_on_is_told_whole():
     assert len(long) == 4 and long[-1].endswith("…")
     assert len(long[0]) <= 20 and all(len(line) <= 39 for line in long)
     assert told("w" * 50, 20, 39, "…") == ["w" * 19 + "…"]
+
+
+def test_a_line_of_an_end_says_nothing_twice():
+    """Neither the figures of a change nor a check that its reason names."""
+    change = Change(branch="task/x", insertions=12, deletions=1, files=("a.py",), commits=1)
+    green, red = CheckResult("tests", True), CheckResult("lint", False)
+    text, facts = with_work("3s  +12 -1 in 1 file on task/x", {}, change, [green])
+    assert text == "3s  +12 -1 in 1 file on task/x · tests ✓"
+    assert facts == {"change": "+12 -1", "checks": "passed"}
+    text, facts = with_work("3s  not proven: lint: exit code 1", {}, change, [green, red])
+    assert text == "3s  not proven: lint: exit code 1 · +12 -1 · tests ✓"
+    assert facts == {"change": "+12 -1", "checks": "failed: lint"}
+    assert with_work("3s", {}, change, [red])[0] == "3s · +12 -1 · lint ✗"
 
 
 def compare(path: Path, text: str, form=str) -> None:

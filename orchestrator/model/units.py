@@ -41,6 +41,11 @@ def share(text: str) -> float:
     return number
 
 
+def show_wait(seconds: float) -> str:
+    """``in 2m14s``; ``at once`` for what nobody would notice."""
+    return f"in {show_duration(seconds)}" if seconds >= 0.05 else "at once"
+
+
 def show_duration(seconds: float) -> str:
     """``40ms``, ``2.5s``, ``28s``, ``2m14s``, ``1h12m``, ``3d4h``: two units at the most."""
     if seconds < 0.9995:

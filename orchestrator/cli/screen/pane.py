@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from orchestrator import __version__
@@ -52,10 +52,11 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.results import status_of
 from orchestrator.files.text import fit, fit_middle, hang, one_line, width
 from orchestrator.model import hold
+from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.model.question import headline
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
-from orchestrator.model.units import plural, show_duration, timestamp
+from orchestrator.model.units import plural, show_duration, show_wait, timestamp
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.store.recovery import Step
@@ -288,7 +289,7 @@ class Pane:
             spare = f" · {log}"
             if not self.console.tty:
                 facts["reason"] = one_line(reason, 200)
-        text, facts = _with_work(text, facts, life)
+        text, facts = with_work(text, facts, life.change, life.checks)
         said = headline(reading.message)
         self._line(str(status), task_id, text, facts, said=said, spare=spare)
 
@@ -298,7 +299,7 @@ class Pane:
         if news.renew:
             reason = f"it has a reply: attempt {life.attempt + 1}"
         after = show_duration(news.after)
-        how = f"with {tool}" if news.fall_back else f"in {after}"
+        how = f"with {tool}" if news.fall_back else show_wait(news.after)
         facts = {
             "agent": life.route.agent.name,
             "tool": tool if news.fall_back else "",
@@ -531,7 +532,7 @@ class Pane:
             return Doing(
                 **common,
                 sign="retrying",
-                line=f"attempt {life.attempt + 1} in {show_duration(max(0.0, retry_at - now))}",
+                line=f"attempt {life.attempt + 1} {show_wait(max(0.0, retry_at - now))}",
             )
         asked = watcher.rooms.asking.open.get(life.id) if (watcher := self._watcher) else None
         line = (
@@ -583,15 +584,21 @@ def _waiting(watcher: Watcher) -> list[Row]:
     return rows
 
 
-def _with_work(text: str, facts: dict[str, str], life: Life) -> tuple[str, dict[str, str]]:
-    """What its branch holds and how its checks ended, added to a line and to its facts."""
-    if life.change is not None and not life.change.empty:
-        figures = f"+{life.change.insertions} -{life.change.deletions}"
-        text, facts = f"{text} · {figures}", {**facts, "change": figures}
-    for check in life.checks:
-        text += f" · {one_line(check.name, 40)} {'✓' if check.passed else '✗'}"
-    if life.checks:
-        red = [check.name for check in life.checks if not check.passed]
+def with_work(
+    text: str, facts: dict[str, str], change: Change | None, checks: Sequence[CheckResult]
+) -> tuple[str, dict[str, str]]:
+    """What its branch holds and how its checks ended, added to a line and to its facts; the line
+    says nothing twice."""
+    already = text
+    if change is not None and not change.empty:
+        figures = f"+{change.insertions} -{change.deletions}"
+        text += f" · {figures}" if f"{figures} " not in already else ""
+        facts = {**facts, "change": figures}
+    for check in checks:
+        if check.passed or f"{check.name}: " not in already:
+            text += f" · {one_line(check.name, 40)} {'✓' if check.passed else '✗'}"
+    if checks:
+        red = [check.name for check in checks if not check.passed]
         facts = {**facts, "checks": f"failed: {' '.join(red)}" if red else "passed"}
     return text, facts
 

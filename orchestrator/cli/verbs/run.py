@@ -38,7 +38,7 @@ from orchestrator.model.admission import SLOTS
 from orchestrator.model.gates import Gate, GateName
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.task import Task
-from orchestrator.model.units import show_duration
+from orchestrator.model.units import show_duration, show_wait
 from orchestrator.queries.world import Known
 from orchestrator.store.claiming import Vanished
 from orchestrator.store.eventlog import EventLog, GroupCommit
@@ -220,7 +220,7 @@ class Told:
             leave = "Ctrl-\\ leaves it" if life.route.mode == "interactive" else "Ctrl-C cancels it"
             say(f"==> {life.id} · attempt {life.attempt} · {life.route.agent.name} · {leave}")
         elif isinstance(news, Retrying) and news.reading is not None:
-            say(f"==> another attempt in {show_duration(news.after)}: {news.reading.reason}")
+            say(f"==> another attempt {show_wait(news.after)}: {news.reading.reason}")
         elif isinstance(news, Remark):
             self._remark(news)
 
