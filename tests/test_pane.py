@@ -451,7 +451,7 @@ def test_keys_decide_in_a_real_terminal(project, pane):
     pane.key("Escape", "k")
     wait_until(lambda: "> ✗ bad" in pane.screen(), "the first row is selected again")
     pane.key("Enter")
-    pane.until("[Enter goes back]")
+    pane.until("[any key goes back]")
     assert "reason    exit 3" in pane.screen()
     pane.key("C-c")  # its, not the watcher's
     wait_until(lambda: "> ✗ bad" in pane.screen().split("goes back]")[-1], "the pane is back")
@@ -500,6 +500,31 @@ def test_no_key_waits_for_a_disk(project, pane):
         wait_until(lambda before=before: selected() not in ("", before), "the selection moves")
         took.append(time.monotonic() - began)
     assert max(took) < 4, took  # it was 5 and more
+
+
+@in_tmux
+def test_what_opens_below_begins_at_its_beginning(project, pane):
+    """In a split of tmux: copy mode at the top if it is longer than the split; q leaves that, any key the split."""
+    project.config("agents: {sh: {tool: shell, command: [sh]}}\n")
+    start(pane, 60, 14)
+    wait_until(lambda: "slot" in pane.screen(), "it watches")
+    project.drop("bad.yaml", "agent: sh\nprompt: exit 3\n")
+    wait_until(lambda: "> ✗ bad" in pane.screen(), "the failure needs a person")
+    pane.key("Enter")
+
+    def below() -> list[str]:
+        form = "#{pane_id} #{pane_in_mode} #{scroll_position} #{history_size}"
+        found = [line.split() for line in pane.tmux("list-panes", "-F", form).splitlines()]
+        return next((item for item in found if item[0] != pane.pane), [])
+
+    wait_until(lambda: below()[1:2] == ["1"] and below()[2] == below()[3] != "0", "the beginning")
+    split = below()[0]
+    pane.tmux("send-keys", "-t", split, "q")
+    wait_until(lambda: below()[1] == "0", "out of copy mode")
+    assert "[any key goes back]" in pane.tmux("capture-pane", "-p", "-t", split)
+    pane.tmux("send-keys", "-t", split, "x")
+    wait_until(lambda: not below(), "the split is closed")
+    assert "> ✗ bad" in pane.screen()
 
 
 @in_tmux

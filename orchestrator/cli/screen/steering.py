@@ -28,7 +28,17 @@ from orchestrator.records import replace
 JOB_CONTROL = (signal.SIGTTIN, signal.SIGTTOU)
 LINES, LONGEST = 6, 400  # of what a verb says, and characters of each
 SLOW = 120.0  # seconds that a verb may take
-READ = ["/bin/sh", "-c", '"$@"; printf "\\n[Enter goes back] "; read _', "sh"]
+# Run a verb, and wait for a key.  Of a text that is longer than its pane of tmux the beginning is
+# shown: copy mode scrolls, and q leaves it.
+WAIT = """
+"$@"
+printf "\\n[any key goes back] "
+if [ "$SPLIT" ] && [ "$(tmux display-message -p -t "$TMUX_PANE" "#{history_size}")" -gt 0 ]; then
+    tmux copy-mode -t "$TMUX_PANE"; tmux send-keys -t "$TMUX_PANE" -X history-top
+fi
+was=$(stty -g) && stty -icanon -echo min 1 time 0 && dd bs=16 count=1 >/dev/null 2>&1; stty "$was"
+"""
+READ = ["/bin/sh", "-c", WAIT, "sh"]
 
 
 class Steering:
@@ -96,7 +106,8 @@ class Steering:
         words = self._words(act)
         words = words if act.edits else [*READ, *words]
         how = self.how()
-        if how == "here" or not in_tmux() or not open_pane(words, self.layout.root, how == "popup"):
+        split = words if act.edits or how == "popup" else ["env", "SPLIT=1", *words]
+        if how == "here" or not in_tmux() or not open_pane(split, self.layout.root, how == "popup"):
             self._here(words)
 
     def _words(self, act: Act) -> list[str]:
