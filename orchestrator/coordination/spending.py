@@ -13,9 +13,7 @@ from orchestrator.coordination.life import Life
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import (
-    DAY,
     DOLLARS,
-    HOUR,
     TOKENS,
     Budgets,
     Running,
@@ -30,7 +28,7 @@ from orchestrator.model.budget import (
 from orchestrator.model.gates import Gate, Lane
 from orchestrator.model.result import Reading
 from orchestrator.model.run import Run
-from orchestrator.model.units import timestamp
+from orchestrator.model.units import DAY, HOUR, timestamp
 from orchestrator.model.usage import counted
 
 

@@ -7,9 +7,7 @@ has what git, or a person, took out of the log.
 
 from __future__ import annotations
 
-import calendar
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,7 +15,7 @@ from orchestrator.files import eventreader, jsonlines
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.budget import Spent
-from orchestrator.model.units import cost_of, moment_of, timestamp
+from orchestrator.model.units import cost_of, moment_of, timestamp, when
 from orchestrator.model.usage import counted
 from orchestrator.records import dataclass, field
 
@@ -89,7 +87,7 @@ def _moment(text: Any) -> float:
 
 def _on(layout: Layout, day: str) -> list[Ended]:
     found = _logged(eventreader.events(layout, day)[0])
-    found.update(_recorded(layout, since=calendar.timegm(time.strptime(day, "%Y-%m-%d"))))
+    found.update(_recorded(layout, since=when(f"{day}T00:00:00Z")))
     return [ended for ended in found.values() if ended.ts.startswith(day)]
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.model import gates
+from orchestrator.model.units import HOUR
 from orchestrator.records import dataclass, field
 
-DAY, HOUR = 86400.0, 3600.0
 Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("tool", name)
 
 

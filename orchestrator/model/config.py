@@ -11,7 +11,7 @@ from orchestrator.model.chain import DEPTH, FollowUp, follow_ups
 from orchestrator.model.gates import Limits
 from orchestrator.model.isolation import Check, Role, Trees, checks_from, role_from, trees_from
 from orchestrator.model.policy import RetryPolicy
-from orchestrator.model.units import duration, share
+from orchestrator.model.units import DAY, duration, share
 from orchestrator.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.model.template import Template
 
 DEFAULT_TIMEOUT = 1800.0
-DAY = 86400.0
 HOOK_TIMEOUT = 10.0
 IN_FLIGHT = 50  # attempts that a distributor of `distributors` has at once
 REDACTED = (

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.model import gates
-from orchestrator.model.units import timestamp
+from orchestrator.model.units import DAY, HOUR, timestamp
 from orchestrator.records import asdict, dataclass
 
-HOUR, DAY = 3600.0, 86400.0
 VOID = HOUR  # seconds that a word counts where no end is known
 POINTS = 200  # of the history of a window, that a curve is drawn of
 PAST = 8 * DAY  # seconds that a point is kept

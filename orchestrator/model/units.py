@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from orchestrator.patterns import regex
 
-LONGEST = 3650 * 86400.0  # seconds
+HOUR, DAY = 3600.0, 86400.0  # seconds
+LONGEST = 3650 * DAY
 MOST_COST = 1e12  # dollars: what is more was never paid, and sums stay finite
 EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
 _DURATION = regex(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")

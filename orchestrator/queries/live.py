@@ -14,12 +14,11 @@ from orchestrator.files import quotas, runrecords
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import Budget
 from orchestrator.model.status import RunStatus
-from orchestrator.model.units import moment_of, timestamp
+from orchestrator.model.units import DAY, moment_of, timestamp
 from orchestrator.queries.runs import RunView, view_of
 from orchestrator.queries.usage import Index
 from orchestrator.queries.world import Known, request_of
 
-DAY = 86400.0
 RUNS_SHOWN, RUN_TASKS = 6, 400  # graphs, and tasks in one
 ATTEMPTS_SHOWN, MOMENTS = 2000, 200  # of the timeline, of the curve
 

@@ -38,9 +38,9 @@ from orchestrator.model import gates as gates_model
 from orchestrator.model import journal as journal_model
 from orchestrator.model import place as place_model
 from orchestrator.model import task as task_model
-from orchestrator.model.budget import DAY, HOUR, TOKENS, Budgets, Spent, closed, paced
+from orchestrator.model.budget import TOKENS, Budgets, Spent, closed, paced
 from orchestrator.model.status import Status
-from orchestrator.model.units import show_duration, timestamp
+from orchestrator.model.units import DAY, HOUR, show_duration, timestamp
 from orchestrator.queries import validity
 from orchestrator.records import replace
 

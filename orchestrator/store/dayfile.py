@@ -11,19 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from typing import TYPE_CHECKING
 
 from orchestrator.files import jsonlines, opening, scan
 from orchestrator.files.layout import Layout
-from orchestrator.libraries import later
+from orchestrator.model.units import DAY, timestamp, when
 from orchestrator.store import places
 from orchestrator.store.appending import append_to, is_named
-
-if TYPE_CHECKING:
-    import calendar
-else:
-    calendar = later("calendar")
 
 MOST = 1 << 30  # bytes of an event file
 KEPT_DAYS = 2  # days whose events are put back
@@ -142,5 +135,4 @@ def _event_id(line: bytes) -> str:
 
 
 def _day_before(day: str, days: int) -> str:
-    moment = calendar.timegm(time.strptime(day, "%Y-%m-%d")) - days * 86400
-    return time.strftime("%Y-%m-%d", time.gmtime(moment))
+    return timestamp(when(f"{day}T00:00:00Z") - days * DAY)[:10]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable
@@ -34,7 +33,7 @@ def establish(layout: Layout) -> Trust:
     instance = trust.instance_of(layout)
     try:
         if not instance:
-            instance = found.instance or secrets.token_hex(16)
+            instance = found.instance or os.urandom(16).hex()
             _name(layout, instance)
         if found.state == NOWHERE:
             return Trust("", NOWHERE, instance, "", found.why)
@@ -81,7 +80,7 @@ def accept_copy(layout: Layout) -> Trust:
             os.makedirs(aside, mode=0o700, exist_ok=True)
             os.rename(f"{layout.state}/{name}", f"{aside}/{name}")
             os.mkdir(f"{layout.state}/{name}", 0o700)
-    instance = secrets.token_hex(16)
+    instance = os.urandom(16).hex()
     if not folder:
         _name(layout, instance)
         return Trust("", NOWHERE, instance, "", "there is no home folder")
@@ -128,5 +127,5 @@ def write_json(path: str, data: object, sync: bool = True) -> None:
 
 
 def _replace(path: str, data: bytes, sync: bool = True) -> None:
-    temporary = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     atomic.publish(path, data, temporary, replace=True, sync=sync)
