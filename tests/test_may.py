@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
 from conftest import Project
 
+from orchestrator.execution import sandbox
 from orchestrator.model.budget import Budget, Budgets, Running, Spent, closed, overrun
 from orchestrator.model.config import config_from
 from orchestrator.model.task import Task
 from orchestrator.model.units import cost_of
+from orchestrator.tools.invocation import program
 from orchestrator.tools.routing import RouteProblem, routes
 from orchestrator.tools.specs import load_tools
 
@@ -122,3 +125,20 @@ def test_what_is_masked_comes_from_what_is_passed_on(project: Project):
     project.drop("a.yaml", "agent: sh\nenv: {A_KEY: total_cost_usd}\nprompt: echo total_cost_usd\n")
     project.run("watch", "--until-empty")
     assert project.log("a") == "total_cost_usd\n"
+
+
+def test_no_part_of_path_leads_into_the_folder_that_a_task_chose(tmp_path, monkeypatch):
+    for name in ("p", "p/sub"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tool").write_text("#!/bin/sh\n")
+        (tmp_path / name / "tool").chmod(0o755)
+    root = str(tmp_path / "p")
+    monkeypatch.chdir(root + "/sub")
+    for path in (":/bin", ".:/bin", "/bin:", "/bin:./"):
+        found = program("tool", {"PATH": path}, root)
+        assert found is not None and os.path.realpath(found) == f"{root}/tool"
+        monkeypatch.setenv("PATH", path)
+        (tmp_path / "p/sub/bwrap").write_text("")
+        (tmp_path / "p/sub/bwrap").chmod(0o755)
+        words = sandbox.words(sandbox.Walls((), "/"))
+        assert words is None or os.path.isabs(words[0])

@@ -108,3 +108,17 @@ def test_a_link_to_their_work_is_theirs(theirs, tmp_path):
     (own / "work").symlink_to(theirs.work)
     with pytest.raises(Unusable, match="belongs to another user"):
         ownership.find_own_layout(str(own))
+
+
+@pytest.mark.parametrize("name", ["inbox/a.yaml", "templates/t.yaml", "schedules/s.yaml"])
+def test_files_of_theirs_in_a_project_of_ones_own(project, name):
+    """A folder may be shared; what lies in it counts only if it is one's own."""
+    project.drop("a.yaml", "agent: sh\nprompt: exit\n")
+    for folder in ("templates", "schedules"):
+        (project.work / folder).mkdir(exist_ok=True)
+    (project.work / "templates/t.yaml").write_text("agent: sh\nprompt: exit\n")
+    (project.work / "schedules/s.yaml").write_text("every: 1h\ntask: {agent: sh, prompt: exit}\n")
+    os.chown(project.work / name, STRANGER, STRANGER)
+    done = project.run("watch", "--until-empty", code=None)
+    assert "belongs to another user" in done.stdout + done.stderr
+    assert project.where("a") == "inbox"

@@ -436,6 +436,19 @@ def test_waiting_tasks_are_not_told_of_again(project, watch):
     assert len(waits) <= 301, len(waits)
 
 
+def test_a_warning_that_would_come_too_late_is_told(project):
+    project.config(
+        "budgets:\n  day: {soft_usd: 5, hard_usd: 1}\n  task: {soft_usd: 1, hard_usd: 5}\n"
+        "  agents:\n    sh: {hard_usd: 0, soft_usd: 0.5}\n"
+    )
+    shown = project.run("validate", "--format", "concise", code=4).stdout
+    told = [line.partition(":")[2].partition(" (make")[0] for line in shown.splitlines()]
+    assert told == [
+        "2:19: soft_usd (5) is more than hard_usd (1): it warns of nothing",
+        "5:33: soft_usd (0.5) is more than hard_usd (0): it warns of nothing",
+    ]
+
+
 def test_names_in_settings_that_mean_nothing(project):
     """An agent whose tool is misspelt would wait for ever."""
     project.config(

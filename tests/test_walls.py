@@ -452,6 +452,16 @@ def test_a_question_ends_in_time(project, monkeypatch):
         usage.ask(sqlite3.connect(":memory:"), endless)
 
 
+def test_no_value_of_an_answer_fills_the_memory():
+    import sqlite3
+
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.queries import usage
+
+    with pytest.raises(OrchestratorError, match="too big"):
+        usage.ask(sqlite3.connect(":memory:"), "SELECT hex(zeroblob(100000000))")
+
+
 def test_runs_of_layered_needs_are_told_in_time(project):
     """Seven layers of four, each needing all of the layer before: 4 to the 7th ways through them."""
     tasks = "".join(

@@ -28,7 +28,8 @@ def refuse_unsafe(app: App) -> None:
     """`Unusable` if others could change what is trusted here, as ssh refuses its files."""
     for path, why in permissions.unsafe(app.layout):
         shown = app.layout.shown(path)
-        raise Unusable(f"{shown} {why}: others could run programs as you", f"chmod o-w {shown}")
+        verb = "chown $USER" if why.startswith("belongs") else "chmod o-w"
+        raise Unusable(f"{shown} {why}: others could run programs as you", f"{verb} {shown}")
 
 
 def open_config(app: App, lazily: bool = False) -> tuple[Config, Toolbox]:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.execution import syscalls
+from orchestrator.files import git
 from orchestrator.files.text import one_line
 from orchestrator.model.sandbox import covered
 from orchestrator.records import dataclass
@@ -83,7 +84,7 @@ def words(walls: Walls, descriptor: int = syscalls.DESCRIPTOR) -> list[str] | No
     It needs the filter of system calls (`syscalls.program`) at ``descriptor``. ``env`` gives the
     program its signals back: bubblewrap itself lives as long as it does, and ignores them.
     """
-    bwrap, env = shutil.which(PROGRAM), shutil.which("env")
+    bwrap, env = _which(PROGRAM), _which("env")
     if bwrap is None or env is None:
         return None
     argv = [
@@ -102,6 +103,12 @@ def words(walls: Walls, descriptor: int = syscalls.DESCRIPTOR) -> list[str] | No
     for mount in walls.mounts:
         argv += _laid(mount)
     return [*argv, "--chdir", walls.cwd, "--", env, "--default-signal"]
+
+
+def _which(name: str) -> str | None:
+    """A program that builds walls is none of a folder that the agent may write: a relative part of
+    PATH is passed over."""
+    return shutil.which(name, path=git.absolute_path())
 
 
 def _laid(mount: Mount) -> list[str]:
@@ -183,7 +190,7 @@ def run(
         prefix = words(walls, calls)
         if prefix is None:
             return (
-                f"there is no program '{PROGRAM if shutil.which(PROGRAM) is None else 'env'}'",
+                f"there is no program '{PROGRAM if _which(PROGRAM) is None else 'env'}'",
                 -1,
             )
         done = subprocess.run(
@@ -248,7 +255,7 @@ class Proof:
 
 def proof(whole: bool, network: bool = True) -> Proof:
     """What a sandbox fails to do here, as tried by processes in one."""
-    shell = shutil.which("sh") or "/bin/sh"
+    shell = _which("sh") or "/bin/sh"
     with tempfile.TemporaryDirectory(dir=os.path.expanduser("~")) as scratch:
         scratch = os.path.realpath(scratch)
         for name in ("own", "hidden"):

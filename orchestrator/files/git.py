@@ -289,7 +289,7 @@ def reading(repository: Repository) -> Iterator[Reader]:
     import shutil
     import tempfile
 
-    program = shutil.which("git", path=_path())
+    program = shutil.which("git", path=absolute_path())
     if program is None:
         raise Unclear("git is not installed (there is none on PATH)")
     try:
@@ -312,7 +312,7 @@ def persons_setting(key: str) -> str:
     import shutil
     import subprocess
 
-    program = shutil.which("git", path=_path())
+    program = shutil.which("git", path=absolute_path())
     if program is None:
         return ""
     words = [program, "config", "--global", "--includes", "--get", key]
@@ -366,7 +366,7 @@ def _link(source: str, target: str) -> None:
         os.symlink(source, target)
 
 
-def _path() -> str:
+def absolute_path() -> str:
     """PATH without its relative parts, which would be looked up in the project."""
     parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(part for part in parts if os.path.isabs(part))
@@ -380,7 +380,7 @@ def _bare_environment() -> dict[str, str]:
     }
     return {
         **kept,
-        "PATH": _path(),
+        "PATH": absolute_path(),
         "LC_ALL": "C",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_CONFIG_NOSYSTEM": "1",

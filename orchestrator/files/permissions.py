@@ -19,12 +19,10 @@ def unsafe(layout: Layout) -> list[tuple[str, str]]:
         layout.folder(Status.INBOX),
         layout.config,
         layout.tools,
-        layout.agents,
+        *(settings := (layout.tools, layout.agents, layout.templates, layout.schedules)),
         layout.state,
     ]
-    paths += [
-        f"{folder}/{name}" for folder in (layout.tools, layout.agents) for name in _names(folder)
-    ]
+    paths += [f"{folder}/{name}" for folder in settings for name in _names(folder)]
     for path in paths:
         try:
             info = os.stat(path)

@@ -20,6 +20,7 @@ else:
 
 SECONDS = 30.0  # that a question may take
 MOST_ROWS = 1_000_000  # of an answer
+MOST_BYTES = 64 << 20  # of one value: SQLite itself makes them of a gigabyte
 FORBIDDEN = ("load_extension", "readfile", "writefile", "edit")
 
 # A task counts once, by its last end: one that failed and was done when it ran again is done.
@@ -205,6 +206,7 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     SQLite says."""
     end = time.monotonic() + SECONDS
     index.set_authorizer(_authorized)
+    index.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
     index.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
         cursor = index.execute(sql)

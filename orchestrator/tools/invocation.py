@@ -345,11 +345,13 @@ def secret_values(env: Mapping[str, str], patterns: Sequence[str]) -> tuple[str,
 
 def program(argv0: str, env: Mapping[str, str], root: str) -> str | None:
     """The file that will be executed; None if there is no such program. A relative path is the
-    project's: a task, which chooses the working folder, does not choose the program by that."""
+    project's, and so is a relative part of PATH: a task, which chooses the working folder, does not
+    choose the program by that."""
     if "/" in argv0:
         path = os.path.join(root, argv0)
         return path if os.access(path, os.X_OK) and os.path.isfile(path) else None
-    return shutil.which(argv0, path=env.get("PATH", os.defpath))
+    parts = env.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(argv0, path=os.pathsep.join(os.path.join(root, part) for part in parts))
 
 
 def recorded(made: Invocation, secrets_: Sequence[str]) -> bytes:

@@ -217,7 +217,24 @@ def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
             what = f"there is no tool or agent '{one_line(name, 60)}'"
             hint = schemas.did_you_mean(name, known) or "orchestrator agents   lists them"
             problems.append(document.problem_at(("limits", "reserve", name), what, hint))
+    problems += _budgets(document, said.get("budgets"))
     return [(layout.shown(layout.config), document, problems)] if problems else []
+
+
+def _budgets(document: Document, said: object) -> list[Problem]:
+    """Warnings that would never be given: nothing more is started before they are due."""
+    given = said if isinstance(said, dict) else {}
+    agents = given.get("agents") or {}
+    places = [(name,) for name in ("day", "run", "task")] + [("agents", name) for name in agents]
+    found = []
+    for place in places:
+        budget = agents.get(place[1]) if len(place) > 1 else given.get(place[0])
+        soft, hard = ((budget or {}).get(key) for key in ("soft_usd", "hard_usd"))
+        if soft is not None and hard is not None and soft > hard:
+            what = f"soft_usd ({soft}) is more than hard_usd ({hard}): it warns of nothing"
+            path = ("budgets", *place, "soft_usd")
+            found.append(document.problem_at(path, what, "make it less than hard_usd"))
+    return found
 
 
 def _tools(
