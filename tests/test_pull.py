@@ -462,3 +462,17 @@ def test_an_answer_that_git_brought_is_none(pulled, watch):
     project.run("reply", "q", "1")
     project.settled("q", "done")
     assert "allow rm x" in project.log("q")
+
+
+def test_a_repository_that_means_another_folder(project, tmp_path):
+    """With ``core.worktree`` its paths begin elsewhere than where its ``.git`` lies."""
+    theirs = tmp_path / "theirs"
+    (theirs / "inbox").mkdir(parents=True)
+    (theirs / "inbox/a.yaml").write_text(evil(project))
+    git(theirs, "init", "-q", "-b", "main")
+    commit(theirs)
+    git(project.root, "init", "-q", "-b", "mine")
+    git(project.root, "config", "core.worktree", "../work")
+    git(project.root, "fetch", "-q", str(theirs), "main")
+    git(project.work, "--git-dir=../.git", "checkout", "-q", "FETCH_HEAD")
+    assert "core.worktree" in held(project, "a")

@@ -267,10 +267,17 @@ class Reader:
         lines = []
         for entry in os.fsdecode(listed).split("\0"):
             key, separator, value = entry.partition("\n")
+            if key == "core.worktree" and not self._is_here(value):
+                raise Unclear(f"core.worktree of {self.repository.git_dir} is another folder")
             if key in _INERT and '"' not in value and "\\" not in value and "\n" not in value:
                 section, _, name = key.partition(".")
                 lines.append(f"[{section}]\n\t{name}" + (f' = "{value}"\n' if separator else "\n"))
         return "".join(lines)
+
+    def _is_here(self, worktree: str) -> bool:
+        """Whether a repository means the checkout that it lies in; else its paths are others."""
+        meant = os.path.join(self.repository.git_dir, worktree)
+        return os.path.realpath(meant) == os.path.realpath(self.repository.folder)
 
 
 def _check(path: str) -> None:

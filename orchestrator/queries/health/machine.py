@@ -15,7 +15,8 @@ def others(layout: Layout) -> Check:
     for path, why in permissions.unsafe(layout):
         shown = layout.shown(path)
         words = f"{shown} {why}: others could run programs as you"
-        return problem("permissions", words, f"chmod o-w {shown}")
+        verb = "chown $USER" if why.startswith("belongs") else "chmod o-w"
+        return problem("permissions", words, f"{verb} {shown}")
     return ok("permissions", "only you (or your group) can write here")
 
 
