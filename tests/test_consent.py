@@ -283,10 +283,11 @@ def test_a_verb_that_sees_another_home_says_so(project, watch, tmp_path):
     assert "keeps what it trusts in" in said and "XDG_STATE_HOME" in said
 
 
-def test_an_attempt_accepts_nothing(project, tmp_path):
+@pytest.mark.parametrize("words", ["approve --settings", "watch --once --accept 0000"])
+def test_an_attempt_accepts_nothing(project, tmp_path, words):
     project.config(BASE)
     out = tmp_path / "out"
-    program = f"{sys.executable} -m orchestrator approve --settings > {out} 2>&1"
+    program = f"{sys.executable} -m orchestrator {words} > {out} 2>&1"
     project.drop("a.yaml", f"agent: sh\nprompt: {program}\n")
     project.run("watch", "--until-empty", code=None)
     assert "only a person can" in out.read_text()

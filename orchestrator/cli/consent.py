@@ -31,6 +31,7 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
     acceptance = Acceptance(app.layout, store.trust)
     files = snapshot(app.layout)
     if accept:
+        refuse_in_attempt("accept settings")
         _check(accept, digest_of(files))
         acceptance.accept(files)
     reasons = acceptance.review()
@@ -60,6 +61,7 @@ def _hint(files: dict[str, bytes]) -> str:
 
 
 def _ask(app: App, acceptance: Acceptance, reasons: list[str]) -> None:
+    refuse_in_attempt("accept settings")  # a terminal is easily made
     files = snapshot(app.layout)
     show(app, acceptance)
     for reason in reasons:
