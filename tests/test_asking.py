@@ -98,6 +98,26 @@ def test_who_may_not_give_its_slot_back_has_it_for_why_too(project, watch):
     project.settled("b", "done")
 
 
+def test_who_was_answered_goes_on_before_another_starts(project, watch):
+    """A slot that was free again went to the next task, which asked in its turn: none was answered until all had started."""
+    project.config(CONFIG.format(ask="person").replace("running: 1", "running: 1, asking: 1"))
+    names = [f"t{n}" for n in range(8)]
+    for name in names:
+        project.drop(f"{name}.yaml", TASK.format(more="", lines=f"  demo: permit {name}\n"))
+    watch()
+    first = open_ones(project, 2)[0].task_id  # one has lent its slot, one keeps the only one
+    project.run("reply", first, "1")
+    project.settled(first, "done")
+    assert len(list(project.work.glob("inbox/*.yaml"))) >= 4
+
+    def all_done() -> bool:
+        for ask in asks.unanswered(project.layout):
+            project.run("reply", ask.task_id, "1", code=None)
+        return all(project.where(name) == "done" for name in names)
+
+    wait_until(all_done, "all are done", patience=60)
+
+
 def test_cancelled_while_it_asks_it_leaves_its_locks(project, watch):
     asking(project, "npm test", more="locks: [db]\n")
     watch()
@@ -182,3 +202,46 @@ def test_only_a_plain_yes_is_a_yes(words, allowed):
     said = verdict("May it?\n\n1. allow\n2. deny", words)
     assert said["allow"] is allowed
     assert allowed or said["message"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"3\n", "the question has the options 1 to 2"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+        (b"x" * 20_000, "it is larger than 16 KiB"),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (None, "it is a symbolic link"),
+    ],
+)
+def test_what_cannot_be_an_answer_is_told_and_answers_nothing(project, watch, raw, why):
+    """It denied what was asked, or lay there for ever, and the verb said that it had been answered."""
+    asking(project, "one")
+    watcher = watch()
+    ask = open_ones(project)[0]
+    path = project.work / "asks/a.1.answer"
+    if raw is None:
+        path.symlink_to("/etc/hostname")
+    else:
+        path.write_bytes(raw)
+    wait_until(lambda: f"work/asks/a.1.answer: {why}" in watcher.text(), "it is told")
+    assert [item.key for item in asks.unanswered(project.layout)] == [ask.key]
+    assert project.json("status")["running"][0]["status"] == "asks"
+    project.run("reply", "a", "1")  # takes its place
+    project.settled("a", "done")
+    assert "allow one" in project.log("a") and "deny" not in project.log("a")
+
+
+def test_an_answer_that_is_still_being_written_is_waited_for(project, watch):
+    asking(project, "one")
+    watch()
+    open_ones(project)
+    with (project.work / "asks/a.1.answer").open("w") as file:  # as a shell does: empty at first
+        file.write("use ")
+        file.flush()
+        asking(project, "two", name="b")  # and the watcher has looked at all of them since
+        wait_until(lambda: asks.unanswered(project.layout, "b"), "the next question")
+        assert "deny" not in project.log("a")
+        file.write("make\n")
+    wait_until(lambda: "deny one: A person said: use make" in project.log("a"))

@@ -23,7 +23,6 @@ from orchestrator.files import asks, git, origin, returning
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.asks import Ask
 from orchestrator.files.layout import Layout
-from orchestrator.files.requests import Unreadable, read
 from orchestrator.model.question import headline
 from orchestrator.store import answering, atomic
 from orchestrator.store.transitions import Store
@@ -56,6 +55,7 @@ class Asking:
     _aside: Aside = field(default_factory=Aside)
     _judge: returning.Returning | None = None
     _told: set[tuple[str, str]] = field(default_factory=set)
+    _kept: list[tuple[Life, Ask, str]] = field(default_factory=list)  # answered, without a slot
 
     def next_look(self, running: Iterable[Life]) -> list[float]:
         """When (monotonic) to look again."""
@@ -74,15 +74,26 @@ class Asking:
         known = asks.listed(self.layout)
         for life in lives.values():
             self._publish(life, known)
-        self.open = {}
+        self.open, self._kept = {}, []
         for ask in asks.listed(self.layout):
             owner = running.get(ask.task_id)
             if not self._is_open(ask):
                 answering.forget(ask)
             elif (words := self._counting(ask)) is not None and (owner is None or room(owner)):
-                self._answer(owner, ask, words)
+                self._answer(ask, words)
             else:
                 self.open.setdefault(ask.task_id, []).append(ask)
+                self._kept += [(owner, ask, words)] if owner is not None and words else []
+
+    def go_on(self, room: Callable[[Life], bool]) -> None:
+        """Take answers that wait for a slot to their agents, if there is one now: before another
+        task starts in it, which would ask in its turn and have none of them answered."""
+        kept, self._kept = self._kept, []
+        for life, ask, words in kept:
+            if room(life):
+                self._answer(ask, words)
+            else:
+                self._kept.append((life, ask, words))
 
     async def keep_looking(self, life: Life) -> None:
         """Look for one task, until cancelled."""
@@ -95,7 +106,7 @@ class Asking:
     def waits(self, life: Life) -> bool:
         """Whether it can go on only by a person's answer."""
         found = self.open.get(life.id, ())
-        return bool(found) and all(_words(ask) is None for ask in found)
+        return bool(found) and all(self._words(ask) is None for ask in found)
 
     def _publish(self, life: Life, known: list[Ask]) -> None:
         keys = {ask.key for ask in known}
@@ -114,7 +125,7 @@ class Asking:
 
     def _counting(self, ask: Ask) -> str | None:
         """What a person has answered; None if nothing yet. What git has brought is taken away."""
-        words = _words(ask)
+        words = self._words(ask)
         if words is None:
             return None
         name, now = os.path.basename(ask.answer_path), self.store.clock.wall()
@@ -141,16 +152,17 @@ class Asking:
             self._told.add((ask.key, why))
             self.listener.hear(Remark(About.WARNED, ask.task_id, why))
 
-    def _answer(self, life: Life | None, ask: Ask, words: str) -> None:
+    def _answer(self, ask: Ask, words: str) -> None:
         if answering.deliver(self.store, ask, words):
             allowed = answering.verdict(ask.question, words)["allow"] is True
             self.listener.hear(Remark(About.ANSWERED, ask.task_id, "yes" if allowed else "no"))
         answering.forget(ask)
 
-
-def _words(ask: Ask) -> str | None:
-    """What a person has answered; None if nothing yet."""
-    try:
-        return read(ask.answer_path).raw.decode("utf-8", "replace")
-    except (OSError, Unreadable):
-        return None
+    def _words(self, ask: Ask) -> str | None:
+        """What a person has answered; None if nothing yet. What cannot be an answer is told
+        once."""
+        found = asks.given(ask, leased=True)
+        wrong = found.problem if found is not None else ""
+        if wrong:
+            self._tell(ask, f"{self.layout.shown(ask.answer_path)}: {wrong}")
+        return found.words if found is not None and not wrong else None

@@ -194,6 +194,7 @@ class Watcher:
         rooms.calm.tell()
         rooms.asking.look(rooms.running, now, self._slot_again)
         self._lend_slots()
+        rooms.asking.go_on(self._slot_again)
 
     def _look_at_what_waits(self) -> None:
         rooms = self.rooms

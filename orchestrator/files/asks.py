@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +20,13 @@ from orchestrator.files import opening, requests
 from orchestrator.files.layout import ANSWERS, ASKED, Layout
 from orchestrator.files.scan import names
 from orchestrator.files.text import clean, one_line
+from orchestrator.model.question import misnumbered
 from orchestrator.model.units import timestamp, when
 from orchestrator.records import dataclass
 
 ANSWER = ".answer"
+ANSWER_MOST = 16 * 1024  # bytes
+RESTS = 2.0  # seconds after which what is not whole is taken to stay so
 SHOWN = 4000  # characters of what is asked
 _NAME = re.compile(r"^(.+)\.(\d{1,6})\.md$")
 _KEY = re.compile(r"^[0-9a-f]{32}$")
@@ -63,6 +67,46 @@ class Raw:
     what: str  # a word for the log: the name of the agent's tool
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What lies beside a question as its answer: words, or a ``problem`` that lets it be none."""
+
+    words: str = ""
+    problem: str = ""
+
+
+def given(ask: Ask, leased: bool = False) -> Given | None:
+    """The answer to a question; None if none is there, or none that is whole yet.
+
+    ``leased``: look whether somebody is still writing it; SIGIO must be ignored.
+    """
+    try:
+        content = requests.read(ask.answer_path, leased, most=ANSWER_MOST)
+    except FileNotFoundError:
+        return None
+    except (OSError, requests.Unreadable) as error:
+        why = str(error) if isinstance(error, requests.Unreadable) else str(error.strerror)
+        return Given(problem=why) if _rests(ask.answer_path) else None
+    try:
+        words = content.raw.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return Given(problem="it is not UTF-8 text")
+    if content.being_written:
+        return None
+    if not words:
+        return Given(problem="it is empty") if _rests(ask.answer_path) else None
+    wrong = misnumbered(ask.question, words)
+    return Given(problem=f"the question {wrong}") if wrong else Given(words)
+
+
+def _rests(path: str) -> bool:
+    """Whether nobody is likely to be still at it."""
+    try:
+        return time.time() - os.lstat(path).st_ctime > RESTS
+    except OSError:
+        return False
+
+
 def listed(layout: Layout, task_id: str = "") -> list[Ask]:
     """The questions that were made known, of one task or of all, the oldest first."""
     found = []
@@ -76,8 +120,16 @@ def listed(layout: Layout, task_id: str = "") -> list[Ask]:
 
 
 def unanswered(layout: Layout, task_id: str = "") -> list[Ask]:
-    """Those that have no answer yet, not even one that waits to be taken."""
-    return [ask for ask in listed(layout, task_id) if not os.path.lexists(ask.answer_path)]
+    """Those that have no answer yet, not even one that waits to be taken; what cannot be one is
+    none."""
+    return [ask for ask in listed(layout, task_id) if not _is_answered(ask)]
+
+
+def _is_answered(ask: Ask) -> bool:
+    if not os.path.lexists(ask.answer_path):
+        return False
+    found = given(ask)
+    return found is None or not found.problem
 
 
 def _read(layout: Layout, path: str, task_id: str, number: int) -> Ask | None:

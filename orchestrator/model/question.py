@@ -39,6 +39,14 @@ def answer(question: str, words: str) -> str:
     return words
 
 
+def misnumbered(question: str, words: str) -> str:
+    """Why a number answers no question, in words that follow "it"; empty if the words may be one."""
+    known, said = options(question), words.strip()
+    if known and said.isdecimal() and not 1 <= int(said) <= len(known):
+        return f"has the options 1 to {len(known)}"
+    return ""
+
+
 def choices(question: str, known: Sequence[str] = ()) -> str:
     """``1 yes 2 no 3 rename``; empty without options."""
     return " ".join(f"{number} {text}" for number, text in enumerate(known or options(question), 1))

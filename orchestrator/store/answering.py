@@ -14,7 +14,16 @@ from contextlib import suppress
 
 from orchestrator.errors import Refused
 from orchestrator.files import owners
-from orchestrator.files.asks import CHOICES, Ask, Raw, next_number, number_of, text_of
+from orchestrator.files.asks import (
+    ANSWER_MOST,
+    CHOICES,
+    Ask,
+    Raw,
+    given,
+    next_number,
+    number_of,
+    text_of,
+)
 from orchestrator.files.layout import ANSWERS
 from orchestrator.files.text import clean
 from orchestrator.model.question import answer as option_of
@@ -22,7 +31,6 @@ from orchestrator.model.question import options
 from orchestrator.store import atomic, places
 from orchestrator.store.transitions import Store
 
-MOST = 16 * 1024  # bytes of an answer
 YES = ("allow", "yes", "y", "ok", "1")
 NO = ("deny", "no", "n", "2")
 REFUSED = "A person said no."
@@ -48,11 +56,15 @@ def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
 def answer(store: Store, ask: Ask, words: str) -> None:
     """Leave a person's answer beside its question.  `Refused` if it has one."""
     raw = (words.strip() + "\n").encode("utf-8", "replace")
-    if len(raw) > MOST:
+    if len(raw) > ANSWER_MOST:
         raise Refused(
-            f"the answer has more than {MOST // 1024} KiB",
+            f"the answer has more than {ANSWER_MOST // 1024} KiB",
             "send the rest as a reply when it has ended",
         )
+    there = given(ask)
+    if there is not None and there.problem:  # what cannot be an answer is in the way of none
+        with suppress(OSError):
+            atomic.remove(ask.answer_path)
     try:
         _publish(store, ask.answer_path, raw)
     except FileExistsError:
