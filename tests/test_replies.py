@@ -290,3 +290,50 @@ def test_which_names_are_replies(tmp_path):
     assert names.is_draft("a.reply.md")
     assert replies.names_of(Layout(str(tmp_path)), "a") == []
     assert Status.INBOX.word == "waiting"
+
+
+@pytest.mark.parametrize("raw", [b"", b" \n\n"])
+def test_an_empty_reply_is_told(chat, watch, raw):
+    do(chat, "a", "sh: true")
+    watcher = watch()
+    path = chat.work / "done/a.reply"
+    path.write_bytes(raw)
+    wait_until(lambda: "done/a.reply: it is empty" in watcher.text(), "it is told")
+    assert [need["why"] for need in chat.json("review")["needs"]] == ["done/a.reply: it is empty"]
+    path.write_text("words\n")
+    wait_until(lambda: len(chat.events("task_finished", "a")) == 2, "the second end")
+    chat.settled("a", "done")
+    assert session(chat, "a")[1:] == ["words\n"]
+
+
+def test_a_reply_that_nobody_can_be_told_is_told(chat):
+    """A mistyped id: it lay there without a word."""
+    do(chat, "fix-login", "sh: true")
+    (chat.work / "done/fixlogin.reply").write_text("words\n")
+    said = chat.run("watch", "--until-empty").stdout
+    assert "done/fixlogin.reply: there is no task 'fixlogin'" in said
+    assert "there is no task 'fixlogin'" in chat.run("review", "--list").stdout
+    assert (chat.work / "done/fixlogin.reply").exists()
+
+
+@pytest.mark.parametrize("how", ["verb", "file", "markdown"])
+def test_a_number_that_is_no_option_is_no_reply(project, how):
+    """The verb refused it, and the agent got it from a file."""
+    project.config("agents: {helper: {tool: demo}}\n")
+    ask = "agent: helper\nprompt: |\n  Do it\n  demo: ask Drop it? | yes | no\n"
+    project.drop("a.yaml", ask)
+    project.run("watch", "--until-empty", code=7)
+    if how == "verb":
+        assert "a has the options 1 to 2" in project.run("reply", "a", "3", code=1).stderr
+    else:
+        path = project.work / f"review/a.reply{'.md' if how == 'markdown' else ''}"
+        path.write_text("3\n")
+        said = project.run("watch", "--until-empty").stdout
+        assert f"review/{path.name}: the question of a has the options 1 to 2" in said
+        assert path.read_text() == "3\n"
+        path.write_text("2\n")
+    assert project.where("a") == "review" and len(project.events("attempt_started", "a")) == 1
+    if how == "verb":
+        project.run("reply", "a", "2")
+    project.run("watch", "--until-empty", code=None)
+    assert "2. no" in project.log("a", 2, "prompt.md")

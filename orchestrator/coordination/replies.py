@@ -19,6 +19,7 @@ from orchestrator.files import steering as said
 from orchestrator.files.approval import busy_gate
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.opening import lies
 from orchestrator.files.replies import Reply
 from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
@@ -30,6 +31,7 @@ from orchestrator.store.transitions import Store
 
 LOOK = 0.5  # seconds between looks whether a running tool has taken what it was told
 AGAIN = 0.1  # seconds until a file that is not whole yet is looked at again
+SELDOM = 1.0  # the same, if somebody takes longer
 RESTS = 2.0  # seconds after which somebody is taken to be still at it
 
 
@@ -108,8 +110,8 @@ class Replies:
     def _look_again(self, task_id: str, wait: bool) -> None:
         now = self.store.clock.monotonic()
         if wait:
-            self._due[task_id] = now + AGAIN
-            self._since.setdefault(task_id, now)
+            rests = now - self._since.setdefault(task_id, now) > RESTS
+            self._due[task_id] = now + (SELDOM if rests else AGAIN)
         else:
             self._since.pop(task_id, None)
 
@@ -214,7 +216,7 @@ class Replies:
             quiet = self.configured.config.quiet
             reply = replies.look(self.layout, folder, name, quiet, self._origin.vouched)
             if reply is None:
-                wait = wait or _has_words(self.layout.file(folder, name))
+                wait = wait or lies(self.layout.file(folder, name))
                 continue
             gate = None if reply.problem else self._gate(reply)
             why = reply.problem or (gate.why if gate else "")
@@ -272,11 +274,3 @@ class Replies:
         if self._complained.get(reply.path) != why:
             self._complained[reply.path] = why
             self._news.append((reply.task_id, f"{reply.folder}/{reply.name}: {why}"))
-
-
-def _has_words(path: str) -> bool:
-    """Whether there is more than an empty file, which is a draft that nobody waits for."""
-    try:
-        return os.lstat(path).st_size > 0
-    except OSError:
-        return False

@@ -12,12 +12,23 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import git, opening, origin, requests, scan, trust
+from orchestrator.files import (
+    git,
+    journals,
+    opening,
+    origin,
+    requests,
+    results,
+    runrecords,
+    scan,
+    trust,
+)
 from orchestrator.files import identity as identity_files
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
 from orchestrator.model import gates
 from orchestrator.model.names import replied_to as replied_to
+from orchestrator.model.question import misnumbered
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.records import dataclass
 
@@ -31,6 +42,7 @@ else:
     hashlib = later("hashlib")
 
 MOST = 64 * 1024  # bytes
+RESTS = 2.0  # seconds after which an empty one is taken to stay so
 ENDINGS = (".reply", ".reply.md")
 
 
@@ -113,8 +125,11 @@ def look(
         return Reply(task_id, folder, name, path, problem=str(error))
     except OSError as error:
         return Reply(task_id, folder, name, path, problem=f"cannot be read: {error.strerror}")
-    if content.being_written or not content.raw.strip():
+    if content.being_written:
         return None
+    if not content.raw.strip():
+        left = time.time() - content.stat.st_ctime > RESTS
+        return Reply(task_id, folder, name, path, problem="it is empty") if left else None
     known: dict[str, Any] = {"sha256": content.sha256, "identity": identity}
     try:
         text = content.raw.decode("utf-8-sig")
@@ -122,9 +137,21 @@ def look(
         return Reply(task_id, folder, name, path, problem="it is not UTF-8 text", **known)
     if "\0" in text:
         return Reply(task_id, folder, name, path, problem="it contains a NUL character", **known)
+    if wrong := _unfit(layout, task_id, text):
+        return Reply(task_id, folder, name, path, problem=wrong, **known)
     reply = Reply(task_id, folder, name, path, text.strip("\r\n") + "\n", **known)
     rests = 0 <= time.time() - content.stat.st_mtime < quiet
     return None if rests and not whole(reply) else reply
+
+
+def _unfit(layout: Layout, task_id: str, text: str) -> str:
+    """Why no agent can be told that; empty if one can."""
+    if runrecords.place(layout, task_id) is not None:
+        return f"{task_id} is a run: write to one of its tasks, as {task_id}.KEY.reply"
+    if scan.locate(layout, task_id) is None and journals.of(layout, task_id) is None:
+        return f"there is no task '{task_id}'"
+    wrong = misnumbered(str(results.read(layout, task_id).get("question") or ""), text)
+    return f"the question of {task_id} {wrong}" if wrong else ""
 
 
 class Origin:

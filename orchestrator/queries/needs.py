@@ -222,13 +222,14 @@ def _settings(known: world.Known) -> Iterator[Need]:
 def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
     """Tasks, runs and replies that git brought."""
     judge: replies.Origin | None = None
-    for task_id, folder, name in replies.listed(layout, (Status.REVIEW, Status.RUNNING)):
+    for task_id, folder, name in replies.listed(layout):
         reply = replies.look(layout, folder, name)
         if reply is None:
             continue
         if reply.problem:  # a yes would not mend it, and would be a yes to the task
             why = f"{folder}/{name}: {one_line(reply.problem, 120)}"
-            yield Need(task_id, "invalid", why, f"show {task_id}")
+            known_here = scan.locate(layout, task_id) is not None
+            yield Need(task_id, "invalid", why, f"show {task_id}" if known_here else "list")
             continue
         judge = judge or replies.Origin(layout, trust.of(layout))
         gate = judge.gate(reply, known.in_force.from_git, known.now)
