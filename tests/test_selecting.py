@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.shell_completion import ShellComplete
 from conftest import wait_until
@@ -83,7 +85,7 @@ def test_runs_are_offered_where_verbs_take_them(ended, monkeypatch):
         ("list", "--run"),
     ):
         assert "release" in offered(*words), words
-    assert "release" not in offered("edit")
+    assert "release" not in offered("schedules")
 
 
 def test_the_newest_events_by_either_name(project):
@@ -92,3 +94,133 @@ def test_the_newest_events_by_either_name(project):
     wait_until(lambda: len(eventreader.events(project.layout)[0]) >= 2, "both are in the log")
     newest = project.run("events", "--last", "1").stdout
     assert newest == project.run("events", "-n", "1").stdout and "\tb\t" in newest
+
+
+HELPER = "agents: {helper: {tool: demo}}\n"
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "archive", "hold", "release", "approve"])
+def test_every_verb_that_acts_takes_every_filter(project, verb):
+    """What a filter finds is what the verb can act on, and one that finds nothing is no refusal."""
+    project.config(HELPER)
+    places = {
+        "inbox": "a",
+        "held": "b",
+        "failed": "c",
+        "done": "d",
+        "cancelled": "e",
+        "review": "f",
+    }
+    for folder, name in places.items():
+        project.drop(f"{name}.yaml", "prompt: x\nagent: helper\nlabels: [slow]\n", folder)
+    acts = {
+        "cancel": "abf",
+        "retry": "ce",
+        "archive": "cde",
+        "hold": "a",
+        "release": "b",
+        "approve": "f",
+    }[verb]
+    scopes = () if verb in ("hold", "release") else (["--agent", "helper"],)
+    for words in (["--label", "slow"], ["--agent", "helper", "--label", "slow"], *scopes):
+        found = project.json(verb, *words, "-n")["changed"]
+        assert sorted(item["id"] for item in found) == list(acts), words
+    for words in (
+        ["--status", "running"],
+        ["--label", "nosuch"],
+        ["--label", "slow", "--status", "running"],
+    ):
+        assert project.json(verb, *words, "-n") == {
+            "schema_version": 2,
+            "kind": "change",
+            "changed": [],
+            "refused": [],
+        }
+    done = project.json("list", "--agent", "helper", "--last", "0")["tasks"]
+    assert {row["id"] for row in done} == set("abcdef")
+    refused = project.run(verb, "--status", "failed", "-y", code=None)
+    assert refused.returncode == 0, refused.stderr
+
+
+def test_what_one_task_is_refused_stops_no_other(project):
+    project.config(HELPER)
+    for name in ("a", "b"):
+        project.run("new", "x", "--id", name, "-a", "helper")
+    project.run("watch", "--until-empty")
+    project.run("new", "x", "--id", "later", "-a", "helper")
+    for verb in ("show", "why", "logs"):
+        done = project.run(verb, "later" if verb == "logs" else "nosuch", "a", code=1)
+        assert "error: " in done.stderr and done.stdout.strip(), verb
+    found = project.run("logs", "later", "a", "b", "--json", code=1)
+    assert '"kind": "several"' in found.stdout
+    assert "there is no task" in project.run("show", "nosuch", code=3).stderr
+
+
+def test_verbs_that_took_one_task_take_several(project):
+    project.config(HELPER)
+    for name in ("a", "b"):
+        project.run("new", "x", "--id", name, "-a", "helper")
+    said = project.json("reply", "a", "b", "be short")
+    assert [item["id"] for item in said["changed"]] == ["a", "b"]
+    assert {path.read_text() for path in project.work.glob("inbox/*.reply")} == {"be short\n"}
+    project.run("reply", "a", "b", "-", stdin="from stdin\n")
+    assert "'b' is a task" in project.run("reply", "a", "b", code=2).stderr
+    assert (
+        'put the reply in quotes: "be short"'
+        in project.run("reply", "a", "be", "short", code=2).stderr
+    )
+    project.env |= {"ORCHESTRATOR_FORCE_EDITOR": "1", "EDITOR": "sed -i 's/x/y/'"}
+    changed = project.json("edit", "a", "b")["changed"]
+    assert [item["id"] for item in changed] == ["a", "b"]
+    ran = project.run("run", "a", "b").stdout
+    assert project.where("a") == project.where("b") == "done" and ran.count("Done.") == 2
+    refused = project.run("run", "a", "b", "--json", code=1)
+    assert refused.stdout.count('"why": ') == 2
+    assert project.run("attach", "a", "b", code=1).stderr.count("is not running") == 2
+    assert project.run("events", "a", "--type", "finished").stdout.count("task_finished") == 1
+
+
+def test_a_run_is_taken_wherever_its_tasks_are(project):
+    project.config(HELPER)
+    project.drop(
+        "rel.yaml",
+        "defaults: {agent: helper}\ntasks:\n  a: 'demo: ask Which? | one | two'\n  b: {prompt: x, review: always}\n"
+        "  c: 'demo: exit 3'\n",
+    )
+    project.run("watch", "--until-empty", code=1)
+    listed = [need["id"] for need in project.json("review", "rel")["needs"]]
+    assert sorted(listed) == ["rel.a", "rel.b", "rel.c"]
+    assert project.json("review", "rel.c")["needs"][0]["kind"] == "failed"
+    assert [item["id"] for item in project.json("approve", "rel", "-n")["changed"]] == [
+        "rel.b"
+    ]  # what asks needs its id
+    assert "no task of rel had a tree" in project.run("diff", "rel", code=3).stderr
+    assert "rel has no tree" in project.run("trees", "rel", code=3).stderr
+    assert project.run("validate", "rel").stdout == ""
+    assert project.json("reply", "rel", "2")["changed"][0]["id"] == "rel.a"  # the one that asks
+    assert "rel is a run, and no task of it asks" in project.run("reply", "rel", "2", code=1).stderr
+    project.run("approve", "rel")
+    assert project.where("rel.b") == "done"
+    assert "no task of rel is in review" in project.run("approve", "rel", code=1).stderr
+
+
+def test_nouns_with_a_name_show_that_one(project):
+    project.run("projects", "add", ".", "--name", "one")
+    try:
+        assert [item["name"] for item in project.json("projects", "one")["projects"]] == ["one"]
+        assert project.run("projects", "one").stdout.startswith("one\t")
+        assert "there is no project 'on'" in project.run("projects", "on", code=3).stderr
+    finally:
+        project.run("projects", "remove", "one")
+    queues = project.work / ".state/queues"
+    queues.mkdir(parents=True, exist_ok=True)
+    worker = {"silent": 0, "busy": 0, "slots": 2, "labels": [], "tools": ["demo"], "version": "1"}
+    known = {name: {**worker, "name": name} for name in ("big", "small")}
+    (queues / "farm.workers.json").write_text(json.dumps({"workers": known, "broker": ""}))
+    shown = project.run("workers", "big").stdout
+    assert shown.startswith("big\t") and "small" not in shown
+    assert len(project.json("workers", "farm")["distributors"][0]["workers"]) == 2
+    assert "there is no worker 'bog'" in project.run("workers", "bog", code=3).stderr
+    for words in (["trees"], ["trees", "clean"]):
+        done = project.run(*words)
+        assert done.stdout == "" and "no" in done.stderr  # no empty line

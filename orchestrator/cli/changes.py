@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.console import Console, say
@@ -15,6 +16,8 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.records import dataclass, field
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Changes:
@@ -22,12 +25,14 @@ class Changes:
 
     app: App
     as_json: bool = False
-    changed: list[dict[str, str | None]] = field(default_factory=list)
+    changed: list[dict[str, object]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
 
-    def done(self, name: str, before: str | None, after: str | None, line: str) -> None:
-        """Something went from one state to another; ``line`` tells people."""
-        self.changed.append({"id": name, "from": before, "to": after})
+    def done(
+        self, name: str, before: str | None, after: str | None, line: str, **facts: object
+    ) -> None:
+        """Something went from one state to another; ``line`` tells people, ``facts`` programs."""
+        self.changed.append({"id": name, "from": before, "to": after, **facts})
         if not self.as_json:
             self.app.console.out(line)
 
@@ -35,8 +40,7 @@ class Changes:
         """Something could not be done, and why."""
         self.refused.append({"id": name, "why": error.message})
         if not self.as_json:
-            hint = f"\nhint:  {error.hint}" if error.hint else ""
-            say(f"error: {error.message}{hint}")
+            say_error(error)
 
     def end(self) -> int:
         """Print the document if one is wanted; the exit code."""
@@ -44,6 +48,28 @@ class Changes:
             document = {"changed": self.changed, "refused": self.refused}
             self.app.console.json("change", document)
         return FAILED if self.refused else 0
+
+
+def for_each(items: Sequence[T], step: Callable[[T], int | None]) -> int:
+    """Do a step for each: what one is refused stops no other.
+
+    The largest exit code of all; the error itself if there is only one.
+    """
+    if len(items) == 1:
+        return step(items[0]) or 0
+    codes = [0]
+    for item in items:
+        try:
+            codes.append(step(item) or 0)
+        except OrchestratorError as error:
+            say_error(error)
+            codes.append(FAILED)
+    return max(codes)
+
+
+def say_error(error: OrchestratorError) -> None:
+    """What could not be done, and what helps, while the verb goes on."""
+    say(f"error: {error.message}" + (f"\nhint:  {error.hint}" if error.hint else ""))
 
 
 @contextlib.contextmanager
@@ -68,6 +94,13 @@ class Moves:
     def __init__(self, app: App, as_json: bool) -> None:
         self.app, self.as_json = app, as_json
         self.before = _places(app.layout) if as_json else {}
+        self.refused: list[dict[str, str]] = []
+
+    def refuse(self, name: str, error: OrchestratorError) -> int:
+        """What could not be done, and why; the exit code."""
+        self.refused.append({"id": name, "why": error.message})
+        say_error(error)
+        return FAILED
 
     def end(self, code: int) -> int:
         """Print the document if one is wanted; the exit code, as it came."""
@@ -81,7 +114,7 @@ class Moves:
             changed = [
                 {"id": name, "from": self.before.get(name), "to": after.get(name)} for name in names
             ]
-            self.app.console.json("change", {"changed": changed, "refused": []})
+            self.app.console.json("change", {"changed": changed, "refused": self.refused})
         return code
 
 

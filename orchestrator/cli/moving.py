@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
-from orchestrator.cli.options import each
 from orchestrator.cli.writing import open_store
 from orchestrator.errors import Refused
 from orchestrator.model.status import Status
@@ -14,22 +12,6 @@ from orchestrator.store.moves import Moved, misplaced
 from orchestrator.store.transitions import Store
 
 Step = Callable[[Store, str], Moved]
-
-
-def move_each(
-    app: App,
-    words: tuple[str, ...],
-    step: Step,
-    said: str,
-    would: str,
-    dry_run: bool,
-    sources: Collection[Status] = (),
-    as_json: bool = False,
-) -> int:
-    """Do one step to every task that is named; a refusal of one does not stop the others."""
-    changes = Changes(app, as_json)
-    move(changes, each(app.layout, words), step, said, would, dry_run, sources)
-    return changes.end()
 
 
 def move(

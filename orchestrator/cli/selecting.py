@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Changes
 from orchestrator.cli.options import Choice, Found, complete_agents, complete_runs, now
 from orchestrator.cli.screen.console import say
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Refused
 from orchestrator.files import configuration, runrecords, scan, schemas
 from orchestrator.model.status import FINISHED, FOLDERS, Status
 from orchestrator.model.units import plural
@@ -47,6 +48,7 @@ class Filter:
 
 
 NAME = "name tasks, or say --run, --agent, --label, --status or --failed"
+STATES_SAID = {Status.REVIEW: "in review"}
 STATES = (*(status.word for status in FOLDERS), "invalid", "ended")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 status_option = click.option(
@@ -160,6 +162,33 @@ def named(app: App, words: Iterable[str], folders: Iterable[Status] = FOLDERS) -
             continue
         places = ((row_id, scan.locate(layout, row_id, folders)) for row_id in _members(app, word))
         found += sorted((task_id, *place) for task_id, place in places if place is not None)
+    return list(dict.fromkeys(found))
+
+
+def of_words(
+    changes: Changes,
+    words: Iterable[str],
+    statuses: Sequence[Status],
+    whole: bool = True,
+    fits: Callable[[str], bool] = lambda _: True,
+) -> Found:
+    """The tasks that words name; of a run, those in these folders that ``fits`` takes, and a run
+    without such tasks is refused. A run with a file of its own there, as in review, is meant itself if it may be ``whole``.
+
+    Raises `NotFound` for a word that names neither.
+    """
+    app, found = changes.app, list[tuple[str, Status, str]]()
+    for word in words:
+        run = runs.meant(app.layout, word)
+        name = run[0] if run is not None else scan.find(app.layout, word)[0]
+        place = scan.locate(app.layout, name) if whole or run is None else None
+        members = [] if place else find(app, Filter(run=name), statuses)
+        members = [item for item in members if fits(item[0])]
+        if not place and not members:
+            where = " or ".join(STATES_SAID.get(status, status.word) for status in statuses)
+            why = f"no task of {name} is {where}"
+            changes.refuse(name, Refused(why, f"orchestrator show {name}"))
+        found += [(name, *place)] if place else members
     return list(dict.fromkeys(found))
 
 

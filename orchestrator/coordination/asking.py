@@ -92,6 +92,7 @@ class Asking:
         for life, ask, words in kept:
             if room(life):
                 self._answer(ask, words)
+                self.open[life.id].remove(ask)
             else:
                 self._kept.append((life, ask, words))
 

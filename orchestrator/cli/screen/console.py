@@ -116,12 +116,12 @@ class Console:
             text = text.replace(sign, f"\\u{ord(sign):04x}")
         self.out(text)
 
-    def documents(self, found: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """What was asked for about one thing, as a document of its kind; about several, in one
+    def documents(self, found: Sequence[tuple[str, Mapping[str, Any]]], several: bool) -> None:
+        """What was asked for about one thing, as a document of its kind; about ``several``, in one
         document of them all."""
-        if len(found) == 1:
-            self.json(*found[0])
-        else:
+        for kind, body in found if not several else ():
+            self.json(kind, body)
+        if several:
             self.json("several", {"found": [{"kind": kind, **body} for kind, body in found]})
 
     def jsonl(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt, show
 from orchestrator.cli.moving import move
-from orchestrator.cli.options import dry_run_option, each, examples, ids_argument, json_option, now
+from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import able_to_read, refuse_other_home, until_read, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
@@ -18,9 +18,10 @@ from orchestrator.coordination import contests, handmerges, merges, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
-from orchestrator.files import scan
+from orchestrator.files import results, scan
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
+from orchestrator.queries import runs
 from orchestrator.store import moves, plans, sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.moves import Moved
@@ -40,7 +41,7 @@ FOLDERS = (
         "orchestrator approve --settings",
     )
 )
-@ids_argument(*FOLDERS, required=False)
+@ids_argument(*FOLDERS, required=False, runs=True)
 @selecting.filter_options()
 @click.option(
     "--settings",
@@ -67,7 +68,7 @@ def command(
     The branch of a task in review is merged first, unless its role says merge: never. If it cannot be merged, the
     task stays in review, and the error names the files in the way. A run in review is merged as one change. A plan is carried out: its task goes
     on in the same session, with the rights of its role. With --run, --agent, --label or --status: the tasks in review to
-    which all of these apply, after a question. A task that came through git needs its id.
+    which all of these apply, after a question; so of a run that you name, without it. A task that came through git, or asks you something, needs its id.
     """
     refuse_in_attempt("approve anything")
     if (tasks and wanted) or not (tasks or wanted or settings):
@@ -75,10 +76,15 @@ def command(
     changes = Changes(app, as_json)
     if settings:
         _accept(changes, dry_run)
-    found = each(app.layout, tasks)
+
+    def asks_nothing(task_id: str) -> bool:
+        return not results.read(app.layout, task_id).get("question")
+
+    words = _but_contests(changes, tasks)
+    found = selecting.of_words(changes, words, (Status.REVIEW,), fits=asks_nothing)
     if wanted:
         found = selecting.find(app, wanted, (Status.REVIEW,))
-        found = [item for item in found if item[1] is Status.REVIEW]
+        found = [item for item in found if item[1] is Status.REVIEW and asks_nothing(item[0])]
         if not dry_run:
             selecting.agree(app, found, "approve", yes)
     if not found:
@@ -87,8 +93,6 @@ def command(
 
     def step(store: Store, task_id: str) -> Moved:
         place = scan.locate(app.layout, task_id)
-        if place is not None and place[0] is Status.REVIEW:
-            contests.refuse_whole(app.layout, task_id)
         if place is not None and (
             names := Replies(app.layout, Fixed(config), store).approve(task_id)
         ):
@@ -125,6 +129,20 @@ def command(
     if not dry_run:
         wake(app.layout, now())
     return changes.end()
+
+
+def _but_contests(changes: Changes, words: tuple[str, ...]) -> list[str]:
+    """The words that name no contest: of a contest, a person takes one task."""
+    layout, left = changes.app.layout, []
+    for word in words:
+        run = runs.meant(layout, word)
+        try:
+            if run is not None:
+                contests.refuse_whole(layout, run[0])
+            left.append(word)
+        except Refused as error:
+            changes.refuse(word, error)
+    return left
 
 
 def _merged(store: Store, config: Config, task_id: str, name: str) -> str:

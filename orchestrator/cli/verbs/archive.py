@@ -36,7 +36,7 @@ from orchestrator.store import moves
         "orchestrator archive review-retry",
     )
 )
-@ids_argument(*FINISHED, required=False)
+@ids_argument(*FINISHED, required=False, runs=True)
 @click.option(
     "--older-than", "age", metavar="AGE", help="Tasks that ended at least this long ago: 7d, 12h."
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import ending
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
+from orchestrator.cli.selecting import of_words
 from orchestrator.errors import Refused
 from orchestrator.files import journals, scan
 from orchestrator.model.journal import Phase
@@ -21,16 +23,28 @@ from orchestrator.model.status import Status
         "orchestrator attach plan     # Ctrl-\\ leaves; the tool goes on",
     )
 )
-@click.argument("task", shell_complete=complete_ids(Status.RUNNING))
+@ids_argument(Status.RUNNING, runs=True)
 @json_option
 @click.pass_obj
-def command(app: App, task: str, as_json: bool) -> int:
-    """Attach to a running task with mode: interactive.
+def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
+    """Attach to a running task with mode: interactive; of several, or of a run, to one after another.
 
     Ctrl-\\ detaches, and the tool keeps running; several people may be attached at once.  When the tool ends, the exit code is the task's.
     """
-    layout = app.layout
-    task_id, status, _ = scan.find(layout, task)
+    changes = Changes(app, as_json)
+    codes = [0]
+    found = of_words(changes, tasks, (Status.RUNNING,), whole=False)
+    for task_id, status, _ in found:
+        try:
+            codes.append(_attach(changes, task_id, status))
+        except Refused as error:
+            changes.refuse(task_id, error)
+    return max(changes.end(), *codes)
+
+
+def _attach(changes: Changes, task_id: str, status: Status) -> int:
+    """Lend it this terminal; the exit code. `Refused` if it has none."""
+    app, layout = changes.app, changes.app.layout
     journal = journals.of(layout, task_id)
     attempt = journal.attempt if journal else None
     if (
@@ -65,13 +79,8 @@ def command(app: App, task: str, as_json: bool) -> int:
         code = 0
     else:
         code = ending(app, task_id)
-    if as_json:
-        place = scan.locate(layout, task_id)
-        after = place[0].word if place is not None else None
-        changed = (
-            [{"id": task_id, "from": status.word, "to": after}]
-            if code or after != "running"
-            else []
-        )
-        app.console.json("change", {"changed": changed, "refused": []})
+    place = scan.locate(layout, task_id)
+    after = place[0].word if place is not None else None
+    if changes.as_json and (code or after != status.word):
+        changes.done(task_id, status.word, after, "")
     return code

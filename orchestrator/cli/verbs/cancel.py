@@ -23,7 +23,7 @@ from orchestrator.coordination import stopping
 from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.files import card, journals
 from orchestrator.model.journal import Phase
-from orchestrator.model.status import FINISHED, WAITING, Status
+from orchestrator.model.status import WAITING, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
 from orchestrator.queries import whereabouts
@@ -73,14 +73,9 @@ def command(
         say("there is nothing to cancel: all of it has ended")
     if dry_run:
         for task_id, status in found:
-            would = (
-                "would stay"
-                if status in FINISHED
-                else "would stop"
-                if status is Status.RUNNING
-                else "would cancel"
-            )
-            after = status.word if status in FINISHED else "cancelled"
+            stays, stop = status not in TO_CANCEL, status is Status.RUNNING
+            would = "would stay" if stays else "would stop" if stop else "would cancel"
+            after = status.word if stays else "cancelled"
             changes.done(task_id, status.word, after, f"{would} {task_id} ({status.word})")
         return changes.end()
     store = open_store(app)
@@ -125,7 +120,11 @@ def _of_words(app: App, words: tuple[str, ...]) -> list[tuple[str, Status]]:
 def _fitting(app: App, wanted: Filter) -> list[tuple[str, Status]]:
     """Those that fit, the last of a run first: what depends on a task is withdrawn before the task
     itself."""
-    fit = {task_id: status for task_id, status, _ in find(app, wanted, TO_CANCEL)}
+    fit = {
+        task_id: status
+        for task_id, status, _ in find(app, wanted, TO_CANCEL)
+        if status in TO_CANCEL
+    }
     order = _of_run(app, wanted.run) if wanted.run else list(fit.items())
     return [(task_id, fit[task_id]) for task_id, _ in order if task_id in fit]
 

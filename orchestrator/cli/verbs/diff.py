@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import examples, ids_argument, json_option
+from orchestrator.cli.changes import for_each
+from orchestrator.cli.options import examples, ids_argument, json_option, now
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.files import git, journals, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch
-from orchestrator.queries import differences
-from orchestrator.queries.runs import find_run
+from orchestrator.queries import differences, runs
 
 
 @click.command(
@@ -36,27 +36,51 @@ from orchestrator.queries.runs import find_run
 @click.option("--name-only", is_flag=True, help="Only the names of files.")
 @json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], stat: bool, name_only: bool, as_json: bool) -> None:
+def command(app: App, tasks: tuple[str, ...], stat: bool, name_only: bool, as_json: bool) -> int:
     """What a task, or a whole run, has changed on its branch since the branch left its target.
 
     While the task is running, this shows its tree as it is now. On a terminal it opens your pager, with colours; in a pipe it is plain text.
     """
     layout = app.layout
-    if as_json:
-        app.console.documents([("diff", _document(layout, word)) for word in tasks])
-        return
     how = _how(app, stat, name_only)
-    for word in tasks:
+    documents = []
+
+    def one(word: str) -> None:
+        if as_json:
+            documents.append(("diff", _document(layout, word)))
+            return
         run = _run(layout, word)
         try:
             if run is not None:
                 _print(app, run.run, layout.root, differences.ends_of_run(layout, run), how)
-                continue
+                return
             task_id, journal = _of_task(layout, word)
             folder, ends = differences.ends_of_task(layout, journal)
         except git.Unclear as error:
             raise _unclear(error) from None
         _print(app, task_id, folder, ends, how)
+
+    code = for_each([name for word in tasks for name in _changed(layout, word)], one)
+    if as_json:
+        app.console.documents(documents, len(tasks) > 1)
+    return code
+
+
+def _changed(layout: Layout, word: str) -> list[str]:
+    """What has a change of its own: the word itself or, of a run without a branch, its tasks that
+    had trees."""
+    run = runs.meant(layout, word)
+    view = runs.view_of(layout, *run, now()) if run is not None else None
+    if view is None or runrecords.known(layout, view.id) is not None:
+        return [word]
+    known = {row.id: journals.of(layout, row.id) for row in view.rows}
+    found = [task_id for task_id, journal in known.items() if journal is not None and journal.tree]
+    if not found:
+        raise NotFound(
+            f"no task of {view.id} had a tree of its own, so there is no diff of it alone",
+            f"orchestrator show {view.id}   lists its tasks",
+        )
+    return found
 
 
 def _of_task(layout: Layout, word: str) -> tuple[str, Journal]:
@@ -93,7 +117,7 @@ def _run(layout: Layout, word: str) -> RunBranch | None:
     known = runrecords.known(layout, word)
     if known is not None or scan.locate(layout, word) is not None:
         return known
-    found = find_run(layout, word)
+    found = runs.find_run(layout, word)
     return runrecords.known(layout, found[0]) if found is not None else None
 
 

@@ -8,26 +8,41 @@ import sys
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.changes import Changes
+from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.cli.screen.console import say
+from orchestrator.cli.selecting import of_words
 from orchestrator.errors import INVALID, OrchestratorError, Refused
 from orchestrator.files import scan
-from orchestrator.model.status import WAITING
+from orchestrator.model.status import WAITING, Status
 from orchestrator.queries.validity import Judge
 
 
 @click.command(
     epilog=examples("orchestrator edit fix-login", "EDITOR=nano orchestrator edit fix-login")
 )
-@click.argument("task", shell_complete=complete_ids(*WAITING))
+@ids_argument(*WAITING, runs=True)
 @json_option
 @click.pass_obj
-def command(app: App, task: str, as_json: bool) -> int:
-    """Edit a task that has not started.  It does not start while your editor has the file open, and it is checked when you close it.
+def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
+    """Edit a task that has not started; of several, or of a run, one after another.  It does not start while your editor has the file open, and it is checked when you close it.
 
     You cannot edit a task that is running or has ended: use reply instead.
     """
-    task_id, status, name = scan.find(app.layout, task)
+    changes = Changes(app, as_json)
+    wrong = False
+    for found in of_words(changes, tasks, WAITING, whole=False):
+        try:
+            wrong |= _edit(changes, *found)
+        except Refused as error:
+            changes.refuse(found[0], error)
+    code = changes.end()
+    return INVALID if wrong else code
+
+
+def _edit(changes: Changes, task_id: str, status: Status, name: str) -> bool:
+    """Edit one; whether it cannot run as it is now. `Refused` if it has started."""
+    app = changes.app
     if status not in WAITING:
         raise Refused(
             f"{task_id} is {status.word}: its file is the record of what ran",
@@ -45,13 +60,12 @@ def command(app: App, task: str, as_json: bool) -> int:
     wrong = "" if place is None else Judge(app.layout).file(status, name).told
     if wrong:
         say(f"error: {app.layout.shown(path)}: {wrong}\nhint:  orchestrator validate {task_id}")
-    if as_json:
-        moved = [{"id": task_id, "from": status.word, "to": status.word}] if changed else []
-        app.console.json("change", {"changed": moved, "refused": []})
-    else:
-        word = "changed" if changed else "unchanged"
-        app.console.out(f"{app.console.sign('ok')} {word:<12} {app.layout.shown(path)}")
-    return INVALID if wrong else 0
+    line = f"{app.console.sign('ok')} {'changed' if changed else 'unchanged':<12} {app.layout.shown(path)}"
+    if changed:
+        changes.done(task_id, status.word, status.word, line)
+    elif not changes.as_json:
+        app.console.out(line)
+    return bool(wrong)
 
 
 def _bytes(path: str) -> bytes:

@@ -32,6 +32,7 @@ from orchestrator.queries.usage import ask
         "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id",
     )
 )
+@click.argument("words", nargs=-1, metavar="[TASK...]", shell_complete=complete_ids(runs=True))
 @click.option("--since", help="A time, an age (10m, 2h, 7d) or today.")
 @click.option(
     "--type",
@@ -53,6 +54,7 @@ from orchestrator.queries.usage import ask
 @click.pass_obj
 def command(
     app: App,
+    words: tuple[str, ...],
     since: str | None,
     kinds: tuple[str, ...],
     task: str | None,
@@ -63,9 +65,9 @@ def command(
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Events in order of time, from all event files."""
+    """Events in order of time, from all event files; or those of the tasks and runs that you name."""
     if sql is not None:
-        if follow or jsonl or kinds or task or run_id or since or most is not None:
+        if words or follow or jsonl or kinds or task or run_id or since or most is not None:
             raise click.UsageError("--sql chooses in its WHERE; only --json goes with it")
         _ask(app, sql, as_json)
         return
@@ -81,6 +83,7 @@ def command(
             (not kinds or any(kind in str(event.get("event")) for kind in kinds))
             and (not task or task in str(event.get("task_id") or ""))
             and (not run_id or event.get("run_id") == run_id)
+            and (not words or any(_is_of(event, word) for word in words))
         )
 
     if follow:
@@ -112,6 +115,12 @@ def command(
                 _show(app, event, jsonl)
         sys.stdout.flush()
         time.sleep(0.2)
+
+
+def _is_of(event: dict[str, Any], word: str) -> bool:
+    """Whether a task with this word in its id did it, or a task of this run. Those that are gone
+    have events, too."""
+    return word in str(event.get("task_id") or "") or event.get("run_id") == word
 
 
 def _since(text: str) -> float:

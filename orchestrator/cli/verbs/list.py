@@ -110,7 +110,8 @@ def _find(layout: Layout, wanted: Wanted) -> tuple[list[Row], int]:
     if wanted.ids is not None:
         rows = [row for row in rows if row.id in wanted.ids]
     rows = [row for row in rows if wanted.run in (None, row.run)]
-    rows = [row for row in rows if wanted.agent in (None, row.agent)]
+    if wanted.agent is not None:
+        rows = [row for row in rows if tasks.agent_of(layout, row) == wanted.agent]
     if wanted.labels:
         rows = [row for row in rows if wanted.labels <= tasks.labels_of(layout, row.id)]
     if wanted.filtered and wanted.most:

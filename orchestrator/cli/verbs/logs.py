@@ -10,6 +10,7 @@ import click
 
 from orchestrator import lazily
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import for_each
 from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.cli.screen.console import cost, say
 from orchestrator.cli.screen.follow import LogWriter
@@ -70,17 +71,21 @@ def command(
         return _follow(app, ids[0], name, attempt, lines, raw)
     if len(tasks) < len(ids):  # a run's that have not run yet are passed over
         ids = [task_id for task_id in ids if printed.newest(layout, task_id) is not None]
-    numbers = [(task_id, _attempt(layout, task_id, attempt)) for task_id in ids]
-    if as_json:
-        found = [_document(layout, *each, name, lines, raw) for each in numbers]
-        app.console.documents([("logs", document) for document in found])
-        return 0
-    codes = [0]
-    for task_id, number in numbers:
+    documents = []
+
+    def one(task_id: str) -> int:
+        number = _attempt(layout, task_id, attempt)
+        if as_json:
+            documents.append(("logs", _document(layout, task_id, number, name, lines, raw)))
+            return 0
         if len(ids) > 1:
             say(f"==> {task_id} · attempt {number}")
-        codes.append(_show(app, task_id, number, name, lines, raw))
-    return max(codes)
+        return _show(app, task_id, number, name, lines, raw)
+
+    code = for_each(ids, one)
+    if as_json:
+        app.console.documents(documents, len(ids) > 1)
+    return code
 
 
 def _check_attempt(layout: Layout, task_id: str, attempt: int | None) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import Choice, dry_run_option, examples, json_option, now
+from orchestrator.cli.options import dry_run_option, examples, json_option, now
 from orchestrator.cli.screen.projects import rows
 from orchestrator.errors import NotFound
 from orchestrator.files import projects as files
@@ -25,42 +26,65 @@ def complete_names(_: click.Context, __: click.Parameter, incomplete: str) -> li
     epilog=examples(
         "orchestrator projects add .",
         "orchestrator projects",
+        "orchestrator projects acme-api",
         "orchestrator projects remove acme-api",
         "orchestrator status --all",
     )
 )
-@click.argument("action", required=False, type=Choice(["add", "remove"]))
-@click.argument("where", required=False, shell_complete=complete_names)
+@click.argument(
+    "words", nargs=-1, metavar="[NAME | add DIR | remove NAME]", shell_complete=complete_names
+)
 @click.option("--name", help="With add: its name. Default: the name of its folder.")
 @dry_run_option
 @json_option
 @click.pass_obj
 def command(
     app: App,
-    action: str | None,
-    where: str | None,
+    words: tuple[str, ...],
     name: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Your projects and their state.  add remembers a project, remove forgets it; neither touches anything in it.
+    """Your projects and their state, or that of those that you name.  add remembers a project, remove forgets it; neither touches anything in it.
 
     Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  When one project uses up the limit of a built-in tool, the tool is held in all of them.
     """
+    action, more = (words[0], words[1:]) if words[:1] in (("add",), ("remove",)) else ("", words)
     if name is not None and action != "add":
         raise click.UsageError("--name goes with: orchestrator projects add")
+    if action and len(more) > 1:
+        raise click.UsageError(f"orchestrator projects {action} takes one project")
+    where = next(iter(more), None)
     if action == "add":
         _add(app, where, name or "", dry_run, as_json)
     elif action == "remove":
         _remove(app, where, dry_run, as_json)
-    elif as_json:
-        found = [item.as_json() for item in all_projects(now())]
-        app.console.json("projects", {"projects": found})
     else:
-        found_views = all_projects(now())
-        app.console.table(rows(app.console, found_views))
-        if not found_views and app.console.tty:
-            app.console.out("no projects yet: orchestrator projects add .")
+        _show(app, more, as_json)
+
+
+def _show(app: App, names: Sequence[str], as_json: bool) -> None:
+    wanted = {_known(app, word).name for word in names}
+    found = [item for item in all_projects(now()) if not wanted or item.name in wanted]
+    if as_json:
+        app.console.json("projects", {"projects": [item.as_json() for item in found]})
+        return
+    app.console.table(rows(app.console, found))
+    if not found and app.console.tty:
+        app.console.out("no projects yet: orchestrator projects add .")
+
+
+def _known(app: App, word: str) -> files.Project:
+    """The project with this name, or in this folder; `NotFound` if there is none."""
+    known = files.listed()
+    root = os.path.realpath(os.path.join(app.start, word))
+    found = next((item for item in known if item.name == word), None)
+    found = found or next((item for item in known if item.root == root), None)
+    if found is None:
+        near = Near([*(item.name for item in known), "add", "remove"]).close_to(word)
+        hint = f"did you mean '{near}'?" if near else "orchestrator projects   lists them"
+        raise NotFound(f"there is no project '{word}'", hint)
+    return found
 
 
 def _add(app: App, where: str | None, name: str, dry_run: bool, as_json: bool) -> None:
@@ -75,14 +99,7 @@ def _add(app: App, where: str | None, name: str, dry_run: bool, as_json: bool) -
 def _remove(app: App, where: str | None, dry_run: bool, as_json: bool) -> None:
     if not where:
         raise click.UsageError("which project? orchestrator projects remove NAME")
-    known = files.listed()
-    root = os.path.realpath(os.path.join(app.start, where))
-    found = next((item for item in known if item.name == where), None)
-    found = found or next((item for item in known if item.root == root), None)
-    if found is None:
-        near = Near(item.name for item in known).close_to(where)
-        hint = f"did you mean '{near}'?" if near else "orchestrator projects   lists them"
-        raise NotFound(f"there is no project '{where}'", hint)
+    found = _known(app, where)
     if dry_run:
         app.console.out(f"would remove {found.name}; {found.root} stays as it is")
         return

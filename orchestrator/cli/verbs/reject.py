@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt
-from orchestrator.cli.moving import move_each
+from orchestrator.cli.moving import move
 from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
+from orchestrator.cli.selecting import of_words
 from orchestrator.coordination import contests
 from orchestrator.model.status import Status
 from orchestrator.store import moves
@@ -23,7 +25,7 @@ FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
         'orchestrator reject review-retry "The old route must stay"',
     )
 )
-@ids_argument(*FOLDERS)
+@ids_argument(*FOLDERS, runs=True)
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -44,4 +46,7 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> i
         contests.of_task(store, task_id)
         return moved
 
-    return move_each(app, named, step, "rejected", "reject", dry_run, FOLDERS, as_json)
+    changes = Changes(app, as_json)
+    found = of_words(changes, named, (Status.REVIEW,))
+    move(changes, found, step, "rejected", "reject", dry_run, FOLDERS)
+    return changes.end()

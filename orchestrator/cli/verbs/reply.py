@@ -8,6 +8,7 @@ import sys
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
@@ -15,15 +16,16 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import merges, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
-from orchestrator.errors import Refused
+from orchestrator.errors import NotFound, Refused
 from orchestrator.files import asks, card, encodings, journals, results, scan, steering
 from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
 from orchestrator.model.config import Config
-from orchestrator.model.question import options
+from orchestrator.model.question import misnumbered
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import plural
-from orchestrator.queries import whereabouts
+from orchestrator.queries import runs, whereabouts
+from orchestrator.queries.needs import needs_you
 from orchestrator.store import answering, moves, replying
 from orchestrator.store.transitions import Store
 from orchestrator.tools.specs import Toolbox
@@ -36,12 +38,18 @@ MARK = "# ------ your reply is above this line ------"
         'orchestrator reply fix-login "Keep the legacy route, too"',
         "orchestrator reply fix-login -e",
         "orchestrator reply migrate-db 2          # an option of its question",
+        'orchestrator reply add-schema add-docs "Use the new names"     # to both',
         "git diff | orchestrator reply fix-login",
         "echo 'Keep it' > work/review/fix-login.reply    # the same, without the command",
     )
 )
-@click.argument("task", shell_complete=complete_ids())
-@click.argument("words", nargs=-1)
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="TASK... [WORDS]",
+    shell_complete=complete_ids(runs=True),
+)
 @click.option(
     "-e", "--edit", is_flag=True, help="Write it in your editor, below the conversation so far."
 )
@@ -52,9 +60,7 @@ MARK = "# ------ your reply is above this line ------"
 )
 @json_option
 @click.pass_obj
-def command(
-    app: App, task: str, words: tuple[str, ...], edit: bool, conflict: bool, as_json: bool
-) -> int:
+def command(app: App, words: tuple[str, ...], edit: bool, conflict: bool, as_json: bool) -> int:
     """Say something to a task's agent.  The task gets one more attempt, in the same session and the same tree.
 
     An ended task starts again at once; a running one gets your words at its next turn if its tool can take them
@@ -64,18 +70,43 @@ def command(
 
     An agent that asks while it is running waits for your answer: a number picks an option (1 allows), and other words deny and tell it
     what to do instead.
+
+    Several tasks get the same words, which come last; - reads them from standard input. Of a run, the task that asks is meant.
     """
     refuse_in_attempt("reply to a task")
-    task_id, status, _ = whereabouts.find(app.layout, task)
-    before = status
-    text = "" if conflict and not words and not edit else _text(app, task_id, words, edit)
+    named, said = _parted(app, words, edit or conflict)
+    tasks = _meant(app, named, said)
+    text = "" if conflict and not said and not edit else _text(app, tasks, said, edit)
     config, toolbox = open_config(app)
     store = open_store(app)
+    changes = Changes(app, as_json)
+    for task_id in tasks:
+        try:
+            _reply(changes, store, config, toolbox, task_id, text, conflict)
+        except Refused as error:
+            changes.refuse(task_id, error)
+    return changes.end()
+
+
+def _reply(
+    changes: Changes,
+    store: Store,
+    config: Config,
+    toolbox: Toolbox,
+    task_id: str,
+    text: str,
+    conflict: bool,
+) -> None:
+    """Tell one task's agent."""
+    app = changes.app
+    task_id, status, _ = whereabouts.find(app.layout, task_id)
+    before = status
     runreviews.refuse_run(store, task_id, "reply")
     if status in ENDED:
         moves.refuse_unseen(store, task_id, config.from_git)
     if status is Status.RUNNING and text and (known := asks.unanswered(app.layout, task_id)):
-        return _answer(app, store, known[0], len(known) - 1, text, as_json)
+        _answer(changes, store, known[0], len(known) - 1, text)
+        return
     if conflict:
         merges.give_back(store, task_id)
         if not text:
@@ -89,22 +120,71 @@ def command(
         left = Replies(app.layout, Fixed(config), store).send(task_id)
         if left:
             say(f"note: {left}; a watcher will deal with it")
-    said = _how(app, task_id, status, config, toolbox)
-    if as_json:
-        place = scan.locate(app.layout, task_id)
-        after = place[0].word if place is not None else None
-        entry = {"id": task_id, "from": before.word, "to": after, "told": said}
-        app.console.json("change", {"changed": [entry], "refused": []})
-    elif app.console.tty:
-        app.console.out(f"{app.console.sign('ok')} {'replied':<12} {task_id}  {said}")
-    else:
-        app.console.out(f"replied\t{task_id}\t{said}")
-    return 0
+    told = _how(app, task_id, status, config, toolbox)
+    place = scan.locate(app.layout, task_id)
+    after = place[0].word if place is not None else None
+    sign = app.console.sign("ok")
+    line = (
+        f"{sign} {'replied':<12} {task_id}  {told}"
+        if app.console.tty
+        else f"replied\t{task_id}\t{told}"
+    )
+    changes.done(task_id, before.word, after, line, told=told)
 
 
-def _answer(app: App, store: Store, ask: Ask, more: int, text: str, as_json: bool) -> int:
+def _parted(app: App, words: tuple[str, ...], more: bool) -> tuple[list[str], str | None]:
+    """The tasks, and what is said to them: the last word, if there are several.
+
+    With ``more`` (an editor, a conflict) that is something to say only if it has a space in it.
+    """
+    last = words[-1]
+    if len(words) == 1 or (more and last != "-" and not any(map(str.isspace, last.strip()))):
+        return list(words), None
+    if not last.strip().isdecimal() and scan.locate(app.layout, last) is not None:
+        raise click.UsageError(
+            f"'{last}' is a task: say something to it, too, or read your reply from standard input:"
+            f" orchestrator reply {' '.join(words)} -"
+        )
+    return list(words[:-1]), last
+
+
+def _meant(app: App, words: list[str], said: str | None) -> list[str]:
+    """The ids of the tasks; of a run, that of the task that asks."""
+    found = []
+    for word in words:
+        run = runs.meant(app.layout, word)
+        try:
+            found.append(_asker(app, run[0]) if run else whereabouts.find(app.layout, word)[0])
+        except NotFound as error:
+            if len(words) == 1 or said is None or word == words[0]:
+                raise
+            told = " ".join([*words[1:], said])
+            raise click.UsageError(f'{error.message}; put the reply in quotes: "{told}"') from None
+    return list(dict.fromkeys(found))
+
+
+def _asker(app: App, run_id: str) -> str:
+    """The one task of a run that asks; `Refused` if it is not one."""
+    asking = [need.id for need in needs_you(app.layout, now()) if need.kind == "asks"]
+    known = runs.find_run(app.layout, run_id)
+    view = runs.view_of(app.layout, *known, now()) if known is not None else None
+    members = [row.id for row in view.rows if row.id in asking] if view is not None else []
+    if len(members) == 1:
+        return members[0]
+    why = (
+        f"{len(members)} of its tasks ask: {', '.join(members)}"
+        if members
+        else "no task of it asks"
+    )
+    raise Refused(
+        f"{run_id} is a run, and {why}", f"orchestrator reply {run_id}.KEY   is one task of it"
+    )
+
+
+def _answer(changes: Changes, store: Store, ask: Ask, more: int, text: str) -> None:
     """Answer the oldest open question of an agent that waits; at once, also where nobody
     watches."""
+    app = changes.app
     _check_number(ask.task_id, ask.question, text)
     answering.answer(store, ask, text)
     known = card.read(app.layout, now())
@@ -114,15 +194,11 @@ def _answer(app: App, store: Store, ask: Ask, more: int, text: str, as_json: boo
     allowed = answering.verdict(ask.question, text)["allow"] is True
     said = "allowed" if allowed else "denied"
     left = f"; {plural(more, 'question')} left" if more else ""
-    if as_json:
-        facts = {"question": ask.number, "told": said, "left": more}
-        changed = [{"id": ask.task_id, "from": "asks", "to": "running", **facts}]
-        app.console.json("change", {"changed": changed, "refused": []})
-    elif app.console.tty:
-        app.console.out(f"{app.console.sign('ok')} {'answered':<12} {ask.name}  {said}{left}")
-    else:
-        app.console.out(f"answered\t{ask.name}\t{said}{left}")
-    return 0
+    sign = app.console.sign("ok")
+    told = f"{sign} {'answered':<12} {ask.name}  {said}{left}"
+    line = told if app.console.tty else f"answered\t{ask.name}\t{said}{left}"
+    facts = {"question": ask.number, "told": said, "left": more}
+    changes.done(ask.task_id, "asks", "running", line, **facts)
 
 
 def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbox) -> str:
@@ -169,36 +245,33 @@ def _check_option(app: App, task_id: str, text: str) -> None:
 
 
 def _check_number(task_id: str, question: str, text: str) -> None:
-    known = options(question)
-    if known and text.strip().isdecimal() and not 1 <= int(text) <= len(known):
-        raise Refused(
-            f"{task_id} has the options 1 to {len(known)}", f"orchestrator show {task_id}"
-        )
+    if wrong := misnumbered(question, text):
+        raise Refused(f"{task_id} {wrong}", f"orchestrator show {task_id}")
 
 
-def _text(app: App, task_id: str, words: tuple[str, ...], edit: bool) -> str:
+def _text(app: App, tasks: list[str], said: str | None, edit: bool) -> str:
     """The reply from the arguments, from standard input, or from the person's editor."""
-    parts = [encodings.readable(word) for word in words if word != "-"]
-    if len(parts) > 1:
-        raise click.UsageError(f'put the reply in quotes: "{" ".join(parts)}"')
-    if "-" in words or (not parts and not edit and not sys.stdin.isatty()):
-        parts.append(encodings.readable(sys.stdin.buffer.read()))
-    text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
-    if edit or (not text and sys.stdin.isatty()):
-        text = _edited(app, task_id, text)
+    text = encodings.readable(said or "") if said != "-" else ""
+    if said == "-" or (said is None and not edit and not sys.stdin.isatty()):
+        text = encodings.readable(sys.stdin.buffer.read())
+    text = text.rstrip("\n")
+    if edit or (not text.strip() and sys.stdin.isatty()):
+        text = _edited(app, tasks, text)
     if not text.strip():
         raise click.UsageError(
-            f'there is no reply. Say something:  orchestrator reply {task_id} "..."'
+            f'there is no reply. Say something:  orchestrator reply {tasks[0]} "..."'
         )
     return text
 
 
-def _edited(app: App, task_id: str, text: str) -> str:
-    """What the person writes above the agent's last words; empty if nothing."""
+def _edited(app: App, tasks: list[str], text: str) -> str:
+    """What the person writes above the agents' last words; empty if nothing."""
     if not sys.stdin.isatty() and not os.environ.get("ORCHESTRATOR_FORCE_EDITOR"):
         raise click.UsageError("an editor needs a terminal")
-    last = clean(str(results.read(app.layout, task_id).get("message") or "")).strip()
-    quoted = "".join(f"# {line}\n" for line in last.splitlines())
-    draft = f"{text}\n\n{MARK}\n# {task_id} said last:\n{quoted}"
+    quoted = ""
+    for task_id in tasks:
+        last = clean(str(results.read(app.layout, task_id).get("message") or "")).strip()
+        quoted += f"# {task_id} said last:\n" + "".join(f"# {line}\n" for line in last.splitlines())
+    draft = f"{text}\n\n{MARK}\n{quoted}"
     written = click.edit(draft, extension=".md", require_save=False) or ""
     return written.partition(MARK)[0].strip()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 
 import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.everywhere import refuse_none, warn_of_broken
-from orchestrator.cli.options import examples, json_option, now
+from orchestrator.cli.options import examples, ids_argument, json_option, now
 from orchestrator.cli.screen.acting import ask_key, run_verb
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.screen.needs import block, block_of_all
+from orchestrator.cli.selecting import named
 from orchestrator.errors import INTERRUPTED, NEEDS_YOU
 from orchestrator.files.text import clean, one_line
+from orchestrator.queries import runs
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.queries.projects import in_each
 
@@ -38,30 +41,37 @@ DECIDE = ("approve", "reject", "reply", "retry")  # what ends a question of the 
         "orchestrator review --all         # print it for all your projects",
     )
 )
+@ids_argument(required=False, runs=True)
 @click.option("--list", "listed", is_flag=True, help="Print what needs you, and do nothing.")
 @click.option(
     "--all", "everywhere", is_flag=True, help="Print what needs you in all your projects."
 )
 @json_option
 @click.pass_obj
-def command(app: App, listed: bool, everywhere: bool, as_json: bool) -> int:
+def command(app: App, tasks: tuple[str, ...], listed: bool, everywhere: bool, as_json: bool) -> int:
     """Walk through everything that needs you: questions, work in review, failures, tasks that came through git.
+    Or only through the tasks and runs that you name.
 
     Press one key for each.  Every key is a verb, so your decisions count even if you lose the terminal.  n skips one,
     q quits.  Exit code 0: nothing needs you; 7: something does.
 
     With --all it only prints: you decide in the project itself (orchestrator -C DIR review).
     """
+    if everywhere and tasks:
+        raise click.UsageError("--all prints every project; name tasks in one of them: -C DIR")
     if everywhere:
         return _show_everywhere(app, as_json)
-    needs = needs_you(app.layout, now())
+    only = {task_id for task_id, _, _ in named(app, tasks)} | {
+        run[0] for word in tasks if (run := runs.meant(app.layout, word)) is not None
+    }
+    needs = _needs(app, only)
     if as_json:
         app.console.json("needs", {"needs": [need.as_json() for need in needs]})
     elif listed or not app.console.tty or not sys.stdin.isatty():
         block(app.console, needs, now())
     else:
         refuse_in_attempt("decide anything")
-        return _walk(app)
+        return _walk(app, only)
     return NEEDS_YOU if needs else 0
 
 
@@ -81,10 +91,15 @@ def _show_everywhere(app: App, as_json: bool) -> int:
     return NEEDS_YOU if any(item.found for item in found) else 0
 
 
-def _walk(app: App) -> int:
+def _needs(app: App, only: Collection[str]) -> list[Need]:
+    """What needs a person; of these tasks and runs alone, if there are any."""
+    return [need for need in needs_you(app.layout, now()) if not only or need.id in only]
+
+
+def _walk(app: App, only: Collection[str]) -> int:
     passed: set[tuple[str, str]] = set()
     while True:
-        needs = needs_you(app.layout, now())  # again: others decide, too
+        needs = _needs(app, only)  # again: others decide, too
         left = [need for need in needs if (need.id, need.kind) not in passed]
         if not left:
             block(app.console, needs, now())

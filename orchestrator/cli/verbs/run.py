@@ -12,7 +12,7 @@ import click
 
 from orchestrator.cli import runhere
 from orchestrator.cli.app import App
-from orchestrator.cli.changes import Moves, aside
+from orchestrator.cli.changes import Moves, aside, for_each
 from orchestrator.cli.consent import obtain
 from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.cli.screen.console import say
@@ -52,26 +52,43 @@ from orchestrator.store.transitions import Store
         "orchestrator run release           # a run: its tasks, and nothing else",
     )
 )
-@click.argument("file", shell_complete=complete_ids(Status.INBOX, runs=True))
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="TASK...",
+    shell_complete=complete_ids(Status.INBOX, runs=True),
+)
 @click.option(
     "--force", is_flag=True, help="Run it even if it needs other tasks or its time has not come."
 )
 @json_option
 @click.pass_obj
-def command(app: App, file: str, force: bool, as_json: bool) -> int:
-    """Claim one waiting task and run it in the foreground: its output appears here.
+def command(app: App, files: tuple[str, ...], force: bool, as_json: bool) -> int:
+    """Claim a waiting task and run it in the foreground: its output appears here.  Of several, one after another.
 
     Claim and records are the same as under watch, but it takes no slot.  A watcher may run at the same time.  Ctrl-C
-    cancels the task.  Of a run, all its tasks are run, as under watch, and nothing else; if a watcher is running, that one runs
+    cancels the task, and the ones after it do not start.  Of a run, all its tasks are run, as under watch, and nothing else; if a watcher is running, that one runs
     them, and this waits.
     """
     moves = Moves(app, as_json)
+    stopped = threading.Event()
+
+    def one(file: str) -> int:
+        try:
+            return 0 if stopped.is_set() else _here(app, file, force, stopped)
+        except Refused as error:
+            if not as_json and len(files) == 1:
+                raise
+            return moves.refuse(file, error)
+
     with aside(app, as_json):
-        code = _here(app, file, force)
+        code = for_each(files, one)
     return moves.end(code)
 
 
-def _here(app: App, file: str, force: bool) -> int:
+def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
+    """Run one; the exit code. ``stopped`` is set by Ctrl-C."""
     layout = app.layout
     run = runhere.accepted(layout, file)
     if run is not None:
@@ -111,7 +128,7 @@ def _here(app: App, file: str, force: bool) -> int:
     life = Life(task_id, name, look.task, look.route, look.route.lane(look.task), look.chain)
     acceptance.begin()
     try:
-        return asyncio.run(_run(app, layout, life, look, store, settings))
+        return asyncio.run(_run(app, layout, life, look, store, settings, stopped))
     finally:
         log.close()
         acceptance.ended()
@@ -151,7 +168,13 @@ def _waiting(layout: Layout, word: str) -> tuple[str, str]:
 
 
 async def _run(
-    app: App, layout: Layout, life: Life, look: TaskFile, store: Store, settings: Settings
+    app: App,
+    layout: Layout,
+    life: Life,
+    look: TaskFile,
+    store: Store,
+    settings: Settings,
+    stopped: threading.Event,
 ) -> int:
     told, hints = Told(), Hints()
     health = Health(told, hints)
@@ -164,7 +187,7 @@ async def _run(
             f"{life.id} was changed or claimed in the meantime", "orchestrator show " + life.id
         ) from None
     signal.signal(signal.SIGIO, signal.SIG_IGN)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _cancel, store, life, stopped)
     stop = threading.Event()
     shows = _lend if look.route.mode == "interactive" else _print
     printer = threading.Thread(
@@ -235,7 +258,8 @@ class Told:
             say("the disk accepts writes again")
 
 
-def _cancel(store: Store, life: Life) -> None:
+def _cancel(store: Store, life: Life, stopped: threading.Event) -> None:
+    stopped.set()
     if store.request_cancel(life.id, "Ctrl-C"):
         say("==> stopping it: SIGINT, then SIGTERM, then SIGKILL")
     if life.handle is not None:

@@ -53,7 +53,7 @@ def command(app: App, names: tuple[str, ...], as_json: bool) -> None:
         return
     found = [_named(layout, name) for name in names]
     if as_json:
-        app.console.documents([("run", {"run": view.as_json()}) for view in found])
+        app.console.documents([("run", {"run": view.as_json()}) for view in found], len(names) > 1)
         return
     for view in found:
         show_run(app, view)

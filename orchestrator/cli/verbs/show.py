@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import for_each
 from orchestrator.cli.options import examples, ids_argument, json_option, now
 from orchestrator.cli.screen.task_page import TaskPage
 from orchestrator.cli.verbs import runs as runs_verb
@@ -36,17 +37,24 @@ Links = tuple[list[chains.Link], list[chains.Link]]
 @click.option("--why", "reasons", is_flag=True, help="Only what it waits for, as  why  tells it.")
 @json_option
 @click.pass_obj
-def command(app: App, words: tuple[str, ...], full: bool, reasons: bool, as_json: bool) -> None:
+def command(app: App, words: tuple[str, ...], full: bool, reasons: bool, as_json: bool) -> int:
     """Everything about a task: where it is, how it went, where its files are.  Of a run, its tasks."""
     if reasons:
-        why_verb.tell(app, words, as_json)
-    elif as_json:
-        app.console.documents([_document(app.layout, word) for word in words])
-    else:
-        for place, word in enumerate(words):
-            if place:
+        return why_verb.tell(app, words, as_json)
+    documents = []
+
+    def one(word: str) -> None:
+        if as_json:
+            documents.append(_document(app.layout, word))
+        else:
+            if word != words[0]:
                 app.console.out()
             _tell(app, word, full)
+
+    code = for_each(words, one)
+    if as_json:
+        app.console.documents(documents, len(words) > 1)
+    return code
 
 
 def _meant(layout: Layout, word: str) -> RunView | tuple[str, Status, str]:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.console import say
@@ -19,6 +20,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.units import show_duration
+from orchestrator.queries import runs
 from orchestrator.records import dataclass
 from orchestrator.store import git, removal, trees
 from orchestrator.store.trees import Tree
@@ -78,19 +80,30 @@ def command(app: App, words: tuple[str, ...], yes: bool, dry_run: bool, as_json:
     config, _ = open_config(app)
     if words[:1] == (CLEAN,):
         return _clean(app, config, words[1:], yes, dry_run, as_json)
-    if words:
-        for word in words:
-            task_id, _, _ = scan.find(layout, word)
-            if not os.path.isdir(layout.tree(task_id)):
-                raise NotFound(f"{task_id} has no tree", f"orchestrator show {task_id}")
-            app.console.out(layout.tree(task_id))
+    if words and not as_json:
+        for path in [path for word in words for path in _paths(app, word)]:
+            app.console.out(path)
         return 0
-    found = _all(layout, config)
+    wanted = {path for word in words for path in _paths(app, word)}
+    found = [item for item in _all(layout, config) if not words or item.path in wanted]
     if as_json:
         app.console.json("trees", {"trees": [item.as_json() for item in found]})
     else:
         _list(app, found)
     return 0
+
+
+def _paths(app: App, word: str) -> list[str]:
+    """The tree of the task that is meant, or those of the run's tasks; `NotFound` if there is
+    none."""
+    run = runs.meant(app.layout, word)
+    ids = [task_id for task_id, _, _ in selecting.named(app, [word])]
+    paths = [app.layout.tree(task_id) for task_id in ids]
+    found = [path for path in paths if os.path.isdir(path)]
+    if not found:
+        name = run[0] if run is not None else ids[0]
+        raise NotFound(f"{name} has no tree", f"orchestrator show {name}")
+    return found
 
 
 def _all(layout: Layout, config: Config) -> list[Found]:
@@ -150,7 +163,7 @@ def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Fo
 
 def _list(app: App, found: list[Found]) -> None:
     if not found:
-        app.console.out("no trees" if app.console.tty else "")
+        say("there are no trees")
         return
     rows = []
     for item in found:
@@ -169,14 +182,20 @@ def _clean(
     layout = app.layout
     for name in removal.strays(layout):
         removal.come_back(layout, name)
-    wanted = {scan.find(layout, word)[0] for word in words}
+    wanted = {task_id for task_id, _, _ in selecting.named(app, words)}
     found = [item for item in _all(layout, config) if not wanted or item.id in wanted]
     free = [item for item in found if not item.held]
     for item in found:
         if item.held and wanted:
             say(f"{item.id} stays: {item.held}")
     if dry_run or not free:
-        _list(app, free)
+        if as_json:
+            would = [{"id": item.id} for item in free]
+            app.console.json("change", {"changed": would, "refused": []})
+        elif free:
+            _list(app, free)
+        elif not wanted:
+            say("there is nothing to clean: no tree may go")
         return FAILED if wanted and not dry_run else 0
     if not yes:
         _list(app, free)

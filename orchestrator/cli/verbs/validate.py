@@ -12,7 +12,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import Choice, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import INVALID, NotFound, OrchestratorError
-from orchestrator.files import diagnostics, holds, named, opening, scan, schemas
+from orchestrator.files import diagnostics, holds, named, opening, runrecords, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.documents import Document, Problem, parse
 from orchestrator.files.layout import Layout, is_draft, stem_of
@@ -23,6 +23,7 @@ from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.units import plural
+from orchestrator.queries import runs
 from orchestrator.queries.health.wants import waiting_needs
 from orchestrator.records import replace
 from orchestrator.tools import judging
@@ -143,6 +144,10 @@ def _paths(word: str, layout: Layout | None) -> list[str]:
         ]
     if word == "-" or layout is None or os.path.lexists(word) or os.sep in word:
         return [word]
+    run = runs.meant(layout, word)
+    place = runrecords.place(layout, run[0]) if run is not None else None
+    if place is not None:
+        return [layout.shown(layout.file(*place))]
     try:
         _, status, name = scan.find(layout, word)
     except NotFound:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.app import App
+from orchestrator.cli.changes import for_each
 from orchestrator.cli.options import examples, ids_argument, json_option, now
 from orchestrator.cli.screen.console import Console
 from orchestrator.files.layout import Layout
@@ -21,22 +22,29 @@ if TYPE_CHECKING:
 @ids_argument(runs=True, name="words")
 @json_option
 @click.pass_obj
-def command(app: App, words: tuple[str, ...], as_json: bool) -> None:
+def command(app: App, words: tuple[str, ...], as_json: bool) -> int:
     """Everything that keeps a task from starting: holds, needs, times, limits, the watcher.  Reads files only.
 
     Of a run, what each of its tasks waits for. Short for show --why.
     """
-    tell(app, words, as_json)
+    return tell(app, words, as_json)
 
 
-def tell(app: App, words: tuple[str, ...], as_json: bool) -> None:
-    """What each of these waits for."""
-    answers = [_answer(app.layout, word) for word in words]
+def tell(app: App, words: tuple[str, ...], as_json: bool) -> int:
+    """What each of these waits for; the exit code."""
+    documents = []
+
+    def one(word: str) -> None:
+        answer = _answer(app.layout, word)
+        if as_json:
+            documents.append(("why", _document(answer)))
+        else:
+            _show(app.console, answer)
+
+    code = for_each(words, one)
     if as_json:
-        app.console.documents([("why", _document(answer)) for answer in answers])
-        return
-    for answer in answers:
-        _show(app.console, answer)
+        app.console.documents(documents, len(words) > 1)
+    return code
 
 
 def _document(answer: Reasons) -> dict[str, Any]:
