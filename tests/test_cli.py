@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 
 import pytest
 from conftest import Project, wait_until
@@ -241,8 +242,12 @@ def on_a_terminal(project, *words: str, seconds: float = 20.0, enough: bytes = b
             data += os.read(parent, 1 << 16)
     except OSError:  # its end
         pass
-    process.send_signal(signal.SIGINT)
-    process.wait(20)
+    interrupted = time.monotonic() + 20
+    while process.poll() is None:  # one that comes just before Python waits for a line wakes nobody
+        assert time.monotonic() < interrupted, f"{words} does not end"
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
     os.close(parent)
     return data
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import Project, wait_until
 
+from orchestrator.cli.screen.live_page import LivePage
 from orchestrator.queries.live import critical
 from orchestrator.store import quotas
 
@@ -288,6 +289,44 @@ def test_what_has_not_changed_is_not_written_again(project, followed):
     first = data.stat().st_ino
     wait_until(lambda: data.exists() and data.stat().st_ino != first)
     assert (tasks.stat().st_ino, past.stat().st_ino) == before
+
+
+def test_one_task_does_not_have_all_written_again(project, tmp_path):
+    """The list of 10,000 tasks was written, and read by the browser, again with each that ended."""
+
+    def feed(first: int, after: int) -> None:
+        with open(project.work / f"events/2026-01-01.feed-{first}.jsonl", "w") as file:
+            for number in range(first, after):
+                stamp = time.strftime(
+                    "%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - after + number)
+                )
+                facts = {
+                    "ts": stamp,
+                    "task_id": f"t{number}",
+                    "attempt": 1,
+                    "outcome": "succeeded",
+                    "status": "done",
+                }
+                line = {**facts, "event": "task_finished", "event_id": f"{number}/end"}
+                file.write(json.dumps(line) + "\n")
+
+    feed(0, 2000)
+    page = LivePage(project.layout, str(tmp_path / "r.html"), 86400.0)
+    page.begin()
+    now = time.time()
+    page.look(now)
+    listed, past = (tmp_path / f"r.{name}.js" for name in ("rows", "past"))
+    assert len(document(listed)["rows"]) == 2000 and not document(past)["rows"]
+    before = listed.stat().st_ino
+    feed(2000, 2003)
+    page.look(now + 20)
+    assert [row["task"] for row in document(past)["rows"]] == ["t2002", "t2001", "t2000"]
+    assert listed.stat().st_ino == before and past.stat().st_size < 20_000
+    dom = chromium(tmp_path, "--dump-dom", (tmp_path / "r.html").as_uri())
+    assert "2003 tasks" in dom and rows(dom)[0][1] == "t2002"
+    feed(2003, 2600)
+    page.look(now + 40)
+    assert len(document(listed)["rows"]) == 2600 and not document(past)["rows"]
 
 
 def test_a_page_to_be_kept_needs_a_file(project):

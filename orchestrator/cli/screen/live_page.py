@@ -24,6 +24,7 @@ from orchestrator.records import dataclass
 EVERY = 2.0  # seconds between two looks
 PAST_EVERY = 10.0  # seconds at least between two writings of what is over
 SHOWN = 50  # rows of each folder
+FRESH = 500  # rows of tasks that have ended, before all of them are written again
 PERIODS = {"today": 0.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
 Document = Mapping[str, Any]
 
@@ -111,13 +112,18 @@ def _period(index: Index, name: str, start: float, now: float) -> dict[str, str]
 
 
 class LivePage:
-    """Keeps ``PATH`` current until it is stopped: three scripts beside it, of which only what has
-    changed is written again."""
+    """Keeps ``PATH`` current until it is stopped: four scripts beside it, of which only what has
+    changed is written again.
+
+    The list of what has ended may be long: it is in a script of its own, and only what is new
+    since that was written is in the script that changes with every task.
+    """
 
     def __init__(self, layout: Layout, path: str, since: float) -> None:
         self._layout, self._path, self._since = layout, path, since
         self._base = os.path.splitext(path)[0]
-        self._stamps = {"past": "", "tasks": ""}
+        self._stamps = {"rows": "", "past": "", "tasks": ""}
+        self._listed: dict[str, Document] = {}  # of the list in its script: the rows, by task
         self._read: tuple[Any, ...] = ()
         self._past_at = 0.0
         self._stories: dict[str, tuple[tuple[Any, ...], Document]] = {}
@@ -169,7 +175,18 @@ class LivePage:
         if read != self._read:
             self._read = read
             self._stamps["past"] = str(now)
-            self._tell("past", past(self._layout, index, now, self._since))
+            document = past(self._layout, index, now, self._since)
+            self._tell("past", {**document, "rows": self._fresh(document["rows"], now)})
+
+    def _fresh(self, rows: list[Document], now: float) -> list[Document]:
+        """Those that are not in the script of the list yet; none if it has been written again."""
+        fresh = [row for row in rows if self._listed.get(row["task"]) != row]
+        if len(fresh) <= FRESH and self._stamps["rows"]:
+            return fresh
+        self._listed = {row["task"]: row for row in rows}
+        self._stamps["rows"] = str(now)
+        self._tell("rows", {"kind": "rows", "rows": rows})
+        return []
 
     def _tell(self, name: str, document: Document) -> None:
         _write(f"{self._base}.{name}.js", f"orchestrator({embedded(document)})\n")

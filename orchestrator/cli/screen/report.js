@@ -259,10 +259,20 @@ function drawTask() {
   if (!dialog.open) dialog.showModal();
 }
 
+// -- the list: all that had ended when it was written, and what has ended since
+let earlier = base ? null : [], fresh = [];
+function withWords(of) { return of.map(row => [row, columns.map(([key]) => row[key] ?? "").join(" ").toLowerCase()]); }
+function join() {
+  const newer = new Set(fresh.map(([row]) => row.task)), all = [...fresh, ...earlier.filter(([row]) => !newer.has(row.task))];
+  rows = all.map(one => one[0]); words = all.map(one => one[1]);
+  drawPeriods(); update();
+}
+
 // -- what comes ----------------------------------------------------------------------------------------------------------------------
 function told(doc) {
   if (doc.kind === "tasks") { known.tasks = doc.tasks; known.stamp = doc.stamp; }
-  if (doc.kind === "past") { known.past = doc; rows = doc.rows; words = rows.map(row => columns.map(([key]) => row[key] ?? "").join(" ").toLowerCase()); drawPeriods(); update(); }
+  if (doc.kind === "rows") { earlier = withWords(doc.rows); if (known.past) join(); }
+  if (doc.kind === "past") { known.past = doc; fresh = withWords(doc.rows); if (earlier) join(); }
   if (doc.kind === "live") known.live = doc;
   const live = known.live; if (!live) return;
   const links = known.stamp;  // what can be opened is part of what is shown
@@ -298,7 +308,7 @@ if (base) {
   const look = () => { if (!document.hidden) load("data"); };
   window.orchestrator = doc => {
     told(doc);
-    if (doc.kind === "live") for (const name of ["past", "tasks"]) if (seen[name] !== doc.stamps[name]) { seen[name] = doc.stamps[name]; load(name); }
+    if (doc.kind === "live") for (const name of ["rows", "past", "tasks"]) if (seen[name] !== doc.stamps[name]) { seen[name] = doc.stamps[name]; load(name); }
   };
   look(); setInterval(look, 2000); setInterval(tick, 1000); document.addEventListener("visibilitychange", look);
 }
