@@ -198,5 +198,5 @@ def test_status_goes_ahead_and_back(project):
         assert row == {"id": "a", "status": status}, word
     assert project.json("status", "--at", "1h")["tasks"] == []
     assert "no commit 'nix'" in project.run("status", "--at", "nix", code=3).stderr
-    assert "go with --ahead" in project.run("status", "--slots", "3", code=2).stderr
+    assert "need --ahead" in project.run("status", "--slots", "3", code=2).stderr
     assert Path(project.work, "done/a.yaml").exists()

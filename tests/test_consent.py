@@ -98,7 +98,7 @@ def test_a_fresh_clone_waits_and_ci_says_accept(pulled, tmp_path):
     said = refused(clone)
     assert "work/orchestrator.yaml came through git" in said
     digest = said.split("--accept ")[1].split()[0]
-    assert "their sha256 is " + digest in refused_code(clone, "0" * 64)
+    assert "the sha256 of the settings is " + digest in refused_code(clone, "0" * 64)
     clone.run("watch", "--until-empty", "--accept", digest, code=1)  # the task itself still waits
     clone.run("approve", "a")
     clone.run("watch", "--until-empty")

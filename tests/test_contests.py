@@ -132,7 +132,7 @@ def test_of_two_that_are_taken_at_once_one_is(tmp_path):
     for thread in threads:
         thread.join()
     winner = known(made.layout, "c").winner
-    assert sorted(told) == sorted([winner, f"{winner} was taken already"])
+    assert sorted(told) == sorted([winner, f"{winner} has already been taken"])
 
 
 # -- with git ----------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_report_and_query_as_a_person_sees_them(project):
         if "user_version" not in wrong:
             assert done.returncode == 2 and "SQLite says" in done.stderr, (wrong, done)
     assert len(project.json("query", "SELECT * FROM tasks")["rows"]) == 2
-    assert "no tasks finished in" in project.run("report", "--since", "1ms").stdout
+    assert "no tasks ended in" in project.run("report", "--since", "1ms").stdout
     project.run("report", "--since", "yesterday", code=2)
 
 

@@ -194,7 +194,7 @@ def test_each_makes_a_task_of_every_file_and_its_list_never_changes(tmp_path):
 @pytest.mark.parametrize(
     "each, place, words",
     [
-        ("src/*.c", 36, "no file of this project is like 'src/*.c'"),
+        ("src/*.c", 36, "no file of this project matches 'src/*.c'"),
         ("../*.py", 36, "leads out of the project"),
         ("{path: src/*.py}", 15, "nothing fills {file}"),
         ("5", 36, "must be text or a mapping"),

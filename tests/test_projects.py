@@ -150,7 +150,10 @@ def test_one_that_vanishes_or_is_broken_harms_no_other(project, tmp_path):
     assert figures["good"]["total"]["tasks"] == 1 and "problem" in figures["gone"]
     shown = project.run("report", "--all")
     assert "1 done" in shown.stdout and "good" in shown.stdout and "gone: " in shown.stderr
-    assert "--all goes with" in project.run("report", "--all", "--metrics", "-", code=2).stderr
+    assert (
+        "--all can only be combined with"
+        in project.run("report", "--all", "--metrics", "-", code=2).stderr
+    )
     project.drop("bad.yaml", "promt: x\n")
     needs = {item["name"]: item for item in project.json("review", "--all")["projects"]}
     assert [need["id"] for need in needs["good"]["needs"]] == ["bad"]

@@ -169,7 +169,7 @@ def test_retry_goes_on_in_its_session_unless_it_is_to_begin_anew(chat):
     chat.run("retry", "a")
     chat.run("watch", "--until-empty", code=1)
     first, second = session(chat, "a")
-    assert first == "sh: exit 3" and second.startswith("This task is to be done again")
+    assert first == "sh: exit 3" and second.startswith("Do this task again")
     assert "sh: exit 3" in second
     chat.run("retry", "a", "--fresh")
     chat.run("watch", "--until-empty", code=1)

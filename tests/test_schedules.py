@@ -152,10 +152,10 @@ def test_real_expressions(text, start, expected):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("* * * *", "has 4 fields"), ("60 * * * *", "no minute"), ("* 24 * * *", "no hour"), ("* * 0 * *", "no day of the month"),
-        ("* * * 13 *", "no month"), ("* * * * 8", "no day of the week"), ("*/0 * * * *", "empty"), ("5-1 * * * *", "empty"),
-        ("* * * foo *", "no month"), ("0 0 31 2 *", "never comes"), ("a * * * *", "no minute"), ("1,,2 * * * *", "no minute"),
-        ("@often", "has 1 fields"), ("*-5 * * * *", "no minute"), ("", "has 0 fields"),
+        ("* * * *", "has 4 fields"), ("60 * * * *", "not a valid minute"), ("* 24 * * *", "not a valid hour"), ("* * 0 * *", "not a valid day of the month"),
+        ("* * * 13 *", "not a valid month"), ("* * * * 8", "not a valid day of the week"), ("*/0 * * * *", "empty"), ("5-1 * * * *", "empty"),
+        ("* * * foo *", "not a valid month"), ("0 0 31 2 *", "never comes"), ("a * * * *", "not a valid minute"), ("1,,2 * * * *", "not a valid minute"),
+        ("@often", "has 1 fields"), ("*-5 * * * *", "not a valid minute"), ("", "has 0 fields"),
     ],
 )  # fmt: skip
 def test_what_is_no_expression(text, words):
@@ -455,7 +455,7 @@ def test_a_watcher_through_summer_time_and_clocks_that_are_set(project, start, s
 @pytest.mark.parametrize(
     "text, place, words",
     [
-        ("cron: '61 * * * *'\n" + BODY, (1, 7), "'61' is no minute"),
+        ("cron: '61 * * * *'\n" + BODY, (1, 7), "'61' is not a valid minute"),
         ("cron: '@daily'\ntz: Mars/Olympus\n" + BODY, (2, 5), "no time zone"),
         ("every: 10s\n" + BODY, (1, 8), "every minute"),
         (BODY, (1, 1), "either cron or every"),

@@ -47,7 +47,7 @@ def test_filters_find_what_did_not_succeed(ended):
 
 def test_a_filter_asks_first(ended):
     refused = ended.run("retry", "--failed", code=2).stderr
-    assert "2 tasks to run again: say -y, or -n to see which" in refused
+    assert "2 tasks to run again: confirm with -y, or list them with -n" in refused
     asked = on_a_terminal(ended, "retry", "--failed", enough=b"[y/N]").decode()
     assert "release.b" in asked and "other" in asked and "run again 2 tasks?" in asked
     assert ended.where("other") == ended.where("release.b") == "failed"
@@ -60,9 +60,9 @@ def test_a_filter_asks_first(ended):
 def test_mistakes_are_named(ended):
     assert "there is no run 'nosuch'" in ended.run("retry", "--run", "nosuch", code=3).stderr
     assert "there is no agent 'nosuch'" in ended.run("retry", "--agent", "nosuch", code=3).stderr
-    assert "name tasks, or say --run, --agent" in ended.run("retry", code=2).stderr
+    assert "name tasks, or give --run, --agent" in ended.run("retry", code=2).stderr
     assert (
-        "name tasks, or say --run, --agent"
+        "name tasks, or give --run, --agent"
         in ended.run("retry", "other", "--failed", code=2).stderr
     )
 

@@ -194,7 +194,7 @@ def test_new_makes_tasks_of_templates(project):
     wrong = project.run("new", "-T", "fix", "fiel=x", "file=y", code=4).stderr
     assert "no parameter 'fiel'" in wrong and "did you mean 'file'" in wrong
     assert "NAME=VALUE" in project.run("new", "-T", "fix", "words", code=2).stderr
-    assert "goes with -T" in project.run("new", "x", "--each", "*.py", code=2).stderr
+    assert "--each needs -T" in project.run("new", "x", "--each", "*.py", code=2).stderr
     project.run("validate")
 
 

@@ -804,7 +804,7 @@ def test_check_tries_a_tool(project, tools):
     done = project.run("tools", "check", "one", "--prompt", "fail", code=1)
     assert "401 unauthorized" in done.stdout and "(auth)" in done.stdout
     assert "no program" in project.run("tools", "check", "vibe", code=1).stdout
-    assert "go with" in project.run("tools", "--prompt", "x", code=2).stderr
+    assert "need: orchestrator agents check" in project.run("tools", "--prompt", "x", code=2).stderr
     assert not project.events("attempt_started")
 
 

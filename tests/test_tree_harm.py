@@ -216,7 +216,7 @@ def test_the_branch_of_an_attempt_that_was_begun_anew_is_still_its_own(repo: Rep
     found = repo.git("for-each-ref", "--format=%(refname)", "refs/heads/task")
     assert found.split() == ["refs/heads/task/x", "refs/heads/task/x-2"]
     assert "task/x" not in repo.run("doctor", code=None).stdout
-    assert "task/x, from which it began anew" in " ".join(repo.run("show", "x").stdout.split())
+    assert "task/x, where it started over" in " ".join(repo.run("show", "x").stdout.split())
 
 
 def fate_table() -> list[list[str]]:

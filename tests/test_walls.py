@@ -546,7 +546,7 @@ def test_a_verb_says_what_lies_where_a_journal_belongs(project):
     os.mkfifo(project.layout.journal("a"))
     done = project.run("archive", "a", code=1)
     assert "internal error" not in done.stderr and "work/.state/active" in done.stderr
-    assert "something else lies where" in done.stderr
+    assert "something else is in the place of" in done.stderr
 
 
 def test_a_verb_makes_the_folder_of_journals_anew_where_a_file_lies(project):

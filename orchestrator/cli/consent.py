@@ -51,8 +51,8 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
 def _check(given: str, found: str) -> None:
     if given.lower() != found:
         raise Unusable(
-            f"these settings are not the ones you accept: their sha256 is {found}",
-            "look at what has changed, then pass that one to --accept",
+            f"--accept does not match: the sha256 of the settings is {found}",
+            "look at what has changed, then pass this checksum to --accept",
         )
 
 

@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         hint = "nothing else was done; orchestrator doctor checks disk and permissions"
         if _is_of_others(error):
             hint = (
-                "something else lies where a file or folder of orchestrator belongs: move it away"
+                "something else is in the place of a file or folder of orchestrator: move it away"
             )
         elif error.errno in INTERNAL:
             _internal(error)

@@ -173,7 +173,7 @@ def age(_: click.Context, __: click.Parameter, value: str) -> float:
     try:
         return duration(value)
     except ValueError:
-        raise click.BadParameter(f"'{value}' is not a span of time; write 24h, 7d or 90d") from None
+        raise click.BadParameter(f"'{value}' is not a duration; write 24h, 7d or 90d") from None
 
 
 def now() -> float:

@@ -47,7 +47,7 @@ class Filter:
         return (*self.statuses, *(["failed"] if self.failed else []))
 
 
-NAME = "name tasks, or say --run, --agent, --label, --status or --failed"
+NAME = "name tasks, or give --run, --agent, --label, --status or --failed"
 STATES_SAID = {Status.REVIEW: "in review"}
 STATES = (*(status.word for status in FOLDERS), "invalid", "ended")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -56,7 +56,7 @@ status_option = click.option(
     "statuses",
     multiple=True,
     type=Choice(STATES),
-    help="Those with this status; may be repeated.",
+    help="Only tasks with this status; repeat it for more.",
 )
 label_option = click.option(
     "-l",
@@ -64,15 +64,19 @@ label_option = click.option(
     "labels",
     multiple=True,
     metavar="LABEL",
-    help="Those with this label; if repeated, with all of them.",
+    help="Only tasks with this label; repeat it to require all.",
 )
-failed_option = click.option("--failed", is_flag=True, help="Those that failed.")
+failed_option = click.option("--failed", is_flag=True, help="Only tasks that failed.")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 run_option = click.option(
-    "--run", "run_id", metavar="RUN", shell_complete=complete_runs, help="Those of a run."
+    "--run", "run_id", metavar="RUN", shell_complete=complete_runs, help="Only tasks of this run."
 )
 agent_option = click.option(
-    "-a", "--agent", metavar="AGENT", shell_complete=complete_agents, help="Those of an agent."
+    "-a",
+    "--agent",
+    metavar="AGENT",
+    shell_complete=complete_agents,
+    help="Only tasks of this agent.",
 )
 
 
@@ -235,7 +239,7 @@ def agree(app: App, found: Found, doing: str, yes: bool) -> None:
         return
     if not app.console.tty:
         count = plural(len(found), "task")
-        raise click.UsageError(f"{count} to {doing}: say -y, or -n to see which")
+        raise click.UsageError(f"{count} to {doing}: confirm with -y, or list them with -n")
     for task_id, status, _ in found:
         say(f"{app.console.sign(str(status))} {status.word:<9} {task_id}")
     click.confirm(f"{doing} {plural(len(found), 'task')}?", abort=True, err=True)

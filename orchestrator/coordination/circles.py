@@ -32,5 +32,5 @@ class Circles:
 def words(circle: list[str]) -> str:
     """What is wrong, and what to do."""
     return (
-        f"these tasks wait for each other: {' needs '.join(circle)}; take one of them out of needs:"
+        f"these tasks wait for each other: {' needs '.join(circle)}; remove one of them from needs:"
     )

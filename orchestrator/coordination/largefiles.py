@@ -35,7 +35,7 @@ BOOT = "from orchestrator.coordination.judge import main; main()"
 ENDING = 5.0  # seconds for a process to end that has closed its socket
 HINT = "make several files of it"
 KILLED = "the process that judges it was ended before it had an answer"
-AFTER_UPGRADE = "it is looked at again; after an upgrade restart the watcher"
+AFTER_UPGRADE = "the watcher tries again; after an upgrade, restart it"
 # A process that ends itself so was brought to it by what it read; any other end is somebody else's
 # doing.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)

@@ -34,7 +34,7 @@ class Listing:
         self.no_tasks(name for name in listed if name not in present)
         more, self._nontasks.more = self._nontasks.more, 0
         if more:
-            why = f"{more} more names in inbox/ are not those of tasks: orchestrator doctor"
+            why = f"{more} more files in inbox/ are not tasks: orchestrator doctor"
             self._listener.hear(Remark(About.IGNORED, "", why))
         return present
 

@@ -273,7 +273,7 @@ def give_back(store: Store, task_id: str) -> None:
     entry = store.ledger.open(task_id)
     change = unmerged(entry.journal) if entry is not None else None
     if entry is None or change is None:
-        raise Refused(f"{task_id} has no branch that is to be merged")
+        raise Refused(f"{task_id} has no branch to merge")
     with entry:
         if not entry.lock(merging.PATIENCE):
             raise Refused(

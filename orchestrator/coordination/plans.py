@@ -66,9 +66,13 @@ def understood(layout: Layout, life: Life, reading: Reading) -> Reading:
 
 
 def finish(reading: Reading, changed: Sequence[str]) -> Finish:
-    """A plan waits in review.  What was changed all the same is told."""
+    """A plan waits in review, and its reason names what changed nevertheless."""
     plan = _plan(reading)
-    also = f"; it was to change nothing, and changed {', '.join(changed[:5])}" if changed else ""
+    also = (
+        f"; it was supposed to change nothing, but changed {', '.join(changed[:5])}"
+        if changed
+        else ""
+    )
     return Finish(Status.REVIEW, f"plan: {one_line(headline(plan), 160)}{also}", plan)
 
 

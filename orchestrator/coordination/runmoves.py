@@ -56,9 +56,7 @@ class RunMoves:
                 cancelled += self._put_back(run_id, *place, ids)
             elif run_id not in self._missing and self.groups.get(run_id) is not None:
                 self._missing.add(run_id)
-                why = (
-                    "its file is gone: its tasks go on, and the next watcher knows no limits of it"
-                )
+                why = "its file is gone: its tasks go on, but the next watcher will not know its limits"
                 self.listener.hear(Remark(About.WARNED, run_id, f"run {run_id}: {why}"))
         return cancelled
 

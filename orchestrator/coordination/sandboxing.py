@@ -117,12 +117,12 @@ class Sandboxes:
         writable = [_real(path) for path in (*box.write, *state_paths(life.route.tool, order.env))]
         for path in writable:
             if covered(place, [path]) or covered(_real(self.layout.root), [path]):
-                raise _impossible(box, f"{path} may be written, and the project lies in it")
+                raise _impossible(box, f"{path} is writable, and contains the project")
         for path in (*writable, place):
             if state_home() and covered(trusted, [path]):
                 raise _impossible(
                     box,
-                    f"{path} may be written, and what this machine trusts ({trusted}) lies in it",
+                    f"{path} is writable, and contains what this machine trusts ({trusted})",
                 )
 
     def _environment(self, box: Sandbox, order: Order) -> dict[str, str]:

@@ -188,7 +188,7 @@ class TaskTrees:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                told.append(f"{'/'.join(below)} was not looked at: {error.strerror}")
+                told.append(f"{'/'.join(below)} could not be checked: {error.strerror}")
         return told
 
     def _collect(self, life: Claimed, folder: str, quiet: float) -> list[str]:
@@ -203,7 +203,7 @@ class TaskTrees:
             left.update(listed)
             looks -= 1
         if more:
-            told.append("it dropped very many files: some of them were not accepted")
+            told.append("it dropped too many files; some were not accepted")
         return told
 
     def _submit(self, life: Claimed, folder: str, listed: list[str], quiet: float) -> list[str]:

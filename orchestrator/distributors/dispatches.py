@@ -138,7 +138,7 @@ def end_of(data: Mapping[str, Any]) -> dict[str, Any]:
     `Nonsense`."""
     end: dict[str, Any] = {"cause": data.get("cause", ""), "code": None, "signal": None}
     if end["cause"] not in CAUSES:
-        raise Nonsense("an end of no known cause")
+        raise Nonsense("an end with an unknown cause")
     for name, most in (
         ("code", 255),
         ("signal", 64),
@@ -172,7 +172,7 @@ def _number(value: Any, most: int, name: str) -> int:
 
 def _hex(value: Any, size: int) -> str:
     if not isinstance(value, str) or len(value) != size or set(value) - set("0123456789abcdef"):
-        raise Nonsense("a hash that is none")
+        raise Nonsense("an invalid hash")
     return value
 
 
@@ -240,7 +240,7 @@ def piece_from(data: bytes) -> Piece:
         has = told["has"] if isinstance(told["has"], list) else []
         return Piece(has=tuple(_hex(item, 40) for item in has[:200]))
     if told.get("log") not in LOGS or len(rest) > PIECE:
-        raise Nonsense("an event of no known log")
+        raise Nonsense("an event for an unknown log")
     return Piece(
         told["log"], _number(told.get("at"), 1 << 40, "offset"), told.get("cut") is True, rest
     )

@@ -47,8 +47,7 @@ class LauncherDistributor(QueueDistributor):
     def fault(self) -> str:
         if isinstance(self._launcher, Kestra) and not self._launcher.url:
             return (
-                f"{self.name}: it is not said where Kestra is: export"
-                f" {self._kestra_env()}=http://..."
+                f"{self.name}: Kestra's address is missing: export {self._kestra_env()}=http://..."
             )
         if not self._url:
             return (

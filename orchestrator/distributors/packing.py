@@ -67,15 +67,15 @@ def unpack(blob: bytes) -> list[tuple[str, bytes, bool]]:
     try:
         heads = json.loads(head)
         if not isinstance(heads, list):
-            raise ValueError("a list of files that is none")
+            raise ValueError("an invalid list of files")
         found = []
         for name, size, executable in heads[: MOST_FILES + 1]:
             if not safe(name) or not isinstance(size, int) or not 0 <= size <= len(body):
-                raise ValueError(f"a name or a size that is none: {str(name)[:100]!r}")
+                raise ValueError(f"an invalid name or size: {str(name)[:100]!r}")
             found.append((name, body[:size], executable is True))
             body = body[size:]
     except (TypeError, RecursionError):
-        raise ValueError("it is no blob of files") from None
+        raise ValueError("it is not a blob of files") from None
     if len(found) > MOST_FILES:
         raise ValueError(f"more than {MOST_FILES} files")
     return found

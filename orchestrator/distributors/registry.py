@@ -76,7 +76,7 @@ class Distributors:
     def _make(self, name: str) -> Distributor:
         options = self._settings.get(name)
         if options is None:
-            return Missing(name, f"the distributor '{name}' is not configured any more")
+            return Missing(name, f"the distributor '{name}' is no longer configured")
         try:
             return _made(name, str(options.get("kind", "")), options, self._layout)
         except OrchestratorError as error:

@@ -83,7 +83,7 @@ def _refuse_too_many(layout: Layout) -> None:
             raise Unusable(
                 f"{layout.shown(folder)} has {count} files, and at most {scan.MOST_SETTINGS} are"
                 " read",
-                f"remove what is no setting: ls {layout.shown(folder)}",
+                f"remove what is not a setting: ls {layout.shown(folder)}",
             )
 
 

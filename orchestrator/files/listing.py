@@ -48,12 +48,12 @@ def like(root: str, pattern: str) -> list[str]:
     found = [name for name in _listed(root, pattern) if not name.startswith("work/")]
     if not found:
         raise CannotList(
-            f"no file of this project is like '{pattern[:60]}'", "git ls-files  lists them"
+            f"no file of this project matches '{pattern[:60]}'", "git ls-files  lists them"
         )
     if len(found) > matrix.MOST:
         raise CannotList(
-            f"{len(found)} files are like '{pattern[:60]}', more than {matrix.MOST}",
-            "say it more closely",
+            f"{len(found)} files match '{pattern[:60]}', more than {matrix.MOST}",
+            "use a narrower pattern",
         )
     for name in found:
         if not name.isprintable():

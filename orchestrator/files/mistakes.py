@@ -218,7 +218,10 @@ def front_matter(text: str) -> tuple[str, str]:
     if first == "---":
         return "the front matter that begins here never ends", "put --- on a line below its keys"
     if first and not first.strip("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"):
-        return "front matter does not begin so", "write ---, three plain dashes, above and below it"
+        return (
+            "front matter does not begin like this",
+            "write ---, three plain dashes, above and below it",
+        )
     return "there is no YAML front matter", "begin with:  ---, keys, ---, then the prompt"
 
 

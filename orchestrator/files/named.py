@@ -70,7 +70,7 @@ def circle(request: Request, needs: Mapping[str, tuple[str, ...]]) -> list[Probl
     if not found:
         return []
     message = f"these tasks wait for each other: {' needs '.join(found)}"
-    hint = "take one of them out of needs:"
+    hint = "remove one of them from needs:"
     return [request.document.problem_at(("needs",), message, hint, warning=True)]
 
 

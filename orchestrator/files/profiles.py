@@ -91,7 +91,7 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
         if name:
             profile = _load(f"{layout.agents}/{file_name}", name, check)
             if name in found:
-                why = f"the agent '{name}' is there already: {os.path.basename(found[name].path)}"
+                why = f"the agent '{name}' already exists: {os.path.basename(found[name].path)}"
                 problem = documents.Problem(1, 1, why, "rename or remove one of the two")
                 profile = Profile(file_name, profile.path, profile.document, problems=(problem,))
             found[profile.name] = profile

@@ -21,7 +21,7 @@ def load_templates(layout: Layout, check: Check | None = None) -> list[TemplateF
         item = judged(f"{layout.templates}/{file}", check)
         if item.name in found:
             problem = documents.Problem(
-                1, 1, f"the template '{item.name}' is there already", "rename one"
+                1, 1, f"the template '{item.name}' already exists", "rename one"
             )
             item = TemplateFile(file, item.path, item.document, (problem,))
         found[item.name] = item

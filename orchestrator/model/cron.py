@@ -86,14 +86,14 @@ def _field(word: str, name: str, low: int, high: int, names: dict[str, int]) -> 
     for part in word.split(","):
         match = _PART.match(part)
         if not match or (match[1] == "*" and match[2]):
-            raise ValueError(f"'{part[:20]}' is no {name}")
+            raise ValueError(f"'{part[:20]}' is not a valid {name}")
         first = low if match[1] == "*" else _value(match[1], name, low, high, names)
         last = high if match[1] == "*" or match[3] else first
         if match[2]:
             last = _value(match[2], name, low, high, names)
         step = int(match[3] or 1)
         if step == 0 or last < first:
-            raise ValueError(f"'{part[:20]}' is no {name}: it is empty")
+            raise ValueError(f"'{part[:20]}' is not a valid {name}: it is empty")
         found.update(range(first, last + 1, step))
     return found
 
@@ -101,7 +101,7 @@ def _field(word: str, name: str, low: int, high: int, names: dict[str, int]) -> 
 def _value(word: str, name: str, low: int, high: int, names: dict[str, int]) -> int:
     value = names.get(word, -1) if word.isalpha() else int(word)
     if not low <= value <= high:
-        raise ValueError(f"'{word[:20]}' is no {name}: {low} to {high}")
+        raise ValueError(f"'{word[:20]}' is not a valid {name}: {low} to {high}")
     return value
 
 

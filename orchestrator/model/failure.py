@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
     "timeout": Kind(True, False, "it ran out of time"),
     "silence": Kind(True, False, "it printed nothing for too long"),
     "exit": Kind(True, False, "the tool itself failed"),
-    "incomplete": Kind(True, False, "it ended without saying that it is done"),
+    "incomplete": Kind(True, False, "it ended without saying that it was done"),
     "signal": Kind(True, False, "a signal ended it"),
     "lost": Kind(
         False, False, "its supervisor was killed, or its machine is out of reach; nobody knows"

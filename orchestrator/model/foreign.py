@@ -115,38 +115,38 @@ _ADVICE: Mapping[str, str] = {
         " comments comment hypothesis resources implementation_details next_steps plan_details"
         " prompt_suffix prompt_prefix extra_instructions"
     ),
-    "what a role is told stands in work/agents/NAME.md": (
+    "put a role's instructions in work/agents/NAME.md": (
         "system_prompt system system_message append_system_prompt backstory "
         "custom_instructions persona_prompt role_prompt role_definition"
     ),
-    "commands belong to an agent in orchestrator.yaml: tool: shell, command: [...]": (
+    "give a command to an agent in orchestrator.yaml: tool: shell, command: [...]": (
         "command commands cmd cmds script scripts bash shell exec entrypoint bash_command"
         " run_command shell_command argv args arguments execute action actions run_script"
     ),
-    "commands that prove the work stand in orchestrator.yaml under checks:; name them here: verify: [...]": (
+    "put commands that prove the work in orchestrator.yaml under checks:; name them here: verify: [...]": (
         "test_cmd lint_cmd test_command tests test lint check checks validation validations"
         " verification verify_command assertions guardrail guardrails quality_gates gates auto_test"
         " auto_lint"
     ),
-    "permissions belong to an agent in orchestrator.yaml": (
+    "set permissions for an agent in orchestrator.yaml": (
         "permissions permission permission_mode allowed_tools tools disallowed_tools denied_tools"
         " approval_mode approval_policy ask_for_approval sandbox_mode yolo auto_approve auto_accept"
         " yes dangerously_skip_permissions mcp mcp_servers toolsets allow deny skills trust"
         " full_auto human_input"
     ),
-    "sampling and effort belong to the agent's own settings: remove this line": (
+    "set sampling and effort in the agent's own settings, and remove this line": (
         "temperature top_p top_k seed max_output_tokens frequency_penalty presence_penalty"
         " reasoning_effort effort thinking thinking_budget model_settings model_config"
         " model_reasoning_effort model_parameters"
     ),
-    "turns are not limited: write timeout, max_tokens or max_cost_usd": (
+    "there is no limit on turns: use timeout, max_tokens or max_cost_usd": (
         "max_turns max_steps max_iterations max_iter turns iterations recursion_limit max_rounds"
     ),
-    "a task starts once, at not_before or later; what comes again is a file in work/schedules/": (
+    "a task starts once, at not_before or later; for repeated work, put a file in work/schedules/": (
         "cron schedule schedule_interval interval repeat repeat_policy every recurrence recurring"
         " frequency trigger triggers catchup rrule cadence timetable repeat_every crontab"
     ),
-    "the wait before another attempt is in orchestrator.yaml: retry: {delay: 10s}": (
+    "set the wait before another attempt in orchestrator.yaml: retry: {delay: 10s}": (
         "retry_delay retry_backoff backoff retry_wait retry_interval retry_exponential_backoff"
         " max_retry_delay interval_sec interval_seconds"
     ),
@@ -159,7 +159,7 @@ _ADVICE: Mapping[str, str] = {
         "matrix strategy foreach for_each loop "
         "with_items each parallel_for map_over expand repeat_for"
     ),
-    "secrets stay in the watcher's environment: environment: in orchestrator.yaml names them": (
+    "put secrets in the watcher's environment; name them under environment: in orchestrator.yaml": (
         "secrets secret credentials api_key apikey token env_file envfile dotenv password"
     ),
     "tasks that share a word never run at the same time:  locks: [word]": (
@@ -170,27 +170,27 @@ _ADVICE: Mapping[str, str] = {
         "if condition conditions trigger_rule only_if unless preconditions precondition only except"
         " run_if skip_if depends_on_past conditional"
     ),
-    "what follows is a task of its own:  then: {agent: ..., prompt: ...}": (
+    "write a follow-up task as  then: {agent: ..., prompt: ...}": (
         "on_success on_success_callback next next_step next_task follow_up followup follow_ups"
         " downstream on_complete on_completion after_script handoff handoffs handler_on connections"
         " success_callback"
     ),
-    "a failed task holds up only what needs it: remove this line": (
+    "a failed task blocks only the tasks that need it: remove this line": (
         "continue_on_error ignore_error ignore_errors allow_failure ignore_failure continue_on"
         " continue_on_failure soft_fail fail_fast failfast on_failure on_error"
     ),
-    "hooks: in orchestrator.yaml tell you of what happens": (
+    "to be notified, use hooks: in orchestrator.yaml": (
         "notify notifications notification mail_on email email_on_failure slack webhook webhooks"
         " on_failure_callback alert alerts callback callback_url on_retry_callback"
     ),
-    "the answer as data is  result: {schema: FILE}": (
+    "for an answer as data, write  result: {schema: FILE}": (
         "output_json output_schema output_pydantic output_format response_format "
         "json_schema response_schema structured_output"
     ),
     "a task file has no version: remove this line": (
         "version schema_version api_version format_version"
     ),
-    "steps go into the prompt; several tasks go under  tasks:  by name": (
+    "put steps in the prompt; put several tasks under  tasks:  by name": (
         "steps subtasks sub_tasks jobs stages nodes phases"
     ),
     "a contest is a file of its own, not a task of a run: prompt: and compete: at its top": (

@@ -196,8 +196,8 @@ def problems(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str, st
     if default == "never" and not data.get("agents"):
         yield (
             ("review",),
-            "review: never leaves nobody to ask before a merge",
-            "write it at roles that say  merge: auto  or  merge: never",
+            "with review: never, nobody is asked before a merge",
+            "use it only in roles with  merge: auto  or  merge: never",
         )
     for name, body in (data.get("agents") or {}).items():
         if not isinstance(body, dict):
@@ -206,7 +206,7 @@ def problems(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str, st
         if (role.review or default) == "never" and role.merge == "ask":
             yield (
                 ("agents", name, "review") if role.review else ("review",),
-                "review: never leaves nobody to ask before a merge",
+                "with review: never, nobody is asked before a merge",
                 "merge: auto merges what is proven; merge: never keeps the branch",
             )
         for check in role.verify:
@@ -220,7 +220,7 @@ def problems(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str, st
                 yield (
                     ("trees", "link"),
                     f"{command[0]} fills {folder}, which is linked: it would empty your own",
-                    f"take {folder} out of link, or the command out of setup",
+                    f"remove {folder} from link, or the command from setup",
                 )
 
 

@@ -9,7 +9,7 @@ from orchestrator.patterns import regex
 
 DENIED = "permission denied"  # how the warnings begin that tell of it
 NOBODY = (
-    "Nobody answers your question. Go on as you think best, keep to what is safe and can be undone,"
+    "Nobody will answer your question. Go on as you think best, keep to what is safe and can be undone,"
     " and say at the end what you decided.\n"
 )
 # What is indented by four columns or more is code, and offers nothing.

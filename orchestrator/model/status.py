@@ -67,8 +67,8 @@ class Folder:
 # In the order in which a reader that sees an id twice (a move by link and unlink, a copy) believes
 # the folders.
 TABLE = (
-    Folder(Status.RUNNING, "claimed by a watcher; the file stays as it was"),
-    Folder(Status.REVIEW, "a person is to decide", ended=True, moved="task_moved"),
+    Folder(Status.RUNNING, "claimed by a watcher; the file does not change"),
+    Folder(Status.REVIEW, "a person decides", ended=True, moved="task_moved"),
     Folder(Status.DONE, "finished and proven", ended=True, finished=True),
     Folder(Status.FAILED, "failed, or timed out", ended=True, finished=True),
     Folder(

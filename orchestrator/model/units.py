@@ -88,7 +88,7 @@ def when(text: str) -> float:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
         seconds = moment.timestamp()
     except (ValueError, OverflowError, OSError):
-        raise NoSuchValue(text, "is no time that any clock shows") from None
+        raise NoSuchValue(text, "is not a valid time") from None
     if not EARLIEST <= seconds <= LATEST:
         raise NoSuchValue(text, "is not between 1900 and 2200")
     return seconds

@@ -61,7 +61,7 @@ def _now(view: Overview, project: str) -> list[Family]:
     kinds = [need.kind for need in view.needs]
     for kind in ("asks", "review", "failed", "invalid", "held", "budget"):
         needs.add(kinds.count(kind), project=project, kind=kind)
-    held = Family("orchestrator_held", "gauge", "What is held beside single tasks.")
+    held = Family("orchestrator_held", "gauge", "Holds other than those of single tasks.")
     for scope_kind, name in view.held:
         held.add(1, project=project, scope=scope_kind or "all", name=name)
     return [tasks, up, needs, held]

@@ -219,7 +219,7 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             ) from None
         raise OrchestratorError(
             f"SQLite says: {error}",
-            'what there is: orchestrator events --sql "SELECT sql FROM sqlite_master"',
+            'to see the tables: orchestrator events --sql "SELECT sql FROM sqlite_master"',
             USAGE,
         ) from None
 

@@ -171,13 +171,13 @@ def _running(known: world.Known, task_id: str, journal: Journal | None) -> Reaso
     attempt = journal.attempt
     if attempt is not None and attempt.where and attempt.ended is None:
         summary, gates = elsewhere.waits(known.layout, attempt, journal.phase, known.now)
-        following = [f"to follow it: orchestrator logs -f {task_id}"]
+        following = [f"follow it: orchestrator logs -f {task_id}"]
         return Reasons(task_id, "running", summary, gates, following)
     return Reasons(
         task_id,
         "running",
         "it is running",
-        passed=[f"to follow it: orchestrator logs -f {task_id}"],
+        passed=[f"follow it: orchestrator logs -f {task_id}"],
     )
 
 

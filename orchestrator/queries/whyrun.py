@@ -27,7 +27,7 @@ def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
         if row.status == "failed":
             passed.append(f"{row.id} failed; run it again: orchestrator retry {row.id}")
         elif row.status in ("running", "asks"):
-            passed.append(f"{row.id} is running; to follow it: orchestrator logs -f {row.id}")
+            passed.append(f"{row.id} is running; follow it: orchestrator logs -f {row.id}")
         else:
             gates += _gates(layout, row, now)
     if view.folder == "review":

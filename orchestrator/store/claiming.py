@@ -126,7 +126,7 @@ def _first(layout: Layout, ledger: Ledger, task_id: str, record: Mapping[str, An
         if os.path.exists(layout.journal(task_id)):
             return None
         raise Taken(
-            f"there is a task '{task_id}' in {status}/ already",
+            f"there is already a task '{task_id}' in {status}/",
             f"to run that one again: orchestrator retry {task_id}; else rename this file",
         )
     try:

@@ -40,7 +40,7 @@ def taking(layout: Layout, task_id: str) -> Iterator[None]:
         found = contests.known(layout, found.run) or found
         taken = found.winner or _merged(layout, found)
         if taken not in ("", task_id):
-            raise Refused(f"{taken} was taken already", f"orchestrator show {found.run}")
+            raise Refused(f"{taken} has already been taken", f"orchestrator show {found.run}")
         yield
         write(layout, found.won_by(task_id))
     finally:

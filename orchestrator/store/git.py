@@ -247,7 +247,7 @@ def find(root: str) -> Repository:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise NoRepository(
-            f"git cannot be asked: {error}", "install git, or take isolation out"
+            f"git cannot be asked: {error}", "install git, or remove isolation"
         ) from None
     lines = os.fsdecode(done.stdout).split("\n")
     if lines and lines[0] == "true":
@@ -280,7 +280,7 @@ def _check(root: str) -> None:
     path = gitfiles.odd(near.git_dir, near.common) if near is not None else ""
     if path:
         raise NoRepository(
-            f"{path} is not a regular file", "put it right; until then no git is started here"
+            f"{path} is not a regular file", "repair it; until then orchestrator starts no git here"
         )
 
 

@@ -39,7 +39,7 @@ class WatcherLock:
             )
             raise Busy(
                 f"another watcher is already running here: {who}",
-                "to follow it: orchestrator status -f",
+                "follow it: orchestrator status -f",
             ) from None
 
     def release(self) -> None:

@@ -295,9 +295,7 @@ def _rename(store: Store, source: str, path: str) -> None:
             store.prepare()  # the folder may be missing (git removes empty ones)
             atomic.move(source, path)
     except FileExistsError:
-        raise Refused(
-            f"{store.layout.shown(path)} is there already", "orchestrator doctor"
-        ) from None
+        raise Refused(f"{store.layout.shown(path)} already exists", "orchestrator doctor") from None
     except FileNotFoundError:
         raise Refused(
             f"{store.layout.shown(source)} was moved meanwhile", "orchestrator status"

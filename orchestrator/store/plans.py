@@ -82,5 +82,5 @@ def _refuse_changed(layout: Layout, task_id: str, plan: str) -> None:
         shown = layout.shown(path)
         raise Refused(
             f"{shown} no longer says what the agent of {task_id} wrote",
-            f"orchestrator reply {task_id} - < {shown}   has it plan again by these words",
+            f"orchestrator reply {task_id} - < {shown}   asks it to plan again with these words",
         )

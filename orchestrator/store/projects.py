@@ -11,7 +11,7 @@ from orchestrator.model import ids
 
 
 def add(layout: Layout, name: str = "") -> str:
-    """Remember a project under its folder's name, or another; the name. One that is there already
+    """Remember a project under its folder's name, or another; the name. One that already exists
     stays as it is."""
     root = os.path.realpath(layout.root)
     known = next((item for item in projects.listed() if item.root == root), None)
@@ -27,7 +27,7 @@ def add(layout: Layout, name: str = "") -> str:
         os.symlink(root, path)
     except FileExistsError:
         raise Refused(
-            f"there is a project '{chosen}' already", "choose another name with --name"
+            f"there is already a project '{chosen}'", "choose another name with --name"
         ) from None
     except OSError as error:
         raise StoreFault(f"{path} could not be made: {error.strerror}") from None

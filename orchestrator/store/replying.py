@@ -2,7 +2,7 @@
 its next attempt.
 
 Exactly once, wherever it is cut off. The file is what waits; the ``told`` record, which names that
-very file, is the commit point; then the file goes. A file whose record is there already is only
+very file, is the commit point; then the file goes. A file whose record already exists is only
 taken away.
 """
 

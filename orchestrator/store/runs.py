@@ -73,7 +73,7 @@ def _accept(store: Store, run: Run, name: str, content: Content) -> None:
     if not os.path.lexists(source):  # withdrawn, or accepted by another since it was read
         raise Vanished
     if run.id in {known for known, _ in runrecords.listed(layout)}:
-        raise Taken(f"there is a run '{run.id}' already", "rename this file")
+        raise Taken(f"there is already a run '{run.id}'", "rename this file")
     for task_id in run.tasks:
         store.check_free(task_id)
     _stage(store, run, f"{name}\n{content.sha256}" if run.listed else "")
@@ -87,7 +87,7 @@ def _accept(store: Store, run: Run, name: str, content: Content) -> None:
         raise Vanished from None
     except FileExistsError:
         atomic.remove_tree(layout.expanding(run.id))
-        raise Taken(f"runs/{name} is there already", "rename this file") from None
+        raise Taken(f"runs/{name} already exists", "rename this file") from None
     if not run.listed and os.lstat(target).st_ino != content.stat.st_ino:
         atomic.move(target, source)
         atomic.remove_tree(layout.expanding(run.id))

@@ -111,7 +111,7 @@ def told(
     if left:
         words.append(f"while it ran, your list of stashes grew by {len(left)}{also}")
     if kept:
-        words.append(f"whatever nothing else holds is kept: {kept}")
+        words.append(f"work that nothing else holds is kept: {kept}")
     return words
 
 
@@ -147,7 +147,7 @@ def keep_lost(repo: Repository, ref: str, commits: Collection[str], task_id: str
     if not lost:
         return ""
     parents = [word for commit in lost for word in ("-p", commit)]
-    message = f"{task_id}: what went from the repository while it ran\n"
+    message = f"{task_id}: what disappeared from the repository while it ran\n"
     made = repo.shared.signed()(
         "commit-tree", f"{lost[0]}^{{tree}}", *parents, stdin=message.encode("utf-8", "replace")
     )

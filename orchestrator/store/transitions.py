@@ -136,7 +136,7 @@ class Store:
                 raise
         except FileExistsError:
             raise Taken(
-                f"there is a task '{task_id}' already", "choose another name with --id"
+                f"there is already a task '{task_id}'", "choose another name with --id"
             ) from None
         except OSError as error:
             raise StoreFault(
@@ -155,12 +155,12 @@ class Store:
         place = scan.locate(self.layout, task_id)
         if place is not None:
             raise Taken(
-                f"there is a task '{task_id}' already, in {place[0]}/",
+                f"there is already a task '{task_id}' in {place[0]}/",
                 "choose another name with --id",
             )
         placed = {ids.key(name) for name, _ in scan.task_names(self.layout.folder("runs"))}
         if ids.key(task_id) in placed or runrecords.has_record(self.layout, task_id):
-            raise Taken(f"there is a run '{task_id}' already", "choose another name with --id")
+            raise Taken(f"there is already a run '{task_id}'", "choose another name with --id")
         for closed in (False, True):
             if os.path.exists(self.layout.journal(task_id, closed)):
                 raise Taken(
@@ -236,7 +236,7 @@ class Store:
         }
         target = self.layout.file(Status.RUNNING, name)
         if os.path.lexists(target) and self.ledger.open(task_id) is None:
-            raise Taken(f"running/{name} is there already", "orchestrator doctor")
+            raise Taken(f"running/{name} already exists", "orchestrator doctor")
         if not os.path.isdir(self.layout.folder(Status.RUNNING)):
             self.prepare()
         entry, undo = claimed(self.layout, self.ledger, task_id, record, self.clock)
@@ -284,7 +284,7 @@ class Store:
         """Move the task's file from running/ to ``target`` and close its journal; what was odd on
         the way.
 
-        Commit point: the rename. Repeatable: a task that is there already is fine. Of the tasks in
+        Commit point: the rename. Repeatable: a task that already exists is fine. Of the tasks in
         the record's ``then`` those that are to be made now are.
         """
         claim = entry.journal.claim

@@ -416,7 +416,7 @@ def _linked(layout: Layout, trees: Trees, repo: Repository, tree: Tree) -> Itera
         if os.path.lexists(target):
             raise CannotIsolate(
                 f"setup has made {path}, which should be a link to yours",
-                "take it out of trees.link, or the command out of trees.setup",
+                "remove it from trees.link, or the command from trees.setup",
             )
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.symlink(source, target)

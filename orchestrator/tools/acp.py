@@ -206,7 +206,7 @@ class Talk:
         elif isinstance(opened.get("models"), dict):
             self._ask("session/set_model", sessionId=self.session, modelId=model)
         else:
-            raise Refusal(f"it lets nobody choose a model: it cannot use {model}")
+            raise Refusal(f"it offers no choice of model, so it cannot use {model}")
 
     def _choose_mode(self, opened: dict[str, Any]) -> None:
         mode, modes = self.options.mode, opened.get("modes")

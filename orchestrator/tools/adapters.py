@@ -212,7 +212,7 @@ class SpecAdapter:
             )
         if base.exit_code in tool.success_codes:
             plain, reason = (
-                ("incomplete", "it ended without saying that it is done")
+                ("incomplete", "it ended without saying that it was done")
                 if not said.failed
                 else ("exit", "failed")
             )

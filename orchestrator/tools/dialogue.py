@@ -135,7 +135,7 @@ class Agent:
                     self._split(b"\n")
                     continue
                 if not data or len(self._rest) > LONGEST:
-                    raise Over(self.how() if not data else "it sent a message that never ends")
+                    raise Over(self.how() if not data else "it sent a message without an end")
                 self._split(data)
             else:
                 yield None
@@ -336,7 +336,7 @@ class Words:
             if found:
                 self._later = found[1:]
                 return found[0]
-        raise Over("it was told nothing")
+        raise Over("it got no prompt")
 
     def more(self) -> list[tuple[str, str]]:
         """What has come since."""

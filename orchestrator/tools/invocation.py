@@ -136,10 +136,7 @@ def _prompt(
         text = f"{text.rstrip()}\n\n{earlier if session.again else ''}{session.told}"
     if session.resume:  # the file may say something else by now
         ended = f" (it ended: {session.ended})" if session.ended else ""
-        return (
-            f"This task is to be done again{ended}. Go on from where it stands now. The"
-            f" task:\n\n{text}"
-        )
+        return f"Do this task again{ended}. Go on from where it stands now. The task:\n\n{text}"
     instructions = agent.profile or _guide(agent, root)
     return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
 

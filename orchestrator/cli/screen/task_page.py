@@ -274,7 +274,7 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
     facts.append(("checks", one_line(" · ".join(signs), 200)))
     if journal is not None and journal.earlier:
         before = " · ".join(journal.earlier[-5:])
-        facts.append(("before", one_line(f"{before}, from which it began anew", 200)))
+        facts.append(("before", one_line(f"{before}, where it started over", 200)))
     if os.path.isdir(layout.tree(found.row.id)):
         facts.append(("tree", layout.shown(layout.tree(found.row.id))))
     return facts

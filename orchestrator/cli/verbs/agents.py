@@ -42,13 +42,15 @@ STATES = ("not installed", "off", "needs a command")  # of tools that cannot act
 def command(
     app: App, words: tuple[str, ...], prompt: str | None, model: str | None, as_json: bool
 ) -> int:
-    """The names that agent: accepts: those in orchestrator.yaml, and every tool, built in or in work/tools, that may be used directly.
+    """List the names that agent: accepts: those in orchestrator.yaml, and every tool, built in or
+    in work/tools, that may be used directly.
 
-    With a name, all about that one.  agents check NAME tests whether its tool can be started.
+    With a name, show everything about that one. agents check NAME tests whether its tool can be
+    started.
     """
     checks = words[:1] == ("check",)
     if not checks and (prompt or model):
-        raise click.UsageError("--prompt and --model go with: orchestrator agents check NAME")
+        raise click.UsageError("--prompt and --model need: orchestrator agents check NAME")
     if checks and len(words) != 2:
         raise click.UsageError("which agent? orchestrator agents check NAME")
     config, toolbox = open_config(app)

@@ -36,8 +36,8 @@ FOLDERS = (
 @click.command(
     epilog=examples(
         "orchestrator approve review-retry",
-        "orchestrator approve --label docs -n     # of those in review: which are they?",
-        "orchestrator approve fix.claude          # of those that compete, take this one",
+        "orchestrator approve --label docs -n     # list those in review",
+        "orchestrator approve fix.claude          # take this one of the competitors",
         "orchestrator approve --settings",
     )
 )
@@ -47,8 +47,8 @@ FOLDERS = (
     "--settings",
     is_flag=True,
     help=(
-        "Accept the present orchestrator.yaml, tools, agents and templates, and have the watcher"
-        " take them over; shows what is new."
+        "Show what is new in orchestrator.yaml, tools, agents and templates, and accept it; the"
+        " watcher then uses it."
     ),
 )
 @dry_run_option
@@ -63,12 +63,16 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Approve tasks: those that came through git may start, those in review are done.
+    """Approve tasks: a task that came through git may start, a task in review becomes done.
 
-    The branch of a task in review is merged first, unless its role says merge: never. If it cannot be merged, the
-    task stays in review, and the error names the files in the way. A run in review is merged as one change. A plan is carried out: its task goes
-    on in the same session, with the rights of its role. With --run, --agent, --label or --status: the tasks in review to
-    which all of these apply, after a question; so of a run that you name, without it. A task that came through git, or asks you something, needs its id.
+    The branch of a task in review is merged first, unless its role says merge: never. If it cannot
+    be merged, the task stays in review, and the error names the files in the way. A run in review
+    is merged as one change. After you approve a plan, its task goes on in the same session, with
+    the rights of its role.
+
+    --run, --agent, --label and --status select the tasks in review that match all of them; approve
+    lists these and asks. The name of a run means its tasks in review, without a question. A task
+    that came through git, or asks you something, needs its id.
     """
     refuse_in_attempt("approve anything")
     if (tasks and wanted) or not (tasks or wanted or settings):
@@ -176,5 +180,5 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
     if watcher is not None:
         until_read(app.layout, watcher, acceptance)
-        line += "; the watcher has taken them over"
+        line += "; the watcher now uses them"
     changes.done("settings", "held", "accepted", line)

@@ -53,9 +53,10 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Move ended tasks to work/archive.  Results, logs and events stay where they are.
+    """Move ended tasks to work/archive. Results, logs and events stay where they are.
 
-    With --older-than, --run, --agent, --label or --status: the ended tasks to which all of these apply, after a question.
+    --older-than, --run, --agent, --label and --status select the ended tasks that match all of
+    them; archive lists these and asks.
     """
     if bool(tasks) == bool(wanted or age):
         raise click.UsageError(f"{selecting.NAME}, or --older-than 30d")

@@ -42,9 +42,7 @@ TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
 )
 @ids_argument(*TO_CANCEL, required=False, runs=True)
 @filter_options()
-@click.option(
-    "--no-wait", is_flag=True, help="Ask, and return without waiting for the task to stop."
-)
+@click.option("--no-wait", is_flag=True, help="Ask for the stop and return at once.")
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -57,10 +55,11 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Stop running tasks (SIGINT, then SIGTERM, then SIGKILL), withdraw waiting ones.
+    """Stop running tasks (SIGINT, then SIGTERM, then SIGKILL) and withdraw waiting ones.
 
-    Of a run that is named, every task that has not ended. With --run, --agent, --label or --status: the tasks to which
-    all of these apply, after a question. Ctrl-C in its pane stops the watcher.
+    The name of a run means all its tasks that have not ended. --run, --agent, --label and --status
+    select the tasks that match all of them; cancel lists these and asks. To stop the watcher,
+    press Ctrl-C in its pane.
     """
     if bool(tasks) == bool(wanted):
         hint = "; Ctrl-C in its pane stops the watcher" if not tasks else ""
@@ -70,7 +69,7 @@ def command(
         agree(app, [(*each, "") for each in found], "cancel", yes)
     changes = Changes(app, as_json)
     if tasks and not found:
-        say("there is nothing to cancel: all of it has ended")
+        say("there is nothing to cancel: everything has ended")
     if dry_run:
         for task_id, status in found:
             stays, stop = status not in TO_CANCEL, status is Status.RUNNING

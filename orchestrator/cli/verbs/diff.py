@@ -32,14 +32,15 @@ from orchestrator.queries import differences, runs
     )
 )
 @ids_argument(runs=True)
-@click.option("--stat", is_flag=True, help="Only files, and the number of changed lines in each.")
-@click.option("--name-only", is_flag=True, help="Only the names of files.")
+@click.option("--stat", is_flag=True, help="Only file names and numbers of changed lines.")
+@click.option("--name-only", is_flag=True, help="Only file names.")
 @json_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], stat: bool, name_only: bool, as_json: bool) -> int:
-    """What a task, or a whole run, has changed on its branch since the branch left its target.
+    """Show what a task or a whole run has changed on its branch since it left the target.
 
-    While the task is running, this shows its tree as it is now. On a terminal it opens your pager, with colours; in a pipe it is plain text.
+    For a running task, this shows its tree as it is now. A terminal gets your pager and colours, a
+    pipe gets plain text.
     """
     layout = app.layout
     how = _how(app, stat, name_only)

@@ -44,7 +44,7 @@ STOP_FIRST = (
 @json_option
 @click.pass_obj
 def command(app: App, fix: bool, dry_run: bool, as_json: bool) -> int:
-    """Check everything that can be wrong.  Exit code 1 if a problem remains."""
+    """Look for everything that can be wrong. The exit code is 1 if a problem remains."""
     layout = app.layout
     found = _everything(layout)
     if fix:

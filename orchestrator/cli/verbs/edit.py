@@ -25,7 +25,8 @@ from orchestrator.queries.validity import Judge
 @json_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
-    """Edit a task that has not started; of several, or of a run, one after another.  It does not start while your editor has the file open, and it is checked when you close it.
+    """Edit a task that has not started; several tasks, or those of a run, one after another. A
+    task does not start while your editor has its file open; it is checked when you close it.
 
     You cannot edit a task that is running or has ended: use reply instead.
     """

@@ -28,7 +28,7 @@ from orchestrator.queries.usage import ask
         "orchestrator events --last 20",
         "orchestrator events -f",
         'orchestrator events --sql "SELECT tool, sum(cost_usd) FROM attempts GROUP BY tool"',
-        'orchestrator events --sql "SELECT sql FROM sqlite_master"     # what there is',
+        'orchestrator events --sql "SELECT sql FROM sqlite_master"     # show the tables',
         "orchestrator events --since today --type task_finished --jsonl | jq -r .task_id",
     )
 )
@@ -44,7 +44,7 @@ from orchestrator.queries.usage import ask
 )
 @click.option("--task", help="Only events of this task.", shell_complete=complete_ids())
 @click.option("--run", "run_id", shell_complete=complete_runs, help="Only events of this run.")
-@click.option("--last", "most", type=click.IntRange(0), help="Only this many, the newest.")
+@click.option("--last", "most", type=click.IntRange(0), help="Only the newest, this many.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
 @click.option(
     "--sql", metavar="QUERY", help="Ask the index of the log: tables events, attempts, tasks."
@@ -65,10 +65,13 @@ def command(
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Events in order of time, from all event files; or those of the tasks and runs that you name."""
+    """Print events from all event files, in order of time, or only those of the tasks and runs
+    that you name."""
     if sql is not None:
         if words or follow or jsonl or kinds or task or run_id or since or most is not None:
-            raise click.UsageError("--sql chooses in its WHERE; only --json goes with it")
+            raise click.UsageError(
+                "--sql selects in its WHERE clause and can only be combined with --json"
+            )
         _ask(app, sql, as_json)
         return
     unknown = [kind for kind in kinds if not any(kind in name for name in EVENTS)]

@@ -38,7 +38,8 @@ TOPICS = (*VERBS, "all", "guide", "exit-codes", "events", *FORMATS)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, topic: str | None, as_json: bool) -> None:
-    """Help on a verb, or on all of them, one line each; the guide; on exit-codes or events; on the keys of a task, run, schedule, template, config, tool or result file."""
+    """Print help on a verb, or one line on each; the guide; exit-codes or events; or the keys of a
+    task, run, schedule, template, config, tool or result file."""
     app: App = ctx.obj
     if not as_json:
         _tell(ctx, app.console, topic)

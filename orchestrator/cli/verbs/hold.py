@@ -49,7 +49,7 @@ from orchestrator.tools.specs import of_account
 @click.option(
     "--reason",
     metavar="TEXT",
-    help="The reason; you can also give it as a last word with a space in it.",
+    help="The reason; a last argument with a space in it does the same.",
 )
 @dry_run_option
 @json_option
@@ -68,10 +68,11 @@ def command(
     as_json: bool,
     **options: object,
 ) -> int:
-    """Keep tasks from starting until you release them.  Running tasks go on.
+    """Keep tasks from starting until you release them. Running tasks go on.
 
-    A waiting task goes to held/. A hold on a tool, an agent, a run or everything is a file there: held/@claude.yaml.
-    With --label or --status: the waiting tasks to which these apply, and --run and --agent too, after a question.
+    A waiting task goes to held/. A hold on a tool, an agent, a run or everything is a file there:
+    held/@claude.yaml. --label and --status select the waiting tasks that match them (and --run and
+    --agent); hold lists these and asks.
     """
     wanted = selecting.beside_scopes(labels, statuses, failed, options)
     found = _named(app, words, options)
@@ -107,7 +108,7 @@ def _named(app: App, words: tuple[str, ...], options: dict[str, object]) -> Name
     except NotFound as error:
         if not any(options.values()):
             raise
-        raise NotFound(error.message, "write a reason of one word as  --reason WORD") from None
+        raise NotFound(error.message, "give a one-word reason as  --reason WORD") from None
 
 
 def _end(until: str | None) -> float | None:

@@ -49,12 +49,13 @@ ORDER = (*sorted(FINAL), Status.HELD, Status.INBOX)
 @json_option
 @click.pass_obj
 def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_json: bool) -> int:
-    """Import task files, single ones or whole folders, and report what it did with each.
+    """Import task files, single ones or whole folders, and report what became of each.
 
-    Files in the current format are copied unchanged.  For other formats, import builds the prompt from all their text,
-    maps agent, priority and dependencies, and keeps bookkeeping keys as x-<key>.  It also reads plain Markdown (the
-    text is the prompt), Taskmaster's tasks.json and the folders of Backlog.md.  Finished tasks keep their bytes, go to
-    done/, failed/, cancelled/ or archive/, and never run.  A task with an unknown status is held.
+    Files in the current format are copied unchanged. From other formats, import builds a prompt of
+    all their text, maps agent, priority and dependencies, and keeps bookkeeping keys as x-<key>.
+    It also reads plain Markdown (the text is the prompt), Taskmaster's tasks.json and the folders
+    of Backlog.md. Finished tasks keep their bytes, go to done/, failed/, cancelled/ or archive/,
+    and never run. A task with an unknown status is held.
     """
     config, toolbox = open_config(app)
     store = open_store(app)
@@ -106,7 +107,7 @@ def _place(
     toolbox: Toolbox,
     dry_run: bool,
 ) -> Fate:
-    """Write what is planned, unless it is there already."""
+    """Write what is planned, unless it already exists."""
     source, notes = plan.source, plan.notes
     raw = (
         plan.text if isinstance(plan.text, bytes) else task_text(_here(app, plan, coming)).encode()

@@ -136,7 +136,8 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
 @json_option
 @click.pass_obj
 def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> None:
-    """Create the work directory in the current folder.  Asks nothing, overwrites nothing; run it again at any time."""
+    """Create the work directory in the current folder. It asks nothing and overwrites nothing; run
+    it again at any time."""
     root = os.path.realpath(app.start)
     if not os.path.isdir(root):
         raise Unusable(f"{root} is not a folder")

@@ -54,9 +54,10 @@ def command(
     as_json: bool,
     jsonl: bool,
 ) -> None:
-    """Tasks that have not ended, and the newest ended ones; or those that are named, and those of a run.
+    """List tasks that have not ended and the newest ended ones, or the tasks and runs that you
+    name.
 
-    With --all, the tasks of all your projects: the first column is the project.
+    With --all it lists the tasks of all your projects; the first column is the project.
     """
     run_id, agent = wanted.run, wanted.agent
     if words and everywhere:

@@ -39,7 +39,7 @@ from orchestrator.tools import activity
     is_flag=True,
     help="Follow its output, through all attempts, until it ends.",
 )
-@click.option("--last", "lines", type=click.IntRange(0), help="Only so many lines, the last.")
+@click.option("--last", "lines", type=click.IntRange(0), help="Only the last lines, this many.")
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
 @click.option("--stderr", is_flag=True, help="Its standard error.")
 @json_option
@@ -55,14 +55,16 @@ def command(
     as_json: bool,
     raw: bool,
 ) -> int:
-    """What the tool printed. An agent's JSON events become readable lines (what it says, runs, reads, changes).
+    """Show what the tool printed. An agent's JSON events become readable lines: what it says,
+    runs, reads, changes.
 
-    Control sequences other than colours are removed. Of a run, what each of its tasks has printed.
+    Control sequences other than colours are removed. For a run, this shows the output of each of
+    its tasks.
     """
     layout, name = app.layout, "stderr.log" if stderr else "stdout.log"
     ids = [task_id for task_id, _, _ in named(app, tasks)]
     if follow and as_json:
-        raise click.UsageError("with --follow it prints only text")
+        raise click.UsageError("--follow prints only text")
     if follow and len(ids) > 1:
         raise click.UsageError(f"--follow follows one task; these are {len(ids)}")
     if follow:

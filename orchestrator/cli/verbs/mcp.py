@@ -32,8 +32,9 @@ ABOUT = (
 def command(app: App) -> None:
     """Serve an agent over MCP on standard input and output: new, list, show, wait, reply.
 
-    reply reaches only tasks that this agent made. An agent cannot decide anything here: it cannot start, approve,
-    merge or release a task. This needs the package mcp: pip install 'orchestrator[mcp]'.
+    reply reaches only tasks that this agent made. An agent cannot decide anything here: it cannot
+    start, approve, merge or release a task. This needs the package mcp: pip install
+    'orchestrator[mcp]'.
     """
     door = Door(app)
     app.layout  # noqa: B018  without a work directory it says so before the first call

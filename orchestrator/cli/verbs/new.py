@@ -87,12 +87,12 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
         'orchestrator new "Review retry logic" -a demo -t 10m',
         'git diff | orchestrator new "Review this diff" -      # standard input is added to the'
         " prompt",
-        'orchestrator new "Plan the release" -a claude -i      # to talk to: orchestrator attach'
+        'orchestrator new "Plan the release" -a claude -i      # talk to it: orchestrator attach'
         " plan",
         "orchestrator new -e                                   # write it in $EDITOR",
         'orchestrator new "Fix login" --wait; echo $?          # exit code of the task',
-        "orchestrator new -T fix file=src/retry.py             # of work/templates/fix.yaml",
-        "orchestrator new -T fix --each 'src/**/*.py' -n        # one for every file of git's",
+        "orchestrator new -T fix file=src/retry.py             # from work/templates/fix.yaml",
+        "orchestrator new -T fix --each 'src/**/*.py' -n        # one for every matching file",
     )
 )
 @click.argument("prompt", nargs=-1, shell_complete=templated.complete_words)
@@ -102,7 +102,7 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     help="The role that acts.",
     shell_complete=lambda ctx, _, word: _agents(ctx, word),
 )
-@click.option("--tool", help="The tool, instead of the agent's.")
+@click.option("--tool", help="A tool in place of the agent's.")
 @click.option("-m", "--model", help="The model.")
 @click.option(
     "-i",
@@ -113,7 +113,7 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     help="Run on a terminal you can attach to.",
 )
 @click.option("-t", "--timeout", help="How long one attempt may take: 90s, 15m, 2h.")
-@click.option("-r", "--retries", type=int, help="Further attempts after a failed one.")
+@click.option("-r", "--retries", type=int, help="How many more attempts after a failure.")
 @click.option(
     "-p", "--priority", type=Choice(["high", "normal", "low"]), help="Which tasks start first."
 )
@@ -130,14 +130,14 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     "--context", multiple=True, metavar="FILE", help="A file the agent should read first."
 )
 @click.option(
-    "--artifact", "artifacts", multiple=True, metavar="FILE", help="A file that it should produce."
+    "--artifact", "artifacts", multiple=True, metavar="FILE", help="A file it should produce."
 )
 @click.option("--cwd", help="The folder the tool runs in.")
 @click.option(
     "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable for the tool."
 )
 @click.option("--not-before", help="The earliest start: 2026-11-30 or 2026-11-30T08:00.")
-@click.option("-l", "--label", "labels", multiple=True, help="A label, for finding it.")
+@click.option("-l", "--label", "labels", multiple=True, help="A label to find it by.")
 @click.option(
     "--id", "task_id", help="The task's id. Default: the date and the prompt's first words."
 )
@@ -146,14 +146,14 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     "--template",
     is_eager=True,
     shell_complete=templated.complete_templates,
-    help="Make it from a template. The words are then NAME=VALUE, and - is standard input.",
+    help="Make it from a template. The words are then NAME=VALUE; NAME=- reads standard input.",
 )
 @click.option(
     "--each",
     metavar="[NAME=]PATTERN",
-    help="With -T: make a run with one task for every file in git that matches.",
+    help="With -T: make a run with one task for every matching file in git.",
 )
-@click.option("--plan", is_flag=True, help="It plans first; approve has it go on with its rights.")
+@click.option("--plan", is_flag=True, help="Plan first; approve lets it carry the plan out.")
 @click.option("--held", is_flag=True, help="Put it in held/: it starts once you release it.")
 @click.option("-e", "--edit", is_flag=True, help="Write it in $VISUAL or $EDITOR.")
 @click.option(
@@ -176,12 +176,12 @@ def command(
     each: str | None,
     **options: Any,
 ) -> int:
-    """Make a task.  Prints the path of its file; the file's name is its id.
+    """Make a task and print the path of its file. The file's name is the task's id.
 
     PROMPT says what the agent should do; - stands for standard input.
     """
     if each and not template:
-        raise click.UsageError("--each goes with -T TEMPLATE")
+        raise click.UsageError("--each needs -T TEMPLATE")
     text, keys = _draft(app, prompt, _keys(options), template, each, edit)
     if not text:
         say("no task was made: the prompt is empty")
@@ -440,7 +440,7 @@ def _drop(folder: str, name: str, text: str, held: bool, chosen: bool) -> str:
             atomic.publish(path, text.encode(), f"{folder}/.{os.getpid()}.tmp", sync=False)
         except FileExistsError:
             if chosen:
-                raise Taken(f"there is a task '{name}' already", "choose another name") from None
+                raise Taken(f"there is already a task '{name}'", "choose another name") from None
             continue
         return path
     raise OrchestratorError(f"there are too many tasks named {name}", "choose a name with --id")

@@ -45,13 +45,15 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Your projects and their state, or that of those that you name.  add remembers a project, remove forgets it; neither touches anything in it.
+    """List your projects, or those that you name, and their state. add remembers a project, remove
+    forgets it; neither touches anything in it.
 
-    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects.  When one project uses up the limit of a built-in tool, the tool is held in all of them.
+    Each is a link in $XDG_CONFIG_HOME/orchestrator/projects. When one project uses up the limit of
+    a built-in tool, the tool is held in all of them.
     """
     action, more = (words[0], words[1:]) if words[:1] in (("add",), ("remove",)) else ("", words)
     if name is not None and action != "add":
-        raise click.UsageError("--name goes with: orchestrator projects add")
+        raise click.UsageError("--name needs: orchestrator projects add")
     if action and len(more) > 1:
         raise click.UsageError(f"orchestrator projects {action} takes one project")
     where = next(iter(more), None)

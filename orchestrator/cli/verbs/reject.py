@@ -30,10 +30,11 @@ FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
 @json_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
-    """Reject tasks: waiting ones are cancelled, those in review become failed. Their branches stay.
+    """Reject tasks: waiting ones are cancelled, those in review become failed. Their branches
+    stay.
 
-    A last word with a space in it is the reason; the next attempt, if there is one, gets it. Rejecting a failed task
-    takes it off the list of what needs you.
+    If the last argument contains a space, it is the reason, and the next attempt gets it.
+    Rejecting a failed task takes it off the list of what needs you.
     """
     refuse_in_attempt("reject anything")
     why = tasks[-1].strip() if " " in tasks[-1] else ""

@@ -50,16 +50,18 @@ def command(
     as_json: bool,
     **options: object,
 ) -> int:
-    """Let held tasks start again: they go back to inbox/.  Or a tool, an agent, a run, or everything.
+    """Let held tasks start again: they go back to inbox/. Also releases a tool, an agent, a run or
+    everything.
 
-    --all undoes hold --all; tools, agents and tasks that are held separately stay held.
-    With --label or --status: the held tasks to which these apply, and --run and --agent too, after a question.
+    --all undoes hold --all; tools, agents and tasks that are held separately stay held. --label
+    and --status select the held tasks that match them (and --run and --agent); release lists these
+    and asks.
     """
     refuse_in_attempt("release what is held")
     wanted = selecting.beside_scopes(labels, statuses, failed, options)
     found = named(app, words, options, Status.HELD)
     if found.words:
-        raise click.UsageError(f"'{found.words[0]}' is no task")
+        raise click.UsageError(f"'{found.words[0]}' is not a task")
     if not found.tasks and not found.scopes and not wanted:
         raise click.UsageError("name tasks, or --tool, --agent, --run, --label, --status or --all")
     changes = Changes(app, as_json)

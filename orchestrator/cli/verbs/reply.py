@@ -56,22 +56,25 @@ MARK = "# ------ your reply is above this line ------"
 @click.option(
     "--conflict",
     is_flag=True,
-    help="Tell it the files in which its branch conflicts with the target.",
+    help="Name the files in which its branch conflicts with the target.",
 )
 @json_option
 @click.pass_obj
 def command(app: App, words: tuple[str, ...], edit: bool, conflict: bool, as_json: bool) -> int:
-    """Say something to a task's agent.  The task gets one more attempt, in the same session and the same tree.
+    """Say something to a task's agent. The task gets one more attempt, in the same session and the
+    same tree.
 
-    An ended task starts again at once; a running one gets your words at its next turn if its tool can take them
-    (claude), otherwise when its attempt ends; a waiting one, when it starts.  A reply is not a retry: afterwards the
-    task has all its retries again.  A tool that cannot resume a session gets the task and your words.  If the agent
-    asked a question, a number picks one of the options.
+    An ended task starts again at once. A running one gets your words at its next turn if its tool
+    can take them (claude), otherwise when its attempt ends. A waiting one gets them when it
+    starts. A reply is not a retry: afterwards the task has all its retries again. A tool that
+    cannot resume a session gets the task and your words. If the agent asked a question, a number
+    picks one of the options.
 
-    An agent that asks while it is running waits for your answer: a number picks an option (1 allows), and other words deny and tell it
-    what to do instead.
+    An agent that asks while it is running waits for your answer: a number picks an option (1
+    allows); other words deny and tell it what to do instead.
 
-    Several tasks get the same words, which come last; - reads them from standard input. Of a run, the task that asks is meant.
+    Several tasks get the same words, which come last; - reads them from standard input. The name
+    of a run means its task that asks.
     """
     refuse_in_attempt("reply to a task")
     named, said = _parted(app, words, edit or conflict)

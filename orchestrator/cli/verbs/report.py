@@ -85,19 +85,20 @@ def command(
     metrics: str | None,
     everywhere: bool,
 ) -> None:
-    """Tasks, success, duration, tokens and cost by agent, tool, model, day or run.
+    """Show tasks, success, duration, tokens and cost by agent, tool, model, day or run.
 
-    Reads the event log through an index (.state/index.sqlite), which you may delete at any time.
+    It reads the event log through an index (.state/index.sqlite), which you may delete at any
+    time.
     """
     moment = now()
     start, end = timestamp(moment - since), timestamp(moment + 86400)
     if everywhere:
         if html is not None or metrics is not None or follow:
-            raise click.UsageError("--all goes with --since and --json")
+            raise click.UsageError("--all can only be combined with --since and --json")
         _everywhere(app.console, start, end, since, as_json)
         return
     if follow and (html is None or html == "-" or metrics is not None or as_json):
-        raise click.UsageError("--follow goes with --html FILE and --since")
+        raise click.UsageError("--follow needs --html FILE, and can be combined with --since")
     if html is not None:
         _page(app, html, since, follow)
         return
@@ -143,7 +144,7 @@ def _show(
     console: Console, index: Index, total: Group, by: str, start: str, end: str, since: float
 ) -> None:
     if not total.attempts and not total.tasks:
-        console.out(f"no tasks finished in the last {_span(since)}")
+        console.out(f"no tasks ended in the last {_span(since)}")
         return
     parts = [
         f"{total.succeeded} done",

@@ -36,8 +36,8 @@ WITHOUT_SUCCESS = (Status.FAILED, Status.CANCELLED)
     epilog=examples(
         "orchestrator retry review-retry",
         "orchestrator retry review-retry --fresh",
-        "orchestrator retry --failed --dry-run        # all that failed: which are they?",
-        "orchestrator retry --run release-0.2 -y      # what failed or was cancelled in it",
+        "orchestrator retry --failed --dry-run        # list all that failed",
+        "orchestrator retry --run release-0.2 -y      # what failed or was cancelled there",
     )
 )
 @ids_argument(*FOLDERS, required=False, runs=True)
@@ -45,7 +45,7 @@ WITHOUT_SUCCESS = (Status.FAILED, Status.CANCELLED)
 @click.option(
     "--conflict",
     is_flag=True,
-    help="Tell it the files in which its branch conflicts, in its own session and tree.",
+    help="Name the files in which its branch conflicts, in its own session and tree.",
 )
 @click.option(
     "--fresh",
@@ -65,11 +65,13 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Run ended tasks again, as new attempts, in the same session and tree if the tool can resume one.
+    """Run ended tasks again, as new attempts, in the same session and tree if the tool can resume
+    one.
 
-    Their history is kept.  To tell the agent why, use reply instead.  With --run, --agent, --label, --status or --failed: the
-    tasks to which all of these apply and (without --status) that failed or were cancelled, after a question.  A run that is named is the
-    same as --run, without the question.
+    Their history is kept. To tell the agent why, use reply instead. The name of a run means its
+    tasks that failed or were cancelled. --run, --agent, --label, --status and --failed select the
+    tasks that match all of them (without --status, only those that failed or were cancelled);
+    retry lists these and asks.
     """
     if conflict and fresh:
         raise click.UsageError("--conflict uses its tree, and --fresh does not")

@@ -49,13 +49,13 @@ DECIDE = ("approve", "reject", "reply", "retry")  # what ends a question of the 
 @json_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], listed: bool, everywhere: bool, as_json: bool) -> int:
-    """Walk through everything that needs you: questions, work in review, failures, tasks that came through git.
-    Or only through the tasks and runs that you name.
+    """Walk through everything that needs you: questions, work in review, failures, tasks that came
+    through git. Or only through the tasks and runs that you name.
 
-    Press one key for each.  Every key is a verb, so your decisions count even if you lose the terminal.  n skips one,
-    q quits.  Exit code 0: nothing needs you; 7: something does.
+    One key decides each. Every key runs a verb, so your decisions count even if you lose the
+    terminal. n skips one, q quits. The exit code is 0 if nothing needs you, else 7.
 
-    With --all it only prints: you decide in the project itself (orchestrator -C DIR review).
+    With --all it only prints; decide in the project itself (orchestrator -C DIR review).
     """
     if everywhere and tasks:
         raise click.UsageError("--all prints every project; name tasks in one of them: -C DIR")

@@ -65,11 +65,11 @@ from orchestrator.store.transitions import Store
 @json_option
 @click.pass_obj
 def command(app: App, files: tuple[str, ...], force: bool, as_json: bool) -> int:
-    """Claim a waiting task and run it in the foreground: its output appears here.  Of several, one after another.
+    """Claim one waiting task and run it in the foreground: its output appears here.
 
-    Claim and records are the same as under watch, but it takes no slot.  A watcher may run at the same time.  Ctrl-C
-    cancels the task, and the ones after it do not start.  Of a run, all its tasks are run, as under watch, and nothing else; if a watcher is running, that one runs
-    them, and this waits.
+    It is claimed and recorded as under watch, but takes no slot. A watcher may run at the same
+    time. Ctrl-C cancels the task, and the ones after it do not start. If you name a run, all its
+    tasks run, and nothing else; if a watcher is running, it runs them, and this verb waits.
     """
     moves = Moves(app, as_json)
     stopped = threading.Event()

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(app: App, names: tuple[str, ...], as_json: bool) -> None:
-    """All runs, or some of them with their tasks.  A run's status follows from its tasks'."""
+    """List all runs, or show the named ones with their tasks. A run's status follows from its
+    tasks'."""
     layout = app.layout
     if not names:
         views = runs.all_runs(layout, now())

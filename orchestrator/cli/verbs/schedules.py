@@ -40,7 +40,7 @@ def schedule_names(layout: Layout) -> list[str]:
 @json_option
 @click.pass_obj
 def command(app: App, name: str | None, at_once: bool, dry_run: bool, as_json: bool) -> None:
-    """Schedules and their next times; or one schedule, with more of its next times.
+    """List schedules and their next times, or show more of one schedule's next times.
 
     A schedule is a file in work/schedules. Its tasks are named <schedule>-<due time>.
     """
@@ -116,7 +116,7 @@ def _make(app: App, view: ScheduleView, dry_run: bool, as_json: bool) -> None:
         return
     made = timetable.make(open_store(app), view.schedule, task_id)
     if not made:
-        raise Taken(f"{task_id} is there already", "it has already been made in this minute")
+        raise Taken(f"{task_id} already exists", "it has already been made in this minute")
     if as_json:
         changed = [{"id": task_id, "from": None, "to": "waiting"}]
         app.console.json("change", {"changed": changed, "refused": []})

@@ -41,7 +41,7 @@ WantedBy=default.target
 @json_option
 @click.pass_obj
 def command(app: App, as_json: bool) -> None:
-    """Print a systemd user unit that runs the watcher of this project.  Nothing is installed.
+    """Print a systemd user unit that runs the watcher of this project. It installs nothing.
 
     Stopping the service does not stop running agents: the next watcher takes them over.
     """

@@ -34,11 +34,12 @@ Links = tuple[list[chains.Link], list[chains.Link]]
 )
 @ids_argument(runs=True, name="words")
 @click.option("--full", is_flag=True, help="The whole prompt and message.")
-@click.option("--why", "reasons", is_flag=True, help="Only what it waits for, as  why  tells it.")
+@click.option("--why", "reasons", is_flag=True, help="Only what it waits for, as why prints it.")
 @json_option
 @click.pass_obj
 def command(app: App, words: tuple[str, ...], full: bool, reasons: bool, as_json: bool) -> int:
-    """Everything about a task: where it is, how it went, where its files are.  Of a run, its tasks."""
+    """Show everything about a task: where it is, how it went, where its files are. For a run, show
+    its tasks."""
     if reasons:
         return why_verb.tell(app, words, as_json)
     documents = []

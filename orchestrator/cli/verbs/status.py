@@ -94,13 +94,14 @@ def command(
     moment: str | None,
     everywhere: bool,
 ) -> None:
-    """What is running, what is waiting, what went wrong.  Reads files only; works with or without a watcher."""
+    """Show what needs you, what is running and waiting, and what ended. This only reads files and
+    works with or without a watcher."""
     if (slots is not None or without) and not ahead:
-        raise click.UsageError("--slots and --without go with --ahead")
+        raise click.UsageError("--slots and --without need --ahead")
     if ahead and moment is not None:
         raise click.UsageError("either --ahead or --at")
     if everywhere and (ahead or moment is not None or short):
-        raise click.UsageError("--all goes with --json, -f and --interval")
+        raise click.UsageError("--all can only be combined with --json, -f and --interval")
     if ahead:
         return elsewhen.show_ahead(app, as_json, slots, without)
     if moment is not None:

@@ -71,10 +71,11 @@ class Found:
 @json_option
 @click.pass_obj
 def command(app: App, words: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
-    """Tasks' trees: their size, their age, and what keeps each of them.
+    """List tasks' trees: their size, their age, and what keeps each of them.
 
-    With a task: the path of its tree. clean removes the trees of ended tasks if everything in them is also elsewhere:
-    unmerged work stays on its branch, and a tree with files that are not in git is kept.
+    With a task, print the path of its tree. clean removes the trees of ended tasks if everything
+    in them is also elsewhere: unmerged work stays on its branch, and a tree with files that are
+    not in git is kept.
     """
     layout = app.layout
     config, _ = open_config(app)
@@ -201,7 +202,7 @@ def _clean(
         _list(app, free)
         if not sys.stdin.isatty():
             say(
-                "error: nothing was removed: there is no terminal to ask on\nhint:  orchestrator"
+                "error: nothing was removed: there is no terminal to confirm it on\nhint:  orchestrator"
                 " trees clean -y"
             )
             return FAILED

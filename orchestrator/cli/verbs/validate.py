@@ -59,10 +59,11 @@ RESULT_MOST = 64 << 20  # bytes of a result that is read
 def command(
     app: App, files: tuple[str, ...], style: str, strict: bool, dry_run: bool, as_json: bool
 ) -> int:
-    """Check task and run files: all problems at once, with line, column and a hint.
+    """Check task and run files, and report all problems at once, with line, column and a hint.
 
-    FILES are files, folders or ids of tasks; - reads one task from standard input.  Without FILES: everything in
-    work/inbox and work/held, orchestrator.yaml, the agents in work/agents and the tools in work/tools.
+    FILES are files, folders or ids of tasks; - reads one task from standard input. Without FILES
+    it checks everything in work/inbox and work/held, orchestrator.yaml, the agents in work/agents
+    and the tools in work/tools.
     """
     style = "json" if as_json else style
     try:

@@ -37,12 +37,14 @@ def command(
     any_of: bool,
     as_json: bool,
 ) -> int:
-    """Wait for tasks, for all of a run, or for those that have not ended and to which --agent, --label and the like apply.
+    """Wait for tasks, for all tasks of a run, or for the tasks not yet ended that match --agent,
+    --label and the like.
 
-    Exit code 0 if all are done, 1 if one failed, 7 if none failed and one is in review, 124 if one ran out of
-    time.
+    The exit code is 0 if all are done, 1 if one failed, 7 if none failed and one is in review, 124
+    if one ran out of time.
 
-    If only a person can move things on (an invalid file, a hold, no watcher), it says so on standard error after a second.
+    If only a person can move things on (an invalid file, a hold, no watcher), it says so on
+    standard error after a second.
     """
     try:
         limit = duration(timeout) if timeout else None

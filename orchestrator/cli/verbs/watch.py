@@ -96,17 +96,19 @@ def command(
 ) -> int:
     """Run the tasks in work/inbox, as many at once as there are slots.
 
-    Ctrl-C once: start nothing more and wait for running tasks.  Twice: interrupt them; they go back to the inbox.
-    Three times: leave at once.
-    If this process is killed, running tasks go on, and the next watcher takes them over.
+    Press Ctrl-C once to start nothing more and wait for running tasks, twice to interrupt them and
+    put them back into the inbox, three times to leave at once. If this process is killed, running
+    tasks go on, and the next watcher takes them over.
     """
     if everywhere:
         if accept or any(choice is not None for choice in (title, bell, keys)):
-            raise click.UsageError("--all goes with --until-empty, --once, --quiet and --slots")
+            raise click.UsageError(
+                "--all can only be combined with --until-empty, --once, --quiet and --slots"
+            )
         words = [("--until-empty", until_empty), ("--once", once), ("--quiet", quiet)]
         more = ["--slots", str(slots)] if slots is not None else []
         if as_json:
-            raise click.UsageError("--json tells of one project: orchestrator -C DIR watch --json")
+            raise click.UsageError("--json covers one project: orchestrator -C DIR watch --json")
         return watching_all.run(app, [*(word for word, said in words if said), *more])
     chosen = {"title": title, "bell": bell, "keys": keys}
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(app: App, words: tuple[str, ...], as_json: bool) -> int:
-    """Everything that keeps a task from starting: holds, needs, times, limits, the watcher.  Reads files only.
+    """Show everything that keeps a task from starting: holds, needs, times, limits, the watcher.
+    This only reads files.
 
-    Of a run, what each of its tasks waits for. Short for show --why.
+    For a run, show what each of its tasks waits for. Short for show --why.
     """
     return tell(app, words, as_json)
 

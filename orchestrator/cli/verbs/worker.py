@@ -106,14 +106,16 @@ def command(
 ) -> None:
     """Run attempts that watchers on other machines offer through a broker.
 
-    This machine decides what may run on it: the agents, tools and limits in this project's work/orchestrator.yaml
-    count, and an offer only chooses among them.  The worker reads them when it starts.
+    This machine decides what may run on it: the agents, tools and limits in this project's
+    work/orchestrator.yaml count, and an offer only chooses among them. The worker reads them when
+    it starts.
 
-    Ctrl-C once: take nothing more and wait for running attempts.  Twice: leave at once; they go on, and the next
-    worker with the same spool folder takes them over.
+    Press Ctrl-C once to take nothing more and wait for running attempts. Press it twice to leave
+    at once; they go on, and the next worker with the same spool folder takes them over.
 
-    With --once it runs one dispatch, in a spool folder of its own. If another worker has that dispatch already, it
-    does nothing and exits with 0. Ctrl-C ends the attempt, which then counts as lost.
+    With --once it runs one dispatch, in a spool folder of its own. If another worker already has
+    that dispatch, it does nothing and exits with 0. Ctrl-C ends the attempt, which then counts as
+    lost.
     """
     if once and (labels or tools or until_empty):
         raise click.UsageError(

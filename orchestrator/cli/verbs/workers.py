@@ -30,9 +30,10 @@ def worker_names(layout: Layout) -> list[str]:
 @json_option
 @click.pass_obj
 def command(app: App, names: tuple[str, ...], as_json: bool) -> None:
-    """The workers on other machines, or those that you name: what they take, how busy they are, and how long each has been silent.
+    """List the workers on other machines, or those that you name: what they take, how busy they
+    are, and how long each has been silent.
 
-    The watcher keeps track of them; without a watcher nobody knows.
+    Only a running watcher keeps track of them.
     """
     found = pools.read(app.layout)
     if names:

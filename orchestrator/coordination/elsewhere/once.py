@@ -95,7 +95,7 @@ class Once(Worker):
         except Down:
             return ""
         if record is None:
-            return "" if waited < SEEN else "there is no such offer (any more)"
+            return "" if waited < SEEN else "there is no such offer, or no longer"
         try:
             state = state_from(record.value)
         except Nonsense:

@@ -365,7 +365,7 @@ def _revision(folder: str, number: int) -> tuple[str, str, bytes]:
 
 def _linked(new: str, path: str) -> bool:
     """Whether this is the one that has the name now. The first answer of a file server may have
-    been lost: then it is there already."""
+    been lost: then it already exists."""
     try:
         os.link(new, path)
     except FileExistsError:

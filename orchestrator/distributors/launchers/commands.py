@@ -220,7 +220,7 @@ def commands_from(
             if unknown:
                 name = min(unknown)
                 raise Unusable(
-                    f"{at}.{part}: nothing is known for {{{name}}}",
+                    f"{at}.{part}: unknown placeholder {{{name}}}",
                     "{worker}, {words}, {name}, {dispatch}, {job}, {log}, {labels}; {words} and"
                     " {labels} stand alone",
                 )

@@ -101,7 +101,7 @@ class Kestra:
         try:
             self._call("POST", "flows", text.encode(), "application/x-yaml")
         except Refuses as error:
-            if "HTTP 422" not in error.message:  # it is there already
+            if "HTTP 422" not in error.message:  # it already exists
                 raise
 
     def _found(self, start: Start) -> str:
@@ -123,7 +123,7 @@ class Kestra:
         path = f"executions/{_part(self.namespace)}/{flow}?{query}"
         known = self._call("POST", path, body.encode(), f"multipart/form-data; boundary={mark}")
         if not isinstance(known, dict) or not isinstance(known.get("id"), str):
-            raise Unanswered("it did not say what the execution is called")
+            raise Unanswered("it did not name the execution")
         return str(known["id"])
 
     def _call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Any:

@@ -23,7 +23,7 @@ def place(layout: Layout) -> Check:
     if len(devices) > 1:
         return problem(
             "project",
-            "the folders of work/ lie on several file systems",
+            "the folders of work/ are on several file systems",
             "files cannot be renamed between them: put work/ on one",
         )
     if kind.startswith(NETWORK):

@@ -46,7 +46,7 @@ def circle(layout: Layout) -> list[Check]:
     if not found:
         return []
     text = f"these tasks wait for each other: {' needs '.join(found)}"
-    return [problem("needs", text, "take one of them out of needs:")]
+    return [problem("needs", text, "remove one of them from needs:")]
 
 
 def roles(layout: Layout) -> list[Check]:
