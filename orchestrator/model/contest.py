@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.model import ids
 from orchestrator.model import run as run_model
-from orchestrator.model.status import Status
+from orchestrator.model.status import OPEN, WAITING, Status
 from orchestrator.records import asdict, dataclass, replace
 
 KEY = "compete"
@@ -23,7 +23,6 @@ OWN = {
     "run": "a contest is a run of its own",
     "mode": "nobody can talk to several agents at once",
 }
-OPEN = (Status.INBOX, Status.HELD, Status.RUNNING)
 Path = tuple[Any, ...]
 
 
@@ -121,4 +120,4 @@ def step(contest: Contest, where: Callable[[str], Status | None]) -> Step:
 
     stop = those(Status.RUNNING)
     folder = None if stop else Status.DONE
-    return Step(taken, those(Status.INBOX, Status.HELD), stop, those(Status.REVIEW), folder)
+    return Step(taken, those(*WAITING), stop, those(Status.REVIEW), folder)

@@ -338,6 +338,11 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     return gates
 
 
+def in_held_gate(task_id: str) -> Gate:
+    """Its file is in held/."""
+    return Gate(GateName.HELD, "it is in held/", f"orchestrator release {task_id}", stuck=True)
+
+
 def held_gates(lane: Lane, held: Mapping[tuple[str, str], Gate]) -> list[Gate]:
     """What is held of what this lane needs."""
     return [held[scope] for scope in _scopes(lane) if scope in held]

@@ -85,10 +85,15 @@ TABLE = (
 )
 FOLDERS = tuple(row.status for row in TABLE)
 WAITING = tuple(row.status for row in reversed(TABLE) if row.waits)
+# Put away: nobody looks at them until they are back in inbox/.
+ASIDE = tuple(status for status in WAITING if status is not Status.INBOX)
 OPEN = tuple(row.status for row in reversed(TABLE) if not row.ended)
+UNDECIDED = (*WAITING, Status.REVIEW)  # nothing of it runs, and it is not over
 ENDED = tuple(row.status for row in TABLE if row.ended)
 FINISHED = tuple(row.status for row in TABLE if row.finished)
 MOVES = {row.status: row.moved for row in TABLE if row.moved}
+# In the order in which people read how many there are; nobody counts what ended long ago.
+COUNTED = (*(Status.INBOX, Status.RUNNING, Status.REVIEW), *FINISHED, *ASIDE)
 
 # Where a task goes when its last attempt ended so.
 STATUS_OF_OUTCOME = {
@@ -112,9 +117,7 @@ def run_status(tasks: list[tuple[Status | None, bool]]) -> RunStatus:
     statuses = {status for status, _ in known}
     if Status.RUNNING in statuses:
         return RunStatus.RUNNING
-    waiting = [
-        stuck for status, stuck in known if status in (Status.INBOX, Status.HELD, Status.REVIEW)
-    ]
+    waiting = [stuck for status, stuck in known if status in UNDECIDED]
     if any(not stuck for stuck in waiting):
         return RunStatus.RUNNING if statuses & set(FINISHED) else RunStatus.WAITING
     if Status.FAILED in statuses:

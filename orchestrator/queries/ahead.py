@@ -13,7 +13,7 @@ from orchestrator.files.requests import Request
 from orchestrator.model.admission import Ask, Retry, World
 from orchestrator.model.choice import Candidate
 from orchestrator.model.forecast import Coming, Forecast, Going, forecast
-from orchestrator.model.gates import Gate, GateName, Lane
+from orchestrator.model.gates import Gate, GateName, Lane, in_held_gate
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
@@ -107,7 +107,7 @@ def ahead(
         end = item.end if sure else None
         slowest = late.get(item.id) if sure else None
         starts.append(Ahead(item.id, item.lane.agent, item.at, end, slowest, seen.dollars))
-    held = {task_id: [_in_held(task_id)] for task_id, _ in _held(layout)}
+    held = {task_id: [in_held_gate(task_id)] for task_id, _ in _held(layout)}
     return View(starts, {**median.never, **held}, median.ends)
 
 
@@ -209,10 +209,6 @@ def _offered(layout: Layout, run_id: str) -> Run | None:
 
 def _held(layout: Layout) -> list[tuple[str, str]]:
     return scan.task_names(layout.folder(Status.HELD))
-
-
-def _in_held(task_id: str) -> Gate:
-    return Gate(GateName.HELD, "it is in held/", f"orchestrator release {task_id}", stuck=True)
 
 
 def _past(layout: Layout) -> dict[tuple[str, str], Past]:

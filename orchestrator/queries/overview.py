@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import card, results, runrecords, scan
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.model.status import Status
+from orchestrator.model.status import ASIDE, Status
 from orchestrator.model.units import timestamp
 from orchestrator.queries import needs as needs_queries
 from orchestrator.queries import tasks, whereabouts, world
@@ -96,7 +96,9 @@ def of(layout: Layout, now: float, most: int = 10, known: world.Known | None = N
     counts = scan.counts(layout)
     wrong = known.invalid
     inbox = tasks.waiting_names(layout, wrong)
-    held = [(Status.HELD, name) for _, name in scan.task_names(layout.folder(Status.HELD))]
+    held = [
+        (status, name) for status in ASIDE for _, name in scan.task_names(layout.folder(status))
+    ]
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
     counts[Status.INBOX] = len(inbox)
     _count_what_runs(layout, counts)

@@ -189,7 +189,7 @@ def waiting_row(
     task = request.task
     row.title, row.agent, row.tool = one_line(task.title, 200), task.agent or "", task.tool or ""
     row.model, row.run = task.model or "", task.run or ""
-    if status is Status.HELD:
+    if status is not Status.INBOX:
         return row
     gates = known.gates(task, name, watcher=False)
     row.detail = gates[0].why if gates else ""

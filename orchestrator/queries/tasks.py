@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.files import eventreader, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import journal as journal_model
-from orchestrator.model.status import FINISHED, FOLDERS, Status
+from orchestrator.model.status import ENDED, FINISHED, FOLDERS, WAITING, Status
 from orchestrator.queries import world
 from orchestrator.queries.rows import Row, finished_row, invalid_row, running_row, waiting_row
 
@@ -71,40 +71,49 @@ def listed(
     ``known`` is a look at the work directory that others share.
     """
     known = known or world.Known(layout, now)
-    rows: list[Row] = []
     wanted = statuses or FOLDERS
-    if Status.RUNNING in wanted:
-        rows += running(layout, now, known)
-        claimed = {row.id for row in rows}
-        rows += [
-            Row(
-                task_id,
-                "running",
-                layout.shown(layout.file(Status.RUNNING, name)),
-                detail="not claimed here",
-            )
-            for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING)))
-            if task_id not in claimed
-        ]
-    if Status.INBOX in wanted:
-        wrong = known.invalid
-        rows += [invalid_row(layout, name, judged) for name, judged in wrong.items()]
-        rows += [
-            waiting_row(layout, Status.INBOX, name, now, known)
-            for name in waiting_names(layout, wrong)
-        ]
-    if Status.HELD in wanted:
-        rows += [
-            waiting_row(layout, Status.HELD, name, now, known)
-            for _, name in sorted(scan.task_names(layout.folder(Status.HELD)))
-        ]
+    rows: list[Row] = []
+    for status in (Status.RUNNING, *WAITING):
+        rows += _open_rows(known, status) if status in wanted else []
     ended = [
         status
-        for status in (Status.REVIEW, *FINISHED, Status.ARCHIVE)
+        for status in ENDED
         if status in wanted and (statuses or status is not Status.ARCHIVE)
     ]
     found, left_out = _ended(layout, tuple(ended), most)
     return rows + found, left_out
+
+
+def _open_rows(known: world.Known, status: Status) -> list[Row]:
+    """The tasks in this folder, if tasks there have not ended."""
+    layout, now = known.layout, known.now
+    match status:
+        case Status.RUNNING:
+            return _running_rows(known)
+        case Status.INBOX:
+            wrong = known.invalid
+            names = waiting_names(layout, wrong)
+            invalid = [invalid_row(layout, name, judged) for name, judged in wrong.items()]
+            return invalid + [waiting_row(layout, status, name, now, known) for name in names]
+        case Status.HELD:
+            names = [name for _, name in sorted(scan.task_names(layout.folder(status)))]
+            return [waiting_row(layout, status, name, now, known) for name in names]
+        case Status.REVIEW | Status.DONE | Status.FAILED | Status.CANCELLED | Status.ARCHIVE:
+            return []
+        case _:
+            assert_never(status)
+
+
+def _running_rows(known: world.Known) -> list[Row]:
+    """What was claimed here, and what only lies in running/."""
+    layout = known.layout
+    rows = running(layout, known.now, known)
+    claimed = {row.id for row in rows}
+    for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING))):
+        if task_id not in claimed:
+            path = layout.shown(layout.file(Status.RUNNING, name))
+            rows.append(Row(task_id, "running", path, detail="not claimed here"))
+    return rows
 
 
 def _ended(layout: Layout, ended: tuple[Status, ...], most: int | None) -> tuple[list[Row], int]:

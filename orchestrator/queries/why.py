@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.files import (
     editing,
@@ -20,7 +20,7 @@ from orchestrator.model import admission, run
 from orchestrator.model import gates as gates_model
 from orchestrator.model import journal as journal_model
 from orchestrator.model import question as question_model
-from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.status import WAITING, Status
 from orchestrator.queries import elsewhere, world
 from orchestrator.queries import needs as needs_queries
 from orchestrator.records import dataclass, field
@@ -57,29 +57,28 @@ def reasons(
 ) -> Reasons:
     """Why this task is where it is. ``known`` is a look at the work directory that others share."""
     known = known or world.Known(layout, now)
-    if status is Status.INBOX:
-        return _waiting(known, task_id, name)
-    if status is Status.HELD:
-        gate = gates_model.Gate(
-            gates_model.GateName.HELD,
-            "it is in held/",
-            f"orchestrator release {task_id}",
-            stuck=True,
-        )
-        return Reasons(task_id, "held", "it is held", [gate])
-    journal = journals.of(layout, task_id)
-    if status is Status.RUNNING:
-        return _running(known, task_id, journal)
-    if status is Status.REVIEW:
-        return _reviewed(layout, task_id, journal)
-    found = results.read(layout, task_id)
-    how = found.get("reason") or found.get("outcome") or ""
-    return Reasons(
-        task_id,
-        results.ended_as(layout, task_id).word if status is Status.ARCHIVE else status.word,
-        f"it has ended: {status}" + (f" ({how})" if how and status in FINISHED else ""),
-        passed=[f"run it again: orchestrator retry {task_id}"],
-    )
+    match status:
+        case Status.INBOX:
+            return _waiting(known, task_id, name)
+        case Status.HELD:
+            return Reasons(task_id, "held", "it is held", [gates_model.in_held_gate(task_id)])
+        case Status.RUNNING:
+            return _running(known, task_id, journals.of(layout, task_id))
+        case Status.REVIEW:
+            return _reviewed(layout, task_id, journals.of(layout, task_id))
+        case Status.DONE | Status.FAILED | Status.CANCELLED:
+            found = results.read(layout, task_id)
+            how = found.get("reason") or found.get("outcome") or ""
+            return _ended(task_id, status.word, f"{status} ({how})" if how else status)
+        case Status.ARCHIVE:
+            return _ended(task_id, results.ended_as(layout, task_id).word, status)
+        case _:
+            assert_never(status)
+
+
+def _ended(task_id: str, word: str, how: str) -> Reasons:
+    again = f"run it again: orchestrator retry {task_id}"
+    return Reasons(task_id, word, f"it has ended: {how}", passed=[again])
 
 
 def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
@@ -250,7 +249,7 @@ def _circle(layout: Layout, task: Task) -> list[str]:
     needs, todo = {task.id: tuple(task.needs)}, list(task.needs)
     while todo and len(needs) < MOST_NEEDED:
         needed = todo.pop()
-        place = scan.locate(layout, needed, (Status.INBOX, Status.HELD))
+        place = scan.locate(layout, needed, WAITING)
         request = world.request_of(layout, *place) if place and needed not in needs else None
         if request is not None and request.task is not None:
             needs[needed] = tuple(request.task.needs)

@@ -15,7 +15,7 @@ from orchestrator.errors import NotFound, Refused
 from orchestrator.files import returning, scan, trust
 from orchestrator.model.event import move_step
 from orchestrator.model.journal import Phase
-from orchestrator.model.status import ENDED, FINISHED, MOVES, WAITING, Status
+from orchestrator.model.status import ENDED, FINISHED, MOVES, UNDECIDED, WAITING, Status
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, following, placing
 from orchestrator.store.claiming import has_run
@@ -91,7 +91,7 @@ def cancel(store: Store, task_id: str, reason: str = "") -> Moved:
     return _move(
         store,
         task_id,
-        (*WAITING, Status.REVIEW),
+        UNDECIDED,
         Status.CANCELLED,
         "task_cancelled",
         reason,
@@ -140,9 +140,7 @@ def reject(store: Store, task_id: str, why: str = "") -> Moved:
             store.say("task_rejected", task_id, phase="request", status="failed", summary=why)
         return Moved(task_id, *(Status.FAILED,) * 2, store.layout.file(*place))
     target = Status.FAILED if place[0] is Status.REVIEW else Status.CANCELLED
-    return _move(
-        store, task_id, (Status.REVIEW, Status.INBOX, Status.HELD), target, "task_rejected", why
-    )
+    return _move(store, task_id, (Status.REVIEW, *WAITING), target, "task_rejected", why)
 
 
 def _tell_next(store: Store, task_id: str, text: str) -> None:
@@ -273,10 +271,7 @@ def _note_move(
             {"record": "requeue", "at": store.clock.wall(), **requeue, **placing.identity(source)},
             sync=True,
         )
-    elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in (
-        Status.INBOX,
-        Status.HELD,
-    ):
+    elif entry.journal.phase in (Phase.FINAL, Phase.REQUEUED) and target not in WAITING:
         entry.append(
             {
                 "record": "final",

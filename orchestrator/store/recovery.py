@@ -13,7 +13,7 @@ from orchestrator.files.identity import is_file
 from orchestrator.files.layout import Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
-from orchestrator.model.status import FOLDERS, WAITING, Status
+from orchestrator.model.status import FOLDERS, OPEN, WAITING, Status
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, placing
@@ -72,7 +72,7 @@ def doubled(layout: Layout) -> list[tuple[Status, Status, str]]:
     """Files that lie in two folders as one inode."""
     seen: dict[str, tuple[Status, int]] = {}
     found = []
-    for status in (Status.INBOX, Status.HELD, Status.RUNNING, Status.REVIEW):
+    for status in (*OPEN, Status.REVIEW):
         for _, name in scan.task_names(layout.folder(status)):
             try:
                 info = os.lstat(layout.file(status, name))

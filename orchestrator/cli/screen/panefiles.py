@@ -11,7 +11,7 @@ from orchestrator.cli.screen.footer import Row
 from orchestrator.files import eventreader, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.status import FINISHED, Status
+from orchestrator.model.status import ASIDE, COUNTED, FINISHED, Status
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.records import dataclass
 
@@ -19,7 +19,9 @@ SOON, SELDOM = 0.3, 5.0  # seconds between looks: when something has happened, w
 SHARE = 10  # a look may take a tenth of the time at most
 ENDED = 30  # tasks that ended last
 EVENTS = 400  # that are looked at for them
-COUNTED = (Status.REVIEW, Status.DONE, Status.FAILED, Status.CANCELLED, Status.HELD)
+OTHERS = tuple(  # the watcher itself knows how many wait and run
+    status for status in COUNTED if status not in (Status.INBOX, Status.RUNNING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,15 @@ class Seen:
 
 def look(layout: Layout, now: float) -> Seen:
     """What the files say now."""
-    counts = scan.counts(layout, COUNTED)
+    counts = scan.counts(layout, OTHERS)
     held = [
-        Row(task_id, "held", "held") for task_id, _ in scan.sorted_names(layout.folder(Status.HELD))
+        Row(task_id, status.word, status.word)
+        for status in ASIDE
+        for task_id, _ in scan.sorted_names(layout.folder(status))
     ]
     return Seen(
         needs_you(layout, now),
-        [(status.word, counts[status]) for status in COUNTED],
+        [(status.word, counts[status]) for status in OTHERS],
         held,
         list(_ended(layout).values()),
     )

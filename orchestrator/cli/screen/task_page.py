@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.cli.screen.console import Console, cost, tokens
 from orchestrator.files.layout import Layout
@@ -250,8 +250,15 @@ def _label(word: str, status: Status) -> str:
     """What stands before the line that says the most useful thing about a task now."""
     if word == "invalid":
         return "error"
-    words = {Status.INBOX: "waiting", Status.HELD: "held", Status.RUNNING: "now"}
-    return words.get(status, "reason")
+    match status:
+        case Status.INBOX | Status.HELD:
+            return status.word
+        case Status.RUNNING:
+            return "now"
+        case Status.REVIEW | Status.DONE | Status.FAILED | Status.CANCELLED | Status.ARCHIVE:
+            return "reason"
+        case _:
+            assert_never(status)
 
 
 def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[str, str]]:

@@ -23,14 +23,14 @@ from orchestrator.coordination import stopping
 from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.files import card, journals
 from orchestrator.model.journal import Phase
-from orchestrator.model.status import WAITING, Status
+from orchestrator.model.status import FINISHED, UNDECIDED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
 from orchestrator.queries import whereabouts
 from orchestrator.store import moves
 from orchestrator.store.transitions import Store
 
-TO_CANCEL = (Status.RUNNING, *WAITING, Status.REVIEW)
+TO_CANCEL = (Status.RUNNING, *UNDECIDED)
 
 
 @click.command(

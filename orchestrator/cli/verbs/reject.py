@@ -11,12 +11,12 @@ from orchestrator.cli.moving import move
 from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
 from orchestrator.cli.selecting import of_words
 from orchestrator.coordination import contests
-from orchestrator.model.status import Status
+from orchestrator.model.status import WAITING, Status
 from orchestrator.store import moves
 from orchestrator.store.moves import Moved
 from orchestrator.store.transitions import Store
 
-FOLDERS = (Status.REVIEW, Status.FAILED, Status.INBOX, Status.HELD)
+FOLDERS = (Status.REVIEW, Status.FAILED, *WAITING)
 
 
 @click.command(

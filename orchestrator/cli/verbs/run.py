@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from typing import assert_never
 
 import click
 
@@ -159,12 +160,25 @@ def _waiting(layout: Layout, word: str) -> tuple[str, str]:
             task_id, status, _ = scan.find(layout, word)
         except NotFound:
             raise error from None
-        verb = "release" if status is Status.HELD else "retry"
-        hint = f"orchestrator {verb} {task_id}   lets it run again"
-        if status is Status.RUNNING:
-            hint = f"orchestrator logs -f {task_id}   shows what it does"
-        raise Refused(f"{task_id} is {status.word}, not waiting", hint) from None
+        raise Refused(
+            f"{task_id} is {status.word}, not waiting", _instead(task_id, status)
+        ) from None
     return task_id, name
+
+
+def _instead(task_id: str, status: Status) -> str:
+    """What to do with a task that does not wait, instead of running it."""
+    match status:
+        case Status.RUNNING:
+            return f"orchestrator logs -f {task_id}   shows what it does"
+        case Status.HELD:
+            return f"orchestrator release {task_id}   lets it run again"
+        case Status.INBOX | Status.REVIEW | Status.ARCHIVE:
+            return f"orchestrator retry {task_id}   lets it run again"
+        case Status.DONE | Status.FAILED | Status.CANCELLED:
+            return f"orchestrator retry {task_id}   lets it run again"
+        case _:
+            assert_never(status)
 
 
 async def _run(

@@ -21,7 +21,7 @@ from orchestrator.cli.screen.console import Console, cost, day_cost
 from orchestrator.cli.screen.projects import rows as project_rows
 from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
-from orchestrator.model.status import Status
+from orchestrator.model.status import COUNTED, Status
 from orchestrator.model.units import show_duration, timestamp, when
 from orchestrator.queries import overview, projects
 
@@ -204,16 +204,8 @@ def show(console: Console, view: Overview, moment: float) -> None:
     for name, text in more:
         console.hang(f"{name:<8} ", text)
     counted = [
-        f"{view.counts[status]} {name}"
-        for status, name in (
-            (Status.INBOX, "waiting"),
-            (Status.RUNNING, "running"),
-            (Status.REVIEW, "review"),
-            (Status.DONE, "done"),
-            (Status.FAILED, "failed"),
-            (Status.CANCELLED, "cancelled"),
-            (Status.HELD, "held"),
-        )
+        f"{view.counts[status]} {status.word}"
+        for status in COUNTED
         if view.counts[status]
         or status in (Status.INBOX, Status.RUNNING, Status.DONE, Status.FAILED)
     ]
