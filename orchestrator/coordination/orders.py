@@ -94,60 +94,39 @@ class Orders:
     def order(self, life: Life, entry: Entry, run_dir: str) -> Order:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then
         nothing has started."""
-        try:
-            places.check_folders(self.layout)
-            folder_of_ours = f"{run_dir}/{OWN}"
-            for folder in (
-                self.layout.logs(life.id),
-                run_dir,
-                f"{run_dir}/{ARTIFACTS}",
-                folder_of_ours,
-                *([f"{run_dir}/{WORDS}"] if takes_words(life.route) else ()),
-                *(
-                    [f"{run_dir}/{ASKED}", f"{run_dir}/{ANSWERS}"]
-                    if asks_while_running(life)
-                    else ()
-                ),
-            ):
-                places.make_folder(self.layout, folder)
-        except (
-            OSError
-        ) as error:  # logs/ is ours: a disk or permissions that refuse it are no fault of the task
-            raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
+        self._make_folders(life, run_dir)
         answering.place(self.layout, life, run_dir)
         tag = secrets.token_hex(8)
         distributor = self.distributors.at(life.route.place.name)
-        if distributor.portable:
-            if why := distributor.fault():
-                raise CannotStart(why)
-            told = self._reds(life, entry.journal) or entry.journal.told
-            told = plans.again(told, entry.journal)
-            made_there = portable.order(
-                self.layout, self.config, self.tasktrees, life, entry, tag, told
-            )
-            return replace(made_there, facts=plans.facts(life))
-        own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
-        if life.route.mode == "interactive":
-            own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
-        if not life.route.tool.argv:
-            raise CannotStart(life.route.why)
-        session = replace(
-            self._session(life, entry.journal), plan=life.planning, words=takes_words(life.route)
-        )
-        made: Invocation = adapter(life.route.tool.adapter).invocation(
-            replace(life.task, max_cost=left(life.task, self.config, entry.journal)),
-            *(life.route, self.config, self.tasktrees.folder(life), run_dir, own, session),
-        )
-        model = self.config.models.get(life.route.model or "")
-        if (
-            model is not None
-            and model.context is not None
-            and len(made.prompt) > model.context * MOST_CHARACTERS
-        ):
-            raise CannotStart(
-                f"the prompt has {len(made.prompt)} characters, more than {model.name} accepts at"
-                f" once ({model.context} tokens)"
-            )
+        if not distributor.portable:
+            return self._concrete(life, entry, run_dir, tag)
+        if why := distributor.fault():
+            raise CannotStart(why)
+        told = self._reds(life, entry.journal) or entry.journal.told
+        told = plans.again(told, entry.journal)
+        made = portable.order(self.layout, self.config, self.tasktrees, life, entry, tag, told)
+        return replace(made, facts=plans.facts(life))
+
+    def _make_folders(self, life: Life, run_dir: str) -> None:
+        """Those below logs/ that this attempt writes to."""
+        below = [ARTIFACTS, OWN]
+        if takes_words(life.route):
+            below.append(WORDS)
+        if asks_while_running(life):
+            below += [ASKED, ANSWERS]
+        try:
+            places.check_folders(self.layout)
+            folders = (f"{run_dir}/{name}" for name in below)
+            for folder in (self.layout.logs(life.id), run_dir, *folders):
+                places.make_folder(self.layout, folder)
+        except OSError as error:
+            # logs/ is ours: a disk or permissions that refuse it are no fault of the task
+            raise StoreFault(f"{self.layout.shown(run_dir)}: {error.strerror}") from None
+
+    def _concrete(self, life: Life, entry: Entry, run_dir: str, tag: str) -> Order:
+        """An attempt of this machine."""
+        made, session = self._invocation(life, entry, run_dir, tag)
+        self._check_prompt(life.route, made)
         path = program(made.argv[0], made.env, self.layout.root)
         if path is None:
             raise NotInstalled(f"there is no program '{made.argv[0]}'")
@@ -183,6 +162,36 @@ class Orders:
             facts=facts | plans.facts(life) | ({"words": True} if words else {}),
         )
 
+    def _invocation(
+        self, life: Life, entry: Entry, run_dir: str, tag: str
+    ) -> tuple[Invocation, Session]:
+        """The command as its tool's adapter makes it, and the session that it begins or goes on
+        with."""
+        own = {**life.fetched, **own_environment(self.layout, life, run_dir, tag)}
+        if life.route.mode == "interactive":
+            own["TERM"] = os.environ.get("TERM", "").replace("dumb", "") or "xterm-256color"
+        if not life.route.tool.argv:
+            raise CannotStart(life.route.why)
+        session = self._session(life, entry.journal)
+        session = replace(session, plan=life.planning, words=takes_words(life.route))
+        task = replace(life.task, max_cost=left(life.task, self.config, entry.journal))
+        folder = self.tasktrees.folder(life)
+        made = adapter(life.route.tool.adapter).invocation(
+            task, life.route, self.config, folder, run_dir, own, session
+        )
+        return made, session
+
+    def _check_prompt(self, route: Route, made: Invocation) -> None:
+        """`CannotStart` if it is surely more than the model takes."""
+        model = self.config.models.get(route.model or "")
+        if model is None or model.context is None:
+            return
+        if len(made.prompt) > model.context * MOST_CHARACTERS:
+            raise CannotStart(
+                f"the prompt has {len(made.prompt)} characters, more than {model.name} accepts at"
+                f" once ({model.context} tokens)"
+            )
+
     def _session(self, life: Life, journal: Journal) -> Session:
         """Go on with the session of the attempt before, if the same tool can; else begin one, under
         an id of ours if it lets us choose."""
@@ -194,12 +203,8 @@ class Orders:
         reds_ = self._reds(life, journal) if before and journal.tries else ""
         told = "\n".join(text for text in (reds_, _unheard(journal, before), journal.told) if text)
         again = not journal.tries and not journal.told
-        if (
-            tool.can_resume
-            and before.get("session")
-            and before.get("tool") == tool.name
-            and not _nothing(before)
-        ):
+        same = before.get("tool") == tool.name and not _nothing(before)
+        if tool.can_resume and before.get("session") and same:
             ended = one_line(str(before.get("reason") or ""), 200)
             return Session(before["session"], True, ended, told, again)
         told = plans.again(told, journal)
