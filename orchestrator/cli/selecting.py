@@ -46,6 +46,11 @@ class Filter:
         """The states that are asked for."""
         return (*self.statuses, *(["failed"] if self.failed else []))
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses among the tasks of a status."""
+        return self.run is not None or self.agent is not None or bool(self.labels)
+
 
 NAME = "name tasks, or give --run, --agent, --label, --status or --failed"
 STATES_SAID = {Status.REVIEW: "in review"}
@@ -82,28 +87,54 @@ agent_option = click.option(
 
 def filter_options(asks: bool = True) -> Decorator:
     """The options of a `Filter`, which the verb gets as ``wanted``; if it ``asks``, also yes."""
+    options = [run_option, agent_option, label_option, status_option, failed_option]
+    return _taking(_filter, [*options, yes_option] if asks else options)
+
+
+def filter_beside_scopes() -> Decorator:
+    """The same for a verb that holds or releases a whole run or agent as well, by --run and --agent
+    of `scope_options`."""
+    return _taking(_beside_scopes, [label_option, status_option, failed_option, yes_option])
+
+
+def _taking(made: Callable[[dict[str, Any]], Filter], options: Sequence[Decorator]) -> Decorator:
+    """Gives a verb these options, and what is ``made`` of them as ``wanted``."""
 
     def add(verb: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(verb)
-        def command(
-            *args: Any,
-            run_id: str | None,
-            agent: str | None,
-            labels: tuple[str, ...],
-            statuses: tuple[str, ...],
-            failed: bool,
-            **others: Any,
-        ) -> Any:
-            wanted = Filter(run_id, agent, frozenset(labels), statuses, failed)
-            return verb(*args, wanted=wanted, **others)
+        def command(*args: Any, **given: Any) -> Any:
+            return verb(*args, wanted=made(given), **given)
 
-        options = [run_option, agent_option, label_option, status_option, failed_option]
-        made: Callable[..., Any] = command
-        for option in reversed([*options, yes_option] if asks else options):
-            made = option(made)
-        return made
+        decorated: Callable[..., Any] = command
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
 
     return add
+
+
+def _filter(given: dict[str, Any]) -> Filter:
+    """The filter that was given; its options are taken out."""
+    run, agent = given.pop("run_id"), given.pop("agent")
+    return _among_tasks(given, run, agent)
+
+
+def _among_tasks(given: dict[str, Any], run: str | None, agent: str | None) -> Filter:
+    labels, statuses = frozenset(given.pop("labels")), given.pop("statuses")
+    return Filter(run, agent, labels, statuses, given.pop("failed"))
+
+
+def _beside_scopes(given: dict[str, Any]) -> Filter:
+    """With --label or the like, --run and --agent choose among tasks, and are taken out, too; alone,
+    they do not."""
+    wanted = _among_tasks(given, None, None)
+    if not wanted:
+        return wanted
+    runs_, agents = given["runs"], given["agents"]
+    if len(runs_) > 1 or len(agents) > 1:
+        raise click.UsageError("with --label or --status, name one run and one agent")
+    given["runs"] = given["agents"] = ()
+    return replace(wanted, run=next(iter(runs_), None), agent=next(iter(agents), None))
 
 
 def find(app: App, wanted: Filter, statuses: Sequence[Status]) -> Found:
@@ -201,22 +232,6 @@ def chosen(app: App, words: Sequence[str], wanted: Filter, statuses: Sequence[St
     if bool(words) == bool(wanted):
         raise click.UsageError(NAME)
     return named(app, words) if words else find(app, wanted, statuses)
-
-
-def beside_scopes(
-    labels: tuple[str, ...], statuses: tuple[str, ...], failed: bool, options: dict[str, Any]
-) -> Filter:
-    """The filter of a verb that holds or releases a whole run or agent as well: with --label or the
-    like, --run and --agent choose among tasks, and are taken from ``options``; alone, they do not.
-    """
-    wanted = Filter(None, None, frozenset(labels), statuses, failed)
-    if not wanted:
-        return wanted
-    runs_, agents = options["runs"], options["agents"]
-    if len(runs_) > 1 or len(agents) > 1:
-        raise click.UsageError("with --label or --status, name one run and one agent")
-    options["runs"] = options["agents"] = ()
-    return replace(wanted, run=next(iter(runs_), None), agent=next(iter(agents), None))
 
 
 def agreed(app: App, wanted: Filter, status: Status, doing: str, yes: bool) -> Found:

@@ -41,10 +41,7 @@ from orchestrator.tools.specs import of_account
     "words", nargs=-1, metavar='[TASK...] ["WHY"]', shell_complete=complete_ids(Status.INBOX)
 )
 @scope_options
-@selecting.label_option
-@selecting.status_option
-@selecting.failed_option
-@selecting.yes_option
+@selecting.filter_beside_scopes()
 @click.option("--until", metavar="WHEN", help="Until then: 18:00, 2h, 2026-11-30, ...T08:00.")
 @click.option(
     "--reason",
@@ -58,9 +55,7 @@ def command(
     app: App,
     /,
     words: tuple[str, ...],
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: selecting.Filter,
     yes: bool,
     until: str | None,
     reason: str | None,
@@ -74,7 +69,6 @@ def command(
     held/@claude.yaml. --label and --status select the waiting tasks that match them (and --run and
     --agent); hold lists these and asks.
     """
-    wanted = selecting.beside_scopes(labels, statuses, failed, options)
     found = _named(app, words, options)
     if len(found.words) > 1 or (found.words and reason):
         raise click.UsageError("give one reason, in quotes")

@@ -16,7 +16,6 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.status import FINISHED, FOLDERS
 from orchestrator.queries import projects, runs, tasks
-from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.queries.projects import Looked
@@ -63,11 +62,14 @@ def command(
     if words and everywhere:
         raise click.UsageError("--all lists every project; name tasks in one of them: -C DIR")
     ids = frozenset(task_id for task_id, _, _ in selecting.named(app, words)) if words else None
-    asked = Wanted(wanted.words, run_id, agent, wanted.labels, 0 if words else most, ids)
+
+    def rows_of(layout: Layout) -> tuple[list[Row], int]:
+        return _find(layout, wanted, 0 if words else most, ids)
+
     if everywhere:
-        _show_everywhere(app, projects.in_each(lambda layout: _find(layout, asked)), as_json, jsonl)
+        _show_everywhere(app, projects.in_each(rows_of), as_json, jsonl)
         return
-    rows, left_out = _find(app.layout, asked)
+    rows, left_out = rows_of(app.layout)
     if run_id is not None and not rows and runs.find_run(app.layout, run_id) is None:
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
@@ -86,39 +88,25 @@ def command(
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which tasks are asked for; ``most`` of those that have ended, 0 for all and the archive."""
-
-    statuses: tuple[str, ...]
-    run: str | None
-    agent: str | None
-    labels: frozenset[str]
-    most: int
-    ids: frozenset[str] | None = None
-
-    @property
-    def filtered(self) -> bool:
-        """Whether not all of a status are asked for, so that the newest are chosen afterwards."""
-        return self.run is not None or self.agent is not None or bool(self.labels)
-
-
-def _find(layout: Layout, wanted: Wanted) -> tuple[list[Row], int]:
-    """The rows of one project, and how many ended tasks were left out."""
-    folders = selecting.folders_of(wanted.statuses) or (None if wanted.most else FOLDERS)
-    most = None if wanted.filtered or not wanted.most else wanted.most
-    rows, left_out = tasks.listed(layout, now(), folders, most)
-    if wanted.ids is not None:
-        rows = [row for row in rows if row.id in wanted.ids]
+def _find(
+    layout: Layout, wanted: selecting.Filter, most: int, ids: frozenset[str] | None
+) -> tuple[list[Row], int]:
+    """The rows of one project, and how many ended tasks were left out: only the newest ``most`` are
+    shown; 0: all, and the archive. ``ids`` are those that were named; None: none were."""
+    folders = selecting.folders_of(wanted.words) or (None if most else FOLDERS)
+    newest = None if wanted.chooses or not most else most
+    rows, left_out = tasks.listed(layout, now(), folders, newest)
+    if ids is not None:
+        rows = [row for row in rows if row.id in ids]
     rows = [row for row in rows if wanted.run in (None, row.run)]
     if wanted.agent is not None:
         rows = [row for row in rows if tasks.agent_of(layout, row) == wanted.agent]
     if wanted.labels:
         rows = [row for row in rows if wanted.labels <= tasks.labels_of(layout, row.id)]
-    if wanted.filtered and wanted.most:
-        rows, left_out = _newest(rows, wanted.most)
-    if len({"invalid", "waiting"} & set(wanted.statuses)) == 1:  # both lie in inbox/
-        other = "waiting" if "invalid" in wanted.statuses else "invalid"
+    if wanted.chooses and most:
+        rows, left_out = _newest(rows, most)
+    if len({"invalid", "waiting"} & set(wanted.words)) == 1:  # both lie in inbox/
+        other = "waiting" if "invalid" in wanted.words else "invalid"
         rows = [row for row in rows if row.status != other]
     return rows, left_out
 

@@ -31,10 +31,7 @@ from orchestrator.store.transitions import Store
 )
 @click.argument("words", nargs=-1, metavar="[TASK...]", shell_complete=complete_ids(Status.HELD))
 @scope_options
-@selecting.label_option
-@selecting.status_option
-@selecting.failed_option
-@selecting.yes_option
+@selecting.filter_beside_scopes()
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -42,9 +39,7 @@ def command(
     app: App,
     /,
     words: tuple[str, ...],
-    labels: tuple[str, ...],
-    statuses: tuple[str, ...],
-    failed: bool,
+    wanted: selecting.Filter,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -58,7 +53,6 @@ def command(
     and asks.
     """
     refuse_in_attempt("release what is held")
-    wanted = selecting.beside_scopes(labels, statuses, failed, options)
     found = named(app, words, options, Status.HELD)
     if found.words:
         raise click.UsageError(f"'{found.words[0]}' is not a task")
