@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,16 @@ class TestDirectWithFreshSupervisors(TestDirect):
 class TestFake(DistributorContract):
     """Its attempts end as planned, in no time."""
 
+    portable = False
+
     def make(self) -> Distributor:
-        made = FakeDistributor(self.clock)
-        made.plan("a", *self.ends)
-        return made
+        if not hasattr(self, "made"):  # it outlives the watchers
+            self.made = FakeDistributor(self.clock, self.portable)
+            self.made.plan("a", *self.ends)
+        return self.made
+
+    def run_and_go(self, work: Callable[[], Awaitable[Any]], order: Order) -> None:
+        self.run(work)
 
     def order(self, run_dir: str, journal: int, script: str) -> Order:
         if not hasattr(self, "ends"):
@@ -79,6 +86,16 @@ class TestFake(DistributorContract):
             return loop.run_until_complete(work())
         finally:
             loop.close()
+
+
+class TestPortableFake(TestFake):
+    """Another machine that is a fake: there is no command, and who goes on asks it."""
+
+    portable = True
+
+    def order(self, run_dir: str, journal: int, script: str) -> Order:
+        made = super().order(run_dir, journal, script)
+        return replace(made, program="", argv=(), env={}, portable={"where": "farm"})
 
 
 FARM = "distributors:\n  farm: {kind: fake, in_flight: 2}\n"
