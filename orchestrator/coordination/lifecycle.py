@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
 from orchestrator.coordination import plans, portable, remembering
 from orchestrator.coordination.durable import Durable
@@ -190,27 +190,40 @@ class Lives:
         facts = entry.journal.attempt
         if facts is not None and "at" in facts.started:
             self._retell_start(life, facts)
-        if step is Step.ADOPT:
-            await self._adopt(life, entry)
-        elif step is Step.START:
-            await self.start(life, entry)
-        elif step is Step.RETRY:
-            life.stage = Between(self.retry_due(entry))
-            entry.close()
-        elif step is Step.FINISH:
-            assert facts is not None and facts.ended is not None
-            await self.ended(life, entry, end_from(facts.ended))
-        elif step is Step.REATTACH:
-            await self._reattach(life, entry)
-        elif entry.journal.checking:
-            assert facts is not None and facts.ended is not None
-            again = await self.proof.resume(life, entry, adopted=False)
-            if again is not None:
-                await self.ended(life, again, end_from(facts.ended))
-        else:
-            assert facts is not None
+        match step:
+            case Step.ADOPT:
+                await self._adopt(life, entry)
+            case Step.START:
+                await self.start(life, entry)
+            case Step.RETRY:
+                life.stage = Between(self.retry_due(entry))
+                entry.close()
+            case Step.FINISH:
+                await self._finish(life, entry)
+            case Step.REATTACH:
+                await self._reattach(life, entry)
+            case Step.LOST:
+                await self._lost(life, entry)
+            case _:
+                assert_never(step)
+
+    async def _finish(self, life: Life, entry: Entry) -> None:
+        """Its end is in the journal, and nobody has seen to it."""
+        facts = entry.journal.attempt
+        assert facts is not None and facts.ended is not None
+        await self.ended(life, entry, end_from(facts.ended))
+
+    async def _lost(self, life: Life, entry: Entry) -> None:
+        """Nobody works on it any more, and there is no end: of a check, or of the attempt."""
+        facts = entry.journal.attempt
+        assert facts is not None
+        if not entry.journal.checking:
             handle = self.distributors.default.adopt(facts, entry.path)
-            await self.ended(life, entry, await self._taken_over(life, entry, handle).wait())
+            return await self.ended(life, entry, await self._taken_over(life, entry, handle).wait())
+        assert facts.ended is not None
+        again = await self.proof.resume(life, entry, adopted=False)
+        if again is not None:
+            await self.ended(life, again, end_from(facts.ended))
 
     def _retell_start(self, life: Life, facts: AttemptFacts) -> None:
         """A watcher that is killed right after a start may not have told of it; told again, it is
