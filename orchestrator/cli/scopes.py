@@ -108,13 +108,8 @@ def check_exists(app: App, scope: Scope) -> None:
     if name in known:
         return
     near = Near(known).close_to(name)
-    hint = (
-        f"did you mean '{near}'?"
-        if near
-        else "orchestrator runs   lists them"
-        if kind == "run"
-        else "orchestrator agents   lists them"
-    )
+    lists = "runs" if kind == "run" else "agents"
+    hint = f"did you mean '{near}'?" if near else f"orchestrator {lists}   lists them"
     raise NotFound(f"there is no {kind} '{name}'", hint)
 
 

@@ -38,15 +38,7 @@ def rows(app: App, config: Config, toolbox: Toolbox) -> list[dict[str, Any]]:
     """The built-in tools and those in work/tools, as ``agents --json`` tells them."""
     found: list[dict[str, Any]] = []
     for spec in toolbox.tools.values():
-        state = (
-            "not installed"
-            if not spec.at_hand
-            else "off"
-            if spec.name in config.disabled_tools
-            else "needs a command"
-            if spec.name == "shell" and not config.shell_allow
-            else "on"
-        )
+        state = _state(spec, config)
         found.append(
             {
                 "name": spec.name,
@@ -58,6 +50,14 @@ def rows(app: App, config: Config, toolbox: Toolbox) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _state(spec: ToolSpec, config: Config) -> str:
+    if not spec.at_hand:
+        return "not installed"
+    if spec.name in config.disabled_tools:
+        return "off"
+    return "needs a command" if spec.name == "shell" and not config.shell_allow else "on"
 
 
 class Findings:

@@ -54,9 +54,16 @@ class Source:
     task_id: str = ""
 
     @property
+    def content(self) -> Any:
+        """What it says: ``data``, or what is in its document."""
+        if self.data is None and self.document:
+            return self.document.data
+        return self.data
+
+    @property
     def own(self) -> list[object]:
         """What it calls itself."""
-        data = self.data if self.data is not None else self.document.data if self.document else None
+        data = self.content
         if not isinstance(data, Mapping):
             return []
         return [
@@ -323,13 +330,7 @@ def _below(body: str, data: Mapping[str, Any]) -> str:
 def _status_of(source: Source) -> tuple[Status, list[str]]:
     """Where the task belongs, and what a person may want to know about that."""
     by_folder, folder = folder_of(source.folders)
-    data = (
-        source.data
-        if source.data is not None
-        else source.document.data
-        if source.document
-        else None
-    )
+    data = source.content
     found = said_of(data) if isinstance(data, Mapping) else Said()
     said, by_status = found.text, status_of(found.word) if found.word else None
     what = "status" if plain(found.key) in ("status", "state") else f"key '{found.key}'"

@@ -78,13 +78,10 @@ def render(
     lines = []
     for path, document, problems in found:
         for problem in problems:
-            lines.append(
-                full(path, document, problem, paint, columns)
-                if style == "full"
-                else github(path, problem)
-                if style == "github"
-                else concise(path, problem)
-            )
+            if style == "full":
+                lines.append(full(path, document, problem, paint, columns))
+            else:
+                lines.append((github if style == "github" else concise)(path, problem))
     return "\n".join(lines)
 
 

@@ -324,9 +324,8 @@ def _is(data: Mapping[Any, Any], kind: Kind) -> bool:
     if kind.within is None:
         return bool(kind.all_of or kind.one_of)
     parts = data if kind.within[0] == "*" else data.get(kind.within[0])
-    inner = (
-        parts.values() if isinstance(parts, Mapping) else parts if isinstance(parts, list) else ()
-    )
+    listed = parts if isinstance(parts, list) else ()
+    inner = parts.values() if isinstance(parts, Mapping) else listed
     found = [part for part in inner if isinstance(part, Mapping)]
     return any(set(map(str, part)) & set(kind.within[1].split()) for part in found) and not any(
         "prompt" in part for part in found

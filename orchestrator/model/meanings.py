@@ -175,7 +175,8 @@ def said(data: Mapping[Any, Any]) -> Said:
             return Said(keys[name], text, text)
     for name, word in _FLAGS.items():
         value = data.get(keys.get(name, name))
-        text = "true" if value is True else str(value).strip() if isinstance(value, str) else ""
+        text = value.strip() if isinstance(value, str) else ""
+        text = "true" if value is True else text
         if _YES.fullmatch(text):
             return Said(keys[name], text, word)
     return Said()

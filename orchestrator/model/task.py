@@ -145,7 +145,9 @@ def _use(data: Mapping[str, Any]) -> str:
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        return (value,)
+    return () if value is None else tuple(value)
 
 
 def first_line(text: str, limit: int = 100) -> str:

@@ -177,4 +177,5 @@ def find_run(layout: Layout, word: str) -> tuple[str, str] | None:
     word = stem_of(word) or word
     exact = [item for item in known if item[0] == word]
     partial = [item for item in known if word in item[0]]
-    return exact[0] if exact else partial[0] if len(partial) == 1 else None
+    found = exact or partial
+    return found[0] if exact or len(found) == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.files import (
@@ -230,17 +230,19 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
     ahead = _ahead(known, task, name) if names & admission.SLOTS else 0
     if ahead:
         passed.append(f"{ahead} before it by priority and age")
-    summary = (
-        "nothing holds it: it is about to start"
-        if not gates
-        else f"it waits: {gates[0].why}"
-        if len(gates) == 1
-        else f"it waits for {len(gates)} things"
-    )
+    summary = _summary(gates)
     circle = _circle(layout, task) if gates_model.GateName.NEEDS in names else []
     if circle:
         summary = f"it waits for itself: {' needs '.join(circle)}"
     return Reasons(task_id, "waiting", summary, gates, passed)
+
+
+def _summary(gates: Sequence[gates_model.Gate]) -> str:
+    if not gates:
+        return "nothing holds it: it is about to start"
+    if len(gates) == 1:
+        return f"it waits: {gates[0].why}"
+    return f"it waits for {len(gates)} things"
 
 
 def _circle(layout: Layout, task: Task) -> list[str]:

@@ -465,13 +465,8 @@ def _wait(process: subprocess.Popen[bytes], limit: float, stopped: Callable[[], 
             break
         except subprocess.TimeoutExpired:
             spent += 0.5
-            why = why or (
-                "cancelled"
-                if stopped()
-                else f"took longer than {limit:.0f} s"
-                if spent >= limit
-                else ""
-            )
+            late = f"took longer than {limit:.0f} s" if spent >= limit else ""
+            why = why or ("cancelled" if stopped() else late)
             if why:
                 _kill(process.pid)
     _kill(process.pid)

@@ -43,7 +43,8 @@ class _ResultDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ign
 
 def _text(dumper: Any, value: str) -> Any:
     value = value.encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
-    style = "|" if "\n" in value else "'" if is_number(value) else None
+    quoted = "'" if is_number(value) else None
+    style = "|" if "\n" in value else quoted
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

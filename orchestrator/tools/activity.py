@@ -87,17 +87,10 @@ def presentation_from(data: Mapping[str, Any]) -> Presentation:
     """The presentation in a tool spec (a mapping that fits ``tool.schema.json``)."""
     data = completed(data)
     live = dict(data.get("live") or {})
+    cached = bool((data.get("parse") or {}).get("input_includes_cached"))
     return Presentation(
         Show(**data["show"]) if data.get("show") else None,
-        (
-            Live(
-                live.pop("key", ""),
-                live,
-                bool((data.get("parse") or {}).get("input_includes_cached")),
-            )
-            if live
-            else None
-        ),
+        Live(live.pop("key", ""), live, cached) if live else None,
         sessionlog.session_log_from(data.get("session_log")),
         str((data.get("parse") or {}).get("session") or ""),
     )

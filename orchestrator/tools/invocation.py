@@ -228,19 +228,16 @@ def command(route: Route, session: Session, schema: bool = False) -> tuple[str, 
     permissions = tool.permissions.get(level, tool.permissions.get("default", ()))
     whole = session.resume and bool(tool.resume_argv)
     begin = tool.new_session if session.id else ()
-    options = () if whole else tool.resume if session.resume else begin
+    options = tool.resume if session.resume else begin
+    options = () if whole else options
     if schema and not interactive:
         options = (*options, *tool.result_schema)
     words: list[str] = []
-    argv = tool.interactive if interactive else tool.resume_argv if whole else tool.argv
+    batch = tool.resume_argv if whole else tool.argv
+    argv = tool.interactive if interactive else batch
+    stands_for = {"{permissions}": permissions, "{session_options}": options}
     for part in argv:
-        words += (
-            permissions
-            if part == "{permissions}"
-            else options
-            if part == "{session_options}"
-            else (part,)
-        )
+        words += stands_for.get(part, (part,))
     if "{permissions}" not in argv and not interactive:
         words += permissions
     if "{session_options}" not in argv and not interactive:

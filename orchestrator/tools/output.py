@@ -192,13 +192,9 @@ def _session(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return (
-        clean(value).strip()
-        if isinstance(value, str)
-        else ""
-        if value is None
-        else clean(str(value))
-    )
+    if isinstance(value, str):
+        return clean(value).strip()
+    return "" if value is None else clean(str(value))
 
 
 def _document(source: str, run_dir: str) -> tuple[Any, bool]:

@@ -199,7 +199,9 @@ def _steering(data: Mapping[str, Any] | None) -> Steering | None:
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    return () if not value else (value,) if isinstance(value, str) else tuple(value)
+    if not value:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def queries(document: Document) -> list[Problem]:

@@ -270,8 +270,10 @@ def _date(match: re.Match[str], now: float, local: tzinfo | None) -> float | Non
     if clock is None:
         return None
     this = datetime.fromtimestamp(now, zone).year
-    year = int(match["year"]) if match["year"] else None
-    years = [this, this + 1, this - 1] if year is None else [year if year > 99 else 2000 + year]
+    years = [this, this + 1, this - 1]
+    if match["year"]:
+        year = int(match["year"])
+        years = [year if year > 99 else 2000 + year]
     found = []
     for year in years:
         try:

@@ -278,7 +278,9 @@ def cost_each(usd: float | None, count: int) -> str:
     if not usd or not count:
         return ""
     each = usd / count
-    return f"${each:.2f}" if each >= 0.05 else f"${each:.2g}" if each >= 0.0001 else "<$0.0001"
+    if each < 0.0001:
+        return "<$0.0001"
+    return f"${each:.2f}" if each >= 0.05 else f"${each:.2g}"
 
 
 def tokens(count: int) -> str:

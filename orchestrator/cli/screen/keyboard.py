@@ -81,7 +81,7 @@ def _escape(data: bytes) -> int:
 
 
 def _character(first: int) -> int:
-    return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    return 1 + sum(first >= least for least in (0xC0, 0xE0, 0xF0))
 
 
 class Keyboard:

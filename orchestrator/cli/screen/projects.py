@@ -33,5 +33,6 @@ def _row(console: Console, item: ProjectView) -> list[str]:
     words += [f"{len(item.view.needs)} need you"] if item.view.needs else []
     words += [one_line(gate.why, 100) for gate in item.view.held.values()]
     words += [cost(card.cost_usd)] if card is not None and alive and card.cost_usd else []
-    sign = console.sign("running" if counts[Status.RUNNING] else "ok" if alive else "waiting")
+    state = "ok" if alive else "waiting"
+    sign = console.sign("running" if counts[Status.RUNNING] else state)
     return [f"{sign} {name}" if console.tty else name, " · ".join(words)]

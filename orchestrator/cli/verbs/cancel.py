@@ -23,7 +23,7 @@ from orchestrator.coordination import stopping
 from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.files import card, journals
 from orchestrator.model.journal import Phase
-from orchestrator.model.status import FINISHED, UNDECIDED, Status
+from orchestrator.model.status import UNDECIDED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
 from orchestrator.queries import whereabouts
@@ -72,8 +72,9 @@ def command(
         say("there is nothing to cancel: everything has ended")
     if dry_run:
         for task_id, status in found:
-            stays, stop = status not in TO_CANCEL, status is Status.RUNNING
-            would = "would stay" if stays else "would stop" if stop else "would cancel"
+            stays = status not in TO_CANCEL
+            would = "would stop" if status is Status.RUNNING else "would cancel"
+            would = "would stay" if stays else would
             after = status.word if stays else "cancelled"
             changes.done(task_id, status.word, after, f"{would} {task_id} ({status.word})")
         return changes.end()

@@ -123,8 +123,10 @@ def _run(layout: Layout, word: str) -> RunBranch | None:
 
 
 def _how(app: App, stat: bool, name_only: bool) -> list[str]:
-    how = ["--stat"] if stat else ["--name-only"] if name_only else ["-p"]
-    return [*how, "--color=always"] if app.console.color and not name_only else how
+    if name_only and not stat:
+        return ["--name-only"]
+    how = "--stat" if stat else "-p"
+    return [how, "--color=always"] if app.console.color and not name_only else [how]
 
 
 def _unclear(error: git.Unclear) -> OrchestratorError:

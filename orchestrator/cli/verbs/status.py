@@ -39,7 +39,8 @@ def watcher_words(card: Card | None, moment: float) -> str:
     if not card.alive:
         return "no watcher (the last one was killed)"
     up = show_duration(max(0.0, moment - when(card.started_at)))
-    state = "draining" if card.draining else "not answering" if not card.answers else "running"
+    answering = "running" if card.answers else "not answering"
+    state = "draining" if card.draining else answering
     return f"watcher {state} (pid {card.pid}, {up})"
 
 

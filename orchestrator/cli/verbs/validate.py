@@ -167,7 +167,8 @@ def _made(path: str, config: Config, toolbox: Toolbox) -> list[list[str]]:
     name = stem_of(os.path.basename(path))
     agents, find = agent_names(config, toolbox.tools), config.templates.get
     request = load(path, name, raw, schemas.check, agents, find=find)
-    tasks = request.run.all_tasks() if request.run else [request.task] if request.task else []
+    own = [request.task] if request.task else []
+    tasks = request.run.all_tasks() if request.run else own
     return [[task.id, one_line(task.title, 120)] for task in tasks]
 
 
