@@ -176,7 +176,8 @@ def _internal(error: Exception) -> NoReturn:
 
 
 def _wrong_words(error: click.ClickException) -> OrchestratorError:
-    """What click found wrong with the words of the command, in the form that all our errors have."""
+    """What click found wrong with the words of the command, in the form that all our errors
+    have."""
     message = error.format_message().removesuffix(".")
     if isinstance(error, click.NoSuchOption):
         near = (

@@ -80,7 +80,7 @@ def _plain(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 class Choice(click.Choice[Any]):
-    """A choice that says what was probably meant.  ``synonyms`` are understood and shown nowhere."""
+    """A choice that says what was probably meant. ``synonyms`` are understood and shown nowhere."""
 
     def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> None:
         super().__init__(choices)

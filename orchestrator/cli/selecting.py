@@ -125,8 +125,8 @@ def _among_tasks(given: dict[str, Any], run: str | None, agent: str | None) -> F
 
 
 def _beside_scopes(given: dict[str, Any]) -> Filter:
-    """With --label or the like, --run and --agent choose among tasks, and are taken out, too; alone,
-    they do not."""
+    """With --label or the like, --run and --agent choose among tasks, and are taken out, too;
+    alone, they do not."""
     wanted = _among_tasks(given, None, None)
     if not wanted:
         return wanted

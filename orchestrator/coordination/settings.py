@@ -1,9 +1,9 @@
-"""What the watcher goes by: orchestrator.yaml, the agents' profiles, the tools.  Read again when one of their files changes.
+"""What the watcher goes by: orchestrator.yaml, the agents' profiles, the tools. Read again when one
+of their files changes.
 
-What cannot be read changes nothing: the previous settings stay in effect until the files are right again.  What was written while
-an attempt ran may have been written by that attempt; so it is held until a person asks for it.  An attempt that runs keeps what it
-began with.
-"""
+What cannot be read changes nothing: the previous settings stay in effect until the files are right
+again. What was written while an attempt ran may have been written by that attempt; so it is held
+until a person asks for it. An attempt that runs keeps what it began with."""
 
 from __future__ import annotations
 

@@ -150,9 +150,9 @@ def _guide(root: str, path: str) -> str | None:
 def _with_profiles(
     layout: Layout, config: Config, data: Mapping[str, Any], check: Check | None
 ) -> Config:
-    """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``, the text below it as
-    instructions.  What orchestrator.yaml says of the same agent comes first.  A profile that is wrong is left out.
-    """
+    """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``,
+    the text below it as instructions. What orchestrator.yaml says of the same agent comes first. A
+    profile that is wrong is left out."""
     agents, left_out = dict(config.agents), {}
     default = config.agents.get(config.default_agent)
     for profile in profiles.load_profiles(layout, check):

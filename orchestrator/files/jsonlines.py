@@ -15,7 +15,8 @@ MANY = 10_000  # lines of a journal that are read: far more than a task ever has
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The object on one line; None if the line is torn, is no object, or is longer than `LONGEST`."""
+    """The object on one line; None if the line is torn, is no object, or is longer than
+    `LONGEST`."""
     if len(line) > LONGEST:
         return None
     try:

@@ -1,4 +1,5 @@
-"""Finding the part of a log file that was written in some span of time, without reading the rest."""
+"""Finding the part of a log file that was written in some span of time, without reading the
+rest."""
 
 from __future__ import annotations
 
@@ -33,9 +34,9 @@ def between(path: str, since: str, until: str) -> bytes:
 
 
 def _place(file: IO[bytes], size: int, moment: str, unknown: bool) -> int:
-    """The beginning of a line before which nothing is as late as the moment, found by halving; or, if a place after which no
-    event is found is not to count as late (``unknown``), of one that is as late.  So in doubt more is read and never less.
-    """
+    """The beginning of a line before which nothing is as late as the moment, found by halving; or,
+    if a place after which no event is found is not to count as late (``unknown``), of one that is
+    as late. So in doubt more is read and never less."""
     low, high = 0, size
     while high - low > STEP:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""Who else could change what is trusted here.  Checked as ssh checks its files: in doubt, refuse."""
+"""Who else could change what is trusted here. Checked as ssh checks its files: in doubt, refuse."""
 
 from __future__ import annotations
 

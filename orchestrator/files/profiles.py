@@ -1,9 +1,9 @@
-"""Agents' profiles: Markdown with front matter, as Claude Code, Copilot, opencode and others have them.
+"""Agents' profiles: Markdown with front matter, as Claude Code, Copilot, opencode and others have
+them.
 
-They are read as leniently as the programs they were written for read them: front matter that is not valid YAML is taken
-line by line, and keys that mean nothing here are passed over.  What would change what an agent may do must be right: else
-the profile is left out, and it alone.
-"""
+They are read as leniently as the programs they were written for read them: front matter that is not
+valid YAML is taken line by line, and keys that mean nothing here are passed over. What would change
+what an agent may do must be right: else the profile is left out, and it alone."""
 
 from __future__ import annotations
 
@@ -165,11 +165,12 @@ _KEY = regex(r"([A-Za-z_][\w.-]*)[ \t]*:(?:[ \t]+(.*))?$")
 
 
 def leniently(document: documents.Document) -> documents.Document:
-    """Front matter taken line by line: ``key: text``, lines below that are indented or begin with a dash go on with it.
+    """Front matter taken line by line: ``key: text``, lines below that are indented or begin with a
+    dash go on with it.
 
-    Text that is a list or a mapping is understood if it is one; all other text is text, whatever colons, quotes and
-    backslashes it has.  Problems remain only if there is no front matter, or it is no text at all.
-    """
+    Text that is a list or a mapping is understood if it is one; all other text is text, whatever
+    colons, quotes and backslashes it has. Problems remain only if there is no front matter, or it
+    is no text at all."""
     lines = document.text.split("\n")
     end = next((n for n, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
     if end is None or any("not UTF-8" in problem.message for problem in document.problems):

@@ -174,7 +174,8 @@ def suggest(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> s
 
 
 def cancel_requests(layout: Layout) -> list[str]:
-    """Ids that somebody asked to stop by a file ``running/<id>.cancel`` (or ``<id>.yaml.cancel``)."""
+    """Ids that somebody asked to stop by a file ``running/<id>.cancel`` (or
+    ``<id>.yaml.cancel``)."""
     found = []
     for name in names(layout.folder(Status.RUNNING)):
         if name.endswith(CANCEL):

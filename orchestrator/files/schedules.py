@@ -35,7 +35,8 @@ class ScheduleFile:
 def load_schedules(
     layout: Layout, check: Check | None = None, folder: str = ""
 ) -> list[ScheduleFile]:
-    """Every schedule in ``work/schedules`` (or the folder below it), those with problems included."""
+    """Every schedule in ``work/schedules`` (or the folder below it), those with problems
+    included."""
     place = f"{layout.schedules}/{folder}" if folder else layout.schedules
     return [
         _load(f"{place}/{name}", stem_of(name), check)

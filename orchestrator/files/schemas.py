@@ -339,7 +339,8 @@ _WORDS = regex(r"[\w.-]+([ ,;]+[\w.-]+)+")  # several words, written as one text
 def _type_hint(
     value: Any, wanted: list[str], rule: dict[str, Any], document: Document, path: Path
 ) -> str:
-    """What to write instead of a value of the wrong type; empty where there is nothing to advise."""
+    """What to write instead of a value of the wrong type; empty where there is nothing to
+    advise."""
     if value is None:
         return _instead_of_nothing(wanted, document, path)
     if isinstance(value, str):

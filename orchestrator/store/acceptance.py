@@ -313,9 +313,8 @@ def _inside(reader: git.Reader, layout: Layout, path: str) -> str:
 def _came(reader: git.Reader, layout: Layout, path: str, raw: bytes, earlier: list[str]) -> bool:
     """Whether git wrote this file: it has the same, and had it before the file was there.
 
-    Of a person's own edit, committed since, git's object is younger than the file; times of files on disk cannot be brought
-    by a pull.  An object that is packed was fetched, or is old.
-    """
+    Of a person's own edit, committed since, git's object is younger than the file; times of files
+    on disk cannot be brought by a pull. An object that is packed was fetched, or is old."""
     inside = _inside(reader, layout, path)
     if inside.startswith(".."):
         return False

@@ -15,7 +15,8 @@ from orchestrator.errors import Busy
 from orchestrator.files import card
 from orchestrator.files.layout import Layout
 
-BRIEFLY = 0.2  # seconds: longer than a reader that asks for the lock holds a share of it (`files.lockstate`)
+# seconds: longer than a reader that asks for the lock holds a share of it (`files.lockstate`)
+BRIEFLY = 0.2
 
 
 class WatcherLock:

@@ -95,7 +95,9 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except Exception as error:  # whatever else the package raises (no key: OpenAIError there, TypeError here) is the attempt's end
+    # whatever else the package raises (no key: OpenAIError there, TypeError here) is the attempt's
+    # end
+    except Exception as error:
         emit(type="error", status=None, message=_message(error))
         return 1
     finally:

@@ -1,4 +1,5 @@
-"""Tool specs: one YAML file per tool, built in (``catalog/``) or the user's own (``work/tools/``)."""
+"""Tool specs: one YAML file per tool, built in (``catalog/``) or the user's own
+(``work/tools/``)."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """How one program is run.  ``argv`` has placeholders; ``path`` is the file that says all this."""
+    """How one program is run. ``argv`` has placeholders; ``path`` is the file that says all
+    this."""
 
     name: str
     argv: tuple[str, ...]

@@ -1,4 +1,5 @@
-"""The page of one task, as ``show`` draws it: a headline, and a line for each fact that there is."""
+"""The page of one task, as ``show`` draws it: a headline, and a line for each fact that there
+is."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ _HISTORY = {
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """``before`` and ``after`` are the tasks of its chain; ``full`` cuts nothing, ``moment`` is now."""
+    """``before`` and ``after`` are the tasks of its chain; ``full`` cuts nothing, ``moment`` is
+    now."""
 
     console: Console
     layout: Layout

@@ -70,7 +70,8 @@ class Job:
         """Everything, from the claim to the watcher's last word."""
         try:
             self.told.update(opened(self.entry.order()))
-        except OSError:  # a worker was killed before it was whole: nothing was claimed, and the offer comes again
+        # a worker was killed before it was whole: nothing was claimed, and the offer comes again
+        except OSError:
             self.entry.remove()
             return
         except Nonsense as error:
