@@ -117,7 +117,7 @@ class Lives:
         return self.settings.config
 
     # -- entering
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def life_of(self, entry: Entry) -> Life:
         """The life of a task that was claimed before, from the frozen text in its journal."""
@@ -369,7 +369,7 @@ class Lives:
         entry.append(end_record(number, end, self.store.clock.wall()), sync=True)
 
     # -- after it
-    # ---------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def ended(self, life: Life, entry: Entry, end: AttemptEnd) -> None:
         """Understand the end and take the step that policy says."""

@@ -47,7 +47,7 @@ class Replies:
         self._news: list[tuple[str, str]] = []  # of complaints: ids and words
 
     # -- finding them
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def hint(self, name: str) -> bool:
         """A file of this name has come; whether it is a reply."""
@@ -79,7 +79,7 @@ class Replies:
         return list(self._due.values())
 
     # -- telling them
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def look(self, listener: Listener) -> list[str]:
         """See to those that came; names of the files that are in the inbox again by that."""

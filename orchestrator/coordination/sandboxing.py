@@ -140,7 +140,7 @@ class Sandboxes:
         return _real(life.tree.path if life.tree is not None else self.layout.root)
 
     # -- the walls
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _walls(self, life: Claimed, box: Sandbox, order: Order, drops: bool) -> Walls:
         place = self._place(life)
@@ -273,7 +273,7 @@ class Sandboxes:
         return list(dict.fromkeys((*STEERING, *(name for tool in tools for name in tool.settings))))
 
     # -- afterwards
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def after(self, run_dir: str) -> tuple[str, ...]:
         """Take away what must not have appeared, and tell that, and what the walls refused."""

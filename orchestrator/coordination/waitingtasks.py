@@ -165,7 +165,7 @@ class WaitingTasks:
             self._waiters.get(need, set()).discard(name)
 
     # -- gates
-    # ------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def judge(self, waiting: Waiting, verdict: Verdict | None = None) -> None:
         """Open or close this task's own gates.  ``verdict``: what the door has just said of it."""

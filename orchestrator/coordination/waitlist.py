@@ -122,7 +122,7 @@ class Waitlist:
         ]
 
     # -- looking
-    # ----------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def list(self, everything: bool = False) -> None:
         """The authoritative listing: what is new, what has changed, what is gone."""

@@ -66,7 +66,7 @@ class Watcher:
         self._listed = 0
 
     # -- the loop
-    # ---------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def run(self, until_empty: bool = False, once: bool = False) -> None:
         """Watch until told to stop, until nothing is left that can run, or for one pass.

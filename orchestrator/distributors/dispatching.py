@@ -94,7 +94,7 @@ class QueueHandle:
         self._patience = farm.leash + graces + 2 * farm.lease
 
     # -- as a handle
-    # --------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def begin(self, over: Callable[[], None]) -> None:
         """Follow it; ``over`` is called when there is nothing more to follow."""
@@ -140,7 +140,7 @@ class QueueHandle:
         self._journal = -1
 
     # -- following it
-    # -------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         end = await self._until_over()
@@ -270,7 +270,7 @@ class QueueHandle:
         return True
 
     # -- offering it
-    # --------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def _offer(self) -> None:
         told = await self._envelope()
@@ -300,7 +300,7 @@ class QueueHandle:
             raise Ended(AttemptEnd("start", message=why)) from None
 
     # -- hearing of it
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _note_start(self, state: State) -> None:
         self._started = True
@@ -329,7 +329,7 @@ class QueueHandle:
             await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
 
     # -- its end
-    # ------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def _finished(self, record: Record, state: State) -> AttemptEnd | None:
         """Bring home what there is, then record the end; None while something is still missing."""

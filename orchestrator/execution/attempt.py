@@ -149,7 +149,7 @@ class Attempt:
         return record
 
     # -- starting
-    # -----------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _spawn(self) -> int:
         """Start the tool; its pid.  Everything it inherits is named here."""
@@ -213,7 +213,7 @@ class Attempt:
         return actions
 
     # -- while it runs
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _wait(self) -> int:
         """Until the tool itself has ended (never until the end of a pipe); its wait status."""

@@ -113,7 +113,7 @@ class Known:
         return replace(self.in_force.limits, per_run=per_run, held=self.held, closed=closed)
 
     # -- the facts
-    # ---------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     @cached_property
     def card(self) -> card.Card | None:

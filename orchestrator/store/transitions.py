@@ -59,7 +59,7 @@ class Store:
         return made
 
     # -- events
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def say(self, kind: str, task_id: str, step: str = "", **fields: Any) -> None:
         """An event of a verb, on disk when this returns; its id is its own, since a person may do
@@ -95,7 +95,7 @@ class Store:
             ) from None
 
     # -- submit
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def submit(
         self,
@@ -196,7 +196,7 @@ class Store:
         self.vouch([trusting.fact_of(task_id, path)])
 
     # -- claim
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def claim(self, task_id: str, name: str, content: Content, facts: Mapping[str, Any]) -> Entry:
         """Take a task from the inbox, durably; its journal, open and locked. Raises as
@@ -266,7 +266,7 @@ class Store:
         return cancelling.requested(self.layout, task_id)
 
     # -- finish
-    # -------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
         """The result under a temporary name; a commit of the event log makes it durable and

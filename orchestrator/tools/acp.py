@@ -157,7 +157,7 @@ class Talk:
         self.counted = False  # whether the agent told the usage of each call
 
     # -- the session
-    # ----------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Open the session.  Raises `Refusal` or `Over`."""
@@ -227,7 +227,7 @@ class Talk:
         return self.agent.result(self.agent.request(method, **params))
 
     # -- its turns
-    # ------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def hold(self) -> int:
         """One turn, and another as long as people said what to do instead of what they refused. The
@@ -333,7 +333,7 @@ class Talk:
             tell("call", tool=call.name, input=call.input)
 
     # -- what it may do
-    # -------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _permission(self, ident: Any, params: dict[str, Any]) -> None:
         told = params.get("toolCall")

@@ -87,7 +87,7 @@ class Talk:
         return self.agent.result(self.agent.request(method, **params))
 
     # -- its turn
-    # -------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def hold(self) -> int:
         """One turn, which words may reach.  The exit code."""
@@ -180,7 +180,7 @@ class Talk:
             tell("denied", tool=about[0], what=str(next(iter(about[1].values()), "")))
 
     # -- what it may do
-    # -------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _permission(self, ident: Any, params: dict[str, Any]) -> None:
         item = self.items.get(str(params.get("itemId")), {})

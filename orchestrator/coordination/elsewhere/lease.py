@@ -59,7 +59,7 @@ class Lease:
         self._holding = asyncio.Lock()
 
     # -- having it
-    # ----------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def take(self) -> None:
         """Claim it; or, after a worker that was killed, have it still.  Raises `Gone`."""
@@ -109,7 +109,7 @@ class Lease:
             await self._hub.patient(lambda: self._write(refused, record.revision))
 
     # -- keeping it
-    # ---------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def beat(self, lease: float) -> None:
         """Hold it, four times a lease (seconds), until it is gone."""
@@ -191,7 +191,7 @@ class Lease:
             self.handle.cancel()
 
     # -- after its end
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def wish(self) -> Wish:
         """What the watcher wants now; if it wants all of it again, the record says that it runs.
@@ -213,7 +213,7 @@ class Lease:
         return Wish.AGAIN
 
     # -- the broker
-    # ---------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def _read(self) -> Record | None:
         return await self._hub.engine.read(self._name)

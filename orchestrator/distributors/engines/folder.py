@@ -121,7 +121,7 @@ class FolderEngine:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # -- files
-    # --------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _new(self, data: bytes) -> str:
         """A file of our own, which is then linked or moved to where it belongs."""
@@ -140,7 +140,7 @@ class FolderEngine:
             raise
 
     # -- records
-    # ------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def read(self, name: str) -> Record | None:
         return await self._ask(lambda: self._read(name))
@@ -183,7 +183,7 @@ class FolderEngine:
         return made
 
     # -- offers
-    # -------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def push(self, pool: str, dispatch: str, data: bytes) -> None:
         await self._ask(lambda: self._put(f"{self._root}/{OFFERS}/{_short(pool)}/{dispatch}", data))
@@ -214,7 +214,7 @@ class FolderEngine:
         await self._ask(lambda: atomic.remove(str(offer.token)))
 
     # -- events
-    # -------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     async def append(self, dispatch: str, data: bytes) -> None:
         await self._ask(lambda: self._append(dispatch, data))
