@@ -248,7 +248,8 @@ def admin_of(repo: Repository, path: str) -> str:
         except OSError:
             continue
         named = os.path.join(entry.path, named)
-        if os.path.realpath(os.path.dirname(os.path.dirname(named))) + named[len(os.path.dirname(os.path.dirname(named))):] == wanted:  # fmt: skip
+        folder = os.path.dirname(os.path.dirname(named))
+        if os.path.realpath(folder) + named[len(folder) :] == wanted:
             return entry.path
     return ""
 
