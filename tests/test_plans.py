@@ -76,8 +76,8 @@ def test_it_plans_with_the_right_to_read_and_goes_on_with_its_own(tube):
     assert need.kind == "review" and need.why == "plan: Plan" and need.plan.endswith("the tests")
     told = reasons(tube.layout, "a", Status.REVIEW, "a.yaml", tube.clock.wall())
     assert "its plan waits for a yes" in told.gates[0].why
-    assert "attempt 2" in plans.approve(tube.store, "a")
-    assert plans.approve(tube.store, "a") == ""  # said twice, done once
+    assert "attempt 2" in plans.approve(tube.store, "a", "hold")
+    assert plans.approve(tube.store, "a", "hold") == ""  # said twice, done once
     tube.run()
     assert tube.where("a") == "done"
     assert attempts(tube)[1] == ("--all", "--resume", "s1")
@@ -119,7 +119,7 @@ def test_moved_to_done_by_hand_it_is_carried_out(tube):
 
 def test_a_retry_keeps_the_rights_and_a_fresh_one_plans_anew(tube):
     planned(tube, FAILS, FAILS, says("another plan"))
-    plans.approve(tube.store, "a")
+    plans.approve(tube.store, "a", "hold")
     tube.run()
     assert tube.where("a") == "failed"
     moves.retry(tube.store, "a")
@@ -132,7 +132,7 @@ def test_a_retry_keeps_the_rights_and_a_fresh_one_plans_anew(tube):
 
 def test_a_new_session_is_told_the_plan_that_was_approved(tube):
     planned(tube, End(code=1), says("built"))
-    plans.approve(tube.store, "a")
+    plans.approve(tube.store, "a", "hold")
     tube.run()
     moves.retry(tube.store, "a")
     tube.run()
@@ -144,19 +144,19 @@ def test_a_plan_that_somebody_changed_is_not_carried_out_unseen(tube):
     planned(tube)
     Path(tube.layout.plan("a")).write_text("delete everything\n")
     with pytest.raises(Refused, match="no longer says what the agent of a wrote"):
-        plans.approve(tube.store, "a")
+        plans.approve(tube.store, "a", "hold")
     assert tube.where("a") == "review"
     Path(tube.layout.plan("a")).unlink()
-    assert plans.approve(tube.store, "a")
+    assert plans.approve(tube.store, "a", "hold")
 
 
 def test_killed_between_the_yes_and_the_move_it_is_said_once(tube, monkeypatch):
     planned(tube, says("built"))
     monkeypatch.setattr(moves, "retry", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        plans.approve(tube.store, "a")
+        plans.approve(tube.store, "a", "hold")
     monkeypatch.undo()
-    assert plans.approve(tube.store, "a")
+    assert plans.approve(tube.store, "a", "hold")
     tube.run()
     assert prompt(tube, 2).count("Your plan is approved") == 1 and tube.where("a") == "done"
 
