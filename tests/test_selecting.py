@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -224,3 +228,65 @@ def test_nouns_with_a_name_show_that_one(project):
     for words in (["trees"], ["trees", "clean"]):
         done = project.run(*words)
         assert done.stdout == "" and "no" in done.stderr  # no empty line
+
+
+LOST = """
+import signal, sys, threading, time
+from pathlib import Path
+from orchestrator.cli.screen import asking
+
+def interrupt():
+    # It reaches this thread: the one that asks gets the mark of a signal, and no read of it ends early.
+    asks = Path(f"/proc/self/task/{threading.main_thread().native_id}/stat")
+    while asks.read_text().rpartition(")")[2].split()[0] != "S" or not asked.is_set():
+        time.sleep(0.01)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+asked, echo = threading.Event(), asking.click.echo
+asking.click.echo = lambda *words, **how: (echo(*words, **how), asked.set())
+threading.Thread(target=interrupt, daemon=True).start()
+ask = {"yes": asking.ask_yes, "line": asking.ask_line, "key": asking.ask_key}[sys.argv[1]]
+try:
+    ask("sure?")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("what", ["yes", "line", "key"])
+def test_no_ctrl_c_is_lost_that_comes_just_before_the_read(what, project):
+    """A signal in the moment between Python's last look and the read leaves a mark and interrupts nothing."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOST, what],
+        stdin=child,
+        stdout=subprocess.PIPE,
+        stderr=child,
+        env=project.env,
+    )
+    os.close(child)
+    try:
+        assert process.communicate(timeout=30)[0].endswith(b"interrupted\n")
+    finally:
+        process.kill()
+        os.close(parent)
+
+
+def test_answers_are_read_one_by_one(ended):
+    """What is typed after an answer answers the next question; a word that is no answer is asked about again."""
+    parent, child = pty.openpty()
+    os.write(parent, b"perhaps\ny\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "retry", "--failed"],
+        cwd=ended.root,
+        stdin=child,
+        stdout=child,
+        stderr=subprocess.PIPE,
+        env={**ended.env, "TERM": "xterm", "NO_COLOR": "1"},
+    )
+    os.close(child)
+    said = process.communicate(timeout=60)[1].decode()
+    os.close(parent)
+    assert process.returncode == 0, said
+    assert said.count("run again 2 tasks? [y/N]: ") == 2 and "please answer y or n" in said
+    assert ended.where("other") == "inbox"

@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 import sys
 
-import click
-
 from orchestrator.cli.app import App
+from orchestrator.cli.screen.asking import ask_yes
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store, refuse_unsafe
 from orchestrator.coordination.consent import HINT, text_of, wait_for_yes
@@ -66,8 +65,8 @@ def _ask(app: App, acceptance: Acceptance, reasons: list[str]) -> None:
     show(app, acceptance)
     for reason in reasons:
         app.console.out(reason)
-    click.echo("Accept these settings? They decide which programs run here. y/N ", nl=False)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes") or snapshot(app.layout) != files:
+    said = ask_yes("Accept these settings? They decide which programs run here.")
+    if not said or snapshot(app.layout) != files:
         raise Refused("the settings were not accepted: nothing starts", HINT)
     acceptance.accept(files)
 

@@ -15,6 +15,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.options import Choice, Found, complete_agents, complete_runs, now
+from orchestrator.cli.screen.asking import ask_yes
 from orchestrator.cli.screen.console import say
 from orchestrator.errors import NotFound, Refused
 from orchestrator.files import configuration, runrecords, scan, schemas
@@ -257,7 +258,8 @@ def agree(app: App, found: Found, doing: str, yes: bool) -> None:
         raise click.UsageError(f"{count} to {doing}: confirm with -y, or list them with -n")
     for task_id, status, _ in found:
         say(f"{app.console.sign(str(status))} {status.word:<9} {task_id}")
-    click.confirm(f"{doing} {plural(len(found), 'task')}?", abort=True, err=True)
+    if not ask_yes(f"{doing} {plural(len(found), 'task')}?"):
+        raise click.Abort
 
 
 def _members(app: App, word: str) -> set[str]:

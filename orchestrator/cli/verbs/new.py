@@ -22,6 +22,7 @@ from orchestrator.cli.options import (
     now,
 )
 from orchestrator.cli.screen import follow
+from orchestrator.cli.screen.asking import ask_yes
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
@@ -346,7 +347,7 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
                     .replace(DRAFT.splitlines()[1] + "\n", "")
                 )
             click.echo(problems, err=True)
-            if not click.confirm("edit again?", default=True, err=True):
+            if not ask_yes("edit again?", default=True):
                 return ""
 
 

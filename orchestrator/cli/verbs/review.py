@@ -11,7 +11,8 @@ from orchestrator.cli.app import App
 from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.everywhere import refuse_none, warn_of_broken
 from orchestrator.cli.options import examples, ids_argument, json_option, now
-from orchestrator.cli.screen.acting import ask_key, run_verb
+from orchestrator.cli.screen.acting import run_verb
+from orchestrator.cli.screen.asking import ask_key, ask_line
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.screen.needs import block, block_of_all
 from orchestrator.cli.selecting import named
@@ -169,7 +170,8 @@ def _act(app: App, verb: str, need: Need) -> bool:
         return True
     words = [verb, need.id]
     if verb in ("reply", "reject"):
-        said = input("reply: " if verb == "reply" else "why (Enter for none): ").strip()
+        question = "reply: " if verb == "reply" else "why (Enter for none): "
+        said = ask_line(question).strip()
         if not said and verb == "reply":
             return False
         if verb == "reject" and said and " " not in said:

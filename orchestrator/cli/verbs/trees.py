@@ -10,6 +10,7 @@ import click
 from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.screen.asking import ask_yes
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import clearing
@@ -206,7 +207,7 @@ def _clean(
                 " trees clean -y"
             )
             return FAILED
-        if not click.confirm(f"remove {len(free)} of {len(found)} trees?", err=True):
+        if not ask_yes(f"remove {len(free)} of {len(found)} trees?"):
             return 0
     store = open_store(app)
     repo = trees.repository(layout)
