@@ -145,3 +145,21 @@ def test_an_empty_file_is_no_agent(project, text):
     config = load_config(Layout(str(project.root)), schemas.check)
     assert list(config.left_out) == ["empty"] and "empty" not in config.agents
     assert "brief" in config.agents
+
+
+@pytest.mark.parametrize("ending", profiles.FOREIGN)
+def test_agents_in_a_form_of_other_programs_are_told_of(project, ending):
+    write(project, f"lint{ending}", "name = 'lint'\n")
+    write(project, f"both{ending}", "name = 'both'\n")
+    write(project, "both.md", "---\ndescription: d\n---\nx\n")
+    write(project, f".draft{ending}", "x\n")
+    config = load_config(Layout(str(project.root)), schemas.check)
+    assert list(config.left_out) == ["lint"] and "both" in config.agents
+    assert f"work/agents/lint{ending}:1:1" in project.run("validate", code=4).stdout
+    assert "write it as lint.md" in project.run("validate", code=4).stdout
+
+
+def test_who_calls_an_agent_by_the_name_in_its_profile_is_told_its_name(project):
+    write(project, "rev.md", "---\nname: code-reviewer\ndescription: d\n---\nx\n")
+    refused = project.run("new", "x", "-a", "code-reviewer", code=4).stderr
+    assert "work/agents/rev.md calls itself so, but the file's name counts: 'rev'" in refused

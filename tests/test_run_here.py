@@ -52,7 +52,7 @@ def test_a_run_of_tasks_that_were_there_and_one_that_fails(project):
     answer = project.json("why", "pai")  # a part of its name is enough
     assert answer["task"] == "pair" and answer["status"] == "failed"
     assert [gate["why"] for gate in answer["gates"]] == ["two: needs one, which is failed"]
-    assert answer["passed"] == ["one failed; run it again: orchestrator retry one"]
+    assert answer["notes"] == ["one failed; run it again: orchestrator retry one"]
     assert "orchestrator retry --run pair " in project.run("run", "pair", code=1).stderr
 
 

@@ -273,3 +273,22 @@ def test_a_running_task_is_not_retried_on_paper_either(project, watch):
     told = [project.run("retry", "t", *more, code=1).stderr for more in ([], ["-n"])]
     assert told[0] == told[1] and "running" in told[0]
     project.run("cancel", "t")
+
+
+def test_why_marks_with_a_check_only_what_is_so(project):
+    """What to type next, the options of a question and how checks ended are no checks of ours."""
+    project.drop("a.yaml", "prompt: x\n", "done")
+    answer = project.json("why", "a")
+    assert answer["notes"] == ["run it again: orchestrator retry a"] and not answer["passed"]
+    assert "\n  run it again: orchestrator retry a\n" in project.run("why", "a").stdout
+
+
+def test_validate_says_which_program_is_not_installed(project):
+    project.drop("a.yaml", "prompt: x\nagent: claude\n")
+    project.drop("b.yaml", "prompt: x\nagent: [claude, demo]\n")
+    project.drop("r.yaml", "tasks:\n  one: {prompt: x, agent: codex}\n  two: x\n")
+    said = project.run("validate", "--format", "concise").stdout.splitlines()
+    assert [line.partition(" (")[0] for line in said] == [
+        "work/inbox/a.yaml:2:8: warning: 'claude' is not installed here",
+        "work/inbox/r.yaml:2:27: warning: 'codex' is not installed here",
+    ]

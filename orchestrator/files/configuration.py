@@ -153,7 +153,7 @@ def _with_profiles(
     """The configuration with the agents of ``work/agents/*.md``: front matter as under ``agents``,
     the text below it as instructions. What orchestrator.yaml says of the same agent comes first. A
     profile that is wrong is left out."""
-    agents, left_out = dict(config.agents), {}
+    agents, left_out, called = dict(config.agents), {}, {}
     default = config.agents.get(config.default_agent)
     for profile in profiles.load_profiles(layout, check):
         if profile.problems:
@@ -161,7 +161,8 @@ def _with_profiles(
             place = f"{layout.shown(profile.path)}:{first.line}:{first.column}"
             left_out[profile.name] = f"{place}: {first.message}"
             continue
+        called[profile.called] = profile.name
         own = {"tool": list(default.tools) if default else config.default_agent, **profile.body}
         settings = {**own, **((data.get("agents") or {}).get(profile.name) or {})}
         agents[profile.name] = config_model.agent_from(profile.name, settings, profile.text)
-    return replace(config, agents=agents, left_out=left_out)
+    return replace(config, agents=agents, left_out=left_out, called=called)

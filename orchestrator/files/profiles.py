@@ -34,6 +34,8 @@ NOT_PROFILES = frozenset(
 )
 # Endings that other programs put before .md.
 ENDINGS = (".agent", ".chatmode", ".subagent", ".persona", ".mode")
+# Endings of agents' files that other programs read, and this one does not.
+FOREIGN = (".toml", ".mdc", ".markdown", ".yaml", ".yml", ".json", ".txt")
 # Our keys whose values count, and those of them that must be right if they are there.
 OURS = frozenset(
     "tool model command timeout retries env description silence instructions context permissions".split()
@@ -69,6 +71,7 @@ class Profile:
     text: str = ""
     problems: tuple[documents.Problem, ...] = ()  # why it is left out
     warnings: tuple[documents.Problem, ...] = ()
+    called: str = ""  # its `name:`, where other programs look for the name
 
 
 def name_of(file_name: str) -> str:
@@ -88,14 +91,25 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
     found: dict[str, Profile] = {}
     for file_name in settings_names(layout.agents):
         name = name_of(file_name)
-        if name:
+        stem, suffix = os.path.splitext(file_name)
+        if suffix.lower() in FOREIGN and not is_draft(file_name):
+            found.setdefault(stem, _foreign(f"{layout.agents}/{file_name}", stem))
+        elif name:
             profile = _load(f"{layout.agents}/{file_name}", name, check)
-            if name in found:
+            if name in found and found[name].path.endswith(".md"):
                 why = f"the agent '{name}' already exists: {os.path.basename(found[name].path)}"
                 problem = documents.Problem(1, 1, why, "rename or remove one of the two")
                 profile = Profile(file_name, profile.path, profile.document, problems=(problem,))
             found[profile.name] = profile
     return list(found.values())
+
+
+def _foreign(path: str, name: str) -> Profile:
+    """A file of an agent in a form that is not read."""
+    hint = f"write it as {name}.md: front matter between two lines of ---, instructions below"
+    why = "an agent's profile is a Markdown file; this one is not read"
+    problem = documents.Problem(1, 1, why, hint)
+    return Profile(name, path, documents.Document(""), problems=(problem,))
 
 
 def _load(path: str, name: str, check: Check | None) -> Profile:
@@ -135,8 +149,16 @@ def _load(path: str, name: str, check: Check | None) -> Profile:
         wrong.add("model")
     for key in wrong - STRICT:
         own.pop(key, None)
+    called = document.data.get("name")
     return Profile(
-        name, path, document, own, document.body.strip(), tuple(problems), tuple(warnings)
+        name,
+        path,
+        document,
+        own,
+        document.body.strip(),
+        tuple(problems),
+        tuple(warnings),
+        called.strip() if isinstance(called, str) else "",
     )
 
 

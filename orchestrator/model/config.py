@@ -177,6 +177,7 @@ class Config:
     pane: PaneConfig = PaneConfig()
     hooks: tuple[Hook, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # profiles that are wrong, and why
+    called: Mapping[str, str] = field(default_factory=dict)  # `name:` in a profile -> the agent
     depth: int = DEPTH  # how many tasks may follow one another
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     templates: Mapping[str, Template] = field(default_factory=dict)

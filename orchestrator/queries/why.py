@@ -38,13 +38,14 @@ MOST_NEEDED = 200  # tasks that are looked at for a circle
 @dataclass(slots=True)
 class Reasons:
     """The answer: ``summary`` in one sentence, the closed ``gates``, and what is open
-    (``passed``)."""
+    (``passed``). ``notes`` are neither: commands to go on with, options to choose from."""
 
     id: str
     status: str
     summary: str
     gates: list[gates_model.Gate] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def reasons(
@@ -78,7 +79,7 @@ def reasons(
 
 def _ended(task_id: str, word: str, how: str) -> Reasons:
     again = f"run it again: orchestrator retry {task_id}"
-    return Reasons(task_id, word, f"it has ended: {how}", passed=[again])
+    return Reasons(task_id, word, f"it has ended: {how}", notes=[again])
 
 
 def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
@@ -94,7 +95,7 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
             f"orchestrator reply {task_id} {'NUMBER' if known else chr(34) + '...' + chr(34)}",
             stuck=True,
         )
-        return Reasons(task_id, "review", "its agent is asking you something", [gate], known)
+        return Reasons(task_id, "review", "its agent is asking you something", [gate], notes=known)
     if plan := results.waiting_plan(found):
         then = f"orchestrator approve {task_id}   carries it out; or reply, reject"
         gate = gates_model.Gate(
@@ -110,10 +111,10 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
         f"orchestrator approve {task_id}   or reject, reply, retry",
         stuck=True,
     )
-    passed = needs_queries.checks_of(found)
+    notes = needs_queries.checks_of(found)
     if found.get("branch") and found.get("files_changed"):
-        passed.append(f"what it changed: orchestrator diff {task_id}")
-    return Reasons(task_id, "review", "it waits for a person's decision", [gate], passed)
+        notes.append(f"what it changed: orchestrator diff {task_id}")
+    return Reasons(task_id, "review", "it waits for a person's decision", [gate], notes=notes)
 
 
 def _why_there(
@@ -171,12 +172,12 @@ def _running(known: world.Known, task_id: str, journal: Journal | None) -> Reaso
     if attempt is not None and attempt.where and attempt.ended is None:
         summary, gates = elsewhere.waits(known.layout, attempt, journal.phase, known.now)
         following = [f"follow it: orchestrator logs -f {task_id}"]
-        return Reasons(task_id, "running", summary, gates, following)
+        return Reasons(task_id, "running", summary, gates, notes=following)
     return Reasons(
         task_id,
         "running",
         "it is running",
-        passed=[f"follow it: orchestrator logs -f {task_id}"],
+        notes=[f"follow it: orchestrator logs -f {task_id}"],
     )
 
 
@@ -228,13 +229,12 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
     if verdict.source:
         passed.append(verdict.source)
     ahead = _ahead(known, task, name) if names & admission.SLOTS else 0
-    if ahead:
-        passed.append(f"{ahead} before it by priority and age")
     summary = _summary(gates)
     circle = _circle(layout, task) if gates_model.GateName.NEEDS in names else []
     if circle:
         summary = f"it waits for itself: {' needs '.join(circle)}"
-    return Reasons(task_id, "waiting", summary, gates, passed)
+    notes = [f"{ahead} before it by priority and age"] if ahead else []
+    return Reasons(task_id, "waiting", summary, gates, passed, notes)
 
 
 def _summary(gates: Sequence[gates_model.Gate]) -> str:

@@ -22,24 +22,23 @@ def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
     """What stands between an accepted run and its end."""
     left = [row for row in view.rows if row.status not in ("done", "cancelled")]
     gates: list[gates_model.Gate] = []
-    passed: list[str] = []
+    notes: list[str] = []
     for row in left[:MOST]:
         if row.status == "failed":
-            passed.append(f"{row.id} failed; run it again: orchestrator retry {row.id}")
+            notes.append(f"{row.id} failed; run it again: orchestrator retry {row.id}")
         elif row.status in ("running", "asks"):
-            passed.append(f"{row.id} is running; follow it: orchestrator logs -f {row.id}")
+            notes.append(f"{row.id} is running; follow it: orchestrator logs -f {row.id}")
         else:
             gates += _gates(layout, row, now)
     if view.folder == "review":
         gates.append(_review(view.id))
     if len(left) > MOST:
-        passed.append(f"and {len(left) - MOST} more: orchestrator runs {view.id}")
+        notes.append(f"and {len(left) - MOST} more: orchestrator runs {view.id}")
     if not view.rows:
-        return why.Reasons(
-            view.id, str(view.status), view.title or "it has no tasks", gates, passed
-        )
+        empty = view.title or "it has no tasks"
+        return why.Reasons(view.id, str(view.status), empty, gates, notes=notes)
     summary = f"{view.done} of {len(view.rows)} tasks are done"
-    return why.Reasons(view.id, str(view.status), summary, gates, passed)
+    return why.Reasons(view.id, str(view.status), summary, gates, notes=notes)
 
 
 def _gates(layout: Layout, row: Row, now: float) -> list[gates_model.Gate]:

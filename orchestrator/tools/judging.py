@@ -68,6 +68,22 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
     return problems
 
 
+def absent_programs(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
+    """A warning for each task of the request whose tools are all not installed here."""
+    asked = [(request.task, ("agent",))] if request.task is not None else []
+    if request.run is not None:
+        asked = [
+            (task.task_from(task_id, body), _place(request.run, task_id, "agent", request.document))
+            for task_id, body in request.run.tasks.items()
+        ]
+    found = {}
+    for wanted, place in asked:
+        if why := routing.missing(wanted, config, toolbox.tools):
+            hint = "install it before this task starts"
+            found[place] = request.document.problem_at(place, why, hint, warning=True)
+    return list(found.values())
+
+
 def _place(run: Run, task_id: str, key: str, document: Document) -> tuple[Any, ...]:
     """Where the file says this of a task of its run."""
     if run.contest:

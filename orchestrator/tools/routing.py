@@ -96,6 +96,21 @@ def agents_at_hand(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:
     return [name for name, tool in first.items() if tool in tools and tools[tool].at_hand]
 
 
+def missing(task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec]) -> str:
+    """``'claude' is not installed here``, if no tool of the task's chain has its program here: it
+    would fail as soon as it starts.
+
+    Raises `RouteProblem`.
+    """
+    chain = routes(task, config, tools)
+    if not chain or any(route.tool.at_hand for route in chain):
+        return ""
+    first = chain[0].tool
+    what = f"the package '{first.module}'" if first.module else f"'{first.argv[0]}'"
+    needs = "" if what == f"'{first.name}'" else f", and {first.name} needs it"
+    return f"{what} is not installed here{needs}"
+
+
 def routes(
     task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec]
 ) -> tuple[Route, ...]:
@@ -141,6 +156,12 @@ def _agent(
         if name in config.left_out:
             raise RouteProblem(
                 "agent", f"the profile of the agent '{name[:60]}' is wrong", config.left_out[name]
+            )
+        if found := config.called.get(name):
+            raise RouteProblem(
+                "agent",
+                f"unknown agent '{name[:60]}'{source}",
+                f"work/agents/{found}.md calls itself so, but the file's name counts: '{found}'",
             )
         raise RouteProblem(
             "agent",

@@ -402,12 +402,9 @@ def _by_option(problem: Problem, document: Document, given: Mapping[str, str]) -
 def _tell_what_is_missing(task: Task | None, config: Config, toolbox: Toolbox) -> None:
     """A note if no tool of the task's chain has its program here: it would fail as soon as it
     starts."""
-    chain = routing.routes(task, config, toolbox.tools) if task is not None else ()
-    if chain and not any(route.tool.at_hand for route in chain):
-        first = chain[0].tool
-        what = f"the package '{first.module}'" if first.module else f"'{first.argv[0]}'"
-        needs = "" if what == f"'{first.name}'" else f", and {first.name} needs it"
-        say(f"warning: {what} is not installed here{needs}: install it before this task starts")
+    missing = routing.missing(task, config, toolbox.tools) if task is not None else ""
+    if missing:
+        say(f"warning: {missing}: install it before this task starts")
 
 
 def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:

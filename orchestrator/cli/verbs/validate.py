@@ -322,6 +322,8 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
         agent_names(config, toolbox.tools),
         layout.root if layout is not None else "",
     )
+    if not request.errors:
+        request.problems += judging.absent_programs(request, config, toolbox)
     if layout is not None:
         request.problems += named.unknown_needs(request, layout, os.path.dirname(path) or ".")
     if layout is not None and request.task is not None and request.task.needs:

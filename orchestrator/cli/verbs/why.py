@@ -65,6 +65,7 @@ def _document(answer: Reasons) -> dict[str, Any]:
         "summary": answer.summary,
         "gates": gates,
         "passed": answer.passed,
+        "notes": answer.notes,
     }
 
 
@@ -78,6 +79,8 @@ def _show(console: Console, answer: Reasons) -> None:
             console.hang(f"    {'':<11} ", gate.hint)
     for text in answer.passed:
         console.hang(f"  {console.sign('ok')} ", text)
+    for text in answer.notes:
+        console.hang("  ", text)
 
 
 def _answer(layout: Layout, word: str) -> Reasons:
