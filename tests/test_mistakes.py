@@ -46,7 +46,14 @@ WRONG = [
     ("prompt: x\nenv: {A:1}\n", 2, 10, "space after the colon"),
     ("prompt: #nothing\n", 1, 8, "is a comment"),
     ("prompt: x\ntitle: #12\n", 2, 7, "is a comment"),
+    # values of the wrong type
+    ("prompt: 0755\n", 1, 9, 'quote it:  "0755"'),
+    ("prompt: 1_000\nenv: {A: 0x1F}\n", 2, 10, 'quote it:  "0x1F"'),
+    ("prompt: x\nhold: 'true'\n", 2, 7, "remove the quotes: true"),
+    ("prompt:\n  - a\n  - b\n", 2, 3, "prompt: |"),
+    ("prompt: ''\n", 1, 9, "say what to do"),
     # quotes and what looks like syntax
+    ("prompt: {{name}}\n", 1, 10, "starts with { needs quotes"),
     ("prompt: 'don't do it'\n", 1, 14, "written twice"),
     ('prompt: "he said "hi" there"\n', 1, 19, "after the closing quote"),
     ('prompt: "Fix" the login\n', 1, 15, "after the closing quote"),
@@ -170,6 +177,12 @@ def test_what_is_meant_so_is_left_alone(text):
     [
         ("prompt: é\n".encode("latin-1"), "iconv -f LATIN1"),
         ("prompt: “x”\n".encode("cp1252"), "iconv -f WINDOWS-1252"),
+        ("prompt: 日本語\n".encode("shift-jis"), "iconv -f ITS-ENCODING"),
+        ("prompt: 中文\n".encode("gbk"), "iconv -f ITS-ENCODING"),
+        ("prompt: 繁體中文的提示\n".encode("big5"), "iconv -f ITS-ENCODING"),
+        ("prompt: исправь\n".encode("cp1251"), "iconv -f ITS-ENCODING"),
+        ("prompt: исправь\n".encode("koi8-r"), "iconv -f ITS-ENCODING"),
+        (b"prompt: \xed\xa0\x80\n", "iconv -f ITS-ENCODING"),
         ("prompt: x\n".encode("utf-16"), "iconv -f UTF-16 "),
         ("prompt: x\n".encode("utf-16-le"), "iconv -f UTF-16LE"),
         ("prompt: x\n".encode("utf-16-be"), "iconv -f UTF-16BE"),
@@ -180,6 +193,11 @@ def test_what_is_meant_so_is_left_alone(text):
 )
 def test_another_encoding_is_named(raw, words):
     assert words in found(raw)[0].hint
+
+
+def test_a_mistake_is_told_once_and_a_tag_as_it_is_written():
+    assert len(found("prompt: ''\n")) == 1
+    assert "the tag !!binary is not allowed" in found("prompt: !!binary aGk=\n")[0].message
 
 
 @given(st.text(min_size=1, max_size=60), st.sampled_from(["utf-16", "utf-32", "latin-1", "cp1252"]))

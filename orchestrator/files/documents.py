@@ -22,6 +22,7 @@ MAX_DEPTH = 24
 MAX_NODES = 20_000  # of a file, but for a run's tasks: of each of those
 MAX_TASKS = 10_000  # of a run
 MAX_DIGITS = 300
+STANDARD = "tag:yaml.org,2002:"  # what !! stands for
 
 Path = tuple[Any, ...]
 
@@ -274,7 +275,9 @@ class _Builder:
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 self._guard(event)
                 if type(container) is dict and not have_key:
-                    raise self._stop(event, "a key must be text", "write  key: value")
+                    braces = self.source[event.start_mark.index - 1 :].startswith("{{")
+                    hint = "text that starts with { needs quotes" if braces else "write  key: value"
+                    raise self._stop(event, "a key must be text", hint)
                 if len(stack) >= MAX_DEPTH:
                     raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
                 span = Span(*self.lines.place(event.start_mark))
@@ -333,7 +336,7 @@ class _Builder:
         if event.tag and event.tag != "!":
             raise self._stop(
                 event,
-                f"the tag {event.tag[:40]} is not allowed in a task file",
+                f"the tag {event.tag.replace(STANDARD, '!!')[:40]} is not allowed in a task file",
                 "remove it; text that begins with ! needs quotes",
             )
 
@@ -440,7 +443,7 @@ def _yaml_problem(error: Any, document: Document) -> Problem:
             f"not valid YAML: {text}",
             (
                 "remove the control character"
-                if encodings.guess(document.text.encode())[0] in ("Latin-1", "no text")
+                if encodings.guess(document.text.encode())[0] in ("Latin-1", "no text", "")
                 else encodings.hint(document.text.encode())
             ),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.patterns import regex
+
 # What a file begins with, the name of its encoding for people and for iconv.
 MARKS: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xfe\x00\x00", "UTF-32", "UTF-32"),
@@ -13,11 +15,13 @@ MARKS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF", ""),
     (b"\x89PNG", "a picture", ""),
 )
+# In western texts such letters stand alone or in pairs.
+RUN = regex("[\x80-\xff]{3}")
 
 
 def guess(raw: bytes) -> tuple[str, str]:
-    """``(what the bytes are, its name for iconv)`` of bytes that are no UTF-8; the name is empty if
-    they are no text."""
+    """``(what the bytes are, its name for iconv)`` of bytes that are no UTF-8; the name for iconv
+    is empty if they are no text, both are if nothing can be told."""
     for mark, name, iconv in MARKS:
         if raw.startswith(mark):
             return name, iconv
@@ -26,6 +30,10 @@ def guess(raw: bytes) -> tuple[str, str]:
         if max(halves) > 2 and max(halves) > len(raw[:4096]) // 4:
             return ("UTF-16", "UTF-16LE" if halves[1] > halves[0] else "UTF-16BE")
         return "no text", ""
+    if RUN.search(
+        raw.decode("latin-1")
+    ):  # Japanese, Chinese, Cyrillic, ...: many encodings, and a wrong one spoils the text
+        return "", ""
     if any(0x80 <= byte < 0xA0 for byte in raw):
         return "Windows-1252", "WINDOWS-1252"
     return "Latin-1", "LATIN1"
@@ -43,6 +51,8 @@ def readable(text: str | bytes) -> str:
 def hint(raw: bytes) -> str:
     """What to do about them."""
     name, iconv = guess(raw)
+    if not name:
+        return "save the file as UTF-8 (iconv -f ITS-ENCODING -t UTF-8)"
     if not iconv:
         return f"it is {name}: a text file in UTF-8 is needed"
     return f"save the file as UTF-8 (it looks like {name}: iconv -f {iconv} -t UTF-8)"

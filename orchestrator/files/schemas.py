@@ -246,6 +246,8 @@ def _out_of_bounds(error: ValidationError, document: Document) -> Iterator[docum
 
 
 def _too_few(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
+    if error.validator == "minLength" and "pattern" in error.schema:
+        return  # nothing fits no pattern either, and that says more
     count, least = len(error.instance), error.validator_value
     few = f"has {count} of at least {least} entries" if count else "is empty"
     yield _about(error, document, few)
@@ -348,9 +350,13 @@ def _type_hint(
     if isinstance(value, (int, float, bool)) and "string" in wanted:
         if "duration" in rule.get("patternErrorMessage", ""):
             return f"write a unit: {value}s, {value}m or {value}h"
-        return f'quote it:  "{str(value).lower() if isinstance(value, bool) else value}"'
+        span = document.values.get(path)  # as it is written: 0755 is no 755
+        text = span and document.line(span.line)[span.column - 1 :][: span.width].strip()
+        return f'quote it:  "{text or str(value).lower()}"'
     if isinstance(value, list) and "object" in wanted:
         return "write  NAME: value  on each line, without a dash"
+    if isinstance(value, list) and "string" in wanted:
+        return f"write one text:  {path[-1]}: |  and its lines below, indented"
     if isinstance(value, dict) and len(value) == 1 and "string" in wanted:
         return 'text that contains ": " needs quotes, or a block with |'
     return ""
@@ -367,6 +373,8 @@ def _instead_of_nothing(wanted: list[str], document: Document, path: Path) -> st
 
 
 def _instead_of_text(value: str, wanted: list[str], document: Document, path: Path) -> str:
+    if "boolean" in wanted and value in ("true", "false"):
+        return f"remove the quotes: {value}"
     if "boolean" in wanted and value.lower() in ("yes", "no", "on", "off"):
         return f"write {'true' if value.lower() in ('yes', 'on') else 'false'}"
     here = document.values.get(path)
