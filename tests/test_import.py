@@ -507,6 +507,91 @@ def test_issues_keep_the_numbers_of_their_tracker(project):
     assert (project.work / "done" / "task-7-old.yaml").exists()
 
 
+JIRA = {
+    "key": "ACME-12",
+    "self": "https://jira.example/12",
+    "fields": {
+        "summary": "Login fails",
+        "description": {
+            "type": "doc",
+            "content": [
+                {
+                    "type": "paragraph",
+                    "content": [{"type": "text", "text": "It fails for long names."}],
+                },
+                {
+                    "type": "bulletList",
+                    "content": [
+                        {
+                            "type": "listItem",
+                            "content": [
+                                {
+                                    "type": "paragraph",
+                                    "content": [{"type": "text", "text": "on Safari"}],
+                                }
+                            ],
+                        }
+                    ],
+                },
+            ],
+        },
+        "status": {"name": "In Progress", "id": "3"},
+        "priority": {"name": "High"},
+        "labels": ["web"],
+        "assignee": None,
+        "customfield_1": "as a guest, too",
+        "issuelinks": [
+            {"type": {"inward": "is blocked by"}, "inwardIssue": {"key": "ACME-11"}},
+            {"type": {"inward": "is blocked by"}, "outwardIssue": {"key": "ACME-13"}},
+            {"type": {"inward": "relates to"}, "inwardIssue": {"key": "ACME-14"}},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_issues_of_jira(project, alone):
+    before = {"key": "ACME-11", "fields": {"summary": "Names", "status": {"name": "Done"}}}
+    if alone:
+        put(project, {"a.json": json.dumps(JIRA), "b.json": json.dumps(before)})
+    else:
+        put(project, {"a.json": json.dumps({"issues": [JIRA, before], "total": 2})})
+    project.run("import", *(["a.json", "b.json"] if alone else ["a.json"]))
+    task = taken(project, "acme-12-login-fails")
+    assert task["needs"] == ["acme-11-names"] and task["priority"] == "high"
+    assert task["labels"] == ["web"] and task["title"] == "Login fails"
+    for words in ("It fails for long names.\n", "on Safari", "as a guest, too"):
+        assert words in task["prompt"]
+    assert (project.work / "done/acme-11-names.yaml").exists()
+
+
+def test_who_needs_a_subtask_needs_its_task(project):
+    tasks = [
+        {"id": 2, "title": "Build", "status": "pending", "subtasks": [{"id": 1, "title": "Walls"}]},
+        {"id": 3, "title": "Paint", "status": "pending", "dependencies": ["2.1"]},
+    ]
+    other = [{**tasks[0], "title": "Other"}, {**tasks[1], "title": "Next"}]
+    put(project, {"t.json": json.dumps({"master": {"tasks": tasks}, "x": {"tasks": other}})})
+    project.run("import", "t.json")
+    assert taken(project, "task-3-paint")["needs"] == ["task-2-build"]
+    assert taken(project, "x-task-3-next")["needs"] == ["x-task-2-other"]
+
+
+def test_a_checklist_is_one_task_and_says_so(project):
+    put(
+        project,
+        {
+            "TODO.md": "# TODO\n\n- [ ] Fix it\n- [x] Ship it\n  * [ ] Write\n",
+            "gone.md": "- [x] Ship it\n1. [X] Write\n",
+            "one.md": "Do it.\n\n- [ ] it works\n",
+        },
+    )
+    said = project.run("import", "TODO.md", "gone.md", "one.md").stdout
+    assert "its 3 boxes, 1 of them checked, are one task" in said and said.count("boxes") == 2
+    assert "- [ ] Fix it" in taken(project, "TODO")["prompt"]
+    assert (project.work / "held/gone.yaml").exists() and (project.work / "inbox/one.yaml").exists()
+
+
 def test_plain_markdown_is_a_prompt(project):
     put(
         project,

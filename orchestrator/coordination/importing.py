@@ -27,6 +27,7 @@ from orchestrator.model.dependencies import Known
 from orchestrator.model.meanings import FINAL, Said, folder_of, plain, status_of
 from orchestrator.model.meanings import said as said_of
 from orchestrator.model.status import Status
+from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 
 MANY = 64 << 20  # bytes of a file with many tasks
@@ -52,6 +53,7 @@ class Source:
     data: Mapping[str, Any] | None = None  # of one of many in a file
     document: Document | None = None
     task_id: str = ""
+    inner: list[str] = field(default_factory=list)  # what its subtasks are called
 
     @property
     def content(self) -> Any:
@@ -218,9 +220,9 @@ def _of_many(
 ) -> Iterator[Source]:
     for number, (tag, task) in enumerate(many, 1):
         stem = collections.stem_for(tag, task, number)
-        yield Source(
-            f"{path}#{task.get('id', number)}", stem, ".yaml", b"", around, _scoped(tag, task, many)
-        )
+        shown, data = f"{path}#{task.get('id', number)}", _scoped(tag, task, many)
+        inner = collections.subtasks_of({**task, "id": data.get("id")})
+        yield Source(shown, stem, ".yaml", b"", around, data, inner=inner)
 
 
 def _scoped(
@@ -254,7 +256,7 @@ def name_all(found: list[Source], layout: Layout) -> Aliases:
         source.task_id = task_id
     result = Aliases()
     for source in sorted(found, key=lambda source: folder_of(source.folders)[0] not in FINAL):
-        result.add(source.task_id, source.stem, source.own)
+        result.add(source.task_id, source.stem, [*source.own, *source.inner])
     return result
 
 
@@ -320,6 +322,15 @@ def _is_bare(document: Document) -> bool:
     return document.data in (None, {}) and bool(document.body.strip())
 
 
+_BOX = regex(r"(?m)^[ \t]*(?:[-*+]|\d+[.)])[ \t]+\[([ xX✓✔-])\][ \t]")
+
+
+def _boxes(source: Source) -> list[str]:
+    """What is in the boxes of plain Markdown, in order."""
+    document = source.document
+    return _BOX.findall(document.body) if document is not None and _is_bare(document) else []
+
+
 def _below(body: str, data: Mapping[str, Any]) -> str:
     """The text without the heading that is the title already."""
     title = data.get("title")
@@ -345,6 +356,13 @@ def _status_of(source: Source) -> tuple[Status, list[str]]:
         ]
     if said and by_status is None:
         return Status.HELD, [f"its {what} '{said}' is unknown: it is held"]
+    if not said and (boxes := _boxes(source)):
+        done = sum(box != " " for box in boxes)
+        if done == len(boxes):
+            return Status.HELD, ["all its boxes are checked: it is held"]
+        if len(boxes) > 1:
+            some = f"its {len(boxes)} boxes, {done} of them checked, are one task"
+            return by_folder or Status.INBOX, [f"{some}; to have one for each, write a run"]
     if by_status is not None and by_status is not Status.INBOX:
         note = f"its {what} says '{said}', its folder says '{folder}': it is not run again"
         return by_status, [note] if folder else []

@@ -45,6 +45,8 @@ def listed(data: Any) -> list[tuple[str, Mapping[str, Any]]]:
     or a title.  One task alone, as trackers print it, counts as well.
     """
     found = list(_direct(data, ""))
+    if isinstance(data, Mapping) and "fields" in data:
+        data = _unfolded(data)
     if not found and isinstance(data, Mapping) and "title" in data:
         return [("", _numbered(data))] if any(key in data for key in _OF_A_TASK) else []
     if not found and isinstance(data, Mapping):
@@ -67,10 +69,69 @@ def _direct(data: Any, tag: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _numbered(task: Mapping[str, Any]) -> Mapping[str, Any]:
     """The task with what its tracker calls it as its ``id``."""
+    task = _unfolded(task)
     number = next((key for key in _NUMBERS if isinstance(task.get(key), (str, int))), "")
     if "id" in task or not number:
         return task
     return {"id": task[number], **{key: value for key, value in task.items() if key != number}}
+
+
+def _unfolded(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An issue as Jira writes it, its ``fields`` being its own keys."""
+    fields = task.get("fields")
+    if not isinstance(fields, Mapping) or not ("summary" in fields or "title" in fields):
+        return task
+    result: dict[str, Any] = {"id": task.get("key", task.get("id", "")), "title": ""}
+    for key, value in fields.items():
+        if key == "issuelinks":
+            result["dependencies"] = [*_blockers(value)]
+        elif key == "summary":
+            result["title"] = value
+        elif value not in (None, "", [], {}):
+            result[key] = _worded(value)
+    return result
+
+
+def _blockers(links: Any) -> Iterator[str]:
+    """The keys of the issues that block this one."""
+    for link in links if isinstance(links, list) else ():
+        inward = link.get("inwardIssue") if isinstance(link, Mapping) else None
+        kind = link.get("type") if isinstance(link, Mapping) else None
+        how = str(kind.get("inward", "")) if isinstance(kind, Mapping) else ""
+        if isinstance(inward, Mapping) and ("block" in how or "depend" in how):
+            yield str(inward.get("key", ""))
+
+
+def _worded(value: Any) -> Any:
+    """What a field says: of a person, a status or the like its name, of a document its text."""
+    if isinstance(value, list):
+        return [_worded(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("type") == "doc":
+        return _text_in(value).strip()
+    name = next((value[key] for key in ("name", "displayName", "value") if value.get(key)), None)
+    return value if name is None else name
+
+
+def _text_in(node: Any) -> str:
+    """The text of a document in Jira's format, a paragraph or an item a line."""
+    if not isinstance(node, Mapping):
+        return ""
+    text = str(node.get("text", "")) + "".join(_text_in(item) for item in node.get("content") or ())
+    ends = ("paragraph", "heading", "listItem", "codeBlock", "hardBreak", "blockquote", "tableRow")
+    return text if node.get("type") not in ends else text.rstrip("\n") + "\n"
+
+
+def subtasks_of(task: Mapping[str, Any]) -> list[str]:
+    """The numbers of its subtasks, as other tasks name them: ``2.1``."""
+    inner = task.get("subtasks")
+    entries = inner if isinstance(inner, list) else ()
+    return [f"{task.get('id')}.{item['id']}" for item in entries if _is_numbered(item)]
+
+
+def _is_numbered(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("id"), (str, int))
 
 
 def listed_in_yaml(raw: bytes) -> list[tuple[str, Mapping[str, Any]]]:
