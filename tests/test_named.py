@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import pytest
+import yaml
 from conftest import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import encodings
+from orchestrator.files import documents, encodings
+from orchestrator.store import yamltext
 
 PROMPTS = {
     "latin": ("caf\xe9".encode("latin-1"), "byte 0xe9 in line 1 is not UTF-8", "iconv -f LATIN1"),
@@ -92,7 +95,6 @@ def new(project, *words: str | bytes, stdin: bytes = b"") -> subprocess.Complete
         b"\xff\xfe\x00",
         b"a\0b",
         b"\xed\xa0\x80",
-        "é".encode("utf-16"),
         bytes(range(256)),
     ],
 )
@@ -152,3 +154,38 @@ def test_validate_takes_ids_folders_and_results(project):
     (project.work / "results/good.yaml").write_text("task: good\n")
     assert "outcome" in project.run("validate", "work/results/good.yaml", code=4).stdout
     assert "no file nothere" in project.run("validate", "nothere", code=3).stderr
+
+
+BLOCKS = [
+    "diff --git a/x b/x\n+\tone\n-\ttwo\n",
+    "a break  \nof Markdown\n",
+    "one line with a\ttab",
+    "🎉 ship it",
+    "a\n\n\tb: c # d\n\n\n",
+]
+
+
+@pytest.mark.parametrize("text", BLOCKS)
+def test_tabs_emoji_and_breaks_are_written_as_they_are(project, text):
+    """The library would write them in quotes with escapes, and validate would warn of those."""
+    said = project.run("new", "-", "--id", "t", stdin=text).stderr
+    assert "escape" not in said and "warning" not in said
+    written = (project.work / "inbox/t.yaml").read_text()
+    assert "prompt: |" in written and all(line in written for line in text.split("\n"))
+    assert documents.parse(written).data["prompt"].strip() == text.strip()
+    assert not project.run("validate").stdout
+
+
+@given(st.text("ab \t\n-:#🎉|'\"\u2028\r%{[", max_size=12))
+def test_any_text_is_read_back_as_it_was_written(text):
+    document = {"prompt": text, "tasks": {"x": {"prompt": text}}, "l": [text, {"k": [text]}]}
+    assert yaml.safe_load(yamltext.result_text(document)) == document
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_standard_input_with_a_mark_is_read_as_what_it_is(project, encoding):
+    words = [sys.executable, "-m", "orchestrator", "new", "-", "--id", "t"]
+    subprocess.run(
+        words, cwd=project.root, env=project.env, input="Grüße\n".encode(encoding), check=True
+    )
+    assert "prompt: Grüße\n" in (project.work / "inbox/t.yaml").read_text()

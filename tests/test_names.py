@@ -37,6 +37,7 @@ fix.LOCAL.123
 fix.orig
 fix.rej
 fix.bak
+fix.bkp
 fix.backup-20261126
 fix.tmp
 fix~HEAD

@@ -159,6 +159,20 @@ def test_agents_in_a_form_of_other_programs_are_told_of(project, ending):
     assert "write it as lint.md" in project.run("validate", code=4).stdout
 
 
+def test_folders_and_links_among_profiles_are_told_of(project):
+    (project.work / "agents/more").mkdir(parents=True)
+    write(project, "good.md", "---\ndescription: |\n  one\n  two\n---\nx\n")
+    (project.work / "agents/link.md").symlink_to("good.md")
+    for name in ("notes.txt", "picture.png", "mcp.json", "_draft.toml"):
+        write(project, name, "x")
+    out = project.run("agents").stdout
+    assert [line for line in out.splitlines() if line.startswith("left out")] == [
+        "left out: work/agents/link.md:1:1: it is a symbolic link; a profile must be a regular file",
+        "left out: work/agents/more:1:1: folders in agents/ are not looked into",
+    ]
+    assert any(line.endswith("\tone two") for line in out.splitlines())  # a row is one line
+
+
 def test_who_calls_an_agent_by_the_name_in_its_profile_is_told_its_name(project):
     write(project, "rev.md", "---\nname: code-reviewer\ndescription: d\n---\nx\n")
     refused = project.run("new", "x", "-a", "code-reviewer", code=4).stderr

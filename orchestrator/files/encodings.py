@@ -40,12 +40,15 @@ def guess(raw: bytes) -> tuple[str, str]:
 
 
 def readable(text: str | bytes) -> str:
-    """Text that any file can hold: bytes that are no UTF-8, and NULs, are U+FFFD.
+    """Text that any file can hold: bytes that are no UTF-8, and NULs, are U+FFFD; what begins with
+    the mark of UTF-16 or UTF-32 is read as that.
 
     ``text`` may also be what Python made of such bytes in arguments (lone surrogates).
     """
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
-    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
+    wide = next((iconv for mark, _, iconv in MARKS if raw.startswith(mark) and iconv), "")
+    said = raw.decode(wide or "utf-8", "replace")
+    return said.removeprefix("\ufeff").replace("\0", "\ufffd")
 
 
 def hint(raw: bytes) -> str:

@@ -35,7 +35,7 @@ NOT_PROFILES = frozenset(
 # Endings that other programs put before .md.
 ENDINGS = (".agent", ".chatmode", ".subagent", ".persona", ".mode")
 # Endings of agents' files that other programs read, and this one does not.
-FOREIGN = (".toml", ".mdc", ".markdown", ".yaml", ".yml", ".json", ".txt")
+FOREIGN = (".toml", ".mdc", ".markdown", ".yaml", ".yml")
 # Our keys whose values count, and those of them that must be right if they are there.
 OURS = frozenset(
     "tool model command timeout retries env description silence instructions context permissions".split()
@@ -92,10 +92,15 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
     for file_name in settings_names(layout.agents):
         name = name_of(file_name)
         stem, suffix = os.path.splitext(file_name)
-        if suffix.lower() in FOREIGN and not is_draft(file_name):
-            found.setdefault(stem, _foreign(f"{layout.agents}/{file_name}", stem))
+        path = f"{layout.agents}/{file_name}"
+        if is_draft(file_name):
+            continue
+        if suffix.lower() in FOREIGN:
+            found.setdefault(stem, _unread(path, stem, *NO_MARKDOWN))
+        elif not suffix and os.path.isdir(path):
+            found.setdefault(stem, _unread(path, stem, *FOLDER))
         elif name:
-            profile = _load(f"{layout.agents}/{file_name}", name, check)
+            profile = _load(path, name, check)
             if name in found and found[name].path.endswith(".md"):
                 why = f"the agent '{name}' already exists: {os.path.basename(found[name].path)}"
                 problem = documents.Problem(1, 1, why, "rename or remove one of the two")
@@ -104,11 +109,16 @@ def load_profiles(layout: Layout, check: Check | None = None) -> list[Profile]:
     return list(found.values())
 
 
-def _foreign(path: str, name: str) -> Profile:
-    """A file of an agent in a form that is not read."""
-    hint = f"write it as {name}.md: front matter between two lines of ---, instructions below"
-    why = "an agent's profile is a Markdown file; this one is not read"
-    problem = documents.Problem(1, 1, why, hint)
+NO_MARKDOWN = (
+    "an agent's profile is a Markdown file; this one is not read",
+    "write it as {}.md: front matter between two lines of ---, instructions below",
+)
+FOLDER = ("folders in agents/ are not looked into", "move its profiles one level up")
+
+
+def _unread(path: str, name: str, why: str, hint: str) -> Profile:
+    """What looks like an agent's, or like a folder of them, in a form that is not read."""
+    problem = documents.Problem(1, 1, why, hint.format(name))
     return Profile(name, path, documents.Document(""), problems=(problem,))
 
 
@@ -116,7 +126,7 @@ def _load(path: str, name: str, check: Check | None) -> Profile:
     try:
         raw = requests.read(path).raw.removeprefix(b"\xef\xbb\xbf").lstrip()
     except (OSError, requests.Unreadable) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        why = getattr(error, "strerror", None) or str(error).replace("a task", "a profile")
         return Profile(name, path, documents.Document(""), problems=(documents.Problem(1, 1, why),))
     if raw[:3] != b"---":
         raw = b"---\n---\n" + raw

@@ -36,7 +36,7 @@ COPIES: tuple[tuple[str, str], ...] = (
     (r".*[._]variant-[0-9a-f]{2,}", "a sync program keeps both sides of a conflict"),
     (r".*[._](?:BACKUP|BASE|LOCAL|REMOTE|MERGED|OURS|THEIRS)[._]\d+", "git mergetool left it"),
     (r"(?-i:.*\.(?:BACKUP|BASE|LOCAL|REMOTE|MERGED|OURS|THEIRS))", "a merge tool left it"),
-    (r".*\.(?:orig|rej|bak|backup|save|old)(?:[-_.]?\d+.*)?", "a program left it as a backup"),
+    (r".*\.(?:orig|rej|bak|bkp|backup|save|old)(?:[-_.]?\d+.*)?", "a program left it as a backup"),
     (r".*\.(?:te?mp|sw[op]|part|partial|crdownload)(?:[-_.]?\d\w*)?", "it is not finished"),
     (r".*~(?:\d+~?|[A-Za-z][\w/.-]*)?", "a backup, or one side of a merge"),
     (r".* - (?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?", "a file manager made it"),
@@ -56,7 +56,7 @@ COPIES: tuple[tuple[str, str], ...] = (
 # Every one of them has one of these: most names are told from copies by that alone.
 SIGNS = tuple(
     " |(|~|conflict|variant-|backup|base|local|remote|merged|ours|theirs"
-    "|-desktop-|-laptop-|-win-|.orig|.rej|.bak|.save|.old|.tmp|.temp|.sw|.part|.crdownload".split(
+    "|-desktop-|-laptop-|-win-|.orig|.rej|.bak|.bkp|.save|.old|.tmp|.temp|.sw|.part|.crdownload".split(
         "|"
     )
 )

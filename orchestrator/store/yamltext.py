@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -9,7 +10,16 @@ from typing import Any
 import yaml
 
 from orchestrator.files.documents import is_number
+from orchestrator.patterns import regex
 
+_ESCAPED = regex(r"[\t\U00010000-\U0010ffff]| (?=\n)")
+# What no block can hold, or only one that says how deep it is.
+_NO_BLOCK = regex(
+    r"\A\s|\s\Z(?<!\S\n)|[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[\u2028\u2029]"
+)
+_TOKEN = "block.{}.of.this.text"
+_PLACE = regex(r"(?m)^(?P<before> *(?:- )*(?:[^\n:]+: )?)block\.(?P<number>\d+)\.of\.this\.text$")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHORT = 64  # characters of a text whose tag is kept: keys, and words that come again
 
 
@@ -53,10 +63,45 @@ _ResultDumper.add_representer(str, _text)
 
 def result_text(document: Mapping[str, Any]) -> bytes:
     """A document as YAML for people: keys in the order given, blocks for long text."""
-    text: str = yaml.dump(
-        dict(document), Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110
-    )
+    blocks: list[str] = []
+    text = _dump(_without_blocks(document, blocks))
+    if blocks:
+        text = _with_blocks(text, blocks)
+        if yaml.load(text, Loader=_LOADER) != yaml.load(_dump(document), Loader=_LOADER):
+            text = _dump(document)
     return text.encode()
+
+
+def _dump(document: Any) -> str:
+    text: str = yaml.dump(
+        document, Dumper=_ResultDumper, sort_keys=False, allow_unicode=True, width=110
+    )
+    return text
+
+
+def _without_blocks(value: Any, blocks: list[str]) -> Any:
+    """The value with a token for each text that is a block, and that the library writes in quotes
+    with escapes: it has a tab, an emoji or a space at the end of a line."""
+    if isinstance(value, str) and _ESCAPED.search(value) and not _NO_BLOCK.search(value):
+        blocks.append(value)
+        return _TOKEN.format(len(blocks) - 1)
+    if isinstance(value, Mapping):
+        return {key: _without_blocks(item, blocks) for key, item in value.items()}
+    return [_without_blocks(item, blocks) for item in value] if isinstance(value, list) else value
+
+
+def _with_blocks(text: str, blocks: list[str]) -> str:
+    """The text with a block in place of each token."""
+
+    def block(found: re.Match[str]) -> str:
+        said = blocks[int(found["number"])]
+        chomp = "+" if said.endswith("\n\n") else "" if said.endswith("\n") else "-"
+        inner = len(found["before"]) - len(found["before"].lstrip(" -")) + 2
+        lines = said.removesuffix("\n").split("\n")
+        body = "\n".join(line and " " * inner + line for line in lines)
+        return f"{found['before']}|{chomp}\n{body}"
+
+    return _PLACE.sub(block, text)
 
 
 def task_text(document: Mapping[str, Any], modeline: str = "task") -> str:

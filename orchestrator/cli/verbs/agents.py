@@ -14,6 +14,7 @@ from orchestrator.cli.writing import open_config
 from orchestrator.errors import FAILED, NotFound
 from orchestrator.files import diagnostics
 from orchestrator.files.schemas import did_you_mean
+from orchestrator.files.text import one_line
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.units import show_duration
 from orchestrator.tools.routing import agent_names, silence_of
@@ -125,7 +126,7 @@ def _table(
                 row["model"] or "",
                 show_duration(row["timeout_s"]),
                 f"limit {row['limit']}" if row["limit"] is not None else "",
-                " ".join(row["command"]) or row["description"],
+                one_line(" ".join(row["command"]) or row["description"]),
             ]
             for row in rows
             if row["name"] not in away

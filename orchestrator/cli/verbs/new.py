@@ -309,7 +309,7 @@ def _prompt(words: tuple[str, ...], edit: bool) -> str:
     if piped:
         raw = sys.stdin.buffer.read()
         parts.append(encodings.readable(raw))
-        if encodings.readable(raw).encode() != raw:
+        if "\ufffd" in parts[-1] and "\ufffd".encode() not in raw:
             say("note: standard input is not entirely UTF-8; the other bytes are written as U+FFFD")
     text = "\n\n".join(part.rstrip("\n") for part in parts if part.strip())
     if not text and not edit:
