@@ -213,4 +213,4 @@ def test_only_what_could_start_is_before_another(made):
     made.at(5, ask)
     made.at(90, lambda: made.watcher.signalled(15))
     made.run(until_empty=False, slots=1)
-    assert asked[0].passed == ["1 before it by priority and age"]
+    assert asked[0].notes == ["1 before it by priority and age"]
