@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Project
@@ -68,6 +69,19 @@ MODULES = modules()
 @functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
+
+
+@functools.cache
+def kinds_of(path: Path) -> dict[type[ast.AST], list[Any]]:
+    """The nodes of a file by their class: it is walked once for all tests."""
+    found: dict[type[ast.AST], list[Any]] = {}
+    for node in ast.walk(tree_of(path)):
+        found.setdefault(type(node), []).append(node)
+    return found
+
+
+def nodes(path: Path, *classes: type[ast.AST]) -> list[Any]:
+    return [node for kind in classes for node in kinds_of(path).get(kind, ())]
 
 
 @functools.cache
@@ -188,8 +202,8 @@ def test_one_admission():
     users = {
         name
         for name, path in MODULES.items()
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in parts
+        for node in nodes(path, ast.Call)
+        if isinstance(node.func, ast.Name) and node.func.id in parts
     }
     # The forecast plays the watcher's part: what has no gates of its own is offered to the same choice.
     players = {"orchestrator.coordination.waitingtasks", "orchestrator.model.forecast"}
@@ -202,9 +216,7 @@ def test_coordination_hands_no_call_backs_around():
     functions = ("Callable", "Load")
     found = set()
     for path in (PACKAGE / "coordination").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if not isinstance(node, ast.ClassDef):
-                continue
+        for node in nodes(path, ast.ClassDef):
             taken = [item for item in node.body if isinstance(item, ast.AnnAssign)]
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":
@@ -246,9 +258,7 @@ def test_every_match_is_whole():
     """Where cases are told apart the type checker is asked whether one was forgotten: it is told that the rest never comes."""
     unguarded = []
     for name in MODULES:
-        for node in ast.walk(tree_of(MODULES[name])):
-            if not isinstance(node, ast.Match):
-                continue
+        for node in nodes(MODULES[name], ast.Match):
             last = node.cases[-1]
             rest = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
             if not rest or not ast.unparse(last.body[0]).startswith("assert_never("):
@@ -293,11 +303,10 @@ def test_modules_and_functions_stay_readable():
     for name, path in MODULES.items():
         lines = path.read_text().count("\n")
         assert lines < 1000, f"{name} has {lines} lines"
-        for node in ast.walk(tree_of(path)):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                size = (node.end_lineno or 0) - node.lineno
-                if size > 130:
-                    long_functions.append(f"{name}.{node.name}: {size}")
+        for node in nodes(path, ast.FunctionDef, ast.AsyncFunctionDef):
+            size = (node.end_lineno or 0) - node.lineno
+            if size > 100:
+                long_functions.append(f"{name}.{node.name}: {size}")
     assert not long_functions
 
 
@@ -307,8 +316,9 @@ HARMLESS = ("O_DIRECTORY", "O_EXCL", "data_file(", "/proc/", "'x'")
 def openings(path: Path) -> list[str]:
     """Calls that open a file by its name, but not those that can only open a folder or create a new file."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Call):
+    for node in nodes(path, ast.Call):
+        last = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        if last not in ("open", "read_text", "read_bytes"):
             continue
         called = ast.unparse(node.func)
         if called in ("open", "io.open", "os.open", "codecs.open") or called.endswith(
@@ -570,13 +580,13 @@ def test_no_python_looks_for_modules_in_the_current_folder():
     """It may be a project that was just pulled.  -P and -I keep it out; whoever forgets them is named here."""
     wrong = []
     for name, path in MODULES.items():
-        for node in ast.walk(tree_of(path)):
-            words = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
-            shown = [ast.unparse(word) for word in words]
+        text = path.read_text()
+        for node in nodes(path, ast.List, ast.Tuple) if "sys.executable" in text else ():
+            shown = [ast.unparse(word) for word in node.elts]
             if "sys.executable" in shown:
                 after = shown[shown.index("sys.executable") + 1 :][:1]
                 if after and after[0] not in ("'-P'", "'-I'"):
                     wrong.append(f"{name}:{node.lineno}")
-        if "{python} -m" in path.read_text():
+        if "{python} -m" in text:
             wrong.append(f"{name}: {{python}} -m")
     assert not wrong
