@@ -106,7 +106,7 @@ WRONG = [
     ("prompt: x\nneeds:\n  -a\n  -b\n", 3, 3, "put a space after the dash:  - a"),
     ("prompt: x\nenv:\n  - A=b\n", 3, 3, "write  NAME: value  on each line, without a dash"),
     ("prompt: x\ndue: tomorrow\n", 2, 1, "there are no due dates"),
-    ("prompt: x\nmax_turns: 5\n", 2, 1, "write timeout, max_tokens or max_cost_usd"),
+    ("prompt: x\nmax_turns: 5\n", 2, 1, "use timeout, max_tokens or max_cost_usd"),
     # not keys at all
     ("just text\n", 1, 1, "prompt: |"),
     ("# Title\n\nDo it.\n", 3, 1, "prompt: |"),
