@@ -55,7 +55,7 @@ class Leaving:
             return False
         if self.starts.once:
             self.starts.over = not self.waitlist.resting
-            return self.starts.over and not self._busy() and not self._retries_to_come()
+            return self.starts.over and not self._goes_on() and not self._retries_to_come()
         return until_empty and self._nothing_to_do()
 
     def what_waits(self) -> list[tuple[str, list[Gate]]]:
@@ -79,9 +79,16 @@ class Leaving:
             life.retry_at is None and not self.asking.waits(life) for life in self.running.values()
         )
 
+    def _goes_on(self) -> bool:
+        """The same, or whether it asks and will go on without an answer (``ask: 10m``)."""
+        return self._busy() or any(
+            life.retry_at is None and life.route.agent.role.ask != "person"
+            for life in self.running.values()
+        )
+
     def _nothing_to_do(self) -> bool:
         unsettled = (
-            self._busy()
+            self._goes_on()
             or self.waitlist.resting
             or self.hints.any
             or self.replies.resting
