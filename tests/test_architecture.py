@@ -330,6 +330,17 @@ def openings(path: Path) -> list[str]:
     return found
 
 
+def test_no_conditional_expression_is_in_another():
+    """Three ways to go on are statements, or a table."""
+    nested = [
+        f"{name}:{node.lineno}"
+        for name, path in MODULES.items()
+        for node in nodes(path, ast.IfExp)
+        if any(isinstance(inner, ast.IfExp) for inner in ast.walk(node) if inner is not node)
+    ]
+    assert not nested
+
+
 def test_there_is_one_way_to_open_what_lies_below_work():
     """A FIFO, a link or an endless file in place of any of ours must find no reader that waits for it."""
     allowed = {

@@ -113,7 +113,8 @@ def adopt_parked(layout: Layout) -> list[str]:
 def event(log: EventLog | GroupCommit, kind: str, scope: Scope, now: float, summary: str) -> Event:
     """What happened to a hold, for the log."""
     held, name = scope
-    about = {"run_id" if held == "run" else held: name} if name else {}
+    key = "run_id" if held == "run" else held
+    about = {key: name} if name else {}
     subject = f"hold/{hold.stem_of(scope)}"
     text = f"{hold.words(scope)}: {summary}" if summary else hold.words(scope)
     return log.event(kind, subject, f"@{int(now * 1000)}", summary=text[:300], **about)

@@ -95,7 +95,8 @@ def _with_blocks(text: str, blocks: list[str]) -> str:
 
     def block(found: re.Match[str]) -> str:
         said = blocks[int(found["number"])]
-        chomp = "+" if said.endswith("\n\n") else "" if said.endswith("\n") else "-"
+        chomp = "" if said.endswith("\n") else "-"
+        chomp = "+" if said.endswith("\n\n") else chomp
         inner = len(found["before"]) - len(found["before"].lstrip(" -")) + 2
         lines = said.removesuffix("\n").split("\n")
         body = "\n".join(line and " " * inner + line for line in lines)

@@ -10,9 +10,8 @@ from typing import Any
 def llm(stdout: str, stderr: str) -> dict[str, Any]:
     """``llm --usage``: the answer on stdout, ``Token usage: 1,000 input, 50 output`` on stderr."""
     found = re.search(r"Token usage: ([\d,]+) input(?:, ([\d,]+) output)?", stderr)
-    figures = (
-        [int(group.replace(",", "")) if group else 0 for group in found.groups()] if found else []
-    )
+    groups = found.groups("0") if found else ()
+    figures = [int(group.replace(",", "")) for group in groups]
     cached = re.search(r'"cached_tokens": ?(\d+)', stderr[found.end() :]) if found else None
     return {
         "done": found is not None,

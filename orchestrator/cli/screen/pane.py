@@ -487,11 +487,8 @@ class Pane:
             for window in windows
             if window.used >= MUCH
         ]
-        notes += (
-            ["settings held" if self.settings.held else "settings wrong"]
-            if self.settings.problem
-            else []
-        )
+        if self.settings.problem:
+            notes.append("settings held" if self.settings.held else "settings wrong")
         notes += ["no notifications"] if watcher.rooms.hints.silent else []
         lives = sorted(
             watcher.rooms.running.values(),
@@ -535,19 +532,16 @@ class Pane:
                 line=f"attempt {life.attempt + 1} {show_wait(max(0.0, retry_at - now))}",
             )
         asked = watcher.rooms.asking.open.get(life.id) if (watcher := self._watcher) else None
-        line = (
-            f"asks you: {headline(asked[0].question)}"
-            if asked
-            else (
-                f"orchestrator attach {life.id}"
-                if life.route.mode == "interactive"
-                else life.where or "starting"
-            )
-        )
         if progress is not None and not asked:
             progress.look()
-            if life.route.mode != "interactive":
-                line = f"{life.where}: {progress.line}" if life.where else progress.line
+        if asked:
+            line = f"asks you: {headline(asked[0].question)}"
+        elif life.route.mode == "interactive":
+            line = f"orchestrator attach {life.id}"
+        elif progress is not None:
+            line = f"{life.where}: {progress.line}" if life.where else progress.line
+        else:
+            line = life.where or "starting"
         return Doing(
             **common,
             seconds=max(0.0, now - life.began) if life.began else 0.0,

@@ -65,12 +65,9 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
     coming = [item for item in found if isinstance(item, Source)]
     known = importing.known_to(importing.name_all(coming, app.layout), app.layout)
     agents = agent_names(config, toolbox.tools)
+    target = Status(to) if to else None
     outcome: dict[int, Plan | Fate] = {
-        number: (
-            importing.plan(item, known, agents, Status(to) if to else None)
-            if isinstance(item, Source)
-            else item
-        )
+        number: importing.plan(item, known, agents, target) if isinstance(item, Source) else item
         for number, item in enumerate(found)
     }
     plans = {number: item for number, item in outcome.items() if isinstance(item, Plan)}
