@@ -292,3 +292,12 @@ def test_validate_says_which_program_is_not_installed(project):
         "work/inbox/a.yaml:2:8: warning: 'claude' is not installed here",
         "work/inbox/r.yaml:2:27: warning: 'codex' is not installed here",
     ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_says_what_to_do(project):
+    project.drop("a b.yaml", "prompt: x\n")
+    (project.work / "inbox/a b.yaml").chmod(0)
+    said = project.run("validate", code=4).stdout
+    assert "it cannot be read: permission denied" in said
+    assert "chmod u+r 'work/inbox/a b.yaml'" in said

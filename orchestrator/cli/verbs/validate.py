@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 
 import click
@@ -309,9 +310,12 @@ def check(path: str, config: Config, toolbox: Toolbox, layout: Layout | None) ->
             raise NotFound(
                 f"there is no file {path}", "it is not the id of a task either: orchestrator list"
             ) from None
-        except (Unreadable, OSError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            return shown, Document(""), [Problem(1, 1, why)]
+        except Unreadable as error:
+            return shown, Document(""), [Problem(1, 1, str(error))]
+        except OSError as error:
+            why = f"it cannot be read: {(error.strerror or str(error)).lower()}"
+            hint = f"chmod u+r {shlex.quote(shown)}" if isinstance(error, PermissionError) else ""
+            return shown, Document(""), [Problem(1, 1, why, hint)]
     name = os.path.basename(path)
     request = judging.judged(
         path if path != "-" else "stdin.yaml",
