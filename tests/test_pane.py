@@ -237,6 +237,14 @@ def printed(console: Console) -> str:
     return console.stream.buffer.getvalue().decode()
 
 
+def test_a_task_that_asks_has_lent_its_slot():
+    """Three attempts in two slots are no contradiction: one of them waits for a person."""
+    doing = [Doing("a", "x"), Doing("b", "x"), Doing("c", "x", line="asks you: Which?", lent=True)]
+    for rows in (24, 3):
+        lines = footer(View(doing, 2), Console("never", stream=Screen()), 80, rows)
+        assert "running 2 of 2" in clean("\n".join(lines))
+
+
 def test_what_a_person_must_act_on_is_told_whole():
     hint = "3:1 unknown key 'promt' - did you mean 'prompt'?"
     assert told(hint, 39, 59, "…") == ["3:1 unknown key 'promt' - did you mean", "'prompt'?"]

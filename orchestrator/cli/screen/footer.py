@@ -44,6 +44,7 @@ class Doing:
     title: str = ""
     branch: str = ""
     interactive: bool = False
+    lent: bool = False  # it asks a person, and its slot is somebody else's meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def _state(view: View, names: object) -> tuple[str, str]:
         return f"HELD {running} running, nothing new starts: limits.running is 0", "yellow"
     waiting = dict(view.counts).get("waiting", 0)
     needs = f" · needs you {len(view.needs)}" if names else ""
-    return f"running {running} of {view.slots} · waiting {waiting}{needs}", ""
+    return f"running {_in_slots(view)} of {view.slots} · waiting {waiting}{needs}", ""
 
 
 def _shares(room: int, sizes: Sequence[int]) -> list[int]:
@@ -373,8 +374,7 @@ def _summary(view: View, console: Console, columns: int) -> str:
 
 def _one(view: View, console: Console, columns: int) -> str:
     """All of it in one line, for a terminal with few rows."""
-    running = sum(item.sign == "running" for item in view.doing)
-    parts = [f"running {running} of {view.slots}"]
+    parts = [f"running {_in_slots(view)} of {view.slots}"]
     parts += [f"{name} {count}" for name, count in view.counts if count or name == "waiting"]
     if view.needs:
         parts.insert(0, f"needs you {len(view.needs)}")
@@ -426,6 +426,11 @@ def _word(key: str, at: Target | None) -> str:
     if key == "enter":
         return at.opens[0] if at is not None and at.opens else "show"
     return KEYS[key][0]
+
+
+def _in_slots(view: View) -> int:
+    """Attempts that run and have a slot: one that asks has lent it, one that waits has none."""
+    return sum(item.sign == "running" and not item.lent for item in view.doing)
 
 
 def badge(view: View, console: Console) -> str:

@@ -532,6 +532,7 @@ class Pane:
                 line=f"attempt {life.attempt + 1} {show_wait(max(0.0, retry_at - now))}",
             )
         asked = watcher.rooms.asking.open.get(life.id) if (watcher := self._watcher) else None
+        common["lent"] = bool(asked) and not life.in_slot
         if progress is not None and not asked:
             progress.look()
         if asked:
