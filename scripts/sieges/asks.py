@@ -120,9 +120,10 @@ class Place:
                 self.counts["killed asks"] += 1
 
     def close(self) -> None:
-        if self.watcher is not None and self.watcher.poll() is None:
-            self.watcher.send_signal(signal.SIGTERM)
-            self.watcher.wait()
+        """End the watcher, and what it runs: the second SIGINT interrupts agents that still ask."""
+        while self.watcher is not None and self.watcher.poll() is None:
+            self.watcher.send_signal(signal.SIGINT)
+            time.sleep(0.5)
 
 
 def _leave(ask: asks.Ask, words: str) -> bool:
