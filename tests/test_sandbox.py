@@ -700,7 +700,7 @@ def test_everything_that_was_dropped_is_taken_at_the_end(tmp_path):
     task = SimpleNamespace(run=None)
     life = SimpleNamespace(id="p", attempt=1, tree=None, route=route, task=task)
     tasktrees = TaskTrees(tube.layout, settings, tube.store)
-    tasktrees.collect(life, quiet=1e-9)
+    tasktrees.collect(life, quiet=0.0)
     taken = len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml")))
     assert 0 < taken <= 200
     told = tasktrees.collect(life)

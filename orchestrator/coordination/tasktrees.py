@@ -169,11 +169,12 @@ class TaskTrees:
         uses the real inbox."""
         return life.tree is not None or life.route.sandbox.on
 
-    def collect(self, life: Claimed, quiet: float = 0.0) -> list[str]:
+    def collect(self, life: Claimed, quiet: float | None = None) -> list[str]:
         """Bring task files from where the attempt drops them into the real inbox, each once; what
         could not be brought, in words.
 
-        ``quiet``: only files that nobody has written to for so many seconds.
+        ``quiet``: only files that nobody has written to for so many seconds, without waiting for
+        git; None at the end of the attempt, off the loop: everything.
         """
         places: list[tuple[str, tuple[str, ...]]] = []
         if life.tree is not None:
@@ -191,12 +192,12 @@ class TaskTrees:
                 told.append(f"{'/'.join(below)} could not be checked: {error.strerror}")
         return told
 
-    def _collect(self, life: Claimed, folder: str, quiet: float) -> list[str]:
+    def _collect(self, life: Claimed, folder: str, quiet: float | None) -> list[str]:
         """``quiet``: the attempt goes on, so one look is enough, and the next one comes; at its end
         everything is taken."""
         told: list[str] = []
         left: set[str] = set()
-        more, looks = True, 1 if quiet else MOST_LOOKS
+        more, looks = True, MOST_LOOKS if quiet is None else 1
         while more and looks and len(told) < MOST_LOOKS:
             listed, more = _dropped(folder, left)
             told += self._submit(life, folder, listed, quiet)
@@ -206,16 +207,18 @@ class TaskTrees:
             told.append("it dropped too many files; some were not accepted")
         return told
 
-    def _submit(self, life: Claimed, folder: str, listed: list[str], quiet: float) -> list[str]:
+    def _submit(
+        self, life: Claimed, folder: str, listed: list[str], quiet: float | None
+    ) -> list[str]:
         told = []
         for name in listed:
             task_id, path = stem_of(name), f"{folder}/{name}"
             try:
-                if quiet and time.time() - os.lstat(path).st_mtime < quiet:
+                if quiet is not None and time.time() - os.lstat(path).st_mtime < quiet:
                     continue
                 data = opening.read_bytes(path, 1 << 20)
-                if self._brought(os.path.realpath(folder), name, data, at_once=bool(quiet)):
-                    if not quiet and scan.locate(self.layout, task_id) is None:
+                if self._brought(os.path.realpath(folder), name, data, at_once=quiet is not None):
+                    if quiet is None and scan.locate(self.layout, task_id) is None:
                         told.append(f"work/inbox/{name} came through git, so it was not queued")
                     continue
                 self.store.submit(
