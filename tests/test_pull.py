@@ -393,7 +393,7 @@ def test_a_pull_is_no_yes_to_a_branch(growing):
             break
         done.unlink()
         review.write_bytes(text)
-    if done.stat().st_ino != inode:
+    else:
         pytest.skip("this file system does not give an inode's number away again")
     project.run("watch", "--until-empty", code=None)
     assert not (project.root / "f").exists()
