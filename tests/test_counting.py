@@ -98,4 +98,4 @@ def test_the_reference_names_the_limits_of_a_file():
     assert f"{documents.MAX_DEPTH} levels of nesting" in said
     assert f"{documents.MAX_NODES:,} values" in said
     assert f"{documents.MAX_TASKS:,} tasks in a run" in said
-    assert f"{changes.MOST} files at most" in said
+    assert f"at most {changes.MOST} files" in said
