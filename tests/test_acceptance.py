@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.waking import has_read
+from orchestrator.coordination.changes import Changes
+from orchestrator.coordination.settings import Settings
+from orchestrator.errors import Refused
 from orchestrator.files import trust
 from orchestrator.files.card import Card
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.store.acceptance import Acceptance, snapshot
+from orchestrator.tools.specs import Toolbox
 
 
 @pytest.fixture
@@ -125,3 +131,42 @@ def test_a_reading_from_before_the_yes_does_not_answer_it(accepted):
     assert has_read(card("3"), before, accepted)
     change(accepted)
     assert has_read(held, before, accepted)  # changed once more since
+
+
+class Silent:
+    def hear(self, news) -> None: ...
+
+
+class Written:
+    """Reads the settings, and first writes what it is given: an attempt that writes between a yes and a look."""
+
+    def __init__(self, accepted: Acceptance) -> None:
+        self.layout, self.text = accepted.layout, ""
+
+    def __call__(self):
+        if self.text:
+            Path(self.layout.config).write_text(self.text)
+            self.text = ""
+        return load_config(self.layout), Toolbox()
+
+
+def test_what_counts_is_what_was_judged(accepted):
+    """Equal to what was accepted when it was judged, and another when it was read."""
+    load = Written(accepted)
+    settings = Settings(accepted.layout, load, accepted)
+    changes = Changes(accepted.layout, settings, {})
+    changes.expose()
+    load.text = "limits: {running: 9}\n"
+    assert changes.read(Silent(), 0.0) == []
+    assert settings.config.limits.running == 2 and settings.differ()
+    changes.settle()
+    assert changes.exposed and changes.pending  # and it is looked at once more, as theirs
+    assert changes.read(Silent(), 1.0) == []
+    assert settings.config.limits.running == 2 and settings.held
+
+
+def test_what_changes_while_a_watcher_begins_does_not_count(accepted):
+    load = Written(accepted)
+    load.text = "limits: {running: 9}\n"
+    with pytest.raises(Refused, match="changed while they were read"):
+        Settings(accepted.layout, load, accepted)

@@ -55,7 +55,7 @@ class Changes:
 
     def settle(self) -> None:
         """They are as they were read; once nothing runs, whatever comes next is a person's."""
-        if self.exposed and not self.acting:
+        if self.exposed and not self.acting and not self.settings.differ():
             self.exposed = False
             self.settings.quiet(self._others_run())
 
@@ -83,16 +83,19 @@ class Changes:
         before = self.settings.problem
         theirs = self.exposed or self._others_run()
         always = self.settings.config.reload == "always"
+        judged = self.settings.stamp()
         take = self.settings.may_take(theirs, always)
         if take is None:
-            asked = self.settings.stamp(), always
+            asked = judged, always
             try:
                 take = not self._aside.ask(asked, lambda: self.settings.brought(always))
             except Busy:
                 self.asking, self.due = ASKING, now + AGAIN
                 return []
         self.asking = ""
-        changed = list(self.settings.read(take))
+        changed = list(self.settings.read(take, judged))
+        if self.settings.differ():
+            self.due = now + AGAIN
         problem = self.settings.problem
         if problem not in ("", before):
             about = About.HELD_SETTINGS if self.settings.held else About.MISCONFIGURED

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Protocol
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout, is_draft
 from orchestrator.files.requests import Unreadable, read
@@ -87,6 +87,8 @@ class Settings:
         if self._guides():
             self._stamp = self._seen = self.stamp()  # again before reading, now that they are known
             self.config, self.toolbox = load()
+        if acceptance is not None and not (acceptance.equal() and self.stamp() == self._stamp):
+            raise Refused("the settings changed while they were read", "start it again")
         self.agents = agent_names(self.config, self.toolbox.tools)
         self.problem = self._broken(self.toolbox.broken, LEFT_OUT) or _left_out(
             self.config.left_out
@@ -108,9 +110,13 @@ class Settings:
         before, self._seen = self._seen, self.stamp()
         return before == self._seen and not any(_being_written(path) for path in self._paths())
 
-    def read(self, take: bool = True) -> list[str]:
+    def read(self, take: bool = True, judged: Stamp | None = None) -> list[str]:
         """Read them; the names of the settings that are others now.  Without ``take`` such are only
-        held."""
+        held.
+
+        ``judged`` is the `stamp` of what ``take`` was decided about. If they are others by now,
+        nothing counts, and they still `differ`: an attempt could write between a yes and a look.
+        """
         self._stamp = self.stamp()
         files = snapshot(self._layout)
         try:
@@ -119,6 +125,9 @@ class Settings:
             self.problem = (
                 one_line(error.message + (f" - {error.hint}" if error.hint else ""), 300) + FORMER
             )
+            return []
+        if judged is not None and self.stamp() != judged:
+            self._stamp = ()
             return []
         known = {path for path, _, _ in self.toolbox.broken}
         news = [item for item in toolbox.broken if item[0] not in known]
