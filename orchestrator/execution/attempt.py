@@ -270,9 +270,11 @@ class Attempt:
 
     def _stop(self, cause: str, now: float) -> None:
         self.cause = cause
+        # The signal comes first: the end of its input is for many a tool the end of its work, and
+        # it would print a result that nobody wants any more.
+        self.escalation.go_on(self.pid, now)
         if self.feed is not None:
             self.feed.stop()
-        self.escalation.go_on(self.pid, now)
 
     def _reap(self) -> int | None:
         """Collect what has ended; the tool's status once it has."""
