@@ -31,15 +31,18 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
-def wait_until(check: Callable[[], object], what: str = "", patience: float = PATIENCE) -> object:
-    """Wait for something to become true, looking often; fails with ``what`` if it does not."""
+def wait_until(
+    check: Callable[[], object], what: str | Callable[[], str] = "", patience: float = PATIENCE
+) -> object:
+    """Wait for something to become true, looking often; fails with ``what`` (or what it says then) if it does not."""
     end = time.monotonic() + patience
     while True:
         value = check()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {patience:.0f} s in vain for: {what or check}")
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {patience:.0f} s in vain for: {told or check}")
         time.sleep(0.01)
 
 
@@ -231,7 +234,10 @@ class Project:
                     for suffix in (".yaml", ".yml", ".md")
                 )
             ),
-            f"{task_id} in {folder}/",
+            lambda: (
+                f"{task_id} in {folder}/; it is in {self.where(task_id)}, and these ended: "
+                + ", ".join(str(event["task_id"]) for event in self.events("task_finished"))
+            ),
             patience,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import wait_until
 
 from orchestrator.model.status import Status
 from orchestrator.queries import overview
@@ -14,7 +15,7 @@ def test_a_moved_file_does_not_hide_a_running_task(project, watch, moved):
         file.write("  slow: {tool: shell, command: [sleep, '60']}\n")
     watch()
     project.drop("m.yaml", "agent: slow\nprompt: x\n")
-    project.until("m", "running")
+    wait_until(lambda: project.events("attempt_started", "m"), "it runs")  # before, it is withdrawn
     path = project.work / "running" / "m.yaml"
     path.rename(project.work / moved / "m.yaml") if moved else path.unlink()
     assert project.json("status")["counts"]["running"] == 1
