@@ -56,7 +56,8 @@ class Field:
     def close(self) -> None:
         self.farm.close()
         self.broker.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.broken:  # else somebody wants to look at it
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def drop(self) -> None:
         for _ in range(self.random.randint(1, 4)):
