@@ -55,7 +55,7 @@ class Changes:
 
     def settle(self) -> None:
         """They are as they were read; once nothing runs, whatever comes next is a person's."""
-        if self.exposed and not self.acting and not self.settings.differ():
+        if self.settled():
             self.exposed = False
             self.settings.quiet(self._others_run())
 
