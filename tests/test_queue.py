@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 from brokers import ALL, KINDS, Broker, Link, broker_of, missing
-from conftest import ROOT, wait_until
+from conftest import PATIENCE, ROOT, wait_until
 from farms import LEASE, LEASH, Farm, opened
 from test_distributors import plain_order
 
 from orchestrator.distributors.base import Distributor, Order
-from orchestrator.distributors.dispatches import OFFERED, State, record_name, state_from
+from orchestrator.distributors.dispatches import OFFERED, TOPIC, State, record_name, state_from
 from orchestrator.distributors.engines.base import Engine
 from orchestrator.distributors.engines.choice import engine
 from orchestrator.distributors.queue import QueueDistributor
@@ -222,6 +222,56 @@ def test_a_broker_that_loses_its_data_costs_nothing(farm):
     farm.near.settled("b", "done")
     assert sorted(runs.read_text().split()) == ["a", "b"]
     assert farm.log("a") == b"".join(b"%d\n" % number for number in range(1, 601))
+
+
+def test_data_that_is_lost_between_watchers_starts_nothing_twice(farm):
+    """A worker took the offer while no watcher was there; then the broker lost its data, and each watcher meets that anew."""
+    runs, go = farm.folder / "runs", farm.folder / "go"
+    watcher = farm.watch()
+
+    async def offered(third: Engine) -> None:
+        heard = asyncio.Event()
+        await third.connect()
+        await third.listen(TOPIC, lambda _: heard.set())
+        farm.drop("a", f"echo a >> {runs}; while [ ! -e {go} ]; do sleep 0.05; done")
+        await asyncio.wait_for(heard.wait(), PATIENCE)
+
+    at_broker(farm, offered)
+    watcher.send(signal.SIGKILL)
+    watcher.wait()
+    first = farm.worker("w1")
+    wait_until(runs.exists, "a runs")
+    first.send(signal.SIGSTOP)  # it cannot say so again
+    farm.broker.wipe()
+    farm.worker("w2", "--slots", "2")
+    for task in ("b", "c"):
+        watcher = farm.watch()
+        farm.drop(task, "exit 0")
+        farm.near.settled(task, "done")
+        watcher.send(signal.SIGKILL)
+        watcher.wait()
+    assert runs.read_text() == "a\n"
+    first.send(signal.SIGCONT)
+    go.write_text("")
+    farm.watch()
+    farm.near.settled("a", "done")
+    assert runs.read_text() == "a\n"
+
+
+def test_what_ran_before_the_data_was_lost_is_not_offered_again(farm):
+    """Its worker never came back: it counts as lost, and nobody asked for a second attempt."""
+    farm.set_leash(2.0)
+    runs = farm.folder / "runs"
+    first = farm.worker("w1")
+    farm.watch()
+    farm.drop("a", f"echo a >> {runs}; echo begun; while :; do sleep 0.05; done")
+    farm.until_printed("a", b"begun")
+    first.kill()
+    farm.broker.wipe()
+    farm.worker("w2")
+    farm.near.settled("a", "review")
+    assert farm.near.result("a")["outcome"] == "lost"
+    assert runs.read_text() == "a\n"
 
 
 @pytest.mark.parametrize("fate", ["frozen", "killed"])

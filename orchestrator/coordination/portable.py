@@ -127,6 +127,7 @@ def record(order: Order, now: float) -> dict[str, Any]:
         "dispatch": told_of["dispatch"],
         "tag": order.tag,
         "folder": order.cwd,
+        "offered": "",
         "order": dict(told_of),
         **({"plan": True} if order.facts.get("plan") else {}),
     }

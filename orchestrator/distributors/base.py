@@ -7,6 +7,7 @@ where or how the tool runs. Distributors plug in through the entry point group
 Who writes which record of the task's journal:
 
 ``dispatched``  the coordination, fsynced, before `Distributor.dispatch` of a distributor that is ``portable``
+``offered``     a distributor over a broker, fsynced, before anybody there can know of the attempt
 ``started``     who starts the tool, before it is executed; a portable distributor, when it hears of that
 ``exit``        who saw it end, fsynced, before `ExecutionHandle.wait` returns; then ``Order.journal`` is closed, which frees
                 the lock

@@ -34,13 +34,14 @@ from orchestrator.distributors.dispatches import (
     state_from,
     worker_topic,
 )
-from orchestrator.distributors.engines.base import Down, Record
+from orchestrator.distributors.engines.base import Down, Record, epoch
 from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import NotHome
 from orchestrator.distributors.incoming import Incoming
 from orchestrator.distributors.outgoing import Outgoing
 from orchestrator.errors import OrchestratorError
 from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.units import show_duration
 from orchestrator.store.ledger import append_record
 
@@ -57,20 +58,19 @@ class Ended(Exception):
 
 
 class QueueHandle:
-    """An attempt that was offered, or is about to be. ``known``: a former watcher may have offered
-    it; ``started``: and knew that it ran."""
+    """An attempt that was offered, or is about to be. ``facts`` is what a former watcher knew of
+    it."""
 
     def __init__(
         self,
         farm: Farm,
         order: Order,
         on_started: Callable[[int], None],
-        known: bool,
-        started: bool,
+        facts: AttemptFacts | None = None,
     ) -> None:
         self._farm, self._order, self._on_started = farm, order, on_started
-        self._known, self._started = known, started
-        self._heard_of = known  # whether anybody but us may know of it
+        self._started = facts is not None and bool(facts.started)
+        self._offered_to = _offered_to(facts)
         self._journal = order.journal
         self.dispatch = str(order.portable["dispatch"])
         self._name = record_name(self.dispatch)
@@ -81,7 +81,7 @@ class QueueHandle:
         self._incoming = Incoming(farm, order, self.dispatch)
         self._cursor, self._told = "", 0
         self._state = State("")  # as last seen
-        self._offered = -RENEWED  # when we offered it
+        self._offered_at = -RENEWED
         self._looked = 0.0  # when the broker answered last
         self._silent = 0.0  # seconds without a beat while it answered
         self._absent = 0.0  # and without a record
@@ -155,7 +155,7 @@ class QueueHandle:
         while True:
             self._wake.clear()
             try:
-                if self._cancelled() and not self._heard_of:
+                if self._cancelled() and not self._offered_to:
                     self._write_exit(CANCELLED_UNCLAIMED)
                     return AttemptEnd("cancelled")
                 if self._farm.ready.is_set():
@@ -221,14 +221,34 @@ class QueueHandle:
         so, or has ended by its leash."""
         if self._cancelled() and await self._withdraw(None):
             raise Ended(AttemptEnd("cancelled"))
-        seen = bool(self._state.state) or (self._known and (self._farm.wiped or self._started))
-        if seen:
+        if await self._was_there():
             self._cursor = ""
             self._absent += passed
             if self._absent < self._patience:
                 return
+            if self._ran:
+                await self._give_up(None)
+                return
         await self._offer()
         self._absent = 0.0
+
+    async def _was_there(self) -> bool:
+        """Whether the broker may have had the record that it has not now.
+
+        Its epoch is read after the record was not found: if it is still the one that the offer was
+        for, nothing was lost in between, so there has never been a record.
+        """
+        if not self._offered_to:
+            return False
+        if not self._state.state and not self._absent:
+            self._farm.epoch = await epoch(self._farm.engine)
+            return self._farm.epoch != self._offered_to
+        return True
+
+    @property
+    def _ran(self) -> bool:
+        """Whether a worker is known to have had it."""
+        return self._started or bool(self._state.worker)
 
     async def _while_offered(self, record: Record, state: State) -> None:
         if self._cancelled():
@@ -239,22 +259,27 @@ class QueueHandle:
             if await self._withdraw(record.revision, {"cause": "start", "message": why}):
                 raise Ended(AttemptEnd("start", message=why))
             return
-        if time.monotonic() - self._offered > RENEWED:
+        if time.monotonic() - self._offered_at > RENEWED:
             # Also after a watcher that was killed between the record and the offer.
             if await self._farm.engine.write(self._name, state.bytes(), record.revision):
                 await self._push(await self._envelope())
 
     async def _while_running(self, record: Record, state: State) -> None:
         if self._silent > self._patience:
-            lost = State(LOST, state.worker, state.name)
-            if await self._farm.engine.write(self._name, lost.bytes(), record.revision):
-                raise Ended(AttemptEnd("lost"))
+            await self._give_up(record.revision)
         elif self._cancelled() and not state.cancel:
             wanted = state.but(cancel=True)
             if await self._farm.engine.write(self._name, wanted.bytes(), record.revision):
                 await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
             else:
                 self.wake()
+
+    async def _give_up(self, revision: int | None) -> None:
+        """Nobody hears of its worker any more; if it comes back, the record tells it."""
+        lost = State(LOST, self._state.worker, self._state.name)
+        if await self._farm.engine.write(self._name, lost.bytes(), revision):
+            raise Ended(AttemptEnd("lost"))
+        self.wake()
 
     async def _withdraw(
         self, revision: int | None, end: Mapping[str, Any] = CANCELLED_UNCLAIMED
@@ -275,16 +300,25 @@ class QueueHandle:
     async def _offer(self) -> None:
         told = await self._envelope()
         state = State(OFFERED)
-        self._heard_of = True
+        self._note_offer()
         if await self._farm.engine.write(self._name, state.bytes(), None) is None:
             self.wake()  # it is there, after all
             return
         self._state = state
         await self._push(told)
 
+    def _note_offer(self) -> None:
+        """Remember which data of the broker has the offer, before it can have it."""
+        broker = self._farm.epoch
+        if self._offered_to == broker:
+            return
+        record = {"record": "offered", "attempt": self._order.attempt, "at": time.time()}
+        append_record(self._journal, {**record, "broker": broker}, sync=True)
+        self._offered_to = broker
+
     async def _push(self, told: bytes) -> None:
         await self._farm.offering.place(self.dispatch, self._order.portable, told)
-        self._offered = time.monotonic()
+        self._offered_at = time.monotonic()
 
     async def _envelope(self) -> bytes:
         """What is offered; what is too large for it is at the broker already. Raises `Ended` if it
@@ -404,3 +438,11 @@ class QueueHandle:
             )
         except (Down, Nonsense, OSError):
             pass
+
+
+def _offered_to(facts: AttemptFacts | None) -> str:
+    """The broker's data that may have the offer (its epoch); empty: nobody can know of it."""
+    if facts is None:
+        return ""
+    # A record of an earlier version does not say: then the broker may have had it.
+    return str(facts.dispatched.get("offered", "unknown"))

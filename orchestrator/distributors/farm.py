@@ -15,18 +15,17 @@ from orchestrator.records import dataclass
 @dataclass(slots=True)
 class Farm:
     """A broker with workers, for one work directory. Times are seconds; ``trouble`` is why it does
-    not answer."""
+    not answer. ``epoch`` names the broker's data, as last read."""
 
     name: str
     engine: Engine
     project: str
-    epoch: str
     lease: float
     leash: float
     code: str
     home: Home
     offering: Offering
-    wiped: bool = False  # it has lost its data since the last watcher
+    epoch: str = ""
     trouble: str = ""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)

@@ -110,7 +110,7 @@ class QueueDistributor:
             self._open()
 
     def dispatch(self, order: Order, on_started: Callable[[int], None]) -> ExecutionHandle:
-        return self._follow(order, on_started, known=False)
+        return self._follow(order, on_started)
 
     def adopt(self, facts: AttemptFacts, journal: str) -> ExecutionHandle:
         raise AssertionError("an attempt on another machine is reattached")
@@ -118,13 +118,16 @@ class QueueDistributor:
     def reattach(
         self, order: Order, facts: AttemptFacts, on_started: Callable[[int], None]
     ) -> ExecutionHandle:
-        return self._follow(order, on_started, known=True, started=bool(facts.started))
+        return self._follow(order, on_started, facts)
 
     def _follow(
-        self, order: Order, on_started: Callable[[int], None], known: bool, started: bool = False
+        self,
+        order: Order,
+        on_started: Callable[[int], None],
+        facts: AttemptFacts | None = None,
     ) -> ExecutionHandle:
         farm = self._open()
-        handle = QueueHandle(farm, order, on_started, known, started)
+        handle = QueueHandle(farm, order, on_started, facts)
         self._handles.add(handle)
         handle.begin(lambda: self._handles.discard(handle))
         return handle
@@ -133,11 +136,10 @@ class QueueDistributor:
         if self._farm is None:
             if why := self.fault():
                 raise Unusable(why)
-            identity = _identity(self.layout, self.name)
-            broker = engine(self._url, f"watcher-{identity['project'][:8]}")
+            project = _project(self.layout, self.name)
+            broker = engine(self._url, f"watcher-{project[:8]}")
             self._farm = Farm(
-                self.name, broker, identity["project"], identity.get("epoch", ""), self.options.lease,
-                self.options.leash, self.options.code, Home(self.layout), self._offering(broker),
+                self.name, broker, project, self.options.lease, self.options.leash, self.options.code, Home(self.layout), self._offering(broker),
             )  # fmt: skip
             self._start(self._listen(self._farm))
             self._start(self._watch_workers(self._farm))
@@ -163,10 +165,7 @@ class QueueDistributor:
         while True:
             try:
                 await farm.engine.connect()
-                known = farm.epoch
                 farm.epoch = await epoch(farm.engine)
-                farm.wiped = bool(known) and known != farm.epoch
-                _remember(self.layout, self.name, {"project": farm.project, "epoch": farm.epoch})
                 farm.ready.set()
                 for handle in self._handles:
                     handle.wake()
@@ -259,24 +258,16 @@ def _write_workers(layout: Layout, farm: Farm) -> None:
         pass  # only readers lack it
 
 
-def _identity(layout: Layout, name: str) -> dict[str, str]:
-    """What names this work directory to workers, and the broker's data as last seen."""
+def _project(layout: Layout, name: str) -> str:
+    """What names this work directory to workers."""
+    path = f"{layout.state}/queues/{name}.json"
     try:
-        known = json.loads(opening.read_bytes(_identity_path(layout, name)))
+        known = json.loads(opening.read_bytes(path))
         if isinstance(known, dict) and len(str(known.get("project", ""))) == 32:
-            return {key: str(value) for key, value in known.items()}
+            return str(known["project"])
     except (OSError, ValueError):
         pass
-    made = {"project": uuid.uuid4().hex}
-    _remember(layout, name, made)
-    return made
-
-
-def _identity_path(layout: Layout, name: str) -> str:
-    return f"{layout.state}/queues/{name}.json"
-
-
-def _remember(layout: Layout, name: str, known: Mapping[str, str]) -> None:
-    path = _identity_path(layout, name)
+    made = uuid.uuid4().hex
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    atomic.publish(path, json.dumps(known).encode(), f"{path}.new", replace=True)
+    atomic.publish(path, json.dumps({"project": made}).encode(), f"{path}.new", replace=True)
+    return made

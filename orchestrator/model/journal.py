@@ -3,8 +3,9 @@
 A journal is a list of records (one JSON object a line in ``.state/active`` or ``.state/closed``):
 
 ``claim``    the exact text of the request, its hash and inode, and how it was routed
-``dispatched``  a distributor that is not on this machine is about to be offered the attempt, or (``offered``) has been: from
-             here on it *may* have run, and only that distributor knows
+``dispatched``  the attempt is for a distributor that is not on this machine, and nobody there knows of it yet
+``offered``  it is about to be offered there, over the ``broker`` with this data: from here on it *may* have run, and
+             only that distributor knows
 ``started``  written by the supervisor before the tool is executed: from here on it *has* run
 ``exit``     written by the supervisor: how the tool ended (the result is committed)
 ``lost``     written by recovery: the supervisor is gone and left no exit record
@@ -55,7 +56,8 @@ class Phase(Enum):
 class AttemptFacts:
     """One execution: ``started``; once it ended, ``ended`` (an ``exit`` or ``lost`` record); once
     it was understood, ``read`` (`model.result.kept`). ``dispatched`` says where it was offered; it
-    is empty for an attempt of this machine."""
+    is empty for an attempt of this machine. Its ``offered`` is the last ``offered`` record's
+    ``broker``; empty: nobody has been offered it; missing: nobody knows."""
 
     number: int
     started: Record
@@ -145,7 +147,7 @@ class Journal:
 
 _FACTS = {"tree": "tree", "saved": "change", "merge": "merge", "merged": "merge"}
 VERSION = 1  # of the records: a journal with a higher one is left alone
-_NUMBERED = ("dispatched", "started", "exit", "lost")
+_NUMBERED = ("dispatched", "offered", "started", "exit", "lost")
 _TYPES = {
     "id": str,
     "file": str,
@@ -279,6 +281,12 @@ class _Sum:
         self.attempts[-1] = replace(newest, dispatched=record)
         self.phase = Phase.STARTED if newest.started else Phase.DISPATCHED
 
+    def _offered(self, record: Record) -> None:
+        newest = self._attempt(record)
+        dispatched = {**newest.dispatched, "offered": record.get("broker", "")}
+        self.attempts[-1] = replace(newest, dispatched=dispatched)
+        self.phase = Phase.STARTED if newest.started else Phase.DISPATCHED
+
     def _started(self, record: Record) -> None:
         self.told, self.fresh = [], False
         self.collided, self.conflict = self.collided + self.conflict, False
@@ -355,6 +363,7 @@ class _Sum:
 _STEPS: Mapping[str, tuple[Phase, Callable[[_Sum, Record], None]]] = {
     "claim": (Phase.CLAIMED, _Sum._claimed),
     "dispatched": (Phase.DISPATCHED, _Sum._dispatched),
+    "offered": (Phase.DISPATCHED, _Sum._offered),
     "started": (Phase.STARTED, _Sum._started),
     "exit": (Phase.ENDED, _Sum._ended),
     "lost": (Phase.ENDED, _Sum._ended),
