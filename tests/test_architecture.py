@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -382,6 +383,24 @@ def test_no_walk_calls_itself_for_every_level():
     assert not wrong
 
 
+def test_no_method_is_found_by_a_name_in_a_string():
+    """What `getattr` finds by a name that is not written there no search and no type checker finds: only
+    fields of records are read so, and nothing that is found so is called."""
+    fields = {"name", "field"}  # of a record's description: one.name, field.name, self.field
+    allowed = "lazily records patterns libraries execution.births execution.neighbours".split()
+    forbidden = "globals locals vars eval exec methodcaller".split()
+    wrong = []
+    for name, path in MODULES.items():
+        for node in nodes(path, ast.Call):
+            found = isinstance(node.func, ast.Call) and ast.unparse(node.func.func) == "getattr"
+            called = getattr(node.func, "id", "")
+            asked = node.args[1] if called == "getattr" else ast.Constant("")
+            plain = isinstance(asked, ast.Constant) or ast.unparse(asked).split(".")[-1] in fields
+            if found or called in forbidden or not plain:
+                wrong.append((name.removeprefix("orchestrator."), node.lineno))
+    assert not [(name, line) for name, line in wrong if name not in allowed]
+
+
 def test_no_cancel_is_forgotten():
     """asyncio.wait_for of Python 3.11 may swallow one: `orchestrator.waiting` does not."""
     wrong = [name for name, path in MODULES.items() if "asyncio.wait_for(" in path.read_text()]
@@ -567,6 +586,57 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {
         str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in folder.rglob("*")
     }
+
+
+QUESTIONS = """
+import collections, json, os, sys
+LISTS = ("os.listdir", "os.scandir")
+STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "os.system", "os.spawn")
+listed, started = collections.Counter(), []
+def hook(event, args):
+    if event in LISTS and isinstance(args[0], str):
+        listed[os.path.relpath(args[0], os.environ["WORK"])] += 1
+    elif event in STARTS:
+        started.append([event, [str(word) for word in args[1]] if len(args) > 1 and args[1] else str(args)])
+import orchestrator.cli.main as m
+sys.addaudithook(hook)
+try: m.main(sys.argv[1:])
+except SystemExit: pass
+print(json.dumps([listed, started]), file=sys.stderr)
+"""
+PROGRAMS = 3  # that git has to be asked with: its version, its settings, the files it has
+
+
+@pytest.fixture(scope="module")
+def versioned_project(full_project) -> Project:
+    """The same below git, which has brought all of it."""
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "-Af", "work/inbox"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=full_project.root, check=True, timeout=60)
+    return full_project
+
+
+@pytest.mark.parametrize(
+    "words", READING + ALSO_READING, ids=lambda words: " ".join(words) or "none"
+)
+def test_one_question_lists_each_folder_once(versioned_project, words):
+    """However large a folder of tasks is, an answer costs one listing of it; git is asked once, too."""
+    from orchestrator.model.status import Status
+
+    done = subprocess.run(
+        [sys.executable, "-c", QUESTIONS, *words],
+        cwd=versioned_project.root,
+        env={**versioned_project.env, "WORK": str(versioned_project.work)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    listed, started = json.loads(done.stderr.splitlines()[-1])
+    assert not {
+        folder: times for folder, times in listed.items() if folder in set(Status) and times > 1
+    }
+    assert len(started) <= PROGRAMS, started
 
 
 def test_audit_hook_notices_a_write(full_project):

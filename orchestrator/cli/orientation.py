@@ -30,8 +30,8 @@ def orientation(app: App) -> None:
             "      orchestrator --help      all commands"
         )
         return
-    counts = scan.counts(layout, (Status.RUNNING, Status.INBOX))
     look = Known(layout, now())
+    counts = scan.counts(layout, (Status.RUNNING, Status.INBOX), look.names)
     needs = needs_you(layout, now(), look)
     known = look.card
     waiting = f"{counts[Status.INBOX] - len(look.invalid)} waiting"

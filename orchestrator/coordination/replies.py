@@ -267,7 +267,7 @@ class Replies:
 
     @cached_property
     def _origin(self) -> replies.Origin:
-        return replies.Origin(self.layout, self.store.trust)
+        return replies.Origin(self.store.trust)
 
     def _complain(self, reply: Reply, why: str) -> None:
         """Say once what is wrong with a reply."""

@@ -63,10 +63,12 @@ class Verdict:
 class Approval:
     """Judges arrivals.  One for a process: what git said is remembered until its index changes."""
 
-    def __init__(self, layout: Layout, known: trust.Trust) -> None:
+    def __init__(
+        self, layout: Layout, known: trust.Trust, origins: origin.Origins | None = None
+    ) -> None:
         self.layout = layout
         self.vouched = trust.Vouched(known.approvals)
-        self._origins = origin.Origins()
+        self._origins = origins or origin.Origins()
 
     def judge(self, arrived: Arrived, from_git: str, trusted: str, now: float) -> Verdict:
         """Whether it may count; ``from_git`` and ``trusted`` are those of the configuration. Raises

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.files import documents, projects, requests, statehome
 from orchestrator.files.layout import Layout, is_draft, stem_of
-from orchestrator.files.scan import names
+from orchestrator.files.scan import Names, names
 from orchestrator.files.text import one_line
 from orchestrator.model import hold
 from orchestrator.model import hold as hold_model
@@ -30,11 +30,11 @@ HELD, BEFORE = "held", "parked"
 ENDINGS = (".yaml", ".yml")
 
 
-def listed(layout: Layout) -> list[hold_model.Hold]:
+def listed(layout: Layout, names: Names = names) -> list[hold_model.Hold]:
     """Every hold there is, those whose time is over included. A file that cannot be understood
     holds until it is mended."""
     found = []
-    for scope, path in places(layout):
+    for scope, path in places(layout, names):
         made = read_hold(layout, scope, path)
         if made is not None:
             found.append(made)
@@ -48,7 +48,7 @@ def shared_folder(layout: Layout) -> str:
     return f"{home}/{HELD}" if home and projects.includes(layout.root) else ""
 
 
-def places(layout: Layout) -> Iterator[tuple[Scope, str]]:
+def places(layout: Layout, names: Names = names) -> Iterator[tuple[Scope, str]]:
     """What is held by which file."""
     shared = shared_folder(layout)
     for folder in (layout.folder(HELD), *([shared] if shared else ())):

@@ -35,7 +35,9 @@ def problems(request: Request, root: str) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Problem]:
+def unknown_needs(
+    request: Request, layout: Layout, folder: str = "", names: scan.Names = scan.names
+) -> list[Problem]:
     """A warning for each need that no task has as its id, neither here nor, as a file, in
     ``folder``.
 
@@ -53,7 +55,7 @@ def unknown_needs(request: Request, layout: Layout, folder: str = "") -> list[Pr
         for number, need in enumerate(task.needs):
             if need in own or _is_task(need, layout, folder):
                 continue
-            hint = scan.suggest(layout, need) if len(found) < HINTS else ""
+            hint = scan.suggest(layout, need, names=names) if len(found) < HINTS else ""
             place = (*base, "needs", number)
             message = f"needs: there is no task '{need[:200]}'"
             found.append(request.document.problem_at(place, message, hint, warning=True))

@@ -91,12 +91,14 @@ def _place(name: str) -> tuple[int, str]:
     return (int(number) if number.isdecimal() else 0, name)
 
 
-def listed(layout: Layout, folders: Iterable[Status] = FOLDERS) -> list[tuple[str, Status, str]]:
+def listed(
+    layout: Layout, folders: Iterable[Status] = FOLDERS, names: scan.Names = scan.names
+) -> list[tuple[str, Status, str]]:
     """``(id, folder, name)`` of the replies that lie in these folders."""
     return sorted(
         (task_id, folder, name)
         for folder in folders
-        for name in scan.names(layout.folder(folder))
+        for name in names(layout.folder(folder))
         if ".reply" in name and (task_id := replied_to(name))
     )
 
@@ -157,9 +159,9 @@ def _unfit(layout: Layout, task_id: str, text: str) -> str:
 class Origin:
     """Whether a reply counts, or waits for a person because git brought it.  One for a process."""
 
-    def __init__(self, layout: Layout, known: Trust) -> None:
+    def __init__(self, known: Trust, origins: origin.Origins | None = None) -> None:
         self._vouched = trust.Vouched(known.approvals)
-        self._origins = origin.Origins()
+        self._origins = origins or origin.Origins()
 
     def vouched(self, reply: Reply) -> bool:
         """Whether a verb of this machine has written it, or a person has approved it."""

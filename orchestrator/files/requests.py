@@ -92,6 +92,13 @@ class Request:
     absent: bool = False  # it names what is not there, or is not what it should be
 
     @property
+    def tasks(self) -> list[Task]:
+        """What it asks for: one task, or all those of its run."""
+        if self.run is not None:
+            return self.run.all_tasks()
+        return [self.task] if self.task is not None else []
+
+    @property
     def warnings(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.warning]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
@@ -30,7 +30,23 @@ def names(folder: str) -> list[str]:
         raise
 
 
-def settings_names(folder: str) -> list[str]:
+Names = Callable[[str], list[str]]  # what lists a folder: `names`, or that of one `Look`
+
+
+class Look:
+    """The folders as one look finds them: each is listed when it is first asked for, and once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[str]] = {}
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, as `scan.names`."""
+        if folder not in self._seen:
+            self._seen[folder] = names(folder)
+        return self._seen[folder]
+
+
+def settings_names(folder: str, names: Names = names) -> list[str]:
     """The names in a folder of settings, sorted; of more than `MOST_SETTINGS` the first ones
     (`files.configuration` refuses them)."""
     return sorted(names(folder))[:MOST_SETTINGS]
@@ -55,7 +71,7 @@ def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
         todo += [path for path in inner if not os.path.islink(path)]
 
 
-def task_names(folder: str) -> list[tuple[str, str]]:
+def task_names(folder: str, names: Names = names) -> list[tuple[str, str]]:
     """``(id, file name)`` of the task files in a folder."""
     found = []
     beside = MARK if folder.endswith(f"/{Status.HELD}") else "/"
@@ -67,12 +83,14 @@ def task_names(folder: str) -> list[tuple[str, str]]:
     return found
 
 
-def sorted_names(folder: str) -> list[tuple[str, str]]:
+def sorted_names(folder: str, names: Names = names) -> list[tuple[str, str]]:
     """`task_names` in alphabetical order, for people."""
-    return sorted(task_names(folder))
+    return sorted(task_names(folder, names))
 
 
-def counts(layout: Layout, folders: Iterable[Status] = FOLDERS) -> dict[Status, int]:
+def counts(
+    layout: Layout, folders: Iterable[Status] = FOLDERS, names: Names = names
+) -> dict[Status, int]:
     """How many task files each folder holds, by their names."""
     return {status: _count(names(layout.folder(status))) for status in folders}
 
@@ -164,11 +182,15 @@ def find(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> tupl
     raise NotFound(f"'{word}' fits {len(best)} tasks", shown)
 
 
-def suggest(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> str:
+def suggest(
+    layout: Layout, word: str, folders: Iterable[Status] = FOLDERS, names: Names = names
+) -> str:
     """A hint for an id that does not exist."""
     import difflib  # here: only a mistyped id pays for it
 
-    known = [task_id for status in folders for task_id, _ in task_names(layout.folder(status))]
+    known = [
+        task_id for status in folders for task_id, _ in task_names(layout.folder(status), names)
+    ]
     close = difflib.get_close_matches(word, known[:5000], 1, 0.5)
     return f"did you mean '{close[0]}'?" if close else "orchestrator list   shows all tasks"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.files import editing, eventreader, scan
 from orchestrator.files.layout import Layout
-from orchestrator.files.requests import Request
 from orchestrator.model.admission import Ask, Retry, World
 from orchestrator.model.choice import Candidate
 from orchestrator.model.forecast import Coming, Forecast, Going, forecast
@@ -107,7 +106,7 @@ def ahead(
         end = item.end if sure else None
         slowest = late.get(item.id) if sure else None
         starts.append(Ahead(item.id, item.lane.agent, item.at, end, slowest, seen.dollars))
-    held = {task_id: [in_held_gate(task_id)] for task_id, _ in _held(layout)}
+    held = {task_id: [in_held_gate(task_id)] for task_id, _ in known.tasks_in(Status.HELD)}
     return View(starts, {**median.never, **held}, median.ends)
 
 
@@ -168,7 +167,7 @@ def _going(
 def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
     """Who asks to start, and since when (nanoseconds): files of the inbox, tasks of runs there, due
     retries."""
-    for _, name in scan.task_names(layout.folder(Status.INBOX)):
+    for _, name in known.tasks_in(Status.INBOX):
         request = request_of(layout, Status.INBOX, name)
         if request is None or name in known.invalid:
             continue
@@ -177,7 +176,7 @@ def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
         except OSError:
             continue
         verdict, held = known.verdict(request, name), editing.held(layout.file("inbox", name))
-        for task in _tasks(request):
+        for task in request.tasks:
             yield Ask(task, known.in_force.lane(task), verdict.gate, held), submitted
     for journal in known.journals:
         if journal.phase is Phase.RETRYING:
@@ -185,12 +184,6 @@ def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
             task = Task(journal.task_id, run=journal.claim.get("run"))
             submitted = int(journal.claim.get("mtime_ns") or 0)
             yield Ask(task, lane_of(journal), retry=retry), submitted
-
-
-def _tasks(request: Request) -> list[Task]:
-    if request.run is not None:
-        return request.run.all_tasks()
-    return [request.task] if request.task is not None else []
 
 
 def _runs(known: Known, found: Iterable[tuple[Ask, int]]) -> Iterator[Run]:
@@ -205,10 +198,6 @@ def _offered(layout: Layout, run_id: str) -> Run | None:
     place = scan.locate(layout, run_id, (Status.INBOX,))
     request = request_of(layout, *place) if place is not None else None
     return request.run if request is not None else None
-
-
-def _held(layout: Layout) -> list[tuple[str, str]]:
-    return scan.task_names(layout.folder(Status.HELD))
 
 
 def _past(layout: Layout) -> dict[tuple[str, str], Past]:

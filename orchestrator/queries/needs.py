@@ -12,16 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.files import (
-    asks,
     contests,
     git,
-    holds,
     opening,
     origin,
     replies,
     results,
     scan,
-    trust,
 )
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import clean, one_line
@@ -67,23 +64,23 @@ class Need:
 def needs_you(layout: Layout, now: float, known: world.Known | None = None) -> list[Need]:
     """Everything that waits for a person, the most urgent first."""
     known = known or world.Known(layout, now)
-    reviewed = list(_reviews(layout))
+    reviewed = list(_reviews(known))
     return [
-        *_asks(layout),
+        *_asks(known),
         *[need for need in reviewed if need.kind == "asks"],
         *_settings(known),
         *[need for need in reviewed if need.kind == "review"],
         *_failures(known),
         *_invalid(known),
-        *_held(layout, known),
-        *_long_held(layout, now),
+        *_brought(known),
+        *_long_held(known),
         *_budgets(known),
     ]
 
 
-def _asks(layout: Layout) -> Iterator[Need]:
+def _asks(known: world.Known) -> Iterator[Need]:
     """Questions of agents that run and wait."""
-    for ask in sorted(asks.unanswered(layout), key=lambda ask: ask.since):
+    for ask in sorted(known.asks, key=lambda ask: ask.since):
         why = (
             f"{one_line(question_model.headline(ask.question), 160)}"
             f" {one_line(question_model.choices(ask.question), 120)}"
@@ -100,8 +97,9 @@ def _asks(layout: Layout) -> Iterator[Need]:
         )
 
 
-def _reviews(layout: Layout) -> Iterator[Need]:
-    for task_id, _ in scan.sorted_names(layout.folder(Status.REVIEW)):
+def _reviews(known: world.Known) -> Iterator[Need]:
+    layout = known.layout
+    for task_id, _ in known.tasks_in(Status.REVIEW):
         if contests.known(layout, task_id) is not None:
             continue  # its tasks are there, too, and one of them is to be taken
         found = results.read(layout, task_id)
@@ -219,10 +217,17 @@ def _settings(known: world.Known) -> Iterator[Need]:
         yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
 
 
-def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
+def _brought(known: world.Known) -> Iterator[Need]:
     """Tasks, runs and replies that git brought."""
+    yield from _brought_replies(known)
+    yield from _brought_files(known)
+
+
+def _brought_replies(known: world.Known) -> Iterator[Need]:
+    """Replies that wait for a yes, and those that cannot be taken as they are."""
+    layout = known.layout
     judge: replies.Origin | None = None
-    for task_id, folder, name in replies.listed(layout):
+    for task_id, folder, name in replies.listed(layout, names=known.names):
         reply = replies.look(layout, folder, name)
         if reply is None:
             continue
@@ -231,50 +236,53 @@ def _held(layout: Layout, known: world.Known) -> Iterator[Need]:
             known_here = scan.locate(layout, task_id) is not None
             yield Need(task_id, "invalid", why, f"show {task_id}" if known_here else "list")
             continue
-        judge = judge or replies.Origin(layout, trust.of(layout))
+        judge = judge or replies.Origin(known.trust, known.origins)
         gate = judge.gate(reply, known.in_force.from_git, known.now)
         if gate is not None:
             why = f"{folder}/{name}: {one_line(gate.why, 120)}"
             yield Need(task_id, "held", why, f"approve {task_id}")
-    listed = scan.sorted_names(layout.folder(Status.INBOX))
+
+
+def _brought_files(known: world.Known) -> Iterator[Need]:
+    """Files of the inbox that wait for a yes; at most `MOST` are judged."""
+    listed = known.tasks_in(Status.INBOX)
     if not listed or known.in_force.from_git == "run":
         return
-    origins, found = origin.Origins(), 0
-    few = len(listed) <= MOST
+    few, judged = len(listed) <= MOST, 0
     for task_id, name in listed:
-        if found >= MOST or name in known.invalid:
+        if judged >= MOST:
+            return
+        if name in known.invalid:
             continue
-        if not _may_be_brought(layout, origins, name, known.now, few):
+        if not _may_be_brought(known, name, few):
             continue
-        found += 1
-        judged = known.judge.file(Status.INBOX, name)
-        if judged.request is None:
-            continue
-        held = known.verdict(judged.request, name).gate
+        judged += 1
+        request = known.judge.file(Status.INBOX, name).request
+        held = known.verdict(request, name).gate if request is not None else None
         if held is not None and held.name is gates.GateName.APPROVAL and held.stuck:
             verbs = ("show", "approve", "reject")
             yield Need(task_id, "held", one_line(held.why, 160), f"approve {task_id}", verbs=verbs)
 
 
-def _may_be_brought(
-    layout: Layout, origins: origin.Origins, name: str, now: float, closely: bool
-) -> bool:
+def _may_be_brought(known: world.Known, name: str, closely: bool) -> bool:
     """Whether the file is worth a look; ``closely``: also of what the index does not name, which
     has to be read."""
+    inbox, origins = known.layout.folder(Status.INBOX), known.origins
     try:
         if not closely:
-            return bool(origins.tracked(layout.folder("inbox"), name, now))
-        data = opening.read_bytes(layout.file("inbox", name))
-        return bool(origins.brought(layout.folder("inbox"), name, data, now))
+            return bool(origins.tracked(inbox, name, known.now))
+        data = opening.read_bytes(f"{inbox}/{name}")
+        return bool(origins.brought(inbox, name, data, known.now))
     except OSError:
         return False
     except (origin.Busy, git.Unclear):
         return True
 
 
-def _long_held(layout: Layout, now: float) -> Iterator[Need]:
+def _long_held(known: world.Known) -> Iterator[Need]:
     """What is held beside single tasks, and has been, or will be, for long."""
-    for held in holds.listed(layout):
+    now = known.now
+    for held in known.holds:
         if held.over(now):
             continue
         closed, end = hold.gate(held, now), held.ends(now)

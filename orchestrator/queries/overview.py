@@ -93,26 +93,24 @@ def of(layout: Layout, now: float, most: int = 10, known: world.Known | None = N
     ``known`` is a look at it that others share.
     """
     known = known or world.Known(layout, now)
-    counts = scan.counts(layout)
+    counts = scan.counts(layout, names=known.names)
     wrong = known.invalid
-    inbox = tasks.waiting_names(layout, wrong)
-    held = [
-        (status, name) for status in ASIDE for _, name in scan.task_names(layout.folder(status))
-    ]
+    inbox = tasks.waiting_names(known)
+    held = [(status, name) for status in ASIDE for _, name in known.tasks_in(status)]
     shown = [*[(Status.INBOX, name) for name in inbox[:most]], *held[:most]]
     counts[Status.INBOX] = len(inbox)
-    _count_what_runs(layout, counts)
+    _count_what_runs(known, counts)
     waiting = [waiting_row(layout, status, name, now, known) for status, name in shown]
     return Overview(
         watcher=known.card,
         counts=counts,
         invalid=[invalid_row(layout, name, judged) for name, judged in wrong.items()],
-        editing=_editing(layout, wrong, waiting),
+        editing=_editing(known, waiting),
         running=tasks.running(layout, now, known),
         waiting=waiting,
         review=[
             finished_row(layout, task_id, Status.REVIEW, name, results.read(layout, task_id))
-            for task_id, name in scan.sorted_names(layout.folder(Status.REVIEW))
+            for task_id, name in known.tasks_in(Status.REVIEW)
         ],
         recent=tasks.recent(layout, RECENT, (Status.FAILED,), known.ends),
         more_waiting=len(inbox) + len(held) - len(shown),
@@ -125,23 +123,25 @@ def of(layout: Layout, now: float, most: int = 10, known: world.Known | None = N
     )
 
 
-def _count_what_runs(layout: Layout, counts: dict[Status, int]) -> None:
+def _count_what_runs(known: world.Known, counts: dict[Status, int]) -> None:
     """A task that runs is counted as running once, wherever its file has been put, and while it is
     being put back."""
-    claimed = whereabouts.running(layout).keys()
-    lying = {task_id for task_id, _ in scan.task_names(layout.folder(Status.RUNNING))}
+    claimed = whereabouts.running(known.journals).keys()
+    lying = {task_id for task_id, _ in known.tasks_in(Status.RUNNING)}
     counts[Status.RUNNING] = len(lying | claimed)
     for task_id in claimed - lying:
-        place = scan.locate(layout, task_id)
+        place = scan.locate(known.layout, task_id)
         if place is not None and place[0] is not Status.RUNNING and place[0] in counts:
             counts[place[0]] = max(0, counts[place[0]] - 1)
 
 
-def _editing(layout: Layout, wrong: Iterable[str], waiting: Iterable[Row]) -> list[str]:
+def _editing(known: world.Known, waiting: Iterable[Row]) -> list[str]:
     """What somebody is still at, and what is not there yet though an editor has it open. What is
     wrong counts as invalid."""
-    names = scan.names(layout.folder(Status.INBOX))
+    names = known.names(known.layout.folder(Status.INBOX))
     open_ = {name[1:-4] for name in names if name.startswith(".") and name.endswith(".swp")}
     open_ |= {name[2:] for name in names if name.startswith(".#")}
-    found = {stem_of(name) for name in open_ - set(wrong) if not is_draft(name) and stem_of(name)}
+    found = {
+        stem_of(name) for name in open_ - set(known.invalid) if not is_draft(name) and stem_of(name)
+    }
     return sorted(found | {row.id for row in waiting if "editing" in row.flags})

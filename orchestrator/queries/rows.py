@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import asks, editing, results
+from orchestrator.files import editing, results
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import one_line
 from orchestrator.model import admission, question
@@ -133,8 +133,9 @@ def running_row(layout: Layout, journal: Journal, now: float, known: world.Known
         row.detail = "finishing"
     else:
         row.detail = "starting"
-    if open_ := asks.unanswered(layout, journal.task_id):
-        row.status, row.detail = "asks", one_line(question.headline(open_[0].question), 200)
+    open_ = next((ask for ask in known.asks if ask.task_id == journal.task_id), None)
+    if open_ is not None:
+        row.status, row.detail = "asks", one_line(question.headline(open_.question), 200)
     if os.path.exists(layout.cancel_request(journal.task_id)):
         row.flags += ("cancelling",)
         row.detail = row.detail or "stopping"

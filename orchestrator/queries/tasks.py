@@ -17,12 +17,9 @@ if TYPE_CHECKING:
     pass
 
 
-def waiting_names(layout: Layout, wrong: Iterable[str]) -> list[str]:
-    """The files in the inbox but those that are ``wrong``, in their order."""
-    skip = set(wrong)
-    return sorted(
-        name for _, name in scan.task_names(layout.folder(Status.INBOX)) if name not in skip
-    )
+def waiting_names(known: world.Known) -> list[str]:
+    """The files in the inbox but those that cannot run as written, in their order."""
+    return sorted(name for _, name in known.tasks_in(Status.INBOX) if name not in known.invalid)
 
 
 def running(layout: Layout, now: float, known: world.Known | None = None) -> list[Row]:
@@ -80,7 +77,7 @@ def listed(
         for status in ENDED
         if status in wanted and (statuses or status is not Status.ARCHIVE)
     ]
-    found, left_out = _ended(layout, tuple(ended), most)
+    found, left_out = _ended(known, tuple(ended), most)
     return rows + found, left_out
 
 
@@ -91,13 +88,12 @@ def _open_rows(known: world.Known, status: Status) -> list[Row]:
         case Status.RUNNING:
             return _running_rows(known)
         case Status.INBOX:
-            wrong = known.invalid
-            names = waiting_names(layout, wrong)
-            invalid = [invalid_row(layout, name, judged) for name, judged in wrong.items()]
+            names = waiting_names(known)
+            invalid = [invalid_row(layout, name, found) for name, found in known.invalid.items()]
             return invalid + [waiting_row(layout, status, name, now, known) for name in names]
         case Status.HELD:
-            names = [name for _, name in sorted(scan.task_names(layout.folder(status)))]
-            return [waiting_row(layout, status, name, now, known) for name in names]
+            held = known.tasks_in(status)
+            return [waiting_row(layout, status, name, now, known) for _, name in held]
         case Status.REVIEW | Status.DONE | Status.FAILED | Status.CANCELLED | Status.ARCHIVE:
             return []
         case _:
@@ -109,27 +105,28 @@ def _running_rows(known: world.Known) -> list[Row]:
     layout = known.layout
     rows = running(layout, known.now, known)
     claimed = {row.id for row in rows}
-    for task_id, name in sorted(scan.task_names(layout.folder(Status.RUNNING))):
+    for task_id, name in known.tasks_in(Status.RUNNING):
         if task_id not in claimed:
             path = layout.shown(layout.file(Status.RUNNING, name))
             rows.append(Row(task_id, "running", path, detail="not claimed here"))
     return rows
 
 
-def _ended(layout: Layout, ended: tuple[Status, ...], most: int | None) -> tuple[list[Row], int]:
+def _ended(
+    known: world.Known, ended: tuple[Status, ...], most: int | None
+) -> tuple[list[Row], int]:
     """The newest tasks that have ended, and how many were left out.
 
     What ended last is at the end of the log; only if that does not know enough are the names of all
     looked through.
     """
-    count = sum(scan.counts(layout, ended).values())
+    layout = known.layout
+    count = sum(scan.counts(layout, ended, known.names).values())
     newest = recent(layout, count if most is None else min(most, count), ended)
     if most is not None and len(newest) >= min(most, count):
         return newest, count - len(newest)
     names = {
-        task_id: (status, name)
-        for status in ended
-        for task_id, name in scan.task_names(layout.folder(status))
+        task_id: (status, name) for status in ended for task_id, name in known.tasks_in(status)
     }
     rest = set(names) - {row.id for row in newest}
     room = len(rest) if most is None else max(0, most - len(newest))

@@ -12,18 +12,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError
-from orchestrator.files import configuration, documents, editing, requests, text
-from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files import documents, editing, requests, text
+from orchestrator.files.layout import stem_of
 from orchestrator.model import config as config_model
 from orchestrator.model.status import Status
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
-from orchestrator.tools import judging, routing, specs
+from orchestrator.tools import judging, routing
 
 if TYPE_CHECKING:
     from orchestrator.files.requests import Content, Request
-    from orchestrator.tools.specs import Toolbox
+    from orchestrator.queries.settings import Settings
 
 PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
@@ -50,11 +49,10 @@ class Judged:
 
 
 class Judge:
-    """Judges files of one work directory by its settings, which are read once."""
+    """Judges files of one work directory by its settings."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._settings: tuple[config_model.Config, Toolbox] | None = None
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._layout = settings, settings.layout
 
     def file(self, status: Status, name: str) -> Judged:
         """What ``<status>/<name>`` is."""
@@ -77,7 +75,8 @@ class Judge:
         remembered = self._remembered(stem_of(name), content)
         if remembered:
             return Judged(None, remembered)
-        config, toolbox = self._read_settings()
+        config = self._settings.config or config_model.Config()
+        toolbox = self._settings.toolbox
         agents = routing.agent_names(config, toolbox.tools)
         request = judging.judged(
             path, stem_of(name), content.raw, config, toolbox, agents, self._layout.root
@@ -92,32 +91,16 @@ class Judge:
         path = self._layout.note(task_id)
         try:
             written = os.lstat(path).st_mtime_ns
-            if any(os.lstat(trusted).st_mtime_ns > written for trusted in self._trusted()):
-                return None
         except OSError:
+            return None
+        changed = self._settings.changed
+        if changed is None or changed > written:
             return None
         note = text.tail(path, 1 << 16)
         place = PLACE.match(note)
         if place is None or content.sha256 not in note:
             return None
         return documents.Problem(int(place[1]), int(place[2]), place[3])
-
-    def _trusted(self) -> list[str]:
-        layout = self._layout
-        folders = [
-            path for path in (layout.tools, layout.agents, layout.templates) if os.path.isdir(path)
-        ]
-        files = [entry.path for folder in folders for entry in os.scandir(folder)]
-        return [layout.config, *folders, *files]
-
-    def _read_settings(self) -> tuple[config_model.Config, Toolbox]:
-        if self._settings is None:
-            try:
-                config = configuration.load_config(self._layout)
-            except OrchestratorError:
-                config = config_model.Config()
-            self._settings = config, specs.load_tools(self._layout, lazily=True)
-        return self._settings
 
     def _refused(self, task_id: str, stat: os.stat_result) -> str:
         """Why the watcher refused exactly this file; empty if it did not."""

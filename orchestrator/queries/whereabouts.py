@@ -3,6 +3,8 @@ somebody has put its file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.errors import NotFound
 from orchestrator.files import journals, scan
 from orchestrator.files.layout import Layout
@@ -12,17 +14,15 @@ from orchestrator.model.status import Status
 RUNS = (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED, Phase.RETRYING)
 
 
-def running(layout: Layout) -> dict[str, Journal]:
-    """The journals of the tasks that are claimed and not finished, by id."""
-    return {
-        journal.task_id: journal for journal in journals.active(layout) if journal.phase in RUNS
-    }
+def running(active: Iterable[Journal]) -> dict[str, Journal]:
+    """Of these journals those of tasks that are claimed and not finished, by id."""
+    return {journal.task_id: journal for journal in active if journal.phase in RUNS}
 
 
 def find(layout: Layout, word: str) -> tuple[str, Status, str]:
     """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part
     of it."""
-    active = running(layout)
+    active = running(journals.active(layout))
     try:
         task_id, status, name = scan.find(layout, word)
     except NotFound:

@@ -266,7 +266,7 @@ def _ahead(known: world.Known, task: Task, name: str) -> int:
     layout = known.layout
     mine = (task.rank, os.stat(layout.file(Status.INBOX, name)).st_mtime_ns, task.id)
     before = 0
-    for _, other in scan.task_names(layout.folder(Status.INBOX))[:1000]:
+    for _, other in known.tasks_in(Status.INBOX)[:1000]:
         request = world.request_of(layout, Status.INBOX, other)
         if request is not None and request.task is not None and other != name:
             rank = (

@@ -8,7 +8,7 @@ from orchestrator.files import scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import gates as gates_model
 from orchestrator.model.status import WAITING
-from orchestrator.queries import why
+from orchestrator.queries import why, world
 from orchestrator.records import replace
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ MOST = 20  # tasks that are told
 
 def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
     """What stands between an accepted run and its end."""
+    known = world.Known(layout, now)
     left = [row for row in view.rows if row.status not in ("done", "cancelled")]
     gates: list[gates_model.Gate] = []
     notes: list[str] = []
@@ -29,7 +30,7 @@ def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
         elif row.status in ("running", "asks"):
             notes.append(f"{row.id} is running; follow it: orchestrator logs -f {row.id}")
         else:
-            gates += _gates(layout, row, now)
+            gates += _gates(known, row)
     if view.folder == "review":
         gates.append(_review(view.id))
     if len(left) > MOST:
@@ -41,12 +42,12 @@ def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
     return why.Reasons(view.id, str(view.status), summary, gates, notes=notes)
 
 
-def _gates(layout: Layout, row: Row, now: float) -> list[gates_model.Gate]:
+def _gates(known: world.Known, row: Row) -> list[gates_model.Gate]:
     """The first gate of a task that waits, with the task's name before it."""
-    place = scan.locate(layout, row.id)
+    place = scan.locate(known.layout, row.id)
     if place is None:
         return []
-    found = why.reasons(layout, row.id, *place, now)
+    found = why.reasons(known.layout, row.id, *place, known.now, known)
     if found.gates:
         return [replace(found.gates[0], why=f"{row.id}: {found.gates[0].why}")]
     return (

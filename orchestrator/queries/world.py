@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.files import (
     approval,
     asks,
@@ -33,7 +32,7 @@ from orchestrator.files import (
 )
 from orchestrator.files import identity as identity_files
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.model import admission, quota
+from orchestrator.model import admission, hold, quota
 from orchestrator.model import gates as gates_model
 from orchestrator.model import journal as journal_model
 from orchestrator.model import place as place_model
@@ -41,7 +40,7 @@ from orchestrator.model import task as task_model
 from orchestrator.model.budget import TOKENS, Budgets, Spent, closed, paced
 from orchestrator.model.status import Status
 from orchestrator.model.units import DAY, HOUR, show_duration, timestamp
-from orchestrator.queries import validity
+from orchestrator.queries import settings, validity
 from orchestrator.records import replace
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class Known:
         self.layout, self.now = layout, now
         self._runs: dict[str, Run | None] = {}
         self._statuses: dict[str, Status | None] = {}
+        self._folders = scan.Look()
+        self._tasks: dict[Status, list[tuple[str, str]]] = {}
 
     # -- the answer
     # ----------------------------------------------------------------------------------------------
@@ -115,6 +116,16 @@ class Known:
     # -- the facts
     # ----------------------------------------------------------------------------------------------
 
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, which is listed once."""
+        return self._folders.names(folder)
+
+    def tasks_in(self, status: Status) -> list[tuple[str, str]]:
+        """``(id, file name)`` of the tasks whose files are in this folder, in their order."""
+        if status not in self._tasks:
+            self._tasks[status] = scan.sorted_names(self.layout.folder(status), self.names)
+        return self._tasks[status]
+
     @cached_property
     def card(self) -> card.Card | None:
         """What the watcher says of itself."""
@@ -139,12 +150,14 @@ class Known:
         return admission.in_force(self.config) if self.config is not None else admission.InForce()
 
     @cached_property
+    def settings(self) -> settings.Settings:
+        """The settings as the files have them now."""
+        return settings.Settings(self.layout)
+
+    @property
     def config(self) -> Config | None:
         """What is configured; None if that cannot be read."""
-        try:
-            return configuration.load_config(self.layout)
-        except OrchestratorError:
-            return None
+        return self.settings.config
 
     @cached_property
     def journals(self) -> list[Journal]:
@@ -156,7 +169,7 @@ class Known:
         """The attempts that have a slot. One that has ended has it until its end is judged; one
         that asks a person has only its locks."""
         use, lent = gates_model.InUse(), 0
-        asking = {ask.task_id for ask in asks.unanswered(self.layout)}
+        asking = {ask.task_id for ask in self.asks}
         for journal in self.journals:
             if journal.phase not in (
                 journal_model.Phase.CLAIMED,
@@ -173,9 +186,19 @@ class Known:
         return use
 
     @cached_property
+    def asks(self) -> list[asks.Ask]:
+        """The questions of agents that run and wait for an answer."""
+        return asks.unanswered(self.layout)
+
+    @cached_property
+    def holds(self) -> list[hold.Hold]:
+        """What is held beside single tasks, also what was held until a time that is over."""
+        return holds.listed(self.layout, self.names)
+
+    @cached_property
     def held(self) -> dict[Scope, Gate]:
-        """The gates of what is held beside single tasks."""
-        return holds.gates(self.layout, self.now)
+        """The gates of what is held now beside single tasks."""
+        return hold.gates(self.holds, self.now)
 
     @property
     def day_budget(self) -> Gate | None:
@@ -195,7 +218,7 @@ class Known:
     @cached_property
     def judge(self) -> validity.Judge:
         """Says whether a file can run as written."""
-        return validity.Judge(self.layout)
+        return validity.Judge(self.settings)
 
     @cached_property
     def invalid(self) -> dict[str, Judged]:
@@ -204,7 +227,7 @@ class Known:
         A watcher that answers has judged what rests: then only what it complained of or an editor
         holds is judged here. Without one every file is, up to `JUDGED` of them.
         """
-        names = sorted(name for _, name in scan.task_names(self.layout.folder(Status.INBOX)))
+        names = sorted(name for _, name in self.tasks_in(Status.INBOX))
         if self.watching.answers:
             names = [
                 name
@@ -310,13 +333,23 @@ class Known:
     def _named(self, request: requests.Request) -> tuple[str, ...]:
         if self.in_force.from_git != "trusted":
             return ()
-        tasks = [request.task] if request.task is not None else []
-        tasks += request.run.all_tasks() if request.run is not None else []
-        return approval.named_files(tasks, configuration.load_config(self.layout))
+        return approval.named_files(
+            request.tasks, self.config or configuration.load_config(self.layout)
+        )
+
+    @cached_property
+    def trust(self) -> trust.Trust:
+        """What people have vouched for."""
+        return trust.of(self.layout)
+
+    @cached_property
+    def origins(self) -> origin.Origins:
+        """What git says of files; it is asked once for each folder."""
+        return origin.Origins()
 
     @cached_property
     def _approval(self) -> approval.Approval:
-        return approval.Approval(self.layout, trust.of(self.layout))
+        return approval.Approval(self.layout, self.trust, self.origins)
 
 
 def lane_of(journal: Journal) -> gates_model.Lane:

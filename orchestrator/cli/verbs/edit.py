@@ -15,6 +15,7 @@ from orchestrator.cli.selecting import of_words
 from orchestrator.errors import INVALID, OrchestratorError, Refused
 from orchestrator.files import scan
 from orchestrator.model.status import WAITING, Status
+from orchestrator.queries.settings import Settings
 from orchestrator.queries.validity import Judge
 
 
@@ -58,7 +59,7 @@ def _edit(changes: Changes, task_id: str, status: Status, name: str) -> bool:
     place = scan.locate(app.layout, task_id)
     if changed and (place is None or place[0] not in WAITING):
         say(f"note: {task_id} started in the meantime, with the old text of its file")
-    wrong = "" if place is None else Judge(app.layout).file(status, name).told
+    wrong = "" if place is None else Judge(Settings(app.layout)).file(status, name).told
     if wrong:
         say(f"error: {app.layout.shown(path)}: {wrong}\nhint:  orchestrator validate {task_id}")
     line = f"{app.console.sign('ok')} {'changed' if changed else 'unchanged':<12} {app.layout.shown(path)}"

@@ -29,11 +29,11 @@ def invalid(known: Known) -> list[Check]:
     return [problem("invalid", text + more, "orchestrator validate")]
 
 
-def waiting_needs(layout: Layout) -> dict[str, tuple[str, ...]]:
+def waiting_needs(layout: Layout, names: scan.Names = scan.names) -> dict[str, tuple[str, ...]]:
     """What each waiting or held task needs, of the first `LOOKED_AT`."""
     needs = {}
     for status in WAITING:
-        for task_id, name in scan.task_names(layout.folder(status))[:LOOKED_AT]:
+        for task_id, name in scan.task_names(layout.folder(status), names)[:LOOKED_AT]:
             request = request_of(layout, status, name)
             if request is not None and request.task is not None and request.task.needs:
                 needs[task_id] = request.task.needs
