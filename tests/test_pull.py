@@ -476,3 +476,33 @@ def test_a_repository_that_means_another_folder(project, tmp_path):
     git(project.root, "fetch", "-q", str(theirs), "main")
     git(project.work, "--git-dir=../.git", "checkout", "-q", "FETCH_HEAD")
     assert "core.worktree" in held(project, "a")
+
+
+@pytest.mark.parametrize("folder", ["inbox", "running"])
+def test_a_pull_that_changes_a_task_while_it_runs(pulled, watch, folder):
+    """What runs goes on as it began, further attempts too, and what git wrote never runs."""
+    project, other = pulled
+    project.config("retry: {delay: 100ms}\n" + (project.work / "orchestrator.yaml").read_text())
+    project.run("watch", "--until-empty")
+    script = "echo x >> ran; while [ ! -e go ]; do sleep 0.05; done; exit 3"
+    project.run("new", script, "--agent", "sh", "--retries", "1", "--id", "a")
+    commit(project.root)
+    watcher = watch()
+    project.until("a", "running")
+    commit(project.root)
+    git(project.root, "push", "-q")
+    git(other, "pull", "-q")
+    push(other, {f"work/{folder}/a.yaml": evil(project)})
+    git(project.root, "pull", "-q")
+    if folder == "inbox":
+        wait_until(lambda: "a is running" in watcher.text(), "the file is told of")
+    (project.root / "go").touch()
+    wait_until(lambda: os.path.exists(project.layout.journal("a", closed=True)), "it has ended")
+    assert (project.root / "ran").read_text() == "x\nx\n"
+    if folder == "inbox":
+        wait_until(lambda: "this is another file" in watcher.text(), "and told of again")
+        said = project.run("retry", "a", code=1).stderr
+        assert "inbox/a.yaml already exists" in said and "another file has the task's name" in said
+    else:
+        wait_until(lambda: "never claimed on this machine" in watcher.text(), "a person decides")
+    assert not (project.root / "evil").exists()

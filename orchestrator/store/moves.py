@@ -290,7 +290,10 @@ def _rename(store: Store, source: str, path: str) -> None:
             store.prepare()  # the folder may be missing (git removes empty ones)
             atomic.move(source, path)
     except FileExistsError:
-        raise Refused(f"{store.layout.shown(path)} already exists", "orchestrator doctor") from None
+        raise Refused(
+            f"{store.layout.shown(path)} already exists",
+            "another file has the task's name: rename that file, or remove it",
+        ) from None
     except FileNotFoundError:
         raise Refused(
             f"{store.layout.shown(source)} was moved meanwhile", "orchestrator status"
