@@ -14,9 +14,10 @@ from orchestrator.model.budget import Budget, Budgets, Running, Spent, closed, o
 from orchestrator.model.config import config_from
 from orchestrator.model.task import Task
 from orchestrator.model.units import cost_of
+from orchestrator.tools import judging
 from orchestrator.tools.invocation import program
 from orchestrator.tools.routing import RouteProblem, routes
-from orchestrator.tools.specs import load_tools
+from orchestrator.tools.specs import Toolbox, load_tools
 
 TOOLS = load_tools(None).tools
 ROLE = {"agents": {"r": {"tool": "claude", "permissions": "full", "env": {"MINE": "x"}}}}
@@ -142,3 +143,33 @@ def test_no_part_of_path_leads_into_the_folder_that_a_task_chose(tmp_path, monke
         (tmp_path / "p/sub/bwrap").chmod(0o755)
         words = sandbox.words(sandbox.Walls((), "/"))
         assert words is None or os.path.isabs(words[0])
+
+
+THEN = [
+    ("agent: r, env: {MAKEFLAGS: x}", "a task may not set MAKEFLAGS"),
+    ("agent: r, env: {LD_PRELOAD: x}", "it decides which code runs"),
+    ("agent: r, cwd: ../x", "leads out of the project"),
+    ("agent: r, artifacts: [/etc/passwd]", "is an absolute path"),
+    ("agent: r, timeout: 0s", "the timeout is zero"),
+    ("agent: r, timeout: 99999d", "is longer than ten years"),
+    ("agent: r, verify: [nothing]", "there is no check 'nothing'"),
+    ("use: nothing", "there is no template 'nothing'"),
+    ("agent: r, then: {agent: r, cwd: /}", "is an absolute path"),
+    ("agent: shell, prompt: 'rm {task.id}'", "the program 'rm' is not allowed"),
+    ("agent: shell, prompt: 'make {task.id}'", ""),
+    ("on: failed, agent: r, cwd: sub, env: {ORCHESTRATOR_VAR_X: y}", ""),
+]
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{{prompt: x, {}}}", "tasks: {{a: {{prompt: x, {}}}}}", "defaults: {{{}}}\ntasks: {{a: y}}"],
+)
+@pytest.mark.parametrize("entry, wrong", THEN)
+def test_what_is_to_follow_is_judged_with_the_file(entry, wrong, form):
+    """What a follow-up may not set is told while its cause can still be mended."""
+    config = config_from(ROLE | {"tools": {"shell": {"allow": ["make"]}}})
+    raw = form.format(f"agent: r, then: {{{entry}}}").encode()
+    toolbox = Toolbox(TOOLS)
+    found = judging.judged("work/inbox/t.yaml", "t", raw, config, toolbox, ("r",)).errors
+    assert [wrong in problem.message for problem in found] == [True] * bool(wrong), found

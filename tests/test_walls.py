@@ -558,3 +558,10 @@ def test_a_verb_makes_the_folder_of_journals_anew_where_a_file_lies(project):
     project.run("archive", "a")
     (kept,) = (project.work / "logs/.displaced").iterdir()
     assert kept.read_text() == "mine" and os.path.isdir(project.layout.active)
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 297, "9" * 300 + "e9", "1e999", "-1e999"])
+def test_a_number_that_nobody_can_calculate_with_is_an_error_of_the_file(number):
+    for text in (f"max_cost_usd: {number}\n", f"a: [{{b: {number}}}]\n"):
+        (problem,) = parse(text.encode()).problems
+        assert problem.message == "a number that is too large"

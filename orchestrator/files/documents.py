@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import re
+import sys
 from typing import Any
 
 from orchestrator.files import encodings, mistakes
@@ -22,6 +23,7 @@ MAX_DEPTH = 24
 MAX_NODES = 20_000  # of a file, but for a run's tasks: of each of those
 MAX_TASKS = 10_000  # of a run
 MAX_DIGITS = 300
+LARGEST = sys.float_info.max
 STANDARD = "tag:yaml.org,2002:"  # what !! stands for
 
 Path = tuple[Any, ...]
@@ -416,13 +418,20 @@ def _scalar(text: str, builder: _Builder, event: Any) -> Any:
                     f"a number of more than {MAX_DIGITS} digits",
                     'quote it if it is text: "..."',
                 )
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            whole = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            _refuse_large(whole, builder, event)
+            return whole
         if _FLOAT.match(text):
             number = float(text)
-            if number in (float("inf"), float("-inf")):
-                raise builder._stop(event, "a number that is too large", "write a smaller one")
+            _refuse_large(number, builder, event)
             return number
     return text
+
+
+def _refuse_large(number: float, builder: _Builder, event: Any) -> None:
+    """No number is more than the calculations of ours can hold, a whole one neither."""
+    if not -LARGEST <= number <= LARGEST:
+        raise builder._stop(event, "a number that is too large", "write a smaller one")
 
 
 def _yaml_problem(error: Any, document: Document) -> Problem:

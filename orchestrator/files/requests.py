@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import aliases, listing, mistakes, nearness, opening, templates
-from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Problem, parse
+from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Path, Problem, parse
 from orchestrator.files.ownership import allows, ours
 from orchestrator.model import chain, contest, foreign, ids, legacy, matrix, meanings, template
 from orchestrator.model import run as run_model
@@ -371,9 +371,7 @@ def _check_run(request: Request, document: Document) -> None:
                             warning=True,
                         )
                     )
-    if isinstance(document.data, dict):
-        for where, message, hint in chain.problems(document.data.get("defaults"), ("defaults",)):
-            request.problems.append(document.problem_at(where, message, hint))
+    _check_following(request, document, ("defaults",))
     twins: dict[str, str] = {}
     for task_id in tasks:
         twin = twins.setdefault(ids.key(task_id), task_id)
@@ -417,28 +415,8 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
             "keep one of them",
             key=True,
         )
-    for name in task.env:
-        if "\0" in task.env[name]:
-            report(("env", name), f"the value of {name} contains a NUL character")
-        elif name.startswith("ORCHESTRATOR_VAR_"):
-            continue  # free for tasks (tools.taskenv, which knows what else is allowed)
-        elif name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
-            report(
-                ("env", name),
-                f"a task may not set {name}: it decides which code runs",
-                "set it for the agent in orchestrator.yaml",
-                key=True,
-            )
-    paths = [
-        (("cwd",), task.cwd),
-        (("prompt_file",), task.prompt_file),
-        (("result", "schema"), task.result_schema or None),
-        *((("context", place), item) for place, item in enumerate(task.context)),
-        *((("artifacts", place), item) for place, item in enumerate(task.artifacts)),
-    ]
-    for where, path in paths:
-        if path is not None and (why := outside(path)):
-            report(where, f"'{path[:60]}' {why}", "name a path inside the project")
+    for path, message, hint, key in _may_not(task):
+        report(path, message, hint, key=key)
     for place, need in enumerate(task.needs):
         grown = task.ends.get(need) == "proven"
         where = ("base", "task") if grown else ("needs", place)
@@ -449,10 +427,7 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
             report(
                 where, f"'{need[:60]}' is not an id: it {ids.problem(need)}", mistakes.odd_in(need)
             )
-    for where, message, hint in chain.problems(_at(document.data, base)):
-        report(where, message, hint)
-    if task.timeout is not None and task.timeout <= 0:
-        report(("timeout",), "the timeout is zero", "write 90s, 15m or 2h")
+    _check_following(request, document, base)
     prompt = document.data.get("prompt") if isinstance(document.data, dict) and not base else None
     span = document.values.get(("prompt",))
     if isinstance(prompt, str) and span and "\n" not in prompt:
@@ -464,6 +439,50 @@ def _check_task(request: Request, document: Document, task: Task, base: tuple[An
                 "put the prompt in quotes, or a block:  prompt: |",
                 warning=True,
             )
+
+
+def _check_following(request: Request, document: Document, base: tuple[Any, ...]) -> None:
+    """The same of what is to follow: it would be too late to say so when the task has ended."""
+    said = _at(document.data, base)
+    for where, message, hint in chain.problems(said, base):
+        request.problems.append(document.problem_at(where, message, hint))
+    for where, entry in chain.entries(said, base):
+        for path, message, hint, key in _may_not(followed(request, document, entry, where)):
+            request.problems.append(document.problem_at((*where, *path), message, hint, key=key))
+
+
+def followed(request: Request, document: Document, entry: Mapping[str, Any], where: Path) -> Task:
+    """The task that an entry of ``then``, which stands at ``where``, makes, as far as that can be
+    said before its cause has ended."""
+    own = {key: entry[key] for key in chain.OWN if key in entry}
+    data = _expanded(request, document, own, where)
+    if "prompt" not in data and "prompt_file" not in data:
+        data = {**data, "prompt": "Go on"}
+    return task_model.task_from("next", data)
+
+
+def _may_not(task: Task) -> Iterator[tuple[tuple[Any, ...], str, str, bool]]:
+    """What no task may say, whoever made it: path, message, hint, whether the key is meant."""
+    for name, value in task.env.items():
+        if "\0" in value:
+            yield ("env", name), f"the value of {name} contains a NUL character", "", False
+        elif name.startswith("ORCHESTRATOR_VAR_"):
+            continue  # free for tasks (tools.taskenv, which knows what else is allowed)
+        elif name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
+            why = f"a task may not set {name}: it decides which code runs"
+            yield ("env", name), why, "set it for the agent in orchestrator.yaml", True
+    paths = [
+        (("cwd",), task.cwd),
+        (("prompt_file",), task.prompt_file),
+        (("result", "schema"), task.result_schema or None),
+        *((("context", place), item) for place, item in enumerate(task.context)),
+        *((("artifacts", place), item) for place, item in enumerate(task.artifacts)),
+    ]
+    for where, path in paths:
+        if path is not None and (why := outside(path)):
+            yield where, f"'{path[:60]}' {why}", "name a path inside the project", False
+    if task.timeout is not None and task.timeout <= 0:
+        yield ("timeout",), "the timeout is zero", "write 90s, 15m or 2h", False
 
 
 def _check_contest(request: Request, document: Document, data: Any) -> None:

@@ -7,11 +7,11 @@ off) is found here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import named, requests, schemas
-from orchestrator.model import chain, task
+from orchestrator.model import chain, task, template
 from orchestrator.tools import routing
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.files.requests import Request
     from orchestrator.model.config import Config
     from orchestrator.model.run import Run
+    from orchestrator.model.task import Task
     from orchestrator.tools.specs import Toolbox
 
 
@@ -61,11 +62,17 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
     if request.run is not None:
         for task_id, body in request.run.tasks.items():
             try:
-                routing.routes(task.task_from(task_id, body), config, toolbox.tools)
+                routing.routes(_member(task_id, body, config), config, toolbox.tools)
             except routing.RouteProblem as error:
                 place = _place(request.run, task_id, error.key, request.document)
                 problems.append(request.document.problem_at(place, error.message, error.hint))
     return problems
+
+
+def _member(task_id: str, body: Mapping[str, Any], config: Config) -> Task:
+    """A task of a run, with what its template says."""
+    found = config.templates.get(str(body.get("use") or ""))
+    return task.task_from(task_id, template.merged(found, body) if found else body)
 
 
 def absent_programs(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
@@ -73,7 +80,10 @@ def absent_programs(request: Request, config: Config, toolbox: Toolbox) -> list[
     asked = [(request.task, ("agent",))] if request.task is not None else []
     if request.run is not None:
         asked = [
-            (task.task_from(task_id, body), _place(request.run, task_id, "agent", request.document))
+            (
+                _member(task_id, body, config),
+                _place(request.run, task_id, "agent", request.document),
+            )
             for task_id, body in request.run.tasks.items()
         ]
     found = {}
@@ -105,11 +115,9 @@ def _next_agents(request: Request, config: Config, toolbox: Toolbox) -> list[Pro
             *([((*path, "next_agent"), {"agent": short})] if short else []),
         ]
         for where, entry in entries:
-            keys = {key: entry[key] for key in ("agent", "tool", "model") if key in entry}
+            following = requests.followed(request, document, entry, where)
             try:
-                routing.routes(
-                    task.task_from("next", {"prompt": "x", **keys}), config, toolbox.tools
-                )
+                routing.routes(following, config, toolbox.tools)
             except routing.RouteProblem as error:
                 place = where if where[-1] == "next_agent" else (*where, error.key)
                 problems.append(document.problem_at(place, error.message, error.hint))
