@@ -367,3 +367,47 @@ def test_instructions_that_cannot_be_read_are_told(project):
     project.drop("a.yaml", "agent: r\nprompt: x\n")
     project.run("watch", "--until-empty", code=1)
     assert "instructions 'docs/role.md' cannot be read" in project.run("show", "a").stdout
+
+
+HARM = [
+    "hold --all",
+    "hold --agent sh -y",
+    "hold --label x -y",
+    "hold other",
+    "cancel other",
+    "cancel --agent sh -y",
+    "retry ended",
+    "retry --failed -y",
+    "archive ended",
+    "archive --older-than 0s -y",
+    "run other --force",
+    "release other",
+    "approve other",
+    "reject other",
+    "reply other hello",
+]
+
+
+def test_an_attempt_steers_no_work_but_its_own(project, tmp_path):
+    """Holding everything is no tightening if an agent does it to others."""
+    out = tmp_path / "out"
+    program = f"{sys.executable} -m orchestrator"
+    project.config(BASE)
+    project.drop("ended.yaml", "agent: sh\nprompt: exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    project.drop("other.yaml", "agent: sh\nlabels: [x]\nhold: true\nprompt: exit\n")
+    harm = "\n".join(f"{program} {words} || echo refused {words}" for words in HARM)
+    own = "\n".join(
+        f"{program} {words} && echo did {words}"
+        for words in ("new --held --id child --agent sh -- exit", "cancel child")
+    )
+    project.drop(
+        "a.yaml", json.dumps({"agent": "sh", "prompt": f"exec >{out} 2>&1\n{harm}\n{own}\n"})
+    )
+    project.run("watch", "--until-empty", code=None)
+    said = out.read_text()
+    for words in HARM:
+        assert f"refused {words}" in said, said
+    assert said.count("\ndid ") == 2 and said.count("an agent cannot") == len(HARM), said
+    assert project.where("other") == "inbox" and project.where("ended") == "failed"
+    assert project.where("child") == "cancelled" and not list(project.work.glob("held/@*"))

@@ -10,6 +10,8 @@ import pytest
 from conftest import Project
 
 from orchestrator.execution import sandbox
+from orchestrator.files import schemas
+from orchestrator.files.documents import Document
 from orchestrator.model.budget import Budget, Budgets, Running, Spent, closed, overrun
 from orchestrator.model.config import config_from
 from orchestrator.model.task import Task
@@ -173,3 +175,18 @@ def test_what_is_to_follow_is_judged_with_the_file(entry, wrong, form):
     toolbox = Toolbox(TOOLS)
     found = judging.judged("work/inbox/t.yaml", "t", raw, config, toolbox, ("r",)).errors
     assert [wrong in problem.message for problem in found] == [True] * bool(wrong), found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("limits",), ("defaults",), ("agents", "r"), ("checks", "c")],
+)
+@pytest.mark.parametrize("text", ["0s", "0h", "0.0s", "0ms"])
+def test_a_time_limit_of_zero_is_no_way_to_say_that_there_is_none(path, text):
+    """It would switch off what bounds every attempt, or mean nothing at all."""
+    data = {"timeout": text, **({"command": ["true"]} if path[0] == "checks" else {})}
+    for name in reversed(path):
+        data = {name: data}
+    (problem,) = schemas.check("config", Document("", data))
+    assert problem.message == f"'{text}' is not a duration, or is zero"
+    assert problem.hint == "write 90s, 15m or 2h"

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import is_child
 from orchestrator.cli.program import itself
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
-from orchestrator.files import eventreader
 from orchestrator.model.status import ENDED
 from orchestrator.queries import whereabouts
 from orchestrator.records import dataclass, field
@@ -77,11 +77,8 @@ class Door:
         return {"id": found, "told": "in its next attempt"}
 
     def _is_child(self, task_id: str) -> bool:
-        me = os.environ.get("ORCHESTRATOR_TASK_ID")
-        if task_id in self.made:
-            return True
-        events = eventreader.about(self.app.layout, "task_id", task_id) if me else []
-        return any(event.get("parent") == me for event in events)
+        me = os.environ.get("ORCHESTRATOR_TASK_ID", "")
+        return task_id in self.made or is_child(self.app.layout, task_id, me)
 
     def _json(self, *words: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._said(words[0], "--json", *words[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.asking import ask_yes
@@ -13,7 +14,7 @@ from orchestrator.cli.writing import open_store, refuse_unsafe
 from orchestrator.coordination.consent import HINT, text_of, wait_for_yes
 from orchestrator.errors import Refused, Unusable
 from orchestrator.execution.processes import TAG
-from orchestrator.files import origin
+from orchestrator.files import eventreader, origin
 from orchestrator.files.layout import Layout
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 
@@ -94,3 +95,28 @@ def refuse_in_attempt(what: str) -> None:
             f"an agent cannot {what}: only a person can",
             "at the end of your turn, say what you would decide",
         )
+
+
+def refuse_of_others(layout: Layout, task_ids: Iterable[str], what: str) -> None:
+    """`Refused` if an attempt would do this to a task that is neither its own nor one that it has
+    made: stopping the others' work is no tightening, it is harm."""
+    if not os.environ.get(TAG):
+        return
+    me = os.environ.get("ORCHESTRATOR_TASK_ID", "")
+    for task_id in task_ids:
+        if not is_child(layout, task_id, me) and task_id != me:
+            raise Refused(
+                f"an agent cannot {what} {task_id}: it did not make that task",
+                "at the end of your turn, say what you would do",
+            )
+
+
+def is_child(layout: Layout, task_id: str, parent: str) -> bool:
+    """Whether this task, or the run it belongs to, was made by an attempt of ``parent``."""
+    parts = task_id.split(".")
+    names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return bool(parent) and any(
+        event.get("parent") == parent
+        for name in names
+        for event in eventreader.about(layout, "task_id", name)
+    )

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_of_others
 from orchestrator.cli.options import (
     Found,
     dry_run_option,
@@ -66,6 +67,7 @@ def command(
         fit = selecting.find(app, wanted, FINISHED) if wanted else _all_ended(app)
         fit = [item for item in fit if item[1] in FINISHED and _old(app, item, age)]
         chosen = [task_id for task_id, _, _ in fit]
+    refuse_of_others(app.layout, chosen, "archive")
     changes = Changes(app, as_json)
     if dry_run or not chosen:
         for task_id in chosen:

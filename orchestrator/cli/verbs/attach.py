@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_of_others
 from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import ending
@@ -35,6 +36,7 @@ def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
     changes = Changes(app, as_json)
     codes = [0]
     found = of_words(changes, tasks, (Status.RUNNING,), whole=False)
+    refuse_of_others(app.layout, (task_id for task_id, _, _ in found), "attach to")
     for task_id, status, _ in found:
         try:
             codes.append(_attach(changes, task_id, status))

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_of_others
 from orchestrator.cli.options import (
     dry_run_option,
     examples,
@@ -65,6 +66,7 @@ def command(
         hint = "; Ctrl-C in its pane stops the watcher" if not tasks else ""
         raise click.UsageError(NAME + hint)
     found = _of_words(app, tasks) if tasks else _fitting(app, wanted)
+    refuse_of_others(app.layout, (task_id for task_id, _ in found), "cancel")
     if wanted and not dry_run:
         agree(app, [(*each, "") for each in found], "cancel", yes)
     changes = Changes(app, as_json)

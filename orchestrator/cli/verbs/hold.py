@@ -8,6 +8,7 @@ import click
 from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_in_attempt, refuse_of_others
 from orchestrator.cli.moving import move
 from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
 from orchestrator.cli.scopes import (
@@ -83,6 +84,9 @@ def command(
         )
     for scope in found.scopes:
         check_exists(app, scope)
+    if found.scopes or wanted:
+        refuse_in_attempt("hold what others have made")
+    refuse_of_others(app.layout, (task_id for task_id, _, _ in found.tasks), "hold")
     changes = Changes(app, as_json)
     if wanted:
         found.tasks += selecting.agreed(app, wanted, Status.INBOX, "hold", yes or dry_run)

@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_in_attempt, refuse_of_others
 from orchestrator.cli.moving import move
 from orchestrator.cli.options import Found, dry_run_option, examples, ids_argument, json_option
 from orchestrator.cli.selecting import NAME, Filter, agree, filter_options
@@ -80,7 +81,9 @@ def command(
     changes = Changes(app, as_json)
     if tasks:
         found, named = _of_words(changes, tasks)
+        refuse_of_others(app.layout, (task_id for task_id, _, _ in found), "retry")
     else:
+        refuse_in_attempt("retry what others have made")
         found, named = select(app, wanted, WITHOUT_SUCCESS), frozenset()
         if not dry_run:
             agree(app, found, "run again", yes)

@@ -14,7 +14,7 @@ import click
 from orchestrator.cli import runhere
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Moves, aside, for_each
-from orchestrator.cli.consent import obtain
+from orchestrator.cli.consent import obtain, refuse_of_others
 from orchestrator.cli.options import complete_ids, examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.follow import LogWriter
@@ -93,8 +93,10 @@ def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
     layout = app.layout
     run = runhere.accepted(layout, file)
     if run is not None:
+        refuse_of_others(layout, [run.id], "run")
         return runhere.here(app, run)
     task_id, name = _waiting(layout, file)
+    refuse_of_others(layout, [task_id], "run")
     refuse_unsafe(app)
     acceptance = obtain(app)
     settings = Settings(layout, lambda: open_config(app), acceptance)
