@@ -23,10 +23,11 @@ from orchestrator.model.admission import (
     in_force,
     in_force_from,
 )
-from orchestrator.model.budget import Budget, Budgets
+from orchestrator.model.budget import Budget, Budgets, Spent, spent_gates
 from orchestrator.model.choice import Candidate, choose
 from orchestrator.model.config import config_from
-from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits
+from orchestrator.model.forecast import Coming, forecast
+from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, together
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
@@ -65,7 +66,7 @@ A = Lane("a", "x")
         (Ask(Task("t"), A), {"limits": Limits(4, per_agent={"a": 0})}, ["agent"]),
         (
             Ask(Task("r.b", run="r"), Lane("a", "x", "r")),
-            {"limits": Limits(4, closed={("run", "r"): ending_gate("r.a")})},
+            {"limits": Limits(4, closed=together({("run", "r"): ending_gate("r.a")}))},
             ["ending"],
         ),
         # A retry was admitted once: its file, its needs and its time are not asked again; slots and closed tools are.
@@ -79,6 +80,27 @@ A = Lane("a", "x")
 )
 def test_gates(ask, facts, expected):
     assert names(admit(ask, world(**facts))) == expected
+
+
+def test_no_gate_hides_another_over_the_same_scope():
+    """Dollars, tokens and the pace may all be spent: what opens first does not open the rest."""
+    budgets = Budgets(day=Budget(hard=1, tokens=10, attempts=1), run=Budget(hard=1))
+    spent = (Spent("d", 2.0, runs={"r": 2.0}), Spent("d", 20, runs={"r": 20}))
+    closed = together(
+        {("run", "r"): ending_gate("r.a")},
+        *spent_gates(budgets, spent, [STOPS], [(NOW - 600, "a")], NOW),
+    )
+    day = closed["", ""]
+    assert [gate.until for gate in day] == [86400, 86400, NOW + 3000]
+    of_run = [str(gate.name) for gate in closed["run", "r"]]
+    assert of_run == ["ending", "budget"]
+    found = admit(
+        Ask(Task("r.b", run="r"), Lane("a", "x", "r")), world(limits=Limits(4, closed=closed))
+    )
+    assert names(found) == ["budget", "budget", "budget", "ending", "budget"]
+    task = Coming(Candidate(0, 0, "t", A), Ask(Task("t"), A), 1.0)
+    foreseen = forecast([task], [], world(limits=Limits(4, closed=closed)))
+    assert [start.at for start in foreseen.starts] == [86400]
 
 
 def test_a_slot_is_waited_for_and_a_pause_is_not():

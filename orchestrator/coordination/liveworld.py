@@ -20,7 +20,7 @@ from orchestrator.coordination.spending import Spending
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.files.layout import Layout
 from orchestrator.model.admission import Watching, World, ending_gate
-from orchestrator.model.gates import Gate, InUse, Limits
+from orchestrator.model.gates import Gate, InUse, Limits, together
 from orchestrator.model.status import Status
 from orchestrator.records import dataclass
 
@@ -49,7 +49,7 @@ class LiveWorld:
         lanes = self.waitlist.tasks.ready.lanes
         limits = self.groups.limited(self.settings.config.limits, lanes)
         limits = self.alone.limited(limits, lanes, self.settings.toolbox.tools)
-        closed = {**self.spending.gates(lanes), **self._reserved(), **self._endings()}
+        closed = together(self._endings(), *self.spending.gates(lanes), self._reserved())
         if not closed and not self.holds.gates:
             return limits
         return replace(limits, closed=closed, held=self.holds.gates)

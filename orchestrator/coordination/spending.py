@@ -19,16 +19,15 @@ from orchestrator.model.budget import (
     Running,
     Scope,
     Spent,
-    Unit,
-    closed,
+    file_limits,
     overrun,
-    paced,
+    spent_gates,
     warnings,
 )
 from orchestrator.model.gates import Gate, Lane
 from orchestrator.model.result import Reading
 from orchestrator.model.run import Run
-from orchestrator.model.units import DAY, HOUR, timestamp
+from orchestrator.model.units import HOUR, timestamp
 from orchestrator.model.usage import counted
 
 
@@ -117,14 +116,8 @@ class Spending:
 
     def begins(self, agent: str) -> None:
         """An attempt begins now."""
-        if self._paced:
+        if self._budgets.paced:
             self._recent().append((self._clock.wall(), agent))
-
-    @property
-    def _paced(self) -> bool:
-        """Whether attempts are counted by the hour."""
-        every = (self._budgets.day, *self._budgets.agents.values())
-        return any(budget.attempts is not None for budget in every)
 
     def _recent(self) -> list[tuple[float, str]]:
         since = self._clock.wall() - HOUR
@@ -133,19 +126,16 @@ class Spending:
         self._begun = [item for item in self._begun if item[0] > since]
         return self._begun
 
-    def gates(self, lanes: Iterable[Lane]) -> dict[Scope, Gate]:
-        """The gates that are closed for these lanes because a budget is spent."""
-        runs = {lane.run for lane in lanes}
-        limits = self._run_limits(runs)
-        if not self._active and not limits:
-            return {}
+    def gates(self, lanes: Iterable[Lane]) -> list[dict[Scope, Gate]]:
+        """The gates that are closed for these lanes because a budget is spent, by what is
+        counted."""
+        runs = self._limited({lane.run for lane in lanes})
+        if not self._active and not runs:
+            return []
         self._today()
-        midnight = (self._clock.wall() // DAY + 1) * DAY
-        found = paced(self._budgets, self._recent(), self._clock.wall()) if self._paced else {}
-        found |= closed(
-            self._budgets, self._tokens, self._of_files(limits, TOKENS), midnight, TOKENS
-        )
-        return found | closed(self._budgets, self._spent, self._of_files(limits, DOLLARS), midnight)
+        begun = self._recent() if self._budgets.paced else ()
+        spent = (self._spent, self._tokens)
+        return spent_gates(self._budgets, spent, runs, begun, self._clock.wall())
 
     def task(self, task_id: str, cost: float) -> None:
         """An attempt of this task has ended; ``cost`` is that of all its attempts."""
@@ -165,32 +155,23 @@ class Spending:
         if not self._budgets.cancel or not dollars:
             return {}
         self._today()
-        runs = self._run_limits(item.run for item in dollars)
-        limits = self._of_files(runs, TOKENS)
-        found = overrun(self._budgets, self._tokens, limits, tokens, TOKENS)
-        return found | overrun(
-            self._budgets, self._spent, self._of_files(runs, DOLLARS), dollars, DOLLARS
-        )
+        runs = self._limited({item.run for item in dollars})
+        budgets, of_files = self._budgets, (file_limits(runs, DOLLARS), file_limits(runs, TOKENS))
+        found = overrun(budgets, self._tokens, of_files[1], tokens, TOKENS)
+        return found | overrun(budgets, self._spent, of_files[0], dollars, DOLLARS)
 
-    def _run_limits(self, run_ids: Iterable[str]) -> dict[str, Run]:
+    def _limited(self, run_ids: Iterable[str]) -> list[Run]:
         """Those of these runs that have a limit; from now on it is counted what they have cost."""
-        of_all = (self._budgets.run.hard, self._budgets.run.tokens)
-        limited: dict[str, Run] = {}
+        limited = []
         for run_id in run_ids:
             run = self._groups.get(run_id) if run_id else None
-            if run is None or (run.max_cost, run.max_tokens, *of_all) == (None,) * 4:
+            if run is None or not self._budgets.limit_run(run):
                 continue
-            limited[run_id] = run
-            if run_id not in self._spent.runs:
-                dollars, tokens = spending.both_of_run(self._layout, run_id)
-                self._spent.runs[run_id], self._tokens.runs[run_id] = dollars, tokens
+            limited.append(run)
+            if run.id not in self._spent.runs:
+                spent = spending.both_of_run(self._layout, run.id)
+                self._spent.runs[run.id], self._tokens.runs[run.id] = spent
         return limited
-
-    @staticmethod
-    def _of_files(runs: Mapping[str, Run], unit: Unit) -> dict[str, float | None]:
-        """What the files of these runs allow."""
-        tokens = unit is TOKENS
-        return {name: run.max_tokens if tokens else run.max_cost for name, run in runs.items()}
 
     def _today(self) -> None:
         day = time.strftime("%Y-%m-%d", time.gmtime(self._clock.wall()))

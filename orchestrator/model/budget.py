@@ -8,11 +8,14 @@ mean nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.model import gates
-from orchestrator.model.units import HOUR
+from orchestrator.model.units import DAY, HOUR
 from orchestrator.records import dataclass, field
+
+if TYPE_CHECKING:
+    from orchestrator.model.run import Run
 
 Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("tool", name)
 
@@ -69,6 +72,16 @@ class Budgets:
     cancel: bool = False  # whether a hard limit also stops what runs
     unknown: float | None = None
 
+    @property
+    def paced(self) -> bool:
+        """Whether attempts are counted by the hour."""
+        return any(item.attempts is not None for item in (self.day, *self.agents.values()))
+
+    def limit_run(self, run: Run) -> bool:
+        """Whether a run may only cost so much, by its file or by the settings."""
+        own = (run.max_cost, run.max_tokens, self.run.hard, self.run.tokens)
+        return any(limit is not None for limit in own)
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -114,6 +127,31 @@ def tighter(asked: float | None, configured: float | None) -> float | None:
     """The limit that counts: a file can only tighten what the configuration allows."""
     limits = [limit for limit in (asked, configured) if limit is not None]
     return min(limits, default=None)
+
+
+def spent_gates(
+    budgets: Budgets,
+    spent: tuple[Spent, Spent],
+    runs: Iterable[Run],
+    begun: Iterable[tuple[float, str]],
+    now: float,
+) -> list[dict[Scope, gates.Gate]]:
+    """All gates that budgets close, in dollars, in tokens and in attempts.
+
+    ``spent`` is in dollars and in tokens, of ``runs`` as well; ``begun`` is that of `paced`.
+    """
+    listed, midnight = list(runs), (now // DAY + 1) * DAY
+    dollars, tokens = spent
+    return [
+        closed(budgets, dollars, file_limits(listed, DOLLARS), midnight, DOLLARS),
+        closed(budgets, tokens, file_limits(listed, TOKENS), midnight, TOKENS),
+        paced(budgets, begun, now),
+    ]
+
+
+def file_limits(runs: Iterable[Run], unit: Unit) -> dict[str, float | None]:
+    """What the files of these runs allow each of them."""
+    return {run.id: run.max_tokens if unit is TOKENS else run.max_cost for run in runs}
 
 
 def closed(

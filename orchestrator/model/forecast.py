@@ -6,7 +6,8 @@ Pure.  It is assumed that every task succeeds at its first attempt and takes as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 
 from orchestrator.model.admission import Ask, World, admit, standing_gates
 from orchestrator.model.choice import Candidate, choose
@@ -82,11 +83,8 @@ class _Play:
         """Start what may start now, and go to the next moment at which something changes; whether
         there is one."""
         limits, world = self._limits(), self._world()
-        self.wake = [
-            gate.until
-            for gate in (*limits.held.values(), *limits.closed.values())
-            if gate.until is not None
-        ]
+        shut = [*limits.held.values(), *itertools.chain.from_iterable(limits.closed.values())]
+        self.wake = [gate.until for gate in shut if gate.until is not None]
         for candidate in choose(self._lanes(world), limits, self.use):
             item = self.left.pop(candidate.id)
             end = self.now + item.seconds
@@ -124,14 +122,12 @@ class _Play:
     def _limits(self) -> Limits:
         limits = self.world.limits
 
-        def still(gates: Mapping[tuple[str, str], Gate]) -> dict[tuple[str, str], Gate]:
-            return {
-                scope: gate
-                for scope, gate in gates.items()
-                if gate.until is None or gate.until > self.now
-            }
+        def lasts(gate: Gate) -> bool:
+            return gate.until is None or gate.until > self.now
 
-        return replace(limits, held=still(limits.held), closed=still(limits.closed))
+        held = {scope: gate for scope, gate in limits.held.items() if lasts(gate)}
+        closed = {scope: tuple(filter(lasts, gates)) for scope, gates in limits.closed.items()}
+        return replace(limits, held=held, closed=closed)
 
     def _lanes(self, world: World) -> dict[Lane, list[Candidate]]:
         found: dict[Lane, list[Candidate]] = {}

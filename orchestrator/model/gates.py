@@ -110,8 +110,18 @@ class Limits:
     held: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
     # The same scopes: gates of spent budgets, and of runs whose end is being judged;
     # ("low", tool or agent): of what is kept back from tasks of low priority
-    closed: Mapping[tuple[str, str], Gate] = field(default_factory=dict)
+    closed: Mapping[tuple[str, str], tuple[Gate, ...]] = field(default_factory=dict)
     only: tuple[str, ...] = ()  # a run's id and those of its tasks: nothing else starts
+
+
+def together(*found: Mapping[tuple[str, str], Gate]) -> dict[tuple[str, str], tuple[Gate, ...]]:
+    """The gates that several rules close, by scope and in the order of the rules: none hides
+    another."""
+    gates: dict[tuple[str, str], tuple[Gate, ...]] = {}
+    for closed in found:
+        for scope, gate in closed.items():
+            gates[scope] = (*gates.get(scope, ()), gate)
+    return gates
 
 
 def only_gates(task_id: str, run: str | None, only: tuple[str, ...]) -> list[Gate]:
@@ -316,7 +326,7 @@ def limit_gates(lane: Lane, limits: Limits, use: InUse) -> list[Gate]:
     gates, scopes = held_gates(lane, limits.held), _scopes(lane)
     if lane.low:
         scopes += (("low", lane.tool), ("low", lane.agent))
-    gates += [limits.closed[scope] for scope in dict.fromkeys(scopes) if scope in limits.closed]
+    gates += [gate for scope in dict.fromkeys(scopes) for gate in limits.closed.get(scope, ())]
     if not limits.running:
         gates.append(_paused("it is paused: nothing new starts", "limits.running"))
     elif lane.on:

@@ -114,7 +114,7 @@ def limits(known: Known) -> dict[str, Any]:
             )
             for name in names
         },
-        "closed": [gate.why for gate in known.spent_budgets.values()],
+        "closed": [gate.why for gates in known.spent_budgets.values() for gate in gates],
     }
 
 

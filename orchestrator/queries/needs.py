@@ -294,7 +294,7 @@ def _long_held(known: world.Known) -> Iterator[Need]:
 
 
 def _budgets(known: world.Known) -> Iterator[Need]:
-    for scope, gate in known.spent_budgets.items():
+    for scope, (gate, *_) in known.spent_budgets.items():
         yield Need(
             "-".join(part for part in scope if part) or "day",
             "budget",

@@ -7,7 +7,7 @@ every row of one answer is judged by the same facts, and nothing is listed twice
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,9 @@ from orchestrator.model import gates as gates_model
 from orchestrator.model import journal as journal_model
 from orchestrator.model import place as place_model
 from orchestrator.model import task as task_model
-from orchestrator.model.budget import TOKENS, Budgets, Spent, closed, paced
+from orchestrator.model.budget import Budgets, Spent, spent_gates
 from orchestrator.model.status import Status
-from orchestrator.model.units import DAY, HOUR, show_duration, timestamp
+from orchestrator.model.units import HOUR, show_duration, timestamp
 from orchestrator.queries import settings, validity
 from orchestrator.records import replace
 
@@ -107,11 +107,9 @@ class Known:
     def limits_of(self, runs: Iterable[Run]) -> Limits:
         """The limits for tasks of these runs and of none, with what is held and closed."""
         listed = list(runs)
-        closed = self._closed(None)
-        for run in listed:
-            closed |= self._closed(run)
         per_run = {run.id: run.max_parallel for run in listed if run.max_parallel}
-        return replace(self.in_force.limits, per_run=per_run, held=self.held, closed=closed)
+        limits, closed = self.in_force.limits, self._closed(listed)
+        return replace(limits, per_run=per_run, held=self.held, closed=closed)
 
     # -- the facts
     # ----------------------------------------------------------------------------------------------
@@ -200,11 +198,6 @@ class Known:
         """The gates of what is held now beside single tasks."""
         return hold.gates(self.holds, self.now)
 
-    @property
-    def day_budget(self) -> Gate | None:
-        """The gate of today's budget, if it is spent: nothing starts until tomorrow."""
-        return self._closed(None).get(("", ""))
-
     @cached_property
     def ends(self) -> list[dict[str, Any]]:
         """How tasks ended lately, the newest first."""
@@ -269,44 +262,46 @@ class Known:
 
     def _limits(self, lane: gates_model.Lane) -> Limits:
         run = self.run_of(lane.run) if lane.run else None
-        per_run = {run.id: run.max_parallel} if run is not None and run.max_parallel else {}
-        closed = self._closed(run)
-        return replace(self.in_force.limits, per_run=per_run, held=self.held, closed=closed)
+        return self.limits_of([run] if run is not None else [])
 
-    def _closed(self, run: Run | None) -> dict[tuple[str, str], Gate]:
-        found: dict[Scope, Gate] = {}
-        reserve, tools = self.in_force.limits.reserve, self.in_force.tools
-        found |= quota.reserved(reserve, tools, self.quotas, self.now) if reserve else {}
-        if run is not None and run.on_failure == "stop":
-            ending = next((item for item in self.journals if _is_ending(item, run.id)), None)
-            if ending is not None:
-                found["run", run.id] = admission.ending_gate(ending.task_id)
+    def _closed(self, runs: list[Run]) -> dict[Scope, tuple[Gate, ...]]:
+        """All that is closed beside single tasks, for these runs too."""
+        endings = [gate for run in runs for gate in self._endings(run)]
+        return gates_model.together(*endings, *self._spent(runs), self._reserved)
+
+    def _endings(self, run: Run) -> Iterator[dict[Scope, Gate]]:
+        """A run that stops at a failure starts nothing while it is not known yet how one of its
+        tasks has ended."""
+        ending = next((item for item in self.journals if _is_ending(item, run.id)), None)
+        if run.on_failure == "stop" and ending is not None:
+            yield {("run", run.id): admission.ending_gate(ending.task_id)}
+
+    @cached_property
+    def _reserved(self) -> dict[Scope, Gate]:
+        """What is kept back from tasks of low priority."""
+        reserve = self.in_force.limits.reserve
+        return (
+            quota.reserved(reserve, self.in_force.tools, self.quotas, self.now) if reserve else {}
+        )
+
+    def _spent(self, runs: list[Run]) -> list[dict[Scope, Gate]]:
+        """The gates of budgets, by what is counted."""
         budgets = self.in_force.budgets
-        limited = run is not None and (run.max_cost is not None or run.max_tokens is not None)
+        limited = [run for run in runs if budgets.limit_run(run)]
         if budgets == Budgets() and not limited:
-            return found
+            return []
         dollars, tokens = self.spent_today
-        if run is not None and run.id not in dollars.runs:
-            spent = spending.both_of_run(self.layout, run.id)
-            dollars.runs[run.id], tokens.runs[run.id] = spent
-        return found | self._spent_gates(run)
-
-    def _spent_gates(self, run: Run | None) -> dict[Scope, Gate]:
-        """The gates of budgets, in attempts, tokens and dollars."""
-        budgets, midnight = self.in_force.budgets, (self.now // DAY + 1) * DAY
-        dollars, tokens = self.spent_today
-        found: dict[Scope, Gate] = {}
-        if any(item.attempts is not None for item in (budgets.day, *budgets.agents.values())):
-            found |= paced(budgets, spending.begun(self.layout, self.now - HOUR), self.now)
-        limits = {run.id: run.max_tokens} if run is not None else {}
-        found |= closed(budgets, tokens, limits, midnight, TOKENS)
-        costs = {run.id: run.max_cost} if run is not None else {}
-        return found | closed(budgets, dollars, costs, midnight)
+        for run in limited:
+            if run.id not in dollars.runs:
+                spent = spending.both_of_run(self.layout, run.id)
+                dollars.runs[run.id], tokens.runs[run.id] = spent
+        begun = spending.begun(self.layout, self.now - HOUR) if budgets.paced else ()
+        return spent_gates(budgets, (dollars, tokens), limited, begun, self.now)
 
     @property
-    def spent_budgets(self) -> dict[tuple[str, str], Gate]:
+    def spent_budgets(self) -> dict[Scope, tuple[Gate, ...]]:
         """The gates of budgets of the day and of agents that are spent."""
-        return {} if self.in_force.budgets == Budgets() else self._spent_gates(None)
+        return gates_model.together(*self._spent([]))
 
     @cached_property
     def spent_today(self) -> tuple[Spent, Spent]:

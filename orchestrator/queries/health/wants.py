@@ -69,8 +69,6 @@ def roles(layout: Layout) -> list[Check]:
 
 def gates(known: Known) -> list[Check]:
     """What is held, and budgets that keep tasks from starting."""
-    found = [*known.held.values()]
-    spent = known.day_budget
-    if spent is not None:
-        found.insert(0, spent)
+    day = known.spent_budgets.get(("", ""), ())
+    found = [*day, *known.held.values()]
     return [note("held", one_line(gate.why), gate.hint) for gate in found]
