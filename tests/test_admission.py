@@ -31,6 +31,8 @@ from orchestrator.model.gates import Gate, GateName, InUse, Lane, Limits, togeth
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
 from orchestrator.model.task import Task
+from orchestrator.queries.world import Known
+from orchestrator.testing import End, Tube
 
 NOW = 1000.0
 STOPS = Run("r", "r", {}, ("r.a", "r.b"), on_failure="stop")
@@ -101,6 +103,26 @@ def test_no_gate_hides_another_over_the_same_scope():
     task = Coming(Candidate(0, 0, "t", A), Ask(Task("t"), A), 1.0)
     foreseen = forecast([task], [], world(limits=Limits(4, closed=closed)))
     assert [start.at for start in foreseen.starts] == [86400]
+
+
+def test_who_reads_knows_that_an_end_is_judged(tmp_path):
+    """While it is not known how a task of it has ended, a run that stops at a failure starts nothing."""
+    tube = Tube(tmp_path, "limits: {running: 1}\n")
+    tube.drop(
+        "r", "on_failure: stop\ntasks: {a: {agent: ok, prompt: x}, b: {agent: ok, prompt: y}}\n"
+    )
+    tube.plan("r.a", End(after=60))
+    seen = []
+
+    def look() -> None:
+        with open(tube.layout.journal("r.a"), "a") as journal:
+            journal.write('{"record": "exit", "attempt": 1}\n')
+        known = Known(tube.layout, tube.clock.wall())
+        seen.extend(known.gates(Task("r.b", run="r"), "r.b.yaml"))
+
+    tube.at(30, look)
+    tube.run()
+    assert {"ending", "running"} <= set(names(seen))
 
 
 def test_a_slot_is_waited_for_and_a_pause_is_not():
