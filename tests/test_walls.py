@@ -387,6 +387,28 @@ def test_a_secret_is_not_shown_before_it_is_masked(project, watch):
     assert "s3cr3t" not in project.log("t") and "*" * 17 in project.log("t")
 
 
+@pytest.mark.parametrize("supervisor", ("lives", "killed"))
+def test_a_log_with_a_hole_keeps_nobody_from_looking_at_limits(project, watch, supervisor):
+    """An agent that makes its log 8 TB: nobody looks for secrets in what is cut off anyway."""
+    project.env["SOME_TOKEN"] = "s3cr3t-value-long"
+    kill = "os.kill(os.getppid(), signal.SIGKILL)\n" if supervisor == "killed" else ""
+    agent(
+        project,
+        "hole",
+        f"print(os.environ['SOME_TOKEN'], flush=True); os.truncate('/proc/self/fd/1', 1 << 43)\n{kill}time.sleep(600)\n",
+        pass_env="[SOME_TOKEN]",
+    )
+    project.drop("t.yaml", "agent: hole\nprompt: x\ntimeout: 60s\n")
+    watcher = watch()
+    wait_until(lambda: project.events("task_finished", "t"), "the end of t")
+    wait_until(lambda: not tagged(project), "nothing of it is left")
+    log = project.work / "logs/t/1/stdout.log"
+    assert log.stat().st_size <= 256 << 20
+    with log.open("rb") as file:
+        assert file.read(17) == b"*" * 17
+    goes_on(project, watch, watcher)
+
+
 # -- eyes --------------------------------------------------------------------------------------------------------
 
 

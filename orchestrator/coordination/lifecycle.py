@@ -401,7 +401,8 @@ class Lives:
         await self.orders.fetch_to_mask(life)
         run_dir = self.layout.logs(life.id, life.attempt)
         if end.cause == "lost":
-            await asyncio.to_thread(masking.finish, run_dir, self.orders.secrets(life))
+            secrets, limit = self.orders.secrets(life), self.config.log_limit
+            await asyncio.to_thread(masking.finish, run_dir, secrets, limit)
         reading = await self.readings.understood(life, entry, run_dir, end)
         reading = secrecy.masked(reading, self.orders.secrets(life))
         life.stage = Ending()

@@ -186,7 +186,7 @@ class Attempt:
         for path in (self.job["stdout"], self.job["stderr"]):
             log = self.logs.open(path)
             if self.job["secrets"]:
-                self.masks.append(Mask(path, self.job["secrets"], log))
+                self.masks.append(Mask(path, self.job["secrets"], log, self.job["log_limit"]))
 
     def _input(self) -> int:
         """What the tool reads: its prompt, or a pipe by which it is told more."""

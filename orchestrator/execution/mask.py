@@ -15,7 +15,9 @@ class Mask:
 
     BLOCK = 1 << 20
 
-    def __init__(self, path: str, secrets: list[str], log: int) -> None:
+    def __init__(self, path: str, secrets: list[str], log: int, limit: int) -> None:
+        """``limit``: bytes of a log that are kept; what lies far behind them is cut off, and nobody
+        waits until it is looked through."""
         # Not the tool's descriptor: in append mode even a positioned write goes to the end.
         self.fd = os.open(f"/proc/self/fd/{log}", os.O_RDWR | os.O_CLOEXEC)
         self.marker = path + ".masked"  # up to where readers may look, see files/masked.py
@@ -23,12 +25,13 @@ class Mask:
         os.pwrite(self.looked, b"0".ljust(20), 0)
         self.secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
         self.overlap = max(len(secret) for secret in self.secrets) - 1
+        self.most = limit + self.overlap
         self.position = 0
 
     def run(self) -> None:
         """Mask what has come since the last look; a secret whose rest is still to come is found by
         the next."""
-        size = os.fstat(self.fd).st_size
+        size = min(os.fstat(self.fd).st_size, self.most)
         start = max(0, min(self.position, size) - self.overlap)
         while start < size:
             block = os.pread(self.fd, self.BLOCK + self.overlap, start)

@@ -9,22 +9,25 @@ from orchestrator.execution.mask import Mask
 from orchestrator.files import masked, opening
 
 
-def finish(run_dir: str, secrets: Sequence[str]) -> None:
-    """Overwrite what secrets are still there, and let readers see all of the logs."""
+def finish(run_dir: str, secrets: Sequence[str], limit: int) -> None:
+    """Overwrite what secrets are still there, and let readers see all of the logs: at most
+    ``limit`` bytes of each."""
     for path in (f"{run_dir}/stdout.log", f"{run_dir}/stderr.log"):
         try:
             if secrets:
-                _mask(path, secrets)
+                _mask(path, secrets, limit)
             os.unlink(path + masked.SUFFIX)
         except OSError:  # no log, or no marker beside it
             continue
 
 
-def _mask(path: str, secrets: Sequence[str]) -> None:
+def _mask(path: str, secrets: Sequence[str], limit: int) -> None:
     if os.path.lexists(path + masked.SUFFIX):
         os.unlink(path + masked.SUFFIX)
-    log = opening.descriptor(path)
+    log = opening.descriptor(path, os.O_RDWR)
     try:
-        Mask(path, list(secrets), log).finish()
+        Mask(path, list(secrets), log, limit).finish()
+        if os.fstat(log).st_size > limit:
+            os.ftruncate(log, limit)
     finally:
         os.close(log)
