@@ -609,20 +609,53 @@ def test_a_secret_is_fetched_masked_and_given_to_its_role_only(fenced):
         ('["false"]', "ended with 1"),
         ("[no-such-program]", "could not be started"),
         ("[sh, -c, 'echo not this >&2; exit 3']", "not this"),
+        ("[sh, -c, 'echo s3cr3t-value; echo got s3cr3t-value >&2; exit 3']", "got ************"),
+        ("[sh, -c, 'echo with $MY_TOKEN >&2; exit 3']", "with ************"),
         ('["true"]', "printed nothing"),
+        ("[echo, '          ']", "printed nothing"),
         ("[sh, -c, '(read x < /dev/tty) 2>/dev/null && echo TERMINAL']", "ended with"),
     ],
 )
 def test_without_its_secret_an_attempt_does_not_start(fenced, command, why):
+    fenced.env["MY_TOKEN"] = "s3cr3t-value"
     fenced.settings(rest=f"  needy: {{tool: mine, secrets: {{A_TOKEN: {{command: {command}}}}}}}\n")
     fenced.do("echo STARTED > started", code=1, agent="needy")
     assert not (fenced.root / "started").exists()
     assert "the secret A_TOKEN" in fenced.result() and why in fenced.result()
+    assert "s3cr3t-value" not in fenced.result()
+
+
+def test_a_secret_is_in_no_name_and_no_check(fenced):
+    """An agent calls an artifact by it, and leaves it in a file that a check prints."""
+    fenced.env["SECRET_PLACE"] = 'hunter2-"hunter2'
+    fenced.settings(
+        rest="  named: {tool: mine, secrets: {GH_TOKEN: {command: [sh, -c, 'echo $SECRET_PLACE']}}, verify: [tests], verify_retries: 0}\n"
+        "checks: {tests: {command: [sh, -c, 'cat left.json; exit 1']}}\n"
+    )
+    fenced.do(
+        """
+        echo x > "$ORCHESTRATOR_ARTIFACTS/$GH_TOKEN"
+        printf '%s' "$GH_TOKEN" | sed 's/"/\\\\"/' > left.json
+        """,
+        agent="named",
+        code=1,
+    )
+    texts = [path.read_text() for path in fenced.work.glob("events/*.jsonl")] + [fenced.result()]
+    assert not [text for text in texts if "hunter2" in text]
+    (log,) = fenced.work.glob("logs/a/1/checks/tests/stdout.log")
+    assert log.read_text() == "*" * 17
+    assert f"artifacts/{'*' * 16}" in fenced.result()
+
+
+def test_a_secret_too_short_to_be_masked_is_told(fenced):
+    fenced.env["SECRET_PLACE"] = "1234"
+    fenced.do("true", agent="watchful")
+    assert "the secret GH_TOKEN has fewer than 8 characters: it is not masked" in fenced.result()
 
 
 def test_a_secret_that_does_not_come_is_given_up(tmp_path):
     with pytest.raises(secretstore.NoSecret, match="took longer than 0.2 s"):
-        secretstore.fetch({"A_TOKEN": ["sh", "-c", "sleep 60 & wait"]}, str(tmp_path), 0.2)
+        secretstore.fetch({"A_TOKEN": ["sh", "-c", "sleep 60 & wait"]}, str(tmp_path), (), 0.2)
 
 
 def test_a_secret_is_on_no_disk_and_of_a_size(tmp_path):

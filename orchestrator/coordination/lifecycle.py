@@ -414,4 +414,7 @@ class Lives:
         told = await self.sandboxes.after(run_dir)
         reading = replace(reading, warnings=(*reading.warnings, *told))
         entry, reading = await self.taskwork.judged(life, entry, reading, run_dir)
+        open_ones = self.orders.unmasked(life)
+        reading = replace(reading, warnings=(*reading.warnings, *open_ones))
+        reading = secrecy.masked(reading, life.secrets)  # names that an agent chose are in it now
         return entry, plans.understood(self.layout, life, reading)

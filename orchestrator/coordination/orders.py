@@ -29,6 +29,7 @@ from orchestrator.store.ledger import Entry
 from orchestrator.tools import secrecy
 from orchestrator.tools.adapters import adapter
 from orchestrator.tools.invocation import (
+    SECRET_MIN,
     CannotStart,
     Invocation,
     NotInstalled,
@@ -224,12 +225,23 @@ class Orders:
             life.secrets = secrecy.forms(secret_values(env, redact))
         return life.secrets
 
+    def unmasked(self, life: Life) -> list[str]:
+        """What is to be told of the role's secrets that are too short to be masked."""
+        return [
+            f"the secret {name} has fewer than {SECRET_MIN} characters: it is not masked"
+            for name, value in life.fetched.items()
+            if len(value) < SECRET_MIN
+        ]
+
     async def fetch(self, life: Life) -> None:
         """Have the role's secrets, fetched anew for each attempt."""
         life.fetched = {}
         commands = life.route.agent.secrets
         if commands:
-            life.fetched = await asyncio.to_thread(secretstore.fetch, commands, self.layout.root)
+            hidden = secret_values(os.environ, self.config.redact)
+            life.fetched = await asyncio.to_thread(
+                secretstore.fetch, commands, self.layout.root, hidden
+            )
 
     async def fetch_to_mask(self, life: Life) -> None:
         """Have them for an attempt that another watcher began; what cannot be fetched now was

@@ -28,6 +28,7 @@ from orchestrator.model.result import Reading
 from orchestrator.model.status import Outcome
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
+from orchestrator.tools import secrecy
 from orchestrator.tools.invocation import CannotStart, environment, program, secret_values
 
 LINES = 30  # that an agent is told of a red check
@@ -35,9 +36,11 @@ FOLDER = "checks"
 
 
 class Running(Claimed, Protocol):
-    """A claimed task.  Its stage is who can be asked to stop its check."""
+    """A claimed task.  Its stage is who can be asked to stop its check; its ``secrets`` are what
+    none of its texts may have."""
 
     stage: Stage
+    secrets: tuple[str, ...]
 
 
 class Proof:
@@ -158,7 +161,7 @@ class Proof:
         """Where a check of the newest attempt prints to."""
         return f"{self.layout.logs(life.id, life.attempt)}/{FOLDER}/{name}"
 
-    def _order(self, life: Claimed, check: Check, run_dir: str) -> Order | None:
+    def _order(self, life: Running, check: Check, run_dir: str) -> Order | None:
         config, tag = self.settings.config, secrets.token_hex(8)
         cwd = self.tasktrees.folder(life)
         own = own_environment(self.layout, life, run_dir, tag)
@@ -183,7 +186,7 @@ class Proof:
             terminate_grace=config.terminate_grace,
             log_limit=config.log_limit,
             on_log_limit=config.on_log_limit,
-            secrets=secret_values(env, config.redact),
+            secrets=_hidden(secret_values(env, config.redact), life),
             facts={"check": check.name},
         )
 
@@ -220,6 +223,12 @@ class Proof:
                 f"    {line}\n" for line in lines[-LINES:]
             )
         return text + "\nFix this, and end when the checks would pass.\n"
+
+
+def _hidden(given: Sequence[str], life: Running) -> tuple[str, ...]:
+    """What a check may not print: secrets that it is given, and those of the attempt, which may
+    have left them in a file. The longest first."""
+    return tuple(sorted({*secrecy.forms(given), *life.secrets}, key=len, reverse=True))
 
 
 def reds(attempts: Sequence[AttemptFacts]) -> int:

@@ -25,7 +25,7 @@ from orchestrator.model.result import (
 )
 from orchestrator.model.units import timestamp
 from orchestrator.store.ledger import Entry
-from orchestrator.tools import changes
+from orchestrator.tools import changes, secrecy
 from orchestrator.tools.invocation import (
     by_hand,
 )
@@ -45,6 +45,12 @@ class Results:
         )
 
     async def changed(self, life: Life) -> list[str]:
+        """The files that its attempts changed; secrets that an agent has put into a name are
+        masked, here and below."""
+        changed: list[str] = secrecy.everywhere(await self._changed(life), life.secrets)
+        return changed
+
+    async def _changed(self, life: Life) -> list[str]:
         if life.change is not None:
             return list(life.change.files)
         logs = [self.layout.logs(life.id, number) for number in range(1, life.attempt + 1)]
@@ -117,4 +123,5 @@ class Results:
         found = await asyncio.to_thread(artifacts.collect, self.layout, declared.values(), folder)
         for item, path in zip(found, declared, strict=False):  # as the task names them
             item["path"] = path
-        return found
+        made: list[dict[str, Any]] = secrecy.everywhere(found, life.secrets)
+        return made

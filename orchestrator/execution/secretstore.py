@@ -14,25 +14,32 @@ from typing import BinaryIO
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
+from orchestrator.tools import secrecy
 
 SECONDS = 30.0
 MOST = 1 << 16  # bytes of a secret, and one more
 
 
 class NoSecret(OrchestratorError):
-    """A secret could not be fetched; the message says which and why, and nothing of what was
-    printed."""
+    """A secret could not be fetched; the message says which and why, with the last line on standard
+    error, in which every secret that is known here is masked."""
 
 
 def fetch(
-    commands: Mapping[str, Sequence[str]], root: str, seconds: float = SECONDS
+    commands: Mapping[str, Sequence[str]],
+    root: str,
+    hidden: Sequence[str] = (),
+    seconds: float = SECONDS,
 ) -> dict[str, str]:
     """The values, by name: what each command prints, without the line end. They run in ``root``.
-    Raises `NoSecret`."""
-    return {name: _fetch(name, list(argv), root, seconds) for name, argv in commands.items()}
+    Raises `NoSecret`, which tells nothing of ``hidden`` or of the values."""
+    values: dict[str, str] = {}
+    for name, argv in commands.items():
+        values[name] = _fetch(name, list(argv), root, (*hidden, *values.values()), seconds)
+    return values
 
 
-def _fetch(name: str, argv: list[str], root: str, seconds: float) -> str:
+def _fetch(name: str, argv: list[str], root: str, hidden: Sequence[str], seconds: float) -> str:
     shown = one_line(argv[0], 60)
     # Files, not pipes: who leaves a process with its output open must not hold anything up.
     with _memory() as printed, _memory() as errors:
@@ -65,8 +72,10 @@ def _fetch(name: str, argv: list[str], root: str, seconds: float) -> str:
         if len(value) >= MOST:
             raise NoSecret(f"the secret {name}: {shown} printed more than {MOST >> 10} KiB")
         if code:
+            lines = value.decode("utf-8", "surrogateescape").splitlines()
+            known = secrecy.forms(text for text in (*hidden, *map(str.strip, lines)) if text)
             said = _content(errors)[:4096].decode("utf-8", "replace").strip().splitlines()
-            more = f": {one_line(said[-1], 120)}" if said else ""
+            more = f": {one_line(secrecy.mask(said[-1], known), 120)}" if said else ""
             raise NoSecret(f"the secret {name}: {shown} ended with {code}{more}")
         return _value(name, shown, value)
 
@@ -89,7 +98,7 @@ def _value(name: str, shown: str, raw: bytes) -> str:
         value = raw.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise NoSecret(f"the secret {name}: {shown} printed no text") from None
-    if not value or "\0" in value:
-        what = "nothing" if not value else "a NUL, which no variable can hold"
+    if not value.strip() or "\0" in value:
+        what = "a NUL, which no variable can hold" if "\0" in value else "nothing"
         raise NoSecret(f"the secret {name}: {shown} printed {what}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.model import filling
 from orchestrator.patterns import regex
@@ -85,6 +85,11 @@ def mask(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
+def everywhere(value: Any, secrets: Sequence[str]) -> Any:
+    """The value with every text in it masked."""
+    return filling.everywhere(value, lambda text: mask(text, secrets)) if secrets else value
+
+
 def masked(reading: Reading, secrets: Sequence[str]) -> Reading:
     """A reading whose texts, decoded by now, have no secret in them."""
     if not secrets:
@@ -94,7 +99,8 @@ def masked(reading: Reading, secrets: Sequence[str]) -> Reading:
         reading,
         reason=mask(reading.reason, secrets),
         message=mask(reading.message, secrets),
-        answer=filling.everywhere(reading.answer, lambda text: mask(text, secrets)),
+        answer=everywhere(reading.answer, secrets),
+        data=everywhere(reading.data, secrets),
         warnings=tuple(mask(text, secrets) for text in reading.warnings),
         session=session,
     )

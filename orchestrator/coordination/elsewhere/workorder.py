@@ -3,6 +3,7 @@ among them and loosens none."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from orchestrator.tools.invocation import (
     Session,
     chooses_session,
     program,
+    secret_values,
 )
 from orchestrator.tools.routing import Route, RouteProblem, routes
 from orchestrator.tools.specs import ToolSpec
@@ -76,7 +78,8 @@ def order_of(
     project, ``folder`` where the attempt's paths begin. Blocks while secrets are fetched; raises
     `CannotStart`, `NoSecret` or OSError."""
     task, route = route_of(told, config, tools)
-    fetched = secretstore.fetch(route.agent.secrets, root) if route.agent.secrets else {}
+    known = secret_values(os.environ, config.redact)
+    fetched = secretstore.fetch(route.agent.secrets, root, known) if route.agent.secrets else {}
     tag = secrets.token_hex(8)
     own = {
         **fetched,
