@@ -52,6 +52,7 @@ class Mask:
 
     def finish(self) -> None:
         """The log is whole and looked through: all of it may be shown."""
+        self.position = 0  # what was cut and written again between two looks was not seen
         try:
             self.run()
             os.unlink(self.marker)
