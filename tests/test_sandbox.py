@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -655,7 +656,39 @@ def test_a_secret_too_short_to_be_masked_is_told(fenced):
 
 def test_a_secret_that_does_not_come_is_given_up(tmp_path):
     with pytest.raises(secretstore.NoSecret, match="took longer than 0.2 s"):
-        secretstore.fetch({"A_TOKEN": ["sh", "-c", "sleep 60 & wait"]}, str(tmp_path), (), 0.2)
+        secretstore.fetch({"A_TOKEN": ["sh", "-c", "sleep 60 & wait"]}, str(tmp_path), seconds=0.2)
+
+
+def test_nobody_waits_for_a_secret_that_is_not_wanted_any_more(fenced):
+    """A cancel and a watcher that leaves end what would fetch it."""
+    fenced.settings(rest="  slow: {tool: mine, secrets: {A_TOKEN: {command: [sleep, '300']}}}\n")
+    slow = json.dumps({"prompt": "true\n", "agent": "slow"})
+    fenced.drop("a.yaml", slow)
+    watcher = WatcherProcess(fenced).ready()
+    try:
+        fenced.until("a", "running")
+        fenced.run("cancel", "a")
+        fenced.until("a", "cancelled", patience=20)
+        fenced.drop("b.yaml", slow)
+        fenced.until("b", "running")
+        watcher.send(signal.SIGTERM)
+        assert watcher.wait(20) is not None
+    finally:
+        watcher.stop()
+    assert fenced.where("b") == "running"
+
+
+def test_a_secret_that_was_cut_off_and_written_again_is_masked(fenced):
+    fenced.do(
+        """
+        head -c 5000 /dev/zero; sleep 1.2
+        python3 -c 'import os; os.ftruncate(1, 0); os.write(1, os.environ["GH_TOKEN"].encode() + b"z" * 9000)'
+        sleep 1.2
+        """,
+        agent="watchful",
+    )
+    log = (fenced.work / "logs" / "a" / "1" / "stdout.log").read_text()
+    assert log.startswith("*" * 15 + "z")
 
 
 def test_a_secret_is_on_no_disk_and_of_a_size(tmp_path):

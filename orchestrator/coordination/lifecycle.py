@@ -398,7 +398,8 @@ class Lives:
         if end.cause == "lost" and (facts is None or facts.ended is None):
             self._record_end(entry, life.attempt, end)
         life.stage = Ending(life.progress)
-        await self.orders.fetch_to_mask(life)
+        if facts is not None and "at" in facts.started:  # else it was never given any
+            await self.orders.fetch_to_mask(life)
         run_dir = self.layout.logs(life.id, life.attempt)
         if end.cause == "lost":
             secrets, limit = self.orders.secrets(life), self.config.log_limit

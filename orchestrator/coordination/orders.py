@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -234,18 +236,31 @@ class Orders:
         ]
 
     async def fetch(self, life: Life) -> None:
-        """Have the role's secrets, fetched anew for each attempt."""
+        """Have the role's secrets, fetched anew for each attempt; a cancel ends that."""
+        request = self.layout.cancel_request(life.id)
+        await self._fetch(life, lambda: os.path.lexists(request))
+
+    async def _fetch(self, life: Life, cancelled: Callable[[], bool]) -> None:
         life.fetched = {}
         commands = life.route.agent.secrets
-        if commands:
-            hidden = secret_values(os.environ, self.config.redact)
+        if not commands:
+            return
+        left = threading.Event()  # a thread cannot be cancelled
+        hidden = secret_values(os.environ, self.config.redact)
+        try:
             life.fetched = await asyncio.to_thread(
-                secretstore.fetch, commands, self.layout.root, hidden
+                secretstore.fetch,
+                commands,
+                self.layout.root,
+                hidden,
+                lambda: left.is_set() or cancelled(),
             )
+        finally:
+            left.set()
 
     async def fetch_to_mask(self, life: Life) -> None:
         """Have them for an attempt that another watcher began; what cannot be fetched now was
         masked in its logs then."""
         if not life.secrets and life.route.agent.secrets:
             with suppress(OrchestratorError):
-                await self.fetch(life)
+                await self._fetch(life, lambda: False)

@@ -7,7 +7,8 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from orchestrator.files.text import one_line
 from orchestrator.tools import secrecy
 
 SECONDS = 30.0
+LOOK = 0.1  # seconds between looks whether it is still wanted
 MOST = 1 << 16  # bytes of a secret, and one more
 
 
@@ -29,17 +31,28 @@ def fetch(
     commands: Mapping[str, Sequence[str]],
     root: str,
     hidden: Sequence[str] = (),
+    given_up: Callable[[], bool] = lambda: False,
     seconds: float = SECONDS,
 ) -> dict[str, str]:
     """The values, by name: what each command prints, without the line end. They run in ``root``.
+    ``given_up()``: nobody wants them any more.
+
     Raises `NoSecret`, which tells nothing of ``hidden`` or of the values."""
     values: dict[str, str] = {}
     for name, argv in commands.items():
-        values[name] = _fetch(name, list(argv), root, (*hidden, *values.values()), seconds)
+        known = (*hidden, *values.values())
+        values[name] = _fetch(name, list(argv), root, known, given_up, seconds)
     return values
 
 
-def _fetch(name: str, argv: list[str], root: str, hidden: Sequence[str], seconds: float) -> str:
+def _fetch(
+    name: str,
+    argv: list[str],
+    root: str,
+    hidden: Sequence[str],
+    given_up: Callable[[], bool],
+    seconds: float,
+) -> str:
     shown = one_line(argv[0], 60)
     # Files, not pipes: who leaves a process with its output open must not hold anything up.
     with _memory() as printed, _memory() as errors:
@@ -59,15 +72,16 @@ def _fetch(name: str, argv: list[str], root: str, hidden: Sequence[str], seconds
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise NoSecret(f"the secret {name}: {shown} could not be started: {why}") from None
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        code = _ended(process, given_up, time.monotonic() + seconds)
+        if code is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if given_up():
+                raise NoSecret(f"the secret {name}: nobody waits for {shown} any more")
             raise NoSecret(
                 f"the secret {name}: {shown} took longer than {seconds:g} s and was ended",
                 "it has no terminal to ask on: unlock it before, or give it a longer cache",
-            ) from None
+            )
         value = _content(printed)
         if len(value) >= MOST:
             raise NoSecret(f"the secret {name}: {shown} printed more than {MOST >> 10} KiB")
@@ -78,6 +92,18 @@ def _fetch(name: str, argv: list[str], root: str, hidden: Sequence[str], seconds
             more = f": {one_line(secrecy.mask(said[-1], known), 120)}" if said else ""
             raise NoSecret(f"the secret {name}: {shown} ended with {code}{more}")
         return _value(name, shown, value)
+
+
+def _ended(
+    process: subprocess.Popen[bytes], given_up: Callable[[], bool], end: float
+) -> int | None:
+    """Its exit code; None if it has not ended by then (monotonic), or is given up."""
+    while (left := end - time.monotonic()) > 0 and not given_up():
+        try:
+            return process.wait(min(left, LOOK))
+        except subprocess.TimeoutExpired:
+            continue
+    return process.poll()
 
 
 def _memory() -> BinaryIO:
