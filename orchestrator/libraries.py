@@ -15,7 +15,7 @@ class later:  # noqa: N801 (it stands in for a module)
     """The module of this name, once something of it is asked for."""
 
     def __init__(self, name: str) -> None:
-        if name not in sys.stdlib_module_names:
+        if name.partition(".")[0] not in sys.stdlib_module_names:
             raise ValueError(
                 f"{name}: only of the standard library; ours are imported where all can see it"
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 _MAKING = threading.RLock()
 FEW = (
-    16  # values for which a class needs no compiled methods: compiling costs as much as some fifty
+    24  # values for which a class needs no compiled methods: compiling costs as much as some fifty
 )
 
 if TYPE_CHECKING:

@@ -494,16 +494,33 @@ def test_reading_verbs_import_nothing_heavy(full_project, words):
 
 # What people type most may not load these where little is to be done: each costs more than the answer.
 SPARED = {
-    "status": "inspect locale hashlib ctypes subprocess tempfile sqlite3 difflib orchestrator.tools.specs orchestrator.queries.ahead"
+    "status": "inspect locale hashlib ctypes subprocess tempfile sqlite3 difflib yaml textwrap shlex dataclasses orchestrator.model.config orchestrator.tools.specs orchestrator.queries.ahead"
     " orchestrator.queries.validity orchestrator.queries.past orchestrator.files.git orchestrator.files.schemas",
-    "list": "inspect locale hashlib ctypes subprocess sqlite3 yaml orchestrator.tools.specs orchestrator.model.config"
+    "list": "inspect locale textwrap shlex hashlib ctypes subprocess sqlite3 yaml orchestrator.tools.specs orchestrator.model.config"
     " orchestrator.files.configuration orchestrator.queries.validity orchestrator.files.schemas",
     "runs": "inspect locale hashlib yaml orchestrator.tools.specs orchestrator.model.config orchestrator.queries.tasks",
     "events": "inspect locale hashlib yaml orchestrator.tools.specs orchestrator.queries.world orchestrator.queries.tasks",
-    "new -n x": "jsonschema sqlite3 subprocess tempfile calendar glob secrets orchestrator.queries.tasks orchestrator.queries.world",
+    "new -n x": "logging concurrent.futures signal textwrap jsonschema sqlite3 subprocess tempfile calendar glob secrets orchestrator.queries.tasks orchestrator.queries.world",
     "complete st": "inspect locale hashlib yaml orchestrator.files.scan orchestrator.queries.tasks",
     "complete show a": "inspect locale hashlib yaml orchestrator.queries.tasks orchestrator.model.config",
 }
+
+
+def test_yaml_is_imported_where_its_patterns_wait():
+    """PyYAML compiles patterns for milliseconds that libyaml does not need: `patterns.LaterToo` spares them."""
+    for path in (ROOT / "orchestrator").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        spared = {
+            node
+            for block in ast.walk(tree)
+            if isinstance(block, ast.With)
+            and ast.unparse(block.items[0].context_expr) == "LaterToo()"
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(tree):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if "yaml" in names:
+                assert node in spared, f"{path.name}:{node.lineno}: import yaml within LaterToo()"
 
 
 @pytest.mark.parametrize("line", SPARED)

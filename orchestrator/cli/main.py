@@ -11,8 +11,7 @@ import errno
 import importlib
 import os
 import sys
-import textwrap
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -25,6 +24,12 @@ from orchestrator.files import configuration, diagnostics
 from orchestrator.files.layout import WORK
 from orchestrator.files.opening import NotAFile
 from orchestrator.files.text import hang
+from orchestrator.libraries import later
+
+if TYPE_CHECKING:
+    import textwrap
+else:
+    textwrap = later("textwrap")
 
 TOLD = ("why", "help")  # elsewhere in the help
 # An OSError of this kind is a mistake of ours; any other comes from the disk or its permissions.

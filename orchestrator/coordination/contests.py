@@ -110,7 +110,7 @@ def _moved(store: Store, contest: Contest, wanted: Step) -> str:
     if wanted.folder is None or place is None or place[0] == wanted.folder:
         return ""
     document = _document(store, contest, wanted)
-    store.log.commit([], [store.stage_result(contest.run, document)]).result()
+    store.log.commit_and_wait([], [store.stage_result(contest.run, document)])
     folder, name = place
     try:
         atomic.move(layout.file(folder, name), layout.file(wanted.folder, name))

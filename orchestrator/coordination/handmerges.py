@@ -35,7 +35,7 @@ def notice(store: Store, task_id: str) -> str:
     event = store.log.event(
         "task_merged", task_id, now[:12], task_id=task_id, phase="merge", summary=words
     )
-    store.log.commit([event]).result()
+    store.log.commit_and_wait([event])
     return words
 
 

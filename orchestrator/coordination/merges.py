@@ -93,7 +93,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
     )
     words = f"merged {change.branch} into {made.target} as {made.new[:12]}"
     number = journal.attempt.number if journal.attempt else 0
-    store.log.commit(
+    store.log.commit_and_wait(
         [
             store.log.event(
                 "task_merged",
@@ -104,7 +104,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
                 summary=words,
             )
         ]
-    ).result()
+    )
     return words
 
 

@@ -55,7 +55,7 @@ def settle(store: Store, run: Run, status_of: StatusOf) -> str:
         return ""  # it is being looked at, or a person has decided about this
     document = _document(store, run, change, status_of)
     runbranches.looked_at(layout, known, change.tip)
-    store.log.commit([], [store.stage_result(run.id, document)]).result()
+    store.log.commit_and_wait([], [store.stage_result(run.id, document)])
     if folder != Status.REVIEW:
         atomic.move(layout.file(folder, name), layout.file(Status.REVIEW, name))
         for touched in (folder, Status.REVIEW):
@@ -131,7 +131,7 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     event = store.log.event(
         "task_merged", run_id, made.new[:12], run_id=run_id, phase="merge", summary=words
     )
-    store.log.commit([event]).result()
+    store.log.commit_and_wait([event])
     return words
 
 

@@ -18,7 +18,7 @@ def ask(store: Store, task_id: str, by: str) -> bool:
         moment = f"@{int(store.clock.wall() * 1000)}"
         said = {"task_id": task_id, "phase": "request", "status": "running", "summary": by}
         event = store.log.event("task_cancel_requested", task_id, moment, **said)
-        store.log.commit([event]).result()
+        store.log.commit_and_wait([event])
     journal = journals.of(layout, task_id)
     attempt = journal.attempt if journal else None
     reached = False

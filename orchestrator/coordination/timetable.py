@@ -96,7 +96,7 @@ class Timetable:
             summary=why,
             schedule=schedule.name,
         )
-        self.store.log.commit([event]).result()
+        self.store.log.commit_and_wait([event])
 
     def _remember(self, name: str, state: State) -> None:
         path = self.layout.schedule_state(name)

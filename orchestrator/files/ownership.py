@@ -11,12 +11,18 @@ nothing in a project can bring::
 from __future__ import annotations
 
 import os
-import shlex
 import stat
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import Unusable
 from orchestrator.files import documents, opening, statehome
 from orchestrator.files.layout import Layout, find_layout
+from orchestrator.libraries import later
+
+if TYPE_CHECKING:
+    import shlex
+else:
+    shlex = later("shlex")
 
 KEY = "safe_directories"
 

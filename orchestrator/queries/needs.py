@@ -7,12 +7,12 @@ entry has the command that moves it on.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import (
     contests,
+    eventreader,
     git,
     opening,
     origin,
@@ -22,12 +22,18 @@ from orchestrator.files import (
 )
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import clean, one_line
+from orchestrator.libraries import later
 from orchestrator.model import gates, hold
 from orchestrator.model import question as question_model
 from orchestrator.model.status import Status
 from orchestrator.model.units import moment_of, timestamp
 from orchestrator.queries import world
 from orchestrator.records import dataclass
+
+if TYPE_CHECKING:
+    import shlex
+else:
+    shlex = later("shlex")
 
 NEW = 7 * 86400.0  # seconds for which a failure is new
 HELD_LONG = 3600.0  # seconds after which a held tool needs a person
@@ -294,6 +300,8 @@ def _long_held(known: world.Known) -> Iterator[Need]:
 
 
 def _budgets(known: world.Known) -> Iterator[Need]:
+    if not eventreader.files(known.layout, timestamp(known.now)[:10]):
+        return  # nothing has happened today, so nothing was spent
     for scope, (gate, *_) in known.spent_budgets.items():
         yield Need(
             "-".join(part for part in scope if part) or "day",

@@ -40,7 +40,7 @@ class Overview:
     in_slots: int = (
         0  # attempts that have one: a retry that waits and a question that is open lend it
     )
-    budget_usd: float | None = None  # of the day
+    budget_usd: float | None = None  # of the day, if somebody watches
     held: dict[Scope, Gate] = field(default_factory=dict)  # beside single tasks
     needs: list[Need] = field(default_factory=list)
     quotas: dict[str, list[Window]] = field(default_factory=dict)  # by tool
@@ -119,7 +119,7 @@ def of(layout: Layout, now: float, most: int = 10, known: world.Known | None = N
         needs=needs_queries.needs_you(layout, now, known),
         quotas=known.quotas,
         in_slots=known.use.running,
-        budget_usd=known.in_force.budgets.day.hard,
+        budget_usd=known.in_force.budgets.day.hard if known.watching.alive else None,
     )
 
 

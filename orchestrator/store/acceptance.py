@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import git, history, journals, opening, trust
@@ -24,7 +23,7 @@ from orchestrator.files.layout import WORK, Layout, is_draft
 from orchestrator.files.scan import names, settings_names
 from orchestrator.files.text import clean
 from orchestrator.model.journal import Phase
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.store import atomic, trusting
 
 # The folders whose files are settings, and how such files end.

@@ -114,7 +114,7 @@ def _tell(store: Store, kind: str, task_id: str, attempt: int, key: str, summary
     told = store.log.event(
         kind, task_id, f"{attempt}.{key}", task_id=task_id, attempt=attempt, **facts
     )
-    store.log.commit([told]).result()
+    store.log.commit_and_wait([told])
 
 
 def _publish(store: Store, path: str, data: bytes) -> None:

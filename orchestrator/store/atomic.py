@@ -7,7 +7,6 @@ descriptor again may report a success that never happened.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -21,9 +20,11 @@ from orchestrator.files.identity import born as born
 from orchestrator.libraries import later
 
 if TYPE_CHECKING:
+    import ctypes
     import shutil
     import subprocess
 else:
+    ctypes = later("ctypes")
     shutil = later("shutil")
     subprocess = later("subprocess")
 

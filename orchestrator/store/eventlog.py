@@ -13,21 +13,26 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import StoreFault
 from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
+from orchestrator.libraries import later
 from orchestrator.model.event import event as make_event
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, field
 from orchestrator.store import atomic
 from orchestrator.store.appending import TRIES, append_to, is_named
 from orchestrator.store.atomic import remove, sync_folder
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.dayfile import open_day
+
+if TYPE_CHECKING:
+    from concurrent import futures
+    from concurrent.futures import Future
+else:
+    futures = later("concurrent.futures")
 
 Event = dict[str, Any]
 
@@ -63,9 +68,18 @@ class EventLog:
         The future holds `Withdrawn` if the claim came to nothing, and a `StoreFault` if the disk
         refused what follows.
         """
+        future: Future[None] = futures.Future()
+        _carry_out([_Commit(list(events), list(files), claim, future)], self.append)
+        return future
+
+    def commit_and_wait(
+        self, events: Sequence[Event], files: Sequence[NewFile] = (), claim: Claim | None = None
+    ) -> None:
+        """The same, for who has nothing else to do: raises what the future would hold."""
         commit = _Commit(list(events), list(files), claim)
         _carry_out([commit], self.append)
-        return commit.future
+        if commit.error is not None:
+            raise commit.error
 
     def append(self, events: Sequence[Event]) -> None:
         """Write the events and fsync; OSError if that failed, and then the descriptor is not used
@@ -118,7 +132,7 @@ class EventLog:
 
     def note(self, *events: Event) -> None:
         """Write events that nobody waits for."""
-        self.commit(events)
+        _carry_out([_Commit(list(events))], self.append)
 
 
 class GroupCommit:
@@ -145,17 +159,23 @@ class GroupCommit:
         self, events: Sequence[Event], files: Sequence[NewFile] = (), claim: Claim | None = None
     ) -> Future[None]:
         """As `EventLog.commit`, without blocking."""
-        commit = _Commit(list(events), list(files), claim)
+        future: Future[None] = futures.Future()
         with self._condition:
-            self._queue.append(commit)
+            self._queue.append(_Commit(list(events), list(files), claim, future))
             self._condition.notify()
-        return commit.future
+        return future
+
+    def commit_and_wait(
+        self, events: Sequence[Event], files: Sequence[NewFile] = (), claim: Claim | None = None
+    ) -> None:
+        """The same, and wait for it: raises what the future would hold."""
+        self.commit(events, files, claim).result()
 
     def note(self, *events: Event) -> None:
         """Write these events soon; nobody waits for them, and none is lost while the disk
         refuses."""
         with self._condition:
-            self._queue.append(_Commit(list(events), waits=False))
+            self._queue.append(_Commit(list(events)))
             self._condition.notify()
 
     def look(self) -> None:
@@ -186,10 +206,10 @@ class GroupCommit:
             self._commit(batch)
 
     def _commit(self, batch: list[_Commit]) -> None:
-        unsaved = _Commit(list(self._unsaved), waits=False)
+        unsaved = _Commit(list(self._unsaved))
         events = _carry_out([unsaved, *batch], self.log.append)
         if events is None:
-            refused = [unsaved, *(commit for commit in batch if not commit.waits)]
+            refused = [unsaved, *(commit for commit in batch if commit.future is None)]
             self._unsaved = [event for commit in refused for event in commit.events]
             return
         self._unsaved = []
@@ -198,19 +218,25 @@ class GroupCommit:
 
 @dataclass(slots=True)
 class _Commit:
-    """What one caller waits for: its events, the files and the claim that go with them, one
-    answer."""
+    """Events, the files and the claim that go with them, and one answer if somebody waits."""
 
     events: list[Event]
     files: list[NewFile] = field(default_factory=list)
     claim: Claim | None = None
-    waits: bool = True
-    future: Future[None] = field(default_factory=Future)
+    future: Future[None] | None = None
+    error: Exception | None = None
+
+    def succeed(self) -> None:
+        if self.future is not None:
+            self.future.set_result(None)
 
     def fail(self, error: OSError) -> None:
-        self.future.set_exception(
-            StoreFault(f"{error.strerror or error} ({error.filename or 'events'})")
-        )
+        self.refuse(StoreFault(f"{error.strerror or error} ({error.filename or 'events'})"))
+
+    def refuse(self, why: Exception) -> None:
+        self.error = why
+        if self.future is not None:
+            self.future.set_exception(why)
 
 
 def _carry_out(
@@ -225,7 +251,7 @@ def _carry_out(
             if commit.claim is not None:
                 folders.add(commit.claim.secure())
         except OSError as error:
-            commit.future.set_exception(Withdrawn(error))
+            commit.refuse(Withdrawn(error))
             continue
         try:
             publish_files(commit.files, folders)
@@ -248,14 +274,14 @@ def _carry_out(
             commit.fail(error)
         return None
     for commit in moved:
-        commit.future.set_result(None)
+        commit.succeed()
     return events
 
 
 def _refuse(commit: _Commit, error: OSError) -> None:
     """The names of what was made did not become durable: a claim must not move its task's file."""
     if commit.claim is not None and not commit.claim.moved:
-        commit.future.set_exception(Withdrawn(error))
+        commit.refuse(Withdrawn(error))
     else:
         commit.fail(error)
 
@@ -267,7 +293,7 @@ def _moves(commit: _Commit) -> bool:
     try:
         commit.claim.move()
     except (Vanished, OSError) as error:
-        commit.future.set_exception(Withdrawn(error))
+        commit.refuse(Withdrawn(error))
         return False
     return True
 

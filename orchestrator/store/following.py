@@ -82,7 +82,7 @@ def place(store: Writer, cause: str) -> list[str]:
     told = [_event(store, cause, name) for name in fresh]
     told += [_refusal(store, cause, name) for name in staged if _others(store, folder, name)]
     if told:
-        store.log.commit(told).result()
+        store.log.commit_and_wait(told)
     inherited = bounds.of_id(layout, cause)
     if inherited is not None:
         for name in fresh:

@@ -13,13 +13,12 @@ import errno
 import os
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import git as reading
 from orchestrator.files import gitfiles
-from orchestrator.records import dataclass
+from orchestrator.records import dataclass, replace
 
 SECONDS = 600.0
 ZERO = "0" * 40

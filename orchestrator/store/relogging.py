@@ -21,7 +21,7 @@ def relog(store: Store, journal: Journal) -> int:
     last = journal.attempts[-1]
     status = str(journal.last.get("status", ""))
     events.append(_event(journal, last, "task_finished", phase="finish", status=status))
-    store.log.commit(events).result()
+    store.log.commit_and_wait(events)
     return len(events)
 
 

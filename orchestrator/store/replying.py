@@ -61,7 +61,7 @@ def tell(store: Store, entry: Entry, reply: Reply, summary: str) -> bool:
         record = {"record": "told", "reply": reply.key, "text": reply.text}
         entry.append({**record, "at": store.clock.wall()}, sync=True)
     number = journal.next_attempt
-    store.log.commit(
+    store.log.commit_and_wait(
         [
             store.log.event(
                 "task_replied",
@@ -75,7 +75,7 @@ def tell(store: Store, entry: Entry, reply: Reply, summary: str) -> bool:
                 summary=summary,
             )
         ]
-    ).result()
+    )
     return not known
 
 

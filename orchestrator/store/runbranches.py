@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 
 from orchestrator.files import runrecords
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import Change, Trees, branch_part, free_name
 from orchestrator.model.runbranch import RunBranch
+from orchestrator.records import replace
 from orchestrator.store import atomic, saving, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.trees import CannotIsolate, Tree

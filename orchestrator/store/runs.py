@@ -148,7 +148,7 @@ def _place(store: Store, run_id: str) -> None:
         members = tuple(_lines(f"{folder}/{CONTEST}"))
         contests.write(layout, Contest(run_id, members))
         atomic.remove(f"{folder}/{CONTEST}")
-    store.log.commit(
+    store.log.commit_and_wait(
         [
             store.log.event(
                 "run_created",
@@ -172,7 +172,7 @@ def _place(store: Store, run_id: str) -> None:
                 for name in staged
             ),
         ]
-    ).result()
+    )
     store.vouch(fact_of(name.removesuffix(".yaml"), f"{folder}/{name}") for name in staged)
     for name in staged:
         try:

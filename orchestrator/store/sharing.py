@@ -14,14 +14,13 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, field
 from typing import Any
 
 from orchestrator.files import journals, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import Change
 from orchestrator.model.journal import Phase
-from orchestrator.records import dataclass
+from orchestrator.records import asdict, dataclass, field
 from orchestrator.store import atomic, saving, smallfiles, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree

@@ -65,7 +65,7 @@ def give(store: Store, journal: Journal, reply: Reply) -> bool:
         run_id=journal.claim.get("run"),
         **facts,
     )
-    store.log.commit([event]).result()
+    store.log.commit_and_wait([event])
     return False
 
 

@@ -65,7 +65,7 @@ class Store:
         """An event of a verb, on disk when this returns; its id is its own, since a person may do
         things twice."""
         step = step or f"@{int(self.clock.wall() * 1000)}"
-        self.log.commit([self.log.event(kind, task_id, step, task_id=task_id, **fields)]).result()
+        self.log.commit_and_wait([self.log.event(kind, task_id, step, task_id=task_id, **fields)])
 
     @contextmanager
     def acknowledged(self, task_id: str, undo: Callable[[], None] | None = None) -> Iterator[None]:
@@ -203,7 +203,7 @@ class Store:
         `begin_claim`, and OSError."""
         claim = self.begin_claim(task_id, name, content, facts)
         try:
-            self.log.commit((), claim=claim).result()
+            self.log.commit_and_wait((), claim=claim)
         except Withdrawn as withdrawn:
             claim.undo()
             raise withdrawn.reason from None

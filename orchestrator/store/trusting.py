@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from orchestrator.files import opening, statehome, trust
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
 from orchestrator.files.trust import COPIED, KNOWN, NOWHERE, Trust
+from orchestrator.libraries import later
 from orchestrator.store import appending, atomic
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")
 
 OLD_STATE = ("active", "expanding", "cancel")  # what a watcher would go on with
 

@@ -44,5 +44,5 @@ def settle(store: Store, task_id: str, name: str, target: Status) -> list[str] |
         said = {"task_id": task_id, "phase": "request", "status": str(target)}
         said["summary"] = f"{Status.REVIEW} -> {target}"
         event = store.log.event(KINDS[target], task_id, move_step(info.st_ctime_ns), **said)
-        store.log.commit([event]).result()
+        store.log.commit_and_wait([event])
         return following.place(store, task_id) if made else []

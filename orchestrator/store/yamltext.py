@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
 from orchestrator.files.documents import is_number
-from orchestrator.patterns import regex
+from orchestrator.patterns import LaterToo, regex
+
+with LaterToo():
+    import yaml
 
 _ESCAPED = regex(r"[\t\U00010000-\U0010ffff]| (?=\n)")
 # What no block can hold, or only one that says how deep it is.

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
-import select
-import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+from orchestrator.libraries import later
+
+if TYPE_CHECKING:
+    import select
+    import signal
+else:
+    select = later("select")
+    signal = later("signal")
 
 
 def ask_key(question: str) -> str:

@@ -133,7 +133,7 @@ def _hold(changes: Changes, scope: Scope, end: float | None, reason: str, dry_ru
     until = f"until {timestamp(end)[:19]}Z" if end is not None else ""
     why = ": ".join(part for part in (until, reason) if part)
     told = holding.event(store.log, "hold_placed", scope, moment_now, why)
-    store.log.commit([told]).result()
+    store.log.commit_and_wait([told])
     shown = app.layout.shown(path)
     sign = app.console.sign("held")
     line = f"{sign} held{lasts:<8} {shown}" if app.console.tty else f"held\t{what}\t{shown}"

@@ -89,7 +89,7 @@ def _release(changes: Changes, scope: Scope, dry_run: bool) -> None:
     store = open_store(app)
     holding.lift(app.layout, scope)
     told = holding.event(store.log, "hold_released", scope, now(), "by orchestrator release")
-    store.log.commit([told]).result()
+    store.log.commit_and_wait([told])
     sign = app.console.sign("ok")
     line = f"{sign} released     {what}" if app.console.tty else f"released\t{what}"
     changes.done(what, "held", None, line)
