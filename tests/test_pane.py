@@ -532,7 +532,7 @@ def test_what_opens_below_begins_at_its_beginning(project, pane):
     assert "[any key goes back]" in pane.tmux("capture-pane", "-p", "-t", split)
     pane.tmux("send-keys", "-t", split, "x")
     wait_until(lambda: not below(), "the split is closed")
-    assert "> ✗ bad" in pane.screen()
+    wait_until(lambda: "> ✗ bad" in pane.screen(), "the pane is as large as before, and drawn anew")
 
 
 @in_tmux
