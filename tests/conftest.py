@@ -71,6 +71,7 @@ KINDS = {
             "test_secrecy",
             "test_inside",
             "test_floods",
+            "test_floor",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
         *("test_holds", "test_templates", "test_ahead", "test_plans", "test_umask"),
@@ -126,7 +127,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             fast = item.get_closest_marker("fast") is not None
             # Others share what a file has made, and of the fast ones those that parse all modules.
-            key = item.nodeid if fast and not _is_shared(item) else item.path.stem
+            key = item.nodeid if fast else item.path.stem
+            key = "modules" if _is_shared(item) else key
             sides[zlib.crc32(key.encode()) % 2].append(item)
         config.hook.pytest_deselected(items=sides[2 - half])
         items[:] = sides[half - 1]
@@ -135,7 +137,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_shared(item: pytest.Item) -> bool:
     """Whether it parses all modules, which takes seconds and need not be done in both halves."""
     fixtures = getattr(item, "fixturenames", ())
-    return item.path.stem == "test_architecture" and "full_project" not in fixtures
+    parses = item.path.stem in ("test_architecture", "test_floor")
+    return parses and not {"full_project", "bare"} & set(fixtures)
 
 
 @pytest.fixture(autouse=True)

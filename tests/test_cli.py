@@ -527,7 +527,9 @@ def test_every_help_has_examples(project):
 
     for verb in VERBS:
         text = project.run(verb, "--help").stdout
-        assert "Examples" in text and f"orchestrator {verb}" in text, verb
+        assert "Examples" in text and f"orchestrator {verb}" in text, (
+            f"{verb}: give its command an epilog, examples(...) of cli/options.py"
+        )
         assert project.run(verb, "-h").stdout == text
 
 

@@ -44,6 +44,7 @@ def test_examples(path, tmp_path):
         assert not differences, "\n\n".join([*differences, AGAIN])
 
 
+@pytest.mark.fast
 def test_generated_pages_are_up_to_date():
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/reference"), "--check"],
@@ -64,21 +65,24 @@ def test_pictures_are_well_formed_and_of_this_program():
         assert not re.search(r"/(root|tmp|home)/", text)
 
 
+@pytest.mark.fast
 def test_links_lead_somewhere():
     broken = []
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
             if "://" not in target and not (path.parent / target).exists():
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
-    assert not broken
+    assert not broken, f"these links lead nowhere: {broken}"
 
 
+@pytest.mark.fast
 def test_nothing_of_a_machine_in_the_documentation():
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         text = path.read_text()
         assert "/root/" not in text and "/tmp/pytest" not in text, path
 
 
+@pytest.mark.fast
 def test_the_index_names_every_page():
     index = (ROOT / "docs/README.md").read_text()
     missing = [

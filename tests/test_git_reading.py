@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from orchestrator.files import git
 from orchestrator.queries.health.repository import repository
@@ -254,18 +252,3 @@ def test_doctor_says_that_git_is_unclear(repo):
 
     (found,) = repository(Layout(str(repo)))
     assert found.status == "problem" and "no clear answer" in found.summary
-
-
-def test_nobody_else_starts_git():
-    """One door for reading (files/git), one for writing (store/git)."""
-    found = []
-    for path in (ROOT / "orchestrator").rglob("*.py"):
-        inside = str(path.relative_to(ROOT / "orchestrator"))
-        if inside in ("files/git.py", "store/git.py"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.List) and node.elts:
-                first = node.elts[0]
-                if isinstance(first, ast.Constant) and first.value == "git":
-                    found.append(f"{inside}:{node.lineno}")
-    assert not found

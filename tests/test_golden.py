@@ -24,6 +24,7 @@ def test_transcript(path, tmp_path):
         assert not differences, "\n\n".join([*differences, AGAIN])
 
 
+@pytest.mark.fast
 def test_every_verb_has_a_transcript():
     shown = "".join(path.read_text() for path in GOLDEN.glob("*.txt"))
     missing = [verb for verb in VERBS if f"$ orchestrator {verb}" not in shown]

@@ -158,7 +158,8 @@ def test_what_people_read_says_it_in_plain_english():
     for path in sorted({*pages, *(ROOT / "orchestrator").rglob("*.py")} - {RECORD}):
         text = " ".join(written(path).split())
         found += [f"{path.relative_to(ROOT)}: {hit[0]}" for hit in UNIDIOMATIC.finditer(text)]
-    assert not found, "\n".join(found)
+    hint = "say it in plain English (UNIDIOMATIC above has what readers stumbled over):"
+    assert not found, "\n".join([hint, *found])
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])
@@ -186,7 +187,7 @@ def test_every_verb_takes_json_and_an_option_means_one_thing(project):
     for name in VERBS:
         command = cli.get_command(context, name)
         taken = {option for parameter in command.params for option in parameter.opts}
-        assert "--json" in taken, name
+        assert "--json" in taken, f"{name}: give its command @json_option of cli/options.py"
         for parameter in command.params:
             longs = {option for option in parameter.opts if option.startswith("--")}
             for short in set(parameter.opts) - longs:
