@@ -12,14 +12,19 @@ import threading
 import pytest
 
 from orchestrator.coordination.calm import MOST
+from orchestrator.coordination.later import Later
 from orchestrator.coordination.moments import Moments
 from orchestrator.coordination.news import About, Remark, Stuck
+from orchestrator.coordination.waitingruns import WaitingRuns
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout
 from orchestrator.model.choice import Candidate, Ready
-from orchestrator.model.gates import Lane
+from orchestrator.model.gates import Gate, GateName, Lane
+from orchestrator.model.status import Status
+from orchestrator.queries.rows import waiting_row
+from orchestrator.queries.world import Known
 from orchestrator.store import trusting
-from orchestrator.testing import Tube
+from orchestrator.testing import FakeClock, Tube
 
 
 def counts(profile: cProfile.Profile) -> dict[str, int]:
@@ -178,3 +183,64 @@ def test_a_note_that_says_the_same_is_not_written_again(tmp_path):
     tube.at(201, lambda: tube.watcher.signalled(15))
     tube.run(until_empty=False)
     assert len(set(inodes)) == 1
+
+
+@pytest.mark.parametrize("count", [40, 400])
+def test_many_files_that_come_later_have_one_next_moment(tmp_path, count):
+    """Files that somebody is at, and runs that wait: the loop looks at those that are due."""
+    clock = FakeClock(1e9)
+    later, runs = Later(clock), WaitingRuns()
+    for number in range(count):
+        later.put(f"l{number}", 5.0 + number, "open in an editor" * (number % 2))
+        runs.enter(f"r{number}", (1, 2, 3), Gate(GateName.NOT_BEFORE, "x", until=1e9 + number))
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(100):
+        assert len(later.moments()) == len(runs.moments()) == 1 and not later.due()
+    profile.disable()
+    assert sum(row[0] for row in pstats.Stats(profile).stats.values()) <= 100 * 20  # type: ignore[attr-defined]
+    assert len(later.open) == count // 2 and later.resting
+    clock.move(5.5)
+    assert later.due() == ["l0"] and later.due() == []  # and once more if nobody took it
+    clock.move(1.0)
+    assert later.due() == ["l1", "l0"] and runs.due(1e9 + 1.5) == ["r0", "r1"]
+    for number in range(count):
+        later.take(f"l{number}")
+        runs.leave(f"r{number}")
+    assert later.moments() == runs.moments() == [] and not later.resting and not later.open
+
+
+def test_a_look_reads_each_waiting_file_once(tmp_path):
+    """Once, and its note: whatever ``list`` wants to know of it."""
+
+    def opened(count: int) -> tuple[int, int]:
+        root = tmp_path / str(count)
+        root.mkdir()
+        tube = Tube(root)
+        for number in range(count):
+            tube.drop(f"w{number}", "agent: ok\nprompt: x\nneeds: [nothing]\n")
+        profile = cProfile.Profile()
+        profile.runcall(rows_of, tube.layout, tube.clock.wall())
+        found = counts(profile)
+        return found["opening.py:descriptor"], found["judging.py:judged"]
+
+    (few, judged), (many, all_judged) = opened(20), opened(120)
+    assert many - few <= 100 * 2 and all_judged - judged == 100
+
+
+def rows_of(layout: Layout, now: float) -> None:
+    known = Known(layout, now)
+    assert known.invalid == {}
+    names = [name for _, name in known.tasks_in(Status.INBOX)]
+    found = [waiting_row(layout, Status.INBOX, name, now, known) for name in names]
+    assert {row.status for row in found} == {"waiting"}
+
+
+def test_a_waiting_task_is_read_and_routed_once_as_it_comes(tmp_path):
+    tube = Tube(tmp_path)
+    for number in range(50):
+        tube.drop(f"w{number}", "agent: ok\nprompt: x\nneeds: [nothing]\n")
+    profile = cProfile.Profile()
+    profile.runcall(tube.run)
+    found = counts(profile)
+    assert found["documents.py:parse"] - 50 <= 5 and found["routing.py:_route"] <= 50

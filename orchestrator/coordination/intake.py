@@ -19,7 +19,7 @@ from orchestrator.model.run import Run, is_run
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
 from orchestrator.tools import judging
-from orchestrator.tools.routing import Route, routes
+from orchestrator.tools.routing import Route
 from orchestrator.tools.specs import Toolbox
 
 OPEN = 0.1  # seconds between looks at a file that an editor or another program has open
@@ -155,7 +155,7 @@ def understand(
         signature,
         content,
         request.task,
-        routes(request.task, rules.config, rules.toolbox.tools),
+        request.chain,
         tuple(request.warnings),
     )
 

@@ -6,14 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.clock import Clock
+from orchestrator.coordination.moments import Moments
+
+AGAIN = 1.0  # seconds after which a file is due again that was due and was not looked at
 
 
 class Later:
-    """When each file is looked at again, by name, and why: empty if that is no person's doing."""
+    """When each file is looked at again, by name, and why: empty if that is no person's doing.
+    However many there are, only those that are due cost anything."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._files: dict[str, tuple[float, str]] = {}  # the moment is monotonic
+        self._files: dict[str, str] = {}
+        self._held: dict[str, str] = {}  # those that somebody is at
+        self._moments = Moments()  # monotonic
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -23,27 +29,36 @@ class Later:
 
     def put(self, name: str, after: float, why: str = "") -> None:
         """Look at it again in so many seconds."""
-        self._files[name] = self._clock.monotonic() + after, why
+        self.take(name)
+        self._files[name] = why
+        if why:
+            self._held[name] = why
+        self._moments.put(name, self._clock.monotonic() + after)
 
     def take(self, name: str) -> str:
         """It is looked at now, or is gone; why it was left alone."""
-        return self._files.pop(name, (0.0, ""))[1]
+        self._moments.put(name, None)
+        self._held.pop(name, None)
+        return self._files.pop(name, "")
 
     @property
     def open(self) -> dict[str, str]:
         """Those that somebody is still at, by name, and in what way."""
-        return {name: why for name, (_, why) in list(self._files.items()) if why}
+        return dict(self._held)
 
     @property
     def resting(self) -> bool:
         """Whether there are some that nobody is at."""
-        return any(not why for _, why in self._files.values())
+        return len(self._files) > len(self._held)
 
     def moments(self) -> list[float]:
-        """When (monotonic) each is looked at again."""
-        return [due for due, _ in self._files.values()]
+        """When (monotonic) the next one is looked at again, if there is any."""
+        return self._moments.next()
 
     def due(self) -> list[str]:
         """The names of those whose time has come."""
         now = self._clock.monotonic()
-        return [name for name, (due, _) in self._files.items() if due <= now]
+        found = self._moments.due(now)
+        for name in found:
+            self._moments.put(name, now + AGAIN)
+        return found

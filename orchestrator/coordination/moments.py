@@ -8,7 +8,7 @@ SLACK = 64  # moments that do not count any more, and are kept beside those that
 
 
 class Moments:
-    """A moment (seconds since the epoch) for each name."""
+    """A moment (seconds of one clock) for each name."""
 
     def __init__(self) -> None:
         self._when: dict[str, float] = {}

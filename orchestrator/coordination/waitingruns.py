@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from orchestrator.coordination.intake import Signature
+from orchestrator.coordination.moments import Moments
 from orchestrator.model.gates import Gate
 
 STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
+AGAIN = 1.0  # seconds after which a run is due again that was due and was not looked at
 
 
 class WaitingRuns:
@@ -13,13 +15,16 @@ class WaitingRuns:
 
     def __init__(self) -> None:
         self.waiting: dict[str, tuple[Signature, Gate]] = {}
+        self._moments = Moments()
 
     def enter(self, name: str, signature: Signature, gate: Gate) -> None:
         """A file is a run, and its gate is closed."""
         self.waiting[name] = signature, gate
+        self._moments.put(name, gate.until)
 
     def leave(self, name: str) -> Gate | None:
         """The file is not there any more, or not what it was; the gate that was known of."""
+        self._moments.put(name, None)
         return self.waiting.pop(name, (STALE, None))[1]
 
     def stale(self, name: str) -> None:
@@ -31,13 +36,12 @@ class WaitingRuns:
         return self.waiting[name][0] if name in self.waiting else None
 
     def moments(self) -> list[float]:
-        """When (seconds since the epoch) something is over that one of them waits for."""
-        return [gate.until for _, gate in self.waiting.values() if gate.until]
+        """The first moment (seconds since the epoch) that one of them waits for, if any does."""
+        return self._moments.next()
 
     def due(self, wall: float) -> list[str]:
         """The names of those whose time has come."""
-        return [
-            name
-            for name, (_, gate) in self.waiting.items()
-            if gate.until is not None and gate.until <= wall
-        ]
+        found = self._moments.due(wall)
+        for name in found:
+            self._moments.put(name, wall + AGAIN)
+        return found

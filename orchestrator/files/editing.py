@@ -28,7 +28,7 @@ def held(path: str) -> str:
 
 def being_written(path: str) -> bool:
     """Whether a program has the file open for writing."""
-    if not _may_lease():
+    if not may_lease():
         return False
     try:
         return read(path, leased=True).being_written
@@ -36,7 +36,7 @@ def being_written(path: str) -> bool:
         return False
 
 
-def _may_lease() -> bool:
+def may_lease() -> bool:
     """Whether the kernel's word that a lease is broken, SIGIO, would not end this process."""
     if signal.getsignal(signal.SIGIO) == signal.SIG_IGN:
         return True

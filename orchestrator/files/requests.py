@@ -90,6 +90,7 @@ class Request:
     lenient: bool = False  # for who only reads: a template that is gone is passed over
     made_of: Mapping[str, Any] | None = None  # what its template made, filled
     absent: bool = False  # it names what is not there, or is not what it should be
+    chain: tuple[Any, ...] = ()  # what acts for its task (`tools.routing.Route`), once it is judged
 
     @property
     def tasks(self) -> list[Task]:

@@ -192,7 +192,7 @@ def waiting_row(
     row.model, row.run = task.model or "", task.run or ""
     if status is not Status.INBOX:
         return row
-    gates = known.gates(task, name, watcher=False)
+    gates = known.gates(task, name, watcher=False, judged=judged)
     row.detail = gates[0].why if gates else ""
     if any(gate.stuck for gate in gates):
         row.flags = ("stuck",)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.files.requests import Content, Request
     from orchestrator.queries.settings import Settings
 
+KEPT = 1000  # files of which a look keeps what it has judged
 PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
 
@@ -38,6 +39,7 @@ class Judged:
     request: Request | None
     problem: documents.Problem | None = None
     held: str = ""  # who is still at it: `editing.EDITOR`, `editing.WRITTEN`
+    sha256: str = ""  # of the bytes that were judged
 
     @property
     def told(self) -> str:
@@ -53,12 +55,20 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._layout = settings, settings.layout
+        self._known: dict[tuple[Status, str], Judged] = {}
 
     def file(self, status: Status, name: str) -> Judged:
-        """What ``<status>/<name>`` is."""
+        """What ``<status>/<name>`` is. The first `KEPT` are judged once for the whole look."""
+        judged = self._known.get((status, name)) or self._judge(status, name)
+        if len(self._known) < KEPT:
+            self._known[status, name] = judged
+        return judged
+
+    def _judge(self, status: Status, name: str) -> Judged:
         path = self._layout.file(status, name)
+        leased = status is Status.INBOX and editing.may_lease()
         try:
-            content = requests.read(path)
+            content = requests.read(path, leased)
         except FileNotFoundError:
             return Judged(None)
         except requests.Unreadable as error:
@@ -69,9 +79,9 @@ class Judge:
             )
         except OSError as error:
             return Judged(None, documents.Problem(0, 0, f"it cannot be read: {error.strerror}"))
-        held = editing.held(path) if status is Status.INBOX else ""
-        if held == editing.WRITTEN:
-            return Judged(None, None, held)
+        held = editing.in_editor(path) if status is Status.INBOX else ""
+        if content.being_written and not held:
+            return Judged(None, None, editing.WRITTEN)
         remembered = self._remembered(stem_of(name), content)
         if remembered:
             return Judged(None, remembered)
@@ -84,7 +94,8 @@ class Judge:
         if request.errors:
             return Judged(request, request.errors[0])
         refused = self._refused(stem_of(name), content.stat)
-        return Judged(request, documents.Problem(0, 0, refused) if refused else None, held)
+        problem = documents.Problem(0, 0, refused) if refused else None
+        return Judged(request, problem, held, content.sha256)
 
     def _remembered(self, task_id: str, content: Content) -> documents.Problem | None:
         """What the note says, if it is about these bytes and younger than the settings."""

@@ -71,15 +71,23 @@ class Known:
     # -- the answer
     # ----------------------------------------------------------------------------------------------
 
-    def gates(self, task: task_model.Task, name: str, watcher: bool = True) -> list[Gate]:
+    def gates(
+        self,
+        task: task_model.Task,
+        name: str,
+        watcher: bool = True,
+        judged: Judged | None = None,
+    ) -> list[Gate]:
         """What keeps a task of the inbox from starting. Without ``watcher``: apart from the watcher
-        itself."""
+        itself. ``judged``: the file as it was judged in this look, which is not read again."""
         request = requests.Request(task.id, name, documents.Document(""), task=task)
+        sha256 = judged.sha256 if judged is not None else ""
+        path = self.layout.file("inbox", name)
         ask = admission.Ask(
             task,
             self.in_force.lane(task),
-            approval=self.verdict(request, name).gate,
-            editing=editing.held(self.layout.file("inbox", name)),
+            approval=self.verdict(request, name, sha256).gate,
+            editing=judged.held if judged is not None else editing.held(path),
         )
         found = admission.admit(ask, self.world(ask.lane))
         return [gate for gate in found if watcher or gate.name not in admission.PROCESS]
@@ -311,11 +319,13 @@ class Known:
     # -- files that git brought
     # ------------------------------------------------------------------------------------------
 
-    def verdict(self, request: requests.Request, name: str) -> approval.Verdict:
-        """Whether a file of the inbox may count without a person's yes."""
+    def verdict(self, request: requests.Request, name: str, sha256: str = "") -> approval.Verdict:
+        """Whether a file of the inbox may count without a person's yes; ``sha256`` of its bytes, if
+        they have been read in this look."""
         path = self.layout.file(Status.INBOX, name)
         try:
-            sha256, identity = requests.read(path).sha256, identity_files.identity_of(path)
+            sha256 = sha256 or requests.read(path).sha256
+            identity = identity_files.identity_of(path)
         except (OSError, requests.Unreadable):
             return approval.Verdict()
         arrived = approval.Arrived(request.id, name, sha256, identity, self._named(request))

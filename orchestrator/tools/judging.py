@@ -55,7 +55,7 @@ def route_problems(request: Request, config: Config, toolbox: Toolbox) -> list[P
     problems = []
     if request.task is not None:
         try:
-            routing.routes(request.task, config, toolbox.tools)
+            request.chain = routing.routes(request.task, config, toolbox.tools)
         except routing.RouteProblem as error:
             problems.append(request.document.problem_at((error.key,), error.message, error.hint))
     problems += _next_agents(request, config, toolbox)
