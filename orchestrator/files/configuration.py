@@ -12,6 +12,7 @@ from orchestrator.files import (
     opening,
     profiles,
     requests,
+    rules,
     scan,
     schedules,
     templating,
@@ -135,7 +136,7 @@ def _with_guides(layout: Layout, config: Config) -> Config:
 def _guide(root: str, path: str) -> str | None:
     base = os.path.realpath(root)
     real = os.path.realpath(os.path.join(base, path))
-    if requests.outside(path) or not real.startswith(base.rstrip("/") + "/"):
+    if rules.outside(path) or not real.startswith(base.rstrip("/") + "/"):
         return None
     try:
         return requests.read(real).raw.decode("utf-8")

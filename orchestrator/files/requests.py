@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import aliases, listing, mistakes, nearness, opening, templates
+from orchestrator.files import aliases, listing, opening, rules, templates
 from orchestrator.files.documents import MAX_BYTES, MAX_TASKS, Document, Path, Problem, parse
 from orchestrator.files.ownership import allows, ours
 from orchestrator.model import chain, contest, foreign, ids, legacy, matrix, meanings, template
@@ -30,25 +30,6 @@ if TYPE_CHECKING:
 
 Check = Callable[..., list[Problem]]
 MAX_MADE = 64 << 20  # characters of all tasks that a run makes
-
-# Names in ``env:`` that decide which code runs; a task file may not set them.
-_FORBIDDEN_ENV = frozenset(
-    "PATH HOME SHELL USER LOGNAME IFS ENV BASH_ENV CDPATH PERL5LIB PERL5OPT PERLLIB RUBYLIB RUBYOPT"
-    " NODE_OPTIONS NODE_PATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONEXECUTABLE"
-    " PYTHONUSERBASE PYTHONWARNINGS PYTHONBREAKPOINT PYTHONPLATLIBDIR PYTHONPYCACHEPREFIX CLASSPATH"
-    " JAVA_TOOL_OPTIONS _JAVA_OPTIONS GCONV_PATH LOCPATH TMPDIR EDITOR VISUAL PAGER BROWSER"
-    " PROMPT_COMMAND PS4 SSH_ASKPASS XDG_CONFIG_HOME".split()
-)
-_FORBIDDEN_PREFIXES = (
-    "LD_",
-    "DYLD_",
-    "ORCHESTRATOR_",
-    "GIT_",
-    "BASH_FUNC_",
-    "NPM_CONFIG_",
-    "npm_config_",
-    "PIP_",
-)
 
 
 class Unreadable(Exception):
@@ -340,106 +321,31 @@ def _size_problems(document: Document, data: Any) -> list[Problem]:
 def _check_run(request: Request, document: Document) -> None:
     run = request.run
     assert run is not None
-    prefix = len(run.id) + 1
     tasks = {
         task_id: task_model.task_from(
-            task_id, _expanded(request, document, body, ("tasks", run.keys[task_id]))
+            task_id, _expanded(request, document, body, run.place_of(task_id))
         )
         for task_id, body in run.tasks.items()
     }
-    known = set(run.keys.values())
-    near = nearness.Near({name[prefix:] for name in tasks} | known)
+    mistyped = rules.MistypedNeeds(document, run, tasks)
     for task_id, task in tasks.items():
-        if ids.problem(task_id):
-            request.problems.append(
-                document.problem_at(
-                    ("tasks", run.keys[task_id]),
-                    f"the id '{task_id[:60]}' {ids.problem(task_id)}",
-                    key=True,
-                )
-            )
-        _check_task(request, document, task, ("tasks", run.keys[task_id]))
-        if isinstance(document.data, dict) and isinstance(document.data["tasks"], dict):
-            body = document.data["tasks"][run.keys[task_id]]
-            for place, need in enumerate(body.get("needs", ()) if isinstance(body, dict) else ()):
-                ours = f"{run.id}.{need}" in tasks or need in known
-                if not ours and near.close_to(need):
-                    request.problems.append(
-                        document.problem_at(
-                            ("tasks", run.keys[task_id], "needs", place),
-                            f"'{need}' is not a task of this run",
-                            "it is taken for the id of another task",
-                            warning=True,
-                        )
-                    )
+        path = run.place_of(task_id)
+        request.problems += rules.of_id(document, task_id, path, key=True)
+        _check_task(request, document, task, path)
+        request.problems += mistyped.of(task_id)
     _check_following(request, document, ("defaults",))
-    twins: dict[str, str] = {}
-    for task_id in tasks:
-        twin = twins.setdefault(ids.key(task_id), task_id)
-        if twin != task_id:
-            request.problems.append(
-                document.problem_at(
-                    ("tasks", run.keys[task_id]),
-                    f"'{task_id[prefix:][:60]}' and '{twin[prefix:][:60]}' would be the same id",
-                    "ids differ by more than upper and lower case: rename one of them",
-                    key=True,
-                )
-            )
-    circle = run_model.cycle({task_id: task.needs for task_id, task in tasks.items()})
-    if circle:
-        request.problems.append(
-            document.problem_at(
-                ("tasks", run.keys[circle[0]], "needs"),
-                "these tasks wait for each other: " + " -> ".join(name[prefix:] for name in circle),
-                "remove one of the needs",
-            )
-        )
+    request.problems += rules.of_run(document, run, tasks)
     request.problems = list(dict.fromkeys(request.problems))  # tasks of one matrix share a place
     if not run.tasks:
-        for place, member in enumerate(run.members):
-            if ids.problem(member):
-                request.problems.append(
-                    document.problem_at(("tasks", place), f"'{member[:60]}' {ids.problem(member)}")
-                )
+        request.problems += rules.of_members(document, run)
 
 
-def _check_task(request: Request, document: Document, task: Task, base: tuple[Any, ...]) -> None:
+def _check_task(request: Request, document: Document, task: Task, base: Path) -> None:
     """What a schema cannot say."""
-
-    def report(path: tuple[Any, ...], message: str, hint: str = "", **more: bool) -> None:
-        request.problems.append(document.problem_at((*base, *path), message, hint, **more))
-
-    if task.prompt and task.prompt_file:
-        report(
-            ("prompt_file",),
-            "the prompt is given twice: prompt and prompt_file",
-            "keep one of them",
-            key=True,
-        )
-    for path, message, hint, key in _may_not(task):
-        report(path, message, hint, key=key)
-    for place, need in enumerate(task.needs):
-        grown = task.ends.get(need) == "proven"
-        where = ("base", "task") if grown else ("needs", place)
-        if need == task.id:
-            words = "begin from its own branch" if grown else "need itself"
-            report(where, f"a task cannot {words}")
-        elif ids.problem(need):
-            report(
-                where, f"'{need[:60]}' is not an id: it {ids.problem(need)}", mistakes.odd_in(need)
-            )
+    request.problems += rules.of_task(document, task, base)
     _check_following(request, document, base)
-    prompt = document.data.get("prompt") if isinstance(document.data, dict) and not base else None
-    span = document.values.get(("prompt",))
-    if isinstance(prompt, str) and span and "\n" not in prompt:
-        rest = document.line(span.line)[span.column - 1 :]
-        if rest.startswith(prompt) and rest[len(prompt) :].lstrip().startswith("#"):
-            report(
-                ("prompt",),
-                "the text after # is a comment and not part of the prompt",
-                "put the prompt in quotes, or a block:  prompt: |",
-                warning=True,
-            )
+    if not base:
+        request.problems += rules.of_prompt(document)
 
 
 def _check_following(request: Request, document: Document, base: tuple[Any, ...]) -> None:
@@ -448,8 +354,9 @@ def _check_following(request: Request, document: Document, base: tuple[Any, ...]
     for where, message, hint in chain.problems(said, base):
         request.problems.append(document.problem_at(where, message, hint))
     for where, entry in chain.entries(said, base):
-        for path, message, hint, key in _may_not(followed(request, document, entry, where)):
-            request.problems.append(document.problem_at((*where, *path), message, hint, key=key))
+        request.problems += rules.refused(
+            document, followed(request, document, entry, where), where
+        )
 
 
 def followed(request: Request, document: Document, entry: Mapping[str, Any], where: Path) -> Task:
@@ -462,30 +369,6 @@ def followed(request: Request, document: Document, entry: Mapping[str, Any], whe
     return task_model.task_from("next", data)
 
 
-def _may_not(task: Task) -> Iterator[tuple[tuple[Any, ...], str, str, bool]]:
-    """What no task may say, whoever made it: path, message, hint, whether the key is meant."""
-    for name, value in task.env.items():
-        if "\0" in value:
-            yield ("env", name), f"the value of {name} contains a NUL character", "", False
-        elif name.startswith("ORCHESTRATOR_VAR_"):
-            continue  # free for tasks (tools.taskenv, which knows what else is allowed)
-        elif name in _FORBIDDEN_ENV or name.startswith(_FORBIDDEN_PREFIXES):
-            why = f"a task may not set {name}: it decides which code runs"
-            yield ("env", name), why, "set it for the agent in orchestrator.yaml", True
-    paths = [
-        (("cwd",), task.cwd),
-        (("prompt_file",), task.prompt_file),
-        (("result", "schema"), task.result_schema or None),
-        *((("context", place), item) for place, item in enumerate(task.context)),
-        *((("artifacts", place), item) for place, item in enumerate(task.artifacts)),
-    ]
-    for where, path in paths:
-        if path is not None and (why := outside(path)):
-            yield where, f"'{path[:60]}' {why}", "name a path inside the project", False
-    if task.timeout is not None and task.timeout <= 0:
-        yield ("timeout",), "the timeout is zero", "write 90s, 15m or 2h", False
-
-
 def _check_contest(request: Request, document: Document, data: Any) -> None:
     for where, message, hint in contest.problems(data):
         request.problems.append(document.problem_at(where, message, hint, key=len(where) == 1))
@@ -493,9 +376,7 @@ def _check_contest(request: Request, document: Document, data: Any) -> None:
         return
     run = request.run = contest.run_of(request.id, data)
     for place, (task_id, body) in enumerate(run.tasks.items()):
-        if why := ids.problem(task_id):
-            what = f"the id '{task_id[:60]}' {why}"
-            request.problems.append(document.problem_at(("compete", place), what))
+        request.problems += rules.of_id(document, task_id, ("compete", place))
         task = task_model.task_from(task_id, _expanded(request, document, body, ()))
         _check_task(request, document, task, ())
     request.problems = list(dict.fromkeys(request.problems))  # its tasks share all places
@@ -505,15 +386,3 @@ def _at(data: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         data = data.get(key) if isinstance(data, dict) else None
     return data
-
-
-def outside(path: str) -> str:
-    """Why a path of a task file does not stay inside the project, judged by its text; empty if it
-    does."""
-    if "\0" in path:
-        return "contains a NUL character"
-    if os.path.isabs(path) or path.startswith("~"):
-        return "is an absolute path"
-    if ".." in path.split("/"):
-        return "leads out of the project"
-    return ""

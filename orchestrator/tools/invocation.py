@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
-from orchestrator.files.requests import Unreadable, outside, read
+from orchestrator.files.requests import Unreadable, read
+from orchestrator.files.rules import outside
 from orchestrator.libraries import later
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
