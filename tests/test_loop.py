@@ -387,8 +387,37 @@ class History:
             self.add(f"t{number}", at=chance.choice([0, 0, 0, 5, 40]))
         for _ in range(chance.randint(1, 4)):
             self.tube.at(chance.uniform(1, 90), chance.choice(self.deeds()))
+        self.jumped = False
+        more = random.Random(-1 - seed)
+        self.slots = more.choice([0, 2, 3])  # as --slots says
+        if more.random() < 0.7:
+            self.add_run(more)
+        if more.random() < 0.4:
+            self.pause(more)
         for moment in (0.5, 1.5, 6.2, 21.7, 55.1, 100.3):
             self.tube.at(moment, self.agree)
+
+    def add_run(self, chance: random.Random) -> None:
+        """A run that stops at a failure, with a limit of its own."""
+        names = [f"m{number}" for number in range(chance.randint(2, 4))]
+        for name in names:
+            self.tube.plan(f"r.{name}", chance.choice([End(after=9.0), FAILS, SLOW]))
+        members = "".join(f"  {name}: {{agent: ok, prompt: x}}\n" for name in names)
+        budget = chance.choice(["", "", "max_cost_usd: 0\n"])
+        limits = f"on_failure: stop\nmax_parallel: 1\n{budget}"
+        self.tube.at(
+            chance.choice([1, 20]), lambda: self.tube.drop("r", f"{limits}tasks:\n{members}")
+        )
+
+    def pause(self, chance: random.Random) -> None:
+        """Nothing new may start for a while."""
+        paused = self.config.replace("{running:", "{running: 0, per_tool: {shell: 1}, asking:")
+        self.tube.at(chance.choice([2, 30]), lambda: self.tube.configure(paused))
+        self.tube.at(chance.choice([50, 120]), lambda: self.tube.configure(self.config))
+
+    def jump(self) -> None:
+        self.jumped = True
+        self.tube.clock.jump(self.random.choice([-7000.0, 7000.0]))
 
     def add(self, name: str, at: float) -> None:
         chance, plans = self.random, []
@@ -431,7 +460,7 @@ class History:
             lambda: parked.write_text(f"not_before: {soon}\nreason: a while\n"),
             lambda: tube.configure(self.config.replace("delay: 20s", "delay: 2s")),
             lambda: tube.configure("limits: {running: 1}\n"),
-            lambda: tube.clock.jump(self.random.choice([-7000.0, 7000.0])),
+            self.jump,
             lambda: tube.watcher.signalled(signal.SIGTERM),
             lambda: tube.watcher.signalled(signal.SIGINT),
             kill,
@@ -467,6 +496,9 @@ class History:
             life = watcher.rooms.running.get(journal.task_id)
             if life is not None and life.retry_at is not None:
                 assert lane_of(journal) == life.lane
+                mine = {gate.name for gate in watcher.rooms.leaving._gates(life, world)}
+                theirs = {gate.name for gate in known.retry_gates(journal)}
+                assert mine == theirs or (self.jumped and mine ^ theirs == {GateName.RETRY})
                 self.agreed += 1
 
     def speak_as_one(
@@ -495,7 +527,7 @@ class History:
         """Watchers one after the other, until nothing is left that could run."""
         self.tube.at(150, lambda: self.tube.watcher.signalled(signal.SIGTERM))
         while self.tube.clock.elapsed < 150:
-            self.tube.run(until_empty=False)
+            self.tube.run(until_empty=False, slots=self.slots)
         self.tube.run()
         running = [name for name in self.needs if self.tube.where(name) == "running"]
         assert not running or all(name in stuck(self.tube) for name in running), (
@@ -514,7 +546,7 @@ class History:
             assert len(places) == 1, f"{name} is in {places}"
         finished = {name: at for at, name, _ in tube.started}
         for _, name, _ in tube.started:
-            for need in self.needs[name]:
+            for need in self.needs.get(name, ()):
                 assert need in finished and tube.where(need) == "done"
         for name in self.needs:
             if tube.where(name) in ("done", "failed"):
