@@ -147,90 +147,56 @@ def silence_of(agent: config_model.Agent, tool: ToolSpec, config: Config) -> flo
 def _agent(
     task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec], name: str
 ) -> config_model.Agent:
+    """The role of this name, or a tool that is named in place of one."""
     agent = config.agents.get(name)
     if agent is not None:
         return agent
-    if name not in tools or name in config.disabled_tools:
-        source = "" if task.agents else " (defaults.agent in orchestrator.yaml)"
-        known = agent_names(config, tools)
-        if name in config.left_out:
-            raise RouteProblem(
-                "agent", f"the profile of the agent '{name[:60]}' is wrong", config.left_out[name]
-            )
-        if found := config.called.get(name):
-            raise RouteProblem(
-                "agent",
-                f"unknown agent '{name[:60]}'{source}",
-                f"work/agents/{found}.md calls itself so, but the file's name counts: '{found}'",
-            )
-        raise RouteProblem(
-            "agent",
-            f"unknown agent '{name[:60]}'{source}",
-            _instead(name, known, config, tools),
-        )
-    return config_model.Agent(name, (name,))
+    if name in tools and name not in config.disabled_tools:
+        return config_model.Agent(name, (name,))
+    source = "" if task.agents else " (defaults.agent in orchestrator.yaml)"
+    unknown = f"unknown agent '{name[:60]}'{source}"
+    if wrong := config.left_out.get(name):
+        raise RouteProblem("agent", f"the profile of the agent '{name[:60]}' is wrong", wrong)
+    if found := config.called.get(name):
+        hint = f"work/agents/{found}.md calls itself so, but the file's name counts: '{found}'"
+        raise RouteProblem("agent", unknown, hint)
+    known = agent_names(config, tools)
+    raise RouteProblem("agent", unknown, _instead(name, known, config, tools))
+
+
+def _tool(
+    task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec], name: str
+) -> ToolSpec:
+    """The tool of this name, if it is known and may be used."""
+    tool = tools.get(name)
+    if tool is not None and name not in config.disabled_tools:
+        return tool
+    state = "is switched off in orchestrator.yaml" if tool else "is unknown"
+    usable = sorted(set(tools) - config.disabled_tools)
+    hint = f"{schemas.did_you_mean(name, usable)} known: {', '.join(usable)}".strip()
+    key = "tool" if task.tool else "agent"
+    raise RouteProblem(key, f"the tool '{name[:60]}' {state}", hint)
 
 
 def _route(
     task: task_model.Task, config: Config, tools: Mapping[str, ToolSpec], name: str, tool_name: str
 ) -> Route:
-    agent = _agent(task, config, tools, name)
-    tool = tools.get(tool_name)
-    if tool is None or tool_name in config.disabled_tools:
-        state = "is switched off in orchestrator.yaml" if tool else "is unknown"
-        key = "tool" if task.tool else "agent"
-        usable = sorted(set(tools) - config.disabled_tools)
-        raise RouteProblem(
-            key,
-            f"the tool '{tool_name[:60]}' {state}",
-            f"{schemas.did_you_mean(tool_name, usable)} known: {', '.join(usable)}".strip(),
-        )
-    agent = _for_tool(agent, task, config)
-    if wrong := taskenv.refusal(task.env, agent, tool, config):
-        raise RouteProblem("env", *wrong)
-    if wrong := levels.refusal(tool, agent.permissions, task.mode == "interactive"):
-        raise RouteProblem("agent", *wrong)
-    if (task.plan or agent.role.plan) and (wrong := planning.refusal(tool, task.mode)):
-        raise RouteProblem("plan" if task.plan else "agent", *wrong)
-    if task.mode == "interactive" and not tool.interactive:
-        raise RouteProblem(
-            "mode",
-            f"the tool '{tool_name[:60]}' has no interactive form",
-            "those that have one:"
-            f" {', '.join(sorted(name for name, spec in tools.items() if spec.interactive))}",
-        )
-    if tool.adapter == "shell" and task.mode != "interactive":
-        _check_shell(task, agent, config)
+    """One link of the chain: this agent, by this tool."""
+    role = _agent(task, config, tools, name)
+    tool = _tool(task, config, tools, tool_name)
+    agent = _for_tool(role, task, config)
+    _refuse(task, config, tools, agent, tool)
     model, because = _model(task, config, agent, tool)
-    timeout = task.timeout or agent.timeout or tool.timeout or config.default_timeout
-    timeout = min(timeout, config.max_timeout)
-    retries = next(
-        value
-        for value in (task.retries, agent.retries, config.default_retries)
-        if value is not None
-    )
-    why = (
-        f"agent {name} ({'task' if task.agents else 'default'}) -> tool {tool_name} "
-        f"({'task' if task.tool else 'agent'})"
-        + (f" -> model {model} ({because})" if model else "")
-    )
     known = config.models.get(model or "")
-    # A person may think for as long as they like: only a silence limit of the task itself holds on
-    # a terminal.
-    silence = (
-        task.silence
-        if task.mode == "interactive"
-        else task.silence or silence_of(agent, tool, config)
-    )
     return Route(
         agent,
         tool,
         model,
-        timeout,
-        retries,
-        why,
+        _timeout(task, config, agent, tool),
+        _retries(task, config, agent),
+        _chosen(task, name, tool_name, model, because),
         task.mode,
-        silence,
+        _silence(task, config, agent, tool),
         model_name=known.aliases.get(tool_name, model) if known else model,
         edits=edits(agent, tool),
         isolated=isolated(task, agent, tool, config),
@@ -238,6 +204,59 @@ def _route(
         sandbox=at_least(agent.role.sandbox, task.sandbox),
         place=_place(task, config, agent, tool),
     )
+
+
+def _refuse(
+    task: task_model.Task,
+    config: Config,
+    tools: Mapping[str, ToolSpec],
+    agent: config_model.Agent,
+    tool: ToolSpec,
+) -> None:
+    """What this task may not ask of this agent and this tool: raises `RouteProblem`."""
+    interactive = task.mode == "interactive"
+    if wrong := taskenv.refusal(task.env, agent, tool, config):
+        raise RouteProblem("env", *wrong)
+    if wrong := levels.refusal(tool, agent.permissions, interactive):
+        raise RouteProblem("agent", *wrong)
+    if (task.plan or agent.role.plan) and (wrong := planning.refusal(tool, task.mode)):
+        raise RouteProblem("plan" if task.plan else "agent", *wrong)
+    if interactive and not tool.interactive:
+        able = sorted(name for name, spec in tools.items() if spec.interactive)
+        what = f"the tool '{tool.name[:60]}' has no interactive form"
+        raise RouteProblem("mode", what, f"those that have one: {', '.join(able)}")
+    if tool.adapter == "shell" and not interactive:
+        _check_shell(task, agent, config)
+
+
+def _timeout(
+    task: task_model.Task, config: Config, agent: config_model.Agent, tool: ToolSpec
+) -> float:
+    """How long an attempt may take, in seconds: what is said nearest, within the limit for all."""
+    said = task.timeout or agent.timeout or tool.timeout or config.default_timeout
+    return min(said, config.max_timeout)
+
+
+def _retries(task: task_model.Task, config: Config, agent: config_model.Agent) -> int:
+    said = (task.retries, agent.retries)
+    return next((value for value in said if value is not None), config.default_retries)
+
+
+def _silence(
+    task: task_model.Task, config: Config, agent: config_model.Agent, tool: ToolSpec
+) -> float | None:
+    """How long it may print nothing. A person may think for as long as they like: only a limit of
+    the task itself holds on a terminal."""
+    if task.mode == "interactive":
+        return task.silence
+    return task.silence or silence_of(agent, tool, config)
+
+
+def _chosen(task: task_model.Task, name: str, tool: str, model: str | None, because: str) -> str:
+    """Who has chosen what, for people."""
+    by = f"agent {name} ({'task' if task.agents else 'default'})"
+    by += f" -> tool {tool} ({'task' if task.tool else 'agent'})"
+    return f"{by} -> model {model} ({because})" if model else by
 
 
 def bounded(route: Route, bounds: Bounds) -> Route:
@@ -363,18 +382,24 @@ def _model(
     if task.model:
         return task.model, "task"
     for rule in config.model_rules:
-        if (
-            (not rule.labels or rule.labels & set(task.labels))
-            and rule.agent in ("", agent.name)
-            and rule.tool in ("", tool.name)
-            and rule.priority in ("", task.priority)
-            and (
-                rule.prompt_under is None
-                or (not task.prompt_file and len(task.prompt) < rule.prompt_under)
-            )
-        ):
+        if _fits(rule, task, agent, tool):
             return rule.model, "policy"
     return (agent.model, "agent") if agent.model else (tool.model, "tool")
+
+
+def _fits(
+    rule: config_model.ModelRule, task: task_model.Task, agent: config_model.Agent, tool: ToolSpec
+) -> bool:
+    """Whether all that a policy rule names is so of this task. How long a prompt in a file is
+    nobody knows yet."""
+    short = not task.prompt_file and len(task.prompt) < (rule.prompt_under or 0)
+    return (
+        (not rule.labels or bool(rule.labels & set(task.labels)))
+        and rule.agent in ("", agent.name)
+        and rule.tool in ("", tool.name)
+        and rule.priority in ("", task.priority)
+        and (rule.prompt_under is None or short)
+    )
 
 
 def _check_shell(task: task_model.Task, agent: config_model.Agent, config: Config) -> None:
