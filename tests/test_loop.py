@@ -20,6 +20,7 @@ from orchestrator.coordination.news import About, Held, Left, Recovered, Remark,
 from orchestrator.coordination.starts import Starts
 from orchestrator.model.admission import PROCESS, SLOTS, admit
 from orchestrator.model.gates import Gate, GateName
+from orchestrator.model.journal import Phase
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
 from orchestrator.queries import overview, tasks, why
@@ -479,6 +480,10 @@ class History:
         known = Known(self.tube.layout, self.tube.clock.wall())
         world = watcher.rooms.liveworld.world()
         assert known.use.running == world.use.running
+        lives = watcher.rooms.running
+        ended = [item.task_id for item in known.journals if item.phase is Phase.ENDED]
+        if any(name in lives and not lives[name].ending for name in ended):
+            return  # it ended without a watcher, and this one is about to hear of it
         layout, now = self.tube.layout, known.now
         rows = []
         if self.speaks:

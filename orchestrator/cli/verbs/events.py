@@ -20,6 +20,9 @@ from orchestrator.model.event import EVENTS
 from orchestrator.model.units import duration, plural, timestamp, when
 from orchestrator.projection.index import open_index
 from orchestrator.queries.usage import ask
+from orchestrator.records import dataclass
+
+RECENT = 10  # events that -f begins with
 
 
 @click.command(
@@ -72,52 +75,73 @@ def command(
             raise click.UsageError(
                 "--sql selects in its WHERE clause and can only be combined with --json"
             )
-        _ask(app, sql, as_json)
-        return
+        return _ask(app, sql, as_json)
     unknown = [kind for kind in kinds if not any(kind in name for name in EVENTS)]
     if unknown:
         raise click.UsageError(f"no event is called '{unknown[0]}'. There are: {', '.join(EVENTS)}")
     if follow and as_json:
         raise click.UsageError("with --follow, use --jsonl instead of --json")
     start = timestamp(_since(since)) if since else ""
-
-    def wanted(event: dict[str, Any]) -> bool:
-        return (
-            (not kinds or any(kind in str(event.get("event")) for kind in kinds))
-            and (not task or task in str(event.get("task_id") or ""))
-            and (not run_id or event.get("run_id") == run_id)
-            and (not words or any(_is_of(event, word) for word in words))
-        )
-
+    wanted = Wanted(words, kinds, task or "", run_id or "")
     if follow:
         lazily.settle()
-    follower = eventreader.Follower(app.layout) if follow else None
     if most is None and follow and not since:
-        most = 10
-    bad = 0
+        most = RECENT
+    # It begins where the log ends now: what comes while the past is told is told afterwards.
+    follower = eventreader.Follower(app.layout) if follow else None
+    _show_past(app, wanted, start, most, as_json, jsonl, follow)
+    while follower is not None:
+        for event in filter(wanted.is_met_by, follower.read()):
+            _show(app, event, jsonl)
+        sys.stdout.flush()
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events: all that is said must be so of one. Empty: it does not matter."""
+
+    words: tuple[str, ...]
+    kinds: tuple[str, ...]
+    task: str
+    run: str
+
+    def is_met_by(self, event: dict[str, Any]) -> bool:
+        """Whether it is one of these events."""
+        kind = str(event.get("event"))
+        return (
+            (not self.kinds or any(part in kind for part in self.kinds))
+            and self.task in str(event.get("task_id") or "")
+            and self.run in ("", event.get("run_id"))
+            and (not self.words or any(_is_of(event, word) for word in self.words))
+        )
+
+
+def _show_past(
+    app: App,
+    wanted: Wanted,
+    start: str,
+    most: int | None,
+    as_json: bool,
+    jsonl: bool,
+    follow: bool,
+) -> None:
+    """What has happened since ``start``, of which at ``most`` the newest."""
     if most is None:
         found, bad = eventreader.events(app.layout, start)
-        chosen = [event for event in found if wanted(event)]
+        chosen = list(filter(wanted.is_met_by, found))
     else:
-        chosen = eventreader.last(app.layout, most, wanted, start)
+        bad, chosen = 0, eventreader.last(app.layout, most, wanted.is_met_by, start)
     if as_json:
-        app.console.json("events", {"events": chosen, "bad_lines": bad})
-        return
+        return app.console.json("events", {"events": chosen, "bad_lines": bad})
     for event in chosen:
         _show(app, event, jsonl)
     if bad:
-        say(
-            f"{plural(bad, 'line')} in the log could not be read and were skipped; see orchestrator"
-            " doctor"
-        )
+        lines = plural(bad, "line")
+        say(f"{lines} in the log could not be read and were skipped; see orchestrator doctor")
     if not chosen and not follow and app.console.tty:
         app.console.out("no events")
-    while follower is not None:
-        for event in follower.read():
-            if wanted(event):
-                _show(app, event, jsonl)
-        sys.stdout.flush()
-        time.sleep(0.2)
+    return None
 
 
 def _is_of(event: dict[str, Any], word: str) -> bool:

@@ -110,27 +110,34 @@ def command(
     if keep:
         lazily.settle()
     while True:
-        if everywhere:
-            views = projects.all_projects(now())
-        else:
-            view = overview.of(app.layout, now())
-        if everywhere and as_json:
-            found = [item.as_json() for item in views]
-            app.console.json("projects", {"projects": found})
-        elif everywhere:
-            with _redrawn(app.console) if keep and app.console.steers else nullcontext():
-                app.console.table(project_rows(app.console, views))
-        elif as_json:
-            app.console.json("status", view.as_json())
-        elif short:
-            app.console.out(short_line(app.console, view))
-        else:
-            with _redrawn(app.console) if keep and app.console.steers else nullcontext():
-                show(app.console, view, now())
+        replaces = keep and app.console.steers and not as_json and not short
+        with _redrawn(app.console) if replaces else nullcontext():
+            if everywhere:
+                _show_projects(app, as_json)
+            else:
+                _show_project(app, as_json, short)
         if not keep:
             return None
         sys.stdout.flush()
         time.sleep(interval)
+
+
+def _show_projects(app: App, as_json: bool) -> None:
+    views = projects.all_projects(now())
+    if as_json:
+        app.console.json("projects", {"projects": [view.as_json() for view in views]})
+    else:
+        app.console.table(project_rows(app.console, views))
+
+
+def _show_project(app: App, as_json: bool, short: bool) -> None:
+    view = overview.of(app.layout, now())
+    if as_json:
+        app.console.json("status", view.as_json())
+    elif short:
+        app.console.out(short_line(app.console, view))
+    else:
+        show(app.console, view, now())
 
 
 @contextmanager
@@ -177,68 +184,83 @@ def slot_words(used: int, slots: int) -> str:
 
 
 def show(console: Console, view: Overview, moment: float) -> None:
-    card = view.watcher
-    words = watcher_words(card, moment)
-    more: list[tuple[str, str]] = []
-    if card is not None and card.alive:
-        slots = slot_words(view.in_slots, card.slots)
-        words += f" · {slots} · beat {show_duration(card.beat)} ago"
-        if card.cost_usd:
-            words += f" · {day_cost(card.cost_usd, view.budget_usd)}"
-        if card.fault:
-            text = f"{card.fault}: nothing is claimed until the disk accepts writes again"
-            more.append(("fault", console.paint(text, "red")))
-        if card.settings:
-            colour = "yellow" if card.settings_held else "red"
-            more.append(("settings", console.paint(one_line(card.settings, 400), colour)))
-        if card.notifications:
-            text = f"no notifications ({card.notifications}): folders are listed every second"
-            more.append(("note", text))
-    else:
-        words += "   start one: orchestrator watch"
-    for gate in view.held.values():
-        more.append(("held", console.paint(gate.why, "yellow") + f"   {gate.hint}"))
-    for tool, windows in view.quotas.items():
-        used = " · ".join(window.words(moment) for window in windows)
-        more.append(("quota", f"{tool} {used}"))
-    console.hang("", words)
-    for name, text in more:
+    """All of it, for people: the watcher, the counts, what needs them, the rows, what is next."""
+    console.hang("", _watcher_line(view, moment))
+    for name, text in _remarks(console, view, moment):
         console.hang(f"{name:<8} ", text)
-    counted = [
-        f"{view.counts[status]} {status.word}"
-        for status in COUNTED
-        if view.counts[status]
-        or status in (Status.INBOX, Status.RUNNING, Status.DONE, Status.FAILED)
-    ]
-    counted += [f"{len(view.invalid)} invalid"] if view.invalid else []
-    counted += [f"{len(view.editing)} being edited"] if view.editing else []
-    console.out(" · ".join(counted))
-    told = {need.id for need in view.needs}
-    rows = [
-        line(console, row, moment)
-        for row in (
-            *view.running,
-            *view.waiting,
-            *(row for row in view.recent if row.id not in told),
-        )
-    ]
+    console.out(_counts_line(view))
     if view.needs:
         console.out()
         needs.block(console, view.needs, moment, NEEDS)
+    told = {need.id for need in view.needs}
+    recent = [row for row in view.recent if row.id not in told]
+    rows = [line(console, row, moment) for row in (*view.running, *view.waiting, *recent)]
     if rows:
         console.out()
         console.table(rows)
+    for text in _ending_lines(view, bool(rows)):
+        console.out(text)
+
+
+def _watcher_line(view: Overview, moment: float) -> str:
+    card, words = view.watcher, watcher_words(view.watcher, moment)
+    if card is None or not card.alive:
+        return f"{words}   start one: orchestrator watch"
+    parts = [words, slot_words(view.in_slots, card.slots), f"beat {show_duration(card.beat)} ago"]
+    if card.cost_usd:
+        parts.append(day_cost(card.cost_usd, view.budget_usd))
+    return " · ".join(parts)
+
+
+def _remarks(console: Console, view: Overview, moment: float) -> Iterator[tuple[str, str]]:
+    """What is to be known of the whole: what is wrong with the watcher, what is held, how much of
+    each plan is used."""
+    card = view.watcher
+    if card is not None and card.alive:
+        if card.fault:
+            text = f"{card.fault}: nothing is claimed until the disk accepts writes again"
+            yield "fault", console.paint(text, "red")
+        if card.settings:
+            colour = "yellow" if card.settings_held else "red"
+            yield "settings", console.paint(one_line(card.settings, 400), colour)
+        if card.notifications:
+            why = card.notifications
+            yield "note", f"no notifications ({why}): folders are listed every second"
+    for gate in view.held.values():
+        yield "held", console.paint(gate.why, "yellow") + f"   {gate.hint}"
+    for tool, windows in view.quotas.items():
+        used = " · ".join(window.words(moment) for window in windows)
+        yield "quota", f"{tool} {used}"
+
+
+def _counts_line(view: Overview) -> str:
+    """``2 waiting · 1 running · 0 done · 0 failed``: those four always, the others if there are
+    any."""
+    always = (Status.INBOX, Status.RUNNING, Status.DONE, Status.FAILED)
+    counted = [
+        f"{view.counts[status]} {status.word}"
+        for status in COUNTED
+        if view.counts[status] or status in always
+    ]
+    if view.invalid:
+        counted.append(f"{len(view.invalid)} invalid")
+    if view.editing:
+        counted.append(f"{len(view.editing)} being edited")
+    return " · ".join(counted)
+
+
+def _ending_lines(view: Overview, rows: bool) -> Iterator[str]:
+    """What did not fit, and what to do next."""
     if view.more_waiting > 0:
-        console.out(f"  {view.more_waiting} more waiting: orchestrator list")
+        yield f"  {view.more_waiting} more waiting: orchestrator list"
     older = view.counts[Status.FAILED] - len(view.recent)
     if older > 0 and view.recent:
-        console.out(f"  {older} more failed: orchestrator list --status failed")
+        yield f"  {older} more failed: orchestrator list --status failed"
     if view.needs:
-        console.out("next: orchestrator review")
+        yield "next: orchestrator review"
     if not rows and not view.needs and not any(view.counts.values()):
-        console.out(
-            '\nnothing here yet: orchestrator new "..."   or drop a YAML file into work/inbox'
-        )
+        first = 'orchestrator new "..."'
+        yield f"\nnothing here yet: {first}   or drop a YAML file into work/inbox"
 
 
 def line(console: Console, row: Row, moment: float) -> list[str]:
