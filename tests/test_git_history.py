@@ -137,3 +137,40 @@ def test_what_a_filter_makes_of_it_nobody_can_tell(theirs):
     assert not brought(here, "inbox/b.yaml", "prompt: made by the filter\n")
     (here / ".gitattributes").write_text("*.yaml -filter\n")
     assert not brought(here, text="prompt: made by the filter\n")
+
+
+WAYS = {
+    "merge --no-commit": "git fetch -q; git merge -q --no-ff --no-commit origin/main",
+    "cherry-pick, undone": "git fetch -q; git cherry-pick origin/main; git reset -q HEAD~1",
+    "rebase --autostash": "echo k >k; git add k; git commit -qm k; echo z >>k; git pull -q --rebase --autostash",
+    "bisect": "git pull -q; git reset -q --hard HEAD~1; git bisect start origin/main HEAD; git checkout -q origin/main",
+    "index of its own": "git fetch -q; git read-tree origin/main; git checkout-index inbox/a.yaml; git read-tree HEAD",
+    "show": "git fetch -q; mkdir -p inbox; git show origin/main:inbox/a.yaml >inbox/a.yaml",
+    "archive": "git fetch -q; git archive origin/main inbox | tar x",
+    "sparse checkout": "git sparse-checkout set --no-cone '/*' '!inbox/*'; git pull -q; git sparse-checkout disable",
+    "am": "git fetch -q; git format-patch -q -1 origin/main --stdout >../p; git am -q ../p; git reset -q HEAD~1",
+    "apply": "git fetch -q; git format-patch -q -1 origin/main --stdout >../p; git apply ../p",
+    "untracked in a stash": "git pull -q; git reset -q HEAD~1; git stash -q -u; git stash pop -q",
+    "an odd ref": "git fetch -q origin main:refs/odd/x; git checkout -q refs/odd/x -- inbox; git reset -q",
+    "an orphan branch": "git fetch -q; git checkout -q --orphan o origin/main; git rm -rq --cached inbox",
+    "another worktree": "git fetch -q; git worktree add -q ../tree origin/main; cp -r ../tree/inbox .",
+    "a hook": "printf '#!/bin/sh\\ngit rm -q --cached inbox/a.yaml\\n' >.git/hooks/post-merge; chmod +x .git/hooks/post-merge; git pull -q --no-rebase",
+    "a replaced commit": "git fetch -q; git replace HEAD origin/main; git checkout -q HEAD -- inbox; git reset -q; git rm -rq --cached inbox",
+    "split index": "git update-index --split-index; git pull -q; git rm -q --cached inbox/a.yaml",
+    "separate folder": "git pull -q; git reset -q HEAD~1; git init -q --separate-git-dir ../sep.git",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whichever_command_writes_it(theirs, way, monkeypatch):
+    """Commands that leave the bytes in the folder, and mostly not in the index."""
+    run(theirs, "branch", "old", "HEAD~1")
+    run(theirs.parent, "clone", "-q", "-b", "old", str(theirs), "here")
+    here = theirs.parent / "here"
+    run(here, "branch", "-q", "-u", "origin/main")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "t@example.org")
+    subprocess.run(["sh", "-ec", WAYS[way]], cwd=here, check=True, capture_output=True)
+    assert (here / "inbox/a.yaml").read_text() == TEXT
+    assert brought(here) and not brought(here, text=TEXT + "# mine\n")
