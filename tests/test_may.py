@@ -10,14 +10,14 @@ import pytest
 from conftest import Project
 
 from orchestrator.execution import sandbox
-from orchestrator.files import schemas
+from orchestrator.files import requests, schemas
 from orchestrator.files.documents import Document
 from orchestrator.model.budget import Budget, Budgets, Running, Spent, closed, overrun
 from orchestrator.model.config import config_from
 from orchestrator.model.task import Task
-from orchestrator.model.units import cost_of
+from orchestrator.model.units import cost_of, duration
 from orchestrator.tools import judging
-from orchestrator.tools.invocation import program
+from orchestrator.tools.invocation import CannotStart, program, working_folder
 from orchestrator.tools.routing import RouteProblem, routes
 from orchestrator.tools.specs import Toolbox, load_tools
 
@@ -190,3 +190,32 @@ def test_a_time_limit_of_zero_is_no_way_to_say_that_there_is_none(path, text):
     (problem,) = schemas.check("config", Document("", data))
     assert problem.message == f"'{text}' is not a duration, or is zero"
     assert problem.hint == "write 90s, 15m or 2h"
+
+
+@pytest.mark.parametrize(
+    "cwd", [".git", ".git/hooks", "sub/.GIT", "work", "./work/inbox", "work/.state", "Work/asks"]
+)
+def test_no_task_works_where_git_or_other_tasks_are_steered(cwd):
+    (problem,) = requests.load("a.yaml", "a", f"prompt: x\ncwd: {cwd}\n".encode()).errors
+    assert problem.message in (f"'{cwd}' is a folder of git's", f"'{cwd}' has the state of tasks")
+
+
+@pytest.mark.parametrize("target", [".git", "work/asks"])
+def test_nor_does_a_link_lead_there(tmp_path, target):
+    (tmp_path / target).mkdir(parents=True)
+    (tmp_path / "src").symlink_to(tmp_path / target)
+    (tmp_path / "lib").mkdir()
+    assert working_folder(str(tmp_path), "lib") == str(tmp_path / "lib")
+    with pytest.raises(CannotStart, match="'src'"):
+        working_folder(str(tmp_path), "src")
+
+
+@pytest.mark.parametrize("text", ["١٢s", "１２s", "1２h"])
+def test_a_digit_is_one_of_ten(text):
+    """What an editor's schema and a person read as no number is none here either."""
+    (problem,) = requests.load(
+        "a.yaml", "a", f"prompt: x\ntimeout: {text}\n".encode(), schemas.check
+    ).errors
+    assert "is not a duration" in problem.message
+    with pytest.raises(ValueError, match="is not a duration"):
+        duration(text)

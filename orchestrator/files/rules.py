@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.files import mistakes, nearness
+from orchestrator.files.layout import WORK
 from orchestrator.model import ids
 from orchestrator.model import run as run_model
 
@@ -83,6 +84,19 @@ def _paths(document: Document, task: Task, base: Path) -> Iterator[Problem]:
         if path is not None and (why := outside(path)):
             what, hint = f"'{path[:60]}' {why}", "name a path inside the project"
             yield document.problem_at((*base, *where), what, hint)
+    if task.cwd is not None and (why := unfit(task.cwd)):
+        what, hint = f"'{task.cwd[:60]}' {why}", "name a folder of the project's own"
+        yield document.problem_at((*base, "cwd"), what, hint)
+
+
+def unfit(folder: str) -> str:
+    """Why a folder of the project, relative to it, is no working folder for a task; empty if it may
+    be. Agents that may edit their working folder would edit there what steers git, or other
+    tasks."""
+    parts = [part.casefold() for part in os.path.normpath(folder).split("/")]
+    if ".git" in parts:
+        return "is a folder of git's"
+    return "has the state of tasks" if parts[0] == WORK else ""
 
 
 def outside(path: str) -> str:

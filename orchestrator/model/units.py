@@ -10,7 +10,9 @@ HOUR, DAY = 3600.0, 86400.0  # seconds
 LONGEST = 3650 * DAY
 MOST_COST = 1e12  # dollars: what is more was never paid, and sums stay finite
 EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
-_DURATION = regex(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?\Z")
+_DURATION = regex(
+    r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?(?:([0-9]+)ms)?\Z"
+)
 
 
 class NoSuchValue(ValueError):

@@ -16,7 +16,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files.documents import parse
 from orchestrator.files.layout import OWN, WORK, data_file, outside_trees
 from orchestrator.files.requests import Unreadable, read
-from orchestrator.files.rules import outside
+from orchestrator.files.rules import outside, unfit
 from orchestrator.libraries import later
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.task import Task
@@ -94,6 +94,15 @@ def project_path(root: str, path: str) -> str:
     if outside(path) or (resolved != base and not resolved.startswith(base + os.sep)):
         raise CannotStart(f"'{path}' is outside the project")
     return resolved
+
+
+def working_folder(root: str, path: str) -> str:
+    """`project_path`, of the folder in which a task is to work; `CannotStart` if it is none for
+    that, by whatever link it leads there."""
+    found = project_path(root, path)
+    if why := unfit(path) or unfit(os.path.relpath(found, _real(root))):
+        raise CannotStart(f"'{path}' {why}")
+    return found
 
 
 def compose_prompt(
@@ -206,7 +215,7 @@ def placeholders(
         "run_dir": f"{run_dir}/{OWN}",
         "project": root,
         "prompt_file": f"{run_dir}/prompt.md",
-        "cwd": project_path(root, task.cwd or "."),
+        "cwd": working_folder(root, task.cwd or "."),
         "schema": schema_text(root, task.result_schema) if task.result_schema else "",
         "schema_file": f"{run_dir}/{OWN}/result-schema.json" if task.result_schema else "",
         "python": sys.executable,
