@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -13,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StoreFault
-from orchestrator.files import documents, jsonlines, logtimes, scan
+from orchestrator.files import collections, documents, jsonlines, logtimes, scan
 from orchestrator.files.eventreader import about
 from orchestrator.files.layout import Layout
+from orchestrator.model import quota
 from orchestrator.store import folders, ledger, places
 from orchestrator.store.ledger import Ledger
-from orchestrator.tools import changes
+from orchestrator.tools import changes, queries, when
 
 ROOT = Path(__file__).parent.parent
 
@@ -99,3 +101,23 @@ def test_the_reference_names_the_limits_of_a_file():
     assert f"{documents.MAX_NODES:,} values" in said
     assert f"{documents.MAX_TASKS:,} tasks in a run" in said
     assert f"at most {changes.MOST} files" in said
+
+
+HUGE = "1" + "0" * 400
+
+
+def test_a_number_that_nobody_can_calculate_with_is_infinite():
+    """Whatever a tool prints, what is made of it (a cost, a moment, a share) asks whether it is finite."""
+    line = f'{{"a": [{HUGE}, -{HUGE}, {"9" * 5000}, 7], "b": {2**80}}}'.encode()
+    for found in (
+        jsonlines.parse_line(line),
+        *queries.events_of(line),
+        collections.read_json(line),
+    ):
+        assert found == {"a": [math.inf, -math.inf, math.inf, 7], "b": 2**80}
+    assert when.moment(float(HUGE), 0.0) is None
+
+
+def test_windows_of_a_plan_that_are_no_numbers_are_left_out():
+    (said,) = queries.events_of(f'{{"used": {HUGE}, "resets": {HUGE}, "window": "5 h"}}'.encode())
+    assert quota.window_from(said, 0.0) is None

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.files import opening, requests
+from orchestrator.files import jsonlines, opening, requests
 from orchestrator.files.layout import ANSWERS, ASKED, Layout
 from orchestrator.files.scan import names
 from orchestrator.files.text import clean, one_line
@@ -211,7 +211,7 @@ def _raw(path: str, waiting: bool = False) -> Raw | None:
         with opening.open_file(path) as file:
             if waiting and not _locked(file.fileno()):
                 return None
-            body = json.loads(file.read(1 << 18))
+            body = jsonlines.loads(file.read(1 << 18))
         tool = one_line(str(body["tool"]), 60)
         return Raw(key, float(body["since"]), question_of(body), tool)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

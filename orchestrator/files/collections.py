@@ -3,11 +3,11 @@ like, Backlog.md's folders."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.files import jsonlines
 from orchestrator.files.documents import parse
 from orchestrator.model import ids
 
@@ -33,7 +33,7 @@ def backlog_root(folder: str) -> bool:
 def read_json(raw: bytes) -> Any:
     """The data in a JSON file.  Raises ValueError, whose text says what is wrong."""
     try:
-        return json.loads(raw)
+        return jsonlines.loads(raw)
     except (UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {type(error).__name__}") from None
 

@@ -9,9 +9,31 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.files import opening
+from orchestrator.patterns import regex
 
+_HUGE = regex(r"[0-9]{300}")
 LONGEST = 16 << 20  # bytes of one line; what is longer was not written by us
 MANY = 10_000  # lines of a journal that are read: far more than a task ever has
+
+
+def _number(text: str) -> float:
+    """A whole number, as one that can be calculated with: Python has no limit, and where a float is
+    wanted that is an error."""
+    return int(text) if len(text) < 300 else float(text)
+
+
+_PLAIN, _BOUNDED = json.JSONDecoder(), json.JSONDecoder(parse_int=_number)
+
+
+def decoder(text: str) -> json.JSONDecoder:
+    """What reads JSON that somebody else wrote."""
+    return _BOUNDED if _HUGE.search(text) else _PLAIN
+
+
+def loads(raw: bytes) -> Any:
+    """The value in JSON that somebody else wrote.  Raises ValueError or RecursionError."""
+    text = raw.decode(json.detect_encoding(raw), "surrogatepass")
+    return decoder(text).decode(text)
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
@@ -20,7 +42,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     if len(line) > LONGEST:
         return None
     try:
-        value = json.loads(line)
+        value = loads(line)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

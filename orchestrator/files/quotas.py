@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from orchestrator.files import opening, scan
+from orchestrator.files import jsonlines, opening, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import quota
 
@@ -22,7 +20,7 @@ def read(layout: Layout, now: float) -> dict[str, list[quota.Window]]:
 def of(layout: Layout, tool: str) -> list[quota.Window]:
     """Everything that this tool last said."""
     try:
-        data = json.loads(opening.read_bytes(path(layout, tool)))
+        data = jsonlines.loads(opening.read_bytes(path(layout, tool)))
         return [
             quota.Window(
                 str(item["name"]),
@@ -39,7 +37,7 @@ def of(layout: Layout, tool: str) -> list[quota.Window]:
 def history(layout: Layout, tool: str) -> quota.History:
     """How much of its windows this tool has said was used, over the last days."""
     try:
-        data = json.loads(opening.read_bytes(path(layout, tool)))
+        data = jsonlines.loads(opening.read_bytes(path(layout, tool)))
         return {
             str(name): [(float(moment), float(used)) for moment, used in points]
             for name, points in dict(data.get("history", {})).items()

@@ -8,13 +8,12 @@ how much a tool printed.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
 from orchestrator.patterns import regex
@@ -230,6 +229,7 @@ def _ends(path: str) -> tuple[bytes, bool]:
 
 def _json(raw: bytes) -> Any:
     try:
-        return json.loads(raw.decode("utf-8", "replace"))
+        text = raw.decode("utf-8", "replace")
+        return jsonlines.decoder(text).decode(text)
     except (ValueError, RecursionError):
         return None

@@ -3,10 +3,10 @@ line as an event."""
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any
 
+from orchestrator.files import jsonlines
 from orchestrator.patterns import regex
 
 # What may stand before and after an event on its line: a terminal's control sequences, blanks, a
@@ -79,9 +79,4 @@ def _objects(raw: bytes) -> list[dict[str, Any]]:
 
 
 def _object(text: str, place: int) -> tuple[dict[str, Any], int]:
-    try:
-        return json.JSONDecoder().raw_decode(text, place)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:  # a whole number of thousands of digits, which Python does not read
-        return json.JSONDecoder(parse_int=float).raw_decode(text, place)
+    return jsonlines.decoder(text).raw_decode(text, place)
