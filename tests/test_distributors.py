@@ -21,34 +21,10 @@ from orchestrator.testing import DistributorContract, End, FakeClock, FakeDistri
 from orchestrator.testing.tube import NOON, _Loop
 
 
-def plain_order(run_dir: str, journal: int, script: str) -> Order:
-    return Order(
-        task_id="a",
-        attempt=1,
-        program="/bin/sh",
-        argv=("sh", "-c", script),
-        env={"PATH": os.environ["PATH"]},
-        cwd="/",
-        run_dir=run_dir,
-        stdin=None,
-        tag=os.urandom(8).hex(),
-        journal=journal,
-        cancel=f"{run_dir}/cancel",
-        timeout=30.0,
-        interrupt_grace=0.2,
-        terminate_grace=0.2,
-        log_limit=1 << 20,
-        on_log_limit="end",
-    )
-
-
 @pytest.mark.process
 class TestDirect(DistributorContract):
     def make(self) -> Distributor:
         return DirectDistributor()
-
-    def order(self, run_dir: str, journal: int, script: str) -> Order:
-        return plain_order(run_dir, journal, script)
 
 
 @pytest.mark.process
@@ -78,7 +54,7 @@ class TestFake(DistributorContract):
         self.ends.append(
             End(after=None) if endless else End(code=int(script.rsplit(maxsplit=1)[-1]))
         )
-        return plain_order(run_dir, journal, script)
+        return super().order(run_dir, journal, script)
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
         loop = _Loop(self.clock, 60.0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -199,3 +202,48 @@ def test_what_reads_has_no_line_that_writes():
             if len(found) > allowed.get(inside, 0):
                 wrong[inside] = found
     assert not wrong, f"what reads does not write; the writers are in store/: {wrong}"
+
+
+@functools.cache
+def words() -> set[str]:
+    """All words of the program."""
+    places = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")]
+    return {word for path in places for word in re.findall(r"[\w-]+", path.read_text())}
+
+
+def keys_of(rule: object, above: str = "") -> Iterator[tuple[str, str, dict]]:
+    """``(path, key, rule)`` of everything that may be written into a file of this schema."""
+    if isinstance(rule, list):
+        for each in rule:
+            yield from keys_of(each, above)
+    if isinstance(rule, dict):
+        for name, inner in rule.items():
+            if name == "properties" and isinstance(inner, dict):
+                for key, value in inner.items():
+                    if isinstance(value, dict):
+                        yield f"{above}{key}", key, value
+                        yield from keys_of(value, f"{above}{key}.")
+            else:
+                yield from keys_of(inner, above)
+
+
+@pytest.mark.parametrize("kind", "config hold run schedule task template tool".split())
+def test_every_key_of_a_file_is_described_and_read(kind):
+    """A setting is documented by its schema, and a key that no code knows does nothing."""
+    schema = json.loads((ROOT / f"schemas/{kind}.schema.json").read_text())
+    silent, unread = [], []
+    for path, key, rule in keys_of(schema):
+        if "$ref" not in rule and not rule.get("description"):
+            silent.append(path)
+        if key not in words():
+            unread.append(path)
+    assert not silent, f"schemas/{kind}.schema.json: give these a description: {silent}"
+    assert not unread, f"schemas/{kind}.schema.json: no code reads these: {unread}"
+
+
+def test_where_a_task_was_is_known_from_events_that_exist():
+    from orchestrator.model.event import EVENTS
+    from orchestrator.queries import past
+
+    unknown = {*past._AFTER, *past._STAY} - set(EVENTS)
+    assert not unknown, f"queries/past.py names events that EVENTS does not have: {unknown}"

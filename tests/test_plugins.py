@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
 MODULE = '''
 import asyncio
 from orchestrator.distributors.direct import DirectDistributor
@@ -36,15 +43,95 @@ class Upper(SpecAdapter):
 
 def install(project) -> None:
     site = project.root.parent / "site"
-    info = site / "mine-1.0.dist-info"
-    info.mkdir(parents=True)
+    site.mkdir()
     (site / "mine.py").write_text(MODULE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
+    register(
+        project,
+        site,
         "[orchestrator.distributors]\nelsewhere = mine:Elsewhere\n\n"
-        "[orchestrator.adapters]\nupper = mine:Upper\n"
+        "[orchestrator.adapters]\nupper = mine:Upper\n",
     )
+
+
+def register(project, site: Path, entry_points: str) -> None:
+    """What pip writes for a package, without pip."""
+    info = site / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(entry_points)
     project.env["PYTHONPATH"] = str(site)
+
+
+def test_the_page_on_distributors_is_true(project):
+    """Its files are a package whose tests pass, and its configuration runs tasks."""
+    page = (ROOT / "docs/how-to/write-a-distributor.md").read_text()
+    site = project.root.parent / "site"
+    blocks = re.findall(r"```\w+\n# ([\w./]+)\n(.*?)```", page, re.S)
+    for name, text in blocks:
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    point = re.search(r'entry-points."orchestrator.distributors"\]\n(.*?)```', page, re.S)
+    register(project, site, f"[orchestrator.distributors]\n{point[1].replace(chr(34), '')}")
+    tests = [name for name, _ in blocks if name.startswith("test_")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=site,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert len(tests) == 3 and "7 passed" in done.stdout
+
+    agents = "agents: {n: {tool: shell, command: [nice]}}\n"
+    project.config((site / "work/orchestrator.yaml").read_text() + agents)
+    project.drop("a.yaml", "agent: n\nprompt: x\n")
+    project.drop("b.yaml", "agent: n\non: calmest\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    assert (project.log("a"), project.log("b")) == ("10\n", "19\n")
+
+
+BROKEN = """
+import os
+from orchestrator.distributors.direct import DirectDistributor
+from orchestrator.testing import DistributorContract
+from mine import Elsewhere
+
+class KeepsTheLock(DirectDistributor):
+    def dispatch(self, order, on_started):
+        self.kept = os.dup(order.journal)
+        return super().dispatch(order, on_started)
+
+class TestElsewhere(DistributorContract):
+    def make(self):
+        return Elsewhere()
+
+class TestKeepsTheLock(DistributorContract):
+    def make(self):
+        self.made = KeepsTheLock()
+        return self.made
+"""
+
+
+def test_a_distributor_that_breaks_the_contract_is_told_how(project):
+    install(project)
+    site = project.root.parent / "site"
+    (site / "test_broken.py").write_text(BROKEN)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "told", site],
+        cwd=site,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "started is recorded before on_started is called" in done.stdout
+    assert "their tools ended with 5 and 0, their handles say [0, 0]" in done.stdout
+    assert "close Order.journal once its end is recorded" in done.stdout
 
 
 def test_a_distributor_of_others(project):

@@ -21,7 +21,6 @@ import pytest
 from brokers import ALL, KINDS, Broker, Link, broker_of, missing
 from conftest import PATIENCE, ROOT, wait_until
 from farms import LEASE, LEASH, Farm, opened
-from test_distributors import plain_order
 
 from orchestrator.distributors.base import Distributor, Order
 from orchestrator.distributors.dispatches import OFFERED, TOPIC, State, record_name, state_from
@@ -62,7 +61,7 @@ class TestContract(DistributorContract):
         )
 
     def order(self, run_dir: str, journal: int, script: str) -> Order:
-        return replace(plain_order(run_dir, journal, script), portable=portable(script))
+        return replace(super().order(run_dir, journal, script), portable=portable(script))
 
 
 def portable(script: str, **more: object) -> dict[str, object]:

@@ -25,7 +25,7 @@ _AFTER = {
 _STAY = frozenset(
     "task_invalid task_refused task_cancel_requested task_replied task_merged attempt_dispatched"
     " attempt_started attempt_finished task_retrying task_adopted task_restored tool_parked"
-    " task_asked".split()
+    " question_asked question_answered".split()
 )
 
 

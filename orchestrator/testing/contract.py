@@ -3,7 +3,6 @@ is made.
 
 class TestMine(DistributorContract):
     def make(self): return MyDistributor()
-    def order(self, run_dir, journal, script): ...   # an attempt whose tool runs this shell script
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ ENDLESS = "while :; do sleep 0.1; done"
 
 
 class DistributorContract:
-    """The tests.  ``make`` and ``order`` are the subclass's."""
+    """The tests.  ``make`` is the subclass's, and ``order`` if its attempts do not run here."""
 
     def make(self) -> Distributor:
         """A distributor, ready."""
@@ -36,11 +35,33 @@ class DistributorContract:
     def order(self, run_dir: str, journal: int, script: str) -> Order:
         """An attempt, numbered 1, whose tool runs this shell script; its logs go to ``run_dir``.
         For a distributor that is portable it has no command, and `Order.portable`."""
-        raise NotImplementedError
+        return Order(
+            task_id="a",
+            attempt=1,
+            program="/bin/sh",
+            argv=("sh", "-c", script),
+            env={"PATH": os.environ["PATH"]},
+            cwd="/",
+            run_dir=run_dir,
+            stdin=None,
+            tag=os.urandom(8).hex(),
+            journal=journal,
+            cancel=f"{run_dir}/cancel",
+            timeout=30.0,
+            interrupt_grace=0.2,
+            terminate_grace=0.2,
+            log_limit=1 << 20,
+            on_log_limit="end",
+        )
 
     def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run what waits for a distributor."""
-        return asyncio.run(waiting.within(PATIENCE, work()))
+        try:
+            return asyncio.run(waiting.within(PATIENCE, work()))
+        except TimeoutError:
+            raise AssertionError(
+                f"{PATIENCE:.0f} s passed: on_started was not called, or wait does not return"
+            ) from None
 
     def run_and_go(self, work: Callable[[], Coroutine[Any, Any, Any]], order: Order) -> None:
         """Run it in a watcher that is gone afterwards: a process of its own."""
@@ -52,7 +73,7 @@ class DistributorContract:
             finally:
                 os._exit(1)
         os.close(order.journal)  # the other process has it
-        assert os.waitpid(pid, 0)[1] == 0
+        assert os.waitpid(pid, 0)[1] == 0, "the watcher before failed: its error is above"
 
     def journal(self, folder: Path) -> tuple[str, int]:
         """A journal with a claim and with its lock: its path and its descriptor."""
@@ -76,7 +97,7 @@ class DistributorContract:
     def take_over(self, distributor: Distributor, order: Order, path: str) -> ExecutionHandle:
         """What the next watcher does with an attempt that goes on, or may have been offered."""
         facts = journals.read(path).attempt
-        assert facts is not None
+        assert facts is not None, "the journal has no record of the attempt: started is missing"
         if not distributor.portable:
             return distributor.adopt(facts, path)
         fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND)
@@ -100,15 +121,13 @@ class DistributorContract:
                 lambda _: kinds.extend(self.kinds(path)),
             )
             end = await handle.wait()
-            assert not handle.is_running()
+            assert not handle.is_running(), "wait has returned, and is_running says that it runs"
             distributor.close()
             return end
 
-        end = self.run(work)
-        assert end.cause == "" and end.code == 3
-        assert kinds[:1] == ["claim"] and "started" in kinds
-        facts = journals.read(path).attempt
-        assert facts is not None and facts.ended is not None and facts.ended["code"] == 3
+        self.assert_ended(self.run(work), 3)
+        assert "started" in kinds, f"started is recorded before on_started is called; found {kinds}"
+        self.assert_recorded(path, "code", 3)
         self.assert_free(path)
 
     def test_a_cancelled_attempt_ends(self, tmp_path: Path) -> None:
@@ -120,17 +139,15 @@ class DistributorContract:
             started = asyncio.Event()
             handle = distributor.dispatch(order, lambda _: started.set())
             await started.wait()
-            assert handle.is_running()
+            assert handle.is_running(), "its tool runs, and is_running says that it has ended"
             Path(order.cancel).write_text("{}")
             handle.cancel()
             end = await handle.wait()
             distributor.close()
             return end
 
-        assert self.run(work).cause == "cancelled"
-        facts = journals.read(path).attempt
-        assert facts is not None and facts.ended is not None
-        assert facts.ended["cause"] == "cancelled"
+        self.assert_cancelled(self.run(work))
+        self.assert_recorded(path, "cause", "cancelled")
         self.assert_free(path)
 
     def test_two_attempts_at_once_are_told_apart(self, tmp_path: Path) -> None:
@@ -149,7 +166,8 @@ class DistributorContract:
             distributor.close()
             return ends
 
-        assert [end.code for end in self.run(work)] == [5, 0]
+        codes = [end.code for end in self.run(work)]
+        assert codes == [5, 0], f"their tools ended with 5 and 0, their handles say {codes}"
 
     def test_the_next_watcher_goes_on_with_an_attempt(self, tmp_path: Path) -> None:
         """`close` ends nothing. What runs is taken over, begins no second time, and can be
@@ -166,18 +184,18 @@ class DistributorContract:
         async def the_next() -> AttemptEnd:
             distributor = self.make()
             handle = self.take_over(distributor, order, path)
-            assert handle.is_running()
+            assert handle.is_running(), "its tool runs, and who took it over says that it has ended"
             Path(order.cancel).write_text("{}")
             handle.cancel()
             end = await handle.wait()
-            assert not handle.is_running()
+            assert not handle.is_running(), "wait has returned, and is_running says that it runs"
             distributor.close()
             return end
 
         self.run_and_go(one_watcher, order)
-        assert self.run(the_next).cause == "cancelled"
-        kinds = self.kinds(path)
-        assert kinds.count("started") == kinds.count("exit") == 1
+        self.assert_cancelled(self.run(the_next))
+        for kind in ("started", "exit"):
+            self.assert_once(path, kind)
         self.assert_free(path)
 
     def test_an_end_that_no_watcher_saw_is_found(self, tmp_path: Path) -> None:
@@ -199,14 +217,38 @@ class DistributorContract:
             return end
 
         self.run_and_go(one_watcher, order)
-        end = self.run(the_next)
-        assert end.cause == "" and end.code == 4
-        assert self.kinds(path).count("exit") == 1
+        self.assert_ended(self.run(the_next), 4)
+        self.assert_once(path, "exit")
+
+    def assert_ended(self, end: AttemptEnd, code: int) -> None:
+        """Its tool ended by itself, with this exit code."""
+        fine = end.cause == "" and end.code == code
+        assert fine, f"its tool ended by itself, with {code}; the handle says {end}"
+
+    def assert_cancelled(self, end: AttemptEnd) -> None:
+        """It ended because somebody asked for that."""
+        assert end.cause == "cancelled", f"its cancel file was there; the handle says {end}"
+
+    def assert_recorded(self, path: str, key: str, value: object) -> None:
+        """Its end is in the journal, and says so."""
+        facts = journals.read(path).attempt
+        ended = facts.ended if facts is not None else None
+        assert ended is not None, f"exit is recorded before wait returns; found {self.kinds(path)}"
+        assert ended[key] == value, f"exit says {key} {ended[key]!r}, not {value!r}"
+
+    def assert_once(self, path: str, kind: str) -> None:
+        """A record is there, and no second time."""
+        kinds = self.kinds(path)
+        assert kinds.count(kind) == 1, f"{kind} is recorded once; found {kinds}"
 
     def assert_free(self, path: str) -> None:
         """Nobody holds the journal's lock."""
         fd = opening.descriptor(path, os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AssertionError(
+                "the journal is still locked: close Order.journal once its end is recorded"
+            ) from None
         finally:
             os.close(fd)
