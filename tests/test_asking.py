@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import pytest
 from conftest import wait_until
 
+from orchestrator.execution.attemptlimits import asking as asking_now
 from orchestrator.files import asks
 from orchestrator.files.layout import data_file
 from orchestrator.store.answering import verdict
@@ -247,3 +249,66 @@ def test_an_answer_that_is_still_being_written_is_waited_for(project, watch):
         assert "deny" not in project.log("a")
         file.write("make\n")
     wait_until(lambda: "deny one: A person said: use make" in project.log("a"))
+
+
+def _damage(path, kind: str) -> None:
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        (path / "x").mkdir(parents=True)
+    else:
+        path.write_text("no head at all\n" if kind == "text" else "x" * (2 << 20))
+
+
+@pytest.mark.parametrize("kind", ["text", "pipe", "folder", "large"])
+def test_a_question_whose_file_was_spoilt_is_written_again(project, watch, kind):
+    """The watcher tried for ever to write it, and did nothing else any more."""
+    asking(project, "one")
+    watch()
+    open_ones(project)
+    _damage(project.work / "asks/a.1.md", kind)
+    open_ones(project)
+    project.run("reply", "a", "1")
+    project.settled("a", "done")
+    assert "allow one" in project.log("a")
+
+
+@pytest.mark.parametrize("since", ["NaN", "1e308", "-1e308", '"soon"', "[]"])
+def test_a_question_of_no_moment_is_none(tmp_path, since):
+    """An agent has written it itself, and a file that cannot be read back is never known."""
+    (tmp_path / "asked").mkdir()
+    path = tmp_path / "asked" / f"{'0' * 32}.json"
+    path.write_text(f'{{"tool": "Bash", "input": {{"command": "x"}}, "since": {since}}}')
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert not list(asks.open_questions(str(tmp_path)))
+        assert not asking_now(str(tmp_path))
+        path.write_text('{"tool": "Bash", "since": 1.5}')
+        assert list(asks.open_questions(str(tmp_path))) and asking_now(str(tmp_path))
+
+
+def test_only_a_question_that_people_see_makes_time_stand_still(project, watch):
+    """An agent may lock what it likes: nobody is asked by that, and its limit is over when it is."""
+    code = (
+        "import fcntl, os, time\n"
+        "asked = os.path.dirname(os.environ['ORCHESTRATOR_ARTIFACTS']) + '/asked'\n"
+        "os.makedirs(asked, exist_ok=True)\n"
+        "for name in ('x', '0' * 32 + '.json'):\n"
+        "    file = open(f'{asked}/{name}', 'w'); fcntl.flock(file, fcntl.LOCK_EX); globals()[name] = file\n"
+        "time.sleep(600)\n"
+    )
+    project.config("agents: {py: {tool: shell, command: [python3, -]}}\n")
+    project.drop("a.yaml", json.dumps({"prompt": code, "agent": "py", "timeout": "1s"}))
+    watch()
+    wait_until(lambda: project.events("task_finished", "a"), "its limit")
+
+
+def test_all_that_is_asked_is_shown_or_counted():
+    """Who says yes must not say it to what is not there to be read."""
+    text = asks.question_of({"tool": "Bash", "input": {"command": "true " * 2000 + "; rm -rf ~"}})
+    assert "rm -rf" not in text and "6,010 more characters are not shown" in text
+    text = asks.question_of(
+        {"tool": "Bash", "input": {"command": "true " + " " * 160 + "rm -rf ~"}}
+    )
+    assert "rm -rf ~" in text.splitlines()[0]

@@ -546,6 +546,34 @@ def test_an_agent_that_stops_its_supervisor_does_not_get_past_its_limits(project
     assert watcher.process.poll() is None
 
 
+@pytest.mark.parametrize("request_", [0x10, 0x4206], ids=["attach", "seize"])
+def test_an_agent_that_traces_its_supervisor_does_not_get_past_its_limits(project, watch, request_):
+    """A tracer stops it as SIGSTOP does (where the kernel lets a child trace its parent)."""
+    agent(
+        project,
+        "tracer",
+        "import ctypes\nptrace, parent = ctypes.CDLL(None).ptrace, os.getppid()\n"
+        f"ptrace({request_}, parent, 0, 0)\nptrace(0x4207, parent, 0, 0)\ntime.sleep(600)\n",
+    )
+    watch()
+    project.drop("b.yaml", "agent: tracer\nprompt: x\ntimeout: 1s\n")
+    wait_until(lambda: project.where("b") in ("failed", "review"), "b ends")
+    wait_until(lambda: not tagged(project), "nothing of it is left")
+
+
+def test_an_agent_that_lets_its_supervisor_write_nothing_stops_nobody_else(project, watch):
+    """A limit on the size of files is no full disk."""
+    agent(
+        project,
+        "miser",
+        "import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (0, 0))\n",
+    )
+    watcher = watch()
+    project.drop("b.yaml", "agent: miser\nprompt: x\n")
+    wait_until(lambda: project.where("b") in ("failed", "review"), "b ends")
+    goes_on(project, watch, watcher)
+
+
 @pytest.mark.parametrize("how", ["itself", "module"])
 def test_no_file_of_the_project_is_a_module_of_ours(project, tmp_path, how):
     trace = tmp_path / "trace"

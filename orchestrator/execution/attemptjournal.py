@@ -6,6 +6,7 @@ Code of the supervisor: standard library only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -35,12 +36,14 @@ class AttemptJournal:
 
     def append_exit(self, record: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         """How it ended must not be lost: while the disk refuses, say so, and try again with a fresh
-        descriptor."""
+        descriptor. Raises OSError if this process alone may not write: then the attempt is lost."""
         while True:
             try:
                 self.append(record)
                 return
             except OSError as error:
+                if error.errno == errno.EFBIG:  # by a limit of ours, which a tool can set
+                    raise
                 say({"fault": error.strerror or str(error)})
             signal.sigtimedwait((), 1.0)
             if self._append_anew(record):

@@ -6,6 +6,7 @@ Code of the supervisor: standard library only.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:  # typing costs every supervisor a millisecond
     from orchestrator.execution.logs import Logs
 
 
+LATEST = 7258118399.0  # as in model.units
+
+
 class AttemptLimits:
     """Time and silence stand still while a person is asked. ``deadline`` (monotonic) is None where
     there is no limit."""
@@ -28,12 +32,14 @@ class AttemptLimits:
         limit = job["timeout"]
         self.deadline: float | None = began + limit if limit else None
         self._looked = began
+        # Made before it begins, if its role lets it ask.
+        self._may_ask = os.path.isdir(f"{job['run_dir']}/asked")
         self._said = (0, began)  # size of its logs, and since when
         self._worked: tuple[float, float] | None = None  # processor time of its commands, and when
 
     def passed(self, pid: int, now: float) -> str:
         """Why the tool ``pid`` is to be stopped; empty if it may go on."""
-        if asking(self.job["run_dir"]):
+        if self._may_ask and asking(self.job["run_dir"]):
             self._stand_still(now - self._looked)
         self._looked = now
         if self.deadline is not None and now >= self.deadline:
@@ -94,13 +100,13 @@ class AttemptLimits:
 
 def asking(run_dir: str) -> bool:
     """Whether the tool waits for a person: a question that has no answer, and whose asker holds its
-    lock."""
+    lock. What no person would be shown (`files.asks`) is none."""
     try:
         names = os.listdir(f"{run_dir}/asked")
     except OSError:
         return False
     for name in names:
-        if name.startswith(".") or os.path.lexists(f"{run_dir}/answers/{name}"):
+        if not _is_name(name) or os.path.lexists(f"{run_dir}/answers/{name}"):
             continue
         try:
             fd = os.open(
@@ -112,7 +118,21 @@ def asking(run_dir: str) -> bool:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
+            if _is_question(fd):
+                return True
         finally:
             os.close(fd)
     return False
+
+
+def _is_name(name: str) -> bool:
+    key, dot, suffix = name.partition(".")
+    return len(key) == 32 and dot + suffix == ".json" and not key.strip("0123456789abcdef")
+
+
+def _is_question(fd: int) -> bool:
+    try:
+        body = json.loads(os.read(fd, 1 << 18))
+        return "tool" in body and 0 <= float(body["since"]) <= LATEST
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

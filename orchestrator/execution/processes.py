@@ -30,10 +30,10 @@ def pin(pid: int, started: int, boot: str) -> int | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether somebody has stopped it (SIGSTOP); False if it is gone."""
+    """Whether somebody has stopped it (SIGSTOP), or stops it as a tracer; False if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] == b"T"
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
     except (OSError, IndexError):
         return False
 

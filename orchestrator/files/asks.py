@@ -21,7 +21,7 @@ from orchestrator.files.layout import ANSWERS, ASKED, Layout
 from orchestrator.files.scan import names
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.question import misnumbered
-from orchestrator.model.units import timestamp, when
+from orchestrator.model.units import LATEST, timestamp, when
 from orchestrator.records import dataclass
 
 ANSWER = ".answer"
@@ -213,7 +213,10 @@ def _raw(path: str, waiting: bool = False) -> Raw | None:
                 return None
             body = jsonlines.loads(file.read(1 << 18))
         tool = one_line(str(body["tool"]), 60)
-        return Raw(key, float(body["since"]), question_of(body), tool)
+        since = float(body["since"])
+        if not 0 <= since <= LATEST:  # as execution.attemptlimits has it
+            return None
+        return Raw(key, since, question_of(body), tool)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -237,7 +240,10 @@ def question_of(body: dict[str, Any]) -> str:
     detail = json.dumps(given, ensure_ascii=False, indent=2) if given else ""
     if said and isinstance(said[0], str) and len(facts) == 1:
         detail = str(said[0])
-    lines += [f"    {line}" for line in clean(detail)[:SHOWN].splitlines()]
+    detail = clean(detail)
+    lines += [f"    {line}" for line in detail[:SHOWN].splitlines()]
+    if len(detail) > SHOWN:
+        lines += ["", f"{len(detail) - SHOWN:,} more characters are not shown."]
     offered = [f"{number}. {word}" for number, word in enumerate(_options(body), 1)]
     return "\n".join([*lines, "", *offered])
 

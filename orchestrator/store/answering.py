@@ -42,7 +42,8 @@ def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
     _tell(store, "question_asked", task_id, attempt, raw.key, raw.what)  # first, under one id
     run_dir = store.layout.logs(task_id, attempt)
     while True:
-        number = number_of(run_dir, raw.key) or next_number(store.layout, task_id)
+        known = number_of(run_dir, raw.key)
+        number = known or next_number(store.layout, task_id)
         path = f"{store.layout.asks}/{task_id}.{number}.md"
         try:
             _publish(store, path, text_of(task_id, attempt, raw).encode("utf-8", "replace"))
@@ -50,7 +51,9 @@ def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
                 _publish(store, f"{run_dir}/{ANSWERS}/{raw.key}.{number}", b"")
             return path
         except FileExistsError:
-            continue
+            # What lies there under the question's own number was spoilt, or we would know it.
+            if known and not places.clear(store.layout, path):
+                atomic.remove(path)
 
 
 def answer(store: Store, ask: Ask, words: str) -> None:
