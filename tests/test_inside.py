@@ -11,9 +11,18 @@ from pathlib import Path
 import pytest
 from test_walls import odd
 
+from orchestrator.coordination.health import takes_writes
 from orchestrator.coordination.nontasks import MANY, NonTasks
 from orchestrator.errors import StoreFault, Unusable
-from orchestrator.files import eventreader, jsonlines, logreader, logtimes, scan, templates
+from orchestrator.files import (
+    eventreader,
+    jsonlines,
+    logreader,
+    logtimes,
+    owners,
+    scan,
+    templates,
+)
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
@@ -52,6 +61,15 @@ def test_what_lies_where_a_folder_of_ours_belongs_gives_way(layout, tmp_path, ki
         assert is_folder(layout.folder(name)) and not places.spoilt(layout)
     kept = [*(tmp_path / "work").glob("*/.displaced/*")]
     assert kept and not folders.make(layout)
+
+
+@pytest.mark.parametrize("name", ["inbox", "running", "done", "results", "events", "logs"])
+def test_a_folder_that_takes_no_file_is_a_disk_that_takes_none(tmp_path, name):
+    """Else every look finds the fault over, and every step finds it again, twice a second."""
+    store = Tube(tmp_path).store
+    assert takes_writes(store)
+    (tmp_path / "work" / name / f".probe.{owners.own()}").mkdir()
+    assert not takes_writes(store)
 
 
 @pytest.mark.parametrize("name", (*FOLDER_NAMES, ".state"))

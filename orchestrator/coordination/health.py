@@ -67,6 +67,8 @@ def takes_writes(store: Store) -> bool:
             layout.active,
             layout.folder("logs"),
             layout.folder("results"),
+            layout.folder("events"),
+            layout.folder(Status.INBOX),
             layout.folder(Status.RUNNING),
             layout.folder(Status.DONE),
         ):
