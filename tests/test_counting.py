@@ -121,3 +121,14 @@ def test_a_number_that_nobody_can_calculate_with_is_infinite():
 def test_windows_of_a_plan_that_are_no_numbers_are_left_out():
     (said,) = queries.events_of(f'{{"used": {HUGE}, "resets": {HUGE}, "window": "5 h"}}'.encode())
     assert quota.window_from(said, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    "said, counts",
+    [({"used": 1.2, "resets": 7200.0}, 7200.0), ({"used": 0.9, "resets": 9e9}, None)],
+)
+def test_a_window_ends_within_months_whatever_an_agent_prints(said, counts):
+    """Else one line would keep its tool's less urgent tasks waiting for a century."""
+    found = quota.window_from({"window": "5 h", **said}, 0.0)
+    assert found is not None and found.resets == counts
+    assert quota.window_from({"window": "5 h", **said, "used": 1e22}, 0.0) is None

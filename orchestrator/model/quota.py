@@ -18,6 +18,8 @@ VOID = HOUR  # seconds that a word counts where no end is known
 POINTS = 200  # of the history of a window, that a curve is drawn of
 PAST = 8 * DAY  # seconds that a point is kept
 WINDOWS = 8  # of one tool whose history is kept
+MOST_USED = 10.0  # of a window: no plan lets anybody use it ten times over
+LONGEST = 62 * DAY  # from now to the end of a window: a month has begun anew by then
 MILLISECONDS = 1e11  # no moment in seconds is as large
 
 
@@ -57,8 +59,10 @@ def window_from(data: Mapping[str, Any], seen: float) -> Window | None:
     resets = _number(data.get("resets"))
     if resets is not None and resets > MILLISECONDS:
         resets /= 1000
+    if resets is not None and resets > seen + LONGEST:
+        resets = None
     name = data.get("window") or _span(_number(data.get("minutes")))
-    if used is None or used < 0 or not name:
+    if used is None or not 0 <= used <= MOST_USED or not name:
         return None
     return Window(str(name)[:20], used, seen, resets)
 
