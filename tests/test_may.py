@@ -16,6 +16,7 @@ from orchestrator.model.budget import Budget, Budgets, Running, Spent, closed, o
 from orchestrator.model.config import config_from
 from orchestrator.model.task import Task
 from orchestrator.model.units import cost_of, duration
+from orchestrator.testing import Tube
 from orchestrator.tools import judging
 from orchestrator.tools.invocation import CannotStart, program, working_folder
 from orchestrator.tools.routing import RouteProblem, routes
@@ -219,3 +220,88 @@ def test_a_digit_is_one_of_ten(text):
     assert "is not a duration" in problem.message
     with pytest.raises(ValueError, match="is not a duration"):
         duration(text)
+
+
+def by_inbox(tube: Tube, body: str) -> None:
+    tube.drop("a", f"{{{body}}}\n")
+
+
+def by_run(tube: Tube, body: str) -> None:
+    tube.drop("r", f"tasks: {{a: {{{body}}}}}\n")
+
+
+def by_defaults(tube: Tube, body: str) -> None:
+    tube.drop("r", f"defaults: {{{body.replace('prompt: x, ', '')}}}\ntasks: {{a: x}}\n")
+
+
+def by_matrix(tube: Tube, body: str) -> None:
+    where = body.partition("cwd: ")[2] or "."
+    body = body.replace(f"cwd: {where}", "cwd: '{v}'")
+    tube.drop("r", f"tasks: {{a: {{{body}, matrix: {{v: ['{where}']}}}}}}\n")
+
+
+def by_template(tube: Tube, body: str) -> None:
+    write(tube.layout.templates, "t", f"{{{body}}}\n")
+    tube.drop("a", "use: t\n")
+
+
+def by_value(tube: Tube, body: str) -> None:
+    where = body.partition("cwd: ")[2] or "."
+    body = body.replace(f"cwd: {where}", "cwd: '{v}'")
+    write(tube.layout.templates, "t", f"{{params: {{v: {{default: lib}}}}, {body}}}\n")
+    tube.drop("a", f"use: t\nwith: {{v: '{where}'}}\n")
+
+
+def by_schedule(tube: Tube, body: str) -> None:
+    write(tube.layout.schedules, "s", f"every: 1h\ntask: {{{body}}}\n")
+
+
+def by_follow_up(tube: Tube, body: str) -> None:
+    tube.drop("a", f"{{prompt: x, agent: ok, then: {{{body}}}}}\n")
+
+
+def by_role(tube: Tube, body: str) -> None:
+    tube.configure(f"  chained: {{tool: shell, command: [/bin/true], then: {{{body}}}}}\n")
+    tube.drop("a", "{prompt: x, agent: chained}\n")
+
+
+def by_contest(tube: Tube, body: str) -> None:
+    tube.drop("a", f"{{{body.replace('agent: ok', 'compete: [ok, two]')}}}\n")
+
+
+def write(folder: str, name: str, text: str) -> None:
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{folder}/{name}.yaml", "w") as file:
+        file.write(text)
+
+
+DOORS = [
+    by_inbox, by_run, by_defaults, by_matrix, by_template, by_value, by_schedule, by_follow_up,
+    by_role, by_contest,
+]  # fmt: skip
+ASKED = [
+    "env: {MAKEFLAGS: x}",
+    "env: {Npm_Config_script_shell: x}",
+    "timeout: 9000h",
+    "cwd: ../x",
+    "cwd: .git",
+    "cwd: work/asks",
+]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_leads_past_the_same_rule(tmp_path, door, asked):
+    """Whatever brings a task about, it becomes a task of the inbox, and is routed as one."""
+    tube = Tube(tmp_path)
+    door(tube, f"prompt: x, agent: ok, {asked}")
+    tube.at(4000, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    causes = {"a"} if door in (by_follow_up, by_role) else set()
+    orders = [order for order in tube.fake.dispatched if order.task_id not in causes]
+    for order in orders:
+        assert not {"MAKEFLAGS", "Npm_Config_script_shell"} & set(order.env)
+        assert order.timeout <= 86400 and order.cwd.startswith(str(tmp_path))
+        assert not order.cwd.startswith((f"{tmp_path}/.git", f"{tmp_path}/work"))
+    begun = asked.startswith("timeout") and door is not by_contest  # that needs a repository
+    assert bool(orders) == begun, tube.news[-4:]
