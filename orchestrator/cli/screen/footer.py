@@ -261,43 +261,70 @@ def _table(
     first = _first(lines, room, marked)
     all_shown = len(lines) <= room
     shown = lines[first : first + room] if all_shown else lines[first : first + max(room - 1, 1)]
-    sizes = [max(width(line.cells[n]) for line in shown) for n in range(len(shown[0].cells))]
-    right = max(width(line.right) for line in shown)
     margin = 4 if hand is not None else 2
-    if sizes:
-        others = sum(sizes[1:]) + 2 * len(sizes) + margin + (right + 2 if right else 0)
-        free = columns - others - max(width(line.last) for line in shown)
-        sizes[0] = min(sizes[0], max(columns // 3, 12, free))
-    if columns >= WIDE:  # why it needs you, and what it does, come before its branch and its title
-        wanted = min(max(width(line.last) for line in shown), columns // 3)
-        for n in (BRANCH, TITLE) if len(sizes) > BRANCH else ():
-            used = sum(size + 2 for size in sizes if size) + margin + (right + 2 if right else 0)
-            if columns - used < wanted:
-                size = sizes[n] - (wanted - columns + used)
-                sizes[n] = size if size >= NARROWEST else 0
+    sizes = _sizes(shown, columns, margin)
     rows = []
     for line in shown:
         mark = ""
         if hand is not None:
             mark = "> " if line.id == marked else "  "
-        text = "  ".join(
-            (fit if n else fit_middle)(cell, size, _dots(console))
-            for n, (cell, size) in enumerate(zip(line.cells, sizes, strict=True))
-            if size
-        )
-        end = f"  {line.right:>{right}}" if right else ""
-        left = columns - margin - width(text) - 2 - width(end)
-        text += "  " + fit(line.last, left, _dots(console)) if left > 4 else ""
-        text = fit(text + end, columns - margin, _dots(console)).rstrip()
+        text = _fitted(line, sizes, columns - margin, _dots(console))
         rows.append(f"{mark}{console.sign(line.sign)} {text}")
         said = one_line((below or {}).get(line.id, ""))
         if said and spare > 0:
             spare -= 1
-            indent = " " * (margin + sizes[0] + 2)
+            indent = " " * (margin + sizes.cells[0] + 2)
             rows.append(indent + fit(said, columns - len(indent), _dots(console)).rstrip())
     if not all_shown and room > 1:
         rows.append(console.paint(f"  {_dots(console)} {len(lines) - len(shown)} more", "dim"))
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """How wide the columns of a table are: its cells (0: not shown), and what stands at the right
+    end."""
+
+    cells: Sequence[int]
+    right: int
+
+    @property
+    def end(self) -> int:
+        """The columns that the right end takes, with the gap before it."""
+        return self.right + 2 if self.right else 0
+
+
+def _sizes(shown: Sequence[_Line], columns: int, margin: int) -> _Sizes:
+    """As wide as what they hold; where that is too much, the first cell gives way, then the branch
+    and the title: why it needs you, and what it does, come before them."""
+    cells = [max(width(line.cells[n]) for line in shown) for n in range(len(shown[0].cells))]
+    last = max(width(line.last) for line in shown)
+    found = _Sizes(cells, max(width(line.right) for line in shown))
+    taken = margin + found.end
+    if cells:
+        others = sum(cells[1:]) + 2 * len(cells) + taken
+        cells[0] = min(cells[0], max(columns // 3, 12, columns - others - last))
+    if columns >= WIDE and len(cells) > BRANCH:
+        wanted = min(last, columns // 3)
+        for n in (BRANCH, TITLE):
+            free = columns - taken - sum(size + 2 for size in cells if size)
+            narrower = cells[n] - max(wanted - free, 0)
+            cells[n] = narrower if free >= wanted or narrower >= NARROWEST else 0
+    return found
+
+
+def _fitted(line: _Line, sizes: _Sizes, columns: int, dots: str) -> str:
+    """One row, in so many columns: an id gives way in its middle, all else at its end."""
+    cells = [
+        fit(cell, size, dots) if n else fit_middle(cell, size, dots)
+        for n, (cell, size) in enumerate(zip(line.cells, sizes.cells, strict=True))
+        if size
+    ]
+    text = "  ".join(cells)
+    left = columns - width(text) - 2 - sizes.end
+    text += "  " + fit(line.last, left, dots) if left > 4 else ""
+    end = f"  {line.right:>{sizes.right}}" if sizes.right else ""
+    return fit(text + end, columns, dots).rstrip()
 
 
 def _first(lines: Sequence[_Line], room: int, marked: str) -> int:

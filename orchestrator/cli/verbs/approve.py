@@ -22,6 +22,7 @@ from orchestrator.files import results, scan
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
 from orchestrator.queries import runs
+from orchestrator.records import dataclass
 from orchestrator.store import moves, plans, sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.moves import Moved
@@ -81,58 +82,77 @@ def command(
     if settings:
         _accept(changes, dry_run)
 
-    def asks_nothing(task_id: str) -> bool:
-        return not results.read(app.layout, task_id).get("question")
-
     words = _but_contests(changes, tasks)
-    found = selecting.of_words(changes, words, (Status.REVIEW,), fits=asks_nothing)
+    found = selecting.of_words(
+        changes, words, (Status.REVIEW,), fits=lambda task_id: _asks_nothing(app, task_id)
+    )
     if wanted:
         found = selecting.find(app, wanted, (Status.REVIEW,))
-        found = [item for item in found if item[1] is Status.REVIEW and asks_nothing(item[0])]
+        found = [it for it in found if it[1] is Status.REVIEW and _asks_nothing(app, it[0])]
         if not dry_run:
             selecting.agree(app, found, "approve", yes)
     if not found:
         return changes.end()
     config, _ = open_config(app)
+    yes_of = _Yes(app, config)
+    move(changes, found, yes_of.step, "approved", "approve", dry_run)
+    if not dry_run:
+        wake(app.layout, now())
+    return changes.end()
 
-    def step(store: Store, task_id: str) -> Moved:
-        place = scan.locate(app.layout, task_id)
-        if place is not None and (
-            names := Replies(app.layout, Fixed(config), store).approve(task_id)
-        ):
+
+def _asks_nothing(app: App, task_id: str) -> bool:
+    return not results.read(app.layout, task_id).get("question")
+
+
+@dataclass(frozen=True, slots=True)
+class _Yes:
+    """What a person's yes to a task means: that depends on where its file is."""
+
+    app: App
+    config: Config
+
+    def step(self, store: Store, task_id: str) -> Moved:
+        """Do what follows from it."""
+        layout = self.app.layout
+        place = scan.locate(layout, task_id)
+        if place is None:
+            return self._moved(store, task_id)
+        status, name = place
+        if names := Replies(layout, Fixed(self.config), store).approve(task_id):
             say(f"{task_id}: {', '.join(names)} is accepted; its agent will get it")
-            return Moved(task_id, place[0], place[0], app.layout.file(*place))
-        if (
-            place is not None
-            and place[0] is Status.DONE
-            and (made := _merged(store, config, task_id, place[1]))
-        ):
+            return Moved(task_id, status, status, layout.file(*place))
+        if status is Status.DONE and (made := self._merged(store, task_id, name)):
             say(f"{task_id}: {made}")
             contests.of_task(store, task_id)
-            after = scan.locate(app.layout, task_id) or place
-            return Moved(task_id, Status.REVIEW, after[0], app.layout.file(*after))
-        if place is not None and place[0] in (Status.DONE, Status.ARCHIVE):
-            if made := handmerges.confirm(store, task_id):
+            after = scan.locate(layout, task_id) or place
+            return Moved(task_id, Status.REVIEW, after[0], layout.file(*after))
+        ended = status in (Status.DONE, Status.ARCHIVE)
+        if ended and (made := handmerges.confirm(store, task_id)):
+            say(f"{task_id}: {made}")
+            return Moved(task_id, status, status, layout.file(*place))
+        if status is Status.REVIEW:
+            if made := plans.approve(store, task_id, self.config.from_git):
                 say(f"{task_id}: {made}")
-                return Moved(task_id, place[0], place[0], app.layout.file(*place))
-        if place is not None and place[0] is Status.REVIEW:
-            if made := plans.approve(store, task_id, config.from_git):
+                again = layout.file(Status.INBOX, name)
+                return Moved(task_id, Status.REVIEW, Status.INBOX, again)
+            made = runreviews.approve(store, self.config, task_id)
+            if made := made or merges.approve(store, self.config, task_id):
                 say(f"{task_id}: {made}")
-                path = app.layout.file(Status.INBOX, place[1])
-                return Moved(task_id, Status.REVIEW, Status.INBOX, path)
-            made = runreviews.approve(store, config, task_id)
-            made = made or merges.approve(store, config, task_id)
-            if made:
-                say(f"{task_id}: {made}")
+        return self._moved(store, task_id)
+
+    def _merged(self, store: Store, task_id: str, name: str) -> str:
+        """What lies in done/ and waits to be merged is; what was done, in words."""
+        if runreviews.awaits_merge(store, task_id):
+            return runreviews.obey(store, self.config, name)
+        return merges.obey(store, self.config, task_id)
+
+    @staticmethod
+    def _moved(store: Store, task_id: str) -> Moved:
         moved = moves.approve(store, task_id)
         if made := contests.of_task(store, task_id):
             say(made)
         return moved
-
-    move(changes, found, step, "approved", "approve", dry_run)
-    if not dry_run:
-        wake(app.layout, now())
-    return changes.end()
 
 
 def _but_contests(changes: Changes, words: tuple[str, ...]) -> list[str]:
@@ -147,13 +167,6 @@ def _but_contests(changes: Changes, words: tuple[str, ...]) -> list[str]:
         except Refused as error:
             changes.refuse(word, error)
     return left
-
-
-def _merged(store: Store, config: Config, task_id: str, name: str) -> str:
-    """What lies in done/ and waits to be merged is; what was done, in words."""
-    if runreviews.awaits_merge(store, task_id):
-        return runreviews.obey(store, config, name)
-    return merges.obey(store, config, task_id)
 
 
 def _accept(changes: Changes, dry_run: bool) -> None:
