@@ -175,7 +175,7 @@ def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
             submitted = os.lstat(layout.file(Status.INBOX, name)).st_mtime_ns
         except OSError:
             continue
-        verdict, held = known.verdict(request, name), editing.held(layout.file("inbox", name))
+        verdict, held = known.verdicts.of(request, name), editing.held(layout.file("inbox", name))
         for task in request.tasks:
             yield Ask(task, known.in_force.lane(task), verdict.gate, held), submitted
     for journal in known.journals:

@@ -242,7 +242,7 @@ def _brought_replies(known: world.Known) -> Iterator[Need]:
             known_here = scan.locate(layout, task_id) is not None
             yield Need(task_id, "invalid", why, f"show {task_id}" if known_here else "list")
             continue
-        judge = judge or replies.Origin(known.trust, known.origins)
+        judge = judge or replies.Origin(known.verdicts.trust, known.verdicts.origins)
         gate = judge.gate(reply, known.in_force.from_git, known.now)
         if gate is not None:
             why = f"{folder}/{name}: {one_line(gate.why, 120)}"
@@ -264,7 +264,7 @@ def _brought_files(known: world.Known) -> Iterator[Need]:
             continue
         judged += 1
         request = known.judge.file(Status.INBOX, name).request
-        held = known.verdict(request, name).gate if request is not None else None
+        held = known.verdicts.of(request, name).gate if request is not None else None
         if held is not None and held.name is gates.GateName.APPROVAL and held.stuck:
             verbs = ("show", "approve", "reject")
             yield Need(task_id, "held", one_line(held.why, 160), f"approve {task_id}", verbs=verbs)
@@ -273,7 +273,7 @@ def _brought_files(known: world.Known) -> Iterator[Need]:
 def _may_be_brought(known: world.Known, name: str, closely: bool) -> bool:
     """Whether the file is worth a look; ``closely``: also of what the index does not name, which
     has to be read."""
-    inbox, origins = known.layout.folder(Status.INBOX), known.origins
+    inbox, origins = known.layout.folder(Status.INBOX), known.verdicts.origins
     try:
         if not closely:
             return bool(origins.tracked(inbox, name, known.now))

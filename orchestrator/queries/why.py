@@ -204,7 +204,7 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
                 )
             ],
         )
-    verdict = known.verdict(request, name)
+    verdict = known.verdicts.of(request, name)
     if request.run is not None:
         return Reasons(
             task_id,

@@ -7,30 +7,25 @@ every row of one answer is judged by the same facts, and nothing is listed twice
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import (
-    approval,
     asks,
     card,
-    configuration,
     documents,
     editing,
     eventreader,
     holds,
     journals,
-    origin,
     quotas,
     requests,
     results,
     runrecords,
     scan,
     spending,
-    trust,
 )
-from orchestrator.files import identity as identity_files
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model import admission, hold, quota
 from orchestrator.model import gates as gates_model
@@ -40,7 +35,7 @@ from orchestrator.model import task as task_model
 from orchestrator.model.budget import Budgets, Spent, spent_gates
 from orchestrator.model.status import Status
 from orchestrator.model.units import HOUR, show_duration, timestamp
-from orchestrator.queries import settings, validity
+from orchestrator.queries import settings, validity, verdicts
 from orchestrator.records import replace
 
 if TYPE_CHECKING:
@@ -86,7 +81,7 @@ class Known:
         ask = admission.Ask(
             task,
             self.in_force.lane(task),
-            approval=self.verdict(request, name, sha256).gate,
+            approval=self.verdicts.of(request, name, sha256).gate,
             editing=judged.held if judged is not None else editing.held(path),
         )
         found = admission.admit(ask, self.world(ask.lane))
@@ -102,11 +97,12 @@ class Known:
 
     def world(self, lane: gates_model.Lane) -> admission.World:
         """What the answer for a task of this lane depends on."""
+        run = self.run_of(lane.run) if lane.run else None
         return admission.World(
             self.now,
             self.status_of,
             self.run_of,
-            self._limits(lane),
+            self.limits_of([run] if run is not None else []),
             self.use,
             self.watching,
             unmerged=self.unmerged,
@@ -235,17 +231,10 @@ class Known:
                 for name in names
                 if os.path.exists(self.layout.note(stem_of(name)))
                 or editing.in_editor(self.layout.file("inbox", name))
-                or self._fresh(name)
+                or _age(self.layout.file(Status.INBOX, name), self.now) < FRESH
             ]
         judged = {name: self.judge.file(Status.INBOX, name) for name in names[:JUDGED]}
         return {name: found for name, found in judged.items() if found.problem is not None}
-
-    def _fresh(self, name: str) -> bool:
-        try:
-            written = os.lstat(self.layout.file(Status.INBOX, name)).st_mtime
-        except OSError:
-            return False
-        return self.now - written < FRESH
 
     def status_of(self, task_id: str) -> Status | None:
         """Where a needed task is."""
@@ -260,37 +249,17 @@ class Known:
     def run_of(self, run_id: str) -> Run | None:
         """What an accepted run allows; None if there is none of this id."""
         if run_id not in self._runs:
-            self._runs[run_id] = self._read_run(run_id)
+            place = runrecords.place(self.layout, run_id)
+            request = request_of(self.layout, *place) if place is not None else None
+            self._runs[run_id] = request.run if request is not None else None
         return self._runs[run_id]
-
-    def _read_run(self, run_id: str) -> Run | None:
-        place = runrecords.place(self.layout, run_id)
-        request = request_of(self.layout, *place) if place is not None else None
-        return request.run if request is not None else None
-
-    def _limits(self, lane: gates_model.Lane) -> Limits:
-        run = self.run_of(lane.run) if lane.run else None
-        return self.limits_of([run] if run is not None else [])
 
     def _closed(self, runs: list[Run]) -> dict[Scope, tuple[Gate, ...]]:
         """All that is closed beside single tasks, for these runs too."""
-        endings = [gate for run in runs for gate in self._endings(run)]
-        return gates_model.together(*endings, *self._spent(runs), self._reserved)
-
-    def _endings(self, run: Run) -> Iterator[dict[Scope, Gate]]:
-        """A run that stops at a failure starts nothing while it is not known yet how one of its
-        tasks has ended."""
-        ending = next((item for item in self.journals if _is_ending(item, run.id)), None)
-        if run.on_failure == "stop" and ending is not None:
-            yield {("run", run.id): admission.ending_gate(ending.task_id)}
-
-    @cached_property
-    def _reserved(self) -> dict[Scope, Gate]:
-        """What is kept back from tasks of low priority."""
-        reserve = self.in_force.limits.reserve
-        return (
-            quota.reserved(reserve, self.in_force.tools, self.quotas, self.now) if reserve else {}
-        )
+        endings = (_ending(self.journals, run) for run in runs if run.on_failure == "stop")
+        reserve, tools = self.in_force.limits.reserve, self.in_force.tools
+        low = quota.reserved(reserve, tools, self.quotas, self.now) if reserve else {}
+        return gates_model.together(*endings, *self._spent(runs), low)
 
     def _spent(self, runs: list[Run]) -> list[dict[Scope, Gate]]:
         """The gates of budgets, by what is counted."""
@@ -303,8 +272,13 @@ class Known:
             if run.id not in dollars.runs:
                 spent = spending.both_of_run(self.layout, run.id)
                 dollars.runs[run.id], tokens.runs[run.id] = spent
-        begun = spending.begun(self.layout, self.now - HOUR) if budgets.paced else ()
+        begun = self.begun if budgets.paced else ()
         return spent_gates(budgets, (dollars, tokens), limited, begun, self.now)
+
+    @cached_property
+    def begun(self) -> list[tuple[float, str]]:
+        """When attempts began within the last hour, and of which agents."""
+        return spending.begun(self.layout, self.now - HOUR)
 
     @property
     def spent_budgets(self) -> dict[Scope, tuple[Gate, ...]]:
@@ -316,45 +290,10 @@ class Known:
         """In dollars and in tokens."""
         return spending.both_of_day(self.layout, timestamp(self.now)[:10])
 
-    # -- files that git brought
-    # ------------------------------------------------------------------------------------------
-
-    def verdict(self, request: requests.Request, name: str, sha256: str = "") -> approval.Verdict:
-        """Whether a file of the inbox may count without a person's yes; ``sha256`` of its bytes, if
-        they have been read in this look."""
-        path = self.layout.file(Status.INBOX, name)
-        try:
-            sha256 = sha256 or requests.read(path).sha256
-            identity = identity_files.identity_of(path)
-        except (OSError, requests.Unreadable):
-            return approval.Verdict()
-        arrived = approval.Arrived(request.id, name, sha256, identity, self._named(request))
-        force = self.in_force
-        try:
-            return self._approval.judge(arrived, force.from_git, force.trusted, self.now)
-        except origin.Busy:
-            return approval.Verdict(approval.busy_gate())
-
-    def _named(self, request: requests.Request) -> tuple[str, ...]:
-        if self.in_force.from_git != "trusted":
-            return ()
-        return approval.named_files(
-            request.tasks, self.config or configuration.load_config(self.layout)
-        )
-
     @cached_property
-    def trust(self) -> trust.Trust:
-        """What people have vouched for."""
-        return trust.of(self.layout)
-
-    @cached_property
-    def origins(self) -> origin.Origins:
-        """What git says of files; it is asked once for each folder."""
-        return origin.Origins()
-
-    @cached_property
-    def _approval(self) -> approval.Approval:
-        return approval.Approval(self.layout, self.trust, self.origins)
+    def verdicts(self) -> verdicts.Verdicts:
+        """What may count without a person's yes."""
+        return verdicts.Verdicts(self.layout, self.now, self.in_force, self.settings)
 
 
 def lane_of(journal: Journal) -> gates_model.Lane:
@@ -380,5 +319,18 @@ def request_of(layout: Layout, status: Status | str, name: str) -> requests.Requ
         return None
 
 
-def _is_ending(journal: Journal, run_id: str) -> bool:
-    return journal.phase is journal_model.Phase.ENDED and journal.claim.get("run") == run_id
+def _ending(active: Iterable[Journal], run: Run) -> dict[Scope, Gate]:
+    """The gate of a run of which an attempt has ended: it is not known yet how its task has."""
+    for journal in active:
+        ended = journal.phase is journal_model.Phase.ENDED
+        if ended and journal.claim.get("run") == run.id:
+            return {("run", run.id): admission.ending_gate(journal.task_id)}
+    return {}
+
+
+def _age(path: str, now: float) -> float:
+    """Seconds since a file was written; endless if it is gone."""
+    try:
+        return now - os.lstat(path).st_mtime
+    except OSError:
+        return float("inf")

@@ -321,9 +321,9 @@ def _fitted(line: _Line, sizes: _Sizes, columns: int, dots: str) -> str:
         if size
     ]
     text = "  ".join(cells)
-    left = columns - width(text) - 2 - sizes.end
-    text += "  " + fit(line.last, left, dots) if left > 4 else ""
     end = f"  {line.right:>{sizes.right}}" if sizes.right else ""
+    left = columns - width(text) - 2 - width(end)
+    text += "  " + fit(line.last, left, dots) if left > 4 else ""
     return fit(text + end, columns, dots).rstrip()
 
 
