@@ -10,14 +10,17 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from test_architecture import MODULES, PACKAGE, nodes, tree_of
 from test_words import NEVER
 
 from orchestrator.cli.app import VERBS, module_of
+from orchestrator.testing import End, Tube
 
 ROOT = PACKAGE.parent
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir() if os.access(path, os.X_OK) and path.is_file())  # fmt: skip
@@ -57,6 +60,13 @@ def test_a_script_says_what_it_does_and_does_nothing_else(bare, script):
         f"{script}: say at its top what it does, and how it is called"
     )
     assert {path.name for path in bare.iterdir()} == {"scripts", "bin"}
+
+
+def test_scripts_in_python_are_checked_as_modules_are():
+    """pre-commit hands them over by their names, and ``ruff check .`` looks at endings."""
+    known = tomllib.loads((ROOT / ".ruff.toml").read_text())["extend-include"]
+    python = [name for name in SCRIPTS if b"python3" in (ROOT / "scripts" / name).read_bytes()[:40]]
+    assert known == [f"scripts/{name}" for name in python], "name them in .ruff.toml"
 
 
 def test_check_names_what_it_does_not_know(bare):
@@ -247,3 +257,33 @@ def test_where_a_task_was_is_known_from_events_that_exist():
 
     unknown = {*past._AFTER, *past._STAY} - set(EVENTS)
     assert not unknown, f"queries/past.py names events that EVENTS does not have: {unknown}"
+
+
+def test_a_task_goes_through_the_modules_in_the_order_of_the_page(tmp_path):
+    """One task's journey in architecture.md: each of these is first asked after the one before it."""
+    rooms = (
+        "intake entrance waitingtasks starts claiming runningtasks nextsteps finishing aftermath"
+    )
+    named = {f"coordination/{room}" for room in rooms.split()}
+    named |= {"model/admission", "model/choice", "store/claiming", "model/policy", "store/placing"}
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    journey = page.partition("## One task's journey")[2].partition("## One query's journey")[0]
+    told = dict.fromkeys(re.findall(r"`(\w+/\w+)[\w.]*`", journey))
+    asked: dict[str, None] = {}
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        path, name = frame.f_code.co_filename, frame.f_code.co_name
+        if event == "call" and path.startswith(f"{PACKAGE}/") and name[0] not in "<_":
+            asked.setdefault(path.removeprefix(f"{PACKAGE}/").removesuffix(".py"))
+
+    tube = Tube(tmp_path)
+    tube.plan("before", End(after=60))  # the watcher has begun, and its loop goes round
+    tube.drop("before")
+    tube.at(50, lambda: (asked.clear(), tube.drop("a")))
+    sys.setprofile(called)
+    try:
+        tube.run()
+    finally:
+        sys.setprofile(None)
+    found = [name for name in asked if name in named]
+    assert found == [name for name in told if name in named], "architecture.md tells another order"

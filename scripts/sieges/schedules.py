@@ -125,7 +125,7 @@ class Place:
         left = self.unended(wanted)
         while left:
             before = len(left)
-            if not self.until(lambda: len(self.unended(wanted)) < before, f"{before} have ended"):  # noqa: B023
+            if not self.until(lambda: len(self.unended(wanted)) < before, f"{before} have ended"):
                 return
             left = self.unended(wanted)
 
