@@ -241,6 +241,24 @@ def test_nothing_above_a_wall_may_be_written(fenced, write):
 
 
 @needs_bwrap
+def test_a_link_that_one_role_leaves_leads_no_other_one_out(fenced, tmp_path):
+    """One may write in a folder, another in what lies in it."""
+    cache, victim = tmp_path / "cache", tmp_path / "victim"
+    (cache / "inner").mkdir(parents=True)
+    victim.mkdir()
+    (victim / "mine").write_text("mine\n")
+    fenced.settings(
+        f"{{level: project, write: [{cache}]}}",
+        rest=f"  second: {{tool: mine, sandbox: {{level: project, write: [{cache}/inner]}}}}\n",
+    )
+    fenced.do("echo OK > code.txt; echo OK > $STATE/sessions/x", agent="second")
+    fenced.do(f"rmdir {cache}/inner; ln -s {victim} {cache}/inner", task_id="b")
+    fenced.do(f"echo evil > {victim}/mine", task_id="c", agent="second", code=1)
+    assert (victim / "mine").read_text() == "mine\n"
+    assert "is a link where an attempt can write" in fenced.result("c")
+
+
+@needs_bwrap
 def test_a_drop_folder_that_is_a_link_is_not_followed(fenced, tmp_path):
     """The watcher takes files away from there: a link would let an attempt take anybody's."""
     victim = tmp_path / "victim"

@@ -113,6 +113,11 @@ class Sandboxes:
                 raise _impossible(
                     box, f"the task sets {name}, which would also take effect outside it"
                 )
+        for path in (*box.write, *box.read):
+            if link := self._planted(path):
+                raise _impossible(
+                    box, f"{link} is a link where an attempt can write; name what it leads to"
+                )
         place, trusted = self._place(life), _real(state_home())
         writable = [_real(path) for path in (*box.write, *state_paths(life.route.tool, order.env))]
         for path in writable:
@@ -124,6 +129,19 @@ class Sandboxes:
                     box,
                     f"{path} is writable, and contains what this machine trusts ({trusted})",
                 )
+
+    def _planted(self, path: str) -> str:
+        """The link in a path that an attempt may have put there, of this role or of another one;
+        empty if there is none."""
+        agents = self.settings.config.agents.values()
+        paths = (self.layout.root, *(path for agent in agents for path in agent.role.sandbox.write))
+        writable = [_real(path) for path in paths]
+        parts = os.path.abspath(os.path.expanduser(path)).split("/")
+        for count in range(2, len(parts) + 1):
+            link = "/".join(parts[:count])
+            if os.path.islink(link) and covered(_real(os.path.dirname(link)), writable):
+                return link
+        return ""
 
     def _environment(self, box: Sandbox, order: Order) -> dict[str, str]:
         """What the attempt is given, without what leads out: it has a /tmp of its own, and the drop
