@@ -71,6 +71,7 @@ KINDS = {
             "test_secrecy",
             "test_inside",
             "test_floods",
+            "test_promises",
             "test_floor",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),

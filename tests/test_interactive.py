@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import stat
 import sys
 
 import pytest
@@ -50,6 +51,8 @@ def test_attach_leave_adopt_and_cancel(project, pane, watch):
     assert (
         "orchestrator attach t" not in project.run("attach", "t", code=1).stdout
     )  # a pipe is no terminal
+    socket = f"{project.layout.logs('t', 1)}/attach.sock"
+    assert stat.S_IMODE(os.stat(socket).st_mode) == 0o600  # nobody else opens it
     pane.line(f"{PROGRAM} attach t")
     pane.until("Say something")  # what it had printed before
     pane.line("first")
@@ -67,7 +70,7 @@ def test_attach_leave_adopt_and_cancel(project, pane, watch):
     project.settled("t", "cancelled")
     wait_until(lambda: not tagged(project), "nothing is left")
     pane.until("cancelled")
-    assert not os.path.exists(f"{project.layout.logs('t', 1)}/attach.sock")
+    assert not os.path.exists(socket)
 
 
 def test_watch_in_tmux_opens_a_window(project, pane, watch):
