@@ -132,7 +132,7 @@ def members(owner: ast.ClassDef) -> set[str]:
             found.add(node.target.id)
         elif isinstance(node, ast.Assign):
             found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             found.add(node.attr)
     return found
 
