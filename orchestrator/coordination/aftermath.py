@@ -40,7 +40,7 @@ class Aftermath:
         self._count(life)
         statuses = self.waitlist.tasks.statuses
         if isinstance(life.stage, Ended):
-            statuses.moved(life.id, life.stage.status)
+            statuses.moved(life.id, life.stage.status, plain=life.tree is None)
         else:
             statuses.fresh(life.id)
         self.waitlist.tasks.needed(life.id)

@@ -35,6 +35,11 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Same:
+    """What it was when it was last looked at."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotYet:
     """Look again in ``after`` seconds; ``why`` is empty while a file merely has to rest.
 
@@ -91,7 +96,7 @@ class Heavy:
 
 
 Judged = Invalid | TaskFile | RunFile
-Look = Ignored | NotYet | Heavy | Judged
+Look = Ignored | Same | NotYet | Heavy | Judged
 
 
 class Rules(Protocol):
@@ -185,6 +190,7 @@ class Intake:
         listed: bool = False,
         light: bool = False,
         known: str = "",
+        same: Signature | None = None,
     ) -> Look:
         """What ``inbox/<name>`` is.
 
@@ -192,7 +198,8 @@ class Intake:
         so that its time may tell how long it has rested. ``before``: what it was at an earlier
         look; if its bytes are still the same it is not parsed again. ``light``: what would take
         long comes back as `Heavy`, but for what has the sha256 ``known``: a task that was judged
-        before and is right takes little time.
+        before and is right takes little time. ``same`` is what it looked like when what it says
+        was last taken in: then it is not read.
         """
         stem = stem_of(name)
         if not stem or is_draft(name):
@@ -209,6 +216,8 @@ class Intake:
             if held:
                 self._open[name] = (signature, self.settings.config)
                 return NotYet(signature, OPEN, held, right=True)
+        if signature == same and not editing.in_editor(path):
+            return Same()
         if not renamed and (left := self._rest_left(name, signature, listed)) > 0:
             return NotYet(signature, left)
         self._rested.pop(name, None)

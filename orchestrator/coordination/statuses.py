@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.files.layout import Layout
-from orchestrator.files.results import status_of, unmerged
+from orchestrator.files.results import place_of, status_of, unmerged
 from orchestrator.model.isolation import Change
 from orchestrator.model.run import Run
 from orchestrator.model.status import FINISHED, RunStatus, Status, run_status
@@ -29,6 +29,7 @@ class Statuses:
         self._ended: dict[str, Status] = {}
         self._failed: set[str] = set()
         self._landed: set[str] = set()  # done, and nothing of them is to be merged
+        self._plain: set[str] = set()  # have ended here, and had no tree
         self._looked: set[str] = set()  # runs all of whose members were looked at
         self._open_runs: set[str] = set()  # that no failure has stopped, as of the last one
         self._stopper: dict[str, str] = {}  # run -> its member that has failed
@@ -43,13 +44,15 @@ class Statuses:
 
     def fresh(self, task_id: str) -> Status | None:
         """Where a task is now."""
-        found = self._living(task_id) or status_of(self._layout, task_id)
-        self.moved(task_id, found)
+        found, plain = self._living(task_id), task_id in self._plain
+        if found is None:
+            found = place_of(self._layout, task_id) if plain else status_of(self._layout, task_id)
+        self.moved(task_id, found, plain and found is self._ended.get(task_id))
         return found
 
     def unmerged(self, task_id: str) -> Change | None:
         """The change of a done task that nobody has merged."""
-        if task_id in self._landed:
+        if task_id in self._landed or task_id in self._plain:
             return None
         found = unmerged(self._layout, task_id)
         if found is None:
@@ -62,9 +65,13 @@ class Statuses:
             return Status.RUNNING
         return Status.INBOX if task_id in self._waiting else None
 
-    def moved(self, task_id: str, status: Status | None) -> None:
-        """A task is known to be there now."""
+    def moved(self, task_id: str, status: Status | None, plain: bool = False) -> None:
+        """A task is known to be there now; ``plain``: it has ended there, and no work of it can
+        wait to be merged."""
         self._landed.discard(task_id)
+        self._plain.discard(task_id)
+        if plain:
+            self._plain.add(task_id)
         if status in FINISHED:
             self._ended[task_id] = status
         else:
@@ -80,6 +87,7 @@ class Statuses:
         self._ended.clear()
         self._failed.clear()
         self._landed.clear()
+        self._plain.clear()
         self._looked.clear()
         self._open_runs.clear()
         self._stopper.clear()

@@ -27,6 +27,7 @@ from orchestrator.coordination.intake import (
     Look,
     NotYet,
     RunFile,
+    Same,
     Signature,
     TaskFile,
     signature_of,
@@ -190,8 +191,9 @@ class Waitlist:
         if name in self.entrance.expansions or name in self.largefiles:
             return
         try:
-            before = self._heavy.get(name)
-            self._take(name, self.intake.look(name, renamed, before, listed, light=True))
+            before, same = self._heavy.get(name), self.inbox.signature(name)
+            look = self.intake.look(name, renamed, before, listed, light=True, same=same)
+            self._take(name, look)
         except Exception as error:
             self.failed(name, error)
 
@@ -227,8 +229,8 @@ class Waitlist:
         was_editing = self.later.take(name)
         if isinstance(look, Ignored):
             self._ignore(name)
-        elif look.signature == self.inbox.signature(name):
-            pass  # it is what it was
+        elif isinstance(look, Same) or look.signature == self.inbox.signature(name):
+            pass
         elif isinstance(look, Heavy):
             self._told[name] = self.inbox.take_out(name)
             self.largefiles.begin(name, look.content)

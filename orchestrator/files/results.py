@@ -39,14 +39,18 @@ def _read(layout: Layout, task_id: str) -> dict[str, Any] | None:
 
 def status_of(layout: Layout, task_id: str) -> Status | None:
     """Where a needed task is.  One in the archive counts as what it was (`ended_as`)."""
-    place = locate(layout, task_id)
-    if place is None:
-        return None
-    if place[0] is Status.ARCHIVE:
-        return ended_as(layout, task_id)
-    if place[0] is Status.DONE and is_request(layout, task_id):
+    place = place_of(layout, task_id)
+    if place is Status.DONE and is_request(layout, task_id):
         return Status.REVIEW
-    return place[0]
+    return place
+
+
+def place_of(layout: Layout, task_id: str) -> Status | None:
+    """The same for a task without a branch or a plan of which a person could ask something."""
+    place = locate(layout, task_id)
+    if place is not None and place[0] is Status.ARCHIVE:
+        return ended_as(layout, task_id)
+    return place[0] if place is not None else None
 
 
 def waiting_plan(found: Mapping[str, Any]) -> str:
