@@ -66,13 +66,8 @@ class Changes:
 
     def settled(self) -> bool:
         """Whether attempts may have changed them, and nothing runs any more that could change them
-        again.
-
-        Only when the last end is judged: what needs it mostly starts at once, and would expose
-        them anew.
-        """
-        acting = any(life.in_slot for life in self.running.values())
-        return self.exposed and not acting and not self.pending
+        again."""
+        return self.exposed and not self.acting and not self.pending
 
     def expose(self) -> None:
         """An attempt begins: from here on changes may be its doing."""

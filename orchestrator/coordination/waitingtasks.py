@@ -18,7 +18,7 @@ from orchestrator.files.approval import Arrived, Verdict, busy_gate
 from orchestrator.model import ids
 from orchestrator.model.admission import Ask, World, standing_gates
 from orchestrator.model.choice import Candidate, Ready
-from orchestrator.model.gates import Gate, GateName
+from orchestrator.model.gates import Gate, GateName, need_gates
 from orchestrator.model.task import Task
 from orchestrator.records import dataclass
 
@@ -32,22 +32,28 @@ class Waiting:
     signature: Signature
     candidate: Candidate
     asks: Task  # without its prompt and the like: what its gates depend on
-    gates: list[Gate] = field(default_factory=list)
+    own: list[Gate] = field(default_factory=list)  # closed, but for its needs
+    needs: dict[str, Gate] = field(default_factory=dict)  # closed, by the id that is needed
     arrived: Arrived | None = None  # what is judged before it may leave the inbox
     rejudge: bool = False  # it counts by a branch, which may have moved on when it is to start
     look: TaskFile | None = None  # kept for the first few, so that they are not parsed again
 
     @property
+    def gates(self) -> list[Gate]:
+        """Its own closed gates."""
+        return [*self.own, *self.needs.values()]
+
+    @property
     def asks_git(self) -> bool:
         """Whether git has not said yet where its file comes from: it is at work itself, or slow."""
-        return any(gate.name is GateName.APPROVAL and not gate.stuck for gate in self.gates)
+        return any(gate.name is GateName.APPROVAL and not gate.stuck for gate in self.own)
 
     @property
     def brought(self) -> bool:
         """Whether git has said that it brought its file: it goes on saying so."""
         return any(
             gate.name is GateName.APPROVAL and gate.stuck and gate.until is None
-            for gate in self.gates
+            for gate in self.own
         )
 
     @property
@@ -58,7 +64,7 @@ class Waiting:
     @property
     def due(self) -> float | None:
         """The first moment (seconds since the epoch) that it waits for."""
-        moments = [gate.until for gate in self.gates if gate.until is not None and not gate.on]
+        moments = [gate.until for gate in self.own if gate.until is not None]
         return min(moments, default=None)
 
 
@@ -173,10 +179,10 @@ class WaitingTasks:
 
     def gated(self, waiting: Waiting, gates: list[Gate]) -> None:
         """These are the task's own gates from now on."""
-        waiting.gates = gates
-        for gate in gates:
-            if gate.on:
-                self._waiters.setdefault(gate.on, set()).add(waiting.name)
+        waiting.own = [gate for gate in gates if not gate.on]
+        waiting.needs = {gate.on: gate for gate in gates if gate.on}
+        for need in waiting.needs:
+            self._waiters.setdefault(need, set()).add(waiting.name)
         self._moments.put(waiting.name, waiting.due)
         if waiting.asks_git:
             self.asking.add(waiting.name)
@@ -212,8 +218,21 @@ class WaitingTasks:
     def needed(self, task_id: str) -> None:
         """Something happened to this task: look at those that wait for it."""
         for name in list(self._waiters.pop(task_id, ())):
-            if name in self.waiting:
-                self._try(self.waiting[name])
+            waiting = self.waiting.get(name)
+            if waiting is not None and not self._waits_on(waiting, task_id):
+                self._try(waiting)
+
+    def _waits_on(self, waiting: Waiting, task_id: str) -> bool:
+        """Judge this one need, which is enough while others are waited for: so the end of one of
+        a thousand needed tasks does not ask for all of them."""
+        waiting.needs.pop(task_id, None)
+        if not waiting.needs:
+            return False
+        statuses, asks = self.statuses, waiting.asks
+        for gate in need_gates((task_id,), statuses.of, asks.ends, statuses.unmerged):
+            waiting.needs[task_id] = gate
+            self._waiters.setdefault(task_id, set()).add(waiting.name)
+        return True
 
     def tell_circles(self) -> None:
         """Warn of tasks of several files that wait for each other, once each."""

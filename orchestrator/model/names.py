@@ -9,6 +9,7 @@ such a name should get another one.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from orchestrator.patterns import regex
 
@@ -88,6 +89,7 @@ def _is_draft(name: str) -> bool:
     return bool(_DRAFT.fullmatch(name))
 
 
+@lru_cache(4096)  # it is asked several times of the name of each task that runs
 def is_copy(name: str) -> bool:
     """Whether this is the name of a task file of which a program has left a copy."""
     stem = stem_of(name)
