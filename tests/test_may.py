@@ -189,7 +189,7 @@ def test_a_time_limit_of_zero_is_no_way_to_say_that_there_is_none(path, text):
     for name in reversed(path):
         data = {name: data}
     (problem,) = schemas.check("config", Document("", data))
-    assert problem.message == f"'{text}' is not a duration, or is zero"
+    assert problem.message == f"'{text}' is not a duration above zero"
     assert problem.hint == "write 90s, 15m or 2h"
 
 
