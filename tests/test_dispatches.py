@@ -177,7 +177,7 @@ def test_what_passes_while_a_watcher_cannot_look_counts_as_one_lease_at_most(mon
     farm = SimpleNamespace(leash=8.0, lease=2.0)
 
     async def work() -> QueueHandle:
-        return QueueHandle(farm, order, lambda _: None, known=False, started=False)
+        return QueueHandle(farm, order, lambda _: None)
 
     handle = asyncio.run(work())
     assert handle._passed() == 0.0

@@ -13,6 +13,7 @@ from orchestrator.files.aside import Aside
 from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Content
+from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.store.transitions import Store
 
@@ -23,7 +24,7 @@ class InboxTrust:
     def __init__(self, layout: Layout, store: Store, settings: Settings, clock: Clock) -> None:
         self._layout, self._store, self._settings, self._clock = layout, store, settings, clock
         self._pending: list[Arrived] = []
-        self._indexes = origin.indexes(layout.folder("inbox"))
+        self._indexes = origin.indexes(layout.folder(Status.INBOX))
         self.reset()
 
     def reset(self) -> None:
@@ -68,7 +69,7 @@ class InboxTrust:
         """Whether a repository that holds the inbox has changed what it tracks since the last
         call."""
         before = self._indexes
-        self._indexes = origin.indexes(self._layout.folder("inbox"))
+        self._indexes = origin.indexes(self._layout.folder(Status.INBOX))
         return self._indexes is None or self._indexes != before
 
     def flush(self, wanted: Callable[[str], bool]) -> None:

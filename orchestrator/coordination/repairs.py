@@ -15,11 +15,12 @@ from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import StoreFault
 from orchestrator.files.layout import Layout
+from orchestrator.model.status import Status
 from orchestrator.store import places
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
 
-NEEDED = ("inbox", "running", "done")
+NEEDED = (Status.INBOX, Status.RUNNING, Status.DONE)
 
 
 class Repairs:

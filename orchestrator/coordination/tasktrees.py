@@ -25,6 +25,7 @@ from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import NEVER, Bounds
+from orchestrator.model.status import Status
 from orchestrator.model.task import Task
 from orchestrator.store import atomic, belonging, git, runbranches, saving, sharing, trees
 from orchestrator.store.ledger import Entry
@@ -270,7 +271,7 @@ class TaskTrees:
         """Whether the real inbox has this very file already: we were cut off between bringing it
         and taking it away."""
         try:
-            there = opening.read_bytes(self.layout.file("inbox", name), 1 << 20)
+            there = opening.read_bytes(self.layout.file(Status.INBOX, name), 1 << 20)
             return there == opening.read_bytes(path, 1 << 20)
         except OSError:
             return False

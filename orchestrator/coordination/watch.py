@@ -31,6 +31,7 @@ from orchestrator.coordination.rooms import Rooms
 from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import StoreFault
+from orchestrator.files.holds import BEFORE, HELD
 from orchestrator.files.layout import CANCEL, Layout, stem_of
 from orchestrator.model import hold
 from orchestrator.model.result import Reading
@@ -299,12 +300,12 @@ class Watcher:
                 continue
             if renamed and folder in MOVES and rooms.byhand.arrived(Status(folder), name):
                 rooms.cancels.request(rooms.running[stem_of(name)], BY_MOVE)
-            if folder == "inbox":
+            if folder == Status.INBOX:
                 names[name] = names.get(name, False) or renamed
-            elif folder in ("held", "parked"):
-                folders.add("held")
-            elif folder == "running" and name.endswith(CANCEL):
-                folders.add("running")
+            elif folder in (HELD, BEFORE):
+                folders.add(HELD)
+            elif folder == Status.RUNNING and name.endswith(CANCEL):
+                folders.add(folder)
             rooms.reviews.due = rooms.reviews.due or folder in FINISHED
         self._look_into(folders)
         if rooms.hints.overflown():
@@ -316,9 +317,9 @@ class Watcher:
         rooms = self.rooms
         if "settings" in folders:  # before the files that were dropped after them
             rooms.rereading.look(whole=True)
-        if "held" in folders:
+        if HELD in folders:
             self._look_at_holds()
-        if "running" in folders:
+        if Status.RUNNING in folders:
             rooms.cancels.look()
 
     def _rescan(self) -> None:

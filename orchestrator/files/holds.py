@@ -19,6 +19,7 @@ from orchestrator.files.scan import Names, names
 from orchestrator.files.text import one_line
 from orchestrator.model import hold
 from orchestrator.model import hold as hold_model
+from orchestrator.model.status import Status
 from orchestrator.model.units import moment_of, when
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.model.gates import Gate
     from orchestrator.model.hold import Scope
 
-HELD, BEFORE = "held", "parked"
+HELD, BEFORE = str(Status.HELD), "parked"  # as older versions called it
 ENDINGS = (".yaml", ".yml")
 
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.model.units import DAY
 from orchestrator.records import dataclass
 
-DAY = 86400
-KEPT = 7 * DAY  # seconds for which records, events, blobs and cards are kept
-OFFERED = 2 * DAY  # and offers: an offer without its record is void
+KEPT = 7 * int(DAY)  # seconds for which records, events, blobs and cards are kept
+OFFERED = 2 * int(DAY)  # and offers: an offer without its record is void
 BLOB_MOST = 256 << 20  # bytes of one blob
 PATIENCE = 3.0  # seconds for one answer
 ACK_WAIT = (

@@ -28,7 +28,6 @@ from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
     BLOB_MOST,
-    DAY,
     KEPT,
     PATIENCE,
     Down,
@@ -36,6 +35,7 @@ from orchestrator.distributors.engines.base import (
     Record,
 )
 from orchestrator.files import opening
+from orchestrator.model.units import DAY
 from orchestrator.store import atomic
 
 SCHEME = "folder"
