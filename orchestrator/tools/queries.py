@@ -64,19 +64,16 @@ def _objects(raw: bytes) -> list[dict[str, Any]]:
     if b"{" not in raw:
         return []
     text = raw.decode("utf-8", "replace")
-    found = []
+    found: list[dict[str, Any]] = []
+    decoder = jsonlines.decoder(text)  # of the whole line, which may hold very many
     place = _AROUND.match(text).end()  # type: ignore[union-attr]
     while place < len(text):
         if text[place] != "{":
             return []
         try:
-            event, place = _object(text, place)
+            event, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             return []
         found.append(event)
         place = _AROUND.match(text, place).end()  # type: ignore[union-attr]
     return found
-
-
-def _object(text: str, place: int) -> tuple[dict[str, Any], int]:
-    return jsonlines.decoder(text).raw_decode(text, place)
