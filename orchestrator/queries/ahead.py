@@ -9,14 +9,13 @@ from typing import Any
 
 from orchestrator.files import editing, eventreader, scan
 from orchestrator.files.layout import Layout
-from orchestrator.model.admission import Ask, Retry, World
+from orchestrator.model.admission import Ask, Watching, World
 from orchestrator.model.choice import Candidate
 from orchestrator.model.forecast import Coming, Forecast, Going, forecast
 from orchestrator.model.gates import Gate, GateName, Lane, in_held_gate
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
-from orchestrator.model.task import Task
 from orchestrator.model.units import timestamp
 from orchestrator.queries.usage import percentile
 from orchestrator.queries.world import Known, lane_of, request_of
@@ -122,13 +121,11 @@ def _world(
         for kind in ("tool", "agent")
     }
     limits = replace(limits, held={**limits.held, **gone})
-    return World(
-        known.now,
-        known.status_of,
-        lambda run_id: runs.get(run_id) or known.run_of(run_id),
-        limits,
-        known.use,
-        unmerged=known.unmerged,
+    return replace(
+        known.world(Lane("", "")),
+        run_of=lambda run_id: runs.get(run_id) or known.run_of(run_id),
+        limits=limits,
+        watching=Watching(),
     )
 
 
@@ -180,10 +177,7 @@ def _waiting(known: Known, layout: Layout) -> Iterator[tuple[Ask, int]]:
             yield Ask(task, known.in_force.lane(task), verdict.gate, held), submitted
     for journal in known.journals:
         if journal.phase is Phase.RETRYING:
-            retry = Retry(journal.next_attempt, journal.last.get("not_before", known.now))
-            task = Task(journal.task_id, run=journal.claim.get("run"))
-            submitted = int(journal.claim.get("mtime_ns") or 0)
-            yield Ask(task, lane_of(journal), retry=retry), submitted
+            yield known.asks_again(journal), int(journal.claim.get("mtime_ns") or 0)
 
 
 def _runs(known: Known, found: Iterable[tuple[Ask, int]]) -> Iterator[Run]:

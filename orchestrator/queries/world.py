@@ -89,11 +89,15 @@ class Known:
 
     def retry_gates(self, journal: Journal, watcher: bool = True) -> list[Gate]:
         """What keeps the next attempt of a claimed task from starting."""
+        ask = self.asks_again(journal)
+        found = admission.admit(ask, self.world(ask.lane))
+        return [gate for gate in found if watcher or gate.name not in admission.PROCESS]
+
+    def asks_again(self, journal: Journal) -> admission.Ask:
+        """The next attempt of a claimed task, as admission sees it."""
         task = task_model.Task(journal.task_id, run=journal.claim.get("run"))
         retry = admission.Retry(journal.next_attempt, journal.last.get("not_before", self.now))
-        lane = lane_of(journal)
-        found = admission.admit(admission.Ask(task, lane, retry=retry), self.world(lane))
-        return [gate for gate in found if watcher or gate.name not in admission.PROCESS]
+        return admission.Ask(task, lane_of(journal), retry=retry)
 
     def world(self, lane: gates_model.Lane) -> admission.World:
         """What the answer for a task of this lane depends on."""
