@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from dataclasses import fields
 
@@ -10,6 +12,7 @@ from conftest import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.coordination.waitingtasks import waiting_of
 from orchestrator.model.admission import (
     SLOTS,
     Ask,
@@ -82,6 +85,33 @@ A = Lane("a", "x")
 )
 def test_gates(ask, facts, expected):
     assert names(admit(ask, world(**facts))) == expected
+
+
+class Looked:
+    """A task that remembers what of it was looked at."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.names = task, set()
+
+    def __getattr__(self, name: str) -> object:
+        self.names.add(name)
+        return getattr(self.task, name)
+
+
+def test_the_watcher_keeps_of_a_task_what_its_gates_look_at():
+    """Of each waiting task it keeps little: a gate that asks for more would be open to it, and closed to ``why``."""
+    names = set[str]()
+    for task in (Task("t"), Task("t", hold=True, not_before=NOW + 1, needs=("u",), run="r")):
+        looked = Looked(task)
+        admit(Ask(looked, A), world())
+        names |= looked.names
+    (made,) = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(waiting_of)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Task"
+    ]
+    missing = names - {"id"} - {item.arg for item in made.keywords}
+    assert not missing, f"keep it in waiting_of of coordination/waitingtasks.py: {missing}"
 
 
 def test_no_gate_hides_another_over_the_same_scope():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import json
 import re
@@ -213,6 +214,88 @@ def test_one_admission():
     players = {"orchestrator.coordination.waitingtasks", "orchestrator.model.forecast"}
     users -= {"orchestrator.model.admission", *players}
     assert not users, f"ask admit of model/admission.py for all gates instead: {users}"
+
+
+SIDES = ("coordination", "queries")  # who start tasks, and who say why they do not start
+
+
+def test_what_closes_a_scope_is_asked_by_the_watcher_and_by_who_reads():
+    """`LiveWorld.limits` and `Known.limits_of` find the same gates: a task never waits for what ``why`` does not know."""
+    closing = {
+        f"{name.split('.')[-1]}.{node.name}"
+        for name, path in MODULES.items()
+        for node in (tree_of(path).body if layer(name) == "model" else ())
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_" and node.returns
+        if re.search(r"\[(Scope|tuple\[str, str\]), (gates\.)?Gate\]", ast.unparse(node.returns))
+    }
+    assert {"quota.reserved", "budget.spent_gates"} <= closing
+    used = {side: called(side) for side in SIDES}
+    wrong = {
+        name: side
+        for name in closing
+        for side in SIDES
+        if name not in used[side] and any(name in called for called in used.values())
+    }
+    assert not wrong, (
+        "put its gates into Limits.closed in LiveWorld.limits of coordination/liveworld.py and in"
+        f" Known._closed of queries/world.py; nobody in this package calls: {wrong}"
+    )
+
+
+def called(package: str) -> set[str]:
+    """``module.function`` of what is called of other modules in a package."""
+    found = set()
+    for name, path in MODULES.items():
+        if layer(name) == package:
+            of = {
+                item.asname or item.name: f"{node.module.split('.')[-1]}.{item.name}"
+                for node in nodes(path, ast.ImportFrom)
+                if node.module
+                for item in node.names
+            }
+            said = [ast.unparse(node.func) for node in nodes(path, ast.Call)]
+            found |= {of.get(words, words) for words in said}
+    return found
+
+
+# The modules that fill the questions of admission, and what they leave open: the watcher alone has an
+# index of stopped runs, and it asks nothing of a file that an editor holds.
+FILLING = [
+    ("World", "coordination.waitingtasks coordination.liveworld", ""),
+    ("World", "queries.world", "stopped"),
+    ("Ask", "coordination.waitingtasks coordination.leaving", "editing"),
+    ("Ask", "queries.world", ""),
+    ("Ask", "queries.ahead queries.world", ""),
+]
+
+
+@pytest.mark.parametrize("kind, where, but", FILLING)
+def test_whoever_asks_admission_fills_every_field(kind, where, but):
+    """A field that one of them leaves at its default is a gate that only the others see."""
+    from orchestrator.model import admission
+
+    names = [item.name for item in dataclasses.fields(getattr(admission, kind))]
+    given = set(but.split())
+    for name in where.split():
+        for node in nodes(MODULES[f"orchestrator.{name}"], ast.Call):
+            last = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if last == kind:
+                given |= set(names[: len(node.args)])
+            if last in (kind, "replace"):
+                given |= {item.arg for item in node.keywords}
+    assert set(names) <= given, f"fill these fields of {kind} in {where}: {set(names) - given}"
+
+
+def test_only_they_ask_admission():
+    makers = {
+        (kind, name.removeprefix("orchestrator."))
+        for name, path in MODULES.items()
+        for node in nodes(path, ast.Call)
+        if (kind := ast.unparse(node.func).split(".")[-1]) in ("World", "Ask")
+        if layer(name) in SIDES
+    }
+    known = {(kind, name) for kind, where, _ in FILLING for name in where.split()}
+    assert makers <= known, f"name it in FILLING above, or ask them: {makers - known}"
 
 
 def test_coordination_hands_no_call_backs_around():
