@@ -317,6 +317,32 @@ def test_coordination_hands_no_call_backs_around():
     assert found == allowed, f"return a value, or tell the listener: {found ^ allowed}"
 
 
+def test_every_room_is_asked():
+    """A part of the watcher that nobody asks does nothing, and one whose moment nobody waits for does it late."""
+    built = MODULES["orchestrator.coordination.rooms"]
+    watch = MODULES["orchestrator.coordination.watch"].read_text()
+    home = {item.name: node.module for node in nodes(built, ast.ImportFrom) for item in node.names}
+    passed = {ast.unparse(word) for node in nodes(built, ast.Call) for word in node.args}
+    forgotten = []
+    for node in nodes(built, ast.Assign):
+        room, made = ast.unparse(node.targets[0]), node.value
+        module = home.get(ast.unparse(made.func)) if isinstance(made, ast.Call) else None
+        if module not in MODULES or not room.startswith("self."):
+            continue
+        said = f"rooms.{room.removeprefix('self.')}."
+        if room not in passed and said not in watch:
+            forgotten.append(said)
+        for method in ("next_look", "seconds_left"):
+            for found in nodes(MODULES[module], ast.ClassDef):
+                names = {item.name for item in found.body if isinstance(item, ast.FunctionDef)}
+                if found.name == ast.unparse(made.func) and method in names:
+                    forgotten += [said + method] if f"{said}{method}(" not in watch else []
+    assert not forgotten, (
+        "built in coordination/rooms.py; ask it in its step of coordination/watch.py, and when it"
+        f" is due in _next_look there: {forgotten}"
+    )
+
+
 def test_every_status_has_a_row():
     """A status that nobody said anything about is one that somebody forgot."""
     from orchestrator.model.event import EVENTS
