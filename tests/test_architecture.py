@@ -190,6 +190,36 @@ def test_supervisors_load_the_standard_library_and_themselves():
         known |= {f"{home}.{name}"} if name in FIRST else set()
 
 
+def test_what_supervisors_load_later_is_there():
+    """The type checker sees nothing of a neighbour that is found by its name, and a supervisor that fails leaves
+    nothing but an attempt that is lost."""
+    from orchestrator.execution.program import LATER
+
+    wrong = []
+    for name, path in MODULES.items():
+        if layer(name) != "execution":
+            continue
+        found = {}  # how the neighbour is called there
+        for node in nodes(path, ast.Call):
+            if ast.unparse(node.func) == "neighbour" and isinstance(node.args[0], ast.Constant):
+                found[ast.unparse(node)] = node.args[0].value
+        for node in nodes(path, ast.Assign):
+            if ast.unparse(node.value) in found:
+                found[ast.unparse(node.targets[0])] = found[ast.unparse(node.value)]
+        unnamed = set(found.values()) - set(LATER)
+        assert not unnamed, f"name it in LATER of execution/program.py: {unnamed}"
+        for node in nodes(path, ast.Attribute):
+            if theirs := found.get(ast.unparse(node.value)):
+                body = tree_of(MODULES[f"orchestrator.execution.{theirs}"]).body
+                names = {getattr(item, "name", "") for item in body}
+                names |= {
+                    ast.unparse(item.targets[0]) for item in body if isinstance(item, ast.Assign)
+                }
+                if node.attr not in names:
+                    wrong.append(f"{name}:{node.lineno}: {theirs} has no {node.attr}")
+    assert not wrong, f"a supervisor would fail: {wrong}"
+
+
 def test_modules_are_loaded_by_name_in_one_place():
     """Every other place would be an import that the tests above do not see."""
     ways = ("import_module(", "__import__(", "run_module(", "spec_from_file_location(")
