@@ -259,6 +259,37 @@ def test_where_a_task_was_is_known_from_events_that_exist():
     assert not unknown, f"queries/past.py names events that EVENTS does not have: {unknown}"
 
 
+def test_every_event_is_written_by_somebody():
+    """A hook may wait for each of them."""
+    from orchestrator.model.event import EVENTS
+
+    readers = ("model/event.py", "queries/past.py", "cli/screen/task_page.py")
+    said: set[str] = set()
+    for path in (ROOT / "orchestrator").rglob("*.py"):
+        if not str(path).endswith(readers):
+            said.update(re.findall(r"\w+", path.read_text()))
+    unwritten = set(EVENTS) - said
+    assert not unwritten, f"in EVENTS of model/event.py, and nobody writes them: {unwritten}"
+
+
+def test_the_words_of_a_hook_are_those_that_its_schema_names():
+    from orchestrator.coordination import hooks
+    from orchestrator.model.event import FIELDS
+
+    schema = json.loads((ROOT / "schemas/config.schema.json").read_text())
+    told = schema["properties"]["hooks"]["items"]["properties"]["run"]["description"]
+    named = re.findall(r"\{(\w+)\}", told)
+    filled = [word for word in named if hooks._PLACEHOLDER.search(f"{{{word}}}")]
+    wrong = set(hooks._PLACEHOLDER.pattern.strip(r"\{}()").split("|")) ^ set(filled)
+    assert filled == named and not wrong, (
+        "name the same words in _PLACEHOLDER of coordination/hooks.py and in the description of"
+        f" hooks.run in schemas/config.schema.json: {wrong or set(named) - set(filled)}"
+    )
+    fields = json.loads((ROOT / "schemas/event.schema.json").read_text())["properties"]
+    unknown = set(named) - {*FIELDS, *fields}
+    assert not unknown, f"no event has these fields: {unknown}"
+
+
 def test_a_task_goes_through_the_modules_in_the_order_of_the_page(tmp_path):
     """One task's journey in architecture.md: each of these is first asked after the one before it."""
     rooms = (
