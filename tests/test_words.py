@@ -200,6 +200,23 @@ def test_every_verb_takes_json_and_an_option_means_one_thing(project):
     assert {f"-{short}": {f"--{name}"} for short, name in table.items()}.items() <= meanings.items()
 
 
+@pytest.mark.fast
+def test_every_verb_and_every_option_says_what_it_does():
+    """The page, the man page and the completion are written from these, however empty they are."""
+    context = click.Context(cli, obj=None)
+    silent = []
+    for name in VERBS:
+        command = cli.get_command(context, name)
+        silent += [] if (command.help or "").strip() else [name]
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not (parameter.hidden or parameter.help):
+                silent.append(f"{name} {parameter.opts[-1]}")
+    assert not silent, (
+        "give the command a docstring, and click.option a help=, in cli/verbs (or cli/options.py):"
+        f" {silent}"
+    )
+
+
 def test_what_prints_a_page_or_moves_much_does_so_in_json(project):
     assert project.json("init")["changed"] == []  # nothing is new
     assert project.json("service")["unit"].startswith("# ~/.config")
