@@ -17,6 +17,7 @@ from orchestrator.files.documents import parse
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.files.templating import judged, load_templates
+from orchestrator.model import chain
 from orchestrator.model.chain import Ended, follow_ups, planned
 from orchestrator.model.status import Outcome, Status
 from orchestrator.model.template import body_of, merged, template_from
@@ -129,8 +130,19 @@ def test_the_schema_of_templates_has_the_keys_of_tasks():
     task, template = schemas.schema("task"), schemas.schema("template")
     # compete is of a whole file: the task that uses a template says it.
     own = {key for key in task["properties"] if key not in ("use", "with", "compete")}
-    assert set(template["properties"]) == own | {"params"}
-    assert all(template["properties"][key] == task["properties"][key] for key in own)
+    wrong = set(template["properties"]) ^ (own | {"params"})
+    wrong |= {key for key in own if template["properties"].get(key) != task["properties"][key]}
+    assert not wrong, f"say the same in schemas/task and schemas/template.schema.json: {wrong}"
+
+
+def test_what_follows_is_written_alike_in_every_kind_of_file():
+    """``then`` of a task, of a run's task and of a template has the keys that `model.chain` knows."""
+    task = schemas.schema("task")["$defs"]["followup"]
+    for kind in ("run", "template"):
+        theirs = schemas.schema(kind)["$defs"]["followup"]
+        assert theirs == task, f"copy $defs.followup of the task's schema into {kind}.schema.json"
+    wrong = set(task["properties"]) ^ {*chain.OWN, "on"}
+    assert not wrong, f"name the same in $defs.followup of the schemas and in chain.OWN: {wrong}"
 
 
 # -- in a watcher -------------------------------------------------------------------------------------------------------
