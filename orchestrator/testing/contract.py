@@ -223,7 +223,7 @@ class DistributorContract:
     def assert_ended(self, end: AttemptEnd, code: int) -> None:
         """Its tool ended by itself, with this exit code."""
         fine = end.cause == "" and end.code == code
-        assert fine, f"its tool ended by itself, with {code}; the handle says {end}"
+        assert fine, f"nobody stopped its tool, which ended with {code}; the handle says {end}"
 
     def assert_cancelled(self, end: AttemptEnd) -> None:
         """It ended because somebody asked for that."""
