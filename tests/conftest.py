@@ -74,6 +74,7 @@ KINDS = {
             "test_promises",
             "test_floor",
             "test_admission",
+            "test_words",
         ),
         *("test_journals", "test_loop", "test_may", "test_mistakes", "test_model", "test_names"),
         *("test_holds", "test_templates", "test_ahead", "test_plans", "test_umask"),

@@ -200,7 +200,6 @@ def test_every_verb_takes_json_and_an_option_means_one_thing(project):
     assert {f"-{short}": {f"--{name}"} for short, name in table.items()}.items() <= meanings.items()
 
 
-@pytest.mark.fast
 def test_every_verb_and_every_option_says_what_it_does():
     """The page, the man page and the completion are written from these, however empty they are."""
     context = click.Context(cli, obj=None)
