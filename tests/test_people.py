@@ -84,6 +84,34 @@ def test_mv_from_a_finished_folder_runs_it_again(project, watch, up, folder):
     assert len(project.result("a")["attempts"]) == expected  # history kept
 
 
+@pytest.mark.parametrize("watched", [False, True], ids=["not seen yet", "refused by a watcher"])
+def test_another_file_with_the_name_of_an_ended_task(project, watched):
+    """Every verb says the same way out, none of them does half of its work, and the way leads out."""
+    project.drop("a.yaml", "prompt: mine\n")
+    project.run("watch", "--until-empty")
+    project.drop("a.yaml", "prompt: other\n")
+    if watched:
+        project.run("watch", "--until-empty", code=7)
+        for words in ([], ["work/inbox/a.yaml"]):
+            assert "this is another file" in project.run("validate", *words, code=4).stdout
+    way = "rename work/inbox/a.yaml, and it runs as another task; or remove it, then:"
+    assert way in project.run("why", "a").stdout
+    for verb in ("run", "approve"):
+        assert way in project.run(verb, "a", code=1).stderr, verb
+    for words in (["retry", "a"], ["reply", "a", "more"]):
+        assert "another file has the task's name" in project.run(*words, code=1).stderr
+    assert not (project.work / "done" / "a.reply").exists()
+    (project.work / "done" / "a.reply").write_text("more\n")
+    said = project.run("watch", "--until-empty", code=7).stdout
+    assert "another file in inbox/ has the task's name" in said
+    assert (project.work / "done" / "a.yaml").read_text() == "prompt: mine\n"
+    assert (project.work / "inbox" / "a.yaml").read_text() == "prompt: other\n"
+    (project.work / "inbox" / "a.yaml").rename(project.work / "inbox" / "b.yaml")
+    project.run("watch", "--until-empty")
+    assert len(project.result("a")["attempts"]) == 2 and project.where("b") == "done"
+    assert project.log("b", name="prompt.md") == "other"
+
+
 @pytest.mark.parametrize("how", ["mv", "touch", "touch with suffix", "verb"])
 def test_cancelling_a_running_task(project, watch, how):
     watch()

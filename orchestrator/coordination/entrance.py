@@ -20,7 +20,7 @@ from orchestrator.files.approval import Arrived
 from orchestrator.files.layout import stem_of
 from orchestrator.model import ids
 from orchestrator.model.gates import Gate, GateName
-from orchestrator.store.claiming import Vanished
+from orchestrator.store.claiming import Vanished, refuse_rerun
 from orchestrator.store.transitions import Store
 
 KEPT = 1_000  # waiting tasks whose parsed form is kept in memory
@@ -87,7 +87,7 @@ class Entrance:
             return
         if verdict.gate is not None and arrived is not None:
             try:
-                self.store.refuse_rerun(waiting.id, arrived.identity)
+                refuse_rerun(self.store.layout, waiting.id, arrived.identity)
             except Taken as error:
                 complaints.refuse(name, look.signature, error.message, error.hint)
                 return

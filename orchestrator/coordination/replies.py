@@ -88,18 +88,18 @@ class Replies:
         for task_id in [task_id for task_id, due in self._due.items() if due <= now]:
             del self._due[task_id]
             ready, wait = self._ready(task_id)
-            self._look_again(task_id, wait)
             place = scan.locate(self.layout, task_id)
             if place is not None and place[0] is Status.RUNNING and self._give(task_id, ready):
                 self._due.setdefault(task_id, now + LOOK)
             if place is not None and place[0] in ENDED and ready:  # else told as it starts, or ends
-                if why := self._unseen(task_id, place):
-                    self._complain(ready[0], why)
-                    continue
                 try:
-                    back += self._again(task_id, place[1], ready)
-                except OrchestratorError:  # somebody works on it
-                    self._look_again(task_id, True)
+                    if why := self._unseen(task_id, place):
+                        self._complain(ready[0], why)
+                    else:
+                        back += self._again(task_id, place[1], ready)
+                except (OrchestratorError, Busy):  # somebody works on it
+                    wait = True
+            self._look_again(task_id, wait)
         for name in back:
             listener.hear(Remark(About.REPLIED, stem_of(name)))
         for task_id, text in self._news:
@@ -121,12 +121,14 @@ class Replies:
         place = scan.locate(self.layout, task_id)
         ready, _ = self._ready(task_id)
         if place is not None and place[0] in ENDED and ready:
-            if why := self._unseen(task_id, place):
-                return why
             try:
+                if why := self._unseen(task_id, place):
+                    return why
                 self._again(task_id, place[1], ready)
             except OrchestratorError as error:
                 return error.message
+            except Busy:
+                return "a git command is running in this project"
         elif place is not None and place[0] is Status.RUNNING:
             self._give(task_id, ready)
         return ""
@@ -242,17 +244,17 @@ class Replies:
 
     def _unseen(self, task_id: str, place: tuple[Status, str]) -> str:
         """Why a reply does not bring the task back: its file is another one by now, and git has
-        brought it. Empty if it does."""
+        brought it, or another file has its name. Empty if it does. `Busy` if git has to be asked
+        later."""
         folder, name = place
+        if scan.namesake(self.layout, task_id):
+            return "another file in inbox/ has the task's name: rename that file, or remove it"
         from_git, now = self.configured.config.from_git, self.store.clock.wall()
         try:
             why = self._aside.ask(
                 (folder, name),
                 lambda: self._returning.why_not(task_id, folder, name, from_git, now),
             )
-        except Busy:
-            self._look_again(task_id, True)
-            return "a git command is running in this project"
         except FileNotFoundError:
             return "its file was moved meanwhile"
         return f"{why}; orchestrator retry {task_id}   if you mean it" if why else ""

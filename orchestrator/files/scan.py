@@ -12,7 +12,7 @@ from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, 
 from orchestrator.model import ids
 from orchestrator.model.hold import MARK
 from orchestrator.model.names import SIGNS
-from orchestrator.model.status import FOLDERS, Status
+from orchestrator.model.status import ENDED, FOLDERS, Status
 from orchestrator.patterns import regex
 
 MOST_SETTINGS = 1000  # files in one of work/'s folders of settings
@@ -152,6 +152,19 @@ def locate(
             if os.path.lexists(f"{layout.work}/{status}/{task_id}{suffix}"):
                 return status, task_id + suffix
     return None
+
+
+def namesake(layout: Layout, task_id: str) -> str:
+    """What to do about a file in the inbox that has the id of an ended task; empty if there are not
+    both."""
+    other = locate(layout, task_id, (Status.INBOX,))
+    if other is None or locate(layout, task_id, ENDED) is None:
+        return ""
+    shown = layout.shown(layout.file(*other))
+    return (
+        f"rename {shown}, and it runs as another task; or remove it, then:"
+        f" orchestrator retry {task_id}"
+    )
 
 
 def find(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> tuple[str, Status, str]:

@@ -20,9 +20,9 @@ from orchestrator.files.schedules import load_schedules
 from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Agent, Config
-from orchestrator.model.status import WAITING
+from orchestrator.model.status import WAITING, Status
 from orchestrator.model.task import Task
-from orchestrator.queries import runs
+from orchestrator.queries import runs, validity
 from orchestrator.queries.health.wants import waiting_needs
 from orchestrator.records import replace
 from orchestrator.tools import judging
@@ -107,7 +107,7 @@ class Checking:
             return settings
         shown = _shown(path)
         try:
-            raw = read(path).raw
+            content = read(path)
         except FileNotFoundError:
             hint = "it is not the id of a task either: orchestrator list"
             raise NotFound(f"there is no file {path}", hint) from None
@@ -116,7 +116,18 @@ class Checking:
         except OSError as error:
             return [(shown, Document(""), [_unreadable(shown, error)])]
         folder = os.path.dirname(path) or "."
-        return [(shown, *self._judged(path, stem_of(os.path.basename(path)), raw, folder))]
+        task_id = stem_of(os.path.basename(path))
+        document, problems = self._judged(path, task_id, content.raw, folder)
+        if all(problem.warning for problem in problems):
+            problems += self._refusal(folder, task_id, content.stat)
+        return [(shown, document, problems)]
+
+    def _refusal(self, folder: str, task_id: str, stat: os.stat_result) -> list[Problem]:
+        """What the watcher has against a file that is right in itself."""
+        if self.layout is None or os.path.realpath(folder) != self._inbox:
+            return []
+        found = validity.refusal(self.layout, task_id, stat)
+        return [replace(found, line=1, column=1)] if found is not None else []
 
     def text(self, raw: bytes) -> Found:
         """What is wrong with a task that is in no file."""
@@ -135,6 +146,10 @@ class Checking:
     @cached_property
     def _agents(self) -> list[str]:
         return agent_names(self.config, self.toolbox.tools)
+
+    @cached_property
+    def _inbox(self) -> str:
+        return os.path.realpath(self.layout.folder(Status.INBOX)) if self.layout is not None else ""
 
     @cached_property
     def _needs(self) -> dict[str, tuple[str, ...]]:

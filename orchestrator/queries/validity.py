@@ -21,10 +21,12 @@ from orchestrator.records import dataclass
 from orchestrator.tools import judging, routing
 
 if TYPE_CHECKING:
+    from orchestrator.files.layout import Layout
     from orchestrator.files.requests import Content, Request
     from orchestrator.queries.settings import Settings
 
 KEPT = 1000  # files of which a look keeps what it has judged
+HINT = regex(r"(?m)^ *= hint: (.*)$")
 PLACE = regex(r"(\d+):(\d+) (.*)")  # how a note begins
 
 
@@ -93,8 +95,7 @@ class Judge:
         )
         if request.errors:
             return Judged(request, request.errors[0])
-        refused = self._refused(stem_of(name), content.stat)
-        problem = documents.Problem(0, 0, refused) if refused else None
+        problem = refusal(self._layout, stem_of(name), content.stat)
         return Judged(request, problem, held, content.sha256)
 
     def _remembered(self, task_id: str, content: Content) -> documents.Problem | None:
@@ -113,9 +114,12 @@ class Judge:
             return None
         return documents.Problem(int(place[1]), int(place[2]), place[3])
 
-    def _refused(self, task_id: str, stat: os.stat_result) -> str:
-        """Why the watcher refused exactly this file; empty if it did not."""
-        note = text.tail(self._layout.note(task_id), 1 << 16)
-        if f"refused {stat.st_ino}.{stat.st_mtime_ns}" not in note:
-            return ""
-        return note.split("\n", 1)[0].partition(" ")[2]
+
+def refusal(layout: Layout, task_id: str, stat: os.stat_result) -> documents.Problem | None:
+    """Why the watcher refused exactly this file, by the note beside it; None if it did not."""
+    note = text.tail(layout.note(task_id), 1 << 16)
+    if f"refused {stat.st_ino}.{stat.st_mtime_ns}" not in note:
+        return None
+    hint = HINT.search(note)
+    why = note.split("\n", 1)[0].partition(" ")[2]
+    return documents.Problem(0, 0, why, hint[1] if hint else "")

@@ -70,16 +70,17 @@ def reasons(
         case Status.DONE | Status.FAILED | Status.CANCELLED:
             found = results.read(layout, task_id)
             how = found.get("reason") or found.get("outcome") or ""
-            return _ended(task_id, status.word, f"{status} ({how})" if how else status)
+            return _ended(layout, task_id, status.word, f"{status} ({how})" if how else status)
         case Status.ARCHIVE:
-            return _ended(task_id, results.ended_as(layout, task_id).word, status)
+            return _ended(layout, task_id, results.ended_as(layout, task_id).word, status.word)
         case _:
             assert_never(status)
 
 
-def _ended(task_id: str, word: str, how: str) -> Reasons:
+def _ended(layout: Layout, task_id: str, word: str, how: str) -> Reasons:
     again = f"run it again: orchestrator retry {task_id}"
-    return Reasons(task_id, word, f"it has ended: {how}", notes=[again])
+    other = scan.namesake(layout, task_id)
+    return Reasons(task_id, word, f"it has ended: {how}", notes=[other or again])
 
 
 def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:

@@ -15,7 +15,8 @@ from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.errors import Taken
-from orchestrator.files import journals
+from orchestrator.files import journals, scan
+from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import ENDED, Status
@@ -101,7 +102,7 @@ def claimed(
     if not _half_done(journal, record):
         if not _may_run_again(journal, record, layout.file(Status.INBOX, record["file"])):
             entry.close()
-            raise taken(journal, task_id)
+            raise taken(layout, journal, task_id)
         entry.append(record, sync=True)
         ledger.activate(entry)
 
@@ -127,7 +128,7 @@ def _first(layout: Layout, ledger: Ledger, task_id: str, record: Mapping[str, An
             return None
         raise Taken(
             f"there is already a task '{task_id}' in {status}/",
-            f"to run that one again: orchestrator retry {task_id}; else rename this file",
+            scan.namesake(layout, task_id),
         )
     try:
         return ledger.create(task_id, record)
@@ -160,12 +161,19 @@ def _same_file(journal: Journal, record: Mapping[str, Any]) -> bool:
     return bool(before == now)
 
 
-def taken(journal: Journal, task_id: str) -> Taken:
+def refuse_rerun(layout: Layout, task_id: str, identity: Identity) -> None:
+    """`Taken` if the id has run here and this is another file."""
+    journal = journals.of(layout, task_id)
+    if journal is None or journal.phase is not Phase.FINAL:
+        return
+    if (journal.inode, journal.last.get("born")) != identity:
+        raise taken(layout, journal, task_id)
+
+
+def taken(layout: Layout, journal: Journal, task_id: str) -> Taken:
     """Why it is not claimed, and how to have it run again."""
-    return Taken(
-        has_run(journal),
-        f"run it again: orchestrator retry {task_id}; if it is another task, rename the file",
-    )
+    again = f"run it again: orchestrator retry {task_id}; if it is another task, rename the file"
+    return Taken(has_run(journal), scan.namesake(layout, task_id) or again)
 
 
 def has_run(journal: Journal) -> str:

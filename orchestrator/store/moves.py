@@ -104,7 +104,10 @@ def approve(store: Store, task_id: str) -> Moved:
     if place[0] is Status.REVIEW:
         return _move(store, task_id, (Status.REVIEW,), Status.DONE, "task_approved")
     if place[0] is not Status.INBOX:
-        raise Refused(f"{task_id} is in {place[0]}/: nothing waits for approval")
+        raise Refused(
+            f"{task_id} is in {place[0]}/: nothing waits for approval",
+            scan.namesake(store.layout, task_id),
+        )
     path = store.layout.file(*place)
     with store.acknowledged(task_id):
         store.say("task_approved", task_id, phase="request", status="inbox")
@@ -222,6 +225,7 @@ def _move(
         if status not in sources:
             raise misplaced(task_id, status, sources)
         source, path = store.layout.file(status, name), store.layout.file(target, name)
+        refuse_namesake(store, task_id, target)
         made = following.due(entry.journal.then, target) if entry is not None else []
         with store.acknowledged(task_id):
             if made:
@@ -262,6 +266,20 @@ def _lock(store: Store, entry: Entry, task_id: str) -> None:
         )
 
 
+def refuse_namesake(store: Store, task_id: str, target: Status) -> None:
+    """`Refused` if a file of this name lies there: before the ledger hears of a move that is none."""
+    other = scan.locate(store.layout, task_id, (target,))
+    if other is not None:
+        raise _exists(store.layout.shown(store.layout.file(*other)))
+
+
+def _exists(shown: str) -> Refused:
+    return Refused(
+        f"{shown} already exists",
+        "another file has the task's name: rename that file, or remove it",
+    )
+
+
 def _note_move(
     store: Store, entry: Entry, source: str, target: Status, requeue: Mapping[str, Any] | None
 ) -> None:
@@ -290,10 +308,7 @@ def _rename(store: Store, source: str, path: str) -> None:
             store.prepare()  # the folder may be missing (git removes empty ones)
             atomic.move(source, path)
     except FileExistsError:
-        raise Refused(
-            f"{store.layout.shown(path)} already exists",
-            "another file has the task's name: rename that file, or remove it",
-        ) from None
+        raise _exists(store.layout.shown(path)) from None
     except FileNotFoundError:
         raise Refused(
             f"{store.layout.shown(source)} was moved meanwhile", "orchestrator status"

@@ -21,7 +21,6 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
 from orchestrator.files.trust import Trust
 from orchestrator.model import ids
-from orchestrator.model.journal import Phase
 from orchestrator.model.sandbox import Bounds
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
@@ -36,7 +35,7 @@ from orchestrator.store import (
     trusting,
 )
 from orchestrator.store.cardfile import CardFile
-from orchestrator.store.claiming import Claim, Withdrawn, claimed, taken
+from orchestrator.store.claiming import Claim, Withdrawn, claimed
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
 from orchestrator.store.ledger import Entry, Ledger
 from orchestrator.store.yamltext import result_text
@@ -241,17 +240,6 @@ class Store:
             self.prepare()
         entry, undo = claimed(self.layout, self.ledger, task_id, record, self.clock)
         return Claim(entry, self.layout.file(Status.INBOX, name), target, record["ino"], undo)
-
-    def refuse_rerun(self, task_id: str, identity: Identity) -> None:
-        """`Taken` if the id has run here and this is another file."""
-        entry = self.ledger.open(task_id)
-        if entry is None:
-            return
-        with entry:
-            journal = entry.journal
-            known = journal.inode, journal.last.get("born")
-            if journal.phase is Phase.FINAL and known != identity:
-                raise taken(journal, task_id)
 
     # -- while it runs
     # ------------------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ def _reply(
     before = status
     runreviews.refuse_run(store, task_id, "reply")
     if status in ENDED:
+        moves.refuse_namesake(store, task_id, Status.INBOX)
         moves.refuse_unseen(store, task_id, config.from_git)
     if status is Status.RUNNING and text and (known := asks.unanswered(app.layout, task_id)):
         _answer(changes, store, known[0], len(known) - 1, text)

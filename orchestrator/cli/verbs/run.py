@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import assert_never
 
 import click
@@ -33,6 +34,7 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INVALID, TIMED_OUT, NotFound, OrchestratorError, Refused
 from orchestrator.files import diagnostics, scan
+from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
 from orchestrator.model.admission import SLOTS
@@ -41,7 +43,7 @@ from orchestrator.model.status import Outcome, Status
 from orchestrator.model.task import Task
 from orchestrator.model.units import show_duration, show_wait
 from orchestrator.queries.world import Known
-from orchestrator.store.claiming import Vanished
+from orchestrator.store.claiming import Vanished, refuse_rerun
 from orchestrator.store.eventlog import EventLog, GroupCommit
 from orchestrator.store.transitions import Store
 
@@ -114,7 +116,7 @@ def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
     if not isinstance(look, TaskFile):
         raise NotFound(f"there is no task '{task_id}' in the inbox")
     gates = in_the_way(Known(layout, time.time()), look.task, name)
-    _refuse_unapproved(task_id, gates)
+    _refuse_unapproved(layout, task_id, name, gates)
     if gates and not force:
         raise Refused(
             f"{task_id} waits: {gates[0].why}",
@@ -144,11 +146,13 @@ def in_the_way(known: Known, task: Task, name: str) -> list[Gate]:
     return [gate for gate in gates if gate.name not in SLOTS | {GateName.ONLY}]
 
 
-def _refuse_unapproved(task_id: str, gates: list[Gate]) -> None:
+def _refuse_unapproved(layout: Layout, task_id: str, name: str, gates: list[Gate]) -> None:
     """`Refused` if git may have brought it and nobody has approved it: --force says nothing about
     that."""
     for gate in gates:
         if gate.name is GateName.APPROVAL:
+            with suppress(FileNotFoundError):
+                refuse_rerun(layout, task_id, identity_of(layout.file(Status.INBOX, name)))
             raise Refused(f"{task_id} waits: {gate.why}", gate.hint or "try again")
 
 
