@@ -84,6 +84,14 @@ def test_mv_from_a_finished_folder_runs_it_again(project, watch, up, folder):
     assert len(project.result("a")["attempts"]) == expected  # history kept
 
 
+def test_what_a_task_waits_for_is_told_again_only_after_other_lines(project):
+    project.drop("a.yaml", "prompt: x\nneeds: [nothing]\n")
+    assert project.run("watch", "--until-empty", code=1).stdout.count("needs nothing") == 1
+    project.drop("b.yaml", "prompt: x\n")
+    said = project.run("watch", "--until-empty", code=1).stdout
+    assert said.count("needs nothing") == 2 and "needs nothing" in said.splitlines()[-2]
+
+
 @pytest.mark.parametrize("watched", [False, True], ids=["not seen yet", "refused by a watcher"])
 def test_another_file_with_the_name_of_an_ended_task(project, watched):
     """Every verb says the same way out, none of them does half of its work, and the way leads out."""

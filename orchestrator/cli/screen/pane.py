@@ -148,6 +148,9 @@ class Pane:
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
+        self._waits: dict[
+            str, str
+        ] = {}  # by id: what was said that it waits for, and nothing since
         self._files = PaneFiles(layout)
         self._view_at, self._last_view = -1.0, View()
         self._view_wanted, self._closing = threading.Event(), False
@@ -197,6 +200,8 @@ class Pane:
 
     def hear(self, news: News) -> None:
         """One thing that happened."""
+        if not isinstance(news, Stuck):
+            self._waits.clear()
         self._show(news)
         self._files.look_soon()
 
@@ -328,6 +333,9 @@ class Pane:
     def _stuck(self, news: Stuck) -> None:
         gates = news.gates
         why = gates[0].why + (f", and {len(gates) - 1} more" if len(gates) > 1 else "")
+        if self._waits.get(news.id) == why:
+            return
+        self._waits[news.id] = why
         self._line("waiting", news.id, self.console.local(why), {"why": why})
 
     def _run_begun(self, run: Run) -> None:
