@@ -95,6 +95,15 @@ def test_leftovers_of_the_dead(project):
     assert not os.listdir(state / "cancel") and not os.listdir(state / "tmp")
 
 
+def test_words_for_a_task_are_no_strangers(project):
+    project.drop("a.yaml", "prompt: x\n")
+    project.run("watch", "--until-empty")
+    (project.work / "done/a.reply").write_text("more\n")
+    assert "strangers" not in found(project)
+    (project.work / "done/b.reply").write_text("to nobody\n")
+    assert "b.reply" in str(found(project)["strangers"])
+
+
 def test_a_clock_that_went_back(project):
     moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + 7200))
     (project.work / f"events/{moment[:10]}.feed-watch.jsonl").write_text(

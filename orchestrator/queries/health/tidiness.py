@@ -7,6 +7,7 @@ import os
 
 from orchestrator.files import owners, scan
 from orchestrator.files.layout import CANCEL, NOTE, Layout, is_draft, stem_of
+from orchestrator.model import names
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import plural
 from orchestrator.queries.health.check import Check, mendable, note, ok, problem
@@ -70,9 +71,9 @@ def _leftovers(layout: Layout) -> list[Check]:
 
 
 def _notes(layout: Layout) -> list[Check]:
-    names = scan.names(layout.folder(Status.INBOX))
-    stems = {stem_of(name) for name in names if not is_draft(name)}
-    noted = [name.removesuffix(NOTE) for name in names if name.endswith(NOTE)]
+    listed = scan.names(layout.folder(Status.INBOX))
+    stems = {stem_of(name) for name in listed if not is_draft(name)}
+    noted = [name.removesuffix(NOTE) for name in listed if name.endswith(NOTE)]
     stale = [stem for stem in noted if stem not in stems]
     if not stale:
         return []
@@ -82,7 +83,7 @@ def _notes(layout: Layout) -> list[Check]:
 def _strangers(layout: Layout) -> list[Check]:
     found = []
     for status in FOLDERS:
-        odd = [name for name in scan.names(layout.folder(status)) if _odd(name)]
+        odd = [name for name in scan.names(layout.folder(status)) if _odd(layout, name)]
         if odd:
             named = ", ".join(sorted(odd)[:NAMED])
             words = f"{status}/ contains files that are not tasks: {named}"
@@ -91,5 +92,8 @@ def _strangers(layout: Layout) -> list[Check]:
     return found
 
 
-def _odd(name: str) -> bool:
-    return not stem_of(name) and not is_draft(name) and not name.endswith((CANCEL, ".conflict"))
+def _odd(layout: Layout, name: str) -> bool:
+    if stem_of(name) or is_draft(name) or name.endswith((CANCEL, ".conflict")):
+        return False
+    told = names.replied_to(name)
+    return not told or scan.locate(layout, told) is None
