@@ -535,6 +535,8 @@ def test_every_help_has_examples(project):
 
 def test_values_are_suggested(project):
     assert "Did you mean 'done'?" in project.run("list", "--status", "dnoe", code=2).stderr
+    assert "orchestrator list --status done" in project.run("list", "done", code=3).stderr
+    assert "orchestrator report --help" in project.run("report", "--html", code=2).stderr
     assert "Did you mean 'high'?" in project.run("new", "x", "-p", "hihg", code=2).stderr
     assert (
         "Did you mean 'concise'?" in project.run("validate", "--format", "consise", code=2).stderr

@@ -58,6 +58,16 @@ class Verbs(click.Group):
             args = former.translated(args, ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.BadOptionUsage as error:
+            name = ctx.invoked_subcommand
+            command = self.get_command(ctx, name) if error.ctx is None and name else None
+            if command is not None:  # click does not say whose option lacks its value
+                error.ctx = click.Context(command, parent=ctx, info_name=name)
+            raise
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(
             "Run coding agents from YAML files in work/inbox. No server.\n\n"

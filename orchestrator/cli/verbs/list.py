@@ -61,7 +61,7 @@ def command(
     run_id, agent = wanted.run, wanted.agent
     if words and everywhere:
         raise click.UsageError("--all lists every project; name tasks in one of them: -C DIR")
-    ids = frozenset(task_id for task_id, _, _ in selecting.named(app, words)) if words else None
+    ids = _named(app, words) if words else None
 
     def rows_of(layout: Layout) -> tuple[list[Row], int]:
         return _find(layout, wanted, 0 if words else most, ids)
@@ -86,6 +86,17 @@ def command(
             app.console.out(
                 'nothing here; drop a YAML file into work/inbox, or: orchestrator new "..."'
             )
+
+
+def _named(app: App, words: tuple[str, ...]) -> frozenset[str]:
+    """The ids that are meant. `NotFound`, with what may have been meant by a word for a status."""
+    try:
+        return frozenset(task_id for task_id, _, _ in selecting.named(app, words))
+    except NotFound as error:
+        state = next((word for word in words if word in selecting.STATES), "")
+        if not state or f"'{state}'" not in error.message:
+            raise
+        raise NotFound(error.message, f"did you mean: orchestrator list --status {state}") from None
 
 
 def _find(
