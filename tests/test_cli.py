@@ -533,6 +533,17 @@ def test_every_help_has_examples(project):
         assert project.run(verb, "-h").stdout == text
 
 
+def test_the_hint_where_no_work_directory_is_can_be_followed(project):
+    (project.root.parent / "new one").mkdir()
+    there = ["-C", "../new one"]
+    assert "new one' init   makes one there" in project.run(*there, "status", code=6).stderr
+    project.run(*there, "init")
+    project.run(*there, "status")
+    for verb in ("status", "init"):
+        said = project.run("-C", "../nowhere", verb, code=6).stderr
+        assert "nowhere is not a folder" in said and "makes one" not in said
+
+
 def test_values_are_suggested(project):
     assert "Did you mean 'done'?" in project.run("list", "--status", "dnoe", code=2).stderr
     assert "orchestrator list --status done" in project.run("list", "done", code=3).stderr

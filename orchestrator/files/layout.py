@@ -169,10 +169,19 @@ def find_layout(start: str | None = None) -> Layout:
             return Layout(folder)
         parent = os.path.dirname(folder)
         if parent == folder:
-            raise Unusable(
-                f"no work directory in {given} or above it", "orchestrator init   makes one here"
-            )
+            raise _no_work(given, start)
         folder = parent
+
+
+def _no_work(given: str, start: str | None) -> Unusable:
+    import shlex  # here: only who is lost pays for it
+
+    if not os.path.isdir(given):
+        return Unusable(f"{given} is not a folder")
+    how = "orchestrator init   makes one here"
+    if start is not None and given != os.getcwd():
+        how = f"orchestrator -C {shlex.quote(start)} init   makes one there"
+    return Unusable(f"no work directory in {given} or above it", how)
 
 
 def outside_trees(path: str) -> str:
