@@ -432,6 +432,8 @@ def test_diff_shows_the_change(repo):
     assert repo.json("diff", "x")["files"] == ["b.txt", "src/a.txt"]
     repo.run("approve", "x")
     assert repo.run("diff", "x").stdout == text  # also once it is merged
+    repo.do("y", "exit 0")
+    assert repo.run("diff", "y").stdout == ""
 
 
 def test_the_pager_is_the_persons_and_never_the_repositorys(repo, monkeypatch, tmp_path):
@@ -457,7 +459,7 @@ def test_show_tells_of_the_change(repo):
 def test_trees_lists_finds_and_cleans(repo):
     repo.do("x", "echo new > b.txt")
     assert repo.run("trees", "x").stdout == f"{repo.tree('x')}\n"
-    assert "its task is in review/" in repo.run("trees").stdout
+    assert "stays: its task has not ended (review)" in repo.run("trees").stdout
     repo.run("trees", "clean", "x", "-y", code=1)
     assert repo.tree("x").is_dir()
     repo.run("approve", "x")

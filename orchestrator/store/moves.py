@@ -106,7 +106,7 @@ def approve(store: Store, task_id: str) -> Moved:
     if place[0] is not Status.INBOX:
         raise Refused(
             f"{task_id} is in {place[0]}/: nothing waits for approval",
-            scan.namesake(store.layout, task_id),
+            scan.namesake(store.layout, task_id) or f"orchestrator show {task_id}",
         )
     path = store.layout.file(*place)
     with store.acknowledged(task_id):

@@ -138,8 +138,9 @@ def _print(app: App, name: str, folder: str, ends: list[str], how: list[str]) ->
         text = differences.between(app.layout, folder, ends, how)
     except git.Unclear as error:
         raise _unclear(error) from None
+    if not text and app.console.tty:
+        app.console.out(f"{name} has changed nothing")
     if not text:
-        app.console.out(f"{name} has changed nothing" if app.console.tty else "")
         return
     _show(text, app.console.tty)
 

@@ -138,7 +138,7 @@ def _found(
     found = Found(
         task_id,
         entry.path,
-        str(place[0]) if place else "nowhere",
+        place[0].word if place else "nowhere",
         max(0.0, now() - entry.stat().st_mtime),
         clearing.size(entry.path),
         journal,
@@ -152,8 +152,8 @@ def _found(
 def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Found) -> str:
     if found.tree is None:
         return "no journal here knows it"
-    if found.status not in [str(status) for status in clearing.ENDED]:
-        return f"its task is in {found.status}/"
+    if found.status not in [status.word for status in clearing.ENDED]:
+        return f"its task has not ended ({found.status})"
     if repo is None:
         return "there is no repository to save it into"
     saved = found.change or Change(tip=found.tree.base)
@@ -173,8 +173,8 @@ def _list(app: App, found: list[Found]) -> None:
         change = item.change
         figures = f"+{change.insertions} -{change.deletions}" if change else ""
         size = f"{item.bytes / 2**20:.1f} MB"
-        held = f"held: {item.held}" if item.held else "may go"
-        rows.append([item.id, item.status, branch, figures, size, show_duration(item.age), held])
+        what = f"stays: {item.held}" if item.held else "may go"
+        rows.append([item.id, item.status, branch, figures, size, show_duration(item.age), what])
     app.console.table(rows)
 
 
