@@ -548,6 +548,10 @@ def test_values_are_suggested(project):
     assert "Did you mean 'done'?" in project.run("list", "--status", "dnoe", code=2).stderr
     assert "orchestrator list --status done" in project.run("list", "done", code=3).stderr
     assert "orchestrator report --help" in project.run("report", "--html", code=2).stderr
+    for word, option in (("all", "--all"), ("claude", "--tool claude")):
+        for verb in ("hold", "release"):
+            said = project.run(verb, word, code=3).stderr
+            assert f"did you mean: orchestrator {verb} {option}\n" in said
     assert "Did you mean 'high'?" in project.run("new", "x", "-p", "hihg", code=2).stderr
     assert (
         "Did you mean 'concise'?" in project.run("validate", "--format", "consise", code=2).stderr

@@ -91,7 +91,25 @@ def _add(app: App, found: Named, word: str, folder: Status) -> None:
     try:
         found.tasks += each(app.layout, [word], (folder,))
     except NotFound:
-        found.tasks += each(app.layout, [word])
+        try:
+            found.tasks += each(app.layout, [word])
+        except NotFound as error:
+            raise NotFound(error.message, _meant(app, word) or error.hint) from None
+
+
+def _meant(app: App, word: str) -> str:
+    """What a word that names no task may have been meant for; empty if nothing else is called
+    so."""
+    config, toolbox = open_config(app)
+    option = ""
+    if word in ("all", "everything"):
+        option = "--all"
+    elif word in config.agents:
+        option = f"--agent {word}"
+    elif word in toolbox.tools:
+        option = f"--tool {word}"
+    verb = click.get_current_context().info_name
+    return f"did you mean: orchestrator {verb} {option}" if option else ""
 
 
 def check_exists(app: App, scope: Scope) -> None:
