@@ -84,6 +84,16 @@ def test_mv_from_a_finished_folder_runs_it_again(project, watch, up, folder):
     assert len(project.result("a")["attempts"]) == expected  # history kept
 
 
+def test_show_names_the_log_of_the_attempt_that_runs(project, watch):
+    watch()
+    start(project, "a", BUSY)
+    project.run("cancel", "a")
+    assert "work/logs/a/1/" in project.run("show", "a").stdout
+    project.run("retry", "a")
+    wait_until(lambda: "up" in project.log("a", 2), "the second attempt runs")
+    assert "work/logs/a/2/" in project.run("show", "a").stdout
+
+
 def test_what_a_task_waits_for_is_told_again_only_after_other_lines(project):
     project.drop("a.yaml", "prompt: x\nneeds: [nothing]\n")
     assert project.run("watch", "--until-empty", code=1).stdout.count("needs nothing") == 1

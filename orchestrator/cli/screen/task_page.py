@@ -130,8 +130,8 @@ class TaskPage:
         """Its file, its result, its log: those that are there."""
         found, layout = self.found, self.layout
         result = layout.shown(layout.result(found.row.id)) if found.result else ""
-        log = str(found.result.get("log") or "")
-        if not log and found.journal and found.journal.attempt:
+        log = str(found.result.get("log") or "")  # that of the last attempt that has ended
+        if found.journal and found.journal.attempt:
             log = layout.shown(layout.logs(found.row.id, found.journal.attempt.number)) + "/"
         if not os.path.exists(os.path.join(layout.root, log)):
             log = ""
