@@ -122,7 +122,7 @@ def _reply(
         replying.place(store, task_id, status, text)
     if text and (status in ENDED or status is Status.RUNNING):
         left = Replies(app.layout, Fixed(config), store).send(task_id)
-        if left:
+        if left and not _watched(app):
             say(f"note: {left}; a watcher will deal with it")
     told = _how(app, task_id, status, config, toolbox)
     place = scan.locate(app.layout, task_id)
@@ -205,6 +205,11 @@ def _answer(changes: Changes, store: Store, ask: Ask, more: int, text: str) -> N
     changes.done(ask.task_id, "asks", "running", line, **facts)
 
 
+def _watched(app: App) -> bool:
+    known = card.read(app.layout, now())
+    return known is not None and known.alive
+
+
 def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbox) -> str:
     """When it is told, in words."""
     journal = journals.of(app.layout, task_id)
@@ -217,7 +222,6 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
     )
     how = "same session" if goes_on else "a new session, which gets the task and your words"
     number = journal.next_attempt
-    known = card.read(app.layout, now())
     if status is Status.RUNNING:
         running = journal.attempt.ended is None
         if steering.takes_words(app.layout, journal):
@@ -227,7 +231,7 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
             if running
             else f"its agent gets it in attempt {number}"
         )
-    elif known is None or not known.alive:
+    elif not _watched(app):
         when = f"attempt {number} waits for a watcher: orchestrator watch"
     else:
         when = f"starts attempt {number}"
