@@ -544,6 +544,21 @@ def test_the_hint_where_no_work_directory_is_can_be_followed(project):
         assert "nowhere is not a folder" in said and "makes one" not in said
 
 
+@pytest.mark.parametrize("wrong", ["limits: {runing: 2}\n", " checks: [\n"], ids=["a key", "YAML"])
+def test_wrong_settings_do_not_make_tasks_wrong(project, wrong):
+    """``validate`` named an unknown agent, and what to write instead, for each task of a role."""
+    project.config("agents:\n  builder: {tool: demo}\n" + wrong)
+    project.drop("a.yaml", "agent: builder\nprompt: x\n")
+    project.drop("b.yaml", "promt: x\n")
+    said = project.run("validate", code=4).stdout
+    assert "orchestrator.yaml:" in said and "did you mean 'prompt'" in said
+    assert "unknown agent" not in said
+    assert {row["id"]: row["status"] for row in project.json("list")["tasks"]} == {
+        "a": "waiting",
+        "b": "invalid",
+    }
+
+
 def test_values_are_suggested(project):
     assert "Did you mean 'done'?" in project.run("list", "--status", "dnoe", code=2).stderr
     assert "orchestrator list --status done" in project.run("list", "done", code=3).stderr

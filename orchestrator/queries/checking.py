@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.files import holds, named, opening, runrecords, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.documents import Document, Problem, parse
@@ -45,12 +45,17 @@ class Checking:
         self.layout = layout
         self.toolbox = load_tools(layout)
         self.config, self.broken = Config(), list[Found]()
+        self._unread = False  # nobody knows what it configures
         self._look = scan.Look()
         if layout is not None:
             try:
                 self.config = load_config(layout, schemas.check)
             except ConfigProblems as error:
                 self.broken = [(error.path, error.document, error.problems)]
+                try:  # a task is judged by what it says all the same
+                    self.config = load_config(layout)
+                except OrchestratorError:
+                    self._unread = True
 
     def settings(self) -> list[Found]:
         """What is wrong with the tools, roles, schedules and templates, and with what
@@ -162,10 +167,11 @@ class Checking:
         """A task's problems: YAML, schema, meaning, and whether what it names is there."""
         root = self.layout.root if self.layout is not None else ""
         name = task_id or "stdin"
-        request = judging.judged(path, name, raw, self.config, self.toolbox, self._agents, root)
+        config = None if self._unread else self.config
+        request = judging.judged(path, name, raw, config, self.toolbox, self._agents, root)
         problems = request.problems
-        if not request.errors:
-            problems += judging.absent_programs(request, self.config, self.toolbox)
+        if config is not None and not request.errors:
+            problems += judging.absent_programs(request, config, self.toolbox)
         if self.layout is not None:
             problems += self._wrong_needs(self.layout, request, folder)
         return request.document, sorted(problems, key=lambda it: (it.line, it.column))

@@ -87,9 +87,8 @@ class Judge:
         remembered = self._remembered(stem_of(name), content)
         if remembered:
             return Judged(None, remembered)
-        config = self._settings.config or config_model.Config()
-        toolbox = self._settings.toolbox
-        agents = routing.agent_names(config, toolbox.tools)
+        config, toolbox = self._settings.config, self._settings.toolbox
+        agents = routing.agent_names(config or config_model.Config(), toolbox.tools)
         request = judging.judged(
             path, stem_of(name), content.raw, config, toolbox, agents, self._layout.root
         )

@@ -27,7 +27,7 @@ def judged(
     path: str,
     task_id: str,
     raw: bytes,
-    config: Config,
+    config: Config | None,
     toolbox: Toolbox,
     agents: Collection[str],
     root: str = "",
@@ -35,13 +35,13 @@ def judged(
 ) -> Request:
     """What the bytes of ``path`` ask for, with all problems.
 
-    ``agents``: the roles there are. ``root``: the project in which the files that it names must be,
+    ``config`` is None if it cannot be read: then nobody knows which roles there are, and only what
+    the file shows by itself is told. ``agents``: the roles there are. ``root``: the project in which the files that it names must be,
     if it belongs to one. ``parsed``: the bytes as a document, if somebody has parsed them already.
     """
-    request = requests.load(
-        path, task_id, raw, schemas.check, agents, find=config.templates.get, parsed=parsed
-    )
-    if not request.errors:
+    find = config.templates.get if config is not None else None
+    request = requests.load(path, task_id, raw, schemas.check, agents, find=find, parsed=parsed)
+    if config is not None and not request.errors:
         request.problems += route_problems(request, config, toolbox)
     if root and not request.errors:
         found = named.problems(request, root)
