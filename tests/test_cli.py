@@ -533,6 +533,13 @@ def test_every_help_has_examples(project):
         assert project.run(verb, "-h").stdout == text
 
 
+def test_logs_of_what_never_started_say_so(project):
+    project.drop("a.yaml", "agent: claude\nprompt: x\n")
+    project.run("watch", "--until-empty", code=1)
+    said = project.run("logs", "a", code=1).stderr
+    assert "attempt 1 of a printed nothing: could not be started" in said
+
+
 def test_the_hint_where_no_work_directory_is_can_be_followed(project):
     (project.root.parent / "new one").mkdir()
     there = ["-C", "../new one"]

@@ -111,7 +111,8 @@ def _show(app: App, task_id: str, number: int, name: str, lines: int | None, raw
     layout = app.layout
     path = f"{layout.logs(task_id, number)}/{name}"
     if not os.path.exists(path):
-        say(f"{layout.shown(path)} is not there (logs are not kept in git)")
+        why = _never_started(layout, task_id, number)
+        say(why or f"{layout.shown(path)} is not there (logs are not kept in git)")
         return 1
     if why := no_log(path):
         say(f"{layout.shown(path)} is not a log: {why}")
@@ -122,6 +123,14 @@ def _show(app: App, task_id: str, number: int, name: str, lines: int | None, raw
         writer.write(piece)
     writer.end()
     return 0
+
+
+def _never_started(layout: Layout, task_id: str, number: int) -> str:
+    """Why an attempt has no log: its tool did not start. Empty if it did."""
+    for attempt in results.read(layout, task_id).get("attempts") or ():
+        if attempt.get("attempt") == number and not attempt.get("started_at"):
+            return f"attempt {number} of {task_id} printed nothing: {attempt.get('reason')}"
+    return ""
 
 
 def _no_log(layout: Layout, task_id: str) -> NotFound:
