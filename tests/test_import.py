@@ -685,3 +685,8 @@ def test_folders_that_programs_fill_are_named_once(tmp_path):
     assert [path for path, _ in importing.files((str(tmp_path / "node_modules"),))] == [
         str(tmp_path / "node_modules/p/a.md")
     ]
+
+
+def test_an_empty_folder(project):
+    (project.root / "old").mkdir()
+    assert "there is nothing to import" in project.run("import", "old").stderr

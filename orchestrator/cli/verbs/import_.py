@@ -87,9 +87,9 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
         what: sum(fate.what == what for fate in fates.values())
         for what in ("imported", "unchanged", "invalid", "refused", "skipped")
     }
+    told = ", ".join(f"{count} {what}" for what, count in counted.items() if count)
     say(
-        f"{plural(len(fates), 'file')}: "
-        + ", ".join(f"{count} {what}" for what, count in counted.items() if count)
+        (f"{plural(len(fates), 'file')}: {told}" if fates else "there is nothing to import")
         + (" (dry run: nothing was written)" if dry_run else "")
     )
     return INVALID if counted["invalid"] or counted["refused"] else 0
