@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from conftest import wait_until
 
 from orchestrator.model.status import Status
-from orchestrator.queries import overview
+from orchestrator.queries import overview, world
 
 
 @pytest.mark.parametrize("moved", ["held", "done", "inbox", None])
@@ -31,7 +33,7 @@ def test_a_task_that_is_put_back_while_it_is_counted_is_counted(project, watch):
     watch()
     project.until("m", "running")
     counts = dict.fromkeys(Status, 0)
-    overview._count_what_runs(project.layout, counts)
+    overview._count_what_runs(world.Known(project.layout, time.time()), counts)
     assert counts[Status.RUNNING] == 1 and sum(counts.values()) == 1
 
 

@@ -90,7 +90,8 @@ def test_the_page_on_distributors_is_true(project):
     project.drop("a.yaml", "agent: n\nprompt: x\n")
     project.drop("b.yaml", "agent: n\non: calmest\nprompt: x\n")
     project.run("watch", "--until-empty")
-    assert (project.log("a"), project.log("b")) == ("10\n", "19\n")
+    nice = [min(os.nice(0) + more, 19) for more in (10, 19)]  # the tests themselves may be nicer
+    assert [int(project.log(task)) for task in ("a", "b")] == nice
 
 
 BROKEN = """
