@@ -8,10 +8,11 @@ Libraries use it, too, so what they answer is asked for through `heeding`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
+ROUNDS, PAUSE = 50, 0.1  # how often what is left at the end is cancelled, and seconds between
 
 
 async def heeding(work: Awaitable[Answer]) -> Answer:
@@ -37,3 +38,22 @@ async def happened(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+def run(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """`asyncio.run`, which cancels once what is left at the end, and then waits for it for ever: a
+    task of a library that has just swallowed a cancel kept a watcher from leaving."""
+    return asyncio.run(_alone(work))
+
+
+async def _alone(work: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        return await work
+    finally:
+        for _ in range(ROUNDS):
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if not others:
+                break
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=PAUSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -64,3 +65,21 @@ def test_what_takes_too_long():
         assert await waiting.happened(event, 60)
 
     asyncio.run(main())
+
+
+def test_what_takes_no_notice_of_a_cancel_keeps_nobody_from_leaving():
+    """As a subscription of nats-py: it hears the first cancel at a moment when it expects none, and goes on."""
+    left = []
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    async def main() -> int:
+        left.append(asyncio.create_task(deaf()))
+        await asyncio.sleep(0)
+        return 5
+
+    assert waiting.run(main()) == 5
+    assert left[0].cancelled()

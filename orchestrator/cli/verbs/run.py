@@ -12,6 +12,7 @@ from typing import assert_never
 
 import click
 
+from orchestrator import waiting
 from orchestrator.cli import runhere
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Moves, aside, for_each
@@ -133,7 +134,7 @@ def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
     life = Life(task_id, name, look.task, look.route, look.route.lane(look.task), look.chain)
     acceptance.begin()
     try:
-        return asyncio.run(_run(app, layout, life, look, store, settings, stopped))
+        return waiting.run(_run(app, layout, life, look, store, settings, stopped))
     finally:
         log.close()
         acceptance.ended()

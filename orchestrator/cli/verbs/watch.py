@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from orchestrator import waiting
 from orchestrator.cli import watching_all
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Moves, aside
@@ -169,7 +169,7 @@ def serve(
     gc.freeze()  # what is loaded by now stays; the collector need not walk it again and again
     gc.set_threshold(20_000)
     try:
-        asyncio.run(watcher.run(until_empty, once))
+        waiting.run(watcher.run(until_empty, once))
         pane.goodbye()
     finally:
         log.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -11,6 +10,7 @@ from collections import deque
 
 import click
 
+from orchestrator import waiting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import aside
 from orchestrator.cli.consent import obtain
@@ -175,7 +175,7 @@ def _work(
         await Worker(hub, offered, sorted(set(labels)), slots).run(until_empty)
 
     lines.say(f"worker {called}, {shown(url)}, spool {folder.folder}")
-    asyncio.run(serve())
+    waiting.run(serve())
 
 
 def _once(
@@ -203,7 +203,7 @@ def _once(
         await Once(hub, dispatch).run()
 
     lines.say(f"worker {called}, {shown(url)}, for {dispatch}")
-    asyncio.run(serve())
+    waiting.run(serve())
 
 
 def _address(given: str) -> str:
