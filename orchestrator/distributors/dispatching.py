@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from orchestrator import waiting
@@ -47,6 +48,7 @@ from orchestrator.store.ledger import append_record
 
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
 RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
+SOON = 1.0  # seconds for which the end waits until its worker was told that all is home
 ASKED_MOST = 3  # how often what is missing of an end is asked for again
 
 
@@ -145,6 +147,10 @@ class QueueHandle:
     async def _run(self) -> None:
         end = await self._until_over()
         self._close()  # frees the lock: its end is in the journal, or the coordination writes it
+        # A watcher that has nothing more to do leaves with the last end: its worker would wait for
+        # this word for minutes.
+        with suppress(TimeoutError):
+            await waiting.within(SOON, self._tell_home())
         if not self._end.done():
             self._end.set_result(end)
         self._farm.news.set()
@@ -422,21 +428,26 @@ class QueueHandle:
             if await self._farm.engine.write(self._name, done.bytes(), record.revision):
                 return state
 
+    async def _tell_home(self) -> bool:
+        """Say that all of it is home; whether it is, and that is said."""
+        try:
+            state = await self._say_done()
+            if state is not None and state.worker:
+                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
+        except (Down, Nonsense, OSError):
+            return False
+        return state is not None
+
     async def _forget(self) -> None:
-        """Say that all of it is home; the broker and the worker need keep nothing. If that fails,
-        both forget it in a week."""
+        """The broker and the worker need keep nothing. If they do not hear of it, both forget it in
+        a week."""
         try:
             if self._outgoing.left:
                 await asyncio.to_thread(self._farm.home.end, self.dispatch)
-            state = await self._say_done()
-            if state is None:
-                return
-            if state.worker:
-                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
-            await self._farm.engine.drop(
-                self.dispatch, [blob(self.dispatch, what) for what in BLOBS]
-            )
-        except (Down, Nonsense, OSError):
+            if await self._tell_home():
+                names = [blob(self.dispatch, what) for what in BLOBS]
+                await self._farm.engine.drop(self.dispatch, names)
+        except (Down, OSError):
             pass
 
 
