@@ -289,6 +289,7 @@ ASKED = [
 ]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_leads_past_the_same_rule(tmp_path, door, asked):
