@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from orchestrator.model.budget import (
     overrun,
     paced,
 )
+from orchestrator.model.event import event
 from orchestrator.model.gates import GateName
+from orchestrator.model.units import DAY, HOUR
 from orchestrator.model.usage import counted
+from orchestrator.queries.needs import needs_you
 from orchestrator.queries.world import Known
 from orchestrator.testing.fakes import End
 from orchestrator.testing.tube import NOON, Tube
@@ -131,6 +135,21 @@ def test_the_attempts_of_an_earlier_watcher_count(tube):
     assert "2 attempts started within the last hour" in why(made, "t2")[0]
     made.run()
     assert len(made.started) == 2
+
+
+def test_what_began_before_midnight_is_told_after_it(tube):
+    """Nothing has happened today, and nothing waits: the hour is full all the same."""
+    made = tube("budgets: {day: {max_attempts_per_hour: 1}}\n")
+    midnight = (NOON // DAY + 1) * DAY
+    begun = event(
+        "attempt_started", midnight - 60, "a/1", {"task_id": "a", "attempt": 1, "agent": "one"}
+    )
+    path = Path(made.layout.events) / f"{begun['ts'][:10]}.x-watch.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(begun) + "\n")
+    told = [need.kind for need in needs_you(made.layout, midnight + 60)]
+    assert told == ["budget"]
+    assert not needs_you(made.layout, midnight + 2 * HOUR)
 
 
 def test_retries_count_as_attempts(tube):

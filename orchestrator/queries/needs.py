@@ -26,7 +26,7 @@ from orchestrator.libraries import later
 from orchestrator.model import gates, hold
 from orchestrator.model import question as question_model
 from orchestrator.model.status import Status
-from orchestrator.model.units import moment_of, timestamp
+from orchestrator.model.units import HOUR, moment_of, timestamp
 from orchestrator.queries import world
 from orchestrator.records import dataclass
 
@@ -300,8 +300,9 @@ def _long_held(known: world.Known) -> Iterator[Need]:
 
 
 def _budgets(known: world.Known) -> Iterator[Need]:
-    if not eventreader.files(known.layout, timestamp(known.now)[:10]):
-        return  # nothing has happened today, so nothing was spent
+    day = timestamp(known.now - HOUR)[:10]  # attempts are counted by the hour, too
+    if not known.tasks_in(Status.INBOX) and not eventreader.files(known.layout, day):
+        return  # nothing waits, and nothing was spent
     for scope, (gate, *_) in known.spent_budgets.items():
         yield Need(
             "-".join(part for part in scope if part) or "day",
