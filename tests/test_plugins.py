@@ -63,6 +63,19 @@ def register(project, site: Path, entry_points: str) -> None:
     project.env["PYTHONPATH"] = str(site)
 
 
+def their_tests(project, site, *words) -> subprocess.CompletedProcess[str]:
+    """pytest in a folder with a package of others."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+        cwd=site,
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
 def test_the_page_on_distributors_is_true(project):
     """Its files are a package whose tests pass, and its configuration runs tasks."""
     page = (ROOT / "docs/how-to/write-a-distributor.md").read_text()
@@ -74,15 +87,7 @@ def test_the_page_on_distributors_is_true(project):
     point = re.search(r'entry-points."orchestrator.distributors"\]\n(.*?)```', page, re.S)
     register(project, site, f"[orchestrator.distributors]\n{point[1].replace(chr(34), '')}")
     tests = [name for name, _ in blocks if name.startswith("test_")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        cwd=site,
-        env=project.env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = their_tests(project, site, *tests)
     assert done.returncode == 0, done.stdout
     assert len(tests) == 3 and "7 passed" in done.stdout
 
@@ -121,15 +126,7 @@ def test_a_distributor_that_breaks_the_contract_is_told_how(project):
     install(project)
     site = project.root.parent / "site"
     (site / "test_broken.py").write_text(BROKEN)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "told", site],
-        cwd=site,
-        env=project.env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = their_tests(project, site, "-k", "told", site)
     assert done.returncode == 1
     assert "started is recorded before on_started is called" in done.stdout
     assert "their tools ended with 5 and 0, their handles say [0, 0]" in done.stdout

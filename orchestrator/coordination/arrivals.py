@@ -19,7 +19,6 @@ from watchdog.observers.api import BaseObserver
 
 from orchestrator.coordination.hints import Hints
 from orchestrator.files import holds
-from orchestrator.files.holds import BEFORE, HELD
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import FOLDERS, MOVES, Status
 
@@ -35,9 +34,9 @@ IN_CLOSE_WRITE, IN_MOVED_TO, IN_DELETE, IN_DELETE_SELF, IN_ONLYDIR = (
     0x400,
     1 << 24,
 )
-REMOVED = (Status.INBOX, HELD, BEFORE)  # folders in which a removal says something
+REMOVED = (Status.INBOX, holds.HELD, holds.BEFORE)  # folders in which a removal says something
 SHARED = "@"  # where tools are held for all projects of this person
-OPTIONAL = ("tools", "agents", "templates", "schedules", BEFORE, SHARED)
+OPTIONAL = ("tools", "agents", "templates", "schedules", holds.BEFORE, SHARED)
 # Where people move files to, and "", the work directory itself.
 WATCHED = (str(Status.RUNNING), *map(str, MOVES), "", *OPTIONAL)
 # Of these only replies are of interest: tasks come there by our own doing, and there may be very

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from orchestrator.clock import Clock
 from orchestrator.coordination.moments import Moments
 
-AGAIN = 1.0  # seconds after which a file is due again that was due and was not looked at
-
 
 class Later:
     """When each file is looked at again, by name, and why: empty if that is no person's doing.
@@ -57,8 +55,4 @@ class Later:
 
     def due(self) -> list[str]:
         """The names of those whose time has come."""
-        now = self._clock.monotonic()
-        found = self._moments.due(now)
-        for name in found:
-            self._moments.put(name, now + AGAIN)
-        return found
+        return self._moments.due_until_told(self._clock.monotonic())

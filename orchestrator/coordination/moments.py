@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+AGAIN = (
+    1.0  # seconds after which a name is due again that was due, and of which nobody has said more
+)
 SLACK = 64  # moments that do not count any more, and are kept beside those that do
 
 
@@ -38,4 +41,12 @@ class Moments:
             name = heappop(self._heap)[1]
             del self._when[name]
             found.append(name)
+        return found
+
+    def due_until_told(self, now: float) -> list[str]:
+        """The same; but they come again, until `put` says when they are due, or that they are
+        not."""
+        found = self.due(now)
+        for name in found:
+            self.put(name, now + AGAIN)
         return found

@@ -7,7 +7,6 @@ from orchestrator.coordination.moments import Moments
 from orchestrator.model.gates import Gate
 
 STALE: Signature = (0, 0, 0)  # of a file that has to be looked at again, whatever it looks like
-AGAIN = 1.0  # seconds after which a run is due again that was due and was not looked at
 
 
 class WaitingRuns:
@@ -41,7 +40,4 @@ class WaitingRuns:
 
     def due(self, wall: float) -> list[str]:
         """The names of those whose time has come."""
-        found = self._moments.due(wall)
-        for name in found:
-            self._moments.put(name, wall + AGAIN)
-        return found
+        return self._moments.due_until_told(wall)

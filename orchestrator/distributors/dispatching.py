@@ -149,12 +149,13 @@ class QueueHandle:
         self._close()  # frees the lock: its end is in the journal, or the coordination writes it
         # A watcher that has nothing more to do leaves with the last end: its worker would wait for
         # this word for minutes.
+        told = False
         with suppress(TimeoutError):
-            await waiting.within(SOON, self._tell_home())
+            told = await waiting.within(SOON, self._tell_home())
         if not self._end.done():
             self._end.set_result(end)
         self._farm.news.set()
-        await self._forget()
+        await self._forget(told)
         self._farm.offering.over(self.dispatch, end.cause == "lost")
 
     async def _until_over(self) -> AttemptEnd:
@@ -438,13 +439,13 @@ class QueueHandle:
             return False
         return state is not None
 
-    async def _forget(self) -> None:
-        """The broker and the worker need keep nothing. If they do not hear of it, both forget it in
-        a week."""
+    async def _forget(self, told: bool) -> None:
+        """The broker and the worker need keep nothing, once they are ``told`` that all is home. If
+        they do not hear of it, both forget it in a week."""
         try:
             if self._outgoing.left:
                 await asyncio.to_thread(self._farm.home.end, self.dispatch)
-            if await self._tell_home():
+            if told or await self._tell_home():
                 names = [blob(self.dispatch, what) for what in BLOBS]
                 await self._farm.engine.drop(self.dispatch, names)
         except (Down, OSError):

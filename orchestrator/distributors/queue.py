@@ -139,8 +139,15 @@ class QueueDistributor:
             project = _project(self.layout, self.name)
             broker = engine(self._url, f"watcher-{project[:8]}")
             self._farm = Farm(
-                self.name, broker, project, self.options.lease, self.options.leash, self.options.code, Home(self.layout), self._offering(broker),
-            )  # fmt: skip
+                self.name,
+                broker,
+                project,
+                self.options.lease,
+                self.options.leash,
+                self.options.code,
+                Home(self.layout),
+                self._offering(broker),
+            )
             self._start(self._listen(self._farm))
             self._start(self._watch_workers(self._farm))
         return self._farm

@@ -282,10 +282,8 @@ class _Sum:
         self.phase = Phase.STARTED if newest.started else Phase.DISPATCHED
 
     def _offered(self, record: Record) -> None:
-        newest = self._attempt(record)
-        dispatched = {**newest.dispatched, "offered": record.get("broker", "")}
-        self.attempts[-1] = replace(newest, dispatched=dispatched)
-        self.phase = Phase.STARTED if newest.started else Phase.DISPATCHED
+        known = {**self._attempt(record).dispatched, "attempt": record["attempt"]}
+        self._dispatched({**known, "offered": record.get("broker", "")})
 
     def _started(self, record: Record) -> None:
         self.told, self.fresh = [], False
