@@ -71,6 +71,13 @@ class Document:
             self._lines = self.text.split("\n")
         return self._lines[number - 1].rstrip("\r") if 0 < number <= len(self._lines) else ""
 
+    def value_at(self, path: Path) -> Any:
+        """What the mappings say at a path; None if one of them is not there."""
+        found = self.data
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
     def problem_at(
         self, path: Path, message: str, hint: str = "", *, key: bool = False, warning: bool = False
     ) -> Problem:

@@ -350,7 +350,7 @@ def _check_task(request: Request, document: Document, task: Task, base: Path) ->
 
 def _check_following(request: Request, document: Document, base: tuple[Any, ...]) -> None:
     """The same of what is to follow: it would be too late to say so when the task has ended."""
-    said = _at(document.data, base)
+    said = document.value_at(base)
     for where, message, hint in chain.problems(said, base):
         request.problems.append(document.problem_at(where, message, hint))
     for where, entry in chain.entries(said, base):
@@ -380,9 +380,3 @@ def _check_contest(request: Request, document: Document, data: Any) -> None:
         task = task_model.task_from(task_id, _expanded(request, document, body, ()))
         _check_task(request, document, task, ())
     request.problems = list(dict.fromkeys(request.problems))  # its tasks share all places
-
-
-def _at(data: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        data = data.get(key) if isinstance(data, dict) else None
-    return data

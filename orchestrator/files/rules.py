@@ -158,20 +158,12 @@ class MistypedNeeds:
     def of(self, task_id: str) -> Iterator[Problem]:
         """Those of one task, as its run's file has them."""
         path = self._run.place_of(task_id)
-        for place, need in enumerate(_said_needs(self._document, path)):
+        for place, need in enumerate(self._document.value_at((*path, "needs")) or ()):
             ours = f"{self._run.id}.{need}" in self._tasks or need in self._keys
             if not ours and self._near.close_to(need):
                 what = f"'{need}' is not a task of this run"
                 hint = "it is taken for the id of another task"
                 yield self._document.problem_at((*path, "needs", place), what, hint, warning=True)
-
-
-def _said_needs(document: Document, path: Path) -> list[str]:
-    """What the file says at this place that a task needs; nothing if it has another shape."""
-    found = document.data
-    for key in (*path, "needs"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return list(found or ())
 
 
 def of_run(document: Document, run: Run, tasks: Mapping[str, Task]) -> Iterator[Problem]:

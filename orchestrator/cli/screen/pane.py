@@ -148,9 +148,8 @@ class Pane:
         self._watcher: Watcher | None = None
         self._began = time.monotonic()
         self._runs: dict[str, tuple[float, str]] = {}  # by id: when it was looked at, what was seen
-        self._waits: dict[
-            str, str
-        ] = {}  # by id: what was said that it waits for, and nothing since
+        # By id: what was said that it waits for, and nothing since.
+        self._waits: dict[str, str] = {}
         self._files = PaneFiles(layout)
         self._view_at, self._last_view = -1.0, View()
         self._view_wanted, self._closing = threading.Event(), False
