@@ -12,10 +12,13 @@ import sys
 import pytest
 from conftest import wait_until
 
+from orchestrator.coordination.asking import Asking
 from orchestrator.execution.attemptlimits import asking as asking_now
 from orchestrator.files import asks
 from orchestrator.files.layout import data_file
 from orchestrator.store.answering import verdict
+from orchestrator.store.eventlog import EventLog
+from orchestrator.store.transitions import Store
 
 CONFIG = "agents: {{helper: {{tool: demo, ask: {ask}}}}}\nlimits: {{running: 1}}\n"
 TASK = "agent: helper\n{more}prompt: |\n  Do it\n{lines}"
@@ -181,6 +184,25 @@ def test_roles_that_nobody_answers_for(project, ask):
     assert ended.returncode == 0, ended.stdout
     wanted = "there is nobody to ask" if ask == "deny" else "deny one: Nobody answered in time"
     assert wanted in project.log("a")
+
+
+def test_a_task_that_ends_takes_its_question_with_it_at_once(project):
+    """Else a watcher that goes then, because nothing is left to do, says that somebody is asked."""
+    run_dir = project.layout.logs("a", 1)
+    os.makedirs(f"{run_dir}/{asks.ASKED}")
+    with open(f"{run_dir}/{asks.ASKED}/{'0' * 32}.json", "w") as asker:
+        json.dump({"tool": "Bash", "since": 1.0, "input": {"command": "make"}}, asker)
+        asker.flush()
+        fcntl.flock(asker, fcntl.LOCK_EX)
+        (project.work / "asks").mkdir(exist_ok=True)
+        raw = next(asks.open_questions(run_dir))
+        (project.work / "asks/a.1.md").write_text(asks.text_of("a", 1, raw))
+        store = Store(project.layout, EventLog(project.layout, "watch"))
+        asking = Asking(project.layout, store, None, None)
+        asking.look({}, 100.0, lambda life: True)
+        assert [ask.name for ask in asking.open["a"]] == ["a.1"]
+    asking.look({}, 100.0, lambda life: True)  # the same moment
+    assert not asking.open and not os.listdir(project.work / "asks")
 
 
 def test_an_asker_that_was_killed_asks_nothing_any_more(tmp_path):

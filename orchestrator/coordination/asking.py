@@ -64,8 +64,8 @@ class Asking:
     def look(self, running: dict[str, Life], now: float, room: Callable[[Life], bool]) -> None:
         """Make new questions known, take answers to those that wait; ``room(life)`` gives an
         attempt a slot, if there is one."""
-        if now < self._due:
-            return
+        if now < self._due and self.open.keys() <= running.keys():
+            return  # else a task has ended with its question: the watcher may go next
         self._due = now + LOOK
         lives = {life.id: life for life in running.values() if may_ask(life)}
         if not lives and not self.open and not self._first:
@@ -106,7 +106,7 @@ class Asking:
 
     def waits(self, life: Life) -> bool:
         """Whether it can go on only by a person's answer."""
-        found = self.open.get(life.id, ())
+        found = [ask for ask in self.open.get(life.id, ()) if self._is_open(ask)]
         return bool(found) and all(self._words(ask) is None for ask in found)
 
     def _publish(self, life: Life, known: list[Ask]) -> None:
