@@ -32,14 +32,20 @@ async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, An
         raise NotUnderstood(task_id) from None
     if entry is None:
         store.prepare()
-        entry = store.ledger.create(task_id, records[0])
-        for record in records[1:]:
-            entry.append(record)
+        entry = written_again(store, task_id, records)
     if not entry.lock():  # which reads it: the supervisor has appended
         entry.refresh()
         entry.close()  # it has not let go yet: nothing is appended without the lock
         freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
         entry = freed or entry
+    return entry
+
+
+def written_again(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
+    """A journal that somebody has removed, from what is remembered of it."""
+    entry = store.ledger.create(task_id, records[0])
+    for record in records[1:]:
+        entry.append(record)
     return entry
 
 

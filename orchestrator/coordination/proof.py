@@ -125,22 +125,13 @@ class Proof:
         self._complete(entry, life.attempt, end)
         return entry, self._reading(life, check, end)
 
-    async def resume(self, life: Running, entry: Entry, adopted: bool) -> Entry | None:
-        """Wait for the check that a former watcher left running; None if somebody else has gone on
-        with the task."""
+    async def resume(self, life: Running, entry: Entry) -> Entry:
+        """Wait for the check that a former watcher left running."""
         facts = entry.journal.checks[-1]
-        if adopted:
-            entry.close()
         handle = self.distributor.adopt(facts, entry.path)
         if self.store.cancel_request(life.id) is not None:
             handle.cancel()
         end = await self._checked(life, handle)
-        if adopted:
-            found = self.store.ledger.open(life.id)
-            if found is None or found.closed:
-                return None
-            entry = found
-            entry.lock()
         self._complete(entry, facts.number, end)
         return entry
 

@@ -10,13 +10,15 @@ from orchestrator.clock import Clock
 from orchestrator.coordination.accounting import tokens_of
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.settings import Settings
+from orchestrator.files.bounds import of_task
+from orchestrator.files.layout import Layout
 from orchestrator.files.requests import load
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.journal import Journal
 from orchestrator.model.task import Task
 from orchestrator.model.template import Template
 from orchestrator.store.ledger import Entry
-from orchestrator.tools.routing import Route, RouteProblem, routes
+from orchestrator.tools.routing import Route, RouteProblem, bounded, routes
 from orchestrator.tools.specs import ToolSpec
 
 
@@ -101,6 +103,15 @@ def _unknown(claim: Mapping[str, Any], config: Config, why: str) -> Route:
         claim.get("retries") or 0,
         why,
     )
+
+
+def bind(layout: Layout, life: Life) -> None:
+    """Nothing of a task that an attempt in a sandbox has dropped is looser than what that attempt
+    had."""
+    bounds = of_task(layout, life.task)
+    if bounds is not None:
+        life.chain = tuple(bounded(route, bounds) for route in life.chain)
+        life.route = bounded(life.route, bounds)
 
 
 def route_again(settings: Settings, life: Life) -> None:

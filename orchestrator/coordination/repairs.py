@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from orchestrator.coordination.card import OwnCard
+from orchestrator.coordination.endedattempts import written_again
 from orchestrator.coordination.health import Health, takes_writes
-from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.notes import Notes
 from orchestrator.coordination.runningtasks import RunningTasks
@@ -33,7 +33,6 @@ class Repairs:
         lock: WatcherLock,
         health: Health,
         distributors: Distributors,
-        lives: Lives,
         runningtasks: RunningTasks,
         takeover: Takeover,
         waitlist: Waitlist,
@@ -43,9 +42,8 @@ class Repairs:
     ) -> None:
         self.layout, self.store, self.lock = layout, store, lock
         self.health, self.distributors = health, distributors
-        self.lives, self.runningtasks, self.takeover = lives, runningtasks, takeover
-        self.waitlist, self.card = waitlist, card
-        self.notes, self.listener = notes, listener
+        self.runningtasks, self.takeover, self.waitlist = runningtasks, takeover, waitlist
+        self.card, self.notes, self.listener = card, notes, listener
 
     def tell(self) -> None:
         """Others are told what the disk refuses, or that it works again."""
@@ -94,7 +92,13 @@ class Repairs:
             self.lock.release()
             self.lock.acquire()
             self.card.write()
-            self.lives.rewrite(self.runningtasks.running.values())
+            self._write_journals()
         if made:
             words = f"made again: {', '.join(sorted(made))} (removed or replaced while watching)"
             self.listener.hear(Remark(About.TIDIED, "", words))
+
+    def _write_journals(self) -> None:
+        """Those that somebody has removed, from what is remembered of them."""
+        for life in self.runningtasks.running.values():
+            if life.records and not os.path.exists(self.layout.journal(life.id)):
+                written_again(self.store, life.id, life.records).close()

@@ -181,7 +181,9 @@ class Rooms:
             self.hints,
             self.holds,
         )
-        self.takeover = Takeover(self.store, self.lives, self.running, self.health, self.listener)
+        self.takeover = Takeover(
+            self.store, self.lives.resuming, self.running, self.health, self.listener
+        )
         self.claiming = Claiming(self.store, self.waitlist, self.liveworld)
         self.runningtasks = RunningTasks(
             self.running,
@@ -245,7 +247,6 @@ class Rooms:
             self.lock,
             self.health,
             self.distributors,
-            self.lives,
             self.runningtasks,
             self.takeover,
             self.waitlist,

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.coordination.aftermath import Aftermath
+from orchestrator.coordination.attempts import Over
 from orchestrator.coordination.background import Background
 from orchestrator.coordination.changes import Changes
 from orchestrator.coordination.endedattempts import NotUnderstood
@@ -73,7 +74,7 @@ class RunningTasks:
     def end(self, life: Life, entry: Entry, end: AttemptEnd) -> None:
         """No other attempt follows the one that has ended so."""
         life.stage = Ending()
-        self._bring_on(life, self.lives.ended(life, entry, end))
+        self._bring_on(life, self.lives.ended(life, Over(entry, end)))
 
     def adopt(self, first: bool = False) -> None:
         """Take up every unfinished task that is not ours yet."""

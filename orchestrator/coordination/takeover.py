@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from orchestrator.coordination.endedattempts import retry_due
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.life import Between, Ending, Life
-from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.resuming import Resuming
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import ids
 from orchestrator.store import following, recovery, runs
@@ -28,12 +29,12 @@ class Takeover:
     def __init__(
         self,
         store: Store,
-        lives: Lives,
+        resuming: Resuming,
         running: Mapping[str, Life],
         health: Health,
         listener: Listener,
     ) -> None:
-        self.store, self.lives, self.running = store, lives, running
+        self.store, self.resuming, self.running = store, resuming, running
         self.health, self.listener = health, listener
         self._blocked: set[str] = set()  # journals that are not understood, told once
 
@@ -59,9 +60,9 @@ class Takeover:
             if found.step is Step.ADOPT and not first:
                 found.entry.close()  # `orchestrator run` is at it
                 continue
-            life = self.lives.life_of(found.entry)
+            life = self.resuming.life_of(found.entry)
             if found.step is Step.RETRY:
-                life.stage = Between(self.lives.retry_due(found.entry))
+                life.stage = Between(retry_due(found.entry.journal.last, self.store.clock))
                 found.entry.close()
             elif found.step is Step.FINISH:
                 life.stage = Ending()

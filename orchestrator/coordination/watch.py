@@ -160,7 +160,8 @@ class Watcher:
 
     def _ended(self) -> list[tuple[Life, Reading]]:
         """The attempts that have ended since the last pass."""
-        ended, self.rooms.lives.spent = self.rooms.lives.spent, []
+        understanding = self.rooms.lives.understanding
+        ended, understanding.spent = understanding.spent, []
         return ended
 
     def _listen(self, now: float) -> None:
