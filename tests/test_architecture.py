@@ -423,12 +423,12 @@ def test_every_match_is_whole():
 
 
 def test_every_remark_has_a_look():
-    """The pane's table names each of them."""
-    from orchestrator.cli.screen.pane import REMARKS
+    """The table of what is printed names each of them."""
+    from orchestrator.cli.screen.newslines import REMARKS
     from orchestrator.coordination.news import About
 
     assert set(REMARKS) == set(About), (
-        f"add to (or take from) REMARKS of cli/screen/pane.py: {set(REMARKS) ^ set(About)}"
+        f"add to (or take from) REMARKS of cli/screen/newslines.py: {set(REMARKS) ^ set(About)}"
     )
 
 

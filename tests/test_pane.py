@@ -23,7 +23,8 @@ from transcripts import normal
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.screen.footer import Doing, Row, View, badge, footer, targets
 from orchestrator.cli.screen.hand import Act, Hand, Key, press
-from orchestrator.cli.screen.pane import told, with_work
+from orchestrator.cli.screen.lines import told
+from orchestrator.cli.screen.newslines import with_work
 from orchestrator.cli.screen.printer import Printer
 from orchestrator.files.text import clean, width
 from orchestrator.model.isolation import Change, CheckResult

@@ -196,7 +196,7 @@ def test_new_says_that_the_program_is_missing(project):
 
 
 def test_ids_stay_different_when_they_are_cut():
-    from orchestrator.cli.screen.pane import name_room
+    from orchestrator.cli.screen.lines import name_room
     from orchestrator.files.text import fit_middle
 
     one, two = "2026-11-26T0637-review-retry-logic", "2026-11-26T0637-review-redirect"
