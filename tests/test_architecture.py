@@ -524,6 +524,29 @@ def test_there_is_one_way_to_open_what_lies_below_work():
     assert not wrong, f"open it with files/opening.py: {wrong}"
 
 
+def test_a_digit_is_a_decimal_one():
+    """What `str.isdigit` says yes to (``²``), `int` refuses."""
+    wrong = [name for name, path in MODULES.items() if ".isdigit(" in path.read_text()]
+    assert not wrong, f"say isdecimal: {wrong}"
+
+
+def test_supervisors_open_what_a_tool_can_write_in_one_way():
+    """Who waits for a pipe in place of a file of ours enforces no limit."""
+    from orchestrator.execution.program import FIRST, LATER
+
+    allowed = {
+        "plainfiles": 1,
+        "logs": 3,  # new files only, and /dev/null
+        "attempt": 1,  # /dev/null
+    }
+    wrong = {}
+    for name in (*FIRST, *LATER):
+        found = openings(MODULES[f"orchestrator.execution.{name}"])
+        if len(found) > allowed.get(name, 0):
+            wrong[name] = found
+    assert not wrong, f"open it with execution/plainfiles.py: {wrong}"
+
+
 STARTS = re.compile(
     r"(\w*\.)*(run|Popen|call|check_call|check_output|getoutput|system|popen|which|posix_spawnp?"
     r"|exec[lv]p?e?|spawn[lv]p?e?|create_subprocess_(exec|shell))"

@@ -615,3 +615,18 @@ def test_a_number_that_nobody_can_calculate_with_is_an_error_of_the_file(number)
     for text in (f"max_cost_usd: {number}\n", f"a: [{{b: {number}}}]\n"):
         (problem,) = parse(text.encode()).problems
         assert problem.message == "a number that is too large"
+
+
+def test_what_looks_like_a_number_and_is_none_stops_nobody(project, tmp_path):
+    """``²`` is a digit for Python, and no number."""
+    project.config("tools: {shell: {allow: [echo]}}\n")
+    project.drop("a.yaml", "agent: shell\nprompt: echo there\n")
+    project.run("watch", "--until-empty")
+    (project.work / "logs" / "a" / "²").mkdir()
+    for verb in ("logs", "show", "why"):
+        assert project.run(verb, "a").returncode == 0
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("task-1²3.md", "task-10.md"):
+        (old / name).write_text("# Fix it\n\nDo what it says.\n")
+    assert "Traceback" not in project.run("import", str(old), "--dry-run", code=None).stderr

@@ -128,7 +128,7 @@ def _is_machine_made(folder: str) -> bool:
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """``task-10`` comes after ``task-2``."""
     return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", name)
         if part
     ]

@@ -67,6 +67,7 @@ class NextSteps:
             failure(reading),
             next_link(life) is not None,
             until_reset,
+            *((reading.reason,) if reading.reason else ()),
         )
         if self._taskwork.again(life.route, reading, red) or answering.again(reading, turn):
             step = Retry(0.0)

@@ -18,6 +18,7 @@ import os
 import signal
 import time
 
+from orchestrator.execution import plainfiles
 from orchestrator.execution.attemptjournal import AttemptJournal
 from orchestrator.execution.attemptlimits import AttemptLimits
 from orchestrator.execution.descendants import boot_id, signal_all, start_time, sweep
@@ -191,10 +192,17 @@ class Attempt:
     def _input(self) -> int:
         """What the tool reads: its prompt, or a pipe by which it is told more."""
         if not self.job["words"]:
-            return os.open(self.job["stdin"] or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            return self._prompt()
         self.feed = neighbour("feeding").Feed(self.job["run_dir"], **self.job["words"])
         reader: int = self.feed.reader
         return reader
+
+    def _prompt(self) -> int:
+        if not self.job["stdin"]:
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        prompt = plainfiles.descriptor(self.job["stdin"])
+        os.set_blocking(prompt, True)
+        return prompt
 
     def _inherited(self, stdin: int) -> list[Any]:
         job, (stdout, stderr) = self.job, self.logs.files

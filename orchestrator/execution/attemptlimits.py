@@ -10,6 +10,7 @@ import json
 import os
 import time
 
+from orchestrator.execution import plainfiles
 from orchestrator.execution.descendants import descendants
 from orchestrator.execution.neighbours import neighbour
 
@@ -58,8 +59,7 @@ class AttemptLimits:
         if not self.job["leash"]:
             return False
         try:
-            with open(self.job["leash"], "rb") as file:
-                touched = float(file.read(40) or 0.0)
+            touched = float(plainfiles.read(self.job["leash"], 40) or 0.0)
         except (OSError, ValueError):
             return True
         return time.clock_gettime(time.CLOCK_BOOTTIME) - touched > float(self.job["leash_limit"])
@@ -109,10 +109,7 @@ def asking(run_dir: str) -> bool:
         if not _is_name(name) or os.path.lexists(f"{run_dir}/answers/{name}"):
             continue
         try:
-            fd = os.open(
-                f"{run_dir}/asked/{name}",
-                os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
-            )
+            fd = plainfiles.descriptor(f"{run_dir}/asked/{name}")
         except OSError:
             continue
         try:
@@ -134,5 +131,5 @@ def _is_question(fd: int) -> bool:
     try:
         body = json.loads(os.read(fd, 1 << 18))
         return "tool" in body and 0 <= float(body["since"]) <= LATEST
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ArithmeticError, ValueError, KeyError, TypeError, RecursionError):
         return False

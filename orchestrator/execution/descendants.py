@@ -117,7 +117,7 @@ def descendants(root: int = 0) -> list[tuple[int, tuple[int, int]]]:
     children: dict[int, list[int]] = {}
     facts: dict[int, tuple[int, int]] = {}
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdecimal():
             identity = parent_and_start(int(name))
             if identity:
                 facts[int(name)] = identity

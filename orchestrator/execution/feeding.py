@@ -1,8 +1,7 @@
 """Words for a tool while it runs: its standard input is a pipe that stays open until its turn is
 over.
 
-Code of the supervisor, loaded for the tools that take words: standard library only, no import of
-ours.
+Code of the supervisor, loaded for the tools that take words: standard library only.
 
 Each line that the tool is to read is a file below the attempt's logs, ``words/<order>.<id>.json``,
 and is given once. A tool repeats what it takes; then ``words/<id>.taken`` says so. ``words/over``
@@ -14,9 +13,12 @@ from __future__ import annotations
 import fcntl
 import os
 
+from orchestrator.execution import plainfiles
+
 LOOK, SOON = 0.2, 0.02  # seconds between looks; while there is more to write than fits
 PIPE = 1 << 20  # bytes that the pipe holds, if the system allows it
 PIECE = 1 << 20
+LONGEST = 16 << 20  # bytes of a line that is given
 
 
 class Feed:
@@ -73,13 +75,12 @@ class Feed:
 
     def _collect(self) -> None:
         for name in sorted(os.listdir(self.folder)):
-            key = name.split(".")[1] if name.endswith(".json") and name[:1].isdigit() else ""
+            key = name.split(".")[1] if name.endswith(".json") and name[:1].isdecimal() else ""
             if not key or key in self.given:
                 continue
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            with open(os.open(f"{self.folder}/{name}", flags), "rb") as file:
-                self.rest += file.read().rstrip(b"\n") + b"\n"
             self.given.add(key)
+            line = plainfiles.read(f"{self.folder}/{name}", LONGEST)
+            self.rest += line.rstrip(b"\n") + b"\n"
             self.left.add(key)
 
     def _write(self) -> None:
@@ -111,8 +112,7 @@ class Feed:
             self.stop()
 
     def _note(self, name: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         try:
-            os.close(os.open(f"{self.folder}/{name}", flags, 0o600))
+            plainfiles.touch(f"{self.folder}/{name}")
         except OSError:  # then it is told once more
             pass

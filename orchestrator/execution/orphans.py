@@ -52,7 +52,7 @@ def bury(session: int) -> None:
     with _lock:
         known = set(_ours)
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in known and (facts := _facts(int(name))) is not None:
+        if name.isdecimal() and int(name) not in known and (facts := _facts(int(name))) is not None:
             if facts[:2] == (os.getpid(), session):
                 _reap(int(name))
 
@@ -63,7 +63,7 @@ def found(since: float) -> list[int]:
         ours = set(_ours)
     result = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and (facts := _facts(int(name))) is not None:
+        if name.isdecimal() and (facts := _facts(int(name))) is not None:
             parent, session, began = facts
             foreign = session != os.getsid(0) and session not in ours and int(name) not in ours
             if parent == os.getpid() and foreign and began >= since:

@@ -60,7 +60,7 @@ def tagged(tag: str) -> list[int]:
     wanted = f"{TAG}={tag}".encode()
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdecimal():
             try:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     if wanted in file.read().split(b"\0"):

@@ -41,10 +41,10 @@ else:
 """
 # What every supervisor needs, each after those that it imports; and what few of them need.
 FIRST = (
-    *("logs", "mask", "descendants", "neighbours", "attemptjournal", "attemptlimits"),
-    *("escalation", "attempt", "supervisor"),
+    *("plainfiles", "logs", "mask", "descendants", "neighbours", "attemptjournal"),
+    *("attemptlimits", "escalation", "attempt", "supervisor"),
 )
-LATER = ("nursery", "terminal", "stirring", "feeding")
+LATER = ("nursery", "terminal", "stirring", "feeding", "lastwords")
 
 
 def start(theirs: socket.socket, *words: str) -> subprocess.Popen[bytes]:

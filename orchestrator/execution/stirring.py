@@ -1,13 +1,14 @@
 """What a quiet attempt is doing: whether its commands still work, and whether its work is over and
 it only does not end.
 
-Code of the supervisor, loaded when an attempt has been quiet for long: standard library only, no
-import of ours.
+Code of the supervisor, loaded when an attempt has been quiet for long: standard library only.
 """
 
 from __future__ import annotations
 
 import os
+
+from orchestrator.execution import plainfiles
 
 BUSY = 0.05  # processor time by clock time above which commands are at work
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -27,8 +28,7 @@ def worked(pid: int, below: list[int], wrapped: bool) -> float:
 def settled(path: str, log: int) -> bool:
     """Whether the watcher has read the tool's last word in its log, and nothing came after that."""
     try:
-        with open(path, "rb") as file:
-            return int(file.read(20)) == os.fstat(log).st_size
+        return int(plainfiles.read(path, 20)) == os.fstat(log).st_size
     except (OSError, ValueError):
         return False
 

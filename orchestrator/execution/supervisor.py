@@ -22,7 +22,8 @@ import os
 import signal
 
 from orchestrator.execution.attempt import WAKE, Attempt
-from orchestrator.execution.descendants import become_subreaper, call_oneself
+from orchestrator.execution.descendants import become_subreaper, call_oneself, signal_all
+from orchestrator.execution.neighbours import neighbour
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs every supervisor a millisecond
@@ -74,7 +75,12 @@ def serve(fd: int) -> None:
             # Only now: a forked one is of the warm process's session until the watcher knows it, or
             # it would be taken for something that an attempt has left behind.
             os.setsid()
-        record = Attempt(job, lock).run(lambda message: tell(control, message))
+        try:
+            record = Attempt(job, lock).run(lambda message: tell(control, message))
+        except BaseException:
+            neighbour("lastwords").keep(job)
+            signal_all(signal.SIGKILL)  # nobody looks at its limits any more
+            raise
         os.close(lock)  # the last descriptor of the journal: the liveness lock is free now
         tell(control, {"ended": record})
 

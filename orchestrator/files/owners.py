@@ -34,7 +34,7 @@ def abandoned(path: str, owner: str) -> bool:
     """
     pid, _, home = owner.partition("-")
     if home in ("", namespace()):
-        return not (pid.isdigit() and os.path.exists(f"/proc/{pid}"))
+        return not (pid.isdecimal() and os.path.exists(f"/proc/{pid}"))
     try:
         return time.time() - os.lstat(path).st_mtime > STALE
     except FileNotFoundError:

@@ -62,7 +62,7 @@ def ours() -> set[int]:
     """Users whose files count as ours: ourselves, root, and whoever became root by sudo."""
     found = {os.geteuid(), 0}
     caller = os.environ.get("SUDO_UID", "")
-    if os.geteuid() == 0 and caller.isascii() and caller.isdigit():
+    if os.geteuid() == 0 and caller.isascii() and caller.isdecimal():
         found.add(int(caller))
     return found
 

@@ -383,7 +383,7 @@ def _instead_of_text(value: str, wanted: list[str], document: Document, path: Pa
         return odd
     if "array" in wanted:
         return _instead_of_one(value)
-    return f"remove the quotes: {value}" if "integer" in wanted and value.isdigit() else ""
+    return f"remove the quotes: {value}" if "integer" in wanted and value.isdecimal() else ""
 
 
 def _instead_of_one(value: str) -> str:

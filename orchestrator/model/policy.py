@@ -70,6 +70,7 @@ def decide(
     failure: Kind = OTHER,
     chain_left: bool = False,
     pause: float = 0.0,
+    lost: str = "its supervisor was killed",
 ) -> Retry | Finish:
     """The next step after an attempt.
 
@@ -77,9 +78,9 @@ def decide(
     ``failure`` is what is known of this kind of failure, ``chain_left`` whether there is another
     tool that could act. A tool whose limit is used up is held: another one takes over, or the task
     waits for the limit's end, which costs it no retry. ``pause`` is how many seconds the provider
-    asks to wait. A lost attempt follows ``on_lost`` (``hold``, ``retry``, ``fail``): its work may
-    be half done and paid for, so by default a person looks at it first. ``may_retry`` is False for
-    failures that would repeat for certain.
+    asks to wait. A lost attempt (``lost`` says how) follows ``on_lost`` (``hold``, ``retry``,
+    ``fail``): its work may be half done and paid for, so by default a person looks at it first.
+    ``may_retry`` is False for failures that would repeat for certain.
     """
     if outcome is Outcome.LOST:
         if on_lost == "retry" and tries <= max(retries, 1):
@@ -87,9 +88,9 @@ def decide(
         if on_lost == "hold":
             return Finish(
                 Status.REVIEW,
-                "the attempt was lost: its supervisor was killed; its work may be half done",
+                f"the attempt was lost: {lost}; its work may be half done",
             )
-        return Finish(Status.FAILED, "the attempt was lost: its supervisor was killed")
+        return Finish(Status.FAILED, f"the attempt was lost: {lost}")
     if outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
         if failure.parks and not chain_left:
             return Retry(0.0)

@@ -11,7 +11,7 @@ from orchestrator.tools.activity import Presentation, Renderer, presentation
 
 def newest(layout: Layout, task_id: str) -> int | None:
     """The number of the last attempt that has a log here; None if none has."""
-    numbers = [int(name) for name in scan.names(layout.logs(task_id)) if name.isdigit()]
+    numbers = [int(name) for name in scan.names(layout.logs(task_id)) if name.isdecimal()]
     return max(numbers, default=None)
 
 

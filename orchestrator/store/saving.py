@@ -273,6 +273,6 @@ def numbers(repo: Repository, base: str, tip: str) -> tuple[list[str], int, int]
         if entry:
             plus, minus, path = entry.split("\t", 2)
             files.append(path)
-            added += int(plus) if plus.isdigit() else 0
-            removed += int(minus) if minus.isdigit() else 0
+            added += int(plus) if plus.isdecimal() else 0
+            removed += int(minus) if minus.isdecimal() else 0
     return sorted(files), added, removed

@@ -170,12 +170,14 @@ class SpecAdapter:
         """An attempt that was ended from outside. What the program complained of last may be why it
         never ended."""
         outcome, retry, reason = CAUSES[end.cause]
+        if end.cause == "lost" and (fault := _fault(run_dir)):
+            reason = FAILED.replace("{}", fault)
         stopped = replace(
             base,
             outcome=outcome,
             error_class=end.cause,
             may_retry=retry,
-            reason=reason.format(end.message),
+            reason=reason.replace("{}", end.message),
         )
         if end.cause not in ("timeout", "silence") or route.tool.parse is None:
             return stopped
@@ -261,10 +263,16 @@ def capped(text: str) -> str:
 HUNG = {"timeout": "its time was up", "silence": "it went silent", "cancelled": "it was stopped"}
 
 
+def _fault(run_dir: str) -> str:
+    """What its supervisor raised (`execution.lastwords`); empty if nothing is known of that."""
+    return one_line((last_lines(f"{run_dir}/supervisor.log", 1) or [""])[0], 160)
+
+
 def _ended_late(base: Reading, oddity: str) -> Reading:
     return replace(base, outcome=Outcome.SUCCEEDED, warnings=(*base.warnings, oddity))
 
 
+FAILED = "its supervisor failed: {} (please report it, with supervisor.log beside its logs)"
 # cause of an attempt's end -> outcome, whether the same may go better next time, what to say
 CAUSES: dict[str, tuple[Outcome, bool, str]] = {
     "cancelled": (Outcome.CANCELLED, False, "cancelled"),

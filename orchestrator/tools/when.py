@@ -293,7 +293,7 @@ def _month_and_day(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _month(text: str) -> int:
-    return int(text) if text.isdigit() else _MONTHS.index(text[:3].lower()) + 1
+    return int(text) if text.isdecimal() else _MONTHS.index(text[:3].lower()) + 1
 
 
 def _weekday(match: re.Match[str], now: float, local: tzinfo | None) -> float | None:

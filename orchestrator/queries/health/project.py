@@ -108,4 +108,4 @@ def _number(path: str) -> str:
 
 
 def _fewer(number: str, limit: int) -> bool:
-    return number.isdigit() and int(number) < limit
+    return number.isdecimal() and int(number) < limit
