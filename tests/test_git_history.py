@@ -1,4 +1,4 @@
-"""Whether git has had what a file says (`files.history`): the very bytes, at the very path, in any ref's history but the stash."""
+"""Whether git has had what a file says (`files.history`): the very bytes, at the very path, in any commit but a stash's."""
 
 from __future__ import annotations
 
@@ -174,3 +174,81 @@ def test_whichever_command_writes_it(theirs, way, monkeypatch):
     subprocess.run(["sh", "-ec", WAYS[way]], cwd=here, check=True, capture_output=True)
     assert (here / "inbox/a.yaml").read_text() == TEXT
     assert brought(here) and not brought(here, text=TEXT + "# mine\n")
+
+
+LOST = "git branch -qdr origin/main; rm -rf .git/logs/refs/remotes"  # no ref leads there, no log
+HIDDEN = f"git -C ../theirs update-ref refs/x/t main; git -C ../theirs branch -qf main old; {LOST}"
+BUNDLE = f"git -C ../theirs bundle create -q ../b main; {HIDDEN}; git -C ../theirs update-ref -d refs/x/t"
+UNNAMED = {
+    "a bundle unpacked": f"{BUNDLE}; t=$(git bundle unbundle ../b | cut -c1-40); git restore --source=$t -- inbox",
+    "a bundle, fetched over": f"{BUNDLE}; git fetch -q ../b main; git checkout -q FETCH_HEAD -- inbox; git reset -q; git fetch -q",
+    "a merge given up": f"{HIDDEN}; git fetch -q origin refs/x/t; git merge -q --no-ff --no-commit FETCH_HEAD; cp -r inbox ../kept; git fetch -q; git merge --abort; cp -r ../kept inbox",
+    "fetched by another worktree": f"{HIDDEN}; git worktree add -q ../tree HEAD; git -C ../tree fetch -q origin refs/x/t; git restore --source=$(git -C ../tree rev-parse FETCH_HEAD) -- inbox",
+    "undone in another worktree": f"git worktree add -q ../tree -b b HEAD; git -C ../tree fetch -q; git -C ../tree reset -q --hard origin/main; git -C ../tree switch -q --detach HEAD~1; git branch -qD b; {HIDDEN}; git restore --source=$(git -C ../tree rev-parse HEAD@{{1}}) -- inbox",
+    "a tag, deleted": f"git -C ../theirs tag t main; {HIDDEN}; git fetch -q origin tag t; git restore --source=t -- inbox; git tag -d t; git fetch -q",
+    "a mirror's stash": f"{HIDDEN}; git fetch -q origin refs/x/t:refs/stash; git fetch -q; git restore --source=refs/stash -- inbox",
+}
+
+
+@pytest.fixture
+def here(theirs, monkeypatch) -> Path:
+    """A clone whose branch is one commit behind."""
+    run(theirs, "switch", "-q", "-c", "old", "HEAD~1")
+    run(theirs.parent, "clone", "-q", str(theirs), "here")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "t@example.org")
+    return theirs.parent / "here"
+
+
+def sh(folder: Path, script: str) -> None:
+    done = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("way", UNNAMED)
+def test_a_commit_that_nothing_names_any_more(here, way):
+    sh(here, UNNAMED[way])
+    assert (here / "inbox/a.yaml").read_text() == TEXT
+    assert brought(here) and not brought(here, text=TEXT + "# mine\n")
+
+
+MINE = "mkdir -p inbox; echo 'prompt: mine' >inbox/a.yaml"
+OWN = {
+    "staged": f"{MINE}; git add inbox; git reset -q",
+    "stashed": f"{MINE}; git stash -q -u; git stash pop -q",
+    "stashed by name": f"{MINE}; git stash push -q -u -m 'some words'; git stash pop -q",
+    "stashed without a branch": f"git switch -q --detach; {MINE}; git add inbox; git stash -q; git stash pop -q; git reset -q",
+    "stashed by a rebase": f"{MINE}; git add inbox; git rebase -q --autostash HEAD; git reset -q",
+    "copied": f"{MINE}; mv inbox prompts; git add prompts; git commit -qm x; cp -r prompts inbox",
+}
+
+
+@pytest.mark.parametrize("way", OWN)
+def test_what_git_only_kept_for_its_person_is_their_own(here, way):
+    sh(here, OWN[way])
+    assert not brought(here, text="prompt: mine\n")
+
+
+@pytest.mark.parametrize(
+    "attribute, text, written",
+    [
+        ("text eol=crlf", "prompt: x\r\nagent: sh\n", "prompt: x\r\nagent: sh\r\n"),
+        ("ident", "prompt: $Id: mine $\n", "prompt: $Id: 0123abcd $\n"),
+    ],
+)
+def test_what_git_made_of_what_it_had_not_made_so(theirs, attribute, text, written):
+    """A blob that was not made by ``git add``: no way back leads from the file to its bytes."""
+    raw = theirs / "raw"
+    raw.write_bytes(text.encode())
+    sh(
+        theirs,
+        f"echo '*.yaml {attribute}' >.gitattributes; git add .gitattributes;"
+        " oid=$(git hash-object -w --no-filters raw);"
+        f" git {' '.join(WHO)} update-index --add --cacheinfo 100644,$oid,inbox/a.yaml;"
+        f" git {' '.join(WHO)} commit -qm raw",
+    )
+    here = cloned(theirs)
+    assert brought(here, text=written)
+    assert not brought(here, text=written + "title: mine\n")
+    assert not brought(here, "inbox/b.yaml", written)

@@ -4,8 +4,9 @@ its refs.
 The index tells only what git tracks *now*. Git writes files that it does not track (``restore
 --source``, a pull that was broken off or undone by ``reset``, ``rm --cached``, an index of
 somebody's own); their bytes are in its history all the same. What refs said before counts as well,
-as their logs have it: a pull that was undone, and whose branch was rewritten since. The stash does
-not count: no fetch brings it.
+as their logs have it: a pull that was undone, and whose branch was rewritten since. So does every
+other commit that git still keeps (a bundle that was unpacked, the other side of a fetch before the
+last). The stash does not count, nor what looks like one: it has a person's own files.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ _ENCODING, _FILTER = (
 )  # attributes by which a file is other bytes than its blob
 _MOST_ATTRIBUTES = 1 << 20  # bytes
 _MOST_TREES = 50
+_MOST_AT_PATH, _MOST_LINES_END = 1000, 2 << 20  # blobs that are compared, and bytes of one
+# How the commits of a stash begin, of one that was given a name, too.
+_STASHED = tuple(
+    rf"^{what} on \((no branch)\|[^ ]*\): " for what in ("WIP", "index", "untracked files")
+) + (r"^On \((no branch)\|[^ ]*\): ",)
 _MOST_LOGS, _MOST_MOVES = 1000, 2000  # logs of refs, and lines of each, that are read
 _OID = regex(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_STORES = 16  # object stores that borrow from one another
@@ -45,13 +51,14 @@ def blobs(reader: git.Reader, inside: str, data: bytes) -> list[str]:
     Costs no process unless the repository has such an object.  Raises `git.Unclear`.
     """
     there = [oid for oid in _all_ids(reader, inside, data) if _may_have(reader.repository, oid)]
-    return [oid for oid in there if _in_history(reader, inside, oid)]
+    found = [oid for oid in there if _in_history(reader, inside, oid)]
+    return found or (_alike(reader, inside, data) if _is_converted(data) else [])
 
 
 def brought(repository: git.Repository, inside: str, data: bytes) -> bool:
     """Whether there are such `blobs`, or the index has one.  Raises `git.Unclear`."""
     said = _attributes(repository, inside)
-    converted = _ENCODING in said or _FILTER in said
+    converted = _ENCODING in said or _FILTER in said or _is_converted(data)
     if not converted and not any(_may_have(repository, oid) for oid in _ids(data)):
         return False
     with git.reading(repository) as reader:
@@ -93,11 +100,46 @@ def _ids(data: bytes) -> list[str]:
     """What git calls these bytes, and what it may have written as them: with other line ends, or an
     ``$Id$`` filled in."""
     plain = data.replace(b"\r\n", b"\n")
-    texts = dict.fromkeys((data, plain, _IDENT.sub(b"$Id$", data), _IDENT.sub(b"$Id$", plain)))
+    texts = dict.fromkeys((data, plain, _IDENT.sub(b"$Id$", data), _plain(data)))
     return [
         digest(b"blob %d\0" % len(text) + text).hexdigest()
         for text in texts
         for digest in (hashlib.sha1, hashlib.sha256)
+    ]
+
+
+def _plain(data: bytes) -> bytes:
+    """Without what git may have added as it wrote a file."""
+    return _IDENT.sub(b"$Id$", data.replace(b"\r\n", b"\n"))
+
+
+def _is_converted(data: bytes) -> bool:
+    """Whether other blobs than `_ids` may have become these bytes: with some of the line ends, or
+    another ``$Id$``."""
+    return b"\r\n" in data or _IDENT.search(data) is not None
+
+
+def _alike(reader: git.Reader, inside: str, data: bytes) -> list[str]:
+    """The blobs that the history has at the path, and that differ from these bytes by line ends and
+    ``$Id$`` alone."""
+    logged = reader.ask(
+        *("log", "--exclude=refs/stash", "--all", "--stdin", "--full-history", "-m", "--format="),
+        *("--raw", "--no-abbrev", "-z", f"-n{_MOST_AT_PATH}", "--", f":(literal,icase){inside}"),
+        stdin="\n".join(_tips(reader)[0]).encode(),
+    )
+    facts = [item.split() for item in logged.out.split(b"\0") if item.startswith(b":")]
+    oids = dict.fromkeys(os.fsdecode(words[3]) for words in facts if len(words) == 5)
+    told = reader.ask("cat-file", "--batch-check", stdin="\n".join(oids).encode()).out.splitlines()
+    sizes = [line.split() for line in told]
+    small = {
+        os.fsdecode(words[0])
+        for words in sizes
+        if words[1:2] == [b"blob"] and int(words[2]) <= _MOST_LINES_END
+    }
+    return [
+        oid
+        for oid in oids
+        if oid in small and _plain(reader.ask("cat-file", "blob", oid).out) == _plain(data)
     ]
 
 
@@ -113,7 +155,28 @@ def _in_history(reader: git.Reader, inside: str, oid: str) -> bool:
     commits, trees = _tips(reader)
     if _logged(reader, inside, commits, f"--find-object={oid}"):
         return True
-    return any(_in_tree(reader, tree, inside, oid) for tree in trees)
+    if any(_in_tree(reader, tree, inside, oid) for tree in trees):
+        return True
+    return _is_kept(reader, inside, oid)
+
+
+def _is_kept(reader: git.Reader, inside: str, oid: str) -> bool:
+    """Whether a commit that git has, and that no ref leads to, brought this blob to the path; but
+    for what looks like a stash. That takes git a second for each 100,000 objects, so a copy of a
+    file that it tracks elsewhere is not asked about."""
+    if f" {oid} ".encode() in reader.ask("ls-files", "-s", "-z").out:
+        return False
+    form = "--batch-check=%(objecttype) %(objectname)"
+    listed = reader.ask("cat-file", "--batch-all-objects", "--unordered", form).out.splitlines()
+    commits = [line[7:] for line in listed if line.startswith(b"commit ")]
+    found = reader.ask(
+        *("log", "--stdin", "--exclude=refs/stash", "--not", "--all", "--full-history", "-m"),
+        *("--format=%H", "-n1", f"--find-object={oid}", "--invert-grep"),
+        *(f"--grep={pattern}" for pattern in _STASHED),
+        *("--", f":(literal,icase){inside}"),
+        stdin=b"\n".join(commits),
+    )
+    return bool(found.out.strip())
 
 
 def _has_name(reader: git.Reader, inside: str) -> bool:
