@@ -362,7 +362,9 @@ def test_coordination_hands_no_call_backs_around():
 def test_every_room_is_asked():
     """A part of the watcher that nobody asks does nothing, and one whose moment nobody waits for does it late."""
     built = MODULES["orchestrator.coordination.rooms"]
-    watch = MODULES["orchestrator.coordination.watch"].read_text()
+    asking = ("watch", "hintedpaths", "rescans")  # they are given all rooms
+    texts = [MODULES[f"orchestrator.coordination.{name}"].read_text() for name in asking]
+    watch, everywhere = texts[0], "".join(texts)
     home = {item.name: node.module for node in nodes(built, ast.ImportFrom) for item in node.names}
     passed = {ast.unparse(word) for node in nodes(built, ast.Call) for word in node.args}
     forgotten = []
@@ -372,7 +374,7 @@ def test_every_room_is_asked():
         if module not in MODULES or not room.startswith("self."):
             continue
         said = f"rooms.{room.removeprefix('self.')}."
-        if room not in passed and said not in watch:
+        if room not in passed and said not in everywhere:
             forgotten.append(said)
         for method in ("next_look", "seconds_left"):
             for found in nodes(MODULES[module], ast.ClassDef):

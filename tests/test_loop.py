@@ -476,7 +476,7 @@ class History:
             or not Path(self.tube.layout.watcher_card).exists()
         ):
             return
-        watcher._rescan()
+        watcher.rescans.look()
         known = Known(self.tube.layout, self.tube.clock.wall())
         world = watcher.rooms.liveworld.world()
         assert known.use.running == world.use.running

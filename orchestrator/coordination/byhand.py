@@ -20,6 +20,7 @@ from orchestrator.store import placing
 from orchestrator.store.transitions import Store
 
 ONE_BY_ONE = 20  # removed files that are told by name; more of them are told as a number
+BY_MOVE = "mv to cancelled/"  # who stops a task whose running file somebody moved there
 
 
 class ByHand:

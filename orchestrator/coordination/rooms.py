@@ -20,9 +20,11 @@ from orchestrator.coordination.costs import Costs
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
+from orchestrator.coordination.holdnews import HoldNews
 from orchestrator.coordination.holds import Holds
 from orchestrator.coordination.intake import Intake
 from orchestrator.coordination.leaving import Leaving
+from orchestrator.coordination.lending import Lending
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.lifecycle import Lives
 from orchestrator.coordination.lingering import Lingering
@@ -133,6 +135,7 @@ class Rooms:
             self.state,
             self.clock,
         )
+        self.holdnews = HoldNews(self.holds, self.alone, self.card, self.health, self.listener)
         self.rereading = Rereading(
             self.settings,
             self.changes,
@@ -212,6 +215,9 @@ class Rooms:
         )
         self.byhand = ByHand(self.layout, self.store, self.waitlist, self.running, self.listener)
         self.asking = Asking(self.layout, self.store, self.listener, self.settings)
+        self.lending = Lending(
+            self.running, self.slots, self.asking, self.liveworld, self.signals, self.hints
+        )
         self.lingering = Lingering()
         self.costs = Costs(
             self.settings,
