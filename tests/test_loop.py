@@ -26,6 +26,7 @@ from orchestrator.model.units import timestamp
 from orchestrator.queries import overview, tasks, why
 from orchestrator.queries import rows as rows_queries
 from orchestrator.queries.world import Known, lane_of, request_of
+from orchestrator.store import quotas
 from orchestrator.store.cardfile import CardFile
 from orchestrator.testing import End, Tube
 
@@ -147,6 +148,27 @@ def test_a_budget_of_the_day_opens_at_midnight(tube):
     made.at(40, lambda: made.watcher.signalled(signal.SIGTERM))
     made.run(until_empty=False)
     assert made.where("a") == "done" and made.started[0][0] >= 20
+
+
+def test_a_pace_opens_at_its_moment_whenever_the_inbox_is_listed(tube):
+    made = tube("watch: {rescan: 10h}\nbudgets: {day: {max_attempts_per_hour: 1}}\n")
+    made.drop("a")
+    made.drop("b")
+    made.at(3700, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    first, second = (at for at, *_ in made.started)
+    assert second - first == pytest.approx(3600, abs=2)
+
+
+def test_what_is_kept_for_urgent_tasks_opens_when_the_window_does(tube):
+    made = tube("watch: {rescan: 10h}\nlimits: {reserve: {shell: 20%}}\n")
+    now = made.clock.wall()
+    told = {"window": "5 h", "used": 0.95, "resets": now + 1800}
+    quotas.remember(made.layout, "shell", [told], now)
+    made.drop("a", task(priority="low"))
+    made.at(1900, lambda: made.watcher.signalled(signal.SIGTERM))
+    made.run(until_empty=False)
+    assert made.started[0][0] == pytest.approx(1800, abs=2)
 
 
 # -- limits, parking, pauses ---------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from orchestrator.model.gates import Gate, InUse, Limits, together
 from orchestrator.model.status import Status
 from orchestrator.records import dataclass
 
+AGAIN = 1.0  # seconds between looks at a gate that ought to be open
+
 
 @dataclass(slots=True)
 class LiveWorld:
@@ -53,6 +55,15 @@ class LiveWorld:
         if not closed and not self.holds.gates:
             return limits
         return replace(limits, closed=closed, held=self.holds.gates)
+
+    def seconds_left(self, now: float) -> list[float]:
+        """In how many seconds each gate opens that knows when, of those that keep tasks which could
+        start; what is over and still closed is looked at again soon."""
+        if not len(self.waitlist.tasks.ready):
+            return []
+        closed = (gate for gates in self.limits.closed.values() for gate in gates)
+        left = (gate.until - now for gate in closed if gate.until is not None)
+        return [seconds if seconds > 0 else AGAIN for seconds in left]
 
     @property
     def watching(self) -> Watching:

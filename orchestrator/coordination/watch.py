@@ -239,6 +239,7 @@ class Watcher:
             now + left for left in rooms.timetable.seconds_left(rooms.settings.config.schedules)
         ]
         due += [now + left for left in rooms.holds.seconds_left(wall)]
+        due += [now + left for left in rooms.liveworld.seconds_left(wall)]
         return min(due)
 
     def _tell_what_waits(self) -> None:
