@@ -8,7 +8,10 @@ Libraries use it, too, so what they answer is asked for through `heeding`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
@@ -38,6 +41,28 @@ async def happened(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+async def beside(work: Callable[[], Answer]) -> Answer:
+    """The answer of a function that only reads, from a thread that nobody waits for at the end:
+    `asyncio.to_thread` keeps a program from leaving until the last of its threads has ended."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[Answer] = loop.create_future()
+
+    def tell(answer: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(lambda: None if answered.done() else answer())
+
+    def ask() -> None:
+        try:
+            answer = work()
+        except Exception as error:
+            tell(partial(answered.set_exception, error))
+        else:
+            tell(partial(answered.set_result, answer))
+
+    threading.Thread(target=ask, name=f"beside {work.__name__}", daemon=True).start()
+    return await answered
 
 
 def run(work: Coroutine[Any, Any, Answer]) -> Answer:

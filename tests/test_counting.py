@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StoreFault
-from orchestrator.files import collections, documents, jsonlines, logtimes, scan
+from orchestrator.files import collections, documents, jsonlines, logtimes, replies, scan
+from orchestrator.files import foldercounts as foldercounts_read
 from orchestrator.files.eventreader import about
 from orchestrator.files.layout import Layout
 from orchestrator.model import quota
-from orchestrator.store import folders, ledger, places
+from orchestrator.model.status import Status
+from orchestrator.store import foldercounts, folders, ledger, places
 from orchestrator.store.ledger import Ledger
 from orchestrator.tools import changes, queries, when
 
@@ -31,7 +34,7 @@ NAMES = st.builds(lambda parts, end: "".join(parts) + end, st.lists(st.sampled_f
 
 @given(st.lists(NAMES, unique=True, max_size=12))
 def test_names_are_counted_as_they_are_judged(names):
-    assert scan._count(names) == sum(map(scan._counts, names))
+    assert scan.count(names) == sum(map(scan._counts, names))
 
 
 def line(second: int, task: str = "x") -> str:
@@ -132,3 +135,50 @@ def test_a_window_ends_within_months_whatever_an_agent_prints(said, counts):
     found = quota.window_from({"window": "5 h", **said}, 0.0)
     assert found is not None and found.resets == counts
     assert quota.window_from({"window": "5 h", **said, "used": 1e22}, 0.0) is None
+
+
+def resting(folder: Path) -> None:
+    """Wait until the last change of a folder is old enough to be told from the next."""
+    wait_until(lambda: time.time_ns() - os.lstat(folder).st_ctime_ns > 2 * foldercounts.RESTS)
+
+
+def test_what_was_counted_counts_until_the_folder_changes(project, monkeypatch):
+    """Large folders of ended tasks are listed by a watcher, not by every verb."""
+    done = project.work / "done"
+    for number in range(foldercounts.LEAST):
+        (done / f"t{number}.yaml").write_text("prompt: x\n")
+    resting(done)
+    project.run("watch", "--until-empty")
+    assert "done" in foldercounts_read.written(project.layout)
+    (done / "t1.reply.md").write_text("More, please.\n")
+    resting(done)
+    foldercounts.keep(project.layout)
+    listed: list[str] = []
+    names = lambda folder: listed.append(os.path.basename(folder)) or scan.names(folder)  # noqa: E731
+    assert scan.counts(project.layout, names=names)[Status.DONE] == foldercounts.LEAST
+    assert [name for _, _, name in replies.listed(project.layout, names=names)] == ["t1.reply.md"]
+    assert "done" not in listed and "failed" in listed
+    (done / "one-more.yaml").write_text("prompt: x\n")
+    (done / "t2.reply").write_text("More, please.\n")
+    assert scan.counts(project.layout, names=names)[Status.DONE] == foldercounts.LEAST + 1
+    assert len(replies.listed(project.layout)) == 2
+    resting(done)
+    foldercounts.keep(project.layout)
+    listed.clear()
+    assert scan.counts(project.layout, names=names)[Status.DONE] == foldercounts.LEAST + 1
+    assert "done" not in listed
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[]", '{"done": 1}', '{"done": {"tasks": 3}}', '{"done": null}', "[" * 5000]
+)
+def test_counts_that_nobody_understands_count_nothing(project, text):
+    (project.work / "done/a.yaml").write_text("prompt: x\n")
+    (project.work / ".state").mkdir(exist_ok=True)
+    Path(foldercounts_read.path(project.layout)).write_text(text)
+    assert scan.counts(project.layout)[Status.DONE] == 1
+    state = foldercounts_read.state_of(project.layout.folder(Status.DONE))
+    for more in ({}, {"tasks": -1, "others": []}, {"tasks": True, "others": []}, {"tasks": 7}):
+        text = json.dumps({"done": {**(state or {}), **more}})
+        Path(foldercounts_read.path(project.layout)).write_text(text)
+        assert scan.counts(project.layout)[Status.DONE] == 1

@@ -8,7 +8,11 @@ import re
 import shutil
 import subprocess
 
+import pytest
 from conftest import wait_until
+
+from orchestrator.files import configuration
+from orchestrator.model.budget import Budgets
 
 BASE = "retry: {delay: 100ms}\nwatch: {rescan: 60s}\nagents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n"
 
@@ -468,3 +472,25 @@ def test_names_in_settings_that_mean_nothing(project):
     assert "did you mean 'claude'?" in shown[0]
     settings = project.run("validate", "work/orchestrator.yaml", "--format", "concise", code=4)
     assert settings.stdout.count("there is no") == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("", False),
+        ("limits: {running: 1}\n", False),
+        ("# budgets: {day: {hard_usd: 1}}\n  # budgets:\n", False),
+        ("budgets: {day: {hard_usd: 1}}\n", True),
+        ("{limits: {running: 1}, budgets: {day: {hard_usd: 1}}}", True),
+        ("'budgets' : {day: {hard_usd: 1}}", True),
+        ('"\\x62udgets": {day: {hard_usd: 1}}', True),
+        ("\ufeffbudgets: {day: {hard_usd: 1}}".encode("utf-16-le"), True),
+    ],
+)
+def test_what_the_text_of_the_settings_cannot_say(project, text, may):
+    """A verb that asks for one key need not read all settings as YAML to know that there is none."""
+    raw = text if isinstance(text, bytes) else text.encode()
+    (project.work / "orchestrator.yaml").write_bytes(raw)
+    assert configuration.may_set(project.layout, "budgets") is may
+    has = configuration.load_config(project.layout).budgets != Budgets()
+    assert has <= may

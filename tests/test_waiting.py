@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -83,3 +84,20 @@ def test_what_takes_no_notice_of_a_cancel_keeps_nobody_from_leaving():
 
     assert waiting.run(main()) == 5
     assert left[0].cancelled()
+
+
+def test_nobody_waits_for_a_thread_that_only_reads():
+    """A watcher that was told to leave does not stay until the day's costs are read."""
+
+    def broken() -> int:
+        raise ValueError("no")
+
+    async def main() -> int:
+        never = asyncio.create_task(waiting.beside(threading.Event().wait))
+        with pytest.raises(ValueError, match="no"):
+            await waiting.beside(broken)
+        answer = await waiting.beside(lambda: 7)
+        assert not never.done()
+        return answer
+
+    assert waiting.run(main()) == 7

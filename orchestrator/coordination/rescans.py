@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 
 from orchestrator.coordination import clearing, questions
 from orchestrator.coordination.arrivals import Arrivals
@@ -13,7 +14,7 @@ from orchestrator.coordination.news import About, Remark
 from orchestrator.coordination.reviewmoves import Found
 from orchestrator.coordination.rooms import Rooms
 from orchestrator.model.status import Status
-from orchestrator.store import conflictnotes, recovery
+from orchestrator.store import conflictnotes, foldercounts, recovery
 
 FULL = 6  # every how many rescans each file is looked at, whatever the folder's time says
 SWEEP = 120  # every how many rescans the trees of ended tasks are looked at
@@ -30,6 +31,7 @@ class Rescans:
     def begin(self) -> None:
         """All was listed just now."""
         self.next = self._rooms.clock.monotonic() + self._rooms.settings.config.rescan
+        self._rooms.background.send(self._count_folders())
 
     def soon(self, now: float) -> None:
         """Something was left out that a rescan finds."""
@@ -107,6 +109,12 @@ class Rescans:
         for task_id in recovery.stale_notes(rooms.layout):
             rooms.store.remove_note(task_id)
         conflictnotes.sweep(rooms.layout)
+        rooms.background.send(self._count_folders())
+
+    async def _count_folders(self) -> None:
+        """What the large folders of ended tasks hold is written down, for who reads."""
+        with suppress(OSError):  # whoever reads counts them then
+            await asyncio.to_thread(foldercounts.keep, self._rooms.layout)
 
     async def _sweep_trees(self) -> None:
         """Trees of ended tasks whose time is over go."""

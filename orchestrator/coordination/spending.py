@@ -3,10 +3,10 @@ counted on."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator import waiting
 from orchestrator.clock import Clock
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.life import Life
@@ -53,7 +53,7 @@ class Today:
 
     async def load(self) -> None:
         """Count what the log had, once it is read; the loop goes on meanwhile."""
-        self.include(*await asyncio.to_thread(self.before))
+        self.include(*await waiting.beside(self.before))
 
     def add(self, cost: float | None, usage: Mapping[str, int]) -> None:
         """An attempt has ended."""

@@ -32,7 +32,7 @@ from orchestrator.distributors.registry import Distributors
 from orchestrator.errors import StoreFault
 from orchestrator.files.layout import Layout
 from orchestrator.model.result import Reading
-from orchestrator.store import atomic, git
+from orchestrator.store import atomic, foldercounts, git
 from orchestrator.store.transitions import Store
 
 
@@ -253,6 +253,8 @@ class Watcher:
         with contextlib.suppress(OSError, StoreFault):
             # what lies in review/ now: it may be moved before the next watcher
             rooms.reviewmoves.look()
+        with contextlib.suppress(OSError):
+            foldercounts.keep(rooms.layout)
         rooms.calm.tell(all_=True)
         rooms.notes.write("watcher_stopped", summary=self.summary())
         for life in list(rooms.running.values()):

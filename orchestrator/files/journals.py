@@ -44,6 +44,8 @@ def active(layout: Layout) -> list[Journal]:
 def closed_since(layout: Layout, since: float) -> Iterator[Journal]:
     """The journals of tasks that were put away after this moment (seconds since the epoch)."""
     try:
+        if os.stat(layout.closed).st_ctime < since:
+            return  # none has come into the folder, and nobody can set this time
         entries = os.scandir(layout.closed)
     except OSError:
         return

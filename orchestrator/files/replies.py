@@ -97,8 +97,7 @@ def listed(
     """``(id, folder, name)`` of the replies that lie in these folders."""
     return sorted(
         (task_id, folder, name)
-        for folder in folders
-        for name in names(layout.folder(folder))
+        for folder, name in scan.beside_tasks(layout, folders, names)
         if ".reply" in name and (task_id := replied_to(name))
     )
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.errors import NotFound
+from orchestrator.files import foldercounts
 from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.model import ids
 from orchestrator.model.hold import MARK
@@ -91,15 +92,32 @@ def sorted_names(folder: str, names: Names = names) -> list[tuple[str, str]]:
 def counts(
     layout: Layout, folders: Iterable[Status] = FOLDERS, names: Names = names
 ) -> dict[Status, int]:
-    """How many task files each folder holds, by their names."""
-    return {status: _count(names(layout.folder(status))) for status in folders}
+    """How many task files each folder holds, by their names, or as a watcher has counted them."""
+    known = foldercounts.written(layout)
+    kept = {status: foldercounts.of(layout, status, known) for status in folders}
+    return {
+        status: count(names(layout.folder(status))) if found is None else found.tasks
+        for status, found in kept.items()
+    }
+
+
+def beside_tasks(
+    layout: Layout, folders: Iterable[Status], names: Names = names
+) -> Iterator[tuple[Status, str]]:
+    """Folder and name of what may lie there beside task files; where nothing was written down about
+    a folder, all names in it."""
+    known = foldercounts.written(layout)
+    for status in folders:
+        kept = foldercounts.of(layout, status, known)
+        listed = names(layout.folder(status)) if kept is None else kept.others
+        yield from ((status, name) for name in listed)
 
 
 _NEVER = regex(rf"\n(?=[._#{MARK}])[^\n]*\.ya?ml(?=\n)")
 _OTHER = regex(r"\n([^\n]*\.md)(?=\n)")
 
 
-def _count(listed: list[str]) -> int:
+def count(listed: list[str]) -> int:
     """How many of these names are those of task files.
 
     There may be very many, so all are looked at as one text; only names with the sign of a copy are

@@ -31,6 +31,10 @@ class Settings:
         except OrchestratorError:
             return None
 
+    def may_set(self, key: str) -> bool:
+        """Whether the configuration may have this key; False is sure."""
+        return configuration.may_set(self.layout, key)
+
     @cached_property
     def toolbox(self) -> Toolbox:
         """The tools, each of which is read when it is first asked for."""

@@ -287,6 +287,8 @@ class Known:
     @property
     def spent_budgets(self) -> dict[Scope, tuple[Gate, ...]]:
         """The gates of budgets of the day and of agents that are spent."""
+        if not self.watching.alive and not self.settings.may_set("budgets"):
+            return {}  # the usual case: nothing has to be read
         return gates_model.together(*self._spent([]))
 
     @cached_property

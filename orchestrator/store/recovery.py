@@ -216,10 +216,9 @@ def take_up(store: Store) -> list[str]:
     A power cut may take the renames of a task's file back and keep the later one of its journal.
     """
     layout, done = store.layout, []
-    closed = set(scan.names(layout.closed))
     for status in (Status.INBOX, Status.RUNNING):
         for task_id, name in scan.sorted_names(layout.folder(status)):
-            if f"{ids.key(task_id)}.jsonl" in closed:
+            if os.path.lexists(layout.journal(task_id, closed=True)):
                 with suppress(FileNotFoundError, FileExistsError):
                     done += _follow(store, task_id, status, name)
     return done
