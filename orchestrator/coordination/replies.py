@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import cached_property
 
 from orchestrator.coordination.news import About, Listener, Remark
+from orchestrator.coordination.replytrust import ReplyTrust
 from orchestrator.coordination.settings import Configured
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import journals, replies, results, returning, scan
+from orchestrator.files import journals, replies, results, scan
 from orchestrator.files import steering as said
-from orchestrator.files.approval import busy_gate
-from orchestrator.files.aside import Aside, Busy
+from orchestrator.files.aside import Busy
 from orchestrator.files.layout import Layout, stem_of
-from orchestrator.files.opening import lies
 from orchestrator.files.replies import Reply
-from orchestrator.model.gates import Gate
 from orchestrator.model.journal import Phase
 from orchestrator.model.question import answer
 from orchestrator.model.status import ENDED, FOLDERS, Status
@@ -39,12 +36,11 @@ class Replies:
     """The replies of one work directory."""
 
     def __init__(self, layout: Layout, configured: Configured, store: Store) -> None:
-        self.layout, self.configured, self.store = layout, configured, store
+        self.layout, self.store = layout, store
+        self._trust = ReplyTrust(layout, configured, store)
         self._due: dict[str, float] = {}  # ids that have replies, and when (monotonic) to look
         self._since: dict[str, float] = {}  # when those that are not whole were first seen
         self._stamps: dict[Status, int] = {}
-        self._complained: dict[str, str] = {}
-        self._news: list[tuple[str, str]] = []  # of complaints: ids and words
 
     # -- finding them
     # ----------------------------------------------------------------------------------------------
@@ -87,14 +83,14 @@ class Replies:
         back: list[str] = []
         for task_id in [task_id for task_id, due in self._due.items() if due <= now]:
             del self._due[task_id]
-            ready, wait = self._ready(task_id)
+            ready, wait = self._trust.ready(task_id)
             place = scan.locate(self.layout, task_id)
             if place is not None and place[0] is Status.RUNNING and self._give(task_id, ready):
                 self._due.setdefault(task_id, now + LOOK)
             if place is not None and place[0] in ENDED and ready:  # else told as it starts, or ends
                 try:
-                    if why := self._unseen(task_id, place):
-                        self._complain(ready[0], why)
+                    if why := self._trust.unseen(task_id, place):
+                        self._trust.complain(ready[0], why)
                     else:
                         back += self._again(task_id, place[1], ready)
                 except (OrchestratorError, Busy):  # somebody works on it
@@ -102,9 +98,9 @@ class Replies:
             self._look_again(task_id, wait)
         for name in back:
             listener.hear(Remark(About.REPLIED, stem_of(name)))
-        for task_id, text in self._news:
+        for task_id, text in self._trust.complaints:
             listener.hear(Remark(About.WARNED, task_id, text))
-        self._news.clear()
+        self._trust.complaints.clear()
         return back
 
     def _look_again(self, task_id: str, wait: bool) -> None:
@@ -119,10 +115,10 @@ class Replies:
         """See to the replies of one task now. Why that is left to a watcher: somebody works on the
         task; empty if it is done."""
         place = scan.locate(self.layout, task_id)
-        ready, _ = self._ready(task_id)
+        ready, _ = self._trust.ready(task_id)
         if place is not None and place[0] in ENDED and ready:
             try:
-                if why := self._unseen(task_id, place):
+                if why := self._trust.unseen(task_id, place):
                     return why
                 self._again(task_id, place[1], ready)
             except OrchestratorError as error:
@@ -147,13 +143,13 @@ class Replies:
                 else:
                     left = True
             except (OSError, ValueError) as error:  # then it is told by the next attempt
-                self._complain(reply, f"it cannot be told while it runs: {error}")
+                self._trust.complain(reply, f"it cannot be told while it runs: {error}")
         return left
 
     def at_start(self, entry: Entry) -> None:
         """The attempt that is about to start is told what was said meanwhile."""
         task_id = entry.journal.task_id
-        ready = self._chosen(task_id, self._ready(task_id)[0])
+        ready = self._chosen(task_id, self._trust.ready(task_id)[0])
         self._take(entry, ready, "delivered as it starts")
 
     def at_end(self, entry: Entry) -> bool:
@@ -161,7 +157,7 @@ class Replies:
         something."""
         steering.settle(self.store, entry)
         number = entry.journal.next_attempt
-        ready, wait = self._ready(entry.journal.task_id)
+        ready, wait = self._trust.ready(entry.journal.task_id)
         self._look_again(entry.journal.task_id, wait)
         self._take(entry, ready, f"attempt {number} follows at once")
         return any(record["to"] == number for record in entry.journal.replies)
@@ -171,7 +167,7 @@ class Replies:
         found = []
         for folder, name in replies.names_of(self.layout, task_id):
             reply = replies.look(self.layout, folder, name)
-            if reply is not None and not reply.problem and self._gate(reply) is not None:
+            if reply is not None and not reply.problem and self._trust.gate(reply) is not None:
                 self.store.vouch([reply.fact])
                 found.append(name)
         if found:
@@ -209,70 +205,3 @@ class Replies:
         for reply in ready:
             replying.tell(self.store, entry, reply, summary)
             replying.discard(self.store, reply)
-
-    def _ready(self, task_id: str) -> tuple[list[Reply], bool]:
-        """The replies of a task that count now, and whether there are some that are not whole
-        yet."""
-        found, wait = [], False
-        for folder, name in replies.names_of(self.layout, task_id):
-            quiet = self.configured.config.quiet
-            reply = replies.look(self.layout, folder, name, quiet, self._origin.vouched)
-            if reply is None:
-                wait = wait or lies(self.layout.file(folder, name))
-                continue
-            gate = None if reply.problem else self._gate(reply)
-            why = reply.problem or (gate.why if gate else "")
-            if why:
-                self._complain(reply, why)
-                continue
-            found.append(reply)
-        return found, wait
-
-    def _gate(self, reply: Reply) -> Gate | None:
-        origin, from_git, now = (
-            self._origin,
-            self.configured.config.from_git,
-            self.store.clock.wall(),
-        )
-        if from_git == "run" or origin.vouched(reply):
-            return None
-        asked = reply.path, reply.fact, from_git
-        try:
-            return self._aside.ask(asked, lambda: origin.gate(reply, from_git, now))
-        except Busy:
-            return busy_gate()
-
-    def _unseen(self, task_id: str, place: tuple[Status, str]) -> str:
-        """Why a reply does not bring the task back: its file is another one by now, and git has
-        brought it, or another file has its name. Empty if it does. `Busy` if git has to be asked
-        later."""
-        folder, name = place
-        if scan.namesake(self.layout, task_id):
-            return "another file in inbox/ has the task's name: rename that file, or remove it"
-        from_git, now = self.configured.config.from_git, self.store.clock.wall()
-        try:
-            why = self._aside.ask(
-                (folder, name),
-                lambda: self._returning.why_not(task_id, folder, name, from_git, now),
-            )
-        except FileNotFoundError:
-            return "its file was moved meanwhile"
-        return f"{why}; orchestrator retry {task_id}   if you mean it" if why else ""
-
-    @cached_property
-    def _returning(self) -> returning.Returning:
-        return returning.Returning(self.layout, self.store.trust)
-
-    @cached_property
-    def _aside(self) -> Aside:
-        return Aside()
-
-    @cached_property
-    def _origin(self) -> replies.Origin:
-        return replies.Origin(self.store.trust)
-
-    def _complain(self, reply: Reply, why: str) -> None:
-        """Say once what is wrong with a reply."""
-        if self._complained.get(reply.path) != why:
-            self._complained[reply.path] = why
-            self._news.append((reply.task_id, f"{reply.folder}/{reply.name}: {why}"))
