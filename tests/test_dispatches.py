@@ -71,6 +71,12 @@ def test_a_record_with_anything_in_it_is_a_record_or_refused(key, value):
     assert isinstance(found.beat, int) and isinstance(found.end, dict)
 
 
+@pytest.mark.parametrize("session", ["--yolo", "a b", "", "x" * 300])
+def test_a_session_that_a_worker_names_is_one_or_none(session):
+    told = {**json.loads(State("running", "w", "w1", 3).bytes()), "session": session}
+    assert state_from(json.dumps(told).encode()).session == ""
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -104,6 +104,16 @@ def test_what_is_no_log_is_passed_over(tmp_path, monkeypatch):
     assert log.usage == {}
 
 
+def test_a_session_that_a_log_names_is_one_or_none(tmp_path):
+    """Its agent can write there, and it becomes a word of the next command."""
+    log, path = load_tools(None).tools["pi"].session_log, tmp_path / "s.jsonl"
+    for name in ("--yolo", "a b", "x\ny", "-", "ü", {"x": 1}, "x" * 300):
+        path.write_text(json.dumps({"type": "session", "id": name}) + "\n")
+        assert sessionlog.of_file(log, str(path), 0.0).session == "", name
+    path.write_text('{"type": "session", "id": "a-1"}\n')
+    assert sessionlog.of_file(log, str(path), 0.0).session == "a-1"
+
+
 AGENT = """
 import json, os, sys, time
 path = os.environ["HOME"] + "/log/s.jsonl"

@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import schemas
 from orchestrator.files.documents import Document
+from orchestrator.model.result import session_name
 from orchestrator.records import dataclass
 
 VERSION = 1  # of all that is said here
@@ -128,6 +129,7 @@ def state_from(data: bytes) -> State:
             raise Nonsense(f"a record whose {name} is wrong")
     if given.get("state") not in (OFFERED, CLAIMED, RUNNING, *OVER):
         raise Nonsense("a record in no known state")
+    given["session"] = session_name(given.get("session", ""))
     if given["state"] == FINISHED:
         given["end"] = end_of(given.get("end", {}))
     return State(**given)

@@ -7,7 +7,17 @@ from typing import Any
 
 from orchestrator.model.status import Outcome
 from orchestrator.model.units import cost_of
+from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
+
+_SESSION = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
+
+
+def session_name(value: Any) -> str:
+    """A session that a tool, its log or a worker named, if it is one, else empty: it becomes a word
+    of the next command, and an agent may have chosen it."""
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return text if _SESSION.match(text) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
+from orchestrator.model.result import session_name
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
 from orchestrator.tools import ending as ending_tools
@@ -29,7 +30,6 @@ HEAD, TAIL = 1 << 20, 16 << 20
 LAST = (
     1 << 26
 )  # bytes after the beginning that are read if they end with one line longer than `TAIL`
-SESSION = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def read(parse: Parse, run_dir: str, show: Show | None = None) -> Said:
     ending = ending_tools.verdict(parse.done, parse.failed, parse.error, events, parse.idle, show)
     windows = ask(parse.quota)
     return Said(
-        session=_session(ask(parse.session)),
+        session=session_name(ask(parse.session)),
         model=one_line(_text(ask(parse.model)), 120),
         done=ending.done,
         failed=ending.failed,
@@ -181,13 +181,6 @@ def _pattern_text(parse: Parse, run_dir: str) -> str:
     text = clean(tail(parse.text_from.replace("{run_dir}", f"{run_dir}/{OWN}"), 1 << 20))
     found = list(re.finditer(parse.text_pattern, text))
     return found[-1]["text"].strip() if found else ""
-
-
-def _session(value: Any) -> str:
-    """A session that a tool named, if it is one: it becomes a word of the next command, and the
-    tool chose it."""
-    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    return text if SESSION.match(text) else ""
 
 
 def _text(value: Any) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.files.opening import open_file, read_bytes
 from orchestrator.libraries import later
+from orchestrator.model.result import session_name
 from orchestrator.model.units import when
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
@@ -139,8 +140,7 @@ def of_file(log: SessionLog, path: str, since: float) -> Logged:
     refusals = _Refusals(log)
     for event in _events(path):
         if log.session and not session:
-            name = queries.search(log.session, event)
-            session = name if isinstance(name, str) else ""
+            session = session_name(queries.search(log.session, event))
         if not _since(log, event, since):
             continue
         tally.add(event)
