@@ -333,3 +333,16 @@ def test_in_whatever_order_they_are_merged_what_collides_stays_and_the_others_la
         assert shared.commit_of(change.branch) == change.tip
     listed = shared("ls-tree", "--name-only", target).split()
     assert {name: shared("cat-file", "-p", f"{target}:{name}") for name in listed} == has
+
+
+@pytest.mark.parametrize("others", [0, saving.MOST])
+def test_what_proves_the_work_is_not_changed_unseen(repo: Repo, others):
+    """However many other files a branch has: a result keeps the first of them only."""
+    repo.settings('merge: auto, protect: ["zz/**"]')
+    fill = f"mkdir a; for n in $(seq {others}); do : > a/$n; done" if others else ":"
+    repo.do("x", f"{fill}; mkdir zz; echo 1 > zz/proof", code=None)
+    assert repo.where("x") == "review"
+    said = repo.run("show", "x").stdout
+    assert "it changes files that prove it: zz/proof" in said
+    if others:
+        assert f"{others + 1} files" in repo.run("why", "x").stdout + said

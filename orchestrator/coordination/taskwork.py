@@ -15,13 +15,13 @@ from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.tasktrees import Claimed, TaskTrees
 from orchestrator.errors import OrchestratorError
 from orchestrator.files.layout import Layout
-from orchestrator.model.isolation import protected, reviewing, verdict
+from orchestrator.model.isolation import Change, Role, protected, reviewing, verdict
 from orchestrator.model.policy import Finish, Retry
 from orchestrator.model.question import headline
 from orchestrator.model.result import Reading
 from orchestrator.model.runbranch import conflict_turn, within_run
 from orchestrator.model.status import Status
-from orchestrator.store import conflictnotes
+from orchestrator.store import conflictnotes, saving, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
@@ -90,7 +90,10 @@ class TaskWork:
         if merges.run_of(self.layout, entry.journal) is not None:
             role = within_run(role)
         found = verdict(role, life.change, changed)
-        touched = protected(role.protect, life.change.files) if life.change else []
+        try:
+            touched = await asyncio.to_thread(self._protected, role, life.change)
+        except OrchestratorError as error:
+            return Finish(Status.REVIEW, f"its files cannot be listed: {error.message}")
         also = f"; it changes files that prove it: {', '.join(touched[:5])}" if touched else ""
         if found.step == "review":
             return Finish(Status.REVIEW, found.reason + also)
@@ -99,6 +102,12 @@ class TaskWork:
         if found.step == "merge":
             return await self._merged(life, entry, step)
         return step
+
+    def _protected(self, role: Role, change: Change | None) -> list[str]:
+        """Files of a change that prove the work of its role."""
+        if change is None or not role.protect:
+            return []
+        return protected(role.protect, saving.paths(trees.repository(self.layout), change))
 
     async def _merged(self, life: Claimed, entry: Entry, step: Finish) -> Finish | Retry:
         """Done, once it is merged; what cannot be merged waits for a person, with the reason."""

@@ -70,7 +70,8 @@ class Change:
     commits: int = 0
     insertions: int = 0
     deletions: int = 0
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # the first of them
+    count: int = 0  # of all
     unproven: str = ""
     warnings: tuple[str, ...] = ()
     suspicious: str = ""  # what the repository would execute has changed while it ran
@@ -306,7 +307,7 @@ def _pattern(text: str) -> str:
 
 def summary(change: Change) -> str:
     """``+12 -3 in 2 files on task/x``."""
-    files = len(change.files)
+    files = max(change.count, len(change.files))
     return (
         f"+{change.insertions} -{change.deletions} in {files} file{'s' * (files != 1)}"
         f" on {change.branch}"

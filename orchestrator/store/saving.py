@@ -9,7 +9,7 @@ in progress. To repeat it is harmless.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
@@ -231,7 +231,8 @@ def figures(
     files, added, removed = numbers(repo, base, tip)
     commits = int(repo.shared("rev-list", "--count", f"{base}..{tip}"))
     return Change(
-        tree.branch, base, tip, tree.target, commits, added, removed, tuple(files[:MOST]), unproven, warnings
+        tree.branch, base, tip, tree.target, commits, added, removed, tuple(files[:MOST]), len(files),
+        unproven, warnings,
     )  # fmt: skip
 
 
@@ -242,7 +243,8 @@ def recounted(repo: Repository, tree: Tree, change: Change, target: str) -> Chan
     files, added, removed = numbers(repo, base, change.tip)
     commits = int(repo.shared("rev-list", "--count", f"{base}..{change.tip}"))
     return replace(
-        change, base=base, commits=commits, insertions=added, deletions=removed, files=tuple(files[:MOST])
+        change, base=base, commits=commits, insertions=added, deletions=removed, files=tuple(files[:MOST]),
+        count=len(files),
     )  # fmt: skip
 
 
@@ -259,6 +261,13 @@ def parting(repo: Repository, tree: Tree, tip: str) -> str:
     # own.
     older = shared.raw("merge-base", "--is-ancestor", found, tree.base, codes=None).returncode == 0
     return tree.base if older else found
+
+
+def paths(repo: Repository, change: Change) -> Sequence[str]:
+    """All paths of a change, however many a result keeps."""
+    if change.count <= len(change.files):
+        return change.files
+    return numbers(repo, change.base, change.tip)[0]
 
 
 def numbers(repo: Repository, base: str, tip: str) -> tuple[list[str], int, int]:

@@ -17,7 +17,6 @@ from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import OWN
 from orchestrator.files.text import clean, one_line, tail
 from orchestrator.model.result import session_name
-from orchestrator.patterns import regex
 from orchestrator.records import dataclass, field
 from orchestrator.tools import ending as ending_tools
 from orchestrator.tools import parsers, queries, tally
