@@ -169,6 +169,7 @@ HEAVY = {
     "run-of-bad-keys": b"tasks:\n" + b"".join(b"  'a b%d': x\n" % n for n in range(9_000)),
     "run-of-bad-defaults": b"defaults: {labels: [" + b"{}, " * 9_000 + b"]}\ntasks: {a: x}\n",
     "bad-members": b"tasks: [" + b", ".join(b"'a b%d'" % n for n in range(19_000)) + b"]\n",
+    "quoted-breaks": b'prompt: "' + b"x\\n" * 60_000 + b'"\n',
     "bad-env": b"prompt: x\nenv: {" + b", ".join(b"'a-%d': 1" % n for n in range(9_000)) + b"}\n",
     "bad-agents": b"prompt: x\nagent: [" + b", ".join(b"a%d" % n for n in range(19_000)) + b"]\n",
     "bad-contexts": b"prompt: x\ncontext: ["
@@ -189,6 +190,33 @@ def test_a_file_is_judged_in_time_that_grows_with_its_size(name):
     baseline = time.process_time() - baseline
     assert took < 1.0 + 12 * baseline, (took, baseline)
     assert len(request.problems) <= 2000
+
+
+KEYS = (
+    "prompt title description agent model status state tags labels priority timeout not_before cwd needs"
+    " dependencies on base run use"
+).split()
+UNITS = [" ", "\t", "\\n", ":", "- ", "a ", "a,", ", ", "(", "{a}", "'", "1", "1.", "0", "9d", "../", "->", "\u3000", "a\\n"]  # fmt: skip
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("key", KEYS)
+def test_no_text_is_slow_to_understand(key):
+    """One part again and again: what is tried anew from each place of a text takes its square."""
+
+    def took(text: str) -> float:
+        own = "description" if key in ("status", "state", "tags", "dependencies") else "prompt"
+        raw = f'{own}: x\n{key}: "a{text}b"\n'.encode()
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            load("x.yaml", "x", raw, schemas.check)
+            times.append(time.process_time() - began)
+        return min(times)
+
+    plain = took("x" * 8000)
+    for unit in UNITS:
+        assert took(unit * (8000 // len(unit))) < 0.05 + 20 * plain, (key, unit)
 
 
 def test_keys_of_a_run_that_differ_by_case_only_are_an_error(project, watch):

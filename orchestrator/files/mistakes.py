@@ -327,7 +327,7 @@ _SILENT = regex(
     r"(?:(?<![A-Za-z])[A-Za-z]:|\0\0[\w.-]+)\\(?P<a>[abefnrtv0])(?=\w)"  # C:\temp, \\server\new
     r"|(?P<b>(?<!\\)\\[abefv0](?![0-9]))"  # a bell, a backspace, ...
     r"|\w(?P<c>\\[tr])(?=\w)"  # src\test
-    r"|[\w.]\\(?P<d>n)(?=\w*(?:\\\w+)*\.\w{1,4}\b)(?<!\.\\n)"  # src\new.py
+    r"|[\w.]\\(?P<d>n)(?=\w{0,99}(?:\\\w{1,99}){0,9}\.\w{1,4}\b)(?<!\.\\n)"  # src\new.py
 )
 
 

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from orchestrator.patterns import regex
 
 _LEADING = regex(r"(?P<id>(?:[A-Za-z]{1,12}[-_]?)?\d+(?:\.\d+)*)(?=[-_. ]|\Z)")
-_NUMBER = regex(r"(?P<words>[A-Za-z]*)[-_ ]?0*(?P<number>\d+)\Z")
-
-
+_NUMBER = regex(r"(?P<words>[A-Za-z]*)[-_ ]?0*(?P<number>(?!0)\d+|0)\Z")
 _NUMBERED = regex(
-    r"(?!draft|doc|decision|milestone)(?:[A-Za-z]{1,12}[-_ ]?)?0*(?P<number>\d+(?:\.\d+)*)\Z", re.I
+    r"(?!draft|doc|decision|milestone)(?:[A-Za-z]{1,12}[-_ ]?)?0*(?P<number>(?:(?!0)\d+|0)(?:\.\d+)*)\Z",
+    re.I,
 )
 _ANY = regex(
-    r"(?:task|issue|ticket|item|story|step|todo|no)?[-_ .#]*0*(?P<number>\d+(?:\.\d+)*)\Z", re.I
+    r"(?:task|issue|ticket|item|story|step|todo|no)?[-_ .#]*0*(?P<number>(?:(?!0)\d+|0)(?:\.\d+)*)\Z",
+    re.I,
 )
 
 

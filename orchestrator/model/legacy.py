@@ -231,7 +231,8 @@ def _labels(rest: dict[str, Any], out: dict[str, Any]) -> None:
     labels = []
     for key in ("tags", "labels"):
         value = rest.get(key)
-        value = re.split(r"\s*[,;]\s*", value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            value = [part.strip() for part in re.split("[,;]", value)]
         if isinstance(value, list) and all(isinstance(item, (str, int)) for item in value):
             labels += _strings([str(item) for item in value])
             rest.pop(key)

@@ -127,9 +127,7 @@ def plain(text: object) -> str:
 def _forms(text: object) -> list[str]:
     """The word, and what stands before a remark: ``Done (2025-11-23)``, ``blocked: waits for
     x``."""
-    head = re.split(r"\s*[(:,;\u2013\u2014|/]\s*|\s+-+\s+|\s*->\s*", str(text).strip(), maxsplit=1)[
-        0
-    ]
+    head = re.split(r"[(:,;\u2013\u2014|/]|\s-+\s|->", str(text).strip(), maxsplit=1)[0]
     return [plain(text), plain(head)]
 
 
