@@ -147,13 +147,17 @@ def test_what_is_hidden_cannot_be_read(fenced):
 
 @needs_bwrap
 def test_nobody_outside_can_be_seen_or_signalled(fenced):
-    said = fenced.do(
-        f"""
-        kill -0 {os.getpid()} 2>/dev/null && echo SEEN
-        kill -9 -1 2>/dev/null
-        echo processes $(ls -d /proc/[0-9]* | wc -l)
-        """
-    )
+    """Only one process of ours is at stake: where the wall is broken, ``kill -9 -1`` would end all."""
+    with subprocess.Popen(["sleep", "600"]) as outside:
+        said = fenced.do(
+            f"""
+            kill -0 {outside.pid} 2>/dev/null && echo SEEN
+            kill -9 {outside.pid} 2>/dev/null
+            echo processes $(ls -d /proc/[0-9]* | wc -l)
+            """
+        )
+        assert outside.poll() is None
+        outside.kill()
     assert "SEEN" not in said
     assert int(said.split("processes")[1].split()[0]) < 8
 
@@ -256,6 +260,24 @@ def test_a_link_that_one_role_leaves_leads_no_other_one_out(fenced, tmp_path):
     fenced.do(f"echo evil > {victim}/mine", task_id="c", agent="second", code=1)
     assert (victim / "mine").read_text() == "mine\n"
     assert "is a link where an attempt can write" in fenced.result("c")
+
+
+@needs_bwrap
+def test_a_link_in_place_of_sessions_leads_no_other_tool_out(fenced, tmp_path):
+    """One role may write where another one's tool keeps its sessions."""
+    home, victim = tmp_path / "home", tmp_path / "victim"
+    (home / "sessions").mkdir(parents=True)
+    victim.mkdir()
+    fenced.env["STATE"] = str(home)
+    fenced.settings(
+        rest=f"  packer: {{tool: shell, command: [sh], sandbox: {{level: project, write: [{home}]}}}}\n"
+    )
+    script = f"mv {home}/sessions {home}/before; ln -s {victim} {home}/sessions"
+    fenced.do(script, "p", agent="packer")
+    assert (home / "sessions").is_symlink()
+    fenced.do(f"echo evil > {victim}/x", "b", code=None)
+    assert list(victim.iterdir()) == []
+    assert "sessions is a link where" in " ".join(fenced.result("b").split())
 
 
 @needs_bwrap

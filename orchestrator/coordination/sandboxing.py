@@ -113,7 +113,7 @@ class Sandboxes:
                 raise _impossible(
                     box, f"the task sets {name}, which would also take effect outside it"
                 )
-        for path in (*box.write, *box.read):
+        for path in (*box.write, *box.read, *state_names(life.route.tool, order.env)):
             if link := self._planted(path):
                 raise _impossible(
                     box, f"{link} is a link where an attempt can write; name what it leads to"
@@ -349,16 +349,22 @@ def state_paths(tool: ToolSpec, env: Any) -> list[str]:
     """Where a tool keeps its sessions: folders (their names end in ``/``) are made if they are
     missing, files are not."""
     found = []
-    for text in tool.state:
-        names = _VARIABLE.findall(text)
-        if any(not env.get(name) for name in names):
-            continue
-        path = _real(_VARIABLE.sub(lambda match: env[match[1]], text))
+    for text in state_names(tool, env):
+        path = _real(text)
         if text.endswith("/"):
             os.makedirs(path, mode=0o700, exist_ok=True)
         if os.path.isabs(path) and os.path.exists(path):
             found.append(path)
     return found
+
+
+def state_names(tool: ToolSpec, env: Any) -> list[str]:
+    """The same as its spec names them, no link resolved."""
+    return [
+        _VARIABLE.sub(lambda match: env[match[1]], text)
+        for text in tool.state
+        if all(env.get(name) for name in _VARIABLE.findall(text))
+    ]
 
 
 def interpreter() -> list[str]:
