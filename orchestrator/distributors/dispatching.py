@@ -17,19 +17,15 @@ from typing import Any
 from orchestrator import waiting
 from orchestrator.distributors.base import Order
 from orchestrator.distributors.dispatches import (
-    BLOBS,
     CANCELLED_UNCLAIMED,
     FINISHED,
     LEFTOVERS,
-    LOGS,
     LOST,
     OFFERED,
     OVER,
-    UNKNOWN,
     Nonsense,
     Piece,
     State,
-    blob,
     piece_from,
     record_name,
     state_from,
@@ -37,11 +33,11 @@ from orchestrator.distributors.dispatches import (
 )
 from orchestrator.distributors.engines.base import Down, Record, epoch
 from orchestrator.distributors.farm import Farm
-from orchestrator.distributors.home import NotHome
+from orchestrator.distributors.homecoming import Homecoming
 from orchestrator.distributors.incoming import Incoming
 from orchestrator.distributors.outgoing import Outgoing
 from orchestrator.errors import OrchestratorError
-from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.units import show_duration
 from orchestrator.store.ledger import append_record
@@ -49,7 +45,6 @@ from orchestrator.store.ledger import append_record
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
 RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
 SOON = 1.0  # seconds for which the end waits until its worker was told that all is home
-ASKED_MOST = 3  # how often what is missing of an end is asked for again
 
 
 class Ended(Exception):
@@ -81,16 +76,13 @@ class QueueHandle:
         self._task: asyncio.Task[None] | None = None
         self._outgoing = Outgoing(farm, order, self.dispatch)
         self._incoming = Incoming(farm, order, self.dispatch)
+        self._homecoming = Homecoming(farm, order, self.dispatch, self._incoming)
         self._cursor, self._told = "", 0
         self._state = State("")  # as last seen
         self._offered_at = -RENEWED
         self._looked = 0.0  # when the broker answered last
         self._silent = 0.0  # seconds without a beat while it answered
         self._absent = 0.0  # and without a record
-        self._asked, self._ready_to_ask = (
-            0,
-            0.0,
-        )  # for what is missing of its end; when to ask again
         # Longer than anything that a worker may still have running without us knowing of it.
         graces = order.interrupt_grace + order.terminate_grace + LEFTOVERS + 1.0
         self._patience = farm.leash + graces + 2 * farm.lease
@@ -151,11 +143,11 @@ class QueueHandle:
         # this word for minutes.
         told = False
         with suppress(TimeoutError):
-            told = await waiting.within(SOON, self._tell_home())
+            told = await waiting.within(SOON, self._homecoming.tell())
         if not self._end.done():
             self._end.set_result(end)
         self._farm.news.set()
-        await self._forget(told)
+        await self._homecoming.forget(told, self._outgoing.left)
         self._farm.offering.over(self.dispatch, end.cause == "lost")
 
     async def _until_over(self) -> AttemptEnd:
@@ -163,7 +155,7 @@ class QueueHandle:
             self._wake.clear()
             try:
                 if self._cancelled() and not self._offered_to:
-                    self._write_exit(CANCELLED_UNCLAIMED)
+                    self._homecoming.record(CANCELLED_UNCLAIMED)
                     return AttemptEnd("cancelled")
                 if self._farm.ready.is_set():
                     end = await self._look()
@@ -207,7 +199,9 @@ class QueueHandle:
         if state.started and not self._started:
             self._note_start(state)
         if state.state == FINISHED:
-            return await self._finished(record, state)
+            if not state.done:
+                await self._read_events()
+            return await self._homecoming.bring(record, state, self._silent >= self._patience)
         await self._read_events()
         await self._while_running(record, state)
         return None
@@ -298,7 +292,7 @@ class QueueHandle:
             self.wake()
             return False
         self._state = withdrawn
-        self._write_exit(end)
+        self._homecoming.record(end)
         return True
 
     # -- offering it
@@ -337,7 +331,7 @@ class QueueHandle:
                 raise
             why = getattr(error, "message", None) or str(error)
             end = {"cause": "start", "message": why}
-            self._write_exit(end)
+            self._homecoming.record(end)
             raise Ended(AttemptEnd("start", message=why)) from None
 
     # -- hearing of it
@@ -368,88 +362,6 @@ class QueueHandle:
         elif not self._state.started and self._state.state not in OVER:
             await self._outgoing.code(piece.has)
             await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
-
-    # -- its end
-    # ----------------------------------------------------------------------------------------------
-
-    async def _finished(self, record: Record, state: State) -> AttemptEnd | None:
-        """Bring home what there is, then record the end; None while something is still missing."""
-        # it was brought home, or withdrawn, by a watcher that was killed before it could say so
-        # here
-        if state.done:
-            self._write_exit(state.end)
-            return end_from({"record": "exit", **state.end})
-        await self._read_events()
-        end = dict(state.end)
-        try:
-            missing = await self._incoming.missing(end)
-        except NotHome as error:
-            why = f"the work from {state.name} was not accepted: {error.message}"
-            end |= {"cause": "not_home", "message": why}
-            self._write_exit(end, home=False)  # it keeps what it has
-            return end_from({"record": "exit", **end})
-        if missing and self._asked < ASKED_MOST:
-            if time.monotonic() >= self._ready_to_ask:
-                self._asked += 1
-                self._ready_to_ask = time.monotonic() + self._farm.lease
-                again = state.but(again=state.again + 1)
-                await self._farm.engine.write(self._name, again.bytes(), record.revision)
-                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
-            return None
-        if missing and self._silent < self._patience:
-            return None
-        if missing:
-            why = f"{', '.join(missing)} did not arrive from {state.name}"
-            end |= {"cause": "not_home", "message": why}
-        if end["cause"] in UNKNOWN:
-            self._state = self._state.but(done=True)  # the coordination records it
-            return AttemptEnd("lost")
-        self._write_exit(end, home=not missing)
-        return end_from({"record": "exit", **end})
-
-    def _write_exit(self, end: Mapping[str, Any], home: bool = True) -> None:
-        record = {"record": "exit", "attempt": self._order.attempt, "at": time.time(), **end}
-        for name in (*LOGS, "work", "made"):
-            record.pop(name, None)
-        append_record(self._journal, record, sync=True)
-        self._state = self._state.but(done=home)
-
-    async def _say_done(self) -> State | None:
-        """Write that all of it is home; the record as it was. None if there is none, or if it is
-        not home."""
-        while True:  # a last beat of its worker may come between
-            record = await self._farm.engine.read(self._name)
-            if record is None or not self._state.done:
-                return None
-            state = state_from(record.value)
-            if state.state != FINISHED or state.done:
-                return state
-            end = {"cause": state.end["cause"]}
-            done = State(FINISHED, state.worker, state.name, end=end, done=True)
-            if await self._farm.engine.write(self._name, done.bytes(), record.revision):
-                return state
-
-    async def _tell_home(self) -> bool:
-        """Say that all of it is home; whether it is, and that is said."""
-        try:
-            state = await self._say_done()
-            if state is not None and state.worker:
-                await self._farm.engine.notify(worker_topic(state.worker), self.dispatch)
-        except (Down, Nonsense, OSError):
-            return False
-        return state is not None
-
-    async def _forget(self, told: bool) -> None:
-        """The broker and the worker need keep nothing, once they are ``told`` that all is home. If
-        they do not hear of it, both forget it in a week."""
-        try:
-            if self._outgoing.left:
-                await asyncio.to_thread(self._farm.home.end, self.dispatch)
-            if told or await self._tell_home():
-                names = [blob(self.dispatch, what) for what in BLOBS]
-                await self._farm.engine.drop(self.dispatch, names)
-        except (Down, OSError):
-            pass
 
 
 def _offered_to(facts: AttemptFacts | None) -> str:
