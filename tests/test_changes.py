@@ -34,7 +34,7 @@ def test_what_acting_verbs_print(project):
     project.drop("n.yaml", "agent: sh\nreview: always\nprompt: exit 0\n")
     project.run("watch", "--until-empty", code=None)
     project.drop("w.yaml", "agent: sh\nprompt: exit 0\n")
-    assert moves(change(project, "approve", "r", "-n")) == [("r", "review", "approved")]
+    assert moves(change(project, "approve", "r", "-n")) == [("r", "review", "done")]
     assert moves(change(project, "approve", "r")) == [("r", "review", "done")]
     assert moves(change(project, "reject", "n", "too big")) == [("n", "review", "failed")]
     assert moves(change(project, "retry", "a")) == [("a", "failed", "waiting")]

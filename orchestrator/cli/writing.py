@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from orchestrator.tools.specs import Toolbox
 
 
-def open_store(app: App) -> Store:
-    """The store of the work directory, with its folders in place."""
+def open_store(app: App, rehearsing: bool = False) -> Store:
+    """The store of the work directory, with its folders in place; for a dry run one that writes
+    nothing."""
     layout = app.layout
-    store = Store(layout, EventLog(layout, "cli"))
-    store.prepare()
+    store = Store(layout, EventLog(layout, "cli"), rehearsing=rehearsing)
+    if not rehearsing:
+        store.prepare()
     return store
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, runrecords, scan
 from orchestrator.model.config import Config
-from orchestrator.model.isolation import change_from
+from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Phase
 from orchestrator.model.runbranch import RunBranch
 from orchestrator.model.status import FINISHED, Status
@@ -58,6 +58,20 @@ def clear(
         return "; ".join(held)
 
 
+def held(
+    store: Store, config: Config, repo: Repository, task_id: str, ended: Collection[Status] = ENDED
+) -> str:
+    """Why `clear` would leave a tree, as far as a look can tell that saves nothing; empty: it goes."""
+    place, journal = scan.locate(store.layout, task_id), journals.of(store.layout, task_id)
+    if place is None or place[0] not in ended:
+        return f"its task is in {place[0]}/" if place else "its task is nowhere to be found"
+    tree = trees.tree_from(store.layout, task_id, journal.tree) if journal else None
+    if journal is None or tree is None:
+        return "no journal here knows it"
+    saved = change_from(journal.change) or Change(tip=tree.base)
+    return "; ".join(removal.holding(store.layout, config.trees, repo, tree, saved))
+
+
 def follow(store: Store, config: Config, task_id: str) -> str:
     """What had a tree or a branch, and is put away for good: both go as far as nothing holds them;
     why the tree stays, in words."""
@@ -83,8 +97,11 @@ def begin_anew(store: Store, config: Config, task_id: str) -> None:
         return
     entry.close()
     anywhere = (*ENDED, Status.REVIEW)
-    if held := clear(store, config, trees.repository(store.layout), task_id, anywhere):
-        raise Refused(f"the tree of {task_id} stays: {held}", f"orchestrator trees {task_id}")
+    repo = trees.repository(store.layout)
+    look = held if store.rehearsing else clear
+    if why := look(store, config, repo, task_id, anywhere):
+        raise Refused(f"the tree of {task_id} stays: {why}", f"orchestrator trees {task_id}")
+    store.judged(task_id, Status.INBOX, "give it a new tree")
     entry = store.ledger.open(task_id)
     assert entry is not None
     with entry:

@@ -15,7 +15,7 @@ from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import contests, results, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.contest import Contest, Step, step
-from orchestrator.model.status import Outcome, Status
+from orchestrator.model.status import OPEN, Outcome, Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, moves
 from orchestrator.store import contests as records
@@ -80,13 +80,18 @@ def reject(store: Store, run_id: str, why: str) -> Moved | None:
     found = contests.known(layout, run_id)
     if found is None or _folder(layout, run_id) != Status.REVIEW:
         return None
-    for task_id in found.members:
-        if _where(layout, task_id) is Status.REVIEW:
+    left = {task_id: _where(layout, task_id) for task_id in found.members}
+    runs_again = Refused(f"{run_id}: one of its tasks runs again", f"orchestrator runs {run_id}")
+    if any(status in OPEN for status in left.values()):
+        raise runs_again
+    store.judged(run_id, Status.FAILED)
+    for task_id, status in left.items():
+        if status is Status.REVIEW:
             moves.reject(store, task_id, why)
     settle(store, run_id)
     place = scan.locate(layout, run_id)
     if place is None or place[0] is not Status.FAILED:
-        raise Refused(f"{run_id}: one of its tasks runs again", f"orchestrator runs {run_id}")
+        raise runs_again
     return Moved(run_id, Status.REVIEW, Status.FAILED, layout.file(*place))
 
 

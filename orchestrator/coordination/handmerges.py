@@ -4,8 +4,9 @@ on they count as merged."""
 from __future__ import annotations
 
 from orchestrator.errors import Refused
-from orchestrator.files import results
+from orchestrator.files import results, scan
 from orchestrator.model.isolation import Change
+from orchestrator.model.status import Status
 from orchestrator.store import git, merging, trees
 from orchestrator.store.merging import Planned
 from orchestrator.store.transitions import Store
@@ -30,6 +31,8 @@ def notice(store: Store, task_id: str) -> str:
             raise Refused(f"{task_id} is being worked on", f"orchestrator show {task_id}")
         if entry.journal.merged or entry.journal.change.get("tip") != change.tip:
             return ""
+        place = scan.locate(layout, task_id)
+        store.judged(task_id, place[0] if place else Status.DONE, "take it for merged")
         entry.append(Planned(change.target, now, now, change.tip).record("merged"), sync=True)
     words = f"{change.branch} is in {change.target}: it was merged by hand"
     event = store.log.event(

@@ -34,7 +34,7 @@ from orchestrator.store import (
     trees,
 )
 from orchestrator.store.ledger import Entry
-from orchestrator.store.merging import CannotMerge
+from orchestrator.store.merging import CannotMerge, Planned
 from orchestrator.store.transitions import Store
 from orchestrator.tools.taskenv import ALLOWED_ENV
 
@@ -78,6 +78,9 @@ def land(store: Store, config: Config, entry: Entry) -> str:
     def proven(old: str, new: str) -> str:
         return red_on(store.layout, repo, checks, new, task_id) if checks else ""
 
+    def ready(planned: Planned | None) -> None:
+        judged(store, repo, task_id, change, planned)
+
     title = f"{journal.claim.get('title') or task_id} ({change.branch})"
     made = merging.merge(
         store.layout,
@@ -90,6 +93,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
         journal.merge,
         lambda record: entry.append(record, sync=True),
         proven,
+        ready,
     )
     words = f"merged {change.branch} into {made.target} as {made.new[:12]}"
     number = journal.attempt.number if journal.attempt else 0
@@ -106,6 +110,17 @@ def land(store: Store, config: Config, entry: Entry) -> str:
         ]
     )
     return words
+
+
+def judged(
+    store: Store, repo: git.Repository, task_id: str, change: Change, planned: Planned | None
+) -> None:
+    """A merge that is planned (None: one that was cut off) may be made: a rehearsal ends here, or
+    with what is in its way. Checks on the result do not run in one."""
+    if store.rehearsing and planned is not None:
+        merging.refuse_unmovable(repo, planned)
+    target = planned.target if planned is not None else change.target
+    store.judged(task_id, Status.DONE, f"merge {change.branch} into {target}")
 
 
 def run_of(layout: Layout, journal: Journal) -> RunBranch | None:
@@ -230,7 +245,7 @@ def _approved(store: Store, config: Config, task_id: str) -> str:
         try:
             made = land(store, config, entry)
         except CannotMerge as error:
-            if error.conflicts:
+            if error.conflicts and not store.rehearsing:
                 conflictnotes.write(store.layout, task_id, error.message, error.conflicts)
             raise
         conflictnotes.remove(store.layout, task_id)
@@ -250,10 +265,12 @@ def obey(store: Store, config: Config, task_id: str) -> str:
     ):
         return ""
     name = place[1]
-    atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
+    if not store.rehearsing:
+        atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
     if made := plans.approve(store, task_id, config.from_git):
         return made
     made = approve(store, config, task_id)
+    store.judged(task_id, Status.DONE)
     moves.approve(store, task_id)
     return made
 
@@ -284,6 +301,7 @@ def give_back(store: Store, task_id: str) -> None:
             raise Refused(
                 f"{task_id} conflicts with nothing: {state}", f"orchestrator approve {task_id}"
             )
+        store.judged(task_id, Status.INBOX, "name the files in conflict to its agent")
         text = conflict_turn(change, change.target, state)
         entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)
         conflictnotes.remove(store.layout, task_id)

@@ -168,11 +168,15 @@ class Replies:
         for folder, name in replies.names_of(self.layout, task_id):
             reply = replies.look(self.layout, folder, name)
             if reply is not None and not reply.problem and self._trust.gate(reply) is not None:
-                self.store.vouch([reply.fact])
-                found.append(name)
+                found.append(reply)
+        place = scan.locate(self.layout, task_id)
+        if found and place is not None:
+            self.store.judged(task_id, place[0], "its agent gets the reply that came through git")
+        for reply in found:
+            self.store.vouch([reply.fact])
         if found:
             self.send(task_id)
-        return found
+        return [reply.name for reply in found]
 
     def _again(self, task_id: str, name: str, ready: list[Reply]) -> list[str]:
         """A task that has ended goes back to the inbox, and its next attempt is told. A copy that

@@ -122,10 +122,13 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     def note(record: Mapping[str, Any]) -> None:
         runbranches.write(layout, known.with_merge(record))
 
+    def ready(planned: merging.Planned | None) -> None:
+        merges.judged(store, repo, run_id, change, planned)
+
     title = f"{results.read(layout, run_id).get('title') or run_id} ({known.branch})"
     tree = runbranches.tree_of(layout, known)
     made = merging.merge(
-        layout, repo, tree, change, "merge", title, run_id, known.merge, note, proven
+        layout, repo, tree, change, "merge", title, run_id, known.merge, note, proven, ready
     )
     words = f"merged {known.branch} into {made.target} as {made.new[:12]}"
     event = store.log.event(
@@ -160,8 +163,10 @@ def obey(store: Store, config: Config, name: str) -> str:
     Raises `CannotMerge`, and then it is in review/ again.
     """
     run_id = stem_of(name)
-    atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
+    if not store.rehearsing:
+        atomic.move(store.layout.file(Status.DONE, name), store.layout.file(Status.REVIEW, name))
     made = approve(store, config, run_id)
+    store.judged(run_id, Status.DONE)
     moves.approve(store, run_id)
     return made
 

@@ -14,6 +14,7 @@ from orchestrator.store.transitions import Store
 def ask(store: Store, task_id: str, by: str) -> bool:
     """Have a running task stopped; whether its supervisor was reached."""
     layout = store.layout
+    store.judged(task_id, Status.CANCELLED)
     if store.request_cancel(task_id, by):
         moment = f"@{int(store.clock.wall() * 1000)}"
         said = {"task_id": task_id, "phase": "request", "status": "running", "summary": by}

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SYSTEM, Clock
@@ -51,9 +52,13 @@ class EventLog:
 
     def __init__(self, layout: Layout, role: str, clock: Clock = SYSTEM) -> None:
         self.layout, self.role, self.clock = layout, role, clock
-        self.clone = clone_name(layout)
         self._fd = -1
         self._path = self._day = ""
+
+    @cached_property
+    def clone(self) -> str:
+        """What its files are named by, beside the day."""
+        return clone_name(self.layout)
 
     def event(self, kind: str, subject: str, step: int | str, /, **fields: Any) -> Event:
         """A new event. Its id is ``subject/step/kind``: the same step repeated after a crash has

@@ -372,10 +372,8 @@ def _busy(git_dir: str, ref: str, target: str) -> str:
     return ""
 
 
-def move(repo: Repository, planned: Planned) -> None:
-    """Have the target at ``new``.  Raises `CannotMerge`, and then it is where it was."""
-    if planned.new == planned.old:
-        return
+def _checkout(repo: Repository, planned: Planned) -> Checkout | None:
+    """Where the target is checked out, if it is. Raises `CannotMerge` if it cannot move there."""
     found = checkouts(repo, planned.target)
     for checkout in found:
         if checkout.busy:
@@ -387,8 +385,29 @@ def move(repo: Repository, planned: Planned) -> None:
         raise CannotMerge(
             f"{planned.target} is checked out {len(found)} times", "git worktree list"
         )
-    if found:
-        _forward(repo, found[0], planned)
+    return found[0] if found else None
+
+
+def refuse_unmovable(repo: Repository, planned: Planned) -> None:
+    """`CannotMerge` if the target could not be moved now, as far as a look can tell: its hooks are
+    not asked."""
+    checkout = _checkout(repo, planned) if planned.new != planned.old else None
+    if checkout is None:
+        return
+    git = Git(checkout.git_dir, checkout.path, filters=repo.filters)
+    _refuse_in_the_way(git, checkout, planned)
+    edited = set(git("diff-index", "--name-only", "-z", "HEAD").split("\0"))
+    files = sorted(edited.intersection(path for path, _, _ in _changes(git, planned)))
+    if files and git.raw("diff", "--quiet", "HEAD", "--", *files, codes=None).returncode:
+        raise _edited(planned, files)
+
+
+def move(repo: Repository, planned: Planned) -> None:
+    """Have the target at ``new``.  Raises `CannotMerge`, and then it is where it was."""
+    if planned.new == planned.old:
+        return
+    if (checkout := _checkout(repo, planned)) is not None:
+        _forward(repo, checkout, planned)
         return
     ref = f"refs/heads/{planned.target}"
     done = repo.shared.raw(
@@ -410,12 +429,7 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
     """Move a branch where it is checked out, as the person would; their edits stop it, their hooks
     run."""
     git = Git(checkout.git_dir, checkout.path)
-    in_the_way = _in_the_way(git, checkout.path, planned)
-    if in_the_way:
-        raise CannotMerge(
-            f"these files of yours are in the way: {', '.join(in_the_way[:5])}",
-            "move them, then approve it again",
-        )
+    _refuse_in_the_way(git, checkout, planned)
     off = ("-c", "core.hooksPath=/dev/null") if _brings_hooks(git, checkout.path, planned) else ()
     done = Git(checkout.git_dir, checkout.path, hooks=True).raw(
         *off, "merge", "--ff-only", "--no-overwrite-ignore", "-q", planned.new, codes=None
@@ -424,11 +438,7 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
     if now != planned.new:
         files = re.findall(r"^\t(.+)$", os.fsdecode(done.stderr), re.MULTILINE)
         if files:
-            raise CannotMerge(
-                f"{planned.target} is checked out, and edits of yours are in the way:"
-                f" {', '.join(files[:5])}",
-                "commit or stash them, then approve it again",
-            )
+            raise _edited(planned, files)
         lock = f"{checkout.git_dir}/index.lock"
         if os.path.lexists(lock):
             raise CannotMerge(
@@ -440,6 +450,22 @@ def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
             f"{planned.target} is checked out, and git did not move it: {reason(done)}",
             "that may be a hook of yours; then approve it again",
         )
+
+
+def _refuse_in_the_way(git: Git, checkout: Checkout, planned: Planned) -> None:
+    if in_the_way := _in_the_way(git, checkout.path, planned):
+        raise CannotMerge(
+            f"these files of yours are in the way: {', '.join(in_the_way[:5])}",
+            "move them, then approve it again",
+        )
+
+
+def _edited(planned: Planned, files: Sequence[str]) -> CannotMerge:
+    return CannotMerge(
+        f"{planned.target} is checked out, and edits of yours are in the way:"
+        f" {', '.join(files[:5])}",
+        "commit or stash them, then approve it again",
+    )
 
 
 def _brings_hooks(git: Git, top: str, planned: Planned) -> bool:
@@ -579,20 +605,24 @@ def merge(
     pending: Mapping[str, Any],
     note: Callable[[Mapping[str, Any]], None],
     proven: Callable[[str, str], str] = lambda old, new: "",
+    ready: Callable[[Planned | None], None] = lambda planned: None,
 ) -> Planned:
     """Merge a task's branch. ``pending`` is the journal's newest record of a merge, ``note``
     appends to the journal.
 
     ``proven(old, new)`` runs the checks on the result where the target has moved since; it says
-    what is red. Raises `CannotMerge`, and then the target is where it was.
+    what is red. ``ready`` hears of the plan before anything runs or moves, and may end it here;
+    None is a merge that was cut off. Raises `CannotMerge`, and then the target is where it was.
     """
     with one_at_a_time(layout, change.target):
         if pending.get("record") == "merge" and pending.get("tip") == change.tip:
             planned = planned_from(pending)
+            ready(None)
             if finish(repo, planned):
                 note(planned.record("merged"))
                 return planned
         planned = plan(layout, repo, tree, change, strategy, title, task_id)
+        ready(planned)
         if (
             planned.old != change.base
             and planned.new != planned.old

@@ -109,14 +109,16 @@ def approve(store: Store, task_id: str) -> Moved:
             scan.namesake(store.layout, task_id) or f"orchestrator show {task_id}",
         )
     path = store.layout.file(*place)
+    refuse_forgetful(store, task_id)
+    store.judged(task_id, Status.INBOX)
     with store.acknowledged(task_id):
         store.say("task_approved", task_id, phase="request", status="inbox")
-        approve_start(store, task_id, path)
+        store.vouch_for(task_id, path)
     return Moved(task_id, Status.INBOX, Status.INBOX, path)
 
 
-def approve_start(store: Store, task_id: str, path: str) -> None:
-    """A file that git may have brought counts.  `Refused` if that cannot be remembered."""
+def refuse_forgetful(store: Store, task_id: str) -> None:
+    """`Refused` if it cannot be remembered that a file counts which git may have brought."""
     if not store.trust.approvals:
         raise Refused(
             f"{task_id} cannot be approved: {store.trust.why or 'nothing can be remembered'}",
@@ -126,7 +128,6 @@ def approve_start(store: Store, task_id: str, path: str) -> None:
                 else "set XDG_STATE_HOME to a folder it may write to"
             ),
         )
-    store.vouch_for(task_id, path)
 
 
 def reject(store: Store, task_id: str, why: str = "") -> Moved:
@@ -136,23 +137,31 @@ def reject(store: Store, task_id: str, why: str = "") -> Moved:
     ``why`` is told by the next attempt, should there be one.
     """
     place = _place(store, task_id)
-    if why and place[0] in (Status.REVIEW, Status.FAILED):
-        _tell_next(store, task_id, f"It was rejected: {why}\n")
+    told = f"It was rejected: {why}\n" if why else ""
     if place[0] is Status.FAILED:
+        store.judged(task_id, Status.FAILED)
+        _tell_next(store, task_id, told)
         with store.acknowledged(task_id):
             store.say("task_rejected", task_id, phase="request", status="failed", summary=why)
         return Moved(task_id, *(Status.FAILED,) * 2, store.layout.file(*place))
-    target = Status.FAILED if place[0] is Status.REVIEW else Status.CANCELLED
-    return _move(store, task_id, (Status.REVIEW, *WAITING), target, "task_rejected", why)
+    in_review = place[0] is Status.REVIEW
+    sources, target = (Status.REVIEW, *WAITING), Status.FAILED if in_review else Status.CANCELLED
+    told = told if in_review else ""
+    return _move(store, task_id, sources, target, "task_rejected", why, told=told)
 
 
 def _tell_next(store: Store, task_id: str, text: str) -> None:
     """Have the next attempt told, if there will be one."""
-    entry = store.ledger.open(task_id)
+    entry = store.ledger.open(task_id) if text else None
     if entry is not None:
         with entry:
             _lock(store, entry, task_id)
-            entry.append({"record": "told", "text": text, "at": store.clock.wall()}, sync=True)
+            entry.append(_told(store, text), sync=True)
+
+
+def _told(store: Store, text: str) -> dict[str, Any]:
+    """The record by which the next attempt is told something."""
+    return {"record": "told", "text": text, "at": store.clock.wall()}
 
 
 def retry(store: Store, task_id: str, by: str = "retry", fresh: bool = False) -> Moved:
@@ -171,6 +180,7 @@ def _retry_refused(store: Store, task_id: str) -> Moved:
         raise Refused(f"{task_id} is in inbox/ already")
     with entry, store.acknowledged(task_id):
         _lock(store, entry, task_id)
+        store.judged(task_id, Status.INBOX)
         place = _place(store, task_id)
         store.say("task_requeued", task_id, phase="request", status="inbox")
         entry.append(
@@ -213,6 +223,7 @@ def _move(
     kind: str,
     summary: str = "",
     requeue: Mapping[str, Any] | None = None,
+    told: str = "",
 ) -> Moved:
     entry = store.ledger.open(task_id)
     try:
@@ -220,12 +231,16 @@ def _move(
             _lock(store, entry, task_id)
             if entry.journal.phase is Phase.BLOCKED:
                 raise Refused(f"{task_id}: {has_run(entry.journal)}", "orchestrator doctor")
-            following.settled(store, entry)
+            if not store.rehearsing:
+                following.settled(store, entry)
         status, name = _place(store, task_id)
         if status not in sources:
             raise misplaced(task_id, status, sources)
         source, path = store.layout.file(status, name), store.layout.file(target, name)
         refuse_namesake(store, task_id, target)
+        store.judged(task_id, target)
+        if told and entry is not None:
+            entry.append(_told(store, told), sync=True)
         made = following.due(entry.journal.then, target) if entry is not None else []
         with store.acknowledged(task_id):
             if made:

@@ -13,6 +13,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
+from orchestrator.model.status import Status
 from orchestrator.store import atomic, moves, places
 from orchestrator.store.eventlog import NewFile
 from orchestrator.store.transitions import Store
@@ -58,10 +59,12 @@ def approve(store: Store, task_id: str, from_git: str) -> str:
         plan = str(entry.journal.last["plan"])
         _refuse_changed(store.layout, task_id, plan)
         moves.refuse_unseen(store, task_id, from_git)
+        moves.refuse_namesake(store, task_id, Status.INBOX)
+        number = entry.journal.next_attempt
+        store.judged(task_id, Status.INBOX, f"have attempt {number} carry out its plan")
         if not entry.journal.approved:
             yes = {"record": "told", "plan": True, "text": f"{GO}{plan}\n"}
             entry.append({**yes, "at": store.clock.wall()}, sync=True)
-        number = entry.journal.next_attempt
     moves.retry(store, task_id, by="approve")
     return f"its plan is approved: attempt {number} carries it out"
 

@@ -41,11 +41,28 @@ from orchestrator.store.ledger import Entry, Ledger
 from orchestrator.store.yamltext import result_text
 
 
-class Store:
-    """The write side of one work directory."""
+class Rehearsed(Exception):
+    """A step of a rehearsal would be done: ``target`` is where its task would be then, ``doing``
+    says what else would happen."""
 
-    def __init__(self, layout: Layout, log: EventLog | GroupCommit, clock: Clock = SYSTEM) -> None:
+    def __init__(self, task_id: str, target: Status, doing: str = "") -> None:
+        super().__init__(task_id)
+        self.task_id, self.target, self.doing = task_id, target, doing
+
+
+class Store:
+    """The write side of one work directory. In a rehearsal, which is a verb's dry run, each step
+    judges as ever and ends in `Rehearsed` or a refusal: it writes nothing."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        log: EventLog | GroupCommit,
+        clock: Clock = SYSTEM,
+        rehearsing: bool = False,
+    ) -> None:
         self.layout, self.log, self.clock = layout, log, clock
+        self.rehearsing = rehearsing
         self.ledger = Ledger(layout)
         self._trust: Trust | None = None
         self.unremembered = ""  # why something that this machine knows could not be written down
@@ -56,6 +73,14 @@ class Store:
         made = folders.make(self.layout)
         self.establish()
         return made
+
+    def judged(self, task_id: str, target: Status, doing: str = "") -> None:
+        """Nothing stands in the way of a step, and what follows writes: here a rehearsal ends.
+
+        Raises `Rehearsed`, in a rehearsal alone.
+        """
+        if self.rehearsing:
+            raise Rehearsed(task_id, target, doing)
 
     # -- events
     # ----------------------------------------------------------------------------------------------
@@ -114,8 +139,9 @@ class Store:
         why = ids.problem(task_id)
         if why:
             raise Refused(f"the id '{task_id}' {why}", "choose another with --id")
-        self.prepare()
         self.check_free(task_id)
+        self.judged(task_id, folder)
+        self.prepare()
         path = self.layout.file(folder, task_id + suffix)
         temporary = self.layout.file(folder, f".{task_id}{suffix}.{owners.own()}.tmp")
         raw = text.encode() if isinstance(text, str) else text

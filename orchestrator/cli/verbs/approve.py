@@ -174,21 +174,21 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     app = changes.app
     refuse_unsafe(app)
     open_config(app)
-    acceptance = Acceptance(app.layout, open_store(app).trust)
+    acceptance = Acceptance(app.layout, open_store(app, dry_run).trust)
     refuse_other_home(app.layout, acceptance.known.folder, now())
     watcher = able_to_read(app.layout, now())
     files = snapshot(app.layout)
     if not changes.as_json:
         show(app, acceptance)
-    if dry_run:
-        changes.done("settings", "held", "accepted", "would accept these settings")
-        return
-    acceptance.accept(files)
     if not acceptance.known.folder:
         raise Refused(
             f"the settings cannot be accepted permanently: {acceptance.known.why}",
             "set XDG_STATE_HOME to a folder it may write to",
         )
+    if dry_run:
+        changes.done("settings", "held", "accepted", "would accept these settings")
+        return
+    acceptance.accept(files)
     sharing.accept(app.layout)
     line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
     if watcher is not None:

@@ -28,6 +28,7 @@ from orchestrator.model.status import FINISHED, Status
 from orchestrator.model.units import duration, plural, when
 from orchestrator.queries import runs
 from orchestrator.store import moves
+from orchestrator.store.transitions import Rehearsed
 
 
 @click.command(
@@ -69,14 +70,12 @@ def command(
         chosen = [task_id for task_id, _, _ in fit]
     refuse_of_others(app.layout, chosen, "archive")
     changes = Changes(app, as_json)
-    if dry_run or not chosen:
-        for task_id in chosen:
-            changes.done(task_id, _state(app, task_id), "archive", f"would archive {task_id}")
-        say(f"{plural(len(chosen), 'task')} to archive")
+    if not chosen:
+        say("0 tasks to archive")
         return changes.end()
-    if not tasks:
+    if not tasks and not dry_run:
         selecting.agree(app, fit, "archive", yes)
-    store = open_store(app)
+    store = open_store(app, dry_run)
     config, _ = open_config(app)
     for task_id in chosen:
         before = _state(app, task_id)
@@ -91,6 +90,11 @@ def command(
                 say(f"its tree stays: {why}")
         except Refused as error:
             changes.refuse(task_id, error)
+        except Rehearsed as it:
+            line = f"would archive {task_id} ({before} now)"
+            changes.done(task_id, before, it.target.word, line)
+    if dry_run:
+        say(f"{plural(len(changes.changed), 'task')} to archive")
     return changes.end()
 
 

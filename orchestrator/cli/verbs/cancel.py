@@ -29,7 +29,7 @@ from orchestrator.model.units import show_duration
 from orchestrator.queries import runs as run_queries
 from orchestrator.queries import whereabouts
 from orchestrator.store import moves
-from orchestrator.store.transitions import Store
+from orchestrator.store.transitions import Rehearsed, Store
 
 TO_CANCEL = (Status.RUNNING, *UNDECIDED)
 
@@ -72,15 +72,7 @@ def command(
     changes = Changes(app, as_json)
     if tasks and not found:
         say("there is nothing to cancel: everything has ended")
-    if dry_run:
-        for task_id, status in found:
-            stays = status not in TO_CANCEL
-            would = "would stop" if status is Status.RUNNING else "would cancel"
-            would = "would stay" if stays else would
-            after = status.word if stays else "cancelled"
-            changes.done(task_id, status.word, after, f"{would} {task_id} ({status.word})")
-        return changes.end()
-    store = open_store(app)
+    store = open_store(app, dry_run)
     stopping = []
     for task_id, status in found:
         try:
@@ -96,6 +88,10 @@ def command(
                 changes.done(task_id, status.word, "cancelled", line)
         except Refused as error:
             changes.refuse(task_id, error)
+        except Rehearsed as it:
+            would = "stop" if status is Status.RUNNING else "cancel"
+            line = f"would {would} {task_id} ({status.word} now)"
+            changes.done(task_id, status.word, it.target.word, line)
     codes = [0]
     if no_wait:  # it is asked, and where it is now is where it was
         running = Status.RUNNING.word

@@ -94,7 +94,7 @@ def command(
     def step(store: Store, task_id: str) -> Moved:
         return moves.hold(store, task_id, reason)
 
-    move(changes, found.tasks, step, "held", "hold", dry_run, (Status.INBOX,))
+    move(changes, found.tasks, step, "held", "hold", dry_run)
     for scope in found.scopes:
         _hold(changes, scope, end, reason, dry_run)
     return changes.end()

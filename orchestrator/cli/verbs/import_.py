@@ -23,7 +23,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.meanings import FINAL
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural
-from orchestrator.store.transitions import Store
+from orchestrator.store.transitions import Rehearsed, Store
 from orchestrator.store.yamltext import task_text
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
@@ -58,7 +58,7 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
     and never run. A task with an unknown status is held.
     """
     config, toolbox = open_config(app)
-    store = open_store(app)
+    store = open_store(app, dry_run)
     found = [
         item for path, base in importing.files(paths) for item in importing.sources(path, base)
     ]
@@ -77,7 +77,7 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
     fates = {number: item for number, item in outcome.items() if isinstance(item, Fate)}
     # Finished ones first: what has their id is not offered, even for a moment.
     for number in sorted(plans, key=lambda number: (ORDER.index(plans[number].status), number)):
-        fates[number] = _place(app, store, plans[number], ids_, config, toolbox, dry_run)
+        fates[number] = _place(app, store, plans[number], ids_, config, toolbox)
     if as_json:
         _document(app, [fates[number] for number in sorted(fates)])
     else:
@@ -102,7 +102,6 @@ def _place(
     coming: set[str],
     config: Config,
     toolbox: Toolbox,
-    dry_run: bool,
 ) -> Fate:
     """Write what is planned, unless it already exists."""
     source, notes = plan.source, plan.notes
@@ -123,19 +122,18 @@ def _place(
     if os.path.exists(existing) and opening.read_bytes(existing) == raw:
         return Fate(source.path, "unchanged", f"{shown} is already the same")
     try:
-        if dry_run:
-            store.check_free(source.task_id)
-        else:
-            store.submit(
-                source.task_id,
-                raw,
-                plan.suffix,
-                plan.status,
-                "task_imported",
-                summary=f"from {os.path.basename(source.path)}",
-            )
+        store.submit(
+            source.task_id,
+            raw,
+            plan.suffix,
+            plan.status,
+            "task_imported",
+            summary=f"from {os.path.basename(source.path)}",
+        )
     except Refused as error:
         return Fate(source.path, "refused", error.message, notes)
+    except Rehearsed:
+        pass  # it would be written
     return Fate(source.path, "imported", shown, notes)
 
 

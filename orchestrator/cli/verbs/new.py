@@ -41,6 +41,7 @@ from orchestrator.libraries import later
 from orchestrator.model import ids
 from orchestrator.model.status import Status
 from orchestrator.store import atomic
+from orchestrator.store.transitions import Rehearsed
 from orchestrator.store.yamltext import task_text
 from orchestrator.tools import judging, routing
 
@@ -193,9 +194,10 @@ def command(
         click.echo(problems, err=True)
         say("no task was made")
         return INVALID
-    if dry_run:
-        return _preview(app, name, text, held, each is not None)
-    path = _submit(app, name, text, held, chosen=task_id is not None)
+    try:
+        path = _submit(app, name, text, held, task_id is not None, dry_run)
+    except Rehearsed as it:
+        return _preview(app, it.task_id, text, held, each is not None)
     made = os.path.basename(path).removesuffix(".yaml")
     if as_json:
         entry = {"id": made, "from": None, "to": "held" if held else "waiting"}
@@ -407,11 +409,13 @@ def _tell_what_is_missing(task: Task | None, config: Config, toolbox: Toolbox) -
         say(f"warning: {missing}: install it before this task starts")
 
 
-def _submit(app: App, name: str, text: str, held: bool, chosen: bool) -> str:
-    if drop := os.environ.get(DROP):
-        return _drop(drop, name, text, held, chosen)
-    store = open_store(app)
+def _submit(app: App, name: str, text: str, held: bool, chosen: bool, dry_run: bool) -> str:
     folder = Status.HELD if held else Status.INBOX
+    if drop := os.environ.get(DROP):
+        if dry_run:
+            raise Rehearsed(name, folder)
+        return _drop(drop, name, text, held, chosen)
+    store = open_store(app, dry_run)
     by = os.environ.get("ORCHESTRATOR_TASK_ID")
     more: dict[str, Any] = {"summary": f"by task {by}", "parent": by} if by else {}
     more.setdefault("summary", "by orchestrator new")

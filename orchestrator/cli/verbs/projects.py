@@ -92,7 +92,8 @@ def _known(app: App, word: str) -> files.Project:
 def _add(app: App, where: str | None, name: str, dry_run: bool, as_json: bool) -> None:
     layout = find_own_layout(os.path.join(app.start, where or "."))
     if dry_run:
-        app.console.out(f"would add {layout.root}")
+        made = store.chosen(layout, name)
+        _told(app, made, None, "added", f"would add {made}: {layout.root}", as_json)
         return
     made = store.add(layout, name)
     _told(app, made, None, "added", f"added {made}: {layout.root}", as_json)
@@ -103,7 +104,8 @@ def _remove(app: App, where: str | None, dry_run: bool, as_json: bool) -> None:
         raise click.UsageError("which project? orchestrator projects remove NAME")
     found = _known(app, where)
     if dry_run:
-        app.console.out(f"would remove {found.name}; {found.root} stays as it is")
+        line = f"would remove {found.name}; {found.root} stays as it is"
+        _told(app, found.name, "added", None, line, as_json)
         return
     store.remove(found.name)
     line = f"removed {found.name}; {found.root} stays as it is"

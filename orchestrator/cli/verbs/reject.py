@@ -49,5 +49,5 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> i
 
     changes = Changes(app, as_json)
     found = of_words(changes, named, (Status.REVIEW,))
-    move(changes, found, step, "rejected", "reject", dry_run, FOLDERS)
+    move(changes, found, step, "rejected", "reject", dry_run)
     return changes.end()

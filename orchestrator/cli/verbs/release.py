@@ -69,7 +69,7 @@ def command(
             moves.refuse_unseen(store, task_id, config.from_git)
         return moves.release(store, task_id)
 
-    move(changes, found.tasks, step, "waiting", "release", dry_run, (Status.HELD,))
+    move(changes, found.tasks, step, "waiting", "release", dry_run)
     for scope in found.scopes:
         _release(changes, scope, dry_run)
     return changes.end()

@@ -87,8 +87,7 @@ def command(
         found, named = select(app, wanted, WITHOUT_SUCCESS), frozenset()
         if not dry_run:
             agree(app, found, "run again", yes)
-    if not dry_run:
-        config, _ = open_config(app)
+    config, _ = open_config(app)
 
     def step(store: Store, task_id: str) -> Moved:
         runreviews.refuse_run(store, task_id, "retry")
@@ -100,7 +99,7 @@ def command(
             clearing.begin_anew(store, config, task_id)
         return moves.retry(store, task_id, fresh=fresh)
 
-    move(changes, found, step, "waiting", "run again", dry_run, FOLDERS)
+    move(changes, found, step, "waiting", "run again", dry_run)
     return changes.end()
 
 

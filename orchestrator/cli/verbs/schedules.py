@@ -16,6 +16,7 @@ from orchestrator.files.schedules import load_schedules
 from orchestrator.files.schedulestate import state_of
 from orchestrator.model.units import timestamp
 from orchestrator.queries.schedules import ScheduleView, all_schedules, next_times
+from orchestrator.store.transitions import Rehearsed
 from orchestrator.store.yamltext import task_text
 
 
@@ -110,15 +111,23 @@ def _make(app: App, view: ScheduleView, dry_run: bool, as_json: bool) -> None:
     if view.schedule is None:
         raise Refused(f"the schedule '{view.name}' is wrong: {view.why}", "orchestrator validate")
     task_id = view.schedule.id_at(now()) + "now"
-    if dry_run:
-        app.console.out(f"would write work/inbox/{task_id}.yaml:")
-        app.console.out(task_text(view.schedule.body).rstrip())
+    try:
+        made = timetable.make(open_store(app, dry_run), view.schedule, task_id)
+    except Rehearsed:
+        if as_json:
+            _changed(app, task_id)
+        else:
+            app.console.out(f"would write work/inbox/{task_id}.yaml:")
+            app.console.out(task_text(view.schedule.body).rstrip())
         return
-    made = timetable.make(open_store(app), view.schedule, task_id)
     if not made:
         raise Taken(f"{task_id} already exists", "it has already been made in this minute")
     if as_json:
-        changed = [{"id": task_id, "from": None, "to": "waiting"}]
-        app.console.json("change", {"changed": changed, "refused": []})
+        _changed(app, task_id)
     else:
         app.console.out(f"work/inbox/{made[0]}")
+
+
+def _changed(app: App, task_id: str) -> None:
+    changed = [{"id": task_id, "from": None, "to": "waiting"}]
+    app.console.json("change", {"changed": changed, "refused": []})
