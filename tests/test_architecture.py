@@ -852,7 +852,7 @@ def versioned_project(full_project) -> Project:
 
 
 @pytest.mark.parametrize(
-    "words", READING + ALSO_READING, ids=lambda words: " ".join(words) or "none"
+    "words", [*READING, *ALSO_READING, ["doctor"]], ids=lambda words: " ".join(words) or "none"
 )
 def test_one_question_lists_each_folder_once(versioned_project, words):
     """However large a folder of tasks is, an answer costs one listing of it; git is asked once, too."""
@@ -871,7 +871,7 @@ def test_one_question_lists_each_folder_once(versioned_project, words):
     assert not {
         folder: times for folder, times in listed.items() if folder in set(Status) and times > 1
     }
-    assert len(started) <= PROGRAMS, started
+    assert len(started) <= PROGRAMS or words == ["doctor"], started
 
 
 def test_audit_hook_notices_a_write(full_project):

@@ -12,21 +12,21 @@ from orchestrator.model.status import FOLDERS, Status
 MOST = 1 << 21  # bytes of a task file that are compared
 
 
-def places(layout: Layout) -> dict[str, list[str]]:
+def places(layout: Layout, names: scan.Names = scan.names) -> dict[str, list[str]]:
     """By id: where its files are, below work/."""
     found: dict[str, list[str]] = {}
     for status in FOLDERS:
-        for task_id, name in scan.task_names(layout.folder(status)):
+        for task_id, name in scan.task_names(layout.folder(status), names):
             found.setdefault(ids.key(task_id), []).append(f"{status}/{name}")
     return found
 
 
-def copies(layout: Layout) -> list[tuple[str, list[str]]]:
+def copies(layout: Layout, names: scan.Names = scan.names) -> list[tuple[str, list[str]]]:
     """Ids whose files in several folders are the same to the byte (git merged "done here" with
     "failed there"): which of them the latest event speaks of, and the others. Paths are below
     work/."""
     found = []
-    for where in places(layout).values():
+    for where in places(layout, names).values():
         if len(where) > 1 and _same_bytes(layout, where):
             kept = _latest(layout, where)
             if kept:

@@ -3,7 +3,7 @@ were never claimed here."""
 
 from __future__ import annotations
 
-from orchestrator.files import card, journals, scan
+from orchestrator.files import card, journals
 from orchestrator.files.layout import Layout
 from orchestrator.files.lockstate import locked
 from orchestrator.model import ids
@@ -11,13 +11,15 @@ from orchestrator.model.journal import AttemptFacts, Journal, Phase
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural
 from orchestrator.queries.health.check import Check, mendable, note, ok, problem
+from orchestrator.queries.world import Known
 
 
-def progress(layout: Layout, now: float) -> list[Check]:
+def progress(known: Known) -> list[Check]:
+    layout, now = known.layout, known.now
     active = {ids.key(journal.task_id): journal for journal in journals.active(layout)}
     blocked = dict(journals.blocked(layout))
     found = [*_cut_off(layout, list(active.values()), now), *_not_understood(blocked)]
-    for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
+    for task_id, name in known.tasks_in(Status.RUNNING):
         if ids.key(task_id) not in active and ids.key(task_id) not in blocked:
             words = f"running/{name} was never claimed on this machine"
             found.append(mendable("orphan", words, "(to review/)"))

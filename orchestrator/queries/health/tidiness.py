@@ -7,7 +7,7 @@ import os
 
 from orchestrator.files import owners, scan
 from orchestrator.files.layout import CANCEL, NOTE, Layout, is_draft, stem_of
-from orchestrator.model import names
+from orchestrator.model.names import replied_to
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import plural
 from orchestrator.queries.health.check import Check, mendable, note, ok, problem
@@ -16,22 +16,22 @@ from orchestrator.queries.health.copies import copies, places
 NAMED = 5  # strangers that are named; more are not
 
 
-def tidiness(layout: Layout) -> list[Check]:
-    where = places(layout)
+def tidiness(layout: Layout, names: scan.Names) -> list[Check]:
+    where = places(layout, names)
     found = [
-        *_twice(layout, [paths for paths in where.values() if len(paths) > 1]),
+        *_twice(layout, names, [paths for paths in where.values() if len(paths) > 1]),
         *_requests(layout),
         *_leftovers(layout),
-        *_notes(layout),
-        *_strangers(layout),
+        *_notes(names(layout.folder(Status.INBOX))),
+        *_strangers(layout, names),
     ]
     return found or [ok("files", f"{plural(len(where), 'task')}, every id once")]
 
 
-def _twice(layout: Layout, several: list[list[str]]) -> list[Check]:
+def _twice(layout: Layout, names: scan.Names, several: list[list[str]]) -> list[Check]:
     if not several:
         return []
-    kept = {path for path, _ in copies(layout)}
+    kept = {path for path, _ in copies(layout, names)}
     return [_of_one_id(layout, where, kept) for where in several]
 
 
@@ -70,8 +70,7 @@ def _leftovers(layout: Layout) -> list[Check]:
     return [mendable("leftovers", words)]
 
 
-def _notes(layout: Layout) -> list[Check]:
-    listed = scan.names(layout.folder(Status.INBOX))
+def _notes(listed: list[str]) -> list[Check]:
     stems = {stem_of(name) for name in listed if not is_draft(name)}
     noted = [name.removesuffix(NOTE) for name in listed if name.endswith(NOTE)]
     stale = [stem for stem in noted if stem not in stems]
@@ -80,10 +79,10 @@ def _notes(layout: Layout) -> list[Check]:
     return [mendable("notes", f"{plural(len(stale), 'note')} about files that are gone")]
 
 
-def _strangers(layout: Layout) -> list[Check]:
+def _strangers(layout: Layout, names: scan.Names) -> list[Check]:
     found = []
     for status in FOLDERS:
-        odd = [name for name in scan.names(layout.folder(status)) if _odd(layout, name)]
+        odd = [name for name in names(layout.folder(status)) if _odd(layout, name)]
         if odd:
             named = ", ".join(sorted(odd)[:NAMED])
             words = f"{status}/ contains files that are not tasks: {named}"
@@ -95,5 +94,5 @@ def _strangers(layout: Layout) -> list[Check]:
 def _odd(layout: Layout, name: str) -> bool:
     if stem_of(name) or is_draft(name) or name.endswith((CANCEL, ".conflict")):
         return False
-    told = names.replied_to(name)
+    told = replied_to(name)
     return not told or scan.locate(layout, told) is None

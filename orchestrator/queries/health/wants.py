@@ -40,9 +40,9 @@ def waiting_needs(layout: Layout, names: scan.Names = scan.names) -> dict[str, t
     return needs
 
 
-def circle(layout: Layout) -> list[Check]:
+def circle(known: Known) -> list[Check]:
     """Tasks that wait for each other for ever."""
-    found = cycle(waiting_needs(layout))
+    found = cycle(waiting_needs(known.layout, known.names))
     if not found:
         return []
     text = f"these tasks wait for each other: {' needs '.join(found)}"
