@@ -301,3 +301,39 @@ def test_a_file_that_may_not_be_read_says_what_to_do(project):
     said = project.run("validate", code=4).stdout
     assert "it cannot be read: permission denied" in said
     assert "chmod u+r 'work/inbox/a b.yaml'" in said
+
+
+def test_settings_that_stop_every_watcher_need_you_without_one(project):
+    """`status` said that a watcher should be started, and nothing of why none would."""
+    project.drop("a.yaml", "agent: demo\nprompt: x\n")
+    project.config("limits: {runing: 3}\n")
+    (need,) = project.json("review")["needs"]
+    assert (need["id"], need["kind"]) == ("settings", "invalid") and "'runing'" in need["why"]
+    assert need["command"] == "validate work/orchestrator.yaml"
+    assert "settings" in project.run("status").stdout
+    assert project.run("status", "-s").stdout.strip() == "0▶ 1· 1? !"
+    assert "unknown key 'runing'" in project.run(*need["command"].split(), code=4).stdout
+    project.config("limits: {running: 3}\n")
+    assert not project.json("review")["needs"]
+
+
+def test_validate_knows_every_file_of_ours_by_its_name(project):
+    made = {
+        "schedules/nightly.yaml": "every: 1s\ntask: {prompt: x}\n",
+        "schedules/held/weekly.yaml": "every: 1s\ntask: {prompt: x}\n",
+        "templates/review.yaml": "promt: x\n",
+        "agents/builder.md": "---\ntol: demo\n---\nBuild.\n",
+        "tools/mine.yaml": "argv: 3\n",
+    }
+    for path, text in made.items():
+        (project.work / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.work / path).write_text(text)
+    project.drop("nightly-20260101T0000Z.yaml", "promt: x\n")
+    for path in made:
+        name = path.rpartition("/")[2].partition(".")[0]
+        done = project.run("validate", name, "--format", "concise", code=None)
+        assert done.stdout.startswith(f"work/{path}:"), name
+    project.drop("nightly.yaml", "prompt: x\n")  # a task of that very name is what is meant
+    assert project.run("validate", "nightly").stdout == ""
+    assert "'n' fits 2 tasks" in project.run("validate", "n", code=3).stderr
+    assert "has this name either" in project.run("validate", "zzz", code=3).stderr

@@ -31,6 +31,10 @@ def names(folder: str) -> list[str]:
         raise
 
 
+class Ambiguous(NotFound):
+    """A word is a part of several ids."""
+
+
 Names = Callable[[str], list[str]]  # what lists a folder: `names`, or that of one `Look`
 
 
@@ -189,8 +193,7 @@ def find(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> tupl
     """``(id, status, file name)`` of the one task that ``word`` names: its id, or any unique part
     of it.
 
-    A path to a task file counts as its id.  Raises `NotFound`, with the candidates if there are
-    several.
+    A path to a task file counts as its id.  Raises `NotFound`, or `Ambiguous` with the candidates.
     """
     folders = tuple(folders)
     word = stem_of(os.path.basename(word)) or word if word.endswith(SUFFIXES) else word
@@ -210,7 +213,7 @@ def find(layout: Layout, word: str, folders: Iterable[Status] = FOLDERS) -> tupl
     if not best:
         raise NotFound(f"there is no task '{word}'", suggest(layout, word, folders))
     shown = ", ".join(sorted(best)[:8]) + (f" and {len(best) - 8} more" if len(best) > 8 else "")
-    raise NotFound(f"'{word}' fits {len(best)} tasks", shown)
+    raise Ambiguous(f"'{word}' fits {len(best)} tasks", shown)
 
 
 def suggest(

@@ -13,7 +13,7 @@ from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.files import holds, named, opening, runrecords, scan, schemas
 from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.documents import Document, Problem, parse
-from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.layout import SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.files.profiles import load_profiles
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.files.schedules import load_schedules
@@ -86,8 +86,11 @@ class Checking:
         ]
 
     def meant(self, word: str) -> list[str]:
-        """The files that a word means: a file, those of a folder, or the task or run with this id
-        (or a part of it)."""
+        """The files that a word means: a file, those of a folder, the task or run with this id (or
+        a part of it), or the settings of this name.
+
+        Raises `NotFound` if it is a part of several ids.
+        """
         if os.path.isdir(word):
             return _files_of(word)
         if word == "-" or self.layout is None or os.path.lexists(word) or os.sep in word:
@@ -96,8 +99,13 @@ class Checking:
         place = runrecords.place(self.layout, run[0]) if run is not None else None
         if place is not None:
             return [self.layout.shown(self.layout.file(*place))]
+        settings = _settings_named(self.layout, word)
+        if settings and scan.locate(self.layout, word) is None:
+            return settings
         try:
             _, status, name = scan.find(self.layout, word)
+        except scan.Ambiguous:
+            raise
         except NotFound:
             return [word]
         return [self.layout.shown(self.layout.file(status, name))]
@@ -114,7 +122,7 @@ class Checking:
         try:
             content = read(path)
         except FileNotFoundError:
-            hint = "it is not the id of a task either: orchestrator list"
+            hint = "no task, run or setting has this name either: orchestrator list"
             raise NotFound(f"there is no file {path}", hint) from None
         except Unreadable as error:
             return [(shown, Document(""), [Problem(1, 1, str(error))])]
@@ -301,6 +309,14 @@ def _late_warnings(document: Document, said: object) -> list[Problem]:
 
 # -- files
 # ---------------------------------------------------------------------------------------------------
+
+
+def _settings_named(layout: Layout, name: str) -> list[str]:
+    """The schedules, templates, agents and tools of the project that are called so."""
+    held = f"{layout.schedules}/held"
+    folders = (layout.schedules, held, layout.templates, layout.agents, layout.tools)
+    found = [f"{folder}/{name}{suffix}" for folder in folders for suffix in SUFFIXES]
+    return [layout.shown(path) for path in found if os.path.isfile(path)]
 
 
 def _files_of(folder: str) -> list[str]:

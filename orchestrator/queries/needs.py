@@ -214,13 +214,24 @@ def _invalid(known: world.Known) -> Iterator[Need]:
 
 def _settings(known: world.Known) -> Iterator[Need]:
     card = known.card
-    if card is None or not card.alive or not card.settings:
+    if card is None or not card.alive:
+        yield from _unstartable(known)
+        return
+    if not card.settings:
         return
     if card.settings_held or card.settings_wait:
         why = one_line(card.settings.partition("; to ")[0], 160)
         yield Need("settings", "held", why, "approve --settings")
     else:
         yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
+
+
+def _unstartable(known: world.Known) -> Iterator[Need]:
+    """What is wrong with orchestrator.yaml, where nobody watches who would say so."""
+    if (error := known.settings.wrong) is not None:
+        shown = shlex.quote(known.layout.shown(known.layout.config))
+        why = one_line(error.message, 160)
+        yield Need("settings", "invalid", why, f"validate {shown}", verbs=("edit",))
 
 
 def _brought(known: world.Known) -> Iterator[Need]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import configuration
+from orchestrator.files import configuration, schemas
 from orchestrator.files.layout import Layout
 from orchestrator.tools import specs
 
@@ -34,6 +34,15 @@ class Settings:
     def may_set(self, key: str) -> bool:
         """Whether the configuration may have this key; False is sure."""
         return configuration.may_set(self.layout, key)
+
+    @cached_property
+    def wrong(self) -> OrchestratorError | None:
+        """Why no watcher could start with them; None if nothing is wrong with orchestrator.yaml."""
+        try:
+            configuration.load_config(self.layout, schemas.check)
+        except OrchestratorError as error:
+            return error
+        return None
 
     @cached_property
     def toolbox(self) -> Toolbox:
