@@ -231,6 +231,31 @@ class Terminal:
         return self.process.wait(20)
 
 
+def test_a_digit_answers_a_question_in_the_walk(project, watch):
+    """It did nothing: the question had to be answered with r, the number and Enter."""
+    project.config("agents: {helper: {tool: demo, ask: person}}\n")
+    text = "agent: helper\nprompt: |\n  Do it\n  demo: {}\n"
+    project.drop("ends.yaml", text.format("ask Drop users.nick? | yes | no | rename it"))
+    project.drop("runs.yaml", text.format("permit make"))
+    watch()
+    wait_until(lambda: len(project.json("review")["needs"]) == 2, "both ask")
+    walk = Terminal(project, "review")
+    walk.until("q quit > ")
+    assert "1-2 answer  r reply" in walk.text
+    walk.type("3")  # there is no such option
+    walk.until("q quit > ")
+    walk.type("2")
+    walk.until("denied")
+    walk.until("q quit > ")
+    assert "1-3 answer" in walk.text
+    walk.type("3")
+    walk.wait()
+    wait_until(lambda: "deny make" in project.log("runs"), "the answer")
+    wait_until(lambda: project.events("task_replied", "ends"), "the reply")
+    told = (project.layout.logs("ends", 2) + "/prompt.md", "3. rename it")
+    wait_until(lambda: os.path.exists(told[0]) and told[1] in open(told[0]).read(), "the option")
+
+
 def test_the_walk(repo: Repo):
     for name in ("a", "b", "c"):
         repo.drop(f"{name}.yaml", json.dumps({"prompt": f"echo {name} > {name}.txt\nexit\n"}))

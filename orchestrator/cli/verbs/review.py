@@ -18,6 +18,7 @@ from orchestrator.cli.screen.needs import block, block_of_all
 from orchestrator.cli.selecting import named
 from orchestrator.errors import INTERRUPTED, NEEDS_YOU
 from orchestrator.files.text import clean, one_line
+from orchestrator.model.question import options
 from orchestrator.queries import runs
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.queries.projects import in_each
@@ -31,6 +32,7 @@ KEYS = {
     "retry": "t",
     "edit": "e",
 }
+MOST = 9  # options that one key takes
 DECIDE = ("approve", "reject", "reply", "retry")  # what ends a question of the walk
 
 
@@ -53,7 +55,7 @@ def command(app: App, tasks: tuple[str, ...], listed: bool, everywhere: bool, as
     """Walk through everything that needs you: questions, work in review, failures, tasks that came
     through git. Or only through the tasks and runs that you name.
 
-    One key decides each. Every key runs a verb, so your decisions count even if you lose the
+    One key decides each; a digit takes that option of a question. Every key runs a verb, so your decisions count even if you lose the
     terminal. n skips one, q quits. The exit code is 0 if nothing needs you, else 7.
 
     With --all it only prints; decide in the project itself (orchestrator -C DIR review).
@@ -142,7 +144,9 @@ def _decide(app: App, need: Need) -> bool:
     """Ask for a key until something was decided; False if the person passes over it. StopIteration
     ends the walk."""
     keys = {KEYS[verb]: verb for verb in need.verbs if verb in KEYS}
-    words = [f"{key} {verb}" for key, verb in keys.items()]
+    offered = options(need.question)[:MOST] if "reply" in need.verbs else []
+    words = [f"1-{len(offered)} answer"] if len(offered) > 1 else []
+    words += [f"{key} {verb}" for key, verb in keys.items()]
     if not need.verbs:
         app.console.out(f"        {need.command}")
     while True:
@@ -151,10 +155,12 @@ def _decide(app: App, need: Need) -> bool:
             raise StopIteration
         if key in ("n", " ", "\r", "\n"):
             return False
-        verb = keys.get(key)
+        takes = key.isdecimal() and 1 <= int(key) <= len(offered)
+        verb = "reply" if takes else keys.get(key)
         if verb is None:
             continue
-        if (_act(app, verb, need) or not _stands(app, need)) and verb in DECIDE:
+        done = run_verb(app, verb, need.id, key) == 0 if takes else _act(app, verb, need)
+        if (done or not _stands(app, need)) and verb in DECIDE:
             return True
 
 
