@@ -8,14 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import wait_until
 
 from orchestrator.coordination.asking import Asking
+from orchestrator.errors import Refused
 from orchestrator.execution.attemptlimits import asking as asking_now
 from orchestrator.files import asks
 from orchestrator.files.layout import data_file
+from orchestrator.store import answering
 from orchestrator.store.answering import verdict
 from orchestrator.store.eventlog import EventLog
 from orchestrator.store.transitions import Store
@@ -121,6 +124,38 @@ def test_who_was_answered_goes_on_before_another_starts(project, watch):
         return all(project.where(name) == "done" for name in names)
 
     wait_until(all_done, "all are done", patience=60)
+
+
+def test_a_question_that_is_being_taken_off_the_list_has_an_answer(project):
+    """The list was read before its answer was looked for: who answered it then replied to a task that had ended, and
+    so began its next attempt."""
+    raw = asks.Raw("0" * 32, 1.0, "May it?\n\n1. allow\n2. deny", "Bash")
+    (project.work / "asks").mkdir(exist_ok=True)
+    path, over = project.work / "asks/a.1.md", threading.Event()
+
+    def come_and_go() -> None:
+        for _ in range(3000):  # with its answer all the time
+            path.with_suffix(".answer").write_text("1\n")
+            path.write_text(asks.text_of("a", 1, raw))
+            answering.forget(next(ask for ask in asks.listed(project.layout)))
+        over.set()
+
+    threading.Thread(target=come_and_go).start()
+    seen = set()
+    while not over.is_set():
+        seen.update(ask.name for ask in asks.unanswered(project.layout))
+    assert not seen
+
+
+def test_a_question_that_is_over_takes_no_answer(project):
+    raw = asks.Raw("0" * 32, 1.0, "May it?\n\n1. allow\n2. deny", "Bash")
+    (project.work / "asks").mkdir(exist_ok=True)
+    (project.work / "asks/a.1.md").write_text(asks.text_of("a", 1, raw))
+    (known,) = asks.listed(project.layout)
+    answering.forget(known)
+    with pytest.raises(Refused, match="a.1 is over"):
+        answering.answer(Store(project.layout, EventLog(project.layout, "cli")), known, "1")
+    assert not os.listdir(project.work / "asks")
 
 
 def test_cancelled_while_it_asks_it_leaves_its_locks(project, watch):

@@ -121,8 +121,13 @@ def listed(layout: Layout, task_id: str = "") -> list[Ask]:
 
 def unanswered(layout: Layout, task_id: str = "") -> list[Ask]:
     """Those that have no answer yet, not even one that waits to be taken; what cannot be one is
-    none."""
-    return [ask for ask in listed(layout, task_id) if not _is_answered(ask)]
+    none.
+
+    A question that is over goes before its answer does: only if it still lies there when no answer
+    did, it has none.
+    """
+    found = [ask for ask in listed(layout, task_id) if not _is_answered(ask)]
+    return [ask for ask in found if os.path.lexists(ask.path)]
 
 
 def _is_answered(ask: Ask) -> bool:

@@ -57,7 +57,7 @@ def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
 
 
 def answer(store: Store, ask: Ask, words: str) -> None:
-    """Leave a person's answer beside its question.  `Refused` if it has one."""
+    """Leave a person's answer beside its question.  `Refused` if it has one, or is over."""
     raw = (words.strip() + "\n").encode("utf-8", "replace")
     if len(raw) > ANSWER_MOST:
         raise Refused(
@@ -72,6 +72,8 @@ def answer(store: Store, ask: Ask, words: str) -> None:
         _publish(store, ask.answer_path, raw)
     except FileExistsError:
         raise Refused(f"{ask.name} has already been answered") from None
+    if not os.path.lexists(ask.path) and atomic.remove(ask.answer_path):
+        raise Refused(f"{ask.name} is over: it was answered meanwhile, or its agent has gone on")
     with suppress(OSError):  # a watcher may have taken it by now
         store.vouch_for(os.path.basename(ask.answer_path), ask.answer_path)
 
