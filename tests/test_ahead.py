@@ -176,6 +176,55 @@ def test_whatever_happens_the_state_at_any_moment_is_a_snapshot_taken_then(tmp_p
         assert past.at_moment(tube.layout, moment) == state, moment - taken[0][0]
 
 
+def test_what_people_do_by_hand_is_part_of_the_past(tmp_path):
+    """Files that are moved, removed, replied to, broken and put back; and every event that tells of no folder."""
+    tube = Tube(tmp_path, "limits: {running: 3}\n")
+    layout, ok = tube.layout, "agent: ok\nprompt: x\n"
+    Path(layout.file("running", "foreign.yaml")).write_text(ok)
+    for name, end in (("a", End(after=20)), ("b", End(after=500)), ("c", End(after=10, code=1))):
+        tube.plan(name, end, End(after=5))
+        tube.store.submit(name, ok)
+    for name in ("gone", "held", "stop", "wrong"):
+        tube.store.submit(name, f"{ok}not_before: 2198-01-01\n")
+
+    def write(folder: str, name: str, text: str) -> None:
+        path = Path(layout.file(folder, name))
+        path.with_name(f".{name}").write_text(text)
+        os.utime(path.with_name(f".{name}"), (1, 1))  # nobody is still at it
+        path.with_name(f".{name}").rename(path)
+        tube.watcher.rooms.hints.add(str(path), renamed=True)
+
+    def remove(folder: str, name: str) -> None:
+        os.unlink(layout.file(folder, f"{name}.yaml"))
+        tube.watcher.rooms.hints.add(layout.file(folder, f"{name}.yaml"), renamed=False)
+
+    tube.at(5, lambda: remove("inbox", "gone"))
+    tube.at(6, lambda: tube.move("held", "inbox", "held"))
+    tube.at(7, lambda: tube.move("stop", "inbox", "cancelled"))
+    tube.at(8, lambda: remove("running", "b"))  # it goes on, and its file comes back
+    tube.at(9, lambda: write("inbox", "wrong.yaml", "promt: x\n"))
+    tube.at(42, lambda: tube.move("held", "held", "inbox"))
+    tube.at(50, lambda: write("failed", "c.reply", "once more\n"))
+    tube.at(60, lambda: write("inbox", "a.yaml", ok))  # an id that has run
+    tube.at(70, lambda: moves.archive(tube.store, "c"))
+    taken: list[tuple[float, dict[str, Status]]] = []
+    for moment in (2, 15, 45, 58, 75):
+        tube.at(moment, lambda: taken.append((tube.clock.wall(), snapshot(tube))))
+    tube.at(90, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    kinds = {event["event"] for event in tube.events()}
+    assert kinds >= set(
+        "task_removed task_held task_cancelled task_invalid task_requeued task_released task_replied task_refused"
+        " task_archived task_foreign task_claimed".split()
+    )
+    for moment, state in taken:
+        told = past.at_moment(layout, moment)
+        state["b"] = Status.RUNNING  # wherever its file is
+        if moment - taken[0][0] > 55:  # a file of an id that has run is none of that task
+            state["a"] = Status.DONE
+        assert told == state, moment - taken[0][0]
+
+
 def test_status_goes_ahead_and_back(project):
     def git(*words: str) -> None:
         who = ("-c", "user.name=x", "-c", "user.email=x@example.org")

@@ -21,6 +21,7 @@ _AFTER = {
     "task_released": Status.INBOX,
     "task_requeued": Status.INBOX,
 }
+_GONE = frozenset(("task_removed",))
 # What only tells of a request, of an attempt, or of another file, and moves nothing.
 _STAY = frozenset(
     "task_invalid task_refused task_cancel_requested task_replied task_merged attempt_dispatched"
@@ -30,14 +31,16 @@ _STAY = frozenset(
 
 
 def at_moment(layout: Layout, moment: float) -> dict[str, Status]:
-    """Where each task was then, as far as the log knows: a file that was dropped is known from its
-    claim on."""
+    """Where each task was then, as far as the log knows: a file that was dropped, or put back into
+    the inbox by hand before it had run, is known from its claim on."""
     until = timestamp(moment)
     found: dict[str, Status] = {}
     for event in eventreader.events(layout)[0]:
         kind, task_id = str(event.get("event")), event.get("task_id")
         if str(event.get("ts")) > until or not task_id or kind in _STAY:
             continue
+        if kind in _GONE:
+            found.pop(str(task_id), None)
         status = _AFTER.get(kind) or _WHERE.get(str(event.get("status")))
         if status is not None:
             found[str(task_id)] = status
