@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 from orchestrator.coordination.life import Ending, Moving
 from orchestrator.coordination.news import About, Moved
@@ -214,3 +215,27 @@ def test_only_what_could_start_is_before_another(made):
     made.at(90, lambda: made.watcher.signalled(15))
     made.run(until_empty=False, slots=1)
     assert asked[0].notes == ["1 before it by priority and age"]
+
+
+@pytest.mark.parametrize("moment", ["while it runs", "without a watcher", "as it ends"])
+def test_a_running_task_keeps_the_name_of_its_file(project, watch, moment):
+    """Under the new name it was taken for a task that git had brought, and `retry` would have done its work twice."""
+    rescan = "10h" if moment == "as it ends" else "300ms"
+    project.config(f"agents: {{sh: {{tool: shell, command: [sh]}}}}\nwatch: {{rescan: {rescan}}}\n")
+    project.drop("a.yaml", "agent: sh\nprompt: while [ ! -e go ]; do sleep 0.05; done\n")
+    watcher = watch()
+    wait_until(lambda: project.events("attempt_started", "a"), "it runs")
+    if moment == "without a watcher":
+        watcher.process.kill()
+        watcher.process.wait()
+    os.rename(project.work / "running/a.yaml", project.work / "running/b.yaml")
+    if moment == "without a watcher":
+        watcher = watch()
+    if moment != "as it ends":
+        wait_until((project.work / "running/a.yaml").exists, "it has its name again")
+    if moment == "while it runs":
+        wait_until(lambda: "its file was renamed to b.yaml" in watcher.text(), "it is told")
+    (project.root / "go").touch()
+    project.settled("a", "done")
+    assert project.where("b") == "" and not project.events("task_foreign")
+    assert (project.work / "done/a.yaml").read_text().startswith("agent: sh")

@@ -72,7 +72,12 @@ class ByHand:
         """The file of a running task is not in running/; whether that cancels it."""
         if life.ours_to_move:
             return False
-        status = placing.whereabouts(self.layout, life.name, life.inode, life.born)
+        known_by = self.layout, life.name, life.inode, life.born
+        status = placing.whereabouts(*known_by)
+        if status is None and (other := placing.named_again(*known_by)):
+            why = f"it is running: its file was renamed to {other}, and has its name again"
+            self.listener.hear(Remark(About.RESTORED, life.id, why))
+            return False
         if status is None and not life.gone_told:
             life.gone_told = True
             why = "its file was removed; it goes on, and the file comes back when it ends"

@@ -13,15 +13,8 @@ from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import timestamp
 
 _WHERE = {str(status): status for status in FOLDERS}
-# Where a task is after an event that does not name the folder.
-_AFTER = {
-    "task_claimed": Status.RUNNING,
-    "task_archived": Status.ARCHIVE,
-    "task_held": Status.HELD,
-    "task_released": Status.INBOX,
-    "task_requeued": Status.INBOX,
-}
-_GONE = frozenset(("task_removed",))
+# An event says in which folder its task is then.
+_GONE = frozenset(("task_removed",))  # nowhere
 # What only tells of a request, of an attempt, or of another file, and moves nothing.
 _STAY = frozenset(
     "task_invalid task_refused task_cancel_requested task_replied task_merged attempt_dispatched"
@@ -41,7 +34,7 @@ def at_moment(layout: Layout, moment: float) -> dict[str, Status]:
             continue
         if kind in _GONE:
             found.pop(str(task_id), None)
-        status = _AFTER.get(kind) or _WHERE.get(str(event.get("status")))
+        status = _WHERE.get(str(event.get("status")))
         if status is not None:
             found[str(task_id)] = status
     return found

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from orchestrator.files import identity as identity_files
-from orchestrator.files import opening, owners
+from orchestrator.files import opening, owners, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal
@@ -29,6 +29,9 @@ def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str
     source, final = layout.file(Status.RUNNING, name), layout.file(target, name)
     task_id, known_by = journal.task_id, (journal.inode, journal.born)
     found = whereabouts(layout, name, *known_by)
+    if found is None and (other := named_again(layout, name, *known_by)):
+        oddities.append(f"its file had been renamed to {other}")
+        found = Status.RUNNING
     if found is None:
         if not identity_files.is_file(final, *known_by):
             oddities += put_away(layout, task_id, final)
@@ -66,6 +69,23 @@ def whereabouts(layout: Layout, name: str, inode: int, born: int | None) -> Stat
         if identity_files.is_file(layout.file(status, name), inode, born):
             return status
     return None
+
+
+def named_again(layout: Layout, name: str, inode: int, born: int | None) -> str:
+    """A running task's file that somebody has renamed where it lies has its name again; the name
+    that it had meanwhile, else empty.
+
+    Under another name it would be a task that nobody has claimed, whose work is being done already.
+    """
+    for other in scan.names(layout.folder(Status.RUNNING)):
+        path = layout.file(Status.RUNNING, other)
+        if other != name and identity_files.is_file(path, inode, born):
+            try:
+                atomic.move(path, layout.file(Status.RUNNING, name))
+            except (FileExistsError, FileNotFoundError):
+                return ""
+            return other
+    return ""
 
 
 def put_back(layout: Layout, name: str, inode: int, born: int | None) -> bool:

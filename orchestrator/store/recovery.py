@@ -198,6 +198,10 @@ def foreign(store: Store) -> list[str]:
     """Files in running/ that this machine never claimed (git brought them) go to review/; their
     ids."""
     layout, found = store.layout, []
+    for journal in journals.active(layout):
+        name = str(journal.claim.get("file") or "")
+        if name and not os.path.lexists(layout.file(Status.RUNNING, name)):
+            placing.named_again(layout, name, journal.inode, journal.born)
     for task_id, name in scan.sorted_names(layout.folder(Status.RUNNING)):
         if os.path.exists(layout.journal(task_id)) or _ended_here(store, task_id, name):
             continue
