@@ -9,6 +9,7 @@ import os
 import subprocess
 
 import pytest
+from conftest import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_trees import CHECKS, Repo, git, persons, repo, watcher  # noqa: F401
@@ -31,6 +32,25 @@ def test_approve_merges_into_the_checkout(repo: Repo):
     assert len(repo.git("log", "-1", "--format=%P").split()) == 2
     assert journals.of(repo.layout, "x").merged == repo.git("rev-parse", "main")
     assert len(repo.events("task_merged")) == 1
+
+
+@pytest.mark.parametrize("person", [False, True])
+def test_our_own_merges_are_no_surprise_to_who_works_meanwhile(repo: Repo, watcher, person):
+    """Whoever approved one task while others worked found a warning in the results of all of these."""
+    repo.do("one", "echo 1 > one")
+    repo.do("two", "echo 2 > two")
+    slow = "while [ ! -e ../../../go ]; do sleep 0.05; done; echo x > x\nexit\n"
+    repo.drop("slow.yaml", json.dumps({"prompt": slow}))
+    watcher()
+    wait_until(lambda: repo.events("attempt_started", "slow"), "it works")
+    repo.run("approve", "one")
+    if person:
+        repo.git("commit", "--allow-empty", "-qm", "mine")
+    repo.run("approve", "two")
+    (repo.root / "go").touch()
+    repo.settled("slow", "review")
+    told = "these changed in your repository: heads/main"
+    assert (told in str(repo.result("slow").get("warnings"))) == person
 
 
 @pytest.mark.parametrize("strategy", ["merge", "squash", "rebase", "ff"])

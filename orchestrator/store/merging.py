@@ -27,6 +27,7 @@ from orchestrator.store import atomic, belonging, saving
 from orchestrator.store.git import Git, Repository, reason
 from orchestrator.store.trees import Tree, forget_index, scratch
 
+KEPT = 500  # merges into one branch that are remembered
 PATIENCE = 60.0  # seconds that a merge waits for another into the same target
 
 
@@ -71,6 +72,36 @@ def one_at_a_time(layout: Layout, target: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _log(layout: Layout, target: str) -> str:
+    return f"{layout.state}/trees/moves-{branch_part(target).replace('/', '%2F')}"
+
+
+def _remember(layout: Layout, planned: Planned) -> None:
+    """Take down where a merge of ours is about to take its target; the target's lock is held."""
+    path = _log(layout, planned.target)
+    lines = [*_remembered(path)[-KEPT:], f"{planned.old} {planned.new}"]
+    text = "".join(f"{line}\n" for line in lines)
+    atomic.remove(f"{path}.tmp")  # of a process that was killed
+    atomic.publish(path, text.encode(), f"{path}.tmp", replace=True, sync=False)
+
+
+def _remembered(path: str) -> list[str]:
+    try:
+        return opening.read_text(path).splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def is_ours(layout: Layout, target: str, before: str, now: str) -> bool:
+    """Whether a branch came from one commit to the other by merges of ours alone."""
+    steps = [line.split() for line in _remembered(_log(layout, target))]
+    reached = {before}
+    for step in steps:
+        if len(step) == 2 and step[0] in reached:
+            reached.add(step[1])
+    return now in reached
 
 
 def moved(repo: Repository, change: Change) -> int:
@@ -630,6 +661,7 @@ def merge(
         ):
             raise CannotMerge(f"merged with the present {change.target}, it is not proven: {red}")
         note(planned.record("merge"))
+        _remember(layout, planned)
         move(repo, planned)
         note(planned.record("merged"))
         return planned

@@ -21,7 +21,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import Change
 from orchestrator.model.journal import Phase
 from orchestrator.records import asdict, dataclass, field
-from orchestrator.store import atomic, saving, smallfiles, trees
+from orchestrator.store import atomic, merging, saving, smallfiles, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import Tree
 
@@ -80,7 +80,7 @@ def told(
     task_id: str,
 ) -> list[str]:
     """What has changed, in words. ``own`` is how refs of the branches of tasks and runs begin:
-    those are moved by us.
+    those are moved by us. So is a branch into which only merges of ours went.
 
     What nothing holds any more is kept under ``ref``.
     """
@@ -88,7 +88,9 @@ def told(
     changed = sorted(
         name
         for name in {*before.refs, *now.refs}
-        if before.refs.get(name) != now.refs.get(name) and not name.startswith(own)
+        if before.refs.get(name) != now.refs.get(name)
+        and not name.startswith(own)
+        and not _merged_by_us(layout, name, before, now)
     )
     taken = [commit for commit in before.stash if commit not in now.stash]
     left = [commit for commit in now.stash if commit not in before.stash]
@@ -112,6 +114,12 @@ def told(
     if kept:
         words.append(f"work that nothing else holds is kept: {kept}")
     return words
+
+
+def _merged_by_us(layout: Layout, name: str, before: Shared, now: Shared) -> bool:
+    was, is_now = before.refs.get(name, ""), now.refs.get(name, "")
+    target = name.removeprefix("refs/heads/")
+    return bool(was and is_now) and merging.is_ours(layout, target, was, is_now)
 
 
 def carried_off(repo: Repository, tree: Tree, before: Shared, change: Change) -> str:
