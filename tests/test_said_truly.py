@@ -337,3 +337,42 @@ def test_validate_knows_every_file_of_ours_by_its_name(project):
     assert project.run("validate", "nightly").stdout == ""
     assert "'n' fits 2 tasks" in project.run("validate", "n", code=3).stderr
     assert "has this name either" in project.run("validate", "zzz", code=3).stderr
+
+
+def test_what_an_id_is_called_where_a_task_has_no_file(project):
+    """It said that the file's name is the id, of what is in no file of its own."""
+    project.drop("a.yaml", "prompt: x\nthen:\n  - {id: b, prompt: y}\n")
+    project.drop("c.yaml", "id: c\nprompt: x\n")
+    project.drop("r.yaml", "tasks:\n  one: {id: x, prompt: y}\n")
+    told = project.run("validate", code=4).stdout
+    assert "its title, agent or template names it (TASK.TITLE): remove this line" in told
+    assert "the file's name is the id: remove this line" in told
+    assert "the key above is the id: remove this line" in told
+
+
+def test_the_next_step_names_a_watcher_where_none_takes_what_waits(project):
+    project.drop("bad.yaml", "promt: x\n")
+    assert "orchestrator watch" not in project.run().stdout  # it would start nothing
+    project.drop("a.yaml", "agent: demo\nprompt: x\n")
+    steps = project.run().stdout.partition("next: ")[2]
+    assert "orchestrator review" in steps and "orchestrator watch" in steps
+
+
+def test_a_cancel_that_waits_for_nothing_says_what_it_did(project, watch):
+    project.config("agents: {sh: {tool: shell, command: [sh]}}\n")
+    project.drop("t.yaml", "agent: sh\nprompt: sleep 60\n")
+    watch()
+    wait_until(lambda: project.where("t") == "running")
+    assert project.run("cancel", "t", "--no-wait").stdout == "asked to stop\tt\n"
+
+
+def test_the_line_of_an_end_says_what_all_attempts_have_cost(project):
+    """The cost of the last of six attempts was the only figure."""
+    (project.work / "tools").mkdir(exist_ok=True)
+    (project.work / "tools/dear.yaml").write_text(
+        "argv: [sh, -c, 'echo ''{\"cost\": 0.25}''; exit 1']\nparse: {usage: {cost: \"[0].cost\"}}\n"
+    )
+    project.drop("t.yaml", "agent: dear\nretries: 1\nprompt: x\n")
+    project.config("retry: {delay: 10ms}\n")
+    told = project.run("watch", "--until-empty", code=1).stdout
+    assert "cost_usd=0.2500 total_usd=0.5000" in told

@@ -664,7 +664,7 @@ def test_a_day_a_run_and_an_agent_have_budgets(project, tools, watch):
     warned = project.events("budget_exceeded")
     assert (
         len(warned) == 1
-        and "more than $0.50" in warned[0]["summary"]
+        and "its soft limit of $0.50 is reached" in warned[0]["summary"]
         and "budget" in watcher.text()
     )
     watcher.stop()
@@ -776,7 +776,8 @@ def test_a_hard_budget_lets_what_runs_go_on_by_default(project, watch):
     project.settled("a", "done")
     assert project.result("a")["cost_usd"] == pytest.approx(0.6)
     assert (
-        "task a has cost $0.60, more than $0.20" in project.events("budget_exceeded")[0]["summary"]
+        "task a has cost $0.60: its soft limit of $0.20 is reached"
+        in project.events("budget_exceeded")[0]["summary"]
     )
 
 

@@ -17,6 +17,7 @@ from orchestrator.model.status import Status
 from orchestrator.queries.needs import needs_you
 from orchestrator.queries.world import Known
 
+WATCH = ("orchestrator watch", "run what is in work/inbox")
 NEEDS = 4  # rows: all of it is 8 lines at most
 
 
@@ -47,10 +48,14 @@ def orientation(app: App) -> None:
     block(app.console, needs, now(), NEEDS)
     if needs:
         steps = [("orchestrator review", "decide what needs you")]
+        takes = counts[Status.RUNNING] or counts[Status.INBOX] > len(look.invalid)
+        if takes and (known is None or not known.alive):
+            steps.append(WATCH)
     elif known is None or not known.alive:
-        steps = [("orchestrator watch", "run what is in work/inbox")]
+        steps = [WATCH]
     else:
         steps = [('orchestrator new "..."', "make a task")]
-    steps.append(("orchestrator --help", "all commands"))
+    if len(steps) == 1:
+        steps.append(("orchestrator --help", "all commands"))
     for place_, (step, text) in enumerate(steps):
         app.console.out(f"{'next: ' if not place_ else '      '}{step:<28} {text}")

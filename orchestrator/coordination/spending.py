@@ -21,6 +21,7 @@ from orchestrator.model.budget import (
     Spent,
     file_limits,
     overrun,
+    passed,
     spent_gates,
     warnings,
 )
@@ -146,8 +147,7 @@ class Spending:
             and (known := (("task", task_id), "")) not in self._warned
         ):
             self._warned.add(known)
-            words = f"task {task_id} has cost ${cost:.2f}, more than ${soft:.2f}"
-            self.passed.append((known[0], words))
+            self.passed.append((known[0], passed(f"task {task_id}", cost, soft)))
 
     def overrun(self, dollars: Sequence[Running], tokens: Sequence[Running]) -> dict[str, str]:
         """Those of the running attempts that a hard limit ends, and why; the same attempts in both

@@ -187,7 +187,7 @@ def _unknown_keys(
         meant, odd = mistakes.odd_key(key)
         close = words.close_to(key, SLIP)
         slip = f"did you mean '{close}'?" if close else "your own keys start with x-"
-        hint = odd or _foreign(meant, known) or slip
+        hint = odd or _foreign(meant, known, tuple(error.absolute_path)) or slip
         place = (*error.absolute_path, key)
         yield document.problem_at(place, f"unknown key '{_short(key)}'", hint, key=True)
 
@@ -296,9 +296,11 @@ _RULES: Mapping[str, _Rule] = {
 }
 
 
-def _foreign(key: str, known: dict[str, Any]) -> str:
+def _foreign(key: str, known: dict[str, Any], path: Path) -> str:
     """The word of another program, but a slip of the pen first: ``promt`` is nobody's word."""
     word = foreign.hint_for(key, known)
+    if word == foreign.IS_ID and path:
+        word = foreign.IS_NEXT if "then" in path else foreign.IS_KEY
     close = difflib.get_close_matches(key, known, 1, SLIP)
     return "" if close and not word else word
 

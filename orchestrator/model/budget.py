@@ -247,18 +247,17 @@ def warnings(budgets: Budgets, spent: Spent) -> dict[Scope, str]:
     """What is over its soft limit, in words."""
     found: dict[Scope, str] = {}
     if budgets.day.soft is not None and spent.total >= budgets.day.soft:
-        found["", ""] = (
-            f"{spent.day} has cost ${spent.total:.2f}, more than ${budgets.day.soft:.2f}"
-        )
+        found["", ""] = passed(spent.day, spent.total, budgets.day.soft)
     for name, budget in budgets.agents.items():
         if budget.soft is not None and spent.agents.get(name, 0.0) >= budget.soft:
-            found["agent", name] = (
-                f"agent {name} has cost ${spent.agents[name]:.2f} on {spent.day}, more than"
-                f" ${budget.soft:.2f}"
-            )
+            who = f"on {spent.day}, agent {name}"
+            found["agent", name] = passed(who, spent.agents[name], budget.soft)
     for run_id, amount in spent.runs.items():
         if budgets.run.soft is not None and amount >= budgets.run.soft:
-            found["run", run_id] = (
-                f"run {run_id} has cost ${amount:.2f}, more than ${budgets.run.soft:.2f}"
-            )
+            found["run", run_id] = passed(f"run {run_id}", amount, budgets.run.soft)
     return found
+
+
+def passed(what: str, cost: float, soft: float) -> str:
+    """That a soft limit is reached, in words."""
+    return f"{what} has cost ${cost:.2f}: its soft limit of ${soft:.2f} is reached"

@@ -84,10 +84,14 @@ RUN_SYNONYMS: Mapping[str, str] = {
     "title": "name subject headline description",
     "max_cost_usd": SYNONYMS["max_cost_usd"],
 }
+IS_ID = "the file's name is the id: remove this line"
+# The same, where a task has no file of its own.
+IS_KEY = "the key above is the id: remove this line"
+IS_NEXT = "its title, agent or template names it (TASK.TITLE): remove this line"
 # Keys that have no word here, by what to do about them; {key} is the key as it is written.
 _ADVICE: Mapping[str, str] = {
     "the folder is the status: remove this line": "status state done completed closed is_done",
-    "the file's name is the id: remove this line": "id task_id uid uuid slug dag_id identifier",
+    IS_ID: "id task_id uid uuid slug dag_id identifier",
     "the event log has the times: remove this line, or call it x-{key}": (
         "created_at updated_at created updated modified created_on updated_on last_updated date"
         " created_date completed_at started_at finished_at closed_at"

@@ -73,7 +73,7 @@ REFUSED = "the disk refuses writes: {}. Nothing is claimed; running tasks go on"
 REMARKS: Mapping[About, Look] = {
     About.ANSWERED: Look("running", "answer", text="goes on with your answer: {}"),
     About.ASKED: Look("review", "question", "asks"),
-    About.BUDGET: Look("warning", "text", "budget", name="budget"),
+    About.BUDGET: Look("warning", "text", "budget", name="day"),
     About.CANCELLED: Look("cancelled", "reason"),
     About.CONFIGURED: Look("ok", "changed", "settings", "reloaded: {}"),
     About.EDITING: Look("editing", "why", text="{}, not claimed"),
@@ -171,6 +171,9 @@ def _finished(news: Finished, layout: Layout, console: Console) -> Line:
     if reading.cost_usd is not None:
         facts["cost_usd"] = f"{reading.cost_usd:.4f}"
     text = " ".join(part for part in (took, cost(reading.cost_usd)) if part)
+    if life.attempt > 1 and life.cost > (reading.cost_usd or 0.0):
+        text += f" · {cost(life.cost)} in {life.attempt} attempts"
+        facts["total_usd"] = f"{life.cost:.4f}"
     spare = ""
     if status is not Status.DONE:
         if reading.exit_code is not None:

@@ -77,7 +77,7 @@ def command(
     for task_id, status in found:
         try:
             if status is Status.RUNNING:
-                _ask(app, store, task_id, as_json)
+                _ask(app, store, task_id, as_json, no_wait)
                 stopping.append(task_id)
             else:
                 moved = moves.cancel(store, task_id, "cancelled by a person")
@@ -137,10 +137,15 @@ def _of_run(app: App, run_id: str) -> list[tuple[str, Status]]:
     return [(task_id, status) for task_id, status in places if status is not None]
 
 
-def _ask(app: App, store: Store, task_id: str, as_json: bool) -> None:
+def _ask(app: App, store: Store, task_id: str, as_json: bool, no_wait: bool) -> None:
     reached = stopping.ask(store, task_id, "orchestrator cancel")
-    if reached and app.console.tty and not as_json:
-        app.console.out(f"{app.console.sign('running')} {task_id}  asked to stop: SIGINT ...")
+    if as_json or not (reached or no_wait):
+        return
+    if app.console.tty:
+        how = ": SIGINT ..." if reached else ""
+        app.console.out(f"{app.console.sign('running')} {task_id}  asked to stop{how}")
+    elif no_wait:
+        app.console.out(f"asked to stop\t{task_id}")
 
 
 def _wait(changes: Changes, task_id: str) -> int:

@@ -64,7 +64,7 @@ def index(layout: Layout) -> Check:
         with opening.open_file(path) as file:  # sqlite would wait at a pipe
             size = os.fstat(file.fileno()).st_size
     except OSError:
-        return ok("index", "none yet; report and query build it from the events")
+        return ok("index", "none yet; report and events --sql build it")
     try:
         count = _count(path)
     except sqlite3.Error as error:
