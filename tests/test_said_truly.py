@@ -376,3 +376,22 @@ def test_the_line_of_an_end_says_what_all_attempts_have_cost(project):
     project.config("retry: {delay: 10ms}\n")
     told = project.run("watch", "--until-empty", code=1).stdout
     assert "cost_usd=0.2500 total_usd=0.5000" in told
+
+
+def test_a_rejected_task_says_so_and_stays_rejected_in_the_archive(project):
+    """`why` named the size of its change as the reason, and in the archive it counted as done for who needed it."""
+    project.drop("a.yaml", "agent: demo\nreview: always\nprompt: x\n")
+    project.run("watch", "--until-empty", code=None)
+    project.run("reject", "a", "not like this")
+    assert (
+        "it has ended: failed (rejected by a person: not like this)"
+        in project.run("why", "a").stdout
+    )
+    assert "rejected by a person: not like this" in project.run("show", "a").stdout
+    project.drop("b.yaml", "agent: demo\nneeds: [a]\nprompt: x\n")
+    before = project.run("why", "b").stdout
+    project.run("archive", "a")
+    assert project.run("why", "b").stdout == before and "which is failed" in before
+    assert project.json("list", "--last", "0")["tasks"][-1]["status"] == "failed"
+    project.run("watch", "--until-empty", code=None)
+    assert project.where("b") == "inbox"

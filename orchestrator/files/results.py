@@ -10,7 +10,7 @@ from orchestrator.files.eventreader import about
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import locate
 from orchestrator.model import isolation
-from orchestrator.model.status import STATUS_OF_OUTCOME, Outcome, Status
+from orchestrator.model.status import FINISHED, STATUS_OF_OUTCOME, Outcome, Status
 
 if TYPE_CHECKING:
     from orchestrator.model.isolation import Change
@@ -87,14 +87,19 @@ def _unmerged(journal: Journal) -> Change | None:
 def ended_as(layout: Layout, task_id: str) -> Status:
     """How an archived task had ended.
 
-    Without a result that says so (it was cancelled before it ever ran, or a person decided what
-    became of it) its events tell. A result that is there and cannot be read proves nothing: such a
+    Its journal says so: a person may have rejected what had succeeded. In a clone its result does;
+    without one that says so (it was cancelled before it ever ran, or a person decided what became
+    of it) its events tell. A result that is there and cannot be read proves nothing: such a
     task counts as failed. What competed and was not taken is cancelled: its work is nowhere but on
     its branch.
     """
     contest = contests.of_member(layout, task_id)
     if contest is not None and contest.winner not in ("", task_id):
         return Status.CANCELLED
+    journal = journals.of(layout, task_id)
+    settled = str(journal.settled.get("status") or "") if journal is not None else ""
+    if settled in FINISHED:
+        return Status(settled)
     try:
         result = _read(layout, task_id)
     except FileNotFoundError:

@@ -35,6 +35,7 @@ from typing import Any
 from orchestrator.records import dataclass, field, replace
 
 Record = Mapping[str, Any]
+REJECTED = "It was rejected: "  # how the next attempt is told of a person's no
 ACTING = ("agent", "tool", "model", "on")
 
 
@@ -86,6 +87,7 @@ class Journal:
     tries: int = 0  # attempts since the last claim, or since it fell back to another tool
     link: int = 0  # which tool of the fallback chain is to act
     last: Record = field(default_factory=dict)
+    settled: Record = field(default_factory=dict)  # its newest end or verdict, the archive apart
     # Agent, tool and model of the newest or the next attempt.
     acting: Record = field(default_factory=dict)
     tree: Record = field(default_factory=dict)
@@ -124,6 +126,14 @@ class Journal:
     def attempt(self) -> AttemptFacts | None:
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def rejected(self) -> str:
+        """That a person took its work for a failure, and why, in words; empty if nobody did."""
+        by_person = self.settled.get("status") == "failed" and "times" not in self.settled
+        said = [line for line in self.told.splitlines() if line.startswith(REJECTED)]
+        why = said[-1].removeprefix(REJECTED) if said else ""
+        return ("rejected by a person" + (f": {why}" if why else "")) if by_person else ""
 
     @property
     def plan_waits(self) -> bool:
@@ -216,6 +226,7 @@ class _Sum:
         self.phase = Phase.UNCLAIMED
         self.claim: Record = {}
         self.last: Record = {}
+        self.settled: Record = {}
         self.acting: Record = {}
         self.attempts: list[AttemptFacts] = []
         self.checks: list[AttemptFacts] = []
@@ -301,11 +312,14 @@ class _Sum:
         self.acting = {**self.acting, **record.get("next", {})}
 
     def _finished(self, record: Record) -> None:
+        if record.get("status") != "archive":
+            self.settled = record
         if "times" in record:  # an end, and no move by a person
             self.then, self.times = tuple(record.get("then", ())), record["times"]
 
     def _requeued(self, record: Record) -> None:
         self._begin_anew()
+        self.settled = {}
         self.fresh = bool(record.get("fresh"))
         self.approved = "" if self.fresh else self.approved
 
@@ -340,7 +354,8 @@ class _Sum:
             self.tries,
             self.link,
             self.last,
-            self.acting,
+            acting=self.acting,
+            settled=self.settled,
             tree=self.facts.get("tree", {}),
             earlier=self.earlier,
             change=self.facts.get("change", {}),

@@ -69,7 +69,9 @@ def reasons(
             return _reviewed(layout, task_id, journals.of(layout, task_id))
         case Status.DONE | Status.FAILED | Status.CANCELLED:
             found = results.read(layout, task_id)
-            how = found.get("reason") or found.get("outcome") or ""
+            journal = journals.of(layout, task_id)
+            rejected = journal.rejected if journal is not None else ""
+            how = rejected or found.get("reason") or found.get("outcome") or ""
             return _ended(layout, task_id, status.word, f"{status} ({how})" if how else status)
         case Status.ARCHIVE:
             return _ended(layout, task_id, results.ended_as(layout, task_id).word, status.word)

@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.errors import NotFound, Refused
 from orchestrator.files import returning, scan, trust
 from orchestrator.model.event import move_step
-from orchestrator.model.journal import Phase
+from orchestrator.model.journal import REJECTED, Phase
 from orchestrator.model.status import ENDED, FINISHED, MOVES, UNDECIDED, WAITING, Status
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, following, placing
@@ -137,7 +137,7 @@ def reject(store: Store, task_id: str, why: str = "") -> Moved:
     ``why`` is told by the next attempt, should there be one.
     """
     place = _place(store, task_id)
-    told = f"It was rejected: {why}\n" if why else ""
+    told = f"{REJECTED}{why}\n" if why else ""
     if place[0] is Status.FAILED:
         store.judged(task_id, Status.FAILED)
         _tell_next(store, task_id, told)

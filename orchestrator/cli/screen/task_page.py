@@ -77,7 +77,9 @@ class TaskPage:
         yield "time", self._time()
         yield "why", self._why()
         yield "cost", _cost(result or _so_far(self.found))
-        yield _label(row.status, self.status), row.detail
+        journal = self.found.journal
+        rejected = journal.rejected if journal is not None else ""
+        yield _label(row.status, self.status), rejected or row.detail
         yield from _change(result, self.found, self.layout)
         yield "plan", _plan(result, row.id)
         yield "session", _session(result)
