@@ -221,3 +221,20 @@ def test_cut_off_while_it_is_settled_the_next_look_goes_on(tmp_path, after):
         "archive", "done", "archive", "done",
     ]  # fmt: skip
     assert contests.settle(made.store, "c") == ""
+
+
+def test_one_that_can_be_taken_later_is_told_of_and_why_names_what_works(repo: Repo):
+    """The result went on to say "1 of 2", and `why` named `approve fix`, which refuses."""
+    repo.config("isolation: worktree\nagents: {a: {tool: fake}, b: {tool: fake}}\n")
+    script = "[ $ORCHESTRATOR_ATTEMPT$ORCHESTRATOR_TASK_ID != 1fix.a ] || exit 3; echo x > x.txt"
+    repo.do("fix", script, code=1, compete=["a", "b"])
+    assert repo.result("fix")["reason"] == "1 of 2 can be taken: fix.b"
+    repo.run("retry", "fix.a")
+    repo.run("watch", "--until-empty", code=None)
+    assert repo.result("fix")["reason"] == "2 of 2 can be taken: fix.a, fix.b"
+    hint = next(
+        gate["hint"] for gate in repo.json("why", "fix")["gates"] if "contest" in gate["why"]
+    )
+    assert hint == "orchestrator approve fix.a   takes that one"
+    repo.run(*hint.partition("   ")[0].split()[1:])
+    assert repo.where("fix") == "done"

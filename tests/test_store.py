@@ -13,7 +13,7 @@ import pytest
 from conftest import Project, wait_until
 
 from orchestrator.errors import StoreFault, Taken
-from orchestrator.files import eventreader
+from orchestrator.files import eventreader, scan
 from orchestrator.model.journal import Phase
 from orchestrator.store import atomic
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
@@ -256,3 +256,19 @@ def test_submit_refuses_taken_ids(project):
     assert [
         path.name for path in (project.work / "inbox").iterdir() if path.name != ".gitkeep"
     ] == ["t.yaml"]
+
+
+def test_a_task_that_is_being_claimed_is_somewhere(project):
+    """Looked for in running/ before and in the inbox after its claim, it was nowhere: a contest went to review without
+    it, and who needs it was told that it does not exist."""
+    layout, name = project.layout, "t.yaml"
+    place, target = layout.file("inbox", name), layout.file("running", name)
+    for _ in range(400):
+        Path(place).write_text("prompt: x\n")
+        claim = threading.Thread(target=os.rename, args=(place, target))
+        claim.start()
+        while (found := scan.locate(layout, "t")) and found[0] != "running":
+            pass
+        claim.join()
+        assert found is not None
+        os.unlink(target)

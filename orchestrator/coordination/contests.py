@@ -7,6 +7,7 @@ the watcher.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -112,9 +113,13 @@ def _folder(layout: Layout, run_id: str) -> str:
 
 def _moved(store: Store, contest: Contest, wanted: Step) -> str:
     layout, place = store.layout, runrecords.place(store.layout, contest.run)
-    if wanted.folder is None or place is None or place[0] == wanted.folder:
+    if wanted.folder is None or place is None:
+        return ""
+    if place[0] == wanted.folder and wanted.folder is not Status.REVIEW:
         return ""
     document = _document(store, contest, wanted)
+    if place[0] == wanted.folder:
+        return _told_anew(store, document)
     store.log.commit_and_wait([], [store.stage_result(contest.run, document)])
     folder, name = place
     try:
@@ -124,6 +129,15 @@ def _moved(store: Store, contest: Contest, wanted: Step) -> str:
     for touched in (folder, wanted.folder):
         atomic.sync_folder(layout.folder(touched))
     return str(document["reason"])
+
+
+def _told_anew(store: Store, document: Mapping[str, Any]) -> str:
+    """The result of a contest that is in review already, if one more of its tasks can be taken now."""
+    run_id, reason = str(document["task"]), str(document["reason"])
+    if results.read(store.layout, run_id).get("reason") == reason:
+        return ""
+    store.log.commit_and_wait([], [store.stage_result(run_id, document)])
+    return reason
 
 
 def _document(store: Store, contest: Contest, wanted: Step) -> dict[str, Any]:

@@ -168,8 +168,12 @@ def locate(
     layout: Layout, task_id: str, folders: Iterable[Status] = FOLDERS
 ) -> tuple[Status, str] | None:
     """``(status, file name)`` of the task with exactly this id: a few stat calls, however many
-    tasks there are."""
-    for status in folders if not task_id.startswith(MARK) else ():
+    tasks there are.
+
+    A file that is moved against the order of the look, as by a claim, is met by a second one.
+    """
+    listed = tuple(folders) if not task_id.startswith(MARK) else ()
+    for status in (*listed, *listed):
         for suffix in SUFFIXES:
             if os.path.lexists(f"{layout.work}/{status}/{task_id}{suffix}"):
                 return status, task_id + suffix

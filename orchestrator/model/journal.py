@@ -130,10 +130,11 @@ class Journal:
     @property
     def rejected(self) -> str:
         """That a person took its work for a failure, and why, in words; empty if nobody did."""
-        by_person = self.settled.get("status") == "failed" and "times" not in self.settled
+        if self.settled.get("status") != "failed" or "times" in self.settled:
+            return ""
         said = [line for line in self.told.splitlines() if line.startswith(REJECTED)]
-        why = said[-1].removeprefix(REJECTED) if said else ""
-        return ("rejected by a person" + (f": {why}" if why else "")) if by_person else ""
+        why = f": {said[-1].removeprefix(REJECTED)}" if said else ""
+        return f"rejected by a person{why}"
 
     @property
     def plan_waits(self) -> bool:

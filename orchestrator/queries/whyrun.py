@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.files import scan
+from orchestrator.files import contests, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import gates as gates_model
 from orchestrator.model.status import WAITING
@@ -32,7 +32,7 @@ def reasons_of_run(layout: Layout, view: RunView, now: float) -> why.Reasons:
         else:
             gates += _gates(known, row)
     if view.folder == "review":
-        gates.append(_review(view.id))
+        gates.append(_review(layout, view))
     if len(left) > MOST:
         notes.append(f"and {len(left) - MOST} more: orchestrator runs {view.id}")
     if not view.rows:
@@ -57,8 +57,12 @@ def _gates(known: world.Known, row: Row) -> list[gates_model.Gate]:
     )
 
 
-def _review(run_id: str) -> gates_model.Gate:
-    hint = f"orchestrator approve {run_id}   or reject"
-    return gates_model.Gate(
-        gates_model.GateName.REVIEW, "its branch waits for a person's decision", hint, stuck=True
-    )
+def _review(layout: Layout, view: RunView) -> gates_model.Gate:
+    words = "its branch waits for a person's decision"
+    hint = f"orchestrator approve {view.id}   or reject"
+    if contests.known(layout, view.id) is not None:
+        ready = [row.id for row in view.rows if row.status == "review"]
+        words = "it is a contest: a person takes one of its tasks"
+        none = f"orchestrator reject {view.id}   takes none of them"
+        hint = f"orchestrator approve {ready[0]}   takes that one" if ready else none
+    return gates_model.Gate(gates_model.GateName.REVIEW, words, hint, stuck=True)
