@@ -227,7 +227,10 @@ def _settings(known: world.Known) -> Iterator[Need]:
 
 
 def _unstartable(known: world.Known) -> Iterator[Need]:
-    """What is wrong with orchestrator.yaml, where nobody watches who would say so."""
+    """What is wrong with orchestrator.yaml, where something waits and nobody watches who would say
+    so."""
+    if not known.tasks_in(Status.INBOX):
+        return
     if (error := known.settings.wrong) is not None:
         shown = shlex.quote(known.layout.shown(known.layout.config))
         why = one_line(error.message, 160)
