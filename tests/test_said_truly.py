@@ -388,6 +388,12 @@ def test_a_rejected_task_says_so_and_stays_rejected_in_the_archive(project):
         in project.run("why", "a").stdout
     )
     assert "rejected by a person: not like this" in project.run("show", "a").stdout
+    project.drop("f.yaml", "agent: demo\nprompt: |\n  demo: exit 3\n")
+    project.run("watch", "--until-empty", code=None)
+    project.run("reject", "f", "never mind")  # a failure that is taken note of
+    for verb in ("why", "show"):
+        told = project.run(verb, "f").stdout
+        assert "rejected by a person" not in told and "exit 3" in told
     project.drop("b.yaml", "agent: demo\nneeds: [a]\nprompt: x\n")
     before = project.run("why", "b").stdout
     project.run("archive", "a")

@@ -130,7 +130,7 @@ class Journal:
     @property
     def rejected(self) -> str:
         """That a person took its work for a failure, and why, in words; empty if nobody did."""
-        if self.settled.get("status") != "failed" or "times" in self.settled:
+        if self.settled.get("status") != "failed" or "outcome" in self.settled:
             return ""
         said = [line for line in self.told.splitlines() if line.startswith(REJECTED)]
         why = f": {said[-1].removeprefix(REJECTED)}" if said else ""
