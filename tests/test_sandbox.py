@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import Project, WatcherProcess, wait_until
 
-from orchestrator.coordination.sandboxing import refusals
+from orchestrator.coordination.sandboxing import literal, refusals
 from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.tasktrees import TaskTrees
 from orchestrator.execution import sandbox, secretstore, syscalls
@@ -135,14 +135,35 @@ def test_the_working_folder_can_be_changed_and_nothing_else(fenced, tmp_path):
 
 @needs_bwrap
 def test_what_is_hidden_cannot_be_read(fenced):
+    trust = subprocess.run(
+        [fenced.python, "-c", "from orchestrator.files.statehome import state_home as x; print(x())"],
+        env=fenced.env, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
     said = fenced.do(
-        """
-        cat work/.state/instance work/logs/a/1/command.json work/events/*.jsonl "$HOME/.local/state/orchestrator"/*/*/place.json
-        ls -A work/.state work/logs/a/1 work/inbox /run /tmp
+        f"""
+        cat work/logs/a/1/command.json work/events/*.jsonl
+        ls -A work/logs/a/1 work/inbox /tmp
+        echo "state: $(ls -A work/.state)" "trust: $(ls -A {trust})" "run: $(ls -A /run)"
         """
     )
     assert '"record"' not in said and '"env"' not in said and "task_claimed" not in said
     assert "a.yaml" not in said
+    assert os.listdir(fenced.work / ".state") and os.listdir(trust)  # there was something to see
+    assert "state:  trust:  run:" in said
+    shown = said.split("run:")[1].splitlines()[0].split()
+    assert set(shown) <= {"systemd", "resolvconf", "NetworkManager", "current-system"}  # names only
+
+
+@needs_bwrap
+def test_no_privilege_is_left(fenced):
+    said = fenced.do(
+        "cat /proc/self/status; readlink /proc/self/ns/mnt /proc/self/ns/pid /proc/self/ns/ipc"
+    )
+    facts = dict(line.split(":", 1) for line in said.splitlines() if "\t" in line)
+    assert {facts[name].strip("\t0") for name in ("CapEff", "CapPrm", "CapInh")} == {""}
+    assert facts["NoNewPrivs"].strip() == "1"
+    for name in ("mnt", "pid", "ipc"):
+        assert f"{name}:[" in said and os.readlink(f"/proc/self/ns/{name}") not in said
 
 
 @needs_bwrap
@@ -278,6 +299,20 @@ def test_a_link_in_place_of_sessions_leads_no_other_tool_out(fenced, tmp_path):
     fenced.do(f"echo evil > {victim}/x", "b", code=None)
     assert list(victim.iterdir()) == []
     assert "sessions is a link where" in " ".join(fenced.result("b").split())
+
+
+@needs_bwrap
+@pytest.mark.skipif(not sandbox.can_pin(), reason="this bubblewrap takes nothing open")
+def test_a_folder_where_others_may_write_is_given_open(fenced):
+    """By its name it could be a link by the time that the walls are built; nothing of it stays open inside."""
+    out = fenced.root / "out"
+    out.mkdir()
+    fenced.settings(sandbox=f"{{level: project, write: [{out}]}}")
+    said = fenced.do(f"echo fine > {out}/x; readlink /proc/self/fd/* | grep -v pipe: || true")
+    assert (out / "x").read_text() == "fine\n"
+    assert str(out) not in said
+    argv = json.loads((fenced.work / "logs/a/1/sandbox.json").read_text())["argv"]
+    assert argv[argv.index("--bind-fd") + 2] == str(out)
 
 
 @needs_bwrap
@@ -812,3 +847,15 @@ def test_everything_that_was_dropped_is_taken_at_the_end(tmp_path):
     told = tasktrees.collect(life)
     assert len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml"))) == 230
     assert len(told) == 10 and all("was not queued" in text for text in told)
+
+
+def test_no_link_is_followed_where_an_attempt_may_write(tmp_path):
+    real, shared = tmp_path / "real", tmp_path / "shared"
+    (shared / "a").mkdir(parents=True)
+    real.mkdir()
+    (shared / "link").symlink_to(real)
+    (tmp_path / "own").symlink_to(shared)
+    at = [str(shared)]
+    assert literal(f"{tmp_path}/own/a", at) == f"{shared}/a"
+    assert literal(f"{tmp_path}/own/link/x", at) == f"{shared}/link/x"
+    assert literal(f"{shared}/link", []) == str(real)

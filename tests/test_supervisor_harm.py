@@ -95,3 +95,14 @@ def test_what_ended_a_supervisor_is_told(project, watch):
     project.run("watch", "--until-empty", code=None)
     for verb in ("why", "show"):
         assert "its supervisor failed: ValueError: no number" in project.run(verb, "x").stdout
+
+
+def test_a_folder_that_became_a_link_is_given_to_nobody(bench):
+    real, link = bench.folder / "real", bench.folder / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    end = run(bench.sh("readlink /proc/self/fd/4", pins=(str(real),)))
+    assert (end.code, bench.out()) == (0, f"{real}\n")
+    end = run(bench.sh("touch ran", pins=(str(real), str(link))))
+    assert end.cause == "start" and "leads elsewhere" in end.message
+    assert not (bench.folder / "ran").exists()

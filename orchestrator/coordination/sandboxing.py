@@ -13,7 +13,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +91,7 @@ class Sandboxes:
                 break
             if last:
                 raise _impossible(box, why)
-        prefix = sandbox.words(walls)
+        prefix = sandbox.words(walls, pins=True)
         assert prefix is not None
         place = self._place(life)
         steering = {name: _inode(f"{place}/{name}") for name in self._guards(place, order.cwd)}
@@ -103,7 +103,8 @@ class Sandboxes:
         calls = syscalls.program(walls.network)
         atomic.write_temporary(f"{order.run_dir}/{syscalls.FILE}", calls, mode=0o600, sync=False)
         argv = (*prefix, order.program, *order.argv[1:])
-        return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True)
+        pins = sandbox.pinned(walls)
+        return replace(order, program=argv[0], argv=argv, env=env, sandboxed=True, pins=pins)
 
     def _check(self, life: Claimed, box: Sandbox, order: Order) -> None:
         """`CannotStart` if what could be changed contains what must not be: whoever can rename a
@@ -133,15 +134,19 @@ class Sandboxes:
     def _planted(self, path: str) -> str:
         """The link in a path that an attempt may have put there, of this role or of another one;
         empty if there is none."""
-        agents = self.settings.config.agents.values()
-        paths = (self.layout.root, *(path for agent in agents for path in agent.role.sandbox.write))
-        writable = [_real(path) for path in paths]
+        writable = self._writable()
         parts = os.path.abspath(os.path.expanduser(path)).split("/")
         for count in range(2, len(parts) + 1):
             link = "/".join(parts[:count])
             if os.path.islink(link) and covered(_real(os.path.dirname(link)), writable):
                 return link
         return ""
+
+    def _writable(self) -> list[str]:
+        """Where attempts may write, of whatever role."""
+        agents = self.settings.config.agents.values()
+        paths = (self.layout.root, *(path for agent in agents for path in agent.role.sandbox.write))
+        return [_real(path) for path in paths]
 
     def _environment(self, box: Sandbox, order: Order) -> dict[str, str]:
         """What the attempt is given, without what leads out: it has a /tmp of its own, and the drop
@@ -177,13 +182,30 @@ class Sandboxes:
             yield from (Mount(READ, path) for path in shown if covered(path, sandbox.HIDDEN))
         else:
             yield from (Mount(READ, path) for path in interpreter() if os.path.exists(path))
-            yield from (Mount(READ, self._named(box, path)) for path in box.read)
+            yield from self._pinned(READ, box, box.read)
         if life.tree is None:
             yield Mount(WRITE, root)
-        yield from (Mount(WRITE, path) for path in state_paths(life.route.tool, order.env))
-        yield from (Mount(WRITE, self._named(box, path)) for path in box.write)
+        state_paths(life.route.tool, order.env)  # those that are missing are made
+        state = state_names(life.route.tool, order.env)
+        yield from self._pinned(WRITE, box, filter(os.path.exists, state))
+        yield from self._pinned(WRITE, box, box.write)
         if box.level == PROJECT:
             yield from self._silenced(box, [root, home])
+
+    def _pinned(self, kind: str, box: Sandbox, names: Iterable[str]) -> Iterator[Mount]:
+        """Mounts of paths that are named; `CannotStart` if there is none, or if an attempt could
+        put a link in place of one, and this bubblewrap would follow it."""
+        writable = self._writable()
+        for name in names:
+            path = literal(name, writable)
+            if not os.path.exists(path):
+                raise _impossible(box, f"it names {name}, which does not exist")
+            reachable = covered(os.path.dirname(path), writable)
+            if reachable and not sandbox.can_pin():
+                raise _impossible(
+                    box, f"{path} lies where an attempt can write: that needs bubblewrap 0.10"
+                )
+            yield Mount(kind, path, pin=reachable)
 
     def _silenced(self, box: Sandbox, shown: list[str]) -> Iterator[Mount]:
         """Sockets on which somebody listens now, where an attempt would see them; those that its
@@ -197,12 +219,6 @@ class Sandboxes:
             hidden = covered(path, sandbox.HIDDEN) and not covered(path, shown)
             if not hidden and not covered(path, [*named, *unseen]):
                 yield Mount(READ, path, "/dev/null")
-
-    def _named(self, box: Sandbox, path: str) -> str:
-        real = _real(path)
-        if not os.path.exists(real):
-            raise _impossible(box, f"it names {path}, which does not exist")
-        return real
 
     def _work(self, life: Claimed, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
         """``work/``, of which an attempt can change its artifacts, its tool's folder, its drop
@@ -365,6 +381,16 @@ def state_names(tool: ToolSpec, env: Any) -> list[str]:
         for text in tool.state
         if all(env.get(name) for name in _VARIABLE.findall(text))
     ]
+
+
+def literal(name: str, writable: Iterable[str]) -> str:
+    """A path with its links resolved, but for those where an attempt may write: it could have put
+    them there, now or in a moment."""
+    path, folders = "/", list(writable)
+    for part in os.path.abspath(os.path.expanduser(name)).split("/")[1:]:
+        step = os.path.join(path, part)
+        path = step if covered(path, folders) else _real(step)
+    return path
 
 
 def interpreter() -> list[str]:

@@ -35,7 +35,7 @@ class Order:
     distributor closes it. ``cancel`` is the path of a file whose existence asks the attempt to
     stop, ``secrets`` are texts that its logs must not keep, ``silence`` (0: none) how long it may
     print nothing, ``terminal`` whether it runs on a terminal of its own, ``sandboxed`` whether
-    ``argv`` begins with what builds its walls; ``words`` (empty: it reads ``stdin`` alone) how a
+    ``argv`` begins with what builds its walls, ``pins`` folders that it is given open; ``words`` (empty: it reads ``stdin`` alone) how a
     tool that can be told more while it runs says that it has taken words and that its turn is over
     (`execution.feeding`); ``leash`` (empty: none) is a file with the moment of CLOCK_BOOTTIME since
     when nobody may have known of the attempt, which is ended ``leash_limit`` after it; ``facts``
@@ -66,6 +66,7 @@ class Order:
     silence: float = 0.0
     terminal: bool = False
     sandboxed: bool = False
+    pins: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
     leash: str = ""
     leash_limit: float = 0.0

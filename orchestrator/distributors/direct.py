@@ -97,6 +97,7 @@ def trial() -> dict[str, Any]:
         "secrets": [],
         "terminal": False,
         "sandboxed": False,
+        "pins": [],
     }
     del job["journal"], job["portable"]
     return job

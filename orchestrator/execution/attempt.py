@@ -14,6 +14,7 @@ Code of the supervisor: standard library only.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import time
@@ -79,6 +80,7 @@ class Attempt:
         self.opening = True  # files of ours; a fault that is not the task's
         self.terminal: Any = None
         self.feed: Any = None
+        self.pins: list[int] = []
 
     def run(self, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run the job to its end; returns the ``exit`` record, which is in the journal by then."""
@@ -165,6 +167,7 @@ class Attempt:
         try:
             actions = self._inherited(stdin)
             self.opening = False
+            actions += self._pinned()
             pid = os.posix_spawn(
                 job["program"],
                 job["argv"],
@@ -219,6 +222,17 @@ class Attempt:
         if job["sandboxed"]:
             actions.append((os.POSIX_SPAWN_OPEN, 3, f"{job['run_dir']}/{CALLS}", os.O_RDONLY, 0))
         return actions
+
+    def _pinned(self) -> list[Any]:
+        """Folders for whoever builds the walls, open at 4 and up: no link in place of one of them
+        is followed."""
+        for path in self.job["pins"]:
+            found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            self.pins.append(fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, 64))
+            os.close(found)
+            if os.readlink(f"/proc/self/fd/{self.pins[-1]}") != path:
+                raise OSError(errno.ELOOP, "it leads elsewhere by now", path)
+        return [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(self.pins, 4)]
 
     # -- while it runs
     # ----------------------------------------------------------------------------------------------
@@ -320,4 +334,6 @@ class Attempt:
         self._mask()
         for mask in self.masks:
             mask.finish()
+        for fd in self.pins:
+            os.close(fd)
         self.logs.finish()

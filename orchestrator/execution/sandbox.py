@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from orchestrator.execution import syscalls
 from orchestrator.files import git
@@ -60,11 +61,16 @@ ETC = (
 class Mount:
     """``kind``: ``read`` or ``write`` (``source``, seen at ``path``), ``empty`` (a folder with
     nothing in it, which is forgotten at the end) or ``sealed`` (what is laid over ``path`` so far
-    can no longer be changed)."""
+    can no longer be changed).
+
+    ``pin``: another attempt could put a link in its place while the walls are built, so it is
+    opened before.
+    """
 
     kind: str
     path: str
     source: str = ""
+    pin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,13 @@ class Walls:
     network: bool = True
 
 
-def words(walls: Walls, descriptor: int = syscalls.DESCRIPTOR) -> list[str] | None:
+def words(
+    walls: Walls, descriptor: int = syscalls.DESCRIPTOR, pins: bool = False
+) -> list[str] | None:
     """The command up to where the program's own begins; None without bubblewrap.
 
-    It needs the filter of system calls (`syscalls.program`) at ``descriptor``. ``env`` gives the
+    It needs the filter of system calls (`syscalls.program`) at ``descriptor``, and with ``pins``
+    what is `pinned` at those that follow. ``env`` gives the
     program its signals back: bubblewrap itself lives as long as it does, and ignores them.
     """
     bwrap, env = _which(PROGRAM), _which("env")
@@ -101,8 +110,30 @@ def words(walls: Walls, descriptor: int = syscalls.DESCRIPTOR) -> list[str] | No
     for path in KERNEL if os.geteuid() == 0 else ():
         argv += ["--ro-bind", path, path] if os.path.exists(path) else []
     for mount in walls.mounts:
-        argv += _laid(mount)
+        if pins and mount.pin:
+            descriptor += 1
+            argv += [f"--{'ro-' * (mount.kind == READ)}bind-fd", str(descriptor), mount.path]
+        else:
+            argv += _laid(mount)
     return [*argv, "--chdir", walls.cwd, "--", env, "--default-signal"]
+
+
+def pinned(walls: Walls) -> tuple[str, ...]:
+    """What has to be opened before the walls are built, each without a link in its path."""
+    return tuple(mount.path for mount in walls.mounts if mount.pin)
+
+
+@cache
+def can_pin() -> bool:
+    """Whether this bubblewrap takes what is open already (0.10, and the mended ones before)."""
+    bwrap = _which(PROGRAM)
+    try:
+        asked = subprocess.run(
+            [bwrap or PROGRAM, "--help"], capture_output=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return b"--ro-bind-fd" in asked.stdout + asked.stderr
 
 
 def _which(name: str) -> str | None:
