@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
+from orchestrator.files import journals
 from orchestrator.files.text import clean, last_states
 
 FALLS = "import sys\nprint('401 unauthorized', file=sys.stderr)\nsys.exit(1)\n"
@@ -401,3 +403,16 @@ def test_a_rejected_task_says_so_and_stays_rejected_in_the_archive(project):
     assert project.json("list", "--last", "0")["tasks"][-1]["status"] == "failed"
     project.run("watch", "--until-empty", code=None)
     assert project.where("b") == "inbox"
+
+
+def test_nobody_knows_how_long_a_lost_attempt_worked(project, watch):
+    """Its line said 0ms."""
+    project.config("agents: {sh: {tool: shell, command: [sh]}}\n")
+    project.drop("t.yaml", "agent: sh\nprompt: sleep 60\n")
+    watcher = watch()
+    wait_until(lambda: project.events("attempt_started", "t"), "it runs")
+    attempt = journals.of(project.layout, "t").attempt
+    os.kill(attempt.started["supervisor"], signal.SIGKILL)
+    wait_until(lambda: "the attempt was lost" in watcher.text(), "it is told")
+    line = next(line for line in watcher.text().splitlines() if "the attempt was lost" in line)
+    assert "duration" not in line and "0ms" not in line

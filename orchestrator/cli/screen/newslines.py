@@ -40,7 +40,7 @@ from orchestrator.model.gates import Gate
 from orchestrator.model.isolation import Change, CheckResult
 from orchestrator.model.question import headline
 from orchestrator.model.run import Run
-from orchestrator.model.status import Status
+from orchestrator.model.status import Outcome, Status
 from orchestrator.model.units import plural, show_duration, show_wait
 from orchestrator.records import dataclass
 from orchestrator.store.recovery import Step
@@ -165,9 +165,12 @@ def _started(life: Life) -> Line:
 
 def _finished(news: Finished, layout: Layout, console: Console) -> Line:
     life, reading, status, reason = news.life, news.reading, news.status, news.reason
-    took = show_duration(reading.duration_ms / 1000)
+    lost = reading.outcome is Outcome.LOST  # nobody knows how long it worked
+    took = "" if lost else show_duration(reading.duration_ms / 1000)
     log = layout.shown(layout.logs(life.id, life.attempt)) + "/"
-    facts = {"agent": life.route.agent.name, "attempt": str(life.attempt), "duration": took}
+    facts = {"agent": life.route.agent.name, "attempt": str(life.attempt)}
+    if not lost:
+        facts["duration"] = took
     if reading.cost_usd is not None:
         facts["cost_usd"] = f"{reading.cost_usd:.4f}"
     text = " ".join(part for part in (took, cost(reading.cost_usd)) if part)
