@@ -60,6 +60,25 @@ def test_an_offer_is_taken_once(broker):
 
 
 @pytest.mark.engines
+def test_a_folder_where_an_offer_belongs_keeps_none_back(tmp_path):
+    """What another program made in the shared folder, and what was taken of it before."""
+    url = f"folder://{tmp_path}/shared"
+
+    async def work(here: Engine, there: Engine) -> None:
+        await here.push("shell", "d1", b"one")
+        (offer,) = (tmp_path / "shared").glob("offer/*/d1")
+        taken = tmp_path / "shared/taken" / offer.parent.name
+        for folder in (offer.with_name("a"), taken / "a", taken / "d2"):
+            (folder / "x").mkdir(parents=True)
+            os.utime(folder, (1, 1))
+        await here.push("shell", "d2", b"two")
+        found = [await there.pull("shell") for _ in range(3)]
+        assert {offer.data for offer in found if offer is not None} == {b"one", b"two"}
+
+    ask(url, work)
+
+
+@pytest.mark.engines
 def test_a_record_is_written_by_one_of_many(broker):
     async def work(here: Engine, there: Engine) -> None:
         both = [here, there] * 5

@@ -405,6 +405,13 @@ def _moved(source: str, target: str) -> bool:
         os.rename(source, target)
     except FileNotFoundError:
         return False
+    except OSError:
+        odd = [path for path in (source, target) if os.path.isdir(path)]
+        for path in odd:  # no offer is a folder, and every pull would fail at it
+            atomic.remove_tree(path)
+        if not odd:
+            raise
+        return False
     return True
 
 
