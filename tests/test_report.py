@@ -234,6 +234,21 @@ def test_an_empty_report(project, tmp_path):
     assert project.run("report", "--html", "-").stdout.startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize("cost", ["5e-324", "1e-320", "1e-12", "1e11", "0.1"])
+def test_costs_of_any_size_are_drawn(project, tmp_path, cost):
+    """Event files are other people's."""
+    project.drop("a.yaml", "agent: 'true'\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    (path,) = (project.work / "events").glob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    ends = [line for line in lines if line["event"] in ("attempt_finished", "task_finished")]
+    texts = [json.dumps({**line, "cost_usd": "COST"}).replace('"COST"', cost) for line in ends]
+    path.write_text("\n".join(texts) + "\n")
+    page = tmp_path / "page.html"
+    project.run("report", "--html", str(page))
+    assert "cost in US dollars" in page.read_text() and "nan" not in page.read_text()
+
+
 # -- the page that stays current ------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from orchestrator.queries.usage import BY, Ended, Group
 
 COLOURS = 7  # series with a colour of their own; the rest is "other"
 WIDTH, HEIGHT, LEFT, BOTTOM = 560, 200, 56, 18
+LEAST = 1e-9  # what is less is drawn as nothing
 OUTCOMES = {
     "succeeded": "var(--good)",
     "failed": "var(--bad)",
@@ -173,8 +174,8 @@ def _bars(
 
 def _round_up(amount: float) -> float:
     """The next round figure that divides well by four."""
-    size = 10.0 ** math.floor(math.log10(amount)) if amount > 0 else 1.0
-    return next(size * step for step in (1, 2, 4, 8, 10) if size * step >= amount)
+    size = 10.0 ** math.floor(math.log10(amount)) if amount > LEAST else 1.0
+    return next((size * step for step in (1, 2, 4, 8) if size * step >= amount), size * 10)
 
 
 def _figure(amount: float, unit: str) -> str:
