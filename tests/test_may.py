@@ -306,3 +306,22 @@ def test_every_door_leads_past_the_same_rule(tmp_path, door, asked):
         assert not order.cwd.startswith((f"{tmp_path}/.git", f"{tmp_path}/work"))
     begun = asked.startswith("timeout") and door is not by_contest  # that needs a repository
     assert bool(orders) == begun, tube.news[-4:]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("door", [door for door in DOORS if door is not by_contest])
+def test_no_door_gives_another_tool_what_a_role_was_trusted_with(tmp_path, door):
+    tube = Tube(tmp_path)
+    configure = tube.configure
+    trusted = "  trusted: {tool: shell, command: [/bin/true], env: {ROLES: own}}\n"
+    tube.configure = lambda more: configure(trusted + more)
+    tube.configure("")
+    write(f"{tube.layout.work}/tools", "other", "argv: [/bin/true]\nprompt: stdin\n")
+    door(tube, "prompt: x, agent: trusted, tool: other")
+    tube.at(4000, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    causes = {"a"} if door in (by_follow_up, by_role) else set()
+    orders = [order for order in tube.fake.dispatched if order.task_id not in causes]
+    assert orders, tube.news[-4:]
+    for order in orders:
+        assert "ROLES" not in order.env
