@@ -105,6 +105,26 @@ def test_a_fresh_clone_waits_and_ci_says_accept(pulled, tmp_path):
     assert clone.where("a") == "done"
 
 
+def test_a_look_at_a_fresh_clone_starts_nothing_of_it(pulled, tmp_path):
+    """Nor does the check of a tool: what it would start is what nobody here has said yes to."""
+    project, other = pulled
+    evil = f"[sh, -c, 'touch {project.root}/evil; echo 1.0']"
+    push(other, {"work/tools/odd.yaml": f"argv: {evil}\nversion: {evil}\n"})
+    git(tmp_path, "clone", "-q", "origin.git", "fresh")
+    fresh = Project(tmp_path / "fresh")
+    assert "odd: not asked for a version" in fresh.run("doctor", code=None).stdout
+    for words in ([], ["--prompt", "x"]):
+        done = fresh.run("agents", "check", "odd", *words, code=1)
+        assert "odd is not started" in done.stderr and "approve --settings" in done.stderr
+    fresh.run("agents", "check", "demo")  # what comes with orchestrator is not the project's
+    for verb in ("status", "agents", "validate", "list", "workers", "schedules"):
+        fresh.run(verb, code=None)
+    assert not (project.root / "evil").exists()
+    fresh.run("approve", "--settings")
+    assert "odd 1.0" in fresh.run("doctor", code=None).stdout
+    assert (project.root / "evil").exists()
+
+
 def test_a_worktree_knows_what_its_repository_was_allowed(pulled, tmp_path):
     """Bytes that were accepted at this path for this very repository need no second yes; others do."""
     project, other = pulled

@@ -14,8 +14,9 @@ from orchestrator.cli.writing import open_store, refuse_unsafe
 from orchestrator.coordination.consent import HINT, text_of, wait_for_yes
 from orchestrator.errors import Refused, Unusable
 from orchestrator.execution.processes import TAG
-from orchestrator.files import eventreader, origin
+from orchestrator.files import eventreader, origin, trust
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 
 
@@ -46,6 +47,12 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
     if not acceptance.equal() and not acceptance.review():
         acceptance.accept(files)
     return acceptance
+
+
+def refusal(layout: Layout) -> str:
+    """Why even a look starts no program that these settings name; empty if they count. Asking
+    changes nothing."""
+    return one_line("; ".join(Acceptance(layout, trust.of(layout)).review()), 200)
 
 
 def _check(given: str, found: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.cli.consent import refusal
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution import sandbox
 from orchestrator.files.configuration import load_config
@@ -23,11 +24,19 @@ def tool_checks(layout: Layout) -> list[Check]:
     do not hold."""
     box = load_tools(layout)
     config = _config(layout)
-    answers = ask_all(spec for spec in box.tools.values() if spec.at_hand and spec.version)
+    asked = [spec for spec in box.tools.values() if spec.at_hand and spec.version]
+    own = [spec.name for spec in asked if not spec.built_in]
+    refused = refusal(layout) if own else ""
+    if refused:  # what they would start is not known to be a person's
+        asked = [spec for spec in asked if spec.built_in]
+    answers = ask_all(asked)
     found = [
         problem("tools", f"{layout.shown(path)}: {problems[0].message}", "orchestrator validate")
         for path, _, problems in box.broken
     ]
+    if refused:
+        why = f"{', '.join(own)}: not asked for a version: {refused}"
+        found.append(note("tools", why, "orchestrator approve --settings"))
     found += _sandboxes(config)
     usable = []
     for spec in box.tools.values():

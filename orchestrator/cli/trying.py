@@ -12,8 +12,10 @@ import uuid
 from typing import Any
 
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import refusal
 from orchestrator.cli.screen.console import cost
-from orchestrator.errors import FAILED, NotFound
+from orchestrator.coordination.consent import HINT
+from orchestrator.errors import FAILED, NotFound, Refused
 from orchestrator.files import diagnostics
 from orchestrator.files.layout import OWN
 from orchestrator.files.schemas import did_you_mean
@@ -93,13 +95,17 @@ def check(
 ) -> int:
     """Check the tool of the agent or tool with this name, and say what was found.
 
-    Raises `NotFound` if there is none.
+    Raises `NotFound` if there is none, and `Refused` if it would start what came with settings that
+    nobody has accepted here.
     """
     role = config.agents.get(name)
     tool_name = role.tool if role is not None else name
     layout, spec = app.layout, toolbox.tools.get(tool_name)
     findings = Findings(app, tool_name, as_json)
     if spec is not None:
+        refused = refusal(layout) if prompt is not None or not spec.built_in else ""
+        if refused:
+            raise Refused(f"{name} is not started: {refused}", HINT)
         if _starts(findings, spec) and prompt is not None:
             _try(findings, config, spec, prompt, model)
         return findings.end()
