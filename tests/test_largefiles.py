@@ -120,6 +120,15 @@ def test_a_judge_that_does_not_come_to_an_end_costs_that_file_only(tube, judges,
     assert isinstance(verdict(judges).look, RunFile)
 
 
+def test_a_judge_has_so_much_time_and_memory(tube, judges):
+    judges.begin("big.yaml", content_of(tube, "big", run_of(300)))
+    assert isinstance(verdict(judges).look, RunFile)
+    limits = Path(f"/proc/{the_process()}/limits").read_text()
+    found = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
+    assert int(found["Max address space"]) == 2 << 30
+    assert 30 <= int(found["Max cpu time"]) < 60
+
+
 def test_a_judge_that_somebody_kills_is_replaced(tube, judges):
     judges.begin("big.yaml", content_of(tube, "big", run_of(3000)))
     os.kill(the_process(), signal.SIGKILL)

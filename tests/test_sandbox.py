@@ -859,3 +859,18 @@ def test_no_link_is_followed_where_an_attempt_may_write(tmp_path):
     assert literal(f"{tmp_path}/own/a", at) == f"{shared}/a"
     assert literal(f"{tmp_path}/own/link/x", at) == f"{shared}/link/x"
     assert literal(f"{shared}/link", []) == str(real)
+
+
+@needs_bwrap
+def test_instructions_of_a_role_stay_as_they_are(fenced):
+    (fenced.root / "guide.md").write_text("Be careful.\n")
+    fenced.settings(more=", instructions: guide.md")
+    said = fenced.do("(echo evil >> guide.md) 2>/dev/null || echo REFUSED; mv guide.md x || true")
+    assert "REFUSED" in said and (fenced.root / "guide.md").read_text() == "Be careful.\n"
+
+
+@needs_bwrap
+def test_a_secret_of_a_role_is_masked_whatever_its_name_is(fenced):
+    fenced.settings(more=", secrets: {PLAIN: {command: [sh, -c, 'echo $SECRET_PLACE']}}")
+    said = fenced.do("echo got $PLAIN")
+    assert "hunter2" not in said and "got ***************" in said

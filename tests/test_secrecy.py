@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.execution.mask import begun_at_end
+from orchestrator.execution.mask import Mask, begun_at_end
 from orchestrator.tools import secrecy
 
 WAYS = {
@@ -110,3 +110,16 @@ def test_a_long_secret_costs_no_square():
     """64 KiB of it, of which every part looks like the beginning: a look takes no longer than reading does."""
     secret = b"ab" * (1 << 15) + b"c"
     assert begun_at_end(secret, secret[:-1] * 2) == len(secret) - 1
+
+
+def test_a_secret_that_comes_in_two_pieces_is_masked_when_it_is_whole(tmp_path):
+    """While the tool runs: from then on readers may look at all of it."""
+    path = tmp_path / "stdout.log"
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    mask = Mask(str(path), ["hunter2-hunter2"], log, 1 << 20)
+    for piece in (b"it is hunter2-", b"hunter2 now"):
+        os.write(log, piece)
+        mask.run()
+    os.close(log)
+    assert path.read_text() == "it is *************** now"
+    assert int((tmp_path / "stdout.log.masked").read_text()) == 25

@@ -658,3 +658,24 @@ def test_what_looks_like_a_number_and_is_none_stops_nobody(project, tmp_path):
     for name in ("task-1²3.md", "task-10.md"):
         (old / name).write_text("# Fix it\n\nDo what it says.\n")
     assert "Traceback" not in project.run("import", str(old), "--dry-run", code=None).stderr
+
+
+def test_joiners_stay_and_titles_of_windows_go():
+    from orchestrator.files.text import clean
+
+    assert clean("a\u200db \u0645\u06cc\u200c\u062e") == "a\u200db \u0645\u06cc\u200c\u062e"
+    assert clean("\x1b]0;evil\x07x\x1b]8;;http://evil\x1b\\\\y\x1bPq\x1b\\\\z").count("evil") == 0
+
+
+def test_a_secret_is_masked_though_its_supervisor_was_killed(project):
+    project.env["SOME_TOKEN"] = "s3cr3t-value-long"
+    agent(
+        project,
+        "killer",
+        "print(os.environ['SOME_TOKEN'], flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)\n",
+        pass_env="[SOME_TOKEN]",
+    )
+    project.drop("t.yaml", "agent: killer\nprompt: x\n")
+    project.run("watch", "--until-empty", code=None)
+    assert project.where("t") == "review"
+    assert "*" * 17 in project.log("t") and "s3cr3t" not in project.log("t")
