@@ -91,7 +91,7 @@ class TaskWork:
             role = within_run(role)
         found = verdict(role, life.change, changed)
         try:
-            touched = await asyncio.to_thread(self._protected, role, life.change)
+            touched = await self._protected(role, life.change)
         except OrchestratorError as error:
             return Finish(Status.REVIEW, f"its files cannot be listed: {error.message}")
         also = f"; it changes files that prove it: {', '.join(touched[:5])}" if touched else ""
@@ -103,11 +103,12 @@ class TaskWork:
             return await self._merged(life, entry, step)
         return step
 
-    def _protected(self, role: Role, change: Change | None) -> list[str]:
+    async def _protected(self, role: Role, change: Change | None) -> list[str]:
         """Files of a change that prove the work of its role."""
         if change is None or not role.protect:
-            return []
-        return protected(role.protect, saving.paths(trees.repository(self.layout), change))
+            return []  # without a thread: most tasks have none
+        repo = await asyncio.to_thread(trees.repository, self.layout)
+        return protected(role.protect, await asyncio.to_thread(saving.paths, repo, change))
 
     async def _merged(self, life: Claimed, entry: Entry, step: Finish) -> Finish | Retry:
         """Done, once it is merged; what cannot be merged waits for a person, with the reason."""
