@@ -21,6 +21,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate, GateName, Lane
 from orchestrator.model.status import Status
+from orchestrator.queries import checking
 from orchestrator.queries.rows import waiting_row
 from orchestrator.queries.world import Known
 from orchestrator.store import trusting
@@ -244,3 +245,13 @@ def test_a_waiting_task_is_read_and_routed_once_as_it_comes(tmp_path):
     profile.runcall(tube.run)
     found = counts(profile)
     assert found["documents.py:parse"] - 50 <= 5 and found["routing.py:_route"] <= 50
+
+
+@pytest.mark.parametrize("count", [60, 120])
+def test_a_folder_of_unknown_needs_is_compared_with_all_names_a_few_times(project, count):
+    """Each hint looks at every name: one for every file was the square of the inbox."""
+    for number in range(count):
+        project.drop(f"t{number:03}.yaml", f"prompt: x\nneeds: [nothing{number}]\n")
+    said = project.run("validate", code=None).stdout
+    assert said.count("needs: there is no task") == count
+    assert said.count("hint: ") == checking.HINTS

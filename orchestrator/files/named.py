@@ -36,10 +36,14 @@ def problems(request: Request, root: str) -> list[Problem]:
 
 
 def unknown_needs(
-    request: Request, layout: Layout, folder: str = "", names: scan.Names = scan.names
+    request: Request,
+    layout: Layout,
+    folder: str = "",
+    names: scan.Names = scan.names,
+    hints: int = HINTS,
 ) -> list[Problem]:
     """A warning for each need that no task has as its id, neither here nor, as a file, in
-    ``folder``.
+    ``folder``. The first ``hints`` say what may have been meant, for which all names are looked at.
 
     The task waits then, for a task that may still come; more often the name is mistyped.
     """
@@ -55,7 +59,7 @@ def unknown_needs(
         for number, need in enumerate(task.needs):
             if need in own or _is_task(need, layout, folder):
                 continue
-            hint = scan.suggest(layout, need, names=names) if len(found) < HINTS else ""
+            hint = scan.suggest(layout, need, names=names) if len(found) < hints else ""
             place = (*base, "needs", number)
             message = f"needs: there is no task '{need[:200]}'"
             found.append(request.document.problem_at(place, message, hint, warning=True))

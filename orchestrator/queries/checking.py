@@ -32,6 +32,7 @@ from orchestrator.tools.specs import Toolbox, load_tools
 Found = tuple[str, Document, list[Problem]]  # a file as it is shown, and what is wrong with it
 RESULT_MOST = 64 << 20  # bytes of a result that is read
 ROLES_HINT = "orchestrator agents   lists them"
+HINTS = 50  # mistyped needs of one command that are compared with all names there are
 
 
 class Checking:
@@ -47,6 +48,7 @@ class Checking:
         self.config, self.broken = Config(), list[Found]()
         self._unread = False  # nobody knows what it configures
         self._look = scan.Look()
+        self._hints = HINTS
         if layout is not None:
             try:
                 self.config = load_config(layout, schemas.check)
@@ -185,7 +187,9 @@ class Checking:
         return request.document, sorted(problems, key=lambda it: (it.line, it.column))
 
     def _wrong_needs(self, layout: Layout, request: Request, folder: str) -> list[Problem]:
-        unknown = named.unknown_needs(request, layout, folder, self._look.names)
+        most = min(self._hints, named.HINTS)
+        unknown = named.unknown_needs(request, layout, folder, self._look.names, most)
+        self._hints -= min(most, len(unknown))
         waits = request.task is not None and request.task.needs
         return unknown + (named.circle(request, self._needs) if waits else [])
 
