@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from conftest import wait_until
 
-from orchestrator.coordination.asking import Asking
+from orchestrator.coordination.asking import LOOK, Asking
 from orchestrator.errors import Refused
 from orchestrator.execution.attemptlimits import asking as asking_now
 from orchestrator.files import asks
@@ -221,8 +224,9 @@ def test_roles_that_nobody_answers_for(project, ask):
     assert wanted in project.log("a")
 
 
-def test_a_task_that_ends_takes_its_question_with_it_at_once(project):
-    """Else a watcher that goes then, because nothing is left to do, says that somebody is asked."""
+@contextmanager
+def asked(project) -> Iterator[Asking]:
+    """A watcher's questions, while somebody asks for the task ``a``."""
     run_dir = project.layout.logs("a", 1)
     os.makedirs(f"{run_dir}/{asks.ASKED}")
     with open(f"{run_dir}/{asks.ASKED}/{'0' * 32}.json", "w") as asker:
@@ -233,11 +237,26 @@ def test_a_task_that_ends_takes_its_question_with_it_at_once(project):
         raw = next(asks.open_questions(run_dir))
         (project.work / "asks/a.1.md").write_text(asks.text_of("a", 1, raw))
         store = Store(project.layout, EventLog(project.layout, "watch"))
-        asking = Asking(project.layout, store, None, None)
-        asking.look({}, 100.0, lambda life: True)
+        yield Asking(project.layout, store, None, None)
+
+
+def test_a_task_that_ends_takes_its_question_with_it_at_once(project):
+    """Else a watcher that goes then, because nothing is left to do, says that somebody is asked."""
+    with asked(project) as asking:
+        life = SimpleNamespace(id="a", stage=None)
+        asking.look({"a": life}, 100.0, lambda life: True)
         assert [ask.name for ask in asking.open["a"]] == ["a.1"]
     asking.look({}, 100.0, lambda life: True)  # the same moment
     assert not asking.open and not os.listdir(project.work / "asks")
+
+
+def test_a_question_of_somebody_elses_task_is_looked_at_no_more_often(project):
+    """`orchestrator run` asks beside a watcher, which is not to look at each of its passes."""
+    with asked(project) as asking:
+        asking.look({}, 100.0, lambda life: True)
+        found = asking.open
+        asking.look({}, 100.0 + LOOK / 2, lambda life: True)
+        assert asking.open is found and list(found) == ["a"]
 
 
 def test_an_asker_that_was_killed_asks_nothing_any_more(tmp_path):

@@ -51,6 +51,7 @@ class Asking:
     configured: Configured
     open: dict[str, list[Ask]] = field(default_factory=dict)
     _due: float = 0.0
+    _owned: set[str] = field(default_factory=set)  # those of them whose tasks are the watcher's
     _first: bool = True
     _aside: Aside = field(default_factory=Aside)
     _judge: returning.Returning | None = None
@@ -64,7 +65,7 @@ class Asking:
     def look(self, running: dict[str, Life], now: float, room: Callable[[Life], bool]) -> None:
         """Make new questions known, take answers to those that wait; ``room(life)`` gives an
         attempt a slot, if there is one."""
-        if now < self._due and self.open.keys() <= running.keys():
+        if now < self._due and self._owned <= running.keys():
             return  # else a task has ended with its question: the watcher may go next
         self._due = now + LOOK
         lives = {life.id: life for life in running.values() if may_ask(life)}
@@ -84,6 +85,7 @@ class Asking:
             else:
                 self.open.setdefault(ask.task_id, []).append(ask)
                 self._kept += [(owner, ask, words)] if owner is not None and words else []
+        self._owned = self.open.keys() & running.keys()
 
     def go_on(self, room: Callable[[Life], bool]) -> None:
         """Take answers that wait for a slot to their agents, if there is one now: before another
