@@ -136,10 +136,11 @@ def _alike(reader: git.Reader, inside: str, data: bytes) -> list[str]:
         for words in sizes
         if words[1:2] == [b"blob"] and int(words[2]) <= _MOST_LINES_END
     }
+    plain = _plain(data)
     return [
         oid
         for oid in oids
-        if oid in small and _plain(reader.ask("cat-file", "blob", oid).out) == _plain(data)
+        if oid in small and _plain(reader.ask("cat-file", "blob", oid).out) == plain
     ]
 
 
