@@ -46,12 +46,21 @@ def load_config(layout: Layout, check: Check | None = None) -> Config:
 
     Raises `Unusable` if it cannot be read and `ConfigProblems` if it is wrong.
     """
+    return config_of(layout, read_config(layout), check)
+
+
+def read_config(layout: Layout) -> Document:
+    """``orchestrator.yaml`` as it stands; raises `Unusable` if it cannot be read."""
     try:
-        document = documents.parse(opening.read_bytes(os.path.realpath(layout.config)))
+        return documents.parse(opening.read_bytes(os.path.realpath(layout.config)))
     except OSError as error:
         raise Unusable(
             f"{layout.shown(layout.config)} cannot be read: {error.strerror}", "orchestrator init"
         ) from None
+
+
+def config_of(layout: Layout, document: Document, check: Check | None = None) -> Config:
+    """The same as `load_config`, of an ``orchestrator.yaml`` that has been read."""
     _refuse_too_many(layout)
     problems = document.problems or (check("config", document) if check else [])
     if check and not problems:

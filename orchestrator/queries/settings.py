@@ -12,6 +12,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.tools import specs
 
 if TYPE_CHECKING:
+    from orchestrator.files.documents import Document
     from orchestrator.model.config import Config
     from orchestrator.tools.specs import Toolbox
 
@@ -24,10 +25,14 @@ class Settings:
         self.layout = layout
 
     @cached_property
+    def _document(self) -> Document:
+        return configuration.read_config(self.layout)
+
+    @cached_property
     def config(self) -> Config | None:
         """What is configured; None if that cannot be read."""
         try:
-            return configuration.load_config(self.layout)
+            return configuration.config_of(self.layout, self._document)
         except OrchestratorError:
             return None
 
@@ -39,7 +44,7 @@ class Settings:
     def wrong(self) -> OrchestratorError | None:
         """Why no watcher could start with them; None if nothing is wrong with orchestrator.yaml."""
         try:
-            configuration.load_config(self.layout, schemas.check)
+            configuration.config_of(self.layout, self._document, schemas.check)
         except OrchestratorError as error:
             return error
         return None
