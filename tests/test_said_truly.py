@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -160,6 +161,51 @@ def test_small_costs_are_not_nothing():
         "",
         "<$0.0001",
     ]
+
+
+def test_a_spent_budget_says_what_to_raise_and_where(project):
+    """The row of what needs you is no key to be guessed: a verb, and the line of the file."""
+    project.config(
+        "agents:\n  spare: {tool: demo}\nbudgets:\n  day:\n    hard_usd: 0\n"
+        "  agents:\n    spare: {hard_usd: 5, max_attempts_per_hour: 0}\n"
+    )
+    lines = (project.work / "orchestrator.yaml").read_text().splitlines()
+    place = "work/orchestrator.yaml:{}".format
+    day = place(1 + next(n for n, line in enumerate(lines) if "hard_usd: 0" in line))
+    agent = place(1 + next(n for n, line in enumerate(lines) if "spare: {hard_usd" in line))
+    project.drop("a.yaml", "agent: spare\nprompt: x\n")
+    commands = [need["command"] for need in project.json("status")["needs"]]
+    assert commands == [
+        f"raise budgets.day.hard_usd in {day}",
+        f"raise budgets.agents.spare.max_attempts_per_hour in {agent}",
+    ]
+
+
+def test_the_budget_of_a_run_names_what_limits_it():
+    from orchestrator.model.budget import Budget, Budgets, Spent, closed
+
+    spent = Spent("2026-01-01", runs={"a": 2.0, "b": 2.0})
+    budgets = Budgets(run=Budget(hard=1.5))
+    gates = closed(budgets, spent, {"a": 1.0, "b": None}, 0.0)
+    assert [gate.hint for gate in gates.values()] == [
+        "raise max_cost_usd in work/runs/a.yaml",
+        "raise budgets.run.hard_usd in work/orchestrator.yaml",
+    ]
+
+
+def test_lines_of_one_moment_are_shown_as_they_were_written(project):
+    """An attempt ends before its task, also where both end in the same millisecond."""
+    names = ("attempt_started", "attempt_finished", "task_finished")
+    lines = [
+        json.dumps({"ts": "2026-01-01T00:00:00.000Z", "event_id": name, "event": name})
+        for name in names
+    ]
+    (project.work / "events").mkdir(exist_ok=True)
+    (project.work / "events/2026-01-01.a.jsonl").write_text("\n".join(lines) + "\n")
+    for words in ([], ["--last", "2"], ["--since", "2026-01-01"]):
+        shown = project.run("events", *words).stdout
+        found = [name for line in shown.splitlines() for name in names if name in line]
+        assert found == [name for name in names if name in shown] and len(found) >= 2
 
 
 def test_doctor_looks_at_tasks_and_roles(project):

@@ -151,6 +151,7 @@ def last(
         found.append(event)
         if len(found) == most:
             break
+    found.reverse()  # lines of one moment stay as they were written
     return sorted(found, key=lambda event: str(event.get("ts", "")))
 
 
