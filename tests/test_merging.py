@@ -16,6 +16,7 @@ from test_trees import CHECKS, Repo, git, persons, repo, watcher  # noqa: F401
 
 from orchestrator.files import journals
 from orchestrator.files.layout import Layout
+from orchestrator.model import isolation
 from orchestrator.model.isolation import Change
 from orchestrator.store import git as store_git
 from orchestrator.store import merging, saving, trees
@@ -355,7 +356,7 @@ def test_in_whatever_order_they_are_merged_what_collides_stays_and_the_others_la
     assert {name: shared("cat-file", "-p", f"{target}:{name}") for name in listed} == has
 
 
-@pytest.mark.parametrize("others", [0, saving.MOST])
+@pytest.mark.parametrize("others", [0, isolation.KEPT])
 def test_what_proves_the_work_is_not_changed_unseen(repo: Repo, others):
     """However many other files a branch has: a result keeps the first of them only."""
     repo.settings('merge: auto, protect: ["zz/**"]')
@@ -366,3 +367,4 @@ def test_what_proves_the_work_is_not_changed_unseen(repo: Repo, others):
     assert "it changes files that prove it: zz/proof" in said
     if others:
         assert f"{others + 1} files" in repo.run("why", "x").stdout + said
+        assert "in 2,000 files or more" in repo.run("status").stdout

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.model.run import Run
 
 Scope = tuple[str, str]  # ("", "") everything, ("agent", name), ("run", id), ("tool", name)
+Keys = tuple[str, ...]
+SETTINGS = "work/orchestrator.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,27 +168,40 @@ def closed(
     found: dict[Scope, gates.Gate] = {}
 
     def close(
-        scope: Scope, what: str, amount: float, limit: float, hint: str, until: float | None
+        scope: Scope,
+        what: str,
+        amount: float,
+        limit: float,
+        keys: Keys,
+        until: float | None,
+        file: str = SETTINGS,
     ) -> None:
         why = f"the budget of {what} is spent: {unit.words(amount, limit)}"
-        found[scope] = gates.Gate(gates.GateName.BUDGET, why, hint, until, until is None)
+        found[scope] = _gate(why, keys, file, until)
 
     limit = unit.limit(budgets.day)
     if limit is not None and spent.total >= limit:
-        hint = f"budgets.day.{unit.key} in orchestrator.yaml"
-        close(("", ""), f"{spent.day}", spent.total, limit, hint, midnight)
+        keys: Keys = ("budgets", "day", unit.key)
+        close(("", ""), f"{spent.day}", spent.total, limit, keys, midnight)
     for name, budget in budgets.agents.items():
         amount, limit = spent.agents.get(name, 0.0), unit.limit(budget)
         if limit is not None and amount >= limit:
-            hint = f"budgets.agents.{name} in orchestrator.yaml"
-            close(("agent", name), f"agent {name} for {spent.day}", amount, limit, hint, midnight)
+            keys = ("budgets", "agents", name, unit.key)
+            close(("agent", name), f"agent {name} for {spent.day}", amount, limit, keys, midnight)
     for run_id, of_file in run_limits.items():
         limit = tighter(of_file, unit.limit(budgets.run))
         amount = spent.runs.get(run_id, 0.0)
         if limit is not None and amount >= limit:
-            hint = f"{unit.file_key} in work/runs/{run_id}.yaml"
-            close(("run", run_id), f"run {run_id}", amount, limit, hint, None)
+            keys, file = (unit.file_key,), f"work/runs/{run_id}.yaml"
+            if limit != of_file:
+                keys, file = ("budgets", "run", unit.key), SETTINGS
+            close(("run", run_id), f"run {run_id}", amount, limit, keys, None, file)
     return found
+
+
+def _gate(why: str, keys: Keys, file: str, until: float | None) -> gates.Gate:
+    hint = f"raise {'.'.join(keys)} in {file}"
+    return gates.Gate(gates.GateName.BUDGET, why, hint, until, until is None, keys=keys)
 
 
 def paced(
@@ -196,18 +211,18 @@ def paced(
     and of which agents."""
     recent = sorted((moment, agent) for moment, agent in begun if now - HOUR < moment <= now)
     found: dict[Scope, gates.Gate] = {}
-    every: list[tuple[Scope, str, Budget]] = [(("", ""), "day", budgets.day)]
-    every += [(("agent", name), f"agents.{name}", item) for name, item in budgets.agents.items()]
-    for scope, key, budget in every:
+    every: list[tuple[Scope, Keys, Budget]] = [(("", ""), ("day",), budgets.day)]
+    every += [(("agent", name), ("agents", name), item) for name, item in budgets.agents.items()]
+    for scope, place, budget in every:
         mine = [moment for moment, agent in recent if scope[1] in ("", agent)]
         most = budget.attempts
         if most is None or len(mine) < most:
             continue
         who = f" of agent {scope[1]}" if scope[1] else ""
         why = f"{len(mine)} attempts{who} started within the last hour, which is the limit"
-        hint = f"budgets.{key}.max_attempts_per_hour in orchestrator.yaml"
         until = mine[-most] + HOUR if most else None
-        found[scope] = gates.Gate(gates.GateName.BUDGET, why, hint, until, until is None)
+        keys = ("budgets", *place, "max_attempts_per_hour")
+        found[scope] = _gate(why, keys, SETTINGS, until)
     return found
 
 

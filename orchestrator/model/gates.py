@@ -69,6 +69,7 @@ class Gate:
     until: float | None = None
     stuck: bool = False
     on: str = ""  # the id it waits for
+    keys: tuple[str, ...] = ()  # where in the file that `hint` ends with its limit is set
 
 
 @dataclass(frozen=True, slots=True)

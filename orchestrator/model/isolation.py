@@ -16,6 +16,7 @@ from orchestrator.model.units import duration
 from orchestrator.records import dataclass, field, replace
 
 CACHES = ("node_modules", "target", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
+KEPT = 2000  # paths of a change that are kept in a result
 CHECKOUT = "@checkout"  # the lock of agents that edit the person's own checkout
 # Programs that fill a folder: such a folder must not be a link to the person's.
 _FILLS = {
@@ -303,6 +304,14 @@ def _pattern(text: str) -> str:
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", text)
     signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return "".join(signs.get(part, re.escape(part)) for part in parts)
+
+
+def files_of(listed: int) -> str:
+    """``2 files``: how many files a change has of which so many are listed; no more than `KEPT`
+    are."""
+    if listed >= KEPT:
+        return f"{KEPT:,} files or more"
+    return f"{listed} file{'s' * (listed != 1)}"
 
 
 def summary(change: Change) -> str:

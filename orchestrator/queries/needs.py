@@ -7,11 +7,13 @@ entry has the command that moves it on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import (
     contests,
+    documents,
     eventreader,
     git,
     opening,
@@ -23,7 +25,7 @@ from orchestrator.files import (
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import clean, one_line
 from orchestrator.libraries import later
-from orchestrator.model import gates, hold
+from orchestrator.model import gates, hold, isolation
 from orchestrator.model import question as question_model
 from orchestrator.model.status import Status
 from orchestrator.model.units import HOUR, moment_of, timestamp
@@ -158,9 +160,8 @@ def _work(found: dict[str, Any]) -> str:
     """``+12 -3 in 2 files · tests ✓ · $0.85``, or why it is there."""
     parts = []
     if found.get("branch") and found.get("files_changed"):
-        count = len(found["files_changed"])
         figures = f"+{found.get('insertions', 0)} -{found.get('deletions', 0)}"
-        parts.append(f"{figures} in {count} file{'s' * (count != 1)}")
+        parts.append(f"{figures} in {isolation.files_of(len(found['files_changed']))}")
     reason = one_line(str(found.get("reason") or ""), 160)
     if reason and not (parts and reason.startswith("+")):
         parts.append(reason)
@@ -322,5 +323,15 @@ def _budgets(known: world.Known) -> Iterator[Need]:
             "-".join(part for part in scope if part) or "day",
             "budget",
             one_line(gate.why, 160),
-            gate.hint,
+            f"{gate.hint}{_line(known.layout, gate.keys)}",
         )
+
+
+def _line(layout: Layout, keys: tuple[str, ...]) -> str:
+    """``:7``: where orchestrator.yaml sets this; empty if it does not, by now."""
+    try:
+        document = documents.parse(opening.read_bytes(os.path.realpath(layout.config)))
+    except OSError:
+        return ""
+    found = document.keys.get(keys)
+    return f":{found.line}" if found is not None else ""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.model.isolation import Change
+from orchestrator.model.isolation import KEPT, Change
 from orchestrator.patterns import regex
 from orchestrator.records import replace
 from orchestrator.store import adding, atomic, filtered, places, submodules, trees
@@ -29,7 +29,6 @@ UNFINISHED = {
     "BISECT_LOG": "a bisect is unfinished",
 }
 LOCKS = ("index.lock", "HEAD.lock")
-MOST = 2000  # paths of a change that are kept in a result
 _HASH = regex(r"^[0-9a-f]{40,64}$")
 
 
@@ -231,7 +230,7 @@ def figures(
     files, added, removed = numbers(repo, base, tip)
     commits = int(repo.shared("rev-list", "--count", f"{base}..{tip}"))
     return Change(
-        tree.branch, base, tip, tree.target, commits, added, removed, tuple(files[:MOST]), len(files),
+        tree.branch, base, tip, tree.target, commits, added, removed, tuple(files[:KEPT]), len(files),
         unproven, warnings,
     )  # fmt: skip
 
@@ -243,7 +242,7 @@ def recounted(repo: Repository, tree: Tree, change: Change, target: str) -> Chan
     files, added, removed = numbers(repo, base, change.tip)
     commits = int(repo.shared("rev-list", "--count", f"{base}..{change.tip}"))
     return replace(
-        change, base=base, commits=commits, insertions=added, deletions=removed, files=tuple(files[:MOST]),
+        change, base=base, commits=commits, insertions=added, deletions=removed, files=tuple(files[:KEPT]),
         count=len(files),
     )  # fmt: skip
 
