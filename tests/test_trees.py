@@ -459,7 +459,7 @@ def test_show_tells_of_the_change(repo):
 def test_trees_lists_finds_and_cleans(repo):
     repo.do("x", "echo new > b.txt")
     assert repo.run("trees", "x").stdout == f"{repo.tree('x')}\n"
-    assert "stays: its task has not ended (review)" in repo.run("trees").stdout
+    assert "stays: its task waits for review" in repo.run("trees").stdout
     repo.run("trees", "clean", "x", "-y", code=1)
     assert repo.tree("x").is_dir()
     repo.run("approve", "x")

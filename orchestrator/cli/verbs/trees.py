@@ -20,6 +20,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Journal
+from orchestrator.model.status import Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import runs
 from orchestrator.records import dataclass
@@ -27,6 +28,13 @@ from orchestrator.store import git, removal, trees
 from orchestrator.store.trees import Tree
 
 CLEAN = "clean"
+UNFINISHED = {
+    Status.INBOX.word: "its task waits to start",
+    Status.HELD.word: "its task is held",
+    Status.RUNNING.word: "its task runs",
+    Status.REVIEW.word: "its task waits for review",
+    "nowhere": "the file of its task is gone",
+}
 
 
 @dataclass(slots=True)
@@ -152,8 +160,8 @@ def _found(
 def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Found) -> str:
     if found.tree is None:
         return "no journal here knows it"
-    if found.status not in [status.word for status in clearing.ENDED]:
-        return f"its task has not ended ({found.status})"
+    if found.status in UNFINISHED:
+        return UNFINISHED[found.status]
     if repo is None:
         return "there is no repository to save it into"
     saved = found.change or Change(tip=found.tree.base)
