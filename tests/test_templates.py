@@ -49,6 +49,21 @@ def tube(tmp_path):
     return made
 
 
+def test_a_parameter_that_changes_nothing_is_told(project):
+    """Whoever gives it would think that it did something."""
+    (project.work / "templates").mkdir(exist_ok=True)
+    path = project.work / "templates/hi.yaml"
+    path.write_text("params:\n  who: {}\n  tone: {default: dry}\nprompt: Greet {who} {{tone}}.\n")
+    for words in (["validate"], ["validate", "hi"]):
+        said = project.run(*words).stdout
+        assert "hi.yaml:3:3: warning: no text of the template uses the parameter 'tone'" in said
+    project.run("validate", "--strict", code=4)
+    project.run("new", "-T", "hi", "who=all", "tone=warm")
+    refused = project.run("new", "-T", "hi", "who=all", "ton=warm", code=4).stderr
+    assert "the template 'hi' has no parameter 'ton'" in refused
+    assert "did you mean 'tone'?" in refused
+
+
 @pytest.mark.parametrize("text", ["0E0", "1e10", "0o17", ".5", "-.0", "+1", "00e1", "12345"])
 def test_a_text_like_a_number_stays_a_text(text):
     assert parse(task_text({"prompt": text}).encode()).data["prompt"] == text

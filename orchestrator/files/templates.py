@@ -26,6 +26,7 @@ class TemplateFile:
     path: str
     document: documents.Document
     problems: tuple[documents.Problem, ...] = ()
+    warnings: tuple[documents.Problem, ...] = ()
 
     @property
     def template(self) -> Template | None:

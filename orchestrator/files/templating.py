@@ -42,7 +42,23 @@ def judged(path: str, check: Check | None) -> TemplateFile:
         found = template.problems(document.data)
         problems = [document.problem_at(where, text, hint) for where, text, hint in found]
         problems = problems or _as_task(made, document, check)
-    return TemplateFile(stem_of(path.rpartition("/")[2]), path, document, tuple(problems))
+    warnings = _unused(document) if made is not None else []
+    name = stem_of(path.rpartition("/")[2])
+    return TemplateFile(name, path, document, tuple(problems), tuple(warnings))
+
+
+def _unused(document: documents.Document) -> list[documents.Problem]:
+    """Warnings of parameters that change nothing."""
+    return [
+        document.problem_at(
+            ("params", name),
+            f"no text of the template uses the parameter '{name[:60]}'",
+            f"write {{{name}}} where its value belongs, or remove it",
+            key=True,
+            warning=True,
+        )
+        for name in template.unused(document.data)
+    ]
 
 
 def _as_task(

@@ -156,6 +156,14 @@ def problems(data: Mapping[str, Any]) -> list[tuple[Path, str, str]]:
     return found
 
 
+def unused(data: Mapping[str, Any]) -> list[str]:
+    """The parameters of a template that fits its schema of which no text is filled: whoever gives
+    one changes nothing."""
+    filled = [data[key] for key in (*matrix.FILLED, "then") if key in data]
+    used = {name for _, text in filling.texts(filled) for name in filling.places(text)}
+    return [name for name in data.get("params") or {} if name not in used]
+
+
 def sample(template: Template) -> dict[str, str]:
     """Values with which the template makes a task, to judge it by."""
     return {

@@ -209,7 +209,7 @@ class Checking:
             return [(layout.shown(path), *holds.judged(real, schemas.check))]
         if folder == os.path.realpath(layout.templates):
             item = judged(real, schemas.check)
-            return [(layout.shown(path), item.document, list(item.problems))]
+            return [(layout.shown(path), item.document, [*item.problems, *item.warnings])]
         if folder in map(os.path.realpath, (layout.schedules, f"{layout.schedules}/held")):
             return [it for it in _schedules(layout) if _real(layout, it) == real]
         if folder == os.path.realpath(layout.tools):
@@ -247,7 +247,7 @@ def _schedules(layout: Layout) -> list[Found]:
 
 def _templates(layout: Layout) -> list[Found]:
     return [
-        (layout.shown(item.path), item.document, list(item.problems))
+        (layout.shown(item.path), item.document, [*item.problems, *item.warnings])
         for item in load_templates(layout, schemas.check)
     ]
 
