@@ -331,25 +331,30 @@ def test_a_drop_folder_that_is_a_link_is_not_followed(fenced, tmp_path):
     assert "work/inbox could not be checked" in fenced.result()
 
 
+CONNECT = """
+import socket, sys
+try:
+    socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+    print("REACHED")
+except OSError as error:
+    print("refused")
+"""
+
+
 @needs_bwrap
-def test_a_socket_of_somebody_else_cannot_be_reached(fenced, tmp_path):
-    path = str(tmp_path / "p" / "service.sock")
+@pytest.mark.parametrize("level", ["project", "strict"])
+@pytest.mark.parametrize("where", ["", "dev/", "work/trees/"])
+def test_a_socket_of_somebody_else_cannot_be_reached(fenced, level, where):
+    """Not even in the working folder, where everything else can be changed, nor through a link."""
+    (fenced.root / "connect.py").write_text(CONNECT)
+    (fenced.root / where).mkdir(exist_ok=True)
+    (fenced.root / "away").symlink_to(fenced.root / where)
+    fenced.settings(level, rest="# none\n")
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(path)
+        listening.bind(f"{fenced.root}/away/service.sock")
         listening.listen()
-        said = fenced.do(
-            f"""
-            python3 - <<'END'
-            import socket
-            try:
-                socket.socket(socket.AF_UNIX).connect({path!r})
-                print("REACHED")
-            except OSError as error:
-                print("refused")
-            END
-            """.replace("\n            ", "\n")
-        )
-    assert "REACHED" not in said and "refused" in said
+        said = fenced.do(f"python3 connect.py {fenced.root}/{where}service.sock")
+    assert said.split() == ["refused"]
 
 
 @needs_bwrap
@@ -461,6 +466,73 @@ def test_what_steers_programs_where_the_attempt_begins_stays_too(fenced):
     assert not any((fenced.root / "packages" / name).exists() for name in (".vscode", "a/.claude"))
     assert fenced.result().count("steers programs here: moved to") == 2
     assert (fenced.root / "aside" / "a" / ".claude" / "settings.json").read_text() == "{}\n"
+
+
+@needs_bwrap
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (".claude", "settings"),  # beside it, where the agent may write
+        (".git", "repository"),
+        (".envrc", "nowhere"),
+        ("packages/.mytool", "settings"),
+        ("packages/a/.mcp.json", "nowhere"),
+    ],
+)
+def test_a_guard_that_is_a_link_is_refused(fenced, name, target):
+    """The link could be replaced, whatever it leads to: in the working folder, where the attempt begins, and between."""
+    (fenced.root / "packages" / "a").mkdir(parents=True)
+    guard, real = fenced.root / name, fenced.root / target
+    if guard.exists():
+        guard.rename(real)
+    elif target != "nowhere":
+        real.mkdir()
+    guard.symlink_to(real)
+    fenced.do("echo STARTED > started", code=1, cwd="packages/a")
+    assert not (fenced.root / "packages/a/started").exists()
+    assert f"sandbox: {name} is a link, which could be replaced" in " ".join(
+        fenced.result().split()
+    )
+
+
+@needs_bwrap
+@pytest.mark.skipif(not sandbox.can_pin(), reason="this bubblewrap takes nothing open")
+@pytest.mark.parametrize("level", ["project", "strict"])
+def test_a_link_that_appears_in_place_of_a_guard_shows_nothing(fenced, tmp_path, level):
+    """An attempt beside it can rename what lies in a subfolder, after the look and before the mount."""
+    guard = fenced.root / "sub" / ".claude"
+    guard.mkdir(parents=True)
+    (tmp_path / "hidden").write_text("HIDDEN\n")
+    folder, real = tmp_path / "bin", shutil.which("bwrap")
+    folder.mkdir()
+    up = os.path.relpath("/", guard.parent)
+    (folder / "bwrap").write_text(
+        f"""#!/bin/sh
+case " $* " in *" test -x "*|*" --help "*) exec {real} "$@";; esac
+mv {guard} {guard}.old && ln -s {up} {guard} && exec {real} "$@"
+"""
+    )
+    (folder / "bwrap").chmod(0o755)
+    fenced.env["PATH"] = f"{folder}:{fenced.env['PATH']}"
+    fenced.settings(level, rest="# none\n")
+    said = fenced.do(f"cat {tmp_path}/hidden {fenced.work}/.state/instance", code=None, cwd="sub")
+    assert guard.with_name(".claude.old").exists()  # it was put there
+    assert "HIDDEN" not in said
+    assert (fenced.work / ".state/instance").read_text() not in said
+
+
+@needs_bwrap
+def test_what_a_link_leads_to_is_not_taken_away(fenced, tmp_path):
+    """An agent that puts a link where it began does not have somebody's settings moved."""
+    (fenced.root / "packages" / "a").mkdir(parents=True)
+    theirs = tmp_path / "home" / "a" / ".claude"
+    theirs.mkdir(parents=True)
+    fenced.do(
+        f"cd ../..; mv packages aside; ln -s {tmp_path}/home packages; mkdir -p aside/.claude",
+        cwd="packages/a",
+    )
+    assert theirs.exists() and not (fenced.root / "packages").exists()
+    assert "it made packages, which steers programs here: moved to" in fenced.result()
 
 
 @needs_bwrap
@@ -689,7 +761,6 @@ def test_a_secret_is_fetched_masked_and_given_to_its_role_only(fenced):
         ("[sh, -c, 'echo with $MY_TOKEN >&2; exit 3']", "with ************"),
         ('["true"]', "printed nothing"),
         ("[echo, '          ']", "printed nothing"),
-        ("[sh, -c, '(read x < /dev/tty) 2>/dev/null && echo TERMINAL']", "ended with"),
     ],
 )
 def test_without_its_secret_an_attempt_does_not_start(fenced, command, why):
@@ -699,6 +770,28 @@ def test_without_its_secret_an_attempt_does_not_start(fenced, command, why):
     assert not (fenced.root / "started").exists()
     assert "the secret A_TOKEN" in fenced.result() and why in fenced.result()
     assert "s3cr3t-value" not in fenced.result()
+
+
+def test_a_secret_is_fetched_without_the_terminal_of_the_watcher(fenced):
+    """Else a program could ask a person who thinks that somebody else asks, or wait for ever."""
+    fenced.env |= {"GPG_TTY": "/dev/pts/0"}
+    tries = 'echo "no terminal"; [ -t 0 ] && echo INPUT; (: < /dev/tty) 2>/dev/null && echo OPENED; echo "$GPG_TTY"'
+    fenced.settings(
+        rest=f"  needy: {{tool: mine, secrets: {{PLAIN: {{command: [sh, -c, {json.dumps(tries)}]}}}}}}\n"
+    )
+    fenced.drop("a.yaml", json.dumps({"prompt": "echo $PLAIN | rev\n", "agent": "needy"}))
+    main, terminal = os.openpty()
+    try:
+        done = subprocess.run(
+            ["setsid", "-c", "sh", "-c", ': < /dev/tty && exec "$0" -m orchestrator watch --until-empty', fenced.python],
+            cwd=fenced.root, env=fenced.env, stdin=terminal, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(main)
+        os.close(terminal)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (fenced.work / "logs" / "a" / "1" / "stdout.log").read_text()
+    assert log.strip() == "no terminal"[::-1]
 
 
 def test_a_secret_is_in_no_name_and_no_check(fenced):

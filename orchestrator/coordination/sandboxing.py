@@ -172,6 +172,7 @@ class Sandboxes:
             *self._work(life, box, order, drops),
             *self._guarded(place, order.cwd),
         ]
+        mounts += self._silenced(box, mounts)
         return Walls(tuple(mounts), order.cwd, box.level == PROJECT, box.network)
 
     def _ground(self, life: Claimed, box: Sandbox, order: Order) -> Iterator[Mount]:
@@ -189,8 +190,6 @@ class Sandboxes:
         state = state_names(life.route.tool, order.env)
         yield from self._pinned(WRITE, box, filter(os.path.exists, state))
         yield from self._pinned(WRITE, box, box.write)
-        if box.level == PROJECT:
-            yield from self._silenced(box, [root, home])
 
     def _pinned(self, kind: str, box: Sandbox, names: Iterable[str]) -> Iterator[Mount]:
         """Mounts of paths that are named; `CannotStart` if there is none, or if an attempt could
@@ -207,18 +206,18 @@ class Sandboxes:
                 )
             yield Mount(kind, path, pin=reachable)
 
-    def _silenced(self, box: Sandbox, shown: list[str]) -> Iterator[Mount]:
-        """Sockets on which somebody listens now, where an attempt would see them; those that its
-        role names stay."""
+    def _silenced(self, box: Sandbox, mounts: list[Mount]) -> Iterator[Mount]:
+        """Sockets on which somebody listens now, where an attempt would see them behind these
+        ``mounts``; those that its role names stay."""
         named = [_real(path) for path in box.write]
-        unseen = [f"{_real(self.layout.work)}/{name}" for name in UNSEEN]
-        found = sandbox.sockets()
+        found = [
+            path
+            for path in dict.fromkeys(map(_real, sandbox.sockets()))
+            if not covered(path, named) and sandbox.visible(path, mounts, box.level == PROJECT)
+        ]
         if len(found) > MOST_SOCKETS:
             raise _impossible(box, f"there are {len(found)} sockets to keep it from")
-        for path in found:
-            hidden = covered(path, sandbox.HIDDEN) and not covered(path, shown)
-            if not hidden and not covered(path, [*named, *unseen]):
-                yield Mount(READ, path, "/dev/null")
+        yield from (Mount(READ, path, "/dev/null") for path in found)
 
     def _work(self, life: Claimed, box: Sandbox, order: Order, drops: bool) -> Iterator[Mount]:
         """``work/``, of which an attempt can change its artifacts, its tool's folder, its drop
@@ -266,16 +265,16 @@ class Sandboxes:
 
     def _guarded(self, place: str, cwd: str) -> Iterator[Mount]:
         """What steers git, tools and agents stays as it is, wherever it lies; what this machine
-        trusts is not seen."""
+        trusts is not seen. An attempt beside this one could put a link in place of what is there,
+        so it is opened before the walls are built."""
         for name in self._guards(place, cwd):
-            path = f"{place}/{name}"
-            if os.path.islink(path):
+            if link := _link_below(place, name):
                 raise CannotStart(
-                    f"sandbox: {name} is a link, which could be replaced; put the real thing in its"
+                    f"sandbox: {link} is a link, which could be replaced; put the real thing in its"
                     " place"
                 )
-            if os.path.exists(path):
-                yield Mount(READ, path)
+            if os.path.exists(f"{place}/{name}"):
+                yield Mount(READ, f"{place}/{name}", pin=sandbox.can_pin())
         try:
             repo = git.find(self.layout.root)
             folders = dict.fromkeys((_real(repo.common), _real(repo.git_dir)))
@@ -323,14 +322,20 @@ class Sandboxes:
         told = []
         # Version 0.1.0 wrote down what was missing only.
         steering = record.get("steering") or dict.fromkeys(record.get("missing", ()), 0)
+        place = str(record["place"])
         for name, before in steering.items():
-            path = f"{record['place']}/{name}"
+            # A link above it is as good as a link in its place: what it leads to is not ours to
+            # move.
+            name, before = (link, 0) if (link := _link_below(place, name)) else (name, before)
+            path = f"{place}/{name}"
             if not os.path.lexists(path) or _inode(path) == before:
                 continue
             aside = f"{run_dir}/{TAKEN}/{name}"
+            *above, own = name.split("/")
             try:
                 os.makedirs(os.path.dirname(aside), exist_ok=True)
-                os.rename(path, aside)
+                with opening.folder_below(place, *above) as folder:
+                    os.rename(f"{folder}/{own}", aside)
                 told.append(
                     f"it made {name}, which steers programs here: moved to"
                     f" {self.layout.shown(aside)}"
@@ -341,6 +346,13 @@ class Sandboxes:
                     f" {error.strerror}"
                 )
         return (*told, *refusals(run_dir))
+
+
+def _link_below(place: str, name: str) -> str:
+    """The first link in a relative path, its own name included; empty if there is none."""
+    parts = name.split("/")
+    steps = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next((step for step in steps if os.path.islink(f"{place}/{step}")), "")
 
 
 def _inode(path: str) -> int:

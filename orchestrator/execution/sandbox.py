@@ -136,6 +136,14 @@ def can_pin() -> bool:
     return b"--ro-bind-fd" in asked.stdout + asked.stderr
 
 
+def visible(path: str, mounts: Sequence[Mount], whole: bool) -> bool:
+    """Whether what lies at this path is seen behind these mounts: the last one above it decides."""
+    above = [mount for mount in mounts if mount.kind != SEALED and covered(path, [mount.path])]
+    if above:
+        return above[-1].kind != EMPTY and not above[-1].source
+    return not covered(path, HIDDEN) if whole else covered(path, SYSTEM)
+
+
 def _which(name: str) -> str | None:
     """A program that builds walls is none of a folder that the agent may write: a relative part of
     PATH is passed over."""
