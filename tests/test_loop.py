@@ -209,6 +209,34 @@ def test_what_was_waited_for_comes_before_what_is_less_urgent(tube, priority):
     assert [name for _, name, _ in made.started] == ["first", "next", "low"]
 
 
+class Late(Tube):
+    """Somebody drops a file while the watcher is looking at another one."""
+
+    def hear(self, news):
+        super().hear(news)
+        if isinstance(news, Remark) and news.about is About.INVALID:
+            self.drop("urgent", task(priority="high"))
+
+
+def test_what_comes_while_others_are_looked_at_counts_before_the_choice(tmp_path):
+    made = Late(tmp_path)
+    made.plan("long", End(after=10))
+    made.drop("long", task())
+    made.at(2, lambda: made.drop("wrong", "agent: nobody\nprompt: x\n"))
+    made.at(2, lambda: made.drop("first", task()))
+    made.run(slots=2)
+    assert [name for _, name, _ in made.started] == ["long", "urgent", "first"]
+
+
+def test_a_listing_is_looked_at_in_the_order_of_its_names(tube):
+    made = tube()
+    names = [f"wrong-{letter}" for letter in "abcdefghijklmno"]
+    for name in random.sample(names, len(names)):
+        made.drop(name, "agent: nobody\nprompt: x\n")
+    made.run()
+    assert made.remarks(About.INVALID) == names
+
+
 TOOL = """argv: ['true']
 parse: {done: "[?type=='done']", error: "[?type=='error'].message | [0]"}
 """

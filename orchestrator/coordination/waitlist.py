@@ -133,11 +133,15 @@ class Waitlist:
             self.inbox.forget(name)
         self.complaints.keep(present)
         self._heavy = {name: look for name, look in self._heavy.items() if name in present}
-        for name in present:
-            known = self.inbox.signature(name)
-            if known is None or (everything and not self._unchanged(name, known)):
-                self.todo[name] = None
+        new = (name for name in present if self._is_news(name, everything))
+        for name in sorted(new, reverse=True):
+            self.todo[name] = None  # the last one is taken first
         self.look_on(FIRST_SLICE if everything else SLICE)
+
+    def _is_news(self, name: str, everything: bool) -> bool:
+        """Whether nobody has looked at this file; with ``everything``, nor at what it is now."""
+        known = self.inbox.signature(name)
+        return known is None or (everything and not self._unchanged(name, known))
 
     def look_on(self, seconds: float) -> None:
         """Look at what was listed, for so long at most: 100,000 files must not keep anything

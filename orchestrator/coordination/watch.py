@@ -137,6 +137,7 @@ class Watcher:
             rooms.costs.count(self._ended())
             self._listen(now)
             self._look(now)
+            self._hintedpaths.look()  # a look may take long: the choice is among all that is there
             rooms.starts.look()
             self._settle()
         except (OSError, StoreFault) as error:
