@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import tagged, wait_until
 
+import orchestrator
 from orchestrator.cli import program
 from orchestrator.files import schemas
 from orchestrator.files.documents import parse
@@ -452,10 +455,49 @@ def test_what_is_printed_steers_no_terminal(text):
 
     plain = shown(f"before {text} after")
     assert all(char.isprintable() and char != "\u3164" for char in plain)
-    assert shown("\x1b[31mred\x1b[0m") == "\x1b[31mred\x1b[0m"
-    link = "\x1b]8;;file://host/a\x1b\\a\x1b]8;;\x1b\\"
-    assert shown(link) == link
-    assert "\x1b" not in shown("\x1b]8;;https://elsewhere\x1b\\a")
+
+
+def test_only_what_this_program_painted_is_in_colour(monkeypatch):
+    """A pulled title hid what stood behind it, and a link of its own led anywhere: they looked as ours."""
+    from orchestrator.cli.screen.console import Console, shown
+
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console("always")
+    console.steers = True
+    assert shown(console.paint("red", "red")) == "\x1b[31mred\x1b[0m"
+    link = shown(console.link("/a b", "a"))
+    assert link.startswith("\x1b]8;;file://") and link.endswith("/a%20b\x1b\\a\x1b]8;;\x1b\\")
+    foreign = (
+        "\x1b[31mred\x1b[0m",
+        "\x1b[8mred\x1b[0m",
+        "\x1b[31;1mred\x1b[m",
+        "\x1b]8;;file://h/a\x1b\\red\x1b]8;;\x1b\\",
+    )
+    for text in (
+        *foreign,
+        "\x1b]8;id=1;file://h/a\x1b\\red\x1b]8;;\x1b\\",
+        link.replace("file", "https") + "red",
+    ):
+        assert "\x1b" not in shown(text), text
+        assert "\x1b[31m" + shown(text) + "\x1b[0m" == shown(console.paint(text, "red"))
+
+
+def test_no_verb_prints_past_what_cleans():
+    """An error named a folder as it was called, escape sequences and all."""
+    own = ("demo.py", "former.py", "options.py", "completion.py")  # these print words of their own
+    raw = []
+    for path in Path(orchestrator.__file__).parent.joinpath("cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "print"):
+                said = ast.unparse(node.args[0])
+                fine = isinstance(node.args[0], ast.Constant) or "shown(" in said
+                if not fine and path.name not in own:
+                    raw.append((path.name, said))
+    assert sorted(raw) == [
+        ("asking.py", "key if key.isprintable() else ''"),
+        ("console.py", "line"),
+        ("console.py", "line.encode('ascii', 'replace').decode()"),
+    ]
 
 
 def test_what_a_file_is_called_steers_neither_errors_nor_pipes(project):

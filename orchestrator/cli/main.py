@@ -186,7 +186,7 @@ def _internal(error: Exception) -> NoReturn:
         details = f"details: {file.name}"
     except OSError:  # no room for them
         pass
-    click.echo(f"internal error: {type(error).__name__}: {shown(str(error))}\n{details}", err=True)
+    click.echo(shown(f"internal error: {type(error).__name__}: {error}\n{details}"), err=True)
     sys.exit(FAILED)
 
 
@@ -213,10 +213,10 @@ def _report(error: OrchestratorError) -> None:
     console = Console(stream=sys.stderr)
     if isinstance(error, configuration.ConfigProblems):
         found = [(error.path, error.document, error.problems)]
-        click.echo(diagnostics.render("full", found, console.paint, console.width), err=True)
+        text = diagnostics.render("full", found, console.paint, console.width)
+        click.echo(shown(text), err=True)
         return
-    message = shown(error.message)
-    lines = hang(console.paint("error:", "red") + " ", message, console.width)
+    lines = hang(console.paint("error:", "red") + " ", error.message, console.width)
     if error.hint:
-        lines += hang("hint:  ", shown(error.hint), console.width)
-    click.echo("\n".join(lines), err=True)
+        lines += hang("hint:  ", error.hint, console.width)
+    click.echo(shown("\n".join(lines)), err=True)

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.options import now
-from orchestrator.cli.screen.console import day_cost
+from orchestrator.cli.screen.console import day_cost, shown
 from orchestrator.cli.screen.needs import block
 from orchestrator.cli.verbs.status import slot_words, watcher_words
 from orchestrator.errors import Unusable
@@ -26,7 +26,8 @@ def orientation(app: App) -> None:
         layout = app.layout
     except Unusable:
         click.echo(
-            f"{app.start} has no work directory.\nnext: orchestrator init        make one here\n"
+            f"{shown(str(app.start))} has no work directory.\n"
+            "next: orchestrator init        make one here\n"
             "      orchestrator demo        see it work in a temporary project\n"
             "      orchestrator --help      all commands"
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.screen.console import shown
 from orchestrator.libraries import later
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def ask_key(question: str) -> str:
     before = termios.tcgetattr(fd)
     try:
         tty.setcbreak(fd, termios.TCSAFLUSH)
-        click.echo(question, nl=False)
+        click.echo(shown(question), nl=False)
         sys.stdout.flush()
         _until_typed(fd)
         key = os.read(fd, 32).decode("utf-8", "replace")
@@ -47,7 +48,7 @@ def ask_line(question: str, err: bool = False) -> str:
 
     Raises EOFError at the end of input, KeyboardInterrupt for Ctrl-C.
     """
-    click.echo(question, nl=False, err=err)
+    click.echo(shown(question), nl=False, err=err)
     fd = sys.stdin.fileno()
     line = bytearray()
     while not line.endswith(b"\n"):

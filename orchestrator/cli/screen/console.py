@@ -73,7 +73,9 @@ class Console:
         return _columns(self._terminal) if self.tty else 0
 
     def paint(self, text: str, colour: str) -> str:
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.color and colour else text
+        if not (self.color and colour):
+            return text
+        return f"\x1b[{_COLOURS[colour]};{_SEAL}m{text}\x1b[0;{_SEAL}m"
 
     def link(self, path: str, text: str) -> str:
         """A path that a terminal can open (OSC 8); terminals that do not know it show the text
@@ -83,7 +85,8 @@ class Console:
         import socket  # only who shows a link pays for these
         from urllib.parse import quote
 
-        return f"\x1b]8;;file://{socket.gethostname()}{quote(path)}\x1b\\{text}\x1b]8;;\x1b\\"
+        target = f"file://{socket.gethostname()}{quote(path)}"
+        return f"\x1b]8;id={_SEAL};{target}\x1b\\{text}\x1b]8;id={_SEAL};\x1b\\"
 
     def sign(self, status: str) -> str:
         """The sign of a status, coloured."""
@@ -180,9 +183,10 @@ class Console:
                 self.out(f"{indent}    {row[last]}")
 
 
-# What the program itself writes to steer a terminal: colours, and links to files.  All else in a
-# text came from outside.
-_OURS = regex(r"\x1b\[[0-9;]*m|\x1b\]8;;(?:file://[!-~]*)?\x1b\\")
+# What the program itself writes to steer a terminal, colours and links to files, bears a number that
+# nobody outside this process can know. All else in a text came from outside.
+_SEAL = str(int.from_bytes(os.urandom(8), "big"))
+_OURS = regex(rf"\x1b\[([0-9]+);{_SEAL}m|\x1b\]8;id={_SEAL};((?:file://[!-~]*)?)\x1b\\")
 _KIND = regex(r"(?:warning|note|error|hint): +")
 _LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
 
@@ -190,13 +194,16 @@ _LINE_ENDS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
 def shown(text: str) -> str:
     """A text as it may go to a terminal, whoever made it: only our own colours and links steer it.
 
-    Called at the one place that prints, so that no verb can forget it.
+    Called where something is printed, here and in the pane's printer, so that no verb can forget
+    it.
     """
     if text.isascii() and text.isprintable():
         return text
     parts, position = [], 0
     for match in _OURS.finditer(text):
-        parts += [clean(text[position : match.start()]), match[0]]
+        colour, target = match.groups()
+        ours = f"\x1b]8;;{target}\x1b\\" if colour is None else f"\x1b[{colour}m"
+        parts += [clean(text[position : match.start()]), ours]
         position = match.end()
     parts.append(clean(text[position:]))
     return "".join(parts).translate(_LINE_ENDS)

@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from orchestrator.cli.screen.console import shown
+from orchestrator.files.text import one_line
 from orchestrator.records import dataclass
 
 KEPT = 10_000  # lines; of more than that, the oldest are left out
@@ -166,7 +168,7 @@ class Printer:
                     self._condition.notify_all()
                     continue
                 lines = [f"... {self._left_out} lines left out"] if self._left_out else []
-                lines += self._lines
+                lines += map(shown, self._lines)
                 closing, whole, bell = self._closing, self._whole, self._bell
                 self._lines.clear()
                 self._left_out, self._whole, self._bell = 0, False, False
@@ -195,7 +197,7 @@ class Printer:
         assert self._footer is not None
         size = _size(self._fd)
         try:
-            footer = Footer(title=self._shown.title) if closing else self._footer(*size)
+            footer = Footer(title=self._shown.title) if closing else self._safe(*size)
         except (
             Exception
         ):  # a file that vanished, a bug: the footer stays as it was, and lines go on being printed
@@ -224,6 +226,12 @@ class Printer:
                 down, up = (f"\x1b[{place}B", f"\x1b[{place}A") if place else ("", "")
                 data += f"{NO_WRAP}{down}\r{new}\x1b[K{up}\r{WRAP}"
         return data
+
+    def _safe(self, columns: int, rows: int) -> Footer:
+        """The footer as it may go to a terminal."""
+        assert self._footer is not None
+        footer = self._footer(columns, rows)
+        return Footer(tuple(map(shown, footer.rows)), one_line(footer.title))
 
     def _write(self, data: bytes) -> None:
         # Past the stream's buffer: a lock held on it by a thread that stands still would stop the

@@ -23,7 +23,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.screen import follow
 from orchestrator.cli.screen.asking import ask_yes
-from orchestrator.cli.screen.console import say
+from orchestrator.cli.screen.console import say, shown
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
 from orchestrator.files import (
@@ -191,7 +191,7 @@ def command(
     name = _name(task_id, str(template) if each else keys.get("title") or _first_words(text))
     problems = _problems(app, name, text, {} if edit else _given(keys))
     if problems:
-        click.echo(problems, err=True)
+        click.echo(shown(problems), err=True)
         say("no task was made")
         return INVALID
     try:
@@ -249,7 +249,7 @@ def _name(chosen: str | None, about: str) -> str:
 
 def _preview(app: App, name: str, text: str, held: bool, is_run: bool) -> int:
     """What would be written; of a run, which tasks it makes."""
-    click.echo(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:", err=True)
+    say(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:")
     app.console.out(text.rstrip())
     if is_run:
         click.echo("which makes:", err=True)
@@ -348,7 +348,7 @@ def _edit(app: App, keys: dict[str, Any], prompt: str) -> str:
                     .replace(f"$schema={schema}", "$schema=../schemas/task.schema.json")
                     .replace(DRAFT.splitlines()[1] + "\n", "")
                 )
-            click.echo(problems, err=True)
+            click.echo(shown(problems), err=True)
             if not ask_yes("edit again?", default=True):
                 return ""
 

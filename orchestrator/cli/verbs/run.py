@@ -18,7 +18,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.changes import Moves, aside, for_each
 from orchestrator.cli.consent import obtain, refuse_of_others
 from orchestrator.cli.options import complete_ids, examples, json_option
-from orchestrator.cli.screen.console import say
+from orchestrator.cli.screen.console import say, shown
 from orchestrator.cli.screen.follow import LogWriter
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
 from orchestrator.cli.writing import open_config, refuse_unsafe
@@ -105,10 +105,8 @@ def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
     settings = Settings(layout, lambda: open_config(app), acceptance)
     look = Intake(layout, settings).look(name, renamed=True)
     if isinstance(look, Invalid):
-        click.echo(
-            diagnostics.render("full", [(f"work/inbox/{name}", look.document, look.problems)]),
-            err=True,
-        )
+        found = [(f"work/inbox/{name}", look.document, look.problems)]
+        click.echo(shown(diagnostics.render("full", found)), err=True)
         return INVALID
     if isinstance(look, NotYet):
         raise Refused(f"{task_id} is {look.why}", "save and close it first")
