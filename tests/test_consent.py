@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import Project, tagged, wait_until
+from test_cli import on_a_terminal
 from test_pull import commit, git, pulled, push  # noqa: F401
 
+from orchestrator.execution.processes import TAG
 from orchestrator.files import trust
 
 HOOK = "hooks:\n- {run: [touch, evil]}\n"
@@ -182,7 +185,8 @@ def test_what_an_attempt_wrote_stays_held_over_a_crash(project, watch):
     assert not (project.root / "evil").exists()
     again.stop()
     for pid in tagged(project):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a tool may go with its supervisor
+            os.kill(pid, signal.SIGKILL)
     assert "changed while" in refused(project)
     text = config.read_text()
     config.write_text(BASE)  # undone: nothing needs a yes
@@ -405,6 +409,11 @@ HARM = [
     "approve other",
     "reject other",
     "reply other hello",
+    "edit other",
+    "attach other",
+    "run parted",
+    "trees clean -y",
+    "trees clean ended -y",
 ]
 
 
@@ -416,6 +425,7 @@ def test_an_attempt_steers_no_work_but_its_own(project, tmp_path):
     project.drop("ended.yaml", "agent: sh\nprompt: exit 1\n")
     project.run("watch", "--until-empty", code=1)
     project.drop("other.yaml", "agent: sh\nlabels: [x]\nhold: true\nprompt: exit\n")
+    project.drop("parted.yaml", "tasks: {one: {agent: sh, hold: true, prompt: exit}}\n")
     harm = "\n".join(f"{program} {words} || echo refused {words}" for words in HARM)
     own = "\n".join(
         f"{program} {words} && echo did {words}"
@@ -431,3 +441,43 @@ def test_an_attempt_steers_no_work_but_its_own(project, tmp_path):
     assert said.count("\ndid ") == 2 and said.count("an agent cannot") == len(HARM), said
     assert project.where("other") == "inbox" and project.where("ended") == "failed"
     assert project.where("child") == "cancelled" and not list(project.work.glob("held/@*"))
+
+
+def test_whose_task_it_is(project):
+    """What another attempt has made is another's; what a run of one's own holds is one's own, and so is oneself."""
+    project.config(BASE)
+    for name in ("me", "theirs", "plain"):
+        project.drop(f"{name}.yaml", "agent: sh\nhold: true\nprompt: exit\n")
+    run = "tasks: {one: {agent: sh, hold: true, prompt: exit}, two: {agent: sh, hold: true, prompt: exit}}\n"
+    project.drop("mine.yaml", run)
+    project.run("watch", "--once", code=1)
+    told = {"event": "task_created", "ts": "2026-01-01T00:00:00.000Z", "schema": 1}
+    lines = [
+        {**told, "event_id": name, "task_id": name, "parent": parent}
+        for name, parent in (("theirs", "another"), ("plain", ""), ("mine", "me"))
+    ]
+    (project.work / "events/2026-01-01.x.jsonl").write_text(
+        "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    )
+    project.env |= {TAG: "x", "ORCHESTRATOR_TASK_ID": "me"}
+    for name in ("theirs", "plain"):
+        assert "did not make that task" in project.run("cancel", name, code=1).stderr
+    for name in ("mine.one", "mine", "me"):
+        project.run("cancel", name)
+    project.env["ORCHESTRATOR_TASK_ID"] = ""
+    assert "did not make that task" in project.run("cancel", "plain", code=1).stderr
+    assert [project.where(name) for name in ("theirs", "plain", "me")] == [
+        "inbox",
+        "inbox",
+        "cancelled",
+    ]
+
+
+def test_the_walk_of_an_attempt_decides_nothing(project):
+    """A terminal is easily made."""
+    project.config(BASE)
+    project.drop("a.yaml", "agent: sh\nreview: always\nprompt: exit\n")
+    project.run("watch", "--until-empty")
+    project.env |= {TAG: "x", "TERM": "xterm"}
+    seen = on_a_terminal(project, "review", enough=b"an agent cannot decide anything")
+    assert b"an agent cannot decide anything" in seen and project.where("a") == "review"

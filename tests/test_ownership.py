@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -102,10 +103,51 @@ def test_who_became_root_by_sudo_looks_at_their_own(theirs, monkeypatch):
     assert ownership.foreign(layout)
 
 
+@pytest.mark.parametrize("name", [".", "orchestrator.yaml", ".state"])
+def test_one_part_of_it_that_is_theirs_is_enough(project, name):
+    """Whoever owns the settings, or what this machine remembers, says what runs here."""
+    (project.work / ".state").mkdir(exist_ok=True)
+    project.config("agents: {}\n")
+    layout = Layout(str(project.root))
+    assert not ownership.foreign(layout)
+    os.chown(project.work / name, STRANGER, STRANGER)
+    assert "belongs to another user" in ownership.foreign(layout)
+
+
+@pytest.mark.parametrize(
+    ("entry", "safe"),
+    [
+        ("{root}/", True), ("{root}/.", True), ("{above}/./{name}", True), ("{root}/work/..", True), ("{link}", True), ("{link}/*", False),
+        ("~/{name}", True), ("~/*", True), ("{above}*", False), ("{above}/{start}*", False), ("{above}/{name}*", False), ("**", False),
+        ("{above}/**", False), ("{above}/{start}", False), ("./{name}", False), ("../{name}", False), ("{root}/*", False), ("", False),
+        ("{upper}", False), ("$HOME/{name}", False), ("file://{root}", False), (" {root}", False), ("{root}\n", False),
+    ],
+)  # fmt: skip
+def test_which_words_mean_a_project(theirs, tmp_path, monkeypatch, entry, safe):
+    """A prefix of its name, a word relative to wherever one is, another case: none of them is its path."""
+    monkeypatch.setenv("HOME", str(theirs.root.parent))
+    monkeypatch.chdir(theirs.root.parent)
+    link, name = tmp_path / "link", theirs.root.name
+    link.symlink_to(theirs.root)
+    words = {"root": theirs.root, "above": theirs.root.parent, "name": name, "start": name[:-1], "link": link, "upper": str(theirs.root).upper()}  # fmt: skip
+    theirs.own.write_text(json.dumps({"safe_directories": [entry.format(**words)]}))
+    assert bool(ownership.foreign(Layout(str(theirs.root)))) is not safe
+    assert bool(ownership.foreign(Layout(str(link)))) is not safe
+
+
+def test_sudo_is_what_root_came_by(theirs, monkeypatch):
+    """For anybody else the variable says nothing: everybody can set it."""
+    monkeypatch.setenv("SUDO_UID", str(STRANGER))
+    monkeypatch.setattr(os, "geteuid", lambda: 4243)
+    assert ownership.ours() == {4243, 0} and ownership.foreign(Layout(str(theirs.root)))
+
+
 def test_a_link_to_their_work_is_theirs(theirs, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "work").symlink_to(theirs.work)
+    for path in theirs.work.iterdir():
+        os.chown(path, 0, 0)  # what lies in it is not theirs
     with pytest.raises(Unusable, match="belongs to another user"):
         ownership.find_own_layout(str(own))
 

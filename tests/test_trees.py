@@ -15,6 +15,7 @@ import pytest
 from conftest import Project, WatcherProcess, wait_until
 
 from orchestrator.files import journals
+from orchestrator.files.text import visible
 from orchestrator.model import isolation
 from orchestrator.store import git as store_git
 from orchestrator.store import trees
@@ -421,6 +422,25 @@ def test_the_journal_knows_the_change(repo):
     repo.do("x", "echo 1 > n")
     journal = journals.of(repo.layout, "x")
     assert journal.tree["branch"] == "task/x" and journal.change["files"] == ["n"]
+
+
+def test_a_diff_shows_a_person_all_that_is_there(repo):
+    """What hides, reorders or steers was hidden, reordered and steered in the very moment of judging it."""
+    added = "a\x1b[8mb\u202ec\x07d\r\n--- e\n+++ f\ng\u200b\n"
+    (repo.root / "n").write_text("one\n-- two\n")
+    repo.git("add", "n")
+    repo.git("commit", "-qm", "n")
+    text = "".join(f"\\0{byte:03o}" for byte in added.encode())
+    repo.do("x", f"printf '%b' '{text}' > n")
+    plain = repo.run("diff", "x").stdout
+    assert "a\x1b[8mb\u202ec\x07d" in plain  # a patch
+    lines = repo.run("--color", "always", "diff", "x").stdout.split("\n")
+    for line in (
+        "\x1b[1m--- a/n\x1b[0m", "\x1b[36m@@ -1,2 +1,4 @@\x1b[0m", "\x1b[31m-one\x1b[0m", "\x1b[31m--- two\x1b[0m",
+        "\x1b[32m+a^[[8mb<U+202E>c^Gd^M\x1b[0m", "\x1b[32m+--- e\x1b[0m", "\x1b[32m+g<U+200B>\x1b[0m",
+    ):  # fmt: skip
+        assert line in lines, (line, lines)
+    assert visible("\udcff") == "<FF>"  # a byte that is no text
 
 
 def test_diff_shows_the_change(repo):

@@ -21,14 +21,18 @@ _COLUMN = regex(r"(?<=[^\s\x1b])\x1b\[[0-9;]*[GC`](?=[^\s])")
 _ROW = regex(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
 _COLOUR = regex(r"\x1b\[[0-9;:]*m")
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
-_NO_TEXT = regex("[\ud800-\udfff]")
+_SURROGATES = "[\ud800-\udfff]"
+_NO_TEXT = regex(_SURROGATES)
 # Characters that reorder or hide text on a terminal, or stand for text that nobody sees (tags).
 # Those that join letters are kept: scripts and emoji need them.
-_HIDDEN = regex(
+_UNSEEN = (
     "[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_HIDDEN = regex(_UNSEEN)
 _LINE_ENDS = regex("[\u2028\u2029]")  # for some terminals and programs, and not for others
+
+_NAMED = regex(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]|{_SURROGATES}|{_UNSEEN}")
 
 LEAST = 24  # cells of text in a line: with less room the terminal may break it as it likes
 
@@ -48,6 +52,25 @@ def clean(text: str, colour: bool = False) -> str:
         position = match.end()
     parts.append(clean(text[position:]))
     return "".join(parts)
+
+
+def visible(text: str) -> str:
+    """The text with all that `clean` takes away made visible: for who judges what stands there.
+
+    ``^[`` is the escape character, as editors show it, ``<U+202E>`` a character that reorders or
+    hides text, ``<FF>`` a byte that is no text.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _NAMED.sub(lambda found: _named(found[0]), text)
+
+
+def _named(char: str) -> str:
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return f"^{chr(code ^ 0x40)}"
+    byte = 0xDC80 <= code <= 0xDCFF  # as surrogateescape decodes it
+    return f"<{code - 0xDC00:02X}>" if byte else f"<U+{code:04X}>"
 
 
 def last_states(text: str) -> str:

@@ -14,13 +14,18 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import for_each
 from orchestrator.cli.options import examples, ids_argument, json_option, now
+from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.files import git, journals, runrecords, scan
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import visible
 from orchestrator.model.isolation import change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch
+from orchestrator.patterns import regex
 from orchestrator.queries import differences, runs
+
+_HUNK = regex(r"@@ -[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@")
 
 
 @click.command(
@@ -125,8 +130,9 @@ def _run(layout: Layout, word: str) -> RunBranch | None:
 def _how(app: App, stat: bool, name_only: bool) -> list[str]:
     if name_only and not stat:
         return ["--name-only"]
-    how = "--stat" if stat else "-p"
-    return [how, "--color=always"] if app.console.color and not name_only else [how]
+    if not stat:
+        return ["-p"]
+    return ["--stat", "--color=always"] if app.console.color and not name_only else ["--stat"]
 
 
 def _unclear(error: git.Unclear) -> OrchestratorError:
@@ -142,7 +148,31 @@ def _print(app: App, name: str, folder: str, ends: list[str], how: list[str]) ->
         app.console.out(f"{name} has changed nothing")
     if not text:
         return
+    if how == ["-p"] and (app.console.tty or app.console.color):
+        text = _for_eyes(text, app.console)
     _show(text, app.console.tty)
+
+
+def _for_eyes(patch: bytes, console: Console) -> bytes:
+    """A patch as a person judges it: in colours of ours alone, and what would steer the terminal,
+    hide or reorder text is visible."""
+    lines = []
+    before, after = 0, 0  # lines of the hunk that are still to come
+    for line in patch.decode("utf-8", "surrogateescape").split("\n"):
+        seen, colour = visible(line), "bold"
+        if hunk := _HUNK.match(line):
+            before, after = (int(count or 1) for count in hunk.groups())
+            end = hunk.end()
+            lines.append(console.paint(line[:end], "cyan") + visible(line[end:]))
+            continue
+        if before > 0 or after > 0:
+            colour = {"+": "green", "-": "red"}.get(line[:1], "")
+            before -= line[:1] in ("-", " ")
+            after -= line[:1] in ("+", " ")
+        elif line.startswith("\\"):
+            colour = ""
+        lines.append(console.paint(seen, colour) if line else "")
+    return "\n".join(map(shown, lines)).encode("utf-8", "replace")
 
 
 def _pager() -> str:

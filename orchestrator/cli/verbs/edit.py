@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
+from orchestrator.cli.consent import refuse_of_others
 from orchestrator.cli.options import examples, ids_argument, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.selecting import of_words
@@ -33,7 +34,9 @@ def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
     """
     changes = Changes(app, as_json)
     wrong = False
-    for found in of_words(changes, tasks, WAITING, whole=False):
+    named = of_words(changes, tasks, WAITING, whole=False)
+    refuse_of_others(app.layout, (task_id for task_id, _, _ in named), "edit")
+    for found in named:
         try:
             wrong |= _edit(changes, *found)
         except Refused as error:

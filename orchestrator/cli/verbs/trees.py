@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli import selecting
 from orchestrator.cli.app import App
+from orchestrator.cli.consent import refuse_in_attempt, refuse_of_others
 from orchestrator.cli.options import complete_ids, examples, json_option, now
 from orchestrator.cli.screen.asking import ask_yes
 from orchestrator.cli.screen.console import say
@@ -190,9 +191,12 @@ def _clean(
     app: App, config: Config, words: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool
 ) -> int:
     layout = app.layout
+    wanted = {task_id for task_id, _, _ in selecting.named(app, words)}
+    if not wanted:
+        refuse_in_attempt("remove the trees of others")
+    refuse_of_others(layout, wanted, "remove the tree of")
     for name in removal.strays(layout):
         removal.come_back(layout, name)
-    wanted = {task_id for task_id, _, _ in selecting.named(app, words)}
     found = [item for item in _all(layout, config) if not wanted or item.id in wanted]
     free = [item for item in found if not item.held]
     for item in found:
