@@ -29,6 +29,7 @@ from orchestrator.queries.world import Known, lane_of, request_of
 from orchestrator.store import quotas
 from orchestrator.store.cardfile import CardFile
 from orchestrator.testing import End, Tube
+from orchestrator.testing.tube import NoArrivals
 
 MIDNIGHT = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 86400.0
 FAILS = End(code=1)
@@ -226,6 +227,25 @@ def test_what_comes_while_others_are_looked_at_counts_before_the_choice(tmp_path
     made.at(2, lambda: made.drop("first", task()))
     made.run(slots=2)
     assert [name for _, name, _ in made.started] == ["long", "urgent", "first"]
+
+
+class Seen(NoArrivals):
+    """Notes whether anybody could see that somebody watches before notifications came."""
+
+    seen: list[bool] = []
+
+    def start(self) -> str:
+        self.seen.append(os.path.exists(self._layout.watcher_card))
+        return super().start()
+
+
+def test_whoever_sees_that_somebody_watches_is_heard(tmp_path):
+    """Otherwise the files of one who drops at once are found by a listing, and a later one overtakes them."""
+    made = Tube(tmp_path)
+    made.arrivals = Seen
+    made.drop("a")
+    made.run()
+    assert Seen.seen == [False] and made.where("a") == "done"
 
 
 def test_a_listing_is_looked_at_in_the_order_of_its_names(tube):

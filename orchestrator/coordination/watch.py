@@ -98,16 +98,14 @@ class Watcher:
         rooms, config = self.rooms, self.rooms.settings.config
         rooms.distributors.default.prepare(1)
         rooms.distributors.begin()
+        polls = config.notify == "poll"
+        rooms.hints.silent = "switched off" if polls else self._arrivals.start()
         rooms.listener.hear(Begun())
-        rooms.card.write()
+        rooms.card.write()  # from here on we hear what whoever sees it drops
         slots = f"{config.limits.running} slots"
         rooms.notes.write("watcher_started", summary=f"pid {os.getpid()}, {slots}")
         if rooms.settings.problem:
             rooms.listener.hear(Remark(About.MISCONFIGURED, "", rooms.settings.problem))
-        polls = config.notify == "poll"
-        rooms.hints.silent = "switched off" if polls else self._arrivals.start()
-        if rooms.hints.silent:
-            rooms.card.write()
         rooms.background.send(rooms.today.load())
         self._take_over()
         rooms.byhand.begin()

@@ -37,6 +37,19 @@ Kind = TypeVar("Kind")
 NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86400 + 43200.0
 
 
+class NoArrivals(Arrivals):
+    """Notifications come from `Tube.drop`; everything else is found by the listing."""
+
+    def start(self) -> str:
+        return ""
+
+    def stop(self) -> None:
+        pass
+
+    def refresh(self) -> bool:
+        return False
+
+
 class Tube:
     """A work directory below ``root``. ``config`` is added to a configuration that has the agents
     ``ok`` and ``two``.
@@ -44,6 +57,8 @@ class Tube:
     ``news`` is what the watcher told (`orchestrator.coordination.news`), ``started`` the attempts:
     seconds since the beginning, task, number.
     """
+
+    arrivals: type[Arrivals] = NoArrivals
 
     def __init__(self, root: str | os.PathLike[str], config: str = "", start: float = NOON) -> None:
         self.layout = Layout(str(root))
@@ -116,7 +131,7 @@ class Tube:
             self,
             self.clock,
             signals=False,
-            arrivals=_NoArrivals,
+            arrivals=self.arrivals,
         )
         loop = _Loop(self.clock, most)
         try:
@@ -166,19 +181,6 @@ class Tube:
         if isinstance(news, Started):
             passed = round(self.clock.elapsed, 3)
             self.started.append((passed, news.life.id, news.life.attempt))
-
-
-class _NoArrivals(Arrivals):
-    """Notifications come from `Tube.drop`; everything else is found by the listing."""
-
-    def start(self) -> str:
-        return ""
-
-    def stop(self) -> None:
-        pass
-
-    def refresh(self) -> bool:
-        return False
 
 
 @cache
