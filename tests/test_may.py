@@ -222,6 +222,57 @@ def test_a_digit_is_one_of_ten(text):
         duration(text)
 
 
+BOUNDS = {
+    "hold": ("true", "maybe"),
+    "not_before": ("2099-01-01", "soon"),
+    "max_cost_usd": ("0.5", "-1"),
+    "max_tokens": ("5", "'5'"),
+    "sandbox": ("strict", "off"),
+    "retries": ("0", ""),
+    "silence": ("5m", ""),
+    "timeout": ("5m", ""),
+    "isolation": ("worktree", ""),
+    "review": ("always", ""),
+    "plan": ("true", ""),
+    "verify": ("[c]", ""),
+    "locks": ("[a]", ""),
+}
+
+
+@pytest.mark.parametrize("key", BOUNDS)
+def test_no_bound_of_a_task_becomes_a_word_to_its_agent(key):
+    """Where a file is read as another program's, all that is not understood is the prompt."""
+
+    def understood(value: str) -> requests.Request:
+        raw = f"title: x\ndescription: Do it\ncreated: 2026-01-01\n{key}: {value}\n".encode()
+        return requests.load("a.yaml", "a", raw, schemas.check)
+
+    right, wrong = BOUNDS[key]
+    found = understood(right)
+    assert found.legacy is not None and found.task is not None and not found.problems
+    field = {"max_cost_usd": "max_cost"}.get(key, key)
+    assert getattr(found.task, field) != getattr(Task("a", "x"), field)
+    assert right not in found.task.prompt
+    if wrong:
+        (problem,) = understood(wrong).errors
+        assert (problem.line, problem.column) == (4, len(key) + 3)
+    else:
+        other = understood("Bob says so")
+        kept = key == "timeout"  # others keep books with it
+        assert other.task is not None and ("Bob says so" in other.task.prompt) is not kept
+
+
+def test_an_import_keeps_what_a_task_may_do(project: Project):
+    path = project.root / "a.yaml"
+    path.write_text("prompt: x\nretires: 3\nhold: true\nsandbox: strict\n")
+    project.run("import", str(path))
+    made = (project.work / "inbox/a.yaml").read_text()
+    assert "\nhold: true\n" in made and "\nsandbox: strict\n" in made
+    path = path.rename(project.root / "b.yaml")
+    path.write_text("prompt: x\nretires: 3\nsandbox: off\n")
+    assert "b.yaml:3:10: error: 'off'" in project.run("import", str(path), code=4).stdout
+
+
 def by_inbox(tube: Tube, body: str) -> None:
     tube.drop("a", f"{{{body}}}\n")
 

@@ -182,7 +182,8 @@ def load(
         data = dict(request.legacy.data)
         if check is not None and offered:
             request.problems += _not_open(document, request.legacy.status)
-        _understand(request, data, check, Document("", data))
+        places = Document("", data, values=document.values, keys=document.keys)
+        _understand(request, data, check, places)  # what it kept stands where it stood
         return request
     if document.body.strip() and isinstance(data, dict):
         if "prompt" in data or "prompt_file" in data:

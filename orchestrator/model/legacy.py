@@ -9,7 +9,7 @@ might want to know of is a note.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.model import dependencies, handoff, ids, meanings
@@ -77,6 +77,9 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("notes", "Notes"),
 )
 _HEADINGS = dict(SECTIONS)
+# Keys of today's format alone that bound what a task may do: whatever they say is kept, and what
+# does not fit is told.
+BOUNDS = ("hold", "not_before", "max_cost_usd", "max_tokens", "sandbox")
 _PATHLIKE = regex(r"(?!/)(?!.*\.\.(?:/|$))[\w@+-][\w./@+ -]*\.\w+\Z")
 
 
@@ -126,6 +129,7 @@ def convert(
     role = _role(rest, notes, agents)
     if role and (agents is None or role in agents):
         out["agent"] = role
+    _bounds(rest, out)
     found, where = dependencies.find(rest, known)
     prompt = _prompt(
         str(title or "").strip(), rest, where, body, role if "agent" not in out else ""
@@ -240,19 +244,43 @@ def _labels(rest: dict[str, Any], out: dict[str, Any]) -> None:
         out["labels"] = list(dict.fromkeys(labels))
 
 
+def _is_duration(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and duration(value) > 0
+    except ValueError:
+        return False
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+
+
+# Others have these as well, and may mean something else by them.
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    "retries": lambda value: type(value) is int and 0 <= value <= 20,
+    "silence": _is_duration,
+    "isolation": lambda value: value == "worktree",
+    "review": lambda value: value in ("always", "changed"),
+    "plan": lambda value: value is True,
+    "verify": _is_texts,
+    "locks": _is_texts,
+    "timeout": _is_duration,
+}
+
+
+def _bounds(rest: dict[str, Any], out: dict[str, Any]) -> None:
+    """What a task may do at most, or when, stays that: it does not become a word to its agent."""
+    for key in (*BOUNDS, *_FITS):
+        if key in rest and (key in BOUNDS or _FITS[key](rest[key])):
+            out[key] = rest.pop(key)
+
+
 def _todays(rest: dict[str, Any], out: dict[str, Any]) -> None:
     """Keys that already mean today what they meant then are kept where their values fit."""
     for key in ("tool", "model", "cwd", "run"):
         value = rest.get(key)
         if isinstance(value, str) and re.fullmatch(r"[^\s/~-][^\s]*", value) and ".." not in value:
             out[key] = rest.pop(key)
-    if isinstance(rest.get("timeout"), str):
-        try:
-            fine = duration(rest["timeout"]) > 0
-        except ValueError:
-            return
-        if fine:
-            out["timeout"] = rest.pop("timeout")
 
 
 def _text(value: Any, depth: int = 0) -> str:
