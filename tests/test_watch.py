@@ -655,3 +655,15 @@ def test_rm_counts_at_once(project, watch):
     wait_until(lambda: project.events("task_removed", "waits"), "the removal is in the log")
     (project.work / "held/@shell.yaml").unlink()
     project.settled("goes", "done")
+
+
+def test_a_note_is_not_taken_for_an_old_one_by_whoever_moved_the_file(project, watch):
+    """The watcher may write it as soon as the file lies in the inbox, while ``retry`` still works."""
+    names = [f"t{number}" for number in range(12)]
+    for name in names:
+        project.drop(f"{name}.yaml", "prompt: x\nretries: 99\n", folder="failed")
+    watcher = watch()
+    for name in names:
+        project.run("retry", name)
+    wait_until(lambda: all(watcher.text().count(f"invalid   {name} ") for name in names))
+    assert [name for name in names if not (project.work / f"inbox/{name}.error.md").exists()] == []

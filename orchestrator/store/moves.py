@@ -249,6 +249,8 @@ def _move(
                 _note_move(store, entry, source, target, requeue)
             if requeue or kind == "task_released":
                 store.vouch_for(task_id, source)
+            if target is Status.INBOX:  # from the rename on a note is about what comes now
+                atomic.remove(store.layout.note(task_id))
             _rename(store, source, path)
             step = _step_of(kind, path)
             if made:
@@ -258,7 +260,8 @@ def _move(
             entry.close()
     with store.acknowledged(task_id, lambda: atomic.move(path, source)):
         atomic.sync_folder(os.path.dirname(path))
-        atomic.remove(store.layout.note(task_id))
+        if target is not Status.INBOX:
+            atomic.remove(store.layout.note(task_id))
         store.say(
             kind,
             task_id,
