@@ -8,7 +8,6 @@ removed: what we have to say is not lost, and neither is theirs. Only a link in 
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -99,9 +98,8 @@ def _displace(layout: Layout, path: str) -> None:
     logs = layout.folder("logs")
     home = logs if is_folder(logs) else layout.state  # it is logs/ itself that gives way
     aside = f"{home}/{DISPLACED}"
-    try:
-        os.mkdir(aside)
-    except FileExistsError:
-        if not is_folder(aside):
-            raise OSError(errno.ENOTDIR, "it is not a folder", aside) from None
+    if not is_folder(aside):
+        if os.path.lexists(aside):  # it gives way, too
+            os.rename(aside, f"{aside}-{time.time_ns()}")
+        os.makedirs(aside, exist_ok=True)
     os.rename(path, f"{aside}/{time.time_ns()}-{os.path.basename(path)}"[:240])
