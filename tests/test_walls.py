@@ -105,6 +105,7 @@ PLACES = (
     "archive/a.yaml",
     "review/v.yaml",
     "logs/after",
+    "logs/.displaced",
     "running/q.yaml",
     "running/q.cancel",
     "inbox/gone.error.md",
@@ -112,6 +113,7 @@ PLACES = (
     "schedules/s.yaml",
     ".state/active/w.jsonl",
     ".state/closed/c.jsonl",
+    ".state/closed/x.jsonl",  # of a file that lies in the inbox
     ".state/dropped/other.json",  # of after, it asks for a review (test_sandbox)
     ".state/expanding/e",
     ".state/following/f",
@@ -152,6 +154,22 @@ def test_what_is_no_file_stops_neither_the_watcher_nor_a_reader(project, watch, 
     assert "fault" not in project.run("status").stdout
     text = watcher.text()
     assert text.count("recovered") < 3 and "internal error" not in text, text
+
+
+@pytest.mark.parametrize("folder", ["active", "closed"])
+def test_a_journal_that_may_not_be_written_to_costs_its_task_only(project, watch, folder):
+    """Whoever has one's rights can take them from a file; a watcher that begins goes on."""
+    project.drop("x.yaml", "prompt: x\nnot_before: 2099-01-01\n")
+    project.run("watch", "--once", code=None)
+    path = project.work / f".state/{folder}/x.jsonl"
+    path.write_text("")
+    if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+        pytest.skip("no such attributes here")
+    try:
+        goes_on(project, watch)
+        assert project.run("list").stdout.count("x") and project.where("x") == "inbox"
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
 
 
 HEAVY = {

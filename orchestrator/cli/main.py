@@ -22,7 +22,7 @@ from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import configuration, diagnostics
 from orchestrator.files.layout import WORK
-from orchestrator.files.opening import NotAFile
+from orchestrator.files.opening import Denied, NotAFile
 from orchestrator.files.text import hang
 from orchestrator.libraries import later
 
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
 def _is_of_others(error: OSError) -> bool:
     """Whether somebody has put a pipe, a link or a file below ``work/`` where something of ours
     belongs: that is no bug."""
-    odd = isinstance(error, NotAFile) or error.errno in (
+    odd = (isinstance(error, NotAFile) and not isinstance(error, Denied)) or error.errno in (
         *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     )
     return odd and f"/{WORK}/" in os.fsdecode(error.filename or "")

@@ -74,6 +74,8 @@ def _problem(path: str) -> str:
         return str(error.strerror)
     except OSError:
         return ""
+    if os.access(os.path.dirname(path), os.W_OK) and not os.access(path, os.W_OK):
+        return "it may not be written to"  # and whoever works by it has to
     return read(path).problem
 
 

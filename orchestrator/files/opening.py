@@ -27,6 +27,11 @@ class TooLarge(NotAFile):
     """It is larger than what is read of such a file."""
 
 
+class Denied(NotAFile, PermissionError):
+    """Its mode, its owner or an attribute keeps us out: that concerns this file, as if it were
+    none."""
+
+
 def lies(path: str) -> bool:
     """Whether anything has this name, whatever it is: as `os.path.lexists`, at half the cost where
     nothing has."""
@@ -43,6 +48,8 @@ def descriptor(path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
             raise NotAFile(errno.ELOOP, "it is a symbolic link", path) from None
         if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):
             raise NotAFile(error.errno, "it is not a regular file", path) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Denied(error.errno, error.strerror, path) from None
         raise
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

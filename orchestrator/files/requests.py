@@ -98,6 +98,8 @@ def read(path: str, leased: bool = False, most: int = MAX_BYTES) -> Content:
     """
     try:
         fd = opening.descriptor(path)
+    except opening.Denied:
+        raise
     except opening.NotAFile as error:
         more = "; a task must be a regular file" if error.errno == errno.ELOOP else ""
         raise Unreadable(f"{error.strerror}{more}") from None

@@ -223,7 +223,7 @@ def take_up(store: Store) -> list[str]:
     for status in (Status.INBOX, Status.RUNNING):
         for task_id, name in scan.sorted_names(layout.folder(status)):
             if os.path.lexists(layout.journal(task_id, closed=True)):
-                with suppress(FileNotFoundError, FileExistsError):
+                with suppress(FileNotFoundError, FileExistsError, opening.NotAFile):
                     done += _follow(store, task_id, status, name)
     return done
 
@@ -269,7 +269,10 @@ def _ended_here(store: Store, task_id: str, name: str) -> bool:
     """Whether this machine knows the file in running/ after all: a copy of what has ended here
     (`git stash -u`, the task ends, `stash pop`) is kept with its logs; a task whose journal was put
     away too early is taken up again."""
-    entry = store.ledger.open(task_id)
+    try:
+        entry = store.ledger.open(task_id)
+    except opening.NotAFile:  # it blocks its id, and nothing else
+        return True
     if entry is None:
         return False
     with entry:
