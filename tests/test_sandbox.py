@@ -18,9 +18,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import Project, WatcherProcess, wait_until
 
-from orchestrator.coordination.sandboxing import literal, refusals
+from orchestrator.coordination.sandboxing import refusals
 from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.tasktrees import TaskTrees
+from orchestrator.coordination.walls import literal
 from orchestrator.execution import sandbox, secretstore, syscalls
 from orchestrator.execution.sandbox import Walls
 from orchestrator.files import schemas
@@ -406,6 +407,22 @@ def test_a_task_can_only_tighten(fenced, tmp_path):
 
 
 @needs_bwrap
+def test_the_git_folder_can_lie_anywhere_in_the_working_folder(fenced):
+    """What decides is where git says that it is, not what it is called."""
+    git(fenced.root, "init", "-q", "--separate-git-dir", str(fenced.root / "store.git"))
+    said = fenced.do(
+        """
+        for path in store.git/config store.git/hooks/pre-commit store.git/x .git; do
+            (echo evil >> $path) 2>/dev/null && echo "WROTE $path"
+        done
+        mv store.git moved 2>/dev/null && echo MOVED
+        git status --short code.txt
+        """
+    )
+    assert said == ""
+
+
+@needs_bwrap
 def test_a_tree_is_a_working_folder_and_its_git_is_not(fenced):
     fenced.config(
         CONFIG.format(
@@ -425,6 +442,82 @@ def test_a_tree_is_a_working_folder_and_its_git_is_not(fenced):
     assert said.split() == ["CHANGED", "M", "code.txt"]
     assert git(fenced.root, "show", "task/a:code.txt") == "two"
     assert (fenced.root / "code.txt").read_text() == "one\n"
+
+
+def commit(root: Path, *paths: str) -> None:
+    git(root, "add", *paths)
+    git(root, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "more")
+
+
+@needs_bwrap
+def test_a_tree_is_set_up_behind_the_same_walls(fenced, tmp_path):
+    """What it begins with may be another agent's work: ``npm ci`` runs what is written there."""
+    (fenced.root / "setup.sh").write_text("true\n")
+    commit(fenced.root, "setup.sh")
+    fenced.config(
+        CONFIG.format(
+            sandbox="project",
+            more=", isolation: worktree, review: never, merge: never",
+            rest="trees: {setup: [[sh, setup.sh]]}\n",
+        )
+    )
+    fenced.env["A_TOKEN"] = "in-the-watchers-environment"
+    escape = f"(echo x > {tmp_path}/escaped) 2>/dev/null; echo made-$A_TOKEN > made"
+    fenced.do(f"echo '{escape}' > setup.sh")
+    fenced.do("cat made", "child", base="task/a")
+    assert fenced.log("child") == "made-\n"
+    assert not (tmp_path / "escaped").exists()
+
+
+@needs_bwrap
+def test_checks_before_a_merge_run_behind_the_same_walls(fenced, tmp_path):
+    """They run again where the target has moved, and they run what the agent wrote."""
+    (fenced.root / "check.sh").write_text("true\n")
+    commit(fenced.root, "check.sh")
+    fenced.config(
+        CONFIG.format(
+            sandbox="project",
+            more=", isolation: worktree, review: always, verify: [own], verify_retries: 0",
+            rest="checks: {own: {command: [sh, check.sh]}}\n",
+        )
+    )
+    script = (
+        f"pwd; (echo x > {tmp_path}/escaped) 2>/dev/null; cat {fenced.work}/.state/instance;"
+        " test -e other"
+    )
+    fenced.do(f"echo '{script}' > check.sh; touch other")
+    assert fenced.where("a") == "review"
+    (fenced.root / "moved").write_text("x\n")
+    commit(fenced.root, "moved")
+    fenced.run("approve", "a")
+    log = (fenced.work / "logs" / "a" / "merge-checks.log").read_text()
+    assert "/.state/tmp/" in log and "instance: No such file" in log
+    assert (
+        not (tmp_path / "escaped").exists() and (fenced.root / "check.sh").read_text() != "true\n"
+    )
+
+
+@needs_bwrap
+@pytest.mark.parametrize("key", ["copy", "link"])
+def test_nothing_is_placed_through_a_link_in_a_branch(fenced, tmp_path, key):
+    """What we put into a tree lands in it, whatever an agent made of the folders above."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (fenced.root / "conf").mkdir()
+    (fenced.root / "conf" / "plain").write_text("x\n")
+    commit(fenced.root, "conf")
+    (fenced.root / "conf" / ".env").write_text("KEY=1\n")
+    fenced.config(
+        CONFIG.format(
+            sandbox="project", more=", isolation: worktree, review: never, merge: never", rest=""
+        )
+    )
+    fenced.do(f"rm -rf conf; ln -s {theirs} conf")
+    with (fenced.work / "orchestrator.yaml").open("a") as file:
+        file.write(f"trees: {{{key}: [conf/.env]}}\n")
+    fenced.do("true", "child", base="task/a", code=1)
+    assert not list(theirs.iterdir())
+    assert "a link leads conf out of the tree" in " ".join(fenced.result("child").split())
 
 
 # -- what it ends like ----------------------------------------------------------------------------------------------
@@ -447,6 +540,18 @@ def test_what_steers_programs_and_appears_is_taken_away(fenced):
     )
     assert (fenced.work / "logs" / "a" / "1" / "taken" / ".mytool" / "hook").exists()
     assert "steers programs here: moved to" in fenced.result()
+
+
+@needs_bwrap
+def test_what_a_check_leaves_is_taken_away_too(fenced):
+    """It runs what the agent wrote."""
+    fenced.settings(
+        more=", verify: [own], verify_retries: 0",
+        rest="checks: {own: {command: [sh, check.sh]}}\n",
+    )
+    fenced.do("echo 'mkdir .vscode; touch .vscode/x' > check.sh")
+    assert not (fenced.root / ".vscode").exists()
+    assert "the check own: it made .vscode, which steers" in " ".join(fenced.result().split())
 
 
 @needs_bwrap

@@ -64,7 +64,7 @@ class Lives:
 
         # what an attempt is given, and what is read of it
         self.tasktrees = trees = TaskTrees(layout, settings, store)
-        sandboxes = Sandboxes(layout, settings, trees)
+        sandboxes = Sandboxes(layout, settings)
         proof = Proof(layout, settings, store, distributors.default, trees, sandboxes)
         work = TaskWork(layout, settings, store, trees, proof)
         orders = Orders(layout, settings, distributors, trees, proof)

@@ -11,9 +11,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
+from orchestrator.coordination.settings import Fixed
+from orchestrator.coordination.walls import Building, Scene, real
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, opening, results, runrecords, scan
+from orchestrator.files.bounds import of_id, of_task
 from orchestrator.files.identity import is_file
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Unreadable, load, read
@@ -21,7 +25,9 @@ from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch, conflict_turn, within_run
+from orchestrator.model.sandbox import Sandbox, at_least, within
 from orchestrator.model.status import Status
+from orchestrator.model.template import Template
 from orchestrator.store import (
     atomic,
     conflictnotes,
@@ -36,6 +42,7 @@ from orchestrator.store import (
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge, Planned
 from orchestrator.store.transitions import Store
+from orchestrator.tools.invocation import CannotStart
 from orchestrator.tools.taskenv import ALLOWED_ENV
 
 LOOK = "look at it; orchestrator approve --settings accepts it"
@@ -76,7 +83,8 @@ def land(store: Store, config: Config, entry: Entry) -> str:
     checks = [config.checks[name] for name in role.role.verify if name in config.checks]
 
     def proven(old: str, new: str) -> str:
-        return red_on(store.layout, repo, checks, new, task_id) if checks else ""
+        box = sandbox_of(store.layout, config, journal)
+        return red_on(store.layout, config, repo, checks, new, task_id, box) if checks else ""
 
     def ready(planned: Planned | None) -> None:
         judged(store, repo, task_id, change, planned)
@@ -158,11 +166,34 @@ def members_of(layout: Layout, folder: str, name: str) -> tuple[str, ...]:
     return run.members if run is not None else ()
 
 
+def sandbox_of(layout: Layout, config: Config, journal: Journal) -> Sandbox:
+    """The sandbox that a task's last attempt had, as it is configured now."""
+    claim, role = journal.claim, role_of(config, journal).role
+    template = claim.get("template") or {}
+    task = load(
+        str(claim.get("file")),
+        journal.task_id,
+        str(claim.get("text") or "").encode(),
+        None,
+        [*config.agents],
+        find=lambda name: Template(name, body=template, filled=True),
+    ).task
+    box = at_least(role.sandbox, task.sandbox if task is not None else "")
+    bounds = of_task(layout, task) if task is not None else of_id(layout, journal.task_id)
+    return within(box, bounds.sandbox) if bounds is not None else box
+
+
 def red_on(
-    layout: Layout, repo: git.Repository, checks: Sequence[Check], commit: str, task_id: str
+    layout: Layout,
+    config: Config,
+    repo: git.Repository,
+    checks: Sequence[Check],
+    commit: str,
+    task_id: str,
+    box: Sandbox,
 ) -> str:
     """Which of the checks are red on a commit, in words; empty if none is. They run in a checkout
-    of it that goes afterwards."""
+    of it that goes afterwards, in the sandbox of who made it."""
     scratch = trees.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
     atomic.remove_tree(scratch)
     os.makedirs(scratch)
@@ -172,30 +203,48 @@ def red_on(
         acting("checkout-index", "-a", "-q", cwd=scratch)
         os.makedirs(layout.logs(task_id), exist_ok=True)
         cwd = os.path.join(scratch, repo.prefix)
-        told = [_run(check, cwd, f"{layout.logs(task_id)}/{LOG}") for check in checks]
+        enclosed = _enclosing(layout, config, box, scratch)
+        told = [_run(check, cwd, f"{layout.logs(task_id)}/{LOG}", enclosed) for check in checks]
         return "; ".join(why for why in told if why)
     finally:
         trees.forget_index(f"{scratch}.index")
         atomic.remove_tree(scratch)
 
 
-def _run(check: Check, cwd: str, log: str) -> str:
+def _enclosing(layout: Layout, config: Config, box: Sandbox, place: str) -> trees.Enclosing:
+    if not box.on:
+        return trees.bare
+    building = Building(layout, Fixed(config))
+
+    def enclosed(
+        argv: Sequence[str], cwd: str, env: Mapping[str, str]
+    ) -> AbstractContextManager[trees.Command]:
+        return building.command(Scene(box, real(place), real(cwd), apart=True), argv, env)
+
+    return enclosed
+
+
+def _run(check: Check, cwd: str, log: str, enclosed: trees.Enclosing) -> str:
     """Why a check is red; empty if it is green."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     with os.fdopen(opening.descriptor(log, flags), "ab", buffering=0) as out:
         out.write(f"$ {' '.join(check.command)}\n".encode())
         try:
-            process = subprocess.Popen(
-                check.command,
-                cwd=cwd,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+            with enclosed(check.command, cwd, _environment()) as (argv, env, fds):
+                process = subprocess.Popen(
+                    argv,
+                    cwd=cwd,
+                    env=env,
+                    pass_fds=fds,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                )
         except OSError as error:
             return f"{check.name}: {error.strerror}"
+        except CannotStart as error:
+            return f"{check.name}: {error.message}"
         try:
             code = process.wait(check.timeout)
             return f"{check.name}: exit code {code}" if code else ""

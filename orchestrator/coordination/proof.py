@@ -82,6 +82,10 @@ class Proof:
                 continue
             entry, result = await self._result(life, entry, check)
             results.append(result)
+            # Also of one that a former watcher began: what must not have appeared goes now.
+            told = await self.sandboxes.after(self.folder(life, name))
+            told = tuple(f"the check {name}: {text}" for text in told)
+            reading = replace(reading, warnings=(*reading.warnings, *told))
             if result.cause == "cancelled":
                 reason = "cancelled while a check ran"
                 return entry, replace(
@@ -120,7 +124,6 @@ class Proof:
             return entry, CheckResult(check.name, False, cause=error.message)
         order = replace(order, journal=entry.detach())
         end = await self._checked(life, self.distributor.dispatch(order, lambda _: None))
-        await self.sandboxes.after(run_dir)
         entry = await reopened(self.store, life.id, life.records)
         self._complete(entry, life.attempt, end)
         return entry, self._reading(life, check, end)

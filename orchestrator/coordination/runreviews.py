@@ -19,6 +19,7 @@ from orchestrator.files.layout import stem_of
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, Check, summary
 from orchestrator.model.run import Run
+from orchestrator.model.sandbox import Sandbox, within
 from orchestrator.model.status import FINISHED, Outcome, Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, merging, moves, runbranches, sharing, trees
@@ -114,10 +115,10 @@ def approve(store: Store, config: Config, run_id: str) -> str:
             " meantime",
             f"orchestrator diff {run_id}   then approve it again, once its tasks have ended",
         )
-    checks = _checks(store, config, run_id)
+    checks, box = _checks(store, config, run_id)
 
     def proven(old: str, new: str) -> str:
-        return merges.red_on(layout, repo, checks, new, run_id) if checks else ""
+        return merges.red_on(layout, config, repo, checks, new, run_id, box) if checks else ""
 
     def note(record: Mapping[str, Any]) -> None:
         runbranches.write(layout, known.with_merge(record))
@@ -171,16 +172,19 @@ def obey(store: Store, config: Config, name: str) -> str:
     return made
 
 
-def _checks(store: Store, config: Config, run_id: str) -> list[Check]:
-    """Every check by which a task of the run was proven."""
+def _checks(store: Store, config: Config, run_id: str) -> tuple[list[Check], Sandbox]:
+    """Every check by which a task of the run was proven, and a sandbox as tight as that of each."""
     place = runrecords.place(store.layout, run_id)
     members = merges.members_of(store.layout, *place) if place is not None else ()
     names: dict[str, None] = {}
+    box = Sandbox()
     for member in members:
         journal = journals.of(store.layout, member)
         if journal is not None:
             names |= dict.fromkeys(merges.role_of(config, journal).role.verify)
-    return [config.checks[name] for name in names if name in config.checks]
+            own = merges.sandbox_of(store.layout, config, journal)
+            box = within(own, box) if own.on else box
+    return [config.checks[name] for name in names if name in config.checks], box
 
 
 def refuse_run(store: Store, task_id: str, verb: str) -> None:

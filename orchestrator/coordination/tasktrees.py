@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from orchestrator.coordination.settings import Settings
+from orchestrator.coordination.walls import Building, Scene, real
 from orchestrator.errors import OrchestratorError
 from orchestrator.execution.processes import TAG
 from orchestrator.files import contests, gitfiles, journals, opening, origin, runrecords, scan
@@ -31,6 +32,7 @@ from orchestrator.store import atomic, belonging, git, runbranches, saving, shar
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
+from orchestrator.tools.invocation import environment
 from orchestrator.tools.routing import Route
 
 DROP = "drop"  # in the log folder: where an attempt in a sandbox drops tasks
@@ -76,7 +78,14 @@ class TaskTrees:
             os.makedirs(self.layout.logs(life.id), exist_ok=True)
             cancel = self.layout.cancel_request(life.id)
             tree = await asyncio.to_thread(
-                trees.make, self.layout, config, repo, tree, log, lambda: os.path.exists(cancel)
+                trees.make,
+                self.layout,
+                config,
+                repo,
+                tree,
+                log,
+                lambda: os.path.exists(cancel),
+                self._enclosing(life, tree),
             )
             entry.append(tree.record(), sync=True)
         else:
@@ -84,6 +93,24 @@ class TaskTrees:
             await asyncio.to_thread(belonging.settle, repo, tree, tip)
         life.tree = tree
         life.records.append(tree.record())
+
+    def _enclosing(self, life: Claimed, tree: Tree) -> trees.Enclosing:
+        """Behind which walls the tree is set up: those of its attempts, for its base may be what
+        another one left. It is given what its tool is, not all of our environment."""
+        route, config = life.route, self.settings.config
+        if not route.sandbox.on:
+            return trees.bare
+        building = Building(self.layout, self.settings)
+
+        def enclosed(
+            argv: Sequence[str], cwd: str, env: Mapping[str, str]
+        ) -> AbstractContextManager[trees.Command]:
+            own = {name: env[name] for name in ("GIT_CEILING_DIRECTORIES", "ORCHESTRATOR_ROOT")}
+            given = environment(route, life.task, config, own, {})
+            scene = Scene(route.sandbox, real(tree.path), real(cwd), apart=True)
+            return building.command(scene, argv, given)
+
+        return enclosed
 
     def _plan(self, life: Claimed, repo: git.Repository) -> Tree:
         """What tree it is to have: of its run's branch, of another task's, or of what is

@@ -8,15 +8,18 @@ over an earlier one.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.execution import syscalls
 from orchestrator.files import git
 from orchestrator.files.text import one_line
@@ -84,18 +87,23 @@ class Walls:
     network: bool = True
 
 
-def words(
-    walls: Walls, descriptor: int = syscalls.DESCRIPTOR, pins: bool = False
-) -> list[str] | None:
-    """The command up to where the program's own begins; None without bubblewrap.
+class NoWalls(OrchestratorError):
+    """A program that builds walls is missing."""
 
-    It needs the filter of system calls (`syscalls.program`) at ``descriptor``, and with ``pins``
-    what is `pinned` at those that follow. ``env`` gives the
-    program its signals back: bubblewrap itself lives as long as it does, and ignores them.
+
+def words(
+    walls: Walls, descriptor: int = syscalls.DESCRIPTOR, pins: Sequence[int] | None = None
+) -> list[str]:
+    """The command up to where the program's own begins. Raises `NoWalls` without bubblewrap.
+
+    It needs the filter of system calls (`syscalls.program`) at ``descriptor``, and what is `pinned`
+    at ``pins`` (None: by its name). ``env`` gives the program its signals back: bubblewrap itself
+    lives as long as it does, and ignores them.
     """
     bwrap, env = _which(PROGRAM), _which("env")
     if bwrap is None or env is None:
-        return None
+        raise NoWalls(f"there is no program '{PROGRAM if bwrap is None else 'env'}'")
+    fixed = iter(pins or ())
     argv = [
         bwrap,
         "--unshare-user",
@@ -110,9 +118,8 @@ def words(
     for path in KERNEL if os.geteuid() == 0 else ():
         argv += ["--ro-bind", path, path] if os.path.exists(path) else []
     for mount in walls.mounts:
-        if pins and mount.pin:
-            descriptor += 1
-            argv += [f"--{'ro-' * (mount.kind == READ)}bind-fd", str(descriptor), mount.path]
+        if pins is not None and mount.pin:
+            argv += [f"--{'ro-' * (mount.kind == READ)}bind-fd", str(next(fixed)), mount.path]
         else:
             argv += _laid(mount)
     return [*argv, "--chdir", walls.cwd, "--", env, "--default-signal"]
@@ -121,6 +128,11 @@ def words(
 def pinned(walls: Walls) -> tuple[str, ...]:
     """What has to be opened before the walls are built, each without a link in its path."""
     return tuple(mount.path for mount in walls.mounts if mount.pin)
+
+
+def given(count: int) -> range:
+    """Where the supervisor gives bubblewrap what is pinned."""
+    return range(syscalls.DESCRIPTOR + 1, syscalls.DESCRIPTOR + 1 + count)
 
 
 @cache
@@ -217,36 +229,48 @@ def refused(walls: Walls, program: str, env: Mapping[str, str]) -> str:
     return f"{program} is not visible in it" if code == 1 else f"{PROGRAM} ended with {code}"
 
 
+@contextmanager
+def enclosed(walls: Walls, argv: Sequence[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """A command behind these walls, and the descriptors that it must be given.
+
+    Raises `NoWalls`, and OSError if something that is pinned leads elsewhere by now.
+    """
+    with ExitStack() as opened:
+        calls = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+        opened.callback(os.close, calls)
+        os.write(calls, syscalls.program(walls.network))
+        os.lseek(calls, 0, os.SEEK_SET)
+        pins = []
+        for path in pinned(walls):
+            pins.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+            opened.callback(os.close, pins[-1])
+            if os.readlink(f"/proc/self/fd/{pins[-1]}") != path:
+                raise OSError(errno.ELOOP, "it leads elsewhere by now", path)
+        yield [*words(walls, calls, pins), *argv], (calls, *pins)
+
+
 def run(
     walls: Walls, argv: Sequence[str], env: Mapping[str, str], seconds: float = SECONDS
 ) -> tuple[str, int]:
     """What a short command says behind these walls, and its exit code; a problem of ours is in its
     words, with code -1."""
-    calls = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     try:
-        os.write(calls, syscalls.program(walls.network))
-        os.lseek(calls, 0, os.SEEK_SET)
-        prefix = words(walls, calls)
-        if prefix is None:
-            return (
-                f"there is no program '{PROGRAM if _which(PROGRAM) is None else 'env'}'",
-                -1,
+        with enclosed(walls, argv) as (command, fds):
+            done = subprocess.run(
+                command,
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={"PATH": env.get("PATH", os.defpath)},
+                cwd="/",
+                timeout=seconds,
+                check=False,
             )
-        done = subprocess.run(
-            [*prefix, *argv],
-            pass_fds=(calls,),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={"PATH": env.get("PATH", os.defpath)},
-            cwd="/",
-            timeout=seconds,
-            check=False,
-        )
+    except NoWalls as error:
+        return error.message, -1
     except (OSError, subprocess.SubprocessError) as error:
         return str(error), -1
-    finally:
-        os.close(calls)
     return done.stdout.decode("utf-8", "replace").strip(), done.returncode
 
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
@@ -32,6 +32,11 @@ SAVED = "refs/orchestrator/saved"  # below it what attempts left: <name>/<attemp
 ASIDE = "orchestrator-"  # how a worktree's folder is called in the repository while it is written
 CLOSED = [-1]  # stands for a folder that cannot be looked into
 GONE = ".gone-"  # the beginning of the name of a tree that is on its way out
+
+# The words of a command, its environment, and the descriptors that it must be given.
+Command = tuple[Sequence[str], Mapping[str, str], tuple[int, ...]]
+# Puts a command behind walls while it is started: its words, its folder, its environment.
+Enclosing = Callable[[Sequence[str], str, Mapping[str, str]], AbstractContextManager[Command]]
 
 
 class CannotIsolate(OrchestratorError):
@@ -282,6 +287,12 @@ def in_tree(repo: Repository, tree: Tree) -> Git:
     return Git(admin or repo.common, tree.path, filters=repo.filters)
 
 
+@contextmanager
+def bare(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Iterator[Command]:
+    """A command as it is, behind no walls."""
+    yield argv, env, ()
+
+
 def make(
     layout: Layout,
     trees: Trees,
@@ -289,11 +300,14 @@ def make(
     tree: Tree,
     log: str,
     stopped: Callable[[], bool] = lambda: False,
+    enclosed: Enclosing = bare,
 ) -> Tree:
     """Make the tree; it is `ready` when this returns. Raises `CannotIsolate`, and then there is
     nothing left of it; OSError where the disk refuses, and then it may be said again.
 
-    ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up.
+    ``log`` is where the output of ``trees.setup`` goes; ``stopped`` is asked whether to give up;
+    ``enclosed`` has the commands of ``trees.setup`` behind walls: what they run may be an agent's
+    work.
     """
     os.makedirs(layout.trees, exist_ok=True)
     if not opening.is_folder(layout.trees):
@@ -307,10 +321,11 @@ def make(
         hide_state(git, repo.below(WORK))
         git("checkout-index", "-a", "-u", "-q")
         base = os.path.join(tree.path, repo.prefix)
+        _refuse_leaving(tree, f"{base}/{WORK}/inbox")
         os.makedirs(f"{base}/{WORK}/inbox", exist_ok=True)
         hide_all(f"{base}/{WORK}/.gitignore")
         copied = tuple(_copied(layout, trees, repo, tree))
-        _set_up(trees, layout.root, base, log, stopped)
+        _set_up(trees, layout.root, base, log, stopped, enclosed)
         placed = (*copied, *_linked(layout, trees, repo, tree))
     except (OSError, OrchestratorError) as error:
         if isinstance(error, OSError) and error.errno in atomic.DISK_FAULTS:
@@ -435,10 +450,31 @@ def _wanted(
             )
         source = os.path.join(layout.root, path)
         if os.path.lexists(source):
-            yield path, source, os.path.join(tree.path, repo.prefix, path)
+            target = os.path.join(tree.path, repo.prefix, path)
+            _refuse_leaving(tree, os.path.dirname(target))
+            yield path, source, target
 
 
-def _set_up(trees: Trees, root: str, base: str, log: str, stopped: Callable[[], bool]) -> None:
+def _refuse_leaving(tree: Tree, path: str) -> None:
+    """`CannotIsolate` for a path of the tree that a link in its branch leads out of it: an agent
+    may have made that branch."""
+    inside, found = os.path.realpath(tree.path), os.path.realpath(path)
+    if found != inside and not found.startswith(f"{inside}/"):
+        shown = os.path.relpath(path, tree.path)
+        raise CannotIsolate(
+            f"on {tree.branch}, a link leads {shown} out of the tree",
+            "remove the link from what it begins with",
+        )
+
+
+def _set_up(
+    trees: Trees,
+    root: str,
+    base: str,
+    log: str,
+    stopped: Callable[[], bool],
+    enclosed: Enclosing,
+) -> None:
     """Run the commands of ``setup``, one after the other, nothing left behind."""
     for command in trees.setup:
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -447,10 +483,11 @@ def _set_up(trees: Trees, root: str, base: str, log: str, stopped: Callable[[], 
             opening.descriptor(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab", buffering=0
         ) as out:
             out.write(f"$ {' '.join(command)}\n".encode())
-            process = subprocess.Popen(
-                command, cwd=base, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )  # fmt: skip
-            why = _wait(process, trees.setup_timeout, stopped)
+            with enclosed(command, base, env) as (argv, given, fds):
+                process = subprocess.Popen(
+                    argv, cwd=base, env=given, pass_fds=fds, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                )  # fmt: skip
+                why = _wait(process, trees.setup_timeout, stopped)
         if why:
             raise CannotIsolate(f"{' '.join(command)}: {why}", f"its log: {log}")
 
