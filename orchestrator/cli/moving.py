@@ -22,7 +22,8 @@ def move(
     would: str,
     dry_run: bool,
 ) -> None:
-    """Do one step to every task that was found; in a dry run judge it as ever, and say what it would do."""
+    """Do one step to every task that was found; in a dry run judge it as ever, and say what it
+    would do."""
     app, found = changes.app, list(found)
     store = open_store(app, dry_run) if found else None
     for task_id, status, _ in found:

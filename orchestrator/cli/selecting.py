@@ -209,7 +209,8 @@ def of_words(
     fits: Callable[[str], bool] = lambda _: True,
 ) -> Found:
     """The tasks that words name; of a run, those in these folders that ``fits`` takes, and a run
-    without such tasks is refused. A run with a file of its own there, as in review, is meant itself if it may be ``whole``.
+    without such tasks is refused. A run with a file of its own there, as in review, is meant itself
+    if it may be ``whole``.
 
     Raises `NotFound` for a word that names neither.
     """

@@ -61,7 +61,8 @@ def clear(
 def held(
     store: Store, config: Config, repo: Repository, task_id: str, ended: Collection[Status] = ENDED
 ) -> str:
-    """Why `clear` would leave a tree, as far as a look can tell that saves nothing; empty: it goes."""
+    """Why `clear` would leave a tree, as far as a look can tell that saves nothing; empty: it
+    goes."""
     place, journal = scan.locate(store.layout, task_id), journals.of(store.layout, task_id)
     if place is None or place[0] not in ended:
         return f"its task is in {place[0]}/" if place else "its task is nowhere to be found"

@@ -132,7 +132,8 @@ def _moved(store: Store, contest: Contest, wanted: Step) -> str:
 
 
 def _told_anew(store: Store, document: Mapping[str, Any]) -> str:
-    """The result of a contest that is in review already, if one more of its tasks can be taken now."""
+    """The result of a contest that is in review already, if one more of its tasks can be taken
+    now."""
     run_id, reason = str(document["task"]), str(document["reason"])
     if results.read(store.layout, run_id).get("reason") == reason:
         return ""

@@ -43,7 +43,8 @@ from orchestrator.store.transitions import Store
 
 
 class Lives:
-    """Runs lives: shared by ``watch`` and ``run``, which has no ``holds``: a person asked for it."""
+    """Runs lives: shared by ``watch`` and ``run``, which has no ``holds``: a person asked for
+    it."""
 
     def __init__(
         self,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-AGAIN = (
-    1.0  # seconds after which a name is due again that was due, and of which nobody has said more
-)
+AGAIN = 1.0  # seconds after which a name is due again of which nobody has said more
 SLACK = 64  # moments that do not count any more, and are kept beside those that do
 
 

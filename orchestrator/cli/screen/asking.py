@@ -1,4 +1,7 @@
-"""What a person types: one key, one line, a yes or a no.  No Ctrl-C is lost while it is waited for."""
+"""What a person types: one key, one line, a yes or a no.
+
+No Ctrl-C is lost while it is waited for.
+"""
 
 from __future__ import annotations
 

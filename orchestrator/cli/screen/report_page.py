@@ -31,8 +31,8 @@ OUTCOMES = {
 def page(name: str, documents: Sequence[Mapping[str, Any]], base: str = "") -> str:
     """The whole document: one file that holds all it shows.
 
-    With a ``base`` it holds nothing and loads ``BASE.data.js``, ``BASE.past.js``,
-    ``BASE.rows.js`` and ``BASE.tasks.js`` beside it again and again (a page that was opened from a disk may load
+    With a ``base`` it holds nothing and loads ``BASE.data.js``, ``BASE.past.js``, ``BASE.rows.js``
+    and ``BASE.tasks.js`` beside it again and again (a page that was opened from a disk may load
     scripts, and fetch nothing else).
     """
     parts = {

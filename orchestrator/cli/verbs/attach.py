@@ -28,7 +28,8 @@ from orchestrator.model.status import Status
 @json_option
 @click.pass_obj
 def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
-    """Attach to a running task with mode: interactive; of several, or of a run, to one after another.
+    """Attach to a running task with mode: interactive; of several, or of a run, to one after
+    another.
 
     Ctrl-\\ detaches, and the tool keeps running. Several people may attach at once. When the tool
     ends, the exit code is the task's.

@@ -55,8 +55,9 @@ def command(app: App, tasks: tuple[str, ...], listed: bool, everywhere: bool, as
     """Walk through everything that needs you: questions, work in review, failures, tasks that came
     through git. Or only through the tasks and runs that you name.
 
-    One key decides each; a digit takes that option of a question. Every key runs a verb, so your decisions count even if you lose the
-    terminal. n skips one, q quits. The exit code is 0 if nothing needs you, else 7.
+    One key decides each; a digit takes that option of a question. Every key runs a verb, so your
+    decisions count even if you lose the terminal. n skips one, q quits. The exit code is 0 if
+    nothing needs you, else 7.
 
     With --all it only prints; decide in the project itself (orchestrator -C DIR review).
     """

@@ -45,8 +45,8 @@ def command(
     """Check task and run files, and report all problems at once, with line, column and a hint.
 
     FILES are files, folders, ids of tasks, or names of schedules, templates, agents and tools; -
-    reads one task from standard input. Without FILES it checks everything in work/inbox and work/held, orchestrator.yaml, and the agents, tools,
-    templates and schedules of the project.
+    reads one task from standard input. Without FILES it checks everything in work/inbox and
+    work/held, orchestrator.yaml, and the agents, tools, templates and schedules of the project.
     """
     style = "json" if as_json else style
     checking = Checking(_layout(app, files))
