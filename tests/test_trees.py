@@ -386,6 +386,40 @@ def test_still_red_is_failed_and_keeps_the_branch(repo):
     assert repo.git("show", "task/x:n") == "1\n1"
 
 
+def test_what_a_red_check_said_can_be_read(repo):
+    checks = CHECKS.replace("echo looking;", "echo looking; echo no good >&2;")
+    repo.settings("verify: [lint, tests], verify_retries: 0", checks)
+    repo.do("x", "echo 1 >> n", code=1)
+    shown = repo.run("show", "x").stdout
+    assert "lint ✓ · tests ✗   orchestrator logs x --check tests\n" in shown
+    assert "          looking\n          no good\n" in shown
+    assert repo.run("logs", "x", "--check", "tests").stdout == "looking\n"
+    assert repo.run("logs", "x", "--check", "tests", "--stderr").stdout == "no good\n"
+    assert repo.json("logs", "x", "--check", "lint")["lines"] == ["fine"]
+    for name in ("test", "..", "tests/../lint"):
+        refused = repo.run("logs", "x", "--check", name, code=3).stderr
+        assert f"attempt 1 of x ran no check '{name}'\nhint:  it ran lint, tests" in refused
+
+
+def test_no_change_is_no_change_to_look_at(repo):
+    repo.do("x", "true")
+    assert "change    none on task/x\n" in repo.run("show", "x").stdout
+
+
+def test_a_conflict_that_was_met_is_told_wherever_it_waits(repo):
+    for name in ("a", "b"):
+        repo.do(name, f"echo {name} > src/a.txt")
+    repo.run("approve", "a")
+    repo.run("approve", "b", code=None)
+    said = "task/b and main conflict in src/a.txt"
+    (need,) = (need for need in repo.json("status")["needs"] if need["id"] == "b")
+    assert need["why"] == f"{said} · +1 -3 in 1 file"
+    assert need["command"] == "reply b --conflict"
+    why = repo.run("why", "b").stdout
+    assert said in why and "orchestrator reply b --conflict" in why
+    assert f"conflict  {said}   orchestrator reply b --conflict\n" in repo.run("show", "b").stdout
+
+
 def test_a_declared_file_that_is_missing_is_red(repo):
     repo.settings("verify_retries: 0")
     repo.do("x", "true", code=1, artifacts=["made.txt"])

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import (
+    conflicts,
     contests,
     documents,
     eventreader,
@@ -143,9 +144,12 @@ def _reviews(known: world.Known) -> Iterator[Need]:
             yield Need(task_id, "review", _work(found), f"show {task_id}", verbs=can, **facts)
             continue
         diff = bool(found.get("files_changed") and found.get("branch"))
-        look = "diff" if diff else "why"
+        command = f"{'diff' if diff else 'why'} {task_id}"
+        why = _work(found)
+        if collides := conflicts.told(layout, task_id):
+            why, command = f"{collides} · {why}", f"reply {task_id} --conflict"
         verbs = (*(("diff",) if diff else ()), "show", "approve", "reject", "reply", "retry")
-        yield Need(task_id, "review", _work(found), f"{look} {task_id}", verbs=verbs, **facts)
+        yield Need(task_id, "review", why, command, verbs=verbs, **facts)
 
 
 def _text(path: str) -> str:
@@ -163,7 +167,11 @@ def _work(found: dict[str, Any]) -> str:
         figures = f"+{found.get('insertions', 0)} -{found.get('deletions', 0)}"
         parts.append(f"{figures} in {isolation.files_of(len(found['files_changed']))}")
     reason = one_line(str(found.get("reason") or ""), 160)
-    if reason and not (parts and reason.startswith("+")):
+    if parts and reason.startswith("+"):
+        reason = ""
+    elif parts:
+        reason = reason.partition(f": {figures} in ")[0]  # of a run: how many of it are done
+    if reason:
         parts.append(reason)
     parts += checks_of(found)
     if found.get("cost_usd"):

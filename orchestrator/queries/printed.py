@@ -5,14 +5,36 @@ from __future__ import annotations
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader
-from orchestrator.files.text import clean, last_states
+from orchestrator.files.text import clean, last_lines, last_states
 from orchestrator.tools.activity import Presentation, Renderer, presentation
+
+CHECKS = "checks"  # the folder beside the logs of an attempt
+TOLD = 3  # lines of each stream of a check that has failed
 
 
 def newest(layout: Layout, task_id: str) -> int | None:
     """The number of the last attempt that has a log here; None if none has."""
     numbers = [int(name) for name in scan.names(layout.logs(task_id)) if name.isdecimal()]
     return max(numbers, default=None)
+
+
+def checks(layout: Layout, task_id: str, number: int) -> list[str]:
+    """The checks of an attempt that have printed something here, or could have."""
+    return sorted(scan.names(f"{layout.logs(task_id, number)}/{CHECKS}"))
+
+
+def folder_of_check(name: str) -> str:
+    """Where its output lies, from the folder of the attempt."""
+    return f"{CHECKS}/{name}"
+
+
+def last_of_check(layout: Layout, task_id: str, number: int, name: str) -> tuple[str, list[str]]:
+    """The stream to begin with, and the last lines of both; no lines if no such check ran here."""
+    if name not in checks(layout, task_id, number):
+        return "stdout", []
+    folder = f"{layout.logs(task_id, number)}/{folder_of_check(name)}"
+    out, err = (last_lines(f"{folder}/{stream}.log", TOLD) for stream in ("stdout", "stderr"))
+    return "stdout" if out or not err else "stderr", out + err
 
 
 def how_shown(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.files import (
+    conflicts,
     editing,
     eventreader,
     journals,
@@ -23,7 +24,7 @@ from orchestrator.model import question as question_model
 from orchestrator.model.status import WAITING, Status
 from orchestrator.queries import elsewhere, world
 from orchestrator.queries import needs as needs_queries
-from orchestrator.records import dataclass, field
+from orchestrator.records import dataclass, field, replace
 
 if TYPE_CHECKING:
     from orchestrator.model.journal import Journal
@@ -114,6 +115,9 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
         f"orchestrator approve {task_id}   or reject, reply, retry",
         stuck=True,
     )
+    if collides := conflicts.told(layout, task_id):
+        hint = f"orchestrator reply {task_id} --conflict   gives it back to its own session"
+        gate = replace(gate, why=collides, hint=hint)
     notes = needs_queries.checks_of(found)
     if found.get("branch") and found.get("files_changed"):
         notes.append(f"what it changed: orchestrator diff {task_id}")

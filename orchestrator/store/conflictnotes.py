@@ -6,16 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.files import scan
+from orchestrator.files.conflicts import CONFLICT, path_of
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import Status
 from orchestrator.store import atomic, trees
-
-CONFLICT = ".conflict"
-
-
-def path_of(layout: Layout, task_id: str) -> str:
-    """Where the note on a task is."""
-    return layout.file(Status.REVIEW, task_id + CONFLICT)
 
 
 def write(layout: Layout, task_id: str, message: str, files: Sequence[str]) -> None:

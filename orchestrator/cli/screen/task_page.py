@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.cli.screen.console import Console, cost, tokens
+from orchestrator.files import conflicts
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import waiting_plan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model import isolation
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
+from orchestrator.queries import printed
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
@@ -271,24 +274,39 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
     change = isolation.change_from(journal.change) if journal is not None else None
     facts = []
     if change is not None:
-        state = isolation.summary(change) if change.files else f"no change on {change.branch}"
+        state = isolation.summary(change) if change.files else f"none on {change.branch}"
         merged = (
             f" · merged as {journal.merged[:12]}" if journal is not None and journal.merged else ""
         )
-        facts.append(
-            ("change", one_line(f"{state}{merged}", 200) + f"   orchestrator diff {found.row.id}")
-        )
+        look = f"   orchestrator diff {found.row.id}" if change.files else ""
+        facts.append(("change", one_line(f"{state}{merged}", 200) + look))
+        if collides := conflicts.told(layout, found.row.id):
+            command = f"   orchestrator reply {found.row.id} --conflict"
+            facts.append(("conflict", collides + command))
     elif journal is not None and journal.tree:
         facts.append(("branch", one_line(str(journal.tree.get("branch", "")), 200)))
-    checks = [item for item in result.get("checks") or () if isinstance(item, dict)]
-    signs = [f"{item.get('check')} {'✓' if item.get('passed') else '✗'}" for item in checks]
-    facts.append(("checks", one_line(" · ".join(signs), 200)))
+    facts.append(("checks", _checks(result, found, layout)))
     if journal is not None and journal.earlier:
         before = " · ".join(journal.earlier[-5:])
         facts.append(("before", one_line(f"{before}, where it started over", 200)))
     if os.path.isdir(layout.tree(found.row.id)):
         facts.append(("tree", layout.shown(layout.tree(found.row.id))))
     return facts
+
+
+def _checks(result: Mapping[str, Any], found: Story, layout: Layout) -> str:
+    """How they ended; of the first that failed the last it said, and how to read all of it."""
+    checks = [item for item in result.get("checks") or () if isinstance(item, dict)]
+    signs = [f"{item.get('check')} {'✓' if item.get('passed') else '✗'}" for item in checks]
+    text = one_line(" · ".join(signs), 200)
+    red = next((str(item.get("check")) for item in checks if not item.get("passed")), "")
+    number = found.journal.attempt.number if found.journal and found.journal.attempt else 0
+    stream, lines = printed.last_of_check(layout, found.row.id, number, red)
+    if not lines:
+        return text
+    command = f"orchestrator logs {found.row.id} --check {shlex.quote(red)}"
+    more = " --stderr" if stream == "stderr" else ""
+    return "\n".join((f"{text}   {command}{more}", *(one_line(line, SAID) for line in lines)))
 
 
 def _plan(result: Mapping[str, Any], task_id: str) -> str:

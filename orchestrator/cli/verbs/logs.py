@@ -19,6 +19,7 @@ from orchestrator.errors import NotFound
 from orchestrator.files import journals, results, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.logreader import LogReader, no_log
+from orchestrator.files.text import one_line
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import show_duration
 from orchestrator.queries import printed
@@ -30,6 +31,7 @@ from orchestrator.tools import activity
         "orchestrator logs review-retry",
         "orchestrator logs -f retry        # Ctrl-C stops following, not the task",
         "orchestrator logs retry --stderr --attempt 1",
+        "orchestrator logs retry --check tests",
     )
 )
 @ids_argument(runs=True)
@@ -42,6 +44,7 @@ from orchestrator.tools import activity
 @click.option("--last", "lines", type=click.IntRange(0), help="Only the last lines, this many.")
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt. Default: the last.")
 @click.option("--stderr", is_flag=True, help="Its standard error.")
+@click.option("--check", metavar="NAME", help="What this check of the attempt printed.")
 @json_option
 @click.option("--raw", is_flag=True, help="The raw bytes, whatever they do to your terminal.")
 @click.pass_obj
@@ -52,6 +55,7 @@ def command(
     lines: int | None,
     attempt: int | None,
     stderr: bool,
+    check: str | None,
     as_json: bool,
     raw: bool,
 ) -> int:
@@ -65,6 +69,8 @@ def command(
     ids = [task_id for task_id, _, _ in named(app, tasks)]
     if follow and as_json:
         raise click.UsageError("--follow prints only text")
+    if follow and check:
+        raise click.UsageError("--follow follows the tool, not a check")
     if follow and len(ids) > 1:
         raise click.UsageError(f"--follow follows one task; these are {len(ids)}")
     if follow:
@@ -77,12 +83,13 @@ def command(
 
     def one(task_id: str) -> int:
         number = _attempt(layout, task_id, attempt)
+        file = f"{_check_folder(layout, task_id, number, check)}/{name}" if check else name
         if as_json:
-            documents.append(("logs", _document(layout, task_id, number, name, lines, raw)))
+            documents.append(("logs", _document(layout, task_id, number, file, lines, raw)))
             return 0
         if len(ids) > 1:
             say(f"==> {task_id} · attempt {number}")
-        return _show(app, task_id, number, name, lines, raw)
+        return _show(app, task_id, number, file, lines, raw)
 
     code = for_each(ids, one)
     if as_json:
@@ -105,6 +112,15 @@ def _attempt(layout: Layout, task_id: str, attempt: int | None) -> int:
         raise _no_log(layout, task_id)
     _check_attempt(layout, task_id, attempt)
     return number
+
+
+def _check_folder(layout: Layout, task_id: str, number: int, check: str) -> str:
+    """The folder of a check's output, from that of the attempt. `NotFound` if no such check ran."""
+    ran = printed.checks(layout, task_id, number)
+    if check not in ran:
+        hint = f"it ran {', '.join(ran)}" if ran else f"orchestrator show {task_id}"
+        raise NotFound(f"attempt {number} of {task_id} ran no check '{one_line(check, 60)}'", hint)
+    return printed.folder_of_check(check)
 
 
 def _show(app: App, task_id: str, number: int, name: str, lines: int | None, raw: bool) -> int:
