@@ -47,7 +47,9 @@ def test_a_run_is_one_branch_reviewed_and_merged_once(repo: Repo):
     assert result["notes"] == ["feature.three: failed"]
     assert repo.run("diff", "feature", "--name-only").stdout == "one\ntwo\n"
     needs = json.loads(repo.run("review", "--json", code=7).stdout)["needs"]
-    assert [item["id"] for item in needs if item["kind"] == "review"] == ["feature"]
+    assert [(item["id"], item["why"]) for item in needs if item["kind"] == "review"] == [
+        ("feature", "+2 -0 in 2 files · 2 of 3 done")
+    ]
     (view,) = repo.json("runs")["runs"]
     assert (view["folder"], view["branch"]) == ("review", "run/feature")
     assert "feature.three" in repo.run("retry", "feature", "-n").stdout  # only what failed
@@ -184,7 +186,7 @@ def test_what_was_moved_to_done_while_nobody_watched_is_merged_by_the_next_watch
     copy.write_bytes((repo.work / "review/brought.yaml").read_bytes())
     (repo.work / "review/brought.yaml").unlink()
     told = repo.run("watch", "--until-empty", code=None).stdout
-    assert "x was moved to done/: merged task/x" in told
+    assert "moved to done/: merged task/x" in told
     assert (repo.root / "x").read_text() == "x\n" and repo.where("x") == "done"
     assert (repo.root / "one").read_text() == "1\n" and repo.where("feature") == "done"
     assert repo.where("z") == "review" and (repo.root / "z").read_text() == "mine\n"

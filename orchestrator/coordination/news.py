@@ -165,6 +165,7 @@ class About(Enum):
     """What a `Remark` is about."""
 
     ANSWERED = "answered"
+    APPROVED = "approved"
     ASKED = "asked"
     BUDGET = "budget"
     CANCELLED = "cancelled"
@@ -182,6 +183,7 @@ class About(Enum):
     RELEASED = "released"
     REPLIED = "replied"
     RESTORED = "restored"
+    REVIEWED = "reviewed"
     TIDIED = "tidied"
     WARNED = "warned"
 

@@ -99,8 +99,7 @@ class Reviews:
                 words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
                 if words:
                     self.tally[str(Status.REVIEW)] += 1
-                    told = f"run {run.id} is in review: {words}"
-                    self.listener.hear(Remark(About.TIDIED, run.id, told))
+                    self.listener.hear(Remark(About.REVIEWED, run.id, words))
         except (OSError, OrchestratorError) as error:
             self.listener.hear(Remark(About.WARNED, run.id, runreviews.told(error)))
         finally:
@@ -125,8 +124,11 @@ class Reviews:
         words = await asyncio.to_thread(contests.settle, self.store, run.id)
         place = runrecords.place(self.layout, run.id)
         if words and place is not None:
-            told = f"contest {run.id} is in {place[0]}/: {words}"
-            self.listener.hear(Remark(About.TIDIED, run.id, told))
+            if place[0] == Status.REVIEW:
+                self.listener.hear(Remark(About.REVIEWED, run.id, words))
+            else:
+                told = f"contest {run.id} is in {place[0]}/: {words}"
+                self.listener.hear(Remark(About.TIDIED, run.id, told))
         for member in run.members if words else ():
             self.waitlist.tasks.statuses.fresh(member)
 
@@ -135,9 +137,7 @@ class Reviews:
         try:
             made = await asyncio.to_thread(self._merged, name)
             if made:
-                self.listener.hear(
-                    Remark(About.TIDIED, task_id, f"{task_id} was moved to done/: {made}")
-                )
+                self.listener.hear(Remark(About.APPROVED, task_id, f"moved to done/: {made}"))
         except (OSError, OrchestratorError) as error:
             why = runreviews.told(error)
             words = f"it was moved to done/ and cannot be merged: {why}"

@@ -72,6 +72,7 @@ class Look:
 REFUSED = "the disk refuses writes: {}. Nothing is claimed; running tasks go on"
 REMARKS: Mapping[About, Look] = {
     About.ANSWERED: Look("running", "answer", text="goes on with your answer: {}"),
+    About.APPROVED: Look("ok", "note", "approved"),
     About.ASKED: Look("review", "question", "asks"),
     About.BUDGET: Look("warning", "text", "budget", name="day"),
     About.CANCELLED: Look("cancelled", "reason"),
@@ -89,6 +90,7 @@ REMARKS: Mapping[About, Look] = {
     About.RELEASED: Look("ok", "", "released", "may start again"),
     About.REPLIED: Look("waiting", "", "replied", "it goes on with your reply"),
     About.RESTORED: Look("warning", "note", "restored"),
+    About.REVIEWED: Look("review", "note"),
     About.TIDIED: Look("note", "note", "tidied"),
     About.WARNED: Look("warning", "warning"),
 }
