@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -302,6 +303,20 @@ def test_logs_and_results_that_an_agent_made_something_else_of(project, watch, k
         done = project.run(*words, code=None, patience=30)
         assert "Traceback" not in done.stderr and "internal error" not in done.stderr, words
     assert watcher.text().count("recovered") < 3, watcher.text()
+
+
+@pytest.mark.parametrize(
+    "kind", ["mkfifo", "mkdir", "ln -s /nowhere", "truncate -s 60G", "echo junk >"]
+)
+def test_a_journal_that_an_agent_made_something_else_of(project, watch, kind):
+    """What is remembered of the task is written again; what lay there is kept aside."""
+    watcher = watch()
+    path = '"$ORCHESTRATOR_WORK/.state/active/$ORCHESTRATOR_TASK_ID.jsonl"'
+    script = f"rm {path}\n{kind} {path}\necho fine\n"
+    project.drop("a.yaml", json.dumps({"agent": "sh", "prompt": script}))
+    project.settled("a", "done")
+    assert project.result("a")["outcome"] == "succeeded" and "error=" not in watcher.text()
+    assert len(list(project.work.glob("logs/.displaced/*-a.jsonl"))) == 1
 
 
 def test_an_artifact_of_60_gb_is_listed_and_not_hashed(project, watch):

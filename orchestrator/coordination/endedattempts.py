@@ -15,6 +15,7 @@ from orchestrator.model.attempt import AttemptEnd, end_from
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.result import Reading, reading_from
 from orchestrator.model.status import Outcome
+from orchestrator.store import places
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 from orchestrator.store.waiting import when_free
@@ -22,14 +23,16 @@ from orchestrator.store.waiting import when_free
 
 async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
     """The journal of a task whose attempt has ended, with its lock; made again from ``records`` if
-    git clean has removed it.
+    git clean has removed it, or something else lies in its place, which gives way.
 
-    Raises `NotUnderstood` if something else lies in its place.
+    Raises `NotUnderstood` if nothing is remembered of it.
     """
+    path = store.layout.journal(task_id)
     try:
         entry = store.ledger.unread(task_id)
     except opening.NotAFile:
-        raise NotUnderstood(task_id) from None
+        places.displace(store.layout, path)
+        entry = None
     if entry is None:
         store.prepare()
         entry = written_again(store, task_id, records)
@@ -38,11 +41,18 @@ async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, An
         entry.close()  # it has not let go yet: nothing is appended without the lock
         freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
         entry = freed or entry
-    return entry
+    if entry.journal.claim:
+        return entry
+    entry.close()  # a file, and no journal
+    places.displace(store.layout, entry.path)
+    return written_again(store, task_id, records)
 
 
 def written_again(store: Store, task_id: str, records: Sequence[Mapping[str, Any]]) -> Entry:
-    """A journal that somebody has removed, from what is remembered of it."""
+    """A journal that somebody has removed, from what is remembered of it. `NotUnderstood` if that is
+    nothing."""
+    if not records:
+        raise NotUnderstood(task_id)
     entry = store.ledger.create(task_id, records[0])
     for record in records[1:]:
         entry.append(record)

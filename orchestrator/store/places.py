@@ -75,7 +75,7 @@ def clear(layout: Layout, path: str) -> bool:
             return False
     except FileNotFoundError:
         return False
-    _displace(layout, path)
+    displace(layout, path)
     return True
 
 
@@ -90,11 +90,12 @@ def make_folder(layout: Layout, path: str, mode: int = 0o777) -> None:
     except FileNotFoundError:
         os.makedirs(path, mode, exist_ok=True)
         return
-    _displace(layout, path)
+    displace(layout, path)
     os.mkdir(path, mode)
 
 
-def _displace(layout: Layout, path: str) -> None:
+def displace(layout: Layout, path: str) -> None:
+    """Move aside what lies at ``path``."""
     logs = layout.folder("logs")
     home = logs if is_folder(logs) else layout.state  # it is logs/ itself that gives way
     aside = f"{home}/{DISPLACED}"
