@@ -66,6 +66,7 @@ KINDS = {
             "test_documents",
             "test_event_shape",
             "test_git_history",
+            "test_provenance",
             "test_aside",
             "test_hermetic",
             "test_secrecy",

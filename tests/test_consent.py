@@ -62,6 +62,20 @@ def test_tools_roles_and_templates_wait_too(pulled, name):
     assert f"work/{name} was removed through git" in refused(project)
 
 
+def test_a_pulled_template_is_not_used_by_hand(pulled):
+    """What a verb makes of it would count without a question."""
+    project, other = pulled
+    push(other, {"work/templates/fix.yaml": f"agent: sh\nprompt: touch {project.root}/evil\n"})
+    git(project.root, "pull", "-q")
+    said = project.run("new", "-T", "fix", "--id", "a", code=1).stderr
+    assert "work/templates/fix.yaml came through git" in said and "approve --settings" in said
+    assert not project.where("a")
+    project.run("approve", "--settings")
+    project.run("new", "-T", "fix", "--id", "a")
+    (project.work / "templates/fix.yaml").write_text("agent: sh\nprompt: exit\n")
+    project.run("new", "-T", "fix", "--id", "b")  # a person's own edit, with no watcher that saw it
+
+
 WAYS = ["pull", "squash", "checkout", "crlf", "gc", "rebase", "restore", "reset"]
 
 

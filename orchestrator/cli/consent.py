@@ -55,6 +55,16 @@ def refusal(layout: Layout) -> str:
     return one_line("; ".join(Acceptance(layout, trust.of(layout)).review()), 200)
 
 
+def refuse_brought(layout: Layout, template: str) -> None:
+    """`Refused` if git brought this template and nobody here has accepted it: what a verb makes of
+    it would count without a question."""
+    reasons = Acceptance(layout, trust.of(layout)).doubts(template)
+    if reasons:
+        raise Refused(
+            f"the template {template} is not used: " + one_line("; ".join(reasons), 200), HINT
+        )
+
+
 def _check(given: str, found: str) -> None:
     if given.lower() != found:
         raise Unusable(

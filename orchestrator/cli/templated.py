@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import consent
 from orchestrator.cli.options import complete_from
 from orchestrator.errors import INVALID, NotFound, OrchestratorError, Refused
 from orchestrator.files import configuration, encodings, listing, schemas, templates
@@ -40,10 +41,12 @@ def complete_words(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
 
 
 def named(layout: Layout, name: str) -> Template:
-    """The template of this name.  `NotFound` if there is none that can be used."""
+    """The template of this name. `NotFound` if there is none that can be used, and `Refused` if git
+    brought it."""
     config = configuration.load_config(layout, schemas.check)
     found = config.templates.get(name)
     if found is not None:
+        consent.refuse_brought(layout, name)
         return found
     if wrong := config.left_out.get(f"template {name}"):
         raise OrchestratorError(wrong, "orchestrator validate", INVALID)

@@ -55,6 +55,51 @@ def blobs(reader: git.Reader, inside: str, data: bytes) -> list[str]:
     return found or (_alike(reader, inside, data) if _is_converted(data) else [])
 
 
+def has(reader: git.Reader, inside: str, oid: str) -> bool:
+    """Whether the history has this blob at the path.  Raises `git.Unclear`."""
+    return _in_history(reader, inside, oid)
+
+
+def unnamed(reader: git.Reader, inside: str, data: bytes) -> list[str]:
+    """The ids of blobs that say this and that no commit has at the path, no stash either: somebody
+    added them, or a merge wrote them.  Raises `git.Unclear`."""
+    there = [oid for oid in _all_ids(reader, inside, data) if _may_have(reader.repository, oid)]
+    return [
+        oid
+        for oid in there
+        if not reader.ask("cat-file", "-e", oid, codes=(0, 1, 128)).code
+        and not _in_history(reader, inside, oid)
+        and not _is_stashed(reader, inside, oid)
+    ]
+
+
+def bases(reader: git.Reader, inside: str) -> tuple[str, str]:
+    """What HEAD has at the path, and what the last commit that was not made here left there: a
+    person's own commits since then were made of that.  Empty is none.  Raises `git.Unclear`."""
+    asked = ("log", f"-n{_MOST_AT_PATH}", "--format=%H", "HEAD", "--", f":(literal){inside}")
+    logged = reader.ask(*asked, codes=(0, 128)).out.decode("ascii").split()
+    made = _committed(reader.repository)
+    foreign = next((commit for commit in logged if commit not in made), "")
+    return _blob_at(reader, "HEAD", inside), foreign and _blob_at(reader, foreign, inside)
+
+
+def _blob_at(reader: git.Reader, commit: str, inside: str) -> str:
+    listed = reader.ask("ls-tree", "-z", "--full-tree", commit, "--", inside, codes=(0, 128)).out
+    words = listed.split(b"\t")[0].split()
+    return words[2].decode("ascii") if words[1:2] == [b"blob"] else ""
+
+
+def _committed(repository: git.Repository) -> set[str]:
+    """The commits that were made here, as the logs of HEAD and branches say, which git never
+    transfers."""
+    found = set()
+    for line in _log_lines(repository):
+        facts, _, said = line.partition("\t")
+        if said.startswith(("commit: ", "commit (initial)", "commit (amend)")):
+            found.add(facts.split(" ", 2)[1])
+    return found
+
+
 def brought(repository: git.Repository, inside: str, data: bytes) -> bool:
     """Whether there are such `blobs`, or the index has one.  Raises `git.Unclear`."""
     said = _attributes(repository, inside)
@@ -167,17 +212,29 @@ def _is_kept(reader: git.Reader, inside: str, oid: str) -> bool:
     file that it tracks elsewhere is not asked about."""
     if f" {oid} ".encode() in reader.ask("ls-files", "-s", "-z").out:
         return False
+    return _kept_by(reader, inside, oid, ("--invert-grep",))
+
+
+def _kept_by(reader: git.Reader, inside: str, oid: str, which: tuple[str, ...]) -> bool:
+    """Whether a commit that looks like a stash, or one that does not (``which``), and that no other
+    ref leads to brought this blob to the path."""
     form = "--batch-check=%(objecttype) %(objectname)"
     listed = reader.ask("cat-file", "--batch-all-objects", "--unordered", form).out.splitlines()
     commits = [line[7:] for line in listed if line.startswith(b"commit ")]
     found = reader.ask(
         *("log", "--stdin", "--exclude=refs/stash", "--not", "--all", "--full-history", "-m"),
-        *("--format=%H", "-n1", f"--find-object={oid}", "--invert-grep"),
+        *("--format=%H", "-n1", f"--find-object={oid}", *which),
         *(f"--grep={pattern}" for pattern in _STASHED),
         *("--", f":(literal,icase){inside}"),
         stdin=b"\n".join(commits),
     )
     return bool(found.out.strip())
+
+
+def _is_stashed(reader: git.Reader, inside: str, oid: str) -> bool:
+    """Whether a commit that looks like a stash, and that no ref leads to but that of the stash, has
+    this blob at the path."""
+    return _kept_by(reader, inside, oid, ())
 
 
 def _has_name(reader: git.Reader, inside: str) -> bool:
@@ -236,21 +293,25 @@ def _fetched(repository: git.Repository) -> Iterator[str]:
 
 
 def _moved_from(repository: git.Repository) -> Iterator[str]:
-    """Where HEAD and branches have been, the last of it first, as their logs say; the stash's is
-    not among them."""
+    """Where HEAD and branches have been, as their logs say; the stash's is not among them."""
+    for line in _log_lines(repository):
+        oid = line.split(" ", 2)[1:2]
+        if oid and _OID.fullmatch(oid[0]):
+            yield oid[0]
+
+
+def _log_lines(repository: git.Repository) -> Iterator[str]:
+    """What the logs of HEAD and branches say, the last of each first."""
     paths = [f"{repository.git_dir}/logs/HEAD"]
     for kind in ("heads", "remotes"):
         walk = scan.walk(f"{repository.common}/logs/refs/{kind}")
         paths += [f"{folder}/{name}" for folder, _, names_ in walk for name in sorted(names_)]
     for path in paths[:_MOST_LOGS]:
         try:
-            lines = opening.read_bytes(path).decode("ascii", "replace").splitlines()
+            lines = opening.read_bytes(path).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
-        for line in reversed(lines[-_MOST_MOVES:]):
-            oid = line.split(" ", 2)[1:2]
-            if oid and _OID.fullmatch(oid[0]):
-                yield oid[0]
+        yield from reversed(lines[-_MOST_MOVES:])
 
 
 def _may_have(repository: git.Repository, oid: str) -> bool:

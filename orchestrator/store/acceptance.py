@@ -16,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import git, history, journals, opening, trust
+from orchestrator.files import git, journals, opening, rules, trust
 from orchestrator.files.configuration import load_config
-from orchestrator.files.identity import born
-from orchestrator.files.layout import WORK, Layout, is_draft
+from orchestrator.files.layout import WORK, Layout, is_draft, stem_of
 from orchestrator.files.scan import names, settings_names
 from orchestrator.files.text import clean
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass, field
-from orchestrator.store import atomic, trusting
+from orchestrator.store import atomic, provenance, trusting
+from orchestrator.store.provenance import LINK, Snapshot
 
 # The folders whose files are settings, and how such files end.
 FOLDERS = {
@@ -34,7 +34,6 @@ FOLDERS = {
     "schedules": (".yaml", ".yml"),
 }
 MOST_EARLIER = 1000  # accepted versions of files that are remembered
-Snapshot = Mapping[str, bytes]  # what each settings file says, by its path below work/
 
 
 def snapshot(layout: Layout) -> dict[str, bytes]:
@@ -49,11 +48,15 @@ def snapshot(layout: Layout) -> dict[str, bytes]:
         ]
     for path in [*paths, *_guides(layout)]:
         try:
-            found[path] = opening.read_bytes(os.path.realpath(f"{layout.work}/{path}"))
+            real = os.path.realpath(provenance.place_of(layout, path))
+            found[path] = opening.read_bytes(real)
         except FileNotFoundError:
-            continue
+            if path.startswith(".."):  # named and not there: what comes there later is a change
+                found[path] = b""
         except OSError:
             found[path] = b""
+        if links := provenance.links_to(layout, path):
+            found[path + LINK] = links
     return found
 
 
@@ -64,11 +67,12 @@ def _guides(layout: Layout) -> list[str]:
         agents = load_config(layout).agents.values()
     except OrchestratorError:
         return []
-    return sorted({f"../{agent.instructions}" for agent in agents if agent.guide is not None})
+    named = {agent.instructions for agent in agents if not agent.profile} - {""}
+    return sorted(f"../{path}" for path in named if not rules.outside(path))
 
 
 def _shown(path: str) -> str:
-    return os.path.normpath(f"{WORK}/{path}")
+    return os.path.normpath(f"{WORK}/{path.removesuffix(LINK)}")
 
 
 def digest_of(files: Snapshot) -> str:
@@ -101,13 +105,27 @@ class Acceptance:
             return []
         if self._remembered().get("held") and not trusting_attempts:
             return [f"{_shown(path)} changed while tasks ran, or later" for path in sorted(changed)]
-        brought = _brought(self.layout, changed, now, before, self._earlier())
-        if brought:
-            brought = _without_known(self.layout, self.known, brought, now)
-        found = [f"{_shown(path)} {why}" for path, why in brought.items()]
+        found = self._brought(changed, now, before)
         since = trust.read_json(f"{self.known.folder}/alive.json") if self.known.folder else {}
         touched = _touched(self.layout, changed, since) if since and not trusting_attempts else []
         return sorted(found + [f"{_shown(path)} changed while a task ran" for path in touched])
+
+    def doubts(self, template: str) -> list[str]:
+        """Why a template needs a person's yes before it is used by hand: git brought it."""
+        now, before = snapshot(self.layout), self._accepted()
+        changed = [
+            path
+            for path in _changed(before, now)
+            if path.startswith("templates/")
+            and stem_of(os.path.basename(path.removesuffix(LINK))) == template
+        ]
+        return self._brought(changed, now, before)
+
+    def _brought(self, changed: list[str], now: Snapshot, before: Snapshot) -> list[str]:
+        brought = provenance.brought(self.layout, changed, now, before, set(self._earlier()))
+        if brought:
+            brought = _without_known(self.layout, self.known, brought, now)
+        return [f"{_shown(path)} {why}" for path, why in brought.items()]
 
     def equal(self) -> bool:
         """Whether the settings are those that were accepted."""
@@ -118,7 +136,7 @@ class Acceptance:
         if self.known.state == trust.COPIED:
             self.known = trusting.accept_copy(self.layout)
         said = {path: _text(raw) for path, raw in files.items()}
-        sums = [_sum(path, raw) for path, raw in files.items()]
+        sums = [provenance.sum_of(path, raw) for path, raw in files.items()]
         with self._alone():
             earlier = list(dict.fromkeys([*self._earlier(), *sums]))[-MOST_EARLIER:]
             self._write({"files": said, "at": time.time(), "earlier": earlier})
@@ -222,7 +240,7 @@ def _changed(before: Snapshot, now: Snapshot) -> list[str]:
         path
         for path in {**before, **now}
         if before.get(path) != now.get(path)
-        and (not path.startswith("../") or (path in before and path in now))
+        and (not path.startswith("../") or {path.removesuffix(LINK)} <= before.keys() & now.keys())
     ]
 
 
@@ -232,30 +250,6 @@ def _text(raw: bytes) -> str:
 
 def _lines(raw: bytes) -> list[str]:
     return raw.decode("utf-8", "replace").splitlines()
-
-
-def _sum(path: str, raw: bytes) -> str:
-    return hashlib.sha256(os.fsencode(path) + b"\0" + raw).hexdigest()
-
-
-def _brought(
-    layout: Layout, changed: list[str], now: Snapshot, before: Snapshot, earlier: list[str]
-) -> dict[str, str]:
-    """Which of these files git brought, and in what words."""
-    try:
-        repositories = list(git.above(layout.work))
-        found: dict[str, str] = {}
-        for repository in repositories:
-            with git.reading(repository) as reader:
-                for path in changed:
-                    raw = now.get(path)
-                    if raw is not None and _came(reader, layout, path, raw, earlier):
-                        found[path] = "came through git"
-                    elif raw is None and _went(reader, layout, path, before[path]):
-                        found[path] = "was removed through git"
-        return found
-    except git.Unclear as error:
-        return dict.fromkeys(changed, f"may have come through git, which does not say: {error}")
 
 
 def _without_known(
@@ -304,67 +298,28 @@ def _files(remembered: Mapping[str, object]) -> dict[str, bytes]:
     return {path: str(text).encode("latin-1", "replace") for path, text in files.items()}
 
 
-def _inside(reader: git.Reader, layout: Layout, path: str) -> str:
-    real = os.path.realpath(f"{layout.work}/{path}")
-    return os.path.relpath(real, reader.repository.folder)
-
-
-def _came(reader: git.Reader, layout: Layout, path: str, raw: bytes, earlier: list[str]) -> bool:
-    """Whether git wrote this file: it has the same, and had it before the file was there.
-
-    Of a person's own edit, committed since, git's object is younger than the file; times of files
-    on disk cannot be brought by a pull. An object that is packed was fetched, or is old."""
-    inside = _inside(reader, layout, path)
-    if inside.startswith(".."):
-        return False
-    listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
-    facts, _, _ = listed.split(b"\0")[0].partition(b"\t")
-    changed = bool(reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out)
-    if facts and not changed:
-        return _older(reader, facts.split()[1].decode(), inside)
-    # Others than the index has: a person's, unless the history has them.  What a person accepted
-    # here once, they may write again.
-    if _sum(path, raw) in earlier:
-        return False
-    return any(_older(reader, oid, inside) for oid in history.blobs(reader, inside, raw))
-
-
-def _older(reader: git.Reader, oid: str, inside: str) -> bool:
-    """Whether git had an object before the file that says the same was there."""
-    object_ = f"{reader.repository.common}/objects/{oid[:2]}/{oid[2:]}"
-    made = born(object_)
-    changed = os.stat(os.path.join(reader.repository.folder, inside)).st_ctime_ns
-    if made == changed:  # within one tick of the kernel's clock
-        return not reader.repository.committed_last()
-    return made is None or made < changed
-
-
-def _went(reader: git.Reader, layout: Layout, path: str, raw: bytes) -> bool:
-    """Whether git took this file away: it does not track it, and knows what it said."""
-    inside = _inside(reader, layout, path)
-    if reader.ask("ls-files", "-z", "--", f":(literal){inside}").out:
-        return False
-    for digest in (hashlib.sha1, hashlib.sha256):
-        oid = digest(b"blob %d\0" % len(raw) + raw).hexdigest()
-        if reader.ask("cat-file", "-e", oid, codes=(0, 1, 128)).code == 0:
-            return True
-    return False
-
-
 def _touched(layout: Layout, changed: list[str], alive: Mapping[str, object]) -> list[str]:
     """Which of these changed (by ctime, which no program can set) while an attempt was alive."""
     since = float(str(alive.get("since") or 0))
     until = _last_end(layout, since)
     found = []
     for path in changed:
-        full = f"{layout.work}/{path}"
-        try:
-            moment = os.stat(full if os.path.lexists(full) else os.path.dirname(full)).st_ctime
-        except OSError:
-            moment = time.time()
+        moment = _changed_at(layout, path)
         if moment >= since and (until is None or moment <= until + 1):
             found.append(path)
     return found
+
+
+def _changed_at(layout: Layout, path: str) -> float:
+    """When a file, a link that leads to it, or what took it away, came; now if nobody knows."""
+    full = provenance.place_of(layout, path)
+    places = [full] if os.path.lexists(full) else [os.path.dirname(full)]
+    places += [os.path.realpath(full)] if os.path.exists(full) else []
+    places += [link for link, _ in provenance.links(full)]
+    try:
+        return max(os.lstat(place).st_ctime for place in places)
+    except OSError:
+        return time.time()
 
 
 def _last_end(layout: Layout, since: float) -> float | None:
