@@ -71,6 +71,7 @@ def refuse_whole(layout: Layout, run_id: str) -> None:
         return
     left = [name for name in found.members if _where(layout, name) is Status.REVIEW]
     hint = f"orchestrator approve {left[0]}   takes that one" if left else ""
+    hint = hint or f"orchestrator show {run_id}   says why, for each"
     shown = ", ".join(left) or "none of them is in review"
     raise Refused(f"{run_id} is a contest: take one of its tasks ({shown})", hint)
 

@@ -187,6 +187,9 @@ def _unknown_keys(
         meant, odd = mistakes.odd_key(key)
         close = words.close_to(key, SLIP)
         slip = f"did you mean '{close}'?" if close else "your own keys start with x-"
+        below = known.get("task", {}).get("type") == "object"  # of a schedule
+        if below and key in schema("task")["properties"]:
+            slip = f"write it below task: (task: {{{_short(key)}: ...}})"
         hint = odd or _foreign(meant, known, tuple(error.absolute_path)) or slip
         place = (*error.absolute_path, key)
         yield document.problem_at(place, f"unknown key '{_short(key)}'", hint, key=True)

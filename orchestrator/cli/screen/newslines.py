@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from orchestrator.cli.screen.console import Console, cost
+from orchestrator.cli.screen.console import SIGNS, Console, cost
 from orchestrator.cli.screen.lines import Line
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import (
@@ -121,7 +121,8 @@ def said(news: News, layout: Layout, console: Console) -> Line | str | None:
             text = "keeps running; the next watcher takes it over"
             return Line("running", news.life.id, text, {}, word="left")
         case Moved():
-            return Line("note", news.id, news.text, {"note": news.text}, word=news.word)
+            status = news.word if news.word in SIGNS else "note"
+            return Line(status, news.id, news.text, {"note": news.text}, word=news.word)
         case Stuck():
             why = waits_for(news.gates)
             return Line("waiting", news.id, console.local(why), {"why": why})

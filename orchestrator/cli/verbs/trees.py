@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 
 import click
 
@@ -117,11 +118,15 @@ def _paths(app: App, word: str) -> list[str]:
     return found
 
 
-def _all(layout: Layout, config: Config) -> list[Found]:
-    """Every tree that lies here, by id."""
+def _all(layout: Layout, config: Config, wanted: Collection[str] = ()) -> list[Found]:
+    """Every tree that lies here, by id; of the ``wanted`` ones alone if there are any: to look at
+    one reads all its files."""
     try:
         entries = [
-            entry for entry in os.scandir(layout.trees) if entry.is_dir(follow_symlinks=False)
+            entry
+            for entry in os.scandir(layout.trees)
+            if entry.is_dir(follow_symlinks=False)
+            and (not wanted or entry.name.removeprefix(trees.GONE) in wanted)
         ]
     except OSError:
         return []
@@ -197,7 +202,7 @@ def _clean(
     refuse_of_others(layout, wanted, "remove the tree of")
     for name in removal.strays(layout):
         removal.come_back(layout, name)
-    found = [item for item in _all(layout, config) if not wanted or item.id in wanted]
+    found = _all(layout, config, wanted)
     free = [item for item in found if not item.held]
     for item in found:
         if item.held and wanted:
