@@ -6,6 +6,7 @@ Anything else that reaches the top is a bug of ours and is reported as one (see 
 from __future__ import annotations
 
 import errno
+import sys
 
 # No room, no descriptors, no memory, a disk that fails or is full: whatever was looked at is not to
 # blame.
@@ -89,3 +90,13 @@ class Unusable(OrchestratorError):
 
 class StoreFault(OrchestratorError):
     """The disk refused a write; what it concerned did not happen and may be tried again."""
+
+
+# What an extra of this package adds. Told by these names: on a package index, "orchestrator" is
+# another project.
+EXTRAS = {"mcp": "'mcp>=2'", "nats": "nats-py", "redis": "redis", "sdk": "anthropic openai"}
+
+
+def adding(extra: str) -> str:
+    """The command that adds an extra to where this program is installed."""
+    return f"{sys.executable} -m pip install {EXTRAS[extra]}"

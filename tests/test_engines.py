@@ -357,8 +357,8 @@ def test_an_address_says_which_client_is_missing(monkeypatch):
     assert "begin with nats://" in lacking("http://u:secret@host")
     assert "secret" not in lacking("http://u:secret@host")
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
-    assert lacking("nats://h").endswith("pip install 'orchestrator[nats]'")
-    assert lacking("rediss://h").endswith("pip install 'orchestrator[redis]'")
+    assert lacking("nats://h").endswith(f"{sys.executable} -m pip install nats-py")
+    assert lacking("rediss://h").endswith(f"{sys.executable} -m pip install redis")
     assert shown("tls://u:p@h:1: no") == "tls://h:1: no"
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,37 @@ def test_lines_of_one_moment_are_shown_as_they_were_written(project):
         shown = project.run("events", *words).stdout
         found = [name for line in shown.splitlines() for name in names if name in line]
         assert found == [name for name in names if name in shown] and len(found) >= 2
+
+
+def test_a_schedule_says_where_the_keys_of_its_task_belong(project):
+    (project.work / "schedules").mkdir(exist_ok=True)
+    path = project.work / "schedules/night.yaml"
+    path.write_text("every: 1d\nprompt: Tidy up\nagent: demo\nwhen: 3\n")
+    said = project.run("validate", "night", code=4).stdout
+    assert "write it below task: (task: {prompt: ...})" in said
+    assert "write it below task: (task: {agent: ...})" in said
+    assert said.count("your own keys start with x-") == 1
+
+
+def test_what_was_held_by_hand_has_the_sign_of_what_is_held():
+    from orchestrator.cli.screen.newslines import said
+    from orchestrator.coordination.news import Moved
+
+    lines = [said(Moved("a", word, "x"), None, None) for word in ("held", "released")]
+    assert [(line.status, line.word) for line in lines] == [("held", "held"), ("note", "released")]
+
+
+def test_no_hint_installs_what_another_project_is_called():
+    """On a package index, `orchestrator` is not this program."""
+    from orchestrator.errors import EXTRAS, adding
+
+    root = Path(__file__).resolve().parent.parent
+    for place in ("orchestrator", "docs", "README.md"):
+        paths = [root / place] if place.endswith(".md") else (root / place).rglob("*.*")
+        for path in paths:
+            if path.suffix in (".py", ".md", ".1"):
+                assert not re.search(r"install '?orchestrator\[", path.read_text()), path
+    assert all(sys.executable in adding(name) for name in EXTRAS)
 
 
 def test_doctor_looks_at_tasks_and_roles(project):

@@ -15,7 +15,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.consent import refusal
 from orchestrator.cli.screen.console import cost
 from orchestrator.coordination.consent import HINT
-from orchestrator.errors import FAILED, NotFound, Refused
+from orchestrator.errors import FAILED, NotFound, Refused, adding
 from orchestrator.files import diagnostics
 from orchestrator.files.layout import OWN
 from orchestrator.files.schemas import did_you_mean
@@ -130,8 +130,7 @@ def _starts(findings: Findings, spec: ToolSpec) -> bool:
     """Whether the program is there and answers; and is it the version that was verified?"""
     tell, program = findings.tell, spec.argv[0]
     if spec.module and not spec.at_hand:
-        extra = "pip install 'orchestrator[sdk]'"
-        tell("problem", f"the package '{spec.module}' is not installed: {extra}")
+        tell("problem", f"the package '{spec.module}' is not installed: {adding('sdk')}")
         return False
     if program.startswith("{") and not spec.version:
         tell("ok", "comes with orchestrator")

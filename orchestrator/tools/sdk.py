@@ -25,6 +25,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.errors import adding
+
 DONE = ("end_turn", "stop_sequence", "stop", "completed", "refusal")
 
 
@@ -62,7 +64,7 @@ def main() -> int:
         package = importlib.import_module(given.provider)
     except ImportError:
         print(
-            f"the package '{given.provider}' is not installed: pip install 'orchestrator[sdk]'",
+            f"the package '{given.provider}' is not installed: {adding('sdk')}",
             file=sys.stderr,
         )
         return 127

@@ -13,7 +13,7 @@ from orchestrator import __version__
 from orchestrator.cli.agentdoor import Door
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples
-from orchestrator.errors import OrchestratorError, Unusable
+from orchestrator.errors import OrchestratorError, Unusable, adding
 
 ABOUT = (
     "Queue work for other agents and follow it. Tasks are files that a watcher runs; nothing here"
@@ -33,8 +33,8 @@ def command(app: App) -> None:
     """Serve an agent over MCP on standard input and output: new, list, show, wait, reply.
 
     reply reaches only tasks that this agent made. An agent cannot decide anything here: it cannot
-    start, approve, merge or release a task. This needs the package mcp: pip install
-    'orchestrator[mcp]'.
+    start, approve, merge or release a task. This needs the package mcp (2 or
+    later) in the same environment.
     """
     door = Door(app)
     app.layout  # noqa: B018  without a work directory it says so before the first call
@@ -47,9 +47,7 @@ def server(door: Door) -> Any:
         from mcp.server.mcpserver import MCPServer
         from mcp.server.mcpserver.exceptions import ToolError
     except ImportError:
-        raise Unusable(
-            "the package mcp (2 or later) is not installed", "pip install 'orchestrator[mcp]'"
-        ) from None
+        raise Unusable("the package mcp (2 or later) is not installed", adding("mcp")) from None
 
     made = MCPServer("orchestrator", instructions=ABOUT, version=__version__, log_level="ERROR")
 

@@ -8,6 +8,7 @@ from orchestrator.distributors.engines.base import Engine, shown
 from orchestrator.distributors.engines.folder import SCHEME, FolderEngine, folder_of
 from orchestrator.distributors.engines.nats import NatsEngine
 from orchestrator.distributors.engines.redis import RedisEngine
+from orchestrator.errors import adding
 
 SCHEMES = {"nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis"}
 
@@ -22,7 +23,7 @@ def lacking(url: str) -> str:
         known = ", ".join(f"{name}://" for name in (*SCHEMES, SCHEME))
         return f"'{shown(url)[:80]}' is not a broker's address; they begin with {known}"
     if find_spec(client) is None:
-        return f"the client for {scheme}:// is not installed: pip install 'orchestrator[{client}]'"
+        return f"the client for {scheme}:// is not installed: {adding(client)}"
     return ""
 
 
