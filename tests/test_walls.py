@@ -337,7 +337,10 @@ def test_an_artifact_of_60_gb_is_listed_and_not_hashed(project, watch):
 
 @pytest.mark.parametrize(
     "session",
-    ("--dangerously-skip-permissions", "-c", "a b", "", "a\nb", "x" * 300, ["--x"], {"a": 1}, True),
+    (
+        *("--dangerously-skip-permissions", "-c", "a b", "", "a\nb", "x" * 300, ["--x"]),
+        *({"a": 1}, True, "a/../../b", "a/..", "x\0y"),
+    ),
     ids=str,
 )
 def test_a_session_that_is_none_is_never_a_word_of_the_next_command(project, session):

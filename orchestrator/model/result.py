@@ -15,9 +15,9 @@ _SESSION = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+=~-]{0,199}\Z")
 
 def session_name(value: Any) -> str:
     """A session that a tool, its log or a worker named, if it is one, else empty: it becomes a word
-    of the next command, and an agent may have chosen it."""
+    of the next command, and often a part of a path; and an agent may have chosen it."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    return text if _SESSION.match(text) else ""
+    return text if _SESSION.match(text) and ".." not in text.split("/") else ""
 
 
 @dataclass(frozen=True, slots=True)
