@@ -6,6 +6,7 @@ import cProfile
 import os
 import pstats
 import random
+import resource
 import subprocess
 import threading
 
@@ -16,6 +17,7 @@ from orchestrator.coordination.later import Later
 from orchestrator.coordination.moments import Moments
 from orchestrator.coordination.news import About, Remark, Stuck
 from orchestrator.coordination.waitingruns import WaitingRuns
+from orchestrator.errors import StoreFault
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout
 from orchestrator.model.choice import Candidate, Ready
@@ -25,6 +27,7 @@ from orchestrator.queries import checking
 from orchestrator.queries.rows import waiting_row
 from orchestrator.queries.world import Known
 from orchestrator.store import trusting
+from orchestrator.store.submitting import Submission, submit_all
 from orchestrator.testing import FakeClock, Tube
 
 
@@ -255,3 +258,54 @@ def test_a_folder_of_unknown_needs_is_compared_with_all_names_a_few_times(projec
     said = project.run("validate", code=None).stdout
     assert said.count("needs: there is no task") == count
     assert said.count("hint: ") == checking.HINTS
+
+
+def test_many_new_tasks_wait_for_the_disk_a_few_times(tmp_path):
+    """An import of thousands waited four times for each of its tasks."""
+
+    def waits(count: int) -> int:
+        root = tmp_path / str(count)
+        root.mkdir()
+        tube = Tube(root)
+        coming = [
+            Submission(f"t{number}", b"agent: ok\nprompt: x\n", ".yaml", Status.INBOX, "from x")
+            for number in range(count)
+        ]
+        profile = cProfile.Profile()
+        profile.runcall(submit_all, tube.store, coming, "task_imported")
+        tube.run()
+        assert {tube.where(item.task_id) for item in coming} == {"done"}
+        told = [event for event in tube.events() if event["event"] == "task_imported"]
+        assert [event["task_id"] for event in told] == [item.task_id for item in coming]
+        return sum(n for step, n in counts(profile).items() if "sync>" in step)
+
+    assert waits(300) <= waits(80) <= 16
+
+
+def test_of_many_new_tasks_each_that_may_not_be_is_told(tmp_path):
+    tube = Tube(tmp_path)
+    tube.drop("here", "agent: ok\nprompt: x\nhold: true\n")
+    names = ("a", "here", "a", "A", "b c", "b")
+    coming = [Submission(n, b"agent: ok\nprompt: x\n", ".yaml", Status.HELD, "") for n in names]
+    submit_all(tube.store, coming, "task_imported")
+    assert [item.task_id for item in coming if item.refused is None] == ["a", "b"]
+    assert sorted(os.listdir(tube.layout.folder("held"))) == ["a.yaml", "b.yaml"]
+    assert len(tube.events()) == 2
+
+
+def test_many_new_tasks_that_the_disk_refuses_are_none(tmp_path):
+    """They were there already when what is to be said of them could not be written."""
+    tube = Tube(tmp_path)
+    coming = [Submission(n, b"prompt: x\n", ".yaml", Status.HELD, "") for n in "abc"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (100, hard)
+    )  # bytes of a file, as if a disk were full
+    try:
+        with pytest.raises(StoreFault, match="work/held/ could not be written"):
+            submit_all(tube.store, coming, "task_imported")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tube.layout.folder("held")) == []
+    submit_all(tube.store, coming, "task_imported")
+    assert len(os.listdir(tube.layout.folder("held"))) == len(tube.events()) == 3

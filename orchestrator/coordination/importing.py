@@ -218,19 +218,19 @@ def _from_json(path: str, raw: bytes, around: list[str]) -> Iterator[Source | Fa
 def _of_many(
     path: str, many: list[tuple[str, Mapping[str, Any]]], around: list[str]
 ) -> Iterator[Source]:
+    several = len({tag for tag, _ in many}) > 1
     for number, (tag, task) in enumerate(many, 1):
         stem = collections.stem_for(tag, task, number)
-        shown, data = f"{path}#{task.get('id', number)}", _scoped(tag, task, many)
+        shown, data = f"{path}#{task.get('id', number)}", _scoped(tag if several else "", task)
         inner = collections.subtasks_of({**task, "id": data.get("id")})
         yield Source(shown, stem, ".yaml", b"", around, data, inner=inner)
 
 
-def _scoped(
-    tag: str, task: Mapping[str, Any], many: list[tuple[str, Mapping[str, Any]]]
-) -> dict[str, Any]:
-    """A task of one list among several: ids in it mean tasks of the same list."""
+def _scoped(tag: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task of one list among several, which has a ``tag``: ids in it mean tasks of the same
+    list."""
     result = collections.without_done(task)
-    if len({other for other, _ in many}) > 1 and tag:
+    if tag:
         prefix = ids.slug(tag, 60)
         for key in ("id", "dependencies"):
             value = result.get(key)

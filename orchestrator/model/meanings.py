@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from orchestrator.model.status import FINISHED, Status
@@ -115,13 +116,24 @@ _SOFT_PROSE = regex(
 )
 
 
+KEY = 40  # characters of a text that is remembered
+
+
 def plain(text: object) -> str:
     """A word without its writer's taste: lower case, underscores, no apostrophes, no signs around
     it."""
-    word = unicodedata.normalize("NFKC", str(text)).strip()
+    said = str(text)
+    return _word(said) if len(said) <= KEY else _plain(said)
+
+
+def _plain(said: str) -> str:
+    word = unicodedata.normalize("NFKC", said).strip()
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower()
     word = re.sub(r"['\u2019`]", "", word)
     return re.sub(r"[\W_]+", "_", word).strip("_")
+
+
+_word = lru_cache(1024)(_plain)  # of keys, which are the same in every task
 
 
 def _forms(text: object) -> list[str]:

@@ -14,7 +14,7 @@ from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import importing
 from orchestrator.coordination.importing import Fate, Plan, Source
-from orchestrator.errors import INVALID, Refused
+from orchestrator.errors import INVALID
 from orchestrator.files import diagnostics, opening, scan, schemas
 from orchestrator.files.documents import Document
 from orchestrator.files.layout import stem_of
@@ -23,7 +23,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.meanings import FINAL
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural
-from orchestrator.store.transitions import Rehearsed, Store
+from orchestrator.store.submitting import Submission, submit_all
 from orchestrator.store.yamltext import task_text
 from orchestrator.tools.judging import route_problems
 from orchestrator.tools.routing import agent_names
@@ -76,8 +76,15 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
     ids_ = {item.source.task_id for item in plans.values()}
     fates = {number: item for number, item in outcome.items() if isinstance(item, Fate)}
     # Finished ones first: what has their id is not offered, even for a moment.
+    coming_: dict[int, Submission] = {}
     for number in sorted(plans, key=lambda number: (ORDER.index(plans[number].status), number)):
-        fates[number] = _place(app, store, plans[number], ids_, config, toolbox)
+        made = _submission(app, plans[number], ids_, config, toolbox)
+        if isinstance(made, Fate):
+            fates[number] = made
+        else:
+            coming_[number] = made
+    submit_all(store, list(coming_.values()), "task_imported")
+    fates |= {number: _fate(plans[number], item) for number, item in coming_.items()}
     if as_json:
         _document(app, [fates[number] for number in sorted(fates)])
     else:
@@ -95,16 +102,11 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
     return INVALID if counted["invalid"] or counted["refused"] else 0
 
 
-def _place(
-    app: App,
-    store: Store,
-    plan: Plan,
-    coming: set[str],
-    config: Config,
-    toolbox: Toolbox,
-) -> Fate:
-    """Write what is planned, unless it already exists."""
-    source, notes = plan.source, plan.notes
+def _submission(
+    app: App, plan: Plan, coming: set[str], config: Config, toolbox: Toolbox
+) -> Submission | Fate:
+    """What is to be written, or what has become of it: it is invalid, or it exists already."""
+    source = plan.source
     raw = (
         plan.text if isinstance(plan.text, bytes) else task_text(_here(app, plan, coming)).encode()
     )
@@ -117,24 +119,22 @@ def _place(
         if request.errors:
             problems, document = request.errors, request.document
             return Fate(source.path, "invalid", problems=problems, document=document)
-    shown = f"work/{plan.status}/{source.task_id}{plan.suffix}"
     existing = app.layout.file(plan.status, source.task_id + plan.suffix)
     if os.path.exists(existing) and opening.read_bytes(existing) == raw:
-        return Fate(source.path, "unchanged", f"{shown} is already the same")
-    try:
-        store.submit(
-            source.task_id,
-            raw,
-            plan.suffix,
-            plan.status,
-            "task_imported",
-            summary=f"from {os.path.basename(source.path)}",
-        )
-    except Refused as error:
-        return Fate(source.path, "refused", error.message, notes)
-    except Rehearsed:
-        pass  # it would be written
-    return Fate(source.path, "imported", shown, notes)
+        return Fate(source.path, "unchanged", f"{_shown(plan)} is already the same")
+    summary = f"from {os.path.basename(source.path)}"
+    return Submission(source.task_id, raw, plan.suffix, plan.status, summary)
+
+
+def _fate(plan: Plan, item: Submission) -> Fate:
+    """What has become of it: in a rehearsal it would be written."""
+    if item.refused is not None:
+        return Fate(plan.source.path, "refused", item.refused.message, plan.notes)
+    return Fate(plan.source.path, "imported", _shown(plan), plan.notes)
+
+
+def _shown(plan: Plan) -> str:
+    return f"work/{plan.status}/{plan.source.task_id}{plan.suffix}"
 
 
 def _here(app: App, plan: Plan, coming: set[str]) -> Mapping[str, Any]:
