@@ -200,6 +200,17 @@ def test_what_git_cannot_answer_is_held_with_the_reason(pulled, tmp_path, kind):
     assert project.where("own") == "done", "what new made here needs no git at all"
 
 
+def test_what_was_imported_here_counts_though_git_tracks_it_by_then(pulled):
+    project, _ = pulled
+    for name in "ab":
+        (project.root / f"{name}.yaml").write_text("agent: sh\nprompt: 'true'\n")
+    project.run("import", "a.yaml", "b.yaml")
+    git(project.root, "add", "-f", "work/inbox")
+    commit(project.root)
+    project.run("watch", "--until-empty")
+    assert (project.where("a"), project.where("b")) == ("done", "done")
+
+
 @pytest.mark.parametrize("kind", ["submodule", "own repository", "link"])
 def test_an_inbox_that_is_a_repository_of_its_own(project, tmp_path, kind):
     project.config("agents:\n  sh: {tool: shell, command: [sh]}\n")
