@@ -109,7 +109,7 @@ def test_a_worker_that_changed_nothing_sends_nothing(both):
     assert both.place.work(both.entry, both.told, []) == ("", b"")
 
 
-@pytest.mark.parametrize("lie", ["another parent", "two parents", "another commit", "dotgit", "dotdot", "no bundle"])  # fmt: skip
+@pytest.mark.parametrize("lie", ["another parent", "two parents", "another commit", "dotgit", "dotdot", "no bundle", "mode", "dash"])  # fmt: skip
 def test_what_a_lying_worker_sends_is_refused(both, lie):
     folder = both.work()
     (folder / "f").write_text("two\n")
@@ -120,6 +120,16 @@ def test_what_a_lying_worker_sends_is_refused(both, lie):
         inner = both.store("mktree", text=f"100755 blob {blob}\tpost-checkout\n")
         path = both.spool / "raw"
         path.write_bytes(f"40000 {name}\0".encode() + bytes.fromhex(inner))
+        tree = both.store("hash-object", "-w", "-t", "tree", "--literally", str(path))
+        commit = both.store("commit-tree", tree, "-p", both.base, "-m", "x")
+    elif lie == "dash":  # what `git submodule` would take for an option
+        text = '[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch evil\n'
+        bad = both.store("hash-object", "-w", "--stdin", text=text)
+        tree = both.store("mktree", text=f"100644 blob {bad}\t.gitmodules\n100644 blob {blob}\tf\n")
+        commit = both.store("commit-tree", tree, "-p", both.base, "-m", "x")
+    elif lie == "mode":  # two spellings of one thing
+        path = both.spool / "raw"
+        path.write_bytes(b"0100644 f\0" + bytes.fromhex(blob))
         tree = both.store("hash-object", "-w", "-t", "tree", "--literally", str(path))
         commit = both.store("commit-tree", tree, "-p", both.base, "-m", "x")
     elif lie == "another parent":
@@ -138,14 +148,51 @@ def test_what_a_lying_worker_sends_is_refused(both, lie):
     assert sorted(os.listdir(both.near)) == [".git", "f", "work"]
 
 
+def test_the_state_of_tasks_is_nobodys_work(both):
+    """A lying worker's commit has tasks and settings of its own, and takes ours away."""
+    both.work()
+    blob = both.store("hash-object", "-w", "--stdin", text="agent: x\n")
+    inner = both.store("mktree", text=f"100644 blob {blob}\tevil.yaml\n")
+    tree = both.store("mktree", text=f"100644 blob {blob}\tf\n040000 tree {inner}\twork\n")
+    commit = both.store("commit-tree", tree, "-p", both.base, "-m", "x")
+    both.take(commit, both.bundle(commit))
+    tree_now = Path(both.tree.path)
+    assert (
+        not (tree_now / "work/evil.yaml").exists() and (tree_now / "f").read_text() == "agent: x\n"
+    )
+    assert git(tree_now, "status", "--porcelain").splitlines() == ["M  f"]
+
+
+@pytest.mark.parametrize("what", ["trees", "tree"])
+def test_a_link_in_place_of_a_tree_gets_nothing(both, tmp_path, what):
+    folder = both.work()
+    (folder / "f").write_text("two\n")
+    commit, bundle = both.place.work(both.entry, both.told, [])
+    path = Path(both.tree.path) if what == "tree" else Path(both.tree.path).parent
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    with pytest.raises(NotHome, match="tree is gone"):
+        both.take(commit, bundle)
+    moved = tmp_path / "moved"
+    assert (moved / "f" if what == "tree" else moved / "a/f").read_text() == "one\n"
+
+
 def test_files_that_come_back_land_where_they_may(both, tmp_path):
     run_dir, folder = tmp_path / "run", tmp_path / "folder"
     for path in (run_dir / "artifacts", folder):
         path.mkdir(parents=True)
-    names = ["artifacts/x", "code/out", "code/other", "code/work/inbox/x.yaml", "stdout.log"]
-    blob = json.dumps([[name, 1, False] for name in names]).encode() + b"\nabcde"
+    names = [
+        "artifacts/x",
+        "code/out",
+        "code/other",
+        "code/work/inbox/x.yaml",
+        "stdout.log",
+        "words/1",
+        "asked/x",
+    ]
+    blob = json.dumps([[name, 1, False] for name in names]).encode() + b"\nabcdefg"
     declared = ("out", "work/inbox/x.yaml")
     refused = both.home.place(str(run_dir), str(folder), blob, declared)
-    assert refused == ["code/other", "code/work/inbox/x.yaml", "stdout.log"]
+    assert refused == ["code/other", "code/work/inbox/x.yaml", "stdout.log", "words/1", "asked/x"]
     assert (run_dir / "artifacts/x").read_text() == "a" and (folder / "out").read_text() == "b"
     assert os.listdir(folder) == ["out"] and os.listdir(run_dir) == ["artifacts"]

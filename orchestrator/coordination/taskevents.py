@@ -14,6 +14,7 @@ from orchestrator.model.result import (
 )
 from orchestrator.store.eventlog import Event
 from orchestrator.store.transitions import Store
+from orchestrator.tools.invocation import by_hand
 
 
 class TaskEvents:
@@ -64,7 +65,11 @@ class TaskEvents:
         )
 
     def kept(self, life: Life, reading: Reading) -> dict[str, Any]:
-        return kept(reading, life.route.agent.name, life.route.tool.name, life.route.model)
+        """What the journal remembers of a reading, and how a person goes on in its session: the
+        result, which is meant for git, is not believed about that."""
+        facts = kept(reading, life.route.agent.name, life.route.tool.name, life.route.model)
+        resume = by_hand(life.route, reading.session)
+        return {**facts, "resume": resume} if resume else facts
 
     def log_paths(self, life: Life) -> list[str]:
         folder = self.layout.shown(self.layout.logs(life.id, life.attempt))

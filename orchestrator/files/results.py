@@ -21,14 +21,24 @@ def read(layout: Layout, task_id: str) -> dict[str, Any]:
     """The result of a task; empty if it has none or it cannot be read.
 
     Results are meant for git, so others write them: what does not fit its key's rule in the schema
-    counts as missing.
+    counts as missing, and so does a command (``resume``) that this machine has not made itself.
     """
     try:
         found = _read(layout, task_id) or {}
     except OSError:
         return {}
     rules = schemas.schema("result")["properties"]
-    return {key: value for key, value in found.items() if fitting.fits(rules.get(key, True), value)}
+    fit = {key: value for key, value in found.items() if fitting.fits(rules.get(key, True), value)}
+    if "resume" in fit and fit["resume"] not in _commands(layout, task_id):
+        del fit["resume"]
+    return fit
+
+
+def _commands(layout: Layout, task_id: str) -> list[object]:
+    """The commands that this machine has made to go on in the sessions of a task: a person types
+    one as it stands."""
+    journal = journals.of(layout, task_id)
+    return [attempt.read.get("resume") for attempt in journal.attempts] if journal else []
 
 
 def _read(layout: Layout, task_id: str) -> dict[str, Any] | None:
