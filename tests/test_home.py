@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -10,8 +12,16 @@ from pathlib import Path
 import pytest
 
 from orchestrator.coordination.elsewhere.spool import Entry
-from orchestrator.coordination.elsewhere.workplace import Workplace
+from orchestrator.coordination.elsewhere.workplace import NoPlace, Workplace
+from orchestrator.distributors import packing
+from orchestrator.distributors.base import Order
+from orchestrator.distributors.dispatches import Nonsense, Piece, end_of
+from orchestrator.distributors.engines import choice
+from orchestrator.distributors.engines.base import Down
+from orchestrator.distributors.engines.redis import _whole
+from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import RESULT, Home, NotHome
+from orchestrator.distributors.incoming import Incoming
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import Trees
 from orchestrator.store import trees
@@ -196,3 +206,133 @@ def test_files_that_come_back_land_where_they_may(both, tmp_path):
     assert refused == ["code/other", "code/work/inbox/x.yaml", "stdout.log", "words/1", "asked/x"]
     assert (run_dir / "artifacts/x").read_text() == "a" and (folder / "out").read_text() == "b"
     assert os.listdir(folder) == ["out"] and os.listdir(run_dir) == ["artifacts"]
+
+
+def test_links_over_here_lead_no_file_elsewhere(both, tmp_path):
+    """An agent put them there before its files came home."""
+    run_dir, folder, out = (tmp_path / name for name in ("run", "folder", "out"))
+    for path in (run_dir / "artifacts", folder, out):
+        path.mkdir(parents=True)
+    (run_dir / "artifacts/sub").symlink_to(out)
+    (folder / "made").symlink_to(out / "f")
+    (out / "f").write_text("kept\n")
+
+    def sent(name: str) -> bytes:
+        return json.dumps([[name, 1, False]]).encode() + b"\nx"
+
+    with pytest.raises(OSError, match="artifacts|sub|directory|links"):
+        both.home.place(str(run_dir), str(folder), sent("artifacts/sub/x"), ())
+    both.home.place(str(run_dir), str(folder), sent("code/made"), ("made",))
+    assert os.listdir(out) == ["f"] and (out / "f").read_text() == "kept\n"
+    assert (folder / "made").read_text() == "x" and not (folder / "made").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["artifacts/../x", "/artifacts/x", "artifacts//x", "artifacts/.GIT/x", "code/a\0b", "artifacts/.", "", 1, "x" * 4000])  # fmt: skip
+def test_a_name_that_leads_elsewhere_brings_nothing(name):
+    with pytest.raises(ValueError, match="name or size"):
+        packing.unpack(json.dumps([["a", 0, False], [name, 0, False]]).encode() + b"\n")
+
+
+@pytest.mark.parametrize("size", [-1, 2, "1", None, 1.0, 10**30])
+def test_a_size_that_is_none_brings_nothing(size):
+    with pytest.raises(ValueError, match="name or size"):
+        packing.unpack(json.dumps([["a", size, False]]).encode() + b"\nx")
+    with pytest.raises(ValueError, match="more than"):
+        packing.unpack(json.dumps([["a", 0, False]] * (packing.MOST_FILES + 1)).encode() + b"\n")
+
+
+@pytest.fixture
+def incoming(both, tmp_path):
+    """What takes in the logs and blobs of one attempt, with a limit of 10 bytes for each log; and what it has."""
+    url, run_dir = f"folder://{tmp_path}/shared", tmp_path / "run"
+    run_dir.mkdir()
+    farm = Farm("far", choice.engine(url, "here"), "0" * 32, 1.0, 4.0, "git", both.home, None)
+    order = Order(
+        "a",
+        1,
+        "",
+        (),
+        {},
+        str(both.near),
+        str(run_dir),
+        None,
+        "",
+        -1,
+        "",
+        0,
+        0,
+        0,
+        10,
+        "end",
+        portable=both.told,
+    )
+    found = Incoming(farm, order, DISPATCH)
+    yield found, run_dir / "stdout.log"
+    found.close()
+
+
+def test_a_log_has_no_hole_and_ends_at_its_limit(incoming):
+    one, log = incoming
+    one.write(Piece("stdout", 5, data=b"far"))
+    assert log.read_bytes() == b""  # asked for again, at the end
+    one.write(Piece("stdout", 0, data=b"abc"))
+    one.write(Piece("stdout", 3, data=b"x" * 1000))
+    one.write(Piece("stdout", 1 << 39, data=b"y"))
+    assert log.read_bytes() == b"abc" + b"x" * 7
+    one.write(Piece("stdout", 1 << 39, cut=True))
+    assert log.stat().st_size == 10
+    one.write(Piece("stdout", 2, cut=True))
+    assert log.read_bytes() == b"ab"
+
+
+def test_only_what_has_the_announced_size_and_sum_is_home(incoming, monkeypatch):
+    one, _ = incoming
+    one.write(Piece("stdout", 0, data=b"abc"))
+
+    def missing(**end) -> list[str]:
+        return asyncio.run(asyncio.wait_for(one.missing(end), 20))
+
+    def told(data: bytes, sum_of: bytes) -> dict:
+        return {"size": len(data), "sha256": hashlib.sha256(sum_of).hexdigest()}
+
+    assert missing(stdout=told(b"abc", b"abc")) == []
+    assert (
+        missing(stdout=told(b"abc", b"abd"))
+        == missing(stdout=told(b"abcd", b"abcd"))
+        == ["stdout.log"]
+    )
+    blob = json.dumps([["artifacts/x", 1, False]]).encode() + b"\na"
+    (Path(one._order.run_dir) / "artifacts").mkdir()
+    asyncio.run(one._farm.engine.store(f"{DISPATCH}.made", blob))
+    assert (
+        missing(made=told(blob, b"other")) == missing(made=told(blob + b"x", blob)) == ["its files"]
+    )
+    monkeypatch.setattr("orchestrator.distributors.incoming.FILES_MOST", 1)
+    assert missing(made=told(blob, blob)) == ["its files"]
+    assert os.listdir(f"{one._order.run_dir}/artifacts") == []
+    monkeypatch.undo()
+    assert missing(made=told(blob, blob)) == []
+    assert os.listdir(f"{one._order.run_dir}/artifacts") == ["x"]
+
+
+@pytest.mark.parametrize("end", [{"cause": "won"}, {"cause": None}, {"code": True}, {"code": -1}, {"code": 256}, {"signal": 65}, {"stdout": []}, {"stdout": {"size": -1}}, {"work": {"size": 1, "sha256": "0" * 64, "commit": "HEAD"}}, {"made": {"size": 1, "sha256": "x"}}])  # fmt: skip
+def test_an_end_that_no_attempt_has_is_none(end):
+    with pytest.raises(Nonsense):
+        end_of(end)
+    assert len(end_of({"message": "x" * 10_000})["message"]) == 2000
+
+
+def test_the_broker_may_have_anything_where_a_number_belongs():
+    """Then it does not answer: the attempt was followed no longer, without a word."""
+    for said in (None, b"x", b"", b"1 2"):
+        with pytest.raises(Down):
+            _whole(said)
+    assert _whole(b"12") == 12
+
+
+def test_code_that_is_not_the_commit_of_the_order_is_not_taken(both):
+    other = git(both.near, "commit-tree", "HEAD^{tree}", "-m", "other")
+    git(both.near, "update-ref", f"refs/orchestrator/offers/{DISPATCH}", other)
+    bundle = both.home.bundle(DISPATCH, both.place.has())
+    with pytest.raises(NoPlace, match="not the commit in the order"):
+        both.place.take(both.entry, both.base, bundle)

@@ -130,7 +130,7 @@ class RedisEngine:
         value, revision = await self._ask(
             lambda redis: redis.hmget(f"{RECORDS}:{name}", ["v", "r"])
         )
-        return None if value is None else Record(value, int(revision))
+        return None if value is None else Record(value, _whole(revision))
 
     async def write(self, name: str, value: bytes, revision: int | None) -> int | None:
         known = "" if revision is None else str(revision)
@@ -165,11 +165,11 @@ class RedisEngine:
     async def load(self, name: str, most: int) -> bytes | None:
         async def get(redis: Any) -> bytes | None:
             head = (await redis.get(f"{BLOBS}:{name}") or b"").split()
-            if len(head) != 2 or int(head[1]) > most:
+            if len(head) != 2 or _whole(head[1]) > most:
                 return None
             pieces: list[bytes] = []
             size = 0
-            for number in range(1, int(head[0]) + 1):
+            for number in range(1, _whole(head[0]) + 1):
                 piece = await redis.get(f"{BLOBS}:{name}:{number}")
                 size += len(piece or b"")
                 if piece is None or size > most:
@@ -184,7 +184,7 @@ class RedisEngine:
             keys = [f"{EVENTS}:{dispatch}"]
             for name in blobs:
                 head = (await redis.get(f"{BLOBS}:{name}") or b"0").split()
-                count = min(int(head[0]), BLOB_MOST // CHUNK + 1)
+                count = min(_whole(head[0]), BLOB_MOST // CHUNK + 1)
                 keys += [f"{BLOBS}:{name}"]
                 keys += [f"{BLOBS}:{name}:{number}" for number in range(1, count + 1)]
             await redis.delete(*keys)
@@ -234,3 +234,11 @@ def _entries(found: Any) -> list[Any]:
     if isinstance(found, dict):
         return [item for part in found.values() for item in (part[0] if part else [])]
     return list(found[0][1]) if found else []
+
+
+def _whole(said: object) -> int:
+    """A number as the broker has it. Raises `Down` if it is none: every worker may write there."""
+    try:
+        return int(said)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        raise Down("the broker has something else where a number belongs") from None
