@@ -70,6 +70,34 @@ def test_a_question_is_a_file_and_so_is_its_answer(project, watch):
     assert not os.listdir(project.work / "asks")
 
 
+def test_no_question_has_a_secret(project, watch):
+    """It went into asks/, which git tracks, into status, and to hooks."""
+    secret = "s3cr3t-value"
+    project.env["SOME_TOKEN"] = secret
+    asking(project, f"curl -H {secret} x")
+    config = project.work / "orchestrator.yaml"
+    config.write_text(f"{config.read_text()}environment: {{pass: [SOME_TOKEN]}}\n")
+    watcher = watch()
+    (ask,) = open_ones(project)
+    masked = f"curl -H {'*' * len(secret)} x"
+    assert masked in ask.question and masked in (project.work / "asks/a.1.md").read_text()
+    said = [
+        project.run(*words, code=None).stdout
+        for words in (("status",), ("show", "a"), ("review", "--list"), ("why", "a"))
+    ]
+    assert (
+        secret not in "".join((*said, watcher.text(), ask.question))
+        and "*" * len(secret) in said[2]
+    )
+    project.run("reply", "a", "1")
+    project.settled("a", "done")
+    project.drop(
+        "b.yaml", f"agent: helper\nprompt: |\n  Do it\n  demo: ask Is {secret} right? | yes | no\n"
+    )
+    project.settled("b", "review")
+    assert project.result("b")["question"].startswith("Is ************ right?")
+
+
 def test_time_and_silence_stand_still_and_the_slot_is_given_back(project, watch):
     asking(project, "npm test", more="timeout: 2s\nsilence: 1s\n")
     watch()

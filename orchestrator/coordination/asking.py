@@ -13,7 +13,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.coordination.life import Acting, Life
 from orchestrator.coordination.news import About, Listener, Remark
@@ -26,6 +26,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.question import headline
 from orchestrator.store import answering, atomic
 from orchestrator.store.transitions import Store
+from orchestrator.tools import secrecy
 
 LOOK = 0.4  # seconds between looks while somebody might ask
 
@@ -117,6 +118,7 @@ class Asking:
         for raw in asks.open_questions(run_dir):
             if raw.key in keys:
                 continue
+            raw = replace(raw, question=secrecy.mask(raw.question, life.secrets))
             answering.publish(self.store, life.id, life.attempt, raw)
             self.listener.hear(Remark(About.ASKED, life.id, headline(raw.question)))
 

@@ -27,6 +27,7 @@ from orchestrator.model.units import duration
 from orchestrator.store import moves
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
+from orchestrator.tools import secrecy
 
 NAME = "question.md"
 MOST = 16 * 1024  # bytes of a question; of a longer one the beginning
@@ -49,7 +50,7 @@ def _written(layout: Layout, life: Claimed) -> str:
         raw = read(path).raw[:MOST]
     except (OSError, Unreadable):
         return ""
-    return clean(raw.decode("utf-8", "replace")).strip()
+    return secrecy.mask(clean(raw.decode("utf-8", "replace")).strip(), life.secrets)
 
 
 def denied(layout: Layout, life: Claimed, entry: Entry, reading: Reading) -> bool:

@@ -53,6 +53,7 @@ class Claimed(Protocol):
     change: Change | None
     planning: bool
     checks: tuple[CheckResult, ...]
+    secrets: tuple[str, ...]
     records: list[Mapping[str, Any]]
 
 

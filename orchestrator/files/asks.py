@@ -151,8 +151,9 @@ def _read(layout: Layout, path: str, task_id: str, number: int) -> Ask | None:
         return None
     if not _KEY.match(key):
         return None
-    raw = _raw(f"{layout.logs(task_id, attempt)}/{ASKED}/{key}.json")
-    question = raw.question if raw is not None else body  # the file is for people, and git
+    # The file is for people, and git; in the moment before the other one is there it has to do.
+    question = _published(layout.logs(task_id, attempt), key, number)
+    question = body if question is None else question
     return Ask(task_id, number, path, attempt, key, since, clean(question).strip())
 
 
@@ -181,8 +182,17 @@ def number_of(run_dir: str, key: str) -> int | None:
     return _numbers(run_dir).get(key)
 
 
+def _published(run_dir: str, key: str, number: int) -> str | None:
+    """A question as it was made known, without secrets; None if it was not."""
+    try:
+        raw = opening.read_bytes(f"{run_dir}/{ANSWERS}/{key}.{number}", 1 << 18)
+    except OSError:
+        return None
+    return raw.decode("utf-8", "replace")
+
+
 def _numbers(run_dir: str) -> dict[str, int]:
-    """What is written down beside the answers: ``<key>.<number>``, an empty file."""
+    """What is written down beside the answers: ``<key>.<number>``, which has the question."""
     found = {}
     for name in names(f"{run_dir}/{ANSWERS}"):
         key, _, number = name.partition(".")

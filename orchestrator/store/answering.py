@@ -37,7 +37,7 @@ REFUSED = "A person said no."
 
 
 def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
-    """Make a question known; the name of its file."""
+    """Make a question known, in which no secret is left; the name of its file."""
     places.make_folder(store.layout, store.layout.asks)
     _tell(store, "question_asked", task_id, attempt, raw.key, raw.what)  # first, under one id
     run_dir = store.layout.logs(task_id, attempt)
@@ -48,7 +48,8 @@ def publish(store: Store, task_id: str, attempt: int, raw: Raw) -> str:
         try:
             _publish(store, path, text_of(task_id, attempt, raw).encode("utf-8", "replace"))
             with suppress(FileExistsError):
-                _publish(store, f"{run_dir}/{ANSWERS}/{raw.key}.{number}", b"")
+                text = raw.question.encode("utf-8", "replace")
+                _publish(store, f"{run_dir}/{ANSWERS}/{raw.key}.{number}", text)
             return path
         except FileExistsError:
             # What lies there under the question's own number was spoilt, or we would know it.
