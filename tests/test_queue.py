@@ -430,6 +430,7 @@ def test_a_second_machine_in_ten_minutes(farm):
         os.killpg(far.pid, signal.SIGINT)
         far.wait(20)
     assert "words" in done.stdout and "+better" in done.stdout, done.stdout + done.stderr
+    assert "\non        farm/second\n" in farm.near.run("show", "far").stdout
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from orchestrator.files.text import clean, one_line
 from orchestrator.model import isolation
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
-from orchestrator.queries import printed
+from orchestrator.queries import elsewhere, printed
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class TaskPage:
         """Everything that can be said, in the order in which it is read."""
         row, result = self.found.row, self.found.result
         yield "agent", _who(self.found)
+        yield "on", self._where()
         yield "run", row.run
         yield from _chain(self.before, self.after)
         yield "time", self._time()
@@ -108,6 +109,11 @@ class TaskPage:
             words += f" for {show_duration(row.seconds)}"
             words += f" of {show_duration(row.timeout)}" if row.timeout else ""
         return f"{words} · attempt {row.attempt}" if row.attempt else words
+
+    def _where(self) -> str:
+        """``farm/second``: who had its last attempt, if that was not this machine."""
+        last = self.found.journal.attempt if self.found.journal else None
+        return one_line(elsewhere.place(last), 120) if last is not None else ""
 
     def _time(self) -> str:
         result = self.found.result
