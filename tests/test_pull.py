@@ -268,6 +268,35 @@ def test_what_a_trusted_task_names_must_match_too(pulled):
     assert (project.root / "fine").exists()
 
 
+THEN = "then: {agent: sh, prompt: x, context: [words.md, '{task.log}stdout.log']}\n"
+FOLLOWING = {
+    "what follows": f"agent: sh\nprompt: x\n{THEN}",
+    "in a run": "tasks:\n  one:\n    agent: sh\n    prompt: x\n    " + THEN,
+    "what follows that": "agent: sh\nprompt: x\nthen:\n  agent: sh\n  prompt: x\n  " + THEN,
+    "its schema": "agent: sh\nprompt: x\nthen: {agent: sh, prompt: x, result: {schema: words.md}}\n",
+    "by a template": "agent: sh\nprompt: x\nthen: {use: more, with: {file: words}}\n",
+    "by its role": "agent: leads\nprompt: x\n",
+}
+
+
+@pytest.mark.parametrize("how", FOLLOWING)
+def test_what_follows_a_trusted_task_must_match_too(pulled, how):
+    project, other = pulled
+    leads = "  leads: {tool: shell, command: [sh], then: {agent: reads, prompt: x}}\n"
+    reads = "  reads: {tool: shell, command: [cat], context: [words.md]}\n"
+    text = (project.work / "orchestrator.yaml").read_text()
+    project.config(f"{text}{leads}{reads}from_git: {{trusted: origin/main}}\n")
+    (project.work / "templates").mkdir(exist_ok=True)
+    (project.work / "templates/more.yaml").write_text(
+        "params: {file: {}}\nagent: sh\nprompt: x\ncontext: ['{file}.md']\nthen: {use: more, with: {file: '{file}'}}\n"
+    )
+    push(other, {"words.md": "{}\n", "work/inbox/a.yaml": FOLLOWING[how]})
+    git(project.root, "pull", "-q")
+    assert "it is the same in origin/main" in project.run("why", "a").stdout
+    (project.root / "words.md").write_text('{"x": 1}\n')
+    assert "words.md is not as in origin/main" in project.run("why", "a").stdout
+
+
 def test_a_tag_does_not_shadow_the_trusted_branch(pulled, tmp_path):
     """A pushed tag of the same name arrives by a plain fetch."""
     project, other = pulled

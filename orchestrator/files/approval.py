@@ -17,11 +17,14 @@ from orchestrator.files import git, opening, origin, scan, trust
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
 from orchestrator.model import gates
+from orchestrator.model.chain import follow_ups
+from orchestrator.model.template import merged
 from orchestrator.model.units import show_duration
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.files.identity import Identity
+    from orchestrator.model.chain import FollowUp
     from orchestrator.model.config import Config
     from orchestrator.model.task import Task
 
@@ -33,6 +36,7 @@ else:
 UNCLEAR_AGAIN = 2.0  # seconds
 MOST_FILES = 2000  # below a folder that a task names
 REGULAR = (b"100644", b"100755")
+OURS = ("{task.result}", "{task.log}")  # in what follows: what the task before has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +150,54 @@ def _gate(arrived: Arrived, why: str, until: float | None = None) -> gates.Gate:
 
 
 def named_files(tasks: Iterable[Task], config: Config) -> tuple[str, ...]:
-    """The files by which these tasks say more than their own text does: prompt_file, context, the
-    roles' instructions."""
+    """The files by which these tasks, and what follows them, say more than their own text does:
+    prompt_file, context, a result's schema, the roles' instructions."""
     found: dict[str, None] = {}
+    acted: set[str] = set()
+    todo: list[tuple[int, FollowUp]] = []
     for task in tasks:
-        agents = [config.agents.get(name) for name in task.agents or (config.default_agent,)]
-        if task.prompt_file:
-            found[task.prompt_file] = None
-        if task.result_schema:
-            found[task.result_schema] = None
-        for agent in agents:
-            found.update(dict.fromkeys(task.context or (agent.context if agent else ())))
-            if agent and agent.instructions and not agent.profile:
+        names = task.agents or (config.default_agent,)
+        files = filter(None, (task.prompt_file, task.result_schema))
+        found.update(dict.fromkeys((*files, *(task.context or _contexts(names, config)))))
+        follow = (*task.then, *_of_roles(names, config, acted, found))
+        todo += [(1, entry) for entry in follow]
+    seen: set[str] = set()
+    while todo:
+        level, entry = todo.pop()
+        body = entry.body
+        if level > config.depth or repr(body) in seen:  # templates may lead in a circle
+            continue
+        seen.add(repr(body))
+        template = config.templates.get(str(body.get("use") or ""))
+        if template is not None:
+            body = merged(template, body)
+        agent = body.get("agent") or config.default_agent
+        names = (agent,) if isinstance(agent, str) else tuple(agent)
+        schema = (body.get("result") or {}).get("schema")
+        files = filter(None, (body.get("prompt_file"), schema))
+        context = body.get("context") or _contexts(names, config)
+        found.update(dict.fromkeys(map(str, (*files, *context))))
+        follow = (*follow_ups(body), *_of_roles(names, config, acted, found))
+        todo += [(level + 1, entry) for entry in follow]
+    return tuple(path for path in found if not path.startswith(OURS))
+
+
+def _contexts(names: Iterable[str], config: Config) -> list[str]:
+    agents = [config.agents.get(name) for name in names]
+    return [path for agent in agents if agent for path in agent.context]
+
+
+def _of_roles(
+    names: Iterable[str], config: Config, acted: set[str], found: dict[str, None]
+) -> Iterable[FollowUp]:
+    """What follows the tasks of roles that were not looked at yet; their instructions are found."""
+    for name in names:
+        agent = config.agents.get(name)
+        if agent is not None and name not in acted:
+            acted.add(name)
+            if agent.instructions and not agent.profile:
                 found[agent.instructions] = None
-    return tuple(found)
+            yield from agent.then
 
 
 def tip(reader: git.Reader, branch: str) -> str:
