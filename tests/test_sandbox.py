@@ -831,10 +831,11 @@ def test_new_in_a_sandbox_drops_the_task(fenced):
 def test_checks_run_behind_the_same_walls(fenced):
     fenced.settings(
         more=", verify: [tests], verify_retries: 0",
-        rest='checks:\n  tests: {command: [sh, -c, "echo evil > work/x; echo evil > work/inbox/y.yaml; test ! -e work/x"]}\n',
+        rest='checks:\n  tests: {command: [sh, -c, "echo evil > work/x; echo evil > work/inbox/y.yaml; ls -A work/inbox > seen; test ! -e work/x"]}\n',
     )
     fenced.do("true")
     assert not (fenced.work / "x").exists() and not (fenced.work / "inbox" / "y.yaml").exists()
+    assert os.listdir(fenced.work / "inbox") and (fenced.root / "seen").read_text() == ""
 
 
 # -- secrets of a role ------------------------------------------------------------------------------------------
@@ -884,7 +885,7 @@ def test_a_secret_is_fetched_without_the_terminal_of_the_watcher(fenced):
     fenced.settings(
         rest=f"  needy: {{tool: mine, secrets: {{PLAIN: {{command: [sh, -c, {json.dumps(tries)}]}}}}}}\n"
     )
-    fenced.drop("a.yaml", json.dumps({"prompt": "echo $PLAIN | rev\n", "agent": "needy"}))
+    fenced.drop("a.yaml", json.dumps({"prompt": "echo $PLAIN | tr a-z b-za\n", "agent": "needy"}))
     main, terminal = os.openpty()
     try:
         done = subprocess.run(
@@ -896,7 +897,7 @@ def test_a_secret_is_fetched_without_the_terminal_of_the_watcher(fenced):
         os.close(terminal)
     assert done.returncode == 0, done.stdout + done.stderr
     log = (fenced.work / "logs" / "a" / "1" / "stdout.log").read_text()
-    assert log.strip() == "no terminal"[::-1]
+    assert log.strip() == "op ufsnjobm"  # by another letter each: it is masked as it is
 
 
 def test_a_secret_is_in_no_name_and_no_check(fenced):
