@@ -388,14 +388,19 @@ def test_a_tree_that_an_agent_made_something_else_of(repo: Repo, what):
 
 
 @pytest.mark.parametrize(
-    "place", ["index", "HEAD", "packed-refs", "refs/heads/main", "refs/heads/task/x", "logs/HEAD"]
+    ("how", "place"),
+    [
+        *(("mkfifo", place) for place in ("index", "HEAD", "packed-refs", "logs/HEAD")),
+        *(("mkfifo", place) for place in ("refs/heads/main", "refs/heads/task/x")),
+        *(("truncate -s 60G", place) for place in ("index", "worktrees/x/index", "packed-refs")),
+    ],
 )
-def test_a_pipe_that_git_would_wait_for_stops_nobody(repo: Repo, place):
+def test_a_pipe_that_git_would_wait_for_stops_nobody(repo: Repo, how, place):
     """No git of ours opens it: the task ends, its work stays in its tree, and the reason is told."""
     path = repo.root / ".git" / place
     repo.do(
         "x",
-        f"echo x > src/x.txt; rm -f {path}; mkdir -p $(dirname {path}); mkfifo {path}",
+        f"echo x > src/x.txt; rm -f {path}; mkdir -p $(dirname {path}); {how} {path}",
         code=None,
     )
     told = repo.result("x")

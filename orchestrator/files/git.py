@@ -20,12 +20,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from orchestrator.files import opening, statehome
+from orchestrator.files import gitfiles, opening, statehome
 from orchestrator.records import dataclass
 
 SECONDS = 20.0
 MOST_CONFIG = 1 << 20  # bytes of a repository's configuration
-MOST_INDEX = 4 << 30  # bytes of an index, or of what lists refs
 # Keys that execute nothing and change how files and objects are read.
 _INERT = frozenset(
     "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks"
@@ -286,7 +285,7 @@ def _check(path: str) -> None:
         info = os.stat(path)
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(info.st_mode) or info.st_size > MOST_INDEX:
+    if not stat.S_ISREG(info.st_mode) or info.st_size > gitfiles.LARGEST:
         raise Unclear(f"{path} is not a regular file of a repository")
 
 

@@ -26,6 +26,7 @@ NAMES = (
     *("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"),
 )
 BELOW = ("refs", "logs/refs")
+LARGEST = 4 << 30  # bytes of such a file: git reads all of it, so a hole would keep it for minutes
 
 
 def top_of(folder: str) -> str:
@@ -45,8 +46,8 @@ def top_of(folder: str) -> str:
 
 
 def odd(*folders: str) -> str:
-    """The first file of these git directories that is none, as a path; empty if all are fit to be
-    read."""
+    """The first file of these git directories that is none, or larger than any, as a path; empty if
+    all are fit to be read."""
     for folder in dict.fromkeys(folders):
         for name in NAMES:
             if _is_odd(f"{folder}/{name}"):
@@ -59,9 +60,10 @@ def odd(*folders: str) -> str:
 
 def _is_odd(path: str) -> bool:
     try:
-        return not stat.S_ISREG(os.stat(path).st_mode)  # a link to a file is what some tools make
+        info = os.stat(path)  # a link to a file is what some tools make
     except OSError:
         return False
+    return not stat.S_ISREG(info.st_mode) or info.st_size > LARGEST
 
 
 def _odd_below(top: str) -> str:

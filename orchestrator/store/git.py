@@ -279,7 +279,8 @@ def _check(root: str) -> None:
     path = gitfiles.odd(near.git_dir, near.common) if near is not None else ""
     if path:
         raise NoRepository(
-            f"{path} is not a regular file", "repair it; until then orchestrator starts no git here"
+            f"{path} is not a regular file of a repository",
+            "repair it; until then orchestrator starts no git here",
         )
 
 

@@ -283,7 +283,7 @@ def in_tree(repo: Repository, tree: Tree) -> Git:
     asked."""
     admin = admin_of(repo, tree.path)
     if admin and (path := gitfiles.odd(admin)):
-        raise GitFailed(f"{path} is not a regular file")
+        raise GitFailed(f"{path} is not a regular file of a repository")
     return Git(admin or repo.common, tree.path, filters=repo.filters)
 
 
