@@ -179,6 +179,9 @@ def test_whichever_command_writes_it(theirs, way, monkeypatch):
 LOST = "git branch -qdr origin/main; rm -rf .git/logs/refs/remotes"  # no ref leads there, no log
 HIDDEN = f"git -C ../theirs update-ref refs/x/t main; git -C ../theirs branch -qf main old; {LOST}"
 BUNDLE = f"git -C ../theirs bundle create -q ../b main; {HIDDEN}; git -C ../theirs update-ref -d refs/x/t"
+NAMED = "git -C ../theirs switch -q main; git -C ../theirs commit -q --amend -m '{}: 1 x'"
+HIDE = f"git -C ../theirs switch -q old; {HIDDEN}"
+TAKEN = "git fetch -q origin refs/x/t; git restore --source=FETCH_HEAD -- inbox; git fetch -q"
 UNNAMED = {
     "a bundle unpacked": f"{BUNDLE}; t=$(git bundle unbundle ../b | cut -c1-40); git restore --source=$t -- inbox",
     "a bundle, fetched over": f"{BUNDLE}; git fetch -q ../b main; git checkout -q FETCH_HEAD -- inbox; git reset -q; git fetch -q",
@@ -186,6 +189,10 @@ UNNAMED = {
     "fetched by another worktree": f"{HIDDEN}; git worktree add -q ../tree HEAD; git -C ../tree fetch -q origin refs/x/t; git restore --source=$(git -C ../tree rev-parse FETCH_HEAD) -- inbox",
     "undone in another worktree": f"git worktree add -q ../tree -b b HEAD; git -C ../tree fetch -q; git -C ../tree reset -q --hard origin/main; git -C ../tree switch -q --detach HEAD~1; git branch -qD b; {HIDDEN}; git restore --source=$(git -C ../tree rev-parse HEAD@{{1}}) -- inbox",
     "a tag, deleted": f"git -C ../theirs tag t main; {HIDDEN}; git fetch -q origin tag t; git restore --source=t -- inbox; git tag -d t; git fetch -q",
+    "named like a stash": f"{NAMED.format('WIP on main')}; {HIDE}; {TAKEN}",
+    "named like one with a name": f"{NAMED.format('On main')}; {HIDE}; {TAKEN}",
+    "named like a stash's index": f"{NAMED.format('index on main')}; {HIDE}; {TAKEN}",
+    "a merge named like a stash": f"git -C ../theirs switch -q -c s main; {NAMED.format('index on main')}; git -C ../theirs merge -q -s ours -m 'WIP on main: 1 x' s; git -C ../theirs branch -qD s; {HIDE}; {TAKEN}",
     "a mirror's stash": f"{HIDDEN}; git fetch -q origin refs/x/t:refs/stash; git fetch -q; git restore --source=refs/stash -- inbox",
 }
 

@@ -36,9 +36,10 @@ _MOST_ATTRIBUTES = 1 << 20  # bytes
 _MOST_TREES = 50
 _MOST_AT_PATH, _MOST_LINES_END = 1000, 2 << 20  # blobs that are compared, and bytes of one
 # How the commits of a stash begin, of one that was given a name, too.
-_STASHED = tuple(
-    rf"^{what} on \((no branch)\|[^ ]*\): " for what in ("WIP", "index", "untracked files")
-) + (r"^On \((no branch)\|[^ ]*\): ",)
+_STASHED = bytes_regex(rb"(WIP on|On) (\(no branch\)|[^ ]*): ")
+_BESIDE = tuple(
+    bytes_regex(what + rb" on (\(no branch\)|[^ ]*): ") for what in (b"index", b"untracked files")
+)
 _MOST_LOGS, _MOST_MOVES = 1000, 2000  # logs of refs, and lines of each, that are read
 _OID = regex(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOST_STORES = 16  # object stores that borrow from one another
@@ -212,29 +213,50 @@ def _is_kept(reader: git.Reader, inside: str, oid: str) -> bool:
     file that it tracks elsewhere is not asked about."""
     if f" {oid} ".encode() in reader.ask("ls-files", "-s", "-z").out:
         return False
-    return _kept_by(reader, inside, oid, ("--invert-grep",))
-
-
-def _kept_by(reader: git.Reader, inside: str, oid: str, which: tuple[str, ...]) -> bool:
-    """Whether a commit that looks like a stash, or one that does not (``which``), and that no other
-    ref leads to brought this blob to the path."""
-    form = "--batch-check=%(objecttype) %(objectname)"
-    listed = reader.ask("cat-file", "--batch-all-objects", "--unordered", form).out.splitlines()
-    commits = [line[7:] for line in listed if line.startswith(b"commit ")]
-    found = reader.ask(
-        *("log", "--stdin", "--exclude=refs/stash", "--not", "--all", "--full-history", "-m"),
-        *("--format=%H", "-n1", f"--find-object={oid}", *which),
-        *(f"--grep={pattern}" for pattern in _STASHED),
-        *("--", f":(literal,icase){inside}"),
-        stdin=b"\n".join(commits),
-    )
-    return bool(found.out.strip())
+    return _kept_by(reader, inside, oid)[0]
 
 
 def _is_stashed(reader: git.Reader, inside: str, oid: str) -> bool:
-    """Whether a commit that looks like a stash, and that no ref leads to but that of the stash, has
-    this blob at the path."""
-    return _kept_by(reader, inside, oid, ())
+    """Whether a stash that no ref leads to but its own has this blob at the path."""
+    return _kept_by(reader, inside, oid)[1]
+
+
+def _kept_by(reader: git.Reader, inside: str, oid: str) -> tuple[bool, bool]:
+    """Whether a commit that no ref leads to, but that of the stash, brought this blob to the path:
+    one that belongs to no stash, and one that does."""
+    form = "--batch-check=%(objecttype) %(objectname)"
+    listed = reader.ask("cat-file", "--batch-all-objects", "--unordered", form).out.splitlines()
+    commits = b"\n".join(line[7:] for line in listed if line.startswith(b"commit "))
+    unnamed = ("log", "--stdin", "--exclude=refs/stash", "--not", "--all")
+    logged = reader.ask(
+        *(*unnamed, "--full-history", "-m", "--format=%H", f"--find-object={oid}"),
+        *("--", f":(literal,icase){inside}"),
+        stdin=commits,
+    )
+    found = set(logged.out.split())
+    if not found:
+        return False, False
+    stashes = _stashes(reader.ask(*unnamed, "-z", "--format=%H %P%n%s", stdin=commits).out)
+    return not found <= stashes, not found.isdisjoint(stashes)
+
+
+def _stashes(logged: bytes) -> set[bytes]:
+    """The commits that belong to whole stashes: what was changed, what was in the index then, and
+    perhaps what git did not track. A name alone makes no stash."""
+    facts: dict[bytes, tuple[list[bytes], bytes]] = {}
+    for entry in logged.split(b"\0"):
+        line, _, subject = entry.partition(b"\n")
+        words = line.split()
+        if words:
+            facts[words[0]] = words[1:], subject
+    found: set[bytes] = set()
+    for commit, (parents, subject) in facts.items():
+        beside = [facts.get(parent, ([], b"")) for parent in parents[1:]]
+        shaped = [made for made, _ in beside] in ([parents[:1]], [parents[:1], []])
+        named = all(name.match(said) for name, (_, said) in zip(_BESIDE, beside, strict=False))
+        if shaped and named and _STASHED.match(subject):
+            found.update((commit, *parents[1:]))
+    return found
 
 
 def _has_name(reader: git.Reader, inside: str) -> bool:
