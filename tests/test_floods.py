@@ -9,16 +9,22 @@ import random
 import resource
 import subprocess
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orchestrator.coordination.calm import MOST
 from orchestrator.coordination.later import Later
 from orchestrator.coordination.moments import Moments
-from orchestrator.coordination.news import About, Remark, Stuck
+from orchestrator.coordination.news import About, News, Remark, Stuck
+from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.waitingruns import WaitingRuns
 from orchestrator.errors import StoreFault
+from orchestrator.files import schemas
 from orchestrator.files.aside import Aside, Busy
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate, GateName, Lane
@@ -309,3 +315,32 @@ def test_many_new_tasks_that_the_disk_refuses_are_none(tmp_path):
     assert os.listdir(tube.layout.folder("held")) == []
     submit_all(tube.store, coming, "task_imported")
     assert len(os.listdir(tube.layout.folder("held"))) == len(tube.events()) == 3
+
+
+class Ticking(FakeClock):
+    """Each look at it takes a moment."""
+
+    def monotonic(self) -> float:
+        self.move(0.001)
+        return super().monotonic()
+
+
+def test_a_flood_of_replies_is_seen_to_in_slices(tmp_path):
+    """Files beside tasks that are none: nothing that is to start waits for all of them."""
+    tube = Tube(tmp_path)
+    for number in range(500):
+        Path(tube.layout.file("done", f"x{number}.reply")).write_text("go on")
+    tube.store.clock = Ticking(tube.clock.wall())
+    found = Replies(tube.layout, Fixed(load_config(tube.layout, schemas.check)), tube.store)
+    found.scan()
+    heard: list[News] = []
+    listener = SimpleNamespace(hear=heard.append)
+    sizes, passes = [0], 0
+    while found.next_look():
+        assert len(found.next_look()) == 1
+        found.look(listener)
+        sizes.append(len(heard))
+        passes += 1
+        assert passes <= 500
+    told = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
+    assert 0 < max(told) <= 21 and sum(told) == 500

@@ -30,6 +30,7 @@ LOOK = 0.5  # seconds between looks whether a running tool has taken what it was
 AGAIN = 0.1  # seconds until a file that is not whole yet is looked at again
 SELDOM = 1.0  # the same, if somebody takes longer
 RESTS = 2.0  # seconds after which somebody is taken to be still at it
+SLICE = 0.02  # seconds for looking in a pass
 
 
 class Replies:
@@ -72,16 +73,20 @@ class Replies:
 
     def next_look(self) -> list[float]:
         """Moments (monotonic) of further looks."""
-        return list(self._due.values())
+        return [min(self._due.values())] if self._due else []
 
     # -- telling them
     # ----------------------------------------------------------------------------------------------
 
     def look(self, listener: Listener) -> list[str]:
-        """See to those that came; names of the files that are in the inbox again by that."""
-        now = self.store.clock.monotonic()
+        """See to those that came, for so long that others need not wait; names of the files that
+        are in the inbox again by that."""
+        monotonic = self.store.clock.monotonic
+        now = monotonic()
         back: list[str] = []
         for task_id in [task_id for task_id, due in self._due.items() if due <= now]:
+            if monotonic() > now + SLICE:
+                break
             del self._due[task_id]
             ready, wait = self._trust.ready(task_id)
             place = scan.locate(self.layout, task_id)
