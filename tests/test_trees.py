@@ -402,7 +402,14 @@ def test_what_a_red_check_said_can_be_read(repo):
 
 
 def test_no_change_is_no_change_to_look_at(repo):
-    repo.do("x", "true")
+    repo.settings("verify: [lint]", CHECKS)
+    repo.drop("x.yaml", "prompt: 'true'\n")
+    (end,) = (
+        line
+        for line in repo.run("watch", "--until-empty").stdout.splitlines()
+        if " done " in line and " x " in line
+    )
+    assert end.endswith("change=none checks=passed")
     assert "change    none on task/x\n" in repo.run("show", "x").stdout
 
 

@@ -189,6 +189,9 @@ def _finished(news: Finished, layout: Layout, console: Console) -> Line:
         spare = f" · {log}"
         if not console.tty:
             facts["reason"] = one_line(reason, 200)
+    if status is Status.DONE and life.change is not None and life.change.empty:
+        text += " · no change"  # it has a tree, and was free to change something
+        facts["change"] = "none"
     text, facts = with_work(text, facts, life.change, life.checks)
     below = headline(reading.message)
     return Line(str(status), life.id, text, facts, below=below, spare=spare)
