@@ -64,6 +64,24 @@ def test_what_changed_long_after_the_last_end_is_a_person_s(accepted):
     assert change(accepted) == []
 
 
+@pytest.mark.parametrize("what", ["orchestrator.yaml", "tools"])
+def test_a_link_that_came_while_an_attempt_was_alive(accepted, tmp_path, what):
+    """The file that it leads to is older than the attempt."""
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "orchestrator.yaml").write_text("limits: {running: 9}\n")
+    (old / "t.yaml").write_text("argv: [touch, evil]\n")
+    since = time.time()
+    (tmp_path / "trusted/alive.json").write_text(json.dumps({"since": since}))
+    link = tmp_path / "p/work" / what
+    target = old if what == "tools" else old / what
+    while not link.is_symlink() or link.lstat().st_ctime < since:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    said = accepted.review()
+    assert said and all("changed while a task ran" in line for line in said), said
+
+
 def test_an_attempt_that_is_put_away_counts_until_its_end(accepted):
     """One that waits for a retry ended long ago; the other changed the settings, ended, and was put away."""
     journal(accepted, "a", 5)

@@ -110,6 +110,14 @@ def test_an_own_edit_counts(here, how):
     assert look(here).review() == []
 
 
+def test_an_own_edit_of_what_git_wrote_with_other_line_ends(here):
+    sh(here, "git config core.autocrlf true; rm -r work/orchestrator.yaml; git checkout -q -- .")
+    assert b"\r\n" in (here / "work/orchestrator.yaml").read_bytes()
+    accept(here)
+    sh(here, EDIT)
+    assert look(here).review() == []
+
+
 LINKS = {
     "the configuration": "work/orchestrator.yaml",
     "a tool": "work/tools/old.yaml",
@@ -138,6 +146,7 @@ def test_a_link_that_git_brought(here, what):
     accept(here)
     assert look(here).review() == []
     sh(drop, "echo '# more' | tee -a *.yaml role.md docs/role.md")
+    (drop / "more.yaml").write_text("argv: [echo]\n")  # one more tool, where that is the folder
     assert look(here).review() == [], "the link was accepted, and its target is a person's"
 
 
