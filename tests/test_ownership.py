@@ -42,7 +42,8 @@ def content(folder: Path) -> set[str]:
     "words",
     [
         ("doctor",), ("status",), ("list",), ("report",), ("query", "select 1"), ("tools",), ("events",),
-        ("watch", "--until-empty"), ("run", "x"), ("new", "x"), ("validate",), ("agents",), ("why", "x"),
+        ("watch", "--until-empty"), ("run", "x"), ("new", "x"), ("validate",), ("agents",), ("why", "x"), ("init",), ("edit", "x"),
+        ("trees", "clean", "-y"), ("mcp",), ("archive", "x"), ("hold", "--all"), ("projects", "add", "."),
     ],
     ids=lambda words: words[0],
 )  # fmt: skip

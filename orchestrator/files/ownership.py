@@ -30,14 +30,18 @@ KEY = "safe_directories"
 def find_own_layout(start: str | None = None) -> Layout:
     """`layout.find_layout`, if it is ours; else `Unusable`, before anything in it was read."""
     layout = find_layout(start)
-    why = foreign(layout)
-    if why:
+    refuse_foreign(layout)
+    return layout
+
+
+def refuse_foreign(layout: Layout) -> None:
+    """`Unusable` if it is not ours to look at, or to write into."""
+    if why := foreign(layout):
         raise Unusable(
             why,
             f"if you trust it, say so in {settings_path()}:  {KEY}:"
             f" [{os.path.realpath(layout.root)}]",
         )
-    return layout
 
 
 def foreign(layout: Layout) -> str:

@@ -14,6 +14,7 @@ from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files import opening, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
+from orchestrator.files.ownership import refuse_foreign
 from orchestrator.files.schemas import did_you_mean
 from orchestrator.store import git
 from orchestrator.store.atomic import move, write_temporary
@@ -142,6 +143,7 @@ def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> 
     if not os.path.isdir(root):
         raise Unusable(f"{root} is not a folder")
     layout = Layout(root)
+    refuse_foreign(layout)
     report: list[tuple[str, str, str]] = []
     fresh = not os.path.isdir(layout.work)
     store = Store(layout, EventLog.__new__(EventLog))
