@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from orchestrator.execution import sandbox, secretstore, syscalls
 from orchestrator.execution.sandbox import Walls
 from orchestrator.files import schemas
 from orchestrator.files.configuration import load_config
+from orchestrator.model.config import Agent
 from orchestrator.model.isolation import Role
 from orchestrator.model.sandbox import (
     PROJECT,
@@ -38,6 +40,8 @@ from orchestrator.model.sandbox import (
     within,
 )
 from orchestrator.testing import Tube
+from orchestrator.tools.routing import Route, bounded
+from orchestrator.tools.specs import ToolSpec
 
 WHY = sandbox.refused(Walls((), "/"), "/bin/sh", os.environ)
 needs_bwrap = pytest.mark.skipif(bool(WHY), reason=f"no sandbox here: {WHY}")
@@ -1015,6 +1019,20 @@ def test_a_record_that_is_damaged_bounds_most():
     assert bounds_from(whole.as_record()) == whole
     both = tighter_bounds(Bounds("b", Sandbox("strict"), "default", ("B",)), whole)
     assert (both.secrets, both.tree, both.review) == (("B",), True, "changed")
+
+
+def test_no_more_permissions_and_no_less_review_than_the_parent_had():
+    role = Role(review="never", merge="auto")
+    agent = Agent(
+        "free", ("mine",), permissions="full", role=role, secrets={"A": ("x",), "B": ("x",)}
+    )
+    route = Route(agent, ToolSpec("mine", (), ""), None, 60.0, 0, "it was asked for")
+    inner = bounded(route, Bounds("a", Sandbox("project"), "edit", ("B",), True, "always"))
+    assert inner.agent.permissions == "edit" and inner.agent.role.reviews == "always"
+    assert set(inner.agent.secrets) == {"B"} and inner.isolated and inner.sandbox.level == "project"
+    strict = replace(route, agent=replace(agent, permissions="read", role=Role(review="always")))
+    inner = bounded(strict, Bounds("a", Sandbox("project"), "full", (), False, "never"))
+    assert inner.agent.permissions == "read" and inner.agent.role.reviews == "always"
 
 
 def test_a_sandbox_is_a_word_or_a_mapping():
