@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import errno
 import os
 import pstats
 import random
@@ -344,3 +345,18 @@ def test_a_flood_of_replies_is_seen_to_in_slices(tmp_path):
         assert passes <= 500
     told = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
     assert 0 < max(told) <= 21 and sum(told) == 500
+
+
+def test_a_note_that_a_full_disk_refused_comes_later(tmp_path, monkeypatch):
+    tube, write = Tube(tmp_path), os.write
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tube.at(2, lambda: tube.drop("a", "promt: x\n"))
+    tube.at(2, lambda: monkeypatch.setattr(os, "write", full))
+    tube.at(20, lambda: monkeypatch.setattr(os, "write", write))
+    tube.at(200, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert os.path.exists(tube.layout.note("a"))
+    assert tube.remarks(About.INVALID) == ["a"]

@@ -110,6 +110,9 @@ class Complaints:
                 self.store.write_note(task_id, note)
         except OSError as error:
             self._unwritten(error)
+            if blame.machine(error):  # every full listing looks again, until there is room for it
+                inode, _, size = self.invalid[name]
+                self.invalid[name] = (inode, -1, size)
         if not known:
             said = {"phase": "submit", "status": "inbox", "summary": why[:300]}
             log = self.store.log
