@@ -82,6 +82,18 @@ def test_a_link_that_came_while_an_attempt_was_alive(accepted, tmp_path, what):
     assert said and all("changed while a task ran" in line for line in said), said
 
 
+def test_what_a_link_leads_to_changed_while_an_attempt_was_alive(accepted, tmp_path):
+    config = tmp_path / "p/work/orchestrator.yaml"
+    config.rename(tmp_path / "real.yaml")
+    config.symlink_to(tmp_path / "real.yaml")
+    accepted.accept(snapshot(accepted.layout))
+    since = time.time()
+    (tmp_path / "trusted/alive.json").write_text(json.dumps({"since": since}))
+    while (tmp_path / "real.yaml").stat().st_ctime < since:
+        (tmp_path / "real.yaml").write_text("limits: {running: 9}\n")
+    assert accepted.review() == ["work/orchestrator.yaml changed while a task ran"]
+
+
 def test_an_attempt_that_is_put_away_counts_until_its_end(accepted):
     """One that waits for a retry ended long ago; the other changed the settings, ended, and was put away."""
     journal(accepted, "a", 5)
