@@ -41,7 +41,7 @@ async def reopened(store: Store, task_id: str, records: Sequence[Mapping[str, An
         entry.close()  # it has not let go yet: nothing is appended without the lock
         freed: Entry | None = await asyncio.wrap_future(when_free(entry.path))
         entry = freed or entry
-    if entry.journal.claim:
+    if entry.claimed:  # a later version may have added to it, and then it says more than we know
         return entry
     entry.close()  # a file, and no journal
     places.displace(store.layout, entry.path)

@@ -40,6 +40,11 @@ class Entry:
             self._journal = fold(self._records)
         return self._journal
 
+    @property
+    def claimed(self) -> bool:
+        """Whether it begins as every journal does, whatever follows."""
+        return bool(self._records) and self._records[0].get("record") == "claim"
+
     def append(self, record: Mapping[str, Any], sync: bool = False) -> None:
         """Add a record; with ``sync`` it survives a power cut."""
         append_record(self.fd, record, sync)
