@@ -178,6 +178,20 @@ def test_a_question_that_is_being_taken_off_the_list_has_an_answer(project):
     assert not seen
 
 
+def test_an_answer_that_was_there_before_its_question_is_none(project, watch):
+    """Nobody can have said yes to what was not asked yet."""
+    (project.work / "asks").mkdir(exist_ok=True)
+    early = project.work / "asks/a.1.answer"
+    early.write_text("1\n")
+    asking(project, "one")
+    watch()
+    assert open_ones(project)[0].name == "a.2"
+    assert "allow" not in project.log("a") and early.read_text() == "1\n"
+    project.run("reply", "a", "2")
+    project.settled("a", "done")
+    assert "deny one" in project.log("a")
+
+
 def test_a_question_that_is_over_takes_no_answer(project):
     raw = asks.Raw("0" * 32, 1.0, "May it?\n\n1. allow\n2. deny", "Bash")
     (project.work / "asks").mkdir(exist_ok=True)
@@ -309,6 +323,18 @@ def test_an_asker_that_was_killed_asks_nothing_any_more(tmp_path):
 def test_only_a_plain_yes_is_a_yes(words, allowed):
     said = verdict("May it?\n\n1. allow\n2. deny", words)
     assert said["allow"] is allowed
+    assert allowed or said["message"]
+
+
+@pytest.mark.parametrize(
+    ("option", "allowed"),
+    [("allow always", True), ("reject once", False), ("not now", False), ("never allow", False), ("allowlist it", False),
+     ("yes", False), ("Allow", False)],
+)  # fmt: skip
+def test_only_an_option_that_begins_with_allow_is_a_yes(option, allowed):
+    """Options are the agent's own words: what does not plainly allow is a no."""
+    said = verdict(f"May it?\n\n1. {option}\n2. reject", "1")
+    assert (said["allow"], said["option"]) == (allowed, option)
     assert allowed or said["message"]
 
 

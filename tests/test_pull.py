@@ -504,6 +504,23 @@ def test_an_answer_that_git_brought_is_none(pulled, watch):
     assert "allow rm x" in project.log("q")
 
 
+def test_an_answer_of_which_git_says_nothing_waits(pulled, watch):
+    project, _ = pulled
+    project.config("agents: {helper: {tool: demo, ask: person}}\n")
+    watcher = watch()
+    project.drop("q.yaml", "agent: helper\nprompt: |\n  Do it\n  demo: permit rm x\n")
+    wait_until((project.work / "asks/q.1.md").exists, "it asks")
+    index = project.root / ".git/index"
+    known = index.read_bytes()
+    index.write_bytes(b"nonsense")
+    (project.work / "asks/q.1.answer").write_text("allow\n")
+    wait_until(lambda: "asks/q.1.answer waits: git does not say" in watcher.text(), "it is told")
+    assert project.where("q") == "running" and "allow" not in project.log("q")
+    index.write_bytes(known)
+    project.settled("q", "done")
+    assert "allow rm x" in project.log("q")
+
+
 def test_a_repository_that_means_another_folder(project, tmp_path):
     """With ``core.worktree`` its paths begin elsewhere than where its ``.git`` lies."""
     theirs = tmp_path / "theirs"

@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from conftest import wait_until
 from test_trees import Repo, git, repo, watcher  # noqa: F401
 
-from orchestrator.files import journals, replies
+from orchestrator.files import journals, replies, trust
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids, names
 from orchestrator.model.journal import fold
@@ -207,6 +208,45 @@ def test_what_git_brought_waits_for_a_person(repo: Repo):
     assert repo.where("x") == "done" and (repo.work / "done/x.reply").exists()
     assert repo.run("approve", "x").stderr.startswith("x: x.reply is accepted")
     assert repo.where("x") == "inbox"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("another reply", "a git command is running"),  # it is looked at again
+        ("a lock", "a git command is running"),
+        ("a broken index", "git does not say whether it came through git"),
+    ],
+)
+def test_a_reply_that_nobody_can_tell_the_origin_of_waits(repo: Repo, change, why):
+    repo.do("x", "true")
+    path = repo.work / "done/x.reply"
+    path.write_text("go on\n")
+    judge = replies.Origin(trust.of(repo.layout))
+    read = replies.look(repo.layout, Status.DONE, "x.reply")
+    assert judge.gate(read, "hold", time.time()) is None
+    if change == "another reply":
+        path.write_text("rm -rf /\n")
+    elif change == "a lock":
+        (repo.root / ".git/index.lock").touch()
+    else:
+        (repo.root / ".git/index").write_bytes(b"nonsense")
+    gate = replies.Origin(trust.of(repo.layout)).gate(read, "hold", time.time())
+    assert gate is not None and why in gate.why
+
+
+@pytest.mark.parametrize("how", ["file", "verb"])
+def test_a_reply_says_nothing_of_a_task_that_git_has_changed(repo: Repo, how):
+    repo.do("x", "true")
+    (repo.work / "done/x.yaml").write_text(json.dumps({"prompt": "touch evil\nexit\n"}))
+    repo.git("add", "-f", "work/done/x.yaml")
+    if how == "file":
+        (repo.work / "done/x.reply").write_text("go on\n")
+        told = repo.run("watch", "--until-empty", code=None)
+    else:
+        told = repo.run("reply", "x", "go on", code=None)
+    assert "done/x.yaml came through git, and is not what ran here" in told.stdout + told.stderr
+    assert repo.where("x") == "done" and not (repo.root / "evil").exists()
 
 
 def test_bad_replies_are_told_and_kept(chat):
