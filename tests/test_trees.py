@@ -427,6 +427,21 @@ def test_a_conflict_that_was_met_is_told_wherever_it_waits(repo):
     assert f"conflict  {said}   orchestrator reply b --conflict\n" in repo.run("show", "b").stdout
 
 
+def test_show_says_how_far_the_target_has_moved(repo):
+    """So a person knows before the merge whether it may collide."""
+    repo.do("a", "echo a > src/a.txt")
+    repo.do("b", "echo b > other")
+    assert "target" not in repo.run("show", "a").stdout
+    (repo.root / "src/a.txt").write_text("mine\n")
+    repo.git("commit", "-qam", "mine")
+    a, b = (repo.run("show", name).stdout for name in ("a", "b"))
+    assert "\ntarget    main moved 1 commit, also in src/a.txt   orchestrator approve -n a\n" in a
+    assert "\ntarget    main moved 1 commit, in other files\n" in b
+    assert "conflict in src/a.txt" in repo.run("approve", "-n", "a", code=None).stderr
+    repo.run("approve", "b")
+    assert "target" not in repo.run("show", "b").stdout
+
+
 def test_a_declared_file_that_is_missing_is_red(repo):
     repo.settings("verify_retries: 0")
     repo.do("x", "true", code=1, artifacts=["made.txt"])

@@ -7,9 +7,19 @@ import os
 
 from orchestrator.files import git, opening, results
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.model.isolation import change_from
+from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Journal
 from orchestrator.model.runbranch import RunBranch
+from orchestrator.records import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What a branch's target got that the branch does not have: so many ``commits``; ``both`` are
+    the files that they and the branch have changed."""
+
+    commits: int
+    both: tuple[str, ...]
 
 
 def ends_of_task(layout: Layout, journal: Journal) -> tuple[str, list[str]]:
@@ -39,6 +49,22 @@ def ends_of_run(layout: Layout, run: RunBranch) -> list[str]:
         tip = named.out.decode().strip() or run.looked_at or run.base
         parts = reader.ask("merge-base", f"refs/heads/{run.target}", tip, codes=(0, 1, 128))
     return [parts.out.decode().strip() or run.base, tip]
+
+
+def since(layout: Layout, change: Change) -> Since:
+    """How far the target of a task's branch has moved on. Whether the two collide is for a merge to
+    find out, which writes. Raises `git.Unclear` if git does not tell."""
+    target = f"refs/heads/{change.target}"
+    with git.reading(_repository(layout.root)) as reader:
+        count = reader.ask("rev-list", "--count", f"{change.tip}..{target}").out
+        parting = reader.ask("merge-base", target, change.tip, codes=(0, 1)).out.decode().strip()
+    ends = (target, change.tip) if int(count) and parting else ()
+    changed = [
+        set(between(layout, layout.root, [parting, end], ["--name-only", "-z"]).split(b"\0"))
+        for end in ends
+    ]
+    both = changed[0] & changed[1] - {b""} if changed else set()
+    return Since(int(count), tuple(sorted(map(os.fsdecode, both))))
 
 
 def between(layout: Layout, folder: str, ends: list[str], how: list[str]) -> bytes:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.cli.screen.console import Console, cost, tokens
-from orchestrator.files import conflicts
+from orchestrator.files import conflicts, git
 from orchestrator.files.layout import Layout
 from orchestrator.files.results import waiting_plan
 from orchestrator.files.text import clean, one_line
 from orchestrator.model import isolation
 from orchestrator.model.status import Status
 from orchestrator.model.units import plural, show_duration, when
-from orchestrator.queries import elsewhere, printed
+from orchestrator.queries import differences, elsewhere, printed
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
@@ -289,6 +289,8 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
         if collides := conflicts.told(layout, found.row.id):
             command = f"   orchestrator reply {found.row.id} --conflict"
             facts.append(("conflict", collides + command))
+        elif found.row.status == Status.REVIEW:
+            facts.append(("target", _since(change, found.row.id, layout)))
     elif journal is not None and journal.tree:
         facts.append(("branch", one_line(str(journal.tree.get("branch", "")), 200)))
     facts.append(("checks", _checks(result, found, layout)))
@@ -298,6 +300,21 @@ def _change(result: Mapping[str, Any], found: Story, layout: Any) -> list[tuple[
     if os.path.isdir(layout.tree(found.row.id)):
         facts.append(("tree", layout.shown(layout.tree(found.row.id))))
     return facts
+
+
+def _since(change: isolation.Change, task_id: str, layout: Layout) -> str:
+    """How its target has moved on while it worked and waited; empty if it has not."""
+    try:
+        moved = differences.since(layout, change)
+    except git.Unclear:
+        return ""
+    if not moved.commits:
+        return ""
+    text = f"{change.target} moved {plural(moved.commits, 'commit')}"
+    if not moved.both:
+        return one_line(f"{text}, in other files", 200)
+    files = ", ".join(moved.both[:5]) + (", ..." if len(moved.both) > 5 else "")
+    return one_line(f"{text}, also in {files}", 200) + f"   orchestrator approve -n {task_id}"
 
 
 def _checks(result: Mapping[str, Any], found: Story, layout: Layout) -> str:
