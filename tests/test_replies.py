@@ -13,11 +13,17 @@ import pytest
 from conftest import wait_until
 from test_trees import Repo, git, repo, watcher  # noqa: F401
 
+from orchestrator.coordination.replies import Replies
+from orchestrator.coordination.settings import Fixed
 from orchestrator.files import journals, replies, trust
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids, names
+from orchestrator.model.config import Config
 from orchestrator.model.journal import fold
 from orchestrator.model.status import Status
+from orchestrator.store import replying
+from orchestrator.store.eventlog import EventLog
+from orchestrator.store.transitions import Store
 
 # Keeps every session in a file, prints its id, and does what `sh:` lines of its prompt say.
 CHAT = """\
@@ -235,7 +241,7 @@ def test_a_reply_that_nobody_can_tell_the_origin_of_waits(repo: Repo, change, wh
     assert gate is not None and why in gate.why
 
 
-@pytest.mark.parametrize("how", ["file", "verb"])
+@pytest.mark.parametrize("how", ["file", "verb", "parent"])
 def test_a_reply_says_nothing_of_a_task_that_git_has_changed(repo: Repo, how):
     repo.do("x", "true")
     (repo.work / "done/x.yaml").write_text(json.dumps({"prompt": "touch evil\nexit\n"}))
@@ -243,9 +249,14 @@ def test_a_reply_says_nothing_of_a_task_that_git_has_changed(repo: Repo, how):
     if how == "file":
         (repo.work / "done/x.reply").write_text("go on\n")
         told = repo.run("watch", "--until-empty", code=None)
-    else:
-        told = repo.run("reply", "x", "go on", code=None)
-    assert "done/x.yaml came through git, and is not what ran here" in told.stdout + told.stderr
+        said = told.stdout + told.stderr
+    elif how == "verb":
+        said = repo.run("reply", "x", "go on", code=None).stderr
+    else:  # the agent that made the task, by MCP
+        store = Store(repo.layout, EventLog(repo.layout, "cli"))
+        replying.place(store, "x", Status.DONE, "go on")
+        said = Replies(repo.layout, Fixed(Config()), store).send("x")
+    assert "done/x.yaml came through git, and is not what ran here" in said
     assert repo.where("x") == "done" and not (repo.root / "evil").exists()
 
 
