@@ -769,3 +769,24 @@ def test_trees_that_are_the_first_ones_at_the_same_moment_do_not_fail_each_other
                 done.result()
         assert Path(path).read_text() == "*\n"
     assert len(os.listdir(tmp_path)) == 100  # nothing is left beside them
+
+
+@pytest.mark.parametrize("how", ["branch", "file"])
+def test_no_reason_has_a_secret_that_an_agent_used_as_a_name(repo: Repo, how):
+    """It stood in the result, in events, in the note on a conflict, and hooks were given it."""
+    secret = "s3cr3t-value"
+    repo.env["SOME_TOKEN"] = secret
+    repo.settings("merge: auto", "environment: {pass: [SOME_TOKEN]}\n")
+    if how == "branch":
+        repo.do("a", 'echo x > x; git checkout -qb "$SOME_TOKEN"')
+        wanted = f"its tree is on {'*' * len(secret)}"
+    else:
+        person = f'cd {repo.root}; echo 3 > "$SOME_TOKEN"; git add "$SOME_TOKEN"'
+        repo.do("a", f'echo 2 > "$SOME_TOKEN"; {person}; git commit -qm x -- "$SOME_TOKEN"')
+        wanted = f"conflict in {'*' * len(secret)}"
+    assert repo.where("a") == "review"
+    made = ["results/a.yaml", *(path.relative_to(repo.work) for path in repo.work.glob("events/*"))]
+    made += ["review/a.conflict"] if how == "file" else []
+    texts = [(repo.work / name).read_text() for name in made]
+    texts += [repo.run(*words, code=None).stdout for words in (("show", "a"), ("why", "a"))]
+    assert wanted in texts[0] and not [text for text in texts if secret in text]

@@ -25,6 +25,7 @@ from orchestrator.store import conflictnotes, saving, trees
 from orchestrator.store.ledger import Entry
 from orchestrator.store.merging import CannotMerge
 from orchestrator.store.transitions import Store
+from orchestrator.tools import secrecy
 from orchestrator.tools.routing import Route
 
 
@@ -76,7 +77,16 @@ class TaskWork:
         is to be merged.
 
         In a run the first conflict is a turn for its own session; the second waits for a person.
+        An agent chooses names of files and branches: the reason has no secret that is in one.
         """
+        found = await self._destination(life, entry, step, reading, changed)
+        if isinstance(found, Retry):
+            return replace(found, why=secrecy.mask(found.why, life.secrets))
+        return replace(found, reason=secrecy.mask(found.reason, life.secrets))
+
+    async def _destination(
+        self, life: Claimed, entry: Entry, step: Finish, reading: Reading, changed: Sequence[str]
+    ) -> Finish | Retry:
         if step.status is not Status.DONE:
             return step
         if life.tree is not None and life.change is None:
@@ -122,7 +132,9 @@ class TaskWork:
                 self._tell_conflict(life, entry, error)
                 return Retry(0.0, why=error.message)
             if error.conflicts:
-                conflictnotes.write(self.layout, life.id, error.message, error.conflicts)
+                files = secrecy.everywhere(error.conflicts, life.secrets)
+                why = secrecy.mask(error.message, life.secrets)
+                conflictnotes.write(self.layout, life.id, why, files)
             return Finish(Status.REVIEW, error.message)
         except OrchestratorError as error:
             return Finish(Status.REVIEW, error.message)
