@@ -484,6 +484,60 @@ def test_a_persons_own_edit_of_what_failed_goes_on(pulled):
     assert project.where("mine") == "done"
 
 
+EDITED = "sed -i '1s/^/# mine\\n/' work/failed/mine.yaml"
+MERGED = {
+    "stash pop": f"{EDITED}; git stash -q; git pull -q; git stash pop -q",
+    "autostash": f"{EDITED}; git pull -q --rebase --autostash",
+    "checkout -m": f"{EDITED}; git fetch -q; git checkout -q -m --detach origin/main",
+    "unmade": f"{EDITED}; git fetch -q; git stash -q; git cherry-pick -n origin/main; git stash pop -q; git reset -q",
+    "edited later": f"git pull -q; {EDITED}",
+    "edited and committed": f"git pull -q; {EDITED}; git commit -qam mine; {EDITED}",
+}
+
+
+@pytest.mark.parametrize("how", MERGED)
+def test_an_edit_with_something_of_git_in_it_is_not_ones_own(pulled, how):
+    project, other = pulled
+    lines = "".join(f"# {number}\n" for number in range(9)) + "agent: sh\n"
+    project.drop("mine.yaml", f"{lines}prompt: exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    commit(project.root)
+    git(project.root, "push", "-q")
+    git(other, "pull", "-q")
+    push(other, {"work/failed/mine.yaml": f"{lines}prompt: touch {project.root}/evil\n"})
+    script = "; ".join(f"git config {key}" for key in ("user.name t", "user.email t@example.org"))
+    done = subprocess.run(["sh", "-c", f"{script}; {MERGED[how]}"], cwd=project.root, capture_output=True)  # fmt: skip
+    said = (project.work / "failed/mine.yaml").read_text()
+    assert "evil" in said and "# mine" in said, done.stderr
+    assert "came through git" in project.run("reply", "mine", "again", code=1).stderr
+    assert "came through git" in project.run("retry", "--failed", "-y", code=1).stderr
+    assert project.where("mine") == "failed"
+    project.run("retry", "mine")  # who names it has said yes
+    project.run("watch", "--until-empty", code=None)
+    assert (project.root / "evil").exists()
+
+
+OWN = {
+    "committed": f"{EDITED}; git commit -qam mine; {EDITED}",
+    "stashed around a pull": f"{EDITED}; git stash -q; git pull -q; git stash pop -q",
+}
+
+
+@pytest.mark.parametrize("how", OWN)
+def test_an_edit_around_which_git_did_something_else_is_ones_own(pulled, how):
+    project, other = pulled
+    project.drop("mine.yaml", "agent: sh\nprompt: exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    commit(project.root)
+    git(project.root, "push", "-q")
+    git(other, "pull", "-q")
+    push(other, {"README": "theirs\n"})
+    script = "; ".join(f"git config {key}" for key in ("user.name t", "user.email t@example.org"))
+    subprocess.run(["sh", "-ec", f"{script}; {OWN[how]}"], cwd=project.root, check=True)
+    project.run("reply", "mine", "again")
+    assert project.where("mine") == "inbox"
+
+
 def test_an_answer_that_git_brought_is_none(pulled, watch):
     project, other = pulled
     (project.work / ".gitignore").unlink()  # or they are added by force

@@ -8,9 +8,10 @@ ran here, one that this machine knows, or one that git did not bring.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from orchestrator.files import git, journals, opening, origin, trust
+from orchestrator.files import git, journals, merged, opening, origin, trust
 from orchestrator.files.identity import identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
@@ -59,4 +60,20 @@ class Returning:
         journal = journals.of(self.layout, key)
         if journal is not None and journal.claim.get("sha256") == sha256:
             return False
-        return bool(self._origins.wrote(self.layout.folder(folder), name, data, now))
+        ran = journal.claim.get("sha256") if journal is not None else None
+        place = self.layout.folder(folder)
+        return bool(self._origins.wrote(place, name, data, now)) or self._merged(
+            os.path.join(os.path.realpath(place), name), data, ran
+        )
+
+    def _merged(self, path: str, data: bytes, ran: object) -> bool:
+        """Whether a person's edit has something in it that git brought, and that is not of the file
+        that ran here (its sha256)."""
+        for repository in git.above(os.path.dirname(path)):
+            inside = os.path.relpath(path, repository.folder)
+            with git.reading(repository) as reader:
+                if merged.brought(
+                    reader, inside, data, lambda text: hashlib.sha256(text).hexdigest() == ran
+                ):
+                    return True
+        return False

@@ -12,8 +12,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
-from orchestrator.files import git, history
-from orchestrator.files.identity import born
+from orchestrator.files import git, history, merged
 from orchestrator.files.layout import WORK, Layout
 
 LINK = " ->"  # what ends the name of an entry that says through which links a file is reached
@@ -117,7 +116,9 @@ def _why(
     for reader, inside in readers.of(real):
         if _came(reader, inside, raw, sum_of(path, raw) in earlier):
             return "came through git"
-        if sum_of(path, raw) not in earlier and _merged(reader, inside, path, raw, earlier):
+        if sum_of(path, raw) in earlier:
+            continue
+        if merged.brought(reader, inside, raw, lambda text: sum_of(path, text) in earlier):
             return "was merged with what came through git"
     return ""
 
@@ -141,61 +142,15 @@ def _came(reader: git.Reader, inside: str, raw: bytes, known: bool) -> bool:
 
     An object that is packed was fetched, or is old. What is ``known`` was accepted here before: who
     wrote that again by hand may."""
-    staged = _staged(reader, inside)
+    staged = merged.staged(reader, inside)
     if (
         staged
         and not reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out
     ):
-        return _older(reader, staged[0], inside)
+        return merged.older(reader, staged[0], inside)
     if known:
         return False
-    return any(_older(reader, oid, inside) for oid in history.blobs(reader, inside, raw))
-
-
-def _merged(
-    reader: git.Reader, inside: str, path: str, raw: bytes, earlier: Collection[str]
-) -> bool:
-    """Whether there is something in a person's own edit that git brought and nobody accepted.
-
-    So it is if git wrote the file and no commit has it: ``stash pop`` and ``--autostash`` merge an
-    edit with what was pulled. And it is if the version that was edited came through git.
-    """
-    staged = _staged(reader, inside)
-    for oid in history.unnamed(reader, inside, raw):
-        if _older(reader, oid, inside, tie=oid not in staged):
-            return True
-    at_head, base = history.bases(reader, inside)
-    edited = [oid for oid in staged if oid != at_head]
-    edited = [oid for oid in edited if history.has(reader, inside, oid)]
-    for oid in (*edited, *([base] if base else ())):
-        said = reader.ask("cat-file", "blob", oid).out
-        written = (said, said.replace(b"\n", b"\r\n"))
-        accepted = any(sum_of(path, text) in earlier for text in written)
-        if not accepted and _older(reader, oid, inside):
-            return True
-    return False
-
-
-def _staged(reader: git.Reader, inside: str) -> list[str]:
-    """What the index has at a path: one blob, or those of a merge that is not finished."""
-    listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
-    entries = [entry.split() for entry in listed.split(b"\0") if entry]
-    return [words[1].decode() for words in entries if words[0] != b"160000"]
-
-
-def _older(reader: git.Reader, oid: str, inside: str, tie: bool | None = None) -> bool:
-    """Whether git had an object before the file that says the same was there. ``tie`` is the answer
-    if both came within one tick of the kernel's clock; None leaves it to what moved HEAD last."""
-    object_ = f"{reader.repository.common}/objects/{oid[:2]}/{oid[2:]}"
-    made = born(object_)
-    if made is None:
-        return True
-    # An object that was unpacked again, or copied, has the time at which git got it.
-    made = min(made, os.lstat(object_).st_mtime_ns)
-    changed = os.lstat(os.path.join(reader.repository.folder, inside)).st_ctime_ns
-    if made == changed:
-        return not reader.repository.committed_last() if tie is None else tie
-    return made < changed
+    return any(merged.older(reader, oid, inside) for oid in history.blobs(reader, inside, raw))
 
 
 def _went(reader: git.Reader, inside: str, raw: bytes) -> bool:
