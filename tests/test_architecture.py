@@ -526,6 +526,26 @@ def test_there_is_one_way_to_open_what_lies_below_work():
     assert not wrong, f"open it with files/opening.py: {wrong}"
 
 
+def test_small_files_below_work_are_replaced_in_one_way():
+    """A folder or a pipe where one of them belongs gives way, whichever it is."""
+    elsewhere = {
+        "store/atomic.py",
+        "store/smallfiles.py",
+        "store/trusting.py",  # below the home folder; `_name` makes way itself
+        "store/holding.py",  # the same: holds that all projects of a person share
+        "coordination/elsewhere/spool.py",  # a worker's own folder
+    }
+    wrong = []
+    for path in MODULES.values():
+        if str(path.relative_to(PACKAGE)) in elsewhere:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "atomic.publish":
+                if any(word.arg == "replace" for word in node.keywords) or len(node.args) > 3:
+                    wrong.append(f"{path}:{node.lineno}")
+    assert not wrong, f"replace it with store/smallfiles.py: {wrong}"
+
+
 def test_a_digit_is_a_decimal_one():
     """What `str.isdigit` says yes to (``²``), `int` refuses."""
     wrong = [name for name, path in MODULES.items() if ".isdigit(" in path.read_text()]

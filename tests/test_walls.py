@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -73,8 +74,13 @@ def test_moments_that_no_clock_can_tell_do_not_stop_the_watcher(project, watch):
     assert "m0" in project.run("status").stdout
 
 
+BYTES = {
+    "binary": bytes(range(256)) * 400,
+}
+
+
 def odd(path, kind: str) -> None:
-    """Something that is no file, in a file's place."""
+    """Something that is no file of ours, in a file's place."""
     path.unlink(missing_ok=True)
     if kind == "fifo":
         os.mkfifo(path)
@@ -88,11 +94,37 @@ def odd(path, kind: str) -> None:
     elif kind == "hole":
         path.touch()
         os.truncate(path, 60 << 30)
+    elif kind == "socket":
+        sock = socket.socket(socket.AF_UNIX)
+        here = os.open(path.parent, os.O_PATH)
+        sock.bind(f"/proc/self/fd/{here}/{path.name}")
+        os.close(here)
+        sock.close()
+    elif kind == "link-file":
+        path.symlink_to("/etc/passwd")
+    elif kind == "empty-folder":
+        path.mkdir()
+    elif kind == "closed":
+        path.write_text("x")
+        path.chmod(0)
+    elif kind in BYTES:
+        path.write_bytes(BYTES[kind])
     else:
         path.symlink_to(path.parent / "nowhere" / "x")
 
 
 ODD = ("fifo", "folder", "link", "dangling")
+ODDER = (
+    "circle",
+    "hole",
+    "socket",
+    "link-file",
+    "empty-folder",
+    "closed",
+    "binary",
+    "deep",
+    "list",
+)
 PLACES = (
     "inbox/x.error.md",
     "results/after.yaml",
@@ -121,10 +153,27 @@ PLACES = (
     ".state/tmp/1.old",
     ".state/cancel/k.jsonl",
     ".state/index.sqlite",
+    ".state/index.sqlite-wal",
+    ".state/review.json",
+    ".state/counts.json",
+    ".state/writer",
+    ".state/quota/sh.json",
+    ".state/bounds/x.json",
+    ".state/contests/x.json",
+    ".state/runs/x.json",
+    ".state/facts/x.json",
+    ".state/schedules/s.json",
+    ".state/trees/git-settings.json",
+    ".state/trees/moves-main",
+    ".state/trees/merge-main.lock",
+    ".state/queues/q.json",
+    "asks/old.1.answer",
+    "inbox/x.reply",
+    "review/v.conflict",
 )
 
 
-@pytest.mark.parametrize("kind", [*ODD, "circle", "hole"])
+@pytest.mark.parametrize("kind", [*ODD, *ODDER])
 def test_what_is_no_file_stops_neither_the_watcher_nor_a_reader(project, watch, kind):
     project.drop("x.yaml", "promt: x\n")
     project.drop("old.yaml", "prompt: x\n", folder="done")
@@ -133,7 +182,7 @@ def test_what_is_no_file_stops_neither_the_watcher_nor_a_reader(project, watch, 
         if kind == "link" and place.startswith(("tools/", "schedules/")):
             continue  # settings may be links; these lead to what everybody can write
         path = project.work / place
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         odd(path, kind)
     watcher = watch()
     goes_on(project, watch, watcher)

@@ -37,6 +37,7 @@ from orchestrator.store import (
     moves,
     plans,
     sharing,
+    smallfiles,
     trees,
 )
 from orchestrator.store.ledger import Entry
@@ -194,7 +195,7 @@ def red_on(
 ) -> str:
     """Which of the checks are red on a commit, in words; empty if none is. They run in a checkout
     of it that goes afterwards, in the sandbox of who made it."""
-    scratch = trees.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
+    scratch = smallfiles.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
     atomic.remove_tree(scratch)
     os.makedirs(scratch)
     acting = git.Git(repo.common, scratch, f"{scratch}.index", filters=repo.filters)

@@ -129,8 +129,8 @@ class ReviewMoves:
 
     def _remember_still(self) -> None:
         """The next watcher need not look at what ended before this moment."""
-        with suppress(FileNotFoundError):
-            os.utime(self._path)
+        with suppress(OSError):  # nothing lies there, or what is not ours
+            os.utime(self._path, follow_symlinks=False)
 
     def _remember(self, known: Mapping[str, int]) -> None:
         smallfiles.replace(self.layout, self._path, known, "review")

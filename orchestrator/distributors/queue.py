@@ -29,7 +29,7 @@ from orchestrator.files.pools import workers_file
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.model.units import duration
 from orchestrator.records import dataclass
-from orchestrator.store import atomic
+from orchestrator.store import atomic, smallfiles
 
 URL_ENV = "ORCHESTRATOR_QUEUE"
 CARDS = 1.0  # seconds between looks at the workers' cards, at least, if there is no news
@@ -259,8 +259,7 @@ def _write_workers(layout: Layout, farm: Farm) -> None:
     document = {"broker": shown(farm.trouble), "workers": farm.workers, "jobs": jobs}
     path = workers_file(layout, farm.name)
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        atomic.publish(path, json.dumps(document).encode(), f"{path}.new", replace=True, sync=False)
+        smallfiles.put(layout, path, json.dumps(document).encode(), "workers", sync=False)
     except OSError:
         pass  # only readers lack it
 
@@ -275,6 +274,5 @@ def _project(layout: Layout, name: str) -> str:
     except (OSError, ValueError):
         pass
     made = uuid.uuid4().hex
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    atomic.publish(path, json.dumps({"project": made}).encode(), f"{path}.new", replace=True)
+    smallfiles.replace(layout, path, {"project": made}, "project")
     return made

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 
 from orchestrator.files import bounds as kept
 from orchestrator.files.layout import Layout
 from orchestrator.model.sandbox import Bounds, tighter_bounds
-from orchestrator.store import atomic
+from orchestrator.store import smallfiles
 
 _one_at_a_time = threading.Lock()
 
@@ -25,6 +24,5 @@ def keep(layout: Layout, task_id: str, bounds: Bounds) -> None:
     with _one_at_a_time:
         before = kept.of_id(layout, task_id)
         both = bounds if before is None else tighter_bounds(bounds, before)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         data = json.dumps(both.as_record()).encode() + b"\n"
-        atomic.publish(path, data, f"{path}.{os.getpid()}.tmp", replace=True)
+        smallfiles.put(layout, path, data, "bounds")

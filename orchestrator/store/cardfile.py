@@ -9,9 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.clock import Clock
-from orchestrator.files import owners
 from orchestrator.files.layout import Layout
-from orchestrator.store import atomic
+from orchestrator.store import smallfiles
 
 SIZE = 8191  # more than a card has to say
 
@@ -30,12 +29,9 @@ class CardFile:
         there is written over.
         """
         data = json.dumps(card).encode().ljust(SIZE) + b"\n"
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.card"
         try:
-            atomic.remove(temporary)
-            fd = atomic.publish(
-                self.layout.watcher_card, data, temporary, replace=True, sync=False, keep=True
-            )
+            card_path = self.layout.watcher_card
+            fd = smallfiles.put(self.layout, card_path, data, "card", sync=False, keep=True)
         except OSError:
             if self._fd < 0:
                 raise
@@ -59,4 +55,4 @@ class CardFile:
         refused even that."""
         now = self.clock.wall()
         with suppress(FileNotFoundError):  # removed (git clean): it is made again soon
-            os.utime(self.layout.watcher_card, (now, now))
+            os.utime(self.layout.watcher_card, (now, now), follow_symlinks=False)

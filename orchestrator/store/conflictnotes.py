@@ -9,7 +9,7 @@ from orchestrator.files import scan
 from orchestrator.files.conflicts import CONFLICT, path_of
 from orchestrator.files.layout import Layout
 from orchestrator.model.status import Status
-from orchestrator.store import atomic, trees
+from orchestrator.store import atomic, smallfiles
 
 
 def write(layout: Layout, task_id: str, message: str, files: Sequence[str]) -> None:
@@ -21,8 +21,7 @@ def write(layout: Layout, task_id: str, message: str, files: Sequence[str]) -> N
     )
     text = f"{message}\n\n{listed}\n{hint}\n"
     place = path_of(layout, task_id)
-    temporary = trees.scratch(layout, "conflict")
-    atomic.publish(place, text.encode("utf-8", "replace"), temporary, replace=True, sync=False)
+    smallfiles.put(layout, place, text.encode("utf-8", "replace"), "conflict", sync=False)
 
 
 def remove(layout: Layout, task_id: str) -> None:

@@ -12,7 +12,7 @@ from orchestrator.model import hold
 from orchestrator.model.hold import Hold, Scope
 from orchestrator.model.status import Status
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic, places
+from orchestrator.store import atomic, smallfiles
 from orchestrator.store.eventlog import Event, EventLog, GroupCommit
 from orchestrator.store.yamltext import result_text
 
@@ -48,8 +48,7 @@ def place(
             return f"{folder}/{name}"
     path = layout.file(Status.HELD, name)
     os.makedirs(layout.folder(Status.HELD), exist_ok=True)
-    places.clear(layout, path)
-    _publish(path, text, f"{layout.state}/tmp/{owners.own()}.hold")
+    smallfiles.put(layout, path, text, "hold")
     return path
 
 

@@ -23,9 +23,9 @@ from orchestrator.files import opening, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change, branch_part
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, belonging, saving
+from orchestrator.store import atomic, belonging, places, saving, smallfiles
 from orchestrator.store.git import Git, Repository, reason
-from orchestrator.store.trees import Tree, forget_index, scratch
+from orchestrator.store.trees import Tree, forget_index
 
 KEPT = 500  # merges into one branch that are remembered
 PATIENCE = 60.0  # seconds that a merge waits for another into the same target
@@ -64,8 +64,9 @@ def planned_from(record: Mapping[str, Any]) -> Planned:
 def one_at_a_time(layout: Layout, target: str) -> Iterator[None]:
     """Hold the lock of a target: merges into one branch follow each other, whichever process makes
     them."""
-    os.makedirs(f"{layout.state}/trees", mode=0o700, exist_ok=True)
+    places.make_folder(layout, f"{layout.state}/trees", 0o700)
     path = f"{layout.state}/trees/merge-{branch_part(target).replace('/', '%2F')}.lock"
+    places.clear(layout, path)
     fd = opening.descriptor(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -83,8 +84,7 @@ def _remember(layout: Layout, planned: Planned) -> None:
     path = _log(layout, planned.target)
     lines = [*_remembered(path)[-KEPT:], f"{planned.old} {planned.new}"]
     text = "".join(f"{line}\n" for line in lines)
-    atomic.remove(f"{path}.tmp")  # of a process that was killed
-    atomic.publish(path, text.encode(), f"{path}.tmp", replace=True, sync=False)
+    smallfiles.put(layout, path, text.encode(), "moves", sync=False)
 
 
 def _remembered(path: str) -> list[str]:
@@ -242,7 +242,7 @@ class Maker:
         content = self._three_way(base, ours, theirs)
         if self._state(theirs) == self._state(base):
             return content
-        index = scratch(self.layout, "merge.index")
+        index = smallfiles.scratch(self.layout, "merge.index")
         git = self.git.at(index=index)
         place = self.repo.below(WORK)
         try:
@@ -295,7 +295,7 @@ class Maker:
     def _three_way_by_index(self, base: str, ours: str, theirs: str) -> str:
         """The same for a git that has no ``merge-tree --write-tree``: in a scratch index and
         folder."""
-        folder = scratch(self.layout, "merge.d")
+        folder = smallfiles.scratch(self.layout, "merge.d")
         atomic.remove_tree(folder)
         os.makedirs(folder)
         git = self.git.at(work_tree=folder, index=f"{folder}.index")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.files import quotas
 from orchestrator.files.layout import Layout
 from orchestrator.model.quota import merged, remembered, window_from
-from orchestrator.store.trusting import write_json
+from orchestrator.store import smallfiles
 
 
 def remember(layout: Layout, tool: str, told: Iterable[Mapping[str, Any]], now: float) -> None:
@@ -17,8 +17,8 @@ def remember(layout: Layout, tool: str, told: Iterable[Mapping[str, Any]], now: 
     windows = [window for item in told if (window := window_from(item, now)) is not None]
     if not windows:
         return
-    os.makedirs(f"{layout.state}/quota", mode=0o700, exist_ok=True)
     kept = merged(quotas.of(layout, tool), windows, now)
     history = remembered(quotas.history(layout, tool), windows, now)
     data = {"windows": [window.as_json() for window in kept], "history": history}
-    write_json(quotas.path(layout, tool), data, sync=False)
+    text = json.dumps(data, indent=1).encode() + b"\n"
+    smallfiles.put(layout, quotas.path(layout, tool), text, "quota", sync=False)

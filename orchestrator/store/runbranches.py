@@ -11,7 +11,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import Change, Trees, branch_part, free_name
 from orchestrator.model.runbranch import RunBranch
 from orchestrator.records import replace
-from orchestrator.store import atomic, saving, trees
+from orchestrator.store import saving, smallfiles, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.trees import CannotIsolate, Tree
 
@@ -46,9 +46,8 @@ def write(layout: Layout, known: RunBranch, replace: bool = True) -> None:
     """Keep what is known of a run's branch. FileExistsError if there is something already, unless
     it is to be replaced."""
     path = runrecords.path_of(layout, known.run)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     text = json.dumps(known.record()).encode()
-    atomic.publish(path, text, trees.scratch(layout, "run"), replace=replace)
+    smallfiles.put(layout, path, text, "run", anew=not replace)
 
 
 def tree_of(layout: Layout, known: RunBranch) -> Tree:

@@ -16,7 +16,7 @@ from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import KEPT, Change
 from orchestrator.patterns import regex
 from orchestrator.records import replace
-from orchestrator.store import adding, atomic, filtered, places, submodules, trees
+from orchestrator.store import adding, atomic, filtered, places, smallfiles, submodules, trees
 from orchestrator.store.git import Git, Repository
 from orchestrator.store.trees import SAVED, Tree
 
@@ -62,7 +62,7 @@ def save(
     warnings = _take_locks_away(repo, admin, tree)
     git = trees.in_tree(repo, tree)
     head = (git.commit_of("HEAD") if admin else "") or branch or tree.base
-    index = trees.scratch(layout, f"{os.path.basename(tree.path)}.index")
+    index = smallfiles.scratch(layout, f"{os.path.basename(tree.path)}.index")
     try:
         private = git.at(index=index)
         trees.copy_index(admin, index, private, head)

@@ -1,22 +1,51 @@
-"""Small files below ``.state`` in which something is remembered as JSON: each is replaced whole,
-and survives a power cut."""
+"""Small files in which something is remembered: each is replaced whole. What else lies in its place,
+or in that of its folder, gives way (`store.places`).
+
+A test forbids any other way to replace a file below ``work/`` (tests/test_architecture.py).
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 
 from orchestrator.files import owners
 from orchestrator.files.layout import Layout
-from orchestrator.store import atomic
+from orchestrator.store import atomic, places
+
+
+def scratch(layout: Layout, name: str) -> str:
+    """A path for something that goes again, which no other thread or process has."""
+    return f"{layout.state}/tmp/{owners.own()}.{threading.get_ident()}.{name}"
 
 
 def replace(layout: Layout, path: str, document: object, what: str) -> None:
-    """Have this in the file from now on; ``what`` names the temporary file. OSError if the disk
-    refuses."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{layout.state}/tmp/{owners.own()}.{what}"
+    """Have this in the file from now on, as JSON; it survives a power cut. The rest as `put`."""
+    put(layout, path, json.dumps(document, sort_keys=True).encode(), what)
+
+
+def put(
+    layout: Layout,
+    path: str,
+    data: bytes,
+    what: str,
+    *,
+    sync: bool = True,
+    keep: bool = False,
+    anew: bool = False,
+) -> int:
+    """Have these bytes in the file from now on; ``what`` names the temporary file. OSError if the
+    disk refuses.
+
+    Without ``sync`` a power cut may take it back. With ``anew`` a file that is there stays:
+    FileExistsError. Returns the descriptor if it is to be ``keep``-ed open, else -1.
+    """
+    temporary = scratch(layout, what)
+    for folder in (os.path.dirname(temporary), os.path.dirname(path)):
+        if not os.path.isdir(folder) or folder.startswith(layout.state):  # a link of ours is none
+            places.make_folder(layout, folder, 0o700)
+    for file in (temporary, path):
+        places.clear(layout, file)
     atomic.remove(temporary)
-    os.makedirs(os.path.dirname(temporary), mode=0o700, exist_ok=True)
-    text = json.dumps(document, sort_keys=True).encode()
-    atomic.publish(path, text, temporary, replace=True)
+    return atomic.publish(path, data, temporary, replace=not anew, sync=sync, keep=keep)

@@ -32,6 +32,7 @@ from orchestrator.store import (
     following,
     places,
     placing,
+    smallfiles,
     trusting,
 )
 from orchestrator.store.cardfile import CardFile
@@ -285,7 +286,7 @@ class Store:
     def stage_result(self, task_id: str, document: Mapping[str, Any]) -> NewFile:
         """The result under a temporary name; a commit of the event log makes it durable and
         visible."""
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.result"
+        temporary = smallfiles.scratch(self.layout, f"{ids.key(task_id)}.result")
         places.check_folders(self.layout)
         places.clear(self.layout, self.layout.result(task_id))
         atomic.remove(temporary)
@@ -351,15 +352,8 @@ class Store:
 
     def write_note(self, task_id: str, text: str) -> None:
         """``<id>.error.md`` beside a file that cannot be a task."""
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.note"
-        atomic.remove(temporary)
-        atomic.publish(
-            self.layout.note(task_id),
-            text.encode("utf-8", "replace"),
-            temporary,
-            replace=True,
-            sync=False,
-        )
+        path = self.layout.note(task_id)
+        smallfiles.put(self.layout, path, text.encode("utf-8", "replace"), "note", sync=False)
 
     def remove_note(self, task_id: str) -> None:
         atomic.remove(self.layout.note(task_id))

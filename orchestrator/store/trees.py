@@ -15,7 +15,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -25,7 +24,7 @@ from orchestrator.files import gitfiles, opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, filtered
+from orchestrator.store import atomic, filtered, smallfiles
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 
 SAVED = "refs/orchestrator/saved"  # below it what attempts left: <name>/<attempt>
@@ -195,7 +194,7 @@ def unseen(layout: Layout, repo: Repository) -> list[str]:
 def snapshot(layout: Layout, repo: Repository, head: str) -> str:
     """A commit with HEAD and the uncommitted changes of tracked files outside ``work/``; nothing of
     the person's is touched."""
-    index = scratch(layout, "working.index")
+    index = smallfiles.scratch(layout, "working.index")
     git = repo.checkout.at(index=index)
     try:
         copy_index(repo.git_dir, index, git, head)
@@ -208,11 +207,6 @@ def snapshot(layout: Layout, repo: Repository, head: str) -> str:
     return repo.shared.signed()(
         "commit-tree", tree, "-p", head, "-m", "Uncommitted changes of the checkout"
     )
-
-
-def scratch(layout: Layout, name: str) -> str:
-    """A path for something that goes again, which no other thread or process has."""
-    return f"{layout.state}/tmp/{owners.own()}.{threading.get_ident()}.{name}"
 
 
 def copy_index(git_dir: str, index: str, git: Git, head: str) -> None:
@@ -586,10 +580,8 @@ def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[
             found[path[len(tree.path) + 1 :]] = [info.st_size, info.st_mtime_ns, info.st_ctime_ns]
     found.pop(".git", None)
     if save:
-        os.makedirs(f"{layout.state}/trees", mode=0o700, exist_ok=True)
-        path = inventory_path(layout, tree)
-        atomic.remove(path)
-        atomic.write_temporary(path, json.dumps(found).encode())
+        data = json.dumps(found).encode()
+        smallfiles.put(layout, inventory_path(layout, tree), data, "inventory")
     return found | {
         path[len(tree.path) + 1 :]: CLOSED for path in closed if os.path.isdir(tree.path)
     }

@@ -16,7 +16,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
 from orchestrator.files.trust import COPIED, KNOWN, NOWHERE, Trust
 from orchestrator.libraries import later
-from orchestrator.store import appending, atomic
+from orchestrator.store import appending, atomic, places
 
 if TYPE_CHECKING:
     import hashlib
@@ -72,6 +72,7 @@ def _name(layout: Layout, instance: str) -> None:
     Only the name has to survive a power cut: the rest counts where there is no home to remember it.
     """
     path = trust.instance_path(layout)
+    places.clear(layout, path)
     _replace(path, f"{instance}\n".encode())
     appending.append(path, f"{trust.known_line(identity_of(path))}\n".encode())
 
