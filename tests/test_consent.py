@@ -255,6 +255,17 @@ def test_a_copy_is_not_believed(project, tmp_path, how):
     project.run("watch", "--until-empty")  # the original is none the worse
 
 
+def test_a_copy_of_hard_links_is_not_believed(project, tmp_path):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    subprocess.run(["cp", "-al", str(project.root), str(tmp_path / "copy")], check=True)
+    copy = Project(tmp_path / "copy")
+    assert "came as a copy" in refused(copy)
+    copy.run("approve", "--settings")
+    copy.run("watch", "--until-empty")
+    project.run("watch", "--until-empty")  # the original is none the worse
+
+
 @pytest.mark.parametrize("home", ["relative", "a file", "/proc/nowhere", "another"])
 def test_a_copy_is_told_where_nothing_is_remembered(project, tmp_path, home):
     copy = copied(project, tmp_path / "copy", "cp")
