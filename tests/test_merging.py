@@ -18,8 +18,8 @@ from orchestrator.files import journals
 from orchestrator.files.layout import Layout
 from orchestrator.model import isolation
 from orchestrator.model.isolation import Change
+from orchestrator.store import conflictnotes, merging, saving, trees
 from orchestrator.store import git as store_git
-from orchestrator.store import merging, saving, trees
 from orchestrator.store.trees import Tree
 
 
@@ -84,6 +84,12 @@ def test_ten_tasks_merge_one_after_another(repo: Repo):
             assert "conflict in src/a.txt" in repo.result(f"t{number}")["reason"]
             assert f"line {number}\n" in repo.git("show", f"task/t{number}:src/a.txt") + "\n"
     assert "<<<<" not in text and "line" in text
+
+
+def test_names_of_files_steer_no_terminal_that_shows_a_note(repo: Repo):
+    conflictnotes.write(repo.layout, "b", "b conflicts in x\x1b[8my", ["x\x1b]0;t\x07\ny"])
+    lines = (repo.work / "review/b.conflict").read_text().splitlines()
+    assert lines[:4] == ["b conflicts in xy", "", "  x y", ""]
 
 
 def test_a_conflict_is_named_given_back_and_resolved(repo: Repo):

@@ -92,6 +92,18 @@ def test_progress_and_screens_become_lines(log, shown):
     assert clean(last_states(log)) == shown
 
 
+@pytest.mark.parametrize(
+    ("log", "shown"),
+    [
+        ("\x1b[31ma\x1b[0m", "\x1b[31ma\x1b[0m"),
+        ("\x1b[38;5;8ma\x1b[48;2;8;8;8mb\x1b[0m", "\x1b[38;5;8ma\x1b[48;2;8;8;8mb\x1b[0m"),
+        ("a\x1b[8mb\x1b[0;08mc\x1b[38;5;1;8md\x1b[28m", "abcd\x1b[28m"),
+    ],
+)
+def test_a_log_keeps_its_colours_and_hides_nothing(log, shown):
+    assert clean(log, colour=True) == shown
+
+
 def test_progress_in_logs(project):
     tool(project, "bar", "print('10%\\r50%\\rall of it')\n")
     project.drop("a.yaml", "agent: bar\nprompt: x\n")

@@ -21,6 +21,7 @@ from orchestrator.files.bounds import of_id, of_task
 from orchestrator.files.identity import is_file
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.requests import Unreadable, load, read
+from orchestrator.files.text import one_line
 from orchestrator.model.config import Agent, Config
 from orchestrator.model.isolation import Change, Check, change_from
 from orchestrator.model.journal import Journal
@@ -90,7 +91,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
     def ready(planned: Planned | None) -> None:
         judged(store, repo, task_id, change, planned)
 
-    title = f"{journal.claim.get('title') or task_id} ({change.branch})"
+    title = f"{one_line(str(journal.claim.get('title') or task_id), 200)} ({change.branch})"
     made = merging.merge(
         store.layout,
         repo,

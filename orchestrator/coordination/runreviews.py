@@ -16,6 +16,7 @@ from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, results, runrecords
 from orchestrator.files.identity import born, number_of
 from orchestrator.files.layout import stem_of
+from orchestrator.files.text import one_line
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, Check, summary
 from orchestrator.model.run import Run
@@ -126,7 +127,8 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     def ready(planned: merging.Planned | None) -> None:
         merges.judged(store, repo, run_id, change, planned)
 
-    title = f"{results.read(layout, run_id).get('title') or run_id} ({known.branch})"
+    named = one_line(str(results.read(layout, run_id).get("title") or run_id), 200)
+    title = f"{named} ({known.branch})"
     tree = runbranches.tree_of(layout, known)
     made = merging.merge(
         layout, repo, tree, change, "merge", title, run_id, known.merge, note, proven, ready

@@ -20,6 +20,8 @@ _COLUMN = regex(r"(?<=[^\s\x1b])\x1b\[[0-9;]*[GC`](?=[^\s])")
 # Moves to another row: what a program on a full screen writes instead of line ends.
 _ROW = regex(r"(?:\r*\x1b\[[0-9;]*[ABEFHdf]\r*)+")
 _COLOUR = regex(r"\x1b\[[0-9;:]*m")
+_PALETTE = regex(r"[345]8[;:](?:5[;:][0-9]*|2(?:[;:][0-9]*){3,4})")  # numbers that name a colour
+_CONCEALS = regex(r"[\[;]0*8[;m]")  # what hides the text that follows
 # Bytes of a file name that are no UTF-8 come as lone surrogates.
 _SURROGATES = "[\ud800-\udfff]"
 _NO_TEXT = regex(_SURROGATES)
@@ -38,7 +40,8 @@ LEAST = 24  # cells of text in a line: with less room the terminal may break it 
 
 
 def clean(text: str, colour: bool = False) -> str:
-    """The text without anything that steers a terminal; with ``colour`` colours are kept."""
+    """The text without anything that steers a terminal; with ``colour`` colours are kept, but not
+    what hides text."""
     if not colour:
         if "\x1b" in text:
             text = _COLUMN.sub(" ", text)
@@ -48,7 +51,8 @@ def clean(text: str, colour: bool = False) -> str:
         return _NO_TEXT.sub("?", _HIDDEN.sub("", text))
     parts, position = [], 0
     for match in _COLOUR.finditer(text):
-        parts += [clean(text[position : match.start()]), match[0]]
+        hides = _CONCEALS.search(_PALETTE.sub("", match[0]))
+        parts += [clean(text[position : match.start()]), "" if hides else match[0]]
         position = match.end()
     parts.append(clean(text[position:]))
     return "".join(parts)

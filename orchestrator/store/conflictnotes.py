@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from orchestrator.files import scan
 from orchestrator.files.conflicts import CONFLICT, path_of
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.store import atomic, smallfiles
 
 
 def write(layout: Layout, task_id: str, message: str, files: Sequence[str]) -> None:
     """Say in which files it collides; a note that is there is replaced."""
-    listed = "".join(f"  {path}\n" for path in files)
+    listed = "".join(f"  {one_line(path, 1000)}\n" for path in files)
     hint = (
         f"orchestrator reply {task_id} --conflict   gives it back to its own session, in its own"
         " tree"
     )
-    text = f"{message}\n\n{listed}\n{hint}\n"
+    text = f"{one_line(message, 1000)}\n\n{listed}\n{hint}\n"
     place = path_of(layout, task_id)
     smallfiles.put(layout, place, text.encode("utf-8", "replace"), "conflict", sync=False)
 
