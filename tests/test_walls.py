@@ -206,6 +206,16 @@ def test_what_is_no_file_stops_neither_the_watcher_nor_a_reader(project, watch, 
     assert text.count("recovered") < 3 and "internal error" not in text, text
 
 
+@pytest.mark.parametrize("journal", [b"", b"\0" * 100, bytes(range(256))])
+def test_an_empty_journal_of_a_name_in_two_folders_stops_no_watcher(project, watch, journal):
+    project.drop("w.yaml", "prompt: x\nnot_before: 2099-01-01\n")
+    project.run("watch", "--once", code=None)  # .state is its own from now on
+    project.drop("w.yaml", "prompt: other\n", folder="running")
+    (project.work / ".state/active/w.jsonl").write_bytes(journal)
+    goes_on(project, watch)
+    assert (project.work / "inbox/w.yaml").read_text().startswith("prompt: x")
+
+
 @pytest.mark.parametrize("folder", ["active", "closed"])
 def test_a_journal_that_may_not_be_written_to_costs_its_task_only(project, watch, folder):
     """Whoever has one's rights can take them from a file; a watcher that begins goes on."""

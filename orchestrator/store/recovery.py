@@ -168,8 +168,11 @@ def _back_to_the_inbox(store: Store, key: str) -> None:
         if ids.key(task_id) != key:
             continue
         path = layout.file(Status.RUNNING, name)
+        if os.path.lexists(layout.file(Status.INBOX, name)):
+            continue  # another has its name by now: `strays` asks a person about this one
         store.vouch_for(task_id, path)
-        atomic.move(path, layout.file(Status.INBOX, name))
+        with suppress(FileExistsError):
+            atomic.move(path, layout.file(Status.INBOX, name))
 
 
 def _in_running(store: Store, entry: Entry) -> bool:
