@@ -531,6 +531,7 @@ def test_small_files_below_work_are_replaced_in_one_way():
     elsewhere = {
         "store/atomic.py",
         "store/smallfiles.py",
+        "store/eventlog.py",  # the writer's name: `clone_name` makes way itself
         "store/trusting.py",  # below the home folder; `_name` makes way itself
         "store/holding.py",  # the same: holds that all projects of a person share
         "coordination/elsewhere/spool.py",  # a worker's own folder

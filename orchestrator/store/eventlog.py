@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import StoreFault
-from orchestrator.files import opening
+from orchestrator.files import opening, owners
 from orchestrator.files.layout import Layout
 from orchestrator.libraries import later
 from orchestrator.model.event import event as make_event
 from orchestrator.records import dataclass, field
-from orchestrator.store import smallfiles
+from orchestrator.store import atomic, places
 from orchestrator.store.appending import TRIES, append_to, is_named
 from orchestrator.store.atomic import remove, sync_folder
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
@@ -330,11 +330,16 @@ def clone_name(layout: Layout) -> str:
     known = _written_name(layout)
     if known:
         return known
+    os.makedirs(layout.state, mode=0o700, exist_ok=True)
     name = os.urandom(2).hex()
+    temporary = f"{layout.writer}.{owners.own()}.tmp"
     try:
         # In the place of one that a power cut has left empty; of several commands at once the last
         # one names the clone.
-        smallfiles.put(layout, layout.writer, name.encode() + b"\n", "writer")
+        # Beside it: a watcher that begins tidies ``.state/tmp`` while this thread writes.
+        for path in (temporary, layout.writer):
+            places.clear(layout, path)
+        atomic.publish(layout.writer, name.encode() + b"\n", temporary, replace=True)
     except OSError:  # a disk that refuses: events get a file of their own
         return name
     return _written_name(layout) or name
