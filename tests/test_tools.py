@@ -793,6 +793,11 @@ def test_which_gates_a_spent_budget_closes():
     assert ("", "") in closed(budgets, spent, {}, 0)
 
 
+def test_the_shell_without_a_command_is_not_tried(project):
+    refused = project.run("agents", "check", "shell", "--prompt", "x", code=1).stderr
+    assert "the shell tool runs no commands from task files\nhint:" in refused
+
+
 def test_check_tries_a_tool(project, tools):
     tools(one=[{"denied": True}, {"error": "401"}])
     spec = project.work / "tools/one.yaml"

@@ -29,7 +29,7 @@ from orchestrator.records import replace
 from orchestrator.store import atomic
 from orchestrator.tools.adapters import adapter
 from orchestrator.tools.invocation import Session
-from orchestrator.tools.routing import route
+from orchestrator.tools.routing import RouteProblem, route
 from orchestrator.tools.specs import Toolbox, ToolSpec
 from orchestrator.tools.versions import ask
 
@@ -164,7 +164,10 @@ def _try(
     with tempfile.TemporaryDirectory(prefix="orchestrator-check-") as folder:
         task = Task(id="check", prompt=prompt + "\n", agents=(spec.name,), model=model)
         agent_config = config if spec.name not in config.agents else replace(config, agents={})
-        chosen = route(task, agent_config, {spec.name: spec})
+        try:
+            chosen = route(task, agent_config, {spec.name: spec})
+        except RouteProblem as problem:
+            raise Refused(problem.message, problem.hint) from None
         made = adapter(spec.adapter).invocation(
             task,
             chosen,
