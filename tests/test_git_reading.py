@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -190,6 +191,21 @@ def test_what_is_unclear_is_said(repo, tmp_path, monkeypatch):
         reader.ask("ls-files")
     with pytest.raises(ValueError):
         reader.ask("commit", "-m", "x")
+
+
+@pytest.mark.parametrize("listing", ["nonsense", "100644 \\377\\376 0\\tx\\0", "100644 0\\tx\\0"])
+def test_a_listing_that_is_none_is_no_answer(repo, tmp_path, monkeypatch, listing):
+    program = tmp_path / "bin/git"
+    program.parent.mkdir()
+    real = shutil.which("git")
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *ls-files*) printf \'{listing}\';; *) exec {real} "$@";; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with git.reading(git.nearest(str(repo))) as reader:
+        with pytest.raises(git.Unclear, match="prints no listing"):
+            reader.entries(":(literal)x")
 
 
 @pytest.mark.parametrize("kind", ["plain", "linked", "split", "sparse", "subfolder", "crlf"])

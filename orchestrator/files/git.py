@@ -197,6 +197,15 @@ class Reader:
             flags.append("--ignore-submodules=dirty")
         return self._run([verb, *flags, *words[1:]], self._environment(), codes, stdin, seconds)
 
+    def entries(self, pathspec: str) -> list[tuple[str, str]]:
+        """``(mode, object)`` of what the index has there. Raises `Unclear`, also if that is no
+        listing."""
+        listed = self.ask("ls-files", "-s", "-z", "--", pathspec).out
+        found = [entry.partition(b"\t")[0].split() for entry in listed.split(b"\0") if entry]
+        if any(len(words) != 3 or not b"".join(words).isalnum() for words in found):
+            raise Unclear("git ls-files prints no listing")
+        return [(words[0].decode("ascii"), words[1].decode("ascii")) for words in found]
+
     def _environment(self) -> dict[str, str]:
         return {
             **_bare_environment(),

@@ -191,8 +191,7 @@ def _alike(reader: git.Reader, inside: str, data: bytes) -> list[str]:
 
 
 def _in_index(reader: git.Reader, inside: str, data: bytes) -> bool:
-    listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal,icase){inside}").out
-    oids = {entry.split()[1].decode() for entry in listed.split(b"\0") if entry}
+    oids = {oid for _, oid in reader.entries(f":(literal,icase){inside}")}
     return not oids.isdisjoint(_all_ids(reader, inside, data))
 
 

@@ -32,9 +32,8 @@ def brought(reader: git.Reader, inside: str, raw: bytes, accepted: Callable[[byt
 
 def staged(reader: git.Reader, inside: str) -> list[str]:
     """What the index has at a path: one blob, or those of a merge that is not finished."""
-    listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
-    entries = [entry.split() for entry in listed.split(b"\0") if entry]
-    return [words[1].decode() for words in entries if words[0] != b"160000"]
+    entries = reader.entries(f":(literal){inside}")
+    return [oid for mode, oid in entries if mode != "160000"]
 
 
 def older(reader: git.Reader, oid: str, inside: str, tie: bool | None = None) -> bool:
