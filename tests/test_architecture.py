@@ -526,6 +526,20 @@ def test_there_is_one_way_to_open_what_lies_below_work():
     assert not wrong, f"open it with files/opening.py: {wrong}"
 
 
+def test_json_that_others_could_have_written_is_read_in_one_way():
+    """Brackets that are nested too deeply are a ValueError there, like all else that is no JSON."""
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in MODULES.values()
+        if path.name != "changes.py"  # names of files that are no UTF-8 are in what it keeps
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "json.loads"
+        and ast.unparse(node.args[0]).startswith(("opening.read_bytes", "file.read"))
+    ]
+    assert not wrong, f"read it with files/jsonlines.py: {wrong}"
+
+
 def test_small_files_below_work_are_replaced_in_one_way():
     """A folder or a pipe where one of them belongs gives way, whichever it is."""
     elsewhere = {

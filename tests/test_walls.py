@@ -76,6 +76,8 @@ def test_moments_that_no_clock_can_tell_do_not_stop_the_watcher(project, watch):
 
 BYTES = {
     "binary": bytes(range(256)) * 400,
+    "deep": b"[" * 100_000,
+    "list": b"[1, 2]\n",
 }
 
 

@@ -8,14 +8,13 @@ seen at the next start. It is remembered until what follows from the move is mad
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 
 from orchestrator.coordination import merges, runreviews
 from orchestrator.coordination.news import Listener, Moved
-from orchestrator.files import journals, opening, results, scan
+from orchestrator.files import journals, jsonlines, opening, results, scan
 from orchestrator.files.identity import born, number_of
 from orchestrator.files.layout import Layout, stem_of
 from orchestrator.model.status import Status
@@ -121,7 +120,7 @@ class ReviewMoves:
 
     def _remembered(self) -> Mapping[str, int]:
         try:
-            found = json.loads(opening.read_bytes(self._path, 1 << 24))
+            found = jsonlines.loads(opening.read_bytes(self._path, 1 << 24))
             named = found if isinstance(found, dict) else dict.fromkeys(found, 0)
             return {str(name): int(known_by) for name, known_by in named.items()}
         except (OSError, ValueError, TypeError, RecursionError):

@@ -25,7 +25,7 @@ from orchestrator.coordination.walls import (
 )
 from orchestrator.distributors.base import Order
 from orchestrator.execution import sandbox, syscalls
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import last_lines, one_line
 from orchestrator.model.sandbox import Sandbox
@@ -127,7 +127,7 @@ class Sandboxes:
 
     def _after(self, run_dir: str) -> tuple[str, ...]:
         try:
-            record: Any = json.loads(opening.read_bytes(f"{run_dir}/{RECORD}"))
+            record: Any = jsonlines.loads(opening.read_bytes(f"{run_dir}/{RECORD}"))
         except (OSError, ValueError):
             return ()  # there was none
         told = []

@@ -10,7 +10,6 @@ queue.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Coroutine, Mapping
 from dataclasses import field, replace
@@ -20,7 +19,7 @@ from orchestrator import waiting
 from orchestrator.distributors.dispatches import once_pool
 from orchestrator.distributors.engines.base import Engine
 from orchestrator.distributors.launchers.base import Launcher, Refuses, Seen, Start
-from orchestrator.files import journals, opening
+from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
@@ -229,7 +228,7 @@ class Launching:
 
     def _remembered(self, job: Job) -> Job:
         try:
-            known = json.loads(opening.read_bytes(self._path(job.start.dispatch), 10_000))
+            known = jsonlines.loads(opening.read_bytes(self._path(job.start.dispatch), 10_000))
             number = int(known["number"])
             job.job = str(known["job"])
         except (OSError, ValueError, KeyError, TypeError):

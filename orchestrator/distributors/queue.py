@@ -23,7 +23,7 @@ from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import Home
 from orchestrator.distributors.offering import Offering, Pools
 from orchestrator.errors import Unusable
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.files.pools import workers_file
 from orchestrator.model.journal import AttemptFacts
@@ -268,7 +268,7 @@ def _project(layout: Layout, name: str) -> str:
     """What names this work directory to workers."""
     path = f"{layout.state}/queues/{name}.json"
     try:
-        known = json.loads(opening.read_bytes(path))
+        known = jsonlines.loads(opening.read_bytes(path))
         if isinstance(known, dict) and len(str(known.get("project", ""))) == 32:
             return str(known["project"])
     except (OSError, ValueError):

@@ -3,9 +3,7 @@ written by `store.bounding`."""
 
 from __future__ import annotations
 
-import json
-
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.sandbox import Bounds, bounds_from, tighter_bounds
@@ -21,7 +19,7 @@ def path_of(layout: Layout, task_id: str) -> str:
 def of_id(layout: Layout, task_id: str) -> Bounds | None:
     """What was written down for this id; a record that cannot be read bounds the most."""
     try:
-        record = json.loads(opening.read_bytes(path_of(layout, task_id)))
+        record = jsonlines.loads(opening.read_bytes(path_of(layout, task_id)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

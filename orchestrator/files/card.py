@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.files.lockstate import locked
 from orchestrator.model import admission
@@ -62,7 +61,7 @@ def read(layout: Layout, now: float) -> Card | None:
     was)."""
     try:
         with opening.open_file(layout.watcher_card) as file:
-            data = json.loads(file.read(opening.MOST))
+            data = jsonlines.loads(file.read(opening.MOST))
             info = os.fstat(file.fileno())
         beat = now - info.st_mtime
         unwritten = "" if info.st_mode & stat.S_IWUSR else UNWRITTEN

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from orchestrator.files import journals, opening, scan
+from orchestrator.files import journals, jsonlines, opening, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import contest, ids
 
@@ -22,7 +21,7 @@ def path_of(layout: Layout, run_id: str) -> str:
 def known(layout: Layout, run_id: str) -> Contest | None:
     """The contest of this id; None if there is none."""
     try:
-        return contest.contest_from(json.loads(opening.read_bytes(path_of(layout, run_id))))
+        return contest.contest_from(jsonlines.loads(opening.read_bytes(path_of(layout, run_id))))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

@@ -31,9 +31,12 @@ def decoder(text: str) -> json.JSONDecoder:
 
 
 def loads(raw: bytes) -> Any:
-    """The value in JSON that somebody else wrote.  Raises ValueError or RecursionError."""
+    """The value in JSON that somebody else wrote, or could have.  Raises ValueError."""
     text = raw.decode(json.detect_encoding(raw), "surrogatepass")
-    return decoder(text).decode(text)
+    try:
+        return decoder(text).decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

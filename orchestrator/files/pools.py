@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 
 ENDING = ".workers.json"
@@ -30,7 +29,7 @@ def read(layout: Layout) -> dict[str, Mapping[str, Any]]:
         if not name.endswith(ENDING):
             continue
         try:
-            told = json.loads(opening.read_bytes(f"{layout.state}/queues/{name}"))
+            told = jsonlines.loads(opening.read_bytes(f"{layout.state}/queues/{name}"))
         except (OSError, ValueError):
             continue
         if isinstance(told, dict) and isinstance(told.get("workers"), dict):

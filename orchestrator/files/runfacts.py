@@ -7,12 +7,11 @@ run's file.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.run import Run
@@ -46,7 +45,7 @@ def known(layout: Layout, run_id: str, info: os.stat_result) -> Run | None:
     """A run without its tasks' texts; None if it is not remembered, or its file is another one by
     now."""
     try:
-        data = json.loads(opening.read_bytes(path_of(layout, run_id)))
+        data = jsonlines.loads(opening.read_bytes(path_of(layout, run_id)))
     except (OSError, ValueError):
         return None
     return _run(data) if isinstance(data, dict) and data.get("stamp") == stamp(info) else None

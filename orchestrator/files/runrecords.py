@@ -7,11 +7,10 @@ branch, or of the contest that it is.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
-from orchestrator.files import contests, opening, scan
+from orchestrator.files import contests, jsonlines, opening, scan
 from orchestrator.files.layout import SUFFIXES, Layout
 from orchestrator.model import ids, runbranch
 from orchestrator.model.status import FOLDERS, Status
@@ -30,7 +29,9 @@ def path_of(layout: Layout, run_id: str) -> str:
 def known(layout: Layout, run_id: str) -> RunBranch | None:
     """The branch of a run; None if it has none."""
     try:
-        return runbranch.run_branch_from(json.loads(opening.read_bytes(path_of(layout, run_id))))
+        return runbranch.run_branch_from(
+            jsonlines.loads(opening.read_bytes(path_of(layout, run_id)))
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

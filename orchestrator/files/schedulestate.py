@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.records import dataclass
 
@@ -27,7 +25,7 @@ class State:
 def state_of(layout: Layout, name: str) -> State | None:
     """What is remembered of a schedule; None if nothing is, or it cannot be read."""
     try:
-        data = json.loads(opening.read_bytes(layout.schedule_state(name), 1 << 16))
+        data = jsonlines.loads(opening.read_bytes(layout.schedule_state(name), 1 << 16))
         return State(
             float(data["first"]), float(data["after"]), str(data["made"]), str(data["left"])
         )

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.files import opening
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import WORDS, Layout
 from orchestrator.files.scan import names
 from orchestrator.model.journal import Journal
@@ -56,7 +56,7 @@ def said(layout: Layout, task_id: str, attempt: int) -> Iterator[Said]:
         if not name.endswith(".said"):
             continue
         try:
-            body = json.loads(opening.read_bytes(f"{place}/{name}", MOST))
+            body = jsonlines.loads(opening.read_bytes(f"{place}/{name}", MOST))
             key, text = str(body["reply"]), str(body["text"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
@@ -66,7 +66,7 @@ def said(layout: Layout, task_id: str, attempt: int) -> Iterator[Said]:
 
 def message(place: str) -> Any:
     """How its tool is told something.  OSError or ValueError if that cannot be read."""
-    return json.loads(opening.read_bytes(f"{place}/message.json", MOST))
+    return jsonlines.loads(opening.read_bytes(f"{place}/message.json", MOST))
 
 
 def line(said_by: Any, text: str, ident: str) -> bytes:

@@ -15,7 +15,6 @@ remembered (a home that cannot be written, another user's home).
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -206,7 +205,7 @@ def unsafe_home(folder: str) -> str:
 def read_json(path: str) -> dict[str, Any]:
     """A JSON object in one of these files; empty if there is none that can be read."""
     try:
-        found = json.loads(opening.read_bytes(path))
+        found = jsonlines.loads(opening.read_bytes(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from orchestrator.files import journals, opening
+from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model.isolation import Change
 from orchestrator.model.journal import Phase
@@ -64,7 +64,7 @@ def save_look(path: str, seen: Shared) -> None:
 def known_look(path: str) -> Shared | None:
     """What `save_look` kept; None if it is lost."""
     try:
-        kept = json.loads(opening.read_bytes(path))
+        kept = jsonlines.loads(opening.read_bytes(path))
         return Shared(dict(kept["refs"]), tuple(kept["stash"]), tuple(kept["alive"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -226,7 +226,7 @@ def _state_file(layout: Layout) -> str:
 
 def _known(layout: Layout) -> dict[str, Any]:
     try:
-        kept = json.loads(opening.read_bytes(_state_file(layout)))
+        kept = jsonlines.loads(opening.read_bytes(_state_file(layout)))
         return kept if isinstance(kept.get("before"), dict) else {}
     except (OSError, ValueError, AttributeError):
         return {}

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import gitfiles, opening, owners, scan
+from orchestrator.files import gitfiles, jsonlines, opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
@@ -590,7 +590,7 @@ def inventory(layout: Layout, tree: Tree, save: bool = False) -> dict[str, list[
 def known_inventory(layout: Layout, tree: Tree) -> dict[str, list[int]]:
     """What `inventory` kept; empty if that is lost, and then nothing counts as ours."""
     try:
-        kept = json.loads(opening.read_bytes(inventory_path(layout, tree), 1 << 30))
+        kept = jsonlines.loads(opening.read_bytes(inventory_path(layout, tree), 1 << 30))
         return kept if isinstance(kept, dict) else {}
     except (OSError, ValueError):
         return {}

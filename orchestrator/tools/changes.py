@@ -120,7 +120,7 @@ def load(path: str) -> Look | None:
             if isinstance(seen.get("files"), dict) and isinstance(seen.get("head"), str)
             else None
         )
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return None
 
 

@@ -15,7 +15,7 @@ import time
 import uuid
 
 from orchestrator.errors import Busy, Unusable
-from orchestrator.files import journals, opening
+from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.layout import ARTIFACTS, OWN
 from orchestrator.files.lockstate import locked
 from orchestrator.model.journal import AttemptFacts
@@ -148,7 +148,7 @@ class Spool:
     def _identity(self) -> str:
         path = f"{self.folder}/worker.json"
         try:
-            known = str(json.loads(opening.read_bytes(path))["id"])
+            known = str(jsonlines.loads(opening.read_bytes(path))["id"])
             if DISPATCH.match(known):
                 return known
         except (OSError, ValueError, KeyError, TypeError):
