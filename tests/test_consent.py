@@ -19,6 +19,7 @@ from test_pull import commit, git, pulled, push  # noqa: F401
 
 from orchestrator.execution.processes import TAG
 from orchestrator.files import trust
+from orchestrator.files.layout import Layout
 
 HOOK = "hooks:\n- {run: [touch, evil]}\n"
 BASE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n"
@@ -278,6 +279,30 @@ def test_a_copy_is_told_where_nothing_is_remembered(project, tmp_path, home):
     digest = said.split("--accept ")[1].split()[0]
     copy.run("watch", "--until-empty", "--accept", digest, code=None)
     assert not (copy.root / "evil").exists()
+
+
+def test_what_is_put_at_the_path_of_another_project_is_not_that(project, tmp_path):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    (tmp_path / "second").mkdir()
+    second = Project(tmp_path / "second")
+    second.run("init")
+    second.config(BASE)
+    second.run("watch", "--until-empty")
+    os.rename(project.root, tmp_path / "away")
+    os.rename(second.root, project.root)
+    assert "came as a copy" in refused(project)
+
+
+@pytest.mark.parametrize("fact", ["ino", "born"])
+def test_a_project_is_known_by_its_file_and_not_by_a_later_one(project, fact):
+    """A file system gives the number of a removed file to the next one."""
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    record = Path(trust.folder_of(Layout(str(project.root)))) / "place.json"
+    place = json.loads(record.read_text())
+    record.write_text(json.dumps(place | {fact: place[fact] + 1}))
+    assert "came as a copy" in refused(project)
 
 
 def test_a_moved_project_is_the_same(project, tmp_path):

@@ -75,6 +75,17 @@ def test_a_pulled_task_waits_and_an_approved_one_runs(pulled):
     assert (project.root / "evil").exists()
 
 
+def test_an_approval_goes_with_a_project_that_is_moved(pulled, tmp_path):
+    project, other = pulled
+    push(other, {"work/inbox/a.yaml": "agent: sh\nprompt: touch made\n"})
+    git(project.root, "pull", "-q")
+    project.run("approve", "a")
+    os.rename(project.root, tmp_path / "moved")
+    moved = Project(tmp_path / "moved")
+    moved.run("watch", "--until-empty")
+    assert (moved.root / "made").exists()
+
+
 def test_a_pulled_run_waits_too(pulled, watch):
     project, other = pulled
     push(
