@@ -237,13 +237,36 @@ def copied(project: Project, target: Path, how: str) -> Project:
         target.mkdir()
         pack = subprocess.run(["tar", "-c", "."], cwd=project.root, capture_output=True, check=True)
         subprocess.run(["tar", "-x"], cwd=target, input=pack.stdout, check=True)
+    claimed_elsewhere(target, (target / "work/.state/instance").read_text().split()[0])
+    return Project(target)
+
+
+def claimed_elsewhere(root: Path, instance: str) -> None:
+    """State that tells of a claimed task that would do harm, unpacked into a project."""
     text = "agent: sh\nprompt: touch evil\n"
     claim = {"record": "claim", "v": 1, "id": "j", "file": "j.yaml", "at": 0, "ino": 1}
-    claim |= {"text": text, "sha256": "0", "agent": "sh", "tool": "shell"}
-    claim |= {"instance": (target / "work/.state/instance").read_text().split()[0]}
-    (target / "work/.state/active/j.jsonl").write_text(json.dumps(claim) + "\n")
-    (target / "work/running/j.yaml").write_text(text)
-    return Project(target)
+    claim |= {"text": text, "sha256": "0", "agent": "sh", "tool": "shell", "instance": instance}
+    active = root / "work/.state/active/j.jsonl"
+    active.parent.mkdir(parents=True, exist_ok=True)
+    active.write_text(json.dumps(claim) + "\n")
+    (root / "work/running/j.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("before", ["never here", "here", "git clean"])
+def test_state_without_a_name_is_not_believed(project, before):
+    """Somebody left out what names it, or removed that: so it is nobody's."""
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    (project.work / ".state/instance").unlink()
+    if before == "never here":
+        shutil.rmtree(trust.folder_of(Layout(str(project.root))))
+    if before == "git clean":  # all of it is gone: that is no copy
+        shutil.rmtree(project.work / ".state")
+        project.run("watch", "--until-empty")
+        return
+    claimed_elsewhere(project.root, "x")
+    assert "came as a copy" in refused(project)
+    assert not (project.root / "evil").exists()
 
 
 @pytest.mark.parametrize("how", ["copytree", "cp", "tar"])
