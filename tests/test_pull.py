@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -73,6 +74,28 @@ def test_a_pulled_task_waits_and_an_approved_one_runs(pulled):
     project.run("approve", "a")
     project.run("watch", "--until-empty")
     assert (project.root / "evil").exists()
+
+
+def test_an_answer_counts_only_if_the_index_is_the_same_afterwards(pulled, tmp_path):
+    """A pull that ends while git is asked has its index in place before the answer is there."""
+    project, _ = pulled
+    project.drop("a.yaml", evil(project))
+    index, new = project.root / ".git/index", tmp_path / "new-index"
+    shutil.copy(index, new)
+    env = {**os.environ, "GIT_INDEX_FILE": str(new)}
+    subprocess.run(["git", "add", "-f", "work/inbox/a.yaml"], cwd=project.root, env=env, check=True)
+    program = tmp_path / "bin/git"
+    program.parent.mkdir()
+    real = shutil.which("git")
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *ls-files*) {real} "$@" > {tmp_path}/said; code=$?\n'
+        f"[ ! -e {new} ] || mv {new} {index}\ncat {tmp_path}/said; exit $code;; esac\n"
+        f'exec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    project.env |= {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    assert "it came through git" in held(project, "a")
+    assert not new.exists()
 
 
 def test_an_approval_goes_with_a_project_that_is_moved(pulled, tmp_path):
