@@ -347,7 +347,7 @@ def test_killed_while_times_pass_it_makes_each_once(tube, tmp_path, seed):
     schedule(made, HOURLY + "missed: all\noverlap: queue\n" + BODY)
     made.run()
     for hour in range(3, 15):
-        left = [chance.randint(1, 11)]  # as many as making one task takes
+        left = [chance.randint(1, 8)]  # as many as making one task takes
         killed += apart(lambda hour=hour, left=left: made_until_cut(tmp_path, hour, left)) == 9
     assert killed == 12
     last = Tube(tmp_path, start=at("2026-11-27T14:01"))

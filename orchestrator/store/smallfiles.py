@@ -43,7 +43,8 @@ def put(
     """
     temporary = scratch(layout, what)
     for folder in (os.path.dirname(temporary), os.path.dirname(path)):
-        if not os.path.isdir(folder) or folder.startswith(layout.state):  # a link of ours is none
+        # A link below .state is none of ours; one in place of .state stays, and people are told.
+        if not os.path.isdir(folder) or folder.startswith(f"{layout.state}/"):
             places.make_folder(layout, folder, 0o700)
     for file in (temporary, path):
         places.clear(layout, file)
