@@ -676,21 +676,27 @@ def test_a_heartbeat_that_cannot_be_written_is_a_fault(tube, monkeypatch):
     )
 
 
-def test_a_journal_with_a_record_nobody_knows_is_left_alone(tube):
-    """A newer version may have written it; that concerns its task and nobody else, and is told once."""
+def spoilt_while_it_runs(tube, spoil: Callable[[str], object]) -> Tube:
+    """Two tasks ran; something was done to the journal of the first meanwhile."""
     made = tube()
     made.plan("a", SLOW)
     made.plan("b", End(after=90.0))
     made.drop("a")
     made.drop("b")
-
-    def spoil() -> None:
-        with open(made.layout.journal("a"), "a", encoding="utf-8") as file:
-            file.write('{"record": "weird"}\n')
-
-    made.at(5, spoil)
+    made.at(5, lambda: spoil(made.layout.journal("a")))
     made.at(300, lambda: made.watcher.signalled(signal.SIGTERM))
     made.run(until_empty=False)
+    return made
+
+
+def test_a_journal_with_a_record_nobody_knows_is_left_alone(tube):
+    """A newer version may have written it; that concerns its task and nobody else, and is told once."""
+
+    def spoil(path: str) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write('{"record": "weird"}\n')
+
+    made = spoilt_while_it_runs(tube, spoil)
     assert made.where("b") == "done" and made.where("a") == "running"
     told = [news.text for news in made.of(Remark) if news.about is About.TIDIED]
     assert [text for text in told if "a is left alone" in text] == told and len(told) == 1
@@ -703,19 +709,12 @@ def test_a_journal_with_a_record_nobody_knows_is_left_alone(tube):
 )
 def test_what_lies_in_place_of_a_journal_gives_way(tube, put):
     """An attempt can reach its own journal: the task ends as it would have, by what is remembered of it."""
-    made = tube()
-    made.plan("a", SLOW)
-    made.plan("b", End(after=90.0))
-    made.drop("a")
-    made.drop("b")
 
-    def instead() -> None:
-        os.unlink(made.layout.journal("a"))
-        put(made.layout.journal("a"))
+    def instead(path: str) -> None:
+        os.unlink(path)
+        put(path)
 
-    made.at(5, instead)
-    made.at(300, lambda: made.watcher.signalled(signal.SIGTERM))
-    made.run(until_empty=False)
+    made = spoilt_while_it_runs(tube, instead)
     assert made.where("b") == "done" and made.where("a") == "done"
     assert str(made.of(Remark)).count("a is left alone") == 1  # while it lies there
 

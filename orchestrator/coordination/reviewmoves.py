@@ -123,7 +123,7 @@ class ReviewMoves:
             found = jsonlines.loads(opening.read_bytes(self._path, 1 << 24))
             named = found if isinstance(found, dict) else dict.fromkeys(found, 0)
             return {str(name): int(known_by) for name, known_by in named.items()}
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, ValueError, TypeError):
             return {}
 
     def _remember_still(self) -> None:

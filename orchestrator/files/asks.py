@@ -232,7 +232,7 @@ def _raw(path: str, waiting: bool = False) -> Raw | None:
         if not 0 <= since <= LATEST:  # as execution.attemptlimits has it
             return None
         return Raw(key, since, question_of(body), tool)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -34,7 +34,7 @@ def read_json(raw: bytes) -> Any:
     """The data in a JSON file.  Raises ValueError, whose text says what is wrong."""
     try:
         return jsonlines.loads(raw)
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"not valid JSON: {type(error).__name__}") from None
 
 

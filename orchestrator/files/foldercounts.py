@@ -49,7 +49,7 @@ def written(layout: Layout) -> dict[str, Any]:
     """What was written down last, of whatever state; empty if that cannot be understood."""
     try:
         found = jsonlines.loads(opening.read_bytes(path(layout), MOST))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

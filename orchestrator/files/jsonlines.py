@@ -46,7 +46,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = loads(line)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -30,7 +30,7 @@ def of(layout: Layout, tool: str) -> list[quota.Window]:
             )
             for item in data["windows"]
         ]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
@@ -43,7 +43,7 @@ def history(layout: Layout, tool: str) -> quota.History:
             for name, points in dict(data.get("history", {})).items()
             if points
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -29,5 +29,5 @@ def state_of(layout: Layout, name: str) -> State | None:
         return State(
             float(data["first"]), float(data["after"]), str(data["made"]), str(data["left"])
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -58,7 +58,7 @@ def said(layout: Layout, task_id: str, attempt: int) -> Iterator[Said]:
         try:
             body = jsonlines.loads(opening.read_bytes(f"{place}/{name}", MOST))
             key, text = str(body["reply"]), str(body["text"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
         taken = os.path.lexists(f"{place}/{name.removesuffix('.said')}.taken")
         yield Said(key, text, taken)

@@ -206,7 +206,7 @@ def read_json(path: str) -> dict[str, Any]:
     """A JSON object in one of these files; empty if there is none that can be read."""
     try:
         found = jsonlines.loads(opening.read_bytes(path))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -58,11 +58,11 @@ def since(layout: Layout, change: Change) -> Since:
     with git.reading(_repository(layout.root)) as reader:
         count = reader.ask("rev-list", "--count", f"{change.tip}..{target}").out
         parting = reader.ask("merge-base", target, change.tip, codes=(0, 1)).out.decode().strip()
-    ends = (target, change.tip) if int(count) and parting else ()
-    changed = [
-        set(between(layout, layout.root, [parting, end], ["--name-only", "-z"]).split(b"\0"))
-        for end in ends
-    ]
+        ends = (target, change.tip) if int(count) and parting else ()
+        changed = [
+            set(_diff(layout, reader, [parting, end], ["--name-only", "-z"]).split(b"\0"))
+            for end in ends
+        ]
     both = changed[0] & changed[1] - {b""} if changed else set()
     return Since(int(count), tuple(sorted(map(os.fsdecode, both))))
 
@@ -70,13 +70,16 @@ def since(layout: Layout, change: Change) -> Since:
 def between(layout: Layout, folder: str, ends: list[str], how: list[str]) -> bytes:
     """What ``git diff`` prints with the options ``how``, without ``work/``. Raises `git.Unclear` if
     git does not tell."""
-    repository = _repository(folder)
-    place = os.path.relpath(layout.root, (git.nearest(layout.root) or repository).folder)
+    with git.reading(_repository(folder)) as reader:
+        return _diff(layout, reader, ends, how)
+
+
+def _diff(layout: Layout, reader: git.Reader, ends: list[str], how: list[str]) -> bytes:
+    place = os.path.relpath(layout.root, (git.nearest(layout.root) or reader.repository).folder)
     state = WORK if place == "." else f"{place}/{WORK}"
-    with git.reading(repository) as reader:
-        answer = reader.ask(
-            "diff", *how, "--no-renames", *ends, "--", ":(top)", f":(top,exclude,literal){state}"
-        )
+    answer = reader.ask(
+        "diff", *how, "--no-renames", *ends, "--", ":(top)", f":(top,exclude,literal){state}"
+    )
     return answer.out
 
 
