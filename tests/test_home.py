@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -315,6 +317,26 @@ def test_only_what_has_the_announced_size_and_sum_is_home(incoming, monkeypatch)
     assert os.listdir(f"{one._order.run_dir}/artifacts") == ["x"]
 
 
+def test_a_full_disk_here_is_no_fault_of_what_comes(incoming):
+    """It is brought home once there is room; what is wrong with the files themselves is refused."""
+    one, _ = incoming
+    blob = json.dumps([["artifacts/x", 1, False]]).encode() + b"\na"
+    asyncio.run(one._farm.engine.store(f"{DISPATCH}.made", blob))
+    told = {"size": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}
+    for number, expected in (
+        (errno.ENOSPC, OSError),
+        (errno.EMFILE, OSError),
+        (errno.ELOOP, NotHome),
+    ):
+
+        def fails(*_: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        one._farm.home = SimpleNamespace(place=fails)
+        with pytest.raises(expected):
+            asyncio.run(one.missing({"made": told}))
+
+
 @pytest.mark.parametrize("end", [{"cause": "won"}, {"cause": None}, {"code": True}, {"code": -1}, {"code": 256}, {"signal": 65}, {"stdout": []}, {"stdout": {"size": -1}}, {"work": {"size": 1, "sha256": "0" * 64, "commit": "HEAD"}}, {"made": {"size": 1, "sha256": "x"}}])  # fmt: skip
 def test_an_end_that_no_attempt_has_is_none(end):
     with pytest.raises(Nonsense):
@@ -334,5 +356,5 @@ def test_code_that_is_not_the_commit_of_the_order_is_not_taken(both):
     other = git(both.near, "commit-tree", "HEAD^{tree}", "-m", "other")
     git(both.near, "update-ref", f"refs/orchestrator/offers/{DISPATCH}", other)
     bundle = both.home.bundle(DISPATCH, both.place.has())
-    with pytest.raises(NoPlace, match="not the commit in the order"):
+    with pytest.raises(NoPlace, match="no bundle of the commit that was announced"):
         both.place.take(both.entry, both.base, bundle)

@@ -19,7 +19,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, trees
+from orchestrator.store import atomic, bundles, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 
 OFFERS, RESULTS = "refs/orchestrator/offers", "refs/orchestrator/results"
@@ -107,22 +107,14 @@ class Home:
     def take(self, dispatch: str, task_id: str, base: str, commit: str, bundle: bytes) -> None:
         """Bring the work of an attempt, one commit on ``base``, into the task's tree. Raises
         `NotHome`; may be repeated."""
-        repo = find(self.layout.root)
         ref = f"{RESULTS}/{dispatch}"
-        pack = _pack(bundle, f"{commit} {RESULT}/{dispatch}")
         try:
-            # Not `git fetch`: that of 2.39 checks nothing that comes in a bundle.
-            repo.shared("index-pack", "--stdin", "--fix-thin", "--strict", stdin=pack)
+            repo = find(self.layout.root)
+            bundles.take_in(repo.shared, bundle, f"{RESULT}/{dispatch}", commit, base)
             repo.shared("update-ref", ref, commit)
-            parents = repo.shared("rev-list", "--parents", "-n", "1", ref).split()
-            if parents != [commit, base]:
-                raise NotHome(
-                    "it is not the commit that was announced, on top of the one that was sent"
-                )
             self._into_tree(repo, task_id, base, commit, dispatch)
-        except (OSError, GitFailed) as error:
-            why = getattr(error, "message", None) or str(error)
-            raise NotHome(f"{why} (if it came, it is {ref})") from None
+        except (NoRepository, GitFailed, bundles.Refused) as error:
+            raise NotHome(f"{error.message} (if it came, it is {ref})") from None
         repo.shared("update-ref", "-d", ref)
 
     def _into_tree(
@@ -186,18 +178,6 @@ class Home:
             find(self.layout.root).shared("update-ref", "-d", f"{OFFERS}/{dispatch}")
         except (NoRepository, GitFailed):
             pass
-
-
-def _pack(bundle: bytes, wanted: str) -> bytes:
-    """The objects in a bundle of one ref alone, as ``wanted`` names it. `NotHome` if it is no such
-    bundle."""
-    head, _, pack = bundle.partition(b"\n\n")
-    first, *named = head.split(b"\n")
-    if first != b"# v2 git bundle" or [line for line in named if line[:1] != b"-"] != [
-        wanted.encode()
-    ]:
-        raise NotHome("it is no bundle of the commit that was announced")
-    return pack
 
 
 def shared_file(layout: Layout, dispatch: str) -> str:

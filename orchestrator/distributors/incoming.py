@@ -15,6 +15,7 @@ from orchestrator.distributors.base import Order
 from orchestrator.distributors.dispatches import CODE_MOST, FILES_MOST, LOGS, Piece, blob
 from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import NotHome, digest
+from orchestrator.errors import MACHINE
 from orchestrator.files import opening
 
 
@@ -50,7 +51,7 @@ class Incoming:
 
     async def missing(self, end: Mapping[str, Any]) -> list[str]:
         """Have logs, work and files of this end here; what of them is not, in words. Raises
-        `NotHome` if they may not be taken in, and `Down`."""
+        `NotHome` if they may not be taken in, OSError if this machine cannot now, and `Down`."""
         missing = []
         for name in LOGS:
             wanted = end.get(name)
@@ -66,8 +67,12 @@ class Incoming:
                 continue
             try:
                 await asyncio.to_thread(self._settle, what, wanted, data)
-            except (NotHome, ValueError, OSError) as error:
-                raise NotHome(getattr(error, "message", None) or str(error)) from None
+            except OSError as error:
+                if error.errno in MACHINE:  # it waits until there is room, say
+                    raise
+                raise NotHome(str(error)) from None
+            except ValueError as error:
+                raise NotHome(str(error)) from None
         return missing
 
     def _settle(self, what: str, wanted: Mapping[str, Any], data: bytes) -> None:

@@ -133,12 +133,11 @@ class Git:
 
         ``stoppable``: `leave` ends it, and then it raises `Stopped`.
         """
-        off = () if self.hooks else (*_OFF, *self.filters)
-        flags = [word for setting in off for word in ("-c", setting)]
         where = cwd or self.work_tree or self.git_dir
-        command = ["git", *flags, *words]
         try:
-            done = _run(command, stdin, seconds, stoppable, env=self.environment(), cwd=where)
+            done = _run(
+                self._command(words), stdin, seconds, stoppable, env=self.environment(), cwd=where
+            )
         except subprocess.TimeoutExpired:
             raise GitFailed(f"git {words[0]} took longer than {seconds:.0f} s") from None
         except FileNotFoundError as error:
@@ -152,6 +151,26 @@ class Git:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise GitFailed(f"git {words[0]}: {why}")
         return done
+
+    def listing(self, *words: str, most: int) -> bytes:
+        """What ``git WORDS`` prints. `GitFailed` as for a call, and as soon as it prints more than
+        ``most`` bytes: a few trees can name any number of files."""
+        pipe, none = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(
+            self._command(words), stdin=none, stdout=pipe, stderr=none, env=self.environment(),
+            cwd=self.git_dir,
+        ) as process:  # fmt: skip
+            out: bytes = process.stdout.read(most + 1)  # type: ignore[union-attr]
+            if len(out) > most:
+                process.kill()
+                raise GitFailed(f"git {words[0]}: more than {most >> 20} MiB of names")
+        if process.returncode:
+            raise GitFailed(f"git {words[0]} ended with {process.returncode}")
+        return out
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        off = () if self.hooks else (*_OFF, *self.filters)
+        return ["git", *(word for setting in off for word in ("-c", setting)), *words]
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a git of ours."""

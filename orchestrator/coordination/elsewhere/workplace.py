@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.coordination.elsewhere.spool import Entry
-from orchestrator.distributors.home import RESULT, shared_file
+from orchestrator.distributors.home import OFFERS, RESULT, shared_file
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.store import adding, atomic, trees
+from orchestrator.store import adding, atomic, bundles, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 from orchestrator.store.trees import Tree
 
+CODE = "refs/orchestrator/code"  # and, below it by dispatch, what a watcher has sent
 HAS_MOST = 100  # commits that are named when code is asked for
 
 
@@ -100,27 +101,13 @@ class Workplace:
 
     def take(self, entry: Entry, commit: str, bundle: bytes) -> None:
         """Take in the commits that the watcher has sent.  Raises `NoPlace`."""
-        path = f"{entry.folder}/code.bundle"
-        atomic.remove(path)
-        atomic.write_temporary(path, bundle, sync=False)
-        ref = f"refs/orchestrator/code/{entry.dispatch}"
         try:
             with self._lock:
-                words = (
-                    "-c",
-                    "fetch.fsckObjects=true",
-                    "fetch",
-                    "-q",
-                    "--no-tags",
-                    "--no-write-fetch-head",
-                )
-                self._store(*words, path, f"+refs/orchestrator/offers/{entry.dispatch}:{ref}")
-        except GitFailed as error:
+                ref = f"{OFFERS}/{entry.dispatch}"
+                bundles.take_in(self._store, bundle, ref, commit)
+                self._store("update-ref", f"{CODE}/{entry.dispatch}", commit)
+        except (GitFailed, bundles.Refused) as error:
             raise NoPlace(f"the code could not be imported: {error.message}") from None
-        finally:
-            atomic.remove(path)
-        if self._store.commit_of(ref) != commit:
-            raise NoPlace("the code that arrived is not the commit in the order")
 
     def ready(self, entry: Entry, told: Mapping[str, Any]) -> str:
         """The folder that the attempt's paths begin in.  Raises `NoPlace` or `GitFailed`."""
@@ -203,7 +190,7 @@ class Workplace:
 
     def forget(self, entry: Entry) -> None:
         """Its commits are not needed any more."""
-        for ref in (f"{RESULT}/{entry.dispatch}", f"refs/orchestrator/code/{entry.dispatch}"):
+        for ref in (f"{RESULT}/{entry.dispatch}", f"{CODE}/{entry.dispatch}"):
             self._store("update-ref", "-d", ref, codes=(0, 1, 128))
 
 
