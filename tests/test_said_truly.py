@@ -386,6 +386,19 @@ def test_validate_says_which_program_is_not_installed(project):
     ]
 
 
+def test_more_time_than_there_is_is_told_before_anything_runs(project):
+    project.config("limits: {timeout: 1h}\n")
+    project.drop("a.yaml", "prompt: x\ntimeout: 2h\n")
+    project.drop("b.yaml", "prompt: x\ntimeout: 1h\n")
+    project.drop("r.yaml", "defaults: {timeout: 1d}\ntasks: {one: {prompt: x}}\n")
+    said = project.run("validate", "--format", "concise").stdout
+    words = "warning: an attempt ends after 1h"
+    assert [line.partition(" (")[0] for line in said.splitlines() if "warning" in line] == [
+        f"work/inbox/a.yaml:2:10: {words}",
+        f"work/inbox/r.yaml:1:21: {words}",
+    ]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_says_what_to_do(project):
     project.drop("a b.yaml", "prompt: x\n")

@@ -181,7 +181,7 @@ class Checking:
         request = judging.judged(path, name, raw, config, self.toolbox, self._agents, root)
         problems = request.problems
         if config is not None and not request.errors:
-            problems += judging.absent_programs(request, config, self.toolbox)
+            problems += judging.doubts(request, config, self.toolbox)
         if self.layout is not None:
             problems += self._wrong_needs(self.layout, request, folder)
         return request.document, sorted(problems, key=lambda it: (it.line, it.column))

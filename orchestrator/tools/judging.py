@@ -7,11 +7,12 @@ off) is found here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import named, requests, schemas
 from orchestrator.model import chain, task, template
+from orchestrator.model.units import show_duration
 from orchestrator.tools import routing
 
 if TYPE_CHECKING:
@@ -75,23 +76,29 @@ def _member(task_id: str, body: Mapping[str, Any], config: Config) -> Task:
     return task.task_from(task_id, template.merged(found, body) if found else body)
 
 
-def absent_programs(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
-    """A warning for each task of the request whose tools are all not installed here."""
-    asked = [(request.task, ("agent",))] if request.task is not None else []
-    if request.run is not None:
-        asked = [
-            (
-                _member(task_id, body, config),
-                _place(request.run, task_id, "agent", request.document),
-            )
-            for task_id, body in request.run.tasks.items()
-        ]
+def doubts(request: Request, config: Config, toolbox: Toolbox) -> list[Problem]:
+    """Warnings for each task of the request: its tools are all not installed here, or it asks for
+    more time than the configuration allows."""
+    asked = [request.task] if request.task is not None else []
+    run = request.run
+    if run is not None:
+        asked = [_member(task_id, body, config) for task_id, body in run.tasks.items()]
     found = {}
-    for wanted, place in asked:
-        if why := routing.missing(wanted, config, toolbox.tools):
-            hint = "install it before this task starts"
+    for wanted in asked:
+        for key, (why, hint) in _doubts_of(wanted, config, toolbox):
+            place = _place(run, wanted.id, key, request.document) if run is not None else (key,)
             found[place] = request.document.problem_at(place, why, hint, warning=True)
     return list(found.values())
+
+
+def _doubts_of(
+    wanted: task.Task, config: Config, toolbox: Toolbox
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    if why := routing.missing(wanted, config, toolbox.tools):
+        yield "agent", (why, "install it before this task starts")
+    if wanted.timeout and wanted.timeout > config.max_timeout:
+        why = f"an attempt ends after {show_duration(config.max_timeout)}"
+        yield "timeout", (why, "limits.timeout in orchestrator.yaml is the most there is")
 
 
 def _place(run: Run, task_id: str, key: str, document: Document) -> tuple[Any, ...]:
