@@ -618,6 +618,24 @@ def test_archive_takes_the_tree_along(repo):
     assert not repo.tree("x").exists() and repo.git("branch", "--list", "task/*") == ""
 
 
+@pytest.mark.parametrize("verb", ["trees clean x -y", "archive x"])
+def test_what_a_check_leaves_keeps_a_merged_branch_and_is_named(repo, verb):
+    """The list, both verbs that take a tree away, and doctor agree; and each names the way out."""
+    script = "mkdir -p out; echo 1 > out/report"
+    more = f"checks: {{report: {{command: [sh, -c, '{script}']}}}}\n"
+    repo.settings("verify: [report]", more)
+    repo.do("x", "echo 1 > n")
+    repo.run("approve", "x")
+    assert repo.json("trees")["trees"][0]["held"] == ""
+    done = repo.run(*verb.split())
+    told = "its branch stays: it holds what came after the merge (out/report)"
+    assert f"x: {told}; git branch -D task/x, if nobody needs it" in done.stderr
+    assert not repo.tree("x").exists() and repo.git("show", "task/x:out/report") == "1"
+    assert told in repo.run("doctor", code=None).stdout
+    repo.git("branch", "-D", "task/x")
+    assert told not in repo.run("doctor", code=None).stdout
+
+
 def test_trees_that_are_overdue_go(repo):
     repo.settings(more="trees: {keep: 0s}\n")
     repo.do("x", "echo 1 > n")

@@ -8,16 +8,17 @@ is a person's to delete.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, runrecords, scan
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, change_from
-from orchestrator.model.journal import Phase
+from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.runbranch import RunBranch
 from orchestrator.model.status import FINISHED, Status
-from orchestrator.store import removal, runbranches, trees
+from orchestrator.store import adding, removal, runbranches, saving, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.moves import PATIENCE
 from orchestrator.store.transitions import Store
@@ -70,12 +71,29 @@ def held(
     if journal is None or tree is None:
         return "no journal here knows it"
     saved = change_from(journal.change) or Change(tip=tree.base)
-    return "; ".join(removal.holding(store.layout, config.trees, repo, tree, saved))
+    return "; ".join(removal.would_hold(store.layout, config.trees, repo, tree, saved))
+
+
+def left_over(repo: Repository, journal: Journal) -> str:
+    """Why the branch of a merged task stays though its tree is gone, in words; empty if it does
+    not."""
+    change, branch = change_from(journal.change), str(journal.tree.get("branch"))
+    tip = repo.shared.commit_of(f"refs/heads/{branch}")
+    if change is None or not journal.merged or tip in ("", change.tip):
+        return ""
+    paths = saving.numbers(repo, change.tip, tip)[0]
+    what = adding.named(paths) or "further commits"
+    return f"its branch stays: it holds what came after the merge ({what})"
+
+
+def unneeded(branch: str) -> str:
+    """How a person is rid of a branch."""
+    return f"git branch -D {shlex.quote(branch)}, if nobody needs it"
 
 
 def follow(store: Store, config: Config, task_id: str) -> str:
     """What had a tree or a branch, and is put away for good: both go as far as nothing holds them;
-    why the tree stays, in words."""
+    what stays and why, in words."""
     run = runrecords.known(store.layout, task_id)
     journal = journals.of(store.layout, task_id)
     if run is None and (journal is None or not journal.tree.get("branch")):
@@ -83,11 +101,16 @@ def follow(store: Store, config: Config, task_id: str) -> str:
     try:
         repo = trees.repository(store.layout)
     except OrchestratorError as error:
-        return error.message
+        return f"its tree stays: {error.message}"
     if run is not None:
         runbranches.drop_merged(repo, run)
         return ""
-    return clear(store, config, repo, task_id)
+    why = clear(store, config, repo, task_id)
+    if why:
+        return f"its tree stays: {why}"
+    if journal is None or not (rest := left_over(repo, journal)):
+        return ""
+    return f"{rest}; {unneeded(journal.tree['branch'])}"
 
 
 def begin_anew(store: Store, config: Config, task_id: str) -> None:

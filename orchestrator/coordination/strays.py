@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import journals, opening, owners, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import Config
-from orchestrator.model.isolation import branch_part, change_from
+from orchestrator.model.isolation import branch_part
 from orchestrator.model.journal import Journal
 from orchestrator.store import atomic, removal, runbranches, saving, sharing, trees
 from orchestrator.store.git import Repository
@@ -149,10 +148,13 @@ def _branches(layout: Layout, config: Config, repo: Repository) -> Iterator[Stra
         journal = _owner(layout, branch)
         if journal is None:
             words = f"no task here has the branch {branch}"
-            yield Stray(
-                "branch", ref, words, fix=f"git branch -D {shlex.quote(branch)}, if nobody needs it"
-            )
-        elif _is_over(layout, repo, ref, journal):
+            yield Stray("branch", ref, words, fix=clearing.unneeded(branch))
+        elif not _is_over(layout, branch, journal):
+            continue
+        elif rest := clearing.left_over(repo, journal):
+            words = f"{journal.task_id} is merged, and {rest}"
+            yield Stray("branch", ref, words, fix=clearing.unneeded(branch))
+        else:
             words = f"{branch} is merged, and its tree is gone: it was deleted"
             yield Stray("merged", journal.task_id, words, True)
 
@@ -169,13 +171,13 @@ def _owner(layout: Layout, branch: str) -> Journal | None:
     return None
 
 
-def _is_over(layout: Layout, repo: Repository, ref: str, journal: Journal) -> bool:
-    change, place = change_from(journal.change), scan.locate(layout, journal.task_id)
+def _is_over(layout: Layout, branch: str, journal: Journal) -> bool:
+    """Whether this is the branch of a task that has ended and was merged, and its tree is gone."""
+    place = scan.locate(layout, journal.task_id)
     ended = place is not None and place[0] in clearing.ENDED
     gone = not os.path.lexists(layout.tree(journal.task_id))
-    same = change is not None and repo.shared.commit_of(ref) == change.tip
-    same = same and ref == f"refs/heads/{journal.tree.get('branch')}"
-    return bool(ended and gone and same and journal.merged)
+    own = branch == journal.tree.get("branch")
+    return bool(ended and gone and own and journal.merged and journal.change)
 
 
 def _runs(layout: Layout, repo: Repository) -> Iterator[Stray]:
@@ -190,9 +192,7 @@ def _runs(layout: Layout, repo: Repository) -> Iterator[Stray]:
         branch = ref.removeprefix("refs/heads/")
         if branch not in named and named:
             words = f"no run here has the branch {branch}"
-            yield Stray(
-                "branch", ref, words, fix=f"git branch -D {shlex.quote(branch)}, if nobody needs it"
-            )
+            yield Stray("branch", ref, words, fix=clearing.unneeded(branch))
 
 
 def _locks(layout: Layout, config: Config, repo: Repository) -> Iterator[Stray]:

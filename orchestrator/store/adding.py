@@ -55,7 +55,7 @@ def add_all(plain: str, repo: Repository, tree: Tree, git: Git) -> Added:
             left += _add_as_files(git, tree.path, folder)
     if not left:
         return added
-    why = f"git is not given files of 1 GiB and more: {_named(left)}"
+    why = f"git is not given files of 1 GiB and more: {named(left)}"
     return replace(added, left=(*added.left, *left), why=added.why or why)
 
 
@@ -65,7 +65,7 @@ def _add(folder: str, repo: Repository, git: Git, specs: list[str]) -> Added:
         if git.raw(*words, codes=(0, 1), stoppable=True).returncode == 0:
             return Added(git)
         left = _left(git, specs)
-        return Added(git, left, f"files that cannot be read: {_named(left)}" if left else "")
+        return Added(git, left, f"files that cannot be read: {named(left)}" if left else "")
     except Stopped:
         raise
     except GitFailed as error:
@@ -101,7 +101,8 @@ def _left(git: Git, specs: list[str]) -> tuple[str, ...]:
     return tuple(path for path in (*changed.split("\0"), *new.split("\0")) if path)
 
 
-def _named(paths: Sequence[str]) -> str:
+def named(paths: Sequence[str]) -> str:
+    """The first of them, and how many more."""
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     return f"{', '.join(paths[:SHOWN])}{more}"
 

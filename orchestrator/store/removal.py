@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Change, Trees
@@ -22,25 +23,52 @@ MOST = 20  # paths that are told
 
 
 def holding(
-    layout: Layout, config: Trees, repo: Repository, tree: Tree, saved: Change
+    layout: Layout,
+    config: Trees,
+    repo: Repository,
+    tree: Tree,
+    saved: Change,
+    taken: AbstractSet[str] = frozenset(),
 ) -> list[str]:
     """What in a tree is nowhere else, in words; empty if it may go. ``saved`` is what its work was
-    saved as."""
+    saved as, ``taken`` are paths that git will have before it goes."""
     if not tree.is_there:
         return []
     found = []
-    lost = list(_lost(layout, config, repo, tree, saved))
+    lost = list(_lost(layout, config, repo, tree, saved, taken))
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        found.append(f"files that are not in git: {', '.join(lost[:3])}{more}")
+        found.append(
+            f"files that are not in git: {', '.join(lost[:3])}{more} "
+            "(remove them, or name their folder in trees.caches)"
+        )
     return found
 
 
-def _lost(
+def would_hold(
     layout: Layout, config: Trees, repo: Repository, tree: Tree, saved: Change
+) -> list[str]:
+    """What `remove` would say, for a look that saves nothing: what came since and git would take
+    holds nothing."""
+    if not tree.is_there:
+        return []
+    never = [f":(top,exclude,literal){path}" for path in (repo.below(WORK), *tree.placed)]
+    words = ("ls-files", "-o", "-z", "--exclude-standard", "--", ":(top)", *never)
+    listed = trees.in_tree(repo, tree)(*words)
+    taken = {*listed.split("\0")}.difference(saved.unsaved)
+    return holding(layout, config, repo, tree, saved, taken)
+
+
+def _lost(
+    layout: Layout,
+    config: Trees,
+    repo: Repository,
+    tree: Tree,
+    saved: Change,
+    taken: AbstractSet[str],
 ) -> Iterator[str]:
     """Paths of what only the tree has."""
-    kept = _kept(repo, saved)
+    kept = _kept(repo, saved) | taken
     known = trees.known_inventory(layout, tree)
     caches = set(config.caches)
     state = repo.below(WORK) + "/"

@@ -87,7 +87,7 @@ def command(
             line = f"{sign} archived     {shown}" if app.console.tty else plain
             changes.done(task_id, before, "archive", line)
             if why := clearing.follow(store, config, task_id):
-                say(f"its tree stays: {why}")
+                say(f"{task_id}: {why}")
         except Refused as error:
             changes.refuse(task_id, error)
         except Rehearsed as it:

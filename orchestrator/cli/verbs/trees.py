@@ -172,7 +172,7 @@ def _held(layout: Layout, config: Config, repo: git.Repository | None, found: Fo
         return "there is no repository to save it into"
     saved = found.change or Change(tip=found.tree.base)
     try:
-        return "; ".join(removal.holding(layout, config.trees, repo, found.tree, saved))
+        return "; ".join(removal.would_hold(layout, config.trees, repo, found.tree, saved))
     except OrchestratorError as error:
         return error.message
 
@@ -239,6 +239,8 @@ def _clean(
             app.console.out(
                 f"{item.id} stays: {why}" if why else f"removed      {layout.shown(item.path)}"
             )
+        if not why and item.journal and (rest := clearing.left_over(repo, item.journal)):
+            say(f"{item.id}: {rest}; {clearing.unneeded(item.journal.tree['branch'])}")
     if as_json:
         app.console.json("change", {"changed": changed, "refused": refused})
     return FAILED if refused else 0
