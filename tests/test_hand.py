@@ -10,7 +10,7 @@ from orchestrator.cli.app import VERBS
 from orchestrator.cli.screen.footer import Doing, Row, View, steady, targets
 from orchestrator.cli.screen.hand import DRAIN, KEYS, Act, Hand, Key, passed, press, selected, valid
 from orchestrator.cli.screen.keyboard import decode
-from orchestrator.queries.needs import Need
+from orchestrator.queries.needs import GIVE_BACK, Need
 
 ASKS = Need(
     "migrate-db", "asks", "Drop it?", "reply migrate-db", question="Drop it?\n1. yes\n2. no", verbs=("reply", "reject", "show")
@@ -41,7 +41,7 @@ def typed(text: str) -> list[Key]:
 
 
 def test_every_key_is_a_verb_that_exists():
-    assert {verb for verb, _ in KEYS.values() if verb} <= set(VERBS)
+    assert {verb.split()[0] for verb, _ in KEYS.values() if verb} <= set(VERBS)
     for target in targets(VIEW):
         assert target.opens[0] in VERBS
         assert all(words[0] in VERBS for words in target.words.values())
@@ -49,6 +49,17 @@ def test_every_key_is_a_verb_that_exists():
             hand, done = play([key], Hand(target.block, target.id))
             assert done or hand.mode, (target.id, key)
             assert all(act.words[0] in VERBS for act in done)
+
+
+def test_a_conflict_goes_back_to_its_agent_by_one_key():
+    """Where none was met the key means nothing."""
+    conflict = replace(
+        REVIEW, command="reply fix-login --conflict", verbs=(*REVIEW.verbs, GIVE_BACK)
+    )
+    view = replace(VIEW, needs=(ASKS, conflict))
+    chosen = Hand("needs", "fix-login")
+    assert play(["f"], chosen, view)[1] == [Act(("reply", "--conflict", "fix-login"))]
+    assert play(["f"], chosen)[1] == []
 
 
 def test_what_cannot_be_undone_is_asked_once():

@@ -285,6 +285,22 @@ def test_the_walk(repo: Repo):
     assert last.wait() == 7
 
 
+def test_the_walk_gives_a_conflict_back_to_its_agent(repo: Repo):
+    """Its key is there where a merge has met one, and nowhere else."""
+    for name in "ab":
+        repo.drop(f"{name}.yaml", json.dumps({"prompt": f"echo {name} > one.txt\nexit\n"}))
+    repo.run("watch", "--until-empty")
+    repo.run("approve", "a")
+    walk = Terminal(repo, "review")
+    walk.until("q quit > ")
+    assert "f reply --conflict" not in walk.text
+    walk.type("a")
+    walk.until("f reply --conflict")
+    walk.type("f")
+    assert walk.wait() == 0  # it was the last one
+    assert repo.where("b") == "inbox"
+
+
 def test_two_people_walk_at_the_same_time(chat):
     """The second one's yes is refused, and the walk goes on: it used to ask about the same task again."""
     for name in "ab":

@@ -41,6 +41,7 @@ else:
 NEW = 7 * 86400.0  # seconds for which a failure is new
 HELD_LONG = 3600.0  # seconds after which a held tool needs a person
 PLAN_MOST = 1 << 18  # bytes of a plan
+GIVE_BACK = "reply --conflict"  # has the agent resolve what its branch and the target collide in
 MOST = 200  # waiting files that git may have brought
 
 
@@ -60,7 +61,7 @@ class Need:
     branch: str = ""
     target: str = ""  # the branch that its own would be merged into
     plan: str = ""  # the text of a plan that waits for a yes
-    verbs: tuple[str, ...] = ()  # that can be done with it
+    verbs: tuple[str, ...] = ()  # that can be done with it, `GIVE_BACK` among them
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -127,16 +128,9 @@ def _reviews(known: world.Known) -> Iterator[Need]:
                     one_line(question_model.choices(question), 120),
                 )
             )
-            verbs = ("reply", "reject", "show")
-            yield Need(
-                task_id,
-                "asks",
-                why.strip(),
-                f"reply {task_id}",
-                question=question,
-                verbs=verbs,
-                **facts,
-            )
+            can: tuple[str, ...] = ("reply", "reject", "show")
+            command = f"reply {task_id}"
+            yield Need(task_id, "asks", why.strip(), command, question=question, verbs=can, **facts)
             continue
         if results.waiting_plan(found):
             can = ("show", "approve", "reject", "reply", "retry")
@@ -146,10 +140,11 @@ def _reviews(known: world.Known) -> Iterator[Need]:
         diff = bool(found.get("files_changed") and found.get("branch"))
         command = f"{'diff' if diff else 'why'} {task_id}"
         why = _work(found)
+        can = (*(("diff",) if diff else ()), "show", "approve", "reject", "reply", "retry")
         if collides := conflicts.told(layout, task_id):
             why, command = f"{collides} · {why}", f"reply {task_id} --conflict"
-        verbs = (*(("diff",) if diff else ()), "show", "approve", "reject", "reply", "retry")
-        yield Need(task_id, "review", why, command, verbs=verbs, **facts)
+            can += (GIVE_BACK,)
+        yield Need(task_id, "review", why, command, verbs=can, **facts)
 
 
 def _text(path: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from orchestrator.queries.needs import GIVE_BACK
 from orchestrator.records import dataclass, field, replace
 
 BLOCKS = ("needs", "running", "waiting", "ended")
@@ -78,6 +79,7 @@ KEYS = {
     "e": ("edit", "its file in your editor"),
     "r": ("reply", "words for the agent, in one line"),
     "R": ("reply", "words for the agent, in your editor"),
+    "f": (GIVE_BACK, "have its agent resolve the conflict"),
     "a": ("approve", "yes: start it, merge it, allow it"),
     "x": ("reject", "no, and why"),
     "c": ("cancel", "stop it, or withdraw it"),
@@ -216,7 +218,7 @@ def _chosen(
     verb = KEYS[name][0]
     if not verb:
         return hand, (Act(target.opens, opens=True, edits=target.opens[0] == "attach"),)
-    words = target.words.get(verb, (verb, target.id))
+    words = target.words.get(verb, (*verb.split(), target.id))
     if name == "R":
         return hand, (Act((*words, "-e"), opens=True, edits=True),)
     if name == "r":

@@ -20,20 +20,21 @@ from orchestrator.errors import INTERRUPTED, NEEDS_YOU
 from orchestrator.files.text import clean, one_line
 from orchestrator.model.question import options
 from orchestrator.queries import runs
-from orchestrator.queries.needs import Need, needs_you
+from orchestrator.queries.needs import GIVE_BACK, Need, needs_you
 from orchestrator.queries.projects import in_each
 
 KEYS = {
     "diff": "d",
     "show": "s",
     "reply": "r",
+    GIVE_BACK: "f",
     "approve": "a",
     "reject": "x",
     "retry": "t",
     "edit": "e",
 }
 MOST = 9  # options that one key takes
-DECIDE = ("approve", "reject", "reply", "retry")  # what ends a question of the walk
+DECIDE = ("approve", "reject", "reply", GIVE_BACK, "retry")  # what ends a question of the walk
 
 
 @click.command(
@@ -144,13 +145,13 @@ def _present(console: Console, need: Need, number: int, total: int) -> None:
 def _decide(app: App, need: Need) -> bool:
     """Ask for a key until something was decided; False if the person passes over it. StopIteration
     ends the walk."""
-    keys = {KEYS[verb]: verb for verb in need.verbs if verb in KEYS}
-    offered = options(need.question)[:MOST] if "reply" in need.verbs else []
-    words = [f"1-{len(offered)} answer"] if len(offered) > 1 else []
-    words += [f"{key} {verb}" for key, verb in keys.items()]
     if not need.verbs:
         app.console.out(f"        {need.command}")
     while True:
+        keys = {KEYS[verb]: verb for verb in need.verbs if verb in KEYS}
+        offered = options(need.question)[:MOST] if "reply" in need.verbs else []
+        words = [f"1-{len(offered)} answer"] if len(offered) > 1 else []
+        words += [f"{key} {verb}" for key, verb in keys.items()]
         key = ask_key(f"{'  '.join((*words, 'n next', 'q quit'))} > ")
         if key in ("", "\x04", "q"):
             raise StopIteration
@@ -161,13 +162,17 @@ def _decide(app: App, need: Need) -> bool:
         if verb is None:
             continue
         done = run_verb(app, verb, need.id, key) == 0 if takes else _act(app, verb, need)
-        if (done or not _stands(app, need)) and verb in DECIDE:
+        stands = _again(app, need)
+        if (done or stands is None) and verb in DECIDE:
             return True
+        need = stands or need
 
 
-def _stands(app: App, need: Need) -> bool:
-    """Whether it still needs somebody: two people may walk at the same time."""
-    return any((it.id, it.kind) == (need.id, need.kind) for it in needs_you(app.layout, now()))
+def _again(app: App, need: Need) -> Need | None:
+    """What it is by now: a merge may have met a conflict. None if it needs nobody any more: two
+    people may walk at the same time."""
+    found = needs_you(app.layout, now())
+    return next((it for it in found if (it.id, it.kind) == (need.id, need.kind)), None)
 
 
 def _act(app: App, verb: str, need: Need) -> bool:
@@ -175,7 +180,7 @@ def _act(app: App, verb: str, need: Need) -> bool:
     if verb == "edit":
         click.edit(filename=f"{app.layout.root}/{need.command.partition(' ')[2]}")
         return True
-    words = [verb, need.id]
+    words = [*verb.split(), need.id]
     if verb in ("reply", "reject"):
         question = "reply: " if verb == "reply" else "why (Enter for none): "
         said = ask_line(question).strip()
