@@ -316,6 +316,24 @@ def hold(project, name: str, first: str = "begun") -> Path:
     return go
 
 
+@in_tmux
+def test_the_row_of_a_task_names_the_check_that_runs(project, pane):
+    """The pane said `starting`, and `status` what the agent had printed last."""
+    go = project.root / "go"
+    wait = f"while ! test -e {go}; do sleep 0.02; done"
+    project.config(
+        f"agents: {{sh: {{tool: shell, command: [sh], verify: [tests]}}}}\n"
+        f"checks: {{tests: {{command: [sh, -c, '{wait}']}}}}\n"
+    )
+    project.drop("fix.yaml", "agent: sh\nprompt: echo fixed\n")
+    start(pane, 80, 24)
+    pane.until("check tests")
+    (row,) = project.json("status")["running"]
+    assert row["detail"] == "check tests"
+    go.touch()
+    project.settled("fix", "done")
+
+
 SIZES = [(60, 8), (60, 20), (80, 24), (120, 30), (200, 50)]
 
 

@@ -51,9 +51,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """Its attempt has ended, and a check of its work runs."""
+    """Its attempt has ended, and the check ``name`` of its work runs."""
 
     handle: ExecutionHandle
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,8 @@ class Proof:
         except CannotStart as error:
             return entry, CheckResult(check.name, False, cause=error.message)
         order = replace(order, journal=entry.detach())
-        end = await self._checked(life, self.distributor.dispatch(order, lambda _: None))
+        handle = self.distributor.dispatch(order, lambda _: None)
+        end = await self._checked(life, handle, check.name)
         entry = await reopened(self.store, life.id, life.records)
         self._complete(entry, life.attempt, end)
         return entry, self._reading(life, check, end)
@@ -134,13 +135,13 @@ class Proof:
         handle = self.distributor.adopt(facts, entry.path)
         if self.store.cancel_request(life.id) is not None:
             handle.cancel()
-        end = await self._checked(life, handle)
+        end = await self._checked(life, handle, str(facts.started.get("check", "")))
         self._complete(entry, facts.number, end)
         return entry
 
-    async def _checked(self, life: Running, handle: ExecutionHandle) -> AttemptEnd:
+    async def _checked(self, life: Running, handle: ExecutionHandle, name: str) -> AttemptEnd:
         """Wait for a check, which can be cancelled meanwhile."""
-        life.stage = Checking(handle)
+        life.stage = Checking(handle, name)
         end = await handle.wait()
         life.stage = Ending()
         return end

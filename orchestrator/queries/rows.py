@@ -119,6 +119,8 @@ def running_row(layout: Layout, journal: Journal, now: float, known: world.Known
         )
         before = sum(facts.read.get("cost_usd") or 0.0 for facts in journal.attempts[:-1])
         row.detail = f"orchestrator attach {journal.task_id}" if talked else progress.line
+        if journal.checking:
+            row.detail = f"check {journal.checks[-1].started.get('check', '')}"
         row.cost_usd = before + (progress.cost or 0.0) or None
         row.usage = progress.usage
         row.where = elsewhere.place(attempt)

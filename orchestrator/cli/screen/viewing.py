@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.screen.footer import Doing, Row, View
 from orchestrator.cli.screen.panefiles import PaneFiles
-from orchestrator.coordination.life import Life
+from orchestrator.coordination.life import Checking, Ending, Life
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.files import quotas
@@ -141,6 +141,10 @@ class Viewing:
             line = f"orchestrator attach {life.id}"
         elif progress is not None:
             line = f"{life.where}: {progress.line}" if life.where else progress.line
+        elif isinstance(life.stage, Checking):
+            line = f"check {life.stage.name}"
+        elif isinstance(life.stage, Ending):
+            line = "finishing"
         else:
             line = life.where or "starting"
         return Doing(
