@@ -15,6 +15,8 @@ from test_cli import on_a_terminal
 
 from orchestrator.cli.main import cli
 from orchestrator.files import eventreader
+from orchestrator.model.journal import AttemptFacts, Phase
+from orchestrator.queries.elsewhere import waits
 
 RUN = """tasks:
   a: {prompt: x, agent: demo}
@@ -206,6 +208,15 @@ def test_a_run_is_taken_wherever_its_tasks_are(project):
     project.run("approve", "rel")
     assert project.where("rel.b") == "done"
     assert "no task of rel is in review" in project.run("approve", "rel", code=1).stderr
+
+
+def test_an_offer_that_nobody_takes_names_the_worker_that_would(project):
+    (project.work / ".state/queues").mkdir(parents=True, exist_ok=True)
+    (project.work / ".state/queues/farm.workers.json").write_text('{"workers": {}}')
+    offered = AttemptFacts(1, {}, dispatched={"where": "farm", "pool": "claude+gpu+west"})
+    _, (gate,) = waits(project.layout, offered, Phase.DISPATCHED, 0.0)
+    command = "orchestrator worker --label gpu --label west"
+    assert gate.why.endswith(f": {command}, on a machine that has claude")
 
 
 def test_nouns_with_a_name_show_that_one(project):

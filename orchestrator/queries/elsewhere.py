@@ -56,7 +56,9 @@ def _takers(layout: Layout, where: str, pool: str, dispatch: str) -> str:
         return str(jobs[dispatch])[:1000]
     takers = [worker for worker in _workers(layout, where) if pool in worker.get("pools", ())]
     if not takers:
-        return f"there is no worker for {pool}: orchestrator worker, on a machine that has it"
+        tool, *labels = pool.split("+")
+        command = " ".join(("orchestrator worker", *(f"--label {label}" for label in labels)))
+        return f"there is no worker for {pool}: {command}, on a machine that has {tool}"
     return f"workers for {pool}: {', '.join(_state(worker) for worker in takers[:10])}"
 
 
