@@ -106,6 +106,26 @@ def test_no_durations(text):
 
 
 @pytest.mark.parametrize(
+    "words, text",
+    [
+        ("day", "1d"),
+        ("every day", "1d"),
+        ("dayly", "1d"),
+        ("10 minutes", "10m"),
+        ("1hr", "1h"),
+        ("Weekly", "7d"),
+        ("2 weeks", "14d"),
+        ("months", ""),
+        ("monday 9", ""),
+        ("9:00", ""),
+        ("", ""),
+    ],
+)
+def test_durations_in_words(words, text):
+    assert units.meant(words) == text
+
+
+@pytest.mark.parametrize(
     "seconds, text",
     [
         (0.04, "40ms"),

@@ -458,6 +458,10 @@ def test_a_watcher_through_summer_time_and_clocks_that_are_set(project, start, s
         ("cron: '61 * * * *'\n" + BODY, (1, 7), "'61' is not a valid minute"),
         ("cron: '@daily'\ntz: Mars/Olympus\n" + BODY, (2, 5), "no time zone"),
         ("every: 10s\n" + BODY, (1, 8), "every minute"),
+        ("cron: '@dayly'\n" + BODY, (1, 7), "did you mean '@daily'?"),
+        ("cron: nightly\n" + BODY, (1, 7), "has 1 field, and a schedule has five: minute"),
+        ("every: day\n" + BODY, (1, 8), "write 1d"),
+        ("timezone: UTC\nevery: 1d\n" + BODY, (1, 1), "here it is called 'tz'"),
         (BODY, (1, 1), "either cron or every"),
         ("cron: '@daily'\nevery: 1h\n" + BODY, (2, 1), "either cron or every"),
         ("every: 1h\ntask: {promt: x}\n", (2, 8), "unknown key 'promt'"),
@@ -471,7 +475,8 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path, text, place, words):
     Path(layout.schedules).mkdir(parents=True)
     Path(layout.schedules, "s.yaml").write_text(text)
     (item,) = load_schedules(layout, schemas.check)
-    assert item.schedule is None and words in item.problems[0].message, item.problems
+    told = f"{item.problems[0].message}; {item.problems[0].hint}"
+    assert item.schedule is None and words in told, item.problems
     assert (item.problems[0].line, item.problems[0].column) == place
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.files import documents, fitting, mistakes, nearness
 from orchestrator.files.layout import schema_bytes
 from orchestrator.libraries import later
-from orchestrator.model import foreign
+from orchestrator.model import foreign, units
 from orchestrator.model.closeness import closest
 from orchestrator.patterns import regex
 
@@ -234,6 +234,8 @@ def _wrong_form(error: ValidationError, document: Document) -> Iterator[document
     path, value = tuple(error.absolute_path), error.instance
     sentence, _, hint = error.schema.get("patternErrorMessage", "does not fit").partition("; ")
     said = f"'{_short(value)}' {sentence}"
+    if sentence == "is not a duration" and (meant := units.meant(value)):
+        hint = f"write {meant}"
     if "propertyNames" in error.absolute_schema_path:
         yield document.problem_at((*path, value), said, hint, key=True)
     else:

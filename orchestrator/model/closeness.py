@@ -15,7 +15,7 @@ else:
 CLOSE = 0.6  # as difflib measures: 1 is the same
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def closest(name: str, known: Iterable[str], likeness: float = CLOSE) -> str:
     """The known name that is most like it; empty if none is close."""
-    found = difflib.get_close_matches(name, list(known), 1, CLOSE)
+    found = difflib.get_close_matches(name, list(known), 1, likeness)
     return found[0] if found else ""

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 
+from orchestrator.model.closeness import closest
+from orchestrator.model.units import plural
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 
@@ -62,8 +64,11 @@ def cron_from(text: str) -> Cron:
     """The expression; ValueError says what is wrong with it, and with which field."""
     words = NAMES.get(text.strip().lower(), text).lower().split()
     if len(words) != 5:
-        what = "minute, hour, day of the month, month, day of the week"
-        raise ValueError(f"'{text[:60]}' has {len(words)} fields, and a schedule has five: {what}")
+        fields = "minute, hour, day of the month, month, day of the week"
+        close = closest(f"@{words[0].lstrip('@')}", NAMES, 0.8) if len(words) == 1 else ""
+        way = f"did you mean '{close}'?" if close else fields
+        count = plural(len(words), "field")
+        raise ValueError(f"'{text[:60]}' has {count}, and a schedule has five: {way}")
     sets = [_field(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
     weekdays = frozenset(value % 7 for value in sets[4])
     either = words[2][0] != "*" and words[4][0] != "*"

@@ -84,6 +84,12 @@ RUN_SYNONYMS: Mapping[str, str] = {
     "title": "name subject headline description",
     "max_cost_usd": SYNONYMS["max_cost_usd"],
 }
+# And of a schedule.
+SCHEDULE_SYNONYMS: Mapping[str, str] = {
+    "cron": "schedule crontab expression at time when daily weekly monthly on_calendar calendar",
+    "every": "interval repeat period frequency hourly",
+    "tz": "timezone time_zone zone",
+}
 IS_ID = "the file's name is the id: remove this line"
 # The same, where a task has no file of its own.
 IS_KEY = "the key above is the id: remove this line"
@@ -280,7 +286,7 @@ def _table(synonyms: Mapping[str, str]) -> dict[str, str]:
     return {word: ours for ours, words in synonyms.items() for word in words.split()}
 
 
-_TASK, _RUN = _table(SYNONYMS), _table(RUN_SYNONYMS)
+_TASK, _RUN, _SCHEDULE = (_table(words) for words in (SYNONYMS, RUN_SYNONYMS, SCHEDULE_SYNONYMS))
 
 
 def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
@@ -290,6 +296,8 @@ def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
     if form in known:
         return form
     tables = (_RUN, _TASK) if "tasks" in known else (_TASK,)
+    if "cron" in known:
+        tables = (_SCHEDULE,)
     for table in tables:
         word = table.get(form) or table.get(form.replace("_", ""))
         if word is not None and word in known:
@@ -298,13 +306,15 @@ def word_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
 
 
 def hint_for(key: str, known: Mapping[str, Any] | set[str]) -> str:
-    """What to do about a key of another program in a task or run; empty if nothing is known about
-    it."""
-    if "prompt" not in known and "tasks" not in known:
+    """What to do about a key of another program in a task, run or schedule; empty if nothing is
+    known about it."""
+    if not {"prompt", "tasks", "cron"} & set(known):
         return ""
     word = word_for(key, known)
     if word:
         return f"write '{word}'" if plain(key) == word else f"here it is called '{word}'"
+    if "cron" in known:
+        return ""
     form = plain(key)
     advice = ELSEWHERE.get(form) or ELSEWHERE.get(form.replace("_", ""), "")
     return advice.replace("{key}", form)

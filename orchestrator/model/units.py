@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from orchestrator.model.closeness import closest
 from orchestrator.patterns import regex
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
@@ -13,6 +14,17 @@ EARLIEST, LATEST = -2208988800.0, 7258118399.0  # the years 1900 to 2199
 _DURATION = regex(
     r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?(?:([0-9]+)ms)?\Z"
 )
+
+
+_IN_WORDS = regex(r"(?:every )?(\d+)? ?([a-z]+)\Z")
+_NAMES = {
+    "s": "second seconds sec secs",
+    "m": "minute minutes min mins",
+    "h": "hour hours hr hrs hourly",
+    "d": "day days daily",
+    "w": "week weeks weekly w",
+}
+_UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 
 
 class NoSuchValue(ValueError):
@@ -34,6 +46,18 @@ def duration(text: str) -> float:
     if total > LONGEST:
         raise NoSuchValue(text, "is longer than ten years")
     return total
+
+
+def meant(text: str) -> str:
+    """The duration that words such as ``10 minutes``, ``every day`` or ``dayly`` mean, as it is
+    written here; empty if nobody can tell."""
+    found = _IN_WORDS.match(text.strip().lower())
+    if not found:
+        return ""
+    count, unit = int(found[1] or 1), _UNITS.get(closest(found[2], _UNITS, 0.75), "")
+    if unit == "w":
+        return f"{count * 7}d"
+    return f"{count}{unit}" if unit else ""
 
 
 def share(text: str) -> float:
