@@ -82,6 +82,7 @@ def _check(git: Git, commit: str, base: str) -> None:
 
 def _content(git: Git, entries: Iterable[bytes]) -> int:
     """The bytes of these entries of a listing in a checkout."""
-    blobs = [entry.split(b" ", 2)[2][:40] for entry in entries if b" blob " in entry[:12]]
+    heads = [entry.partition(b"\t")[0].split() for entry in entries]  # mode, type, object
+    blobs = [oid for _, kind, oid in heads if kind == b"blob"]
     sizes = git("cat-file", "--batch-check=%(objectsize)", stdin=b"".join(b + b"\n" for b in blobs))
     return sum(int(line) for line in sizes.split("\n") if line.isdecimal())
