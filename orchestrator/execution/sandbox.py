@@ -301,6 +301,8 @@ if sys.argv[4:]:
     except OSError as error:
         if error.errno != errno.EAFNOSUPPORT:
             print(f"a socket to the host of this virtual machine: {error}")
+    if call(425, 1, ctypes.create_string_buffer(120)) >= 0:  # io_uring_setup
+        print("it may ask the kernel for such a socket unseen")
     for _, name in socket.if_nameindex():
         if name != "lo":
             print(f"it sees the network {name}")

@@ -3,7 +3,7 @@ bubblewrap loads.
 
 Mounts and namespaces do not part the kernel's keyrings: a process of the same user can link any of
 them by its number and read its keys. Nor do they part the sockets between a virtual machine and its
-host, which are in no network namespace.
+host, which are in no network namespace; and what is asked by a ring (io_uring) no filter sees.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from orchestrator.records import dataclass
 FILE = CALLS  # in the log folder; the supervisor opens it as the descriptor below
 DESCRIPTOR = 3
 AF_VSOCK = 40
+RING = 425  # io_uring_setup, which has the same number everywhere
 _LOAD, _AND, _EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST = 0, 4, 16  # where they are in what the kernel gives the filter
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
@@ -68,7 +69,7 @@ def here() -> Machine | None:
 
 def program(network: bool) -> bytes:
     """The filter. Without a ``network`` the sockets to the host of a virtual machine are refused as
-    well."""
+    well, and the rings by which they could be made."""
     words = [(_LOAD, 0, 0, _ARCHITECTURE)]
     for machine in MACHINES:
         body = list(_body(machine, network))
@@ -84,6 +85,8 @@ def _body(machine: Machine, network: bool) -> Iterator[tuple[int, int, int, int]
         yield _EQUAL, 0, 1, number
         yield _refusal(errno.ENOSYS)
     if not network:
+        yield _EQUAL, 0, 1, RING
+        yield _refusal(errno.ENOSYS)
         if machine.socketcall is not None:
             yield _EQUAL, 0, 1, machine.socketcall
             yield _refusal(errno.ENOSYS)
