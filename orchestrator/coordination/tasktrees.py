@@ -97,10 +97,8 @@ class TaskTrees:
 
     def _enclosing(self, life: Claimed, tree: Tree) -> trees.Enclosing:
         """Behind which walls the tree is set up: those of its attempts, for its base may be what
-        another one left. It is given what its tool is, not all of our environment."""
+        another one left. So it is given what its tool is, not all of our environment."""
         route, config = life.route, self.settings.config
-        if not route.sandbox.on:
-            return trees.bare
         building = Building(self.layout, self.settings)
 
         def enclosed(
@@ -108,6 +106,8 @@ class TaskTrees:
         ) -> AbstractContextManager[trees.Command]:
             own = {name: env[name] for name in ("GIT_CEILING_DIRECTORIES", "ORCHESTRATOR_ROOT")}
             given = environment(route, life.task, config, own, {})
+            if not route.sandbox.on:
+                return trees.bare(argv, cwd, given)
             scene = Scene(route.sandbox, real(tree.path), real(cwd), apart=True)
             return building.command(scene, argv, given)
 
