@@ -63,6 +63,22 @@ def test_what_lies_where_a_folder_of_ours_belongs_gives_way(layout, tmp_path, ki
     assert kept and not folders.make(layout)
 
 
+def test_what_lies_where_things_are_moved_aside_gives_way(layout, tmp_path):
+    (tmp_path / "work/logs/.displaced").write_text("mine\n")
+    replaced(tmp_path / "work/.state/active", "fifo")
+    assert ".state/active" in folders.make(layout)
+    assert len(list((tmp_path / "work/logs/.displaced").iterdir())) == 1
+    (before,) = (tmp_path / "work/logs").glob(".displaced-*")
+    assert before.read_text() == "mine\n"
+
+
+def test_a_link_where_a_folder_of_ours_is_made_is_not_followed(layout, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "work/logs/a").symlink_to(tmp_path / "elsewhere")
+    places.make_folder(layout, layout.logs("a"))
+    assert is_folder(layout.logs("a"))
+
+
 @pytest.mark.parametrize("name", ["inbox", "running", "done", "results", "events", "logs"])
 def test_a_folder_that_takes_no_file_is_a_disk_that_takes_none(tmp_path, name):
     """Else every look finds the fault over, and every step finds it again, twice a second."""

@@ -5,11 +5,13 @@ Everything but the pure decisions needs bubblewrap; where it is missing, or the 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -160,14 +162,34 @@ def test_what_is_hidden_cannot_be_read(fenced):
 
 
 @needs_bwrap
-def test_no_privilege_is_left(fenced):
+@pytest.mark.parametrize("level", ["project", "strict"])
+def test_nothing_can_be_written_where_nothing_is_shown(fenced, level):
+    """It would be forgotten with the attempt, but a verb in it would believe it."""
+    fenced.settings(level, rest="# none\n")
+    trusted = Path(fenced.env["XDG_STATE_HOME"]) / "orchestrator"
+    places = ["work", "work/.state", "work/logs", "work/logs/a/1", "work/events", trusted]
     said = fenced.do(
-        "cat /proc/self/status; readlink /proc/self/ns/mnt /proc/self/ns/pid /proc/self/ns/ipc"
+        f"""
+        for place in {" ".join(map(str, places))}; do
+            ls $place > /dev/null 2>&1 && echo there
+            (echo x > $place/x) 2>/dev/null && echo "WROTE $place"
+        done
+        true
+        """
+    )
+    assert trusted.is_dir() and said.split() == ["there"] * len(places)
+
+
+@needs_bwrap
+def test_no_privilege_is_left(fenced):
+    names = ("mnt", "pid", "ipc", "uts", "cgroup")
+    said = fenced.do(
+        f"cat /proc/self/status; readlink {' '.join(f'/proc/self/ns/{name}' for name in names)}"
     )
     facts = dict(line.split(":", 1) for line in said.splitlines() if "\t" in line)
     assert {facts[name].strip("\t0") for name in ("CapEff", "CapPrm", "CapInh")} == {""}
     assert facts["NoNewPrivs"].strip() == "1"
-    for name in ("mnt", "pid", "ipc"):
+    for name in names:
         assert f"{name}:[" in said and os.readlink(f"/proc/self/ns/{name}") not in said
 
 
@@ -202,7 +224,9 @@ for number, words in ((248, (b"user", b"x", b"x", 1, -3)), (250, (1, None)), (24
 print("TRIED")
 """
 HOST = """
-import socket
+import ctypes, socket
+if ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120)) >= 0:
+    print("RING")  # what is asked by it, a socket too, no filter sees
 try:
     socket.socket(40, socket.SOCK_STREAM)
     print("MADE")
@@ -210,6 +234,40 @@ except OSError as error:
     print("refused", error.errno)
 socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 """
+
+
+def answer(filter_: bytes, kind: int, number: int, first: int = 0) -> int:
+    """What the kernel does with a call by this filter: 0 lets it through, else it is an error's number."""
+    words = list(struct.iter_unpack("=HBBI", filter_))
+    data, value, at = {0: number, 4: kind, 16: first, 20: first}, 0, 0
+    while True:
+        code, yes, no, k = words[at]
+        at += 1
+        if code == 0x20:
+            value = data[k]
+        elif code == 0x54:
+            value &= k
+        elif code == 0x15:
+            at += yes if value == k else no
+        else:
+            return 0 if k == 0x7FFF0000 else k & 0xFFFF
+
+
+@pytest.mark.parametrize("machine", syscalls.MACHINES, ids=lambda machine: hex(machine.name))
+def test_what_the_filter_of_system_calls_refuses(machine):
+    """On every kind of machine; also in the other way that x86-64 counts its calls (x32)."""
+    for network in (True, False):
+        filter_ = syscalls.program(network)
+        for number in (*machine.keys, *(key | 0x40000000 for key in machine.keys)):
+            assert answer(filter_, machine.name, number) == errno.ENOSYS
+        gone = 0 if network else errno.EAFNOSUPPORT
+        assert answer(filter_, machine.name, machine.socket, socket.AF_VSOCK) == gone
+        assert answer(filter_, machine.name, machine.socket, socket.AF_INET) == 0
+        for number in (425, machine.socketcall):
+            if number is not None:
+                assert answer(filter_, machine.name, number) == (0 if network else errno.ENOSYS)
+        assert answer(filter_, machine.name, 0) == 0
+    assert answer(syscalls.program(True), 0x1234, 0) == errno.ENOSYS
 
 
 @needs_bwrap
@@ -271,6 +329,25 @@ def test_nothing_above_a_wall_may_be_written(fenced, write):
 
 
 @needs_bwrap
+def test_what_is_trusted_lies_in_no_working_folder(fenced):
+    fenced.env["XDG_STATE_HOME"] = str(fenced.root / "state")
+    fenced.do("echo STARTED > started", code=1)
+    assert not (fenced.root / "started").exists()
+    assert "contains what this machine trusts" in " ".join(fenced.result().split())
+
+
+@needs_bwrap
+def test_what_leads_out_by_its_name_is_not_given(fenced, tmp_path):
+    """Only to a role that may write there anyway."""
+    agent = tmp_path / "agent"
+    agent.mkdir()
+    fenced.env["SSH_AUTH_SOCK"] = f"{agent}/socket"
+    assert fenced.do("echo at:${SSH_AUTH_SOCK-}") == "at:\n"
+    fenced.settings(f"{{level: project, write: [{agent}]}}")
+    assert fenced.do("echo at:${SSH_AUTH_SOCK-}", "b") == f"at:{agent}/socket\n"
+
+
+@needs_bwrap
 def test_a_link_that_one_role_leaves_leads_no_other_one_out(fenced, tmp_path):
     """One may write in a folder, another in what lies in it."""
     cache, victim = tmp_path / "cache", tmp_path / "victim"
@@ -318,6 +395,23 @@ def test_a_folder_where_others_may_write_is_given_open(fenced):
     assert str(out) not in said
     argv = json.loads((fenced.work / "logs/a/1/sandbox.json").read_text())["argv"]
     assert argv[argv.index("--bind-fd") + 2] == str(out)
+
+
+@needs_bwrap
+def test_a_folder_that_cannot_be_given_open_is_not_given(fenced, tmp_path):
+    """By an older bubblewrap: a link that comes in the last moment would be followed."""
+    folder, out = tmp_path / "bin", fenced.root / "out"
+    folder.mkdir()
+    out.mkdir()
+    (folder / "bwrap").write_text(
+        f'#!/bin/sh\n[ "$1" = --help ] && exit 0\nexec {shutil.which("bwrap")} "$@"\n'
+    )
+    (folder / "bwrap").chmod(0o755)
+    fenced.env["PATH"] = f"{folder}:{fenced.env['PATH']}"
+    fenced.do("true")
+    fenced.settings(sandbox=f"{{level: project, write: [{out}]}}")
+    fenced.do("true", "b", code=1)
+    assert "that needs bubblewrap 0.10" in " ".join(fenced.result("b").split())
 
 
 @needs_bwrap
@@ -453,14 +547,15 @@ def commit(root: Path, *paths: str) -> None:
     git(root, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "more")
 
 
-@needs_bwrap
-def test_a_tree_is_set_up_behind_the_same_walls(fenced, tmp_path):
-    """What it begins with may be another agent's work: ``npm ci`` runs what is written there."""
+@pytest.mark.parametrize("level", ["off", pytest.param("project", marks=needs_bwrap)])
+def test_a_tree_is_set_up_behind_the_same_walls(fenced, tmp_path, level):
+    """What it begins with may be another agent's work: ``npm ci`` runs what is written there. Where there are no walls,
+    it is given no more than an agent."""
     (fenced.root / "setup.sh").write_text("true\n")
     commit(fenced.root, "setup.sh")
     fenced.config(
         CONFIG.format(
-            sandbox="project",
+            sandbox=level,
             more=", isolation: worktree, review: never, merge: never",
             rest="trees: {setup: [[sh, setup.sh]]}\n",
         )
@@ -470,7 +565,7 @@ def test_a_tree_is_set_up_behind_the_same_walls(fenced, tmp_path):
     fenced.do(f"echo '{escape}' > setup.sh")
     fenced.do("cat made", "child", base="task/a")
     assert fenced.log("child") == "made-\n"
-    assert not (tmp_path / "escaped").exists()
+    assert (tmp_path / "escaped").exists() == (level == "off")
 
 
 @needs_bwrap
@@ -714,6 +809,31 @@ def test_impossible_means_not_started(fenced, tmp_path):
 
 
 @needs_bwrap
+def test_what_cannot_be_built_once_is_built_again(fenced, tmp_path):
+    """A socket that was listed a moment ago may be gone by now."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "bwrap").write_text(
+        f'#!/bin/sh\n[ "$1" = --help ] || mkdir {tmp_path}/failed 2>/dev/null || exec {shutil.which("bwrap")} "$@"\nexit 1\n'
+    )
+    (folder / "bwrap").chmod(0o755)
+    fenced.env["PATH"] = f"{folder}:{fenced.env['PATH']}"
+    assert fenced.do("echo STARTED 2>/dev/null").strip() == "STARTED"
+    assert (tmp_path / "failed").is_dir()
+
+
+@needs_bwrap
+def test_a_program_whose_path_looks_like_a_variable_is_told(fenced, tmp_path):
+    """What builds walls would take it for one."""
+    (tmp_path / "a=b").mkdir()
+    (tmp_path / "a=b" / "sh").symlink_to("/bin/sh")
+    program = json.dumps([f"{tmp_path}/a=b/sh"])
+    fenced.settings(rest=f"  odd: {{tool: shell, command: {program}, sandbox: project}}\n")
+    fenced.do("true", agent="odd", code=1)
+    assert "there is a = in the path of" in " ".join(fenced.result().split())
+
+
+@needs_bwrap
 def test_doctor_proves_the_walls(fenced):
     said = fenced.run("doctor", code=None).stdout
     tried = "a write outside, a hidden file, a process outside and the kernel's keys"
@@ -770,6 +890,63 @@ def test_what_is_dropped_is_bound_like_its_parent(fenced):
         assert "the sandbox refused" in fenced.result(name)
     events = "".join(path.read_text() for path in (fenced.work / "events").glob("*.jsonl"))
     assert '"parent":"a"' in events and '"parent":"child"' in events
+
+
+@needs_bwrap
+@pytest.mark.parametrize("level", ["project", "strict"])
+def test_what_is_dropped_names_nothing_that_is_hidden(fenced, level):
+    """We read it for its prompt, and from us nothing is hidden."""
+    fenced.settings(level, rest="# none\n")
+    (fenced.work / "results" / "theirs.yaml").write_text("echo HIDDEN\n")
+    (fenced.work / "logs" / "theirs").mkdir()
+    for path in ("logs/theirs/note", ".state/note"):
+        (fenced.work / path).write_text("echo HIDDEN\n")
+    names = ["work/logs/theirs/note", "work/.state/note", "./work//.state/note", "lent"]
+    names += ["work/results/theirs.yaml"] if level == "strict" else []
+    children = [{"prompt_file": name} for name in (*names, "words")]
+    children += [{"prompt": "exit\n", "context": [name]} for name in ("code.txt", *names)]
+    children += [{"prompt": "exit\n", "result": {"schema": name}} for name in names]
+    script = "ln -s work/.state/note lent; echo echo fine > words\n"
+    for number, child in enumerate(children):
+        script += f"echo '{json.dumps(child)}' > work/inbox/c{number}.yaml\n"
+    fenced.do(script, code=None)
+    ends = [fenced.where(f"c{number}") for number in range(len(children))]
+    count = len(names)
+    assert ends == [*["failed"] * count, "done", "done", *["failed"] * count * 2]
+    told = "".join(fenced.result(f"c{number}") for number in range(len(children)))
+    logs = "".join(path.read_text() for path in fenced.work.glob("logs/c*/*/*.[lm]*"))
+    assert "HIDDEN" not in told + logs
+    assert told.count("is hidden from a") + told.count("leads into work/") == count * 3 * 2
+
+
+@needs_bwrap
+def test_a_schema_that_its_tree_has_not_is_not_read_for_it(fenced):
+    """It is the project's, where there may be files that a strict sandbox does not show."""
+    more = ", isolation: worktree, review: never, merge: never"
+    fenced.settings("strict", more, rest="# none\n")
+    for name in ("key", "changed"):
+        (fenced.root / name).write_text("{}\n")
+    commit(fenced.root, "changed")
+    script = ""
+    for name in ("key", "changed"):
+        (fenced.root / name).write_text('{"description": "HIDDEN"}\n')
+        child = {"prompt": "cat >&2\n", "result": {"schema": name}}
+        script += f"echo '{json.dumps(child)}' > work/inbox/{name}.yaml\n"
+    fenced.do(script, code=1)
+    told = fenced.result("key") + fenced.result("changed")
+    assert "cannot be read" in told and "is not the same in the tree" in " ".join(told.split())
+    assert "HIDDEN" not in told and not list(fenced.work.glob("logs/[kc]*/1/prompt.md"))
+
+
+@needs_bwrap
+def test_a_link_in_place_of_a_prompt_shows_nothing_of_ours(fenced):
+    """The next attempt would be told what is hidden from it."""
+    (fenced.root / "words").write_text("rm words; ln -s work/.state/instance words\nexit\n")
+    fenced.drop("a.yaml", "prompt_file: words\n")
+    fenced.run("watch", "--until-empty")
+    fenced.drop("b.yaml", "prompt_file: words\n")
+    fenced.run("watch", "--until-empty", code=1)
+    assert "'words' leads into work/" in fenced.result("b").replace("''", "'")
 
 
 @needs_bwrap

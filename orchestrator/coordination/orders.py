@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.coordination import answering, attemptfiles, plans, portable
+from orchestrator.coordination import answering, attemptfiles, plans, portable, unseen
 from orchestrator.coordination.accounting import left
 from orchestrator.coordination.asking import asks_while_running
 from orchestrator.coordination.life import Life
@@ -97,6 +97,7 @@ class Orders:
     def order(self, life: Life, entry: Entry, run_dir: str) -> Order:
         """Build the command and the log folder; raises CannotStart, StoreFault or OSError: then
         nothing has started."""
+        unseen.refuse(self.layout, life.task, self.tasktrees.folder(life))
         self._make_folders(life, run_dir)
         answering.place(self.layout, life, run_dir)
         tag = secrets.token_hex(8)

@@ -218,11 +218,10 @@ class Building:
             yield Mount(READ, f"{run_dir}/prompt.md")
 
     def _context(self, scene: Scene, work: str) -> Iterator[str]:
-        """Files below ``work/`` that it is to read."""
+        """Files below ``work/`` that it is to read; over what is `UNSEEN` comes something else."""
         for path in scene.context:
             found = real(os.path.join(self.layout.root, path))
-            hidden = [f"{work}/{name}" for name in (*UNSEEN, "inbox")]
-            if covered(found, [work]) and not covered(found, hidden) and os.path.exists(found):
+            if covered(found, [work]) and os.path.exists(found):
                 yield found
 
     def _guarded(self, scene: Scene) -> Iterator[Mount]:

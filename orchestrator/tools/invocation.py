@@ -84,8 +84,9 @@ def _real(root: str) -> str:
 
 def project_path(root: str, path: str) -> str:
     """A path of a task file, with every link resolved; `CannotStart` if it is not inside the
-    project."""
-    if path == WORK or path.startswith(f"{WORK}/"):
+    project, or if a link, which an attempt can have made, leads to the state of tasks."""
+    named = path == WORK or path.startswith(f"{WORK}/")
+    if named:
         root = outside_trees(
             root
         )  # the state of tasks is the project's, also for who works in a tree
@@ -93,6 +94,8 @@ def project_path(root: str, path: str) -> str:
     resolved = base if path == "." else os.path.realpath(os.path.join(root, path))
     if outside(path) or (resolved != base and not resolved.startswith(base + os.sep)):
         raise CannotStart(f"'{path}' is outside the project")
+    if not named and os.path.relpath(resolved, base).split(os.sep)[0] == WORK:
+        raise CannotStart(f"'{path}' leads into {WORK}/", "name what it leads to")
     return resolved
 
 
@@ -132,7 +135,7 @@ def _prompt(
             "Go on with the task where you left off; the last attempt was cut short"
             f" ({session.ended or 'unknown reason'}).\n"
         )
-    text = _text_of(root, "prompt_file", task.prompt_file) if task.prompt_file else task.prompt
+    text = text_of(root, "prompt_file", task.prompt_file) if task.prompt_file else task.prompt
     context = task.context or agent.context
     if context:
         for path in context:
@@ -157,7 +160,7 @@ def _guide(agent: Agent, root: str) -> str:
     if not agent.instructions:
         return ""
     if agent.guide is None:
-        _text_of(outside_trees(root), "instructions", agent.instructions)
+        text_of(outside_trees(root), "instructions", agent.instructions)
         why = f"instructions '{agent.instructions}' could not be read with the settings"
         raise CannotStart(why, "orchestrator approve --settings")
     return agent.guide
@@ -171,7 +174,8 @@ def _as_told(root: str, path: str) -> str:
     return os.path.join(project, path) if inside and project != root else path
 
 
-def _text_of(root: str, key: str, path: str) -> str:
+def text_of(root: str, key: str, path: str) -> str:
+    """What is in a file that a task names under this key. `CannotStart` if it cannot be read."""
     try:
         return read(project_path(root, path)).raw.decode("utf-8")
     except (OSError, Unreadable, UnicodeDecodeError) as error:
@@ -183,7 +187,7 @@ def _text_of(root: str, key: str, path: str) -> str:
 def schema_text(root: str, path: str) -> str:
     """The JSON Schema that a task's answer must fit, as JSON. `CannotStart` if the file has
     none."""
-    raw = _text_of(outside_trees(root), "result.schema", path)
+    raw = text_of(outside_trees(root), "result.schema", path)
     document = parse(raw.encode())
     found = document.data
     if document.problems or not isinstance(found, (dict, bool)):
