@@ -17,6 +17,7 @@ from conftest import Project, tagged, wait_until
 from test_cli import on_a_terminal
 from test_pull import commit, git, pulled, push  # noqa: F401
 
+from orchestrator.cli.app import VERBS
 from orchestrator.execution.processes import TAG
 from orchestrator.files import trust
 from orchestrator.files.layout import Layout
@@ -487,7 +488,32 @@ HARM = [
     "run parted",
     "trees clean -y",
     "trees clean ended -y",
+    "watch --once",
+    "worker --queue folder:///nowhere --until-empty",
 ]
+# Verbs by which an attempt steers nobody's work: they look, make tasks, or act outside the project's tasks.
+FREE = """new status show diff logs list wait events report init import validate doctor demo why help runs agents
+    schedules projects workers mcp service completion""".split()
+
+
+def test_each_verb_has_a_rule_for_attempts():
+    """A new one either refuses what others made, and is among HARM, or can do no harm."""
+    steering = {words.split()[0] for words in HARM} | {
+        "review"
+    }  # which asks a person on a terminal
+    assert not steering & set(FREE) and steering | set(FREE) == set(VERBS)
+
+
+def test_an_attempt_runs_another_project(project, tmp_path):
+    """One that it has made itself, as tests of this program do; and ``demo`` plays in its own."""
+    project.config(BASE)
+    words = f"{sys.executable} -m orchestrator"
+    script = f"{words} demo --dir {tmp_path}/d && mkdir {tmp_path}/own && {words} -C {tmp_path}/own init && {words} -C {tmp_path}/own watch --once"
+    project.drop("a.yaml", json.dumps({"agent": "sh", "prompt": script}))
+    before = (project.work / "orchestrator.yaml").read_text()
+    project.run("watch", "--until-empty")
+    assert "Five files are dropped" in project.log("a")
+    assert (project.work / "orchestrator.yaml").read_text() == before
 
 
 def test_an_attempt_steers_no_work_but_its_own(project, tmp_path):

@@ -114,6 +114,13 @@ def refuse_in_attempt(what: str) -> None:
         )
 
 
+def refuse_serving(layout: Layout) -> None:
+    """`Refused` if an attempt would start whatever waits in its own project; in another one it may,
+    as in a test of this program."""
+    if os.environ.get("ORCHESTRATOR_WORK") == layout.work:
+        refuse_in_attempt("start the tasks of others")
+
+
 def refuse_of_others(layout: Layout, task_ids: Iterable[str], what: str) -> None:
     """`Refused` if an attempt would do this to a task that is neither its own nor one that it has
     made: stopping the others' work is no tightening, it is harm."""

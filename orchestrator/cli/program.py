@@ -5,15 +5,11 @@ from __future__ import annotations
 import sys
 
 
-def anywhere(*words: str) -> list[str]:
-    """The command that runs these words, with this very interpreter and package.
+def itself(root: str, *words: str) -> list[str]:
+    """The command that runs these words in the project at ``root``, with this very interpreter and
+    package, whatever the environment names as the project.
 
     ``-P``: no file of the current folder is taken for a module, for that folder may be a project
     that was just pulled.
     """
-    return [sys.executable, "-P", "-m", "orchestrator", *words]
-
-
-def itself(root: str, *words: str) -> list[str]:
-    """`anywhere`, in the project at ``root``."""
-    return anywhere("-C", root, *words)
+    return [sys.executable, "-P", "-m", "orchestrator", "-C", root, *words]

@@ -15,7 +15,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import aside
 from orchestrator.cli.options import examples, json_option
-from orchestrator.cli.program import anywhere
+from orchestrator.cli.program import itself
 
 TASKS = {
     "quick": "prompt: Say hello.\n",
@@ -62,7 +62,9 @@ def _play(root: str, kept: bool) -> int:
         click.echo(f"\n$ {command_line}")
         sys.stdout.flush()
         words = command_line.split()[1:]
-        return subprocess.run(anywhere(*words), cwd=root, stdout=sys.stdout, check=False).returncode
+        return subprocess.run(
+            itself(root, *words), cwd=root, stdout=sys.stdout, check=False
+        ).returncode
 
     click.echo(f"A project to play with: {root}")
     if show("orchestrator init"):

@@ -12,7 +12,7 @@ from orchestrator import waiting
 from orchestrator.cli import watching_all
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Moves, aside
-from orchestrator.cli.consent import obtain
+from orchestrator.cli.consent import obtain, refuse_serving
 from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.pane import Pane
@@ -114,6 +114,7 @@ def command(
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     limits: dict[str, Any] = {} if slots is None else {"running": slots}
     moves = Moves(app, as_json)
+    refuse_serving(app.layout)
     with aside(app, as_json):
         acceptance = obtain(app, accept, wait=not (until_empty or once))
         watcher = serve(app, acceptance, given, limits, until_empty, once, quiet)

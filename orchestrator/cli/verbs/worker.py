@@ -13,7 +13,7 @@ import click
 from orchestrator import waiting
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import aside
-from orchestrator.cli.consent import obtain
+from orchestrator.cli.consent import obtain, refuse_serving
 from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.writing import open_config
 from orchestrator.coordination.elsewhere.hub import Hub
@@ -144,6 +144,7 @@ def _work(
     accept: str,
     lines: Lines,
 ) -> None:
+    refuse_serving(app.layout)
     url = _address(queue)
     obtain(app, accept, wait=not (until_empty or once))
     config, toolbox = open_config(app)
