@@ -200,6 +200,23 @@ def test_every_verb_takes_json_and_an_option_means_one_thing(project):
     assert {f"-{short}": {f"--{name}"} for short, name in table.items()}.items() <= meanings.items()
 
 
+def test_every_verb_can_be_quiet(project):
+    """What is for programs and what went wrong is printed, and no other word."""
+    context = click.Context(cli, obj=None)
+    for name in VERBS:
+        taken = {option for it in cli.get_command(context, name).params for option in it.opts}
+        assert {"-q", "--quiet"} <= taken, name
+    assert b"no watcher" in on_a_terminal(project, "new", "x", "--id", "a")
+    assert on_a_terminal(project, "new", "x", "--id", "b", "-q").split() == [b"work/inbox/b.yaml"]
+    assert "there is no task" in project.run("cancel", "nobody", "-q", code=3).stderr
+
+
+def test_all_of_archive_is_named_and_not_guessed(project):
+    """`--label` is the nearest by its letters."""
+    said = project.run("archive", "--all", code=2).stderr
+    assert "--older-than 0s takes all that has ended" in said and "--label" not in said
+
+
 def test_every_verb_and_every_option_says_what_it_does():
     """The page, the man page and the completion are written from these, however empty they are."""
     context = click.Context(cli, obj=None)

@@ -122,6 +122,8 @@ ELSEWHERE = {
     "suspend": "'hold' keeps tasks from starting; 'cancel' stops them",
     "unhold": "'release' lets held tasks start again",
 }
+# The same of options.
+ELSEWHERE_OPTIONS = {("archive", "--all"): "--older-than 0s takes all that has ended"}
 SECTIONS = ("Give work", "Look", "Decide", "Steer", "Also", "For programs")
 
 
@@ -140,6 +142,7 @@ class App:
     def __init__(self, directory: str | None, color: str, plain: bool) -> None:
         self.directory = directory
         self.console = Console(color, plain)
+        self.quiet = False  # `screen.console.say` says only what went wrong
         self._layout: Layout | None = None
 
     def write_as(self, color: str, plain: bool) -> None:

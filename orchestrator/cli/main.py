@@ -17,7 +17,7 @@ import click
 
 from orchestrator import __version__, lazily
 from orchestrator.cli import former, options
-from orchestrator.cli.app import AT_ONCE, NOUNS, SECTIONS, VERBS, App, module_of
+from orchestrator.cli.app import AT_ONCE, ELSEWHERE_OPTIONS, NOUNS, SECTIONS, VERBS, App, module_of
 from orchestrator.cli.screen.console import Console, shown
 from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import configuration, diagnostics
@@ -86,7 +86,7 @@ class Verbs(click.Group):
         formatter.write("\nAlso  " + "\n      ".join(lines) + "\n")
         formatter.write(
             "Every verb  several ids, or any unique part of one\n"
-            "      -C DIR  --json  --plain  --color WHEN  -n dry run  -h help\n"
+            "      -C DIR  --json  --plain  --color WHEN  -q quiet  -n dry run  -h help\n"
             "More  help VERB · help guide · help task · help exit-codes · help all\n"
         )
 
@@ -194,12 +194,15 @@ def _wrong_words(error: click.ClickException) -> OrchestratorError:
     """What click found wrong with the words of the command, in the form that all our errors
     have."""
     message = error.format_message().removesuffix(".")
+    context = getattr(error, "ctx", None)
     if isinstance(error, click.NoSuchOption):
         near = (
             f". Did you mean '{error.possibilities[0]}'?" if error.possibilities else ""
         )  # the nearest comes first
+        verb = context.info_name or "" if context is not None else ""
+        if said := ELSEWHERE_OPTIONS.get((verb, error.option_name)):
+            near = f". {said}"
         message = f"no such option '{error.option_name}'{near}"
-    context = getattr(error, "ctx", None)
     what = (
         "all commands" if context is not None and context.parent is None else "options and examples"
     )

@@ -53,6 +53,10 @@ def accept_everywhere(command: click.Command) -> None:
         click.Option(["--plain"], is_flag=True, callback=_plain, **hidden),
         click.Option(["-V", "--version"], is_flag=True, callback=versions, **hidden),
     ]
+    if not any("-q" in parameter.opts for parameter in command.params):
+        command.params.append(
+            click.Option(["-q", "--quiet"], is_flag=True, callback=_quiet, **hidden)
+        )
     for below in getattr(command, "commands", {}).values():
         accept_everywhere(below)
 
@@ -77,6 +81,12 @@ def _plain(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and root.obj is not None:
         root.params["plain"] = True
         root.obj.write_as(root.params["color"], True)
+
+
+def _quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    root = ctx.find_root()
+    if value and root.obj is not None:
+        root.obj.quiet = True
 
 
 class Choice(click.Choice[Any]):

@@ -257,10 +257,15 @@ def _wants_color(choice: str, tty: bool) -> bool:
 
 
 def say(text: str) -> None:
-    """Words for the person at the terminal: standard error, so that standard output stays data."""
+    """Words for the person at the terminal: standard error, so that standard output stays data.
+    With ``-q`` only errors and warnings."""
     columns = _columns(sys.stderr) if sys.stderr.isatty() else 0
     kind = _KIND.match(text)
     head = kind[0] if kind else ""
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and getattr(ctx.find_root().obj, "quiet", False):
+        if not head or head.startswith("note"):
+            return
     lines = hang(head, text[len(head) :], columns) if "\n" not in text else [text]
     click.echo("\n".join(shown(line) for line in lines), err=True)
 
