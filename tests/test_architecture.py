@@ -561,6 +561,35 @@ def test_small_files_below_work_are_replaced_in_one_way():
     assert not wrong, f"replace it with store/smallfiles.py: {wrong}"
 
 
+def test_no_temporary_name_can_be_foreseen():
+    """Who can foresee it puts a folder there, and what was to be written never is."""
+    elsewhere = {
+        "files/owners.py",  # where they are made
+        "store/smallfiles.py",  # .state/tmp
+        "store/recovery.py",  # what is left there goes
+        "queries/health/tidiness.py",  # and is counted
+        "coordination/health.py",  # whether a file can be made there
+        "cli/verbs/run.py",  # the name of a writer of events
+        "cli/verbs/demo.py",  # an example
+        "store/replying.py",  # the name of a reply that comes back
+        "coordination/watch.py",  # what is told of the watcher
+        "coordination/notes.py",  # an event's id
+        "coordination/walls.py",  # what is in a sandbox
+        "execution/sandbox.py",  # the same
+    }
+    told = re.compile(r"getpid|get_ident|/tmp\b")
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in MODULES.values()
+        if str(path.relative_to(PACKAGE)) not in elsewhere
+        for node in nodes(path, ast.JoinedStr)
+        if told.search(ast.unparse(node))
+    ]
+    assert not wrong, (
+        f"ask smallfiles.scratch, or owners.fresh where it is not below .state: {wrong}"
+    )
+
+
 def test_a_digit_is_a_decimal_one():
     """What `str.isdigit` says yes to (``²``), `int` refuses."""
     wrong = [name for name, path in MODULES.items() if ".isdigit(" in path.read_text()]

@@ -16,6 +16,7 @@ from orchestrator.coordination.nontasks import MANY, NonTasks
 from orchestrator.errors import StoreFault, Unusable
 from orchestrator.files import (
     eventreader,
+    journals,
     jsonlines,
     logreader,
     logtimes,
@@ -28,7 +29,7 @@ from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
 from orchestrator.model.journal import Journal
 from orchestrator.model.status import Status
-from orchestrator.store import folders, places, placing
+from orchestrator.store import folders, places, placing, recovery, replying, smallfiles
 from orchestrator.store.eventlog import EventLog
 from orchestrator.testing import End, Tube
 
@@ -80,12 +81,86 @@ def test_a_link_where_a_folder_of_ours_is_made_is_not_followed(layout, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["inbox", "running", "done", "results", "events", "logs"])
-def test_a_folder_that_takes_no_file_is_a_disk_that_takes_none(tmp_path, name):
+def test_a_folder_that_takes_no_file_is_a_disk_that_takes_none(tmp_path, monkeypatch, name):
     """Else every look finds the fault over, and every step finds it again, twice a second."""
     store = Tube(tmp_path).store
     assert takes_writes(store)
-    (tmp_path / "work" / name / f".probe.{owners.own()}").mkdir()
+    monkeypatch.setattr(os, "urandom", bytes)  # the next name is known, and something lies there
+    (tmp_path / "work" / name / f".probe.{owners.fresh()}").mkdir()
     assert not takes_writes(store)
+
+
+FORESEEN = (
+    "a",
+    "b",
+    "reply",
+    "told",
+    "words",
+    "ask",
+    "b.plan",
+    "b.restored",
+    "run",
+    "expand",
+    "follow.b",
+)
+
+
+@pytest.mark.parametrize("kind", ("folder", "fifo", "link"))
+def test_nothing_can_be_put_where_a_temporary_file_will_be(tmp_path, kind):
+    """A folder where the claim of a task was written first kept it from ever starting."""
+    tube = Tube(tmp_path)
+    tube.plan("a", End(after=10.0))
+
+    def spoil() -> None:
+        for name in FORESEEN:
+            odd(tmp_path / f"work/.state/tmp/{os.getpid()}-{owners.namespace()}.{name}", kind)
+        odd(tmp_path / f"work/done/.a.yaml.{os.getpid()}-{owners.namespace()}.tmp", kind)
+        replying.place(tube.store, "a", Status.RUNNING, "and one thing more")
+        tube.drop("b")
+        tube.watcher.rooms.hints.add(tube.layout.file("running", "a.reply"), renamed=True)
+
+    tube.drop("a")
+    tube.at(1.0, spoil)
+    tube.run()
+    assert tube.where("a") == tube.where("b") == "done"
+    assert [record["text"] for record in journals.of(tube.layout, "a").replies] == [
+        "and one thing more\n"
+    ]
+
+
+def test_who_begins_removes_nothing_that_it_writes_itself(tmp_path):
+    """A thread of the watcher may have begun to write before it tidies; who had its pid before has not."""
+    store = Tube(tmp_path).store
+    store.prepare()
+    mine = smallfiles.scratch(store.layout, "x")
+    hidden = store.layout.file("inbox", f".x.yaml.{owners.fresh()}.tmp")
+    left = f"{store.layout.state}/tmp/{os.getpid()}-{owners.namespace()}.x"
+    dead = store.layout.file("inbox", f".x.yaml.{os.getpid()}-{owners.namespace()}.{'0' * 12}.tmp")
+    for path in (mine, hidden, left, dead):
+        Path(path).touch()
+    assert len(recovery.tidy(store)) == 2
+    assert [os.path.exists(path) for path in (mine, hidden, left, dead)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("name", ("x" * 255, "\u00e9" * 127))
+def test_what_gives_way_may_have_any_name(tmp_path, name):
+    """A pipe with the longest name beside the second names of event files kept the log from being written."""
+    deep = tmp_path / "/".join(["d" * 50] * 5)
+    deep.mkdir(parents=True)
+    made = Layout(str(deep))
+    folders.make(made)
+    for number in (1, 2):
+        odd(deep / "work/.state/log" / name, "fifo")
+        log = EventLog(made, "watch")
+        log.append([log.event("watcher_started", "w", number)])
+        log.close()
+    assert len(list((deep / "work/logs/.displaced").iterdir())) == 2
+    assert len(eventreader.events(made)[0]) == 2
 
 
 @pytest.mark.parametrize("name", (*FOLDER_NAMES, ".state"))

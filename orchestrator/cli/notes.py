@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection
 
 from orchestrator.errors import Refused
+from orchestrator.files import owners
 from orchestrator.files.layout import data_file
 from orchestrator.store.atomic import write_temporary
 
@@ -107,7 +108,7 @@ def _put(root: str, name: str, text: str) -> str:
     if before == text:
         return "unchanged"
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{owners.fresh()}.tmp"
     write_temporary(temporary, text.encode())
     if before is not None:
         os.chmod(temporary, os.stat(path).st_mode & 0o7777)

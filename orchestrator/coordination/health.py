@@ -72,8 +72,7 @@ def takes_writes(store: Store) -> bool:
             layout.folder(Status.RUNNING),
             layout.folder(Status.DONE),
         ):
-            path = f"{folder}/.probe.{owners.own()}"
-            atomic.remove(path)
+            path = f"{folder}/.probe.{owners.fresh()}"
             held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
             atomic.remove(path)
     except (OSError, StoreFault):

@@ -133,7 +133,7 @@ def _keep_past(repo: Repository, admin: str) -> None:
 def _halves(layout: Layout, repo: Repository) -> Iterator[Stray]:
     """Folders of worktrees that somebody was writing when they were killed."""
     for name in sorted(scan.names(repo.common)):
-        match = re.fullmatch(rf"{trees.ASIDE}.+\.(\d+-\d*)", name)
+        match = re.fullmatch(rf"{trees.ASIDE}.+\.(\d+-\d*(?:\.[0-9a-f]{{12}})?)", name)
         path = f"{repo.common}/{name}"
         if match and owners.abandoned(path, match[1]):
             yield Stray("half", path, f"a half-made worktree in the repository: {name}", True)

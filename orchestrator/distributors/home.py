@@ -19,7 +19,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, bundles, trees
+from orchestrator.store import atomic, bundles, smallfiles, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 
 OFFERS, RESULTS = "refs/orchestrator/offers", "refs/orchestrator/results"
@@ -76,7 +76,7 @@ class Home:
         """The commits that a worker lacks, who has these. `GitFailed` if there are too many bytes
         of them."""
         repo = find(self.layout.root)
-        path = f"{self.layout.state}/tmp/{dispatch}.bundle"
+        path = smallfiles.scratch(self.layout, "bundle")
         asked = "".join(f"{commit}\n" for commit in has).encode()
         lines = repo.shared("cat-file", "--batch-check", stdin=asked).splitlines() if has else []
         known = [f"^{line.split()[0]}" for line in lines if line.split()[1:2] == ["commit"]]
@@ -125,9 +125,8 @@ class Home:
         if not admin or not (opening.is_folder(self.layout.trees) and opening.is_folder(tree)):
             raise NotHome("the task's tree is gone")
         git = Git(admin, tree, filters=repo.filters)
-        content = self._without_state(
-            repo, git, base, commit, f"{self.layout.state}/tmp/{dispatch}.index"
-        )
+        index = smallfiles.scratch(self.layout, "index")
+        content = self._without_state(repo, git, base, commit, index)
         git("read-tree", "-m", "-u", base, content)
 
     def _without_state(self, repo: Repository, git: Git, base: str, commit: str, index: str) -> str:

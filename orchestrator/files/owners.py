@@ -1,7 +1,8 @@
-"""Whose temporary file it is, told by its name: ``<pid>-<PID namespace>``.
+"""Whose temporary file it is, told by its name: ``<pid>-<PID namespace>.<random>``.
 
 Containers that share a folder have equal pids, and see none of each other's processes: a pid alone
-would take another process's file for a leftover, or for one's own.
+would take another process's file for a leftover, or for one's own. And a name that can be guessed
+is one in whose place somebody has put a folder or a link: each is new.
 """
 
 from __future__ import annotations
@@ -13,8 +14,16 @@ from functools import cache
 STALE = 3600.0  # seconds after which a temporary file of another PID namespace is a leftover
 
 
-def own() -> str:
-    """What temporary files of this process are called by."""
+_OURS = os.urandom(2).hex()  # of this process, whoever had its pid before
+
+
+def fresh() -> str:
+    """What the next temporary file is called by: a name that no other has, of any thread or
+    process, and that nobody can foresee."""
+    return f"{_own()}.{_OURS}{os.urandom(4).hex()}"
+
+
+def _own() -> str:
     return f"{os.getpid()}-{namespace()}"
 
 
@@ -32,7 +41,10 @@ def abandoned(path: str, owner: str) -> bool:
 
     Asked of the kernel; guessed by the file's age if the process belongs to another PID namespace.
     """
-    pid, _, home = owner.partition("-")
+    who, _, which = owner.partition(".")
+    if who == _own():
+        return not which.startswith(_OURS)
+    pid, _, home = who.partition("-")
     if home in ("", namespace()):
         return not (pid.isdecimal() and os.path.exists(f"/proc/{pid}"))
     try:

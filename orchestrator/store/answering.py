@@ -13,7 +13,6 @@ import os
 from contextlib import suppress
 
 from orchestrator.errors import Refused
-from orchestrator.files import owners
 from orchestrator.files.asks import (
     ANSWER_MOST,
     CHOICES,
@@ -28,7 +27,7 @@ from orchestrator.files.layout import ANSWERS
 from orchestrator.files.text import clean
 from orchestrator.model.question import answer as option_of
 from orchestrator.model.question import options
-from orchestrator.store import atomic, places
+from orchestrator.store import atomic, places, smallfiles
 from orchestrator.store.transitions import Store
 
 YES = ("allow", "yes", "y", "ok", "1")
@@ -124,7 +123,4 @@ def _tell(store: Store, kind: str, task_id: str, attempt: int, key: str, summary
 
 
 def _publish(store: Store, path: str, data: bytes) -> None:
-    temporary = f"{store.layout.state}/tmp/{owners.own()}.ask"
-    atomic.remove(temporary)
-    os.makedirs(os.path.dirname(temporary), exist_ok=True)
-    atomic.publish(path, data, temporary)
+    smallfiles.put(store.layout, path, data, "ask", anew=True)

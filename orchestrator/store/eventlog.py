@@ -332,13 +332,11 @@ def clone_name(layout: Layout) -> str:
         return known
     os.makedirs(layout.state, mode=0o700, exist_ok=True)
     name = os.urandom(2).hex()
-    temporary = f"{layout.writer}.{owners.own()}.tmp"
+    temporary = f"{layout.writer}.{owners.fresh()}.tmp"
     try:
         # In the place of one that a power cut has left empty; of several commands at once the last
         # one names the clone.
-        # Beside it: a watcher that begins tidies ``.state/tmp`` while this thread writes.
-        for path in (temporary, layout.writer):
-            places.clear(layout, path)
+        places.clear(layout, layout.writer)
         atomic.publish(layout.writer, name.encode() + b"\n", temporary, replace=True)
     except OSError:  # a disk that refuses: events get a file of their own
         return name

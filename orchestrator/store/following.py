@@ -18,14 +18,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from orchestrator.files import bounds, opening, owners, scan
+from orchestrator.files import bounds, opening, scan
 from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
 from orchestrator.files.trust import Trust
 from orchestrator.model.journal import Phase, Record
 from orchestrator.model.status import Status
-from orchestrator.store import atomic, bounding
+from orchestrator.store import atomic, bounding, smallfiles
 from orchestrator.store.eventlog import Event, EventLog, GroupCommit
 from orchestrator.store.ledger import Entry, Ledger
 from orchestrator.store.trusting import fact_of
@@ -59,8 +59,7 @@ def due(then: Sequence[Record], target: Status) -> list[Record]:
 def stage(store: Writer, cause: str, target: Status, made: Sequence[Record]) -> None:
     """Step 1.  OSError if the disk refuses: then there is nothing but a leftover."""
     layout = store.layout
-    folder = f"{layout.state}/tmp/{owners.own()}.follow.{os.path.basename(layout.following(cause))}"
-    atomic.remove_tree(folder)
+    folder = smallfiles.scratch(layout, "follow")
     os.makedirs(os.path.dirname(layout.following(cause)), mode=0o700, exist_ok=True)
     os.mkdir(folder)
     for item in made:

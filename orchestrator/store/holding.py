@@ -44,17 +44,14 @@ def place(
     if folder:
         with suppress(OSError):
             statehome.make(folder)
-            _publish(f"{folder}/{name}", text, f"{folder}/.{owners.own()}.tmp")
+            atomic.publish(
+                f"{folder}/{name}", text, f"{folder}/.{owners.fresh()}.tmp", replace=True
+            )
             return f"{folder}/{name}"
     path = layout.file(Status.HELD, name)
     os.makedirs(layout.folder(Status.HELD), exist_ok=True)
     smallfiles.put(layout, path, text, "hold")
     return path
-
-
-def _publish(path: str, text: bytes, temporary: str) -> None:
-    atomic.remove(temporary)
-    atomic.publish(path, text, temporary, replace=True)
 
 
 def lift(layout: Layout, scope: Scope, only: Hold | None = None) -> bool:
@@ -68,7 +65,7 @@ def lift(layout: Layout, scope: Scope, only: Hold | None = None) -> bool:
         if found != scope:
             continue
         folder, _, name = path.rpartition("/")
-        hidden = f"{folder}/.{name}.{owners.own()}.tmp"
+        hidden = f"{folder}/.{name}.{owners.fresh()}.tmp"
         with suppress(FileNotFoundError):  # another watcher was quicker
             os.rename(path, hidden)
             said = holds.read_hold(layout, scope, hidden) if only else None

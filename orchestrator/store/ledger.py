@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Taken
-from orchestrator.files import jsonlines, opening, owners
+from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, fold
+from orchestrator.store import smallfiles
 from orchestrator.store.atomic import move, remove, write_all
 
 
@@ -102,8 +103,7 @@ class Ledger:
         target = self.layout.journal(task_id)
         if os.path.exists(self.layout.journal(task_id, closed=True)):
             raise Taken(f"{task_id} has run here before")
-        temporary = f"{self.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}"
-        remove(temporary)
+        temporary = smallfiles.scratch(self.layout, ids.key(task_id))
         fd = os.open(
             temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )

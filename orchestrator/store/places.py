@@ -17,6 +17,7 @@ from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
 
 DISPLACED = ".displaced"  # below logs/, or below .state/ if there is no logs/
+MOST = 200  # bytes of the name of what was moved there: the moment comes before it
 
 
 TICK = 20_000_000  # ns: within so little time a second change may leave the same time on a folder
@@ -103,4 +104,5 @@ def displace(layout: Layout, path: str) -> None:
         if os.path.lexists(aside):  # it gives way, too
             os.rename(aside, f"{aside}-{time.time_ns()}")
         os.makedirs(aside, exist_ok=True)
-    os.rename(path, f"{aside}/{time.time_ns()}-{os.path.basename(path)}"[:240])
+    name = os.fsencode(os.path.basename(path))[:MOST]
+    os.rename(path, f"{aside}/{time.time_ns()}-{os.fsdecode(name)}")

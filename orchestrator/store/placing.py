@@ -13,12 +13,11 @@ import time
 from typing import Any
 
 from orchestrator.files import identity as identity_files
-from orchestrator.files import opening, owners, scan
+from orchestrator.files import opening, scan
 from orchestrator.files.layout import Layout
-from orchestrator.model import ids
 from orchestrator.model.journal import Journal
 from orchestrator.model.status import FOLDERS, Status
-from orchestrator.store import atomic, folders
+from orchestrator.store import atomic, folders, smallfiles
 
 RECENT = 60 * 10**9  # ns: what was renamed just now has changed within this time
 
@@ -35,9 +34,8 @@ def put(layout: Layout, journal: Journal, name: str, target: Status) -> list[str
     if found is None:
         if not identity_files.is_file(final, *known_by):
             oddities += put_away(layout, task_id, final)
-            temporary = f"{layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.restored"
-            os.makedirs(os.path.dirname(final), exist_ok=True)
-            atomic.publish(final, journal.claim["text"].encode(), temporary)
+            text = journal.claim["text"].encode()
+            smallfiles.put(layout, final, text, "restored", anew=True)
             oddities.append("its file was gone and has been put back")
         return oddities
     place = layout.file(found, name)

@@ -8,13 +8,11 @@ never carried out unseen: a changed one is refused.
 from __future__ import annotations
 
 from orchestrator.errors import Refused
-from orchestrator.files import owners
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Unreadable, read
-from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import Status
-from orchestrator.store import atomic, moves, places
+from orchestrator.store import atomic, moves, places, smallfiles
 from orchestrator.store.eventlog import NewFile
 from orchestrator.store.transitions import Store
 
@@ -26,9 +24,8 @@ def stage(store: Store, task_id: str, plan: str) -> NewFile:
     """The file of a plan under a temporary name, for the commit that makes the end of its attempt
     known."""
     path = store.layout.plan(task_id)
-    temporary = f"{store.layout.state}/tmp/{owners.own()}.{ids.key(task_id)}.plan"
+    temporary = smallfiles.scratch(store.layout, "plan")
     places.clear(store.layout, path)
-    atomic.remove(temporary)
     atomic.write_temporary(temporary, _text(plan), sync=False)
     return NewFile(temporary, path)
 

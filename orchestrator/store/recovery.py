@@ -20,7 +20,7 @@ from orchestrator.store import atomic, placing
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
-_SUBMIT_LEFTOVER = regex(r"\..+\.(\d+(?:-\d*)?)\.tmp\Z")
+_SUBMIT_LEFTOVER = regex(r"\..+\.(\d+(?:-\d*)?(?:\.[0-9a-f]{12})?)\.tmp\Z")
 
 
 class Step(Enum):
@@ -49,13 +49,13 @@ def tidy(store: Store) -> list[str]:
     layout, done = store.layout, []
     for name in scan.names(f"{layout.state}/tmp"):
         path = f"{layout.state}/tmp/{name}"
-        if _leftover(path, name.split(".", 1)[0]):
+        if owners.abandoned(path, ".".join(name.split(".")[:2])):
             atomic.remove_tree(path)
             done.append(f"removed a leftover: .state/tmp/{name}")
     for folder in WAITING:
         for name in scan.names(layout.folder(folder)):
             found = _SUBMIT_LEFTOVER.match(name)
-            if found and _leftover(layout.file(folder, name), found[1]):
+            if found and owners.abandoned(layout.file(folder, name), found[1]):
                 atomic.remove(layout.file(folder, name))
                 done.append(f"removed a half-written submission: {folder}/{name}")
     for first, second, name in doubled(layout):
@@ -345,8 +345,3 @@ def stale_notes(layout: Layout) -> list[str]:
         for name in listed
         if name.endswith(".error.md") and name.removesuffix(".error.md") not in stems
     ]
-
-
-def _leftover(path: str, owner: str) -> bool:
-    """Whether a temporary file is nobody's; one of ours cannot be there before we have begun."""
-    return owner == owners.own() or owners.abandoned(path, owner)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 
 from orchestrator.errors import Refused
-from orchestrator.files import owners, replies
+from orchestrator.files import replies
 from orchestrator.files.identity import identity_of
 from orchestrator.files.replies import MOST, Reply
 from orchestrator.model.status import Status
-from orchestrator.store import atomic
+from orchestrator.store import atomic, smallfiles
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
@@ -35,13 +35,10 @@ def place(store: Store, task_id: str, folder: Status, text: str) -> str:
     names = [task_id + ending for ending in replies.ENDINGS]
     if folder is Status.RUNNING:
         names += [f"{task_id}.reply.{number}" for number in SPARE]
-    temporary = f"{layout.state}/tmp/{owners.own()}.reply"
     for name in names:
         path = layout.file(folder, name)
-        atomic.remove(temporary)
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            atomic.publish(path, raw, temporary)
+            smallfiles.put(layout, path, raw, "reply", anew=True)
         except FileExistsError:
             continue
         store.vouch([(name, replies.digest(raw.decode()), identity_of(path))])
@@ -82,8 +79,7 @@ def tell(store: Store, entry: Entry, reply: Reply, summary: str) -> bool:
 def discard(store: Store, reply: Reply) -> None:
     """Take away a reply that is in the journal; another file that has its name by now comes
     back."""
-    aside = f"{store.layout.state}/tmp/{owners.own()}.told"
-    atomic.remove(aside)
+    aside = smallfiles.scratch(store.layout, "told")
     try:
         atomic.move(reply.path, aside)
     except FileNotFoundError:

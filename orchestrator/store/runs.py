@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import Taken
-from orchestrator.files import owners, runfacts, runrecords, scan
+from orchestrator.files import runfacts, runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content, Unreadable, read
 from orchestrator.model import ids
@@ -117,12 +117,11 @@ def _write_anew(layout: Layout, run: Run, source: str, target: str, content: Con
     if os.lstat(source).st_ino != content.stat.st_ino:
         raise FileNotFoundError
     text = freezing.frozen(content.raw, source.endswith(".md"), run.listed)
-    atomic.publish(target, text, f"{layout.state}/tmp/{owners.own()}.run")
+    smallfiles.put(layout, target, text, "run", anew=True)
 
 
 def _stage(store: Store, run: Run, source: str) -> None:
-    folder = f"{store.layout.state}/tmp/{owners.own()}.expand"
-    atomic.remove_tree(folder)
+    folder = smallfiles.scratch(store.layout, "expand")
     atomic.remove_tree(store.layout.expanding(run.id))
     os.mkdir(folder)
     texts = {f"{folder}/{name}.yaml": task_text(body) for name, body in run.tasks.items()}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -234,8 +233,7 @@ def _known(layout: Layout) -> dict[str, Any]:
 
 def _write(layout: Layout, before: Mapping[str, str], changed: bool) -> None:
     document = {"before": dict(before), "changed": changed}
-    what = f"{threading.get_ident()}.git-settings"  # lives and merges look beside each other
-    smallfiles.replace(layout, _state_file(layout), document, what)
+    smallfiles.replace(layout, _state_file(layout), document, "git-settings")
 
 
 def expose(layout: Layout, repo: Repository, task_id: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 
 from orchestrator.files import owners
 from orchestrator.files.layout import Layout
@@ -16,8 +15,11 @@ from orchestrator.store import atomic, places
 
 
 def scratch(layout: Layout, name: str) -> str:
-    """A path for something that goes again, which no other thread or process has."""
-    return f"{layout.state}/tmp/{owners.own()}.{threading.get_ident()}.{name}"
+    """A path for something that goes again: nothing lies there, and its folder is there."""
+    folder = f"{layout.state}/tmp"
+    # A link below .state is none of ours; one in place of .state stays, and people are told.
+    places.make_folder(layout, folder, 0o700)
+    return f"{folder}/{owners.fresh()}.{name}"
 
 
 def replace(layout: Layout, path: str, document: object, what: str) -> None:
@@ -41,12 +43,8 @@ def put(
     Without ``sync`` a power cut may take it back. With ``anew`` a file that is there stays:
     FileExistsError. Returns the descriptor if it is to be ``keep``-ed open, else -1.
     """
-    temporary = scratch(layout, what)
-    for folder in (os.path.dirname(temporary), os.path.dirname(path)):
-        # A link below .state is none of ours; one in place of .state stays, and people are told.
-        if not os.path.isdir(folder) or folder.startswith(f"{layout.state}/"):
-            places.make_folder(layout, folder, 0o700)
-    for file in (temporary, path):
-        places.clear(layout, file)
-    atomic.remove(temporary)
+    temporary, folder = scratch(layout, what), os.path.dirname(path)
+    if not os.path.isdir(folder) or folder.startswith(f"{layout.state}/"):
+        places.make_folder(layout, folder, 0o700)
+    places.clear(layout, path)
     return atomic.publish(path, data, temporary, replace=not anew, sync=sync, keep=keep)

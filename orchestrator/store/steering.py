@@ -13,14 +13,15 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from orchestrator.files import owners, steering
+from orchestrator.files import steering
 from orchestrator.files.layout import WORDS
 from orchestrator.files.replies import Reply
 from orchestrator.files.scan import names
 from orchestrator.model.journal import Journal
-from orchestrator.store import atomic
+from orchestrator.store import atomic, smallfiles
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
@@ -84,10 +85,5 @@ def settle(store: Store, entry: Entry) -> None:
 
 
 def _publish(store: Store, path: str, data: bytes) -> None:
-    temporary = f"{store.layout.state}/tmp/{owners.own()}.words"
-    atomic.remove(temporary)
-    os.makedirs(os.path.dirname(temporary), exist_ok=True)
-    try:
-        atomic.publish(path, data, temporary)
-    except FileExistsError:  # another process gives the same
-        atomic.remove(temporary)
+    with suppress(FileExistsError):  # another process gives the same
+        smallfiles.put(store.layout, path, data, "words", anew=True)

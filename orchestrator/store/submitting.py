@@ -67,13 +67,11 @@ def _place(store: Store, folder: Status, coming: list[Submission], kind: str) ->
     store.prepare()
     layout, moment = store.layout, timestamp(store.clock.wall())
     written = {
-        layout.file(folder, f".{item.task_id}{item.suffix}.{owners.own()}.tmp"): item
+        layout.file(folder, f".{item.task_id}{item.suffix}.{owners.fresh()}.tmp"): item
         for item in coming
     }
     placed: list[tuple[str, Submission]] = []
     try:
-        for path in written:
-            atomic.remove(path)  # of a process with our pid that was killed
         atomic.write_many({path: item.raw for path, item in written.items()})
         store.vouch([trusting.fact_of(item.task_id, path) for path, item in written.items()])
         for path, item in written.items():

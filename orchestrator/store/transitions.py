@@ -144,9 +144,8 @@ class Store:
         self.judged(task_id, folder)
         self.prepare()
         path = self.layout.file(folder, task_id + suffix)
-        temporary = self.layout.file(folder, f".{task_id}{suffix}.{owners.own()}.tmp")
+        temporary = self.layout.file(folder, f".{task_id}{suffix}.{owners.fresh()}.tmp")
         raw = text.encode() if isinstance(text, str) else text
-        atomic.remove(temporary)  # of a process with our pid that was killed
         moment = timestamp(
             self.clock.wall()
         )  # the watcher may claim it before the event is written
@@ -289,7 +288,6 @@ class Store:
         temporary = smallfiles.scratch(self.layout, f"{ids.key(task_id)}.result")
         places.check_folders(self.layout)
         places.clear(self.layout, self.layout.result(task_id))
-        atomic.remove(temporary)
         atomic.write_temporary(temporary, result_text(document), sync=False)
         return NewFile(temporary, self.layout.result(task_id))
 

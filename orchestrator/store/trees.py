@@ -354,8 +354,7 @@ def _add(repo: Repository, tree: Tree) -> None:
 
 def new_admin(repo: Repository, tree: Tree) -> str:
     """A new folder in the repository for the worktree at the tree's path, on the tree's branch."""
-    aside = f"{repo.common}/{ASIDE}{os.path.basename(tree.path)}.{owners.own()}"
-    atomic.remove_tree(aside)
+    aside = f"{repo.common}/{ASIDE}{os.path.basename(tree.path)}.{owners.fresh()}"
     os.mkdir(aside)
     for name, text in (
         ("gitdir", f"{tree.path}/.git"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.files import opening, statehome, trust
+from orchestrator.files import opening, owners, statehome, trust
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
@@ -81,7 +81,7 @@ def accept_copy(layout: Layout) -> Trust:
     """A person takes a copied project for their own: it gets a name of its own, and the attempts
     that its state tells of, which run elsewhere or never ran, are put aside."""
     folder = trust.folder_of(layout)
-    aside = f"{layout.state}/aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    aside = f"{layout.state}/aside-{time.strftime('%Y%m%dT%H%M%S')}-{owners.fresh()}"
     for name in OLD_STATE:
         if names(f"{layout.state}/{name}"):
             os.makedirs(aside, mode=0o700, exist_ok=True)
@@ -134,5 +134,4 @@ def write_json(path: str, data: object, sync: bool = True) -> None:
 
 
 def _replace(path: str, data: bytes, sync: bool = True) -> None:
-    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    atomic.publish(path, data, temporary, replace=True, sync=sync)
+    atomic.publish(path, data, f"{path}.{owners.fresh()}.tmp", replace=True, sync=sync)

@@ -11,7 +11,7 @@ from orchestrator.cli.notes import TARGETS, install, remove
 from orchestrator.cli.options import examples, json_option
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import OrchestratorError, Unusable
-from orchestrator.files import opening, schemas
+from orchestrator.files import opening, owners, schemas
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import FOLDER_NAMES, Layout, schema_bytes
 from orchestrator.files.ownership import refuse_foreign
@@ -252,7 +252,7 @@ def _write(path: str, data: bytes) -> str:
     """Create a file unless it is there; what was done."""
     if os.path.lexists(path):
         return "unchanged"
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{owners.fresh()}.tmp"
     write_temporary(temporary, data)
     try:
         move(temporary, path)
@@ -271,7 +271,7 @@ def _write_schema(layout: Layout, kind: str) -> str:
             return "unchanged"
     except FileNotFoundError:
         return _write(path, data)
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{owners.fresh()}.tmp"
     write_temporary(temporary, data)
     os.replace(temporary, path)
     return "updated"

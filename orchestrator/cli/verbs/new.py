@@ -33,6 +33,7 @@ from orchestrator.files import (
     documents,
     encodings,
     named,
+    owners,
     requests,
     schemas,
 )
@@ -439,7 +440,7 @@ def _drop(folder: str, name: str, text: str, held: bool, chosen: bool) -> str:
     for number in range(1, 100):
         path = f"{folder}/{name if number == 1 else f'{name}-{number}'}.yaml"
         try:
-            atomic.publish(path, text.encode(), f"{folder}/.{os.getpid()}.tmp", sync=False)
+            atomic.publish(path, text.encode(), f"{folder}/.{owners.fresh()}.tmp", sync=False)
         except FileExistsError:
             if chosen:
                 raise Taken(f"there is already a task '{name}'", "choose another name") from None

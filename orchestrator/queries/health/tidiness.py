@@ -62,7 +62,7 @@ def _leftovers(layout: Layout) -> list[Check]:
     left = [
         name
         for name in scan.names(folder)
-        if owners.abandoned(f"{folder}/{name}", name.split(".", 1)[0])
+        if owners.abandoned(f"{folder}/{name}", ".".join(name.split(".")[:2]))
     ]
     if not left:
         return []
