@@ -592,6 +592,36 @@ def test_a_checklist_is_one_task_and_says_so(project):
     assert (project.work / "held/gone.yaml").exists() and (project.work / "inbox/one.yaml").exists()
 
 
+def test_a_slip_of_the_pen_is_told_and_the_task_held(project):
+    """Read as another program's, ``hodl: true`` was a word to the agent of a task that ran."""
+    put(
+        project,
+        {
+            "a.yaml": "agent: demo\nprompt: x\ntimeut: 5m\n",
+            "b.md": "---\nhodl: true\n---\nDo it\n",
+            "c.yaml": "prompt: x\ndescription: y\ntimeout: 5 parsecs\nretries: 99\n",
+            "d.yaml": "title: x\nstatus: pending\ndescription: y\ntags: [a]\nreviewers: me\n",
+        },
+    )
+    said = project.run("import", "a.yaml", "b.md", "c.yaml", "d.yaml").stdout
+    for words in (
+        "line 3: unknown key 'timeut' - did you mean 'timeout'?",
+        "line 2: unknown key 'hodl' - did you mean 'hold'?",
+        "timeout: 5 parsecs does not fit: it bounds nothing",
+        "retries: 99 does not fit: it bounds nothing",
+    ):
+        assert words in said, said
+    assert said.count("what is misspelt is text for its agent: it is held") == 2
+    assert sorted(path.name for path in (project.work / "held").glob("*.yaml")) == [
+        "a.yaml",
+        "b.yaml",
+    ]
+    assert sorted(path.name for path in (project.work / "inbox").glob("*.yaml")) == [
+        "c.yaml",
+        "d.yaml",
+    ]
+
+
 def test_plain_markdown_is_a_prompt(project):
     put(
         project,

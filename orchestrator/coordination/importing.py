@@ -282,7 +282,24 @@ def plan(source: Source, known: Known, agents: list[str] | None, to: Status | No
     if request.legacy is None:
         return Plan(source, status, source.raw, source.suffix, notes)
     notes += request.legacy.notes
+    if slips := _slips(source):
+        status = Status.HELD if to is None and status is Status.INBOX else status
+        notes += [*slips, "what is misspelt is text for its agent" + ": it is held" * (to is None)]
     return Plan(source, status, request.legacy.data, ".yaml", notes)
+
+
+def _slips(source: Source) -> list[str]:
+    """The misspelt keys of a file that is not clearly another program's: read as such it is bound by
+    none of them."""
+    document = source.document
+    if document is None or legacy.is_legacy(document.data, document.body):
+        return []
+    found = schemas.check("task", document)
+    return [
+        f"line {problem.line}: {problem.message} - {problem.hint}"
+        for problem in found
+        if problem.hint.startswith("did you mean") and problem.message.startswith("unknown key")
+    ]
 
 
 def understand(source: Source, known: Known, agents: list[str] | None) -> Request:

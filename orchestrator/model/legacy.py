@@ -129,7 +129,7 @@ def convert(
     role = _role(rest, notes, agents)
     if role and (agents is None or role in agents):
         out["agent"] = role
-    _bounds(rest, out)
+    _bounds(rest, out, notes)
     found, where = dependencies.find(rest, known)
     prompt = _prompt(
         str(title or "").strip(), rest, where, body, role if "agent" not in out else ""
@@ -266,13 +266,16 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
     "locks": _is_texts,
     "timeout": _is_duration,
 }
+_NUMBERS = ("timeout", "silence", "retries")
 
 
-def _bounds(rest: dict[str, Any], out: dict[str, Any]) -> None:
+def _bounds(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
     """What a task may do at most, or when, stays that: it does not become a word to its agent."""
     for key in (*BOUNDS, *_FITS):
         if key in rest and (key in BOUNDS or _FITS[key](rest[key])):
             out[key] = rest.pop(key)
+        elif key in _NUMBERS and rest.get(key) not in (None, ""):
+            notes.append(f"{key}: {_inline(rest[key])} does not fit: it bounds nothing")
 
 
 def _todays(rest: dict[str, Any], out: dict[str, Any]) -> None:
