@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.coordination.elsewhere.worker import pools_of
+from orchestrator.coordination.elsewhere.workorder import route_of
 from orchestrator.distributors import dispatching, packing
 from orchestrator.distributors.dispatches import (
     ENVELOPE_MOST,
@@ -31,13 +32,16 @@ from orchestrator.distributors.launchers.commands import commands_from
 from orchestrator.distributors.queue import options_from
 from orchestrator.errors import Unusable
 from orchestrator.files.layout import Layout
+from orchestrator.model.config import config_from
 from orchestrator.model.place import Place, place_from
+from orchestrator.tools.specs import load_tools
 
 PLAIN = {
     "v": 1, "dispatch": "0" * 32, "project": "1" * 32, "task": "a", "attempt": 1, "agent": "sh", "tool": "shell",
     "timeout": 1.0, "log_limit": 1 << 20, "interrupt_grace": 1.0, "terminate_grace": 1.0, "lease": 1.0, "leash": 4.0,
     "code": {"kind": "none"},
 }  # fmt: skip
+W = "b" * 32  # the id of a worker
 ANY = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=8)  # fmt: skip
 
 
@@ -61,7 +65,7 @@ def test_whatever_comes_is_understood_or_refused(data):
     ANY,
 )
 def test_a_record_with_anything_in_it_is_a_record_or_refused(key, value):
-    state = State("finished", "w", "w1", 3, end={"cause": "", "code": 0})
+    state = State("finished", W, "w1", 3, end={"cause": "", "code": 0})
     told = {**json.loads(state.bytes()), key: value}
     try:
         found = state_from(json.dumps(told).encode())
@@ -73,13 +77,39 @@ def test_a_record_with_anything_in_it_is_a_record_or_refused(key, value):
 
 @pytest.mark.parametrize("session", ["--yolo", "a b", "", "x" * 300])
 def test_a_session_that_a_worker_names_is_one_or_none(session):
-    told = {**json.loads(State("running", "w", "w1", 3).bytes()), "session": session}
+    told = {**json.loads(State("running", W, "w1", 3).bytes()), "session": session}
     assert state_from(json.dumps(told).encode()).session == ""
+
+
+@pytest.mark.parametrize("worker", ["w", "B" * 32, "x" * 32, "b" * 31 + "\n", f"{W} 0\r\n\r\nPUB orc.offer.x.y 1\r\nx", "../../x", 7])  # fmt: skip
+def test_a_worker_s_id_is_one_or_the_record_is_refused(worker):
+    """It becomes a topic at the broker, which the watcher writes with its own rights."""
+    told = {**json.loads(State("running", W, "w1", 3).bytes()), "worker": worker}
+    with pytest.raises(Nonsense):
+        state_from(json.dumps(told).encode())
+
+
+def test_what_a_worker_is_called_is_one_short_line():
+    told = json.loads(State("running", W, "w1", 3).bytes())
+    name = state_from(json.dumps({**told, "name": "a\x1b[2J\nb\u202e" + "x" * 9000}).encode()).name
+    assert name.startswith("a b") and name.isprintable() and len(name) == 100
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_no_number_is_none(value):
+    """A limit that is NaN is neither shorter nor longer than any other."""
+    order = json.dumps({**PLAIN, "timeout": "HERE"}).replace('"HERE"', value)
+    record = json.dumps({**json.loads(State("running", W).bytes()), "started": "HERE"})
+    with pytest.raises(Nonsense):
+        opened(order.encode())
+    with pytest.raises(Nonsense):
+        state_from(record.replace('"HERE"', value).encode())
 
 
 @pytest.mark.parametrize(
     "change",
     [
+        {"task": "a\n"}, {"cwd": "x\n/../.."}, {"cwd": "a\n"}, {"code": {"kind": "git"}}, {"env": {"A": "\0"}}, {"timeout": True},
         {"argv": ["rm"]}, {"cwd": "/etc"}, {"cwd": "a/../../b"}, {"task": "../x"}, {"dispatch": "x"}, {"permissions": "root"},
         {"code": {"kind": "git", "commit": "HEAD"}}, {"code": {"kind": "git", "below": "../.."}}, {"leash": 0}, {"attempt": 0},
     ],
@@ -88,6 +118,36 @@ def test_an_order_has_nothing_that_is_not_in_its_schema(change):
     assert opened(envelope(PLAIN)) == PLAIN
     with pytest.raises(Nonsense):
         envelope({**PLAIN, **change})
+
+
+SETTINGS = {
+    "limits": {"timeout": "2h"}, "tools": {"shell": {"allow": ["sh"]}},
+    "agents": {
+        "sh": {"tool": "shell", "command": ["sh"], "timeout": "10m", "silence": "1m"},
+        "cl": {"tool": "claude", "permissions": "full"}, "plain": {"tool": "claude"},
+    },
+}  # fmt: skip
+
+
+def _route(**change):
+    told = opened(envelope({**PLAIN, "prompt": "x", **change}))
+    return route_of(told, config_from(SETTINGS), load_tools(None).tools)[1]
+
+
+def test_of_two_limits_the_shorter_counts():
+    """That of the worker's agent, and that of the order, whichever names none."""
+    assert _route(timeout=60.0).timeout == 60.0
+    assert _route(timeout=3600.0).timeout == _route(timeout=0).timeout == 600.0
+    assert _route(agent="plain", tool="claude", timeout=1e6).timeout < 7201
+    assert _route(silence=5.0).silence == 5.0
+    assert _route(silence=600.0).silence == _route(silence=0).silence == _route().silence == 60.0
+
+
+def test_of_two_permissions_the_stricter_counts():
+    for agent, asked, has in (("cl", "full", "full"), ("cl", "default", "default"), ("plain", "full", "default")):  # fmt: skip
+        assert _route(agent=agent, tool="claude", permissions=asked).agent.permissions == has
+    assert _route(agent="cl", tool="claude").agent.permissions == "default"
+    assert _route(agent="cl", tool="codex", permissions="full").agent.permissions == "default"
 
 
 def test_an_order_of_another_version_or_size_is_refused_in_words():
@@ -100,7 +160,7 @@ def test_an_order_of_another_version_or_size_is_refused_in_words():
 
 
 def test_states_and_pieces_come_back_as_they_were():
-    state = State("running", "w", "w1", 7, True, 1.5, "s", told=2)
+    state = State("running", W, "w1", 7, True, 1.5, "s", told=2)
     assert state_from(state.bytes()) == state
     for piece in (
         Piece("stdout", 12, data=b"a\n\0"),
@@ -145,10 +205,10 @@ def test_files_come_back_as_they_were(tmp_path):
         *packing.found_below(str(tmp_path), "run"),
         *packing.found_below(str(tmp_path), "link"),
     ]
-    blob = packing.pack([(name, f"{tmp_path}/{name}") for name in names], 100)
+    blob = packing.pack([(name, str(tmp_path), name) for name in names], 100)
     assert packing.unpack(blob) == [("a/b", b"\0\n", False), ("run", b"#!", True)]
     with pytest.raises(packing.TooMuch):
-        packing.pack([("run", f"{tmp_path}/run")], 1)
+        packing.pack([("run", str(tmp_path), "run")], 1)
 
 
 def test_a_worker_serves_every_choice_of_its_labels():

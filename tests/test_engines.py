@@ -79,6 +79,45 @@ def test_a_folder_where_an_offer_belongs_keeps_none_back(tmp_path):
 
 
 @pytest.mark.engines
+def test_what_else_lies_in_the_folder_is_in_nobody_s_way(tmp_path):
+    """Folders of a file server, pipes, links, names that look like ours."""
+    url, shared = f"folder://{tmp_path}/shared", tmp_path / "shared"
+
+    async def work(here: Engine, there: Engine) -> None:
+        await here.append("d1", b"one")
+        await here.write("d.1", b"value", None)
+        await here.show("w1", b"card")
+        for place in (shared / "event/d1", shared / "record/d.1", shared / "card"):
+            (place / "@eaDir").mkdir()
+            os.mkfifo(place / "pipe")
+            (place / "link").symlink_to("/etc/passwd")
+            (place / "\u0661".ljust(12, "\u0661")).touch()
+        await there.append("d1", b"two")
+        found, cursor = [], ""
+        while part := await there.events("d1", cursor):
+            found += [data for _, data in part]
+            cursor = part[-1][0]
+        assert sorted(found) == [b"one", b"two"]
+        assert (await there.read("d.1")).value == b"value"
+        assert (await there.cards())["w1"] == b"card"
+
+    ask(url, work)
+
+
+@pytest.mark.engines
+def test_an_offer_of_a_machine_whose_clock_is_years_ahead_is_taken(tmp_path):
+    url = f"folder://{tmp_path}/shared"
+
+    async def work(here: Engine, there: Engine) -> None:
+        await here.push("shell", "d1", b"one")
+        (offer,) = (tmp_path / "shared").glob("offer/*/d1")
+        os.utime(offer, (4e9, 4e9))
+        assert (await there.pull("shell")).dispatch == "d1"
+
+    ask(url, work)
+
+
+@pytest.mark.engines
 def test_a_record_is_written_by_one_of_many(broker):
     async def work(here: Engine, there: Engine) -> None:
         both = [here, there] * 5

@@ -190,7 +190,7 @@ def test_a_link_in_place_of_a_tree_gets_nothing(both, tmp_path, what):
 
 
 def test_files_that_come_back_land_where_they_may(both, tmp_path):
-    run_dir, folder = tmp_path / "run", tmp_path / "folder"
+    run_dir, folder = tmp_path / "run", Path(both.tree.path) / "sub"
     for path in (run_dir / "artifacts", folder):
         path.mkdir(parents=True)
     names = [
@@ -212,7 +212,7 @@ def test_files_that_come_back_land_where_they_may(both, tmp_path):
 
 def test_links_over_here_lead_no_file_elsewhere(both, tmp_path):
     """An agent put them there before its files came home."""
-    run_dir, folder, out = (tmp_path / name for name in ("run", "folder", "out"))
+    run_dir, folder, out = tmp_path / "run", Path(both.tree.path) / "sub", tmp_path / "out"
     for path in (run_dir / "artifacts", folder, out):
         path.mkdir(parents=True)
     (run_dir / "artifacts/sub").symlink_to(out)
@@ -350,6 +350,95 @@ def test_the_broker_may_have_anything_where_a_number_belongs():
         with pytest.raises(Down):
             _whole(said)
     assert _whole(b"12") == 12
+
+
+def _with_link(both: Both, target: Path) -> None:
+    """The commit of the order has a link in place of the project's folder; files come beside it."""
+    (both.near / "sub").symlink_to(target)
+    git(both.near, "add", "sub")
+    git(both.near, "commit", "-qm", "link")
+    both.base = git(both.near, "rev-parse", "HEAD")
+    git(both.near, "update-ref", f"refs/orchestrator/offers/{DISPATCH}", both.base)
+    both.told["code"] |= {"commit": both.base}
+    both.place.take(both.entry, both.base, both.home.bundle(DISPATCH, both.place.has()))
+
+
+@pytest.mark.parametrize("below", ["sub", "sub/inner", "f", ".git", ".git/hooks", "../x", "a//b"])
+def test_an_order_chooses_no_folder_outside_the_code(both, tmp_path, below):
+    """A link in its commit led anywhere on the worker's machine, and so did its files."""
+    out = tmp_path / "out"
+    (out / "inner").mkdir(parents=True)
+    _with_link(both, out)
+    both.told["code"]["below"] = below
+    blob = packing.pack([("given", str(both.near), "f")], 100)
+    with pytest.raises((NoPlace, OSError)):
+        both.place.ready(both.entry, both.told)
+    with pytest.raises((ValueError, OSError)):
+        both.place.place(both.entry, both.told, blob)
+    assert os.listdir(out) == ["inner"] and os.listdir(out / "inner") == []
+    git_dir = Path(both.entry.tree) / ".git"
+    assert "given" not in os.listdir(git_dir) and not (git_dir / "hooks/given").exists()
+
+
+def test_a_folder_of_the_code_that_is_not_there_is_made(both):
+    both.work()
+    both.told["code"]["below"] = "a/b"
+    folder = Path(both.place.ready(both.entry, both.told))
+    assert folder == Path(both.entry.tree) / "a/b" and folder.is_dir()
+    blob = packing.pack([("x/given", str(both.near), "f")], 100)
+    assert both.place.place(both.entry, both.told, blob) == ["x/given"]
+    assert (folder / "x/given").read_text() == "one\n"
+
+
+def test_files_beside_shared_code_are_placed_nowhere(both):
+    """They would land in the worker's own project: its settings, say."""
+    told = {**both.told, "code": {"kind": "shared", "nonce": "0" * 64}}
+    blob = packing.pack([("work/orchestrator.yaml", str(both.near), "f")], 100)
+    with pytest.raises(NoPlace):
+        both.place.place(both.entry, told, blob)
+    assert not (both.far / "work/orchestrator.yaml").exists()
+
+
+def test_no_link_leads_to_what_is_sent(tmp_path):
+    """A declared artifact, a context file or a copied one, in a folder that a commit has as a link: of either machine."""
+    base, out = tmp_path / "base", tmp_path / "out"
+    for folder in (base / "real", out / "keys"):
+        folder.mkdir(parents=True)
+    (out / "keys/id").write_text("secret\n")
+    (base / "real/x").write_text("x\n")
+    (base / "link").symlink_to(out)
+    (base / "real/file").symlink_to(out / "keys/id")
+    for path in ("link", "link/keys", "link/keys/id", "real/file", "/etc/passwd", "../out", "real/../../out"):  # fmt: skip
+        assert list(packing.found_below(str(base), path)) == []
+        assert packing.pack([("x", str(base), path)], 100) == b""
+    assert list(packing.found_below(str(base), "./real/")) == ["real/x"]
+
+
+def test_an_artifact_is_placed_through_no_link_that_came_with_the_work(both, tmp_path):
+    """The project lies below its repository, and the commit that came back has a link in its place."""
+    out = tmp_path / "out"
+    out.mkdir()
+    folder = Path(both.tree.path) / "sub"
+    folder.symlink_to(out)
+    blob = json.dumps([["code/made", 1, False]]).encode() + b"\nx"
+    with pytest.raises(OSError):
+        both.home.place(str(tmp_path), str(folder), blob, ("made",))
+    folder.unlink()
+    with pytest.raises(NotHome):
+        both.home.place(str(tmp_path), str(folder), blob, ("made",))
+    folder.mkdir()
+    both.home.place(str(tmp_path), str(folder), blob, ("made",))
+    assert os.listdir(out) == [] and (folder / "made").read_text() == "x"
+
+
+def test_a_task_whose_name_is_none_of_a_branch_works_elsewhere(both):
+    for name in ("a..b", "a.lock", "a."):
+        both.told["task"] = name
+        folder = both.work() if not os.path.isdir(both.entry.tree) else None
+        if folder is None:
+            os.rename(both.entry.tree, f"{both.entry.tree}-{name}")
+            folder = Path(both.place.ready(both.entry, both.told))
+        assert (folder / "f").read_text() == "one\n"
 
 
 def test_code_that_is_not_the_commit_of_the_order_is_not_taken(both):

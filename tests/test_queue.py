@@ -23,7 +23,13 @@ from conftest import PATIENCE, ROOT, wait_until
 from farms import LEASE, LEASH, Farm, opened
 
 from orchestrator.distributors.base import Distributor, Order
-from orchestrator.distributors.dispatches import OFFERED, TOPIC, State, record_name, state_from
+from orchestrator.distributors.dispatches import (
+    OFFERED,
+    TOPIC,
+    State,
+    record_name,
+    state_from,
+)
 from orchestrator.distributors.engines.base import Engine
 from orchestrator.distributors.engines.choice import engine
 from orchestrator.distributors.queue import QueueDistributor
@@ -363,13 +369,19 @@ def test_what_another_sends_is_refused_in_words(farm):
         ({"cwd": "../.."}, "schema"),
         ({"env": {"PATH": "/tmp"}}, "may not set PATH"),
         ({"code": {"kind": "shared", "nonce": "0" * 64}}, "not the watcher's folder"),
+        ({"timeout": float("nan")}, "not JSON"),
+        ({"task": "a\n"}, "schema"),
+        ({"code": {"kind": "git"}}, "schema"),
+        ({"code": {"kind": "none", "below": ".git/hooks"}}, "no folder of the code"),
+        ({"env": {"ORCHESTRATOR_VAR_X": "a\0b"}}, "schema"),
+        ({"agent": "sh\x1b[31m"}, "unknown agent"),
+        ({"tool": "demo"}, "'demo' is unknown"),  # it is here, and the worker serves another one
     ]
     for change, words in cases:
         document = {**plain, **change, "dispatch": os.urandom(16).hex()}
         state = at_broker(farm, lambda third, document=document: offer(third, document))
-        assert state.end["cause"] in ("start", "not_installed") and words in state.end["message"], (
-            state
-        )
+        cause, said = state.end["cause"], state.end["message"]
+        assert cause in ("start", "not_installed") and words in said, (change, state)
     document = {**plain, "dispatch": os.urandom(16).hex()}
     state = at_broker(farm, lambda third: offer(third, document))
     assert state.end["code"] == 0

@@ -17,12 +17,14 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import schemas
 from orchestrator.files.documents import Document
+from orchestrator.files.text import one_line
 from orchestrator.model.result import session_name
 from orchestrator.records import dataclass
 
 VERSION = 1  # of all that is said here
 ENVELOPE_MOST = 64 << 10  # bytes; what is larger travels as blobs
 RECORD_MOST = 16 << 10
+NAME_MOST = 100  # characters of what a worker is called
 PIECE = 256 << 10  # bytes of a log in one event
 HEAD_MOST = 16 << 10  # bytes of an event before its bytes of log
 PROMPT_MOST = 8 << 20
@@ -129,6 +131,10 @@ def state_from(data: bytes) -> State:
             raise Nonsense(f"a record whose {name} is wrong")
     if given.get("state") not in (OFFERED, CLAIMED, RUNNING, *OVER):
         raise Nonsense("a record in no known state")
+    # Its worker becomes a topic at the broker, in the watcher's name; people read what it is called.
+    if given.get("worker"):
+        given["worker"] = _hex(given["worker"], 32)
+    given["name"] = one_line(given.get("name", ""), NAME_MOST)
     given["session"] = session_name(given.get("session", ""))
     if given["state"] == FINISHED:
         given["end"] = end_of(given.get("end", {}))
@@ -205,12 +211,17 @@ def _mapping(data: bytes, most: int, what: str) -> dict[str, Any]:
     if len(data) > most:
         raise Nonsense(f"{what} of {len(data)} bytes; {most} at most")
     try:
-        found = json.loads(data)
+        found = json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise Nonsense(f"{what} that is not JSON") from None
     if not isinstance(found, dict):
         raise Nonsense(f"{what} that is not a mapping")
     return found
+
+
+def _no_number(name: str) -> float:
+    """NaN is neither more nor less than any limit, and JSON has none."""
+    raise ValueError(f"{name} is no number")
 
 
 @dataclass(frozen=True, slots=True)

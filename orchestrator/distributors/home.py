@@ -88,16 +88,18 @@ class Home:
         finally:
             atomic.remove(path)
 
-    def given(self, folder: str, told: Mapping[str, Any], commit: str) -> list[tuple[str, str]]:
-        """Files that the attempt is to have beside the commit: name, path."""
-        names: dict[str, str] = {}
+    def given(
+        self, folder: str, told: Mapping[str, Any], commit: str
+    ) -> list[tuple[str, str, str]]:
+        """Files that the attempt is to have beside the commit, as `packing.pack` takes them."""
+        found: dict[str, str] = {}
         for path in told.get("given", ()):
             inside = path == WORK or path.startswith(f"{WORK}/")
             base = self.layout.root if inside else folder
             if commit and not inside and self._has(commit, path):
                 continue
-            names |= {name: os.path.join(base, name) for name in packing.found_below(base, path)}
-        return [(name, path) for name, path in names.items() if packing.safe(name)]
+            found |= dict.fromkeys(packing.found_below(base, path), base)
+        return [(name, base, name) for name, base in found.items()]
 
     def _has(self, commit: str, path: str) -> bool:
         repo = find(self.layout.root)
@@ -158,14 +160,18 @@ class Home:
 
     def place(self, run_dir: str, folder: str, blob: bytes, artifacts: Sequence[str]) -> list[str]:
         """Files that came back, where they belong: below the attempt's logs, and declared artifacts
-        in its folder; what was not taken."""
+        in its folder, which is the project or in a tree; what was not taken."""
+        base = self.layout.root if folder == self.layout.root else self.layout.work
+        below = os.path.relpath(folder, base)
         refused = []
         for name, data, executable in packing.unpack(blob):
             kind, _, rest = name.partition("/")
             if kind in ("artifacts", "tool") and rest:
                 packing.place(run_dir, name, data, executable)
             elif kind == "code" and rest in artifacts and rest.split("/")[0] != WORK:
-                packing.place(folder, rest, data, executable)
+                if not os.path.isdir(folder):
+                    raise NotHome("the task's tree is gone")
+                packing.place(base, os.path.normpath(f"{below}/{rest}"), data, executable)
             else:
                 refused.append(name)
         return refused

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from orchestrator.files import opening, scan
 from orchestrator.store.atomic import write_all
@@ -22,32 +23,43 @@ class TooMuch(ValueError):
 
 def found_below(base: str, path: str) -> Iterator[str]:
     """The regular files that a path below ``base`` means, itself or those in it, by their paths
-    below ``base``; no links."""
-    whole = os.path.join(base, path)
+    below ``base``. No link is followed, on the way neither."""
+    path = os.path.normpath(path)
+    if not safe(path):
+        return
+    *folders, last = path.split("/")
     try:
-        kind = os.lstat(whole).st_mode
+        with opening.folder_below(base, *folders) as above:
+            whole = f"{above}/{last}"
+            kind = os.lstat(whole).st_mode
+            if stat.S_ISREG(kind):
+                yield path
+            elif stat.S_ISDIR(kind):
+                yield from (f"{path}/{name}" for name in _files(whole))
     except OSError:
         return
-    if stat.S_ISREG(kind):
-        yield path
-    elif stat.S_ISDIR(kind):
-        for folder, folders, names in scan.walk(whole):
-            folders[:] = sorted(name for name in folders if name != ".git")
-            for name in sorted(names):
-                if os.path.isfile(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):
-                    yield os.path.relpath(f"{folder}/{name}", base)
 
 
-def pack(files: Iterable[tuple[str, str]], most: int) -> bytes:
-    """A blob of files: name in the blob, path here. Raises `TooMuch`; what cannot be read is left
-    out."""
+def _files(top: str) -> Iterator[str]:
+    for folder, folders, names in scan.walk(top):
+        folders[:] = sorted(name for name in folders if name != ".git")
+        for name in sorted(names):
+            if os.path.isfile(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):
+                yield os.path.relpath(f"{folder}/{name}", top)
+
+
+def pack(files: Iterable[tuple[str, str, str]], most: int) -> bytes:
+    """A blob of files: name in the blob; folder here, and path below it, on which no link is
+    followed. Raises `TooMuch`; what cannot be read is left out."""
     heads: list[list[object]] = []
     bodies: list[bytes] = []
     size = 0
-    for name, path in files:
+    for name, base, path in files:
+        *folders, last = path.split("/")
         try:
-            data = opening.read_bytes(path, most)
-            executable = os.access(path, os.X_OK)
+            with opening.folder_below(base, *folders) as above:
+                data = opening.read_bytes(f"{above}/{last}", most)
+                executable = os.access(f"{above}/{last}", os.X_OK)
         except opening.TooLarge:
             raise TooMuch(f"{name} has more than {most >> 20} MiB") from None
         except OSError:
@@ -95,19 +107,12 @@ def place(base: str, name: str, data: bytes, executable: bool = False) -> None:
     """Write a file below ``base``, whatever links lie there: none is followed, and what lies in its
     place is replaced.
 
-    Raises OSError.
+    Raises OSError, and ValueError for a name that leads elsewhere.
     """
-    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not safe(name):
+        raise ValueError(f"an invalid name: {name[:100]!r}")
     *folders, last = name.split("/")
-    try:
-        for folder in folders:
-            try:
-                os.mkdir(folder, dir_fd=fd)
-            except FileExistsError:
-                pass
-            inner = os.open(folder, _FOLDER, dir_fd=fd)
-            os.close(fd)
-            fd = inner
+    with _made(base, folders) as fd:
         try:
             os.unlink(last, dir_fd=fd)
         except FileNotFoundError:
@@ -117,5 +122,27 @@ def place(base: str, name: str, data: bytes, executable: bool = False) -> None:
             write_all(file, data)
         finally:
             os.close(file)
+
+
+def have_folder(base: str, path: str) -> None:
+    """Have a folder below ``base``, as `place` has those above a file."""
+    with _made(base, path.split("/")):
+        pass
+
+
+@contextmanager
+def _made(base: str, folders: Iterable[str]) -> Iterator[int]:
+    """A folder below ``base``, open; it is made where it is not there."""
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            try:
+                os.mkdir(folder, dir_fd=fd)
+            except FileExistsError:
+                pass
+            inner = os.open(folder, _FOLDER, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        yield fd
     finally:
         os.close(fd)

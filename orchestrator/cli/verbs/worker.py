@@ -169,7 +169,7 @@ def _work(
             place,
             DirectDistributor(),
             config,
-            toolbox.tools,
+            {name: toolbox.tools[name] for name in offered},
             app.layout.root,
             lines,
         )

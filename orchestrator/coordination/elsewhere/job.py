@@ -150,7 +150,7 @@ class Job:
         try:
             await self._prepare()
             folder = await asyncio.to_thread(self.hub.workplace.ready, self.entry, self.told)
-            await self._place_given(folder)
+            await self._place_given()
             order = await asyncio.to_thread(
                 order_of,
                 self.told,
@@ -236,14 +236,12 @@ class Job:
             await self._pause(LOOK)
         raise NoPlace(f"its {what} did not arrive")
 
-    async def _place_given(self, folder: str) -> None:
+    async def _place_given(self) -> None:
         if not self.told.get("given"):
             return
         data = await self._load("given", FILES_MOST * 2)
-        files = packing.unpack(data)
-        for name, content, executable in files:
-            packing.place(folder, name, content, executable)
-        self._sending.given = [name for name, _, _ in files]
+        place = self.hub.workplace.place
+        self._sending.given = await asyncio.to_thread(place, self.entry, self.told, data)
         save_names(self.entry, self._sending.given)
 
     async def _followed(self, handle: ExecutionHandle) -> AttemptEnd:

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.coordination.elsewhere.hub import Hub
 from orchestrator.coordination.elsewhere.lease import Lease
 from orchestrator.coordination.elsewhere.spool import Entry
+from orchestrator.coordination.elsewhere.workplace import below
 from orchestrator.distributors import packing
 from orchestrator.distributors.dispatches import CODE_MOST, FILES_MOST, LOGS, PIECE, Piece, blob
 from orchestrator.distributors.home import digest
@@ -101,18 +102,15 @@ class Sending:
         """Files that come back beside the commit: what it left in its folders, and artifacts that
         git ignores or has not."""
         run_dir = self._entry.run_dir
-        names = [
-            (name, f"{run_dir}/{name}")
+        files = [
+            (name, run_dir, name)
             for part in (ARTIFACTS, OWN)
             for name in packing.found_below(run_dir, part)
         ]
-        code = self._told["code"]
-        if code["kind"] != "shared":
-            base = os.path.join(self._entry.tree, code.get("below", ""))
-            for path in self._told.get("artifacts", ()):
-                if packing.safe(path):
-                    names += [(f"code/{path}", f"{base}/{path}")]
-        return packing.pack(names, FILES_MOST)
+        if self._told["code"]["kind"] != "shared":
+            for path in filter(packing.safe, self._told.get("artifacts", ())):
+                files.append((f"code/{path}", self._entry.tree, below(self._told, path)))
+        return packing.pack(files, FILES_MOST)
 
 
 def _read(path: str, at: int, size: int) -> bytes:

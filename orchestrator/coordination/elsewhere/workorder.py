@@ -44,8 +44,6 @@ def route_of(
         tool=told["tool"],
         model=told.get("model"),
         cwd=told.get("cwd"),
-        timeout=told.get("timeout") or None,
-        silence=told.get("silence") or None,
         env=told.get("env", {}),
         on="direct",
     )
@@ -58,12 +56,19 @@ def route_of(
             f"this worker's settings demand a sandbox for the agent '{route.agent.name}', and"
             " workers build none"
         )
-    # The whole prompt is composed already.  Permissions: the narrower of both sides.
+    # The whole prompt is composed already.  Permissions and limits: the narrower of both sides.
     permissions = min(
         route.agent.permissions, told.get("permissions", "default"), key=PERMISSIONS.index
     )
     agent = replace(route.agent, instructions="", profile="", context=(), permissions=permissions)
-    return task, replace(route, agent=agent)
+    timeout = _shorter(told["timeout"], route.timeout)
+    silence = _shorter(told.get("silence", 0.0), route.silence or 0.0)
+    return task, replace(route, agent=agent, timeout=timeout, silence=silence or None)
+
+
+def _shorter(one: float, other: float) -> float:
+    """The shorter of two limits; 0 is none."""
+    return min(one or other, other or one)
 
 
 def order_of(

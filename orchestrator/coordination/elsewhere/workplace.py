@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.coordination.elsewhere.spool import Entry
+from orchestrator.distributors import packing
 from orchestrator.distributors.home import OFFERS, RESULT, shared_file
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.model.isolation import branch_part
 from orchestrator.store import adding, atomic, bundles, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 from orchestrator.store.trees import Tree
@@ -124,9 +126,22 @@ class Workplace:
             if code["kind"] == "git":
                 self._check_out(making, told)
             os.rename(making, entry.tree)
-        base = os.path.join(entry.tree, code.get("below", ""))
-        os.makedirs(base, exist_ok=True)
-        return base.rstrip("/")
+        project = code.get("below", "")
+        if not project:
+            return entry.tree
+        if not packing.safe(project):
+            raise NoPlace("the folder that it begins in is no folder of the code")
+        packing.have_folder(entry.tree, project)  # no link in the code leads out of it
+        return f"{entry.tree}/{project}"
+
+    def place(self, entry: Entry, told: Mapping[str, Any], blob: bytes) -> list[str]:
+        """Put files that came beside the code into the attempt's own tree; their names."""
+        if told["code"]["kind"] == "shared":
+            raise NoPlace("code: shared, and files beside it: both sides have them already")
+        files = packing.unpack(blob)
+        for name, content, executable in files:
+            packing.place(entry.tree, below(told, name), content, executable)
+        return [name for name, _, _ in files]
 
     def _shared(self, entry: Entry, told: Mapping[str, Any]) -> str:
         try:
@@ -144,13 +159,14 @@ class Workplace:
         """A repository of the attempt's own, on a branch of its own, with the files of the commit;
         without ``work/``."""
         git = Git(f"{folder}/.git", folder)
-        commit, state = told["code"]["commit"], _below(told, WORK)
+        commit, state = told["code"]["commit"], below(told, WORK)
         os.mkdir(git.git_dir)
         git("init", "-q")
         objects = os.fsencode(f"{self._store.git_dir}/objects\n")
         atomic.write_temporary(f"{git.git_dir}/objects/info/alternates", objects, sync=False)
-        git("update-ref", f"refs/heads/task/{told['task']}", commit)
-        git("symbolic-ref", "HEAD", f"refs/heads/task/{told['task']}")
+        branch = f"refs/heads/task/{branch_part(told['task'])}"
+        git("update-ref", branch, commit)
+        git("symbolic-ref", "HEAD", branch)
         git("read-tree", "HEAD")
         trees.hide_state(git, state)
         git("checkout-index", "-a", "-u", "-q")
@@ -172,7 +188,7 @@ class Workplace:
         for left in (index, f"{index}.lock", path):
             atomic.remove(left)
         repo = Repository(entry.tree, private.git_dir, private.git_dir, code.get("below", ""))
-        lent = tuple(_below(told, name) for name in given)
+        lent = tuple(below(told, name) for name in given)
         private("read-tree", base)
         plain = f"{entry.folder}/plain.git"
         added = adding.add_all(plain, repo, Tree(entry.tree, "", base, placed=lent), private)
@@ -194,6 +210,7 @@ class Workplace:
             self._store("update-ref", "-d", ref, codes=(0, 1, 128))
 
 
-def _below(told: Mapping[str, Any], name: str) -> str:
-    below = told["code"].get("below", "")
-    return f"{below}/{name}" if below else name
+def below(told: Mapping[str, Any], name: str) -> str:
+    """A path of the project as its repository has it."""
+    project = told["code"].get("below", "")
+    return f"{project}/{name}" if project else name

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import os
 import time
 import uuid
@@ -36,6 +37,7 @@ from orchestrator.distributors.engines.base import (
 )
 from orchestrator.files import opening
 from orchestrator.model.units import DAY
+from orchestrator.patterns import regex
 from orchestrator.store import atomic
 
 SCHEME = "folder"
@@ -48,6 +50,7 @@ RECORD_MOST = 1 << 20
 FRAME_MOST = 1 << 20  # bytes of one event
 NOTES_MOST = 1 << 18  # bytes of words of one topic, after which its file begins anew
 LISTEN = 0.25  # seconds between looks for words
+_NUMBER = regex(r"[0-9]{12}\Z")  # of a revision
 HEAD = 4  # bytes before each event: how many it has
 
 
@@ -196,7 +199,7 @@ class FolderEngine:
         now = time.time()
         for _, name in _by_age(taken, now - ACK_WAIT):
             _moved(f"{taken}/{name}", f"{waiting}/{name}")  # nobody has acknowledged it
-        for _, name in _by_age(waiting, now + DAY):
+        for _, name in _by_age(waiting, math.inf):
             _have(taken)
             target = f"{taken}/{name}"
             if not _moved(f"{waiting}/{name}", target):
@@ -348,7 +351,7 @@ def _path(folder: str, revision: int) -> str:
 
 
 def _revisions(folder: str) -> list[int]:
-    return [int(name) for name in _names(folder) if name.isdecimal() and len(name) == 12]
+    return [int(name) for name in _names(folder) if _NUMBER.match(name)]
 
 
 def _last(folder: str) -> int:
@@ -419,7 +422,7 @@ def _frame(path: str, at: int) -> bytes | None:
     """The event at an offset; None if it is not there, or not whole yet."""
     try:
         fd = opening.descriptor(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, opening.NotAFile):  # a file server puts folders of its own there
         return None
     try:
         size = int.from_bytes(os.pread(fd, HEAD, at).rjust(HEAD, b"\xff"), "big")
