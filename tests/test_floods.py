@@ -23,14 +23,14 @@ from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.waitingruns import WaitingRuns
 from orchestrator.errors import StoreFault
-from orchestrator.files import schemas
+from orchestrator.files import replies, schemas
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate, GateName, Lane
 from orchestrator.model.status import Status
-from orchestrator.queries import checking
+from orchestrator.queries import checking, needs
 from orchestrator.queries.rows import waiting_row
 from orchestrator.queries.world import Known
 from orchestrator.store import trusting
@@ -345,6 +345,51 @@ def test_a_flood_of_replies_is_seen_to_in_slices(tmp_path):
         assert passes <= 500
     told = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
     assert 0 < max(told) <= 21 and sum(told) == 500
+
+
+def test_a_step_that_is_refused_for_good_is_tried_ever_more_seldom(tmp_path, monkeypatch):
+    """A journal that nobody can rename while the disk takes all else: told twice a second, for ever."""
+    tube, rename = Tube(tmp_path), os.rename
+    journal = tube.layout.journal("a")
+
+    def refused(source, target, **more) -> None:
+        if source == journal:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source)
+        rename(source, target, **more)
+
+    monkeypatch.setattr(os, "rename", refused)
+    tube.drop("a")
+    tube.at(300, lambda: tube.drop("b"))
+    tube.at(1000, lambda: monkeypatch.setattr(os, "rename", rename))
+    tube.at(1100, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    told = [
+        news.text for news in tube.news if isinstance(news, Remark) and news.about is About.FAULT
+    ]
+    assert 5 < len(told) < 60 and set(told) == {f"Operation not permitted ({journal})"}
+    assert tube.where("a") == tube.where("b") == "done"
+    assert tube.watcher is None or not tube.watcher.rooms.health.fault
+    started = next(at for at, task_id, _ in tube.started if task_id == "b")
+    assert started - tube.started[0][0] < 350, tube.started
+
+
+def test_status_looks_at_few_replies_however_many_there_are(tmp_path, monkeypatch):
+    """20,000 beside tasks that are none cost 8 seconds of processor time, each time it was asked."""
+    tube, looked = Tube(tmp_path), []
+    look = replies.look
+
+    def counted(*words: object) -> object:
+        looked.append(words)
+        return look(*words)
+
+    monkeypatch.setattr(replies, "look", counted)
+    for number in range(1000):
+        Path(tube.layout.file("done", f"x{number}.reply")).write_text("go on")
+    found = [
+        need for need in needs.needs_you(tube.layout, tube.clock.wall()) if need.kind == "invalid"
+    ]
+    assert len(looked) == needs.MOST and len(found) == needs.MOST + 1
+    assert found[0].why == "there are 1,000 replies beside tasks, and 200 are looked at here"
 
 
 def test_a_note_that_a_full_disk_refused_comes_later(tmp_path, monkeypatch):

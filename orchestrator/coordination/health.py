@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from orchestrator.clock import Clock
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.errors import StoreFault
@@ -14,25 +15,36 @@ from orchestrator.model.status import Status
 from orchestrator.store import atomic
 from orchestrator.store.transitions import Store
 
+BACK = 10.0  # seconds within which a fault that was over has come back
+PAUSE, LONGEST = 1.0, 30.0  # seconds until the next trial then: the first time, and at most
+
 
 class Health:
     """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits.
+
+    Where a trial goes through and the step that was broken off fails again, each pause until the
+    next trial is twice as long: else people are told of both twice a second, for ever.
 
     ``turned`` is what it changed to since somebody took it: reasons, and empty words where it works
     again.
     """
 
-    def __init__(self, listener: Listener, hints: Hints) -> None:
+    def __init__(self, listener: Listener, hints: Hints, clock: Clock) -> None:
         self.fault = ""
         self.turned: list[str] = []
-        self._listener, self._hints = listener, hints
+        self._listener, self._hints, self._clock = listener, hints, clock
+        self._over, self._pause, self._next = -BACK, 0.0, 0.0  # (monotonic) when it was, and is due
         self._fine = asyncio.Event()
         self._fine.set()
 
     def failed(self, error: Exception) -> None:
         """The disk refused a write."""
-        reason = one_line(getattr(error, "strerror", None) or str(error), 160)
+        reason = one_line(_reason(error), 160)
         if not self.fault:
+            now = self._clock.monotonic()
+            again = now - self._over < BACK
+            self._pause = min(max(2 * self._pause, PAUSE), LONGEST) if again else 0.0
+            self._next = now + self._pause
             self.fault = reason
             self._fine.clear()
             self._turn(reason)
@@ -40,9 +52,14 @@ class Health:
     def recovered(self) -> None:
         """A trial write went through."""
         if self.fault:
-            self.fault = ""
+            self.fault, self._over = "", self._clock.monotonic()
             self._fine.set()
             self._turn("")
+
+    @property
+    def due(self) -> bool:
+        """Whether there is a fault, and it is time for a trial."""
+        return bool(self.fault) and self._clock.monotonic() >= self._next
 
     def _turn(self, fault: str) -> None:
         about = About.FAULT if fault else About.FAULT_OVER
@@ -53,6 +70,14 @@ class Health:
     async def fine(self) -> None:
         """Wait until the disk takes writes."""
         await self._fine.wait()
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong; with the file, where it is not the whole disk."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    whole = error.errno in atomic.DISK_FAULTS or not isinstance(error.filename, str)
+    return error.strerror if whole else f"{error.strerror} ({error.filename})"
 
 
 def takes_writes(store: Store) -> bool:

@@ -61,7 +61,7 @@ class Repairs:
 
     def look(self) -> None:
         """A trial whether work can go on; and whether the folders are all there."""
-        if self.health.fault:
+        if self.health.due:
             self._try()
         if (why := self.distributors.fault()) and not self.health.fault:
             self.health.failed(StoreFault(why))

@@ -79,7 +79,7 @@ class Rooms:
         self.calm = Calm(listener, clock)
 
         # what may keep tasks from starting
-        self.health = Health(listener, self.hints)
+        self.health = Health(listener, self.hints, clock)
         self.state = StateGuard(layout)
         self.changes = Changes(layout, settings, self.running)
         self.holds = Holds(layout, store, clock)

@@ -42,7 +42,7 @@ NEW = 7 * 86400.0  # seconds for which a failure is new
 HELD_LONG = 3600.0  # seconds after which a held tool needs a person
 PLAN_MOST = 1 << 18  # bytes of a plan
 GIVE_BACK = "reply --conflict"  # has the agent resolve what its branch and the target collide in
-MOST = 200  # waiting files that git may have brought
+MOST = 200  # files of a kind that git may have brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +248,15 @@ def _brought(known: world.Known) -> Iterator[Need]:
 
 
 def _brought_replies(known: world.Known) -> Iterator[Need]:
-    """Replies that wait for a yes, and those that cannot be taken as they are."""
+    """Replies that wait for a yes, and those that cannot be taken as they are; at most `MOST` are
+    looked at, and the others counted."""
     layout = known.layout
     judge: replies.Origin | None = None
-    for task_id, folder, name in replies.listed(layout, names=known.names):
+    listed = replies.listed(layout, names=known.names)
+    if len(listed) > MOST:
+        why = f"there are {len(listed):,} replies beside tasks, and {MOST} are looked at here"
+        yield Need("replies", "invalid", why, "doctor")
+    for task_id, folder, name in listed[:MOST]:
         reply = replies.look(layout, folder, name)
         if reply is None:
             continue

@@ -196,7 +196,7 @@ async def _run(
     stopped: threading.Event,
 ) -> int:
     told, hints = Told(), Hints()
-    health = Health(told, hints)
+    health = Health(told, hints, store.clock)
     where = distributors(settings.config, app.layout)
     lives = Lives(layout, settings, store, where, health, told, hints)
     try:
