@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -783,6 +784,33 @@ def test_nothing_outlives_the_attempt(fenced, tmp_path):
         Path(f"/proc/{pid}/cwd").resolve() for pid in found.split() if Path(f"/proc/{pid}").exists()
     ]
     assert fenced.root not in lines
+
+
+def dead(parent: int) -> list[str]:
+    """Children that have ended, and that nobody has collected."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            found.append(path.read_text())
+    return [text for text in found if text.rpartition(")")[2].split()[:2] == ["Z", str(parent)]]
+
+
+@needs_bwrap
+def test_nothing_of_a_sandbox_is_left_in_the_watchers_care(fenced):
+    """Each would hold the number of a process for as long as the watcher lives."""
+    setup = "trees: {setup: [[sh, -c, sleep 600 & exit 0]]}"
+    fenced.settings(
+        more=", isolation: worktree, review: never, merge: never",
+        rest=f"  bare: {{tool: mine, isolation: worktree}}\n  plain: {{tool: mine, sandbox: strict}}\n{setup}\nwatch: {{rescan: 100ms}}\n",
+    )
+    watcher = WatcherProcess(fenced).ready()
+    try:
+        for agent in ("builder", "plain", "bare"):
+            fenced.drop(f"{agent}.yaml", json.dumps({"prompt": "exit\n", "agent": agent}))
+            fenced.until(agent, "done")
+        wait_until(lambda: not dead(watcher.process.pid), "nothing is left of them")
+    finally:
+        watcher.stop()
 
 
 @needs_bwrap

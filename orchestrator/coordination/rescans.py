@@ -13,6 +13,7 @@ from orchestrator.coordination.byhand import BY_MOVE
 from orchestrator.coordination.news import About, Remark
 from orchestrator.coordination.reviewmoves import Found
 from orchestrator.coordination.rooms import Rooms
+from orchestrator.execution import orphans
 from orchestrator.model.status import Status
 from orchestrator.store import conflictnotes, foldercounts, recovery
 
@@ -67,6 +68,7 @@ class Rescans:
         rooms.lives.replies.scan()
         self._look_for_files()
         if full:
+            orphans.bury_rest()
             self._look_at_the_rest()
 
     def _pause(self) -> float:

@@ -57,6 +57,18 @@ def bury(session: int) -> None:
                 _reap(int(name))
 
 
+def bury_rest() -> None:
+    """Collect what has ended in a session of a command of ours, and whose parent is gone: what a
+    hook or the setup of a tree had in the background, and the first process of its sandbox."""
+    for pid in found(0.0):
+        try:
+            leads = os.getsid(pid) == pid  # somebody waits for it
+        except OSError:
+            continue
+        if not leads:
+            _reap(pid)
+
+
 def found(since: float) -> list[int]:
     """Pids of orphans that began after ``since`` (seconds since the boot)."""
     with _lock:

@@ -255,9 +255,9 @@ def run(
     """What a short command says behind these walls, and its exit code; a problem of ours is in its
     words, with code -1."""
     try:
-        with enclosed(walls, argv) as (command, fds):
+        with enclosed(walls, argv) as ((bwrap, *rest), fds):
             done = subprocess.run(
-                command,
+                [bwrap, "--as-pid-1", *rest],  # no further process that bubblewrap leaves to us
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
