@@ -17,7 +17,7 @@ from orchestrator.model.config import config_from
 from orchestrator.model.task import Task
 from orchestrator.model.units import cost_of, duration
 from orchestrator.testing import Tube
-from orchestrator.tools import judging
+from orchestrator.tools import judging, output
 from orchestrator.tools.invocation import CannotStart, program, working_folder
 from orchestrator.tools.routing import RouteProblem, routes
 from orchestrator.tools.specs import Toolbox, load_tools
@@ -88,6 +88,30 @@ def test_a_file_lifts_no_hard_limit():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1000, True, "1", None, 10**400])
 def test_a_cost_is_a_finite_number_or_none(value):
     assert cost_of(value) is None
+
+
+@pytest.mark.parametrize(
+    "tool, event",
+    [
+        ("opencode", '{"type": "step_finish", "part": {"cost": %s, "tokens": {"input": 9, "output": 1}}}'),
+        (
+            "claude",
+            '{"type": "result", "modelUsage": {"a": {"costUSD": %s, "inputTokens": 9}, "b": {"costUSD": 5.0}}}',
+        ),
+        ("opencode", '{"type": "step_finish", "part": {"cost": 1.0, "tokens": {"input": %s, "output": 1}}}'),
+    ],
+)  # fmt: skip
+def test_a_figure_below_0_hides_no_others(tmp_path, tool, event):
+    """Of 5 dollars and -4.99 a cent was left, and no budget was ever spent."""
+    parse = TOOLS[tool].parse
+    kind = "cost_usd" if "part" not in event or '"cost": %s' in event else "usage"
+
+    def found(value: str) -> object:
+        (tmp_path / "stdout.log").write_text(f"{event % '5.0'}\n{event % value}\n")
+        said = output.read(parse, str(tmp_path))
+        return said.cost_usd if kind == "cost_usd" else said.usage.get("input")
+
+    assert found("6.0") and found("-4.99") is None
 
 
 def test_costs_in_event_files_do_not_switch_a_budget_off(project: Project):
@@ -266,7 +290,7 @@ def test_an_import_keeps_what_a_task_may_do(project: Project):
     path = project.root / "a.yaml"
     path.write_text("prompt: x\nretires: 3\nhold: true\nsandbox: strict\n")
     project.run("import", str(path))
-    made = (project.work / "inbox/a.yaml").read_text()
+    made = (project.work / "held/a.yaml").read_text()
     assert "\nhold: true\n" in made and "\nsandbox: strict\n" in made
     path = path.rename(project.root / "b.yaml")
     path.write_text("prompt: x\nretires: 3\nsandbox: off\n")

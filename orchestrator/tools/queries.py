@@ -36,10 +36,24 @@ def _compiled(query: str) -> Any:
     return jmespath.compile(query)
 
 
+@lru_cache(maxsize=1)
+def _options() -> Any:
+    """How it is asked: a sum of figures with one below 0 among them is None, as such a figure
+    alone is, or it would hide others."""
+    from jmespath import Options, functions
+
+    class Functions(functions.Functions):  # type: ignore[misc]
+        @functions.signature({"types": ["array-number"]})  # type: ignore[untyped-decorator]
+        def _func_sum(self, items: list[float]) -> float | None:
+            return sum(items) if all(item >= 0 for item in items) else None
+
+    return Options(custom_functions=Functions())
+
+
 def search(query: str, data: Any) -> Any:
     """What a query finds; None if the data is not of the kind that it expects."""
     try:
-        return _compiled(query).search(data)
+        return _compiled(query).search(data, _options())
     except (
         TypeError,
         ValueError,
