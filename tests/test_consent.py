@@ -280,6 +280,17 @@ def test_a_copy_is_not_believed(project, tmp_path, how):
     project.run("watch", "--until-empty")  # the original is none the worse
 
 
+@pytest.mark.parametrize("original", ["moved", "removed"])
+def test_a_copy_is_none_the_better_for_an_original_that_is_gone(project, tmp_path, original):
+    copy = copied(project, tmp_path / "copy", "cp")
+    os.rename(project.root, tmp_path / "moved")
+    if original == "removed":
+        shutil.rmtree(tmp_path / "moved")
+    assert "came as a copy" in refused(copy)
+    if original == "moved":
+        Project(tmp_path / "moved").run("watch", "--until-empty")  # which is the same as ever
+
+
 def test_a_copy_of_hard_links_is_not_believed(project, tmp_path):
     project.config(BASE)
     project.run("watch", "--until-empty")
@@ -373,12 +384,38 @@ def test_without_a_home_it_works_for_one_process(project, tmp_path, home):
     assert project.where("b") == "done"
 
 
-def test_a_verb_that_sees_another_home_says_so(project, watch, tmp_path):
-    project.config(BASE)
+@pytest.mark.parametrize("watchers", ["another", "none"])
+def test_a_verb_that_sees_another_home_says_so(pulled, watch, tmp_path, watchers):
+    project, other = pulled
+    push(other, {"work/inbox/a.yaml": "agent: sh\nprompt: 'true'\n"})
+    git(project.root, "pull", "-q")
+    before = dict(project.env)
+    if watchers == "none":
+        project.env["XDG_STATE_HOME"] = "/proc/nowhere"
     watch()
-    project.env["XDG_STATE_HOME"] = str(tmp_path / "elsewhere")
-    said = project.run("approve", "--settings", code=1).stderr
-    assert "keeps what it trusts in" in said and "XDG_STATE_HOME" in said
+    project.env = before | {"XDG_STATE_HOME": str(tmp_path / "elsewhere")}
+    for what in ("--settings", "a"):
+        said = project.run("approve", what, code=1).stderr
+        assert "keeps what it trusts in" in said and "XDG_STATE_HOME" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_yes_that_cannot_be_written_is_none(pulled):
+    """What was accepted before is known, and nothing can be added to it."""
+    project, other = pulled
+    push(other, {"work/inbox/a.yaml": "agent: sh\nprompt: 'true'\n"})
+    git(project.root, "pull", "-q")
+    with open(project.work / "orchestrator.yaml", "a") as file:
+        file.write("# mine\n")
+    home = os.path.dirname(trust.folder_of(Layout(str(project.root))))
+    for words in ("approve a", "approve --settings"):
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-ec", f"mount --bind {home} {home}; mount -o remount,ro,bind {home}; exec {project.python} -m orchestrator {words}"],
+            cwd=project.root, env=project.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode and "Read-only file system" in done.stderr, done
+        assert "approved" not in done.stdout and "accepted" not in done.stdout.splitlines()[-1:]
+    assert "task_approved" not in project.run("events", "a").stdout
 
 
 @pytest.mark.parametrize("words", ["approve --settings", "watch --once --accept 0000"])

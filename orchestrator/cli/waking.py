@@ -33,10 +33,10 @@ def refuse_other_home(layout: Layout, folder: str, now: float) -> None:
     """`Refused` if the living watcher keeps what it trusts elsewhere: what is approved here would
     not reach it."""
     found = card.read(layout, now)
-    if found is not None and found.alive and found.trust and found.trust != folder:
+    if found is not None and found.alive and found.trust != folder:
         raise Refused(
-            f"the watcher (pid {found.pid}) keeps what it trusts in {found.trust}, and this shell"
-            f" in {folder or 'no folder'}",
+            f"the watcher (pid {found.pid}) keeps what it trusts in {found.trust or 'no folder'},"
+            f" and this shell in {folder or 'no folder'}",
             "set XDG_STATE_HOME (or HOME) as it is set for the watcher",
         )
 

@@ -38,7 +38,7 @@ KNOWN = "known"  # it is the one
 FRESH = "fresh"  # nothing was ever done here
 # somebody removed .state (git clean): the same path, and nothing in it that could be believed
 REMOVED = "removed"
-MOVED = "moved"  # the project has another path, and is no longer at its old one
+MOVED = "moved"  # its very file has another path, and nothing of that name is at its old one
 COPIED = "copied"  # its state was made elsewhere
 NOWHERE = "nowhere"  # there is no folder of ours to remember anything in
 
@@ -154,7 +154,9 @@ def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
         old = str(place.get("root") or "")
         if old and instance_of(Layout(old)) == instance:
             return Trust(folder, COPIED, why=f"it is a copy of {old}")
-        return Trust(folder, MOVED, instance, source)
+        if _known_by(layout) == (place.get("ino"), place.get("born")):
+            return Trust(folder, MOVED, instance, source)
+        return Trust(folder, COPIED, why=f"it is a copy of what was {old}")
     if _made_here(layout):  # with another home, or this one could not be written
         return Trust(folder, FRESH, instance)
     why = f"its work/.state was made elsewhere: nothing is known about it in {home}"

@@ -17,7 +17,7 @@ from orchestrator.model.event import move_step
 from orchestrator.model.journal import REJECTED, Phase
 from orchestrator.model.status import ENDED, FINISHED, MOVES, UNDECIDED, WAITING, Status
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, following, placing
+from orchestrator.store import atomic, following, placing, trusting
 from orchestrator.store.claiming import has_run
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
@@ -112,8 +112,8 @@ def approve(store: Store, task_id: str) -> Moved:
     refuse_forgetful(store, task_id)
     store.judged(task_id, Status.INBOX)
     with store.acknowledged(task_id):
+        trusting.vouch(store.trust, [trusting.fact_of(task_id, path)])
         store.say("task_approved", task_id, phase="request", status="inbox")
-        store.vouch_for(task_id, path)
     return Moved(task_id, Status.INBOX, Status.INBOX, path)
 
 

@@ -81,6 +81,8 @@ def accept_copy(layout: Layout) -> Trust:
     """A person takes a copied project for their own: it gets a name of its own, and the attempts
     that its state tells of, which run elsewhere or never ran, are put aside."""
     folder = trust.folder_of(layout)
+    if folder:
+        statehome.make(folder)  # where nothing can be remembered nothing is changed
     aside = f"{layout.state}/aside-{time.strftime('%Y%m%dT%H%M%S')}-{owners.fresh()}"
     for name in OLD_STATE:
         if names(f"{layout.state}/{name}"):

@@ -119,6 +119,8 @@ class _Yes:
         if place is None:
             return self._moved(store, task_id)
         status, name = place
+        if status is Status.INBOX:
+            refuse_other_home(layout, store.trust.folder, now())
         if names := Replies(layout, Fixed(self.config), store).approve(task_id):
             say(f"{task_id}: {', '.join(names)} is accepted; its agent will get it")
             return Moved(task_id, status, status, layout.file(*place))
@@ -180,18 +182,23 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     files = snapshot(app.layout)
     if not changes.as_json:
         show(app, acceptance)
-    if not acceptance.known.folder:
-        raise Refused(
-            f"the settings cannot be accepted permanently: {acceptance.known.why}",
-            "set XDG_STATE_HOME to a folder it may write to",
-        )
+    _refuse_forgetful(acceptance)
     if dry_run:
         changes.done("settings", "held", "accepted", "would accept these settings")
         return
     acceptance.accept(files)
+    _refuse_forgetful(acceptance)
     sharing.accept(app.layout)
     line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
     if watcher is not None:
         until_read(app.layout, watcher, acceptance)
         line += "; the watcher now uses them"
     changes.done("settings", "held", "accepted", line)
+
+
+def _refuse_forgetful(acceptance: Acceptance) -> None:
+    if not acceptance.known.folder:
+        raise Refused(
+            f"the settings cannot be accepted permanently: {acceptance.known.why}",
+            "set XDG_STATE_HOME to a folder it may write to",
+        )
