@@ -280,6 +280,59 @@ def test_a_copy_is_not_believed(project, tmp_path, how):
     project.run("watch", "--until-empty")  # the original is none the worse
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_what_has_ended_in_a_project_goes_on_in_an_accepted_copy(project, tmp_path, copies):
+    """Its tasks have run there, and who took the copy for their own may run them again."""
+    project.config(BASE)
+    project.drop("a.yaml", "agent: sh\nprompt: exit 1\n")
+    project.run("watch", "--until-empty", code=None)
+    for n in range(copies):
+        shutil.copytree(project.root, tmp_path / f"copy{n}")
+        project = Project(tmp_path / f"copy{n}")
+        project.run("approve", "--settings")
+    assert "exit 1" in project.run("show", "a").stdout
+    project.run("retry", "--failed", "--yes")
+    assert project.where("a") == "inbox"
+    project.run("watch", "--until-empty", code=None)
+    assert (project.work / "logs/a/2").is_dir()
+
+
+STATE = {
+    "a task that never started": "active/a.jsonl",
+    "a run that was half accepted": "expanding/r/r.one.yaml",
+    "a request to stop": "cancel/a",
+}
+
+
+@pytest.mark.parametrize("what", STATE)
+def test_what_was_under_way_in_a_project_is_put_aside_in_a_copy(project, tmp_path, what):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    shutil.copytree(project.root, tmp_path / "copy")
+    copy = Project(tmp_path / "copy")
+    path = copy.work / ".state" / STATE[what]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    copy.run("approve", "--settings")
+    assert not path.exists()
+    assert list((copy.work / ".state").glob(f"aside-*/{STATE[what]}"))
+
+
+def test_an_accepted_copy_begins_with_nothing_approved(project, tmp_path):
+    """Another project lay at this path before, with approvals of its own."""
+    project.config(BASE)
+    project.run("new", "demo: work 10ms", "--agent", "demo", "--id", "a")
+    project.run("watch", "--until-empty")
+    record = Path(trust.folder_of(Layout(str(project.root))))
+    (record / "alive.json").write_text('{"since": 1}')
+    assert (record / "approved.jsonl").stat().st_size
+    (project.work / ".state/instance").write_text("another\n")
+    project.run("approve", "--settings")
+    assert not (record / "approved.jsonl").exists() and not (record / "alive.json").exists()
+    earlier = json.loads((record / "settings.json").read_text())["earlier"]
+    assert len(earlier) == 1, "what was accepted before is forgotten, too"
+
+
 @pytest.mark.parametrize("original", ["moved", "removed"])
 def test_a_copy_is_none_the_better_for_an_original_that_is_gone(project, tmp_path, original):
     copy = copied(project, tmp_path / "copy", "cp")

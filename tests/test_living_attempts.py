@@ -152,6 +152,7 @@ def test_a_watcher_in_another_container_is_known_by_its_lock(project):
     """Its pid means nothing here: nobody signals it, and nobody takes it for dead."""
     store = Store(project.layout, EventLog(project.layout, "watch"))
     facts = {"pid": 2**22 + 1, "pid_start": 1, "boot": boot_id(), "host": "there"}
+    facts |= {"trust": store.trust.folder}
     words = dict.fromkeys(("version", "fault", "notifications"), "") | {"settings_read": "x"}
     store.card.write(
         {**words, **facts, "started_at": "2026-11-26T12:00:00Z", "slots": 4, "draining": False}

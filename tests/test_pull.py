@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -379,6 +380,62 @@ def test_state_that_git_brings_is_not_believed(pulled):
     project.run("watch", "--until-empty", code=None)
     assert not (project.root / "evil").exists()
     assert project.where("r.one") == "" and project.where("j") != "done"
+
+
+@pytest.mark.parametrize("text", ["", "\0" * 40, '{"record": "cl'], ids=["empty", "NULs", "torn"])
+@pytest.mark.parametrize("how", ["reset", "rm"])
+def test_a_journal_that_a_power_cut_emptied_is_no_yes(pulled, how, text):
+    """As one of ours looks whose claim was never durable. Git can bring one, and the file beside it."""
+    project, other = pulled
+    push(
+        other,
+        {"work/.state/active/a.jsonl": text, "work/running/a.yaml": evil(project)},
+        force=True,
+    )
+    git(project.root, "pull", "-q")
+    if how == "reset":
+        git(project.root, "reset", "-q", "HEAD~1")
+    else:
+        git(project.root, "rm", "-rq", "--cached", "work/.state")
+    project.run("watch", "--until-empty", code=None)
+    assert not (project.root / "evil").exists()
+    assert project.where("a") == "review"
+
+
+ENDED = {"record": "final", "at": 2.0, "status": "failed", "summary": "x"}
+
+
+@pytest.mark.parametrize("named", [{}, {"instance": ""}, {"instance": "0" * 32}], ids=str)
+@pytest.mark.parametrize("verb", ["retry --failed", "reply a go", "show a", "new x --id a"])
+def test_a_closed_journal_that_git_brings_is_not_believed(pulled, verb, named):
+    """It says that the file beside it has run here, and how to go on in its session."""
+    project, other = pulled
+    text = evil(project)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    claim = {"record": "claim", "v": 1, "id": "a", "file": "a.yaml", "at": 1.0, "ino": 1}
+    claim |= {"text": text, "sha256": sha256, "agent": "sh", "tool": "shell", **named}
+    begun = {"record": "started", "attempt": 1, "at": 1.0}
+    ended = {"record": "ended", "attempt": 1, "at": 1.0, "read": {"resume": "sh evil"}}
+    lines = "".join(f"{json.dumps(record)}\n" for record in (claim, begun, ended, ENDED))
+    push(
+        other,
+        {
+            "work/.state/closed/a.jsonl": lines,
+            "work/failed/a.yaml": text,
+            "work/results/a.yaml": "resume: sh evil\n",
+        },
+        force=True,
+    )
+    git(project.root, "pull", "-q")
+    said = project.run("watch", "--once", code=None).stderr
+    assert "git rm -r --cached work/.state" in said
+    git(project.root, "rm", "-rq", "--cached", "work/.state")
+    commit(project.root, "as it was told")
+    said = project.run(*verb.split(), code=None)
+    assert "sh evil" not in said.stdout + said.stderr
+    project.run("watch", "--until-empty", code=None)
+    assert not (project.root / "evil").exists()
+    assert project.where("a") == "failed"
 
 
 def test_logs_that_git_tracks_are_not_begun_with(pulled):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.files import identity, jsonlines, opening, scan
+from orchestrator.files import identity, instance, jsonlines, opening, scan
 from orchestrator.files.layout import Layout
 from orchestrator.model import journal as journal_model
 from orchestrator.model.status import FOLDERS
@@ -24,9 +24,23 @@ def of(layout: Layout, task_id: str) -> Journal | None:
     """What the ledger knows of a task; None if it was never claimed here."""
     for closed in (False, True):
         records = jsonlines.read_ends(layout.journal(task_id, closed))[0]
-        if records:
-            return journal_model.fold(records)
+        if records and not is_foreign(layout, journal := journal_model.fold(records)):
+            return journal
     return None
+
+
+def is_foreign(layout: Layout, journal: Journal) -> bool:
+    """Whether git or a copy brought this journal: it names another work directory than this one,
+    whose name no commit knows.
+
+    Version 0.1.0 named none: there the file has to be the one that was claimed.
+    """
+    claim = journal.claim
+    if not claim:
+        return False
+    if "instance" in claim:
+        return claim["instance"] not in instance.names_of(layout)
+    return not knows_its_file(layout, journal)
 
 
 def active(layout: Layout) -> list[Journal]:

@@ -19,7 +19,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.files import identity, journals, jsonlines, opening, requests, statehome
+from orchestrator.files import identity, journals, jsonlines, opening, statehome
+from orchestrator.files import instance as instance_file
 from orchestrator.files.layout import Layout
 from orchestrator.files.scan import names
 from orchestrator.libraries import later
@@ -76,35 +77,12 @@ def folder_of(layout: Layout) -> str:
     return f"{home}/projects/{key}" if home else ""
 
 
-def instance_path(layout: Layout) -> str:
-    return f"{layout.state}/instance"
-
-
-def instance_of(layout: Layout) -> str:
-    """The name in ``.state/instance``; empty if there is none that can be read."""
-    return _instance(layout)[0]
-
-
-def _instance(layout: Layout) -> tuple[str, str]:
-    """The name in ``.state/instance``, and what the file says it is known by."""
-    try:
-        lines = requests.read(instance_path(layout)).raw.decode("ascii").splitlines()
-    except (OSError, requests.Unreadable, UnicodeDecodeError):
-        return "", ""
-    name, known_by, *_ = [*lines, "", ""]
-    return name.strip()[:64], known_by
-
-
-def known_line(known_by: Identity) -> str:
-    """How ``.state/instance`` says by what it is known."""
-    inode, birth = known_by
-    return f"{inode} {birth}"
-
-
 def _made_here(layout: Layout) -> bool:
     """Whether ``.state/instance`` is the file it says it is, and no copy of it."""
     known_by = _known_by(layout)
-    return known_by is not None and _instance(layout)[1] == known_line(known_by)
+    return known_by is not None and instance_file.lines(layout)[1] == instance_file.known_line(
+        known_by
+    )
 
 
 def of(layout: Layout) -> Trust:
@@ -113,14 +91,16 @@ def of(layout: Layout) -> Trust:
     why = unsafe_home(folder) if folder else "there is no home folder"
     if why:
         return _nowhere(layout, why)
-    instance, place = instance_of(layout), read_json(f"{folder}/place.json")
+    instance, place = instance_file.name_of(layout), read_json(f"{folder}/place.json")
     if place:
         return _at_its_place(layout, folder, instance, place)
     if not instance:
         if _has_state(layout):
             why = "its work/.state was not made on this machine, or by an older version"
             return Trust(folder, COPIED, why=why)
-        if os.path.lexists(instance_path(layout)):  # a copy of hard links shares the original's
+        if os.path.lexists(
+            instance_file.path_of(layout)
+        ):  # a copy of hard links shares the original's
             why = "its work/.state/instance is no file of its own"
             return Trust(folder, COPIED, why=why)
         return Trust(folder, FRESH)
@@ -128,7 +108,7 @@ def of(layout: Layout) -> Trust:
 
 
 def _nowhere(layout: Layout, why: str) -> Trust:
-    instance = instance_of(layout)
+    instance = instance_file.name_of(layout)
     if instance and not _made_here(layout) and _has_state(layout):
         return Trust("", COPIED, why=f"its work/.state was made elsewhere, and {why}")
     return Trust("", NOWHERE, instance, why=why)
@@ -152,7 +132,7 @@ def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
         if place.get("instance") != instance or unsafe(source):
             continue
         old = str(place.get("root") or "")
-        if old and instance_of(Layout(old)) == instance:
+        if old and instance_file.name_of(Layout(old)) == instance:
             return Trust(folder, COPIED, why=f"it is a copy of {old}")
         if _known_by(layout) == (place.get("ino"), place.get("born")):
             return Trust(folder, MOVED, instance, source)
@@ -177,7 +157,7 @@ def _has_state(layout: Layout) -> bool:
 
 def _known_by(layout: Layout) -> Identity | None:
     try:
-        return identity.identity_of(instance_path(layout))
+        return identity.identity_of(instance_file.path_of(layout))
     except OSError:
         return None
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Taken
-from orchestrator.files import jsonlines, opening
+from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, fold
@@ -121,10 +121,14 @@ class Ledger:
         return Entry(target, fd, [dict(claim)], closed=False)
 
     def open(self, task_id: str) -> Entry | None:
-        """The journal of a task, active or closed; None if it was never claimed here."""
+        """The journal of a task, active or closed; None if it was never claimed here. One that git
+        or a copy brought goes out of the way."""
         entry = self.unread(task_id)
         if entry is not None:
             entry.refresh()
+            if journals.is_foreign(self.layout, entry.journal):
+                self.set_aside(entry)
+                return None
         return entry
 
     def unread(self, task_id: str) -> Entry | None:

@@ -11,6 +11,7 @@ from enum import Enum
 from orchestrator.files import journals, opening, owners, scan
 from orchestrator.files.identity import is_file
 from orchestrator.files.layout import Layout, is_draft, stem_of
+from orchestrator.files.returning import Returning
 from orchestrator.model import ids
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.status import FOLDERS, OPEN, WAITING, Status
@@ -108,29 +109,12 @@ def unfinished(store: Store, known: frozenset[str] = frozenset()) -> list[Unfini
             continue
         if entry is None or entry.closed:
             continue
-        if not _ours(store, entry):
-            store.ledger.set_aside(
-                entry
-            )  # git or a copy brought it: nothing of it was claimed here
-            continue
         step = step_of(store, entry)
         if step is None:
             entry.close()
         else:
             found.append(Unfinished(entry, step))
     return found
-
-
-def _ours(store: Store, entry: Entry) -> bool:
-    """Whether this journal was begun in this very work directory; one whose claim a power cut took
-    says nothing at all.
-
-    Version 0.1.0 named no work directory: there the file has to be the one that was claimed.
-    """
-    claim = entry.journal.claim
-    if not claim or "instance" in claim:
-        return not claim or claim["instance"] == store.trust.instance
-    return journals.knows_its_file(store.layout, entry.journal)
 
 
 def step_of(store: Store, entry: Entry) -> Step | None:
@@ -161,18 +145,20 @@ def step_of(store: Store, entry: Entry) -> Step | None:
 
 
 def _back_to_the_inbox(store: Store, key: str) -> None:
-    """A file in running/ beside an empty journal is ours and never started (a rename can survive
-    without either)."""
+    """A file in running/ beside an empty journal never started (a rename can survive without
+    either). One that git may have brought, as well as the journal, stays for `foreign`."""
     layout = store.layout
+    returning = Returning(layout, store.trust)
     for task_id, name in scan.task_names(layout.folder(Status.RUNNING)):
         if ids.key(task_id) != key:
             continue
         path = layout.file(Status.RUNNING, name)
         if os.path.lexists(layout.file(Status.INBOX, name)):
             continue  # another has its name by now: `strays` asks a person about this one
-        store.vouch_for(task_id, path)
-        with suppress(FileExistsError):
-            atomic.move(path, layout.file(Status.INBOX, name))
+        with suppress(FileExistsError, FileNotFoundError):
+            if not returning.why_not(task_id, Status.RUNNING, name, "hold", store.clock.wall()):
+                store.vouch_for(task_id, path)
+                atomic.move(path, layout.file(Status.INBOX, name))
 
 
 def _in_running(store: Store, entry: Entry) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from orchestrator.files import instance as instance_file
 from orchestrator.files import opening, owners, statehome, trust
 from orchestrator.files.identity import Identity, identity_of
 from orchestrator.files.layout import Layout
@@ -36,7 +37,7 @@ def establish(layout: Layout) -> Trust:
     found = trust.of(layout)
     if found.state in (KNOWN, COPIED):
         return found
-    instance = trust.instance_of(layout)
+    instance = instance_file.name_of(layout)
     try:
         if not instance:
             instance = found.instance or os.urandom(16).hex()
@@ -66,15 +67,17 @@ def _close(folder: str) -> None:
                 os.chmod(path, stat.S_IMODE(info.st_mode) & ~0o022)
 
 
-def _name(layout: Layout, instance: str) -> None:
-    """Give the work directory its name, and write beside it by what the file is known.
+def _name(layout: Layout, instance: str, earlier: Iterable[str] = ()) -> None:
+    """Give the work directory its name, and write beside it by what the file is known, and what it
+    was called before.
 
     Only the name has to survive a power cut: the rest counts where there is no home to remember it.
     """
-    path = trust.instance_path(layout)
+    path = instance_file.path_of(layout)
     places.clear(layout, path)
     _replace(path, f"{instance}\n".encode())
-    appending.append(path, f"{trust.known_line(identity_of(path))}\n".encode())
+    known_by = instance_file.known_line(identity_of(path))
+    appending.append(path, f"{known_by}\n{' '.join(earlier)}\n".encode())
 
 
 def accept_copy(layout: Layout) -> Trust:
@@ -89,13 +92,13 @@ def accept_copy(layout: Layout) -> Trust:
             os.makedirs(aside, mode=0o700, exist_ok=True)
             os.rename(f"{layout.state}/{name}", f"{aside}/{name}")
             os.mkdir(f"{layout.state}/{name}", 0o700)
-    instance = os.urandom(16).hex()
+    instance, earlier = os.urandom(16).hex(), sorted(instance_file.names_of(layout))
     if not folder:
-        _name(layout, instance)
+        _name(layout, instance, earlier)
         return Trust("", NOWHERE, instance, "", "there is no home folder")
     for name in ("approved.jsonl", "settings.json", "alive.json"):
         atomic.remove(f"{folder}/{name}")
-    _name(layout, instance)
+    _name(layout, instance, earlier)
     return _settle(layout, folder, instance)
 
 
@@ -103,7 +106,7 @@ def _settle(layout: Layout, folder: str, instance: str) -> Trust:
     statehome.make(folder)
     if why := trust.unsafe_home(folder):
         return Trust("", NOWHERE, instance, "", why)
-    inode, birth = identity_of(trust.instance_path(layout))
+    inode, birth = identity_of(instance_file.path_of(layout))
     root = os.path.realpath(layout.root)
     write_json(
         f"{folder}/place.json", {"root": root, "instance": instance, "ino": inode, "born": birth}
