@@ -16,7 +16,7 @@ from orchestrator.queries.needs import Need, needs_you
 from orchestrator.records import dataclass
 
 SOON, SELDOM = 0.3, 5.0  # seconds between looks: when something has happened, when nothing has
-SHARE = 10  # a look may take a tenth of the time at most
+SHARE = 10  # a look may take a tenth of a processor at most, however long it waits for one
 ENDED = 30  # tasks that ended last
 EVENTS = 400  # that are looked at for them
 OTHERS = tuple(  # the watcher itself knows how many wait and run
@@ -90,10 +90,10 @@ class PaneFiles:
     def _run(self) -> None:
         while not self._closing:
             self._wake.clear()
-            began = time.monotonic()
+            began = time.thread_time()
             try:
                 self.seen = look(self._layout, time.time())
             except Exception:  # a file that vanished: the last look stays
                 pass
-            time.sleep(max(SOON, SHARE * (time.monotonic() - began)))
+            time.sleep(max(SOON, SHARE * (time.thread_time() - began)))
             self._wake.wait(SELDOM)
