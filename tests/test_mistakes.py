@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.files import encodings, mistakes, schemas
+from orchestrator.files.nearness import Near
 from orchestrator.files.requests import load
 from orchestrator.model import foreign
 
@@ -237,6 +238,11 @@ WORDS = [(word, ours) for ours, words in foreign.SYNONYMS.items() for word in wo
 def test_front_matter_that_is_none(text, words):
     (problem,) = load("t.md", "t", text.encode(), schemas.check).problems
     assert words in problem.message + problem.hint
+
+
+def test_a_word_that_lacks_its_unit():
+    near = Near(["hard_usd", "soft_usd", "cost", "input"])
+    assert [near.close_to(word) for word in ("hard", "usd", "")] == ["hard_usd", "", ""]
 
 
 @pytest.mark.parametrize("word, ours", WORDS)

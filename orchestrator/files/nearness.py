@@ -29,4 +29,5 @@ class Near:
         found = difflib.get_close_matches(word, self.known, 1, likeness)
         letters = sorted(word)  # of a short word two letters in the wrong order are much
         found = found or [known for known in self.known if sorted(known) == letters]
+        found = found or [known for known in self.known if known.startswith(f"{word}_")]
         return found[0] if found else ""
