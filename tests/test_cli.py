@@ -481,7 +481,8 @@ def test_without_unicode(project):
     project.env.update(PYTHONIOENCODING="ascii")
     assert project.run("status", "--short").stdout == "0> 1. !\n"
     project.run("watch", "--until-empty")
-    project.run("show", "a")
+    assert "?" not in project.run("show", "a").stdout
+    assert "0 waiting - 0 running - 1 done" in project.run("status").stdout
 
 
 def test_a_bug_of_ours_is_one_line_and_a_file(project, monkeypatch):

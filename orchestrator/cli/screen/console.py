@@ -48,6 +48,9 @@ SIGNS = {
     "ok": ("✓", "+", "green"),
     "warning": ("!", "!", "yellow"),
 }
+_WITHOUT_UNICODE = str.maketrans(
+    {**{sign: plain for sign, plain, _ in SIGNS.values()}, "·": "-", "…": "...", "→": "->"}
+)
 
 
 class Console:
@@ -99,7 +102,7 @@ class Console:
     def out(self, text: str = "") -> None:
         """A line of data."""
         text = shown(text) if self.color or self.steers else clean(text).translate(_LINE_ENDS)
-        line = text if self.unicode else text.replace("…", "...").replace("→", "->")
+        line = text if self.unicode else text.translate(_WITHOUT_UNICODE)
         try:
             print(line, file=self.stream)
         except UnicodeEncodeError:
