@@ -177,7 +177,7 @@ def _retry_refused(store: Store, task_id: str) -> Moved:
     """A file in the inbox whose id has run (a copy, git): the person says that it is meant."""
     entry = store.ledger.open(task_id)
     if entry is None or entry.journal.phase is not Phase.FINAL:
-        raise Refused(f"{task_id} is in inbox/ already")
+        raise Refused(f"{task_id} is in inbox/ already", f"orchestrator why {task_id}")
     with entry, store.acknowledged(task_id):
         _lock(store, entry, task_id)
         store.judged(task_id, Status.INBOX)

@@ -118,7 +118,7 @@ class SpecAdapter:
         printed = last_lines(f"{run_dir}/stdout.log", 20) if route.mode != "interactive" else []
         warnings = said.warnings
         if end.leftovers:
-            warnings += (f"{end.leftovers} process(es) that the tool left running were ended",)
+            warnings += (f"processes that the tool left running were ended: {end.leftovers}",)
         base = Reading(
             Outcome.FAILED,
             code,
