@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
+import socket
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -27,8 +30,9 @@ from orchestrator.distributors.dispatches import (
 )
 from orchestrator.distributors.dispatching import QueueHandle
 from orchestrator.distributors.launcher import LauncherDistributor
-from orchestrator.distributors.launchers.base import Seen, Start, holes, job_from
-from orchestrator.distributors.launchers.commands import commands_from
+from orchestrator.distributors.launchers.base import Refuses, Seen, Start, holes, job_from
+from orchestrator.distributors.launchers.commands import commands_from, run
+from orchestrator.distributors.launchers.kestra import Kestra
 from orchestrator.distributors.queue import options_from
 from orchestrator.errors import Unusable
 from orchestrator.files.layout import Layout
@@ -311,6 +315,51 @@ def test_a_launcher_without_what_carries_its_logs_says_so(tmp_path, monkeypatch)
 )  # fmt: skip
 def test_the_name_of_a_job_is_harmless(said, job):
     assert job_from(said) == job
+
+
+@pytest.mark.parametrize(
+    "script, words",
+    [
+        ("yes", "more than 1 MiB"), ("yes >&2", "more than 1 MiB"), ("sleep 60", "longer than"),
+        ("echo broken >&2; exit 3", "ended with 3: broken"), ("kill -9 $$", "ended with -9"),
+    ],
+)  # fmt: skip
+def test_a_command_of_an_engine_costs_so_much_and_no_more(script, words):
+    with pytest.raises(Refuses, match=words):
+        asyncio.run(run(["sh", "-c", script], 1.0 if "longer" in words else 60.0))
+
+
+def test_a_command_of_an_engine_does_not_get_the_brokers_address(monkeypatch):
+    """Slurm, say, hands its environment on to the job."""
+    monkeypatch.setenv("FARM_URL", "nats://me:secret@h")
+    given = {"submit": ["sh", "-c", "echo ${FARM_URL:-none}"], "queue_env": "FARM_URL"}
+    made = LauncherDistributor("far", Layout("/nowhere"), given)
+    assert asyncio.run(made._launcher.submit(Start("0" * 32, ("x",)))) == "none"
+
+
+@pytest.mark.parametrize("answer", [b"HELLO\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[1", b"HTTP/1.1 200 OK\r\n\r\n[]", b'HTTP/1.1 200 OK\r\n\r\n{"id": "-rf /"}', b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd\r\n\r\n"])  # fmt: skip
+def test_whatever_kestra_answers_it_refuses_in_words(answer):
+    """A worker that could not be started is started later; an exception would end the watcher's interest in it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    near, _ = server.accept()
+                except OSError:
+                    return
+                with near, contextlib.suppress(OSError):
+                    near.recv(65536)
+                    near.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        kestra = Kestra(f"http://me:secret@127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(Refuses) as told:
+            asyncio.run(kestra.submit(START))
+        assert "secret" not in told.value.message
+        server.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(Refuses):
+        asyncio.run(Kestra("http://me:secret@127.0.0.1:port").submit(START))
 
 
 @pytest.mark.parametrize("word", ["COMPLETED", "Succeeded", "KILLED", "WARNING", "NODE_FAIL"])

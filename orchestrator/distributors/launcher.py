@@ -98,6 +98,7 @@ class LauncherDistributor(QueueDistributor):
             filled,
             self._given.get("labels", {}),
             folder and f"{folder}/log",
+            self.options.url_env,
         )
 
     def _offering(self, engine: Engine) -> Offering:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 
 from orchestrator import waiting
@@ -28,6 +29,7 @@ from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 
 PATIENCE = 60.0  # seconds for one command
+PRINTED_MOST = 1 << 20  # bytes that one may print
 LOG_MOST, LINES = 1 << 20, 3  # bytes of a log that are read, lines that are told
 TOLD = 2000  # characters of what a command said
 PARTS = ("submit", "status", "cancel", "clean")
@@ -89,12 +91,13 @@ NEEDS = {"ssh": ("host",), "kubernetes": ("image",), "dagu": ("dag",)}
 class Commands:
     """``argv`` has the commands by `PARTS`, ``given`` what the configuration fills in, ``labels``
     the arguments for each label, ``log`` a folder for what workers say that never got as far as the
-    broker (empty: nowhere)."""
+    broker (empty: nowhere), ``hidden`` the variable with the broker's address."""
 
     argv: Mapping[str, Sequence[str]]
     given: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     log: str = ""
+    hidden: str = ""
 
     async def submit(self, start: Start) -> str:
         missing = [label for label in start.labels if label not in self.labels]
@@ -135,7 +138,7 @@ class Commands:
 
     async def _ask(self, part: str, job: str, start: Start) -> str:
         """What a command prints.  Raises `Refuses`."""
-        return await run(self.filled(part, job, start))
+        return await run(self.filled(part, job, start), hidden=self.hidden)
 
     def filled(self, part: str, job: str, start: Start) -> list[str]:
         """The arguments of a command."""
@@ -163,9 +166,9 @@ def _tail(path: str) -> str:
     return " ".join(line.strip() for line in lines[-LINES:])[:TOLD]
 
 
-async def run(argv: Sequence[str], patience: float = PATIENCE) -> str:
-    """What a command prints, whatever it leaves running. Raises `Refuses` if it fails, is not there
-    or takes too long."""
+async def run(argv: Sequence[str], patience: float = PATIENCE, hidden: str = "") -> str:
+    """What a command prints, whatever it leaves running; it does not get the variable ``hidden``.
+    Raises `Refuses` if it fails, is not there, takes too long or prints too much."""
     name = os.path.basename(argv[0])
     try:
         process = await asyncio.create_subprocess_exec(
@@ -174,24 +177,44 @@ async def run(argv: Sequence[str], patience: float = PATIENCE) -> str:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            env={key: value for key, value in os.environ.items() if key != hidden},
         )
     except OSError as error:
         raise Refuses(f"{name}: {error.strerror}") from None
+    assert process.stdout is not None and process.stderr is not None
+    reading = asyncio.gather(_some(process.stdout, process), _some(process.stderr, process))
     try:
-        out, err = await waiting.within(patience, process.communicate())
+        out, err = await waiting.within(patience, reading)
+        await process.wait()
     except TimeoutError:
         raise Refuses(f"{name} takes longer than {patience:.0f} s") from None
     finally:
         if process.returncode is None:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            _kill(process)
             await process.wait()
+    if max(len(out), len(err)) > PRINTED_MOST:
+        raise Refuses(f"{name} prints more than {PRINTED_MOST >> 20} MiB")
     if process.returncode:
         said = (err or out).decode("utf-8", "replace").strip()[-TOLD:]
         raise Refuses(f"{name} ended with {process.returncode}: {said}")
     return out.decode("utf-8", "replace")
+
+
+async def _some(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes:
+    """All that it prints. Who prints too much to keep is ended, and its pipe read empty: the loop
+    waits for that."""
+    data = b""
+    while part := await stream.read(1 << 16):
+        if len(data) <= PRINTED_MOST:
+            data += part
+        else:
+            _kill(process)
+    return data
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def commands_from(
@@ -201,6 +224,7 @@ def commands_from(
     given: Mapping[str, str],
     labels: Mapping[str, Sequence[str]],
     log: str,
+    hidden: str = "",
 ) -> Commands:
     """The launcher that a configuration means; ``at`` is where it is.  Raises `Unusable`."""
     whole = {**PRESETS.get(preset, {}), **argv}
@@ -224,4 +248,4 @@ def commands_from(
                     "{worker}, {words}, {name}, {dispatch}, {job}, {log}, {labels}; {words} and"
                     " {labels} stand alone",
                 )
-    return Commands(whole, given, labels, log)
+    return Commands(whole, given, labels, log, hidden)

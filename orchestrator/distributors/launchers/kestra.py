@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from orchestrator.distributors.engines.base import shown
-from orchestrator.distributors.launchers.base import Refuses, Seen, Start
+from orchestrator.distributors.launchers.base import Refuses, Seen, Start, job_from
 from orchestrator.records import dataclass
 
 PATIENCE = 20.0  # seconds for one answer
@@ -109,8 +109,8 @@ class Kestra:
         known = self._call("GET", f"executions/search?{query}")
         results = known.get("results") if isinstance(known, dict) else None
         for one in results if isinstance(results, list) else ():
-            if isinstance(one, dict) and isinstance(one.get("id"), str):
-                return str(one["id"])
+            if isinstance(one, dict) and (job := job_from(str(one.get("id", "")))):
+                return job
         return ""
 
     def _execute(self, flow: str, start: Start) -> str:
@@ -122,12 +122,14 @@ class Kestra:
         query = urlencode({"labels": f"{LABEL}:{start.name}"})
         path = f"executions/{_part(self.namespace)}/{flow}?{query}"
         known = self._call("POST", path, body.encode(), f"multipart/form-data; boundary={mark}")
-        if not isinstance(known, dict) or not isinstance(known.get("id"), str):
+        job = job_from(str(known.get("id", ""))) if isinstance(known, dict) else ""
+        if not job:
             raise Unanswered("it did not name the execution")
-        return str(known["id"])
+        return job
 
     def _call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Any:
         """Its answer.  Raises `Refuses`, and `Unanswered` if what was asked may have been done."""
+        from http.client import HTTPException
         from urllib.error import HTTPError
         from urllib.request import Request, urlopen  # only who has Kestra pays for it
 
@@ -140,7 +142,8 @@ class Kestra:
             asked.add_header("Content-Type", kind)
         if parts.username is not None:
             who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            asked.add_header("Authorization", f"Basic {base64.b64encode(who.encode()).decode()}")
+            mark = base64.b64encode(who.encode()).decode()
+            asked.add_unredirected_header("Authorization", f"Basic {mark}")
         where = shown(self.url)
         try:
             with urlopen(asked, timeout=PATIENCE) as answer:
@@ -148,7 +151,7 @@ class Kestra:
         except HTTPError as error:
             said = error.read(500).decode("utf-8", "replace").strip()
             raise Refuses(f"{where}: HTTP {error.code} {said}".rstrip()) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise Unanswered(f"{where}: {getattr(error, 'reason', None) or error}") from None
         try:
             return json.loads(data) if data.strip() else {}
