@@ -219,6 +219,12 @@ def test_an_offer_that_nobody_takes_names_the_worker_that_would(project):
     assert gate.why.endswith(f": {command}, on a machine that has claude")
 
 
+def test_a_run_that_waits_to_be_accepted_is_found_by_show(project):
+    project.drop("rel.yaml", RUN)
+    assert "orchestrator show rel   it is in inbox/" in project.run("runs", "rel", code=3).stderr
+    assert "run of 3 tasks" in project.run("show", "rel").stdout
+
+
 def test_nouns_with_a_name_show_that_one(project):
     project.run("projects", "add", ".", "--name", "one")
     try:

@@ -11,7 +11,7 @@ from orchestrator.cli.options import complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import Console
 from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
-from orchestrator.files import runrecords
+from orchestrator.files import runrecords, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.queries import chains, runs
@@ -65,9 +65,10 @@ def _named(layout: Layout, name: str) -> RunView:
     view = runs.view_of(layout, *known, now()) if known else None
     if view is None:
         listed = ", ".join(run_id for run_id, _ in runrecords.listed(layout)[:8])
-        raise NotFound(
-            f"there is no run '{name}'", f"runs: {listed}" if listed else "there are no runs yet"
-        )
+        hint = f"runs: {listed}" if listed else "there are no runs yet"
+        if place := scan.locate(layout, name):  # a run that no watcher has accepted, or a task
+            hint = f"orchestrator show {name}   it is in {place[0]}/"
+        raise NotFound(f"there is no run '{name}'", hint)
     return view
 
 
