@@ -970,3 +970,14 @@ def test_no_python_looks_for_modules_in_the_current_folder():
         if "{python} -m" in text:
             wrong.append(f"{name}: {{python}} -m")
     assert not wrong, f"say -P or -I right after the program: {wrong}"
+
+
+def test_a_session_of_its_own_is_begun_in_one_way():
+    """Else its process would be taken for what an attempt has left, and ended; see ``store.owned``."""
+    sides = ("store", "distributors", "coordination", "execution")
+    begun = [
+        name
+        for name, path in MODULES.items()
+        if layer(name) in sides and "start_new_session=True" in path.read_text()
+    ]
+    assert begun and not [name for name in begun if "owned." not in MODULES[name].read_text()]

@@ -597,6 +597,30 @@ def test_checks_before_a_merge_run_behind_the_same_walls(fenced, tmp_path):
     )
 
 
+def test_who_kills_its_supervisor_ends_no_setup_of_another(fenced, tmp_path):
+    """It would be taken for what that attempt has left, and its end for a good one."""
+    fenced.config(
+        f"""
+defaults: {{agent: free, timeout: 60s, retries: 0}}
+trees: {{setup: [[sh, -c, "touch {tmp_path}/began; while ! test -e {tmp_path}/go; do sleep 0.1; done; touch made"]]}}
+agents:
+  tree: {{tool: mine, isolation: worktree, review: never, merge: never}}
+  free: {{tool: mine}}
+"""
+    )
+    watcher = WatcherProcess(fenced).ready()
+    try:
+        fenced.drop("b.yaml", "agent: tree\nprompt: |\n  ls\n  exit\n")
+        wait_until((tmp_path / "began").exists, "the setup has begun")
+        fenced.drop("a.yaml", json.dumps({"prompt": "kill -9 $PPID; sleep 30\n"}))
+        fenced.until("a", "review")  # what it left has been ended by then
+        (tmp_path / "go").touch()
+        fenced.until("b", "done")
+    finally:
+        watcher.stop()
+    assert "made" in fenced.log("b").split()
+
+
 @needs_bwrap
 @pytest.mark.parametrize("key", ["copy", "link"])
 def test_nothing_is_placed_through_a_link_in_a_branch(fenced, tmp_path, key):

@@ -20,10 +20,10 @@ from typing import Any
 
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import Configured
-from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Hook
 from orchestrator.patterns import regex
+from orchestrator.store import owned
 
 AT_ONCE = 2
 KEPT = 1000  # events that may wait for a slow hook; of more, the newest are left out
@@ -99,7 +99,7 @@ class Hooks:
                     "ORCHESTRATOR_EVENT": str(event["event"]),
                     "ORCHESTRATOR_ROOT": self._root,
                 }
-                process = orphans.own(
+                process = owned.begin(
                     partial(
                         subprocess.Popen,
                         argv,

@@ -20,11 +20,11 @@ from typing import Any
 
 from orchestrator.coordination import judge
 from orchestrator.coordination.intake import Invalid, Judged, Rules, RunFile, TaskFile, signature_of
-from orchestrator.execution import orphans
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
 from orchestrator.records import dataclass
+from orchestrator.store import owned
 
 LOOK = 0.05  # seconds between two looks at whether a file has been judged
 # for one file, whatever keeps it; its processor time is limited as well (judge.PROCESSOR)
@@ -172,7 +172,7 @@ class _Process:
             # -P: nothing in the current folder, which may be the project, is a module.
             argv = [sys.executable, "-P", "-c", BOOT, number]
             try:
-                self._process = orphans.own(
+                self._process = owned.begin(
                     lambda: subprocess.Popen(
                         argv,
                         pass_fds=(theirs.fileno(),),

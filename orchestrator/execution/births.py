@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.execution import orphans, program
+from orchestrator.store import owned
 
 FAILURES = 3  # warm processes in a row that bore nothing: then supervisors are started afresh
 PATIENCE = 1.0  # seconds for which the warm process may refuse to take an order
@@ -30,7 +31,7 @@ class Child:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._status: int | None = None
-        orphans.know(pid)
+        owned.know(pid)
 
     def poll(self) -> int | None:
         """How it ended; None while it runs."""

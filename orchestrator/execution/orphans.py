@@ -1,8 +1,8 @@
 """What an attempt left to the watcher: a tool that kills its supervisor becomes an orphan, and so
 our child.
 
-The watcher is a child subreaper, as every supervisor is. Its own children are supervisors and
-hooks, which begin a session of their own and are named here, and short commands such as git, which
+The watcher is a child subreaper, as every supervisor is. Its own children are those of
+`store.owned`, which begin a session of their own, and short commands such as git, which
 stay in the watcher's session. What else is a child of ours, in another session, is an orphan of an
 attempt. Attempts that an earlier watcher started are not covered: their supervisors are no children
 of ours.
@@ -12,33 +12,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 from orchestrator.execution.descendants import become_subreaper, descendants
+from orchestrator.store import owned
 
 # seconds by which a process may seem older than it is: start times are told in ticks, rounded down
 TICK = 0.1
 PATIENCE = 5.0  # seconds for which orphans are looked for and killed
 LOOKS, PAUSE = 4, 0.03  # so many looks in a row, so many seconds apart, must find nothing
-_lock = threading.Lock()
-_ours: set[int] = set()  # sessions that we began: pids of supervisors and hooks
-
-
-def own(start: Callable[[], Any]) -> Any:
-    """Start a process (``start`` returns its Popen) whose session is not an attempt's."""
-    with _lock:
-        process = start()
-        _ours.add(process.pid)
-    return process
-
-
-def know(pid: int) -> None:
-    """A child of ours that we did not start ourselves: a supervisor that was forked for us."""
-    with _lock:
-        _ours.add(pid)
 
 
 def adopt_all() -> bool:
@@ -49,8 +31,7 @@ def adopt_all() -> bool:
 def bury(session: int) -> None:
     """Collect what has ended in a session of ours and was never known: children of a warm process
     that was killed."""
-    with _lock:
-        known = set(_ours)
+    known = owned.sessions()
     for name in os.listdir("/proc"):
         if name.isdecimal() and int(name) not in known and (facts := _facts(int(name))) is not None:
             if facts[:2] == (os.getpid(), session):
@@ -60,27 +41,30 @@ def bury(session: int) -> None:
 def bury_rest() -> None:
     """Collect what has ended in a session of a command of ours, and whose parent is gone: what a
     hook or the setup of a tree had in the background, and the first process of its sandbox."""
-    for pid in found(0.0):
-        try:
-            leads = os.getsid(pid) == pid  # somebody waits for it
-        except OSError:
-            continue
-        if not leads:
+    for pid, session, _ in _children():
+        if not os.path.exists(f"/proc/{session}"):
             _reap(pid)
 
 
 def found(since: float) -> list[int]:
     """Pids of orphans that began after ``since`` (seconds since the boot)."""
-    with _lock:
-        ours = set(_ours)
-    result = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and (facts := _facts(int(name))) is not None:
-            parent, session, began = facts
-            foreign = session != os.getsid(0) and session not in ours and int(name) not in ours
-            if parent == os.getpid() and foreign and began >= since:
-                result.append(int(name))
-    return result
+    children = _children()
+    ours = owned.sessions()
+    return [pid for pid, session, began in children if session not in ours and began >= since]
+
+
+def _children() -> list[tuple[int, int, float]]:
+    """Children of ours that we did not begin and that are in another session than we: pid, session,
+    start."""
+    me, mine = os.getpid(), os.getsid(0)
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    all_facts = [(pid, facts) for pid in numbers if (facts := _facts(pid)) is not None]
+    ours = owned.sessions()  # afterwards: what was being begun is among them
+    return [
+        (pid, session, began)
+        for pid, (parent, session, began) in all_facts
+        if parent == me and session != mine and pid not in ours
+    ]
 
 
 def end(since: float, patience: float = PATIENCE) -> int:

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, cast
 
-from orchestrator.execution import orphans
+from orchestrator.store import owned
 
 BOOT = """import marshal, os, sys, types
 fd = int(sys.argv[1])
@@ -56,7 +56,7 @@ def start(theirs: socket.socket, *words: str) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-I", "-S", "-c", BOOT, str(descriptor()), str(theirs.fileno()), *words]
     return cast(
         "subprocess.Popen[bytes]",
-        orphans.own(
+        owned.begin(
             lambda: subprocess.Popen(
                 argv,
                 pass_fds=(theirs.fileno(), descriptor()),

@@ -13,8 +13,8 @@ from functools import partial
 from typing import BinaryIO
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.execution import orphans
 from orchestrator.files.text import one_line
+from orchestrator.store import owned
 from orchestrator.tools import secrecy
 
 SECONDS = 30.0
@@ -57,7 +57,7 @@ def _fetch(
     # Files, not pipes: who leaves a process with its output open must not hold anything up.
     with _memory() as printed, _memory() as errors:
         try:
-            process = orphans.own(
+            process = owned.begin(
                 partial(
                     subprocess.Popen,
                     argv,

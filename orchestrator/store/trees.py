@@ -17,6 +17,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
@@ -24,7 +25,7 @@ from orchestrator.files import gitfiles, jsonlines, opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
-from orchestrator.store import atomic, filtered, smallfiles
+from orchestrator.store import atomic, filtered, owned, smallfiles
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
 
 SAVED = "refs/orchestrator/saved"  # below it what attempts left: <name>/<attempt>
@@ -477,9 +478,19 @@ def _set_up(
         ) as out:
             out.write(f"$ {' '.join(command)}\n".encode())
             with enclosed(command, base, env) as (argv, given, fds):
-                process = subprocess.Popen(
-                    argv, cwd=base, env=given, pass_fds=fds, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-                )  # fmt: skip
+                process = owned.begin(
+                    partial(
+                        subprocess.Popen,
+                        argv,
+                        cwd=base,
+                        env=given,
+                        pass_fds=fds,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=out,
+                        start_new_session=True,
+                    )
+                )
                 why = _wait(process, trees.setup_timeout, stopped)
         if why:
             raise CannotIsolate(f"{' '.join(command)}: {why}", f"its log: {log}")

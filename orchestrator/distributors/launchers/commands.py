@@ -27,6 +27,7 @@ from orchestrator.errors import Unusable
 from orchestrator.files import opening
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
+from orchestrator.store import owned
 
 PATIENCE = 60.0  # seconds for one command
 PRINTED_MOST = 1 << 20  # bytes that one may print
@@ -181,6 +182,7 @@ async def run(argv: Sequence[str], patience: float = PATIENCE, hidden: str = "")
         )
     except OSError as error:
         raise Refuses(f"{name}: {error.strerror}") from None
+    owned.know(process.pid)
     assert process.stdout is not None and process.stderr is not None
     reading = asyncio.gather(_some(process.stdout, process), _some(process.stderr, process))
     try:
