@@ -400,6 +400,35 @@ def test_a_moved_project_is_the_same(project, tmp_path):
     Project(tmp_path / "moved").run("watch", "--until-empty")
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["here", "moved"])
+@pytest.mark.parametrize("how", ["open", "another's"])
+def test_a_record_that_others_could_have_written_is_not_believed(project, tmp_path, how, moved):
+    if how == "another's" and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    record, root = trust.folder_of(Layout(str(project.root))), project.root
+    if moved:
+        root = tmp_path / "moved"
+        os.rename(project.root, root)
+    assert trust.of(Layout(str(root))).believed
+    if how == "open":
+        os.chmod(record, 0o777)
+    else:
+        os.chown(record, 1000, 1000)
+    assert not trust.of(Layout(str(root))).believed
+
+
+def test_the_record_goes_with_a_project_that_is_moved(project, tmp_path):
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    record = trust.folder_of(Layout(str(project.root)))
+    os.rename(project.root, tmp_path / "moved")
+    Project(tmp_path / "moved").run("watch", "--until-empty")
+    assert not os.path.lexists(record)
+    assert os.path.exists(f"{trust.folder_of(Layout(str(tmp_path / 'moved')))}/settings.json")
+
+
 def test_state_that_was_unpacked_over_is_not_believed(project, tmp_path):
     project.config(BASE)
     project.run("watch", "--until-empty")
