@@ -350,11 +350,11 @@ def test_a_flood_of_replies_is_seen_to_in_slices(tmp_path):
 def test_a_step_that_is_refused_for_good_is_tried_ever_more_seldom(tmp_path, monkeypatch):
     """A journal that nobody can rename while the disk takes all else: told twice a second, for ever."""
     tube, rename = Tube(tmp_path), os.rename
-    journal = tube.layout.journal("a")
+    journal, closed = tube.layout.journal("a"), tube.layout.journal("a", closed=True)
 
     def refused(source, target, **more) -> None:
         if source == journal:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source, None, target)
         rename(source, target, **more)
 
     monkeypatch.setattr(os, "rename", refused)
@@ -366,7 +366,7 @@ def test_a_step_that_is_refused_for_good_is_tried_ever_more_seldom(tmp_path, mon
     told = [
         news.text for news in tube.news if isinstance(news, Remark) and news.about is About.FAULT
     ]
-    assert 5 < len(told) < 60 and set(told) == {f"Operation not permitted ({journal})"}
+    assert 5 < len(told) < 60 and set(told) == {f"Operation not permitted ({closed})"}
     assert tube.where("a") == tube.where("b") == "done"
     assert tube.watcher is None or not tube.watcher.rooms.health.fault
     started = next(at for at, task_id, _ in tube.started if task_id == "b")

@@ -76,8 +76,9 @@ def _reason(error: Exception) -> str:
     """What is wrong; with the file, where it is not the whole disk."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
-    whole = error.errno in atomic.DISK_FAULTS or not isinstance(error.filename, str)
-    return error.strerror if whole else f"{error.strerror} ({error.filename})"
+    name = error.filename2 or error.filename  # where it was to be
+    whole = error.errno in atomic.DISK_FAULTS or not isinstance(name, str)
+    return error.strerror if whole else f"{error.strerror} ({name})"
 
 
 def takes_writes(store: Store) -> bool:
