@@ -373,6 +373,27 @@ def test_a_step_that_is_refused_for_good_is_tried_ever_more_seldom(tmp_path, mon
     assert started - tube.started[0][0] < 350, tube.started
 
 
+def test_no_task_is_to_blame_for_a_folder_that_takes_nothing(tmp_path, monkeypatch):
+    """`chmod 500 work/.state/active`: each new task was told to be invalid, and to rename itself."""
+    tube, opened = Tube(tmp_path), os.open
+
+    def refused(path, *more, **named):
+        if ".state/tmp/" in os.fsdecode(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, *more, **named)
+
+    tube.at(2, lambda: monkeypatch.setattr(os, "open", refused))
+    tube.at(3, lambda: tube.drop("a"))
+    tube.at(50, lambda: monkeypatch.setattr(os, "open", opened))
+    tube.at(200, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert tube.where("a") == "done" and not tube.remarks(About.INVALID)
+    told = [
+        news.text for news in tube.news if isinstance(news, Remark) and news.about is About.FAULT
+    ]
+    assert len(told) == 1 and told[0].startswith("Permission denied (work/.state/tmp/"), told
+
+
 def test_status_looks_at_few_replies_however_many_there_are(tmp_path, monkeypatch):
     """20,000 beside tasks that are none cost 8 seconds of processor time, each time it was asked."""
     tube, looked = Tube(tmp_path), []

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
 from orchestrator.errors import Refused, StoreFault, Taken
-from orchestrator.files import owners, runrecords, scan, trust
+from orchestrator.files import opening, owners, runrecords, scan, trust
 from orchestrator.files.identity import Identity
 from orchestrator.files.layout import Layout
 from orchestrator.files.requests import Content
@@ -264,7 +264,13 @@ class Store:
             raise Taken(f"running/{name} already exists", "orchestrator doctor")
         if not os.path.isdir(self.layout.folder(Status.RUNNING)):
             self.prepare()
-        entry, undo = claimed(self.layout, self.ledger, task_id, record, self.clock)
+        try:
+            entry, undo = claimed(self.layout, self.ledger, task_id, record, self.clock)
+        except opening.Denied:  # the task's own journal
+            raise
+        except PermissionError as error:  # a folder of ours: no task is to blame
+            name = self.layout.shown(error.filename2 or error.filename)
+            raise StoreFault(f"{error.strerror} ({name})") from None
         return Claim(entry, self.layout.file(Status.INBOX, name), target, record["ino"], undo)
 
     # -- while it runs
