@@ -41,7 +41,7 @@ def problems(text: str | bytes, name: str = "t.yaml") -> list[tuple[int, int, st
             2,
             10,
             "'10 minutes' is not a duration",
-            "90s, 15m or 2h",
+            "write 10m",
         ),
         ("prompt: x\ntimeout: 90\n", 2, 10, "must be text", "write a unit: 90s, 90m or 90h"),
         ("prompt: x\npriority: urgent\n", 2, 11, "not one of the allowed", "high, normal, low"),
