@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -20,6 +21,7 @@ from orchestrator.files import (
     jsonlines,
     logreader,
     logtimes,
+    opening,
     owners,
     scan,
     templates,
@@ -145,6 +147,26 @@ def test_who_begins_removes_nothing_that_it_writes_itself(tmp_path):
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("kind", ("fifo", "link", "gone"))
+def test_the_folder_of_temporary_files_is_made_again(layout, tmp_path, kind):
+    place = tmp_path / "work/.state/tmp"
+    place.rmdir() if kind == "gone" else replaced(place, kind)
+    Path(smallfiles.scratch(layout, "x")).touch()
+    assert is_folder(str(place)) and len(list(place.iterdir())) == 1
+
+
+@pytest.mark.parametrize("code", (errno.EACCES, errno.EPERM))
+def test_a_file_that_keeps_us_out_is_none(tmp_path, monkeypatch, code):
+    """It concerns itself alone, as a pipe in its place does, and is no fault of the disk."""
+
+    def refused(path, *_: object) -> int:
+        raise PermissionError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(opening.NotAFile):
+        opening.descriptor(str(tmp_path / "x"))
 
 
 @pytest.mark.parametrize("name", ("x" * 255, "\u00e9" * 127))
