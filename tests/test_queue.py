@@ -26,6 +26,7 @@ from orchestrator.distributors.base import Distributor, Order
 from orchestrator.distributors.dispatches import (
     OFFERED,
     TOPIC,
+    Piece,
     State,
     record_name,
     state_from,
@@ -387,6 +388,44 @@ def test_what_another_sends_is_refused_in_words(farm):
     assert state.end["code"] == 0
     assert state.end["stdout"] == {"size": 2, "sha256": hashlib.sha256(b"x\n").hexdigest()}
     assert worker.process.poll() is None
+
+
+def test_a_worker_that_never_stops_sending_is_cancelled_all_the_same(farm):
+    """It claims, runs, and floods; it also asks for the code again and again, which is sent a few times."""
+    farm.watch()
+    farm.drop("a", "exit 0")
+
+    async def lie(third: Engine) -> None:
+        while (offer := await third.pull("shell")) is None:
+            await asyncio.sleep(0.05)
+        name = record_name(offer.dispatch)
+        record = await third.read(name)
+        running = State("running", "e" * 32, "liar", 1)
+        revision = await third.write(name, running.bytes(), record.revision)
+        await third.acknowledge(offer)
+        flood = [asyncio.create_task(_flood(third, offer.dispatch)) for _ in range(4)]
+        await asyncio.sleep(4 * LEASE)
+        asking = asyncio.create_task(asyncio.to_thread(farm.near.run, "cancel", "a"))
+        async with asyncio.timeout(PATIENCE):
+            while not (state := state_from((record := await third.read(name)).value)).cancel:
+                await asyncio.sleep(0.05)
+        ended = state.but(state="finished", end={"cause": "cancelled"})
+        assert await third.write(name, ended.bytes(), record.revision)
+        for one in flood:
+            one.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+        assert revision
+        await asking
+
+    at_broker(farm, lie)
+    farm.near.settled("a", "cancelled")
+
+
+async def _flood(third: Engine, dispatch: str) -> None:
+    pieces = [Piece("stdout", 1 << 39, data=b"x").bytes(), Piece(has=("a" * 40,)).bytes()]
+    while True:
+        for piece in pieces:
+            await third.append(dispatch, piece)
 
 
 def test_two_watchers_and_a_large_log(farm):

@@ -44,6 +44,9 @@ from orchestrator.store.ledger import append_record
 
 LOOK_MOST, LOOK_LEAST = 2.0, 0.1  # seconds between looks, if nobody says a word
 RENEWED = 6 * 3600.0  # seconds after which an offer is made anew, so that it does not expire
+PARTS = 8  # answers with events that one look reads
+HEARD_MOST = 1 << 21  # events of one attempt: ten a second for two days
+ASKED_MOST = 8  # times that the code is sent; once is enough, unless a broker loses it
 SOON = 1.0  # seconds for which the end waits until its worker was told that all is home
 
 
@@ -78,6 +81,8 @@ class QueueHandle:
         self._incoming = Incoming(farm, order, self.dispatch)
         self._homecoming = Homecoming(farm, order, self.dispatch, self._incoming)
         self._cursor, self._told = "", 0
+        self._heard = 0  # events
+        self._asked = 0  # how often a worker has asked for the code
         self._state = State("")  # as last seen
         self._offered_at = -RENEWED
         self._looked = 0.0  # when the broker answered last
@@ -199,8 +204,8 @@ class QueueHandle:
         if state.started and not self._started:
             self._note_start(state)
         if state.state == FINISHED:
-            if not state.done:
-                await self._read_events()
+            if not state.done and not await self._read_events():
+                return None
             return await self._homecoming.bring(record, state, self._silent >= self._patience)
         await self._read_events()
         await self._while_running(record, state)
@@ -346,20 +351,29 @@ class QueueHandle:
         self._farm.news.set()
         self._on_started(0)
 
-    async def _read_events(self) -> None:
-        while part := await self._farm.engine.events(self.dispatch, self._cursor):
+    async def _read_events(self) -> bool:
+        """Whether all of them are read. One look reads some, and all looks no more than a worker
+        sends: who never stops sending keeps nobody from cancelling it, nor it from its end."""
+        for _ in range(PARTS):
+            part = await self._farm.engine.events(self.dispatch, self._cursor)
             for cursor, data in part:
                 try:
                     await self._hear(piece_from(data))
                 except Nonsense:
                     pass
                 self._cursor = cursor
+            self._heard += len(part)
+            if not part or self._heard > HEARD_MOST:
+                return True
+        self.wake()
+        return False
 
     async def _hear(self, piece: Piece) -> None:
         """It prints, or it asks for the commits that it lacks."""
         if piece.log:
             self._incoming.write(piece)
-        elif not self._state.started and self._state.state not in OVER:
+        elif self._asked < ASKED_MOST and not self._started and self._state.state not in OVER:
+            self._asked += 1
             await self._outgoing.code(piece.has)
             await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
 
