@@ -597,6 +597,38 @@ def test_checks_before_a_merge_run_behind_the_same_walls(fenced, tmp_path):
     )
 
 
+LOOK = """
+import os
+for name in os.listdir("/proc/self/fd"):
+    if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
+        print("open", os.readlink(f"/proc/self/fd/{name}"))
+print(*(name for name in ("TMUX", "DOCKER_HOST", "A_TOKEN") if name in os.environ))
+try:
+    os.open("/dev/tty", os.O_RDWR)
+    print("terminal")
+except OSError:
+    print("looked")
+"""
+
+
+@pytest.mark.parametrize("level", ["off", pytest.param("project", marks=needs_bwrap)])
+def test_an_attempt_inherits_neither_terminal_nor_files_nor_variables(fenced, level):
+    """Nor do its checks and the setup of its tree: with TMUX it could type into a person's panes."""
+    (fenced.root / "look.py").write_text(LOOK)
+    commit(fenced.root, "look.py")
+    fenced.env |= {"TMUX": "/x,1,0", "DOCKER_HOST": "x", "A_TOKEN": "x"}
+    fenced.settings(
+        level,
+        more=", isolation: worktree, review: never, merge: never, verify: [look], verify_retries: 0",
+        rest="checks: {look: {command: [sh, -c, python3 look.py; exit 1]}}\ntrees: {setup: [[python3, look.py]]}\n",
+    )
+    said = fenced.do("python3 look.py", code=1)
+    logs = fenced.work / "logs" / "a"
+    checked = next(path for path in logs.rglob("stdout.log") if path.parent != logs / "1")
+    told = [said, checked.read_text(), (logs / "setup.log").read_text().partition("\n")[2]]
+    assert [text.split() for text in told] == [["looked"]] * 3
+
+
 def test_who_kills_its_supervisor_ends_no_setup_of_another(fenced, tmp_path):
     """It would be taken for what that attempt has left, and its end for a good one."""
     fenced.config(
