@@ -13,9 +13,6 @@ from pathlib import Path
 import pytest
 from conftest import Project, wait_until
 
-from orchestrator.files import journals
-from orchestrator.files.layout import Layout
-
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")
 
 
@@ -434,7 +431,6 @@ def test_a_closed_journal_that_git_brings_is_not_believed(pulled, verb, named):
     assert "git rm -r --cached work/.state" in said
     git(project.root, "rm", "-rq", "--cached", "work/.state")
     commit(project.root, "as it was told")
-    assert journals.of(Layout(str(project.root)), "a") is None
     said = project.run(*verb.split(), code=None)
     assert "sh evil" not in said.stdout + said.stderr
     project.run("watch", "--until-empty", code=None)
