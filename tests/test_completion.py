@@ -84,6 +84,34 @@ def test_commands_options_ids_and_agents(project, shell, name):
     assert {"sh", "demo"} <= shell(name, "orchestrator new x --agent", "")
 
 
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_no_name_of_a_file_becomes_a_command(project, shell, name):
+    """A shell inserts what is offered without quoting it, and the next Return ran ``$(id)``."""
+    if not shutil.which(name):
+        pytest.skip(f"there is no {name} here")
+    for folder in ("templates", "schedules"):
+        (project.work / folder).mkdir(exist_ok=True)
+    project.drop("fix-it.yaml", "prompt: x\n")
+    odd = (
+        "fix$(id)",
+        "fix`id`",
+        "fix;id",
+        "fix it",
+        "-fix",
+        "~fix",
+        "fix*",
+        "fix!1",
+        "fix\x1b[31m",
+    )
+    for stem in (*odd, "fix\nplain,fix-not", "fix\u202e", "fix'", "fix|id", "fix<id", "fix\\"):
+        project.drop(f"{stem}.yaml", "prompt: x\n")
+        project.drop(f"{stem}.yaml", "prompt: x\n", folder="templates")
+        project.drop(f"{stem}.yaml", "every: 1h\ntask: {prompt: x}\n", folder="schedules")
+    assert shell(name, "orchestrator show", "fix") == {"fix-it"}
+    for line in ("orchestrator new -T", "orchestrator schedules"):
+        assert shell(name, line, "fix") <= {"fix"}, line
+
+
 @pytest.mark.skipif(not shutil.which("groff"), reason="there is no groff here")
 def test_the_man_page_has_no_fault():
     done = subprocess.run(

@@ -15,6 +15,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.ownership import find_own_layout
 from orchestrator.model.status import FOLDERS, Status
 from orchestrator.model.units import duration
+from orchestrator.patterns import regex
 
 Found = list[tuple[str, Status, str]]  # tasks: id, folder, name of the file
 
@@ -117,6 +118,14 @@ def examples(*lines: str) -> str:
 
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+# What every shell takes as it stands: it inserts a completion into the line without quoting it.
+_WORD = regex(r"\w[\w.:/@+-]*\Z")
+
+
+def words_of(names: Iterable[str]) -> list[str]:
+    """Those of the names that are one word in every shell, and no option: a file name such as
+    ``$(id)`` would be run."""
+    return [name for name in names if _WORD.match(name)]
 
 
 def complete_ids(*folders: Status, runs: bool = False) -> Completion:
@@ -143,19 +152,20 @@ def complete_from(names: Callable[[Layout], Iterable[str]]) -> Completion:
             layout = find_own_layout(ctx.find_root().params.get("directory"))
         except OrchestratorError:
             return []
-        return [name for name in names(layout) if incomplete in name]
+        return [name for name in words_of(names(layout)) if incomplete in name]
 
     return complete
 
 
-def _agents(layout: Layout) -> Iterable[str]:
+def agent_names(layout: Layout) -> Iterable[str]:
+    """The agents that are configured; none if the settings cannot be read."""
     try:
         return configuration.load_config(layout).agents
     except OrchestratorError:
         return ()
 
 
-complete_agents = complete_from(_agents)
+complete_agents = complete_from(agent_names)
 complete_runs = complete_from(lambda layout: [run_id for run_id, _ in runrecords.listed(layout)])
 
 

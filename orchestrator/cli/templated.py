@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import consent
-from orchestrator.cli.options import complete_from
+from orchestrator.cli.options import complete_from, words_of
 from orchestrator.errors import INVALID, NotFound, OrchestratorError, Refused
 from orchestrator.files import configuration, encodings, listing, schemas, templates
 from orchestrator.files.layout import Layout, stem_of
@@ -37,7 +37,8 @@ def complete_words(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
     found = templates.lookup(layout)(name)
     given = {word.partition("=")[0] for word in ctx.params.get("prompt") or ()}
     params = found.params if found is not None else {}
-    return [f"{key}=" for key in params if key not in given and key.startswith(incomplete)]
+    left = [key for key in words_of(params) if key not in given and key.startswith(incomplete)]
+    return [f"{key}=" for key in left]
 
 
 def named(layout: Layout, name: str) -> Template:

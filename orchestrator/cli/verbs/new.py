@@ -14,6 +14,8 @@ from orchestrator.cli import templated
 from orchestrator.cli.app import App
 from orchestrator.cli.options import (
     Choice,
+    agent_names,
+    complete_from,
     complete_ids,
     complete_runs,
     dry_run_option,
@@ -28,7 +30,6 @@ from orchestrator.cli.writing import open_config, open_store
 from orchestrator.errors import INVALID, NOT_FOUND, OrchestratorError, Taken
 from orchestrator.files import (
     card,
-    configuration,
     diagnostics,
     documents,
     encodings,
@@ -37,7 +38,6 @@ from orchestrator.files import (
     requests,
     schemas,
 )
-from orchestrator.files.ownership import find_own_layout
 from orchestrator.libraries import later
 from orchestrator.model import ids
 from orchestrator.model.status import Status
@@ -103,7 +103,7 @@ DROP = "ORCHESTRATOR_DROP"  # set inside a sandbox: the folder from which the wa
     "-a",
     "--agent",
     help="The role that acts.",
-    shell_complete=lambda ctx, _, word: _agents(ctx, word),
+    shell_complete=complete_from(lambda layout: (*agent_names(layout), "demo")),
 )
 @click.option("--tool", help="A tool in place of the agent's.")
 @click.option("-m", "--model", help="The model.")
@@ -465,15 +465,3 @@ def _first_words(text: str) -> str:
         return "task"
     words = str(data.get("prompt") or data.get("prompt_file") or "task").strip()
     return words.split("\n", 1)[0]
-
-
-def _agents(ctx: click.Context, word: str) -> list[str]:
-    try:
-        layout = find_own_layout(ctx.find_root().params.get("directory"))
-        return [
-            name
-            for name in (*configuration.load_config(layout).agents, "demo")
-            if name.startswith(word)
-        ]
-    except OrchestratorError:
-        return []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from orchestrator.cli.app import App
-from orchestrator.cli.options import dry_run_option, examples, json_option, now
+from orchestrator.cli.options import dry_run_option, examples, json_option, now, words_of
 from orchestrator.cli.screen.projects import rows
 from orchestrator.errors import NotFound
 from orchestrator.files import projects as files
@@ -19,7 +19,7 @@ from orchestrator.store import projects as store
 
 
 def complete_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    return [item.name for item in files.listed() if incomplete in item.name]
+    return [name for name in words_of(item.name for item in files.listed()) if incomplete in name]
 
 
 @click.command(
