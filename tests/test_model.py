@@ -32,6 +32,13 @@ from orchestrator.model.task import Task, first_line, task_from
         "\u03bb-calculus",
         "\u0394x",
         "caf\u00e9",
+        *(
+            "API\u8a2d\u8a08",
+            "test\u30c6\u30b9\u30c8",
+            "\u0e17\u0e33",
+            "\u0661-fix",
+            "\u0131s\u0131",
+        ),
     ],
 )
 def test_good_ids(text):
@@ -59,7 +66,9 @@ def test_good_ids(text):
         ("dep\u043ey", "mixes '\\u043e' (cyrillic small letter o)"),
         ("x.\u0441lean-up", "mixes"),
         ("\u0391lpha", "mixes"),
-        ("\uff41bc", "mixes"),
+        *((f"fi{char}x", "mixes") for char in "\u0585\u13a5\u0261\ua4f3\u0661\u2cad\u0939"),
+        *((f"fi{char}x", "stands for") for char in "\uff58\ufb01\xb2\u2170\u02e3\u017f\u2460"),
+        *((f"fi{char}x", "nobody sees") for char in "\ufe0f\u034f\u3164\u115f\u180b\U000e0100"),
     ],
 )
 def test_bad_ids(text, why):

@@ -14,12 +14,18 @@ from orchestrator.model import names
 from orchestrator.patterns import regex
 
 MAX_BYTES = 120
-# Cyrillic and Greek letters that look like Latin ones: between Latin letters nobody sees which is
-# meant.
-_TWINS = frozenset("аеорсухіјѕԁһԛԝАВЕКМНОРСТУХІЈЅԌοανικυρχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ")
-_STAND_INS = regex(
-    "[\uff21-\uff3a\uff41-\uff5a\uff10-\uff19\U0001d400-\U0001d7ff]"
-)  # whole alphabets of them
+# Letters that look like Latin ones, of alphabets whose other letters may stand beside those (Δx):
+# between Latin letters nobody sees which is meant.
+_TWINS = frozenset("аеорсухіјѕԁһԛԝАВЕКМНОРСТУХІЈЅԌοανικυρχΑΒΕΖΗΙΚΜΝΟΡΤΥΧɑɡɩ")
+# Whose letters and digits may stand beside Latin ones, by the first word of their names; "DIGIT" is
+# 0 to 9.
+_BESIDE = frozenset(
+    "LATIN DIGIT CYRILLIC GREEK CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA HANGUL BOPOMOFO".split()
+)
+# Letters and marks that take no room, or are an empty place.
+_UNSEEN = regex(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _PLAIN = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 
 
@@ -38,24 +44,43 @@ def problem(task_id: str) -> str:
         if not (kind in "LN" or (position and (kind == "M" or char in "._-"))):
             where = "starts with" if position == 0 else "contains"
             return f"{where} {char!a}; letters, digits and . _ - are allowed"
+    if unseen := _UNSEEN.search(task_id):
+        return f"contains {unseen[0]!a}, which nobody sees"
     twin = _twin(task_id)
     if twin:
         name = unicodedata.name(twin, "").lower()
-        return (
-            f"mixes {twin!a} ({name}) with Latin letters that look the same; two ids must not look"
-            " like one"
+        why = (
+            f"contains {twin!a} ({name}), which stands for other characters"
+            if _stands_in(twin)
+            else f"mixes {twin!a} ({name}) with Latin letters"
         )
+        return f"{why}; two ids must not look like one"
     return names.problem(task_id)
 
 
 def _twin(text: str) -> str:
-    """A letter that looks like a Latin one and stands in a word with Latin ones, or that only looks
-    like one; else empty."""
+    """A letter or digit that stands in a word with Latin letters and looks like one, or is of
+    another script than may stand there, or one that only stands in for others; else empty."""
     for word in re.split(r"[._-]", text):
-        found = next((char for char in word if char in _TWINS), "")
-        if found and any(unicodedata.name(char, "").startswith("LATIN ") for char in word):
-            return found
-    return next((char for char in text if _STAND_INS.match(char)), "")
+        scripts = {char: _script(char) for char in word if char.isalnum()}
+        if "LATIN" in scripts.values():
+            for char, script in scripts.items():
+                if char in _TWINS or script not in _BESIDE:
+                    return char
+    return next(filter(_stands_in, text), "")
+
+
+def _script(char: str) -> str:
+    return unicodedata.name(char, "").partition(" ")[0]
+
+
+def _stands_in(char: str) -> bool:
+    """Whether it is another form of other characters, such as full-width, mathematical and raised
+    ones, Roman numerals, ligatures. Thai, among others, needs a few of these."""
+    kind = unicodedata.decomposition(char).partition(" ")[0]
+    if not kind.startswith("<"):
+        return False
+    return kind != "<compat>" or unicodedata.normalize("NFKC", char).isascii()
 
 
 def key(task_id: str) -> str:
@@ -70,7 +95,8 @@ def slug(text: str, limit: int = 48) -> str:
     """The first words of a text as part of an id: ``Review retry logic!`` ->
     ``review-retry-logic``."""
     text = unicodedata.normalize("NFC", text).lower()
-    words = [word for word in re.findall(r"[^\W_]+", text) if not _twin(word)]
+    found = re.findall(r"[^\W_]+", text)
+    words = [word for word in found if not (_twin(word) or _UNSEEN.search(word))]
     result = ""
     for word in words:
         longer = f"{result}-{word}" if result else word
