@@ -605,6 +605,74 @@ def test_what_a_file_is_called_steers_neither_errors_nor_pipes(project):
         assert not set(done.stdout + done.stderr) & set("\u2028\u202e\x1b"), words
 
 
+def other_peoples_events(project, *lines: str) -> None:
+    """Event files as somebody else may have pushed them; each line without its braces and its moment."""
+    text = "".join(f'{{"ts":"2026-01-0{n}T00:00:00Z",{line}}}\n' for n, line in enumerate(lines, 1))
+    (project.work / "events/2026-01-01.theirs.jsonl").write_text(text)
+
+
+def test_no_value_begins_a_line_of_its_own(project):
+    """A pulled event, or the name of a file, wrote whole lines of what was printed, and commands of CI."""
+    forged = "x\nforged\tdone"
+    said = json.dumps(forged)
+    keys = ("event", "event_id", "task_id", "run_id", "agent", "model", "summary", "outcome")
+    their = dict.fromkeys(keys, said) | {"event": '"attempt_finished"', "cost_usd": "1"}
+    other_peoples_events(
+        project,
+        *(",".join(f'"{key}":{value}' for key, value in {**their, **odd}.items())
+        for odd in ({}, {"event": said}, {"event": '"task_finished"'})),
+    )  # fmt: skip
+    for folder in ("inbox", "done", "held", "schedules", "templates"):
+        (project.work / folder).mkdir(exist_ok=True)
+        project.drop("x\nforged: 1::.yaml", "prompt: x\n", folder=folder)
+    project.drop("odd.yaml", f"prompt: x\nagent: {json.dumps('x' + chr(10) + 'forged')}\n")
+    project.run("watch", "--once", code=None)
+    for line in (
+        *("events", "events --since 2025-01-01T00:00", "list --all", "show forged", "schedules"),
+        *("validate", "validate --format github", "validate --format concise", "hold forged -n"),
+        *("report --since 900d", "report --since 900d --by run", "agents", "status --ahead"),
+        *("why odd", "doctor", "status", "new -T x\nforged", "query SELECT/**/*/**/FROM/**/events"),
+    ):
+        done = project.run(*line.split(" "), code=None)
+        lines = (done.stdout + done.stderr).splitlines()
+        assert not [text for text in lines if text.startswith("forged")], (line, lines)
+    note = (project.work / "inbox/odd.error.md").read_text()
+    assert not [text for text in note.splitlines() if text.startswith("forged")], note
+
+
+def test_what_is_for_programs_is_json_whatever_others_wrote(project):
+    odd = '"agent":"\\ud800","cost_usd":NaN,"a":[1e999,-Infinity,' + "9" * 400 + "]"
+    other_peoples_events(project, f'"event":"task_finished","task_id":"a",{odd}')
+    project.drop("ok.yaml", "prompt: x\n", folder="done")
+    project.drop(os.fsdecode(b"a\xff.yaml"), "prompt: x\n", folder="done")
+    (project.work / "results/ok.yaml").write_text("outcome: succeeded\ncost_usd: .nan\nx: .inf\n")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    for line in (
+        *("events --json", "list --json", "show ok --json", "show a\udcff --json"),
+        *("report --json --since 900d", "status --json", "review --list --json"),
+        "query --json SELECT/**/9e999,x'00ff',*/**/FROM/**/events",
+    ):
+        done = project.run(*line.split(" "), code=None)
+        assert done.stdout, (line, done.stderr)
+        assert json.loads(done.stdout, parse_constant=refuse), line
+    for line in project.run("events", "--jsonl").stdout.splitlines():
+        json.loads(line, parse_constant=refuse)
+
+
+def test_the_page_hides_nothing_and_is_made_whatever_a_file_is_called(project):
+    from orchestrator.cli.screen.report_page import embedded, page
+    from orchestrator.files.text import visible
+
+    project.drop(os.fsdecode(b"a\xff\xe2\x80\xae.yaml"), "prompt: x\n", folder="done")
+    assert "<!doctype html>" in project.run("report", "--html", "-").stdout
+    text = embedded({"a\u202e": ["b\udcff", "c\x9b", "</script>"]})
+    assert json.loads(text) == {"a": ["b?", "c", "</script>"]} and "<" not in text
+    assert "\u202e" not in page("a\u202eb", []) and visible("+a\u202e") == "+a<U+202E>"
+
+
 @pytest.mark.parametrize("char", ("\u2028", "\u2029", "\x85"))
 def test_a_line_end_that_editors_do_not_show_is_refused(char):
     found = parse(f"prompt: fix # see{char}agent: sh\n".encode())
@@ -649,6 +717,9 @@ def test_no_value_of_an_answer_fills_the_memory():
 
     with pytest.raises(OrchestratorError, match="too big"):
         usage.ask(sqlite3.connect(":memory:"), "SELECT hex(zeroblob(100000000))")
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 99) SELECT "
+    with pytest.raises(OrchestratorError, match="longer than 256 MiB"):
+        usage.ask(sqlite3.connect(":memory:"), many + "zeroblob(30000000) FROM n")
 
 
 def test_runs_of_layered_needs_are_told_in_time(project):

@@ -69,7 +69,9 @@ def for_each(items: Sequence[T], step: Callable[[T], int | None]) -> int:
 
 def say_error(error: OrchestratorError) -> None:
     """What could not be done, and what helps, while the verb goes on."""
-    say(f"error: {error.message}" + (f"\nhint:  {error.hint}" if error.hint else ""))
+    say(f"error: {error.message}")
+    if error.hint:
+        say(f"hint:  {error.hint}")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
 from orchestrator.files import configuration, diagnostics
 from orchestrator.files.layout import WORK
 from orchestrator.files.opening import Denied, NotAFile
-from orchestrator.files.text import hang
+from orchestrator.files.text import hang, on_a_line
 from orchestrator.libraries import later
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _report(error: OrchestratorError) -> None:
         text = diagnostics.render("full", found, console.paint, console.width)
         click.echo(shown(text), err=True)
         return
-    lines = hang(console.paint("error:", "red") + " ", error.message, console.width)
+    lines = hang(console.paint("error:", "red") + " ", on_a_line(error.message), console.width)
     if error.hint:
-        lines += hang("hint:  ", error.hint, console.width)
+        lines += hang("hint:  ", on_a_line(error.hint), console.width)
     click.echo(shown("\n".join(lines)), err=True)

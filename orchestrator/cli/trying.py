@@ -118,7 +118,7 @@ def check(
     if as_json:
         findings.tell("problem", diagnostics.render("concise", shown))
         return findings.end()
-    app.console.out(diagnostics.render("full", shown, app.console.paint, app.console.width))
+    app.console.block(diagnostics.render("full", shown, app.console.paint, app.console.width))
     return FAILED
 
 

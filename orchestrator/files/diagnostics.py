@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from orchestrator.files.documents import Document, Problem
-from orchestrator.files.text import clean, hang, width
+from orchestrator.files.text import clean, hang, on_a_line, width
 from orchestrator.records import asdict
 
 FORMATS = ("full", "concise", "json", "github")
@@ -23,8 +23,10 @@ def full(
     """``file:line:col``, the line with a caret under it, and the hint, for a terminal of so many
     ``columns`` (0: a pipe, where a sentence stays on its line)."""
     word, colour = ("warning", "yellow") if problem.warning else ("error", "red")
-    place = f"{clean(path)}:{problem.line}:{problem.column}:"
-    said = hang("", f"{place} {paint(word, colour)}: {clean(problem.message)}", max(columns - 4, 0))
+    place = f"{on_a_line(path)}:{problem.line}:{problem.column}:"
+    said = hang(
+        "", f"{place} {paint(word, colour)}: {on_a_line(problem.message)}", max(columns - 4, 0)
+    )
     lines = [said[0], *(f"    {line}" for line in said[1:])]
     source = document.line(problem.line).replace("\t", " ")
     if source.strip():
@@ -38,24 +40,22 @@ def full(
         lines.append(f"{number:>3} | {shown}")
         lines.append(f"    | {' ' * width(before)}{paint('^' * marked, colour)}")
     if problem.hint:
-        lines += hang("    = hint: ", clean(problem.hint), columns)
+        lines += hang("    = hint: ", on_a_line(problem.hint), columns)
     return "\n".join(lines)
 
 
 def concise(path: str, problem: Problem) -> str:
     """One line: ``file:line:col: message (hint)``."""
-    hint = f" ({clean(problem.hint)})" if problem.hint else ""
+    hint = f" ({on_a_line(problem.hint)})" if problem.hint else ""
     word = "warning: " if problem.warning else ""
-    return f"{clean(path)}:{problem.line}:{problem.column}: {word}{clean(problem.message)}{hint}"
+    return f"{on_a_line(path)}:{problem.line}:{problem.column}: {word}{on_a_line(problem.message)}{hint}"
 
 
 def github(path: str, problem: Problem) -> str:
     """A workflow command, which GitHub shows beside the line."""
-    text = (
-        clean(f"{problem.message}. {problem.hint}".strip()).replace("%", "%25").replace("\n", "%0A")
-    )
+    text = on_a_line(f"{problem.message}. {problem.hint}".strip()).replace("%", "%25")
     level = "warning" if problem.warning else "error"
-    place = clean(path).replace(",", "%2C").replace(":", "%3A")
+    place = on_a_line(path).replace("%", "%25").replace(",", "%2C").replace(":", "%3A")
     return f"::{level} file={place},line={problem.line},col={problem.column}::{text}"
 
 
@@ -90,7 +90,7 @@ def note(name: str, document: Document, problems: Sequence[Problem], digest: str
     first = problems[0]
     body = "\n".join(full(name, document, problem) for problem in problems[:20])
     return (
-        f"{first.line}:{first.column} {clean(first.message)[:200]}\n\n`{clean(name)}` does not run."
+        f"{first.line}:{first.column} {on_a_line(first.message)[:200]}\n\n`{on_a_line(name)}` does not run."
         " Correct it and save: the watcher checks it again at once and removes this"
         f" note.\n\n```\n{body}\n```\n<!-- {digest} -->\n"
     )

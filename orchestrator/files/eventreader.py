@@ -44,7 +44,7 @@ def about(
     Only their lines are parsed: finding them is a search for bytes.  Of large files only what was
     written from ``since`` to ``until`` (timestamps) is read: a file is in order of time.
     """
-    needle = f'"{key}":{json.dumps(value, ensure_ascii=False)}'.encode()
+    needle = f'"{key}":{json.dumps(value, ensure_ascii=False)}'.encode("utf-8", "surrogatepass")
     found = []
     for path in files(layout, max(first_day, since[:10])):
         if until and os.path.basename(path)[:10] > until[:10]:

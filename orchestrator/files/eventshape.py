@@ -1,5 +1,5 @@
 """An event as readers may take it, whoever wrote the line: what has not the type of its key is
-null, and no text steers a terminal.
+null, and no text steers a terminal or has a second line.
 
 Event files are meant for git, so that other clones, and whoever can push, write them. Readers
 count, sort, divide and print what is in them; here is the one place that they all get events from,
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from orchestrator.files.text import clean
+from orchestrator.files.text import one_line
 from orchestrator.model.units import cost_of
 from orchestrator.patterns import regex
 
@@ -49,7 +49,7 @@ def _fitting(value: Any, wanted: type[Any]) -> Any:
     if type(value) is not wanted:
         return None
     if wanted is str:
-        return value if value.isprintable() else clean(value)
+        return value if value.isprintable() else one_line(value)
     if wanted is int:
         return value if -_LARGEST < value < _LARGEST else None
     if wanted is list:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from orchestrator.files import opening
@@ -16,13 +17,20 @@ LONGEST = 16 << 20  # bytes of one line; what is longer was not written by us
 MANY = 10_000  # lines of a journal that are read: far more than a task ever has
 
 
-def _number(text: str) -> float:
+def _integer(text: str) -> float | None:
     """A whole number, as one that can be calculated with: Python has no limit, and where a float is
     wanted that is an error."""
-    return int(text) if len(text) < 300 else float(text)
+    return int(text) if len(text) < 300 else _float(text)
 
 
-_PLAIN, _BOUNDED = json.JSONDecoder(), json.JSONDecoder(parse_int=_number)
+def _float(text: str) -> float | None:
+    """None for what is infinite or no number: JSON knows neither, so it could not be told again."""
+    number = float(text)
+    return number if isfinite(number) else None
+
+
+_PLAIN = json.JSONDecoder(parse_float=_float, parse_constant=_float)
+_BOUNDED = json.JSONDecoder(parse_float=_float, parse_constant=_float, parse_int=_integer)
 
 
 def decoder(text: str) -> json.JSONDecoder:

@@ -92,6 +92,11 @@ def one_line(text: str, limit: int = 0) -> str:
     return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
 
 
+def on_a_line(text: str) -> str:
+    """Clean text whose line ends are spaces: what a value says begins no line of its own."""
+    return clean(text).replace("\n", " ")
+
+
 def width(text: str) -> int:
     """How many cells the text takes on a terminal."""
     if text.isascii():

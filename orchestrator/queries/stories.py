@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import NotFound
 from orchestrator.files import git, runrecords
 from orchestrator.files.layout import Layout
-from orchestrator.files.text import clean
+from orchestrator.files.text import clean, visible
 from orchestrator.model.isolation import change_from
 from orchestrator.model.status import Status
 from orchestrator.queries import chains, differences, printed, story, whereabouts
@@ -117,7 +117,7 @@ def _change(layout: Layout, found: Story) -> dict[str, Any]:
 
 def _diff(layout: Layout, folder: str, ends: list[str]) -> str:
     text = differences.between(layout, folder, ends, ["-p"])
-    return _cut(clean(text[: 4 * DIFF].decode("utf-8", "replace")), DIFF)
+    return _cut(visible(text[: 4 * DIFF].decode("utf-8", "surrogateescape")), DIFF)
 
 
 def _log(layout: Layout, task_id: str, status: Status) -> list[str]:

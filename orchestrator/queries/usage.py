@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import USAGE, OrchestratorError
@@ -21,6 +23,7 @@ else:
 SECONDS = 30.0  # that a question may take
 MOST_ROWS = 1_000_000  # of an answer
 MOST_BYTES = 64 << 20  # of one value: SQLite itself makes them of a gigabyte
+MOST_ANSWER = 256 << 20  # bytes of all values of an answer
 FORBIDDEN = ("load_extension", "readfile", "writefile", "edit")
 
 # A task counts once, by its last end: one that failed and was done when it ran again is done.
@@ -210,7 +213,7 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     index.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
         cursor = index.execute(sql)
-        rows = cursor.fetchmany(MOST_ROWS)
+        rows = list(_bounded(islice(cursor, MOST_ROWS)))
         return [column[0] for column in cursor.description or ()], rows
     except (sqlite3.Error, sqlite3.Warning) as error:
         if time.monotonic() > end:
@@ -222,6 +225,18 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             'to see the tables: orchestrator events --sql "SELECT sql FROM sqlite_master"',
             USAGE,
         ) from None
+
+
+def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The same rows.  `OrchestratorError` where they become more than `MOST_ANSWER`."""
+    room = MOST_ANSWER
+    for row in rows:
+        room -= sum(len(value) for value in row if isinstance(value, str | bytes))
+        if room < 0:
+            raise OrchestratorError(
+                f"the answer is longer than {MOST_ANSWER >> 20} MiB", "ask for less: WHERE, LIMIT"
+            )
+        yield row
 
 
 def percentile(sorted_: list[float], share: float) -> float:

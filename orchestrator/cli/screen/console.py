@@ -100,7 +100,11 @@ class Console:
         return self.paint(status, SIGNS.get(status, ("", "", ""))[2])
 
     def out(self, text: str = "") -> None:
-        """A line of data."""
+        """A line of data; what a value in it has of line ends begins no line of its own."""
+        self.block(text.replace("\n", " "))
+
+    def block(self, text: str) -> None:
+        """Text that may have several lines, each of which may be as it is."""
         text = shown(text) if self.color or self.steers else clean(text).translate(_LINE_ENDS)
         line = text if self.unicode else text.translate(_WITHOUT_UNICODE)
         try:
@@ -120,7 +124,7 @@ class Console:
         )
         for sign in "\x85\u2028\u2029":
             text = text.replace(sign, f"\\u{ord(sign):04x}")
-        self.out(text)
+        self.block(text)
 
     def documents(self, found: Sequence[tuple[str, Mapping[str, Any]]], several: bool) -> None:
         """What was asked for about one thing, as a document of its kind; about ``several``, in one
@@ -166,7 +170,7 @@ class Console:
             return
         if not self.tty:
             for row in rows:
-                self.out("\t".join(cell.strip() for cell in row))
+                self.out("\t".join(cell.strip().replace("\t", " ") for cell in row))
             return
         last = len(rows[0]) - 1
         widths = [max(_visible(row[place]) for row in rows) for place in range(last + 1)]
@@ -269,7 +273,7 @@ def say(text: str) -> None:
     if ctx is not None and getattr(ctx.find_root().obj, "quiet", False):
         if not head or head.startswith("note"):
             return
-    lines = hang(head, text[len(head) :], columns) if "\n" not in text else [text]
+    lines = hang(head, text[len(head) :].replace("\n", " "), columns)
     click.echo("\n".join(shown(line) for line in lines), err=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.cli.screen.console import cost_each, tokens
 from orchestrator.files.layout import data_file
+from orchestrator.files.text import clean, one_line
 from orchestrator.model.units import show_duration
 from orchestrator.queries.usage import BY, Ended, Group
 
@@ -37,7 +38,7 @@ def page(name: str, documents: Sequence[Mapping[str, Any]], base: str = "") -> s
     """
     parts = {
         "version": __version__,
-        "title": escape(name),
+        "title": escape(one_line(name)),
         "base": escape(base),
         "script": _read("report.js"),
         "data": embedded(documents),
@@ -54,8 +55,9 @@ def _read(name: str) -> str:
 
 def embedded(document: object) -> str:
     """A value as JSON that can stand in a script: only ``<`` could end that, and escaped it is the
-    same JSON."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    same JSON. Its texts are clean, as in a terminal."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return clean(text).replace("<", "\\u003c")
 
 
 def figures(

@@ -64,7 +64,8 @@ def _edit(changes: Changes, task_id: str, status: Status, name: str) -> bool:
         say(f"note: {task_id} started in the meantime, with the old text of its file")
     wrong = "" if place is None else Judge(Settings(app.layout)).file(status, name).told
     if wrong:
-        say(f"error: {app.layout.shown(path)}: {wrong}\nhint:  orchestrator validate {task_id}")
+        say(f"error: {app.layout.shown(path)}: {wrong}")
+        say(f"hint:  orchestrator validate {task_id}")
     line = f"{app.console.sign('ok')} {'changed' if changed else 'unchanged':<12} {app.layout.shown(path)}"
     if changed:
         changes.done(task_id, status.word, status.word, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from datetime import datetime
@@ -15,7 +16,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, complete_runs, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.files import eventreader
-from orchestrator.files.text import clean, one_line
+from orchestrator.files.text import on_a_line, one_line
 from orchestrator.model.event import EVENTS
 from orchestrator.model.units import duration, plural, timestamp, when
 from orchestrator.projection.index import open_index
@@ -193,7 +194,9 @@ def _ask(app: App, sql: str, as_json: bool) -> None:
     index = open_index(app.layout)
     names, rows = ask(index, sql)
     if as_json:
-        app.console.json("query", {"columns": names, "rows": [list(row) for row in rows]})
+        app.console.json(
+            "query", {"columns": names, "rows": [list(map(_told, row)) for row in rows]}
+        )
         return
     if app.console.tty:
         app.console.table([names, *([_shown(value) for value in row] for row in rows)])
@@ -203,5 +206,13 @@ def _ask(app: App, sql: str, as_json: bool) -> None:
         app.console.out("\t".join(_shown(value) for value in row))
 
 
+def _told(value: object) -> object:
+    """A value as JSON has it: bytes as SQL writes them, and no number that is infinite."""
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _shown(value: object) -> str:
-    return "" if value is None else clean(str(value)).replace("\t", " ").replace("\n", " ")
+    told = _told(value)
+    return "" if told is None else on_a_line(str(told)).replace("\t", " ")

@@ -53,13 +53,13 @@ def _tell(ctx: click.Context, console: Console, topic: str | None) -> None:
     root = ctx.find_root()
     meant = SYNONYMS.get(topic or "", FORMER.get(topic or "", topic or "")).split(" ")[0]
     if topic is None:
-        console.out(root.get_help())
+        console.block(root.get_help())
     elif topic == "all":
         for name, (_, text) in VERBS.items():
             console.hang(f"{name:<11} ", text)
     elif topic == "guide":
         with open(data_file("cli", "guide.md"), encoding="utf-8") as file:
-            console.out(file.read().rstrip("\n"))
+            console.block(file.read().rstrip("\n"))
     elif topic == "exit-codes":
         for code, (name, text) in EXIT_CODES.items():
             console.hang(f"{code:>4}  {name:<12} ", text)
@@ -71,7 +71,7 @@ def _tell(ctx: click.Context, console: Console, topic: str | None) -> None:
     elif meant in VERBS:
         found = root.command.get_command(root, meant)  # type: ignore[attr-defined]
         with click.Context(found, info_name=meant, parent=root) as inner:
-            console.out(found.get_help(inner))
+            console.block(found.get_help(inner))
     else:
         raise NotFound(
             f"there is no help on '{topic}'",

@@ -168,7 +168,7 @@ def _print(app: App, fate: Fate) -> None:
     shown = os.path.relpath(fate.path)
     shown = fate.path if shown.startswith("../..") else shown
     if fate.what == "invalid":
-        console.out(
+        console.block(
             diagnostics.render(
                 "full",
                 [(shown, fate.document or Document(""), fate.problems)],

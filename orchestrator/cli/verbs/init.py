@@ -210,7 +210,7 @@ def _print(
         console.hang(f"{'found':<10} ", found)
     if note := _default_agent(layout, [name for name, _ in agents]):
         console.hang(f"{'default':<10} ", note)
-    console.out(
+    console.block(
         "\nnext       orchestrator watch                       in this pane"
         '\n           orchestrator new "Explain the README"    in another'
     )

@@ -251,7 +251,7 @@ def _name(chosen: str | None, about: str) -> str:
 def _preview(app: App, name: str, text: str, held: bool, is_run: bool) -> int:
     """What would be written; of a run, which tasks it makes."""
     say(f"would write work/{'held' if held else 'inbox'}/{name}.yaml:")
-    app.console.out(text.rstrip())
+    app.console.block(text.rstrip())
     if is_run:
         click.echo("which makes:", err=True)
         app.console.table([[made.id, made.title] for made in _made(app, name, text)])

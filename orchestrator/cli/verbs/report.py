@@ -168,8 +168,9 @@ def _show(
     days = report(index, "day", start, end)
     if console.tty and console.unicode and len(days) > 1 and by != "day":
         most = max(day.tasks for day in days) or 1
+        console.out()
         console.out(
-            "\nday  "
+            "day  "
             + " ".join(f"{day.name[8:]} {BARS[round(day.tasks / most * 8)]}" for day in days[-14:])
         )
 

@@ -118,7 +118,7 @@ def _make(app: App, view: ScheduleView, dry_run: bool, as_json: bool) -> None:
             _changed(app, task_id)
         else:
             app.console.out(f"would write work/inbox/{task_id}.yaml:")
-            app.console.out(task_text(view.schedule.body).rstrip())
+            app.console.block(task_text(view.schedule.body).rstrip())
         return
     if not made:
         raise Taken(f"{task_id} already exists", "it has already been made in this minute")

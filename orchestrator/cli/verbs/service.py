@@ -63,7 +63,7 @@ def command(app: App, as_json: bool) -> None:
     if as_json:
         app.console.json("service", {"name": f"{name}.service", "unit": unit})
     else:
-        app.console.out(unit)
+        app.console.block(unit)
 
 
 def _escaped(text: str) -> str:

@@ -64,7 +64,7 @@ def command(
             found += checking.file(path)
     text = diagnostics.render(style, found, app.console.paint, app.console.width)
     if text:
-        app.console.out(text)
+        app.console.block(text)
     if dry_run:
         tasks = [task for path in paths if path != "-" for task in checking.made(path)]
         app.console.table([[task.id, one_line(task.title, 120)] for task in tasks])
