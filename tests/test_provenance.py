@@ -118,6 +118,19 @@ def test_an_own_edit_of_what_git_wrote_with_other_line_ends(here):
     assert look(here).review() == []
 
 
+def test_what_is_asked_for_hides_nothing(here):
+    """Somebody judges the diff by what they see: an escape sequence or a turned line hid a hook."""
+    accept(here)
+    settings = here / "work/orchestrator.yaml"
+    settings.write_bytes(settings.read_bytes() + b"# a\x1b[8mb\xe2\x80\xaec\xff\x0cd\n")
+    asked = look(here)
+    files = snapshot(asked.layout)
+    settings.write_text("# an agent was quicker\n")
+    assert "+# a^[[8mb<U+202E>c<FF>^Ld" in asked.difference(files), (
+        "what is shown is what is accepted"
+    )
+
+
 LINKS = {
     "the configuration": "work/orchestrator.yaml",
     "a tool": "work/tools/old.yaml",
@@ -142,7 +155,7 @@ def test_a_link_that_git_brought(here, what):
     sh(here, "git pull -q")
     said = str(look(here).review())
     assert "is a link that came through git" in said, said
-    assert f"+{link} -> {target}" in look(here).difference()
+    assert f"+{link} -> {target}" in look(here).difference(snapshot(look(here).layout))
     accept(here)
     assert look(here).review() == []
     sh(drop, "echo '# more' | tee -a *.yaml role.md docs/role.md")

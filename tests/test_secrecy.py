@@ -22,10 +22,12 @@ WAYS = {
     "json within json": lambda text: json.dumps({"output": json.dumps({"x": text})}),
     "json with slashes": lambda text: json.dumps(json.dumps(text).replace("/", "\\/")),
     "python": repr,
+    "python, of a longer text": lambda text: repr(f'it\'s "{text}"'),
     "python in json": lambda text: json.dumps(repr(text)),
     "an address": lambda text: f"https://x:{urllib.parse.quote(text, '')}@host/",
     "a path": urllib.parse.quote,
     "json by Go": lambda text: _escaped(json.dumps(text, ensure_ascii=False), "<>&"),
+    "json by Go within json": lambda text: json.dumps(_escaped(json.dumps(text), "<>&")),
     "json by .NET": lambda text: _net(text),
     "an address by .NET": lambda text: re.sub(
         "%[0-9A-F]{2}", lambda match: match[0].lower(), urllib.parse.quote(text, "")
@@ -34,6 +36,9 @@ WAYS = {
     "a page": lambda text: html.escape(text, quote=False),
     "an attribute": html.escape,
     "a page by Go": lambda text: html.escape(text).replace("&#x27;", "&#39;"),
+    "an attribute by Go": lambda text: (
+        html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    ),
     "a form": lambda text: urllib.parse.urlencode({"token": text}),
 }
 

@@ -18,6 +18,7 @@ from orchestrator.files import eventreader, origin, trust
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
+from orchestrator.store.provenance import Snapshot
 
 
 def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
@@ -80,7 +81,7 @@ def _hint(files: dict[str, bytes]) -> str:
 def _ask(app: App, acceptance: Acceptance, reasons: list[str]) -> None:
     refuse_in_attempt("accept settings")  # a terminal is easily made
     files = snapshot(app.layout)
-    show(app, acceptance)
+    show(app, acceptance, files)
     for reason in reasons:
         app.console.out(reason)
     said = ask_yes("Accept these settings? They decide which programs run here.")
@@ -89,9 +90,9 @@ def _ask(app: App, acceptance: Acceptance, reasons: list[str]) -> None:
     acceptance.accept(files)
 
 
-def show(app: App, acceptance: Acceptance) -> None:
-    """What a yes would change."""
-    for line in acceptance.difference().splitlines():
+def show(app: App, acceptance: Acceptance, files: Snapshot) -> None:
+    """What a yes to these files would change."""
+    for line in acceptance.difference(files):
         app.console.out(line)
 
 

@@ -20,7 +20,7 @@ from orchestrator.files import git, journals, opening, rules, trust
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import WORK, Layout, is_draft, stem_of
 from orchestrator.files.scan import names, settings_names
-from orchestrator.files.text import clean
+from orchestrator.files.text import visible
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass, field
 from orchestrator.store import atomic, provenance, trusting
@@ -192,9 +192,10 @@ class Acceptance:
         elif not any(True for _ in journals.active(self.layout)):
             self.end()
 
-    def difference(self) -> str:
-        """What a yes would change, as a diff."""
-        now, before = snapshot(self.layout), self._accepted()
+    def difference(self, now: Snapshot) -> list[str]:
+        """What a yes to these files would change: lines of a diff that hide nothing from who judges
+        by them."""
+        before = self._accepted()
         lines: list[str] = []
         for path in sorted({**before, **now}):
             old, new = before.get(path, b""), now.get(path, b"")
@@ -203,7 +204,7 @@ class Acceptance:
                 lines += difflib.unified_diff(
                     _lines(old), _lines(new), f"accepted {shown}", f"now {shown}", lineterm=""
                 )
-        return "\n".join(clean(line) for line in lines)
+        return list(map(visible, lines))
 
     def _accepted(self) -> dict[str, bytes]:
         return _files(self._remembered())
@@ -249,7 +250,8 @@ def _text(raw: bytes) -> str:
 
 
 def _lines(raw: bytes) -> list[str]:
-    return raw.decode("utf-8", "replace").splitlines()
+    text = raw.decode("utf-8", "surrogateescape")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _without_known(

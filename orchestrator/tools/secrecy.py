@@ -24,8 +24,8 @@ def forms(secrets: Iterable[str]) -> tuple[str, ...]:
     found: set[str] = set()
     for value in secrets:
         for text in (value, *_lines(value)):
-            once = {text, repr(text)[1:-1], *_in_json(text)}
-            found |= once | _in_careful_json(text) | _in_addresses(text) | _in_pages(text)
+            once = {text, *_in_python(text), *_in_json(text), *_in_careful_json(text)}
+            found |= once | _in_addresses(text) | _in_pages(text)
             found |= {twice for escaped in once for twice in _in_json(escaped)}
     return tuple(sorted(found, key=len, reverse=True))
 
@@ -35,6 +35,11 @@ def _lines(value: str) -> list[str]:
     lines = [line.strip() for line in value.splitlines()]
     several = len(lines) > 1
     return [x for x in lines if several and len(x) >= SHORTEST and not x.startswith("-----")]
+
+
+def _in_python(text: str) -> set[str]:
+    """By itself, and as a part of a text that has both kinds of quotation marks."""
+    return {repr(text)[1:-1], repr("'\"" + text)[4:-1]}
 
 
 def _in_json(text: str) -> set[str]:
@@ -74,7 +79,8 @@ def _in_pages(text: str) -> set[str]:
     found = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     quoted = found.replace('"', "&quot;")
     marks = ("'", "&#x27;", "&#39;", "&apos;")
-    return {found, *(quoted.replace("'", mark) for mark in marks), found.replace('"', "&#34;")}
+    ways = {found, *(quoted.replace("'", mark) for mark in marks)}
+    return ways | {way.replace("&quot;", "&#34;") for way in ways}
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:

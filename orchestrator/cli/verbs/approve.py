@@ -181,7 +181,7 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     watcher = able_to_read(app.layout, now())
     files = snapshot(app.layout)
     if not changes.as_json:
-        show(app, acceptance)
+        show(app, acceptance, files)
     _refuse_forgetful(acceptance)
     if dry_run:
         changes.done("settings", "held", "accepted", "would accept these settings")
