@@ -221,7 +221,7 @@ def _mapping(data: bytes, most: int, what: str) -> dict[str, Any]:
 
 def _no_number(name: str) -> float:
     """NaN is neither more nor less than any limit, and JSON has none."""
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 @dataclass(frozen=True, slots=True)
