@@ -93,6 +93,15 @@ def test_the_index_names_every_page():
     assert not missing, f"name them in docs/README.md: {missing}"
 
 
+@pytest.mark.fast
+def test_every_decision_is_a_paragraph_and_in_the_table():
+    text = (ROOT / "docs/explanation/decisions.md").read_text()
+    records = re.findall(r"\n\n\*\*(\w+)\. ", text)
+    table = " ".join(re.findall(r"^\| .+ \| ([0-9b ]+) \|$", text, re.M)).split()
+    assert len(records) == text.count("\n**") and len(records) > 100
+    assert set(table) == set(records)
+
+
 @pytest.mark.skipif(not Path("/proc").exists(), reason="Linux only")
 def test_the_example_work_directory_is_valid():
     from conftest import Project
