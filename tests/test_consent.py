@@ -50,6 +50,35 @@ def test_pulled_settings_wait(pulled, watch):
     assert (project.root / "evil").exists()
 
 
+@pytest.mark.parametrize("end", ["approve", "undo"])
+def test_verbs_say_why_no_watcher_started(pulled, end):
+    """Where nobody watches, too; until somebody accepts the settings, or they change."""
+    project, other = pulled
+    push(other, {"work/orchestrator.yaml": BASE + HOOK})
+    git(project.root, "pull", "-q")
+    project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    looks = [["status"], ["why", "a"], ["doctor"]]
+
+    def told() -> list[bool]:
+        printed = [project.run(*words, code=None).stdout for words in looks]
+        return ["yaml came through git" in " ".join(text.split()) for text in printed]
+
+    assert not any(told())  # nobody has asked
+    refused(project)
+    assert all(told())
+    needs = json.loads(project.run("status", "--json").stdout)["needs"]
+    assert [(it["id"], it["kind"]) for it in needs] == [("settings", "held")]
+    if end == "approve":
+        project.run("approve", "--settings", "-n")
+        assert all(told())
+        project.run("approve", "--settings")
+    else:
+        git(project.root, "reset", "-q", "--hard", "HEAD~1")
+    assert not any(told())
+    project.run("watch", "--until-empty")
+    assert project.where("a") == "done"
+
+
 @pytest.mark.parametrize("name", ["tools/t.yaml", "agents/a.md", "templates/t.yaml"])
 def test_tools_roles_and_templates_wait_too(pulled, name):
     project, other = pulled

@@ -11,7 +11,7 @@ from orchestrator.cli.app import App
 from orchestrator.cli.screen.asking import ask_yes
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_store, refuse_unsafe
-from orchestrator.coordination.consent import HINT, text_of, wait_for_yes
+from orchestrator.coordination.consent import HINT, tell, text_of, wait_for_yes, why_of
 from orchestrator.errors import Refused, Unusable
 from orchestrator.execution.processes import TAG
 from orchestrator.files import eventreader, origin, trust
@@ -37,13 +37,15 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
         _check(accept, digest_of(files))
         acceptance.accept(files)
     reasons = acceptance.review()
+    tell(store, reasons)
     if reasons and sys.stdin.isatty() and app.console.tty:
         _ask(app, acceptance, reasons)
     elif reasons and wait:
         say(text_of(reasons))
         wait_for_yes(store, acceptance)
     elif reasons:
-        raise Refused(text_of(reasons).removesuffix(f"; {HINT}"), _hint(files))
+        raise Refused(why_of(reasons), _hint(files))
+    tell(store, ())
     files = snapshot(app.layout)
     if not acceptance.equal() and not acceptance.review():
         acceptance.accept(files)

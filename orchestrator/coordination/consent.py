@@ -8,12 +8,14 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 from orchestrator import __version__
 from orchestrator.execution.descendants import boot_id, start_time
 from orchestrator.files.text import one_line
 from orchestrator.model.units import timestamp
-from orchestrator.store import atomic
+from orchestrator.store import atomic, smallfiles
 from orchestrator.store.acceptance import Acceptance
 from orchestrator.store.locks import WatcherLock
 from orchestrator.store.transitions import Store
@@ -22,9 +24,26 @@ PAUSE = 1.0  # seconds between looks, if nobody wakes us
 HINT = "look at it, and accept it: orchestrator approve --settings"
 
 
-def text_of(reasons: list[str]) -> str:
+def why_of(reasons: Sequence[str]) -> str:
     """What every verb says meanwhile."""
-    return one_line("nothing starts: " + "; ".join(reasons), 300) + f"; {HINT}"
+    return one_line("nothing starts: " + "; ".join(reasons), 300)
+
+
+def text_of(reasons: Sequence[str]) -> str:
+    """`why_of`, and what to do."""
+    return f"{why_of(reasons)}; {HINT}"
+
+
+def tell(store: Store, reasons: Sequence[str]) -> None:
+    """Leave word for verbs that only read, which cannot review settings, why nothing starts;
+    without reasons that is over. A disk that refuses keeps only them from knowing."""
+    path = store.layout.refusal
+    with suppress(OSError):
+        if reasons:
+            data = why_of(reasons).encode("utf-8", "replace")
+            smallfiles.put(store.layout, path, data, "refusal", sync=False)
+        else:
+            atomic.remove(path)
 
 
 def wait_for_yes(store: Store, acceptance: Acceptance) -> None:

@@ -113,6 +113,12 @@ class Layout:
         return f"{self.state}/watcher.json"
 
     @property
+    def refusal(self) -> str:
+        """Why the settings kept the last watcher, or `run`, from starting anything: a line of
+        text."""
+        return f"{self.state}/refusal"
+
+    @property
     def writer(self) -> str:
         """The name of this clone in its event files."""
         return f"{self.state}/writer"

@@ -242,16 +242,18 @@ def retry_gates(retry: Retry, now: float) -> list[Gate]:
 
 def process_gates(watching: Watching) -> list[Gate]:
     """What keeps the watcher from starting anything."""
+    hint = "orchestrator approve --settings"
+    settings = [Gate(GateName.SETTINGS, watching.settings, hint, stuck=True)]
     if not watching.alive:
-        return [Gate(GateName.WATCHER, "no watcher is running", "orchestrator watch", stuck=True)]
+        gate = Gate(GateName.WATCHER, "no watcher is running", "orchestrator watch", stuck=True)
+        return [*(settings if watching.settings else []), gate]
     if watching.silent:
         why = f"the watcher does not answer: no sign of life for {watching.silent}"
         return [
             Gate(GateName.WATCHER, why, "is it stopped (fg), or is its disk hanging?", stuck=True)
         ]
     if watching.settings:
-        hint = "orchestrator approve --settings"
-        return [Gate(GateName.SETTINGS, watching.settings, hint, stuck=True)]
+        return settings
     if watching.fault:
         return [Gate(GateName.STORE, f"the watcher claims nothing: {watching.fault}")]
     if watching.draining:

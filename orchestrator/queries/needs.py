@@ -220,14 +220,20 @@ def _settings(known: world.Known) -> Iterator[Need]:
     card = known.card
     if card is None or not card.alive:
         yield from _unstartable(known)
+        if known.refusal:
+            yield _held_settings(known.refusal)
         return
     if not card.settings:
         return
     if card.settings_held or card.settings_wait:
-        why = one_line(card.settings.partition("; to ")[0], 160)
-        yield Need("settings", "held", why, "approve --settings")
+        yield _held_settings(card.settings)
     else:
         yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
+
+
+def _held_settings(told: str) -> Need:
+    why = one_line(told.partition("; to ")[0], 160)
+    return Need("settings", "held", why, "approve --settings")
 
 
 def _unstartable(known: world.Known) -> Iterator[Need]:

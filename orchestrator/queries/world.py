@@ -19,6 +19,7 @@ from orchestrator.files import (
     eventreader,
     holds,
     journals,
+    opening,
     quotas,
     requests,
     results,
@@ -27,6 +28,7 @@ from orchestrator.files import (
     spending,
 )
 from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.text import one_line
 from orchestrator.model import admission, hold, quota
 from orchestrator.model import gates as gates_model
 from orchestrator.model import journal as journal_model
@@ -142,10 +144,22 @@ class Known:
         """Whether somebody watches who would start it."""
         found = self.card
         if found is None or not found.alive:
-            return admission.Watching(alive=False)
+            return admission.Watching(alive=False, settings=self.refusal)
         silent = "" if found.answers else show_duration(found.beat)
         settings = found.settings if found.settings_wait else ""
         return admission.Watching(True, found.fault, found.draining, silent, settings)
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why the settings kept the last watcher from starting anything; empty if they did not, or
+        have changed since."""
+        try:
+            with opening.open_file(self.layout.refusal) as file:
+                told = os.fstat(file.fileno()).st_mtime_ns
+                text = file.read(opening.MOST).decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return one_line(text, 400) if (self.settings.changed or 0) <= told else ""
 
     @cached_property
     def in_force(self) -> admission.InForce:

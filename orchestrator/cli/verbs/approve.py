@@ -14,7 +14,7 @@ from orchestrator.cli.options import dry_run_option, examples, ids_argument, jso
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.waking import able_to_read, refuse_other_home, until_read, wake
 from orchestrator.cli.writing import open_config, open_store, refuse_unsafe
-from orchestrator.coordination import contests, handmerges, merges, runreviews
+from orchestrator.coordination import consent, contests, handmerges, merges, runreviews
 from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.errors import Refused
@@ -176,7 +176,8 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     app = changes.app
     refuse_unsafe(app)
     open_config(app)
-    acceptance = Acceptance(app.layout, open_store(app, dry_run).trust)
+    store = open_store(app, dry_run)
+    acceptance = Acceptance(app.layout, store.trust)
     refuse_other_home(app.layout, acceptance.known.folder, now())
     watcher = able_to_read(app.layout, now())
     files = snapshot(app.layout)
@@ -188,6 +189,7 @@ def _accept(changes: Changes, dry_run: bool) -> None:
         return
     acceptance.accept(files)
     _refuse_forgetful(acceptance)
+    consent.tell(store, ())
     sharing.accept(app.layout)
     line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
     if watcher is not None:

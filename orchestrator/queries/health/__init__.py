@@ -21,7 +21,7 @@ def checks(layout: Layout, now: float) -> list[Check]:
         project.folders(layout),
         project.settings(layout),
         project.editors(layout),
-        watcher(layout, now),
+        watcher(known),
         *progress(known),
         *tidiness(layout, known.names),
         log.clock(layout, now),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from orchestrator.files import card
-from orchestrator.files.layout import Layout
 from orchestrator.model.units import show_duration
 from orchestrator.queries.health.check import Check, note, ok, problem
+from orchestrator.queries.world import Known
 
 
-def watcher(layout: Layout, now: float) -> Check:
-    known = card.read(layout, now)
+def watcher(look: Known) -> Check:
+    known = look.card
+    if look.refusal and (known is None or not known.alive):
+        hint = "orchestrator approve --settings"
+        return problem("watcher", f"none is running: {look.refusal}", hint)
     if known is None:
         return note("watcher", "none is running", "orchestrator watch")
     pid = f"pid {known.pid}"
